@@ -1,0 +1,211 @@
+"""What the pipeline needs of the world, as protocols; adapters implement them.
+
+The same contract suite (``tests/contract``) runs over every implementation.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from schemas.handoff import Chunk, Outcomes
+from schemas.headers import Headers
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic. Equal, as a tuple, to aiokafka's own."""
+
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One record as it was read.
+
+    Attributes:
+        partition: Where it stands.
+        offset: Its offset there.
+        key: The producer's key, untouched.
+        value: The value's bytes, untouched; ``None`` is a tombstone.
+        headers: The producer's headers, in order.
+        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured.
+    """
+
+    partition: TopicPartition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+class CommitPoint(NamedTuple):
+    """A partition's progress as it is committed.
+
+    Attributes:
+        offset: The lowest offset that has no acknowledged outcome.
+        metadata: The completion map above it (``consumer.core.completion_map``); may be empty.
+    """
+
+    offset: int
+    metadata: str
+
+
+class Message(NamedTuple):
+    """A record to publish. ``headers`` and ``key`` as they will stand on the topic."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Rejection(NamedTuple):
+    """A message that the broker or client will never take as it is.
+
+    Attributes:
+        index: Its position in the published sequence.
+        reason: Why, for a person.
+    """
+
+    index: int
+    reason: str
+
+
+class Lag(NamedTuple):
+    """A partition's log as the broker sees it; offsets, so counts are upper bounds."""
+
+    log_start: int
+    log_end: int
+    committed: CommitPoint | None
+
+
+class SourceError(Exception):
+    """The record source cannot go on; replace it (and with it the consumer replica)."""
+
+
+class CommitRefusedError(Exception):
+    """The group has rebalanced since: what was committed may be another member's by now."""
+
+
+class RebalanceListener(Protocol):
+    """What a record source calls around a rebalance, and awaits."""
+
+    async def revoking(self) -> None:
+        """All partitions are about to be taken away, most likely to be handed straight back.
+
+        Called while commits still count for the old generation, every time before ``assigned``
+        except the first. Must return within the rebalance timeout.
+        """
+        ...
+
+    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """These partitions, and no others, are assigned now.
+
+        The listener may call ``committed`` and ``seek`` of the source. Records that the source
+        hands out before this returns must be ignored by the listener.
+        """
+        ...
+
+
+class RecordSource(Protocol):
+    """A member of a consumer group that reads one topic."""
+
+    async def start(self, listener: RebalanceListener) -> None:
+        """Join the group; ``listener.assigned`` follows.
+
+        Raises:
+            SourceError: The broker cannot be reached or refuses us; says what to check.
+        """
+        ...
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
+    ) -> list[Record]:
+        """Return records of ``partitions`` in offset order per partition, or none after a while.
+
+        Args:
+            partitions: Those that may be read now; others keep their position. May be empty: the
+                call then only keeps the membership alive, and returns within ``timeout_s``.
+            max_records: The most to return, 1 or more.
+            timeout_s: How long to wait for the first record.
+
+        Raises:
+            SourceError: The source is beyond recovery.
+        """
+        ...
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """Return the next offset that ``poll`` would read, if known: all below was handed out."""
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read ``partition`` from ``offset`` on."""
+        ...
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, CommitPoint | None]:
+        """Return what the group has committed, with its metadata; ``None`` where nothing was."""
+        ...
+
+    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+        """Commit under the current generation.
+
+        Raises:
+            CommitRefusedError: The group has moved on; the points may be stale.
+        """
+        ...
+
+    async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
+        """Return each partition's log start, log end and committed point."""
+        ...
+
+    async def stop(self) -> None:
+        """Leave the group at once, without committing and without calling the listener."""
+        ...
+
+
+class ResultSink(Protocol):
+    """Where results and dead letters go."""
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            SourceError: The broker cannot be reached or refuses us; says what to check.
+        """
+        ...
+
+    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
+        """Publish all, and return when each is acknowledged by the broker or rejected for good.
+
+        Passing failures (a broker away, a leader moving) are retried inside until they pass, so
+        that a message may be published twice but is never reported acknowledged when it is not.
+
+        Returns:
+            The messages that can never be published as they are, e.g. over the size limit.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class ModelClient(Protocol):
+    """The model that a route calls."""
+
+    def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Stream a chunk's outcomes; the iterator raises where the replica is lost."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def epoch_ms(self) -> int:
+        """Return wall-clock milliseconds since 1970, to compare with deadlines."""
+        ...

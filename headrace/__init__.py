@@ -1,0 +1,1 @@
+"""The composition root: settings to Serve application, and the ``headrace`` command."""

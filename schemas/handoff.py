@@ -1,0 +1,69 @@
+"""What a consumer hands to a model replica and what streams back.
+
+Both are columns rather than lists of objects: one handle call carries a few hundred records, and a
+list of ``bytes`` pickles many times faster than a list of instances.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+STATUS_OK = 200
+STATUS_EXPIRED = 408
+"""The record's deadline passed in the replica; no model time was spent on it."""
+STATUS_FAILED = 500
+"""From here up the model failed, not the request: the consumer may dispatch the record again."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Request records for one handle call.
+
+    Attributes:
+        consumer: Identifies the consumer replica, so that a model replica can divide its window.
+        lines: One request line each, the record's value as it was published (UTF-8 JSON).
+        deadlines_ms: Epoch milliseconds by which each record must be answered, or ``None``; empty
+            where no record of the chunk has a deadline.
+    """
+
+    consumer: str
+    lines: list[bytes]
+    deadlines_ms: list[int | None] = field(default_factory=list)
+
+    def deadline_ms(self, index: int) -> int | None:
+        """Return the deadline of record ``index`` in epoch milliseconds, if it has one."""
+        return self.deadlines_ms[index] if self.deadlines_ms else None
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """Outcomes of some of a chunk's records, in the order they finished.
+
+    Attributes:
+        replica: Identifies the model replica that computed them.
+        window_records: How many records that replica wants in flight from this consumer.
+        indexes: Positions in the chunk; over a whole stream each position comes exactly once.
+        statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx where the endpoint refuses the
+            body, ``STATUS_EXPIRED``, or ``STATUS_FAILED`` and above where the model failed.
+        bodies: The ``response.body`` of each result line, as UTF-8 JSON.
+    """
+
+    replica: str
+    window_records: int
+    indexes: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    def add(self, index: int, status: int, body: bytes) -> None:
+        """Append one record's outcome."""
+        self.indexes.append(index)
+        self.statuses.append(status)
+        self.bodies.append(body)
+
+
+class ChunkModel(Protocol):
+    """What a model replica offers; a settings file may name any class that has this method."""
+
+    def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Stream the outcomes of a chunk's records, each record exactly once."""
+        ...

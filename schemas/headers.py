@@ -1,0 +1,77 @@
+"""Record headers: what travels beside the request line and is not the model's business."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Headers = list[tuple[str, bytes]]
+
+RESERVED_PREFIX = "headrace-"
+DEADLINE = "headrace-deadline"
+JOB = "headrace-job"
+TENANT = "headrace-tenant"
+PRIORITY = "headrace-priority"
+TRACEPARENT = "traceparent"
+
+SOURCE = "headrace-source"
+ATTEMPTS = "headrace-attempts"
+MODEL = "headrace-model"
+TIMINGS = "headrace-timings"
+
+ERROR_CODE = "headrace-error-code"
+ERROR_MESSAGE = "headrace-error-message"
+FAILED_AT = "headrace-failed-at"
+ROUTE = "headrace-route"
+OMITTED_VALUE_BYTES = "headrace-omitted-value-bytes"
+OMITTED_VALUE_SHA256 = "headrace-omitted-value-sha256"
+
+ECHOED = frozenset({JOB, TENANT, PRIORITY})
+"""Reserved headers that are the producer's own and come back on the result."""
+
+MAX_MESSAGE_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What the engine reads of a request's headers.
+
+    Attributes:
+        deadline_ms: Epoch milliseconds after which the request is not worth computing.
+    """
+
+    deadline_ms: int | None = None
+
+
+NO_CONTEXT = RequestContext()
+
+
+def read_context(headers: Iterable[tuple[str, bytes]]) -> RequestContext:
+    """Read the headers that steer the engine; a malformed one counts as absent.
+
+    A record must never fail by a header that another program stamped on it.
+    """
+    for name, value in headers:
+        if name == DEADLINE:
+            try:
+                return RequestContext(deadline_ms=int(value))
+            except ValueError:
+                return NO_CONTEXT
+    return NO_CONTEXT
+
+
+def echo(headers: Iterable[tuple[str, bytes]]) -> Headers:
+    """Return the request's headers that its result carries: all but the reserved ones."""
+    return [
+        (name, value)
+        for name, value in headers
+        if not name.startswith(RESERVED_PREFIX) or name in ECHOED
+    ]
+
+
+def encode_source(topic: str, partition: int, offset: int) -> bytes:
+    """Return the value of ``headrace-source``: where the request stands."""
+    return f"{topic}/{partition}/{offset}".encode()
+
+
+def encode_message(text: str) -> bytes:
+    """Return an error message as a header value, cut to ``MAX_MESSAGE_CHARACTERS``."""
+    return text[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace")

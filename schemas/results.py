@@ -1,0 +1,102 @@
+"""One result record's value: a line of an OpenAI Batch output file."""
+
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ErrorCode(StrEnum):
+    """Why a request has no response, or why a record was dead-lettered."""
+
+    INVALID_JSON = "invalid_json"
+    """The value is not UTF-8 JSON. Dead letter."""
+    INVALID_REQUEST_LINE = "invalid_request_line"
+    """JSON, but no request line: custom_id, url or body is missing or of the wrong type. Dead letter."""
+    REQUEST_TOO_LARGE = "request_too_large"
+    """The value is over the route's ``max_request_bytes``. Dead letter."""
+    REQUEST_EXPIRED = "request_expired"
+    """The deadline in ``headrace-deadline`` passed before the model was asked."""
+    RESULT_TOO_LARGE = "result_too_large"
+    """The result is over what the results topic or the client takes."""
+    MODEL_FAILED = "model_failed"
+    """The model failed on every attempt that the route allows. Dead letter too."""
+
+
+class Response(BaseModel):
+    """The endpoint's answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status_code: int = Field(description="HTTP status: 200, or 4xx where the endpoint refuses the body.")
+    request_id: str = Field(description="The same as the line's id.")
+    body: dict[str, Any] = Field(description="The endpoint's response body, or {'error': {...}}.")
+
+
+class ErrorInfo(BaseModel):
+    """Why there is no response."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: ErrorCode
+    message: str
+
+
+class ResultLine(BaseModel):
+    """A result as readers get it: OpenAI's Batch output line. Exactly one of response and error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(description="Derived from topic, partition and offset of the request: drop repeats by it.")
+    custom_id: str = Field(description="The request's custom_id.")
+    response: Response | None
+    error: ErrorInfo | None
+
+
+def result_id(topic: str, partition: int, offset: int) -> str:
+    """Return the result line's id, the same for every redelivery of a record."""
+    return f"{topic}-{partition}-{offset}"
+
+
+def encode_response_line(line_id: str, custom_id: str, status_code: int, body: bytes) -> bytes:
+    """Return a result line around a response body that is JSON already.
+
+    The body is spliced in unread: a page of floats is encoded once, in the model replica.
+    """
+    quoted_id = orjson.dumps(line_id)
+    return b"".join(
+        (
+            b'{"id":', quoted_id,
+            b',"custom_id":', orjson.dumps(custom_id),
+            b',"response":{"status_code":%d,"request_id":' % status_code, quoted_id,
+            b',"body":', body,
+            b'},"error":null}',
+        )
+    )  # fmt: skip
+
+
+def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: str) -> bytes:
+    """Return a result line that says why there is no response."""
+    return orjson.dumps(
+        {
+            "id": line_id,
+            "custom_id": custom_id,
+            "response": None,
+            "error": {"code": code.value, "message": message},
+        }
+    )
+
+
+def encode_refusal_body(message: str, code: str, param: str | None = None) -> bytes:
+    """Return the ``response.body`` of a 4xx in OpenAI's shape."""
+    return orjson.dumps(
+        {
+            "error": {
+                "message": message,
+                "type": "invalid_request_error",
+                "param": param,
+                "code": code,
+            }
+        }
+    )
