@@ -16,7 +16,9 @@ class RequestLine(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
-    custom_id: CustomId = Field(description="The producer's own name for this request, echoed in the result.")
+    custom_id: CustomId = Field(
+        description="The producer's own name for this request, echoed in the result."
+    )
     method: Literal["POST"] = Field(default="POST", description="Always POST.")
     url: str = Field(description="The endpoint, e.g. /v1/embeddings.", min_length=1, max_length=256)
     body: dict[str, Any] = Field(description="The endpoint's request body.")
@@ -57,7 +59,9 @@ def parse_request_line(value: bytes) -> RequestLine:
     try:
         return RequestLine.model_validate(line)
     except ValidationError as error:
-        raise UnreadableRequestError("invalid_request_line", describe_validation_error(error)) from None
+        raise UnreadableRequestError(
+            "invalid_request_line", describe_validation_error(error)
+        ) from None
 
 
 def describe_validation_error(error: ValidationError) -> str:

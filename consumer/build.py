@@ -1,0 +1,71 @@
+"""From settings to an engine and its times: what a route's numbers mean to the core."""
+
+import random
+
+from consumer.core.admission import Admission
+from consumer.core.engine import Engine
+from consumer.core.intake import Intake
+from consumer.core.outcome_messages import OutcomeMessages
+from consumer.core.retry import RetryPolicy
+from consumer.pipeline import PipelineSettings
+from schemas.settings import RouteSettings
+
+_REVOKE_SHARE = 0.6
+"""Share of the rebalance timeout for publishing and committing; the rest is for rejoining."""
+_RECORD_OVERHEAD_BYTES = 4096
+"""Room that headers take beside the value of a dead letter."""
+
+
+def build_engine(
+    *,
+    route_name: str,
+    route: RouteSettings,
+    urls: frozenset[str],
+    consumer: str,
+    metadata_limit_characters: int,
+    max_message_bytes: int,
+    jitter: random.Random,
+) -> Engine:
+    """Compose the engine of one consumer replica.
+
+    Args:
+        route_name: The route's key in the settings.
+        route: Its settings.
+        urls: The endpoints that its model answers.
+        consumer: Identifies the replica.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        max_message_bytes: The most bytes of a record that the topics take.
+        jitter: Randomness of the retry backoff.
+    """
+    largest_value_bytes = max(0, max_message_bytes - _RECORD_OVERHEAD_BYTES)
+    return Engine(
+        consumer=consumer,
+        intake=Intake(urls, route.limits.max_request_bytes),
+        messages=OutcomeMessages(
+            route=route_name,
+            model=route.model,
+            results_topic=route.results_topic,
+            dead_letters_topic=route.dead_letters_topic,
+            max_result_bytes=min(route.limits.max_result_bytes, largest_value_bytes),
+            max_dead_letter_bytes=largest_value_bytes,
+            fail_with_result=route.fail_with_result,
+        ),
+        admission=Admission(route.flow.max_records, route.flow.max_bytes),
+        retry=RetryPolicy(
+            max_attempts=route.retry.max_attempts,
+            first_backoff_s=route.retry.first_backoff_ms / 1000,
+            max_backoff_s=route.retry.max_backoff_ms / 1000,
+        ),
+        jitter=jitter,
+        most_chunk_records=route.flow.chunk_records,
+        metadata_limit_characters=metadata_limit_characters,
+    )
+
+
+def pipeline_settings(route: RouteSettings) -> PipelineSettings:
+    """Return the pipeline's times for ``route``."""
+    return PipelineSettings(
+        commit_interval_s=route.commit_interval_ms / 1000,
+        revoke_budget_s=route.membership.rebalance_timeout_ms / 1000 * _REVOKE_SHARE,
+        drain_timeout_s=route.drain_timeout_s,
+    )

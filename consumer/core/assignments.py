@@ -1,0 +1,138 @@
+"""The partitions that a member holds, and what happens to each when the group rebalances."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from consumer.core.completion_map import CompletionMapError
+from consumer.core.ledger import PartitionLedger
+from consumer.core.ports import CommitPoint, TopicPartition
+from consumer.core.work import PartitionAssignment
+
+_SMALLEST_POLL_RECORDS = 64
+
+
+@dataclass(slots=True)
+class AssignmentChange:
+    """What a rebalance did.
+
+    Attributes:
+        kept: Came back as they were left: their work goes on.
+        fresh: Start from what the group has committed.
+        lost: Went to another member, or came back after another one had committed.
+        seeks: Where to read on, by partition; absent where the source starts by its own setting.
+        unreadable: Why a committed completion map was ignored, by partition.
+    """
+
+    kept: list[TopicPartition] = field(default_factory=list)
+    fresh: list[TopicPartition] = field(default_factory=list)
+    lost: list[PartitionAssignment] = field(default_factory=list)
+    seeks: dict[TopicPartition, int] = field(default_factory=dict)
+    unreadable: dict[TopicPartition, str] = field(default_factory=dict)
+
+
+class Assignments:
+    """The partitions assigned now, with a ledger each.
+
+    An eager rebalance takes everything away and hands most of it back. A partition is kept, with
+    its work in flight, when the group's committed point is still the one that this member wrote:
+    nobody else can have finished anything in between, however many generations went by. Anything
+    else means another owner, and a fresh start from what that one committed.
+
+    Args:
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+    """
+
+    def __init__(self, metadata_limit_characters: int) -> None:
+        self._limit_characters = metadata_limit_characters
+        self._held: dict[TopicPartition, PartitionAssignment] = {}
+
+    def __iter__(self) -> Iterator[PartitionAssignment]:
+        return iter(self._held.values())
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, partition: TopicPartition) -> PartitionAssignment | None:
+        """Return the assignment of ``partition``, if it is held."""
+        return self._held.get(partition)
+
+    def change(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
+        """Take over a new assignment.
+
+        Args:
+            committed: Every partition assigned now, with what the group has committed.
+        """
+        change = AssignmentChange()
+        held: dict[TopicPartition, PartitionAssignment] = {}
+        for partition, point in committed.items():
+            earlier = self._held.get(partition)
+            if earlier is not None and earlier.wrote(point):
+                earlier.committed, earlier.attempted = point, None
+                held[partition] = earlier
+                change.kept.append(partition)
+            else:
+                held[partition] = self._start(partition, point, change)
+                change.fresh.append(partition)
+            next_offset = held[partition].ledger.next_offset
+            if next_offset is not None:
+                change.seeks[partition] = next_offset
+        for partition, earlier in self._held.items():
+            if held.get(partition) is not earlier:
+                earlier.revoked = True
+                change.lost.append(earlier)
+        self._held = held
+        return change
+
+    def readable(self, most_records: int) -> tuple[list[TopicPartition], int]:
+        """Return the partitions that may be polled, and how many records to ask for at most.
+
+        A partition whose completion map could outgrow the limit is left out until older records
+        of it are complete.
+        """
+        partitions: list[TopicPartition] = []
+        records = most_records
+        for assignment in self._held.values():
+            ledger = assignment.ledger
+            room = records
+            if ledger.next_offset is not None:
+                smallest = min(records, _SMALLEST_POLL_RECORDS)
+                while room >= smallest and not ledger.has_room(ledger.next_offset, room):
+                    room //= 2
+                if room < smallest:
+                    continue
+            partitions.append(assignment.partition)
+            records = min(records, room)
+        return partitions, records
+
+    def has_commit_points(self) -> bool:
+        """Say whether any partition moved since it was last committed."""
+        return any(each.ledger.commit_point() not in (None, each.committed) for each in self)
+
+    def commit_points(self) -> dict[TopicPartition, CommitPoint]:
+        """Return what there is to commit: a consistent snapshot of each partition that moved."""
+        points: dict[TopicPartition, CommitPoint] = {}
+        for assignment in self._held.values():
+            point = assignment.ledger.commit_point()
+            if point is not None and point != assignment.committed:
+                assignment.attempted = point
+                points[assignment.partition] = point
+        return points
+
+    def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+        """Take note that ``points`` are committed and acknowledged."""
+        for partition, point in points.items():
+            assignment = self._held.get(partition)
+            if assignment is not None and assignment.attempted == point:
+                assignment.committed, assignment.attempted = point, None
+
+    def _start(
+        self, partition: TopicPartition, point: CommitPoint | None, change: AssignmentChange
+    ) -> PartitionAssignment:
+        try:
+            ledger = PartitionLedger(point, self._limit_characters)
+        except CompletionMapError as error:
+            # At-least-once goes on from the offset alone: some records may be repeated.
+            change.unreadable[partition] = str(error)
+            bare = None if point is None else CommitPoint(point.offset, "")
+            ledger = PartitionLedger(bare, self._limit_characters)
+        return PartitionAssignment(partition, ledger, committed=point)

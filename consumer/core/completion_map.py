@@ -1,0 +1,178 @@
+"""The completion map: which records above the committed offset are done, as commit metadata.
+
+Records finish out of order, so a commit says "all below this offset, and these above it". The map
+lists the *incomplete* offsets below the highest completed one, as varint gaps or as a bitset,
+whichever is shorter, after a version, a checksum and the span; base64url without padding. Offsets
+that were never delivered (compaction, transaction markers) count as complete.
+
+The brokers refuse metadata over ``offset.metadata.max.bytes`` characters. Confluent's Parallel
+Consumer drops its map then and repeats the work after a failover; here a worst-case bound on the
+encoded size (``worst_case_characters``) lets admission stop before the map could outgrow the limit.
+"""
+
+import base64
+import binascii
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_GAPS = 0x10
+_BITSET = 0x11
+_CHECKSUM_BYTES = 4
+_MAX_VARINT_BYTES = 9
+_HEADER_BYTES = 1 + _CHECKSUM_BYTES + _MAX_VARINT_BYTES
+
+
+class CompletionMapError(ValueError):
+    """Commit metadata is no completion map for its offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionMap:
+    """What a partition has finished from its committed offset on.
+
+    Attributes:
+        highest_completed: The highest offset that is complete, above the committed offset.
+        incomplete: Offsets between the committed one (itself incomplete) and the highest
+            completed that are not complete; ascending.
+    """
+
+    highest_completed: int
+    incomplete: tuple[int, ...] = ()
+
+
+def encode(committed_offset: int, completion_map: CompletionMap) -> str:
+    """Return the metadata string for ``completion_map`` beside ``committed_offset``."""
+    span = completion_map.highest_completed - committed_offset
+    gaps = _encode_gaps(committed_offset, completion_map.incomplete)
+    if (span + 7) // 8 < len(gaps):
+        kind, payload = _BITSET, _encode_bitset(committed_offset, span, completion_map.incomplete)
+    else:
+        kind, payload = _GAPS, gaps
+    content = bytes([kind]) + _encode_varint(span) + payload
+    sealed = _checksum(committed_offset, content) + content
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+
+
+def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
+    """Read a commit's metadata.
+
+    Returns:
+        The map, or ``None`` where the metadata is empty: nothing above the offset is complete.
+
+    Raises:
+        CompletionMapError: Another program's metadata, another version, damaged, or written for
+            another offset (somebody moved the committed offset but kept the metadata).
+    """
+    if not metadata:
+        return None
+    try:
+        sealed = base64.b64decode(
+            metadata + "=" * (-len(metadata) % 4), altchars=b"-_", validate=True
+        )
+    except (binascii.Error, ValueError):
+        raise CompletionMapError(
+            "the commit metadata is not base64url: another program's?"
+        ) from None
+    checksum, content = sealed[:_CHECKSUM_BYTES], sealed[_CHECKSUM_BYTES:]
+    if not content or checksum != _checksum(committed_offset, content):
+        raise CompletionMapError(
+            "the commit metadata does not fit its offset: damaged, another program's, "
+            "or the offset was moved by hand"
+        )
+    kind = content[0]
+    span, start = _decode_varint(content, 1)
+    highest = committed_offset + span
+    if kind == _GAPS:
+        incomplete = _decode_gaps(committed_offset, content, start)
+    elif kind == _BITSET:
+        incomplete = _decode_bitset(committed_offset, span, content[start:])
+    else:
+        raise CompletionMapError(f"completion map version {kind:#04x} is not known to this release")
+    return CompletionMap(highest, incomplete)
+
+
+def worst_case_characters(incomplete_records: int, span: int) -> int:
+    """Bound the metadata's length whatever subset of the incomplete records completes first.
+
+    Args:
+        incomplete_records: How many delivered records are incomplete, the lowest included.
+        span: Highest delivered offset minus the lowest incomplete one.
+
+    Returns:
+        Characters. The gaps of k offsets in a span of S take 1 + floor(log2(gap)/7) bytes each; as
+        the logarithm is concave that is at most k + k*log2(S/k)/7, which grows with k: so the
+        bound holds for every subset. The bitset takes S/8 bytes, and the shorter one is taken.
+    """
+    if incomplete_records <= 0 or span <= 0:
+        return 0
+    listed = min(incomplete_records, span)
+    gaps_bytes = math.ceil(listed + listed * math.log2(span / listed) / 7)
+    payload_bytes = min(gaps_bytes, (span + 7) // 8)
+    return ((_HEADER_BYTES + payload_bytes) * 4 + 2) // 3
+
+
+def _checksum(committed_offset: int, content: bytes) -> bytes:
+    return zlib.crc32(content, committed_offset & 0xFFFFFFFF).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _decode_varint(content: bytes, start: int) -> tuple[int, int]:
+    value = 0
+    for index in range(start, min(len(content), start + _MAX_VARINT_BYTES)):
+        value |= (content[index] & 0x7F) << (7 * (index - start))
+        if content[index] < 0x80:
+            return value, index + 1
+    raise CompletionMapError("the completion map ends inside a number")
+
+
+def _encode_gaps(committed_offset: int, incomplete: Sequence[int]) -> bytes:
+    encoded = bytearray()
+    previous = committed_offset
+    for offset in incomplete:
+        gap = offset - previous - 1
+        if gap < 0x80:
+            encoded.append(gap)
+        else:
+            encoded += _encode_varint(gap)
+        previous = offset
+    return bytes(encoded)
+
+
+def _decode_gaps(committed_offset: int, content: bytes, start: int) -> tuple[int, ...]:
+    incomplete = []
+    offset = committed_offset
+    while start < len(content):
+        gap, start = _decode_varint(content, start)
+        offset += gap + 1
+        incomplete.append(offset)
+    return tuple(incomplete)
+
+
+def _encode_bitset(committed_offset: int, span: int, incomplete: Sequence[int]) -> bytes:
+    bits = bytearray((span + 7) // 8)
+    for offset in incomplete:
+        position = offset - committed_offset - 1
+        bits[position >> 3] |= 1 << (position & 7)
+    return bytes(bits)
+
+
+def _decode_bitset(committed_offset: int, span: int, bits: bytes) -> tuple[int, ...]:
+    if len(bits) != (span + 7) // 8:
+        raise CompletionMapError("the completion map's bitset is shorter than its span")
+    return tuple(
+        committed_offset + 1 + (index << 3) + bit
+        for index, byte in enumerate(bits)
+        if byte
+        for bit in range(8)
+        if byte >> bit & 1
+    )

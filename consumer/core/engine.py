@@ -1,0 +1,449 @@
+"""The engine: every decision between a record that was read and an offset that is committed.
+
+Synchronous, without I/O and without a clock: ``now_s`` is monotonic seconds, ``epoch_ms`` the wall
+clock in milliseconds. One task at a time may call it. A record's way through it::
+
+    deliver ─▶ queue ─▶ next_call ─▶ take_outcomes ─▶ take_publications ─▶ acknowledged ─▶ commit
+       │         ▲          └─ end_call ─▶ retry ─┘          ▲
+       └─────────┴── outcome known already: dead letter, refusal, expired ──┘
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from consumer.core.admission import Admission
+from consumer.core.assignments import AssignmentChange, Assignments
+from consumer.core.counters import Counters
+from consumer.core.dispatch import ReplicaWindows, WorkQueue, chunk_records
+from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
+from consumer.core.ledger import Delivery
+from consumer.core.outcome_messages import OutcomeMessages
+from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
+from consumer.core.retry import RetryPolicy, split_for_isolation
+from consumer.core.schedule import Schedule
+from consumer.core.work import Call, PartitionAssignment, WorkItem
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
+from schemas.results import ErrorCode
+
+_EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the model was asked"
+
+
+@dataclass(eq=False, slots=True)
+class Publication:
+    """A decided outcome on its way to the broker; a record is complete when it is acknowledged."""
+
+    item: WorkItem
+    messages: list[Message]
+    substituted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be polled now.
+
+    Attributes:
+        partitions: Empty while nothing may be.
+        records: The most to ask for.
+        is_restricted: Some assigned partition is left out.
+    """
+
+    partitions: list[TopicPartition]
+    records: int
+    is_restricted: bool
+
+
+class Engine:
+    """Decides for one consumer replica of one route.
+
+    Args:
+        consumer: Identifies this replica to the model replicas.
+        intake: Reads records.
+        messages: Composes outcomes.
+        admission: Bounds what is held.
+        retry: What happens after a model replica failed.
+        jitter: Randomness of the backoff.
+        most_chunk_records: The route's ``flow.chunk_records``.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+    """
+
+    def __init__(
+        self,
+        *,
+        consumer: str,
+        intake: Intake,
+        messages: OutcomeMessages,
+        admission: Admission,
+        retry: RetryPolicy,
+        jitter: random.Random,
+        most_chunk_records: int,
+        metadata_limit_characters: int,
+    ) -> None:
+        self._consumer = consumer
+        self._intake = intake
+        self._messages = messages
+        self._admission = admission
+        self._retry = retry
+        self._jitter = jitter
+        self._most_chunk_records = most_chunk_records
+        self._assignments = Assignments(metadata_limit_characters)
+        self._queue = WorkQueue()
+        self._windows = ReplicaWindows(initial_records=most_chunk_records)
+        self._retries: Schedule[list[WorkItem]] = Schedule()
+        self._deadlines: Schedule[WorkItem] = Schedule()
+        self._outbox: deque[Publication] = deque()
+        self._is_suspended = True
+        self._publishable_records = 0
+        self._takes_records = True
+        self.in_flight_records = 0
+        self.counters = Counters()
+
+    # --- assignment ---
+
+    def suspend(self) -> None:
+        """Stop taking in, dispatching and publishing: the partitions may be about to go.
+
+        Work in flight runs on. Outcomes that are decided already may still be published; what
+        finishes from here on could be published by a new owner too, so it waits until ``assign``
+        says whose it is.
+        """
+        self._is_suspended = True
+        self._publishable_records = len(self._outbox)
+
+    def hold_publications(self) -> None:
+        """Publish nothing more until ``assign``."""
+        self._publishable_records = 0
+
+    def assign(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
+        """Take over an assignment, with what the group has committed, and go on."""
+        change = self._assignments.change(committed)
+        if change.lost:
+            for item in self._queued_items():
+                if item.assignment.revoked:
+                    self._drop(item)
+            self._queue.drop_unwanted()
+        self._is_suspended = False
+        return change
+
+    def stop_intake(self) -> None:
+        """Take in and dispatch nothing more: what only waits is left to the next owner."""
+        self._takes_records = False
+        for item in self._queued_items():
+            if not item.settled:
+                self._drop(item)
+        self._queue.drop_unwanted()
+        self._retries.clear()
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions held now."""
+        return [assignment.partition for assignment in self._assignments]
+
+    @property
+    def queued_records(self) -> int:
+        """Records that wait for a model replica."""
+        return self._queue.records
+
+    @property
+    def held_records(self) -> int:
+        """Records taken in that have no acknowledged outcome yet."""
+        return self._admission.held_records
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of those records and of their unacknowledged results."""
+        return self._admission.held_bytes
+
+    @property
+    def model_replicas(self) -> list[str]:
+        """Names of the model replicas seen lately."""
+        return self._windows.replicas
+
+    # --- intake ---
+
+    def allowance(self) -> Allowance:
+        """Return what may be polled now."""
+        records = 0
+        if self._takes_records and not self._is_suspended:
+            records = self._admission.allowance_records()
+        if not records:
+            return Allowance([], 0, is_restricted=True)
+        partitions, records = self._assignments.readable(records)
+        return Allowance(partitions, records, len(partitions) < len(self._assignments))
+
+    def deliver(
+        self, records: Iterable[Record], now_s: float, epoch_ms: int
+    ) -> dict[TopicPartition, int]:
+        """Take in records that were polled.
+
+        Returns:
+            Where to seek back to, for partitions that have no room for all of theirs.
+        """
+        rewinds: dict[TopicPartition, int] = {}
+        if self._is_suspended or not self._takes_records:
+            return rewinds
+        for record in records:
+            assignment = self._assignments.get(record.partition)
+            if assignment is None or record.partition in rewinds:
+                continue
+            delivery = assignment.ledger.deliver(record.offset)
+            if delivery is Delivery.ADMITTED:
+                self._admit(assignment, record, now_s, epoch_ms)
+            elif delivery is Delivery.NO_ROOM:
+                rewinds[record.partition] = record.offset
+            else:
+                self.counters.already_done_records += 1
+        return rewinds
+
+    def pass_over(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Take note how far the log has been read, records or none."""
+        if self._is_suspended or not self._takes_records:
+            return
+        for partition, position in positions.items():
+            assignment = self._assignments.get(partition)
+            if assignment is not None:
+                assignment.ledger.pass_over(position)
+
+    def _admit(
+        self, assignment: PartitionAssignment, record: Record, now_s: float, epoch_ms: int
+    ) -> None:
+        read = self._intake.read(record)
+        self.counters.received_records += 1
+        if isinstance(read, Tombstone):
+            self.counters.skipped_records += 1
+            assignment.ledger.complete(record.offset)
+            return
+        held_bytes = len(record.value or b"") + len(record.key or b"")
+        self._admission.admit(held_bytes)
+        if isinstance(read, Request):
+            item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
+            if is_expired(read.deadline_ms, epoch_ms):
+                self._expire(item, now_s)
+                return
+            if read.deadline_ms is not None:
+                self._deadlines.add(read.deadline_ms, item)
+            self._queue.add(item)
+        elif isinstance(read, Refused):
+            item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
+            self._respond(item, read.status_code, read.body, now_s)
+        else:
+            item = WorkItem(assignment, record, None, None, now_s, held_bytes)
+            self._bury(item, read.code, read.message, now_s, epoch_ms)
+
+    # --- dispatch ---
+
+    def next_call(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
+        """Return the next chunk for a model replica, or ``None`` to wait."""
+        while not self._is_suspended:
+            most = chunk_records(
+                queued=self._queue.records,
+                in_flight=self.in_flight_records,
+                window_records=self._windows.records,
+                smallest_window=self._windows.smallest_records,
+                most_records=self._most_chunk_records,
+            )
+            if not most:
+                return None
+            items = [
+                item for item in self._queue.take(most) if not self._is_over(item, now_s, epoch_ms)
+            ]
+            if items:
+                return self._start_call(items, now_s)
+        return None
+
+    def _is_over(self, item: WorkItem, now_s: float, epoch_ms: int) -> bool:
+        if not item.settled and is_expired(item.deadline_ms, epoch_ms):
+            self._expire(item, now_s)
+        return item.settled
+
+    def _start_call(self, items: list[WorkItem], now_s: float) -> tuple[Call, Chunk]:
+        for item in items:
+            item.attempts += 1
+            item.dispatched_at_s = now_s
+        self.in_flight_records += len(items)
+        deadlines: list[int | None] = [item.deadline_ms for item in items]
+        chunk = Chunk(
+            consumer=self._consumer,
+            lines=[item.record.value or b"" for item in items],
+            deadlines_ms=deadlines if any(deadlines) else [],
+        )
+        return Call(items), chunk
+
+    def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
+        """Take in outcomes that a model replica streamed back."""
+        self._windows.learn(outcomes.replica, outcomes.window_records, now_s)
+        failed: list[WorkItem] = []
+        for index, status, body in zip(
+            outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
+        ):
+            item = call.answer(index)
+            if item is None:
+                continue
+            self.in_flight_records -= 1
+            if item.assignment.revoked:
+                self._drop(item)
+            elif status >= STATUS_FAILED:
+                failed.append(item)
+            elif status == STATUS_EXPIRED:
+                self._expire(item, now_s)
+            else:
+                self._respond(item, status, body, now_s)
+        if failed:
+            self._fail(failed, "the model failed on this request", now_s, epoch_ms)
+
+    def end_call(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
+        """Take note that a call is over; what it left unanswered goes back or is given up.
+
+        Args:
+            call: The call.
+            reason: Why it ended, to stand on dead letters.
+            now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
+        """
+        left = call.unanswered()
+        self.in_flight_records -= len(left)
+        self._fail(left, reason, now_s, epoch_ms)
+
+    def _fail(self, items: list[WorkItem], reason: str, now_s: float, epoch_ms: int) -> None:
+        again = []
+        for item in items:
+            if item.assignment.revoked or not self._takes_records:
+                self._drop(item)
+            elif self._retry.is_exhausted(item.attempts):
+                message = f"{reason} (attempt {item.attempts} of {self._retry.max_attempts})"
+                self._bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)
+            else:
+                again.append(item)
+        self.counters.retried_records += len(again)
+        for group in split_for_isolation(again):
+            self._retries.add(now_s + self._retry.backoff_s(group[0].attempts, self._jitter), group)
+
+    # --- time ---
+
+    def advance(self, now_s: float, epoch_ms: int) -> None:
+        """Do what time brings: retries come due, deadlines of waiting records pass."""
+        for group in self._retries.take_due(now_s):
+            wanted = [item for item in group if not item.settled]
+            if wanted:
+                self._queue.add_group(wanted)
+        expired = False
+        for item in self._deadlines.take_due(epoch_ms):
+            # In flight the model replica holds the deadline; back in the queue `next_call` does.
+            if not item.settled and item.attempts == 0:
+                self._expire(item, now_s)
+                expired = True
+        if expired:
+            self._queue.drop_unwanted()
+        self._windows.forget_silent(now_s)
+
+    def next_due_in_s(self, now_s: float, epoch_ms: int) -> float | None:
+        """Return in how many seconds ``advance`` has something to do, if anything is scheduled."""
+        waits = []
+        if (retry_at_s := self._retries.next_at()) is not None:
+            waits.append(retry_at_s - now_s)
+        if (deadline_ms := self._deadlines.next_at()) is not None:
+            waits.append((deadline_ms - epoch_ms) / 1000)
+        return max(0.0, min(waits)) if waits else None
+
+    # --- outcomes ---
+
+    def _respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
+        if status >= 400:
+            self.counters.refused_records += 1
+        else:
+            self.counters.answered_records += 1
+        messages = self._messages.response(item, item.custom_id or "", status, body, now_s)
+        self._settle(item, messages)
+
+    def _expire(self, item: WorkItem, now_s: float) -> None:
+        self.counters.expired_records += 1
+        error = self._messages.error(
+            item, item.custom_id or "", ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s
+        )
+        self._settle(item, [error])
+
+    def _bury(
+        self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
+    ) -> None:
+        self.counters.dead_letter_records += 1
+        self._settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
+
+    def _settle(self, item: WorkItem, messages: list[Message]) -> None:
+        item.settled = True
+        result_bytes = sum(len(message.value or b"") for message in messages)
+        item.held_bytes += result_bytes
+        self._admission.grow(result_bytes)
+        self._outbox.append(Publication(item, messages))
+
+    def _drop(self, item: WorkItem) -> None:
+        item.settled = True
+        self._admission.release(item.held_bytes)
+
+    def _queued_items(self) -> list[WorkItem]:
+        waiting = list(self._queue.fresh)
+        for group in (*self._queue.groups, *self._retries.items()):
+            waiting.extend(group)
+        return [item for item in waiting if not item.settled]
+
+    # --- publishing and committing ---
+
+    @property
+    def has_publications(self) -> bool:
+        """Whether outcomes wait to be published and may be."""
+        return bool(self._outbox) and (not self._is_suspended or self._publishable_records > 0)
+
+    def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
+        """Take the next outcomes to publish; none of partitions that were lost."""
+        taken: list[Publication] = []
+        size_bytes = 0
+        while self.has_publications and len(taken) < most_records and size_bytes < most_bytes:
+            publication = self._outbox.popleft()
+            self._publishable_records -= 1
+            if publication.item.assignment.revoked:
+                self._admission.release(publication.item.held_bytes)
+                continue
+            size_bytes += publication.item.held_bytes
+            taken.append(publication)
+        return taken
+
+    def acknowledged(self, publications: Iterable[Publication]) -> None:
+        """Take note that the broker has acknowledged all messages of these outcomes."""
+        for publication in publications:
+            item = publication.item
+            item.assignment.ledger.complete(item.record.offset)
+            self._admission.release(item.held_bytes)
+            self.counters.completed_records += 1
+
+    def rejected(self, publication: Publication, reasons: Mapping[int, str], now_s: float) -> bool:
+        """Put smaller messages in the place of those that the broker will never take.
+
+        Args:
+            publication: The outcome; its other messages are acknowledged.
+            reasons: Why, by index of the message in the publication.
+            now_s: Monotonic seconds.
+
+        Returns:
+            False where a substitute itself was refused: nothing more can be done for the record.
+        """
+        if publication.substituted:
+            return False
+        publication.substituted = True
+        publication.messages = [
+            self._messages.substitute(publication.item, publication.messages[index], reason, now_s)
+            for index, reason in reasons.items()
+        ]
+        self._outbox.append(publication)
+        return True
+
+    def has_commit_points(self) -> bool:
+        """Say whether there is anything to commit."""
+        return self._assignments.has_commit_points()
+
+    def commit_points(self) -> dict[TopicPartition, CommitPoint]:
+        """Return what there is to commit; pass it to ``committed`` once it is acknowledged."""
+        return self._assignments.commit_points()
+
+    def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+        """Take note that ``points`` are committed and acknowledged."""
+        self._assignments.committed(points)

@@ -1,0 +1,142 @@
+"""The offset ledger of one partition: what was delivered, what is complete, what to commit."""
+
+from collections import deque
+from enum import Enum
+
+from consumer.core import completion_map
+from consumer.core.completion_map import CompletionMap
+from consumer.core.ports import CommitPoint
+
+_COMPACT_AT = 64
+
+
+class Delivery(Enum):
+    """What became of a record that was handed out."""
+
+    ADMITTED = "admitted"
+    """New: it is to be processed, and holds the committed offset back until it is complete."""
+    ALREADY_DONE = "already_done"
+    """Complete before this assignment, or handed out twice: to be ignored."""
+    NO_ROOM = "no_room"
+    """Admitting it could make the completion map outgrow the limit: seek back to it later."""
+
+
+class PartitionLedger:
+    """Tracks one partition from its committed offset on, for as long as it is assigned.
+
+    Completion comes in any order. The committed offset is the lowest incomplete one; everything
+    complete above it travels in the completion map. Only delivered offsets are tracked: no
+    assumption is made about which offsets exist.
+
+    Args:
+        committed: What the group has committed; ``None`` where nothing was.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+
+    Raises:
+        completion_map.CompletionMapError: The committed metadata cannot be read.
+    """
+
+    def __init__(self, committed: CommitPoint | None, metadata_limit_characters: int) -> None:
+        self._limit_characters = metadata_limit_characters
+        self._incomplete: set[int] = set()
+        # Ascending; holds every incomplete offset and, until trimmed, some complete ones.
+        self._order: deque[int] = deque()
+        # Incomplete in the committed map and not handed out again yet; ascending.
+        self._awaited: deque[int] = deque()
+        self._next_offset = None if committed is None else committed.offset
+        self._highest_completed = -1
+        self._restored_highest = -1
+        restored = None if committed is None else completion_map.decode(*committed)
+        if committed is not None and restored is not None:
+            self._restored_highest = self._highest_completed = restored.highest_completed
+            self._awaited.extend((committed.offset, *restored.incomplete))
+            self._order.extend(self._awaited)
+            self._incomplete.update(self._awaited)
+
+    @property
+    def next_offset(self) -> int | None:
+        """The offset to read next: all below was handed out. ``None`` before the first record."""
+        return self._next_offset
+
+    @property
+    def incomplete_records(self) -> int:
+        """How many delivered records have no acknowledged outcome yet."""
+        return len(self._incomplete)
+
+    def deliver(self, offset: int) -> Delivery:
+        """Take in a record that was handed out; offsets come in ascending order."""
+        if self._next_offset is not None and offset < self._next_offset:
+            return Delivery.ALREADY_DONE
+        if offset <= self._restored_highest:
+            self._drop_vanished(offset)
+            if offset in self._incomplete:
+                self._awaited.popleft()
+                self._next_offset = offset + 1
+                return Delivery.ADMITTED
+            self._next_offset = offset + 1
+            return Delivery.ALREADY_DONE
+        if not self.has_room(offset, 1):
+            return Delivery.NO_ROOM
+        self._drop_vanished(offset)
+        self._next_offset = offset + 1
+        self._incomplete.add(offset)
+        self._order.append(offset)
+        return Delivery.ADMITTED
+
+    def pass_over(self, position: int) -> None:
+        """Take note that nothing below ``position`` is left to be handed out.
+
+        Covers what has no record to show for it: transaction markers, compacted and expired
+        records, at the end of a partition above all.
+        """
+        if self._next_offset is None or position <= self._next_offset:
+            return
+        self._drop_vanished(position)
+        self._next_offset = position
+
+    def complete(self, offset: int) -> None:
+        """Take note that the outcome of a delivered record is acknowledged."""
+        if offset not in self._incomplete:
+            return
+        self._incomplete.discard(offset)
+        self._highest_completed = max(self._highest_completed, offset)
+        self._trim()
+
+    def has_room(self, offset: int, records: int) -> bool:
+        """Say whether ``records`` more from ``offset`` on keep the map within the limit."""
+        lowest = self._order[0] if self._order else offset
+        characters = completion_map.worst_case_characters(
+            len(self._incomplete) + records, offset + records - 1 - lowest
+        )
+        return characters <= self._limit_characters
+
+    def commit_point(self) -> CommitPoint | None:
+        """Return offset and map as one consistent snapshot; ``None`` before the first record."""
+        if self._next_offset is None:
+            return None
+        if not self._order:
+            return CommitPoint(max(self._next_offset, self._restored_highest + 1), "")
+        committed = self._order[0]
+        highest = self._highest_completed
+        if highest < committed:
+            return CommitPoint(committed, "")
+        incomplete = tuple(
+            offset
+            for offset in self._order
+            if committed < offset < highest and offset in self._incomplete
+        )
+        metadata = completion_map.encode(committed, CompletionMap(highest, incomplete))
+        return CommitPoint(committed, metadata)
+
+    def _drop_vanished(self, offset: int) -> None:
+        """Complete what was awaited below ``offset``: the log no longer has it."""
+        while self._awaited and self._awaited[0] < offset:
+            self._incomplete.discard(self._awaited.popleft())
+        self._trim()
+
+    def _trim(self) -> None:
+        while self._order and self._order[0] not in self._incomplete:
+            self._order.popleft()
+        # One record that takes hours must not keep the offsets of millions behind it in memory.
+        if len(self._order) > 2 * len(self._incomplete) + _COMPACT_AT:
+            self._order = deque(offset for offset in self._order if offset in self._incomplete)

@@ -1,0 +1,128 @@
+"""Terminal outcomes as records to publish: results and dead letters."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+from consumer.core.ports import Message, Record
+from consumer.core.work import WorkItem
+from schemas import headers
+from schemas.headers import Headers
+from schemas.results import ErrorCode, encode_error_line, encode_response_line, result_id
+
+_MAX_SUBSTITUTE_KEY_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeMessages:
+    """Composes a route's outcomes.
+
+    Attributes:
+        route: The route's name, as dead letters carry it.
+        model: The model's name, as results carry it.
+        results_topic: Where results go.
+        dead_letters_topic: Where dead letters go.
+        max_result_bytes: The most bytes a result's value may have.
+        max_dead_letter_bytes: Above it a dead letter goes without its value, which can be read at
+            its source, and carries the value's size and checksum instead.
+        fail_with_result: Whether a dead letter that has a custom_id also gives a result.
+    """
+
+    route: str
+    model: str
+    results_topic: str
+    dead_letters_topic: str
+    max_result_bytes: int
+    max_dead_letter_bytes: int
+    fail_with_result: bool
+
+    def response(
+        self, item: WorkItem, custom_id: str, status_code: int, body: bytes, now_s: float
+    ) -> list[Message]:
+        """Return the result that carries the endpoint's answer, or says that it is too large."""
+        record = item.record
+        value = encode_response_line(
+            result_id(*record.partition, record.offset), custom_id, status_code, body
+        )
+        if len(value) > self.max_result_bytes:
+            message = (
+                f"the result has {len(value):,} bytes, over the route's limits.max_result_bytes of "
+                f"{self.max_result_bytes:,}; ask for less in one request or raise the limit"
+            )
+            return [self.error(item, custom_id, ErrorCode.RESULT_TOO_LARGE, message, now_s)]
+        return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
+
+    def error(
+        self, item: WorkItem, custom_id: str, code: ErrorCode, message: str, now_s: float
+    ) -> Message:
+        """Return the result that says why there is no response."""
+        record = item.record
+        value = encode_error_line(
+            result_id(*record.partition, record.offset), custom_id, code, message
+        )
+        return Message(self.results_topic, record.key, value, self._result_headers(item, now_s))
+
+    def dead_letter(
+        self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
+    ) -> list[Message]:
+        """Return the dead letter, and the result that keeps the asker from waiting."""
+        record = item.record
+        value, omitted = self._dead_letter_value(record)
+        letter_headers: Headers = [
+            *record.headers,
+            (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
+            (headers.ROUTE, self.route.encode()),
+            (headers.ERROR_CODE, code.value.encode()),
+            (headers.ERROR_MESSAGE, headers.encode_message(message)),
+            (headers.ATTEMPTS, b"%d" % item.attempts),
+            (headers.FAILED_AT, b"%d" % epoch_ms),
+            *omitted,
+        ]
+        messages = [Message(self.dead_letters_topic, record.key, value, letter_headers)]
+        if self.fail_with_result and item.custom_id is not None:
+            messages.append(self.error(item, item.custom_id, code, message, now_s))
+        return messages
+
+    def substitute(self, item: WorkItem, refused: Message, reason: str, now_s: float) -> Message:
+        """Return a small message in the place of one that the broker will never take.
+
+        A result becomes a result that says so; a dead letter goes without its value. Neither
+        keeps the producer's headers nor a long key, which may be what was too large.
+        """
+        bare = dataclasses.replace(item, record=item.record._replace(headers=[]))
+        key = refused.key if len(refused.key or b"") <= _MAX_SUBSTITUTE_KEY_BYTES else None
+        if refused.topic == self.results_topic:
+            message = f"the result could not be published: {reason}"
+            code = ErrorCode.RESULT_TOO_LARGE
+            return self.error(bare, item.custom_id or "", code, message, now_s)._replace(key=key)
+        own = [
+            header for header in refused.headers if header[0].startswith(headers.RESERVED_PREFIX)
+        ]
+        size = [] if refused.value is None else _describe_omitted(refused.value)
+        return Message(refused.topic, key, None, own + size)
+
+    def _dead_letter_value(self, record: Record) -> tuple[bytes | None, Headers]:
+        value = record.value
+        if value is None or len(value) <= self.max_dead_letter_bytes:
+            return value, []
+        return None, _describe_omitted(value)
+
+    def _result_headers(self, item: WorkItem, now_s: float) -> Headers:
+        record = item.record
+        dispatched_at_s = item.dispatched_at_s or now_s
+        queued_ms = (dispatched_at_s - item.received_at_s) * 1000
+        model_ms = (now_s - dispatched_at_s) * 1000
+        own: Headers = [
+            (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
+            (headers.ATTEMPTS, b"%d" % item.attempts),
+            (headers.MODEL, self.model.encode()),
+            (headers.TIMINGS, b"queued_ms=%.1f,model_ms=%.1f" % (queued_ms, model_ms)),
+        ]
+        return headers.echo(record.headers) + own if record.headers else own
+
+
+def _describe_omitted(value: bytes) -> Headers:
+    return [
+        (headers.OMITTED_VALUE_BYTES, b"%d" % len(value)),
+        (headers.OMITTED_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()),
+    ]

@@ -1,0 +1,37 @@
+"""Things to do at a time, in order of time."""
+
+import heapq
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+Thing = TypeVar("Thing")
+
+
+class Schedule(Generic[Thing]):
+    """A heap of things by time; equal times come out in the order they went in."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Thing]] = []
+        self._added = 0
+
+    def add(self, at: float, thing: Thing) -> None:
+        """Schedule ``thing`` at ``at``, in whatever unit this schedule is kept."""
+        self._added += 1
+        heapq.heappush(self._heap, (at, self._added, thing))
+
+    def next_at(self) -> float | None:
+        """Return when the next thing is due."""
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: float) -> Iterator[Thing]:
+        """Remove and yield what is due at ``now``."""
+        while self._heap and self._heap[0][0] <= now:
+            yield heapq.heappop(self._heap)[2]
+
+    def items(self) -> list[Thing]:
+        """Return all that is scheduled, in no order."""
+        return [thing for _, _, thing in self._heap]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._heap.clear()

@@ -1,0 +1,86 @@
+"""A record on its way through the engine, and the assignment it belongs to."""
+
+from dataclasses import dataclass
+
+from consumer.core.ledger import PartitionLedger
+from consumer.core.ports import CommitPoint, Record, TopicPartition
+
+
+@dataclass(eq=False, slots=True)
+class PartitionAssignment:
+    """One partition for as long as it stays with this member: its identity is the epoch.
+
+    Work points at its assignment, so a completion that comes after the partition was lost is
+    recognised by the assignment itself, whatever the partition's later ones are.
+
+    Attributes:
+        partition: The partition.
+        ledger: Its offsets.
+        revoked: The partition was lost; what still comes for this assignment is dropped.
+        committed: What was last committed and acknowledged, or found at the start.
+        attempted: A commit whose outcome is not known.
+    """
+
+    partition: TopicPartition
+    ledger: PartitionLedger
+    committed: CommitPoint | None
+    attempted: CommitPoint | None = None
+    revoked: bool = False
+
+    def wrote(self, point: CommitPoint | None) -> bool:
+        """Say whether ``point`` is what this assignment left: nobody has committed since."""
+        return point == self.committed or (self.attempted is not None and point == self.attempted)
+
+
+@dataclass(eq=False, slots=True)
+class WorkItem:
+    """A request on its way to its terminal outcome.
+
+    Attributes:
+        assignment: Whose ledger waits for it.
+        record: The record as it was read.
+        custom_id: The request's name, to stand on its result; ``None`` where it has none.
+        deadline_ms: Epoch milliseconds after which it is not worth computing.
+        received_at_s: Monotonic seconds when it was delivered.
+        dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
+        attempts: How often it was handed to a model replica.
+        held_bytes: What admission counts for it.
+        settled: Its terminal outcome is decided; whatever comes later is dropped.
+    """
+
+    assignment: PartitionAssignment
+    record: Record
+    custom_id: str | None
+    deadline_ms: int | None
+    received_at_s: float
+    held_bytes: int
+    dispatched_at_s: float = 0.0
+    attempts: int = 0
+    settled: bool = False
+
+
+class Call:
+    """One handle call: a chunk's work items, by their index in the chunk.
+
+    Args:
+        items: In the order of the chunk's lines.
+    """
+
+    def __init__(self, items: list[WorkItem]) -> None:
+        self._items: list[WorkItem | None] = list(items)
+
+    def answer(self, index: int) -> WorkItem | None:
+        """Take out the item at ``index``; ``None`` where it was answered before."""
+        item = self._items[index]
+        self._items[index] = None
+        return item
+
+    def unanswered(self) -> list[WorkItem]:
+        """Take out all items that have no outcome yet."""
+        left = [item for item in self._items if item is not None]
+        self._items = [None] * len(self._items)
+        return left
+
+    def is_wanted(self) -> bool:
+        """Say whether any unanswered item's partition is still assigned."""
+        return any(item is not None and not item.assignment.revoked for item in self._items)

@@ -1,0 +1,122 @@
+"""The Serve deployment around the pipeline: it starts, reports, drains and answers for its health."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import Any
+
+from ray import serve
+
+from consumer.build import build_engine, pipeline_settings
+from consumer.clock import SystemClock
+from consumer.kafka.sink import KafkaSink
+from consumer.kafka.source import KafkaSource
+from consumer.metrics import ConsumerMetrics
+from consumer.model_handle import ServeModelClient
+from consumer.pipeline import Pipeline
+from schemas.settings import KafkaSettings, RouteSettings
+from schemas.status import ReplicaSnapshot
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S = 1.0
+
+
+class Consumer:
+    """One consumer replica of one route.
+
+    Args:
+        route_name: The route's key in the settings.
+        route: Its settings.
+        kafka: The cluster.
+        urls: The endpoints that its model answers.
+        model: Handle of the model's deployment.
+        status_deployment: Name of the deployment in this application that collects snapshots.
+    """
+
+    async def __init__(
+        self,
+        *,
+        route_name: str,
+        route: RouteSettings,
+        kafka: KafkaSettings,
+        urls: frozenset[str],
+        model: Any,
+        status_deployment: str,
+    ) -> None:
+        context = serve.get_replica_context()
+        self._route_name = route_name
+        self._replica = str(context.replica_id.unique_id)
+        self._status = serve.get_deployment_handle(status_deployment, context.app_name)
+        self._metrics = ConsumerMetrics(route_name)
+        sink = KafkaSink(kafka, route)
+        engine = build_engine(
+            route_name=route_name,
+            route=route,
+            urls=urls,
+            consumer=self._replica,
+            metadata_limit_characters=kafka.offset_metadata_max_bytes,
+            max_message_bytes=await sink.max_message_bytes(),
+            jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        self._pipeline = Pipeline(
+            engine=engine,
+            source=KafkaSource(kafka, route),
+            sink=sink,
+            model=ServeModelClient(model),
+            clock=SystemClock(),
+            settings=pipeline_settings(route),
+        )
+        self._is_drained = False
+        await self._pipeline.start()
+        self._reporting = asyncio.get_running_loop().create_task(self._report())
+
+    async def check_health(self) -> None:
+        """Raise if the pipeline has failed; Serve then replaces this replica."""
+        self._pipeline.check()
+
+    async def drain(self) -> None:
+        """Finish what is in flight, commit and leave the group; the replica idles from then on."""
+        if not self._is_drained:
+            self._is_drained = True
+            await self._pipeline.drain()
+
+    async def __del__(self) -> None:
+        """Drain; Serve awaits this when it stops the replica."""
+        await self.drain()
+        self._reporting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reporting
+
+    def snapshot(self) -> ReplicaSnapshot:
+        """Return what this replica is doing."""
+        engine = self._pipeline.engine
+        counters = engine.counters
+        error = self._pipeline.failure
+        return ReplicaSnapshot(
+            route=self._route_name,
+            replica=self._replica,
+            received_records=counters.received_records,
+            completed_records=counters.completed_records,
+            dead_letter_records=counters.dead_letter_records,
+            expired_records=counters.expired_records,
+            refused_records=counters.refused_records,
+            retried_records=counters.retried_records,
+            skipped_records=counters.skipped_records,
+            in_flight_records=engine.in_flight_records,
+            queued_records=engine.queued_records,
+            partitions=[each.partition for each in engine.partitions],
+            model_replicas=engine.model_replicas,
+            error=None if error is None else repr(error),
+        )
+
+    async def _report(self) -> None:
+        while True:
+            snapshot = self.snapshot()
+            self._metrics.update(snapshot)
+            try:
+                await self._status.report.remote(snapshot.to_dict())
+            except Exception as error:  # noqa: BLE001 - a lost report must never stop the consumer
+                log.debug("the status board did not take a report: %r", error)
+            await asyncio.sleep(_REPORT_EVERY_S)

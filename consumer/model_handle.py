@@ -1,0 +1,27 @@
+"""A route's model behind a Ray Serve deployment handle."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from schemas.handoff import Chunk, Outcomes
+
+
+class ServeModelClient:
+    """Calls a model deployment's ``infer`` and streams what it yields.
+
+    Args:
+        handle: The deployment's handle.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._infer = handle.options(stream=True, method_name="infer")
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Stream a chunk's outcomes; raises what Ray raises where the replica is lost."""
+        stream = self._infer.remote(chunk)
+        try:
+            async for outcomes in stream:
+                yield outcomes
+        except GeneratorExit:
+            stream.cancel()
+            raise

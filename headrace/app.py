@@ -1,0 +1,70 @@
+"""Settings to a Serve application graph: models, a consumer deployment a route, the status board."""
+
+from typing import Any
+
+from ray import serve
+
+from consumer.deployment import Consumer
+from headrace.status_board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
+from headrace.status_board import status_board_deployment
+from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, Settings
+from serve_models.deployments import deployment_for
+
+APP_NAME = "headrace"
+
+_STOP_MARGIN_S = 15.0
+
+
+def model_deployment_name(model: str) -> str:
+    """Return the name of a model's deployment."""
+    return f"model-{model}"
+
+
+def consumer_deployment_name(route: str) -> str:
+    """Return the name of a route's consumer deployment."""
+    return f"consumer-{route}"
+
+
+def build(settings: Settings) -> serve.Application:
+    """Compose the application that ``serve.run`` deploys.
+
+    Models that no route calls are left out.
+    """
+    models: dict[str, serve.Application] = {}
+    consumers = []
+    for name, route in settings.routes.items():
+        model = settings.models[route.model]
+        if route.model not in models:
+            models[route.model] = deployment_for(route.model, model)
+        consumers.append(_bind_consumer(name, route, settings.kafka, model, models[route.model]))
+    return status_board_deployment().bind(*consumers)
+
+
+def _bind_consumer(
+    name: str,
+    route: RouteSettings,
+    kafka: KafkaSettings,
+    model_settings: ModelSettings,
+    model: serve.Application,
+) -> serve.Application:
+    deployment: Any = serve.deployment(
+        name=consumer_deployment_name(name),
+        num_replicas=route.consumers,
+        ray_actor_options={"num_cpus": route.consumer_num_cpus},
+        health_check_period_s=5.0,
+        health_check_timeout_s=30.0,
+        # A stop drains: what is in flight finishes, is published and committed.
+        graceful_shutdown_timeout_s=route.drain_timeout_s
+        + route.membership.rebalance_timeout_ms / 1000
+        + _STOP_MARGIN_S,
+        graceful_shutdown_wait_loop_s=0.1,
+    )(Consumer)
+    application: serve.Application = deployment.bind(
+        route_name=name,
+        route=route,
+        kafka=kafka,
+        urls=model_settings.endpoints,
+        model=model,
+        status_deployment=STATUS_DEPLOYMENT,
+    )
+    return application

@@ -1,0 +1,45 @@
+"""Is a broker ready: one Metadata request over a plain socket, no client library."""
+
+import socket
+import struct
+
+_METADATA_API_KEY = 3
+_METADATA_VERSION = 1
+_ALL_TOPICS = -1
+_CORRELATION_ID = 1
+_NO_CLIENT_ID = -1
+
+
+def answers_metadata(host: str, port: int, timeout_s: float = 1.0) -> bool:
+    """Tell whether the broker at ``host:port`` (plaintext) names at least one broker."""
+    body = struct.pack(
+        ">hhihi", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, _NO_CLIENT_ID, _ALL_TOPICS
+    )
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as connection:
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            # Size, correlation id, then the array of brokers, which starts with its length.
+            head = _receive(connection, 12)
+    except OSError:
+        return False
+    if len(head) < 12:
+        return False
+    _size, correlation_id, brokers = struct.unpack(">iii", head)
+    return bool(correlation_id == _CORRELATION_ID and brokers > 0)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _receive(connection: socket.socket, size_bytes: int) -> bytes:
+    received = b""
+    while len(received) < size_bytes:
+        part = connection.recv(size_bytes - len(received))
+        if not part:
+            break
+        received += part
+    return received

@@ -1,0 +1,58 @@
+"""A local broker that is up, and what may be expected of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class BrokerStartError(Exception):
+    """A local broker did not come up; the message says why and shows the end of its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningBroker:
+    """A broker that this process started. Leaving it as a context manager stops it.
+
+    Attributes:
+        kind: ``embedded``, ``kafka-home`` or ``docker``, as in the settings file.
+        bootstrap: HOST:PORT for clients.
+        durable: Whether acknowledged records survive a crash of the broker.
+        description: What it is, in one line for a person.
+        log_file: Where its output goes.
+        process_id: The broker's process on this machine; ``None`` where it has none.
+    """
+
+    kind: str
+    bootstrap: str
+    durable: bool
+    description: str
+    log_file: Path
+    process_id: int | None
+    on_stop: Callable[[], None] = field(repr=False)
+    on_kill: Callable[[], None] = field(repr=False)
+    on_alive: Callable[[], bool] = field(repr=False)
+
+    def stop(self) -> None:
+        """Shut down in order, within some ten seconds. Stopping twice does nothing."""
+        self.on_stop()
+
+    def kill(self) -> None:
+        """End at once, as a power cut would. For tests of what is lost."""
+        self.on_kill()
+
+    def is_alive(self) -> bool:
+        """Tell whether the broker still runs."""
+        return self.on_alive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,231 @@
+"""The wire's published schemas: JSON Schema of each message, AsyncAPI 3.0 of a settings file."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from schemas.deadletters import DeadLetterHeaders
+from schemas.embeddings import EMBEDDINGS_URL, EmbeddingsBody, EmbeddingsResponse
+from schemas.header_models import RequestHeaders, ResultHeaders
+from schemas.requests import RequestLine
+from schemas.results import ResultLine
+from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, Settings
+
+Json = dict[str, Any]
+
+JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+ASYNCAPI_VERSION = "3.0.0"
+KAFKA_BINDING_VERSION = "0.5.0"
+
+PUBLISHED: dict[str, type[BaseModel]] = {
+    "request": RequestLine,
+    "result": ResultLine,
+    "request-headers": RequestHeaders,
+    "result-headers": ResultHeaders,
+    "dead-letter-headers": DeadLetterHeaders,
+    "embeddings-request": EmbeddingsBody,
+    "embeddings-response": EmbeddingsResponse,
+    "settings": Settings,
+}
+"""What is published, by the name that `headrace schema NAME` takes."""
+
+_SECURITY_TYPES = {
+    "PLAIN": "plain",
+    "SCRAM-SHA-256": "scramSha256",
+    "SCRAM-SHA-512": "scramSha512",
+}
+_WIRE_MODELS = [model for name, model in PUBLISHED.items() if name != "settings"]
+_SCHEMAS = "#/components/schemas/"
+
+
+def json_schema(name: str) -> Json:
+    """Return the JSON Schema (draft 2020-12) of what is published as ``name``.
+
+    Raises:
+        KeyError: Nothing is published under that name.
+    """
+    schema = PUBLISHED[name].model_json_schema()
+    return {"$schema": JSON_SCHEMA_DIALECT, "$id": f"urn:headrace:schema:{name}:v1", **schema}
+
+
+def asyncapi_document(settings: Settings, version: str) -> Json:
+    """Describe the topics of a settings file's routes, from the service's side.
+
+    Args:
+        settings: Whose routes; no secret of theirs gets into the document.
+        version: The service's version.
+
+    Returns:
+        An AsyncAPI 3.0 document as plain JSON values: the service receives requests, and sends
+        results and dead letters.
+    """
+    servers, security = _servers(settings.kafka)
+    channels: Json = {}
+    operations: Json = {}
+    messages: Json = {}
+    for name, route in settings.routes.items():
+        model = settings.models[route.model]
+        for part in _route_parts(name, route, model):
+            channel = f"{name}-{part['channel']}"
+            message = channel.removesuffix("s")
+            messages[message] = part["message"]
+            channels[channel] = {
+                "address": part["topic"],
+                "title": f"{name}: {part['channel'].replace('-', ' ')}",
+                "description": part["description"],
+                "servers": [{"$ref": f"#/servers/{server}"} for server in servers],
+                "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+                "bindings": {"kafka": _topic_binding(route, part["topic"])},
+            }
+            operations[f"{name}-{part['operation']}"] = {
+                "action": part["action"],
+                "summary": part["description"],
+                "channel": {"$ref": f"#/channels/{channel}"},
+                "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
+                **part["bindings"],
+            }
+    components: Json = {"messages": messages, "schemas": _component_schemas()}
+    if security:
+        components["securitySchemes"] = security
+    return {
+        "asyncapi": ASYNCAPI_VERSION,
+        "info": {
+            "title": "Headrace",
+            "version": version,
+            "description": "Inference over Kafka topics: lines of an OpenAI Batch file in, "
+            "lines of its output file out.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": servers,
+        "channels": channels,
+        "operations": operations,
+        "components": components,
+    }
+
+
+def _servers(kafka: KafkaSettings) -> tuple[Json, Json]:
+    """Return the document's servers and security schemes."""
+    security: Json = {}
+    if kafka.sasl is not None:
+        security["sasl"] = {"type": _SECURITY_TYPES[kafka.sasl.mechanism]}
+    if kafka.tls is not None and kafka.tls.cert_file is not None:
+        security["certificate"] = {"type": "X509"}
+    server: Json = {"protocol": "kafka" if kafka.tls is None else "kafka-secure"}
+    if security:
+        server["security"] = [{"$ref": f"#/components/securitySchemes/{name}"} for name in security]
+    hosts = kafka.bootstrap.split(",")
+    return {f"kafka-{number}": {"host": host, **server} for number, host in enumerate(hosts)}, (
+        security
+    )
+
+
+def _route_parts(name: str, route: RouteSettings, model: ModelSettings) -> list[Json]:
+    """Return what one route receives and sends, in the terms of the document."""
+    group = {"groupId": {"type": "string", "enum": [route.group]}}
+    return [
+        {
+            "channel": "requests",
+            "operation": "receive-requests",
+            "action": "receive",
+            "topic": route.requests_topic,
+            "description": f"Requests for the model {route.model}.",
+            "message": _message("Request", RequestHeaders, _request_payload(model)),
+            "bindings": {"bindings": {"kafka": {**group, "bindingVersion": KAFKA_BINDING_VERSION}}},
+        },
+        {
+            "channel": "results",
+            "operation": "send-results",
+            "action": "send",
+            "topic": route.results_topic,
+            "description": "One result for each request that could be read; a redelivered request "
+            "gives a result of the same id again.",
+            "message": _message("Result", ResultHeaders, _result_payload(model)),
+            "bindings": {},
+        },
+        {
+            "channel": "dead-letters",
+            "operation": "send-dead-letters",
+            "action": "send",
+            "topic": route.dead_letters_topic,
+            "description": f"Records that the route {name} gave up on, as they were published.",
+            "message": _message(
+                "Dead letter",
+                DeadLetterHeaders,
+                {"description": "The request's value, untouched; null where it was too large."},
+            ),
+            "bindings": {},
+        },
+    ]
+
+
+def _message(title: str, headers: type[BaseModel], payload: Json) -> Json:
+    message: Json = {
+        "title": title,
+        "contentType": "application/json",
+        "headers": {"$ref": _SCHEMAS + headers.__name__},
+        "payload": payload,
+        "bindings": {
+            "kafka": {
+                "key": {
+                    "description": "The producer's key, untouched; a result has its request's.",
+                    "type": ["string", "null"],
+                },
+                "bindingVersion": KAFKA_BINDING_VERSION,
+            }
+        },
+    }
+    if title != "Dead letter":
+        message["correlationId"] = {"location": "$message.payload#/custom_id"}
+    return message
+
+
+def _request_payload(model: ModelSettings) -> Json:
+    line = {"$ref": _SCHEMAS + "RequestLine"}
+    if model.kind == "embedder":
+        own: Json = {"url": {"const": EMBEDDINGS_URL}, "body": _ref(EmbeddingsBody)}
+    else:
+        own = {"url": {"enum": list(model.urls)}}
+    return {"allOf": [line, {"type": "object", "properties": own}]}
+
+
+def _result_payload(model: ModelSettings) -> Json:
+    line = {"$ref": _SCHEMAS + "ResultLine"}
+    if model.kind != "embedder":
+        return line
+    answered = {"status_code": {"const": 200}, "body": _ref(EmbeddingsResponse)}
+    refused = {
+        "status_code": {"type": "integer", "minimum": 400, "maximum": 499},
+        "body": {"type": "object", "required": ["error"]},
+    }
+    response = {
+        "anyOf": [
+            {"type": "null"},
+            {"type": "object", "properties": answered},
+            {"type": "object", "properties": refused},
+        ]
+    }
+    return {"allOf": [line, {"type": "object", "properties": {"response": response}}]}
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": _SCHEMAS + model.__name__}
+
+
+def _topic_binding(route: RouteSettings, topic: str) -> Json:
+    return {
+        "topic": topic,
+        "partitions": route.topics.partitions,
+        "replicas": route.topics.replication_factor,
+        "bindingVersion": KAFKA_BINDING_VERSION,
+    }
+
+
+def _component_schemas() -> Json:
+    """Return the wire's models as one set of definitions that refer to each other."""
+    _, together = models_json_schema(
+        [(model, "validation") for model in _WIRE_MODELS], ref_template=_SCHEMAS + "{model}"
+    )
+    definitions: Json = together["$defs"]
+    return definitions

@@ -1,0 +1,59 @@
+"""The records' headers as models, for their published schema; ``schemas.headers`` reads them.
+
+Values are UTF-8 text on the wire. Any header besides these is the producer's own and is echoed on
+the result.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas import headers
+
+DIGITS = r"^\d+$"
+SOURCE_PATTERN = r"^[A-Za-z0-9._-]{1,249}/\d+/\d+$"
+
+
+class _Headers(BaseModel):
+    """Headers by their names on the wire; others may stand beside them."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
+
+
+class RequestHeaders(_Headers):
+    """Headers that a producer may set; every one is optional."""
+
+    deadline: str | None = Field(
+        default=None,
+        alias=headers.DEADLINE,
+        pattern=DIGITS,
+        description="Epoch milliseconds after which the answer is worth nothing.",
+    )
+    job: str | None = Field(
+        default=None, alias=headers.JOB, description="The job that the request belongs to."
+    )
+    tenant: str | None = Field(
+        default=None, alias=headers.TENANT, description="On whose account the request runs."
+    )
+    priority: str | None = Field(
+        default=None, alias=headers.PRIORITY, description="The producer's priority; echoed."
+    )
+    traceparent: str | None = Field(
+        default=None, alias=headers.TRACEPARENT, description="W3C trace context; echoed."
+    )
+
+
+class ResultHeaders(_Headers):
+    """Headers that every result carries besides the request's own."""
+
+    source: str = Field(
+        alias=headers.SOURCE,
+        pattern=SOURCE_PATTERN,
+        description="Where the request stands: TOPIC/PARTITION/OFFSET.",
+    )
+    attempts: str = Field(
+        alias=headers.ATTEMPTS, pattern=DIGITS, description="How often the model was asked."
+    )
+    model: str = Field(alias=headers.MODEL, description="The model's name in the settings.")
+    timings: str = Field(
+        alias=headers.TIMINGS,
+        description="Milliseconds as NAME=VALUE, parted by commas: queued_ms, model_ms.",
+    )

@@ -1,0 +1,101 @@
+"""What consumer replicas report of themselves, and what is told of a route; plain numbers."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Records since a replica started.
+
+    Attributes:
+        received_records: Read from the requests topic.
+        completed_records: Ended in a result, of whatever status.
+        dead_letter_records: Published to the dead letters topic.
+        expired_records: Answered ``request_expired``; counted in ``completed_records`` too.
+        refused_records: Answered 4xx by the endpoint; counted in ``completed_records`` too.
+        retried_records: Dispatched again after a failure; a record counts once per time.
+        skipped_records: Tombstones.
+    """
+
+    received_records: int = 0
+    completed_records: int = 0
+    dead_letter_records: int = 0
+    expired_records: int = 0
+    refused_records: int = 0
+    retried_records: int = 0
+    skipped_records: int = 0
+
+
+COUNTER_NAMES = tuple(counter.name for counter in fields(Counters))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSnapshot(Counters):
+    """One consumer replica, as it sees itself.
+
+    Attributes:
+        route: The route's name.
+        replica: Names the replica; a replacement has a name of its own, or counts from 0 again.
+        at_s: When the board got it, in seconds of the board's monotonic clock; the sender leaves
+            it at 0.
+        in_flight_records: Handed to model replicas and not answered.
+        queued_records: Read and not yet handed over.
+        partitions: Partitions of the requests topic that the replica holds.
+        model_replicas: Names of the model replicas that have answered it lately.
+        error: Why it is unwell, for a person, or ``None``.
+    """
+
+    route: str
+    replica: str
+    at_s: float = 0.0
+    in_flight_records: int = 0
+    queued_records: int = 0
+    partitions: list[int] = field(default_factory=list)
+    model_replicas: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteStatus(Counters):
+    """A route, added up over its consumer replicas.
+
+    Attributes:
+        route: The route's name.
+        rate_records_per_s: Records completed or dead-lettered a second, over the last seconds.
+        replicas: Consumer replicas that report.
+        in_flight_records: Handed to model replicas and not answered.
+        queued_records: Read and not yet handed over.
+        partitions: Partitions held by any replica, in order.
+        model_replicas: Model replicas that have answered lately.
+        errors: What unwell replicas say, ``REPLICA: WHY``.
+    """
+
+    route: str
+    rate_records_per_s: float = 0.0
+    replicas: int = 0
+    in_flight_records: int = 0
+    queued_records: int = 0
+    partitions: list[int] = field(default_factory=list)
+    model_replicas: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})

@@ -1,0 +1,302 @@
+"""Chunks of request lines in, outcomes out: the embedder without Ray.
+
+Three threads of one worker each overlap: one checks and tokenizes, one runs the model, one writes
+response bodies. The event loop owns everything else: pool, requests, calls. Two tasks form
+batches, so that the next one stands ready when the model is done with the last.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from schemas.settings import EmbedderSettings
+from serve_models.batching import TextPool, Waiting
+from serve_models.clock import Clock
+from serve_models.embedding_model import TextModel
+from serve_models.embedding_requests import (
+    EmbeddingRequest,
+    EmbeddingsEndpoint,
+    Refusal,
+    encode_requests,
+)
+from serve_models.outcomes import Call, encode_failure_body
+from serve_models.tokenizing import TokenizedText
+from serve_models.window import WindowEstimator
+
+logger = logging.getLogger(__name__)
+
+_PREPARED_TOGETHER_RECORDS = 64
+"""A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
+_BATCHES_READY = 2
+_FAILED_BATCHES_TO_REPLACE = 3
+
+Vector = NDArray[np.float32]
+
+
+class EngineDiedError(RuntimeError):
+    """The engine cannot go on; replace the replica. Its records can go to another."""
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    """A record under way."""
+
+    call: Call
+    index: int
+    deadline_ms: int | None
+    request: EmbeddingRequest
+
+
+@dataclass(slots=True, eq=False)
+class _Text:
+    """One text of a record, as the pool holds it."""
+
+    record: _Record
+    position: int
+
+
+class EmbeddingEngine:
+    """Embeds the texts of many calls in common batches.
+
+    ``start``, ``stop`` and ``infer`` belong to one event loop.
+
+    Args:
+        model: Tokenizes and embeds.
+        name: The model's name in the settings.
+        settings: Budgets, limits and waits.
+        replica: Names this replica in its outcomes.
+        clock: Tells waits and deadlines.
+        model_thread: Runs the model, one batch at a time; the engine shuts it down.
+    """
+
+    def __init__(
+        self,
+        model: TextModel,
+        *,
+        name: str,
+        settings: EmbedderSettings,
+        replica: str,
+        clock: Clock,
+        model_thread: ThreadPoolExecutor | None = None,
+    ) -> None:
+        self._model = model
+        self._replica = replica
+        self._clock = clock
+        self._linger_s = settings.outcome_linger_ms / 1000
+        self._endpoint = EmbeddingsEndpoint(
+            model,
+            name=name,
+            served_names=settings.served_names,
+            max_inputs_per_request=settings.max_inputs_per_request,
+            normalize=settings.normalize,
+        )
+        self._pool: TextPool[_Text] = TextPool(
+            settings.token_budget_tokens, settings.max_batch_texts, settings.max_wait_ms / 1000
+        )
+        self._window = WindowEstimator(settings.pool_texts)
+        self._model_thread = model_thread or ThreadPoolExecutor(1, "headrace-model")
+        self._tokenizer_thread = ThreadPoolExecutor(1, "headrace-tokenizer")
+        self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
+        self._texts_wait = asyncio.Event()
+        self._calls: set[Call] = set()
+        self._runners: list[asyncio.Task[None]] = []
+        self._death: BaseException | None = None
+        self._failed_batches = 0
+
+    @property
+    def waiting_texts(self) -> int:
+        """Texts in the pool, not counting batches under way."""
+        return len(self._pool)
+
+    def start(self) -> None:
+        """Start forming batches."""
+        self._runners = [asyncio.create_task(self._run()) for _ in range(_BATCHES_READY)]
+
+    async def stop(self) -> None:
+        """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        for runner in self._runners:
+            runner.cancel()
+        await asyncio.gather(*self._runners, return_exceptions=True)
+        self._die(EngineDiedError("the replica was stopped"))
+        for thread in (self._model_thread, self._tokenizer_thread, self._encoder_thread):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def check_health(self) -> None:
+        """Return if the engine can go on.
+
+        Raises:
+            EngineDiedError: It cannot: its loop died, or the model fails on whatever it is given.
+        """
+        if self._death is not None:
+            raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
+        if self._failed_batches >= _FAILED_BATCHES_TO_REPLACE:
+            raise EngineDiedError(
+                f"the model failed on every text of its last {self._failed_batches} batches"
+            )
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Stream the outcomes of a chunk's records, each record exactly once.
+
+        Closing the iterator early takes the chunk's waiting texts out of the pool.
+
+        Raises:
+            EngineDiedError: The engine died before; other replicas may live.
+        """
+        if self._death is not None:
+            raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
+        self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
+        call = Call(len(chunk.lines), self._linger_s)
+        self._calls.add(call)
+        places: list[Waiting[_Text]] = []
+        feeding = asyncio.create_task(self._feed(call, chunk, places))
+        try:
+            async for outcomes in call.stream(self._new_outcomes):
+                yield outcomes
+        finally:
+            feeding.cancel()
+            self._calls.discard(call)
+            self._pool.discard(places)
+
+    def _new_outcomes(self) -> Outcomes:
+        return Outcomes(
+            replica=self._replica,
+            window_records=self._window.window_records(self._clock.monotonic()),
+        )
+
+    async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
+        """Check, tokenize and pool a chunk, slice by slice."""
+        try:
+            for start in range(0, len(chunk.lines), _PREPARED_TOGETHER_RECORDS):
+                stop = min(start + _PREPARED_TOGETHER_RECORDS, len(chunk.lines))
+                await self._feed_slice(call, chunk, range(start, stop), places)
+        except Exception as error:
+            logger.exception("could not prepare a chunk of %d records", len(chunk.lines))
+            call.fail_unanswered(error)
+
+    async def _feed_slice(
+        self, call: Call, chunk: Chunk, indexes: range, places: list[Waiting[_Text]]
+    ) -> None:
+        alive = [index for index in indexes if not self._expired(chunk.deadline_ms(index))]
+        for index in set(indexes).difference(alive):
+            call.answer(index, STATUS_EXPIRED, b"")
+        prepared = await asyncio.get_running_loop().run_in_executor(
+            self._tokenizer_thread,
+            self._endpoint.prepare,
+            [chunk.lines[index] for index in alive],
+        )
+        now_s = self._clock.monotonic()
+        requests = 0
+        before = len(places)
+        for index, request in zip(alive, prepared, strict=True):
+            if isinstance(request, Refusal):
+                call.answer(index, request.status, request.body)
+            elif call.waits_for(index):
+                requests += 1
+                record = _Record(call, index, chunk.deadline_ms(index), request)
+                places.extend(
+                    self._pool.add(_Text(record, position), text.tokens, now_s)
+                    for position, text in enumerate(request.texts)
+                )
+        self._window.records_arrived(requests, len(places) - before)
+        self._texts_wait.set()
+
+    async def _run(self) -> None:
+        """Form and run batches until the engine dies, which every waiter then learns."""
+        try:
+            while True:
+                batch = self._take_batch()
+                if batch:
+                    await self._run_batch(batch)
+                else:
+                    self._texts_wait.clear()
+                    await self._texts_wait.wait()
+        except Exception as error:
+            logger.exception("the embedding engine died")
+            self._die(error)
+
+    def _take_batch(self) -> list[_Text]:
+        """Take a batch of texts that somebody still waits for; expired records are answered."""
+        while batch := self._pool.next_batch(self._clock.monotonic()):
+            wanted = []
+            for text in batch:
+                record = text.record
+                if not record.call.waits_for(record.index):
+                    continue
+                if self._expired(record.deadline_ms):
+                    record.call.answer(record.index, STATUS_EXPIRED, b"")
+                else:
+                    wanted.append(text)
+            if wanted:
+                return wanted
+        return []
+
+    async def _run_batch(self, batch: list[_Text]) -> None:
+        loop = asyncio.get_running_loop()
+        vectors, duration_s = await loop.run_in_executor(
+            self._model_thread,
+            self._embed,
+            [text.record.request.texts[text.position] for text in batch],
+        )
+        self._window.batch_finished(len(batch), duration_s)
+        all_failed = all(isinstance(vector, Exception) for vector in vectors)
+        self._failed_batches = self._failed_batches + 1 if all_failed else 0
+        complete = []
+        for text, vector in zip(batch, vectors, strict=True):
+            record = text.record
+            if isinstance(vector, Exception):
+                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(vector))
+            elif record.request.place(text.position, vector):
+                complete.append(record)
+        if complete:
+            await self._answer(complete)
+
+    async def _answer(self, records: list[_Record]) -> None:
+        bodies = await asyncio.get_running_loop().run_in_executor(
+            self._encoder_thread, encode_requests, [record.request for record in records]
+        )
+        for record, body in zip(records, bodies, strict=True):
+            if isinstance(body, Exception):
+                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(body))
+            else:
+                record.call.answer(record.index, STATUS_OK, body)
+
+    def _embed(self, texts: Sequence[TokenizedText]) -> tuple[list[Vector | Exception], float]:
+        started_s = self._clock.monotonic()
+        vectors = embed_isolating(self._model, texts)
+        return vectors, self._clock.monotonic() - started_s
+
+    def _expired(self, deadline_ms: int | None) -> bool:
+        return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
+
+    def _die(self, error: BaseException) -> None:
+        self._death = self._death or error
+        for call in self._calls:
+            call.fail_unanswered(error)
+
+
+def embed_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Vector | Exception]:
+    """Embed a batch; where that fails, halve it until only the texts at fault are without vector.
+
+    Returns:
+        For each text its vector, float32 [dims], or the error that it met alone.
+    """
+    try:
+        vectors = model.embed(texts)
+        if len(vectors) != len(texts):
+            raise ValueError(f"the model gave {len(vectors)} vectors for {len(texts)} texts")
+    except Exception as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
+        if len(texts) == 1:
+            return [error]
+        half = len(texts) // 2
+        return embed_isolating(model, texts[:half]) + embed_isolating(model, texts[half:])
+    finite = np.isfinite(vectors).all(axis=1)
+    return [
+        vector if is_finite else ValueError("the model's vector holds NaN or infinity")
+        for vector, is_finite in zip(vectors, finite, strict=True)
+    ]

@@ -1,0 +1,95 @@
+"""Properties of the completion map's codec."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core.completion_map import (
+    CompletionMap,
+    CompletionMapError,
+    decode,
+    encode,
+    worst_case_characters,
+)
+
+offsets = st.integers(min_value=0, max_value=2**62)
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> tuple[int, CompletionMap]:
+    committed = draw(offsets)
+    incomplete = sorted(
+        committed + distance
+        for distance in draw(st.sets(st.integers(min_value=1, max_value=5_000), max_size=300))
+    )
+    lowest = incomplete[-1] if incomplete else committed
+    return committed, CompletionMap(lowest + draw(st.integers(1, 10**12)), tuple(incomplete))
+
+
+@given(maps())
+def test_a_map_comes_back_as_it_was(case: tuple[int, CompletionMap]) -> None:
+    committed, completion_map = case
+    assert decode(committed, encode(committed, completion_map)) == completion_map
+
+
+@given(maps())
+def test_the_worst_case_bounds_every_encoding(case: tuple[int, CompletionMap]) -> None:
+    committed, completion_map = case
+    span = completion_map.highest_completed - committed
+    # The lowest incomplete one is the committed offset itself.
+    bound = worst_case_characters(len(completion_map.incomplete) + 1, span)
+    assert len(encode(committed, completion_map)) <= bound
+
+
+@given(
+    st.integers(2, 2_000),
+    st.integers(0, 100_000),
+    st.data(),
+)
+def test_the_bound_grows_with_records_so_it_covers_every_subset(
+    records: int, more_span: int, data: st.DataObject
+) -> None:
+    span = records + more_span
+    fewer = data.draw(st.integers(1, records))
+    assert worst_case_characters(fewer, span) <= worst_case_characters(records, span)
+
+
+@given(maps(), st.data())
+def test_a_damaged_map_is_refused(case: tuple[int, CompletionMap], data: st.DataObject) -> None:
+    committed, completion_map = case
+    encoded = encode(committed, completion_map)
+    position = data.draw(st.integers(0, len(encoded) - 2))
+    other = data.draw(st.sampled_from("ABCDEFGHabcdefgh0123456789-_"))
+    damaged = encoded[:position] + other + encoded[position + 1 :]
+    if damaged != encoded:
+        with pytest.raises(CompletionMapError):
+            decode(committed, damaged)
+
+
+@given(maps(), st.integers(1, 1000))
+def test_a_map_does_not_fit_another_offset(case: tuple[int, CompletionMap], moved: int) -> None:
+    committed, completion_map = case
+    with pytest.raises(CompletionMapError):
+        decode(committed + moved, encode(committed, completion_map))
+
+
+@given(offsets, st.text(min_size=1, max_size=200))
+def test_another_programs_metadata_is_refused_not_misread(committed: int, metadata: str) -> None:
+    with pytest.raises(CompletionMapError):
+        decode(committed, metadata)
+
+
+def test_empty_metadata_is_no_map() -> None:
+    assert decode(17, "") is None
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "span", "most_characters"),
+    [(256, 20_000, 450), (1_000, 1_000_000, 2_700), (2_048, 4_096, 750)],
+)
+def test_sizes_are_what_the_design_counted_on(
+    incomplete: int, span: int, most_characters: int
+) -> None:
+    step = span // incomplete
+    spread = tuple(range(step, span, step))
+    assert len(encode(0, CompletionMap(span, spread))) <= most_characters
