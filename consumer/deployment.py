@@ -1,4 +1,4 @@
-"""The Serve deployment around the pipeline: it starts, reports, drains and answers for its health."""
+"""The Serve deployment around the pipeline: it starts, reports, drains and tells its health."""
 
 import asyncio
 import contextlib

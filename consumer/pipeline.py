@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 
-from consumer.core.assignments import AssignmentChange
-from consumer.core.engine import Engine, Publication
+from consumer.core.engine import Engine
+from consumer.core.held_partitions import AssignmentChange
+from consumer.core.outbox import Publication
 from consumer.core.ports import (
     Clock,
     CommitRefusedError,

@@ -10,7 +10,7 @@ from ray import serve
 from consumer.core.ports import Clock
 from headrace.status_report import StatusReport
 from schemas.status import ReplicaSnapshot
-from serve_models.clock import SystemClock
+from consumer.clock import SystemClock
 
 DEPLOYMENT_NAME = "status"
 REPORT_INTERVAL_S = 1.0

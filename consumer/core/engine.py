@@ -9,16 +9,16 @@ clock in milliseconds. One task at a time may call it. A record's way through it
 """
 
 import random
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from consumer.core.admission import Admission
-from consumer.core.assignments import AssignmentChange, Assignments
 from consumer.core.counters import Counters
 from consumer.core.dispatch import ReplicaWindows, WorkQueue, chunk_records
+from consumer.core.held_partitions import AssignmentChange, HeldPartitions
 from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
 from consumer.core.ledger import Delivery
+from consumer.core.outbox import Outbox, Publication
 from consumer.core.outcome_messages import OutcomeMessages
 from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from consumer.core.retry import RetryPolicy, split_for_isolation
@@ -28,15 +28,6 @@ from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.results import ErrorCode
 
 _EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the model was asked"
-
-
-@dataclass(eq=False, slots=True)
-class Publication:
-    """A decided outcome on its way to the broker; a record is complete when it is acknowledged."""
-
-    item: WorkItem
-    messages: list[Message]
-    substituted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +78,13 @@ class Engine:
         self._retry = retry
         self._jitter = jitter
         self._most_chunk_records = most_chunk_records
-        self._assignments = Assignments(metadata_limit_characters)
+        self._held = HeldPartitions(metadata_limit_characters)
         self._queue = WorkQueue()
         self._windows = ReplicaWindows(initial_records=most_chunk_records)
         self._retries: Schedule[list[WorkItem]] = Schedule()
         self._deadlines: Schedule[WorkItem] = Schedule()
-        self._outbox: deque[Publication] = deque()
+        self._outbox = Outbox()
         self._is_suspended = True
-        self._publishable_records = 0
         self._takes_records = True
         self.in_flight_records = 0
         self.counters = Counters()
@@ -109,21 +99,22 @@ class Engine:
         says whose it is.
         """
         self._is_suspended = True
-        self._publishable_records = len(self._outbox)
+        self._outbox.close(let_out_waiting=True)
 
     def hold_publications(self) -> None:
         """Publish nothing more until ``assign``."""
-        self._publishable_records = 0
+        self._outbox.close(let_out_waiting=False)
 
     def assign(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
         """Take over an assignment, with what the group has committed, and go on."""
-        change = self._assignments.change(committed)
+        change = self._held.change(committed)
         if change.lost:
             for item in self._queued_items():
                 if item.assignment.revoked:
                     self._drop(item)
             self._queue.drop_unwanted()
         self._is_suspended = False
+        self._outbox.open()
         return change
 
     def stop_intake(self) -> None:
@@ -138,7 +129,7 @@ class Engine:
     @property
     def partitions(self) -> list[TopicPartition]:
         """The partitions held now."""
-        return [assignment.partition for assignment in self._assignments]
+        return [assignment.partition for assignment in self._held]
 
     @property
     def queued_records(self) -> int:
@@ -169,8 +160,8 @@ class Engine:
             records = self._admission.allowance_records()
         if not records:
             return Allowance([], 0, is_restricted=True)
-        partitions, records = self._assignments.readable(records)
-        return Allowance(partitions, records, len(partitions) < len(self._assignments))
+        partitions, records = self._held.readable(records)
+        return Allowance(partitions, records, len(partitions) < len(self._held))
 
     def deliver(
         self, records: Iterable[Record], now_s: float, epoch_ms: int
@@ -184,7 +175,7 @@ class Engine:
         if self._is_suspended or not self._takes_records:
             return rewinds
         for record in records:
-            assignment = self._assignments.get(record.partition)
+            assignment = self._held.get(record.partition)
             if assignment is None or record.partition in rewinds:
                 continue
             delivery = assignment.ledger.deliver(record.offset)
@@ -201,7 +192,7 @@ class Engine:
         if self._is_suspended or not self._takes_records:
             return
         for partition, position in positions.items():
-            assignment = self._assignments.get(partition)
+            assignment = self._held.get(partition)
             if assignment is not None:
                 assignment.ledger.pass_over(position)
 
@@ -374,7 +365,7 @@ class Engine:
         result_bytes = sum(len(message.value or b"") for message in messages)
         item.held_bytes += result_bytes
         self._admission.grow(result_bytes)
-        self._outbox.append(Publication(item, messages))
+        self._outbox.add(Publication(item, messages))
 
     def _drop(self, item: WorkItem) -> None:
         item.settled = True
@@ -391,15 +382,16 @@ class Engine:
     @property
     def has_publications(self) -> bool:
         """Whether outcomes wait to be published and may be."""
-        return bool(self._outbox) and (not self._is_suspended or self._publishable_records > 0)
+        return self._outbox.has_publishable
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
         """Take the next outcomes to publish; none of partitions that were lost."""
         taken: list[Publication] = []
         size_bytes = 0
-        while self.has_publications and len(taken) < most_records and size_bytes < most_bytes:
-            publication = self._outbox.popleft()
-            self._publishable_records -= 1
+        while (
+            self._outbox.has_publishable and len(taken) < most_records and size_bytes < most_bytes
+        ):
+            publication = self._outbox.take()
             if publication.item.assignment.revoked:
                 self._admission.release(publication.item.held_bytes)
                 continue
@@ -433,17 +425,17 @@ class Engine:
             self._messages.substitute(publication.item, publication.messages[index], reason, now_s)
             for index, reason in reasons.items()
         ]
-        self._outbox.append(publication)
+        self._outbox.add(publication)
         return True
 
     def has_commit_points(self) -> bool:
         """Say whether there is anything to commit."""
-        return self._assignments.has_commit_points()
+        return self._held.has_commit_points()
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
         """Return what there is to commit; pass it to ``committed`` once it is acknowledged."""
-        return self._assignments.commit_points()
+        return self._held.commit_points()
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Take note that ``points`` are committed and acknowledged."""
-        self._assignments.committed(points)
+        self._held.committed(points)

@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.brokers.process import BrokerProcess
@@ -42,14 +42,31 @@ class ExtraListener:
     port: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BrokerOptions:
+    """What a broker for a test may need beyond a plain one.
+
+    Attributes:
+        properties: Broker properties that override ours.
+        extra_listeners: Listeners besides the plaintext one.
+        scram_credentials: SCRAM users to create when the storage is formatted, as Kafka's
+            StorageTool takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
+    """
+
+    properties: Mapping[str, str] = field(default_factory=dict)
+    extra_listeners: Sequence[ExtraListener] = ()
+    scram_credentials: Sequence[str] = field(default=(), repr=False)
+
+
+PLAIN = BrokerOptions()
+
+
 def start_kafka_home(
     *,
     data_dir: Path,
     port: int = 0,
     kafka_home: Path | None = None,
-    properties: Mapping[str, str] | None = None,
-    extra_listeners: Sequence[ExtraListener] = (),
-    scram_credentials: Sequence[str] = (),
+    options: BrokerOptions = PLAIN,
 ) -> RunningBroker:
     """Start one KRaft node on 127.0.0.1; broker and controller in one process.
 
@@ -59,10 +76,7 @@ def start_kafka_home(
         data_dir: Where it keeps its configuration, data and log; created where missing.
         port: TCP port of the plaintext listener; 0 picks a free one.
         kafka_home: The unpacked Kafka; ``$KAFKA_HOME`` where unset.
-        properties: Broker properties that override ours.
-        extra_listeners: Listeners besides the plaintext one.
-        scram_credentials: SCRAM users to create when the storage is formatted, as Kafka's
-            StorageTool takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
+        options: Further listeners, users and properties.
 
     Raises:
         BrokerStartError: No Kafka or Java is found, or the broker did not come up.
@@ -75,14 +89,14 @@ def start_kafka_home(
         port=port,
         controller_port=free_port(),
         log_dir=data_dir / "kafka",
-        extra_listeners=extra_listeners,
-    ) | dict(properties or {})
+        extra_listeners=options.extra_listeners,
+    ) | dict(options.properties)
     configuration.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     log4j2 = data_dir / "log4j2.properties"
     log4j2.write_text(_LOG4J2)
     java = [_find_java(), *_heap(), f"-Dlog4j2.configurationFile={log4j2}", "-cp", f"{home}/libs/*"]
     if not (data_dir / "kafka" / "meta.properties").exists():
-        _format_storage(java, configuration, scram_credentials)
+        _format_storage(java, configuration, options.scram_credentials)
     process = BrokerProcess(
         [*java, "kafka.Kafka", str(configuration)], log_file=data_dir / "broker.log"
     )
@@ -147,7 +161,7 @@ def _find_home(kafka_home: Path | None) -> Path:
             "libs/), or set kafka.broker to embedded, docker or external"
         )
     home = Path(value)
-    if not any((home / "libs").glob("kafka_*.jar")) and not any((home / "libs").glob("kafka*.jar")):
+    if not any((home / "libs").glob("kafka*.jar")):
         raise BrokerStartError(
             f"KAFKA_HOME={home} holds no libs/kafka*.jar: point it at an unpacked Apache Kafka"
         )

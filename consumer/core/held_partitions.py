@@ -30,7 +30,7 @@ class AssignmentChange:
     unreadable: dict[TopicPartition, str] = field(default_factory=dict)
 
 
-class Assignments:
+class HeldPartitions:
     """The partitions assigned now, with a ledger each.
 
     An eager rebalance takes everything away and hands most of it back. A partition is kept, with

@@ -1,0 +1,309 @@
+"""Reading requests: one member of a consumer group, by aiokafka."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, errors
+from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.core.ports import (
+    CommitPoint,
+    CommitRefusedError,
+    Lag,
+    RebalanceListener,
+    Record,
+    SourceError,
+    TopicPartition,
+)
+from consumer.kafka import internals
+from consumer.kafka.assignor import make_assignor
+from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
+from consumer.kafka.fetching import Fetching
+from schemas.settings import KafkaSettings, RouteSettings
+
+log = logging.getLogger(__name__)
+
+_COMMIT_RETRY_S = 0.1
+_STOP_TIMEOUT_S = 5.0
+
+
+class KafkaSource:
+    """A ``RecordSource`` that reads a route's requests topic in its consumer group.
+
+    Transactional producers' aborted records are not delivered. Where retention has deleted what
+    was to be read next, reading goes on at the log's start, whatever ``start_from`` says: that is
+    for groups which have committed nothing yet.
+
+    Args:
+        settings: The cluster.
+        route: Its topic, group, membership and flow settings.
+    """
+
+    def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:
+        self._settings = settings
+        self._route = route
+        self._topic = route.requests_topic
+        self._doing = f"reading topic {self._topic} in group {route.group}"
+        self._consumer: AIOKafkaConsumer | None = None
+        self._fetching: Fetching | None = None
+        self._listener: RebalanceListener | None = None
+        self._callback: asyncio.Task[None] | None = None
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._has_joined = False
+        self._takes_commits = False
+        self._commits: set[asyncio.Task[None]] = set()
+        self._commit_lock = asyncio.Lock()
+
+    async def start(self, listener: RebalanceListener) -> None:
+        """Join the group; see ``RecordSource``."""
+        warn_if_slow()
+        route = self._route
+        self._listener = listener
+        self._consumer = consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            client_id=f"headrace-{route.group}",
+            group_id=route.group,
+            enable_auto_commit=False,
+            # Not start_from: see _seek_to_end.
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(
+                make_assignor(lambda: internals.generation(self._started_consumer())),
+            ),
+            session_timeout_ms=route.membership.session_timeout_ms,
+            heartbeat_interval_ms=route.membership.heartbeat_interval_ms,
+            rebalance_timeout_ms=route.membership.rebalance_timeout_ms,
+            fetch_max_bytes=route.flow.fetch_max_bytes,
+            max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
+        )
+        self._fetching = Fetching(consumer)
+        consumer.subscribe([self._topic], listener=_Callbacks(self))
+        try:
+            with explaining_failures(self._settings, self._doing):
+                await consumer.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def poll(
+        self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
+    ) -> list[Record]:
+        """Return records of ``partitions``; see ``RecordSource``."""
+        self._started_consumer()
+        fetching = self._started_fetching()
+        wanted = [each for each in partitions if each in self._assigned]
+        try:
+            fetched = await fetching.fetch(wanted, max_records, timeout_s)
+        except errors.KafkaError as error:
+            raise explain(error, self._settings, self._doing) from error
+        records: list[Record] = []
+        for partition, fetched_records in fetched.items():
+            records += _convert(TopicPartition(*partition), fetched_records)
+        return records
+
+    def position(self, partition: TopicPartition) -> int | None:
+        """Return the next offset to read; see ``RecordSource``."""
+        return internals.position(self._started_consumer(), KafkaPartition(*partition))
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read ``partition`` from ``offset`` on; ignored where it is not assigned any more."""
+        self._started_fetching().seek(partition, offset)
+
+    async def committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, CommitPoint | None]:
+        """Return the group's committed points; see ``RecordSource``.
+
+        A point beyond the log's end, as an unclean leader election leaves it, counts as the end:
+        what comes next is new, and what lay between is gone.
+        """
+        if not partitions:
+            return {}
+        consumer = self._started_consumer()
+        with explaining_failures(self._settings, self._doing):
+            points = await internals.committed(consumer, partitions)
+            ends = await consumer.end_offsets([KafkaPartition(*each) for each in partitions])
+        for partition, point in points.items():
+            log_end = ends[KafkaPartition(*partition)]
+            if point is not None and point.offset > log_end:
+                log.warning(
+                    "%s: group %s has committed offset %d, but the log ends at %d: the cluster "
+                    "has lost records; reading on at the end",
+                    partition,
+                    self._route.group,
+                    point.offset,
+                    log_end,
+                )
+                points[partition] = CommitPoint(log_end, "")
+        return points
+
+    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+        """Commit under the current generation; see ``RecordSource``.
+
+        A caller that is cancelled leaves the commit under way; a rebalance waits for it.
+        """
+        if not points:
+            return
+        task = asyncio.create_task(self._commit(dict(points)))
+        self._commits.add(task)
+        task.add_done_callback(self._forget_commit)
+        await asyncio.shield(task)
+
+    async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
+        """Return log start, log end and committed point; see ``RecordSource``."""
+        if not partitions:
+            return {}
+        consumer = self._started_consumer()
+        wanted = [KafkaPartition(*each) for each in partitions]
+        with explaining_failures(self._settings, self._doing):
+            starts = await consumer.beginning_offsets(wanted)
+            ends = await consumer.end_offsets(wanted)
+            points = await internals.committed(consumer, partitions)
+        return {
+            each: Lag(starts[KafkaPartition(*each)], ends[KafkaPartition(*each)], points[each])
+            for each in partitions
+        }
+
+    async def stop(self) -> None:
+        """Leave the group at once; see ``RecordSource``."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        self._takes_commits = False
+        # aiokafka retries without end, and its stop waits for callbacks: end both first.
+        ending = [*self._commits, *([self._callback] if self._callback else [])]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await consumer.stop()
+        except TimeoutError:
+            await internals.abandon(consumer)
+        await self._started_fetching().close()
+
+    async def on_revoked(self) -> None:
+        """Aiokafka is about to join the group again, or for the first time."""
+        self._started_fetching().suspend()
+        if self._has_joined:
+            await self._call("revoking partitions", self._listener_there().revoking())
+        # From here to the next assignment a commit could only go out under a wrong generation.
+        self._takes_commits = False
+        if self._commits:
+            await asyncio.wait(self._commits)
+
+    async def on_assigned(self, assigned: Collection[KafkaPartition]) -> None:
+        """The group has a new generation, and we have ``assigned`` in it."""
+        self._assigned = frozenset(TopicPartition(*each) for each in assigned)
+        self._has_joined = True
+        self._takes_commits = True
+        await self._call("taking over partitions", self._take_over())
+
+    async def _take_over(self) -> None:
+        if not self._started_consumer().partitions_for_topic(self._topic):
+            raise SourceError(
+                f"{self._doing}: the topic is gone; create it again, or remove the route"
+            )
+        if self._route.start_from == "latest":
+            await self._seek_to_end()
+        await self._listener_there().assigned(sorted(self._assigned))
+        self._started_fetching().go_on()
+
+    async def _seek_to_end(self) -> None:
+        """Skip what there is where the group has committed nothing.
+
+        aiokafka's own ``latest`` would also skip records that retention made unreachable up to,
+        i.e. lose everything between the deleted records and the end.
+        """
+        consumer = self._started_consumer()
+        points = await internals.committed(consumer, self._assigned)
+        unread = [KafkaPartition(*each) for each, point in points.items() if point is None]
+        for partition, log_end in (await consumer.end_offsets(unread)).items():
+            consumer.seek(partition, log_end)
+
+    async def _call(self, doing: str, callback: Coroutine[Any, Any, None]) -> None:
+        """Run a listener's coroutine; aiokafka would swallow what it raises."""
+        self._callback = asyncio.create_task(callback)
+        await asyncio.wait([self._callback])
+        if self._callback.cancelled():
+            return
+        error = self._callback.exception()
+        self._callback = None
+        if error is None:
+            return
+        if not isinstance(error, SourceError):
+            log.error("%s: %s failed", self._doing, doing, exc_info=error)
+            error = SourceError(f"{self._doing}: {doing} failed: {error!r}")
+        self._started_fetching().fail(error)
+
+    async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+        async with self._commit_lock:
+            consumer = self._started_consumer()
+            generation = internals.generation(consumer)
+            while True:
+                if not self._takes_commits:
+                    raise CommitRefusedError("the group is rebalancing")
+                strangers = points.keys() - self._assigned
+                if strangers:
+                    raise CommitRefusedError(f"not assigned any more: {sorted(strangers)}")
+                try:
+                    await internals.commit_once(consumer, points, generation)
+                except errors.KafkaError as error:
+                    if not error.retriable:
+                        raise explain(error, self._settings, self._doing) from error
+                    log.warning("%s: committing again after %s", self._doing, error)
+                    await asyncio.sleep(_COMMIT_RETRY_S)
+                else:
+                    return
+
+    def _forget_commit(self, task: asyncio.Task[None]) -> None:
+        self._commits.discard(task)
+        if not task.cancelled():
+            # Its caller may be gone; then nobody else takes note of how it ended.
+            task.exception()
+
+    def _started_consumer(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise SourceError(f"{self._doing}: not started, or stopped already")
+        return self._consumer
+
+    def _listener_there(self) -> RebalanceListener:
+        if self._listener is None:
+            raise SourceError(f"{self._doing}: not started")
+        return self._listener
+
+    def _started_fetching(self) -> Fetching:
+        if self._fetching is None:
+            raise SourceError(f"{self._doing}: not started")
+        return self._fetching
+
+
+class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
+    """Aiokafka's rebalance callbacks, handed on."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+
+    async def on_partitions_revoked(self, revoked: Collection[KafkaPartition]) -> None:  # noqa: ARG002
+        await self._source.on_revoked()
+
+    async def on_partitions_assigned(self, assigned: Collection[KafkaPartition]) -> None:
+        await self._source.on_assigned(assigned)
+
+
+def _convert(partition: TopicPartition, fetched: list[ConsumerRecord[Any, Any]]) -> list[Record]:
+    return [
+        Record(
+            partition,
+            record.offset,
+            record.key,
+            record.value,
+            [(name, value or b"") for name, value in record.headers] if record.headers else [],
+            record.timestamp,
+        )
+        for record in fetched
+    ]

@@ -1,0 +1,5 @@
+"""The ``headrace`` command, one module a subcommand."""
+
+from headrace.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,86 @@
+"""``headrace check``: is this settings file legal, and what does it say?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from headrace.cli.options import JsonOption
+from headrace.cli.output import out, print_json
+from headrace.settings_file import find_settings_file, load_settings
+from headrace.settings_problems import SettingsError
+from schemas.settings import ModelSettings, Settings
+
+FileArgument = Annotated[
+    Path | None,
+    typer.Argument(help="$HEADRACE_CONFIG, then ./headrace.yaml, where unset.", show_default=False),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The same as FILE.", show_default=False)
+]
+
+
+def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Check a settings file, and show its models and routes or everything wrong with it."""
+    path = find_settings_file(file or config)
+    try:
+        settings = load_settings(path)
+    except SettingsError as error:
+        if not json:
+            raise
+        problems = [
+            {"where": one.where, "field": one.field, "message": one.message}
+            for one in error.problems
+        ]
+        print_json({"file": str(path), "valid": False, "problems": problems})
+        raise typer.Exit(2) from None
+    if json:
+        # Secrets print as asterisks: pydantic masks them in JSON mode.
+        summary: dict[str, Any] = settings.model_dump(mode="json")
+        print_json({"file": str(path), "valid": True, "settings": summary})
+        return
+    print_summary(path, settings)
+
+
+def print_summary(path: Path, settings: Settings) -> None:
+    """Print the models and the routes as tables."""
+    kafka = settings.kafka
+    out.print(
+        f"{path} is valid. Kafka: {kafka.broker}, {kafka.bootstrap}, {kafka.security_protocol}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    models = Table("model", "kind", "what", "replicas", "CPUs each", "GPUs each", title="Models")
+    for name, model in settings.models.items():
+        models.add_row(
+            name,
+            model.kind,
+            describe_model(model),
+            str(model.replicas),
+            f"{model.num_cpus:g}",
+            f"{model.num_gpus:g}",
+        )
+    out.print(models)
+    routes = Table("route", "model", "requests", "results", "dead letters", title="Routes")
+    for column in ("group", "consumers", "delivery"):
+        routes.add_column(column)
+    for name, route in settings.routes.items():
+        routes.add_row(
+            name,
+            route.model,
+            route.requests_topic,
+            route.results_topic,
+            route.dead_letters_topic,
+            route.group,
+            str(route.consumers),
+            route.delivery,
+        )
+    out.print(routes)
+
+
+def describe_model(model: ModelSettings) -> str:
+    """Return where a model comes from, in a few words."""
+    if model.kind == "embedder":
+        return f"{model.source}, {model.dtype}"
+    return model.import_path

@@ -1,0 +1,61 @@
+"""Puts the subcommands together, and turns what users get wrong into messages."""
+
+import sys
+
+import typer
+from aiokafka.errors import KafkaError
+
+from consumer.core.ports import SourceError
+from headrace.brokers import BrokerStartError
+from headrace.cli.check import check
+from headrace.cli.models import models_app
+from headrace.cli.output import UserError, print_error
+from headrace.cli.results import results
+from headrace.cli.schema import schema
+from headrace.cli.status import status
+from headrace.cli.submit import submit
+from headrace.cli.topics import topics_app
+from headrace.cli.up import up
+from headrace.service import ServiceError
+from headrace.settings_problems import SettingsError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="headrace",
+    help="Event-driven inference: Kafka topics in, Kafka topics out, Ray Serve between.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, submit, results, status, check, schema):
+    app.command()(command)
+app.add_typer(topics_app, name="topics")
+app.add_typer(models_app, name="models")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; exits with 0, 1 (it ran, and something is wrong) or 2 (it could not run).
+
+    Args:
+        arguments: The command line without the program's name; the process's own where unset.
+    """
+    try:
+        app(args=arguments, prog_name="headrace")
+    except SettingsError as error:
+        for problem in error.problems:
+            print_error(str(problem))
+        sys.exit(EXIT_USER_ERROR)
+    except (UserError, BrokerStartError, ServiceError, SourceError) as error:
+        print_error(str(error))
+        sys.exit(EXIT_USER_ERROR)
+    except KafkaError as error:
+        print_error(
+            f"Kafka: {error}. Is a broker up at kafka.bootstrap, and do tls and sasl fit it? "
+            "`headrace up` starts a local one where kafka.broker is not external."
+        )
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,52 @@
+"""Options that several commands share, and what they stand for."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.cli.output import UserError
+from headrace.settings_file import find_settings_file, load_settings
+from headrace.settings_problems import suggest
+from schemas.settings import RouteSettings, Settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The settings file; $HEADRACE_CONFIG, then ./headrace.yaml, where unset.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+RouteOption = Annotated[
+    str | None,
+    typer.Option("--route", "-r", help="The route; may be left out where there is one only."),
+]
+
+
+def read_settings(config: Path | None) -> Settings:
+    """Return the settings that ``--config`` stands for.
+
+    Raises:
+        SettingsError: They cannot be read or are illegal.
+    """
+    return load_settings(find_settings_file(config))
+
+
+def choose_route(settings: Settings, name: str | None) -> tuple[str, RouteSettings]:
+    """Return the route that ``--route`` stands for.
+
+    Raises:
+        UserError: There is no such route, or several and none is named.
+    """
+    routes = settings.routes
+    if name is None:
+        if len(routes) > 1:
+            raise UserError(f"name a route with --route; the settings have: {', '.join(routes)}")
+        return next(iter(routes.items()))
+    if name not in routes:
+        guess = suggest(name, routes) or "; the settings have: " + ", ".join(routes)
+        raise UserError(f"--route: no route '{name}'{guess}")
+    return name, routes[name]

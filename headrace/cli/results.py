@@ -1,0 +1,164 @@
+"""``headrace results``: reads a route's results, or its dead letters."""
+
+import asyncio
+import sys
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import orjson
+import typer
+from rich.text import Text
+
+from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
+from headrace.cli.output import UserError, count, err, out, print_note
+from headrace.reading import MissingTopicError, TopicRecord, read_topic
+from schemas import headers
+from schemas.settings import Settings
+
+SUMMARY_CHARACTERS = 80
+
+
+def results(
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is still to come.")
+    ] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="With --follow: begin with the oldest.")
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option("--max", "-n", min=1, help="End after this many records.")
+    ] = None,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Read the dead letters instead.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file to write JSON lines to.")
+    ] = None,
+    route: RouteOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Read results: a table on a terminal, JSON lines in a pipe or file.
+
+    Without --follow: from the oldest to the latest one that is there now. Dead letters come as
+    {"topic", "partition", "offset", "key", "headers", "value"}. Reads without a group, so nothing
+    is taken away from anyone.
+    """
+    settings = read_settings(config)
+    _, chosen = choose_route(settings, route)
+    topic = chosen.dead_letters_topic if dead_letters else chosen.results_topic
+    with ExitStack() as stack:
+        if output is not None:
+            try:
+                sink: BinaryIO | None = stack.enter_context(output.open("wb"))
+            except OSError as error:
+                raise UserError(f"--output: {output}: {error.strerror}") from None
+        else:
+            sink = None if sys.stdout.isatty() else sys.stdout.buffer
+        show = _Table(dead_letters) if sink is None else _Lines(sink, dead_letters)
+        try:
+            shown_records = asyncio.run(
+                _read(settings, topic, from_beginning or not follow, follow, most, show)
+            )
+        except MissingTopicError as error:
+            raise UserError(str(error)) from None
+    if output is not None:
+        print_note(f"{count(shown_records)} records of {topic} written to {output}")
+
+
+class _Lines:
+    """Writes JSON lines: a result's value as it is, a dead letter with its headers."""
+
+    def __init__(self, sink: BinaryIO, is_dead_letters: bool) -> None:
+        self._sink = sink
+        self._is_dead_letters = is_dead_letters
+
+    def show(self, record: TopicRecord) -> None:
+        if self._is_dead_letters:
+            self._sink.write(orjson.dumps(record.to_dict()) + b"\n")
+        elif record.value is not None:
+            self._sink.write(record.value + b"\n")
+
+    def flush(self) -> None:
+        self._sink.flush()
+
+
+class _Table:
+    """Prints one row a record as they come; a table that follows has no end to draw."""
+
+    def __init__(self, is_dead_letters: bool) -> None:
+        self._is_dead_letters = is_dead_letters
+        self._is_headed = False
+
+    def show(self, record: TopicRecord) -> None:
+        if not self._is_headed:
+            self._is_headed = True
+            names = ("key", "error code") if self._is_dead_letters else ("custom_id", "status")
+            out.print(self._row("partition/offset", *names, "summary", style="bold"))
+        place = f"{record.partition}/{record.offset}"
+        cells = describe_dead_letter(record) if self._is_dead_letters else describe_result(record)
+        out.print(self._row(place, *cells), no_wrap=True, overflow="ellipsis", crop=True)
+
+    def flush(self) -> None:
+        out.file.flush()
+
+    def _row(self, place: str, name: str, status: str, summary: str, style: str = "") -> Text:
+        row = f"{place:<17} {name[:32]:<32} {status[:22]:<22} {summary}"
+        return Text("".join(c if c.isprintable() else "·" for c in row), style=style)
+
+
+def describe_result(record: TopicRecord) -> tuple[str, str, str]:
+    """Return a result's custom_id, its status or error code, and a few words on its content."""
+    try:
+        line = orjson.loads(record.value or b"")
+        custom_id = str(line["custom_id"])
+        if line["error"] is not None:
+            return custom_id, str(line["error"]["code"]), str(line["error"]["message"])
+        response = line["response"]
+        return custom_id, str(response["status_code"]), describe_body(response["body"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "", "no result line", repr((record.value or b"")[:SUMMARY_CHARACTERS])
+
+
+def describe_body(body: dict[str, object]) -> str:
+    """Return a few words on a response body."""
+    match body:
+        case {"error": {"message": str(message)}}:
+            return message
+        case {"data": [{"embedding": first}, *rest], "usage": {"total_tokens": int(tokens)}}:
+            size = f"{len(first)} components" if isinstance(first, list) else "base64"
+            return f"{1 + len(rest)} embeddings, {size}, {tokens} tokens"
+    return orjson.dumps(body)[:SUMMARY_CHARACTERS].decode(errors="replace")
+
+
+def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:
+    """Return a dead letter's key, error code and message."""
+    values = {name: value.decode(errors="replace") for name, value in record.headers}
+    key = "" if record.key is None else record.key.decode(errors="replace")
+    return key, values.get(headers.ERROR_CODE, ""), values.get(headers.ERROR_MESSAGE, "")
+
+
+async def _read(
+    settings: Settings,
+    topic: str,
+    from_beginning: bool,
+    follow: bool,
+    most: int | None,
+    show: _Lines | _Table,
+) -> int:
+    shown_records = 0
+    records = read_topic(settings.kafka, topic, from_beginning=from_beginning, follow=follow)
+    with err.status(f"reading {topic}") if isinstance(show, _Lines) else ExitStack() as status:
+        async with aclosing(records):
+            async for record in records:
+                if record is None:
+                    show.flush()
+                    continue
+                show.show(record)
+                shown_records += 1
+                if not isinstance(status, ExitStack) and shown_records % 100 == 0:
+                    status.update(f"reading {topic}: {count(shown_records)} records")
+                if shown_records == most:
+                    break
+    show.flush()
+    return shown_records

@@ -1,0 +1,86 @@
+"""The table of routes that `status` prints and `up` keeps on the screen; pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from headrace.cli.output import count
+from headrace.lag import PartitionLag
+from schemas.settings import Settings
+from schemas.status import RouteStatus
+
+
+def route_report(
+    settings: Settings,
+    lags: Mapping[str, list[PartitionLag]] | None,
+    statuses: Mapping[str, RouteStatus] | None,
+) -> dict[str, Any]:
+    """Return what is known of each route as JSON values.
+
+    Args:
+        settings: Whose routes.
+        lags: Partitions by route; ``None`` where Kafka was not asked or did not answer.
+        statuses: What the running service reports; ``None`` where none runs here.
+    """
+    routes = {}
+    for name, route in settings.routes.items():
+        partitions = None if lags is None else lags.get(name, [])
+        status = None if statuses is None else statuses.get(name)
+        routes[name] = {
+            "model": route.model,
+            "group": route.group,
+            "requests_topic": route.requests_topic,
+            "lag_records": None
+            if partitions is None
+            else sum(each.lag_records for each in partitions),
+            "partitions": None
+            if partitions is None
+            else [each.to_dict() for each in partitions],
+            "service": None if status is None else status.to_dict(),
+        }
+    return {"routes": routes}
+
+
+def route_table(report: Mapping[str, Any], title: str = "") -> Table:
+    """Return a report as a table, one row a route."""
+    table = Table(title=title or None)
+    table.add_column("route")
+    names = ("lag", "records/s", "in flight", "queued", "completed", "refused", "expired")
+    for name in (*names, "dead letters", "consumers", "models", "partitions"):
+        table.add_column(name, justify="right")
+    for name, route in report["routes"].items():
+        lag = route["lag_records"]
+        partitions = route["partitions"]
+        status = route["service"]
+        cells = ["-" if lag is None else count(lag)]
+        if status is None:
+            cells += ["-"] * 9
+        else:
+            keys = ("rate_records_per_s", "in_flight_records", "queued_records")
+            totals = ("completed_records", "refused_records", "expired_records")
+            more = ("dead_letter_records", "replicas", "model_replicas")
+            cells += [count(status[key]) for key in (*keys, *totals, *more)]
+        held = "-" if status is None else str(len(status["partitions"]))
+        table.add_row(name, *cells, f"{held}/{'-' if partitions is None else len(partitions)}")
+    return table
+
+
+def partition_table(report: Mapping[str, Any]) -> Table:
+    """Return the lag of every partition, one row each."""
+    table = Table("route", "topic", title="Lag by partition")
+    for name in ("partition", "log start", "committed", "log end", "lag"):
+        table.add_column(name, justify="right")
+    for name, route in report["routes"].items():
+        for each in route["partitions"] or []:
+            committed = "none" if each["committed"] is None else count(each["committed"])
+            table.add_row(
+                name,
+                route["requests_topic"],
+                str(each["partition"]),
+                count(each["log_start"]),
+                committed,
+                count(each["log_end"]),
+                count(each["lag_records"]),
+            )
+    return table

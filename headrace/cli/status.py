@@ -1,0 +1,67 @@
+"""``headrace status``: lag by partition, and what a running service reports."""
+
+import asyncio
+import logging
+from typing import Annotated
+
+import ray
+import typer
+
+from headrace.cli.options import ConfigOption, JsonOption, read_settings
+from headrace.cli.output import err, out, print_error, print_json, print_note
+from headrace.cli.route_table import partition_table, route_report, route_table
+from headrace.lag import LagReader, PartitionLag
+from headrace.service import ServiceError, quiet_ray, read_statuses
+from schemas.settings import Settings
+from schemas.status import RouteStatus
+
+
+def status(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    service: Annotated[
+        bool, typer.Option(help="Also ask the service that runs on this machine's Ray.")
+    ] = True,
+) -> None:
+    """Show each route's lag, and what the service that runs here reports."""
+    settings = read_settings(config)
+    with err.status("asking Kafka"):
+        lags = asyncio.run(_read_lags(settings))
+    statuses, why_not = None, ""
+    if service:
+        with err.status("asking the service"):
+            statuses, why_not = _ask_service()
+    report = route_report(settings, lags, statuses)
+    if json:
+        print_json({**report, "service_error": why_not or None})
+        return
+    out.print(route_table(report))
+    out.print(partition_table(report))
+    for name, route in settings.routes.items():
+        if not lags[name]:
+            print_note(f"{name}: no topic {route.requests_topic}; `headrace topics create` makes it")
+    for route_status in (statuses or {}).values():
+        for error in route_status.errors:
+            print_error(f"{route_status.route}: consumer {error}")
+    if why_not:
+        print_note(f"no service: {why_not}")
+
+
+async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
+    async with LagReader(settings) as reader:
+        return await reader.read()
+
+
+def _ask_service() -> tuple[dict[str, RouteStatus] | None, str]:
+    """Return what the service reports, or ``None`` and why."""
+    quiet_ray()
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError:
+        return None, "no Ray cluster runs on this machine; `headrace up` starts one"
+    try:
+        return read_statuses(), ""
+    except ServiceError as error:
+        return None, str(error)
+    finally:
+        ray.shutdown()

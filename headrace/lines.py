@@ -1,0 +1,59 @@
+"""Cuts a stream of bytes into lines, in bounded memory; pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """A line that is longer than allowed; its bytes were dropped.
+
+    Attributes:
+        number: Its number in the stream, from 1.
+        size_bytes: How long it is, without its newline.
+    """
+
+    number: int
+    size_bytes: int
+
+
+class LineCutter:
+    """Yields lines as they are, without the newline; blank ones are left out.
+
+    Args:
+        max_line_bytes: A longer line comes as a ``LongLine``, and is never held in memory.
+    """
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._rest = b""
+        self._dropped_bytes = 0
+        self._number = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes | LongLine]:
+        """Take in the next bytes of the stream, and yield the lines that end in them."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            yield from self._end(line)
+        self._keep(rest)
+
+    def finish(self) -> Iterator[bytes | LongLine]:
+        """Yield what stands after the last newline, if anything."""
+        if self._rest or self._dropped_bytes:
+            yield from self._end(b"")
+
+    def _keep(self, data: bytes) -> None:
+        self._rest += data
+        if self._dropped_bytes or len(self._rest) > self._max_line_bytes:
+            self._dropped_bytes += len(self._rest)
+            self._rest = b""
+
+    def _end(self, tail: bytes) -> Iterator[bytes | LongLine]:
+        self._keep(tail)
+        line, dropped_bytes = self._rest, self._dropped_bytes
+        self._rest, self._dropped_bytes = b"", 0
+        self._number += 1
+        if dropped_bytes:
+            yield LongLine(self._number, dropped_bytes)
+        elif line.strip():
+            yield line

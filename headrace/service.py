@@ -1,0 +1,227 @@
+"""A whole service on this machine: broker, Ray, topics and the Serve application; up and down.
+
+`headrace up`, the demo, benchmarks and tests all run this one class.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import ray
+from ray import serve
+
+from headrace.app import APP_NAME, build
+from headrace.brokers import RunningBroker, start_broker
+from headrace.brokers.readiness import answers_metadata
+from headrace.topics import create_missing_topics
+from schemas.settings import Settings
+from schemas.status import RouteStatus
+
+RayChoice = Literal["auto", "local"]
+
+STATUS_TIMEOUT_S = 5.0
+SPARE_CPUS = 1
+OBJECT_STORE_BYTES = 512 * 1024 * 1024
+
+
+class ServiceError(Exception):
+    """The service did not come up; the message says why and what to do next."""
+
+
+class LocalService:
+    """Brings a settings file's service up, and down again as a context manager.
+
+    Only what it started itself is stopped. Start it from a thread that lives as long as the service
+    shall: a local broker dies with the thread that started it.
+
+    Args:
+        settings: Whose service. Port 0 in ``kafka.bootstrap`` means a new local broker on a free
+            port.
+        data_dir: Where a local broker keeps its data.
+        use_ray: ``auto`` takes the cluster that is there and starts one where there is none;
+            ``local`` always starts one of its own.
+        say: Takes one line on each step, for a person.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        data_dir: Path,
+        use_ray: RayChoice = "auto",
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.settings = settings
+        self._data_dir = data_dir
+        self._use_ray = use_ray
+        self._say = say
+        self._stack = ExitStack()
+        self.broker: RunningBroker | None = None
+
+    def start(self) -> Self:
+        """Bring everything up; returns when the application runs.
+
+        Raises:
+            ServiceError: Something did not come up. What had been started is stopped again.
+            headrace.brokers.BrokerStartError: The broker did not.
+        """
+        with ExitStack() as undo:
+            undo.callback(self._stack.close)
+            self._start_broker()
+            self._create_topics()
+            self._start_ray()
+            self._deploy()
+            undo.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """Drain the application, then stop what was started here; stopping twice does nothing."""
+        self._stack.close()
+
+    def statuses(self) -> dict[str, RouteStatus]:
+        """Return what each route's consumers report; a route that has not reported is missing."""
+        return read_statuses()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start_broker(self) -> None:
+        kafka = self.settings.kafka
+        if kafka.broker == "external":
+            return
+        host, port = local_address(self.settings)
+        if port and answers_metadata(host, port):
+            self._say(f"Kafka: the broker at {kafka.bootstrap} answers already")
+            return
+        self.broker = self._stack.enter_context(
+            start_broker(kafka.broker, data_dir=self._data_dir / kafka.broker, port=port)
+        )
+        self._say(f"Kafka: {self.broker.description}, at {self.broker.bootstrap}")
+        self.settings = with_bootstrap(self.settings, self.broker.bootstrap)
+
+    def _create_topics(self) -> None:
+        for outcome in create_missing_topics(self.settings):
+            if outcome.state != "existed":
+                self._say(f"Topic {outcome}")
+
+    def _start_ray(self) -> None:
+        if ray.is_initialized():
+            return
+        quiet_ray()
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._use_ray == "auto":
+            try:
+                ray.init(address="auto", **options)
+            except ConnectionError:
+                pass
+            else:
+                self._stack.callback(ray.shutdown)
+                self._say("Ray: joined the cluster that runs here")
+                return
+        num_cpus = logical_cpus(self.settings)
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **options,
+        )
+        self._stack.callback(ray.shutdown)
+        self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
+
+    def _deploy(self) -> None:
+        is_new = not is_serve_running()
+        serve.start(proxy_location="Disabled")
+        if is_new:
+            self._stack.callback(serve.shutdown)
+        self._stack.callback(self._delete)
+        self._say("Serve: deploying; a model is loaded on first use")
+        try:
+            serve.run(build(self.settings), name=APP_NAME, route_prefix=None)
+        except RuntimeError as error:
+            raise ServiceError(f"the application did not come up: {error}") from error
+        self._say("Serve: the application runs")
+
+    def _delete(self) -> None:
+        self._say("Draining: finishing what is in flight, committing, leaving the group")
+        serve.delete(APP_NAME)
+
+
+def read_statuses() -> dict[str, RouteStatus]:
+    """Ask the status board of the application that this process is connected to.
+
+    Raises:
+        ServiceError: It does not answer.
+    """
+    try:
+        handle = serve.get_app_handle(APP_NAME)
+        answer = handle.routes.remote().result(timeout_s=STATUS_TIMEOUT_S)
+    except (serve.exceptions.RayServeException, TimeoutError, ray.exceptions.RayError) as error:
+        raise ServiceError(f"the status board does not answer: {error}") from error
+    return {name: RouteStatus.from_dict(values) for name, values in answer.items()}
+
+
+def is_serve_running() -> bool:
+    """Tell whether the Ray cluster that this process is connected to runs Serve."""
+    try:
+        serve.status()
+    except serve.exceptions.RayServeException:
+        return False
+    return True
+
+
+def local_address(settings: Settings) -> tuple[str, int]:
+    """Return where a local broker is to listen.
+
+    Raises:
+        ServiceError: ``kafka`` asks for what a local broker does not do.
+    """
+    kafka = settings.kafka
+    host, _, port = kafka.bootstrap.rpartition(":")
+    if host not in {"127.0.0.1", "localhost"}:
+        raise ServiceError(
+            f"kafka.bootstrap: {kafka.bootstrap} is not this machine, so no {kafka.broker} broker "
+            "can be started there; set it to 127.0.0.1:PORT, or kafka.broker to external"
+        )
+    if kafka.tls is not None or kafka.sasl is not None:
+        raise ServiceError(
+            f"kafka: the {kafka.broker} broker has no tls and no sasl; remove both, or set "
+            "kafka.broker to external"
+        )
+    return "127.0.0.1", int(port)
+
+
+def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
+    """Return the settings with another ``kafka.bootstrap``."""
+    kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def logical_cpus(settings: Settings) -> int:
+    """Return the CPUs that all replicas of all models and routes set aside, and one to spare.
+
+    They are Ray's bookkeeping, not the machine's: small machines run many idle replicas.
+    """
+    models = sum(model.replicas * model.num_cpus for model in settings.models.values())
+    consumers = sum(route.consumers * route.consumer_num_cpus for route in settings.routes.values())
+    return math.ceil(models + consumers) + SPARE_CPUS
+
+
+def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:
+    """Keep Ray's own news off the screen, and its usage reports at home."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.WARNING)

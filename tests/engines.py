@@ -1,0 +1,90 @@
+"""Engines and records for tests."""
+
+import random
+from typing import Any
+
+import orjson
+
+from consumer.core.admission import Admission
+from consumer.core.engine import Engine
+from consumer.core.intake import Intake
+from consumer.core.outbox import Publication
+from consumer.core.outcome_messages import OutcomeMessages
+from consumer.core.ports import Record, TopicPartition
+from consumer.core.retry import RetryPolicy
+from consumer.core.work import Call
+from schemas.handoff import STATUS_OK, Chunk, Outcomes
+from tests.simulation import EPOCH_MS
+
+URL = "/v1/embeddings"
+P0 = TopicPartition("requests", 0)
+P1 = TopicPartition("requests", 1)
+
+
+def make_engine(
+    *,
+    max_records: int = 1000,
+    max_bytes: int = 1_000_000,
+    max_attempts: int = 4,
+    chunk_records: int = 64,
+    max_request_bytes: int = 10_000,
+    max_result_bytes: int = 10_000,
+    max_dead_letter_bytes: int = 20_000,
+    metadata_limit_characters: int = 4096,
+) -> Engine:
+    return Engine(
+        consumer="consumer-under-test",
+        intake=Intake(frozenset({URL}), max_request_bytes),
+        messages=OutcomeMessages(
+            route="embeddings",
+            model="minilm",
+            results_topic="results",
+            dead_letters_topic="dead-letters",
+            max_result_bytes=max_result_bytes,
+            max_dead_letter_bytes=max_dead_letter_bytes,
+            fail_with_result=True,
+        ),
+        admission=Admission(max_records, max_bytes),
+        retry=RetryPolicy(max_attempts, first_backoff_s=1.0, max_backoff_s=10.0),
+        jitter=random.Random(7),
+        most_chunk_records=chunk_records,
+        metadata_limit_characters=metadata_limit_characters,
+    )
+
+
+def line(custom_id: str = "a", **changes: Any) -> bytes:
+    return orjson.dumps(
+        {"custom_id": custom_id, "method": "POST", "url": URL, "body": {"input": "text"}} | changes
+    )
+
+
+def record(
+    offset: int,
+    value: bytes | None = None,
+    *,
+    partition: TopicPartition = P0,
+    key: bytes | None = None,
+    headers: list[tuple[str, bytes]] | None = None,
+    tombstone: bool = False,
+) -> Record:
+    if value is None and not tombstone:
+        value = line(f"{partition.partition}-{offset}")
+    return Record(partition, offset, key, value, headers or [], EPOCH_MS)
+
+
+def answer(
+    call: Call, chunk: Chunk, engine: Engine, *, status: int = STATUS_OK, now_s: float = 1.0
+) -> None:
+    """Answer every record of a call."""
+    outcomes = Outcomes(replica="replica-1", window_records=256)
+    for index in range(len(chunk.lines)):
+        outcomes.add(index, status, b'{"object":"list"}')
+    engine.take_outcomes(call, outcomes, now_s, EPOCH_MS + int(now_s * 1000))
+    engine.end_call(call, "over", now_s, EPOCH_MS + int(now_s * 1000))
+
+
+def publish_all(engine: Engine) -> list[Publication]:
+    """Publish and acknowledge everything that may be."""
+    publications = engine.take_publications(10_000, 1 << 40)
+    engine.acknowledged(publications)
+    return publications

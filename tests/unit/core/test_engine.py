@@ -1,0 +1,358 @@
+"""The engine's decisions, one behaviour a test."""
+
+import hashlib
+
+import orjson
+import pytest
+
+from consumer.core.ports import CommitPoint
+from schemas.handoff import Outcomes
+from tests.engines import P0, P1, answer, line, make_engine, publish_all, record
+from tests.simulation import EPOCH_MS
+
+NOTHING = {P0: None, P1: None}
+
+
+def headers_of(message):
+    return dict(message.headers)
+
+
+def test_a_record_goes_all_the_way_and_is_committed_only_when_acknowledged():
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(5, key=b"k", headers=[("traceparent", b"00-1")])], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.5, EPOCH_MS)
+    assert engine.next_call(0.5, EPOCH_MS) is None
+    answer(call, chunk, engine, now_s=2.0)
+    (publication,) = engine.take_publications(10, 1 << 20)
+
+    assert engine.commit_points() == {P0: CommitPoint(5, "")}
+    engine.acknowledged([publication])
+    assert engine.commit_points() == {P0: CommitPoint(6, "")}
+    assert engine.held_records == engine.held_bytes == 0
+
+    (message,) = publication.messages
+    assert message.topic == "results"
+    assert message.key == b"k"
+    result = orjson.loads(message.value)
+    assert result == {
+        "id": "requests-0-5",
+        "custom_id": "0-5",
+        "response": {"status_code": 200, "request_id": "requests-0-5", "body": {"object": "list"}},
+        "error": None,
+    }
+    headers = headers_of(message)
+    assert headers["traceparent"] == b"00-1"
+    assert headers["headrace-source"] == b"requests/0/5"
+    assert headers["headrace-attempts"] == b"1"
+    assert headers["headrace-model"] == b"minilm"
+    assert headers["headrace-timings"] == b"queued_ms=500.0,model_ms=1500.0"
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (b"not json", b"invalid_json"),
+        (b"", b"invalid_json"),
+        ("{}".encode("utf-16"), b"invalid_json"),
+        (b'\xff{"custom_id":"a"}', b"invalid_json"),
+        (b'{"custom_id":"a","url":"/v1/embeddings","body":{"x":NaN}}', b"invalid_json"),
+        (b'{"custom_id":"\\ud800","url":"/v1/embeddings","body":{}}', b"invalid_json"),
+        (b"[" * 5_000, b"invalid_json"),
+        (b"[]", b"invalid_request_line"),
+        (b"null", b"invalid_request_line"),
+        (b'{"url":"/v1/embeddings","body":{}}', b"invalid_request_line"),
+        (b'{"custom_id":"","url":"/v1/embeddings","body":{}}', b"invalid_request_line"),
+        (b'{"custom_id":7,"url":"/v1/embeddings","body":{}}', b"invalid_request_line"),
+        (b'{"custom_id":"a","url":"/v1/embeddings","body":[]}', b"invalid_request_line"),
+        (
+            b'{"custom_id":"a","method":"GET","url":"/v1/embeddings","body":{}}',
+            b"invalid_request_line",
+        ),
+        (b'{"custom_id":"' + b"a" * 15_000 + b'"}', b"request_too_large"),
+    ],
+)
+def test_an_unreadable_record_is_a_dead_letter_and_costs_its_neighbours_nothing(value, code):
+    engine = make_engine()
+    engine.assign(NOTHING)
+    bad = record(1, value, key=b"\x00\xff", headers=[("own", b"\x80")])
+    engine.deliver([record(0), bad, record(2)], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    assert len(chunk.lines) == 2
+    answer(call, chunk, engine)
+    letters = [m for p in publish_all(engine) for m in p.messages if m.topic == "dead-letters"]
+    (letter,) = letters
+    assert (letter.key, letter.value) == (b"\x00\xff", value)
+    assert letter.headers[0] == ("own", b"\x80")
+    assert headers_of(letter)["headrace-error-code"] == code
+    assert engine.commit_points() == {P0: CommitPoint(3, "")}
+
+
+def test_a_dead_letter_too_large_for_its_topic_says_where_its_value_is():
+    engine = make_engine(max_dead_letter_bytes=1_000)
+    engine.assign(NOTHING)
+    value = b"x" * 50_000
+    engine.deliver([record(0, value)], 0.0, EPOCH_MS)
+    (publication,) = publish_all(engine)
+    (letter,) = publication.messages
+    assert letter.value is None
+    assert headers_of(letter)["headrace-omitted-value-bytes"] == b"50000"
+    digest = hashlib.sha256(value).hexdigest().encode()
+    assert headers_of(letter)["headrace-omitted-value-sha256"] == digest
+    assert headers_of(letter)["headrace-source"] == b"requests/0/0"
+
+
+def test_a_tombstone_is_skipped_and_counted():
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, tombstone=True)], 0.0, EPOCH_MS)
+    assert engine.next_call(0.0, EPOCH_MS) is None
+    assert not engine.has_publications
+    assert engine.counters.skipped_records == 1
+    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+
+
+def test_an_unknown_url_is_a_result_with_404():
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, line(url="/v1/chat/completions"))], 0.0, EPOCH_MS)
+    (publication,) = publish_all(engine)
+    result = orjson.loads(publication.messages[0].value)
+    assert result["response"]["status_code"] == 404
+    assert "/v1/embeddings" in result["response"]["body"]["error"]["message"]
+
+
+def test_deadlines_expire_on_arrival_in_the_queue_and_at_dispatch():
+    engine = make_engine()
+    engine.assign(NOTHING)
+
+    def due(ms):
+        return [("headrace-deadline", b"%d" % (EPOCH_MS + ms))]
+
+    engine.deliver([record(0, headers=due(-1)), record(1, headers=due(500))], 0.0, EPOCH_MS)
+    assert engine.next_due_in_s(0.0, EPOCH_MS) == pytest.approx(0.5)
+    assert [p.item.record.offset for p in publish_all(engine)] == [0]
+    engine.advance(0.5, EPOCH_MS + 500)
+    assert engine.queued_records == 0
+    (publication,) = publish_all(engine)
+    assert orjson.loads(publication.messages[0].value)["error"]["code"] == "request_expired"
+
+    engine.deliver([record(2, headers=due(800)), record(3)], 0.6, EPOCH_MS + 600)
+    call, chunk = engine.next_call(0.9, EPOCH_MS + 900)
+    assert chunk.lines == [line("0-3")]
+    answer(call, chunk, engine)
+    assert engine.counters.expired_records == 3
+
+
+def test_a_malformed_deadline_counts_as_none():
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, headers=[("headrace-deadline", b"soon")])], 0.0, EPOCH_MS)
+    assert engine.next_call(0.0, EPOCH_MS) is not None
+
+
+def test_a_poison_record_that_kills_its_replica_ends_alone_as_a_dead_letter():
+    engine = make_engine(max_attempts=5, chunk_records=256)
+    engine.assign(NOTHING)
+    engine.deliver([record(offset) for offset in range(256)], 0.0, EPOCH_MS)
+    now_s = 0.0
+    for _ in range(10_000):
+        engine.advance(now_s, EPOCH_MS)
+        call_and_chunk = engine.next_call(now_s, EPOCH_MS)
+        if call_and_chunk is None:
+            due = engine.next_due_in_s(now_s, EPOCH_MS)
+            if due is None:
+                break
+            now_s += due
+            continue
+        call, chunk = call_and_chunk
+        if line("0-77") in chunk.lines:
+            engine.end_call(call, "the replica died", now_s, EPOCH_MS)
+        else:
+            answer(call, chunk, engine, now_s=now_s)
+    messages = [m for p in publish_all(engine) for m in p.messages]
+    letters = [m for m in messages if m.topic == "dead-letters"]
+    assert [m.value for m in letters] == [line("0-77")]
+    assert headers_of(letters[0])["headrace-attempts"] == b"5"
+    results = [orjson.loads(m.value) for m in messages if m.topic == "results"]
+    assert len(results) == 256
+    failed = [r for r in results if r["error"]]
+    assert [(r["custom_id"], r["error"]["code"]) for r in failed] == [("0-77", "model_failed")]
+    assert engine.commit_points() == {P0: CommitPoint(256, "")}
+
+
+def test_outcomes_of_a_lost_partition_are_dropped_and_those_of_a_kept_one_go_on():
+    engine = make_engine()
+    engine.assign({P0: None, P1: None})
+    engine.deliver([record(0), record(0, partition=P1)], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    engine.suspend()
+    change = engine.assign({P0: None})
+    assert change.kept == [P0]
+    assert change.seeks == {P0: 1}
+    assert [lost.partition for lost in change.lost] == [P1]
+    assert call.is_wanted()
+    answer(call, chunk, engine)
+    assert [p.item.record.partition for p in publish_all(engine)] == [P0]
+    assert engine.held_records == engine.in_flight_records == 0
+
+
+def test_a_partition_comes_back_fresh_when_somebody_else_committed_in_between():
+    engine = make_engine()
+    engine.assign({P0: None})
+    engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    engine.suspend()
+    change = engine.assign({P0: CommitPoint(1, "")})
+    assert change.kept == []
+    assert change.seeks == {P0: 1}
+    assert not call.is_wanted()
+    answer(call, chunk, engine)
+    assert publish_all(engine) == []
+    engine.deliver([record(1)], 0.0, EPOCH_MS)
+    assert engine.queued_records == 1
+
+
+def test_a_partition_is_kept_after_a_commit_whose_answer_was_lost():
+    engine = make_engine()
+    engine.assign({P0: CommitPoint(0, "")})
+    engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    answer(call, chunk, engine)
+    publish_all(engine)
+    points = engine.commit_points()  # sent, but the acknowledgement never came
+    engine.suspend()
+    assert engine.assign(points).kept == [P0]
+
+
+def test_while_suspended_only_what_was_decided_before_is_published():
+    engine = make_engine()
+    engine.assign({P0: None, P1: None})
+    engine.deliver([record(0), record(0, partition=P1)], 0.0, EPOCH_MS)
+    call, _ = engine.next_call(0.0, EPOCH_MS)
+    first = Outcomes("replica-1", 64)
+    first.add(0, 200, b"{}")
+    engine.take_outcomes(call, first, 0.1, EPOCH_MS)
+    engine.suspend()
+    second = Outcomes("replica-1", 64)
+    second.add(1, 200, b"{}")
+    engine.take_outcomes(call, second, 0.2, EPOCH_MS)
+    assert [p.item.record.partition for p in publish_all(engine)] == [P0]
+    assert not engine.has_publications
+    engine.assign({P0: None, P1: None})
+    assert [p.item.record.partition for p in publish_all(engine)] == [P1]
+
+
+def test_nothing_is_taken_in_while_suspended():
+    engine = make_engine()
+    engine.assign({P0: None})
+    engine.suspend()
+    engine.deliver([record(0)], 0.0, EPOCH_MS)
+    assert engine.held_records == 0
+    assert engine.allowance().partitions == []
+
+
+def test_a_result_over_the_limit_becomes_an_error():
+    engine = make_engine(max_result_bytes=300)
+    engine.assign(NOTHING)
+    engine.deliver([record(0)], 0.0, EPOCH_MS)
+    call, _ = engine.next_call(0.0, EPOCH_MS)
+    outcomes = Outcomes("replica-1", 64)
+    outcomes.add(0, 200, b'"' + b"x" * 1_000 + b'"')
+    engine.take_outcomes(call, outcomes, 0.1, EPOCH_MS)
+    (publication,) = publish_all(engine)
+    result = orjson.loads(publication.messages[0].value)
+    assert result["error"]["code"] == "result_too_large"
+
+
+def test_a_message_the_broker_refuses_gets_a_small_substitute_and_then_gives_up():
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, key=b"k" * 5_000, headers=[("big", b"h" * 9_000)])], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    answer(call, chunk, engine)
+    (publication,) = engine.take_publications(10, 1 << 20)
+    assert engine.rejected(publication, {0: "too large"}, 1.0)
+    (again,) = engine.take_publications(10, 1 << 20)
+    (message,) = again.messages
+    assert message.key is None
+    assert "big" not in headers_of(message)
+    assert orjson.loads(message.value)["error"]["code"] == "result_too_large"
+    assert not engine.rejected(again, {0: "still too large"}, 1.0)
+
+
+def test_admission_closes_at_its_limits_and_opens_with_room_to_spare():
+    engine = make_engine(max_records=80)
+    engine.assign(NOTHING)
+    assert engine.allowance().records == 80
+    engine.deliver([record(offset) for offset in range(80)], 0.0, EPOCH_MS)
+    assert engine.allowance().partitions == []
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    outcomes = Outcomes("replica-1", 64)
+    for index in range(9):
+        outcomes.add(index, 200, b"{}")
+    engine.take_outcomes(call, outcomes, 0.1, EPOCH_MS)
+    publish_all(engine)
+    assert engine.allowance().partitions == []
+    rest = Outcomes("replica-1", 64)
+    for index in range(9, len(chunk.lines)):
+        rest.add(index, 200, b"{}")
+    engine.take_outcomes(call, rest, 0.2, EPOCH_MS)
+    publish_all(engine)
+    assert engine.allowance().records >= 10
+
+
+def test_admission_counts_bytes_of_results_until_they_are_acknowledged():
+    engine = make_engine(max_bytes=5_000, max_result_bytes=100_000)
+    engine.assign(NOTHING)
+    engine.deliver([record(0)], 0.0, EPOCH_MS)
+    call, _ = engine.next_call(0.0, EPOCH_MS)
+    outcomes = Outcomes("replica-1", 64)
+    outcomes.add(0, 200, b'"' + b"x" * 6_000 + b'"')
+    engine.take_outcomes(call, outcomes, 0.1, EPOCH_MS)
+    assert engine.allowance().partitions == []
+    publish_all(engine)
+    assert engine.allowance().partitions == [P0, P1]
+
+
+def test_a_partition_near_its_metadata_limit_waits_while_others_are_read():
+    engine = make_engine(metadata_limit_characters=256, max_records=100_000)
+    engine.assign({P0: CommitPoint(0, ""), P1: CommitPoint(0, "")})
+    sparse = [record(offset * 1_000) for offset in range(200)]
+    rewinds = engine.deliver(sparse, 0.0, EPOCH_MS)
+    assert list(rewinds) == [P0]
+    taken = rewinds[P0] // 1_000
+    assert 20 < taken < 200
+    allowance = engine.allowance()
+    assert allowance.partitions == [P1]
+    assert allowance.is_restricted
+    while (call_and_chunk := engine.next_call(0.0, EPOCH_MS)) is not None:
+        answer(*call_and_chunk, engine)
+    publish_all(engine)
+    assert engine.allowance().partitions == [P0, P1]
+    assert engine.deliver(sparse[taken:], 1.0, EPOCH_MS) != {P0: rewinds[P0]}
+
+
+def test_an_unreadable_committed_map_falls_back_to_the_offset_and_says_so():
+    engine = make_engine()
+    change = engine.assign({P0: CommitPoint(40, "another program's")})
+    assert change.seeks == {P0: 40}
+    assert P0 in change.unreadable
+
+
+def test_a_clean_stop_leaves_waiting_records_to_the_next_owner():
+    engine = make_engine(chunk_records=4)
+    engine.assign({P0: CommitPoint(0, "")})
+    engine.deliver([record(offset) for offset in range(100)], 0.0, EPOCH_MS)
+    calls = []
+    while (call_and_chunk := engine.next_call(0.0, EPOCH_MS)) is not None:
+        calls.append(call_and_chunk)
+    in_flight = engine.in_flight_records
+    assert 0 < in_flight < 100
+    engine.stop_intake()
+    assert engine.next_call(0.0, EPOCH_MS) is None
+    for call, chunk in calls:
+        answer(call, chunk, engine)
+    publish_all(engine)
+    assert engine.commit_points() == {P0: CommitPoint(in_flight, "")}
+    assert engine.held_records == 0
