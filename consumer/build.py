@@ -12,8 +12,6 @@ from schemas.settings import RouteSettings
 
 _REVOKE_SHARE = 0.6
 """Share of the rebalance timeout for publishing and committing; the rest is for rejoining."""
-_RECORD_OVERHEAD_BYTES = 4096
-"""Room that headers take beside the value of a dead letter."""
 
 
 def build_engine(
@@ -23,7 +21,6 @@ def build_engine(
     urls: frozenset[str],
     consumer: str,
     metadata_limit_characters: int,
-    max_message_bytes: int,
     jitter: random.Random,
 ) -> Engine:
     """Compose the engine of one consumer replica.
@@ -34,10 +31,8 @@ def build_engine(
         urls: The endpoints that its model answers.
         consumer: Identifies the replica.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        max_message_bytes: The most bytes of a record that the topics take.
         jitter: Randomness of the retry backoff.
     """
-    largest_value_bytes = max(0, max_message_bytes - _RECORD_OVERHEAD_BYTES)
     return Engine(
         consumer=consumer,
         intake=Intake(urls, route.limits.max_request_bytes),
@@ -46,8 +41,7 @@ def build_engine(
             model=route.model,
             results_topic=route.results_topic,
             dead_letters_topic=route.dead_letters_topic,
-            max_result_bytes=min(route.limits.max_result_bytes, largest_value_bytes),
-            max_dead_letter_bytes=largest_value_bytes,
+            max_result_bytes=route.limits.max_result_bytes,
             fail_with_result=route.fail_with_result,
         ),
         admission=Admission(route.flow.max_records, route.flow.max_bytes),

@@ -50,20 +50,18 @@ class Consumer:
         self._replica = str(context.replica_id.unique_id)
         self._status = serve.get_deployment_handle(status_deployment, context.app_name)
         self._metrics = ConsumerMetrics(route_name)
-        sink = KafkaSink(kafka, route)
         engine = build_engine(
             route_name=route_name,
             route=route,
             urls=urls,
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
-            max_message_bytes=await sink.max_message_bytes(),
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
         )
         self._pipeline = Pipeline(
             engine=engine,
             source=KafkaSource(kafka, route),
-            sink=sink,
+            sink=KafkaSink(kafka, (route.results_topic, route.dead_letters_topic)),
             model=ServeModelClient(model),
             clock=SystemClock(),
             settings=pipeline_settings(route),

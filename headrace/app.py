@@ -36,11 +36,11 @@ def build(settings: Settings) -> serve.Application:
         model = settings.models[route.model]
         if route.model not in models:
             models[route.model] = deployment_for(route.model, model)
-        consumers.append(_bind_consumer(name, route, settings.kafka, model, models[route.model]))
+        consumers.append(bind_consumer(name, route, settings.kafka, model, models[route.model]))
     return status_board_deployment().bind(*consumers)
 
 
-def _bind_consumer(
+def bind_consumer(
     name: str,
     route: RouteSettings,
     kafka: KafkaSettings,

@@ -1,7 +1,7 @@
 """Reads a topic without a group, for people and scripts that look at results."""
 
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def _as_text(data: bytes | None) -> str | dict[str, str] | None:
 
 async def read_topic(
     kafka: KafkaSettings, topic: str, *, from_beginning: bool, follow: bool
-) -> AsyncIterator[TopicRecord | None]:
+) -> AsyncGenerator[TopicRecord | None, None]:
     """Yield a topic's records as they come.
 
     Args:

@@ -18,7 +18,8 @@ from ray import serve
 from headrace.app import APP_NAME, build
 from headrace.brokers import RunningBroker, start_broker
 from headrace.brokers.readiness import answers_metadata
-from headrace.topics import create_missing_topics
+from headrace.errors import ServiceError
+from headrace.topics import create_missing_topics, describe_report
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 
@@ -27,10 +28,6 @@ RayChoice = Literal["auto", "local"]
 STATUS_TIMEOUT_S = 5.0
 SPARE_CPUS = 1
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
-
-
-class ServiceError(Exception):
-    """The service did not come up; the message says why and what to do next."""
 
 
 class LocalService:
@@ -113,9 +110,9 @@ class LocalService:
         self.settings = with_bootstrap(self.settings, self.broker.bootstrap)
 
     def _create_topics(self) -> None:
-        for outcome in create_missing_topics(self.settings):
-            if outcome.state != "existed":
-                self._say(f"Topic {outcome}")
+        for report in create_missing_topics(self.settings):
+            if report.is_created or report.found.partitions != report.wanted.partitions:
+                self._say(f"Topic {report.topic}: {describe_report(report)}")
 
     def _start_ray(self) -> None:
         if ray.is_initialized():

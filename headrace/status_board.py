@@ -7,10 +7,10 @@ from typing import Any
 
 from ray import serve
 
+from consumer.clock import SystemClock
 from consumer.core.ports import Clock
 from headrace.status_report import StatusReport
 from schemas.status import ReplicaSnapshot
-from consumer.clock import SystemClock
 
 DEPLOYMENT_NAME = "status"
 REPORT_INTERVAL_S = 1.0

@@ -37,8 +37,8 @@ class EmbeddingsBody(BaseModel):
     )
     output_dtype: OutputDtype = Field(
         default="float",
-        description="int8: scaled by the vector's own largest component. binary and ubinary: one bit "
-        "a component, packed into int8 (shifted by -128) or uint8.",
+        description="int8: scaled by the vector's own largest component. binary and ubinary: one "
+        "bit a component, packed into int8 (shifted by -128) or uint8.",
     )
     prompt_name: str | None = Field(
         default=None,
@@ -134,7 +134,7 @@ class Embedding(BaseModel):
     object: Literal["embedding"]
     index: int = Field(ge=0, description="The text's position in input.")
     embedding: list[float] | list[int] | str = Field(
-        description="Components, packed bits, or base64 of either, by encoding_format and output_dtype."
+        description="Components or packed bits, or base64 of either; see encoding_format and output_dtype."
     )
     truncated: Literal[True] | None = Field(
         default=None, description="Present and true where the text was over the model's length."

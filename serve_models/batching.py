@@ -119,9 +119,7 @@ class TextPool(Generic[T]):
         tokens = np.fromiter((place.tokens for place in self._by_length), np.int64)
         tokens_before = np.concatenate(([0], np.cumsum(tokens)))
         stops = np.arange(1, len(tokens) + 1)
-        rows = np.clip(
-            self._token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts
-        )
+        rows = np.clip(self._token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
         starts = np.maximum(stops - rows, 0)
         real_tokens = np.maximum(tokens_before[stops] - tokens_before[starts], 1)
         cost = ((stops - starts) * tokens + _FORWARD_TOKENS) / real_tokens
@@ -129,7 +127,7 @@ class TextPool(Generic[T]):
         return int(starts[best]), int(stops[best])
 
     def _run_around(self, position: int) -> tuple[int, int]:
-        """Grow a run from ``position`` to either side, where it costs less padding, to the budget."""
+        """Grow a run from ``position``, each time on the side that costs less padding."""
         start, stop = position, position + 1
         longest_tokens = self._by_length[position].tokens
         while True:

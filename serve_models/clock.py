@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time as a model replica needs it. The same shape as the consumer's, which it cannot import."""
+    """Time as a model replica needs it; of the shape of the consumer's, which it cannot import."""
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""

@@ -137,7 +137,8 @@ class EmbeddingEngine:
             raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
         if self._failed_batches >= _FAILED_BATCHES_TO_REPLACE:
             raise EngineDiedError(
-                f"the model failed on every text of its last {self._failed_batches} batches"
+                f"the model failed on every text of its last {self._failed_batches} batches, "
+                "and on a harmless one after each"
             )
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
@@ -150,24 +151,22 @@ class EmbeddingEngine:
         """
         if self._death is not None:
             raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
-        self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
         self._calls.add(call)
         places: list[Waiting[_Text]] = []
         feeding = asyncio.create_task(self._feed(call, chunk, places))
         try:
-            async for outcomes in call.stream(self._new_outcomes):
+            async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
         finally:
             feeding.cancel()
             self._calls.discard(call)
             self._pool.discard(places)
 
-    def _new_outcomes(self) -> Outcomes:
-        return Outcomes(
-            replica=self._replica,
-            window_records=self._window.window_records(self._clock.monotonic()),
-        )
+    def _new_outcomes(self, consumer: str) -> Outcomes:
+        now_s = self._clock.monotonic()
+        self._window.consumer_seen(consumer, now_s)
+        return Outcomes(self._replica, self._window.window_records(now_s))
 
     async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
         """Check, tokenize and pool a chunk, slice by slice."""
@@ -203,13 +202,14 @@ class EmbeddingEngine:
                     self._pool.add(_Text(record, position), text.tokens, now_s)
                     for position, text in enumerate(request.texts)
                 )
-        self._window.records_arrived(requests, len(places) - before)
+        arrived = places[before:]
+        self._window.records_arrived(requests, len(arrived), sum(place.tokens for place in arrived))
         self._texts_wait.set()
 
     async def _run(self) -> None:
         """Form and run batches until the engine dies, which every waiter then learns."""
         try:
-            while True:
+            while self._death is None:
                 batch = self._take_batch()
                 if batch:
                     await self._run_batch(batch)
@@ -238,14 +238,9 @@ class EmbeddingEngine:
 
     async def _run_batch(self, batch: list[_Text]) -> None:
         loop = asyncio.get_running_loop()
-        vectors, duration_s = await loop.run_in_executor(
-            self._model_thread,
-            self._embed,
-            [text.record.request.texts[text.position] for text in batch],
-        )
-        self._window.batch_finished(len(batch), duration_s)
-        all_failed = all(isinstance(vector, Exception) for vector in vectors)
-        self._failed_batches = self._failed_batches + 1 if all_failed else 0
+        texts = [text.record.request.texts[text.position] for text in batch]
+        vectors, duration_s = await loop.run_in_executor(self._model_thread, self._embed, texts)
+        self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
         complete = []
         for text, vector in zip(batch, vectors, strict=True):
             record = text.record
@@ -269,7 +264,17 @@ class EmbeddingEngine:
     def _embed(self, texts: Sequence[TokenizedText]) -> tuple[list[Vector | Exception], float]:
         started_s = self._clock.monotonic()
         vectors = embed_isolating(self._model, texts)
-        return vectors, self._clock.monotonic() - started_s
+        duration_s = self._clock.monotonic() - started_s
+        if all(isinstance(vector, Exception) for vector in vectors) and self._model_is_broken():
+            self._failed_batches += 1
+        else:
+            self._failed_batches = 0
+        return vectors, duration_s
+
+    def _model_is_broken(self) -> bool:
+        """Whether the model fails on a harmless text too, and not just on those it was given."""
+        probe = self._model.tokenize(["probe"], [None])
+        return isinstance(embed_isolating(self._model, probe)[0], Exception)
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
@@ -287,16 +292,24 @@ def embed_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Ve
         For each text its vector, float32 [dims], or the error that it met alone.
     """
     try:
-        vectors = model.embed(texts)
-        if len(vectors) != len(texts):
-            raise ValueError(f"the model gave {len(vectors)} vectors for {len(texts)} texts")
+        vectors = _embed_together(model, texts)
     except Exception as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
         if len(texts) == 1:
             return [error]
         half = len(texts) // 2
         return embed_isolating(model, texts[:half]) + embed_isolating(model, texts[half:])
-    finite = np.isfinite(vectors).all(axis=1)
+    finite: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
     return [
         vector if is_finite else ValueError("the model's vector holds NaN or infinity")
         for vector, is_finite in zip(vectors, finite, strict=True)
     ]
+
+
+def _embed_together(model: TextModel, texts: Sequence[TokenizedText]) -> Vector:
+    vectors = model.embed(texts)
+    if vectors.shape != (len(texts), model.dims):
+        raise ValueError(
+            f"the model gave vectors of shape {vectors.shape} for {len(texts)} texts "
+            f"of {model.dims} dimensions"
+        )
+    return vectors

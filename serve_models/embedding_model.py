@@ -78,19 +78,17 @@ class EmbeddingModel:
         ).eval()
         if settings.max_seq_length_tokens is not None:
             self._shorten(settings.max_seq_length_tokens)
-        self._prompts = {**self._model.prompts, **settings.prompts}
+        checkpoint_prompts = {name: prompt or "" for name, prompt in self._model.prompts.items()}
+        self._prompts = {**checkpoint_prompts, **settings.prompts}
         self._default_prompt_name = settings.default_prompt_name or self._model.default_prompt_name
-        if (
-            self._default_prompt_name is not None
-            and self._default_prompt_name not in self._prompts
-        ):
+        if self._default_prompt_name is not None and self._default_prompt_name not in self._prompts:
             raise ModelSettingsError(
                 f"default_prompt_name: no prompt '{self._default_prompt_name}'; "
                 f"prompts has: {', '.join(sorted(self._prompts)) or 'none'}"
             )
         self._front_end = front_end_of(self._model)
-        # The first forward pays for lazy initialisation; and a model that cannot run must not start.
-        self._dims = self.embed(self.tokenize(["warm up"], [None])).shape[1]
+        # The first forward pays for lazy initialisation; a model that cannot run must not start.
+        self._dims = int(self.embed(self.tokenize(["warm up"], [None])).shape[1])
 
     @property
     def dims(self) -> int:
@@ -164,6 +162,5 @@ def _choose_device(device: str) -> str:
 
 
 def use_threads(threads: int) -> None:
-    """Give the calling thread's model ``threads`` CPU threads; call it in the model's own thread."""
+    """Let what the calling thread runs use ``threads`` CPU threads."""
     torch.set_num_threads(threads)
-

@@ -66,7 +66,8 @@ def _scale_to_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """
     largest = np.max(np.abs(vectors), axis=1, keepdims=True)
     factors = np.where(largest > 0, _INT8_LARGEST / np.maximum(largest, 1e-30), 0.0)
-    return np.rint(vectors * factors).astype(np.int8)
+    scaled: NDArray[np.int8] = np.rint(vectors * factors).astype(np.int8)
+    return scaled
 
 
 def encode_response_body(

@@ -5,10 +5,10 @@ batch that they end up in.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ _PADDED_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _TASKS = frozenset({"query", "document"})
 
 Features = dict[str, Any]
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class FrontEnd(Protocol):
 
 
 def front_end_of(model: SentenceTransformer) -> FrontEnd:
-    """Return the fast front end where it gives what the library would, and the library's elsewhere."""
+    """Return the fast front end where it gives what the library would, else the library's."""
     first = model[0]
     if isinstance(first, Transformer) and _takes_plain_token_ids(first):
         return FastFrontEnd(first, excludes_prompt=_pooling_excludes_prompt(model))
@@ -141,7 +142,7 @@ class FastFrontEnd:
 
     def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
         """Yield one batch, or one for each prompt length where pooling leaves prompts out."""
-        positions_by_prompt: Mapping[int, list[int]] = _group(text.prompt_tokens for text in texts)
+        positions_by_prompt = _group(text.prompt_tokens for text in texts)
         for prompt_tokens, positions in positions_by_prompt.items():
             features = self._pad([texts[position].ids for position in positions])
             if prompt_tokens:
@@ -174,7 +175,7 @@ class FastFrontEnd:
 
 
 class LibraryFrontEnd:
-    """For every other kind of model: the library tokenizes, once to count and again in the batch."""
+    """For other kinds of model: the library tokenizes, once to count and again in the batch."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
@@ -232,8 +233,8 @@ def _count_tokens(features: Features, text: str) -> int:
     return max(1, len(text.split()))
 
 
-def _group(keys: Any) -> dict[Any, list[int]]:
-    positions: defaultdict[Any, list[int]] = defaultdict(list)
+def _group(keys: Iterable[Key]) -> dict[Key, list[int]]:
+    positions: defaultdict[Key, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         positions[key].append(position)
     return positions

@@ -1,9 +1,10 @@
-"""How many records a model replica wants in flight from each consumer. Pure: time is an argument."""
+"""How many records a replica wants in flight from each consumer. Pure: time is an argument."""
 
 from math import ceil
 
-_MEMORY = 0.97
-"""Weight that past batches and records keep with each new one: some 33 count."""
+_MEMORY_RECORDS = 256
+_MEMORY_BATCHES = 32
+_BATCHES_UNDER_WAY = 2
 _FIRST_GUESS_TEXTS_PER_BATCH = 64.0
 _CONSUMER_FORGOTTEN_AFTER_S = 30.0
 
@@ -26,44 +27,39 @@ class WindowEstimator:
         self._pool_texts = pool_texts
         self._horizon_s = horizon_s
         self._min_batches = min_batches
-        self._records = 0.0
-        self._record_texts = 0.0
-        self._batches = 0.0
-        self._batch_texts = 0.0
-        self._batch_seconds = 0.0
+        self._texts_per_record = _Mean(_MEMORY_RECORDS)
+        self._tokens_per_text = _Mean(_MEMORY_RECORDS)
+        self._tokens_per_batch = _Mean(_MEMORY_BATCHES)
+        self._seconds_per_batch = _Mean(_MEMORY_BATCHES)
         self._consumers_seen_s: dict[str, float] = {}
 
     def consumer_seen(self, consumer: str, now_s: float) -> None:
         """Count a consumer among those that share the window for the next while."""
         self._consumers_seen_s[consumer] = now_s
 
-    def records_arrived(self, records: int, texts: int) -> None:
-        """Learn from ``records`` request records that held ``texts`` texts."""
-        if records > 0:
-            keep = _MEMORY**records
-            # Records come in slices; within one, all count as its mean does.
-            weight = (1 - keep) / (1 - _MEMORY)
-            self._records = self._records * keep + weight
-            self._record_texts = self._record_texts * keep + weight * texts / records
+    def records_arrived(self, records: int, texts: int, tokens: int) -> None:
+        """Learn from request records that held ``texts`` texts of ``tokens`` tokens together."""
+        self._texts_per_record.add(texts, records)
+        self._tokens_per_text.add(tokens, texts)
 
-    def batch_finished(self, texts: int, duration_s: float) -> None:
-        """Learn from a batch of ``texts`` texts that took the model ``duration_s`` seconds."""
-        self._batches = self._batches * _MEMORY + 1
-        self._batch_texts = self._batch_texts * _MEMORY + texts
-        self._batch_seconds = self._batch_seconds * _MEMORY + max(duration_s, 1e-6)
+    def batch_finished(self, tokens: int, duration_s: float) -> None:
+        """Learn from a batch of ``tokens`` tokens, without padding, that took ``duration_s``."""
+        self._tokens_per_batch.add(tokens, 1)
+        self._seconds_per_batch.add(duration_s, 1)
 
     def window_records(self, now_s: float) -> int:
-        """Return how many records each consumer should keep in flight to this replica, 1 or more."""
-        texts_per_batch = (
-            self._batch_texts / self._batches if self._batches else _FIRST_GUESS_TEXTS_PER_BATCH
-        )
-        floor_texts = self._min_batches * texts_per_batch
-        waiting_texts = floor_texts
-        if self._batches:
-            texts_per_s = self._batch_texts / self._batch_seconds
-            waiting_texts = max(floor_texts, min(self._pool_texts, texts_per_s * self._horizon_s))
-        running_texts = 2 * texts_per_batch
-        texts_per_record = max(1.0, self._record_texts / self._records) if self._records else 1.0
+        """Return how many records each consumer should keep in flight here, 1 or more."""
+        # By tokens, because one batch is all long texts and the next all short ones.
+        tokens_per_text = max(self._tokens_per_text.value, 1.0)
+        if self._tokens_per_batch.weight:
+            texts_per_batch = self._tokens_per_batch.value / tokens_per_text
+            texts_per_s = texts_per_batch / max(self._seconds_per_batch.value, 1e-6)
+            waiting_texts = min(self._pool_texts, texts_per_s * self._horizon_s)
+        else:
+            texts_per_batch, waiting_texts = _FIRST_GUESS_TEXTS_PER_BATCH, 0.0
+        waiting_texts = max(waiting_texts, self._min_batches * texts_per_batch)
+        running_texts = _BATCHES_UNDER_WAY * texts_per_batch
+        texts_per_record = max(self._texts_per_record.value, 1.0)
         records = (waiting_texts + running_texts) / texts_per_record
         return max(1, ceil(records / max(1, self._consumers(now_s))))
 
@@ -76,3 +72,26 @@ class WindowEstimator:
         for consumer in gone:
             del self._consumers_seen_s[consumer]
         return len(self._consumers_seen_s)
+
+
+class _Mean:
+    """A mean that forgets: about the last ``memory`` observations count."""
+
+    def __init__(self, memory: float) -> None:
+        self._keep = 1 - 1 / memory
+        self._total = 0.0
+        self.weight = 0.0
+
+    def add(self, total: float, count: int) -> None:
+        """Add ``count`` observations that sum up to ``total``."""
+        if count > 0:
+            keep = self._keep**count
+            # They come in groups; within one, each counts as the group's mean.
+            weight = (1 - keep) / (1 - self._keep)
+            self._total = self._total * keep + weight * total / count
+            self.weight = self.weight * keep + weight
+
+    @property
+    def value(self) -> float:
+        """The mean; 0 where nothing was observed."""
+        return self._total / self.weight if self.weight else 0.0

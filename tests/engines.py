@@ -29,7 +29,6 @@ def make_engine(
     chunk_records: int = 64,
     max_request_bytes: int = 10_000,
     max_result_bytes: int = 10_000,
-    max_dead_letter_bytes: int = 20_000,
     metadata_limit_characters: int = 4096,
 ) -> Engine:
     return Engine(
@@ -41,7 +40,6 @@ def make_engine(
             results_topic="results",
             dead_letters_topic="dead-letters",
             max_result_bytes=max_result_bytes,
-            max_dead_letter_bytes=max_dead_letter_bytes,
             fail_with_result=True,
         ),
         admission=Admission(max_records, max_bytes),

@@ -10,12 +10,11 @@ clock in milliseconds. One task at a time may call it. A record's way through it
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from consumer.core.admission import Admission
 from consumer.core.counters import Counters
 from consumer.core.dispatch import ReplicaWindows, WorkQueue, chunk_records
-from consumer.core.held_partitions import AssignmentChange, HeldPartitions
+from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
 from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
 from consumer.core.ledger import Delivery
 from consumer.core.outbox import Outbox, Publication
@@ -28,21 +27,6 @@ from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.results import ErrorCode
 
 _EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the model was asked"
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What may be polled now.
-
-    Attributes:
-        partitions: Empty while nothing may be.
-        records: The most to ask for.
-        is_restricted: Some assigned partition is left out.
-    """
-
-    partitions: list[TopicPartition]
-    records: int
-    is_restricted: bool
 
 
 class Engine:
@@ -160,8 +144,7 @@ class Engine:
             records = self._admission.allowance_records()
         if not records:
             return Allowance([], 0, is_restricted=True)
-        partitions, records = self._held.readable(records)
-        return Allowance(partitions, records, len(partitions) < len(self._held))
+        return self._held.readable(records)
 
     def deliver(
         self, records: Iterable[Record], now_s: float, epoch_ms: int

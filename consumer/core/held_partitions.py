@@ -30,6 +30,21 @@ class AssignmentChange:
     unreadable: dict[TopicPartition, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be polled now.
+
+    Attributes:
+        partitions: Empty while nothing may be.
+        records: The most to ask for.
+        is_restricted: Some assigned partition is left out.
+    """
+
+    partitions: list[TopicPartition]
+    records: int
+    is_restricted: bool
+
+
 class HeldPartitions:
     """The partitions assigned now, with a ledger each.
 
@@ -83,8 +98,8 @@ class HeldPartitions:
         self._held = held
         return change
 
-    def readable(self, most_records: int) -> tuple[list[TopicPartition], int]:
-        """Return the partitions that may be polled, and how many records to ask for at most.
+    def readable(self, most_records: int) -> Allowance:
+        """Return what may be polled, at most ``most_records``.
 
         A partition whose completion map could outgrow the limit is left out until older records
         of it are complete.
@@ -102,7 +117,7 @@ class HeldPartitions:
                     continue
             partitions.append(assignment.partition)
             records = min(records, room)
-        return partitions, records
+        return Allowance(partitions, records, len(partitions) < len(self._held))
 
     def has_commit_points(self) -> bool:
         """Say whether any partition moved since it was last committed."""

@@ -1,16 +1,16 @@
 """Terminal outcomes as records to publish: results and dead letters."""
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from consumer.core.ports import Message, Record
+from consumer.core.ports import Message
 from consumer.core.work import WorkItem
 from schemas import headers
 from schemas.headers import Headers
 from schemas.results import ErrorCode, encode_error_line, encode_response_line, result_id
 
 _MAX_SUBSTITUTE_KEY_BYTES = 1024
+_MAX_SUBSTITUTE_HEADERS_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,6 @@ class OutcomeMessages:
         results_topic: Where results go.
         dead_letters_topic: Where dead letters go.
         max_result_bytes: The most bytes a result's value may have.
-        max_dead_letter_bytes: Above it a dead letter goes without its value, which can be read at
-            its source, and carries the value's size and checksum instead.
         fail_with_result: Whether a dead letter that has a custom_id also gives a result.
     """
 
@@ -33,7 +31,6 @@ class OutcomeMessages:
     results_topic: str
     dead_letters_topic: str
     max_result_bytes: int
-    max_dead_letter_bytes: int
     fail_with_result: bool
 
     def response(
@@ -67,7 +64,6 @@ class OutcomeMessages:
     ) -> list[Message]:
         """Return the dead letter, and the result that keeps the asker from waiting."""
         record = item.record
-        value, omitted = self._dead_letter_value(record)
         letter_headers: Headers = [
             *record.headers,
             (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
@@ -76,9 +72,8 @@ class OutcomeMessages:
             (headers.ERROR_MESSAGE, headers.encode_message(message)),
             (headers.ATTEMPTS, b"%d" % item.attempts),
             (headers.FAILED_AT, b"%d" % epoch_ms),
-            *omitted,
         ]
-        messages = [Message(self.dead_letters_topic, record.key, value, letter_headers)]
+        messages = [Message(self.dead_letters_topic, record.key, record.value, letter_headers)]
         if self.fail_with_result and item.custom_id is not None:
             messages.append(self.error(item, item.custom_id, code, message, now_s))
         return messages
@@ -86,26 +81,21 @@ class OutcomeMessages:
     def substitute(self, item: WorkItem, refused: Message, reason: str, now_s: float) -> Message:
         """Return a small message in the place of one that the broker will never take.
 
-        A result becomes a result that says so; a dead letter goes without its value. Neither
-        keeps the producer's headers nor a long key, which may be what was too large.
+        A result becomes a result that says so. A dead letter goes without its value, which can be
+        read at its source, and carries the value's size and checksum instead. Key and producer's
+        headers are kept unless they may be what was too large.
         """
-        bare = dataclasses.replace(item, record=item.record._replace(headers=[]))
-        key = refused.key if len(refused.key or b"") <= _MAX_SUBSTITUTE_KEY_BYTES else None
         if refused.topic == self.results_topic:
-            message = f"the result could not be published: {reason}"
+            text = f"the result could not be published: {reason}"
             code = ErrorCode.RESULT_TOO_LARGE
-            return self.error(bare, item.custom_id or "", code, message, now_s)._replace(key=key)
-        own = [
-            header for header in refused.headers if header[0].startswith(headers.RESERVED_PREFIX)
-        ]
-        size = [] if refused.value is None else _describe_omitted(refused.value)
-        return Message(refused.topic, key, None, own + size)
-
-    def _dead_letter_value(self, record: Record) -> tuple[bytes | None, Headers]:
-        value = record.value
-        if value is None or len(value) <= self.max_dead_letter_bytes:
-            return value, []
-        return None, _describe_omitted(value)
+            message = self.error(item, item.custom_id or "", code, text, now_s)
+        else:
+            omitted = [] if refused.value is None else _describe_omitted(refused.value)
+            message = refused._replace(value=None, headers=[*refused.headers, *omitted])
+        key = message.key if len(message.key or b"") <= _MAX_SUBSTITUTE_KEY_BYTES else None
+        own = [each for each in message.headers if each[0].startswith(headers.RESERVED_PREFIX)]
+        keeps_all = _headers_bytes(message.headers) <= _MAX_SUBSTITUTE_HEADERS_BYTES
+        return message._replace(key=key, headers=message.headers if keeps_all else own)
 
     def _result_headers(self, item: WorkItem, now_s: float) -> Headers:
         record = item.record
@@ -126,3 +116,7 @@ def _describe_omitted(value: bytes) -> Headers:
         (headers.OMITTED_VALUE_BYTES, b"%d" % len(value)),
         (headers.OMITTED_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()),
     ]
+
+
+def _headers_bytes(all_headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in all_headers)

@@ -51,7 +51,9 @@ def print_summary(path: Path, settings: Settings) -> None:
         soft_wrap=True,
         highlight=False,
     )
-    models = Table("model", "kind", "what", "replicas", "CPUs each", "GPUs each", title="Models")
+    models = Table(title="Models")
+    for column in ("model", "kind", "what", "replicas", "CPUs each", "GPUs each"):
+        models.add_column(column, overflow="fold")
     for name, model in settings.models.items():
         models.add_row(
             name,
@@ -62,20 +64,13 @@ def print_summary(path: Path, settings: Settings) -> None:
             f"{model.num_gpus:g}",
         )
     out.print(models)
-    routes = Table("route", "model", "requests", "results", "dead letters", title="Routes")
-    for column in ("group", "consumers", "delivery"):
-        routes.add_column(column)
+    routes = Table(title="Routes")
+    for column in ("route", "model", "topics: in, out, dead letters", "group", "consumers"):
+        routes.add_column(column, overflow="fold")
     for name, route in settings.routes.items():
-        routes.add_row(
-            name,
-            route.model,
-            route.requests_topic,
-            route.results_topic,
-            route.dead_letters_topic,
-            route.group,
-            str(route.consumers),
-            route.delivery,
-        )
+        topics = (route.requests_topic, route.results_topic, route.dead_letters_topic)
+        consumers = f"{route.consumers}, {route.delivery}"
+        routes.add_row(name, route.model, "\n".join(topics), route.group, consumers)
     out.print(routes)
 
 

@@ -1,5 +1,6 @@
 """Puts the subcommands together, and turns what users get wrong into messages."""
 
+import logging
 import sys
 
 import typer
@@ -9,14 +10,14 @@ from consumer.core.ports import SourceError
 from headrace.brokers import BrokerStartError
 from headrace.cli.check import check
 from headrace.cli.models import models_app
-from headrace.cli.output import UserError, print_error
+from headrace.cli.output import print_error
 from headrace.cli.results import results
 from headrace.cli.schema import schema
 from headrace.cli.status import status
 from headrace.cli.submit import submit
 from headrace.cli.topics import topics_app
 from headrace.cli.up import up
-from headrace.service import ServiceError
+from headrace.errors import ServiceError, UserError
 from headrace.settings_problems import SettingsError
 
 EXIT_USER_ERROR = 2
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: The command line without the program's name; the process's own where unset.
     """
+    # aiokafka logs each failed attempt; what it comes to is in the error that we print.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         app(args=arguments, prog_name="headrace")
     except SettingsError as error:

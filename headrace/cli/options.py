@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.output import UserError
+from headrace.errors import UserError
 from headrace.settings_file import find_settings_file, load_settings
 from headrace.settings_problems import suggest
 from schemas.settings import RouteSettings, Settings

@@ -22,10 +22,6 @@ out = Console()
 err = Console(stderr=True)
 
 
-class UserError(Exception):
-    """The command cannot do what was asked; the message says why and what to do next."""
-
-
 def print_error(message: str) -> None:
     """Print one problem to stderr, as it is: no markup, no wrapping."""
     err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True, highlight=False)
@@ -79,6 +75,18 @@ def record_progress() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
+def step_progress() -> Progress:
+    """Return a progress bar over a few steps that take long."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=err,

@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import UserError, count, err, out, print_note
+from headrace.cli.output import count, err, out, print_note
+from headrace.errors import UserError
 from headrace.reading import MissingTopicError, TopicRecord, read_topic
 from schemas import headers
 from schemas.settings import Settings
@@ -94,7 +95,7 @@ class _Table:
         if not self._is_headed:
             self._is_headed = True
             names = ("key", "error code") if self._is_dead_letters else ("custom_id", "status")
-            out.print(self._row("partition/offset", *names, "summary", style="bold"))
+            out.print(self._row("offset", *names, "summary", style="bold"))
         place = f"{record.partition}/{record.offset}"
         cells = describe_dead_letter(record) if self._is_dead_letters else describe_result(record)
         out.print(self._row(place, *cells), no_wrap=True, overflow="ellipsis", crop=True)
@@ -103,7 +104,8 @@ class _Table:
         out.file.flush()
 
     def _row(self, place: str, name: str, status: str, summary: str, style: str = "") -> Text:
-        row = f"{place:<17} {name[:32]:<32} {status[:22]:<22} {summary}"
+        row = f"{place:<9} {name[:24]:<24} {status[:18]:<18} {summary}"
+        # What producers wrote must not reach the terminal as control characters.
         return Text("".join(c if c.isprintable() else "·" for c in row), style=style)
 
 

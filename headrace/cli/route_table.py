@@ -10,6 +10,33 @@ from headrace.lag import PartitionLag
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 
+MAX_ROUTE_COLUMNS = 3
+
+_HEADINGS = (
+    "lag",
+    "records/s",
+    "in flight",
+    "queued",
+    "results",
+    "of them 4xx",
+    "of them expired",
+    "dead letters",
+    "consumers",
+    "models",
+    "partitions",
+)
+_STATUS_KEYS = (
+    "rate_records_per_s",
+    "in_flight_records",
+    "queued_records",
+    "completed_records",
+    "refused_records",
+    "expired_records",
+    "dead_letter_records",
+    "replicas",
+    "model_replicas",
+)
+
 
 def route_report(
     settings: Settings,
@@ -34,36 +61,36 @@ def route_report(
             "lag_records": None
             if partitions is None
             else sum(each.lag_records for each in partitions),
-            "partitions": None
-            if partitions is None
-            else [each.to_dict() for each in partitions],
+            "partitions": None if partitions is None else [each.to_dict() for each in partitions],
             "service": None if status is None else status.to_dict(),
         }
     return {"routes": routes}
 
 
 def route_table(report: Mapping[str, Any], title: str = "") -> Table:
-    """Return a report as a table, one row a route."""
+    """Return a report as a table: a column a route while they are few, else a row a route."""
+    rows = [[name, *_cells(route)] for name, route in report["routes"].items()]
+    headings = ["route", *_HEADINGS]
+    if len(rows) <= MAX_ROUTE_COLUMNS:
+        headings, *rows = map(list, zip(headings, *rows, strict=True))
     table = Table(title=title or None)
-    table.add_column("route")
-    names = ("lag", "records/s", "in flight", "queued", "completed", "refused", "expired")
-    for name in (*names, "dead letters", "consumers", "models", "partitions"):
-        table.add_column(name, justify="right")
-    for name, route in report["routes"].items():
-        lag = route["lag_records"]
-        partitions = route["partitions"]
-        status = route["service"]
-        cells = ["-" if lag is None else count(lag)]
-        if status is None:
-            cells += ["-"] * 9
-        else:
-            keys = ("rate_records_per_s", "in_flight_records", "queued_records")
-            totals = ("completed_records", "refused_records", "expired_records")
-            more = ("dead_letter_records", "replicas", "model_replicas")
-            cells += [count(status[key]) for key in (*keys, *totals, *more)]
-        held = "-" if status is None else str(len(status["partitions"]))
-        table.add_row(name, *cells, f"{held}/{'-' if partitions is None else len(partitions)}")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def _cells(route: Mapping[str, Any]) -> list[str]:
+    lag, partitions, status = route["lag_records"], route["partitions"], route["service"]
+    of = "-" if partitions is None else str(len(partitions))
+    if status is None:
+        return ["-" if lag is None else count(lag), *["-"] * len(_STATUS_KEYS), f"-/{of}"]
+    return [
+        "-" if lag is None else count(lag),
+        *(count(status[key]) for key in _STATUS_KEYS),
+        f"{len(status['partitions'])}/{of}",
+    ]
 
 
 def partition_table(report: Mapping[str, Any]) -> Table:

@@ -8,7 +8,8 @@ import orjson
 import typer
 
 from headrace.cli.options import ConfigOption, read_settings
-from headrace.cli.output import UserError, print_json, print_note
+from headrace.cli.output import print_json, print_note
+from headrace.errors import UserError
 from headrace.settings_problems import suggest
 from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
 

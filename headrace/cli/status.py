@@ -4,14 +4,14 @@ import asyncio
 import logging
 from typing import Annotated
 
-import ray
 import typer
 
+from consumer.kafka.admin import TopicAdmin
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import err, out, print_error, print_json, print_note
 from headrace.cli.route_table import partition_table, route_report, route_table
-from headrace.lag import LagReader, PartitionLag
-from headrace.service import ServiceError, quiet_ray, read_statuses
+from headrace.errors import ServiceError
+from headrace.lag import PartitionLag, read_lags
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 
@@ -39,7 +39,9 @@ def status(
     out.print(partition_table(report))
     for name, route in settings.routes.items():
         if not lags[name]:
-            print_note(f"{name}: no topic {route.requests_topic}; `headrace topics create` makes it")
+            print_note(
+                f"{name}: no topic {route.requests_topic}; `headrace topics create` makes it"
+            )
     for route_status in (statuses or {}).values():
         for error in route_status.errors:
             print_error(f"{route_status.route}: consumer {error}")
@@ -48,12 +50,17 @@ def status(
 
 
 async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
-    async with LagReader(settings) as reader:
-        return await reader.read()
+    async with TopicAdmin(settings.kafka) as admin:
+        return await read_lags(admin, settings)
 
 
 def _ask_service() -> tuple[dict[str, RouteStatus] | None, str]:
     """Return what the service reports, or ``None`` and why."""
+    # Ray takes a second or two to import, and the other commands do without it.
+    import ray  # noqa: PLC0415 - see above
+
+    from headrace.service import quiet_ray, read_statuses  # noqa: PLC0415 - see above
+
     quiet_ray()
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)

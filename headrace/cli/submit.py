@@ -13,7 +13,8 @@ import orjson
 import typer
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import UserError, byte_progress, count, out, print_error, print_json
+from headrace.cli.output import byte_progress, count, out, print_error, print_json
+from headrace.errors import UserError
 from headrace.lines import LineCutter, LongLine
 from headrace.submission import MAX_LINE_BYTES, Submission, publish_lines
 from schemas.settings import Settings

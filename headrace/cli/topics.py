@@ -5,7 +5,7 @@ from rich.table import Table
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import out, print_json
-from headrace.topics import create_missing_topics
+from headrace.topics import create_missing_topics, describe_report
 
 topics_app = typer.Typer(help="The topics that the routes need.", no_args_is_help=True)
 
@@ -18,27 +18,21 @@ def topics() -> None:
 @topics_app.command("create")
 def create(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Create the topics that are missing; those that exist stay as they are."""
-    outcomes = create_missing_topics(read_settings(config))
+    reports = create_missing_topics(read_settings(config))
     if json:
         print_json(
             [
                 {
-                    "topic": one.topic,
-                    "state": one.state,
-                    "partitions": one.partitions,
-                    "wanted_partitions": one.wanted_partitions,
+                    "topic": report.topic,
+                    "created": report.is_created,
+                    "partitions": report.found.partitions,
+                    "wanted_partitions": report.wanted.partitions,
                 }
-                for one in outcomes
+                for report in reports
             ]
         )
         return
-    table = Table("topic", "state", "partitions", "remark")
-    for one in outcomes:
-        remark = ""
-        if one.state == "differs":
-            remark = (
-                f"the settings say {one.wanted_partitions}; left as it is, since adding "
-                "partitions moves keys"
-            )
-        table.add_row(one.topic, one.state, str(one.partitions), remark)
+    table = Table("topic", "state")
+    for report in reports:
+        table.add_row(report.topic, describe_report(report))
     out.print(table)

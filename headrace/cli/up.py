@@ -3,21 +3,26 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 
 from consumer.core.ports import SourceError
-from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import err, out, print_json, print_note
+from consumer.kafka.admin import TopicAdmin
+from headrace.cli.options import ConfigOption, read_settings
+from headrace.cli.output import out, print_json, print_note
 from headrace.cli.route_table import route_report, route_table
-from headrace.lag import LagReader
-from headrace.service import LocalService, ServiceError
+from headrace.errors import ServiceError
+from headrace.lag import read_lags
+
+if TYPE_CHECKING:
+    from headrace.service import LocalService
 
 REFRESH_S = 1.0
 DATA_DIR = Path(".headrace")
@@ -36,14 +41,20 @@ def up(
     ] = DATA_DIR,
 ) -> None:
     """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops."""
+    # Ray takes a second or two to import, and the other commands do without it.
+    from headrace.service import LocalService  # noqa: PLC0415 - see above
+
     settings = read_settings(config)
     service = LocalService(
         settings, data_dir=data_dir, use_ray="local" if own_ray else "auto", say=print_note
     )
     with service, _until_signal() as stop:
-        if not json:
+        if json:
+            asyncio.run(_watch(service, stop, lambda report: print_json(report, indent=False)))
+        else:
             print_note("Ctrl-C drains and stops")
-        asyncio.run(_watch(service, stop, as_json=json))
+            with Live(console=out, auto_refresh=False) as live:
+                asyncio.run(_watch(service, stop, lambda report: _show(live, report)))
     print_note("stopped")
 
 
@@ -57,7 +68,9 @@ def _until_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
@@ -67,24 +80,21 @@ def _until_signal() -> Iterator[threading.Event]:
                 signal.signal(number, handler)
 
 
-async def _watch(service: LocalService, stop: threading.Event, *, as_json: bool) -> None:
-    async with LagReader(service.settings) as reader:
-        with Live(console=out, auto_refresh=False) if not as_json else _NoLive() as live:
-            while not stop.is_set():
-                report = await _report(service, reader)
-                if as_json:
-                    print_json(report, indent=False)
-                else:
-                    live.update(route_table(report, _title(report)), refresh=True)
-                await asyncio.to_thread(stop.wait, REFRESH_S)
+async def _watch(
+    service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
+) -> None:
+    async with TopicAdmin(service.settings.kafka) as admin:
+        while not stop.is_set():
+            show(await _report(service, admin))
+            await asyncio.to_thread(stop.wait, REFRESH_S)
 
 
-async def _report(service: LocalService, reader: LagReader) -> dict[str, Any]:
+async def _report(service: "LocalService", admin: TopicAdmin) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
     lags = statuses = None
     try:
-        lags = await reader.read()
+        lags = await read_lags(admin, service.settings)
     except SourceError as error:
         errors.append(str(error))
     try:
@@ -102,18 +112,6 @@ async def _report(service: LocalService, reader: LagReader) -> dict[str, Any]:
     }
 
 
-def _title(report: dict[str, Any]) -> str:
-    return "\n".join([f"Kafka at {report['bootstrap']}", *report["errors"]])
-
-
-class _NoLive:
-    """Stands in for a live table where JSON is printed."""
-
-    def __enter__(self) -> "_NoLive":
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        return None
-
-    def update(self, *_arguments: object, **_options: object) -> None:
-        """Show nothing."""
+def _show(live: Live, report: dict[str, Any]) -> None:
+    title = "\n".join([f"Kafka at {report['bootstrap']}", *report["errors"]])
+    live.update(route_table(report, escape(title)), refresh=True)

@@ -89,17 +89,23 @@ def test_an_unreadable_record_is_a_dead_letter_and_costs_its_neighbours_nothing(
 
 
 def test_a_dead_letter_too_large_for_its_topic_says_where_its_value_is():
-    engine = make_engine(max_dead_letter_bytes=1_000)
+    engine = make_engine()
     engine.assign(NOTHING)
     value = b"x" * 50_000
-    engine.deliver([record(0, value)], 0.0, EPOCH_MS)
-    (publication,) = publish_all(engine)
-    (letter,) = publication.messages
+    engine.deliver([record(0, value, headers=[("traceparent", b"00-1")])], 0.0, EPOCH_MS)
+    (publication,) = engine.take_publications(10, 1 << 20)
+    assert publication.messages[0].value == value
+    assert engine.rejected(publication, {0: "too large"}, 0.1)
+    (substitute,) = publish_all(engine)
+    (letter,) = substitute.messages
+    assert letter.topic == "dead-letters"
     assert letter.value is None
-    assert headers_of(letter)["headrace-omitted-value-bytes"] == b"50000"
-    digest = hashlib.sha256(value).hexdigest().encode()
-    assert headers_of(letter)["headrace-omitted-value-sha256"] == digest
-    assert headers_of(letter)["headrace-source"] == b"requests/0/0"
+    headers = headers_of(letter)
+    assert headers["headrace-omitted-value-bytes"] == b"50000"
+    assert headers["headrace-omitted-value-sha256"] == hashlib.sha256(value).hexdigest().encode()
+    assert headers["headrace-source"] == b"requests/0/0"
+    assert headers["headrace-error-code"] == b"request_too_large"
+    assert headers["traceparent"] == b"00-1"
 
 
 def test_a_tombstone_is_skipped_and_counted():

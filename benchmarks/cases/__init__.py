@@ -1,0 +1,1 @@
+"""One file a benchmark; each names its ``BENCHMARK``."""

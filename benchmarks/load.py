@@ -1,0 +1,207 @@
+"""Kafka around a measurement: fresh topics, a backlog published fast, results counted and timed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from consumer.clock import SystemClock
+
+BATCH_BYTES = 256 * 1024
+COUNT_EVERY_S = 0.1
+STALLED_AFTER_S = 120.0
+_OK = b'"status_code":200'
+
+
+class BenchmarkFailedError(Exception):
+    """A measurement did not come about; the message says where it stopped."""
+
+
+@dataclass(slots=True)
+class TopicContent:
+    """What is on a results topic.
+
+    Attributes:
+        timestamps_ms: Epoch milliseconds of each record.
+        not_ok_records: Records that hold no response of status 200.
+        distinct_keys: Distinct record keys.
+    """
+
+    timestamps_ms: list[int] = field(default_factory=list)
+    not_ok_records: int = 0
+    distinct_keys: set[bytes] = field(default_factory=set)
+
+
+async def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> None:
+    """Create topics that do not exist yet."""
+    async with _admin(bootstrap) as admin:
+        response = await admin.create_topics(
+            [NewTopic(topic, num_partitions=partitions, replication_factor=1) for topic in topics]
+        )
+    for topic, code, *message in response.topic_errors:
+        if code:
+            raise BenchmarkFailedError(f"topic {topic} was not created: error {code} {message}")
+
+
+async def delete_topics(bootstrap: str, topics: Iterable[str]) -> None:
+    """Delete topics; a broker that cannot keeps them."""
+    try:
+        async with _admin(bootstrap) as admin:
+            await admin.delete_topics(list(topics))
+    except (KafkaError, NotImplementedError):
+        return
+
+
+async def publish(bootstrap: str, topic: str, partitions: int, values: Iterable[bytes]) -> int:
+    """Publish values over the partitions in turn, in large batches, and return how many.
+
+    Each record's key is its number, so that results can be told apart.
+    """
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, acks=1)
+    await producer.start()
+    try:
+        return await _publish(producer, topic, partitions, values)
+    finally:
+        await producer.stop()
+
+
+async def count_records(bootstrap: str, topic: str) -> int:
+    """Return how many records were ever written to a topic without transactions."""
+    async with _reader(bootstrap) as reader:
+        return await _count(reader, topic, await _partitions(reader, topic))
+
+
+async def wait_for_records(
+    bootstrap: str,
+    topic: str,
+    records: int,
+    *,
+    on_count: Callable[[int], None] = lambda _count: None,
+    count_every_s: float = COUNT_EVERY_S,
+) -> None:
+    """Return when a topic holds ``records`` records or more, by its end offsets alone.
+
+    Raises:
+        BenchmarkFailedError: None was added for ``STALLED_AFTER_S``.
+    """
+    clock = SystemClock()
+    async with _reader(bootstrap) as reader:
+        partitions = await _partitions(reader, topic)
+        before, moved_at_s = -1, clock.monotonic()
+        while True:
+            count = await _count(reader, topic, partitions)
+            on_count(count)
+            if count >= records:
+                return
+            now_s = clock.monotonic()
+            if count > before:
+                before, moved_at_s = count, now_s
+            elif now_s - moved_at_s > STALLED_AFTER_S:
+                raise BenchmarkFailedError(
+                    f"{topic} stayed at {count:,} of {records:,} records for "
+                    f"{STALLED_AFTER_S:.0f} s"
+                )
+            await asyncio.sleep(count_every_s)
+
+
+async def read_topic(bootstrap: str, topic: str) -> TopicContent:
+    """Read all that is on a topic now."""
+    content = TopicContent()
+    async with _reader(bootstrap) as reader:
+        partitions = [TopicPartition(topic, each) for each in await _partitions(reader, topic)]
+        ends = await reader.end_offsets(partitions)
+        left = sum(ends.values())
+        reader.assign(partitions)
+        await reader.seek_to_beginning(*partitions)
+        while left > 0:
+            fetched = await reader.getmany(timeout_ms=10_000)
+            if not fetched:
+                raise BenchmarkFailedError(f"{topic}: {left:,} records could not be read back")
+            for records in fetched.values():
+                left -= len(records)
+                for record in records:
+                    content.timestamps_ms.append(record.timestamp)
+                    content.distinct_keys.add(record.key or b"")
+                    content.not_ok_records += _OK not in (record.value or b"")
+    return content
+
+
+def check_results(content: TopicContent, records: int, *, expect_ok: bool = True) -> None:
+    """Hold a results topic to its requests: a number that leaves work out is no measurement.
+
+    Raises:
+        BenchmarkFailedError: Results are missing, repeated or of another status than 200.
+    """
+    found, distinct = len(content.timestamps_ms), len(content.distinct_keys)
+    if found != records or distinct != records:
+        raise BenchmarkFailedError(
+            f"{records:,} requests gave {found:,} results of {distinct:,} requests"
+        )
+    if expect_ok and content.not_ok_records:
+        raise BenchmarkFailedError(
+            f"{content.not_ok_records:,} of {records:,} results are not of status 200"
+        )
+
+
+async def _publish(
+    producer: AIOKafkaProducer, topic: str, partitions: int, values: Iterable[bytes]
+) -> int:
+    builders = [producer.create_batch() for _ in range(partitions)]
+    deliveries: list[asyncio.Future[object]] = []
+    number = -1
+    for number, value in enumerate(values):
+        partition = number % partitions
+        key = b"%d" % number
+        if builders[partition].append(timestamp=None, key=key, value=value) is None:
+            full, builders[partition] = builders[partition], producer.create_batch()
+            deliveries.append(await producer.send_batch(full, topic, partition=partition))
+            builders[partition].append(timestamp=None, key=key, value=value)
+    for partition, builder in enumerate(builders):
+        if builder.record_count():
+            deliveries.append(await producer.send_batch(builder, topic, partition=partition))
+    await asyncio.gather(*deliveries)
+    return number + 1
+
+
+async def _partitions(reader: AIOKafkaConsumer, topic: str) -> list[int]:
+    for _ in range(50):
+        # Without a subscription the reader knows no topics until it is asked for one.
+        await reader.topics()
+        if partitions := reader.partitions_for_topic(topic):
+            return sorted(partitions)
+        await asyncio.sleep(0.1)
+    raise BenchmarkFailedError(f"topic {topic} does not exist: create it first")
+
+
+async def _count(reader: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> int:
+    ends = await reader.end_offsets([TopicPartition(topic, each) for each in partitions])
+    return int(sum(ends.values()))
+
+
+@asynccontextmanager
+async def _reader(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+    await reader.start()
+    try:
+        yield reader
+    finally:
+        await reader.stop()
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()

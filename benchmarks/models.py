@@ -1,0 +1,100 @@
+"""Models that cost next to nothing, so that what is left is the service."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+
+from schemas.handoff import STATUS_OK, Chunk, Outcomes
+from serve_models.outcomes import Call
+
+_GATE_POLL_S = 0.005
+
+
+class Noop:
+    """Answers every record of a chunk at once, in one list.
+
+    Args:
+        body_bytes: Size of each response body, at least 16. The bodies of a chunk differ, since
+            pickle would send equal objects only once.
+        window_records: Records wanted in flight from each consumer.
+        gate_file: While this file exists, outcomes are held back.
+    """
+
+    def __init__(
+        self, *, body_bytes: int = 16, window_records: int = 2048, gate_file: str | None = None
+    ) -> None:
+        self._body_bytes = body_bytes
+        self._window_records = window_records
+        self._gate = None if gate_file is None else Path(gate_file)
+        self._bodies: list[bytes] = []
+        self._replica = f"noop-{os.getpid()}"
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Yield the outcomes of all records, once the gate is open."""
+        while self._gate is not None and self._gate.exists():  # noqa: ASYNC240 - a local stat
+            await asyncio.sleep(_GATE_POLL_S)
+        records = len(chunk.lines)
+        while len(self._bodies) < records:
+            self._bodies.append(noop_body(len(self._bodies), self._body_bytes))
+        yield Outcomes(
+            replica=self._replica,
+            window_records=self._window_records,
+            indexes=list(range(records)),
+            statuses=[STATUS_OK] * records,
+            bodies=self._bodies[:records],
+        )
+
+
+class Sleeper:
+    """Sleeps as long as each record says, first come first served.
+
+    Args:
+        concurrency: Sleeps at a time, over all chunks of the replica.
+        window_records: Records wanted in flight from each consumer; above ``concurrency``, so that
+            the next sleep stands ready where one ends.
+        outcome_linger_ms: How long outcomes gather before they are streamed back.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int = 256,
+        window_records: int = 1024,
+        outcome_linger_ms: float = 10.0,
+    ) -> None:
+        # asyncio's semaphore wakes its waiters in the order in which they came.
+        self._slots = asyncio.Semaphore(concurrency)
+        self._window_records = window_records
+        self._linger_s = outcome_linger_ms / 1000
+        self._replica = f"sleeper-{os.getpid()}"
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Stream outcomes as the sleeps end."""
+        call = Call(len(chunk.lines), self._linger_s)
+        sleeps = [
+            asyncio.create_task(self._sleep(call, index, line))
+            for index, line in enumerate(chunk.lines)
+        ]
+        try:
+            async for outcomes in call.stream(self._new_outcomes):
+                yield outcomes
+        finally:
+            for sleep in sleeps:
+                sleep.cancel()
+
+    async def _sleep(self, call: Call, index: int, line: bytes) -> None:
+        sleep_ms = float(orjson.loads(line)["body"]["ms"])
+        async with self._slots:
+            await asyncio.sleep(sleep_ms / 1000)
+        call.answer(index, STATUS_OK, b'{"slept_ms":%d}' % sleep_ms)
+
+    def _new_outcomes(self) -> Outcomes:
+        return Outcomes(replica=self._replica, window_records=self._window_records)
+
+
+def noop_body(number: int, size_bytes: int) -> bytes:
+    """Return a JSON body of ``size_bytes`` bytes that differs by ``number``."""
+    return b'{"n":"%s"}' % str(number).encode().rjust(size_bytes - 8, b".")

@@ -1,0 +1,209 @@
+"""Broker, Ray and deployments for benchmarks: brought up once, consumers deployed per round.
+
+The model is a Serve application of its own here, so that it stays loaded and warm while consumers
+come and go: Serve restarts every deployment of an application that is run again. The consumer
+deployment is composed by ``headrace.app``, as in the service.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+import ray
+from ray import serve
+
+from benchmarks import load
+from benchmarks.environment import BrokerChoice
+from benchmarks.processes import find_replica
+from headrace.app import (
+    APP_NAME,
+    bind_consumer,
+    consumer_deployment_name,
+    model_deployment_name,
+)
+from headrace.brokers import start_broker
+from headrace.service import quiet_ray
+from headrace.status_board import status_board_deployment
+from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, TopicSettings
+from serve_models.deployments import deployment_for
+
+MODEL_APP_NAME = "benchmark-model"
+MODEL_NAME = "benched"
+ROUTE_NAME = "bench"
+PARTITIONS = 4
+_LOGICAL_CPUS = 64
+_OBJECT_STORE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Fresh topics of one measurement.
+
+    Attributes:
+        requests: Where the backlog goes.
+        results: Where results are counted.
+        dead_letters: Which must stay empty.
+    """
+
+    requests: str
+    results: str
+    dead_letters: str
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All three."""
+        return self.requests, self.results, self.dead_letters
+
+
+class Stage:
+    """A broker and a Ray of this process's own, as a context manager.
+
+    Args:
+        choice: Which broker.
+        scratch: Where a local broker keeps its data.
+        say: Takes one line of progress.
+    """
+
+    def __init__(self, choice: BrokerChoice, scratch: Path, say: Callable[[str], None]) -> None:
+        self._choice = choice
+        self._scratch = scratch
+        self._say = say
+        self._stack = ExitStack()
+        self._numbers = itertools.count(1)
+        self._token = secrets.token_hex(3)
+        self.bootstrap = choice.bootstrap
+        self.broker = f"external broker at {choice.bootstrap}"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            undo.callback(self._stack.close)
+            if self._choice.kind != "external":
+                running = self._stack.enter_context(
+                    start_broker(self._choice.kind, data_dir=self._scratch / "broker")
+                )
+                self.bootstrap, self.broker = running.bootstrap, running.description
+            self._say(f"broker: {self.broker} ({self._choice.reason})")
+            self._start_ray()
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def topics(self) -> Iterator[Topics]:
+        """Create fresh topics, and delete them afterwards."""
+        prefix = f"bench-{self._token}-{next(self._numbers):03}"
+        topics = Topics(f"{prefix}-requests", f"{prefix}-results", f"{prefix}-dead-letters")
+        asyncio.run(load.create_topics(self.bootstrap, topics.names, PARTITIONS))
+        try:
+            yield topics
+        finally:
+            asyncio.run(load.delete_topics(self.bootstrap, topics.names))
+
+    def publish(self, topics: Topics, lines: Iterable[bytes]) -> int:
+        """Publish a backlog of request lines, and return how many."""
+        return asyncio.run(load.publish(self.bootstrap, topics.requests, PARTITIONS, lines))
+
+    @contextmanager
+    def model(self, settings: ModelSettings) -> Iterator[Any]:
+        """Deploy a model, and yield its handle for streaming calls of ``infer``."""
+        with self.application(deployment_for(MODEL_NAME, settings), MODEL_APP_NAME):
+            yield model_handle()
+
+    @contextmanager
+    def application(self, application: serve.Application, name: str) -> Iterator[Any]:
+        """Run a Serve application, and yield its handle."""
+        try:
+            yield serve.run(application, name=name, route_prefix=None)
+        finally:
+            serve.delete(name)
+
+    @contextmanager
+    def consumer(
+        self, topics: Topics, model: ModelSettings, **route_settings: Any
+    ) -> Iterator[psutil.Process]:
+        """Deploy one consumer replica over the model that runs, and yield its process.
+
+        Args:
+            topics: What it reads and writes.
+            model: The settings of the model that runs.
+            route_settings: Route settings that differ from the defaults.
+        """
+        route = RouteSettings(
+            model=MODEL_NAME,
+            requests_topic=topics.requests,
+            results_topic=topics.results,
+            dead_letters_topic=topics.dead_letters,
+            group=f"{topics.requests}-group",
+            topics=TopicSettings(partitions=PARTITIONS),
+            **route_settings,
+        )
+        consumer = bind_consumer(
+            ROUTE_NAME,
+            route,
+            KafkaSettings(bootstrap=self.bootstrap),
+            model,
+            serve.get_deployment_handle(model_deployment_name(MODEL_NAME), MODEL_APP_NAME),
+        )
+        with self.application(status_board_deployment().bind(consumer), APP_NAME):
+            yield find_replica(consumer_deployment_name(ROUTE_NAME))
+
+    def drain(
+        self,
+        model: ModelSettings,
+        lines: Iterable[bytes],
+        **route_settings: Any,
+    ) -> list[int]:
+        """Publish a backlog, deploy a consumer on it, and return the results' times.
+
+        The backlog is complete before the consumer exists.
+
+        Returns:
+            Epoch milliseconds of each result.
+
+        Raises:
+            benchmarks.load.BenchmarkFailedError: Not every request has exactly one good result.
+        """
+        with self.topics() as topics:
+            records = self.publish(topics, lines)
+            with self.consumer(topics, model, **route_settings):
+                asyncio.run(load.wait_for_records(self.bootstrap, topics.results, records))
+            content = asyncio.run(load.read_topic(self.bootstrap, topics.results))
+        load.check_results(content, records)
+        return content.timestamps_ms
+
+    def _start_ray(self) -> None:
+        quiet_ray()
+        # The logical CPUs are Ray's bookkeeping: nothing here is to wait for room.
+        ray.init(
+            address="local",
+            num_cpus=_LOGICAL_CPUS,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=bool(os.environ.get("HEADRACE_BENCH_LOGS")),
+            logging_level=logging.ERROR,
+        )
+        self._stack.callback(ray.shutdown)
+        serve.start(proxy_location="Disabled")
+        self._stack.callback(serve.shutdown)
+
+
+def model_handle() -> Any:
+    """Return a handle of the model that runs, for streaming calls of ``infer``."""
+    handle = serve.get_deployment_handle(model_deployment_name(MODEL_NAME), MODEL_APP_NAME)
+    return handle.options(stream=True, method_name="infer")

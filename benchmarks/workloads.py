@@ -1,0 +1,88 @@
+"""The records that benchmarks publish: the same on every run and every machine. Pure."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import orjson
+
+NOOP_URL = "/v1/noop"
+NOOP_RECORD_BYTES = 494
+LONG_SLEEP_MS = 2000
+
+_WORDS = (
+    "a about after again all also an and any are as at back be because been before but by came can "
+    "come could day did do down each even few find first for found from get give go good great had "
+    "has have he help her here him his home house how if in into is it its just know large last "
+    "learn left letter life light like little long look made make man many may me men more most "
+    "mother much must my name near never new next night no not now number of off often old on one "
+    "only or other our out over own page paper part people place plant point river run said same "
+    "saw say school sea second see sentence set she should show small so some something sound state "
+    "still story study such take tell than that the their them then there these they thing think "
+    "this those thought three through time to together too tree turn two under until up use very "
+    "walk want was watch water way we well went were what when where which while white who why will "
+    "with without word work world would write year you young your"
+).split()
+
+
+def request_line(custom_id: str, url: str, body: dict[str, object]) -> bytes:
+    """Return one request record's value."""
+    return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
+
+
+def noop_lines(records: int, size_bytes: int = NOOP_RECORD_BYTES) -> Iterator[bytes]:
+    """Yield request lines of exactly ``size_bytes`` each.
+
+    Raises:
+        ValueError: ``size_bytes`` is too few for a request line.
+    """
+    filling = size_bytes - len(request_line(f"{0:08}", NOOP_URL, {"text": ""}))
+    if filling < 0:
+        raise ValueError(f"size_bytes: a request line has at least {size_bytes - filling} bytes")
+    text = "x" * filling
+    for number in range(records):
+        yield request_line(f"{number:08}", NOOP_URL, {"text": text})
+
+
+def uneven_sleep_ms(number: int) -> int:
+    """Return how long record ``number`` takes: some 20 ms, one in a hundred 2 s.
+
+    Each number has a generator of its own, so any language can draw the same list.
+    """
+    rng = random.Random(number)
+    return LONG_SLEEP_MS if rng.random() < 0.01 else round(20 * rng.lognormvariate(0, 0.5))
+
+
+def sleep_lines(sleeps_ms: Sequence[int]) -> Iterator[bytes]:
+    """Yield a request line for each sleep."""
+    for number, sleep_ms in enumerate(sleeps_ms):
+        yield request_line(f"{number:08}", NOOP_URL, {"ms": sleep_ms})
+
+
+def lognormal_texts(texts: int, seed: int = 7) -> list[str]:
+    """Return texts of 3 to 250 words whose lengths are lognormal with a median of 36 words."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(texts):
+        words = min(250, max(3, int(rng.lognormvariate(3.6, 0.9))))
+        made.append(" ".join(rng.choice(_WORDS) for _ in range(words)))
+    return made
+
+
+def embedding_lines(texts: Sequence[str]) -> Iterator[bytes]:
+    """Yield an embeddings request line for each text."""
+    for number, text in enumerate(texts):
+        yield request_line(f"{number:08}", "/v1/embeddings", {"input": text})
+
+
+def first_come_first_served_s(sleeps_ms: Sequence[int], slots: int) -> float:
+    """Return first to last end, in seconds, if ``slots`` at a time ran in order at no cost.
+
+    The last long sleep to start decides it, so it lies above the sum over the slots.
+    """
+    free_at_ms = [0] * slots
+    ends_ms = []
+    for sleep_ms in sleeps_ms:
+        slot = min(range(slots), key=free_at_ms.__getitem__)
+        free_at_ms[slot] += sleep_ms
+        ends_ms.append(free_at_ms[slot])
+    return (max(ends_ms) - min(ends_ms)) / 1000

@@ -1,0 +1,181 @@
+"""Topics and lag, from outside the consumer group: for ``headrace`` commands and at start."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
+
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
+from consumer.kafka.connection import client_options, explaining_failures
+from consumer.kafka.message_size import DEFAULT_LIMIT_BYTES
+from schemas.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+
+class TopicInfo(NamedTuple):
+    """A topic as the cluster has it."""
+
+    partitions: int
+    replication_factor: int
+
+
+class TopicReport(NamedTuple):
+    """What ``ensure_topics`` did about one topic.
+
+    Attributes:
+        topic: Its name.
+        is_created: It was missing.
+        wanted: As the settings have it.
+        found: As it is now. Where it existed it was left alone, whatever the settings say.
+    """
+
+    topic: str
+    is_created: bool
+    wanted: TopicInfo
+    found: TopicInfo
+
+
+class TopicAdmin:
+    """An administrative connection; use it as an async context manager.
+
+    Every method raises ``SourceError``, with what to check, where the cluster cannot be reached or
+    refuses.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client: AIOKafkaAdminClient | None = None
+
+    async def __aenter__(self) -> Self:
+        client = AIOKafkaAdminClient(**client_options(self._settings))
+        try:
+            with explaining_failures(self._settings, "asking the cluster"):
+                await client.start()
+        except BaseException:
+            await client.close()
+            raise
+        self._client = client
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicInfo | None]:
+        """Return what each topic is like; ``None`` where it does not exist or is not to be seen."""
+        wanted = list(topics)
+        # Asking for a topic by name would create it on a cluster with auto.create.topics.enable.
+        with explaining_failures(self._settings, "describing topics"):
+            described = {each["topic"]: each for each in await self._started().describe_topics()}
+        found: dict[str, TopicInfo | None] = {}
+        for topic in wanted:
+            partitions = described.get(topic, {}).get("partitions")
+            found[topic] = (
+                TopicInfo(len(partitions), max(len(each["replicas"]) for each in partitions))
+                if partitions
+                else None
+            )
+        return found
+
+    async def ensure_topics(self, wanted: dict[str, TopicInfo]) -> list[TopicReport]:
+        """Create the topics that are missing, and report on all.
+
+        Raises:
+            SourceError: A topic could not be created; says which and why.
+        """
+        existing = await self.describe_topics(wanted)
+        missing = [topic for topic, info in existing.items() if info is None]
+        if missing:
+            await self._create({topic: wanted[topic] for topic in missing})
+        return [
+            TopicReport(topic, info is None, wanted[topic], info or wanted[topic])
+            for topic, info in existing.items()
+        ]
+
+    async def message_limits_bytes(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return each topic's ``max.message.bytes``; Kafka's default where it cannot be asked."""
+        limits = dict.fromkeys(topics, DEFAULT_LIMIT_BYTES)
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": None})
+            for topic in topics
+        ]
+        try:
+            responses = await self._started().describe_configs(resources)
+        except errors.KafkaError as error:
+            log.info("no topic settings (%s): taking %d as limit", error, DEFAULT_LIMIT_BYTES)
+            return limits
+        for response in responses:
+            for error_code, _message, _kind, topic, entries in response.resources:
+                if error_code:
+                    log.info(
+                        "no settings of topic %s (%s): taking %d as limit",
+                        topic,
+                        errors.for_code(error_code).__name__,
+                        DEFAULT_LIMIT_BYTES,
+                    )
+                    continue
+                for name, value, *_rest in entries:
+                    if name == "max.message.bytes" and value is not None:
+                        limits[topic] = int(value)
+        return limits
+
+    async def group_lag(self, group: str, topic: str) -> dict[TopicPartition, Lag]:
+        """Return how far a consumer group is in a topic; empty where the topic does not exist."""
+        with explaining_failures(self._settings, f"asking for the lag of {group} in {topic}"):
+            info = (await self.describe_topics([topic]))[topic]
+            if info is None:
+                return {}
+            partitions = [KafkaPartition(topic, number) for number in range(info.partitions)]
+            committed = await self._started().list_consumer_group_offsets(
+                group, partitions=partitions
+            )
+            # The admin client cannot ask for offsets; a consumer in no group can.
+            consumer = AIOKafkaConsumer(**client_options(self._settings), group_id=None)
+            try:
+                await consumer.start()
+                starts = await consumer.beginning_offsets(partitions)
+                ends = await consumer.end_offsets(partitions)
+            finally:
+                await consumer.stop()
+        lag: dict[TopicPartition, Lag] = {}
+        for partition in partitions:
+            point = committed.get(partition)
+            has_committed = point is not None and point.offset >= 0
+            lag[TopicPartition(*partition)] = Lag(
+                starts[partition],
+                ends[partition],
+                CommitPoint(point.offset, point.metadata or "") if has_committed else None,
+            )
+        return lag
+
+    async def _create(self, topics: dict[str, TopicInfo]) -> None:
+        with explaining_failures(self._settings, "creating topics"):
+            response = await self._started().create_topics(
+                [
+                    NewTopic(topic, info.partitions, info.replication_factor)
+                    for topic, info in topics.items()
+                ]
+            )
+        problems = []
+        for topic, error_code, *message in response.topic_errors:
+            error = errors.for_code(error_code)
+            # Somebody else may have created it a moment ago.
+            if error not in (errors.NoError, errors.TopicAlreadyExistsError):
+                said = message[0] if message and message[0] else error.description
+                problems.append(f"{topic}: {error.__name__}: {said}")
+        if problems:
+            raise SourceError(
+                f"cannot create topics: {'; '.join(problems)}; check the route's topics.partitions "
+                "and topics.replication_factor, or create them beforehand"
+            )
+
+    def _started(self) -> AIOKafkaAdminClient:
+        if self._client is None:
+            raise SourceError("the administrative connection is not open")
+        return self._client

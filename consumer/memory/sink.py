@@ -1,0 +1,47 @@
+"""Publishing into the broker in memory."""
+
+from collections.abc import Sequence
+
+from consumer.core.ports import Message, Rejection, SourceError
+from consumer.memory.broker import MemoryBroker
+
+
+class MemorySink:
+    """A ``ResultSink`` on a ``MemoryBroker``.
+
+    Args:
+        broker: Where the topics are.
+    """
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._is_started = False
+
+    async def start(self) -> None:
+        """Connect; see ``ResultSink``."""
+        self._is_started = True
+
+    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
+        """Publish all; see ``ResultSink``. Waits while the broker is away."""
+        if not self._is_started:
+            raise SourceError("the sink is not started, or stopped already")
+        for message in messages:
+            if not self._broker.has_topic(message.topic):
+                raise SourceError(f"topic {message.topic} does not exist: create it")
+        await self._broker.reachable()
+        rejections: list[Rejection] = []
+        accepted: list[Message] = []
+        for index, message in enumerate(messages):
+            limit_bytes = self._broker.over_limit_bytes(message)
+            if limit_bytes is None:
+                accepted.append(message)
+            else:
+                rejections.append(
+                    Rejection(index, f"over the {limit_bytes} bytes that {message.topic} takes")
+                )
+        self._broker.append(accepted)
+        return rejections
+
+    async def stop(self) -> None:
+        """Disconnect; see ``ResultSink``."""
+        self._is_started = False

@@ -1,0 +1,76 @@
+"""``headrace models``: where weights come from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+
+from headrace.cli.options import ConfigOption, JsonOption, read_settings
+from headrace.cli.output import out, print_json, step_progress
+from headrace.errors import UserError
+from headrace.settings_problems import suggest
+
+models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
+
+
+@models_app.callback()
+def models() -> None:
+    """The models' weights."""
+
+
+@models_app.command("pull")
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models of the settings, or sources such as hub:ORG/NAME; else all."),
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch models' weights, so that the service starts without the network."""
+    # The hub's client takes its time to import, and the other commands do without it.
+    from serve_models.pulling import pull as pull_source  # noqa: PLC0415 - see above
+    from serve_models.sources import ModelSourceError  # noqa: PLC0415 - see above
+
+    pulled = []
+    sources = named_sources(names, config)
+    with step_progress() as progress:
+        bar = progress.add_task("models", total=len(sources))
+        for name, source in sources.items():
+            progress.update(bar, description=f"{name}: {source}")
+            try:
+                path = pull_source(source)
+            except ModelSourceError as error:
+                raise UserError(f"{name}: {error}") from None
+            pulled.append({"model": name, "source": source, "path": str(path)})
+            progress.advance(bar)
+    if json:
+        print_json(pulled)
+        return
+    table = Table("model", "source", Column("where", overflow="fold"))
+    for each in pulled:
+        table.add_row(each["model"], each["source"], each["path"])
+    out.print(table)
+
+
+def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str]:
+    """Return the sources that the command line stands for, by name; code has none to fetch.
+
+    Raises:
+        UserError: The settings have no model of a name.
+        SettingsError: The settings are needed, and cannot be used.
+    """
+    if names and all(":" in name for name in names):
+        return {name: name for name in names}
+    models = read_settings(config).models
+    sources = {}
+    for name in names or list(models):
+        if ":" in name:
+            sources[name] = name
+        elif name not in models:
+            guess = suggest(name, models) or "; there are: " + ", ".join(models)
+            raise UserError(f"no model '{name}' in the settings{guess}")
+        elif (model := models[name]).kind == "embedder":
+            sources[name] = model.source
+    return sources

@@ -1,0 +1,62 @@
+"""Which real broker the tests run against: the first of four that is there, and they say which."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.brokers import BrokerKind, is_docker_available, start_broker
+
+BOOTSTRAP_VARIABLE = "HEADRACE_TEST_BOOTSTRAP"
+
+
+@dataclass(frozen=True)
+class TestBroker:
+    """A broker to test against."""
+
+    __test__ = False
+
+    kind: str
+    bootstrap: str
+    description: str
+
+    @property
+    def is_apache_kafka(self) -> bool:
+        """Whether it keeps all of Kafka's promises; the embedded broker does not."""
+        return self.kind != "embedded"
+
+
+def choose_broker() -> BrokerKind | None:
+    """Return the kind of broker to start; ``None`` where one is given from outside."""
+    if os.environ.get(BOOTSTRAP_VARIABLE):
+        return None
+    if is_docker_available():
+        return "docker"
+    if os.environ.get("KAFKA_HOME"):
+        return "kafka-home"
+    return "embedded"
+
+
+def describe_choice() -> str:
+    """Say which broker will be used, and why."""
+    kind = choose_broker()
+    if kind is None:
+        return f"{os.environ[BOOTSTRAP_VARIABLE]} ({BOOTSTRAP_VARIABLE})"
+    reasons = {
+        "docker": "a container, as a Docker engine answers",
+        "kafka-home": "Apache Kafka of KAFKA_HOME, as no Docker engine answers",
+        "embedded": "the embedded broker, as there is no Docker engine and no KAFKA_HOME",
+    }
+    return reasons[kind]
+
+
+@contextmanager
+def running_test_broker(data_dir: Path) -> Iterator[TestBroker]:
+    """Start the chosen broker, or take the one that is given."""
+    kind = choose_broker()
+    if kind is None:
+        yield TestBroker("external", os.environ[BOOTSTRAP_VARIABLE], describe_choice())
+        return
+    with start_broker(kind, data_dir=data_dir) as broker:
+        yield TestBroker(broker.kind, broker.bootstrap, broker.description)

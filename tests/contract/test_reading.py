@@ -1,0 +1,215 @@
+"""What every RecordSource promises about records, positions and commits."""
+
+import asyncio
+
+import pytest
+
+from consumer.core.ports import CommitPoint, CommitRefusedError, Message, SourceError
+from consumer.core.ports import TopicPartition as Partition
+from tests.contract.worlds import World
+
+
+async def test_records_come_once_and_in_the_order_of_their_partition(world: World):
+    topic = await world.topic(partitions=2)
+    await world.write(topic, [b"%d" % n for n in range(500)], partition=0)
+    await world.write(topic, [b"%d" % n for n in range(300)], partition=1)
+    member = await world.join(topic)
+
+    records = await member.read(800, max_records=70)
+
+    for number, count in ((0, 500), (1, 300)):
+        mine = [record for record in records if record.partition == Partition(topic, number)]
+        assert [record.offset for record in mine] == list(range(count))
+        assert [record.value for record in mine] == [b"%d" % n for n in range(count)]
+    assert await member.source.poll(sorted(member.assignment), 10, 0.1) == []
+
+
+async def test_a_poll_returns_no_more_than_it_was_asked_for(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"x"] * 20)
+    member = await world.join(topic)
+    await member.read(1, max_records=1)
+
+    assert len(await member.source.poll(sorted(member.assignment), 7, 1.0)) == 7
+    assert member.source.position(Partition(topic, 0)) == 8
+
+
+async def test_a_poll_reads_only_the_partitions_it_names(world: World):
+    topic = await world.topic(partitions=2)
+    await world.write(topic, [b"a"] * 5, partition=0)
+    await world.write(topic, [b"b"] * 5, partition=1)
+    member = await world.join(topic)
+
+    only_second: list[bytes | None] = []
+    while len(only_second) < 5:
+        records = await member.source.poll([Partition(topic, 1)], 100, 1.0)
+        only_second += [record.value for record in records]
+
+    assert only_second == [b"b"] * 5
+    assert member.source.position(Partition(topic, 0)) in (0, None)
+    assert [record.value for record in await member.read(5)] == [b"a"] * 5
+
+
+async def test_an_empty_poll_waits_and_then_reading_goes_on(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"a"])
+    member = await world.join(topic)
+    started_at = asyncio.get_running_loop().time()
+
+    assert await member.source.poll((), 10, 0.3) == []
+
+    assert 0.2 < asyncio.get_running_loop().time() - started_at < 2
+    assert [record.value for record in await member.read(1)] == [b"a"]
+
+
+async def test_a_poll_that_waits_returns_soon_after_a_record_is_published(world: World):
+    topic = await world.topic()
+    sink = await world.sink(topic)
+    member = await world.join(topic)
+    waiting = asyncio.create_task(member.source.poll(sorted(member.assignment), 10, 10.0))
+    await asyncio.sleep(0.2)
+    published_at = asyncio.get_running_loop().time()
+
+    await sink.publish([Message(topic, b"k", b"late", [])])
+
+    assert [record.value for record in await waiting] == [b"late"]
+    assert asyncio.get_running_loop().time() - published_at < 2
+
+
+async def test_a_cancelled_poll_loses_nothing(world: World):
+    topic = await world.topic()
+    sink = await world.sink(topic)
+    member = await world.join(topic)
+    waiting = asyncio.create_task(member.source.poll(sorted(member.assignment), 10, 0.8))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await sink.publish([Message(topic, b"k", b"%d" % n, []) for n in range(3)])
+    await asyncio.sleep(0.2)
+
+    assert [record.value for record in await member.read(3)] == [b"0", b"1", b"2"]
+
+
+async def test_seek_goes_back_and_forth(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"%d" % n for n in range(10)])
+    member = await world.join(topic)
+    await member.read(10)
+
+    member.source.seek(Partition(topic, 0), 8)
+    assert [record.offset for record in await member.read(2)] == [8, 9]
+    member.source.seek(Partition(topic, 0), 3)
+    assert member.source.position(Partition(topic, 0)) == 3
+    assert (await member.read(1))[0].offset == 3
+
+
+async def test_keys_values_headers_and_tombstones_come_as_they_were_published(world: World):
+    topic = await world.topic()
+    sink = await world.sink(topic)
+    every_byte = bytes(range(256))
+    headers = [("a", b"1"), ("a", b""), ("traceparent", every_byte)]
+    messages = [
+        Message(topic, every_byte, b"", headers),
+        Message(topic, b"", every_byte, []),
+        Message(topic, b"deleted", None, [("x", b"y")]),
+        Message(topic, None, b"keyless", []),
+    ]
+
+    assert await sink.publish(messages) == []
+    records = await (await world.join(topic)).read(4)
+
+    assert [(r.key, r.value, r.headers) for r in records] == [
+        (message.key, message.value, message.headers) for message in messages
+    ]
+
+
+async def test_a_commit_keeps_its_metadata(world: World):
+    topic = await world.topic(partitions=2)
+    await world.write(topic, [b"x"] * 10)
+    member = await world.join(topic)
+    point = CommitPoint(7, "0123456789" * 400)
+    partitions = [Partition(topic, 0), Partition(topic, 1)]
+
+    await member.source.commit({partitions[0]: point})
+
+    assert await member.source.committed(partitions) == {partitions[0]: point, partitions[1]: None}
+    lag = await member.source.lag(partitions)
+    assert lag[partitions[0]] == (0, 10, point)
+    assert lag[partitions[1]] == (0, 0, None)
+
+
+async def test_metadata_over_the_limit_is_refused(world: World, request):
+    if world.is_real and not request.getfixturevalue("kafka_broker").is_apache_kafka:
+        pytest.skip("the embedded broker takes commit metadata of any length")
+    topic = await world.topic()
+    member = await world.join(topic)
+
+    with pytest.raises(SourceError):
+        await member.source.commit({Partition(topic, 0): CommitPoint(0, "x" * 5000)})
+
+
+async def test_commits_at_the_same_time_leave_the_last_one(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"x"] * 20)
+    member = await world.join(topic)
+    partition = Partition(topic, 0)
+
+    await asyncio.gather(
+        *(member.source.commit({partition: CommitPoint(n, str(n))}) for n in range(1, 20))
+    )
+
+    assert await member.source.committed([partition]) == {partition: CommitPoint(19, "19")}
+
+
+async def test_a_commit_for_a_partition_of_somebody_else_is_refused(world: World):
+    topic = await world.topic()
+    member = await world.join(topic)
+
+    with pytest.raises(CommitRefusedError):
+        await member.source.commit({Partition(topic, 7): CommitPoint(1, "")})
+
+
+async def test_a_group_goes_on_where_it_committed(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"%d" % n for n in range(10)])
+    first = await world.join(topic)
+    await first.read(10)
+    await first.source.commit({Partition(topic, 0): CommitPoint(6, "map")})
+    await first.source.stop()
+
+    second = await world.join(topic)
+
+    assert [record.offset for record in await second.read(4)] == [6, 7, 8, 9]
+
+
+async def test_latest_skips_what_was_there_before_the_group(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"old"] * 5)
+    member = await world.join(topic, start_from="latest")
+    assert member.source.position(Partition(topic, 0)) == 5
+
+    await world.write(topic, [b"new"])
+
+    assert [record.value for record in await member.read(1)] == [b"new"]
+
+
+async def test_latest_means_nothing_to_a_group_that_has_committed(world: World):
+    topic = await world.topic()
+    await world.write(topic, [b"%d" % n for n in range(5)])
+    first = await world.join(topic, start_from="latest")
+    await first.source.commit({Partition(topic, 0): CommitPoint(2, "")})
+    await first.source.stop()
+
+    second = await world.join(topic, start_from="latest")
+
+    assert (await second.read(3))[0].offset == 2
+
+
+async def test_a_stopped_source_says_so(world: World):
+    topic = await world.topic()
+    member = await world.join(topic)
+    await member.source.stop()
+    await member.source.stop()
+
+    with pytest.raises(SourceError):
+        await member.source.poll([], 1, 0.1)

@@ -1,0 +1,171 @@
+"""The two worlds that the contract holds in: the broker in memory, and a real one."""
+
+import asyncio
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+
+from consumer.core.partitioning import partition_of_key
+from consumer.core.ports import Message, Record, RecordSource, ResultSink, TopicPartition
+from consumer.kafka.admin import TopicAdmin, TopicInfo
+from consumer.kafka.sink import KafkaSink
+from consumer.kafka.source import KafkaSource
+from consumer.memory.broker import MemoryBroker
+from consumer.memory.sink import MemorySink
+from consumer.memory.source import MemorySource
+from schemas.settings import KafkaSettings, RouteSettings
+from tests.brokers import TestBroker
+
+PATIENCE_S = 20.0
+
+
+class Member:
+    """A source in its group, and what its listener was told."""
+
+    def __init__(self, source: RecordSource) -> None:
+        self.source = source
+        self.events: list[str] = []
+        self.assignment: frozenset[TopicPartition] = frozenset()
+        self.on_revoking: Callable[[], object] = lambda: None
+        self._changed = asyncio.Event()
+
+    async def revoking(self) -> None:
+        self.events.append("revoking")
+        pending = self.on_revoking()
+        if asyncio.iscoroutine(pending):
+            await pending
+
+    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        self.events.append("assigned")
+        self.assignment = frozenset(partitions)
+        for partition, point in (await self.source.committed(partitions)).items():
+            if point is not None:
+                self.source.seek(partition, point.offset)
+        self._changed.set()
+
+    async def until(self, condition: Callable[["Member"], bool]) -> None:
+        """Wait for a rebalance that makes ``condition`` true, polling as a pipeline does."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition(self):
+                self._changed.clear()
+                await self.source.poll((), 1, 0.02)
+
+    async def read(self, count: int, max_records: int = 500) -> list[Record]:
+        """Poll until ``count`` records have come."""
+        records: list[Record] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while len(records) < count:
+                records += await self.source.poll(sorted(self.assignment), max_records, 0.5)
+        return records
+
+
+class World(ABC):
+    """Makes topics, sources and sinks, and ends them after the test."""
+
+    is_real: bool
+
+    def __init__(self) -> None:
+        self._sources: list[RecordSource] = []
+        self._sinks: list[ResultSink] = []
+
+    @abstractmethod
+    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str: ...
+
+    @abstractmethod
+    def make_source(self, topic: str, group: str, start_from: str) -> RecordSource: ...
+
+    @abstractmethod
+    def make_sink(self, topic: str) -> ResultSink: ...
+
+    async def join(self, topic: str, group: str = "g", start_from: str = "earliest") -> Member:
+        """Start a source and wait for its first assignment."""
+        member = Member(self.make_source(topic, f"{topic}-{group}", start_from))
+        self._sources.append(member.source)
+        await member.source.start(member)
+        await member.until(lambda it: bool(it.events))
+        return member
+
+    async def sink(self, topic: str) -> ResultSink:
+        sink = self.make_sink(topic)
+        self._sinks.append(sink)
+        await sink.start()
+        return sink
+
+    async def write(self, topic: str, values: Sequence[bytes | None], partition: int = 0) -> None:
+        """Publish into a partition of a topic that has up to four."""
+        sink = await self.sink(topic)
+        count = await self.partition_count(topic)
+        key = next(k for n in range(999) if partition_of_key(k := b"%d" % n, count) == partition)
+        messages = [Message(topic, key, value, []) for value in values]
+        assert await sink.publish(messages) == []
+
+    @abstractmethod
+    async def partition_count(self, topic: str) -> int: ...
+
+    async def close(self) -> None:
+        for part in (*self._sources, *self._sinks):
+            await part.stop()
+
+
+class MemoryWorld(World):
+    is_real = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broker = MemoryBroker()
+
+    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        self.broker.create_topic(name, partitions, max_message_bytes or 1024 * 1024)
+        return name
+
+    async def partition_count(self, topic: str) -> int:
+        return len(self.broker.partitions(topic))
+
+    def make_source(self, topic: str, group: str, start_from: str) -> RecordSource:
+        return MemorySource(self.broker, topic, group, start_from=start_from)
+
+    def make_sink(self, topic: str) -> ResultSink:
+        return MemorySink(self.broker)
+
+
+class KafkaWorld(World):
+    is_real = True
+
+    def __init__(self, broker: TestBroker) -> None:
+        super().__init__()
+        self.broker = broker
+        self.settings = KafkaSettings(bootstrap=broker.bootstrap)
+
+    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        async with TopicAdmin(self.settings) as admin:
+            await admin.ensure_topics({name: TopicInfo(partitions, 1)})
+        return name
+
+    async def partition_count(self, topic: str) -> int:
+        async with TopicAdmin(self.settings) as admin:
+            info = (await admin.describe_topics([topic]))[topic]
+        assert info is not None
+        return info.partitions
+
+    def make_source(self, topic: str, group: str, start_from: str) -> RecordSource:
+        return KafkaSource(self.settings, make_route(topic, group, start_from))
+
+    def make_sink(self, topic: str) -> ResultSink:
+        return KafkaSink(self.settings, [topic])
+
+
+def make_route(topic: str, group: str, start_from: str = "earliest") -> RouteSettings:
+    """A route whose members notice a rebalance soon."""
+    return RouteSettings.model_validate(
+        {
+            "model": "m",
+            "requests_topic": topic,
+            "results_topic": f"{topic}-results",
+            "dead_letters_topic": f"{topic}-dead-letters",
+            "group": group,
+            "start_from": start_from,
+            "membership": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 100},
+        }
+    )
