@@ -1,7 +1,7 @@
 """Kafka around a measurement: fresh topics, a backlog published fast, results counted and timed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +11,8 @@ from aiokafka.errors import KafkaError
 
 from consumer.clock import SystemClock
 
+PARTITIONS = 4
+"""Of every topic here."""
 BATCH_BYTES = 256 * 1024
 COUNT_EVERY_S = 0.1
 STALLED_AFTER_S = 120.0
@@ -36,15 +38,22 @@ class TopicContent:
     distinct_keys: set[bytes] = field(default_factory=set)
 
 
-async def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> None:
-    """Create topics that do not exist yet."""
+async def create_topics(bootstrap: str, topics: Sequence[str]) -> None:
+    """Create topics of ``PARTITIONS`` partitions each; returns when their leaders answer.
+
+    Raises:
+        BenchmarkFailedError: The broker refused one.
+    """
     async with _admin(bootstrap) as admin:
         response = await admin.create_topics(
-            [NewTopic(topic, num_partitions=partitions, replication_factor=1) for topic in topics]
+            [NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1) for topic in topics]
         )
     for topic, code, *message in response.topic_errors:
         if code:
             raise BenchmarkFailedError(f"topic {topic} was not created: error {code} {message}")
+    async with _reader(bootstrap) as reader:
+        for topic in topics:
+            await _count(reader, topic)
 
 
 async def delete_topics(bootstrap: str, topics: Iterable[str]) -> None:
@@ -56,7 +65,7 @@ async def delete_topics(bootstrap: str, topics: Iterable[str]) -> None:
         return
 
 
-async def publish(bootstrap: str, topic: str, partitions: int, values: Iterable[bytes]) -> int:
+async def publish(bootstrap: str, topic: str, values: Iterable[bytes]) -> int:
     """Publish values over the partitions in turn, in large batches, and return how many.
 
     Each record's key is its number, so that results can be told apart.
@@ -64,7 +73,7 @@ async def publish(bootstrap: str, topic: str, partitions: int, values: Iterable[
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, acks=1)
     await producer.start()
     try:
-        return await _publish(producer, topic, partitions, values)
+        return await _publish(producer, topic, values)
     finally:
         await producer.stop()
 
@@ -72,7 +81,7 @@ async def publish(bootstrap: str, topic: str, partitions: int, values: Iterable[
 async def count_records(bootstrap: str, topic: str) -> int:
     """Return how many records were ever written to a topic without transactions."""
     async with _reader(bootstrap) as reader:
-        return await _count(reader, topic, await _partitions(reader, topic))
+        return await _count(reader, topic)
 
 
 async def wait_for_records(
@@ -90,10 +99,9 @@ async def wait_for_records(
     """
     clock = SystemClock()
     async with _reader(bootstrap) as reader:
-        partitions = await _partitions(reader, topic)
         before, moved_at_s = -1, clock.monotonic()
         while True:
-            count = await _count(reader, topic, partitions)
+            count = await _count(reader, topic)
             on_count(count)
             if count >= records:
                 return
@@ -112,7 +120,7 @@ async def read_topic(bootstrap: str, topic: str) -> TopicContent:
     """Read all that is on a topic now."""
     content = TopicContent()
     async with _reader(bootstrap) as reader:
-        partitions = [TopicPartition(topic, each) for each in await _partitions(reader, topic)]
+        partitions = _partitions(topic)
         ends = await reader.end_offsets(partitions)
         left = sum(ends.values())
         reader.assign(partitions)
@@ -147,14 +155,12 @@ def check_results(content: TopicContent, records: int, *, expect_ok: bool = True
         )
 
 
-async def _publish(
-    producer: AIOKafkaProducer, topic: str, partitions: int, values: Iterable[bytes]
-) -> int:
-    builders = [producer.create_batch() for _ in range(partitions)]
+async def _publish(producer: AIOKafkaProducer, topic: str, values: Iterable[bytes]) -> int:
+    builders = [producer.create_batch() for _ in range(PARTITIONS)]
     deliveries: list[asyncio.Future[object]] = []
     number = -1
     for number, value in enumerate(values):
-        partition = number % partitions
+        partition = number % PARTITIONS
         key = b"%d" % number
         if builders[partition].append(timestamp=None, key=key, value=value) is None:
             full, builders[partition] = builders[partition], producer.create_batch()
@@ -167,18 +173,12 @@ async def _publish(
     return number + 1
 
 
-async def _partitions(reader: AIOKafkaConsumer, topic: str) -> list[int]:
-    for _ in range(50):
-        # Without a subscription the reader knows no topics until it is asked for one.
-        await reader.topics()
-        if partitions := reader.partitions_for_topic(topic):
-            return sorted(partitions)
-        await asyncio.sleep(0.1)
-    raise BenchmarkFailedError(f"topic {topic} does not exist: create it first")
+def _partitions(topic: str) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
 
 
-async def _count(reader: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> int:
-    ends = await reader.end_offsets([TopicPartition(topic, each) for each in partitions])
+async def _count(reader: AIOKafkaConsumer, topic: str) -> int:
+    ends = await reader.end_offsets(_partitions(topic))
     return int(sum(ends.values()))
 
 

@@ -39,7 +39,6 @@ from serve_models.deployments import deployment_for
 MODEL_APP_NAME = "benchmark-model"
 MODEL_NAME = "benched"
 ROUTE_NAME = "bench"
-PARTITIONS = 4
 _LOGICAL_CPUS = 64
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
@@ -109,7 +108,7 @@ class Stage:
         """Create fresh topics, and delete them afterwards."""
         prefix = f"bench-{self._token}-{next(self._numbers):03}"
         topics = Topics(f"{prefix}-requests", f"{prefix}-results", f"{prefix}-dead-letters")
-        asyncio.run(load.create_topics(self.bootstrap, topics.names, PARTITIONS))
+        asyncio.run(load.create_topics(self.bootstrap, topics.names))
         try:
             yield topics
         finally:
@@ -117,7 +116,7 @@ class Stage:
 
     def publish(self, topics: Topics, lines: Iterable[bytes]) -> int:
         """Publish a backlog of request lines, and return how many."""
-        return asyncio.run(load.publish(self.bootstrap, topics.requests, PARTITIONS, lines))
+        return asyncio.run(load.publish(self.bootstrap, topics.requests, lines))
 
     @contextmanager
     def model(self, settings: ModelSettings) -> Iterator[Any]:
@@ -150,7 +149,7 @@ class Stage:
             results_topic=topics.results,
             dead_letters_topic=topics.dead_letters,
             group=f"{topics.requests}-group",
-            topics=TopicSettings(partitions=PARTITIONS),
+            topics=TopicSettings(partitions=load.PARTITIONS),
             **route_settings,
         )
         consumer = bind_consumer(

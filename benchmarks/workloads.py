@@ -9,19 +9,21 @@ NOOP_URL = "/v1/noop"
 NOOP_RECORD_BYTES = 494
 LONG_SLEEP_MS = 2000
 
-_WORDS = (
-    "a about after again all also an and any are as at back be because been before but by came can "
-    "come could day did do down each even few find first for found from get give go good great had "
-    "has have he help her here him his home house how if in into is it its just know large last "
-    "learn left letter life light like little long look made make man many may me men more most "
-    "mother much must my name near never new next night no not now number of off often old on one "
-    "only or other our out over own page paper part people place plant point river run said same "
-    "saw say school sea second see sentence set she should show small so some something sound state "
-    "still story study such take tell than that the their them then there these they thing think "
-    "this those thought three through time to together too tree turn two under until up use very "
-    "walk want was watch water way we well went were what when where which while white who why will "
-    "with without word work world would write year you young your"
-).split()
+_COMMON_WORDS = (
+    "a about after again all also an and any are as at back be because been before but by "
+    "came can come could day did do down each even few find first for found from get give go "
+    "good great had has have he help her here him his home house how if in into is it its "
+    "just know large last learn left letter life light like little long look made make man "
+    "many may me men more most mother much must my name near never new next night no not now "
+    "number of off often old on one only or other our out over own page paper part people "
+    "place plant point river run said same saw say school sea second see sentence set she "
+    "should show small so some something sound state still story study such take tell than "
+    "that the their them then there these they thing think this those thought three through "
+    "time to together too tree turn two under until up use very walk want was watch water way "
+    "we well went were what when where which while white who why will with without word work "
+    "world would write year you young your"
+)
+_WORDS = _COMMON_WORDS.split()
 
 
 def request_line(custom_id: str, url: str, body: dict[str, object]) -> bytes:

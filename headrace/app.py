@@ -45,8 +45,17 @@ def bind_consumer(
     route: RouteSettings,
     kafka: KafkaSettings,
     model_settings: ModelSettings,
-    model: serve.Application,
+    model: Any,
 ) -> serve.Application:
+    """Compose the consumer deployment of one route.
+
+    Args:
+        name: The route's key in the settings.
+        route: Its settings.
+        kafka: The cluster.
+        model_settings: The settings of the route's model.
+        model: The bound model deployment, or a handle of one that runs already.
+    """
     deployment: Any = serve.deployment(
         name=consumer_deployment_name(name),
         num_replicas=route.consumers,

@@ -41,7 +41,7 @@ from schemas.settings import KafkaSettings, RouteSettings
 
 GIVE_UP_AFTER_S = 150.0
 STATUS_LAG_S = 10.0
-QUERY = "animals-01"
+QUERY = "music-13"
 NEIGHBOURS = 5
 HUGE_INPUTS = 50_000
 
@@ -174,7 +174,7 @@ def report(tally: Tally, lines: list[bytes], skipped_records: int) -> int:
         balance.add_row(outcome, count(records))
     out.print(balance)
 
-    letters = Table("key or source", "code", "reason", title="Dead letters")
+    letters = Table("source", "code", "reason", title="Dead letters")
     for record in tally.dead_letters:
         letters.add_row(
             header(record, headers.SOURCE),

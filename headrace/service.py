@@ -5,8 +5,7 @@
 
 import logging
 import math
-import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,17 +14,17 @@ from typing import Any, Literal, Self
 import ray
 from ray import serve
 
-from headrace.app import APP_NAME, build
 from headrace.brokers import RunningBroker, start_broker
 from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
+from headrace.status_board import APP_NAME
+from headrace.status_client import quiet_ray, read_statuses
 from headrace.topics import create_missing_topics, describe_report
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 
 RayChoice = Literal["auto", "local"]
 
-STATUS_TIMEOUT_S = 5.0
 SPARE_CPUS = 1
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
@@ -145,7 +144,10 @@ class LocalService:
         if is_new:
             self._stack.callback(serve.shutdown)
         self._stack.callback(self._delete)
-        self._say("Serve: deploying; a model is loaded on first use")
+        self._say("Serve: deploying, loading models")
+        # This imports torch, and whoever has a typo in the settings should not wait for that.
+        from headrace.app import build  # noqa: PLC0415 - see above
+
         try:
             serve.run(build(self.settings), name=APP_NAME, route_prefix=None)
         except RuntimeError as error:
@@ -155,20 +157,6 @@ class LocalService:
     def _delete(self) -> None:
         self._say("Draining: finishing what is in flight, committing, leaving the group")
         serve.delete(APP_NAME)
-
-
-def read_statuses() -> dict[str, RouteStatus]:
-    """Ask the status board of the application that this process is connected to.
-
-    Raises:
-        ServiceError: It does not answer.
-    """
-    try:
-        handle = serve.get_app_handle(APP_NAME)
-        answer = handle.routes.remote().result(timeout_s=STATUS_TIMEOUT_S)
-    except (serve.exceptions.RayServeException, TimeoutError, ray.exceptions.RayError) as error:
-        raise ServiceError(f"the status board does not answer: {error}") from error
-    return {name: RouteStatus.from_dict(values) for name, values in answer.items()}
 
 
 def is_serve_running() -> bool:
@@ -215,10 +203,3 @@ def logical_cpus(settings: Settings) -> int:
     models = sum(model.replicas * model.num_cpus for model in settings.models.values())
     consumers = sum(route.consumers * route.consumer_num_cpus for route in settings.routes.values())
     return math.ceil(models + consumers) + SPARE_CPUS
-
-
-def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:
-    """Keep Ray's own news off the screen, and its usage reports at home."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -12,6 +12,7 @@ from consumer.core.ports import Clock
 from headrace.status_report import StatusReport
 from schemas.status import ReplicaSnapshot
 
+APP_NAME = "headrace"
 DEPLOYMENT_NAME = "status"
 REPORT_INTERVAL_S = 1.0
 

@@ -20,11 +20,11 @@ class _Track:
 
     def __init__(self, snapshot: ReplicaSnapshot) -> None:
         self.latest = snapshot
-        self._progress = deque([(snapshot.at_s, _finished_records(snapshot))])
+        self._progress = deque([(snapshot.at_s, snapshot.completed_records)])
 
     def advance(self, snapshot: ReplicaSnapshot) -> None:
         self.latest = snapshot
-        self._progress.append((snapshot.at_s, _finished_records(snapshot)))
+        self._progress.append((snapshot.at_s, snapshot.completed_records))
         # One point older than the window stays, so that the window is always spanned.
         while len(self._progress) > 2 and self._progress[1][0] <= snapshot.at_s - RATE_WINDOW_S:
             self._progress.popleft()
@@ -95,10 +95,6 @@ class StatusReport:
 
 def _is_silent(track: _Track, now_s: float) -> bool:
     return now_s - track.latest.at_s > SILENT_AFTER_S
-
-
-def _finished_records(snapshot: ReplicaSnapshot) -> int:
-    return snapshot.completed_records + snapshot.dead_letter_records
 
 
 def _union(parts: Iterable[Iterable[T]]) -> set[T]:

@@ -134,7 +134,7 @@ class Embedding(BaseModel):
     object: Literal["embedding"]
     index: int = Field(ge=0, description="The text's position in input.")
     embedding: list[float] | list[int] | str = Field(
-        description="Components or packed bits, or base64 of either; see encoding_format and output_dtype."
+        description="Components or packed bits, or base64 of either."
     )
     truncated: Literal[True] | None = Field(
         default=None, description="Present and true where the text was over the model's length."

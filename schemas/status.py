@@ -10,10 +10,11 @@ class Counters:
 
     Attributes:
         received_records: Read from the requests topic.
-        completed_records: Ended in a result, of whatever status.
-        dead_letter_records: Published to the dead letters topic.
-        expired_records: Answered ``request_expired``; counted in ``completed_records`` too.
-        refused_records: Answered 4xx by the endpoint; counted in ``completed_records`` too.
+        completed_records: Ended in a result or dead letter that the brokers have acknowledged;
+            the next three are among them a moment later.
+        dead_letter_records: Given up on.
+        expired_records: Answered ``request_expired``.
+        refused_records: Answered 4xx by the endpoint.
         retried_records: Dispatched again after a failure; a record counts once per time.
         skipped_records: Tombstones.
     """
@@ -72,7 +73,7 @@ class RouteStatus(Counters):
 
     Attributes:
         route: The route's name.
-        rate_records_per_s: Records completed or dead-lettered a second, over the last seconds.
+        rate_records_per_s: Records completed a second, over the last seconds.
         replicas: Consumer replicas that report.
         in_flight_records: Handed to model replicas and not answered.
         queued_records: Read and not yet handed over.

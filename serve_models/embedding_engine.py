@@ -151,6 +151,7 @@ class EmbeddingEngine:
         """
         if self._death is not None:
             raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
+        self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
         self._calls.add(call)
         places: list[Waiting[_Text]] = []
@@ -298,10 +299,10 @@ def embed_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Ve
             return [error]
         half = len(texts) // 2
         return embed_isolating(model, texts[:half]) + embed_isolating(model, texts[half:])
-    finite: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
+    finite = np.all(np.isfinite(vectors), axis=1)
     return [
         vector if is_finite else ValueError("the model's vector holds NaN or infinity")
-        for vector, is_finite in zip(vectors, finite, strict=True)
+        for vector, is_finite in zip(vectors, finite.tolist(), strict=True)
     ]
 
 

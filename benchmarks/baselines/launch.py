@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.load import BenchmarkFailedError
 
 TIMEOUT_S = 1800.0
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_module(module: str, arguments: Sequence[str]) -> str:
@@ -18,7 +20,12 @@ def run_module(module: str, arguments: Sequence[str]) -> str:
     command = [sys.executable, "-m", module, *arguments]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            cwd=_ROOT,
         )
     except subprocess.TimeoutExpired as error:
         raise BenchmarkFailedError(f"{module} did not end within {TIMEOUT_S:.0f} s") from error

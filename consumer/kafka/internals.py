@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer, errors
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.assignment import NEVER_ASSIGNED
@@ -20,6 +20,11 @@ _REFUSALS = (
     errors.UnknownMemberIdError,
     errors.IllegalGenerationError,
     errors.RebalanceInProgressError,
+)
+_MOVED_COORDINATOR = (
+    errors.GroupCoordinatorNotAvailableError,
+    errors.NotCoordinatorForGroupError,
+    errors.RequestTimedOutError,
 )
 
 
@@ -66,7 +71,8 @@ async def commit_once(
     """Send one offset commit, under generation ``expected`` or not at all.
 
     aiokafka's own ``commit`` sends again after a passing failure, under whatever generation it has
-    by then, and so overwrites what a new owner has committed.
+    by then, and so overwrites what a new owner has committed. It also gives up its member id on a
+    refusal; that is left to the heartbeat, which is told the same by the broker.
 
     Raises:
         CommitRefusedError: The group has moved on.
@@ -74,19 +80,30 @@ async def commit_once(
     """
     coordinator = consumer._coordinator
     await coordinator.ensure_coordinator_known()
-    # From this check to the encoded request nothing else runs.
     if coordinator.generation != expected:
         raise CommitRefusedError(
             f"the group is in generation {coordinator.generation}, the commit is of {expected}"
         )
-    offsets = {
-        KafkaPartition(*partition): OffsetAndMetadata(point.offset, point.metadata)
-        for partition, point in points.items()
-    }
-    try:
-        await coordinator._do_commit_offsets(None, offsets)
-    except _REFUSALS as error:
-        raise CommitRefusedError(f"the broker refused the commit: {error}") from error
+    offsets: dict[str, list[tuple[int, int, str]]] = {}
+    for partition, point in points.items():
+        offsets.setdefault(partition.topic, []).append(
+            (partition.partition, point.offset, point.metadata)
+        )
+    request = OffsetCommitRequest(
+        coordinator.group_id,
+        expected,
+        coordinator.member_id,
+        OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+        list(offsets.items()),
+    )
+    response = await coordinator._send_req(request)
+    codes = {code for _topic, results in response.topics for _partition, code in results}
+    for kind in sorted(map(errors.for_code, codes - {0}), key=lambda kind: kind.__name__):
+        if kind in _REFUSALS:
+            raise CommitRefusedError(f"the broker refused the commit: {kind.__name__}")
+        if kind in _MOVED_COORDINATOR:
+            coordinator.coordinator_dead()
+        raise kind()
 
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:

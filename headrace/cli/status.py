@@ -25,12 +25,13 @@ def status(
 ) -> None:
     """Show each route's lag, and what the service that runs here reports."""
     settings = read_settings(config)
-    with err.status("asking Kafka"):
-        lags = asyncio.run(_read_lags(settings))
     statuses, why_not = None, ""
     if service:
         with err.status("asking the service"):
             statuses, why_not = _ask_service()
+    # After the service, which takes longer: the two should tell of the same moment.
+    with err.status("asking Kafka"):
+        lags = asyncio.run(_read_lags(settings))
     report = route_report(settings, lags, statuses)
     if json:
         print_json({**report, "service_error": why_not or None})
@@ -59,7 +60,7 @@ def _ask_service() -> tuple[dict[str, RouteStatus] | None, str]:
     # Ray takes a second or two to import, and the other commands do without it.
     import ray  # noqa: PLC0415 - see above
 
-    from headrace.service import quiet_ray, read_statuses  # noqa: PLC0415 - see above
+    from headrace.status_client import quiet_ray, read_statuses  # noqa: PLC0415 - see above
 
     quiet_ray()
     try:

@@ -1,0 +1,74 @@
+"""``engine``: what is left of aiokafka's speed with everything that the service does around it."""
+
+import asyncio
+
+from benchmarks import load
+from benchmarks.baselines.launch import run_module
+from benchmarks.context import Context
+from benchmarks.harness import Bar, Result, rate_per_s
+from benchmarks.load import PARTITIONS
+from benchmarks.registry import Benchmark
+from benchmarks.workloads import NOOP_RECORD_BYTES, NOOP_URL, noop_lines
+from schemas.results import encode_response_line, result_id
+from schemas.settings import CustomModelSettings
+
+_SAMPLE_TOPIC = "bench-000000-000-requests"
+
+
+def noop_settings(**options: object) -> CustomModelSettings:
+    """Return the settings of a no-op model whose result lines are as long as the requests."""
+    line_id = result_id(_SAMPLE_TOPIC, 0, 10_000)
+    around_bytes = len(encode_response_line(line_id, f"{0:08}", 200, b""))
+    return CustomModelSettings(
+        kind="custom",
+        import_path="benchmarks.models:Noop",
+        options={"body_bytes": NOOP_RECORD_BYTES - around_bytes, **options},
+        urls=(NOOP_URL,),
+    )
+
+
+def run(context: Context) -> Result:
+    """Drain the same backlog by the service and by a bare loop."""
+    stage = context.stage
+    records = context.size(full=200_000, quick=20_000)
+    model = noop_settings()
+
+    def service() -> float:
+        return rate_per_s(stage.drain(model, noop_lines(records)))
+
+    def bare_loop() -> float:
+        with stage.topics() as topics:
+            stage.publish(topics, noop_lines(records))
+            run_module(
+                "benchmarks.baselines.aiokafka_loop",
+                [
+                    *("--bootstrap", stage.bootstrap),
+                    *("--source", topics.requests),
+                    *("--sink", topics.results),
+                    *("--group", f"{topics.requests}-group"),
+                    *("--records", str(records)),
+                ],
+            )
+            content = asyncio.run(load.read_topic(stage.bootstrap, topics.results))
+        load.check_results(content, records, expect_ok=False)
+        return rate_per_s(content.timestamps_ms)
+
+    with stage.model(model):
+        series = context.interleave(service, bare_loop)
+    details = {
+        "records": records,
+        "request_bytes": NOOP_RECORD_BYTES,
+        "partitions": PARTITIONS,
+    }
+    return Result(series={"all": series}, details=details)
+
+
+BENCHMARK = Benchmark(
+    name="engine",
+    subject="the service with a no-op model in a Serve replica",
+    baseline="a bare aiokafka consume-produce loop",
+    unit="records/s",
+    bar=Bar(0.30, "at least"),
+    aim=0.5,
+    run=run,
+)

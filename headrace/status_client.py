@@ -1,0 +1,35 @@
+"""Asks the status board of a running service."""
+
+import logging
+import os
+from collections.abc import Collection
+
+import ray
+from ray import serve
+
+from headrace.errors import ServiceError
+from headrace.status_board import APP_NAME
+from schemas.status import RouteStatus
+
+STATUS_TIMEOUT_S = 5.0
+
+
+def read_statuses() -> dict[str, RouteStatus]:
+    """Ask the status board of the application that this process is connected to.
+
+    Raises:
+        ServiceError: It does not answer.
+    """
+    try:
+        handle = serve.get_app_handle(APP_NAME)
+        answer = handle.routes.remote().result(timeout_s=STATUS_TIMEOUT_S)
+    except (serve.exceptions.RayServeException, TimeoutError, ray.exceptions.RayError) as error:
+        raise ServiceError(f"the status board does not answer: {error}") from error
+    return {name: RouteStatus.from_dict(values) for name, values in answer.items()}
+
+
+def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:
+    """Keep Ray's own news off the screen, and its usage reports at home."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.WARNING)

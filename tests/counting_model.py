@@ -1,0 +1,80 @@
+"""A model that takes as long as each request says, and counts what it computes."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import orjson
+
+from schemas.handoff import Chunk, Outcomes
+
+
+class ReplicaDiedError(RuntimeError):
+    """What Ray raises when a replica is gone, in a test's clothes."""
+
+
+class CountingModel:
+    """Sleeps ``body.ms`` for each record, then answers with its custom_id.
+
+    Args:
+        window_records: The window that it asks for.
+        is_poison: Custom ids whose computation kills the replica, and with it the whole call.
+    """
+
+    def __init__(
+        self,
+        window_records: int = 256,
+        is_poison: Callable[[str], bool] = lambda _custom_id: False,
+    ) -> None:
+        self.window_records = window_records
+        self.started: Counter[str] = Counter()
+        self.computed: Counter[str] = Counter()
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.call_sizes: list[int] = []
+        self._is_poison = is_poison
+        self._replica_died = asyncio.Event()
+
+    async def kill(self) -> None:
+        """Kill the replica under all calls; a new one takes its place at once."""
+        self._replica_died.set()
+        await asyncio.sleep(0)
+        self._replica_died = asyncio.Event()
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        died = self._replica_died
+        self.call_sizes.append(len(chunk.lines))
+        tasks = {
+            asyncio.ensure_future(self._compute(line)): index
+            for index, line in enumerate(chunk.lines)
+        }
+        death = asyncio.ensure_future(died.wait())
+        try:
+            while tasks:
+                done, _ = await asyncio.wait(
+                    [*tasks, death], return_when=asyncio.FIRST_COMPLETED
+                )
+                if death in done:
+                    raise ReplicaDiedError("killed")
+                outcomes = Outcomes(replica="replica-1", window_records=self.window_records)
+                for task in done:
+                    outcomes.add(tasks.pop(task), 200, task.result())
+                yield outcomes
+        finally:
+            for task in (*tasks, death):
+                task.cancel()
+
+    async def _compute(self, line: bytes) -> bytes:
+        request = orjson.loads(line)
+        custom_id = request["custom_id"]
+        self.started[custom_id] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(request["body"].get("ms", 0) / 1000)
+            if self._is_poison(custom_id):
+                raise ReplicaDiedError(f"{custom_id} kills its replica")
+        finally:
+            self.in_flight -= 1
+        self.computed[custom_id] += 1
+        return orjson.dumps({"echo": custom_id})

@@ -1,0 +1,162 @@
+"""A route in simulated time: the broker in memory, pipelines that come and go, one counting model."""
+
+import asyncio
+import random
+from collections import Counter
+
+import orjson
+
+from consumer.build import build_engine
+from consumer.core.completion_map import decode
+from consumer.core.ports import CommitPoint, Message, TopicPartition
+from consumer.memory.broker import MemoryBroker
+from consumer.memory.sink import MemorySink
+from consumer.memory.source import MemorySource
+from consumer.pipeline import Pipeline, PipelineSettings
+from schemas.settings import RouteSettings
+from tests.counting_model import CountingModel
+from tests.simulation import SimulatedClock
+
+URL = "/v1/embeddings"
+ROUTE = RouteSettings(
+    model="counting",
+    requests_topic="requests",
+    results_topic="results",
+    dead_letters_topic="dead-letters",
+    group="g",
+)
+
+
+def request(custom_id: str, ms: float = 0) -> bytes:
+    return orjson.dumps({"custom_id": custom_id, "url": URL, "body": {"ms": ms}})
+
+
+def covers(point: CommitPoint | None, offset: int) -> bool:
+    """Say whether a committed point says that ``offset`` is done."""
+    if point is None:
+        return False
+    restored = decode(*point)
+    if offset < point.offset or restored is None:
+        return offset < point.offset
+    return point.offset < offset <= restored.highest_completed and (
+        offset not in restored.incomplete
+    )
+
+
+class SimulatedService:
+    """One route, any number of consumers."""
+
+    def __init__(
+        self,
+        *,
+        partitions: int = 4,
+        model: CountingModel | None = None,
+        route: RouteSettings = ROUTE,
+        settings: PipelineSettings | None = None,
+    ) -> None:
+        self.clock = SimulatedClock()
+        self.broker = MemoryBroker(now_ms=self.clock.epoch_ms)
+        for topic in ("requests", "results", "dead-letters"):
+            self.broker.create_topic(topic, partitions)
+        self.model = model or CountingModel()
+        self.route = route
+        self.settings = settings or PipelineSettings()
+        self.members: list[Pipeline] = []
+        self.sources: dict[Pipeline, MemorySource] = {}
+        self.expected: dict[str, TopicPartition] = {}
+        self._joined = 0
+
+    @property
+    def group(self):
+        return self.broker.group("g", "requests")
+
+    def publish(self, records: int, ms: float = 0, **headers: bytes) -> list[str]:
+        ids = [f"r{len(self.expected) + number}" for number in range(records)]
+        for custom_id in ids:
+            self.expected[custom_id] = TopicPartition("requests", 0)
+        pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        self.broker.append(
+            [Message("requests", each.encode(), request(each, ms), pairs) for each in ids]
+        )
+        return ids
+
+    async def join(self) -> Pipeline:
+        self._joined += 1
+        source = MemorySource(self.broker, "requests", "g", rebalance_timeout_s=30.0)
+        pipeline = Pipeline(
+            engine=build_engine(
+                route_name="embeddings",
+                route=self.route,
+                urls=frozenset({URL}),
+                consumer=f"consumer-{self._joined}",
+                metadata_limit_characters=4096,
+                jitter=random.Random(self._joined),
+            ),
+            source=source,
+            sink=MemorySink(self.broker),
+            model=self.model,
+            clock=self.clock,
+            settings=self.settings,
+        )
+        await pipeline.start()
+        self.members.append(pipeline)
+        self.sources[pipeline] = source
+        return pipeline
+
+    async def leave(self, pipeline: Pipeline) -> None:
+        self.members.remove(pipeline)
+        await pipeline.drain()
+
+    async def crash(self, pipeline: Pipeline, session_timeout_s: float = 10.0) -> None:
+        """Kill a consumer; the broker notices when its session is over."""
+        self.members.remove(pipeline)
+        tasks = [*pipeline._loops, *pipeline._calls]
+        for task in tasks:
+            task.cancel()
+        await self.sources[pipeline].crash()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(session_timeout_s)
+        self.sources[pipeline].expire()
+
+    async def until_done(self, timeout_s: float = 600.0) -> None:
+        """Wait until each published request has a result."""
+        async with asyncio.timeout(timeout_s):
+            while self.published_results() < len(self.expected) or (
+                len(self.results()) < len(self.expected)
+            ):
+                for member in self.members:
+                    member.check()
+                await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        for pipeline in list(self.members):
+            await self.leave(pipeline)
+
+    def published_results(self) -> int:
+        """Return how many results stand on the topic; cheap, to ask often."""
+        logs = map(self.broker.log, self.broker.partitions("results"))
+        return sum(log.end_offset for log in logs)
+
+    def results(self) -> Counter[str]:
+        """Return how often each request was answered."""
+        return Counter(
+            orjson.loads(record.value or b"")["custom_id"]
+            for record in self.broker.records("results")
+        )
+
+    def check_commits(self) -> None:
+        """No committed offset or map may cover a record that has no published outcome."""
+        answered = self.results()
+        letters = {
+            dict(record.headers)["headrace-source"]
+            for record in self.broker.records("dead-letters")
+        }
+        for record in self.broker.records("requests"):
+            if not covers(self.group.committed.get(record.partition), record.offset):
+                continue
+            if record.value is None:
+                continue
+            source = f"{record.partition.topic}/{record.partition.partition}/{record.offset}"
+            if source.encode() in letters:
+                continue
+            assert orjson.loads(record.value)["custom_id"] in answered, record

@@ -1,0 +1,122 @@
+"""Consumers that come and go in mid-stream, in simulated time."""
+
+import asyncio
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.counting_model import CountingModel
+from tests.simulated_service import SimulatedService
+from tests.simulation import simulate
+
+
+def test_a_partition_that_stays_computes_nothing_twice():
+    async def main() -> None:
+        service = SimulatedService(partitions=6, model=CountingModel(window_records=64))
+        service.publish(6_000, ms=100)
+        first = await service.join()
+        await asyncio.sleep(1)
+        kept = set(first.engine.partitions)
+        in_flight_at_moves: set[str] = set()
+
+        def note_in_flight() -> None:
+            for member in service.members:
+                for call in member._calls.values():
+                    in_flight_at_moves.update(
+                        item.custom_id or "" for item in call._items if item is not None
+                    )
+
+        for _ in range(2):
+            note_in_flight()
+            await service.join()
+            await asyncio.sleep(0.5)
+        kept &= set(first.engine.partitions)
+        assert len(kept) == 2
+        note_in_flight()
+        await service.leave(service.members[1])
+        await service.until_done()
+        await service.close()
+
+        assert set(service.results().values()) == {1}
+        twice = {each for each, count in service.model.started.items() if count > 1}
+        assert twice <= in_flight_at_moves
+        stayed = {
+            record.key.decode()
+            for record in service.broker.records("requests")
+            if record.partition in kept
+        }
+        assert not twice & stayed
+
+    simulate(main())
+
+
+CLEAN = ["publish", "join", "leave", "wait", "broker away", "delete", "markers"]
+UNCLEAN = [*CLEAN, "crash", "expire", "kill model"]
+
+
+async def run_schedule(actions: list[str], sizes: list[int]) -> SimulatedService:
+    service = SimulatedService(partitions=3, model=CountingModel(window_records=32))
+    service.publish(60, ms=30)
+    await service.join()
+    for action, size in zip(actions, sizes, strict=True):
+        await asyncio.sleep(size / 100)
+        if action == "publish":
+            service.publish(size, ms=size)
+        elif action == "join" and len(service.members) < 4:
+            await service.join()
+        elif action == "leave" and len(service.members) > 1:
+            await service.leave(service.members[size % len(service.members)])
+        elif action == "crash" and service.members:
+            await service.crash(service.members[size % len(service.members)])
+        elif action == "expire" and service.members:
+            service.sources[service.members[size % len(service.members)]].expire()
+        elif action == "kill model":
+            await service.model.kill()
+        elif action == "broker away":
+            service.broker.go_away()
+            await asyncio.sleep(size / 10)
+            service.broker.come_back()
+        elif action == "delete":
+            await delete_some(service, size)
+        elif action == "markers":
+            for partition in service.broker.partitions("requests"):
+                service.broker.log(partition).skip(size % 3)
+        service.check_commits()
+    if not service.members:
+        await service.join()
+    await service.until_done()
+    await asyncio.sleep(5)
+    service.check_commits()
+    for partition in service.broker.partitions("requests"):
+        log = service.broker.log(partition)
+        if log.end_offset:
+            assert service.group.committed[partition].offset == log.end_offset
+    await service.close()
+    return service
+
+
+async def delete_some(service: SimulatedService, size: int) -> None:
+    """Delete records that are answered already, as compaction may."""
+    answered = service.results()
+    for record in service.broker.records("requests"):
+        if record.offset % 7 == size % 7 and (record.key or b"").decode() in answered:
+            service.broker.log(record.partition).delete([record.offset])
+
+
+def schedules(actions: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
+    return st.lists(st.tuples(st.sampled_from(actions), st.integers(1, 60)), max_size=12)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schedules(CLEAN))
+def test_clean_changes_lose_nothing_and_double_nothing(schedule):
+    service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
+    assert set(service.results()) == set(service.expected)
+    assert set(service.results().values()) == {1}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schedules(UNCLEAN))
+def test_crashes_lose_nothing_and_commits_never_run_ahead(schedule):
+    service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
+    assert set(service.results()) == set(service.expected)

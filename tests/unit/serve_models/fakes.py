@@ -1,0 +1,93 @@
+"""A model and a clock whose behaviour the test decides."""
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from schemas.settings import EmbedderSettings
+from serve_models.tokenizing import TokenizedText
+
+FAKE_DIMS = 8
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.now_ms = 1_000_000
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def epoch_ms(self) -> int:
+        return self.now_ms
+
+
+def fake_vector(text: str) -> NDArray[np.float32]:
+    rng = np.random.default_rng(abs(hash(text)) % 2**32)
+    return rng.normal(size=FAKE_DIMS).astype(np.float32)
+
+
+class FakeModel:
+    """One token a character; ``hold`` keeps batches waiting until ``release`` is set."""
+
+    dims = FAKE_DIMS
+    default_prompt_name = None
+    max_seq_length_tokens = 32
+
+    def __init__(self) -> None:
+        self.prompts: Mapping[str, str] = {"query": "query: "}
+        self.batches: list[list[str]] = []
+        self.tokenized_texts = 0
+        self.is_broken = False
+        self.poison = "poison"
+        self.not_a_number = "nan!"
+        self.untokenizable = "untokenizable"
+        self.running = threading.Event()
+        self.release = threading.Event()
+        self.release.set()
+
+    def tokenize(
+        self, texts: Sequence[str], prompt_names: Sequence[str | None]
+    ) -> list[TokenizedText]:
+        if any(self.untokenizable in text for text in texts):
+            raise RuntimeError("cannot tokenize")
+        prompted = [
+            (self.prompts[name] if name else "") + text
+            for text, name in zip(texts, prompt_names, strict=True)
+        ]
+        self.tokenized_texts += len(texts)
+        return [
+            TokenizedText(tokens=min(len(text), 32), truncated=len(text) > 32, text=text)
+            for text in prompted
+        ]
+
+    def embed(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        self.running.set()
+        assert self.release.wait(20)
+        self.batches.append([text.text for text in texts])
+        if self.is_broken or any(self.poison in text.text for text in texts):
+            raise RuntimeError("device-side assert")
+        vectors = np.stack([fake_vector(text.text) for text in texts])
+        for row, text in zip(vectors, texts, strict=True):
+            if self.not_a_number in text.text:
+                row[0] = np.nan
+        return vectors
+
+
+def settings(**changes: object) -> EmbedderSettings:
+    values = {"kind": "embedder", "source": "path:/nowhere", "outcome_linger_ms": 0.0, **changes}
+    return EmbedderSettings.model_validate(values)
+
+
+def line(text: object, **body: object) -> bytes:
+    return orjson.dumps(
+        {
+            "custom_id": "c",
+            "method": "POST",
+            "url": "/v1/embeddings",
+            "body": {"input": text, **body},
+        }
+    )

@@ -1,0 +1,270 @@
+"""The embedder without Ray, over a fake model. No sleep decides a result: events do."""
+
+import asyncio
+import gc
+from contextlib import aclosing, asynccontextmanager
+
+import numpy as np
+import orjson
+import pytest
+
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
+from serve_models.embedding_engine import EmbeddingEngine, EngineDiedError
+
+from .fakes import FAKE_DIMS, FakeClock, FakeModel, fake_vector, line, settings
+
+
+@asynccontextmanager
+async def running(model, clock=None, **changes):
+    engine = EmbeddingEngine(
+        model,
+        name="minilm",
+        settings=settings(served_names=["text-embedding-3-small"], **changes),
+        replica="replica-1",
+        clock=clock or FakeClock(),
+    )
+    engine.start()
+    try:
+        yield engine
+    finally:
+        model.release.set()
+        await engine.stop()
+
+
+async def outcomes_of(engine, lines, deadlines_ms=()):
+    """Collect a chunk's outcomes: index -> (status, body); a second one for a record fails."""
+    collected = {}
+    async with asyncio.timeout(20):
+        async for outcomes in engine.infer(Chunk("consumer-1", lines, list(deadlines_ms))):
+            assert outcomes.replica == "replica-1"
+            assert outcomes.window_records >= 1
+            for index, status, body in zip(
+                outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
+            ):
+                assert index not in collected
+                collected[index] = (status, body)
+    assert sorted(collected) == list(range(len(lines)))
+    return collected
+
+
+def error_of(outcome):
+    return orjson.loads(outcome[1])["error"]
+
+
+def embedding_of(outcome, position=0):
+    return orjson.loads(outcome[1])["data"][position]["embedding"]
+
+
+def unit(text):
+    vector = fake_vector(text)
+    return vector / np.linalg.norm(vector)
+
+
+async def wait_until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 -- the pool's length has no event of its own
+            await asyncio.sleep(0.001)
+
+
+async def test_every_record_gets_its_own_texts_vectors():
+    lines = [line(f"text {n}" * (n % 4 + 1)) for n in range(150)]
+    lines.append(line(["one", "two", "three"], model="text-embedding-3-small"))
+    async with running(FakeModel(), token_budget_tokens=64) as engine:
+        collected = await outcomes_of(engine, lines)
+    for n in range(150):
+        assert collected[n][0] == STATUS_OK
+        np.testing.assert_allclose(
+            embedding_of(collected[n]), unit(f"text {n}" * (n % 4 + 1)), atol=1e-6
+        )
+    body = orjson.loads(collected[150][1])
+    assert body["model"] == "text-embedding-3-small"
+    assert body["usage"]["total_tokens"] == 3 + 3 + 5
+    for position, text in enumerate(["one", "two", "three"]):
+        np.testing.assert_allclose(embedding_of(collected[150], position), unit(text), atol=1e-6)
+
+
+async def test_texts_of_many_calls_share_batches():
+    model = FakeModel()
+    model.release.clear()
+    async with running(model, token_budget_tokens=1000) as engine:
+        first = asyncio.create_task(outcomes_of(engine, [line("first")]))
+        await asyncio.to_thread(model.running.wait, 20)
+        calls = [
+            asyncio.create_task(outcomes_of(engine, [line(f"c{n}"), line(f"d{n}")]))
+            for n in range(10)
+        ]
+        # The second batch is formed as soon as there is anything; the rest gathers behind it.
+        await wait_until(lambda: model.tokenized_texts == 21)
+        model.release.set()
+        await asyncio.gather(first, *calls)
+    assert len(model.batches) <= 4
+    assert sum(map(len, model.batches)) == 21
+
+
+async def test_an_error_in_one_record_costs_the_others_nothing():
+    lines = [
+        line("good"),
+        line("a", dimensions=FAKE_DIMS + 1),
+        line("a", prompt_name="unknown"),
+        line(["a"] * 6),
+        line([]),
+        line("a", model="gpt-5"),
+        line("x" * 40, truncation=False),
+        orjson.dumps({"custom_id": "c", "url": "/v1/chat/completions", "body": {}}),
+        orjson.dumps({"custom_id": "c", "url": "/v1/embeddings", "body": None}),
+        b"[1]",
+        b'{"url": NaN}',
+        line("x" * 40),
+        line("good too", prompt_name="query"),
+    ]
+    async with running(FakeModel(), max_inputs_per_request=5) as engine:
+        collected = await outcomes_of(engine, lines)
+    statuses = [collected[index][0] for index in range(len(lines))]
+    assert statuses == [200, 400, 400, 400, 400, 404, 400, 404, 400, 400, 400, 200, 200]
+    params = [error_of(collected[index])["param"] for index in range(1, 8)]
+    assert params == ["dimensions", "prompt_name", "input", "input", "model", "input", "url"]
+    assert error_of(collected[5])["code"] == "model_not_found"
+    assert error_of(collected[6])["code"] == "context_length_exceeded"
+    assert "max_inputs_per_request" in error_of(collected[3])["message"]
+    assert orjson.loads(collected[11][1])["data"][0]["truncated"] is True
+    np.testing.assert_allclose(embedding_of(collected[12]), unit("query: good too"), atol=1e-6)
+
+
+async def test_a_poison_text_fails_alone_and_its_record_once():
+    model = FakeModel()
+    lines = [line(f"text {n}") for n in range(40)]
+    lines[17] = line(["before", "poison", "poison two", "after"])
+    lines[23] = line("nan!")
+    lines[29] = line("untokenizable")
+    async with running(model, token_budget_tokens=4096) as engine:
+        collected = await outcomes_of(engine, lines)
+        engine.check_health()
+    failed = {index for index, (status, _) in collected.items() if status != STATUS_OK}
+    assert failed == {17, 23, 29}
+    assert {collected[index][0] for index in failed} == {STATUS_FAILED}
+    assert "device-side assert" in error_of(collected[17])["message"]
+    assert "NaN" in error_of(collected[23])["message"]
+    assert error_of(collected[29])["code"] == "model_failed"
+
+
+async def test_poison_after_poison_does_not_cost_a_healthy_replica():
+    async with running(FakeModel()) as engine:
+        for _ in range(5):
+            collected = await outcomes_of(engine, [line("poison")])
+            assert collected[0][0] == STATUS_FAILED
+        engine.check_health()
+
+
+async def test_a_broken_model_answers_every_waiter_and_fails_health():
+    model = FakeModel()
+    async with running(model, token_budget_tokens=16) as engine:
+        model.is_broken = True
+        collected = await outcomes_of(engine, [line(f"text number {n}") for n in range(8)])
+        assert {status for status, _ in collected.values()} == {STATUS_FAILED}
+        with pytest.raises(EngineDiedError, match="harmless"):
+            engine.check_health()
+
+
+async def test_an_expired_record_costs_no_model_time():
+    model, clock = FakeModel(), FakeClock()
+    lines = [line("late"), line("in time"), line("no deadline"), line("at the very moment")]
+    deadlines_ms = [clock.now_ms - 1, clock.now_ms + 60_000, None, clock.now_ms]
+    async with running(model, clock) as engine:
+        collected = await outcomes_of(engine, lines, deadlines_ms)
+    assert collected[0] == (STATUS_EXPIRED, b"")
+    assert collected[3] == (STATUS_EXPIRED, b"")
+    assert [collected[1][0], collected[2][0]] == [STATUS_OK, STATUS_OK]
+    assert sorted(text for batch in model.batches for text in batch) == ["in time", "no deadline"]
+
+
+async def test_a_record_that_expires_in_the_pool_costs_no_model_time():
+    # Given a model that is busy, and a record that waits behind it
+    model, clock = FakeModel(), FakeClock()
+    model.release.clear()
+    async with running(model, clock, token_budget_tokens=16, max_batch_texts=1) as engine:
+        busy = asyncio.create_task(outcomes_of(engine, [line("busy"), line("next")]))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 0)
+        late = asyncio.create_task(
+            outcomes_of(engine, [line(["late one", "late two"])], [clock.now_ms + 1000])
+        )
+        await wait_until(lambda: engine.waiting_texts == 2)
+        # When its deadline passes
+        clock.now_ms += 1001
+        model.release.set()
+        # Then it is answered without the model
+        assert (await late)[0] == (STATUS_EXPIRED, b"")
+        await busy
+        await wait_until(lambda: engine.waiting_texts == 0)
+    assert sorted(text for batch in model.batches for text in batch) == ["busy", "next"]
+
+
+async def test_a_consumer_that_goes_away_takes_its_texts_along():
+    model = FakeModel()
+    model.release.clear()
+    async with running(model, token_budget_tokens=16, max_batch_texts=1) as engine:
+        kept = asyncio.create_task(outcomes_of(engine, [line("kept")]))
+        await asyncio.to_thread(model.running.wait, 20)
+        leaving = asyncio.create_task(outcomes_of(engine, [line(f"gone {n}") for n in range(100)]))
+        await wait_until(lambda: engine.waiting_texts == 99)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        gc.collect()
+        await wait_until(lambda: engine.waiting_texts == 0)
+        model.release.set()
+        await kept
+    assert sum(map(len, model.batches)) <= 2
+
+
+async def test_closing_the_stream_early_frees_the_pool():
+    model = FakeModel()
+    lines = [line("n" * (n % 9 + 1)) for n in range(50)]
+    async with running(model, token_budget_tokens=16, max_batch_texts=1) as engine:
+        async with aclosing(engine.infer(Chunk("consumer-1", lines))) as stream:
+            await anext(stream)
+            model.running.clear()
+            model.release.clear()
+            await asyncio.to_thread(model.running.wait, 20)
+        assert engine.waiting_texts == 0
+        model.release.set()
+        assert (await outcomes_of(engine, [line("after")]))[0][0] == STATUS_OK
+
+
+async def test_a_dead_loop_fails_every_waiter_and_health(monkeypatch):
+    model = FakeModel()
+    model.release.clear()
+    async with running(model, max_batch_texts=1) as engine:
+        waiting = asyncio.create_task(outcomes_of(engine, [line(f"t{n}") for n in range(5)]))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 3)
+
+        def broken(now_s):
+            raise AssertionError("a bug in batch forming")
+
+        monkeypatch.setattr(engine._pool, "next_batch", broken)
+        model.release.set()
+        collected = await waiting
+        statuses = [status for status, _ in collected.values()]
+        assert statuses.count(STATUS_FAILED) >= 3
+        with pytest.raises(EngineDiedError, match="a bug in batch forming"):
+            engine.check_health()
+        with pytest.raises(EngineDiedError):
+            await outcomes_of(engine, [line("too late")])
+
+
+async def test_stopping_fails_what_still_waits():
+    model = FakeModel()
+    model.release.clear()
+    async with running(model, max_batch_texts=1) as engine:
+        waiting = asyncio.create_task(outcomes_of(engine, [line(f"t{n}") for n in range(5)]))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 3)
+        await engine.stop()
+        collected = await waiting
+    assert {status for status, _ in collected.values()} == {STATUS_FAILED}
+
+
+async def test_an_empty_chunk_ends_at_once():
+    async with running(FakeModel()) as engine:
+        assert await outcomes_of(engine, []) == {}

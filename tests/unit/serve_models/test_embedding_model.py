@@ -1,0 +1,165 @@
+"""The model's vectors are the library's own, whatever path its texts take."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from tokenizers import Tokenizer
+
+from serve_models.embedding_model import EmbeddingModel, ModelSettingsError
+from serve_models.tokenizing import FastFrontEnd, LibraryFrontEnd
+
+from .fakes import settings
+
+TEXTS = [
+    "Where is the nearest library?",
+    " ",
+    "x",
+    "Größe, 長さ, длина 🙂",
+    "the quick brown fox " * 20,
+    "one text that is far over the length " * 90,
+    "[MASK] [SEP] as a user may write it",
+]
+PROMPTS = {"query": "Represent this question: ", "empty": ""}
+
+
+@pytest.fixture(scope="module")
+def library(minilm_path):
+    return SentenceTransformer(str(minilm_path), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(minilm_path):
+    return EmbeddingModel(minilm_path, settings(prompts=PROMPTS, device="cpu"))
+
+
+def embed(model, texts, prompt_names=None):
+    return model.embed(model.tokenize(texts, prompt_names or [None] * len(texts)))
+
+
+def test_vectors_are_the_librarys(library, model):
+    assert isinstance(model._front_end, FastFrontEnd)
+    np.testing.assert_allclose(embed(model, TEXTS), library.encode(TEXTS), atol=1e-5)
+
+
+def test_the_librarys_own_tokenizing_gives_the_same(library, model, monkeypatch):
+    fast = model.tokenize(TEXTS, ["query"] * len(TEXTS))
+    monkeypatch.setattr(model, "_front_end", LibraryFrontEnd(library))
+    slow = model.tokenize(TEXTS, ["query"] * len(TEXTS))
+    assert [text.tokens for text in slow] == [text.tokens for text in fast]
+    assert [text.truncated for text in slow] == [text.truncated for text in fast]
+    np.testing.assert_allclose(model.embed(slow), embed_with(library, PROMPTS["query"]), atol=1e-5)
+
+
+def embed_with(library, prompt):
+    return library.encode(TEXTS, prompt=prompt)
+
+
+def test_texts_under_different_prompts_share_a_batch(library, model):
+    names = ["query", None, "empty", "query", "document", None, "query"]
+    expected = np.stack(
+        [
+            library.encode([text], prompt=PROMPTS.get(name or "") or None)[0]
+            for text, name in zip(TEXTS, names, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
+
+
+def test_pooling_leaves_prompts_out_where_the_model_says_so(minilm_path, tmp_path):
+    library = SentenceTransformer(str(minilm_path), device="cpu")
+    library.set_pooling_include_prompt(include_prompt=False)
+    library.save_pretrained(str(tmp_path))
+    model = EmbeddingModel(tmp_path, settings(prompts=PROMPTS, device="cpu"))
+    names = ["query", None, "query", "empty", "query", "query", None]
+    expected = np.stack(
+        [
+            library.encode([text], prompt=PROMPTS.get(name or "") or None)[0]
+            for text, name in zip(TEXTS, names, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
+
+
+def test_only_texts_over_the_length_count_as_truncated(minilm_path):
+    model = EmbeddingModel(minilm_path, settings(max_seq_length_tokens=8, device="cpu"))
+    exact, over = model.tokenize(["a b c d e f", "a b c d e f g"], [None, None])
+    assert (exact.tokens, exact.truncated) == (8, False)
+    assert (over.tokens, over.truncated) == (8, True)
+    assert model.max_seq_length_tokens == 8
+
+
+def test_the_default_prompt_is_put_before_texts_that_name_none(minilm_path, library):
+    configured = settings(prompts=PROMPTS, default_prompt_name="query", device="cpu")
+    model = EmbeddingModel(minilm_path, configured)
+    expected = library.encode(TEXTS, prompt=PROMPTS["query"])
+    np.testing.assert_allclose(embed(model, TEXTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"default_prompt_name": "none"}, "default_prompt_name: no prompt 'none'"),
+        ({"max_seq_length_tokens": 4096}, "max_seq_length_tokens: 4096 is over the 512"),
+    ],
+)
+def test_settings_that_do_not_fit_fail_at_construction(minilm_path, changes, words):
+    with pytest.raises(ModelSettingsError, match=words):
+        EmbeddingModel(minilm_path, settings(device="cpu", **changes))
+
+
+def test_bfloat16_stays_close_and_comes_back_as_float32(minilm_path, library):
+    model = EmbeddingModel(minilm_path, settings(dtype="bfloat16", device="cpu"))
+    vectors = embed(model, TEXTS)
+    assert vectors.dtype == np.float32
+    assert (vectors * library.encode(TEXTS)).sum(axis=1).min() > 0.99
+
+
+def test_tokenizing_beside_the_model_changes_nothing(model):
+    expected = embed(model, TEXTS)
+    with ThreadPoolExecutor(1) as model_thread, ThreadPoolExecutor(1) as tokenizer_thread:
+        batches = [
+            tokenizer_thread.submit(model.tokenize, TEXTS, [None] * len(TEXTS)) for _ in range(5)
+        ]
+        rows = [model_thread.submit(model.embed, batch.result()) for batch in batches]
+        for row in rows:
+            np.testing.assert_allclose(row.result(), expected, atol=1e-6)
+
+
+@pytest.fixture
+def static_path(minilm_path, tmp_path):
+    tokenizer = Tokenizer.from_file(str(minilm_path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    torch.manual_seed(0)
+    static = StaticEmbedding(tokenizer, embedding_dim=32)
+    SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path))
+    return tmp_path
+
+
+def test_a_static_embedding_takes_the_librarys_path(static_path):
+    library = SentenceTransformer(str(static_path), device="cpu")
+    model = EmbeddingModel(static_path, settings(prompts=PROMPTS, device="cpu"))
+    assert isinstance(model._front_end, LibraryFrontEnd)
+    assert model.max_seq_length_tokens is None
+    names = [None, "query"] * 3 + [None]
+    expected = np.stack(
+        [
+            library.encode([text], prompt=PROMPTS.get(name or ""))[0]
+            for text, name in zip(TEXTS, names, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
+    assert model.tokenize(["one two three"], [None])[0].tokens == 3
+
+
+def test_left_padding_and_last_token_pooling(minilm_path, tmp_path):
+    library = SentenceTransformer(str(minilm_path), device="cpu")
+    library[0].tokenizer.padding_side = "left"
+    library[1] = Pooling(384, pooling_mode="lasttoken")
+    library.save_pretrained(str(tmp_path))
+    reloaded = SentenceTransformer(str(tmp_path), device="cpu")
+    model = EmbeddingModel(tmp_path, settings(device="cpu"))
+    np.testing.assert_allclose(embed(model, TEXTS), reloaded.encode(TEXTS), atol=1e-5)

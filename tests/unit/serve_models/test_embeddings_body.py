@@ -1,0 +1,63 @@
+import pytest
+from pydantic import ValidationError
+
+from schemas.embeddings import BodyRefusedError, EmbeddingsResponse, parse_embeddings_body
+
+
+def test_a_plain_openai_body_is_taken_with_openais_defaults():
+    body = parse_embeddings_body({"input": "hello", "model": "m", "user": "u", "extra": 1})
+    assert body.texts == ["hello"]
+    assert (body.encoding_format, body.dimensions, body.output_dtype) == ("float", None, "float")
+    assert body.truncation
+    assert body.normalize is None
+
+
+def test_input_type_is_another_name_of_prompt_name():
+    assert parse_embeddings_body({"input": ["a"], "input_type": "query"}).prompt_name == "query"
+    assert parse_embeddings_body({"input": ["a"], "prompt_name": "doc"}).prompt_name == "doc"
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        ({}, "input", "required"),
+        ({"input": ""}, "input", "empty string"),
+        ({"input": []}, "input", "at least one text"),
+        ({"input": ["a", ""]}, "input", "[1] must not be an empty string"),
+        ({"input": [1, 2, 3]}, "input", "token ids are not accepted"),
+        ({"input": [[1, 2], [3]]}, "input", "token ids are not accepted"),
+        ({"input": ["a", None]}, "input", "[1] must be a string"),
+        ({"input": ["a", True]}, "input", "[1] must be a string"),
+        ({"input": None}, "input", "string or a list of strings"),
+        ({"input": {"text": "a"}}, "input", "string or a list of strings"),
+        ({"input": 1.5}, "input", "string or a list of strings"),
+        ({"input": "a", "dimensions": 0}, "dimensions", "greater than or equal to 1"),
+        ({"input": "a", "dimensions": "8"}, "dimensions", "valid integer"),
+        ({"input": "a", "dimensions": True}, "dimensions", "valid integer"),
+        ({"input": "a", "dimensions": 1e400}, "dimensions", "valid integer"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format", "'float' or 'base64'"),
+        ({"input": "a", "output_dtype": "int4"}, "output_dtype", "'float'"),
+        ({"input": "a", "normalize": "yes"}, "normalize", "valid boolean"),
+        ({"input": "a", "truncation": 1}, "truncation", "valid boolean"),
+        ({"input": "a", "model": 5}, "model", "valid string"),
+    ],
+)
+def test_a_wrong_body_is_refused_by_field(body, param, words):
+    with pytest.raises(BodyRefusedError) as refused:
+        parse_embeddings_body(body)
+    assert refused.value.param == param
+    assert refused.value.status == 400
+    assert words in str(refused.value)
+    assert str(refused.value).startswith(f"{param}: ")
+
+
+def test_the_response_schema_takes_what_openai_sends_and_nothing_else():
+    response = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1]}],
+        "model": "m",
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    }
+    assert EmbeddingsResponse.model_validate(response).data[0].truncated is None
+    with pytest.raises(ValidationError):
+        EmbeddingsResponse.model_validate({**response, "more": 1})

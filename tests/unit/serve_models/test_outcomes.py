@@ -1,0 +1,71 @@
+import asyncio
+
+import orjson
+import pytest
+
+from schemas.handoff import STATUS_FAILED, Outcomes
+from serve_models.outcomes import Call, encode_failure_body
+
+AN_HOUR_S = 3600.0
+
+
+def new_outcomes():
+    return Outcomes("replica", 1)
+
+
+async def test_outcomes_gather_until_all_are_there():
+    call = Call(3, AN_HOUR_S)
+    for index in (2, 0, 1):
+        call.answer(index, 200, b"%d" % index)
+    async with asyncio.timeout(20):
+        lists = [outcomes async for outcomes in call.stream(new_outcomes)]
+    assert [(o.indexes, o.bodies) for o in lists] == [([2, 0, 1], [b"2", b"0", b"1"])]
+
+
+async def test_the_last_outcome_ends_the_wait_of_those_before():
+    call = Call(2, AN_HOUR_S)
+    stream = call.stream(new_outcomes)
+    waiting = asyncio.ensure_future(anext(stream))
+    call.answer(0, 200, b"")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    call.answer(1, 200, b"")
+    async with asyncio.timeout(20):
+        assert (await waiting).indexes == [0, 1]
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+
+async def test_without_linger_outcomes_go_as_they_come():
+    call = Call(2, 0.0)
+    stream = call.stream(new_outcomes)
+    call.answer(1, 200, b"")
+    assert (await anext(stream)).indexes == [1]
+    call.answer(0, 200, b"")
+    assert (await anext(stream)).indexes == [0]
+
+
+async def test_after_the_linger_what_is_there_goes():
+    call = Call(2, 1e-6)
+    call.answer(1, 200, b"")
+    async with asyncio.timeout(20):
+        assert (await anext(call.stream(new_outcomes))).indexes == [1]
+
+
+async def test_the_first_outcome_of_a_record_counts():
+    call = Call(2, AN_HOUR_S)
+    call.answer(0, 200, b"first")
+    call.answer(0, 500, b"second")
+    assert not call.waits_for(0)
+    assert call.waits_for(1)
+    call.fail_unanswered(RuntimeError("gone"))
+    outcomes = await anext(call.stream(new_outcomes))
+    assert outcomes.statuses == [200, STATUS_FAILED]
+    assert outcomes.bodies[0] == b"first"
+
+
+def test_a_failure_body_survives_any_message():
+    body = orjson.loads(encode_failure_body(RuntimeError("lone surrogate \ud800 " + "x" * 9999)))
+    assert body["error"]["code"] == "model_failed"
+    assert len(body["error"]["message"]) == 500

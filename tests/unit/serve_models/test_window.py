@@ -1,0 +1,66 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_models.window import WindowEstimator
+
+
+def learned(pool_texts=2048, texts_per_record=1, tokens_per_text=50, tokens_per_s=50_000):
+    window = WindowEstimator(pool_texts)
+    window.consumer_seen("a", 0.0)
+    for _ in range(20):
+        window.records_arrived(64, 64 * texts_per_record, 64 * texts_per_record * tokens_per_text)
+        window.batch_finished(1_000, 1_000 / tokens_per_s)
+    return window
+
+
+def test_a_new_replica_asks_for_a_few_batches():
+    window = WindowEstimator(2048)
+    assert 64 <= window.window_records(0.0) <= 512
+
+
+def test_a_fast_replica_wants_its_pool_full_and_two_batches_running():
+    # 1,000 texts/s could take 4,000 in 4 s; the pool is smaller
+    assert learned().window_records(0.0) == 2048 + 2 * 20
+
+
+def test_a_slow_replica_hoards_no_more_than_four_seconds_of_work():
+    assert learned(tokens_per_s=5_000).window_records(0.0) == 4 * 100 + 2 * 20
+
+
+def test_the_slowest_replica_still_has_two_batches_waiting():
+    assert learned(tokens_per_s=50).window_records(0.0) == 2 * 20 + 2 * 20
+
+
+def test_records_of_many_texts_count_as_many():
+    assert learned(texts_per_record=16).window_records(0.0) == 131  # (2048 + 40) / 16, rounded up
+
+
+def test_consumers_share_the_window_until_they_are_gone():
+    window = learned()
+    window.consumer_seen("b", 5.0)
+    assert window.window_records(6.0) == 1044
+    window.consumer_seen("b", 40.0)
+    assert window.window_records(41.0) == 2088
+
+
+def test_a_batch_of_long_texts_does_not_make_the_replica_look_slow():
+    window = learned()
+    before = window.window_records(0.0)
+    window.batch_finished(1_000, 0.02)  # two texts of 500 tokens, as fast by tokens as the rest
+    assert window.window_records(0.0) == before
+
+
+@given(
+    st.integers(1, 5000),
+    st.lists(
+        st.tuples(st.integers(0, 300), st.integers(1, 50), st.integers(1, 500), st.floats(0, 60)),
+        max_size=20,
+    ),
+)
+def test_it_is_always_at_least_one_record(pool_texts, history):
+    window = WindowEstimator(pool_texts)
+    for records, texts, tokens, seconds in history:
+        window.consumer_seen(f"c{records % 3}", seconds)
+        window.records_arrived(records, records * texts, records * texts * tokens)
+        window.batch_finished(tokens, seconds)
+        assert window.window_records(seconds) >= 1
