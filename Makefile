@@ -21,7 +21,7 @@ quietly = @mkdir -p $(VENV); echo "$(1)"; \
 .PHONY: help
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
-	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (test)"
+	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (test, bench)"
 
 .PHONY: install
 install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA torch and vLLM)
@@ -73,8 +73,8 @@ fmt: $(STAMP)  ## Format, and fix what can be fixed safely
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(STAMP)  ## Run the benchmarks (ONLY=name for one)
-	$(BIN)/python -m benchmarks $(ONLY)
+bench: $(STAMP)  ## Run the benchmarks (ONLY=name, or several, for some of them)
+	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
 # Resolved afresh in a virtual environment of its own, so that nothing tried out by hand gets in.
 .PHONY: lock

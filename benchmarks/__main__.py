@@ -12,7 +12,7 @@ from benchmarks import results
 from benchmarks.context import Context
 from benchmarks.environment import choose_broker, describe_machine, usable_cpus
 from benchmarks.harness import Result
-from benchmarks.registry import Benchmark, all_benchmarks
+from benchmarks.registry import Benchmark, find, names
 from benchmarks.stage import Stage
 
 RESULTS = Path(__file__).with_name("results")
@@ -40,9 +40,8 @@ def parse(argv: list[str], known: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmarks; the status is 1 where a bar was missed."""
-    found = all_benchmarks()
-    arguments = parse(sys.argv[1:] if argv is None else argv, sorted(found))
-    chosen = [found[name] for name in arguments.only or sorted(found)]
+    arguments = parse(sys.argv[1:] if argv is None else argv, names())
+    chosen = [find(name) for name in arguments.only or names()]
     rounds = arguments.rounds or (1 if arguments.quick else DEFAULT_ROUNDS)
     folder = arguments.results or (QUICK_RESULTS if arguments.quick else RESULTS)
     console = Console()

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.harness import Series, interleave
-from benchmarks.stage import Stage
+
+if TYPE_CHECKING:
+    from benchmarks.stage import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,7 @@ class Context:
         say: Takes one line of progress.
     """
 
-    stage: Stage
+    stage: "Stage"
     rounds: int
     is_quick: bool
     cpus: int

@@ -60,6 +60,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpus": usable_cpus(),
+        "load_average_1min": _load_average(),
         "processor": _processor(),
         "system": platform.platform(),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -74,6 +75,11 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _load_average() -> float | None:
+    """Return how busy the machine was; far above our own use, the numbers are worthless."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def _processor() -> str:

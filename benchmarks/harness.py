@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 from typing import Any, Literal
 
@@ -169,8 +170,9 @@ def percentile(values: Sequence[float], share: float) -> float:
     if not values:
         raise ValueError("a percentile of nothing: measure at least one value")
     ordered = sorted(values)
-    rank = max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))
-    return ordered[rank]
+    # The product may lie a rounding error above a whole rank.
+    rank = ceil(share * len(ordered) - 1e-9)
+    return ordered[max(0, rank - 1)]
 
 
 def rate_per_s(timestamps_ms: Sequence[int]) -> float:

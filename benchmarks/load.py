@@ -19,6 +19,26 @@ STALLED_AFTER_S = 120.0
 _OK = b'"status_code":200'
 
 
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Fresh topics of one measurement.
+
+    Attributes:
+        requests: Where the backlog goes.
+        results: Where results are counted.
+        dead_letters: Which must stay empty.
+    """
+
+    requests: str
+    results: str
+    dead_letters: str
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All three."""
+        return self.requests, self.results, self.dead_letters
+
+
 class BenchmarkFailedError(Exception):
     """A measurement did not come about; the message says where it stopped."""
 

@@ -33,12 +33,19 @@ class Benchmark:
     run: Callable[[Context], Result]
 
 
-def all_benchmarks() -> dict[str, Benchmark]:
-    """Return every benchmark by its name."""
-    found: dict[str, Benchmark] = {}
-    for module in pkgutil.iter_modules(cases.__path__):
-        benchmark = importlib.import_module(f"{cases.__name__}.{module.name}").BENCHMARK
-        if benchmark.name in found:
-            raise ValueError(f"two benchmarks are called {benchmark.name}: rename one")
-        found[benchmark.name] = benchmark
-    return found
+def names() -> list[str]:
+    """Return the names of all benchmarks: those of the modules, with dashes."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(cases.__path__))
+
+
+def find(name: str) -> Benchmark:
+    """Import one benchmark; those that are not run cost nothing.
+
+    Raises:
+        ValueError: The module's ``BENCHMARK`` goes by another name.
+    """
+    module = f"{cases.__name__}.{name.replace('-', '_')}"
+    benchmark: Benchmark = importlib.import_module(module).BENCHMARK
+    if benchmark.name != name:
+        raise ValueError(f"{module}: the benchmark is called {benchmark.name}; call it {name}")
+    return benchmark

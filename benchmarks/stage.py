@@ -12,7 +12,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,16 +22,12 @@ from ray import serve
 
 from benchmarks import load
 from benchmarks.environment import BrokerChoice
+from benchmarks.load import Topics
 from benchmarks.processes import find_replica
-from headrace.app import (
-    APP_NAME,
-    bind_consumer,
-    consumer_deployment_name,
-    model_deployment_name,
-)
+from headrace.app import bind_consumer, consumer_deployment_name, model_deployment_name
 from headrace.brokers import start_broker
-from headrace.service import quiet_ray
-from headrace.status_board import status_board_deployment
+from headrace.status_board import APP_NAME, status_board_deployment
+from headrace.status_client import quiet_ray
 from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, TopicSettings
 from serve_models.deployments import deployment_for
 
@@ -41,26 +36,6 @@ MODEL_NAME = "benched"
 ROUTE_NAME = "bench"
 _LOGICAL_CPUS = 64
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """Fresh topics of one measurement.
-
-    Attributes:
-        requests: Where the backlog goes.
-        results: Where results are counted.
-        dead_letters: Which must stay empty.
-    """
-
-    requests: str
-    results: str
-    dead_letters: str
-
-    @property
-    def names(self) -> tuple[str, str, str]:
-        """All three."""
-        return self.requests, self.results, self.dead_letters
 
 
 class Stage:

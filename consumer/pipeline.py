@@ -306,8 +306,8 @@ class Pipeline:
             task = asyncio.current_task()
             if task is not None:
                 self._calls.pop(task, None)
+            # The time loop dispatches what this call made room for: a cancelled task starts none.
             self._scheduled.set()
-            self._dispatch()
             await self._notify()
 
     def _cancel_unwanted_calls(self) -> None:

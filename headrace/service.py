@@ -22,6 +22,9 @@ from headrace.status_client import quiet_ray, read_statuses
 from headrace.topics import create_missing_topics, describe_report
 from schemas.settings import Settings
 from schemas.status import RouteStatus
+from serve_models.sources import ModelSourceError, resolve
+
+__all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
 
 RayChoice = Literal["auto", "local"]
 
@@ -57,6 +60,7 @@ class LocalService:
         self._use_ray = use_ray
         self._say = say
         self._stack = ExitStack()
+        self._is_up = False
         self.broker: RunningBroker | None = None
 
     def start(self) -> Self:
@@ -117,6 +121,7 @@ class LocalService:
         if ray.is_initialized():
             return
         quiet_ray()
+        num_cpus = logical_cpus(self.settings)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._use_ray == "auto":
             try:
@@ -125,9 +130,9 @@ class LocalService:
                 pass
             else:
                 self._stack.callback(ray.shutdown)
-                self._say("Ray: joined the cluster that runs here")
+                self._say(describe_cluster(self._cluster_cpus(), num_cpus))
                 return
-        num_cpus = logical_cpus(self.settings)
+        self._find_models()
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -137,6 +142,19 @@ class LocalService:
         )
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
+
+    def _cluster_cpus(self) -> float:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return resources.get("CPU", 0.0)
+
+    def _find_models(self) -> None:
+        """Fail at once where weights are missing: replicas here would fail by and by."""
+        for name, model in self.settings.models.items():
+            if model.kind == "embedder":
+                try:
+                    resolve(model.source)
+                except ModelSourceError as error:
+                    raise ServiceError(f"models.{name}.{error}") from None
 
     def _deploy(self) -> None:
         is_new = not is_serve_running()
@@ -151,12 +169,25 @@ class LocalService:
         try:
             serve.run(build(self.settings), name=APP_NAME, route_prefix=None)
         except RuntimeError as error:
-            raise ServiceError(f"the application did not come up: {error}") from error
+            raise ServiceError(f"the application did not come up: {error}\n{_reasons()}") from error
+        self._is_up = True
         self._say("Serve: the application runs")
 
     def _delete(self) -> None:
-        self._say("Draining: finishing what is in flight, committing, leaving the group")
+        if self._is_up:
+            self._say("Draining: finishing what is in flight, committing, leaving the group")
         serve.delete(APP_NAME)
+
+
+def _reasons() -> str:
+    """Return what Serve says of the deployments that are not well."""
+    application = serve.status().applications.get(APP_NAME)
+    deployments = {} if application is None else application.deployments
+    return "\n".join(
+        f"{name}: {deployment.message.strip()}"
+        for name, deployment in deployments.items()
+        if deployment.message.strip()
+    )
 
 
 def is_serve_running() -> bool:
@@ -193,6 +224,16 @@ def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
     """Return the settings with another ``kafka.bootstrap``."""
     kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
     return settings.model_copy(update={"kafka": kafka})
+
+
+def describe_cluster(cluster_cpus: float, wanted_cpus: int) -> str:
+    """Return a line on the Ray cluster that was joined, with a warning where it is too small."""
+    if cluster_cpus >= wanted_cpus:
+        return f"Ray: joined the cluster that runs here, {cluster_cpus:g} CPUs"
+    return (
+        f"Ray: joined the cluster that runs here; it has {cluster_cpus:g} CPUs where the replicas "
+        f"set {wanted_cpus} aside, so some may wait for room. --own-ray starts another"
+    )
 
 
 def logical_cpus(settings: Settings) -> int:

@@ -118,6 +118,9 @@ class _Laying:
                 return str(name)
         if isinstance(value, dict) and NAMED_SECTIONS[section] in value:
             return dashed
+        while isinstance(value, dict):
+            child, value = next(iter(value.items()))
+            variable += f"{DELIMITER}{child.upper()}"
         fix = f"the file has no {section}.{dashed}{suggest(dashed, map(str, names))}"
         self.problems.append(Problem("", fix, variable))
         return None

@@ -10,7 +10,7 @@ import yaml
 from headrace.settings_outline import Path
 from headrace.settings_problems import Problem, SettingsError, show_path
 
-MAX_FILE_BYTES = 1024 * 1024
+MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 100_000
 """Aliases counted as often as they are used, so that a small file cannot unfold into a huge one."""
 MAX_DEPTH = 50

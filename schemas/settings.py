@@ -115,8 +115,8 @@ class EmbedderSettings(ReplicaSettings):
     token_budget_tokens: int = Field(
         default=1024,
         ge=16,
-        description="The most that rows times longest text may be in one batch: on a CPU 1024 in "
-        "float32 and 4096 in bfloat16.",
+        description="The most that rows times longest text may be in one batch; larger ones need "
+        "a fuller pool to stay even.",
     )
     max_batch_texts: int = Field(default=256, ge=1)
     max_wait_ms: float = Field(

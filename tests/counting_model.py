@@ -51,9 +51,7 @@ class CountingModel:
         death = asyncio.ensure_future(died.wait())
         try:
             while tasks:
-                done, _ = await asyncio.wait(
-                    [*tasks, death], return_when=asyncio.FIRST_COMPLETED
-                )
+                done, _ = await asyncio.wait([*tasks, death], return_when=asyncio.FIRST_COMPLETED)
                 if death in done:
                     raise ReplicaDiedError("killed")
                 outcomes = Outcomes(replica="replica-1", window_records=self.window_records)

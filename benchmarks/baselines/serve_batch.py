@@ -26,13 +26,11 @@ class BatchEmbedder:
     def __init__(self, directory: str, dtype: str, threads: int) -> None:
         self._model = load_model(directory, dtype, threads)
 
-    async def _embed(self, texts: list[str]) -> list[list[float]]:
+    @serve.batch(max_batch_size=MAX_BATCH_TEXTS, batch_wait_timeout_s=BATCH_WAIT_S)
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        """Embed the texts of one batch; a caller passes one text and gets one vector."""
         vectors: list[list[float]] = self._model.encode(texts, batch_size=MAX_BATCH_TEXTS).tolist()
         return vectors
-
-    embed: Any = serve.batch(max_batch_size=MAX_BATCH_TEXTS, batch_wait_timeout_s=BATCH_WAIT_S)(
-        _embed
-    )
 
 
 def bind(directory: str, dtype: str, threads: int) -> serve.Application:

@@ -74,7 +74,9 @@ def run(context: Context) -> Result:
         "model": MODEL_WHEEL,
         "threads": context.cpus,
         "dtypes": list(DTYPES),
-        "token_budget_tokens": embedder_settings(context, "float32").token_budget_tokens,
+        "settings": {
+            dtype: embedder_settings(context, dtype).model_dump(mode="json") for dtype in DTYPES
+        },
     }
     return Result(series=series, details=details)
 

@@ -14,9 +14,9 @@ from benchmarks import load
 from benchmarks.cases.engine import noop_settings
 from benchmarks.context import Context
 from benchmarks.harness import Bar, Curve, CurvePlot, Result, Round, Series
+from benchmarks.load import Topics
 from benchmarks.processes import MemorySampler, cpu_seconds
 from benchmarks.registry import Benchmark
-from benchmarks.stage import Topics
 from benchmarks.workloads import noop_lines
 from consumer.clock import SystemClock
 

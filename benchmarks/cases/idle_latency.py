@@ -10,9 +10,9 @@ from benchmarks import load
 from benchmarks.cases.engine import noop_settings
 from benchmarks.context import Context
 from benchmarks.harness import Result, percentile
-from benchmarks.load import PARTITIONS
+from benchmarks.load import PARTITIONS, Topics
 from benchmarks.registry import Benchmark
-from benchmarks.stage import Topics, model_handle
+from benchmarks.stage import model_handle
 from benchmarks.workloads import noop_lines
 from consumer.clock import SystemClock
 from schemas.handoff import Chunk

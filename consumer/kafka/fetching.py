@@ -37,6 +37,11 @@ class Fetching:
         self._is_open = False
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether a fetch runs, or has ended, whose records nobody has seen."""
+        return self._waiting is not None
+
     def suspend(self) -> None:
         """A rebalance has begun: hand out nothing until ``go_on``."""
         self._is_open = False

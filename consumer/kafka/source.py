@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, errors
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
+from consumer.core.assignment import NEVER_ASSIGNED
 from consumer.core.ports import (
     CommitPoint,
     CommitRefusedError,
@@ -53,7 +54,9 @@ class KafkaSource:
         self._callback: asyncio.Task[None] | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._has_joined = False
+        self._is_stopped = False
         self._takes_commits = False
+        self._generation = NEVER_ASSIGNED
         self._commits: set[asyncio.Task[None]] = set()
         self._commit_lock = asyncio.Lock()
 
@@ -92,7 +95,8 @@ class KafkaSource:
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
     ) -> list[Record]:
         """Return records of ``partitions``; see ``RecordSource``."""
-        self._started_consumer()
+        if self._is_stopped:
+            raise SourceError(f"{self._doing}: stopped already")
         fetching = self._started_fetching()
         wanted = [each for each in partitions if each in self._assigned]
         try:
@@ -105,7 +109,12 @@ class KafkaSource:
         return records
 
     def position(self, partition: TopicPartition) -> int | None:
-        """Return the next offset to read; see ``RecordSource``."""
+        """Return the next offset to read; see ``RecordSource``.
+
+        Unknown while a fetch that a rebalance left behind may have taken records unseen.
+        """
+        if self._started_fetching().is_left_behind:
+            return None
         return internals.position(self._started_consumer(), KafkaPartition(*partition))
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -169,9 +178,10 @@ class KafkaSource:
 
     async def stop(self) -> None:
         """Leave the group at once; see ``RecordSource``."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is None:
+        consumer = self._consumer
+        if consumer is None or self._is_stopped:
             return
+        self._is_stopped = True
         self._takes_commits = False
         # aiokafka retries without end, and its stop waits for callbacks: end both first.
         ending = [*self._commits, *([self._callback] if self._callback else [])]
@@ -182,14 +192,15 @@ class KafkaSource:
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await consumer.stop()
-        except TimeoutError:
+        except (TimeoutError, errors.KafkaError) as error:
+            log.info("%s: leaving without waiting for the group (%r)", self._doing, error)
             await internals.abandon(consumer)
         await self._started_fetching().close()
 
     async def on_revoked(self) -> None:
         """Aiokafka is about to join the group again, or for the first time."""
         self._started_fetching().suspend()
-        if self._has_joined:
+        if self._has_joined and not self._is_stopped:
             await self._call("revoking partitions", self._listener_there().revoking())
         # From here to the next assignment a commit could only go out under a wrong generation.
         self._takes_commits = False
@@ -198,7 +209,10 @@ class KafkaSource:
 
     async def on_assigned(self, assigned: Collection[KafkaPartition]) -> None:
         """The group has a new generation, and we have ``assigned`` in it."""
+        if self._is_stopped:
+            return
         self._assigned = frozenset(TopicPartition(*each) for each in assigned)
+        self._generation = internals.generation(self._started_consumer())
         self._has_joined = True
         self._takes_commits = True
         await self._call("taking over partitions", self._take_over())
@@ -243,7 +257,6 @@ class KafkaSource:
     async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         async with self._commit_lock:
             consumer = self._started_consumer()
-            generation = internals.generation(consumer)
             while True:
                 if not self._takes_commits:
                     raise CommitRefusedError("the group is rebalancing")
@@ -251,7 +264,7 @@ class KafkaSource:
                 if strangers:
                     raise CommitRefusedError(f"not assigned any more: {sorted(strangers)}")
                 try:
-                    await internals.commit_once(consumer, points, generation)
+                    await internals.commit_once(consumer, points, self._generation)
                 except errors.KafkaError as error:
                     if not error.retriable:
                         raise explain(error, self._settings, self._doing) from error
@@ -268,7 +281,7 @@ class KafkaSource:
 
     def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            raise SourceError(f"{self._doing}: not started, or stopped already")
+            raise SourceError(f"{self._doing}: not started")
         return self._consumer
 
     def _listener_there(self) -> RebalanceListener:

@@ -90,7 +90,14 @@ class MemorySource:
         """Return the group's committed points; see ``RecordSource``."""
         await self._broker.reachable()
         committed = self._broker.group(self._group_name, self._topic).committed
-        return {partition: committed.get(partition) for partition in partitions}
+        points: dict[TopicPartition, CommitPoint | None] = {}
+        for partition in partitions:
+            point = committed.get(partition)
+            log_end = self._broker.log(partition).end_offset
+            if point is not None and point.offset > log_end:
+                point = CommitPoint(log_end, "")
+            points[partition] = point
+        return points
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation; see ``RecordSource``.

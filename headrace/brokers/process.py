@@ -13,7 +13,7 @@ from headrace.brokers.readiness import answers_metadata
 from headrace.brokers.running import BrokerStartError
 
 _PR_SET_PDEATHSIG = 1
-_LOG_TAIL_BYTES = 4_000
+_LOG_TAIL_LINES = 20
 _STOP_TIMEOUT_S = 10.0
 
 
@@ -95,12 +95,13 @@ class BrokerProcess:
 
 
 def describe_log(log_file: Path) -> str:
-    """Return the end of a log file, headed by its path."""
+    """Return the end of a log file, headed by its path; Java's stack frames are left out."""
     try:
-        data = log_file.read_bytes()[-_LOG_TAIL_BYTES:]
+        lines = log_file.read_text(errors="replace").splitlines()
     except OSError as error:
         return f"(no log: {error})"
-    return f"The end of {log_file}:\n{data.decode(errors='replace').strip() or '(empty)'}"
+    telling = [line for line in lines if line.strip() and not line.startswith("\tat ")]
+    return "\n".join([f"The end of {log_file}:", *(telling[-_LOG_TAIL_LINES:] or ["(empty)"])])
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -138,8 +138,8 @@ async def test_a_commit_keeps_its_metadata(world: World):
     assert lag[partitions[1]] == (0, 0, None)
 
 
-async def test_metadata_over_the_limit_is_refused(world: World, request):
-    if world.is_real and not request.getfixturevalue("kafka_broker").is_apache_kafka:
+async def test_metadata_over_the_limit_is_refused(world: World):
+    if not world.is_faithful:
         pytest.skip("the embedded broker takes commit metadata of any length")
     topic = await world.topic()
     member = await world.join(topic)
@@ -213,3 +213,49 @@ async def test_a_stopped_source_says_so(world: World):
 
     with pytest.raises(SourceError):
         await member.source.poll([], 1, 0.1)
+
+
+async def test_offsets_without_a_record_are_passed_over(world: World):
+    topic = await world.topic()
+    partition = Partition(topic, 0)
+    await world.write(topic, [b"a", b"b"])
+    await world.leave_gap(partition)
+    await world.write(topic, [b"c"])
+    await world.leave_gap(partition)
+    member = await world.join(topic)
+
+    records = await member.read(3)
+
+    assert [record.value for record in records] == [b"a", b"b", b"c"]
+    assert records[2].offset > 2
+    end = (await member.source.lag([partition]))[partition].log_end
+    for _ in range(50):
+        if member.source.position(partition) == end:
+            break
+        assert await member.source.poll([partition], 10, 0.1) == []
+    assert member.source.position(partition) == end > records[2].offset + 1
+
+
+async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(world: World):
+    topic = await world.topic()
+    partition = Partition(topic, 0)
+    await world.write(topic, [b"%d" % n for n in range(10)])
+    first = await world.join(topic, start_from="latest")
+    await first.source.commit({partition: CommitPoint(2, "")})
+    await first.source.stop()
+    await world.move_log_start(partition, 6)
+
+    second = await world.join(topic, start_from="latest")
+
+    assert [record.offset for record in await second.read(4)] == [6, 7, 8, 9]
+    assert (await second.source.lag([partition]))[partition].log_start == 6
+
+
+async def test_a_commit_beyond_the_logs_end_counts_as_the_end(world: World):
+    topic = await world.topic()
+    partition = Partition(topic, 0)
+    await world.write(topic, [b"x"] * 3)
+    member = await world.join(topic)
+    await member.source.commit({partition: CommitPoint(500, "of a log that was longer")})
+
+    assert await member.source.committed([partition]) == {partition: CommitPoint(3, "")}

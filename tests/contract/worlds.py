@@ -5,9 +5,14 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaPartition
+
 from consumer.core.partitioning import partition_of_key
 from consumer.core.ports import Message, Record, RecordSource, ResultSink, TopicPartition
 from consumer.kafka.admin import TopicAdmin, TopicInfo
+from consumer.kafka.connection import client_options
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
 from consumer.memory.broker import MemoryBroker
@@ -62,7 +67,8 @@ class Member:
 class World(ABC):
     """Makes topics, sources and sinks, and ends them after the test."""
 
-    is_real: bool
+    is_faithful = True
+    """Whether it keeps Kafka's promises to the letter; the embedded broker does not."""
 
     def __init__(self) -> None:
         self._sources: list[RecordSource] = []
@@ -72,14 +78,31 @@ class World(ABC):
     async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str: ...
 
     @abstractmethod
-    def make_source(self, topic: str, group: str, start_from: str) -> RecordSource: ...
+    def make_source(
+        self, topic: str, group: str, start_from: str, rebalance_timeout_s: float
+    ) -> RecordSource: ...
 
     @abstractmethod
     def make_sink(self, topic: str) -> ResultSink: ...
 
-    async def join(self, topic: str, group: str = "g", start_from: str = "earliest") -> Member:
+    @abstractmethod
+    async def move_log_start(self, partition: TopicPartition, offset: int) -> None:
+        """Delete the records below ``offset``, as retention does."""
+
+    @abstractmethod
+    async def leave_gap(self, partition: TopicPartition) -> None:
+        """Use up offsets at the log's end without a record to deliver."""
+
+    async def join(
+        self,
+        topic: str,
+        group: str = "g",
+        start_from: str = "earliest",
+        rebalance_timeout_s: float = 30.0,
+    ) -> Member:
         """Start a source and wait for its first assignment."""
-        member = Member(self.make_source(topic, f"{topic}-{group}", start_from))
+        source = self.make_source(topic, f"{topic}-{group}", start_from, rebalance_timeout_s)
+        member = Member(source)
         self._sources.append(member.source)
         await member.source.start(member)
         await member.until(lambda it: bool(it.events))
@@ -108,8 +131,6 @@ class World(ABC):
 
 
 class MemoryWorld(World):
-    is_real = False
-
     def __init__(self) -> None:
         super().__init__()
         self.broker = MemoryBroker()
@@ -122,19 +143,32 @@ class MemoryWorld(World):
     async def partition_count(self, topic: str) -> int:
         return len(self.broker.partitions(topic))
 
-    def make_source(self, topic: str, group: str, start_from: str) -> RecordSource:
-        return MemorySource(self.broker, topic, group, start_from=start_from)
+    def make_source(
+        self, topic: str, group: str, start_from: str, rebalance_timeout_s: float
+    ) -> RecordSource:
+        return MemorySource(
+            self.broker,
+            topic,
+            group,
+            start_from=start_from,
+            rebalance_timeout_s=rebalance_timeout_s,
+        )
+
+    async def move_log_start(self, partition: TopicPartition, offset: int) -> None:
+        self.broker.log(partition).move_start(offset)
+
+    async def leave_gap(self, partition: TopicPartition) -> None:
+        self.broker.log(partition).skip(2)
 
     def make_sink(self, topic: str) -> ResultSink:
         return MemorySink(self.broker)
 
 
 class KafkaWorld(World):
-    is_real = True
-
     def __init__(self, broker: TestBroker) -> None:
         super().__init__()
         self.broker = broker
+        self.is_faithful = broker.is_apache_kafka
         self.settings = KafkaSettings(bootstrap=broker.bootstrap)
 
     async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
@@ -149,14 +183,36 @@ class KafkaWorld(World):
         assert info is not None
         return info.partitions
 
-    def make_source(self, topic: str, group: str, start_from: str) -> RecordSource:
-        return KafkaSource(self.settings, make_route(topic, group, start_from))
+    def make_source(
+        self, topic: str, group: str, start_from: str, rebalance_timeout_s: float
+    ) -> RecordSource:
+        route = make_route(topic, group, start_from, rebalance_timeout_s)
+        return KafkaSource(self.settings, route)
+
+    async def move_log_start(self, partition: TopicPartition, offset: int) -> None:
+        admin = AIOKafkaAdminClient(**client_options(self.settings))
+        await admin.start()
+        try:
+            await admin.delete_records({KafkaPartition(*partition): RecordsToDelete(offset)})
+        finally:
+            await admin.close()
+
+    async def leave_gap(self, partition: TopicPartition) -> None:
+        # An aborted record and its marker: neither is delivered.
+        async with AIOKafkaProducer(
+            **client_options(self.settings), transactional_id=f"gap-{uuid.uuid4().hex}"
+        ) as producer:
+            await producer.begin_transaction()
+            await producer.send_and_wait(partition.topic, b"aborted", partition=partition.partition)
+            await producer.abort_transaction()
 
     def make_sink(self, topic: str) -> ResultSink:
         return KafkaSink(self.settings, [topic])
 
 
-def make_route(topic: str, group: str, start_from: str = "earliest") -> RouteSettings:
+def make_route(
+    topic: str, group: str, start_from: str = "earliest", rebalance_timeout_s: float = 30.0
+) -> RouteSettings:
     """A route whose members notice a rebalance soon."""
     return RouteSettings.model_validate(
         {
@@ -166,6 +222,10 @@ def make_route(topic: str, group: str, start_from: str = "earliest") -> RouteSet
             "dead_letters_topic": f"{topic}-dead-letters",
             "group": group,
             "start_from": start_from,
-            "membership": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 100},
+            "membership": {
+                "session_timeout_ms": 6000,
+                "heartbeat_interval_ms": 100,
+                "rebalance_timeout_ms": round(rebalance_timeout_s * 1000),
+            },
         }
     )

@@ -362,3 +362,28 @@ def test_a_clean_stop_leaves_waiting_records_to_the_next_owner():
     publish_all(engine)
     assert engine.commit_points() == {P0: CommitPoint(in_flight, "")}
     assert engine.held_records == 0
+
+
+def test_what_finished_during_a_rebalance_is_not_published_for_a_partition_that_left():
+    engine = make_engine()
+    engine.assign({P0: None, P1: None})
+    engine.deliver([record(0), record(0, partition=P1)], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    engine.suspend()
+    answer(call, chunk, engine)
+    engine.assign({P0: None})
+    assert [p.item.record.partition for p in publish_all(engine)] == [P0]
+    assert engine.held_records == engine.held_bytes == 0
+
+
+def test_late_outcomes_of_a_lost_partition_count_for_nothing():
+    engine = make_engine()
+    engine.assign({P0: None})
+    engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)
+    call, chunk = engine.next_call(0.0, EPOCH_MS)
+    engine.suspend()
+    engine.assign({})
+    answer(call, chunk, engine, status=500)
+    assert engine.counters.answered_records == engine.counters.retried_records == 0
+    assert engine.next_due_in_s(0.0, EPOCH_MS) is None
+    assert engine.held_records == engine.held_bytes == engine.in_flight_records == 0

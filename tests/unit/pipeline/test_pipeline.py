@@ -231,3 +231,21 @@ def test_commits_follow_each_other_when_the_interval_is_nought():
         await service.close()
 
     simulate(main())
+
+
+def test_nothing_new_is_dispatched_between_revoke_and_assign():
+    async def main() -> None:
+        service = SimulatedService(model=CountingModel(window_records=32))
+        service.publish(1_000, ms=100)
+        pipeline = await service.join()
+        await asyncio.sleep(0.55)
+        await pipeline.revoking()
+        started = sum(service.model.started.values())
+        await asyncio.sleep(1)
+        assert sum(service.model.started.values()) == started
+        await pipeline.assigned(service.broker.partitions("requests"))
+        await service.until_done()
+        await service.close()
+        assert set(service.model.started.values()) == {1}
+
+    simulate(main())

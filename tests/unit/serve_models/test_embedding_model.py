@@ -162,4 +162,5 @@ def test_left_padding_and_last_token_pooling(minilm_path, tmp_path):
     library.save_pretrained(str(tmp_path))
     reloaded = SentenceTransformer(str(tmp_path), device="cpu")
     model = EmbeddingModel(tmp_path, settings(device="cpu"))
+    assert model._front_end._pads_left
     np.testing.assert_allclose(embed(model, TEXTS), reloaded.encode(TEXTS), atol=1e-5)

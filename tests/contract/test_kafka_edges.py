@@ -1,0 +1,178 @@
+"""What only a real broker can do to the adapters."""
+
+import asyncio
+import uuid
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from consumer.core.ports import CommitPoint, Message, SourceError
+from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
+from consumer.kafka.connection import client_options
+from consumer.kafka.sink import KafkaSink
+from consumer.kafka.source import KafkaSource
+from schemas.settings import KafkaSettings
+from tests.contract.worlds import KafkaWorld, Member, make_route
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def world(kafka_broker):
+    made = KafkaWorld(kafka_broker)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def admin_client(world):
+    client = AIOKafkaAdminClient(**client_options(world.settings))
+    await client.start()
+    yield client
+    await client.close()
+
+
+async def poll_until_it_fails(member: Member) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            await member.source.poll(sorted(member.assignment), 10, 0.2)
+
+
+async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(world, admin_client):
+    if not world.is_faithful:
+        pytest.skip("the embedded broker has one limit for all topics")
+    topic = await world.topic()
+    sink = await world.sink(topic)
+    # The sink knows the limit from its start; now the topic takes less.
+    await admin_client.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})]
+    )
+    values = [b"%d" % n for n in range(40)]
+    values[13] = b"x" * 5000
+
+    rejections = await sink.publish([Message(topic, b"k", value, []) for value in values])
+
+    assert [rejection.index for rejection in rejections] == [13]
+    assert await sink.publish([Message(topic, b"k", b"after", [])]) == []
+    records = await (await world.join(topic)).read(40)
+    assert [r.value for r in records] == [*values[:13], *values[14:], b"after"]
+
+
+async def test_a_topics_own_limit_is_asked_for(world, admin_client):
+    if not world.is_faithful:
+        pytest.skip("the embedded broker has one limit for all topics")
+    topic = await world.topic()
+    await admin_client.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "3000000"})]
+    )
+    sink = await world.sink(topic)
+    value = b"x" * 2_900_000
+
+    assert await sink.publish([Message(topic, b"k", value, [])]) == []
+    rejections = await sink.publish([Message(topic, b"k", value + value, [])])
+
+    assert [rejection.index for rejection in rejections] == [0]
+    assert (await (await world.join(topic)).read(1))[0].value == value
+
+
+async def test_a_topic_that_is_deleted_ends_the_source(world, admin_client):
+    topic = await world.topic()
+    member = await world.join(topic)
+    await admin_client.delete_topics([topic])
+
+    with pytest.raises(SourceError, match="the topic is gone"):
+        await poll_until_it_fails(member)
+
+
+async def test_what_a_listener_raises_ends_the_source(world):
+    topic = await world.topic()
+    source = KafkaSource(world.settings, make_route(topic, topic))
+    member = Member(source)
+
+    async def fail(partitions) -> None:
+        raise RuntimeError("no ledger for you")
+
+    member.assigned = fail
+    await source.start(member)
+    try:
+        with pytest.raises(SourceError, match="no ledger for you"):
+            await poll_until_it_fails(member)
+    finally:
+        await source.stop()
+
+
+async def test_stopping_while_the_listener_hangs_does_not_hang(world):
+    topic = await world.topic()
+    source = KafkaSource(world.settings, make_route(topic, topic))
+    member = Member(source)
+
+    async def hang(partitions) -> None:
+        await asyncio.Event().wait()
+
+    member.assigned = hang
+    await source.start(member)
+    await asyncio.wait_for(source.stop(), 5)
+
+
+async def test_stopping_while_another_member_holds_up_the_rebalance_does_not_hang(world):
+    topic = await world.topic(partitions=2)
+    first = await world.join(topic)
+    first.on_revoking = lambda: asyncio.Event().wait()
+    source = KafkaSource(world.settings, make_route(topic, f"{topic}-g"))
+    starting = asyncio.create_task(source.start(Member(source)))
+    await first.until(lambda it: it.events[-1] == "revoking")
+
+    starting.cancel()
+    await asyncio.wait([starting], timeout=15)
+
+    assert starting.cancelled()
+
+
+async def test_nobody_there_is_said_at_once():
+    settings = KafkaSettings(bootstrap="127.0.0.1:1")
+    source = KafkaSource(settings, make_route("t", "g"))
+
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
+        await source.start(Member(source))
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
+        await KafkaSink(settings, ["t"]).start()
+
+
+async def test_missing_topics_are_created_and_others_left_alone(world):
+    old, new = await world.topic(partitions=2), f"t-{uuid.uuid4().hex[:8]}"
+    wanted = TopicInfo(3, 1)
+    async with TopicAdmin(world.settings) as admin:
+        reports = await admin.ensure_topics({old: wanted, new: wanted})
+        described = await admin.describe_topics([new, "no-such-topic"])
+
+    assert reports == [
+        TopicReport(old, is_created=False, wanted=wanted, found=TopicInfo(2, 1)),
+        TopicReport(new, is_created=True, wanted=wanted, found=wanted),
+    ]
+    assert described == {new: wanted, "no-such-topic": None}
+
+
+async def test_a_topic_that_cannot_be_created_is_named(world):
+    if not world.is_faithful:
+        pytest.skip("the embedded broker takes any replication factor")
+    async with TopicAdmin(world.settings) as admin:
+        with pytest.raises(SourceError, match=r"too-safe.*replication_factor"):
+            await admin.ensure_topics({"too-safe": TopicInfo(1, 3)})
+
+
+async def test_lag_is_told_from_outside_the_group(world):
+    topic = await world.topic(partitions=2)
+    await world.write(topic, [b"x"] * 10, partition=0)
+    member = await world.join(topic)
+    await member.source.commit({Partition(topic, 0): CommitPoint(4, "map")})
+    async with TopicAdmin(world.settings) as admin:
+        lag = await admin.group_lag(f"{topic}-g", topic)
+        nothing = await admin.group_lag("g", "no-such-topic")
+
+    assert lag == {
+        Partition(topic, 0): (0, 10, CommitPoint(4, "map")),
+        Partition(topic, 1): (0, 0, None),
+    }
+    assert nothing == {}

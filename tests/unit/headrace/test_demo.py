@@ -1,0 +1,126 @@
+"""The shipped file, and the demo's bookkeeping."""
+
+from collections import Counter
+from importlib.resources import files
+
+import numpy as np
+import orjson
+import pytest
+
+from headrace.demo import QUERY, demo_records, report
+from headrace.demo_report import Tally, adds_up, nearest_neighbours, texts_by_id
+from headrace.reading import TopicRecord
+from schemas.embeddings import parse_embeddings_body
+from schemas.requests import UnreadableRequestError, parse_request_line
+
+LINES = files("headrace").joinpath("data", "demo.jsonl").read_bytes().splitlines()
+
+
+def test_the_shipped_file_is_varied() -> None:
+    codes: Counter[str] = Counter()
+    names, texts = [], set()
+    for line in LINES:
+        try:
+            request = parse_request_line(line)
+            if request.custom_id.startswith("bad-"):
+                codes["refused"] += 1
+                continue
+            body = parse_embeddings_body(request.body)
+        except UnreadableRequestError as error:
+            codes[error.code] += 1
+            continue
+        names.append(request.custom_id)
+        texts.add(body.texts[0])
+        codes["list"] += len(body.texts) > 1
+        codes["base64"] += body.encoding_format == "base64"
+        codes["dimensions"] += body.dimensions is not None
+
+    assert len(names) == len(set(names)) == len(texts) == 204
+    assert codes == {
+        "list": 12,
+        "base64": 24,
+        "dimensions": 24,
+        "invalid_json": 3,
+        "invalid_request_line": 1,
+        "refused": 2,
+    }
+
+
+def test_what_no_file_can_hold_is_added() -> None:
+    records = demo_records(LINES, now_ms=1_000_000)
+
+    huge, late, tombstone = records[len(LINES) :]
+    assert len(orjson.loads(huge.value or b"")["body"]["input"]) == 50_000
+    assert late.headers == (("headrace-deadline", b"940000"),)
+    assert tombstone.value is None
+
+
+def record(place: str, value: object = None, code: str = "") -> TopicRecord:
+    headers = [("headrace-source", place.encode())]
+    if code:
+        headers.append(("headrace-error-code", code.encode()))
+    return TopicRecord("t", 0, 0, None, orjson.dumps(value), tuple(headers), 0)
+
+
+def answer(custom_id: str, vector: list[float]) -> dict[str, object]:
+    body = {"data": [{"embedding": vector}]}
+    return {"custom_id": custom_id, "response": {"status_code": 200, "body": body}, "error": None}
+
+
+def full_tally() -> Tally:
+    tally = Tally(sent={"in/0/0", "in/0/1", "in/0/2"}, tombstones={"in/0/3"})
+    tally.add_result(record("in/0/0", answer("a", [1.0, 0.0])))
+    tally.add_result(
+        record("in/0/1", {"custom_id": "b", "response": None, "error": {"code": "request_expired"}})
+    )
+    tally.add_dead_letter(record("in/0/2", code="invalid_json"))
+    return tally
+
+
+def test_everything_that_went_in_came_out() -> None:
+    tally = full_tally()
+
+    assert tally.is_complete
+    assert adds_up(tally, skipped_records=1)
+    assert tally.counts(skipped_records=1) == {
+        "answered (200)": 1,
+        "error: request_expired": 1,
+        "dead letter: invalid_json": 1,
+        "skipped (tombstone)": 1,
+    }
+    assert report(tally, LINES, skipped_records=1) == 0
+
+
+def test_what_is_missing_does_not_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = full_tally()
+    tally.sent.add("in/0/4")
+
+    assert not tally.is_complete
+    assert report(tally, LINES, skipped_records=1) == 1
+    assert "does not add up" in capsys.readouterr().err
+
+
+def test_a_repeat_or_a_lost_tombstone_does_not_add_up() -> None:
+    tally = full_tally()
+    assert not adds_up(tally, skipped_records=0)
+    tally.add_result(record("in/0/0", answer("a", [1.0, 0.0])))
+    assert not adds_up(tally, skipped_records=1)
+
+
+def test_neighbours_are_by_cosine_and_of_one_size() -> None:
+    vectors = {
+        "query": np.array([1, 0], np.float32),
+        "same": np.array([9, 0], np.float32),
+        "near": np.array([1, 1], np.float32),
+        "far": np.array([-1, 0], np.float32),
+        "other size": np.array([1, 0, 0], np.float32),
+    }
+
+    found = nearest_neighbours(vectors, "query", most=2)
+
+    assert [name for name, _ in found] == ["same", "near"]
+    assert found[1][1] == pytest.approx(0.7071, abs=1e-4)
+
+
+def test_the_query_is_in_the_file() -> None:
+    assert QUERY in texts_by_id(LINES)

@@ -1,0 +1,115 @@
+"""Settings to client arguments, errors to advice, and no secret in either."""
+
+import logging
+
+import pytest
+from aiokafka import errors
+from aiokafka.record import default_records
+
+from consumer.core.ports import SourceError
+from consumer.kafka.connection import (
+    client_options,
+    explain,
+    explaining_failures,
+    has_c_extensions,
+    warn_if_slow,
+)
+from schemas.settings import KafkaSettings, SaslSettings, TlsSettings
+
+PASSWORD = "hush-9f2c"
+SECURE = KafkaSettings(
+    bootstrap="a:1,b:2", tls=TlsSettings(), sasl=SaslSettings(username="bob", password=PASSWORD)
+)
+
+
+def test_plain_settings_connect_plainly():
+    options = client_options(KafkaSettings(bootstrap="a:1,b:2"))
+
+    assert options["bootstrap_servers"] == ["a:1", "b:2"]
+    assert options["security_protocol"] == "PLAINTEXT"
+    assert "ssl_context" not in options
+
+
+def test_tls_and_sasl_are_passed_on():
+    options = client_options(SECURE)
+
+    assert options["security_protocol"] == "SASL_SSL"
+    assert options["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert options["sasl_plain_username"] == "bob"
+    assert options["sasl_plain_password"] == PASSWORD
+    assert options["ssl_context"].check_hostname
+
+
+def test_the_host_name_check_can_be_turned_off_without_turning_off_the_rest():
+    context = client_options(KafkaSettings(tls=TlsSettings(check_hostname=False)))["ssl_context"]
+
+    assert not context.check_hostname
+    assert context.verify_mode.name == "CERT_REQUIRED"
+
+
+def test_an_unreadable_ca_file_is_named(tmp_path):
+    missing = tmp_path / "ca.pem"
+
+    with pytest.raises(SourceError, match=r"kafka\.tls\.ca_file.*ca\.pem"):
+        client_options(KafkaSettings(tls=TlsSettings(ca_file=missing)))
+
+
+def test_an_unreadable_client_key_is_named(tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_text("no certificate")
+    key.write_text("no key")
+
+    with pytest.raises(SourceError, match=r"cert_file.*cert\.pem.*key_file.*key\.pem"):
+        client_options(KafkaSettings(tls=TlsSettings(cert_file=cert, key_file=key)))
+
+
+def fail_to_connect() -> None:
+    with explaining_failures(SECURE, "reading topic t"):
+        logging.getLogger("aiokafka.client").error('Unable connect to "a:1": bad credentials')
+        raise errors.KafkaConnectionError("Unable to bootstrap from [...]")
+
+
+def test_a_failed_connection_says_what_to_check_and_why_it_failed():
+    with pytest.raises(SourceError) as caught:
+        fail_to_connect()
+
+    message = str(caught.value)
+    for part in ("reading topic t", "a:1,b:2", "SASL_SSL", "bob", "bad credentials"):
+        assert part in message
+    assert PASSWORD not in message
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (errors.TopicAuthorizationFailedError("t"), "grant"),
+        (errors.GroupAuthorizationFailedError("g"), "consumer group"),
+        (errors.ClusterAuthorizationFailedError(), "IdempotentWrite"),
+        (errors.UnknownTopicOrPartitionError(), "create the topic"),
+        (errors.InconsistentGroupProtocolError(), "group of its own"),
+        (errors.InvalidSessionTimeoutError(), "session_timeout_ms"),
+        (errors.OffsetMetadataTooLargeError(), "offset.metadata.max.bytes"),
+        (errors.KafkaError("?"), "log of aiokafka"),
+    ],
+)
+def test_each_refusal_comes_with_advice(error, advice):
+    message = str(explain(error, SECURE, "doing"))
+
+    assert advice in message
+    assert PASSWORD not in message
+
+
+def test_the_c_extensions_are_there():
+    assert has_c_extensions()
+
+
+def test_without_c_extensions_the_log_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(
+        default_records,
+        "DefaultRecordBatchBuilder",
+        default_records._DefaultRecordBatchBuilderPy,
+    )
+
+    warn_if_slow()
+
+    assert "C extensions" in caplog.text
