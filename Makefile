@@ -77,6 +77,7 @@ bench: $(STAMP)  ## Run the benchmarks (ONLY=name, or several, for some of them)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
 # Resolved afresh in a virtual environment of its own, so that nothing tried out by hand gets in.
+# py-spy is left out: only Ray's dashboard calls it, and no dashboard is started.
 .PHONY: lock
 lock: check-python  ## Resolve pyproject.toml anew and write requirements/cpu.lock
 	@rm -rf build/lock
@@ -85,7 +86,8 @@ lock: check-python  ## Resolve pyproject.toml anew and write requirements/cpu.lo
 		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt
 	build/lock/bin/pip install --quiet -c requirements/constraints.txt -e '.[demo,dev]'
 	@{ head -1 requirements/cpu.lock; \
-		build/lock/bin/pip freeze --exclude-editable | grep -v '^torch=='; } >build/cpu.lock
+		build/lock/bin/pip freeze --all --exclude-editable --exclude pip --exclude torch \
+			--exclude py-spy; } >build/cpu.lock
 	@mv build/cpu.lock requirements/cpu.lock; rm -rf build/lock
 
 .PHONY: clean

@@ -172,9 +172,9 @@ class Stage:
             log_to_driver=bool(os.environ.get("HEADRACE_BENCH_LOGS")),
             logging_level=logging.ERROR,
         )
+        # Serve ends with the cluster, which is ours alone.
         self._stack.callback(ray.shutdown)
         serve.start(proxy_location="Disabled")
-        self._stack.callback(serve.shutdown)
 
 
 def model_handle() -> Any:

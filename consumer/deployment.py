@@ -35,7 +35,7 @@ class Consumer:
         status_deployment: Name of the deployment in this application that collects snapshots.
     """
 
-    async def __init__(
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
         *,
         route_name: str,

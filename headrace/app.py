@@ -67,6 +67,7 @@ def bind_consumer(
         + route.membership.rebalance_timeout_ms / 1000
         + _STOP_MARGIN_S,
         graceful_shutdown_wait_loop_s=0.1,
+        logging_config={"enable_access_log": False},
     )(Consumer)
     application: serve.Application = deployment.bind(
         route_name=name,

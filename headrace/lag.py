@@ -1,11 +1,17 @@
 """How far each route's consumers are behind, as the brokers see it."""
 
+import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from consumer.core.ports import Lag
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from consumer.core.ports import Lag, SourceError, TopicPartition
 from consumer.kafka.admin import TopicAdmin
-from schemas.settings import Settings
+from schemas.settings import RouteSettings, Settings
+
+COORDINATOR_TRIES = 20
+COORDINATOR_WAIT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,19 @@ async def read_lags(admin: TopicAdmin, settings: Settings) -> dict[str, list[Par
     return {
         name: [
             partition_lag(each.partition, lag, from_latest=route.start_from == "latest")
-            for each, lag in sorted(
-                (await admin.group_lag(route.group, route.requests_topic)).items()
-            )
+            for each, lag in sorted((await _group_lag(admin, route)).items())
         ]
         for name, route in settings.routes.items()
     }
+
+
+async def _group_lag(admin: TopicAdmin, route: RouteSettings) -> dict[TopicPartition, Lag]:
+    """Ask again where a cluster that never had a group sets up its offsets topic first."""
+    for _ in range(COORDINATOR_TRIES - 1):
+        try:
+            return await admin.group_lag(route.group, route.requests_topic)
+        except SourceError as error:
+            if not isinstance(error.__cause__, GroupCoordinatorNotAvailableError):
+                raise
+        await asyncio.sleep(COORDINATOR_WAIT_S)
+    return await admin.group_lag(route.group, route.requests_topic)

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import client_options, explaining_failures
 from schemas.settings import KafkaSettings
 
@@ -68,6 +69,11 @@ async def read_topic(
         MissingTopicError: There is no such topic.
         SourceError: The cluster cannot be read; says what to check.
     """
+    async with TopicAdmin(kafka) as admin:
+        info = (await admin.describe_topics([topic]))[topic]
+    if info is None:
+        raise MissingTopicError(f"there is no topic {topic}: `headrace topics create` makes it")
+    partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
     with explaining_failures(kafka, f"reading {topic}"):
         consumer = AIOKafkaConsumer(
             **client_options(kafka),
@@ -79,18 +85,12 @@ async def read_topic(
         )
         try:
             await consumer.start()
-            if topic not in await consumer.topics():
-                raise MissingTopicError(
-                    f"there is no topic {topic}: `headrace topics create` makes it"
-                )
-            numbers = consumer.partitions_for_topic(topic) or set()
-            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             starts = await consumer.beginning_offsets(partitions) if from_beginning else ends
             for partition in partitions:
                 consumer.seek(partition, starts[partition])
-            while follow or await _is_behind(consumer, partitions, ends):
+            while follow or await _is_behind(consumer, ends):
                 batches = await consumer.getmany(
                     timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_POLL_RECORDS
                 )
@@ -98,28 +98,28 @@ async def read_topic(
                     yield None
                 for partition, records in batches.items():
                     for record in records:
-                        # While it is read, more may be written: that is what --follow is for.
+                        # While it is read, more may be written: that is what follow is for.
                         if follow or record.offset < ends[partition]:
-                            yield TopicRecord(
-                                topic=topic,
-                                partition=record.partition,
-                                offset=record.offset,
-                                key=record.key,
-                                value=record.value,
-                                headers=tuple(record.headers),
-                                timestamp_ms=record.timestamp,
-                            )
+                            yield _as_read(record)
         finally:
             await consumer.stop()
 
 
-async def _is_behind(
-    consumer: AIOKafkaConsumer,
-    partitions: list[TopicPartition],
-    ends: dict[TopicPartition, int],
-) -> bool:
+def _as_read(record: ConsumerRecord) -> TopicRecord:
+    return TopicRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp_ms=record.timestamp,
+    )
+
+
+async def _is_behind(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
     """Tell by position: offsets of transaction markers and compacted records never come."""
-    for partition in partitions:
-        if await consumer.position(partition) < ends[partition]:
+    for partition, end in ends.items():
+        if await consumer.position(partition) < end:
             return True
     return False

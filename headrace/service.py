@@ -29,6 +29,7 @@ __all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
 RayChoice = Literal["auto", "local"]
 
 SPARE_CPUS = 1
+MAX_REASON_LINES = 6
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
 
@@ -184,10 +185,18 @@ def _reasons() -> str:
     application = serve.status().applications.get(APP_NAME)
     deployments = {} if application is None else application.deployments
     return "\n".join(
-        f"{name}: {deployment.message.strip()}"
+        f"{name}: {shorten(deployment.message)}"
         for name, deployment in deployments.items()
         if deployment.message.strip()
     )
+
+
+def shorten(message: str) -> str:
+    """Return the first line of a message and its last few: a traceback's middle helps no one."""
+    lines = message.strip().splitlines()
+    if len(lines) <= MAX_REASON_LINES:
+        return "\n".join(lines)
+    return "\n".join([lines[0], "  …", *lines[1 - MAX_REASON_LINES :]])
 
 
 def is_serve_running() -> bool:

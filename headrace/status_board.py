@@ -48,5 +48,6 @@ def status_board_deployment() -> serve.Deployment:
         num_replicas=1,
         max_ongoing_requests=1_000,
         ray_actor_options={"num_cpus": 0},
+        logging_config={"enable_access_log": False},
     )(StatusBoard)
     return deployment

@@ -40,4 +40,6 @@ def replica_options(settings: ReplicaSettings) -> dict[str, Any]:
         "health_check_period_s": settings.health_check_period_s,
         "health_check_timeout_s": settings.health_check_timeout_s,
         "graceful_shutdown_timeout_s": settings.graceful_shutdown_timeout_s,
+        # One log line a call would be one for every few hundred records; counters say it better.
+        "logging_config": {"enable_access_log": False},
     }

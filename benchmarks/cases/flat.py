@@ -53,7 +53,7 @@ class Drain:
 
     A gate in the no-op model holds every outcome back while a backlog is published; the consumer
     meanwhile takes in what its admission allows, and no more. The CPU time counts from before the
-    publishing, so that nothing done in advance is free, less what the consumer uses when idle.
+    publishing, so that nothing done in advance is free.
 
     Args:
         bootstrap: The broker.
@@ -71,15 +71,17 @@ class Drain:
         self._gate = gate
         self._clock = SystemClock()
         self._done_records = 0
-        self._idle_share = 0.0
 
-    def prepare(self) -> None:
-        """Warm up, then learn what the consumer uses when idle."""
+    def warm_up(self) -> None:
+        """Drain until the process has what it needs: code paths, buffers, a grown heap."""
         self._drain_once(WARM_UP_RECORDS)
+
+    def idle_cpu_share(self) -> float:
+        """Return the share of one CPU that the consumer uses with nothing to do."""
         cpu_s, now_s = cpu_seconds(self._consumer), self._clock.monotonic()
         asyncio.run(asyncio.sleep(_IDLE_S))
         elapsed_s = self._clock.monotonic() - now_s
-        self._idle_share = (cpu_seconds(self._consumer) - cpu_s) / elapsed_s
+        return (cpu_seconds(self._consumer) - cpu_s) / elapsed_s
 
     def measure(self, backlog_records: int, least_records: int) -> Point:
         """Drain a backlog as often as it takes to have ``least_records``."""
@@ -97,7 +99,7 @@ class Drain:
 
     def _drain_once(self, records: int) -> tuple[float, float]:
         """Return the consumer's CPU seconds for a backlog, and the seconds that it took."""
-        cpu_s, began_s = cpu_seconds(self._consumer), self._clock.monotonic()
+        cpu_s = cpu_seconds(self._consumer)
         with _closed(self._gate):
             asyncio.run(load.publish(self._bootstrap, self._topics.requests, noop_lines(records)))
         opened_s = self._clock.monotonic()
@@ -111,8 +113,7 @@ class Drain:
             )
         )
         ended_s = self._clock.monotonic()
-        idle_s = self._idle_share * (ended_s - began_s)
-        return cpu_seconds(self._consumer) - cpu_s - idle_s, ended_s - opened_s
+        return cpu_seconds(self._consumer) - cpu_s, ended_s - opened_s
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def _measure(context: Context, sizes: Sequence[int], least_records: int) -> list
         stage.consumer(topics, model) as consumer,
     ):
         drain = Drain(stage.bootstrap, topics, consumer, gate)
-        drain.prepare()
+        drain.warm_up()
         for backlog_records in sizes:
             point = drain.measure(backlog_records, least_records)
             context.say(
@@ -151,6 +152,7 @@ def _measure(context: Context, sizes: Sequence[int], least_records: int) -> list
                 f"{point.peak_memory_mib:.0f} MiB"
             )
             points.append(point)
+        context.say(f"idle, the consumer uses {drain.idle_cpu_share():.1%} of a CPU")
     return points
 
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from headrace.brokers.readiness import answers_metadata, free_port
+from headrace.brokers.readiness import answers_metadata, choose_port
 from headrace.brokers.running import BrokerStartError, RunningBroker
 
 IMAGE = "apache/kafka:4.3.1"
@@ -39,7 +39,7 @@ def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> 
         BrokerStartError: No Docker engine answers, or the broker did not come up.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
+    port = choose_port(port)
     if not is_docker_available():
         raise BrokerStartError(
             "no Docker engine answers: start Docker, or set kafka.broker to kafka-home, embedded "

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from headrace.brokers.process import BrokerProcess
-from headrace.brokers.readiness import free_port
+from headrace.brokers.readiness import choose_port
 from headrace.brokers.running import BrokerStartError, RunningBroker
 
 START_TIMEOUT_S = 20.0
@@ -23,7 +23,7 @@ def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
         BrokerStartError: The wheel is not installed, or the broker did not come up.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
+    port = choose_port(port)
     process = BrokerProcess(
         [
             str(_find_binary()),

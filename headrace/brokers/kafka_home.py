@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.brokers.process import BrokerProcess
-from headrace.brokers.readiness import free_port
+from headrace.brokers.readiness import choose_port, free_port
 from headrace.brokers.running import BrokerStartError, RunningBroker
 
-START_TIMEOUT_S = 60.0
-FORMAT_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
+FORMAT_TIMEOUT_S = 120.0
 DEFAULT_HEAP = "-Xms256m -Xmx768m"
 
 _LOG4J2 = """\
@@ -83,7 +83,7 @@ def start_kafka_home(
     """
     home = _find_home(kafka_home)
     data_dir.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
+    port = choose_port(port)
     configuration = data_dir / "server.properties"
     settings = broker_properties(
         port=port,
@@ -188,7 +188,9 @@ def _format_storage(
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # Kafka's tools take an argument with a leading dash for an option.
     cluster_id = cluster_id.replace("-", "A", 1) if cluster_id.startswith("-") else cluster_id
-    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id]
+    # It runs for a second: compiling it well would take longer than it saves.
+    quick = [java[0], "-XX:TieredStopAtLevel=1", *java[1:]]
+    command = [*quick, "kafka.tools.StorageTool", "format", "-t", cluster_id]
     command += ["-c", str(configuration)]
     for credential in scram_credentials:
         command += ["--add-scram", credential]

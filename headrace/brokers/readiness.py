@@ -3,6 +3,8 @@
 import socket
 import struct
 
+from headrace.brokers.running import BrokerStartError
+
 _METADATA_API_KEY = 3
 _METADATA_VERSION = 1
 _ALL_TOPICS = -1
@@ -33,6 +35,27 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def choose_port(port: int, host: str = "127.0.0.1") -> int:
+    """Return ``port``, or a free one where it is 0.
+
+    Raises:
+        BrokerStartError: Something else listens there; its answers would pass for the broker's.
+    """
+    if port == 0:
+        return free_port(host)
+    with socket.socket() as probe:
+        # Connections of an earlier broker may linger; they are no listener.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BrokerStartError(
+                f"cannot listen on {host}:{port}: {error.strerror}; stop what listens there, or "
+                "set another port in kafka.bootstrap"
+            ) from error
+    return port
 
 
 def _receive(connection: socket.socket, size_bytes: int) -> bytes:

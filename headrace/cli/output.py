@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 out = Console()
@@ -61,8 +62,7 @@ def byte_progress() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
-        RateColumn(),
-        TimeElapsedColumn(),
+        RateColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(),
         console=err,
     )
@@ -74,7 +74,7 @@ def record_progress() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        RateColumn(),
+        RateColumn(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=err,

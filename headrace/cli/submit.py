@@ -79,7 +79,7 @@ async def _submit(
     settings: Settings, topic: str, source: BinaryIO, size_bytes: int | None, key_field: KeyField
 ) -> Submission:
     with byte_progress() as progress:
-        bar = progress.add_task(f"to {topic}", total=size_bytes, records=0)
+        bar = progress.add_task("sending", total=size_bytes, records=0)
         submission = Submission()
 
         def show(read_bytes: int) -> None:

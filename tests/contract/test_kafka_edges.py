@@ -78,6 +78,8 @@ async def test_a_topics_own_limit_is_asked_for(world, admin_client):
 
 
 async def test_a_topic_that_is_deleted_ends_the_source(world, admin_client):
+    if not world.is_faithful:
+        pytest.skip("the embedded broker answers fetches of a deleted topic as if it were empty")
     topic = await world.topic()
     member = await world.join(topic)
     await admin_client.delete_topics([topic])

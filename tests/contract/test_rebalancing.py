@@ -145,6 +145,8 @@ async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: Wo
 
 
 async def test_a_member_that_overstays_the_rebalance_timeout_cannot_commit(world: World):
+    if not world.is_faithful:
+        pytest.skip("the embedded broker waits for every member without end")
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"x"] * 10, partition=0)
     first = await world.join(topic, rebalance_timeout_s=2.0)

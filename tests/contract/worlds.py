@@ -104,7 +104,7 @@ class World(ABC):
         source = self.make_source(topic, f"{topic}-{group}", start_from, rebalance_timeout_s)
         member = Member(source)
         self._sources.append(member.source)
-        await member.source.start(member)
+        await asyncio.wait_for(member.source.start(member), PATIENCE_S)
         await member.until(lambda it: bool(it.events))
         return member
 

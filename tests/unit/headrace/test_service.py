@@ -3,7 +3,13 @@
 import pytest
 
 from headrace.errors import ServiceError
-from headrace.service import describe_cluster, local_address, logical_cpus, with_bootstrap
+from headrace.service import (
+    describe_cluster,
+    local_address,
+    logical_cpus,
+    shorten,
+    with_bootstrap,
+)
 from headrace.settings_file import parse_settings
 from schemas.settings import Settings
 
@@ -66,3 +72,12 @@ def test_the_bootstrap_is_replaced_and_nothing_else() -> None:
     assert after.kafka.bootstrap == "127.0.0.1:4242"
     assert after.routes == before.routes
     assert before.kafka.bootstrap == "127.0.0.1:0"
+
+
+def test_a_traceback_is_shortened_to_what_helps() -> None:
+    message = "\n".join(f"line {number}" for number in range(50))
+
+    assert shorten("one\ntwo\n") == "one\ntwo"
+    assert shorten(message).splitlines()[:2] == ["line 0", "  …"]
+    assert shorten(message).endswith("line 49")
+    assert len(shorten(message).splitlines()) == 7

