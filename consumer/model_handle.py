@@ -17,9 +17,15 @@ class ServeModelClient:
         self._infer = handle.options(stream=True, method_name="infer")
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; raises what Ray raises where the replica is lost."""
+        """Stream a chunk's outcomes; raises what Ray raises where the replica is lost.
+
+        The first item is empty and says that a replica has taken the call: until then it waits in
+        Serve's router, for ever where the model is being stopped.
+        """
         stream = self._infer.remote(chunk)
         try:
+            await stream._to_object_ref_gen()  # noqa: SLF001 - Serve's developer API, so named
+            yield Outcomes(replica="", window_records=0)
             async for outcomes in stream:
                 yield outcomes
         except GeneratorExit:

@@ -129,11 +129,14 @@ class Pipeline:
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
 
-        Records that only wait are left to the next owner, uncomputed.
+        Records that only wait, here or for a model replica, are left to the next owner.
         """
         self._is_stopping = True
         self.engine.stop_intake()
         self._admissible.set()
+        for task, call in self._calls.items():
+            if not call.is_accepted:
+                task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_s):
                 await self._wait_until(lambda: not self._calls)

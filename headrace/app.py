@@ -1,4 +1,4 @@
-"""Settings to a Serve application graph: models, a consumer deployment a route, the status board."""
+"""Settings to a Serve application graph: models, one consumer deployment a route, status."""
 
 from typing import Any
 
@@ -9,8 +9,6 @@ from headrace.status_board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
 from headrace.status_board import status_board_deployment
 from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, Settings
 from serve_models.deployments import deployment_for
-
-APP_NAME = "headrace"
 
 _STOP_MARGIN_S = 15.0
 

@@ -40,7 +40,8 @@ class Outcomes:
     """Outcomes of some of a chunk's records, in the order they finished.
 
     Attributes:
-        replica: Identifies the model replica that computed them.
+        replica: Identifies the model replica that computed them; empty where this only says that
+            the call was accepted.
         window_records: How many records that replica wants in flight from this consumer.
         indexes: Positions in the chunk; over a whole stream each position comes exactly once.
         statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx where the endpoint refuses the

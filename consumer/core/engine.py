@@ -246,6 +246,9 @@ class Engine:
 
     def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
         """Take in outcomes that a model replica streamed back."""
+        call.is_accepted = True
+        if not outcomes.replica:
+            return
         self._windows.learn(outcomes.replica, outcomes.window_records, now_s)
         failed: list[WorkItem] = []
         for index, status, body in zip(

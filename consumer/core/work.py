@@ -64,9 +64,13 @@ class Call:
 
     Args:
         items: In the order of the chunk's lines.
+
+    Attributes:
+        is_accepted: A model replica has taken the call; before, nothing is being computed.
     """
 
     def __init__(self, items: list[WorkItem]) -> None:
+        self.is_accepted = False
         self._items: list[WorkItem | None] = list(items)
 
     def answer(self, index: int) -> WorkItem | None:

@@ -67,7 +67,9 @@ class Fetching:
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
     ) -> Fetched:
-        """Return records, or none after ``timeout_s``, or as soon as a rebalance interrupts.
+        """Return records, or none after ``timeout_s`` or as soon as a rebalance begins or ends.
+
+        What may be read is for the caller to say again then.
 
         Raises:
             SourceError: What ``fail`` was called with.

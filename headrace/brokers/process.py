@@ -43,6 +43,8 @@ class BrokerProcess:
                     stderr=subprocess.STDOUT,
                     env=None if environment is None else dict(environment),
                     cwd=directory,
+                    # A terminal's Ctrl-C is for the service, which needs its broker to drain.
+                    start_new_session=True,
                     preexec_fn=_die_with_parent(),  # noqa: PLW1509 - see above
                 )
             except OSError as error:

@@ -32,7 +32,6 @@ class Member:
         self.events: list[str] = []
         self.assignment: frozenset[TopicPartition] = frozenset()
         self.on_revoking: Callable[[], object] = lambda: None
-        self._changed = asyncio.Event()
 
     async def revoking(self) -> None:
         self.events.append("revoking")
@@ -41,18 +40,16 @@ class Member:
             await pending
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
-        self.events.append("assigned")
         self.assignment = frozenset(partitions)
         for partition, point in (await self.source.committed(partitions)).items():
             if point is not None:
                 self.source.seek(partition, point.offset)
-        self._changed.set()
+        self.events.append("assigned")
 
     async def until(self, condition: Callable[["Member"], bool]) -> None:
         """Wait for a rebalance that makes ``condition`` true, polling as a pipeline does."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition(self):
-                self._changed.clear()
                 await self.source.poll((), 1, 0.02)
 
     async def read(self, count: int, max_records: int = 500) -> list[Record]:

@@ -17,9 +17,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
 from ray import serve
 
-from headrace.app import APP_NAME, bind_consumer, build
+from headrace.app import bind_consumer, build
 from headrace.service import LocalService
-from headrace.status_board import status_board_deployment
+from headrace.status_board import APP_NAME, status_board_deployment
 from schemas.settings import (
     CustomModelSettings,
     EmbedderSettings,
@@ -156,7 +156,10 @@ def service(
                 health_check_period_s=1.0,
             ),
         },
-        routes={"texts": make_route("texts", "minilm"), "counted": make_route("counted", "counting")},
+        routes={
+            "texts": make_route("texts", "minilm"),
+            "counted": make_route("counted", "counting"),
+        },
     )
     if kafka_broker.is_apache_kafka:
         asyncio.run(

@@ -143,17 +143,12 @@ def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
 
     async def noting(partitions: list[TopicPartition]) -> None:
         unanswered = [
-            item
-            for call in pipeline._calls.values()
-            for item in call._items
-            if item is not None
+            item for call in pipeline._calls.values() for item in call._items if item is not None
         ]
         finished = [each.item for each in pipeline.engine._outbox._waiting]
         await assigned(partitions)
         allowed_twice.update(
-            item.custom_id or ""
-            for item in (*unanswered, *finished)
-            if item.assignment.revoked
+            item.custom_id or "" for item in (*unanswered, *finished) if item.assignment.revoked
         )
 
     pipeline.assigned = noting  # type: ignore[method-assign]
