@@ -1,19 +1,27 @@
 """A bare consume-produce loop: what aiokafka alone does with the same records.
 
 Run as ``python -m benchmarks.baselines.aiokafka_loop``: joins a group, copies every record from
-one topic to another in batches, and commits after the output was acknowledged.
+one topic to another, and commits after the output of each poll was acknowledged. ``--api send`` is
+the loop that aiokafka's documentation shows; ``--api batch`` builds whole batches, by the calls
+that Headrace uses too.
 """
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
 
-POLL_RECORDS = 5_000
+SEND_POLL_RECORDS = 256
+BATCH_POLL_RECORDS = 5_000
+
+Delivery = asyncio.Future[object]
 
 
 async def copy(arguments: argparse.Namespace) -> None:
     """Copy ``arguments.records`` records."""
+    by_batch = arguments.api == "batch"
     consumer = AIOKafkaConsumer(
         arguments.source,
         bootstrap_servers=arguments.bootstrap,
@@ -27,25 +35,21 @@ async def copy(arguments: argparse.Namespace) -> None:
     await producer.start()
     await consumer.start()
     left = arguments.records
+    poll_records = BATCH_POLL_RECORDS if by_batch else SEND_POLL_RECORDS
     try:
         while left > 0:
-            fetched = await consumer.getmany(timeout_ms=500, max_records=POLL_RECORDS)
-            deliveries = []
+            fetched = await consumer.getmany(timeout_ms=500, max_records=poll_records)
+            deliveries: list[Delivery] = []
             for partition, records in fetched.items():
                 left -= len(records)
-                batch = producer.create_batch()
-                for record in records:
-                    if batch.append(timestamp=None, key=record.key, value=record.value) is None:
+                if by_batch:
+                    to = partition.partition
+                    deliveries += await send_batches(producer, records, arguments.sink, to)
+                else:
+                    for record in records:
                         deliveries.append(
-                            await producer.send_batch(
-                                batch, arguments.sink, partition=partition.partition
-                            )
+                            await producer.send(arguments.sink, record.value, key=record.key)
                         )
-                        batch = producer.create_batch()
-                        batch.append(timestamp=None, key=record.key, value=record.value)
-                deliveries.append(
-                    await producer.send_batch(batch, arguments.sink, partition=partition.partition)
-                )
             if deliveries:
                 await asyncio.gather(*deliveries)
                 await consumer.commit()
@@ -54,11 +58,27 @@ async def copy(arguments: argparse.Namespace) -> None:
         await producer.stop()
 
 
+async def send_batches(
+    producer: AIOKafkaProducer, records: Sequence[ConsumerRecord], sink: str, partition: int
+) -> list[Delivery]:
+    """Hand whole batches to the producer; return their acknowledgements to await."""
+    deliveries: list[Delivery] = []
+    batch = producer.create_batch()
+    for record in records:
+        if batch.append(timestamp=None, key=record.key, value=record.value) is None:
+            deliveries.append(await producer.send_batch(batch, sink, partition=partition))
+            batch = producer.create_batch()
+            batch.append(timestamp=None, key=record.key, value=record.value)
+    deliveries.append(await producer.send_batch(batch, sink, partition=partition))
+    return deliveries
+
+
 def main() -> None:
     """Read the command line and copy."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--bootstrap", "--source", "--sink", "--group"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--api", choices=("send", "batch"), required=True)
     parser.add_argument("--records", type=int, required=True)
     asyncio.run(copy(parser.parse_args()))
 

@@ -36,7 +36,7 @@ def run(context: Context) -> Result:
     def service() -> float:
         return rate_per_s(stage.drain(model, noop_lines(records)))
 
-    def bare_loop() -> float:
+    def bare_loop(api: str = "send") -> float:
         with stage.topics() as topics:
             stage.publish(topics, noop_lines(records))
             run_module(
@@ -47,6 +47,7 @@ def run(context: Context) -> Result:
                     *("--sink", topics.results),
                     *("--group", f"{topics.requests}-group"),
                     *("--records", str(records)),
+                    *("--api", api),
                 ],
             )
             content = asyncio.run(load.read_topic(stage.bootstrap, topics.results))
@@ -55,10 +56,13 @@ def run(context: Context) -> Result:
 
     with stage.model(model):
         series = context.interleave(service, bare_loop)
+        batch_loop = bare_loop("batch")
     details = {
         "records": records,
         "request_bytes": NOOP_RECORD_BYTES,
         "partitions": PARTITIONS,
+        # What the same loop does by whole batches: the ceiling, where nothing at all is decided.
+        "batch_loop_records_per_s": round(batch_loop),
     }
     return Result(series={"all": series}, details=details)
 
@@ -66,7 +70,7 @@ def run(context: Context) -> Result:
 BENCHMARK = Benchmark(
     name="engine",
     subject="the service with a no-op model in a Serve replica",
-    baseline="a bare aiokafka consume-produce loop",
+    baseline="a bare aiokafka consume-produce loop (getmany of 256, send)",
     unit="records/s",
     bar=Bar(0.30, "at least"),
     aim=0.5,

