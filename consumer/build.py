@@ -19,6 +19,7 @@ def build_engine(
     route_name: str,
     route: RouteSettings,
     urls: frozenset[str],
+    work_field: str | None = None,
     consumer: str,
     metadata_limit_characters: int,
     jitter: random.Random,
@@ -29,13 +30,14 @@ def build_engine(
         route_name: The route's key in the settings.
         route: Its settings.
         urls: The endpoints that its model answers.
+        work_field: The body field by which its model ranks requests, if it does.
         consumer: Identifies the replica.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         jitter: Randomness of the retry backoff.
     """
     return Engine(
         consumer=consumer,
-        intake=Intake(urls, route.limits.max_request_bytes),
+        intake=Intake(urls, route.limits.max_request_bytes, work_field),
         messages=OutcomeMessages(
             route=route_name,
             model=route.model,

@@ -31,6 +31,7 @@ class Consumer:
         route: Its settings.
         kafka: The cluster.
         urls: The endpoints that its model answers.
+        work_field: The body field by which its model ranks requests, if it does.
         model: Handle of the model's deployment.
         status_deployment: Name of the deployment in this application that collects snapshots.
     """
@@ -42,6 +43,7 @@ class Consumer:
         route: RouteSettings,
         kafka: KafkaSettings,
         urls: frozenset[str],
+        work_field: str | None,
         model: Any,
         status_deployment: str,
     ) -> None:
@@ -54,6 +56,7 @@ class Consumer:
             route_name=route_name,
             route=route,
             urls=urls,
+            work_field=work_field,
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing

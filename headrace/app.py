@@ -72,6 +72,7 @@ def bind_consumer(
         route=route,
         kafka=kafka,
         urls=model_settings.endpoints,
+        work_field=model_settings.work_field,
         model=model,
         status_deployment=STATUS_DEPLOYMENT,
     )

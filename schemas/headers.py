@@ -24,10 +24,27 @@ ROUTE = "headrace-route"
 OMITTED_VALUE_BYTES = "headrace-omitted-value-bytes"
 OMITTED_VALUE_SHA256 = "headrace-omitted-value-sha256"
 
+OWN = frozenset(
+    {
+        SOURCE,
+        ATTEMPTS,
+        MODEL,
+        TIMINGS,
+        ERROR_CODE,
+        ERROR_MESSAGE,
+        FAILED_AT,
+        ROUTE,
+        OMITTED_VALUE_BYTES,
+        OMITTED_VALUE_SHA256,
+    }
+)
+"""What Headrace itself stamps on results and dead letters; each is small."""
+
 ECHOED = frozenset({JOB, TENANT, PRIORITY})
 """Reserved headers that are the producer's own and come back on the result."""
 
 MAX_MESSAGE_CHARACTERS = 1_000
+_MAX_EPOCH_MS_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +68,8 @@ def read_context(headers: Iterable[tuple[str, bytes]]) -> RequestContext:
     """
     for name, value in headers:
         if name == DEADLINE:
-            try:
-                return RequestContext(deadline_ms=int(value))
-            except ValueError:
-                return NO_CONTEXT
+            is_epoch_ms = value.isdigit() and len(value) <= _MAX_EPOCH_MS_DIGITS
+            return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT
     return NO_CONTEXT
 
 

@@ -70,6 +70,15 @@ class KafkaSettings(Section):
         description="The brokers' offset.metadata.max.bytes: what the completion map may take.",
     )
 
+    @model_validator(mode="after")
+    def _local_brokers_are_plain(self) -> Self:
+        if self.broker != "external" and (self.tls or self.sasl):
+            raise ValueError(
+                f"broker: a local {self.broker} broker has no tls and no sasl; remove both, "
+                "or set broker to external"
+            )
+        return self
+
     @property
     def security_protocol(self) -> Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]:
         """The Kafka security protocol that tls and sasl add up to."""
@@ -148,6 +157,11 @@ class EmbedderSettings(ReplicaSettings):
         """The urls that it answers."""
         return frozenset({"/v1/embeddings"})
 
+    @property
+    def work_field(self) -> str | None:
+        """None: the replica's pool of texts orders by length itself."""
+        return None
+
 
 class CustomModelSettings(ReplicaSettings):
     """Any class with the method of ``schemas.handoff.ChunkModel``."""
@@ -158,7 +172,11 @@ class CustomModelSettings(ReplicaSettings):
         default_factory=dict, description="Keyword arguments of the class."
     )
     urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
-    served_names: tuple[str, ...] = ()
+    work_field: str | None = Field(
+        default=None,
+        description="A numeric body field that says how much work a request is, e.g. max_tokens: "
+        "of the requests that wait, the longest then go first.",
+    )
 
     @property
     def endpoints(self) -> frozenset[str]:
@@ -172,7 +190,7 @@ ModelSettings = Annotated[EmbedderSettings | CustomModelSettings, Field(discrimi
 class FlowSettings(Section):
     """What bounds a consumer replica's memory: in flight plus queued."""
 
-    max_records: int = Field(default=8192, ge=1)
+    max_records: int = Field(default=16_384, ge=1)
     max_bytes: int = Field(default=64 * MIB, ge=1024)
     chunk_records: int = Field(
         default=256, ge=1, description="The most records in one handle call."
@@ -266,11 +284,19 @@ class Settings(Section):
     @model_validator(mode="after")
     def _routes_fit_together(self) -> Self:
         readers: dict[tuple[str, str], str] = {}
+        writers: dict[tuple[str, str], str] = {}
         for name, route in self.routes.items():
-            if route.model not in self.models:
+            model = self.models.get(route.model)
+            if model is None:
                 known = ", ".join(sorted(self.models))
                 raise ValueError(
                     f"routes.{name}.model: no model '{route.model}'; models has: {known}"
+                )
+            if model.graceful_shutdown_timeout_s < route.drain_timeout_s:
+                raise ValueError(
+                    f"models.{route.model}.graceful_shutdown_timeout_s: must be at least the "
+                    f"{route.drain_timeout_s} s of routes.{name}.drain_timeout_s, or a stop "
+                    "ends the model before the work in flight"
                 )
             reader = (route.group, route.requests_topic)
             if reader in readers:
@@ -279,4 +305,12 @@ class Settings(Section):
                     f"in the same group '{route.group}'; give each route a group of its own"
                 )
             readers[reader] = name
+            writer = (route.requests_topic, route.results_topic)
+            if writer in writers:
+                raise ValueError(
+                    f"routes.{name}.results_topic: route '{writers[writer]}' answers the same "
+                    f"{route.requests_topic} there, and the ids of their results would collide; "
+                    "give each route a results topic of its own"
+                )
+            writers[writer] = name
         return self

@@ -35,6 +35,7 @@ def run(context: Context) -> Result:
         import_path="benchmarks.models:Sleeper",
         options={"concurrency": CONCURRENCY},
         urls=(NOOP_URL,),
+        work_field="ms",
     )
 
     def wall_s() -> float:

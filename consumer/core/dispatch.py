@@ -1,13 +1,7 @@
-"""What to hand to the model replicas next: one pure choice."""
+"""How much to hand to the model replicas now: one pure choice."""
 
-from collections import deque
 from dataclasses import dataclass, field
 
-from consumer.core.work import WorkItem
-
-MAX_CHUNK_BYTES = 96 * 1024
-"""Ray carries arguments of up to 100 KB within the call; larger ones take the slower way through
-its object store. Measured on 494-byte records: 18,500 a second against 16,700."""
 REPLICA_SILENT_AFTER_S = 60.0
 
 
@@ -56,50 +50,6 @@ class ReplicaWindows:
         return min((window for window, _ in self._windows.values()), default=self.initial_records)
 
 
-@dataclass(slots=True)
-class WorkQueue:
-    """Records that wait for a model replica, first come first served.
-
-    Groups of a failed chunk wait apart, each to be dispatched by itself.
-    """
-
-    fresh: deque[WorkItem] = field(default_factory=deque)
-    groups: deque[list[WorkItem]] = field(default_factory=deque)
-    records: int = 0
-
-    def add(self, item: WorkItem) -> None:
-        """Queue a new record."""
-        self.fresh.append(item)
-        self.records += 1
-
-    def add_group(self, items: list[WorkItem]) -> None:
-        """Queue records that are to be dispatched together and with no others."""
-        self.groups.append(items)
-        self.records += len(items)
-
-    def take(self, most_records: int) -> list[WorkItem]:
-        """Take the next chunk: a waiting group, else up to ``most_records`` new records."""
-        if self.groups:
-            chunk = self.groups.popleft()
-        else:
-            chunk = []
-            size_bytes = 0
-            while self.fresh and len(chunk) < most_records:
-                size_bytes += len(self.fresh[0].record.value or b"")
-                if chunk and size_bytes > MAX_CHUNK_BYTES:
-                    break
-                chunk.append(self.fresh.popleft())
-        self.records -= len(chunk)
-        return chunk
-
-    def drop_unwanted(self) -> None:
-        """Forget records that are settled or whose partition was lost."""
-        self.fresh = deque(item for item in self.fresh if _is_wanted(item))
-        kept = ([item for item in group if _is_wanted(item)] for group in self.groups)
-        self.groups = deque(group for group in kept if group)
-        self.records = len(self.fresh) + sum(len(group) for group in self.groups)
-
-
 def chunk_records(
     *, queued: int, in_flight: int, window_records: int, smallest_window: int, most_records: int
 ) -> int:
@@ -119,7 +69,3 @@ def chunk_records(
     full = max(1, min(most_records, smallest_window // 4))
     wanted = min(full, queued)
     return wanted if wanted and window_records - in_flight >= wanted else 0
-
-
-def _is_wanted(item: WorkItem) -> bool:
-    return not item.settled and not item.assignment.revoked

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from consumer.core.admission import Admission
 from consumer.core.counters import Counters
-from consumer.core.dispatch import ReplicaWindows, WorkQueue, chunk_records
+from consumer.core.dispatch import ReplicaWindows, chunk_records
 from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
 from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
 from consumer.core.ledger import Delivery
@@ -23,6 +23,7 @@ from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from consumer.core.retry import RetryPolicy, split_for_isolation
 from consumer.core.schedule import Schedule
 from consumer.core.work import Call, PartitionAssignment, WorkItem
+from consumer.core.work_queue import WorkQueue
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.results import ErrorCode
 
@@ -63,7 +64,7 @@ class Engine:
         self._jitter = jitter
         self._most_chunk_records = most_chunk_records
         self._held = HeldPartitions(metadata_limit_characters)
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(longest_first=intake.work_field is not None)
         self._windows = ReplicaWindows(initial_records=most_chunk_records)
         self._retries: Schedule[list[WorkItem]] = Schedule()
         self._deadlines: Schedule[WorkItem] = Schedule()
@@ -192,6 +193,7 @@ class Engine:
         self._admission.admit(held_bytes)
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
+            item.work = read.work
             if is_expired(read.deadline_ms, epoch_ms):
                 self._expire(item, now_s)
                 return
@@ -220,7 +222,9 @@ class Engine:
             if not most:
                 return None
             items = [
-                item for item in self._queue.take(most) if not self._is_over(item, now_s, epoch_ms)
+                item
+                for item in self._queue.take(most, now_s)
+                if not self._is_over(item, now_s, epoch_ms)
             ]
             if items:
                 return self._start_call(items, now_s)
@@ -360,8 +364,8 @@ class Engine:
         self._admission.release(item.held_bytes)
 
     def _queued_items(self) -> list[WorkItem]:
-        waiting = list(self._queue.fresh)
-        for group in (*self._queue.groups, *self._retries.items()):
+        waiting = self._queue.waiting()
+        for group in self._retries.items():
             waiting.extend(group)
         return [item for item in waiting if not item.settled]
 

@@ -16,6 +16,7 @@ class Request:
 
     custom_id: str
     deadline_ms: int | None
+    work: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,12 @@ class Intake:
     Attributes:
         urls: The endpoints that the route's model answers.
         max_request_bytes: The most bytes a record's value may have.
+        work_field: The body field that says how much work a request is, if the model has one.
     """
 
     urls: frozenset[str]
     max_request_bytes: int
+    work_field: str | None = None
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
         """Tell what ``record`` is; it never raises, whatever the value holds."""
@@ -76,7 +79,10 @@ class Intake:
             body = encode_refusal_body(message, "unknown_url", "url")
             return Refused(line.custom_id, STATUS_NOT_FOUND, body)
         context = headers.read_context(record.headers) if record.headers else headers.NO_CONTEXT
-        return Request(line.custom_id, context.deadline_ms)
+        work = line.body.get(self.work_field) if self.work_field else None
+        # Whatever else stands there is the model's to refuse.
+        known_work = float(work) if isinstance(work, int | float) and abs(work) < 1e18 else 0.0
+        return Request(line.custom_id, context.deadline_ms, known_work)
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:

@@ -89,7 +89,10 @@ class PartitionLedger:
         Covers what has no record to show for it: transaction markers, compacted and expired
         records, at the end of a partition above all.
         """
-        if self._next_offset is None or position <= self._next_offset:
+        if self._next_offset is None:
+            # Where reading began; committed, it stays so though nothing may come for long.
+            self._next_offset = position
+        if position <= self._next_offset:
             return
         self._drop_vanished(position)
         self._next_offset = position

@@ -93,7 +93,7 @@ class OutcomeMessages:
             omitted = [] if refused.value is None else _describe_omitted(refused.value)
             message = refused._replace(value=None, headers=[*refused.headers, *omitted])
         key = message.key if len(message.key or b"") <= _MAX_SUBSTITUTE_KEY_BYTES else None
-        own = [each for each in message.headers if each[0].startswith(headers.RESERVED_PREFIX)]
+        own = [each for each in message.headers if each[0] in headers.OWN]
         keeps_all = _headers_bytes(message.headers) <= _MAX_SUBSTITUTE_HEADERS_BYTES
         return message._replace(key=key, headers=message.headers if keeps_all else own)
 

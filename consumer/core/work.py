@@ -45,6 +45,8 @@ class WorkItem:
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
         attempts: How often it was handed to a model replica.
         held_bytes: What admission counts for it.
+        work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
+        is_taken: It has left the queue of new records.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
     """
 
@@ -56,7 +58,17 @@ class WorkItem:
     held_bytes: int
     dispatched_at_s: float = 0.0
     attempts: int = 0
+    work: float = 0.0
+    is_taken: bool = False
     settled: bool = False
+
+    def is_new(self) -> bool:
+        """Say whether it still waits for its first dispatch."""
+        return not self.is_taken and not self.settled
+
+    def is_wanted(self) -> bool:
+        """Say whether an outcome of it still counts for this member."""
+        return not self.settled and not self.assignment.revoked
 
 
 class Call:

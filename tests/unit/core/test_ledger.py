@@ -173,3 +173,9 @@ def test_markers_at_the_end_are_passed_over() -> None:
     ledger.complete(7)
     ledger.pass_over(9)
     assert ledger.commit_point() == CommitPoint(9, "")
+
+
+def test_where_reading_began_is_committed_though_nothing_has_come() -> None:
+    ledger = PartitionLedger(None, LIMIT)
+    ledger.pass_over(40)
+    assert ledger.commit_point() == CommitPoint(40, "")

@@ -1,0 +1,105 @@
+"""Records that wait for a model replica, and which of them go next."""
+
+import heapq
+from collections import deque
+
+from consumer.core.work import WorkItem
+
+MAX_CHUNK_BYTES = 96 * 1024
+"""Ray carries arguments of up to 100 KB within the call; larger ones take the slower way through
+its object store. Measured on 494-byte records: 18,500 a second against 16,700."""
+
+PATIENCE_S = 5.0
+"""Where the longest go first, a record that has waited this long goes before them."""
+
+
+class WorkQueue:
+    """First come first served, or the longest first where requests say how much work they are.
+
+    Long requests that start last leave all other slots idle at the end of a backlog, and starting
+    them first is the classic remedy (Graham, "Bounds on Multiprocessing Timing Anomalies", 1969:
+    at most 4/3 of the best possible time). Among what is held only, so memory stays bounded.
+
+    Groups of a failed chunk wait apart, each to be dispatched by itself.
+
+    Args:
+        longest_first: Order by ``WorkItem.work`` rather than by arrival.
+    """
+
+    def __init__(self, *, longest_first: bool = False) -> None:
+        self._longest_first = longest_first
+        # An item leaves the other structure unseen: what is not waiting any more is passed over.
+        self._by_arrival: deque[WorkItem] = deque()
+        self._by_work: list[tuple[float, int, WorkItem]] = []
+        self._groups: deque[list[WorkItem]] = deque()
+        self._added = 0
+        self.records = 0
+
+    def add(self, item: WorkItem) -> None:
+        """Queue a new record."""
+        self._by_arrival.append(item)
+        if self._longest_first:
+            self._added += 1
+            heapq.heappush(self._by_work, (-item.work, self._added, item))
+        self.records += 1
+
+    def add_group(self, items: list[WorkItem]) -> None:
+        """Queue records that are to be dispatched together and with no others."""
+        self._groups.append(items)
+        self.records += len(items)
+
+    def take(self, most_records: int, now_s: float) -> list[WorkItem]:
+        """Take the next chunk: a waiting group, else up to ``most_records`` new records."""
+        if self._groups:
+            chunk = self._groups.popleft()
+            self.records -= len(chunk)
+            return chunk
+        chunk = []
+        size_bytes = 0
+        while len(chunk) < most_records:
+            item = self._next(now_s)
+            if item is None:
+                break
+            size_bytes += len(item.record.value or b"")
+            if chunk and size_bytes > MAX_CHUNK_BYTES:
+                break
+            self._remove(item)
+            chunk.append(item)
+        self.records -= len(chunk)
+        return chunk
+
+    def waiting(self) -> list[WorkItem]:
+        """Return every record that waits, in no particular order."""
+        grouped = [item for group in self._groups for item in group]
+        return [item for item in self._by_arrival if item.is_new()] + grouped
+
+    def drop_unwanted(self) -> None:
+        """Forget records that are settled or whose partition was lost."""
+        self._by_arrival = deque(each for each in self._by_arrival if _is_wanted_new(each))
+        self._by_work = [entry for entry in self._by_work if _is_wanted_new(entry[2])]
+        heapq.heapify(self._by_work)
+        kept = ([item for item in group if item.is_wanted()] for group in self._groups)
+        self._groups = deque(group for group in kept if group)
+        self.records = len(self._by_arrival) + sum(len(group) for group in self._groups)
+
+    def _next(self, now_s: float) -> WorkItem | None:
+        while self._by_arrival and not self._by_arrival[0].is_new():
+            self._by_arrival.popleft()
+        if not self._by_arrival:
+            self._by_work.clear()
+            return None
+        oldest = self._by_arrival[0]
+        if not self._longest_first or now_s - oldest.received_at_s >= PATIENCE_S:
+            return oldest
+        while not self._by_work[0][2].is_new():
+            heapq.heappop(self._by_work)
+        return self._by_work[0][2]
+
+    def _remove(self, item: WorkItem) -> None:
+        item.is_taken = True
+        if self._by_arrival[0] is item:
+            self._by_arrival.popleft()
+
+
+def _is_wanted_new(item: WorkItem) -> bool:
+    return item.is_new() and item.is_wanted()

@@ -1,0 +1,78 @@
+"""Which of the waiting records go next."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core.ledger import PartitionLedger
+from consumer.core.work import PartitionAssignment, WorkItem
+from consumer.core.work_queue import PATIENCE_S, WorkQueue
+from tests.engines import P0, record
+
+ASSIGNMENT = PartitionAssignment(P0, PartitionLedger(None, 4096), committed=None)
+
+
+def item(number: int, work: float = 0.0, received_at_s: float = 0.0) -> WorkItem:
+    made = WorkItem(ASSIGNMENT, record(number), f"{number}", None, received_at_s, 100)
+    made.work = work
+    return made
+
+
+def ids(items: list[WorkItem]) -> list[str | None]:
+    return [each.custom_id for each in items]
+
+
+def test_first_come_first_served_whatever_the_work():
+    queue = WorkQueue()
+    for number, work in enumerate([1, 9, 5]):
+        queue.add(item(number, work))
+    assert ids(queue.take(2, 0.0)) == ["0", "1"]
+    assert queue.records == 1
+
+
+def test_the_longest_go_first_and_equals_in_order():
+    queue = WorkQueue(longest_first=True)
+    for number, work in enumerate([1, 9, 5, 9]):
+        queue.add(item(number, work))
+    assert ids(queue.take(3, 0.0)) == ["1", "3", "2"]
+    assert ids(queue.take(3, 0.0)) == ["0"]
+    assert queue.take(3, 0.0) == []
+
+
+def test_short_ones_do_not_wait_for_ever():
+    queue = WorkQueue(longest_first=True)
+    queue.add(item(0, work=1, received_at_s=0.0))
+    queue.add(item(1, work=9, received_at_s=1.0))
+    queue.add(item(2, work=9, received_at_s=PATIENCE_S))
+    assert ids(queue.take(2, PATIENCE_S)) == ["0", "1"]
+
+
+def test_a_group_goes_alone_and_before_the_rest():
+    queue = WorkQueue(longest_first=True)
+    queue.add(item(0, work=9))
+    queue.add_group([item(1), item(2)])
+    assert ids(queue.take(10, 0.0)) == ["1", "2"]
+    assert ids(queue.take(10, 0.0)) == ["0"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60),
+    st.integers(1, 7),
+    st.booleans(),
+)
+def test_every_waiting_record_comes_out_once(entries, most, longest_first):
+    queue = WorkQueue(longest_first=longest_first)
+    items = [item(number, work) for number, (work, _) in enumerate(entries)]
+    for each in items:
+        queue.add(each)
+    for each, (_, is_settled) in zip(items, entries, strict=True):
+        each.settled = is_settled
+    queue.drop_unwanted()
+    wanted = [each for each in items if not each.settled]
+    assert queue.records == len(wanted)
+    taken: list[WorkItem] = []
+    while chunk := queue.take(most, 0.0):
+        taken += chunk
+    assert sorted(ids(taken)) == sorted(ids(wanted))
+    assert queue.records == 0
+    if longest_first:
+        assert [each.work for each in taken] == sorted((each.work for each in taken), reverse=True)
