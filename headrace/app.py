@@ -7,10 +7,9 @@ from ray import serve
 from consumer.deployment import Consumer
 from headrace.status_board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
 from headrace.status_board import status_board_deployment
+from headrace.stopping import consumer_stop_timeout_s
 from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, Settings
 from serve_models.deployments import deployment_for
-
-_STOP_MARGIN_S = 15.0
 
 
 def model_deployment_name(model: str) -> str:
@@ -60,10 +59,7 @@ def bind_consumer(
         ray_actor_options={"num_cpus": route.consumer_num_cpus},
         health_check_period_s=5.0,
         health_check_timeout_s=30.0,
-        # A stop drains: what is in flight finishes, is published and committed.
-        graceful_shutdown_timeout_s=route.drain_timeout_s
-        + route.membership.rebalance_timeout_ms / 1000
-        + _STOP_MARGIN_S,
+        graceful_shutdown_timeout_s=consumer_stop_timeout_s(route),
         graceful_shutdown_wait_loop_s=0.1,
         logging_config={"enable_access_log": False},
     )(Consumer)

@@ -19,6 +19,7 @@ from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
 from headrace.status_board import APP_NAME
 from headrace.status_client import quiet_ray, read_statuses
+from headrace.stopping import application_stop_timeout_s, delete_application
 from headrace.topics import create_missing_topics, describe_report
 from schemas.settings import Settings
 from schemas.status import RouteStatus
@@ -177,7 +178,13 @@ class LocalService:
     def _delete(self) -> None:
         if self._is_up:
             self._say("Draining: finishing what is in flight, committing, leaving the group")
-        serve.delete(APP_NAME)
+        timeout_s = application_stop_timeout_s(self.settings)
+        if not delete_application(timeout_s):
+            self._say(
+                f"Serve: the application has not stopped within {timeout_s:g} s. What was started "
+                "here is ended now; where Serve ran before, it goes on stopping: see `serve "
+                "status`. What was not committed is computed again after the next start"
+            )
 
 
 def _reasons() -> str:
@@ -212,7 +219,7 @@ def local_address(settings: Settings) -> tuple[str, int]:
     """Return where a local broker is to listen.
 
     Raises:
-        ServiceError: ``kafka`` asks for what a local broker does not do.
+        ServiceError: ``kafka.bootstrap`` is another machine, or several.
     """
     kafka = settings.kafka
     host, _, port = kafka.bootstrap.rpartition(":")
@@ -220,11 +227,6 @@ def local_address(settings: Settings) -> tuple[str, int]:
         raise ServiceError(
             f"kafka.bootstrap: {kafka.bootstrap} is not this machine, so no {kafka.broker} broker "
             "can be started there; set it to 127.0.0.1:PORT, or kafka.broker to external"
-        )
-    if kafka.tls is not None or kafka.sasl is not None:
-        raise ServiceError(
-            f"kafka: the {kafka.broker} broker has no tls and no sasl; remove both, or set "
-            "kafka.broker to external"
         )
     return "127.0.0.1", int(port)
 

@@ -13,6 +13,11 @@ from schemas.results import ErrorCode
 class DeadLetterHeaders(RequestHeaders):
     """Headers of a dead letter. The request's own stand before them, in their order."""
 
+    deadline: str | None = Field(
+        default=None,
+        alias=headers.DEADLINE,
+        description="As the producer wrote it, be it a deadline or not.",
+    )
     source: str = Field(
         alias=headers.SOURCE,
         pattern=SOURCE_PATTERN,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas import headers
 
 DIGITS = r"^\d+$"
+EPOCH_MS = rf"^[0-9]{{1,{headers.MAX_EPOCH_MS_DIGITS}}}$"
 SOURCE_PATTERN = r"^[A-Za-z0-9._-]{1,249}/\d+/\d+$"
 
 
@@ -24,8 +25,9 @@ class RequestHeaders(_Headers):
     deadline: str | None = Field(
         default=None,
         alias=headers.DEADLINE,
-        pattern=DIGITS,
-        description="Epoch milliseconds after which the answer is worth nothing.",
+        pattern=EPOCH_MS,
+        description="Epoch milliseconds after which the answer is worth nothing. What does not "
+        "match counts as absent.",
     )
     job: str | None = Field(
         default=None, alias=headers.JOB, description="The job that the request belongs to."

@@ -44,7 +44,7 @@ ECHOED = frozenset({JOB, TENANT, PRIORITY})
 """Reserved headers that are the producer's own and come back on the result."""
 
 MAX_MESSAGE_CHARACTERS = 1_000
-_MAX_EPOCH_MS_DIGITS = 15
+MAX_EPOCH_MS_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def read_context(headers: Iterable[tuple[str, bytes]]) -> RequestContext:
     """
     for name, value in headers:
         if name == DEADLINE:
-            is_epoch_ms = value.isdigit() and len(value) <= _MAX_EPOCH_MS_DIGITS
+            is_epoch_ms = value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS
             return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT
     return NO_CONTEXT
 

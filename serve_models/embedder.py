@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 from ray import serve
 
@@ -50,8 +51,10 @@ class Embedder:
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         """Stream the outcomes of a chunk's records, each record exactly once."""
-        async for outcomes in self._engine.infer(chunk):
-            yield outcomes
+        # Closed with this generator and not some time later: a consumer that went away frees it.
+        async with aclosing(self._engine.infer(chunk)) as stream:
+            async for outcomes in stream:
+                yield outcomes
 
     def check_health(self) -> None:
         """Return if the replica can go on; Ray Serve replaces it where this raises.

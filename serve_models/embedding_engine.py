@@ -7,7 +7,7 @@ batches, so that the next one stands ready when the model is done with the last.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from serve_models.embedding_requests import (
     Refusal,
     encode_requests,
 )
-from serve_models.outcomes import Call, encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
 from serve_models.tokenizing import TokenizedText
 from serve_models.window import WindowEstimator
 
@@ -141,7 +141,7 @@ class EmbeddingEngine:
                 "and on a harmless one after each"
             )
 
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once.
 
         Closing the iterator early takes the chunk's waiting texts out of the pool.
@@ -175,7 +175,9 @@ class EmbeddingEngine:
             for start in range(0, len(chunk.lines), _PREPARED_TOGETHER_RECORDS):
                 stop = min(start + _PREPARED_TOGETHER_RECORDS, len(chunk.lines))
                 await self._feed_slice(call, chunk, range(start, stop), places)
-        except Exception as error:
+        except ENDS_THE_TASK:
+            raise
+        except BaseException as error:
             logger.exception("could not prepare a chunk of %d records", len(chunk.lines))
             call.fail_unanswered(error)
 
@@ -217,7 +219,9 @@ class EmbeddingEngine:
                 else:
                     self._texts_wait.clear()
                     await self._texts_wait.wait()
-        except Exception as error:
+        except ENDS_THE_TASK:
+            raise
+        except BaseException as error:
             logger.exception("the embedding engine died")
             self._die(error)
 
@@ -245,7 +249,7 @@ class EmbeddingEngine:
         complete = []
         for text, vector in zip(batch, vectors, strict=True):
             record = text.record
-            if isinstance(vector, Exception):
+            if isinstance(vector, BaseException):
                 record.call.answer(record.index, STATUS_FAILED, encode_failure_body(vector))
             elif record.request.place(text.position, vector):
                 complete.append(record)
@@ -257,16 +261,16 @@ class EmbeddingEngine:
             self._encoder_thread, encode_requests, [record.request for record in records]
         )
         for record, body in zip(records, bodies, strict=True):
-            if isinstance(body, Exception):
+            if isinstance(body, BaseException):
                 record.call.answer(record.index, STATUS_FAILED, encode_failure_body(body))
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _embed(self, texts: Sequence[TokenizedText]) -> tuple[list[Vector | Exception], float]:
+    def _embed(self, texts: Sequence[TokenizedText]) -> tuple[list[Vector | BaseException], float]:
         started_s = self._clock.monotonic()
         vectors = embed_isolating(self._model, texts)
         duration_s = self._clock.monotonic() - started_s
-        if all(isinstance(vector, Exception) for vector in vectors) and self._model_is_broken():
+        if all(isinstance(vector, BaseException) for vector in vectors) and self._model_is_broken():
             self._failed_batches += 1
         else:
             self._failed_batches = 0
@@ -275,7 +279,7 @@ class EmbeddingEngine:
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on those it was given."""
         probe = self._model.tokenize(["probe"], [None])
-        return isinstance(embed_isolating(self._model, probe)[0], Exception)
+        return isinstance(embed_isolating(self._model, probe)[0], BaseException)
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
@@ -286,7 +290,9 @@ class EmbeddingEngine:
             call.fail_unanswered(error)
 
 
-def embed_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Vector | Exception]:
+def embed_isolating(
+    model: TextModel, texts: Sequence[TokenizedText]
+) -> list[Vector | BaseException]:
     """Embed a batch; where that fails, halve it until only the texts at fault are without vector.
 
     Returns:
@@ -294,7 +300,9 @@ def embed_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Ve
     """
     try:
         vectors = _embed_together(model, texts)
-    except Exception as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
+    except ENDS_THE_TASK:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
         if len(texts) == 1:
             return [error]
         half = len(texts) // 2

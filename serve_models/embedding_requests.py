@@ -22,7 +22,7 @@ from schemas.handoff import STATUS_FAILED
 from schemas.results import encode_refusal_body
 from serve_models.embedding_model import TextModel
 from serve_models.encodings import VectorForm, encode_response_body, form_vectors
-from serve_models.outcomes import encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
 from serve_models.tokenizing import TokenizedText
 
 
@@ -99,7 +99,9 @@ class EmbeddingsEndpoint:
         prompt_names = [body.prompt_name for body in accepted for _ in body.texts]
         try:
             tokenized = iter(self._model.tokenize(texts, prompt_names) if texts else [])
-        except Exception as error:  # noqa: BLE001 -- one record's text must not cost the others
+        except ENDS_THE_TASK:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- one record's text must not cost the others
             if len(lines) == 1:
                 return [Refusal(STATUS_FAILED, encode_failure_body(error))]
             return [outcome for line in lines for outcome in self.prepare([line])]
@@ -187,7 +189,7 @@ class EmbeddingsEndpoint:
         )
 
 
-def encode_requests(requests: Sequence[EmbeddingRequest]) -> list[bytes | Exception]:
+def encode_requests(requests: Sequence[EmbeddingRequest]) -> list[bytes | BaseException]:
     """Return each finished request's response body, or what went wrong with it.
 
     Vectors of one form are brought into it together: numpy costs as much for a row as for a batch.
@@ -195,7 +197,7 @@ def encode_requests(requests: Sequence[EmbeddingRequest]) -> list[bytes | Except
     by_form: defaultdict[VectorForm, list[int]] = defaultdict(list)
     for number, request in enumerate(requests):
         by_form[request.form].append(number)
-    bodies: list[bytes | Exception] = [b""] * len(requests)
+    bodies: list[bytes | BaseException] = [b""] * len(requests)
     for form, numbers in by_form.items():
         try:
             rows = [row for number in numbers for row in requests[number].vectors]
@@ -212,7 +214,9 @@ def encode_requests(requests: Sequence[EmbeddingRequest]) -> list[bytes | Except
                     sum(text.tokens for text in request.texts),
                 )
                 start = stop
-        except Exception as error:  # noqa: BLE001 -- every request gets an outcome
+        except ENDS_THE_TASK:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- every request gets an outcome
             for number in numbers:
                 bodies[number] = bodies[number] or error
     return bodies

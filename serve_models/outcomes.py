@@ -7,6 +7,10 @@ import orjson
 
 from schemas.handoff import STATUS_FAILED, Outcomes
 
+ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+"""Raised to end a task or the process. Whatever else is raised is a failure to answer for, even
+where it is no ``Exception``: a Rust panic, in tokenizers say, is a bare ``BaseException``."""
+
 _MAX_ERROR_CHARACTERS = 500
 
 

@@ -1,4 +1,4 @@
-"""A route in simulated time: the broker in memory, pipelines that come and go, one counting model."""
+"""A route in simulated time: a broker in memory, pipelines that come and go, a counting model."""
 
 import asyncio
 import random

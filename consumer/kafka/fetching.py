@@ -4,22 +4,36 @@ aiokafka's ``getmany`` must not be cancelled (that disables its ``max_poll_inter
 good), and while a rebalance goes on it waits without regard to its timeout. So a fetch that has to
 wait runs in a task of its own. If a rebalance or the caller's cancellation leaves it behind, what
 it still brings is not handed out but read again.
+
+A record that aiokafka cannot read makes it forget what else the fetch has taken. So the positions
+from before are kept, and gone back to; then the partition is read one by one up to that record.
 """
 
 import asyncio
+import logging
 from collections.abc import Collection
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import SourceError, TopicPartition
+from consumer.kafka import internals
+from consumer.kafka.raw_records import is_about_a_name, read_misnamed
+
+log = logging.getLogger(__name__)
 
 Fetched = dict[KafkaPartition, list[ConsumerRecord[Any, Any]]]
 
 NOWHERE = KafkaPartition("-", -1)
 """No partition matches it: fetching it takes nothing, and counts as a poll to aiokafka."""
+
+_POSITION_WAIT_S = 0.05
+"""How soon a partition is looked at again that has no position yet."""
+_RAW_FETCH_TIMEOUT_S = 5.0
+_RAW_FETCH_PAUSE_S = 1.0
+"""How long other partitions are read before a failed raw fetch is tried again."""
 
 
 class Fetching:
@@ -33,7 +47,10 @@ class Fetching:
         self._consumer = consumer
         self._failure: SourceError | None = None
         self._waiting: asyncio.Task[Fetched] | None = None
+        self._started_from: dict[KafkaPartition, int] = {}
         self._sought: dict[KafkaPartition, int] = {}
+        self._unreadable: dict[KafkaPartition, int] = {}
+        self._raw_fetch_from_s = 0.0
         self._is_open = False
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -45,6 +62,7 @@ class Fetching:
     def suspend(self) -> None:
         """A rebalance has begun: hand out nothing until ``go_on``."""
         self._is_open = False
+        self._unreadable.clear()
         self._signal()
 
     def go_on(self) -> None:
@@ -77,9 +95,11 @@ class Fetching:
         """
         self._check()
         if not self._is_open or not await self._is_clear(timeout_s):
+            internals.note_poll(self._consumer)
             # Wakes up when the rebalance is over, or the source has failed.
             await asyncio.wait([self._changed], timeout=timeout_s)
             self._check()
+            internals.note_poll(self._consumer)
             return {}
         if not partitions:
             await self._consumer.getmany(NOWHERE, timeout_ms=0)
@@ -87,13 +107,20 @@ class Fetching:
             self._check()
             return {}
         wanted = [KafkaPartition(*partition) for partition in partitions]
-        # Without a timeout it takes what is there and does not suspend.
-        fetched: Fetched = await self._consumer.getmany(
-            *wanted, timeout_ms=0, max_records=max_records
-        )
-        if fetched or timeout_s <= 0:
-            return fetched
-        return await self._wait_for_records(wanted, max_records, timeout_s)
+        positions = {each: internals.position(self._consumer, each) for each in wanted}
+        # Where a fetch starts has to be known, to go back there.
+        self._started_from = {
+            each: position for each, position in positions.items() if position is not None
+        }
+        self._sought = {}
+        if len(self._started_from) < len(positions):
+            timeout_s = min(timeout_s, _POSITION_WAIT_S)
+        try:
+            return await self._read(list(self._started_from), max_records, timeout_s)
+        except (UnicodeDecodeError, errors.CorruptRecordException) as error:
+            if not self._go_back(error):
+                raise errors.CorruptRecordException(str(error)) from error
+            return {}
 
     async def close(self) -> None:
         """End a fetch that is under way; the consumer is stopped by now."""
@@ -104,10 +131,93 @@ class Fetching:
             if not self._waiting.cancelled():
                 self._waiting.exception()
 
+    async def _read(
+        self, wanted: list[KafkaPartition], max_records: int, timeout_s: float
+    ) -> Fetched:
+        if self._unreadable:
+            unreadable = next((each for each in wanted if each in self._unreadable), None)
+            pause_s = self._raw_fetch_from_s - asyncio.get_running_loop().time()
+            if unreadable is not None and pause_s <= 0:
+                return await self._read_up_to(unreadable, max_records, timeout_s)
+            wanted = [each for each in wanted if each not in self._unreadable]
+            timeout_s = min(timeout_s, max(pause_s, 0.0)) if unreadable else timeout_s
+        wanted = wanted or [NOWHERE]
+        # Without a timeout it takes what is there and does not suspend.
+        fetched: Fetched = await self._consumer.getmany(
+            *wanted, timeout_ms=0, max_records=max_records
+        )
+        if fetched or timeout_s <= 0:
+            return fetched
+        return await self._wait_for_records(wanted, max_records, timeout_s)
+
+    async def _read_up_to(
+        self, partition: KafkaPartition, max_records: int, timeout_s: float
+    ) -> Fetched:
+        """Read ``partition`` record by record to where aiokafka fails, and then that record."""
+        end = self._unreadable[partition]
+        records: list[ConsumerRecord[Any, Any]] = []
+        while (is_short := self._position(partition) < end) and len(records) < max_records:
+            fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=1)
+            if not fetched:
+                break
+            records += fetched[partition]
+        if records:
+            return {partition: records}
+        if is_short:
+            return await self._wait_for_records([partition], 1, timeout_s)
+        if self._position(partition) == end:
+            return await self._read_unreadable(partition, end)
+        del self._unreadable[partition]
+        return {}
+
+    async def _read_unreadable(self, partition: KafkaPartition, offset: int) -> Fetched:
+        try:
+            async with asyncio.timeout(_RAW_FETCH_TIMEOUT_S):
+                data = await internals.fetch_raw(self._consumer, partition, offset)
+        except (TimeoutError, errors.KafkaError) as error:
+            if isinstance(error, errors.KafkaError) and not error.retriable:
+                raise
+            log.warning("%s: reading offset %d again after %r", partition, offset, error)
+            self._raw_fetch_from_s = asyncio.get_running_loop().time() + _RAW_FETCH_PAUSE_S
+            return {}
+        self._check()
+        if not self._is_open or self._position(partition) != offset:
+            return {}
+        self._unreadable.pop(partition, None)
+        record = read_misnamed(data, partition, offset)
+        if record is None:
+            return {}
+        log.warning(
+            "%s: the record at offset %d has a header whose name is not UTF-8; the bytes are "
+            "written as \\x.. in it",
+            partition,
+            record.offset,
+        )
+        self._consumer.seek(partition, record.offset + 1)
+        return {partition: [record]}
+
+    def _position(self, partition: KafkaPartition) -> int:
+        position = internals.position(self._consumer, partition)
+        return -1 if position is None else position
+
+    def _go_back(self, error: Exception) -> bool:
+        """Take back a fetch that met a record which aiokafka cannot read.
+
+        Returns:
+            False where it is not known which record that is.
+        """
+        failed = internals.end_failed_fetch(self._consumer, self._started_from)
+        if not is_about_a_name(error):
+            return False
+        self._unreadable.update(failed)
+        for partition, started_from in self._started_from.items():
+            if partition in self._consumer.assignment():
+                self._consumer.seek(partition, self._sought.get(partition, started_from))
+        return bool(failed)
+
     async def _wait_for_records(
         self, wanted: list[KafkaPartition], max_records: int, timeout_s: float
     ) -> Fetched:
-        self._sought = {}
         waiting: asyncio.Task[Fetched] = asyncio.create_task(
             self._consumer.getmany(*wanted, timeout_ms=timeout_s * 1000, max_records=max_records)
         )
@@ -128,7 +238,15 @@ class Fetching:
         if not waiting.done():
             return False
         self._waiting = None
-        for partition, records in waiting.result().items():
+        try:
+            fetched = waiting.result()
+        except (UnicodeDecodeError, errors.CorruptRecordException) as error:
+            if not is_about_a_name(error):
+                raise
+            # Where it stands, a later fetch finds out.
+            self._go_back(error)
+            return True
+        for partition, records in fetched.items():
             # Nobody saw these. Seeking also undoes what was taken after the listener's own seek.
             if partition in self._consumer.assignment():
                 self._consumer.seek(partition, self._sought.get(partition, records[0].offset))

@@ -1,8 +1,9 @@
 """The few things that aiokafka 0.14 knows and does not tell, read in this one place.
 
 Its consumer offers neither the group's generation, nor an offset commit that is sent once, nor
-committed metadata, nor a position without waiting. The coordinator underneath has them all. The
-contract suite runs against a real broker, so that an aiokafka that moves them is noticed.
+committed metadata, nor a position without waiting, nor where a fetch failed. The coordinator and
+the fetcher underneath have them all. The contract suite runs against a real broker, so that an
+aiokafka that moves them is noticed.
 """
 # ruff: noqa: SLF001 - that is this module's purpose
 
@@ -11,6 +12,7 @@ from collections.abc import Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.assignment import NEVER_ASSIGNED
@@ -21,6 +23,7 @@ _REFUSALS = (
     errors.IllegalGenerationError,
     errors.RebalanceInProgressError,
 )
+_READ_COMMITTED = 1
 _MOVED_COORDINATOR = (
     errors.GroupCoordinatorNotAvailableError,
     errors.NotCoordinatorForGroupError,
@@ -104,6 +107,77 @@ async def commit_once(
         if kind in _MOVED_COORDINATOR:
             coordinator.coordinator_dead()
         raise kind()
+
+
+def note_poll(consumer: AIOKafkaConsumer) -> None:
+    """Do what a fetch does beside fetching, where a rebalance keeps it from being called.
+
+    While the coordination has an error to report it waits until somebody asks; and it does not join
+    the group again after ``max_poll_interval_ms`` without a fetch.
+
+    Raises:
+        errors.KafkaError: The group, or this member's part in it, has failed.
+    """
+    coordinator = consumer._coordinator
+    if coordinator is None or coordinator._coordination_task.cancelled():
+        return
+    with consumer._subscription.fetch_context():
+        pass
+    coordinator.check_errors()
+
+
+def end_failed_fetch(
+    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
+) -> dict[KafkaPartition, int]:
+    """Tidy up after a fetch that raised, and say where.
+
+    A fetch that raised counts as running for ever, which would disable ``max_poll_interval_ms``.
+
+    Returns:
+        The offset at or behind which is the record that could not be read, by partition.
+    """
+    consumer._subscription._fetch_count -= 1
+    failed: dict[KafkaPartition, int] = {}
+    for partition in partitions:
+        buffered = consumer._fetcher._records.get(partition)
+        records = getattr(buffered, "_partition_records", None)
+        iterator = getattr(records, "_records_iterator", None)
+        # An iterator that has come to its end is not kept; one that raised is, without its frame.
+        if records is not None and iterator is not None and iterator.gi_frame is None:
+            failed[partition] = int(records.next_fetch_offset)
+    return failed
+
+
+async def fetch_raw(consumer: AIOKafkaConsumer, partition: KafkaPartition, offset: int) -> bytes:
+    """Fetch the record batches from ``offset`` on, as bytes; none where it is not in the log.
+
+    Raises:
+        errors.KafkaError: The leader is away or refuses; asking again may help where it is
+            ``retriable``.
+    """
+    client, fetcher = consumer._client, consumer._fetcher
+    leader = client.cluster.leader_for_partition(partition)
+    if leader is None or leader == -1:
+        client.force_metadata_update()
+        raise errors.LeaderNotAvailableError(partition)
+    limit_bytes = fetcher._max_partition_fetch_bytes
+    request = FetchRequest(
+        0,
+        1,
+        limit_bytes,
+        _READ_COMMITTED,
+        [(partition.topic, [(partition.partition, offset, limit_bytes)])],
+    )
+    response = await client.send(leader, request)
+    ((_topic, ((_number, error_code, _high_watermark, *_rest, data),)),) = response.topics
+    kind = errors.for_code(error_code)
+    if kind is errors.OffsetOutOfRangeError:
+        return b""
+    if kind is not errors.NoError:
+        if kind.invalid_metadata:
+            client.force_metadata_update()
+        raise kind(partition)
+    return bytes(data)
 
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:

@@ -126,3 +126,15 @@ async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
             raise
     except (errors.KafkaError, SourceError) as error:
         log.debug("a replaced producer ended with %r", error)
+    finally:
+        _fail_the_rest(producer)
+
+
+def _fail_the_rest(producer: AIOKafkaProducer) -> None:
+    """Tell who waits for a batch that was cut off; a cut off sender does not."""
+    accumulator = producer._message_accumulator  # noqa: SLF001 - stop() does not do it
+    accumulator.fail_all(errors.ProducerClosed())
+    for batches in accumulator._batches.values():  # noqa: SLF001 - nothing is public here
+        for batch in batches:
+            # Nobody waits for this one, and asyncio would complain.
+            batch._drain_waiter.exception()  # noqa: SLF001 - as above

@@ -23,12 +23,15 @@ from consumer.kafka import internals
 from consumer.kafka.assignor import make_assignor
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
+from consumer.kafka.log_bounds import ask_each
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
 
 _COMMIT_RETRY_S = 0.1
 _STOP_TIMEOUT_S = 5.0
+_LOG_BOUNDS_SHARE = 0.2
+"""The part of the session's timeout that asking once for logs' bounds may take in a callback."""
 
 
 class KafkaSource:
@@ -47,6 +50,7 @@ class KafkaSource:
         self._settings = settings
         self._route = route
         self._topic = route.requests_topic
+        self._log_bounds_timeout_s = route.membership.session_timeout_ms / 1000 * _LOG_BOUNDS_SHARE
         self._doing = f"reading topic {self._topic} in group {route.group}"
         self._consumer: AIOKafkaConsumer | None = None
         self._fetching: Fetching | None = None
@@ -126,27 +130,34 @@ class KafkaSource:
     ) -> dict[TopicPartition, CommitPoint | None]:
         """Return the group's committed points; see ``RecordSource``.
 
-        A point beyond the log's end, as an unclean leader election leaves it, counts as the end:
-        what comes next is new, and what lay between is gone.
+        A point beyond the log's end counts as the log's start, without its map. The topic may have
+        been created again, or an unclean leader election has cut its log: which records below the
+        end are new cannot be told, and repeating some is better than losing some. Where the log's
+        end is not to be had soon, e.g. as the partition has no leader, the point stands as it is.
         """
         if not partitions:
             return {}
         consumer = self._started_consumer()
         with explaining_failures(self._settings, self._doing):
             points = await internals.committed(consumer, partitions)
-            ends = await consumer.end_offsets([KafkaPartition(*each) for each in partitions])
-        for partition, point in points.items():
-            log_end = ends[KafkaPartition(*partition)]
-            if point is not None and point.offset > log_end:
-                log.warning(
-                    "%s: group %s has committed offset %d, but the log ends at %d: the cluster "
-                    "has lost records; reading on at the end",
-                    partition,
-                    self._route.group,
-                    point.offset,
-                    log_end,
-                )
-                points[partition] = CommitPoint(log_end, "")
+        offsets = {each: point.offset for each, point in points.items() if point is not None}
+        ends = await ask_each(consumer.end_offsets, offsets, self._log_bounds_timeout_s)
+        beyond = [each for each, log_end in ends.items() if offsets[each] > log_end]
+        starts = await ask_each(consumer.beginning_offsets, beyond, self._log_bounds_timeout_s)
+        for partition in beyond:
+            # Below a log's start aiokafka goes on at the start.
+            log_start = starts.get(partition, 0)
+            log.warning(
+                "%s: group %s has committed offset %d, but the log ends at %d: the topic was "
+                "created again, or the cluster has lost records; reading on at the log's start, "
+                "%d, so that nothing new is passed over",
+                partition,
+                self._route.group,
+                offsets[partition],
+                ends[partition],
+                log_start,
+            )
+            points[partition] = CommitPoint(log_start, "")
         return points
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
@@ -214,7 +225,6 @@ class KafkaSource:
         self._assigned = frozenset(TopicPartition(*each) for each in assigned)
         self._generation = internals.generation(self._started_consumer())
         self._has_joined = True
-        self._takes_commits = True
         await self._call("taking over partitions", self._take_over())
 
     async def _take_over(self) -> None:
@@ -225,6 +235,8 @@ class KafkaSource:
         if self._route.start_from == "latest":
             await self._seek_to_end()
         await self._listener_there().assigned(sorted(self._assigned))
+        # Before, the listener's progress could be of a time when the partitions were its own.
+        self._takes_commits = True
         self._started_fetching().go_on()
 
     async def _seek_to_end(self) -> None:
@@ -235,9 +247,16 @@ class KafkaSource:
         """
         consumer = self._started_consumer()
         points = await internals.committed(consumer, self._assigned)
-        unread = [KafkaPartition(*each) for each, point in points.items() if point is None]
-        for partition, log_end in (await consumer.end_offsets(unread)).items():
-            consumer.seek(partition, log_end)
+        unread = sorted(each for each, point in points.items() if point is None)
+        ends = await ask_each(consumer.end_offsets, unread, self._log_bounds_timeout_s)
+        unknown = [f"{each.topic}/{each.partition}" for each in unread if each not in ends]
+        if unknown:
+            raise SourceError(
+                f"{self._doing}: start_from is latest, and nobody says where the log of "
+                f"{', '.join(unknown)} ends; check that each partition has a leader"
+            )
+        for partition, log_end in ends.items():
+            consumer.seek(KafkaPartition(*partition), log_end)
 
     async def _call(self, doing: str, callback: Coroutine[Any, Any, None]) -> None:
         """Run a listener's coroutine; aiokafka would swallow what it raises."""

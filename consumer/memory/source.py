@@ -87,15 +87,18 @@ class MemorySource:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, CommitPoint | None]:
-        """Return the group's committed points; see ``RecordSource``."""
+        """Return the group's committed points; see ``RecordSource``.
+
+        A point beyond the log's end counts as the log's start: the log is another one.
+        """
         await self._broker.reachable()
         committed = self._broker.group(self._group_name, self._topic).committed
         points: dict[TopicPartition, CommitPoint | None] = {}
         for partition in partitions:
             point = committed.get(partition)
-            log_end = self._broker.log(partition).end_offset
-            if point is not None and point.offset > log_end:
-                point = CommitPoint(log_end, "")
+            log = self._broker.log(partition)
+            if point is not None and point.offset > log.end_offset:
+                point = CommitPoint(log.start_offset, "")
             points[partition] = point
         return points
 
@@ -168,12 +171,13 @@ class MemorySource:
             if membership is None:
                 continue
             claim = Claim(*membership)
-            self._membership = membership
             self._positions = {
                 partition: self._start_position(group.committed.get(partition), partition)
                 for partition in membership.partitions
             }
             await self._call(listener.assigned(sorted(membership.partitions)))
+            # Before, the listener's progress could be of a time when the partitions were its own.
+            self._membership = membership
             self._is_open = True
             self._broker.wake()
 

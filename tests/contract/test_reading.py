@@ -251,11 +251,16 @@ async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(wo
     assert (await second.source.lag([partition]))[partition].log_start == 6
 
 
-async def test_a_commit_beyond_the_logs_end_counts_as_the_end(world: World):
+async def test_a_commit_beyond_the_logs_end_counts_as_the_start(world: World):
     topic = await world.topic()
     partition = Partition(topic, 0)
     await world.write(topic, [b"x"] * 3)
-    member = await world.join(topic)
-    await member.source.commit({partition: CommitPoint(500, "of a log that was longer")})
+    await world.move_log_start(partition, 1)
+    first = await world.join(topic)
+    await first.source.commit({partition: CommitPoint(500, "of a log that was longer")})
+    await first.source.stop()
 
-    assert await member.source.committed([partition]) == {partition: CommitPoint(3, "")}
+    second = await world.join(topic)
+
+    assert await second.source.committed([partition]) == {partition: CommitPoint(1, "")}
+    assert [record.offset for record in await second.read(2)] == [1, 2]

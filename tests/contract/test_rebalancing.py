@@ -1,6 +1,7 @@
 """What every RecordSource promises when the group changes."""
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
@@ -170,6 +171,34 @@ async def test_a_member_that_overstays_the_rebalance_timeout_cannot_commit(world
 
     await settled(first, second, partitions=2)
     assert await second.source.committed([partition]) == {partition: CommitPoint(9, "owner")}
+
+
+async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: World):
+    topic = await world.topic()
+    partition = Partition(topic, 0)
+    source = world.make_source(topic, topic, "earliest", 30.0)
+    member = Member(source)
+    take_over = member.assigned
+    outcomes: list[object] = []
+
+    async def commit_what_is_stale(partitions: Collection[Partition]) -> None:
+        outcomes.extend(
+            await asyncio.gather(
+                source.commit({partition: CommitPoint(1, "stale")}), return_exceptions=True
+            )
+        )
+        await take_over(partitions)
+
+    member.assigned = commit_what_is_stale
+    await source.start(member)
+    try:
+        await member.until(lambda it: bool(it.events))
+        committed = await source.committed([partition])
+    finally:
+        await source.stop()
+
+    assert isinstance(outcomes[0], CommitRefusedError)
+    assert committed == {partition: None}
 
 
 async def test_a_commit_for_a_partition_that_moved_is_refused(world: World):

@@ -9,6 +9,7 @@ import pytest
 
 from consumer.core.ports import CommitPoint, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka import producer_slot
 from consumer.kafka.admin import TopicAdmin, TopicInfo
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
@@ -134,3 +135,27 @@ async def test_a_broker_killed_and_started_again_costs_nothing(secured):
         await source.stop()
 
     assert points == {Partition("survives", 0): CommitPoint(1, "while away")}
+
+
+async def test_what_a_cut_off_producer_had_in_flight_is_published_again(secured, monkeypatch):
+    monkeypatch.setattr(producer_slot, "RETIRE_TIMEOUT_S", 0.2)
+    settings = secured.plain
+    await make_topic(settings, "cut-off")
+    sink = KafkaSink(settings, ["cut-off"])
+    await sink.start()
+    assert await sink.publish([Message("cut-off", b"k", b"before", [])]) == []
+    slot = sink._slot
+    secured.kill()
+    try:
+        publishing = asyncio.create_task(sink.publish([Message("cut-off", b"k", b"after", [])]))
+        await asyncio.sleep(0.5)
+        # As another partition's lane does when its batch has expired.
+        slot.retire(slot._producer)
+        await asyncio.sleep(1.0)
+        assert not publishing.done()
+    finally:
+        secured.start_again()
+    try:
+        assert await asyncio.wait_for(publishing, 60) == []
+    finally:
+        await sink.stop()

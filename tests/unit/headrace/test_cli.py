@@ -82,6 +82,7 @@ def test_check_lists_every_problem(capsys: pytest.CaptureFixture[str], tmp_path:
 def test_check_never_prints_a_password(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HEADRACE_KAFKA__BROKER", "external")
     monkeypatch.setenv("HEADRACE_KAFKA__SASL__USERNAME", "bob")
     monkeypatch.setenv("HEADRACE_KAFKA__SASL__PASSWORD", "hunter2")
 

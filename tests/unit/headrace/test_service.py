@@ -56,14 +56,6 @@ def test_a_local_broker_is_only_on_this_machine(bootstrap: str) -> None:
         local_address(settings_with(bootstrap))
 
 
-def test_a_local_broker_has_no_sasl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADRACE_KAFKA__SASL__USERNAME", "bob")
-    monkeypatch.setenv("HEADRACE_KAFKA__SASL__PASSWORD", "x")
-
-    with pytest.raises(ServiceError, match="no tls and no sasl"):
-        local_address(settings_with("127.0.0.1:9092"))
-
-
 def test_the_bootstrap_is_replaced_and_nothing_else() -> None:
     before = settings_with("127.0.0.1:0")
 

@@ -26,6 +26,11 @@ routes:
 """
 
 
+TWO_ROUTES = GOOD.replace("  embeddings:\n", "  embeddings: &route\n") + (
+    "  other:\n    <<: *route\n    group: h\n    results_topic: out2\n"
+)
+
+
 def problems_of(text: str | bytes) -> str:
     content = text.encode() if isinstance(text, str) else text
     with pytest.raises(SettingsError) as caught:
@@ -158,6 +163,25 @@ def test_a_legal_file_is_taken() -> None:
         ),
         pytest.param(
             "broker: embedded",
+            "broker: embedded\n  tls: {ca_file: ca.pem}",
+            "kafka: broker: a local embedded broker has no tls and no sasl; remove both, or set",
+            id="local broker with tls",
+        ),
+        pytest.param(
+            "broker: embedded",
+            "broker: docker\n  sasl: {username: bob, password: x}",
+            "kafka: broker: a local docker broker has no tls and no sasl; remove both, or set",
+            id="local broker with sasl",
+        ),
+        pytest.param(
+            "group: g",
+            "group: g\n    drain_timeout_s: 61",
+            "models.minilm.graceful_shutdown_timeout_s: must be at least the 61.0 s of "
+            "routes.embeddings.drain_timeout_s",
+            id="model gone before its work",
+        ),
+        pytest.param(
+            "broker: embedded",
             "broker: embedded\n  tls: yes please",
             "kafka.tls: 'yes please' stands where a mapping must",
             id="text for a section",
@@ -208,11 +232,43 @@ def test_aliases_cannot_unfold_into_a_huge_file() -> None:
 
 
 def test_anchors_and_merges_may_be_used() -> None:
-    text = GOOD.replace("  embeddings:\n", "  embeddings: &route\n") + (
-        "  other:\n    <<: *route\n    group: h\n"
+    assert parse_settings(TWO_ROUTES.encode()).routes["other"].group == "h"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param(
+            "group: h",
+            "group: g",
+            "routes.other.group: route 'embeddings' reads in in the same group 'g'; give each",
+            id="one group twice",
+        ),
+        pytest.param(
+            "results_topic: out2",
+            "results_topic: out",
+            "routes.other.results_topic: route 'embeddings' answers the same in there, and",
+            id="ids that collide",
+        ),
+    ],
+)
+def test_routes_that_disturb_each_other_are_refused(old: str, new: str, expected: str) -> None:
+    assert expected in problems_of(TWO_ROUTES.replace(old, new, 1))
+
+
+def test_routes_may_share_topics_where_nothing_collides() -> None:
+    other_requests = TWO_ROUTES.replace(
+        "results_topic: out2", "requests_topic: in2\n    results_topic: out"
     )
 
-    assert parse_settings(text.encode()).routes["other"].group == "h"
+    for text in (TWO_ROUTES, other_requests.replace("group: h", "group: g")):
+        assert len(parse_settings(text.encode()).routes) == 2
+
+
+def test_a_model_may_stop_as_late_as_the_drain_ends() -> None:
+    text = GOOD.replace("group: g", "group: g\n    drain_timeout_s: 60")
+
+    assert parse_settings(text.encode()).models["minilm"].graceful_shutdown_timeout_s == 60
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -50,6 +50,70 @@ def test_a_partition_that_stays_computes_nothing_twice():
     simulate(main())
 
 
+async def publish(service: SimulatedService, size: int) -> None:
+    service.publish(size, ms=size)
+
+
+async def join(service: SimulatedService, _size: int) -> None:
+    if len(service.members) < 4:
+        await service.join()
+
+
+async def leave(service: SimulatedService, size: int) -> None:
+    if len(service.members) > 1:
+        await service.leave(service.members[size % len(service.members)])
+
+
+async def crash(service: SimulatedService, size: int) -> None:
+    if service.members:
+        await service.crash(service.members[size % len(service.members)])
+
+
+async def expire(service: SimulatedService, size: int) -> None:
+    if service.members:
+        service.sources[service.members[size % len(service.members)]].expire()
+
+
+async def kill_model(service: SimulatedService, _size: int) -> None:
+    await service.model.kill()
+
+
+async def take_broker_away(service: SimulatedService, size: int) -> None:
+    service.broker.go_away()
+    await asyncio.sleep(size / 10)
+    service.broker.come_back()
+
+
+async def delete_some(service: SimulatedService, size: int) -> None:
+    """Delete records that are answered already, as compaction may."""
+    answered = service.results()
+    for record in service.broker.records("requests"):
+        if record.offset % 7 == size % 7 and (record.key or b"").decode() in answered:
+            service.broker.log(record.partition).delete([record.offset])
+
+
+async def skip_markers(service: SimulatedService, size: int) -> None:
+    """Leave offsets out, as transaction markers do."""
+    for partition in service.broker.partitions("requests"):
+        service.broker.log(partition).skip(size % 3)
+
+
+async def wait(_service: SimulatedService, _size: int) -> None:
+    """Nothing but the time that passes before each action."""
+
+
+ACTIONS = {
+    "publish": publish,
+    "join": join,
+    "leave": leave,
+    "wait": wait,
+    "broker away": take_broker_away,
+    "delete": delete_some,
+    "markers": skip_markers,
+    "crash": crash,
+    "expire": expire,
+    "kill model": kill_model,
+}
 CLEAN = ["publish", "join", "leave", "wait", "broker away", "delete", "markers"]
 UNCLEAN = [*CLEAN, "crash", "expire", "kill model"]
 
@@ -60,27 +124,7 @@ async def run_schedule(actions: list[str], sizes: list[int]) -> SimulatedService
     await service.join()
     for action, size in zip(actions, sizes, strict=True):
         await asyncio.sleep(size / 100)
-        if action == "publish":
-            service.publish(size, ms=size)
-        elif action == "join" and len(service.members) < 4:
-            await service.join()
-        elif action == "leave" and len(service.members) > 1:
-            await service.leave(service.members[size % len(service.members)])
-        elif action == "crash" and service.members:
-            await service.crash(service.members[size % len(service.members)])
-        elif action == "expire" and service.members:
-            service.sources[service.members[size % len(service.members)]].expire()
-        elif action == "kill model":
-            await service.model.kill()
-        elif action == "broker away":
-            service.broker.go_away()
-            await asyncio.sleep(size / 10)
-            service.broker.come_back()
-        elif action == "delete":
-            await delete_some(service, size)
-        elif action == "markers":
-            for partition in service.broker.partitions("requests"):
-                service.broker.log(partition).skip(size % 3)
+        await ACTIONS[action](service, size)
         service.check_commits()
     if not service.members:
         await service.join()
@@ -93,14 +137,6 @@ async def run_schedule(actions: list[str], sizes: list[int]) -> SimulatedService
             assert service.group.committed[partition].offset == log.end_offset
     await service.close()
     return service
-
-
-async def delete_some(service: SimulatedService, size: int) -> None:
-    """Delete records that are answered already, as compaction may."""
-    answered = service.results()
-    for record in service.broker.records("requests"):
-        if record.offset % 7 == size % 7 and (record.key or b"").decode() in answered:
-            service.broker.log(record.partition).delete([record.offset])
 
 
 def schedules(actions: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:

@@ -8,6 +8,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 
 from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
 from schemas.deadletters import DeadLetterHeaders
+from schemas.headers import read_context
 from schemas.results import ErrorCode, encode_error_line, encode_refusal_body, encode_response_line
 from schemas.settings import Settings
 
@@ -201,6 +202,7 @@ def test_dead_letter_headers_are_read_by_their_names() -> None:
     record_headers = [
         ("own", b"\xff"),
         ("headrace-source", b"spoofed"),
+        ("headrace-deadline", b"tomorrow"),
         ("headrace-source", b"in/0/7"),
         ("headrace-route", b"r"),
         ("headrace-error-code", b"invalid_json"),
@@ -214,6 +216,25 @@ def test_dead_letter_headers_are_read_by_their_names() -> None:
     assert letter.source == "in/0/7"
     assert letter.error_code is ErrorCode.INVALID_JSON
     assert letter.omitted_value_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("value", "is_deadline"),
+    [
+        (b"0", True),
+        (b"999999999999999", True),
+        (b"1000000000000000", False),
+        (b"", False),
+        (b"-1", False),
+        (b"1e3", False),
+        ("\u0661".encode(), False),
+    ],
+)
+def test_the_schema_of_a_deadline_is_what_the_engine_reads(value: bytes, is_deadline: bool) -> None:
+    validator = Draft202012Validator(json_schema("request-headers"))
+
+    assert validator.is_valid({"headrace-deadline": value.decode()}) is is_deadline
+    assert (read_context([("headrace-deadline", value)]).deadline_ms is not None) is is_deadline
 
 
 def test_other_headers_are_no_dead_letters() -> None:

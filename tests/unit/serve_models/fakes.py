@@ -30,6 +30,10 @@ def fake_vector(text: str) -> NDArray[np.float32]:
     return rng.normal(size=FAKE_DIMS).astype(np.float32)
 
 
+class FakePanicError(BaseException):
+    """As a Rust panic reaches Python: no ``Exception``."""
+
+
 class FakeModel:
     """One token a character; ``hold`` keeps batches waiting until ``release`` is set."""
 
@@ -45,6 +49,8 @@ class FakeModel:
         self.poison = "poison"
         self.not_a_number = "nan!"
         self.untokenizable = "untokenizable"
+        self.tokenizer_panic = "tokenizer panic"
+        self.model_panic = "model panic"
         self.running = threading.Event()
         self.release = threading.Event()
         self.release.set()
@@ -54,6 +60,8 @@ class FakeModel:
     ) -> list[TokenizedText]:
         if any(self.untokenizable in text for text in texts):
             raise RuntimeError("cannot tokenize")
+        if any(self.tokenizer_panic in text for text in texts):
+            raise FakePanicError("slice index")
         prompted = [
             (self.prompts[name] if name else "") + text
             for text, name in zip(texts, prompt_names, strict=True)
@@ -70,6 +78,8 @@ class FakeModel:
         self.batches.append([text.text for text in texts])
         if self.is_broken or any(self.poison in text.text for text in texts):
             raise RuntimeError("device-side assert")
+        if any(self.model_panic in text.text for text in texts):
+            raise FakePanicError("unwrap on None")
         vectors = np.stack([fake_vector(text.text) for text in texts])
         for row, text in zip(vectors, texts, strict=True):
             if self.not_a_number in text.text:

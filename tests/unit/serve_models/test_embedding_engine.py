@@ -11,7 +11,7 @@ import pytest
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
 from serve_models.embedding_engine import EmbeddingEngine, EngineDiedError
 
-from .fakes import FAKE_DIMS, FakeClock, FakeModel, fake_vector, line, settings
+from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector, line, settings
 
 
 @asynccontextmanager
@@ -62,7 +62,7 @@ def unit(text):
 
 async def wait_until(condition):
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 -- the pool's length has no event of its own
+        while not condition():
             await asyncio.sleep(0.001)
 
 
@@ -145,6 +145,19 @@ async def test_a_poison_text_fails_alone_and_its_record_once():
     assert "device-side assert" in error_of(collected[17])["message"]
     assert "NaN" in error_of(collected[23])["message"]
     assert error_of(collected[29])["code"] == "model_failed"
+
+
+async def test_a_text_that_makes_rust_code_panic_fails_alone():
+    lines = [line(f"text {n}") for n in range(40)]
+    lines[3] = line("tokenizer panic")
+    lines[21] = line("model panic")
+    async with running(FakeModel(), token_budget_tokens=4096) as engine:
+        collected = await outcomes_of(engine, lines)
+        engine.check_health()
+    failed = {index for index, (status, _) in collected.items() if status != STATUS_OK}
+    assert failed == {3, 21}
+    assert "FakePanicError: slice index" in error_of(collected[3])["message"]
+    assert "FakePanicError: unwrap on None" in error_of(collected[21])["message"]
 
 
 async def test_poison_after_poison_does_not_cost_a_healthy_replica():
@@ -231,7 +244,20 @@ async def test_closing_the_stream_early_frees_the_pool():
         assert (await outcomes_of(engine, [line("after")]))[0][0] == STATUS_OK
 
 
-async def test_a_dead_loop_fails_every_waiter_and_health(monkeypatch):
+async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(monkeypatch):
+    async with running(FakeModel()) as engine:
+
+        def panicking(lines):
+            raise FakePanicError("out of bounds")
+
+        monkeypatch.setattr(engine._endpoint, "prepare", panicking)
+        collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
+        assert {status for status, _ in collected.values()} == {STATUS_FAILED}
+        engine.check_health()
+
+
+@pytest.mark.parametrize("death", [AssertionError, FakePanicError])
+async def test_a_dead_loop_fails_every_waiter_and_health(monkeypatch, death):
     model = FakeModel()
     model.release.clear()
     async with running(model, max_batch_texts=1) as engine:
@@ -240,7 +266,7 @@ async def test_a_dead_loop_fails_every_waiter_and_health(monkeypatch):
         await wait_until(lambda: engine.waiting_texts == 3)
 
         def broken(now_s):
-            raise AssertionError("a bug in batch forming")
+            raise death("a bug in batch forming")
 
         monkeypatch.setattr(engine._pool, "next_batch", broken)
         model.release.set()

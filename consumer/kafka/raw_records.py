@@ -1,0 +1,140 @@
+"""Reading a record that aiokafka cannot: one with a header whose name is not UTF-8.
+
+aiokafka decodes the names strictly and gives up on the record, and with it on its partition. Kafka
+itself takes any bytes. Format: Kafka's documentation, "Message Format", record batch version 2; the
+older ones have no headers.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.record.util import decode_varint
+from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+_BATCH_HEADER = struct.Struct(">qiibIhiqqqhii")
+_BYTES_BEFORE_BATCH_LENGTH_COUNTS = 12
+_MAGIC = 2
+_CODEC_MASK, _LOG_APPEND_TIME, _CONTROL = 0x07, 0x08, 0x20
+_DECOMPRESS: dict[int, Callable[[bytes], bytes]] = {
+    0: bytes,
+    1: gzip_decode,
+    2: snappy_decode,
+    3: lz4_decode,
+    4: zstd_decode,
+}
+
+
+class _Batch(NamedTuple):
+    """A batch's header fields that matter here, and its records, compressed as they were."""
+
+    base_offset: int
+    attributes: int
+    first_timestamp_ms: int
+    max_timestamp_ms: int
+    record_count: int
+    payload: bytes
+
+
+def is_about_a_name(error: BaseException) -> bool:
+    """Tell whether aiokafka failed on bytes that are no UTF-8, i.e. on a header's name."""
+    return isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)
+
+
+def read_misnamed(
+    data: bytes, partition: KafkaPartition, offset: int
+) -> ConsumerRecord[bytes, bytes] | None:
+    r"""Return the first record at or above ``offset`` if a header's name in it is not UTF-8.
+
+    Args:
+        data: Record batches as a fetch brings them; the last may be cut off.
+        partition: Where they are from.
+        offset: Records below are passed over.
+
+    Returns:
+        The record, with ``\xff`` in the names for each byte that is not UTF-8; ``None`` where the
+        first record is an ordinary one, or there is none.
+    """
+    for batch in _batches(data):
+        if batch.attributes & _CONTROL:
+            continue
+        for record, is_misnamed in _records(batch, partition):
+            if record.offset >= offset:
+                return record if is_misnamed else None
+    return None
+
+
+def _batches(data: bytes) -> Iterator[_Batch]:
+    start = 0
+    while start + _BATCH_HEADER.size <= len(data):
+        header = _BATCH_HEADER.unpack_from(data, start)
+        base_offset, length_bytes, _, magic, _, attributes, _, first_ms, max_ms, _, _, _, count = (
+            header
+        )
+        end = start + _BYTES_BEFORE_BATCH_LENGTH_COUNTS + length_bytes
+        if magic != _MAGIC or end > len(data):
+            return
+        payload = data[start + _BATCH_HEADER.size : end]
+        yield _Batch(base_offset, attributes, first_ms, max_ms, count, payload)
+        start = end
+
+
+def _records(
+    batch: _Batch, partition: KafkaPartition
+) -> Iterator[tuple[ConsumerRecord[bytes, bytes], bool]]:
+    fields = _Fields(_DECOMPRESS[batch.attributes & _CODEC_MASK](batch.payload))
+    has_append_time = bool(batch.attributes & _LOG_APPEND_TIME)
+    for _ in range(batch.record_count):
+        fields.varint()  # the record's length
+        fields.varint()  # its attributes: none are defined
+        timestamp_ms = batch.first_timestamp_ms + fields.varint()
+        offset = batch.base_offset + fields.varint()
+        key, value = fields.bytes_or_none(), fields.bytes_or_none()
+        headers, is_misnamed = [], False
+        for _ in range(fields.varint()):
+            name = fields.bytes_or_none() or b""
+            headers.append((name.decode(errors="backslashreplace"), fields.bytes_or_none()))
+            is_misnamed = is_misnamed or not _is_utf8(name)
+        record: ConsumerRecord[Any, Any] = ConsumerRecord(
+            partition.topic,
+            partition.partition,
+            offset,
+            batch.max_timestamp_ms if has_append_time else timestamp_ms,
+            int(has_append_time),
+            key,
+            value,
+            None,
+            -1 if key is None else len(key),
+            -1 if value is None else len(value),
+            tuple(headers),
+        )
+        yield record, is_misnamed
+
+
+class _Fields:
+    """Reads the fields of records one after the other."""
+
+    def __init__(self, buffer: bytes) -> None:
+        self._buffer = bytearray(buffer)
+        self._position = 0
+
+    def varint(self) -> int:
+        value, self._position = decode_varint(self._buffer, self._position)
+        return int(value)
+
+    def bytes_or_none(self) -> bytes | None:
+        length_bytes = self.varint()
+        if length_bytes < 0:
+            return None
+        start, self._position = self._position, self._position + length_bytes
+        return bytes(self._buffer[start : self._position])
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,179 @@
+"""What aiokafka alone would hang on, or fail on for ever: rebalances, leaders and odd records."""
+
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.core.ports import CommitPoint, Record, SourceError
+from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka import fetching, internals
+from consumer.kafka.connection import client_options
+from consumer.kafka.source import KafkaSource
+from tests.contract.misnamed import MISNAMED, MISNAMED_AS_READ, rename
+from tests.contract.worlds import KafkaWorld, Member, make_route
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def world(kafka_broker):
+    made = KafkaWorld(kafka_broker)
+    yield made
+    await made.close()
+
+
+def coordinator_of(member: Member):
+    return member.source._consumer._coordinator
+
+
+async def poll_until_it_fails(member: Member) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            await member.source.poll(sorted(member.assignment), 10, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("step", "failure", "message"),
+    [
+        ("_do_rejoin_group", errors.InconsistentGroupProtocolError(), "a group of its own"),
+        ("_do_rejoin_group", RuntimeError("the task is over"), "the task is over"),
+        ("_perform_assignment", RuntimeError("no assignment"), "no assignment"),
+    ],
+)
+async def test_a_rebalance_that_fails_ends_the_source(world, monkeypatch, step, failure, message):
+    member = await world.join(await world.topic())
+
+    async def fail(_argument) -> None:
+        raise failure
+
+    monkeypatch.setattr(coordinator_of(member), step, fail)
+    coordinator_of(member).request_rejoin()
+
+    with pytest.raises(SourceError, match=message):
+        await poll_until_it_fails(member)
+    assert member.events == ["assigned", "revoking"]
+
+
+async def test_a_rebalance_longer_than_the_longest_pause_between_polls_comes_to_its_end(world):
+    member = await world.join(await world.topic())
+    coordinator_of(member)._max_poll_interval = 0.5
+    member.on_revoking = lambda: asyncio.sleep(1.5)
+    coordinator_of(member).request_rejoin()
+
+    await member.until(lambda it: it.events == ["assigned", "revoking", "assigned"])
+
+
+async def test_a_partition_without_a_leader_does_not_hold_up_the_others(world, monkeypatch):
+    topic = await world.topic(partitions=2)
+    led, leaderless = Partition(topic, 0), Partition(topic, 1)
+    member = await world.join(topic)
+    await member.source.commit({led: CommitPoint(9, "m"), leaderless: CommitPoint(9, "m")})
+    ask = member.source._consumer.end_offsets
+
+    async def end_offsets(partitions):
+        if leaderless in partitions:
+            await asyncio.Event().wait()
+        return await ask(partitions)
+
+    monkeypatch.setattr(member.source._consumer, "end_offsets", end_offsets)
+    # A fifth of the session's timeout, 6 s.
+    points = await asyncio.wait_for(member.source.committed([led, leaderless]), 3)
+
+    assert points == {led: CommitPoint(0, ""), leaderless: CommitPoint(9, "m")}
+
+
+async def test_latest_without_a_leader_is_said_and_not_passed_over(world, monkeypatch):
+    topic = await world.topic()
+
+    async def end_offsets(_consumer, _partitions):
+        raise errors.LeaderNotAvailableError
+
+    monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", end_offsets)
+    source = KafkaSource(world.settings, make_route(topic, topic, start_from="latest"))
+    member = Member(source)
+    await source.start(member)
+    try:
+        with pytest.raises(SourceError, match=f"{topic}/0.*leader"):
+            await poll_until_it_fails(member)
+    finally:
+        await source.stop()
+
+
+async def write_misnamed(
+    world: KafkaWorld, partition: Partition, misnamed: set[int], count: int
+) -> None:
+    """Publish one batch of ``count`` records, those at ``misnamed`` with a name that is odd."""
+    async with AIOKafkaProducer(**client_options(world.settings)) as producer:
+        builder = producer.create_batch()
+        for number in range(count):
+            headers = MISNAMED if number in misnamed else []
+            builder.append(timestamp=None, key=None, value=b"%d" % number, headers=headers)
+        builder._buffer = rename(builder._build())
+        await (await producer.send_batch(builder, partition.topic, partition=partition.partition))
+
+
+def values_by_partition(records: list[Record]) -> dict[Partition, list[bytes | None]]:
+    found: dict[Partition, list[bytes | None]] = {}
+    for record in records:
+        found.setdefault(record.partition, []).append(record.value)
+    return found
+
+
+async def test_a_header_name_that_is_not_utf8_costs_no_record(world, caplog):
+    topic = await world.topic(partitions=3)
+    odd, odd_too, fine = (Partition(topic, number) for number in range(3))
+    misnamed = {0, 40, 41, 99}
+    await write_misnamed(world, odd, misnamed, 100)
+    await write_misnamed(world, odd_too, {5}, 30)
+    await write_misnamed(world, fine, set(), 200)
+    member = await world.join(topic)
+
+    records = await member.read(330, max_records=64)
+    await world.write(topic, [b"later"], partition=0)
+    later = await member.read(1)
+
+    assert values_by_partition(records) == {
+        odd: [b"%d" % n for n in range(100)],
+        odd_too: [b"%d" % n for n in range(30)],
+        fine: [b"%d" % n for n in range(200)],
+    }
+    assert {
+        r.offset: r.headers for r in records if r.partition == odd and r.headers
+    } == dict.fromkeys(misnamed, MISNAMED_AS_READ)
+    assert later[0][:2] == (odd, 100)
+    assert "not UTF-8" in caplog.text
+    assert member.source._consumer._subscription._fetch_count == 0
+
+
+async def test_a_misnamed_record_that_comes_while_a_poll_waits_is_found(world):
+    topic = await world.topic(partitions=2)
+    member = await world.join(topic)
+    reading = asyncio.create_task(member.read(4))
+    await asyncio.sleep(0.3)
+    await write_misnamed(world, Partition(topic, 1), {1}, 4)
+
+    assert [record.value for record in await reading] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_while_a_misnamed_record_cannot_be_fetched_others_are_read(world, monkeypatch):
+    topic = await world.topic(partitions=2)
+    odd, fine = Partition(topic, 0), Partition(topic, 1)
+    await write_misnamed(world, odd, {0}, 2)
+    await world.write(topic, [b"fine"] * 3, partition=1)
+    fetch_raw, failures = internals.fetch_raw, [errors.NotLeaderForPartitionError()]
+
+    async def fail_first(consumer, partition: KafkaPartition, offset: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return await fetch_raw(consumer, partition, offset)
+
+    monkeypatch.setattr(internals, "fetch_raw", fail_first)
+    monkeypatch.setattr(fetching, "_RAW_FETCH_PAUSE_S", 0.5)
+    member = await world.join(topic)
+
+    records = await member.read(5)
+
+    assert values_by_partition(records) == {odd: [b"0", b"1"], fine: [b"fine"] * 3}
+    assert records[0].partition == fine

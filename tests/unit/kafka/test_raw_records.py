@@ -1,0 +1,84 @@
+"""Records that aiokafka cannot read, from hand-made batches."""
+
+import gzip
+import struct
+
+import pytest
+from aiokafka.codec import lz4_encode, snappy_encode, zstd_encode
+from aiokafka.structs import TopicPartition
+
+from consumer.kafka.raw_records import is_about_a_name, read_misnamed
+from tests.contract.misnamed import MISNAMED, MISNAMED_AS_READ, make_batch
+
+P = TopicPartition("t", 3)
+HEADER_BYTES = 61
+
+
+def with_attributes(batch: bytes, attributes: int, payload: bytes | None = None) -> bytes:
+    changed = bytearray(batch[:HEADER_BYTES]) + (payload or batch[HEADER_BYTES:])
+    struct.pack_into(">i", changed, 8, len(changed) - 12)
+    struct.pack_into(">h", changed, 21, attributes)
+    return bytes(changed)
+
+
+def test_the_record_comes_with_all_it_has():
+    batch = make_batch(40, [[], [("a", b"")], MISNAMED])
+
+    record = read_misnamed(batch, P, 42)
+
+    assert record is not None
+    assert (record.topic, record.partition, record.offset, record.timestamp) == ("t", 3, 42, 1002)
+    assert (record.key, record.value) == (b"k2", b"v2")
+    assert list(record.headers) == MISNAMED_AS_READ
+
+
+def test_an_ordinary_record_is_left_to_the_ordinary_way():
+    assert read_misnamed(make_batch(0, [[], MISNAMED]), P, 0) is None
+    assert read_misnamed(make_batch(0, [MISNAMED]), P, 1) is None
+    assert read_misnamed(b"", P, 0) is None
+
+
+def test_records_below_batches_that_end_below_and_control_batches_are_passed_over():
+    control = with_attributes(make_batch(8, [MISNAMED]), 0x20)
+    data = make_batch(0, [MISNAMED, []]) + control + make_batch(9, [MISNAMED])
+
+    record = read_misnamed(data, P, 1)
+    assert record is None
+    record = read_misnamed(data, P, 2)
+    assert record is not None
+    assert record.offset == 9
+
+
+def test_a_batch_that_is_cut_off_is_not_read():
+    assert read_misnamed(make_batch(0, [MISNAMED])[:-1], P, 0) is None
+    assert read_misnamed(make_batch(0, [MISNAMED])[:30], P, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("codec", "encode"),
+    [(1, gzip.compress), (2, snappy_encode), (3, lz4_encode), (4, zstd_encode)],
+)
+def test_compressed_batches_are_read(codec, encode):
+    batch = make_batch(5, [[], MISNAMED])
+
+    record = read_misnamed(with_attributes(batch, codec, encode(batch[HEADER_BYTES:])), P, 6)
+
+    assert record is not None
+    assert list(record.headers) == MISNAMED_AS_READ
+
+
+def test_the_brokers_time_counts_where_the_topic_says_so():
+    record = read_misnamed(with_attributes(make_batch(0, [MISNAMED, []]), 0x08), P, 0)
+
+    assert record is not None
+    assert (record.timestamp, record.timestamp_type) == (1001, 1)
+
+
+def test_aiokafkas_two_ways_to_fail_on_a_name_are_known():
+    error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    wrapped = ValueError("as the pure Python decoder raises it")
+    wrapped.__cause__ = error
+
+    assert is_about_a_name(error)
+    assert is_about_a_name(wrapped)
+    assert not is_about_a_name(ValueError("another"))

@@ -1,0 +1,43 @@
+"""The replica's class around the engine, without Ray."""
+
+import asyncio
+from contextlib import aclosing
+
+from schemas.handoff import Chunk
+from serve_models.embedder import Embedder
+from serve_models.embedding_engine import EmbeddingEngine
+
+from .fakes import FakeClock, FakeModel, line, settings
+
+
+class Replica(Embedder):
+    """Takes its engine ready-made; the test stops it."""
+
+    def __init__(self, engine: EmbeddingEngine) -> None:
+        self._engine = engine
+
+    def __del__(self) -> None:
+        pass
+
+
+async def test_closing_the_replicas_stream_frees_the_engine_at_once():
+    model = FakeModel()
+    engine = EmbeddingEngine(
+        model,
+        name="minilm",
+        settings=settings(token_budget_tokens=16, max_batch_texts=1),
+        replica="replica-1",
+        clock=FakeClock(),
+    )
+    engine.start()
+    lines = [line("n" * (n % 9 + 1)) for n in range(50)]
+    async with asyncio.timeout(20):
+        async with aclosing(Replica(engine).infer(Chunk("consumer-1", lines))) as stream:
+            await anext(stream)
+            model.running.clear()
+            model.release.clear()
+            await asyncio.to_thread(model.running.wait, 20)
+            assert engine.waiting_texts > 0
+        assert engine.waiting_texts == 0
+        model.release.set()
+        await engine.stop()
