@@ -1,5 +1,6 @@
 """A route's model behind a Ray Serve deployment handle."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,6 +29,7 @@ class ServeModelClient:
             yield Outcomes(replica="", window_records=0)
             async for outcomes in stream:
                 yield outcomes
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
+            # Nobody waits for the rest: free what the replica still computes of it.
             stream.cancel()
             raise

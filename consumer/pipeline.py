@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _PUBLISHERS = 2
 """Batches on their way to the broker at once: one is acknowledged while the next is built."""
+_REFUSED_COMMIT_PAUSE_S = 0.2
 _QUIET_COMMIT_S = 0.5
 """Skipped records move the offset without an outcome to announce them; commit those this often."""
 
@@ -105,7 +106,11 @@ class Pipeline:
             SourceError: The broker cannot be reached or refuses us.
         """
         await self._sink.start()
-        await self._source.start(self)
+        try:
+            await self._source.start(self)
+        except BaseException:
+            await self._sink.stop()
+            raise
         self._spawn(self._poll())
         for _ in range(_PUBLISHERS):
             self._spawn(self._publish())
@@ -142,13 +147,15 @@ class Pipeline:
                 await self._wait_until(lambda: not self._calls)
         for task in self._calls:
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.revoke_budget_s):
-                await self._wait_until(self._is_published)
-                await self._commit_once()
-        await self._end_loops()
-        await self._source.stop()
-        await self._sink.stop()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.revoke_budget_s):
+                    await self._wait_until(self._is_published)
+                    await self._commit_once()
+        finally:
+            await self._end_loops()
+            await self._source.stop()
+            await self._sink.stop()
 
     # --- RebalanceListener ---
 
@@ -226,6 +233,8 @@ class Pipeline:
             finally:
                 self._publishing -= 1
             self._admissible.set()
+            if self.engine.has_publications:  # substitutes for what was refused
+                self._publishable.set()
             await self._notify()
 
     async def _publish_all(self, publications: list[Publication]) -> None:
@@ -263,19 +272,22 @@ class Pipeline:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_QUIET_COMMIT_S):
                         await self._wait_until(self.engine.has_commit_points)
-            await self._commit_once()
+            if not await self._commit_once():
+                await asyncio.sleep(_REFUSED_COMMIT_PAUSE_S)
 
-    async def _commit_once(self) -> None:
+    async def _commit_once(self) -> bool:
+        """Commit what there is; False where the group refuses it."""
         async with self._commit_lock:
             points = self.engine.commit_points()
             if not points:
-                return
+                return True
             try:
                 await self._source.commit(points)
             except CommitRefusedError as error:
                 log.info("commit refused, the group has moved on: %s", error)
-            else:
-                self.engine.committed(points)
+                return False
+            self.engine.committed(points)
+            return True
 
     async def _keep_time(self) -> None:
         while True:
@@ -289,6 +301,7 @@ class Pipeline:
     def _dispatch(self) -> None:
         while (call := self.engine.next_call(*self._now())) is not None:
             task = asyncio.get_running_loop().create_task(self._run_call(*call))
+            task.add_done_callback(self._note_end)
             self._calls[task] = call[0]
         if self.engine.has_publications:
             self._publishable.set()
@@ -298,6 +311,7 @@ class Pipeline:
         try:
             async for outcomes in self._model.infer(chunk):
                 self.engine.take_outcomes(call, outcomes, *self._now())
+                self._scheduled.set()
                 self._dispatch()
         except asyncio.CancelledError:
             reason = "the call was cancelled"
@@ -305,10 +319,10 @@ class Pipeline:
             reason = f"the model replica failed: {type(error).__name__}: {error}"
             log.warning("a call of %d records failed: %s", len(chunk.lines), reason)
         finally:
-            self.engine.end_call(call, reason, *self._now())
             task = asyncio.current_task()
             if task is not None:
                 self._calls.pop(task, None)
+            self.engine.end_call(call, reason, *self._now())
             # The time loop dispatches what this call made room for: a cancelled task starts none.
             self._scheduled.set()
             await self._notify()
@@ -347,11 +361,10 @@ class Pipeline:
             log.error("the consumer pipeline has failed", exc_info=error)
 
     async def _end_loops(self) -> None:
-        poll, *others = self._loops
-        for loop in others:
-            loop.cancel()
         # The poll ends by itself: cancelling a fetch would switch off a check of aiokafka's.
-        await asyncio.gather(poll, *others, return_exceptions=True)
+        for loop in self._loops[1:]:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
         async with self._settled:

@@ -12,14 +12,15 @@ import random
 from collections.abc import Iterable, Mapping
 
 from consumer.core.admission import Admission
+from consumer.core.breaker import CircuitBreaker
 from consumer.core.counters import Counters
 from consumer.core.dispatch import ReplicaWindows, chunk_records
 from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
 from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
 from consumer.core.ledger import Delivery
 from consumer.core.outbox import Outbox, Publication
-from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
+from consumer.core.outcome_messages import OutcomeMessages, printable
+from consumer.core.ports import CommitPoint, Message, Record, SourceError, TopicPartition
 from consumer.core.retry import RetryPolicy, split_for_isolation
 from consumer.core.schedule import Schedule
 from consumer.core.work import Call, PartitionAssignment, WorkItem
@@ -27,6 +28,7 @@ from consumer.core.work_queue import WorkQueue
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.results import ErrorCode
 
+_SPARE_DEADLINES = 1024
 _EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the model was asked"
 
 
@@ -66,6 +68,8 @@ class Engine:
         self._held = HeldPartitions(metadata_limit_characters)
         self._queue = WorkQueue(longest_first=intake.work_field is not None)
         self._windows = ReplicaWindows(initial_records=most_chunk_records)
+        self._breaker = CircuitBreaker()
+        self._calls_in_flight = 0
         self._retries: Schedule[list[WorkItem]] = Schedule()
         self._deadlines: Schedule[WorkItem] = Schedule()
         self._outbox = Outbox()
@@ -154,6 +158,9 @@ class Engine:
 
         Returns:
             Where to seek back to, for partitions that have no room for all of theirs.
+
+        Raises:
+            SourceError: The log went backwards: what is read now is not what was read before.
         """
         rewinds: dict[TopicPartition, int] = {}
         if self._is_suspended or not self._takes_records:
@@ -167,6 +174,12 @@ class Engine:
                 self._admit(assignment, record, now_s, epoch_ms)
             elif delivery is Delivery.NO_ROOM:
                 rewinds[record.partition] = record.offset
+            elif delivery is Delivery.BEHIND:
+                raise SourceError(
+                    f"{record.partition}: offset {record.offset} came after higher ones were read: "
+                    "the topic was created again or lost records; the consumer starts afresh from "
+                    "what is committed"
+                )
             else:
                 self.counters.already_done_records += 1
         return rewinds
@@ -211,7 +224,7 @@ class Engine:
 
     def next_call(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
-        while not self._is_suspended:
+        while not self._is_suspended and self._breaker.may_call(now_s, self._calls_in_flight):
             most = chunk_records(
                 queued=self._queue.records,
                 in_flight=self.in_flight_records,
@@ -240,6 +253,7 @@ class Engine:
             item.attempts += 1
             item.dispatched_at_s = now_s
         self.in_flight_records += len(items)
+        self._calls_in_flight += 1
         deadlines: list[int | None] = [item.deadline_ms for item in items]
         chunk = Chunk(
             consumer=self._consumer,
@@ -249,10 +263,15 @@ class Engine:
         return Call(items), chunk
 
     def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
-        """Take in outcomes that a model replica streamed back."""
+        """Take in outcomes that a model replica streamed back.
+
+        Raises:
+            ModelContractError: They are not what ``Outcomes`` promises; nothing was taken in.
+        """
         call.is_accepted = True
         if not outcomes.replica:
             return
+        call.check(outcomes)
         self._windows.learn(outcomes.replica, outcomes.window_records, now_s)
         failed: list[WorkItem] = []
         for index, status, body in zip(
@@ -262,10 +281,12 @@ class Engine:
             if item is None:
                 continue
             self.in_flight_records -= 1
+            if status >= STATUS_FAILED:
+                failed.append(item)
+                continue
+            self._breaker.answered(now_s)
             if item.assignment.revoked:
                 self._drop(item)
-            elif status >= STATUS_FAILED:
-                failed.append(item)
             elif status == STATUS_EXPIRED:
                 self._expire(item, now_s)
             else:
@@ -282,16 +303,21 @@ class Engine:
             now_s: Monotonic seconds.
             epoch_ms: Wall clock in milliseconds.
         """
+        self._calls_in_flight -= 1
         left = call.unanswered()
+        if left and not call.has_answers:
+            self._breaker.call_failed(now_s)
         self.in_flight_records -= len(left)
-        self._fail(left, reason, now_s, epoch_ms)
+        self._fail(left, printable(reason), now_s, epoch_ms)
 
     def _fail(self, items: list[WorkItem], reason: str, now_s: float, epoch_ms: int) -> None:
         again = []
         for item in items:
+            item.first_failed_at_s = item.first_failed_at_s or now_s
+            item.strikes += self._breaker.blames(item.first_failed_at_s, now_s)
             if item.assignment.revoked or not self._takes_records:
                 self._drop(item)
-            elif self._retry.is_exhausted(item.attempts):
+            elif self._retry.is_exhausted(item.strikes):
                 message = f"{reason} (attempt {item.attempts} of {self._retry.max_attempts})"
                 self._bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)
             else:
@@ -316,6 +342,8 @@ class Engine:
                 expired = True
         if expired:
             self._queue.drop_unwanted()
+        if len(self._deadlines) > 2 * self.held_records + _SPARE_DEADLINES:
+            self._deadlines.keep(lambda item: not item.settled)
         self._windows.forget_silent(now_s)
 
     def next_due_in_s(self, now_s: float, epoch_ms: int) -> float | None:
@@ -323,6 +351,10 @@ class Engine:
         waits = []
         if (retry_at_s := self._retries.next_at()) is not None:
             waits.append(retry_at_s - now_s)
+        probe_at_s = self._breaker.next_probe_at_s()
+        waits_for_probe = self._queue.records and not self._calls_in_flight
+        if probe_at_s is not None and waits_for_probe and not self._is_suspended:
+            waits.append(probe_at_s - now_s)
         if (deadline_ms := self._deadlines.next_at()) is not None:
             waits.append((deadline_ms - epoch_ms) / 1000)
         return max(0.0, min(waits)) if waits else None

@@ -82,7 +82,7 @@ class HeldPartitions:
         for partition, point in committed.items():
             earlier = self._held.get(partition)
             if earlier is not None and earlier.wrote(point):
-                earlier.committed, earlier.attempted = point, None
+                earlier.acknowledge(point)
                 held[partition] = earlier
                 change.kept.append(partition)
             else:
@@ -129,7 +129,7 @@ class HeldPartitions:
         for assignment in self._held.values():
             point = assignment.ledger.commit_point()
             if point is not None and point != assignment.committed:
-                assignment.attempted = point
+                assignment.attempted.add(point)
                 points[assignment.partition] = point
         return points
 
@@ -137,8 +137,8 @@ class HeldPartitions:
         """Take note that ``points`` are committed and acknowledged."""
         for partition, point in points.items():
             assignment = self._held.get(partition)
-            if assignment is not None and assignment.attempted == point:
-                assignment.committed, assignment.attempted = point, None
+            if assignment is not None and point in assignment.attempted:
+                assignment.acknowledge(point)
 
     def _start(
         self, partition: TopicPartition, point: CommitPoint | None, change: AssignmentChange

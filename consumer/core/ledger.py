@@ -16,7 +16,9 @@ class Delivery(Enum):
     ADMITTED = "admitted"
     """New: it is to be processed, and holds the committed offset back until it is complete."""
     ALREADY_DONE = "already_done"
-    """Complete before this assignment, or handed out twice: to be ignored."""
+    """Complete before this assignment: to be ignored."""
+    BEHIND = "behind"
+    """Below what was handed out already: the log is not the one that was being read."""
     NO_ROOM = "no_room"
     """Admitting it could make the completion map outgrow the limit: seek back to it later."""
 
@@ -66,7 +68,7 @@ class PartitionLedger:
     def deliver(self, offset: int) -> Delivery:
         """Take in a record that was handed out; offsets come in ascending order."""
         if self._next_offset is not None and offset < self._next_offset:
-            return Delivery.ALREADY_DONE
+            return Delivery.BEHIND
         if offset <= self._restored_highest:
             self._drop_vanished(offset)
             if offset in self._incomplete:

@@ -1,6 +1,7 @@
 """Terminal outcomes as records to publish: results and dead letters."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 
 from consumer.core.ports import Message
@@ -11,6 +12,7 @@ from schemas.results import ErrorCode, encode_error_line, encode_response_line, 
 
 _MAX_SUBSTITUTE_KEY_BYTES = 1024
 _MAX_SUBSTITUTE_HEADERS_BYTES = 8192
+_MAX_OWN_HEADER_BYTES = 4 * headers.MAX_MESSAGE_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class OutcomeMessages:
             omitted = [] if refused.value is None else _describe_omitted(refused.value)
             message = refused._replace(value=None, headers=[*refused.headers, *omitted])
         key = message.key if len(message.key or b"") <= _MAX_SUBSTITUTE_KEY_BYTES else None
-        own = [each for each in message.headers if each[0] in headers.OWN]
+        # Ours stand last; a producer's own of the same name may be what was too large.
+        own = list(itertools.takewhile(_is_own, reversed(message.headers)))[::-1]
         keeps_all = _headers_bytes(message.headers) <= _MAX_SUBSTITUTE_HEADERS_BYTES
         return message._replace(key=key, headers=message.headers if keeps_all else own)
 
@@ -120,3 +123,12 @@ def _describe_omitted(value: bytes) -> Headers:
 
 def _headers_bytes(all_headers: Headers) -> int:
     return sum(len(name) + len(value) for name, value in all_headers)
+
+
+def _is_own(header: tuple[str, bytes]) -> bool:
+    return header[0] in headers.OWN and len(header[1]) <= _MAX_OWN_HEADER_BYTES
+
+
+def printable(text: str) -> str:
+    """Return an error's text, of whatever origin, as it may stand in JSON and in a header."""
+    return text[: headers.MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """Things to do at a time, in order of time."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 Thing = TypeVar("Thing")
@@ -27,6 +27,14 @@ class Schedule(Generic[Thing]):
         """Remove and yield what is due at ``now``."""
         while self._heap and self._heap[0][0] <= now:
             yield heapq.heappop(self._heap)[2]
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def keep(self, is_wanted: Callable[[Thing], bool]) -> None:
+        """Forget what is not wanted any more before its time comes."""
+        self._heap = [entry for entry in self._heap if is_wanted(entry[2])]
+        heapq.heapify(self._heap)
 
     def items(self) -> list[Thing]:
         """Return all that is scheduled, in no order."""

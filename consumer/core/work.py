@@ -1,9 +1,14 @@
 """A record on its way through the engine, and the assignment it belongs to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consumer.core.ledger import PartitionLedger
 from consumer.core.ports import CommitPoint, Record, TopicPartition
+from schemas.handoff import Outcomes
+
+
+class ModelContractError(ValueError):
+    """A model replica's outcomes break the promise of ``schemas.handoff.Outcomes``."""
 
 
 @dataclass(eq=False, slots=True)
@@ -18,18 +23,23 @@ class PartitionAssignment:
         ledger: Its offsets.
         revoked: The partition was lost; what still comes for this assignment is dropped.
         committed: What was last committed and acknowledged, or found at the start.
-        attempted: A commit whose outcome is not known.
+        attempted: Commits since then whose outcome is not known.
     """
 
     partition: TopicPartition
     ledger: PartitionLedger
     committed: CommitPoint | None
-    attempted: CommitPoint | None = None
+    attempted: set[CommitPoint] = field(default_factory=set)
     revoked: bool = False
 
     def wrote(self, point: CommitPoint | None) -> bool:
         """Say whether ``point`` is what this assignment left: nobody has committed since."""
-        return point == self.committed or (self.attempted is not None and point == self.attempted)
+        return point == self.committed or point in self.attempted
+
+    def acknowledge(self, point: CommitPoint | None) -> None:
+        """Take note that ``point`` stands committed."""
+        self.committed = point
+        self.attempted.clear()
 
 
 @dataclass(eq=False, slots=True)
@@ -44,6 +54,8 @@ class WorkItem:
         received_at_s: Monotonic seconds when it was delivered.
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
         attempts: How often it was handed to a model replica.
+        strikes: Failures that count against it.
+        first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
         is_taken: It has left the queue of new records.
@@ -58,6 +70,8 @@ class WorkItem:
     held_bytes: int
     dispatched_at_s: float = 0.0
     attempts: int = 0
+    strikes: int = 0
+    first_failed_at_s: float = 0.0
     work: float = 0.0
     is_taken: bool = False
     settled: bool = False
@@ -79,16 +93,36 @@ class Call:
 
     Attributes:
         is_accepted: A model replica has taken the call; before, nothing is being computed.
+        has_answers: Some record has had an outcome.
     """
 
     def __init__(self, items: list[WorkItem]) -> None:
         self.is_accepted = False
+        self.has_answers = False
         self._items: list[WorkItem | None] = list(items)
+
+    def check(self, outcomes: Outcomes) -> None:
+        """Hold outcomes to their promise before any of them counts.
+
+        Raises:
+            ModelContractError: They are of records that the chunk does not have, or no JSON bytes.
+        """
+        columns = (outcomes.indexes, outcomes.statuses, outcomes.bodies)
+        if len({len(column) for column in columns}) != 1:
+            raise ModelContractError("indexes, statuses and bodies differ in length")
+        records = len(self._items)
+        if not all(0 <= index < records for index in outcomes.indexes):
+            raise ModelContractError(f"an index is not one of the chunk's {records} records")
+        if not all(isinstance(status, int) for status in outcomes.statuses):
+            raise ModelContractError("a status is no HTTP status")
+        if not all(isinstance(body, bytes) for body in outcomes.bodies):
+            raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
 
     def answer(self, index: int) -> WorkItem | None:
         """Take out the item at ``index``; ``None`` where it was answered before."""
         item = self._items[index]
         self._items[index] = None
+        self.has_answers = True
         return item
 
     def unanswered(self) -> list[WorkItem]:

@@ -10,7 +10,9 @@ MAX_CHUNK_BYTES = 96 * 1024
 its object store. Measured on 494-byte records: 18,500 a second against 16,700."""
 
 PATIENCE_S = 5.0
-"""Where the longest go first, a record that has waited this long goes before them."""
+"""Where the longest go first, each chunk begins with the oldest record if it has waited this long:
+none waits for ever, and a long backlog is still ordered by length."""
+_SPARE_ENTRIES = 64
 
 
 class WorkQueue:
@@ -57,7 +59,7 @@ class WorkQueue:
         chunk = []
         size_bytes = 0
         while len(chunk) < most_records:
-            item = self._next(now_s)
+            item = self._next(now_s, may_be_overdue=not chunk)
             if item is None:
                 break
             size_bytes += len(item.record.value or b"")
@@ -66,6 +68,11 @@ class WorkQueue:
             self._remove(item)
             chunk.append(item)
         self.records -= len(chunk)
+        if len(self._by_work) > 2 * self.records + _SPARE_ENTRIES:
+            self._by_work = [entry for entry in self._by_work if entry[2].is_new()]
+            heapq.heapify(self._by_work)
+        if len(self._by_arrival) > 2 * self.records + _SPARE_ENTRIES:
+            self._by_arrival = deque(item for item in self._by_arrival if item.is_new())
         return chunk
 
     def waiting(self) -> list[WorkItem]:
@@ -82,14 +89,15 @@ class WorkQueue:
         self._groups = deque(group for group in kept if group)
         self.records = len(self._by_arrival) + sum(len(group) for group in self._groups)
 
-    def _next(self, now_s: float) -> WorkItem | None:
+    def _next(self, now_s: float, *, may_be_overdue: bool) -> WorkItem | None:
         while self._by_arrival and not self._by_arrival[0].is_new():
             self._by_arrival.popleft()
         if not self._by_arrival:
             self._by_work.clear()
             return None
         oldest = self._by_arrival[0]
-        if not self._longest_first or now_s - oldest.received_at_s >= PATIENCE_S:
+        is_overdue = may_be_overdue and now_s - oldest.received_at_s >= PATIENCE_S
+        if not self._longest_first or is_overdue:
             return oldest
         while not self._by_work[0][2].is_new():
             heapq.heappop(self._by_work)

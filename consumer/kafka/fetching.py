@@ -6,7 +6,8 @@ wait runs in a task of its own. If a rebalance or the caller's cancellation leav
 it still brings is not handed out but read again.
 
 A record that aiokafka cannot read makes it forget what else the fetch has taken. So the positions
-from before are kept, and gone back to; then the partition is read one by one up to that record.
+from before are kept, and gone back to; then the partition is read one by one up to that record, and
+what is left of its batch as bytes.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import SourceError, TopicPartition
 from consumer.kafka import internals
-from consumer.kafka.raw_records import is_about_a_name, read_misnamed
+from consumer.kafka.raw_records import MisnamedBatch, is_about_a_name, read_misnamed
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Fetching:
         self._started_from: dict[KafkaPartition, int] = {}
         self._sought: dict[KafkaPartition, int] = {}
         self._unreadable: dict[KafkaPartition, int] = {}
+        self._misnamed: dict[KafkaPartition, MisnamedBatch] = {}
         self._raw_fetch_from_s = 0.0
         self._is_open = False
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -59,10 +61,15 @@ class Fetching:
         """Whether a fetch runs, or has ended, whose records nobody has seen."""
         return self._waiting is not None
 
+    @property
+    def _is_interrupted(self) -> bool:
+        return not self._is_open or self.is_left_behind
+
     def suspend(self) -> None:
         """A rebalance has begun: hand out nothing until ``go_on``."""
         self._is_open = False
         self._unreadable.clear()
+        self._misnamed.clear()
         self._signal()
 
     def go_on(self) -> None:
@@ -107,20 +114,20 @@ class Fetching:
             self._check()
             return {}
         wanted = [KafkaPartition(*partition) for partition in partitions]
-        positions = {each: internals.position(self._consumer, each) for each in wanted}
-        # Where a fetch starts has to be known, to go back there.
-        self._started_from = {
-            each: position for each, position in positions.items() if position is not None
-        }
-        self._sought = {}
-        if len(self._started_from) < len(positions):
-            timeout_s = min(timeout_s, _POSITION_WAIT_S)
-        try:
-            return await self._read(list(self._started_from), max_records, timeout_s)
-        except (UnicodeDecodeError, errors.CorruptRecordException) as error:
-            if not self._go_back(error):
-                raise errors.CorruptRecordException(str(error)) from error
-            return {}
+        give_up_at_s = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            known = self._note_start(wanted)
+            has_all = len(known) == len(wanted)
+            wait_s = timeout_s if has_all else min(timeout_s, _POSITION_WAIT_S)
+            try:
+                fetched = await self._read(known, max_records, wait_s)
+            except (UnicodeDecodeError, errors.CorruptRecordException) as error:
+                if not self._go_back(error):
+                    raise errors.CorruptRecordException(str(error)) from error
+                return {}
+            timeout_s = give_up_at_s - asyncio.get_running_loop().time()
+            if fetched or has_all or timeout_s <= 0 or self._is_interrupted:
+                return fetched
 
     async def close(self) -> None:
         """End a fetch that is under way; the consumer is stopped by now."""
@@ -130,6 +137,18 @@ class Fetching:
             await asyncio.wait([self._waiting])
             if not self._waiting.cancelled():
                 self._waiting.exception()
+
+    def _note_start(self, wanted: list[KafkaPartition]) -> list[KafkaPartition]:
+        """Note where a fetch starts; return the partitions where that is known, to go back there.
+
+        It is unknown for a moment after an assignment, where the group has committed nothing.
+        """
+        positions = {each: internals.position(self._consumer, each) for each in wanted}
+        self._started_from = {
+            each: position for each, position in positions.items() if position is not None
+        }
+        self._sought = {}
+        return list(self._started_from)
 
     async def _read(
         self, wanted: list[KafkaPartition], max_records: int, timeout_s: float
@@ -153,7 +172,7 @@ class Fetching:
     async def _read_up_to(
         self, partition: KafkaPartition, max_records: int, timeout_s: float
     ) -> Fetched:
-        """Read ``partition`` record by record to where aiokafka fails, and then that record."""
+        """Read ``partition`` by single records to where aiokafka fails; then the batch's rest."""
         end = self._unreadable[partition]
         records: list[ConsumerRecord[Any, Any]] = []
         while (is_short := self._position(partition) < end) and len(records) < max_records:
@@ -166,11 +185,31 @@ class Fetching:
         if is_short:
             return await self._wait_for_records([partition], 1, timeout_s)
         if self._position(partition) == end:
-            return await self._read_unreadable(partition, end)
+            return await self._read_unreadable(partition, end, max_records)
         del self._unreadable[partition]
         return {}
 
-    async def _read_unreadable(self, partition: KafkaPartition, offset: int) -> Fetched:
+    async def _read_unreadable(
+        self, partition: KafkaPartition, offset: int, max_records: int
+    ) -> Fetched:
+        batch = self._misnamed.pop(partition, None)
+        if batch is None or not batch.covers(offset):
+            batch = await self._fetch_misnamed(partition, offset)
+        if batch is None:
+            return {}
+        left = [record for record in batch.records if record.offset >= offset]
+        records = left[:max_records]
+        if len(left) > max_records:
+            next_offset = self._unreadable[partition] = left[max_records].offset
+            self._misnamed[partition] = batch
+        else:
+            next_offset = batch.end_offset
+            self._unreadable.pop(partition, None)
+        self._consumer.seek(partition, next_offset)
+        return {partition: records} if records else {}
+
+    async def _fetch_misnamed(self, partition: KafkaPartition, offset: int) -> MisnamedBatch | None:
+        """Fetch the batch at ``offset`` as bytes; ``None`` where that is for later, or over."""
         try:
             async with asyncio.timeout(_RAW_FETCH_TIMEOUT_S):
                 data = await internals.fetch_raw(self._consumer, partition, offset)
@@ -179,22 +218,21 @@ class Fetching:
                 raise
             log.warning("%s: reading offset %d again after %r", partition, offset, error)
             self._raw_fetch_from_s = asyncio.get_running_loop().time() + _RAW_FETCH_PAUSE_S
-            return {}
+            return None
         self._check()
         if not self._is_open or self._position(partition) != offset:
-            return {}
-        self._unreadable.pop(partition, None)
-        record = read_misnamed(data, partition, offset)
-        if record is None:
-            return {}
-        log.warning(
-            "%s: the record at offset %d has a header whose name is not UTF-8; the bytes are "
-            "written as \\x.. in it",
-            partition,
-            record.offset,
-        )
-        self._consumer.seek(partition, record.offset + 1)
-        return {partition: [record]}
+            return None
+        batch = read_misnamed(data, partition, offset)
+        if batch is None:
+            self._unreadable.pop(partition, None)
+        else:
+            log.warning(
+                "%s: in the batch that ends before offset %d is a header whose name is not UTF-8; "
+                "such bytes are written as \\x.. in it",
+                partition,
+                batch.end_offset,
+            )
+        return batch
 
     def _position(self, partition: KafkaPartition) -> int:
         position = internals.position(self._consumer, partition)

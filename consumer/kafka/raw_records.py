@@ -1,8 +1,8 @@
-"""Reading a record that aiokafka cannot: one with a header whose name is not UTF-8.
+"""Reading a batch that aiokafka cannot: one with a header whose name is not UTF-8.
 
-aiokafka decodes the names strictly and gives up on the record, and with it on its partition. Kafka
-itself takes any bytes. Format: Kafka's documentation, "Message Format", record batch version 2; the
-older ones have no headers.
+aiokafka decodes the names strictly and gives up on the record, and so on all that follow it in its
+batch, wherever a fetch begins, and on the partition. Kafka itself takes any bytes. Format: Kafka's
+documentation, "Message Format", record batch version 2; the older ones have no headers.
 """
 
 import struct
@@ -27,11 +27,28 @@ _DECOMPRESS: dict[int, Callable[[bytes], bytes]] = {
 }
 
 
+class MisnamedBatch(NamedTuple):
+    """The records of a batch with a header whose name is not UTF-8.
+
+    Attributes:
+        records: All of them, in the order of their offsets.
+        end_offset: The offset behind the batch.
+    """
+
+    records: list[ConsumerRecord[Any, Any]]
+    end_offset: int
+
+    def covers(self, offset: int) -> bool:
+        """Tell whether all records of the log from ``offset`` to the batch's end are here."""
+        return bool(self.records) and self.records[0].offset <= offset < self.end_offset
+
+
 class _Batch(NamedTuple):
     """A batch's header fields that matter here, and its records, compressed as they were."""
 
     base_offset: int
     attributes: int
+    end_offset: int
     first_timestamp_ms: int
     max_timestamp_ms: int
     record_count: int
@@ -43,26 +60,25 @@ def is_about_a_name(error: BaseException) -> bool:
     return isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)
 
 
-def read_misnamed(
-    data: bytes, partition: KafkaPartition, offset: int
-) -> ConsumerRecord[bytes, bytes] | None:
-    r"""Return the first record at or above ``offset`` if a header's name in it is not UTF-8.
+def read_misnamed(data: bytes, partition: KafkaPartition, offset: int) -> MisnamedBatch | None:
+    r"""Return the batch that the first record at or above ``offset`` is in.
 
     Args:
         data: Record batches as a fetch brings them; the last may be cut off.
         partition: Where they are from.
-        offset: Records below are passed over.
+        offset: Batches that end below are passed over.
 
     Returns:
-        The record, with ``\xff`` in the names for each byte that is not UTF-8; ``None`` where the
-        first record is an ordinary one, or there is none.
+        The batch, with ``\xff`` in the names for each byte that is not UTF-8; ``None`` where all
+        its names are UTF-8, or there is none.
     """
     for batch in _batches(data):
-        if batch.attributes & _CONTROL:
+        if batch.end_offset <= offset or batch.attributes & _CONTROL:
             continue
-        for record, is_misnamed in _records(batch, partition):
-            if record.offset >= offset:
-                return record if is_misnamed else None
+        decoded = list(_records(batch, partition))
+        if any(is_misnamed for _, is_misnamed in decoded):
+            return MisnamedBatch([record for record, _ in decoded], batch.end_offset)
+        return None
     return None
 
 
@@ -70,20 +86,21 @@ def _batches(data: bytes) -> Iterator[_Batch]:
     start = 0
     while start + _BATCH_HEADER.size <= len(data):
         header = _BATCH_HEADER.unpack_from(data, start)
-        base_offset, length_bytes, _, magic, _, attributes, _, first_ms, max_ms, _, _, _, count = (
-            header
-        )
+        base_offset, length_bytes, _, magic, _, attributes, last_delta, first_ms, max_ms = header[
+            :9
+        ]
         end = start + _BYTES_BEFORE_BATCH_LENGTH_COUNTS + length_bytes
         if magic != _MAGIC or end > len(data):
             return
         payload = data[start + _BATCH_HEADER.size : end]
-        yield _Batch(base_offset, attributes, first_ms, max_ms, count, payload)
+        end_offset = base_offset + last_delta + 1
+        yield _Batch(base_offset, attributes, end_offset, first_ms, max_ms, header[12], payload)
         start = end
 
 
 def _records(
     batch: _Batch, partition: KafkaPartition
-) -> Iterator[tuple[ConsumerRecord[bytes, bytes], bool]]:
+) -> Iterator[tuple[ConsumerRecord[Any, Any], bool]]:
     fields = _Fields(_DECOMPRESS[batch.attributes & _CODEC_MASK](batch.payload))
     has_append_time = bool(batch.attributes & _LOG_APPEND_TIME)
     for _ in range(batch.record_count):

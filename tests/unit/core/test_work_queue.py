@@ -76,3 +76,16 @@ def test_every_waiting_record_comes_out_once(entries, most, longest_first):
     assert queue.records == 0
     if longest_first:
         assert [each.work for each in taken] == sorted((each.work for each in taken), reverse=True)
+
+
+def test_a_long_backlog_leaves_nothing_behind_and_stays_ordered():
+    queue = WorkQueue(longest_first=True)
+    for number in range(1_000):
+        queue.add(item(number, work=number % 100))
+    for number in range(1_000, 20_000):
+        first, second = queue.take(2, PATIENCE_S + number)
+        assert first.received_at_s <= second.received_at_s or first.work <= second.work
+        queue.add(item(number, work=number % 100, received_at_s=float(number)))
+        queue.add(item(100_000 + number, work=0, received_at_s=float(number)))
+    assert len(queue._by_work) < 3 * queue.records + 100
+    assert len(queue._by_arrival) < 3 * queue.records + 100

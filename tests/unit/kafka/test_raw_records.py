@@ -21,32 +21,39 @@ def with_attributes(batch: bytes, attributes: int, payload: bytes | None = None)
     return bytes(changed)
 
 
-def test_the_record_comes_with_all_it_has():
-    batch = make_batch(40, [[], [("a", b"")], MISNAMED])
+def test_the_batch_comes_with_all_it_has():
+    batch = read_misnamed(make_batch(40, [[], [("a", b"")], MISNAMED]), P, 41)
 
-    record = read_misnamed(batch, P, 42)
-
-    assert record is not None
-    assert (record.topic, record.partition, record.offset, record.timestamp) == ("t", 3, 42, 1002)
+    assert batch is not None
+    assert batch.end_offset == 43
+    assert [record.offset for record in batch.records] == [40, 41, 42]
+    record = batch.records[2]
+    assert (record.topic, record.partition, record.timestamp) == ("t", 3, 1002)
     assert (record.key, record.value) == (b"k2", b"v2")
     assert list(record.headers) == MISNAMED_AS_READ
 
 
-def test_an_ordinary_record_is_left_to_the_ordinary_way():
-    assert read_misnamed(make_batch(0, [[], MISNAMED]), P, 0) is None
+def test_an_ordinary_batch_is_left_to_the_ordinary_way():
+    assert read_misnamed(make_batch(0, [[], []]) + make_batch(2, [MISNAMED]), P, 1) is None
     assert read_misnamed(make_batch(0, [MISNAMED]), P, 1) is None
     assert read_misnamed(b"", P, 0) is None
 
 
-def test_records_below_batches_that_end_below_and_control_batches_are_passed_over():
+def test_batches_that_end_below_and_control_batches_are_passed_over():
     control = with_attributes(make_batch(8, [MISNAMED]), 0x20)
     data = make_batch(0, [MISNAMED, []]) + control + make_batch(9, [MISNAMED])
 
-    record = read_misnamed(data, P, 1)
-    assert record is None
-    record = read_misnamed(data, P, 2)
-    assert record is not None
-    assert record.offset == 9
+    batch = read_misnamed(data, P, 2)
+
+    assert batch is not None
+    assert batch.records[0].offset == 9
+
+
+def test_a_batch_covers_what_is_left_of_it():
+    batch = read_misnamed(make_batch(3, [MISNAMED, []]), P, 3)
+
+    assert batch is not None
+    assert [batch.covers(offset) for offset in (2, 3, 4, 5)] == [False, True, True, False]
 
 
 def test_a_batch_that_is_cut_off_is_not_read():
@@ -61,17 +68,17 @@ def test_a_batch_that_is_cut_off_is_not_read():
 def test_compressed_batches_are_read(codec, encode):
     batch = make_batch(5, [[], MISNAMED])
 
-    record = read_misnamed(with_attributes(batch, codec, encode(batch[HEADER_BYTES:])), P, 6)
+    found = read_misnamed(with_attributes(batch, codec, encode(batch[HEADER_BYTES:])), P, 6)
 
-    assert record is not None
-    assert list(record.headers) == MISNAMED_AS_READ
+    assert found is not None
+    assert list(found.records[1].headers) == MISNAMED_AS_READ
 
 
 def test_the_brokers_time_counts_where_the_topic_says_so():
-    record = read_misnamed(with_attributes(make_batch(0, [MISNAMED, []]), 0x08), P, 0)
+    batch = read_misnamed(with_attributes(make_batch(0, [MISNAMED, []]), 0x08), P, 0)
 
-    assert record is not None
-    assert (record.timestamp, record.timestamp_type) == (1001, 1)
+    assert batch is not None
+    assert {(each.timestamp, each.timestamp_type) for each in batch.records} == {(1001, 1)}
 
 
 def test_aiokafkas_two_ways_to_fail_on_a_name_are_known():

@@ -249,3 +249,19 @@ def test_nothing_new_is_dispatched_between_revoke_and_assign():
         assert set(service.model.started.values()) == {1}
 
     simulate(main())
+
+
+def test_substitutes_are_published_though_nothing_else_happens():
+    async def main() -> None:
+        route = ROUTE.model_copy(update={"flow": FlowSettings(max_records=8)})
+        service = SimulatedService(route=route)
+        service.broker.set_message_limit("dead-letters", 600)
+        letters = [Message("requests", None, b"x" * 5_000, []) for _ in range(8)]
+        service.broker.append(letters)
+        pipeline = await service.join()
+        await asyncio.sleep(5)
+        assert pipeline.engine.held_records == 0
+        assert len(service.broker.records("dead-letters")) == 8
+        await service.close()
+
+    simulate(main())
