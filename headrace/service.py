@@ -31,6 +31,8 @@ RayChoice = Literal["auto", "local"]
 
 SPARE_CPUS = 1
 MAX_REASON_LINES = 6
+SERVE_CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
+SERVE_NAMESPACE = "serve"
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
 
@@ -208,9 +210,10 @@ def shorten(message: str) -> str:
 
 def is_serve_running() -> bool:
     """Tell whether the Ray cluster that this process is connected to runs Serve."""
+    # serve.status() answers where Serve has never run, with an empty list.
     try:
-        serve.status()
-    except serve.exceptions.RayServeException:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
         return False
     return True
 

@@ -122,12 +122,15 @@ class EmbedderSettings(ReplicaSettings):
         default=None, ge=1, description="CPU threads; num_cpus where unset."
     )
     token_budget_tokens: int = Field(
-        default=1024,
+        default=8192,
         ge=16,
-        description="The most that rows times longest text may be in one batch; larger ones need "
-        "a fuller pool to stay even.",
+        description="The most that rows times longest text may be in one batch.",
     )
-    max_batch_texts: int = Field(default=256, ge=1)
+    max_batch_texts: int = Field(
+        default=32,
+        ge=1,
+        description="The most rows in one batch. 32 suits a CPU; a GPU wants several hundred.",
+    )
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,

@@ -20,6 +20,9 @@ import numpy as np
 
 T = TypeVar("T")
 
+OLDEST_EVERY_BATCHES = 4
+"""Under a backlog every text is overdue; serving the oldest by every batch would cost the padding
+that the pool is there to save."""
 _FORWARD_TOKENS = 32
 """What a forward pass costs beside its tokens, in tokens: keeps small full batches from winning."""
 
@@ -63,6 +66,7 @@ class TextPool(Generic[T]):
         self._by_age: deque[Waiting[T]] = deque()
         self._is_sorted = True
         self._added = 0
+        self._batches_since_oldest = OLDEST_EVERY_BATCHES
 
     def __len__(self) -> int:
         return len(self._by_length)
@@ -99,7 +103,10 @@ class TextPool(Generic[T]):
             self._by_length.sort(key=_order)
             self._is_sorted = True
         oldest = self._oldest()
-        if now_s - oldest.since_s >= self._max_wait_s:
+        self._batches_since_oldest += 1
+        is_overdue = now_s - oldest.since_s >= self._max_wait_s
+        if is_overdue and self._batches_since_oldest >= OLDEST_EVERY_BATCHES:
+            self._batches_since_oldest = 0
             start, stop = self._run_around(bisect_left(self._by_length, oldest.order, key=_order))
         else:
             start, stop = self._densest_run()

@@ -23,7 +23,7 @@ class WindowEstimator:
         min_batches: Waiting texts never go below this many batches.
     """
 
-    def __init__(self, pool_texts: int, horizon_s: float = 4.0, min_batches: int = 2) -> None:
+    def __init__(self, pool_texts: int, horizon_s: float = 15.0, min_batches: int = 2) -> None:
         self._pool_texts = pool_texts
         self._horizon_s = horizon_s
         self._min_batches = min_batches
