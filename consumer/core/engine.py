@@ -12,7 +12,6 @@ import random
 from collections.abc import Iterable, Mapping
 
 from consumer.core.admission import Admission
-from consumer.core.breaker import CircuitBreaker
 from consumer.core.counters import Counters
 from consumer.core.dispatch import ReplicaWindows, chunk_records
 from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
@@ -21,7 +20,8 @@ from consumer.core.ledger import Delivery
 from consumer.core.outbox import Outbox, Publication
 from consumer.core.outcome_messages import OutcomeMessages, printable
 from consumer.core.ports import CommitPoint, Message, Record, SourceError, TopicPartition
-from consumer.core.retry import RetryPolicy, split_for_isolation
+from consumer.core.recovery import Recovery
+from consumer.core.retry import RetryPolicy
 from consumer.core.schedule import Schedule
 from consumer.core.work import Call, PartitionAssignment, WorkItem
 from consumer.core.work_queue import WorkQueue
@@ -62,15 +62,12 @@ class Engine:
         self._intake = intake
         self._messages = messages
         self._admission = admission
-        self._retry = retry
-        self._jitter = jitter
         self._most_chunk_records = most_chunk_records
         self._held = HeldPartitions(metadata_limit_characters)
         self._queue = WorkQueue(longest_first=intake.work_field is not None)
         self._windows = ReplicaWindows(initial_records=most_chunk_records)
-        self._breaker = CircuitBreaker()
         self._calls_in_flight = 0
-        self._retries: Schedule[list[WorkItem]] = Schedule()
+        self._recovery = Recovery(retry, jitter)
         self._deadlines: Schedule[WorkItem] = Schedule()
         self._outbox = Outbox()
         self._is_suspended = True
@@ -113,7 +110,7 @@ class Engine:
             if not item.settled:
                 self._drop(item)
         self._queue.drop_unwanted()
-        self._retries.clear()
+        self._recovery.clear()
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -224,7 +221,9 @@ class Engine:
 
     def next_call(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
-        while not self._is_suspended and self._breaker.may_call(now_s, self._calls_in_flight):
+        while not self._is_suspended and self._recovery.breaker.may_call(
+            now_s, self._calls_in_flight
+        ):
             most = chunk_records(
                 queued=self._queue.records,
                 in_flight=self.in_flight_records,
@@ -284,7 +283,7 @@ class Engine:
             if status >= STATUS_FAILED:
                 failed.append(item)
                 continue
-            self._breaker.answered(now_s)
+            self._recovery.breaker.answered(now_s)
             if item.assignment.revoked:
                 self._drop(item)
             elif status == STATUS_EXPIRED:
@@ -306,34 +305,29 @@ class Engine:
         self._calls_in_flight -= 1
         left = call.unanswered()
         if left and not call.has_answers:
-            self._breaker.call_failed(now_s)
+            self._recovery.breaker.call_failed(now_s)
         self.in_flight_records -= len(left)
         self._fail(left, printable(reason), now_s, epoch_ms)
 
     def _fail(self, items: list[WorkItem], reason: str, now_s: float, epoch_ms: int) -> None:
-        again = []
+        wanted = []
         for item in items:
-            item.first_failed_at_s = item.first_failed_at_s or now_s
-            item.strikes += self._breaker.blames(item.first_failed_at_s, now_s)
             if item.assignment.revoked or not self._takes_records:
                 self._drop(item)
-            elif self._retry.is_exhausted(item.strikes):
-                message = f"{reason} (attempt {item.attempts} of {self._retry.max_attempts})"
-                self._bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)
             else:
-                again.append(item)
-        self.counters.retried_records += len(again)
-        for group in split_for_isolation(again):
-            self._retries.add(now_s + self._retry.backoff_s(group[0].attempts, self._jitter), group)
+                wanted.append(item)
+        exhausted = self._recovery.take_back(wanted, now_s)
+        self.counters.retried_records += len(wanted) - len(exhausted)
+        for item in exhausted:
+            message = f"{reason} (after {item.attempts} attempts)"
+            self._bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)
 
     # --- time ---
 
     def advance(self, now_s: float, epoch_ms: int) -> None:
         """Do what time brings: retries come due, deadlines of waiting records pass."""
-        for group in self._retries.take_due(now_s):
-            wanted = [item for item in group if not item.settled]
-            if wanted:
-                self._queue.add_group(wanted)
+        for group in self._recovery.take_due(now_s):
+            self._queue.add_group(group)
         expired = False
         for item in self._deadlines.take_due(epoch_ms):
             # In flight the model replica holds the deadline; back in the queue `next_call` does.
@@ -349,9 +343,9 @@ class Engine:
     def next_due_in_s(self, now_s: float, epoch_ms: int) -> float | None:
         """Return in how many seconds ``advance`` has something to do, if anything is scheduled."""
         waits = []
-        if (retry_at_s := self._retries.next_at()) is not None:
+        if (retry_at_s := self._recovery.next_at_s()) is not None:
             waits.append(retry_at_s - now_s)
-        probe_at_s = self._breaker.next_probe_at_s()
+        probe_at_s = self._recovery.breaker.next_probe_at_s()
         waits_for_probe = self._queue.records and not self._calls_in_flight
         if probe_at_s is not None and waits_for_probe and not self._is_suspended:
             waits.append(probe_at_s - now_s)
@@ -396,9 +390,7 @@ class Engine:
         self._admission.release(item.held_bytes)
 
     def _queued_items(self) -> list[WorkItem]:
-        waiting = self._queue.waiting()
-        for group in self._retries.items():
-            waiting.extend(group)
+        waiting = self._queue.waiting() + self._recovery.waiting()
         return [item for item in waiting if not item.settled]
 
     # --- publishing and committing ---
