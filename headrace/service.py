@@ -64,6 +64,7 @@ class LocalService:
         self._use_ray = use_ray
         self._say = say
         self._stack = ExitStack()
+        self._owns_ray = False
         self._is_up = False
         self.broker: RunningBroker | None = None
 
@@ -144,6 +145,7 @@ class LocalService:
             include_dashboard=False,
             **options,
         )
+        self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
 
@@ -163,7 +165,8 @@ class LocalService:
     def _deploy(self) -> None:
         is_new = not is_serve_running()
         serve.start(proxy_location="Disabled")
-        if is_new:
+        # On a Ray of our own Serve ends with the cluster.
+        if is_new and not self._owns_ray:
             self._stack.callback(serve.shutdown)
         self._stack.callback(self._delete)
         self._say("Serve: deploying, loading models")
