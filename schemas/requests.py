@@ -6,7 +6,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MAX_CUSTOM_ID_CHARACTERS = 512
-MAX_NESTING_HINT = "the value must be one JSON object, as a line of an OpenAI Batch input file"
+_EXPECTED_VALUE = "the value must be one JSON object, as a line of an OpenAI Batch input file"
 
 CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTERS)]
 
@@ -54,7 +54,7 @@ def parse_request_line(value: bytes) -> RequestLine:
         line = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise UnreadableRequestError(
-            "invalid_json", f"the value is not UTF-8 JSON ({error}); {MAX_NESTING_HINT}"
+            "invalid_json", f"the value is not UTF-8 JSON ({error}); {_EXPECTED_VALUE}"
         ) from None
     try:
         return RequestLine.model_validate(line)
