@@ -1,5 +1,6 @@
 """Topics and lag, from outside the consumer group: for ``headrace`` commands and at start."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
@@ -15,6 +16,9 @@ from consumer.kafka.message_size import DEFAULT_LIMIT_BYTES
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
+
+LOOK_AGAIN_AFTER_S = 0.05
+VISIBLE_AFTER_LOOKS = 200
 
 
 class TopicInfo(NamedTuple):
@@ -86,6 +90,9 @@ class TopicAdmin:
     async def ensure_topics(self, wanted: dict[str, TopicInfo]) -> list[TopicReport]:
         """Create the topics that are missing, and report on all.
 
+        Returns once the cluster shows the new ones: creating is acknowledged by the controller, a
+        moment before the brokers that are asked about topics know of it.
+
         Raises:
             SourceError: A topic could not be created; says which and why.
         """
@@ -93,6 +100,7 @@ class TopicAdmin:
         missing = [topic for topic, info in existing.items() if info is None]
         if missing:
             await self._create({topic: wanted[topic] for topic in missing})
+            await self._seen_everywhere(missing)
         return [
             TopicReport(topic, info is None, wanted[topic], info or wanted[topic])
             for topic, info in existing.items()
@@ -174,6 +182,13 @@ class TopicAdmin:
                 f"cannot create topics: {'; '.join(problems)}; check the route's topics.partitions "
                 "and topics.replication_factor, or create them beforehand"
             )
+
+    async def _seen_everywhere(self, topics: Sequence[str]) -> None:
+        for _look in range(VISIBLE_AFTER_LOOKS):
+            if None not in (await self.describe_topics(topics)).values():
+                return
+            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+        log.warning("created %s, but the cluster does not show it yet", ", ".join(topics))
 
     def _started(self) -> AIOKafkaAdminClient:
         if self._client is None:
