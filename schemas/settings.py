@@ -119,18 +119,21 @@ class EmbedderSettings(ReplicaSettings):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads; num_cpus where unset."
+        default=None, ge=1, description="CPU threads in all; num_cpus where unset."
     )
-    token_budget_tokens: int = Field(
-        default=8192,
-        ge=16,
-        description="The most that rows times longest text may be in one batch.",
-    )
-    max_batch_texts: int = Field(
-        default=32,
+    parallel_batches: int | None = Field(
+        default=None,
         ge=1,
-        description="The most rows in one batch. 32 suits a CPU; a GPU wants several hundred.",
+        description="Batches that run at a time and share the threads. Unset: on a CPU one for "
+        "each thread, up to 8; elsewhere 1.",
     )
+    token_budget_tokens: int | None = Field(
+        default=None,
+        ge=16,
+        description="The most that rows times longest text may be in one batch. Unset: 1024 on a "
+        "CPU, 16384 elsewhere.",
+    )
+    max_batch_texts: int = Field(default=256, ge=1, description="The most rows in one batch.")
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,

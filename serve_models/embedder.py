@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
 from ray import serve
 
 from schemas.handoff import Chunk, Outcomes
 from schemas.settings import EmbedderSettings
+from serve_models.batch_limits import BatchLimits
 from serve_models.clock import SystemClock
 from serve_models.embedding_engine import EmbeddingEngine
-from serve_models.embedding_model import EmbeddingModel, use_threads
+from serve_models.embedding_model import EmbeddingModel, choose_device, use_threads
 from serve_models.sources import resolve
 
 
@@ -31,13 +31,11 @@ class Embedder:
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: EmbedderSettings
     ) -> None:
-        threads = settings.threads or max(1, int(settings.num_cpus))
-        model_thread = ThreadPoolExecutor(
-            1, "headrace-model", initializer=use_threads, initargs=(threads,)
-        )
+        device = choose_device(settings.device)
+        limits = BatchLimits.of(settings, device)
         # Loading takes seconds, in which Serve asks for health.
-        model = await asyncio.get_running_loop().run_in_executor(
-            model_thread, lambda: EmbeddingModel(resolve(settings.source), settings)
+        model = await asyncio.to_thread(
+            lambda: EmbeddingModel(resolve(settings.source), settings, device)
         )
         self._engine = EmbeddingEngine(
             model,
@@ -45,7 +43,8 @@ class Embedder:
             settings=settings,
             replica=serve.get_replica_context().replica_id.unique_id,
             clock=SystemClock(),
-            model_thread=model_thread,
+            limits=limits,
+            use_threads=use_threads,
         )
         self._engine.start()
 

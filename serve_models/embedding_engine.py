@@ -1,13 +1,13 @@
 """Chunks of request lines in, outcomes out: the embedder without Ray.
 
-Three threads of one worker each overlap: one checks and tokenizes, one runs the model, one writes
-response bodies. The event loop owns everything else: pool, requests, calls. Two tasks form
-batches, so that the next one stands ready when the model is done with the last.
+Threads overlap: one checks and tokenizes, one or several run the model, one writes response
+bodies. The event loop owns everything else: pool, requests, calls. One task more forms batches
+than run at a time, so that the next one stands ready when the model is done with another.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from schemas.settings import EmbedderSettings
+from serve_models.batch_limits import BatchLimits
 from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
 from serve_models.embedding_model import TextModel
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 _PREPARED_TOGETHER_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
-_BATCHES_READY = 2
 _FAILED_BATCHES_TO_REPLACE = 3
 
 Vector = NDArray[np.float32]
@@ -72,7 +72,8 @@ class EmbeddingEngine:
         settings: Budgets, limits and waits.
         replica: Names this replica in its outcomes.
         clock: Tells waits and deadlines.
-        model_thread: Runs the model, one batch at a time; the engine shuts it down.
+        limits: How large batches are and how many run at a time.
+        use_threads: Sets how many CPU threads the calling thread's batches get.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class EmbeddingEngine:
         settings: EmbedderSettings,
         replica: str,
         clock: Clock,
-        model_thread: ThreadPoolExecutor | None = None,
+        limits: BatchLimits,
+        use_threads: Callable[[int], None],
     ) -> None:
         self._model = model
         self._replica = replica
@@ -97,10 +99,15 @@ class EmbeddingEngine:
             normalize=settings.normalize,
         )
         self._pool: TextPool[_Text] = TextPool(
-            settings.token_budget_tokens, settings.max_batch_texts, settings.max_wait_ms / 1000
+            limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
         )
-        self._window = WindowEstimator(settings.pool_texts)
-        self._model_thread = model_thread or ThreadPoolExecutor(1, "headrace-model")
+        self._window = WindowEstimator(
+            settings.pool_texts, parallel_batches=limits.parallel_batches
+        )
+        self._limits = limits
+        self._use_threads = use_threads
+        self._batches_under_way = 0
+        self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
         self._tokenizer_thread = ThreadPoolExecutor(1, "headrace-tokenizer")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
         self._texts_wait = asyncio.Event()
@@ -116,7 +123,9 @@ class EmbeddingEngine:
 
     def start(self) -> None:
         """Start forming batches."""
-        self._runners = [asyncio.create_task(self._run()) for _ in range(_BATCHES_READY)]
+        self._runners = [
+            asyncio.create_task(self._run()) for _ in range(self._limits.parallel_batches + 1)
+        ]
 
     async def stop(self) -> None:
         """Stop; calls that still wait are failed, so that their records go elsewhere."""
@@ -124,7 +133,7 @@ class EmbeddingEngine:
             runner.cancel()
         await asyncio.gather(*self._runners, return_exceptions=True)
         self._die(EngineDiedError("the replica was stopped"))
-        for thread in (self._model_thread, self._tokenizer_thread, self._encoder_thread):
+        for thread in (self._model_threads, self._tokenizer_thread, self._encoder_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
     def check_health(self) -> None:
@@ -244,7 +253,16 @@ class EmbeddingEngine:
     async def _run_batch(self, batch: list[_Text]) -> None:
         loop = asyncio.get_running_loop()
         texts = [text.record.request.texts[text.position] for text in batch]
-        vectors, duration_s = await loop.run_in_executor(self._model_thread, self._embed, texts)
+        self._batches_under_way += 1
+        # A batch that is alone has all threads; under a backlog each has its share.
+        threads = self._limits.threads_for(self._batches_under_way + bool(self._pool))
+        try:
+            vectors, duration_s, is_broken = await loop.run_in_executor(
+                self._model_threads, self._embed, texts, threads
+            )
+        finally:
+            self._batches_under_way -= 1
+        self._failed_batches = self._failed_batches + 1 if is_broken else 0
         self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
         complete = []
         for text, vector in zip(batch, vectors, strict=True):
@@ -266,15 +284,15 @@ class EmbeddingEngine:
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _embed(self, texts: Sequence[TokenizedText]) -> tuple[list[Vector | BaseException], float]:
+    def _embed(
+        self, texts: Sequence[TokenizedText], threads: int
+    ) -> tuple[list[Vector | BaseException], float, bool]:
+        self._use_threads(threads)
         started_s = self._clock.monotonic()
         vectors = embed_isolating(self._model, texts)
         duration_s = self._clock.monotonic() - started_s
-        if all(isinstance(vector, BaseException) for vector in vectors) and self._model_is_broken():
-            self._failed_batches += 1
-        else:
-            self._failed_batches = 0
-        return vectors, duration_s
+        has_failed = all(isinstance(vector, BaseException) for vector in vectors)
+        return vectors, duration_s, has_failed and self._model_is_broken()
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on those it was given."""

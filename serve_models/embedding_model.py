@@ -57,18 +57,19 @@ class TextModel(Protocol):
 class EmbeddingModel:
     """A loaded Sentence Transformers model.
 
-    ``tokenize`` and ``embed`` may run in two threads beside each other, each in one at a time.
+    ``embed`` may run in several threads at a time, beside ``tokenize`` in one.
 
     Args:
         path: The checkpoint's directory, as ``serve_models.sources.resolve`` returns it.
-        settings: Device, dtype, length and prompts.
+        settings: Dtype, length and prompts.
+        device: Where it runs, as ``choose_device`` returns it.
 
     Raises:
         ModelSettingsError: A setting does not fit the checkpoint.
     """
 
-    def __init__(self, path: Path, settings: EmbedderSettings) -> None:
-        self._device = torch.device(_choose_device(settings.device))
+    def __init__(self, path: Path, settings: EmbedderSettings, device: str) -> None:
+        self._device = torch.device(device)
         self._model = SentenceTransformer(
             str(path),
             device=str(self._device),
@@ -153,7 +154,8 @@ class EmbeddingModel:
         self._model.max_seq_length = max_seq_length_tokens
 
 
-def _choose_device(device: str) -> str:
+def choose_device(device: str) -> str:
+    """Return torch's name of the device that the settings name; ``auto`` is the best one here."""
     if device != "auto":
         return device
     if torch.cuda.is_available():
@@ -162,5 +164,8 @@ def _choose_device(device: str) -> str:
 
 
 def use_threads(threads: int) -> None:
-    """Let what the calling thread runs use ``threads`` CPU threads."""
-    torch.set_num_threads(threads)
+    """Let what the calling thread runs use ``threads`` CPU threads; other threads keep theirs."""
+    # torch sets up each thread at its first operation, with the number last set by any thread;
+    # asking for the number is enough of an operation, and must come before ours is set.
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

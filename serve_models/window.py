@@ -4,7 +4,6 @@ from math import ceil
 
 _MEMORY_RECORDS = 256
 _MEMORY_BATCHES = 32
-_BATCHES_UNDER_WAY = 2
 _FIRST_GUESS_TEXTS_PER_BATCH = 64.0
 _CONSUMER_FORGOTTEN_AFTER_S = 30.0
 
@@ -21,10 +20,18 @@ class WindowEstimator:
         pool_texts: Waiting texts beyond which batches get no better.
         horizon_s: The longest that waiting texts should take, in seconds.
         min_batches: Waiting texts never go below this many batches.
+        parallel_batches: How many batches run at a time.
     """
 
-    def __init__(self, pool_texts: int, horizon_s: float = 15.0, min_batches: int = 2) -> None:
+    def __init__(
+        self,
+        pool_texts: int,
+        horizon_s: float = 15.0,
+        min_batches: int = 2,
+        parallel_batches: int = 1,
+    ) -> None:
         self._pool_texts = pool_texts
+        self._parallel_batches = parallel_batches
         self._horizon_s = horizon_s
         self._min_batches = min_batches
         self._texts_per_record = _Mean(_MEMORY_RECORDS)
@@ -53,12 +60,15 @@ class WindowEstimator:
         tokens_per_text = max(self._tokens_per_text.value, 1.0)
         if self._tokens_per_batch.weight:
             texts_per_batch = self._tokens_per_batch.value / tokens_per_text
-            texts_per_s = texts_per_batch / max(self._seconds_per_batch.value, 1e-6)
+            seconds_per_batch = max(self._seconds_per_batch.value, 1e-6)
+            texts_per_s = self._parallel_batches * texts_per_batch / seconds_per_batch
             waiting_texts = min(self._pool_texts, texts_per_s * self._horizon_s)
         else:
             texts_per_batch, waiting_texts = _FIRST_GUESS_TEXTS_PER_BATCH, 0.0
-        waiting_texts = max(waiting_texts, self._min_batches * texts_per_batch)
-        running_texts = _BATCHES_UNDER_WAY * texts_per_batch
+        fewest_batches = max(self._min_batches, self._parallel_batches)
+        waiting_texts = max(waiting_texts, fewest_batches * texts_per_batch)
+        # One more than run stands ready.
+        running_texts = (self._parallel_batches + 1) * texts_per_batch
         texts_per_record = max(self._texts_per_record.value, 1.0)
         records = (waiting_texts + running_texts) / texts_per_record
         return max(1, ceil(records / max(1, self._consumers(now_s))))

@@ -45,6 +45,9 @@ class FakeModel:
         self.prompts: Mapping[str, str] = {"query": "query: "}
         self.batches: list[list[str]] = []
         self.tokenized_texts = 0
+        self.at_work = 0
+        self.most_at_work = 0
+        self._counting = threading.Lock()
         self.is_broken = False
         self.poison = "poison"
         self.not_a_number = "nan!"
@@ -73,8 +76,13 @@ class FakeModel:
         ]
 
     def embed(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        with self._counting:
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
         self.running.set()
         assert self.release.wait(20)
+        with self._counting:
+            self.at_work -= 1
         self.batches.append([text.text for text in texts])
         if self.is_broken or any(self.poison in text.text for text in texts):
             raise RuntimeError("device-side assert")

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 from schemas.handoff import Chunk
+from serve_models.batch_limits import BatchLimits
 from serve_models.embedder import Embedder
 from serve_models.embedding_engine import EmbeddingEngine
 
@@ -22,12 +23,15 @@ class Replica(Embedder):
 
 async def test_closing_the_replicas_stream_frees_the_engine_at_once():
     model = FakeModel()
+    configured = settings(token_budget_tokens=16, max_batch_texts=1)
     engine = EmbeddingEngine(
         model,
         name="minilm",
-        settings=settings(token_budget_tokens=16, max_batch_texts=1),
+        settings=configured,
         replica="replica-1",
         clock=FakeClock(),
+        limits=BatchLimits.of(configured, "cpu"),
+        use_threads=lambda threads: None,
     )
     engine.start()
     lines = [line("n" * (n % 9 + 1)) for n in range(50)]

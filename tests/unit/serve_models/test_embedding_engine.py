@@ -9,19 +9,23 @@ import orjson
 import pytest
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
+from serve_models.batch_limits import BatchLimits
 from serve_models.embedding_engine import EmbeddingEngine, EngineDiedError
 
 from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector, line, settings
 
 
 @asynccontextmanager
-async def running(model, clock=None, **changes):
+async def running(model, clock=None, use_threads=lambda threads: None, **changes):
+    configured = settings(served_names=["text-embedding-3-small"], **changes)
     engine = EmbeddingEngine(
         model,
         name="minilm",
-        settings=settings(served_names=["text-embedding-3-small"], **changes),
+        settings=configured,
         replica="replica-1",
         clock=clock or FakeClock(),
+        limits=BatchLimits.of(configured, "cpu"),
+        use_threads=use_threads,
     )
     engine.start()
     try:
@@ -228,6 +232,31 @@ async def test_a_consumer_that_goes_away_takes_its_texts_along():
         model.release.set()
         await kept
     assert sum(map(len, model.batches)) <= 2
+
+
+async def test_batches_run_beside_each_other_and_share_the_threads():
+    model, threads = FakeModel(), []
+    model.release.clear()
+    async with running(
+        model, use_threads=threads.append, threads=4, parallel_batches=2, max_batch_texts=1
+    ) as engine:
+        answered = asyncio.create_task(outcomes_of(engine, [line(f"{n}") for n in range(6)]))
+        await wait_until(lambda: model.at_work == 2)
+        # Two run, one stands ready
+        await wait_until(lambda: engine.waiting_texts == 3)
+        assert model.at_work == 2
+        model.release.set()
+        await answered
+    assert model.most_at_work == 2
+    assert threads[:5] == [2] * 5
+
+
+async def test_a_batch_that_is_alone_has_all_threads():
+    model, threads = FakeModel(), []
+    async with running(model, use_threads=threads.append, threads=4) as engine:
+        for _ in range(3):
+            await outcomes_of(engine, [line("alone")])
+    assert threads == [4, 4, 4]
 
 
 async def test_closing_the_stream_early_frees_the_pool():

@@ -33,7 +33,7 @@ def library(minilm_path):
 
 @pytest.fixture(scope="module")
 def model(minilm_path):
-    return EmbeddingModel(minilm_path, settings(prompts=PROMPTS, device="cpu"))
+    return EmbeddingModel(minilm_path, settings(prompts=PROMPTS, device="cpu"), "cpu")
 
 
 def embed(model, texts, prompt_names=None):
@@ -73,7 +73,7 @@ def test_pooling_leaves_prompts_out_where_the_model_says_so(minilm_path, tmp_pat
     library = SentenceTransformer(str(minilm_path), device="cpu")
     library.set_pooling_include_prompt(include_prompt=False)
     library.save_pretrained(str(tmp_path))
-    model = EmbeddingModel(tmp_path, settings(prompts=PROMPTS, device="cpu"))
+    model = EmbeddingModel(tmp_path, settings(prompts=PROMPTS, device="cpu"), "cpu")
     names = ["query", None, "query", "empty", "query", "query", None]
     expected = np.stack(
         [
@@ -85,7 +85,7 @@ def test_pooling_leaves_prompts_out_where_the_model_says_so(minilm_path, tmp_pat
 
 
 def test_only_texts_over_the_length_count_as_truncated(minilm_path):
-    model = EmbeddingModel(minilm_path, settings(max_seq_length_tokens=8, device="cpu"))
+    model = EmbeddingModel(minilm_path, settings(max_seq_length_tokens=8, device="cpu"), "cpu")
     exact, over = model.tokenize(["a b c d e f", "a b c d e f g"], [None, None])
     assert (exact.tokens, exact.truncated) == (8, False)
     assert (over.tokens, over.truncated) == (8, True)
@@ -94,7 +94,7 @@ def test_only_texts_over_the_length_count_as_truncated(minilm_path):
 
 def test_the_default_prompt_is_put_before_texts_that_name_none(minilm_path, library):
     configured = settings(prompts=PROMPTS, default_prompt_name="query", device="cpu")
-    model = EmbeddingModel(minilm_path, configured)
+    model = EmbeddingModel(minilm_path, configured, "cpu")
     expected = library.encode(TEXTS, prompt=PROMPTS["query"])
     np.testing.assert_allclose(embed(model, TEXTS), expected, atol=1e-5)
 
@@ -108,11 +108,11 @@ def test_the_default_prompt_is_put_before_texts_that_name_none(minilm_path, libr
 )
 def test_settings_that_do_not_fit_fail_at_construction(minilm_path, changes, words):
     with pytest.raises(ModelSettingsError, match=words):
-        EmbeddingModel(minilm_path, settings(device="cpu", **changes))
+        EmbeddingModel(minilm_path, settings(device="cpu", **changes), "cpu")
 
 
 def test_bfloat16_stays_close_and_comes_back_as_float32(minilm_path, library):
-    model = EmbeddingModel(minilm_path, settings(dtype="bfloat16", device="cpu"))
+    model = EmbeddingModel(minilm_path, settings(dtype="bfloat16", device="cpu"), "cpu")
     vectors = embed(model, TEXTS)
     assert vectors.dtype == np.float32
     assert (vectors * library.encode(TEXTS)).sum(axis=1).min() > 0.99
@@ -141,7 +141,7 @@ def static_path(minilm_path, tmp_path):
 
 def test_a_static_embedding_takes_the_librarys_path(static_path):
     library = SentenceTransformer(str(static_path), device="cpu")
-    model = EmbeddingModel(static_path, settings(prompts=PROMPTS, device="cpu"))
+    model = EmbeddingModel(static_path, settings(prompts=PROMPTS, device="cpu"), "cpu")
     assert isinstance(model._front_end, LibraryFrontEnd)
     assert model.max_seq_length_tokens is None
     names = [None, "query"] * 3 + [None]
@@ -161,6 +161,6 @@ def test_left_padding_and_last_token_pooling(minilm_path, tmp_path):
     library[1] = Pooling(384, pooling_mode="lasttoken")
     library.save_pretrained(str(tmp_path))
     reloaded = SentenceTransformer(str(tmp_path), device="cpu")
-    model = EmbeddingModel(tmp_path, settings(device="cpu"))
+    model = EmbeddingModel(tmp_path, settings(device="cpu"), "cpu")
     assert model._front_end._pads_left
     np.testing.assert_allclose(embed(model, TEXTS), reloaded.encode(TEXTS), atol=1e-5)

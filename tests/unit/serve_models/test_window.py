@@ -4,8 +4,14 @@ from hypothesis import strategies as st
 from serve_models.window import WindowEstimator
 
 
-def learned(pool_texts=2048, texts_per_record=1, tokens_per_text=50, tokens_per_s=50_000):
-    window = WindowEstimator(pool_texts)
+def learned(
+    pool_texts=2048,
+    texts_per_record=1,
+    tokens_per_text=50,
+    tokens_per_s=50_000,
+    parallel_batches=1,
+):
+    window = WindowEstimator(pool_texts, parallel_batches=parallel_batches)
     window.consumer_seen("a", 0.0)
     for _ in range(20):
         window.records_arrived(64, 64 * texts_per_record, 64 * texts_per_record * tokens_per_text)
@@ -29,6 +35,13 @@ def test_a_slow_replica_hoards_no_more_than_fifteen_seconds_of_work():
 
 def test_the_slowest_replica_still_has_two_batches_waiting():
     assert learned(tokens_per_s=50).window_records(0.0) == 2 * 20 + 2 * 20
+
+
+def test_a_replica_that_runs_several_batches_at_a_time_is_that_much_faster():
+    window = learned(tokens_per_s=5_000, parallel_batches=2)
+    assert window.window_records(0.0) == min(2048, 15 * 200) + 3 * 20
+    window = learned(tokens_per_s=50, parallel_batches=4)
+    assert window.window_records(0.0) == 15 * 4 + 20 + 5 * 20
 
 
 def test_records_of_many_texts_count_as_many():

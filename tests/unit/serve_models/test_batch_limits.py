@@ -1,0 +1,26 @@
+from serve_models.batch_limits import BatchLimits
+
+from .fakes import settings
+
+
+def test_a_cpu_runs_a_small_batch_on_each_thread():
+    limits = BatchLimits.of(settings(num_cpus=4), "cpu")
+    assert limits == BatchLimits(1024, 256, parallel_batches=4, threads=4)
+    assert [limits.threads_for(batches) for batches in (0, 1, 2, 3, 4, 5)] == [4, 4, 2, 1, 1, 1]
+
+
+def test_many_threads_go_to_few_batches():
+    limits = BatchLimits.of(settings(threads=64), "cpu")
+    assert limits.parallel_batches == 8
+    assert limits.threads_for(100) == 8
+
+
+def test_an_accelerator_runs_one_large_batch():
+    limits = BatchLimits.of(settings(num_cpus=4), "cuda:1")
+    assert limits == BatchLimits(16_384, 256, parallel_batches=1, threads=4)
+
+
+def test_the_settings_come_first():
+    asked = settings(token_budget_tokens=99, max_batch_texts=3, parallel_batches=2, threads=1)
+    for device in ("cpu", "cuda"):
+        assert BatchLimits.of(asked, device) == BatchLimits(99, 3, parallel_batches=2, threads=1)
