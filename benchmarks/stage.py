@@ -28,7 +28,8 @@ from headrace.app import bind_consumer, consumer_deployment_name, model_deployme
 from headrace.brokers import start_broker
 from headrace.status_board import APP_NAME, status_board_deployment
 from headrace.status_client import quiet_ray
-from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, TopicSettings
+from schemas.model_settings import ModelSettings
+from schemas.settings import KafkaSettings, RouteSettings, TopicSettings
 from serve_models.deployments import deployment_for
 
 MODEL_APP_NAME = "benchmark-model"

@@ -20,6 +20,7 @@ def build_engine(
     route: RouteSettings,
     urls: frozenset[str],
     work_field: str | None = None,
+    calls_per_window: int = 4,
     consumer: str,
     metadata_limit_characters: int,
     jitter: random.Random,
@@ -31,6 +32,7 @@ def build_engine(
         route: Its settings.
         urls: The endpoints that its model answers.
         work_field: The body field by which its model ranks requests, if it does.
+        calls_per_window: Into how many calls its model wants a replica's window divided.
         consumer: Identifies the replica.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         jitter: Randomness of the retry backoff.
@@ -54,6 +56,7 @@ def build_engine(
         ),
         jitter=jitter,
         most_chunk_records=route.flow.chunk_records,
+        calls_per_window=calls_per_window,
         metadata_limit_characters=metadata_limit_characters,
     )
 

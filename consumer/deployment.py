@@ -32,6 +32,7 @@ class Consumer:
         kafka: The cluster.
         urls: The endpoints that its model answers.
         work_field: The body field by which its model ranks requests, if it does.
+        calls_per_window: Into how many calls its model wants a replica's window divided.
         model: Handle of the model's deployment.
         status_deployment: Name of the deployment in this application that collects snapshots.
     """
@@ -44,6 +45,7 @@ class Consumer:
         kafka: KafkaSettings,
         urls: frozenset[str],
         work_field: str | None,
+        calls_per_window: int,
         model: Any,
         status_deployment: str,
     ) -> None:
@@ -57,6 +59,7 @@ class Consumer:
             route=route,
             urls=urls,
             work_field=work_field,
+            calls_per_window=calls_per_window,
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing

@@ -1,5 +1,6 @@
 """Settings to a Serve application graph: models, one consumer deployment a route, status."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -8,7 +9,8 @@ from consumer.deployment import Consumer
 from headrace.status_board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
 from headrace.status_board import status_board_deployment
 from headrace.stopping import consumer_stop_timeout_s
-from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, Settings
+from schemas.model_settings import ModelSettings
+from schemas.settings import KafkaSettings, RouteSettings, Settings
 from serve_models.deployments import deployment_for
 
 
@@ -25,16 +27,38 @@ def consumer_deployment_name(route: str) -> str:
 def build(settings: Settings) -> serve.Application:
     """Compose the application that ``serve.run`` deploys.
 
-    Models that no route calls are left out.
+    Models that neither a route nor a pipeline of one calls are left out. A model that several call
+    is deployed once.
     """
     models: dict[str, serve.Application] = {}
     consumers = []
     for name, route in settings.routes.items():
+        for each in settings.models_behind(route.model):
+            if each not in models:
+                models[each] = bind_model(each, settings.models, models)
         model = settings.models[route.model]
-        if route.model not in models:
-            models[route.model] = deployment_for(route.model, model)
         consumers.append(bind_consumer(name, route, settings.kafka, model, models[route.model]))
     return status_board_deployment().bind(*consumers)
+
+
+def bind_model(
+    name: str, models: Mapping[str, ModelSettings], bound: Mapping[str, serve.Application]
+) -> serve.Application:
+    """Compose the deployment of one model.
+
+    Args:
+        name: The model's key in the settings.
+        models: The settings' models.
+        bound: The deployments of the models that it calls, where it is a pipeline.
+    """
+    model = models[name]
+    called = {step.model for step in model.steps.values()} if model.kind == "pipeline" else set()
+    return deployment_for(
+        name,
+        model,
+        step_models={each: bound[each] for each in sorted(called)},
+        calls_per_window={each: models[each].calls_per_window for each in called},
+    )
 
 
 def bind_consumer(
@@ -69,6 +93,7 @@ def bind_consumer(
         kafka=kafka,
         urls=model_settings.endpoints,
         work_field=model_settings.work_field,
+        calls_per_window=model_settings.calls_per_window,
         model=model,
         status_deployment=STATUS_DEPLOYMENT,
     )

@@ -1,6 +1,7 @@
-"""``make demo``: a shipped file of sentences through Kafka and a real model, on this machine.
+"""``make demo``: shipped sentences and prompts through Kafka and real models, on this machine.
 
-Records that must fail go in as well. It ends with what went in and what came out, and fails where
+Sentences are embedded; prompts go through a safety classifier to a chat model. Records that must
+fail go in as well. It ends with what went in and what came out, and fails where
 the two do not add up.
 """
 
@@ -9,94 +10,64 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import orjson
 from aiokafka import AIOKafkaProducer
 from rich.markup import escape
-from rich.table import Table
 
 from consumer.clock import SystemClock
 from consumer.core.ports import SourceError
 from consumer.kafka.connection import client_options
 from headrace.brokers import BrokerStartError
-from headrace.cli.output import count, err, out, print_error, record_progress
-from headrace.demo_report import (
-    SKIPPED,
-    Tally,
-    adds_up,
-    header,
-    nearest_neighbours,
-    texts_by_id,
-)
+from headrace.cli.output import err, out, print_error, record_progress
+from headrace.demo_models import prepare_models
+from headrace.demo_records import DemoRecord, demo_records
+from headrace.demo_report import Tally
+from headrace.demo_tables import report
 from headrace.errors import ServiceError
 from headrace.reading import read_topic
 from headrace.service import LocalService
 from headrace.settings_file import parse_settings
 from headrace.settings_problems import SettingsError
 from schemas import headers
-from schemas.settings import KafkaSettings, RouteSettings
+from schemas.settings import KafkaSettings, Settings
+from serve_models.sources import ModelSourceError
 
 GIVE_UP_AFTER_S = 150.0
 STATUS_LAG_S = 10.0
-QUERY = "music-13"
-NEIGHBOURS = 5
-HUGE_INPUTS = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class DemoRecord:
-    """One record to publish."""
-
-    value: bytes | None
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-def demo_records(lines: list[bytes], now_ms: int) -> list[DemoRecord]:
-    """Return the shipped lines, and the bad records that a file cannot hold.
-
-    Args:
-        lines: The shipped file's lines.
-        now_ms: Epoch milliseconds, for a deadline that has passed.
-    """
-    body = {"model": "minilm", "input": "An answer to this comes too late to be of use."}
-    late = {"custom_id": "bad-expired", "method": "POST", "url": "/v1/embeddings", "body": body}
-    huge = {**late, "custom_id": "bad-too-many", "body": {"input": ["again"] * HUGE_INPUTS}}
-    deadline = (headers.DEADLINE, b"%d" % (now_ms - 60_000))
-    return [
-        *(DemoRecord(line) for line in lines),
-        DemoRecord(orjson.dumps(huge)),
-        DemoRecord(orjson.dumps(late), headers=(deadline,)),
-        DemoRecord(None, key=b"tombstone"),
-    ]
 
 
 def main() -> int:
     """Run the demo; returns the exit code."""
-    lines = files("headrace").joinpath("data", "demo.jsonl").read_bytes().splitlines()
-    settings = parse_settings(
-        files("headrace").joinpath("data", "demo.yaml").read_bytes(), "demo.yaml"
+    text_lines = _shipped("demo.jsonl").splitlines()
+    chat_lines = _shipped("demo-chat.jsonl").splitlines()
+    settings = parse_settings(_shipped("demo.yaml"), "demo.yaml")
+    out.print(
+        f"[bold]Headrace demo[/]: {len(text_lines)} lines to embed, {len(chat_lines)} to chat "
+        "about, and a few that must fail"
     )
-    out.print(f"[bold]Headrace demo[/]: {len(lines)} shipped lines, and a few that must fail")
+    settings = prepare_models(settings)
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as data_dir:
         service = LocalService(settings, data_dir=Path(data_dir), use_ray="local", say=_say)
         with service:
-            (route,) = service.settings.routes.values()
-            records = demo_records(lines, SystemClock().epoch_ms())
-            tally = asyncio.run(_run(service.settings.kafka, route, records))
+            now_ms = SystemClock().epoch_ms()
+            records = {
+                "embeddings": demo_records(text_lines, now_ms),
+                "chat": [DemoRecord(line) for line in chat_lines],
+            }
+            tally = asyncio.run(_run(service.settings, records))
             skipped_records = asyncio.run(_skipped_records(service, len(tally.tombstones)))
-    return report(tally, lines, skipped_records)
+    return report(tally, text_lines, chat_lines, skipped_records)
 
 
-async def _run(kafka: KafkaSettings, route: RouteSettings, records: list[DemoRecord]) -> Tally:
-    """Publish, and read outcomes until every record has one or time is up."""
-    tally = Tally()
+async def _run(settings: Settings, records: dict[str, list[DemoRecord]]) -> Tally:
+    """Publish to each route, and read outcomes until every record has one or time is up."""
+    kafka, tally = settings.kafka, Tally()
+    total = sum(each.value is not None for route in records.values() for each in route)
     async with asyncio.TaskGroup() as tasks:
         with record_progress() as progress:
-            bar = progress.add_task("embedding", total=len(records) - 1, records=0)
+            bar = progress.add_task("answering", total=total, records=0)
 
             def show() -> None:
                 done = len(tally.outcomes)
@@ -104,15 +75,17 @@ async def _run(kafka: KafkaSettings, route: RouteSettings, records: list[DemoRec
 
             readers = [
                 tasks.create_task(_collect(kafka, topic, take, show))
+                for route in settings.routes.values()
                 for topic, take in (
                     (route.results_topic, tally.add_result),
                     (route.dead_letters_topic, tally.add_dead_letter),
                 )
             ]
-            await _publish(kafka, route.requests_topic, records, tally)
+            for name, of_route in records.items():
+                await _publish(kafka, settings.routes[name].requests_topic, of_route, tally)
             try:
                 async with asyncio.timeout(GIVE_UP_AFTER_S):
-                    while not tally.is_complete:  # noqa: ASYNC110 - two readers fill the tally
+                    while not tally.is_complete:  # noqa: ASYNC110 - the readers fill the tally
                         await asyncio.sleep(0.05)
             except TimeoutError:
                 missing = sorted(tally.sent - tally.outcomes.keys())
@@ -163,42 +136,8 @@ async def _skipped_records(service: LocalService, expected: int) -> int:
     return skipped_records
 
 
-def report(tally: Tally, lines: list[bytes], skipped_records: int) -> int:
-    """Print what went in and what came out; returns 0 where it adds up, else 1."""
-    published = len(tally.sent) + len(tally.tombstones)
-    counts = tally.counts(skipped_records)
-    balance = Table("outcome", title="What came out", show_footer=True)
-    balance.columns[0].footer = f"sum, of {count(published)} published"
-    balance.add_column("records", justify="right", footer=count(counts.total()))
-    for outcome, records in sorted(counts.items(), key=lambda item: (item[0] == SKIPPED, item[0])):
-        balance.add_row(outcome, count(records))
-    out.print(balance)
-
-    letters = Table("source", "code", "reason", title="Dead letters")
-    for record in tally.dead_letters:
-        letters.add_row(
-            header(record, headers.SOURCE),
-            header(record, headers.ERROR_CODE),
-            escape(header(record, headers.ERROR_MESSAGE)),
-        )
-    out.print(letters)
-
-    texts = texts_by_id(lines)
-    if QUERY in tally.vectors:
-        near = Table("cosine", "sentence", title=f"Nearest to: {texts[QUERY]}")
-        for name, score in nearest_neighbours(tally.vectors, QUERY, NEIGHBOURS):
-            near.add_row(f"{score:.3f}", texts[name])
-        out.print(near)
-
-    if adds_up(tally, skipped_records):
-        out.print(f"All {count(published)} records are accounted for, each once.", style="green")
-        return 0
-    print_error(
-        f"this does not add up: {len(tally.sent)} records and {len(tally.tombstones)} tombstones "
-        f"went in; {len(tally.outcomes)} outcomes, {tally.repeats} repeats and {skipped_records} "
-        "skipped came out"
-    )
-    return 1
+def _shipped(name: str) -> bytes:
+    return files("headrace").joinpath("data", name).read_bytes()
 
 
 def _say(line: str) -> None:
@@ -208,7 +147,7 @@ def _say(line: str) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (BrokerStartError, ServiceError, SettingsError, SourceError) as error:
+    except (BrokerStartError, ModelSourceError, ServiceError, SettingsError, SourceError) as error:
         print_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
@@ -26,6 +27,7 @@ class Tally:
         repeats: Outcomes of a place that had one already.
         dead_letters: The dead letters, in the order they came.
         vectors: Full-size float vectors by custom_id, of requests with one text.
+        replies: By custom_id what a chat request came to, and the reply or the reason.
     """
 
     sent: set[str] = field(default_factory=set)
@@ -34,6 +36,7 @@ class Tally:
     repeats: int = 0
     dead_letters: list[TopicRecord] = field(default_factory=list)
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    replies: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -48,8 +51,7 @@ class Tally:
         else:
             status = line["response"]["status_code"]
             outcome = "answered (200)" if status == 200 else f"refused ({status})"
-            if status == 200:
-                self._keep_vector(line["custom_id"], line["response"]["body"]["data"])
+            self._keep(line["custom_id"], outcome, line["response"]["body"])
         self._add(record, outcome)
 
     def add_dead_letter(self, record: TopicRecord) -> None:
@@ -74,6 +76,15 @@ class Tally:
             self.repeats += 1
         else:
             self.outcomes[place] = outcome
+
+    def _keep(self, custom_id: str, outcome: str, body: dict[str, Any]) -> None:
+        if "error" in body:
+            code, message = body["error"]["code"], body["error"]["message"]
+            self.replies[custom_id] = (f"{outcome}: {code}", message)
+        elif "choices" in body:
+            self.replies[custom_id] = ("answered", body["choices"][0]["message"]["content"])
+        elif "data" in body:
+            self._keep_vector(custom_id, body["data"])
 
     def _keep_vector(self, custom_id: str, data: list[dict[str, object]]) -> None:
         if len(data) == 1:
@@ -127,3 +138,13 @@ def texts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue
     return texts
+
+
+def prompts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
+    """Return the first message of every chat request, by custom_id; nothing where it has none."""
+    prompts = {}
+    for line in lines:
+        request = orjson.loads(line)
+        messages = request["body"].get("messages") or [{"content": ""}]
+        prompts[request["custom_id"]] = messages[0]["content"]
+    return prompts

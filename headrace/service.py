@@ -21,6 +21,7 @@ from headrace.status_board import APP_NAME
 from headrace.status_client import quiet_ray, read_statuses
 from headrace.stopping import application_stop_timeout_s, delete_application
 from headrace.topics import create_missing_topics, describe_report
+from schemas.model_settings import weight_sources
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 from serve_models.sources import ModelSourceError, resolve
@@ -156,9 +157,9 @@ class LocalService:
     def _find_models(self) -> None:
         """Fail at once where weights are missing: replicas here would fail by and by."""
         for name, model in self.settings.models.items():
-            if model.kind == "embedder":
+            for source in weight_sources(model):
                 try:
-                    resolve(model.source)
+                    resolve(source)
                 except ModelSourceError as error:
                     raise ServiceError(f"models.{name}.{error}") from None
 

@@ -28,7 +28,11 @@ def application_stop_timeout_s(settings: Settings) -> float:
     """Return after how long the whole application must be gone: its slowest replica's time."""
     routes = settings.routes.values()
     consumers_s = max(consumer_stop_timeout_s(route) for route in routes)
-    models_s = max(settings.models[route.model].graceful_shutdown_timeout_s for route in routes)
+    models_s = max(
+        settings.models[name].graceful_shutdown_timeout_s
+        for route in routes
+        for name in settings.models_behind(route.model)
+    )
     return max(consumers_s, models_s) + _DELETION_MARGIN_S
 
 

@@ -1,16 +1,20 @@
 """The wire's published schemas: JSON Schema of each message, AsyncAPI 3.0 of a settings file."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from schemas.classify import ClassifyBody, ClassifyResponse
 from schemas.deadletters import DeadLetterHeaders
-from schemas.embeddings import EMBEDDINGS_URL, EmbeddingsBody, EmbeddingsResponse
+from schemas.embeddings import EmbeddingsBody, EmbeddingsResponse
+from schemas.endpoints import ENDPOINTS
 from schemas.header_models import RequestHeaders, ResultHeaders
+from schemas.model_settings import ModelSettings
 from schemas.requests import RequestLine
+from schemas.rerank import RerankBody, RerankResponse, ScoreBody, ScoreResponse
 from schemas.results import ResultLine
-from schemas.settings import KafkaSettings, ModelSettings, RouteSettings, Settings
+from schemas.settings import KafkaSettings, RouteSettings, Settings
 
 Json = dict[str, Any]
 
@@ -26,6 +30,12 @@ PUBLISHED: dict[str, type[BaseModel]] = {
     "dead-letter-headers": DeadLetterHeaders,
     "embeddings-request": EmbeddingsBody,
     "embeddings-response": EmbeddingsResponse,
+    "classify-request": ClassifyBody,
+    "classify-response": ClassifyResponse,
+    "rerank-request": RerankBody,
+    "rerank-response": RerankResponse,
+    "score-request": ScoreBody,
+    "score-response": ScoreResponse,
     "settings": Settings,
 }
 """What is published, by the name that `headrace schema NAME` takes."""
@@ -182,31 +192,61 @@ def _message(title: str, headers: type[BaseModel], payload: Json) -> Json:
 
 
 def _request_payload(model: ModelSettings) -> Json:
-    line = {"$ref": _SCHEMAS + "RequestLine"}
-    if model.kind == "embedder":
-        own: Json = {"url": {"const": EMBEDDINGS_URL}, "body": _ref(EmbeddingsBody)}
-    else:
-        own = {"url": {"enum": list(model.urls)}}
-    return {"allOf": [line, {"type": "object", "properties": own}]}
+    """Describe a request line: its url, and for each url its body."""
+    urls = sorted(model.endpoints)
+    own: Json = {"type": "object", "properties": {"url": {"enum": urls}}}
+    bodies = [_request_of(url) for url in urls] if _answers_as_published(model) else []
+    if len(bodies) == 1:
+        own = bodies[0]
+    elif bodies:
+        own = {**own, "anyOf": bodies}
+    return {"allOf": [{"$ref": _SCHEMAS + "RequestLine"}, own]}
+
+
+def _request_of(url: str) -> Json:
+    return {
+        "type": "object",
+        "properties": {"url": {"const": url}, "body": _body_schema(url, "request")},
+    }
 
 
 def _result_payload(model: ModelSettings) -> Json:
+    """Describe a result line: the body of a 200 may be that of any of the model's urls."""
     line = {"$ref": _SCHEMAS + "ResultLine"}
-    if model.kind != "embedder":
+    if not _answers_as_published(model):
         return line
-    answered = {"status_code": {"const": 200}, "body": _ref(EmbeddingsResponse)}
     refused = {
         "status_code": {"type": "integer", "minimum": 400, "maximum": 499},
         "body": {"type": "object", "required": ["error"]},
     }
+    answers = [
+        {"status_code": {"const": 200}, "body": _body_schema(url, "response")}
+        for url in sorted(model.endpoints)
+    ]
     response = {
         "anyOf": [
             {"type": "null"},
-            {"type": "object", "properties": answered},
-            {"type": "object", "properties": refused},
+            *({"type": "object", "properties": answer} for answer in (*answers, refused)),
         ]
     }
     return {"allOf": [line, {"type": "object", "properties": {"response": response}}]}
+
+
+def _answers_as_published(model: ModelSettings) -> bool:
+    """Whether its urls mean what they mean elsewhere: custom classes and pipelines are free."""
+    return model.kind not in {"custom", "pipeline"}
+
+
+def _body_schema(url: str, direction: Literal["request", "response"]) -> Json:
+    endpoint = ENDPOINTS[url]
+    model = endpoint.request if direction == "request" else endpoint.response
+    if model is not None:
+        return _ref(model)
+    return {
+        "type": "object",
+        "description": f"The {direction} body of {url} as OpenAI's API has it.",
+        "externalDocs": {"url": endpoint.documentation},
+    }
 
 
 def _ref(model: type[BaseModel]) -> Json:

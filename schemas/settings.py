@@ -4,20 +4,15 @@ Frozen and keyword-only; an illegal value fails at construction with the field a
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+from schemas.model_settings import ModelSettings
+from schemas.pipeline_checks import check_pipelines, models_behind
+from schemas.section import Name, Section, TopicName
 
 MIB = 1024 * 1024
-
-
-class Section(BaseModel):
-    """A part of the settings file: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class TlsSettings(Section):
@@ -85,112 +80,6 @@ class KafkaSettings(Section):
         if self.sasl is not None:
             return "SASL_SSL" if self.tls is not None else "SASL_PLAINTEXT"
         return "SSL" if self.tls is not None else "PLAINTEXT"
-
-
-class ReplicaSettings(Section):
-    """How Ray Serve runs a model's replicas."""
-
-    replicas: int = Field(default=1, ge=1, le=10_000)
-    num_cpus: float = Field(
-        default=1.0, ge=0, description="Logical CPUs that Ray sets aside for each."
-    )
-    num_gpus: float = Field(default=0.0, ge=0, description="GPUs for each; fractions share one.")
-    max_ongoing_requests: int = Field(
-        default=1024,
-        ge=1,
-        description="Handle calls (of a chunk of records each) that one replica takes at a time.",
-    )
-    health_check_period_s: float = Field(default=10.0, gt=0)
-    health_check_timeout_s: float = Field(default=30.0, gt=0)
-    graceful_shutdown_timeout_s: float = Field(default=60.0, gt=0)
-
-
-class EmbedderSettings(ReplicaSettings):
-    """A sentence-transformers model that answers /v1/embeddings."""
-
-    kind: Literal["embedder"]
-    source: str = Field(
-        description="wheel:DISTRIBUTION, hub:ORG/NAME[@REVISION] or path:/DIR; safetensors only.",
-        pattern=r"^(wheel|hub|path):.+$",
-    )
-    served_names: tuple[str, ...] = Field(
-        default=(), description="Names besides the settings' own that body.model may carry."
-    )
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads in all; num_cpus where unset."
-    )
-    parallel_batches: int | None = Field(
-        default=None,
-        ge=1,
-        description="Batches that run at a time and share the threads. Unset: on a CPU one for "
-        "each thread, up to 8; elsewhere 1.",
-    )
-    token_budget_tokens: int | None = Field(
-        default=None,
-        ge=16,
-        description="The most that rows times longest text may be in one batch. Unset: 1024 on a "
-        "CPU, 16384 elsewhere.",
-    )
-    max_batch_texts: int = Field(default=256, ge=1, description="The most rows in one batch.")
-    max_wait_ms: float = Field(
-        default=500.0,
-        gt=0,
-        description="A text that has waited this long goes into the next batch, ideal or not.",
-    )
-    pool_texts: int = Field(
-        default=2048,
-        ge=1,
-        description="Texts that a replica keeps waiting, to cut even batches from.",
-    )
-    outcome_linger_ms: float = Field(
-        default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
-    )
-    max_seq_length_tokens: int | None = Field(
-        default=None, ge=1, description="The model's own where unset."
-    )
-    max_inputs_per_request: int = Field(default=2048, ge=1)
-    normalize: bool = True
-    prompts: dict[str, str] = Field(
-        default_factory=dict,
-        description="Prompts by name, e.g. query and document; adds to the model's own.",
-    )
-    default_prompt_name: str | None = None
-
-    @property
-    def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
-        return frozenset({"/v1/embeddings"})
-
-    @property
-    def work_field(self) -> str | None:
-        """None: the replica's pool of texts orders by length itself."""
-        return None
-
-
-class CustomModelSettings(ReplicaSettings):
-    """Any class with the method of ``schemas.handoff.ChunkModel``."""
-
-    kind: Literal["custom"]
-    import_path: str = Field(pattern=r"^[\w.]+:\w+$", description="MODULE:CLASS.")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="Keyword arguments of the class."
-    )
-    urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
-    work_field: str | None = Field(
-        default=None,
-        description="A numeric body field that says how much work a request is, e.g. max_tokens: "
-        "of the requests that wait, the longest then go first.",
-    )
-
-    @property
-    def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
-        return frozenset(self.urls)
-
-
-ModelSettings = Annotated[EmbedderSettings | CustomModelSettings, Field(discriminator="kind")]
 
 
 class FlowSettings(Section):
@@ -287,6 +176,15 @@ class Settings(Section):
     models: dict[Name, ModelSettings] = Field(min_length=1)
     routes: dict[Name, RouteSettings] = Field(min_length=1)
 
+    def models_behind(self, model: str) -> tuple[str, ...]:
+        """Return the models that answer for ``model``: itself, and those that its steps call."""
+        return models_behind(self.models, model)
+
+    @model_validator(mode="after")
+    def _pipelines_fit_their_models(self) -> Self:
+        check_pipelines(self.models)
+        return self
+
     @model_validator(mode="after")
     def _routes_fit_together(self) -> Self:
         readers: dict[tuple[str, str], str] = {}
@@ -298,12 +196,13 @@ class Settings(Section):
                 raise ValueError(
                     f"routes.{name}.model: no model '{route.model}'; models has: {known}"
                 )
-            if model.graceful_shutdown_timeout_s < route.drain_timeout_s:
-                raise ValueError(
-                    f"models.{route.model}.graceful_shutdown_timeout_s: must be at least the "
-                    f"{route.drain_timeout_s} s of routes.{name}.drain_timeout_s, or a stop "
-                    "ends the model before the work in flight"
-                )
+            for called in self.models_behind(route.model):
+                if self.models[called].graceful_shutdown_timeout_s < route.drain_timeout_s:
+                    raise ValueError(
+                        f"models.{called}.graceful_shutdown_timeout_s: must be at least the "
+                        f"{route.drain_timeout_s} s of routes.{name}.drain_timeout_s, or a stop "
+                        "ends the model before the work in flight"
+                    )
             reader = (route.group, route.requests_topic)
             if reader in readers:
                 raise ValueError(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from schemas.settings import EmbedderSettings
+from schemas.model_settings import TextModelSettings
 
 _CPU_BUDGET_TOKENS = 1024
 """A batch of this size keeps its activations in one core's cache."""
@@ -32,7 +32,7 @@ class BatchLimits:
     threads: int
 
     @classmethod
-    def of(cls, settings: EmbedderSettings, device: str) -> "BatchLimits":
+    def of(cls, settings: TextModelSettings, device: str) -> "BatchLimits":
         """Return what the settings ask for, and where they are silent what suits the device.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Any
 from ray import serve
 
 from schemas.handoff import Chunk, ChunkModel, Outcomes
-from schemas.settings import CustomModelSettings
+from schemas.model_settings import CustomModelSettings
 
 
 class CustomModelError(ValueError):

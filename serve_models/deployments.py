@@ -1,21 +1,50 @@
 """Settings of a model to its Ray Serve deployment."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, assert_never
 
 from ray import serve
 from ray.serve import Application
 
-from schemas.settings import CustomModelSettings, EmbedderSettings, ReplicaSettings
+from schemas.model_settings import (
+    ClassifierSettings,
+    CustomModelSettings,
+    EmbedderSettings,
+    GeneratorSettings,
+    RerankerSettings,
+)
+from schemas.pipeline_settings import PipelineSettings
+from schemas.replica_settings import ReplicaSettings
+from serve_models.classifier import Classifier
 from serve_models.custom import CustomModel
 from serve_models.embedder import Embedder
+from serve_models.generator import Generator
+from serve_models.pipeline import Pipeline
+from serve_models.placement import placement_options
+from serve_models.reranker import Reranker
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def deployment_for(name: str, settings: EmbedderSettings | CustomModelSettings) -> Application:
+def deployment_for(
+    name: str,
+    settings: EmbedderSettings
+    | ClassifierSettings
+    | RerankerSettings
+    | GeneratorSettings
+    | PipelineSettings
+    | CustomModelSettings,
+    step_models: Mapping[str, Application] = _NONE,
+    calls_per_window: Mapping[str, int] = _NONE,
+) -> Application:
     """Return a model's deployment, bound and ready to be put into an application.
 
     Args:
         name: The model's name in the settings; the deployment is called ``model-NAME``.
         settings: The model's settings.
+        step_models: Of a pipeline: the bound deployments of the models that its steps name.
+        calls_per_window: Of a pipeline: the ``calls_per_window`` of each of these models.
     """
     options = {"name": f"model-{name}", **replica_options(settings)}
     # Any: Ray's annotations of its decorator do not say that it returns a Deployment.
@@ -24,6 +53,16 @@ def deployment_for(name: str, settings: EmbedderSettings | CustomModelSettings) 
     match settings:
         case EmbedderSettings():
             application = decorate(Embedder).bind(name, settings)
+        case ClassifierSettings():
+            application = decorate(Classifier).bind(name, settings)
+        case RerankerSettings():
+            application = decorate(Reranker).bind(name, settings)
+        case GeneratorSettings():
+            application = decorate(Generator).bind(name, settings)
+        case PipelineSettings():
+            application = decorate(Pipeline).bind(
+                name, settings, dict(step_models), dict(calls_per_window)
+            )
         case CustomModelSettings():
             application = decorate(CustomModel).bind(settings)
         case _:
@@ -33,7 +72,7 @@ def deployment_for(name: str, settings: EmbedderSettings | CustomModelSettings) 
 
 def replica_options(settings: ReplicaSettings) -> dict[str, Any]:
     """Return the options of a Serve deployment that a model's settings ask for."""
-    return {
+    options = {
         "num_replicas": settings.replicas,
         "ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus},
         "max_ongoing_requests": settings.max_ongoing_requests,
@@ -43,3 +82,6 @@ def replica_options(settings: ReplicaSettings) -> dict[str, Any]:
         # One log line a call would be one for every few hundred records; counters say it better.
         "logging_config": {"enable_access_log": False},
     }
+    if isinstance(settings, GeneratorSettings):
+        options.update(placement_options(settings))
+    return options

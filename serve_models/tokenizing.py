@@ -1,39 +1,36 @@
-"""Texts to token ids, and waiting texts to a batch's tensors.
+"""Texts and pairs of texts to token ids, and waiting ones to a batch's tensors.
 
 Tokenizing is parted from padding, because texts are tokenized as they come and padded only in the
 batch that they end up in.
 """
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 _UNLIMITED_TOKENS = 1_000_000
 """Tokenizers that know no limit carry 1e30 as theirs."""
-_PADDED_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
-_TASKS = frozenset({"query", "document"})
 
 Features = dict[str, Any]
-Key = TypeVar("Key", bound=Hashable)
+TextInput = str | tuple[str, str]
+"""A text, or a pair that the model reads together."""
 
 
 @dataclass(slots=True)
 class TokenizedText:
-    """A text, ready for a batch.
+    """A text or a pair of texts, ready for a batch.
 
     Attributes:
         tokens: What it costs the model: tokens with prompt and special tokens, after truncation.
         truncated: Whether it was over the model's length.
         ids: Its token ids; empty where the library tokenizes again in the batch.
+        type_ids: Which of the pair each token belongs to; empty where all are 0.
         text: The text, where the library tokenizes again; empty otherwise.
         prompt: The prompt before it, where the library tokenizes again.
         prompt_tokens: Leading tokens that pooling leaves out.
@@ -43,198 +40,158 @@ class TokenizedText:
     tokens: int
     truncated: bool
     ids: Sequence[int] = ()
-    text: str = ""
+    type_ids: Sequence[int] = ()
+    text: TextInput = ""
     prompt: str = ""
     prompt_tokens: int = 0
     task: str | None = None
 
 
-class FrontEnd(Protocol):
-    """How a model's texts become tensors."""
+def limit_of(max_tokens: float | None) -> int | None:
+    """Return a tokenizer's or model's length in tokens; ``None`` where there is no limit."""
+    return None if max_tokens is None or max_tokens >= _UNLIMITED_TOKENS else int(max_tokens)
 
-    def tokenize(
-        self, texts: Sequence[str], prompts: Sequence[str], tasks: Sequence[str | None]
-    ) -> list[TokenizedText]:
-        """Tokenize each text behind its prompt. Safe beside ``batches`` in another thread."""
+
+class TextTokenizer(Protocol):
+    """Tokenizes without padding. Safe in several threads."""
+
+    def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
+        """Tokenize texts, or pairs of texts, of which the longer is cut first."""
         ...
 
-    def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
-        """Yield what to run for a batch: the positions in ``texts`` and the model's features."""
-        ...
+
+def text_tokenizer_of(tokenizer: Any, max_tokens: int | None) -> TextTokenizer:
+    """Return the fast tokenizer where a checkpoint has one, else the one in Python.
+
+    Args:
+        tokenizer: The checkpoint's, of Transformers.
+        max_tokens: Where texts are cut, special tokens included.
+    """
+    if isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
+        return RustTokenizer(tokenizer, max_tokens)
+    return PythonTokenizer(tokenizer, max_tokens)
 
 
-def front_end_of(model: SentenceTransformer) -> FrontEnd:
-    """Return the fast front end where it gives what the library would, else the library's."""
-    first = model[0]
-    if isinstance(first, Transformer) and _takes_plain_token_ids(first):
-        return FastFrontEnd(first, excludes_prompt=_pooling_excludes_prompt(model))
-    return LibraryFrontEnd(model)
+class RustTokenizer:
+    """A copy of a tokenizer's Rust part.
 
-
-def _takes_plain_token_ids(transformer: Transformer) -> bool:
-    """Whether right ids, attention mask and zero type ids are all that the model is fed."""
-    tokenizer = transformer.processor
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return (
-        isinstance(backend, Tokenizer)
-        and set(transformer.modality_config) == {"text"}
-        and set(tokenizer.model_input_names) <= _PADDED_INPUTS
-        and tokenizer.pad_token_id is not None
-        and not transformer.can_flatten_inputs
-        and not transformer.processing_kwargs
-        and not any(backend.encode("a").type_ids)
-    )
-
-
-def _pooling_excludes_prompt(model: SentenceTransformer) -> bool:
-    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
-
-
-class FastFrontEnd:
-    """Tokenizes once, in Rust, without padding.
-
-    It owns a copy of the tokenizer, because truncation and padding are state of a tokenizer and
-    the library changes its own at each call.
+    A copy, because truncation and padding are state of a tokenizer, and the libraries change
+    theirs at each call.
     """
 
-    def __init__(self, transformer: Transformer, *, excludes_prompt: bool) -> None:
-        tokenizer = transformer.processor
+    def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = tokenizer.split_special_tokens
-        limit = transformer.max_seq_length
-        self._max_tokens = int(limit) if limit is not None and limit < _UNLIMITED_TOKENS else None
-        if self._max_tokens is not None:
+        self._max_tokens = max_tokens
+        if max_tokens is not None:
             self._tokenizer.enable_truncation(
-                self._max_tokens, strategy="longest_first", direction=tokenizer.truncation_side
+                max_tokens, strategy="longest_first", direction=tokenizer.truncation_side
             )
-        self._pad_id = int(tokenizer.pad_token_id)
-        self._pads_left = tokenizer.padding_side == "left"
-        self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
-        self._pad_type_id = int(tokenizer.pad_token_type_id)
-        self._special_ids = frozenset(tokenizer.all_special_ids)
-        self._excludes_prompt = excludes_prompt
-        self._prompt_tokens: dict[str, int] = {"": 0}
+        has_type_ids = "token_type_ids" in tokenizer.model_input_names
+        self._keeps_type_ids_of_texts = has_type_ids and any(self._tokenizer.encode("a").type_ids)
+        self._keeps_type_ids_of_pairs = has_type_ids
 
-    def tokenize(
-        self,
-        texts: Sequence[str],
-        prompts: Sequence[str],
-        tasks: Sequence[str | None],  # noqa: ARG002 -- a plain transformer knows no tasks
-    ) -> list[TokenizedText]:
-        """Tokenize each text behind its prompt."""
-        encodings = self._tokenizer.encode_batch_fast(
-            [prompt + text for prompt, text in zip(prompts, texts, strict=True)]
-        )
+    def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
+        """Tokenize texts, or pairs of texts, of which the longer is cut first."""
         tokenized = []
-        for encoding, prompt in zip(encodings, prompts, strict=True):
+        for encoding, text in zip(self._tokenizer.encode_batch_fast(inputs), inputs, strict=True):
             ids = encoding.ids
+            keeps_type_ids = (
+                self._keeps_type_ids_of_texts
+                if isinstance(text, str)
+                else self._keeps_type_ids_of_pairs
+            )
             tokenized.append(
                 TokenizedText(
                     tokens=len(ids),
                     truncated=len(ids) == self._max_tokens and bool(encoding.overflowing),
                     ids=ids,
-                    prompt_tokens=self._count_prompt(prompt) if self._excludes_prompt else 0,
+                    type_ids=encoding.type_ids if keeps_type_ids else (),
                 )
             )
         return tokenized
 
-    def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
-        """Yield one batch, or one for each prompt length where pooling leaves prompts out."""
-        positions_by_prompt = _group(text.prompt_tokens for text in texts)
-        for prompt_tokens, positions in positions_by_prompt.items():
-            features = self._pad([texts[position].ids for position in positions])
-            if prompt_tokens:
-                features["prompt_length"] = prompt_tokens
-            yield positions, features
+    def encode_ids(self, text: str) -> list[int]:
+        """Return one text's token ids, special tokens included."""
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
 
-    def _pad(self, rows: Sequence[Sequence[int]]) -> Features:
-        longest = max(map(len, rows))
-        ids = np.full((len(rows), longest), self._pad_id, dtype=np.int64)
-        mask = np.zeros((len(rows), longest), dtype=np.int64)
-        for number, row in enumerate(rows):
-            place = slice(longest - len(row), None) if self._pads_left else slice(len(row))
-            ids[number, place] = row
-            mask[number, place] = 1
+
+class PythonTokenizer:
+    """A tokenizer that has no Rust part, called as it is, one call at a time."""
+
+    def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
+        self._one_at_a_time = Lock()
+
+    def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
+        """Tokenize texts, or pairs of texts, of which the longer is cut first."""
+        tokenized = []
+        for text in inputs:
+            ids, type_ids = self._call(text, self._max_tokens)
+            is_full = len(ids) == self._max_tokens
+            tokenized.append(
+                TokenizedText(
+                    tokens=len(ids),
+                    truncated=is_full and len(self._call(text, None)[0]) > len(ids),
+                    ids=ids,
+                    type_ids=type_ids,
+                )
+            )
+        return tokenized
+
+    def _call(self, text: TextInput, max_tokens: int | None) -> tuple[list[int], list[int]]:
+        texts = (text,) if isinstance(text, str) else text
+        truncation = {} if max_tokens is None else {"truncation": True, "max_length": max_tokens}
+        with self._one_at_a_time:
+            encoding = self._tokenizer(
+                *texts, return_token_type_ids=self._has_type_ids, verbose=False, **truncation
+            )
+        return encoding["input_ids"], encoding["token_type_ids"] if self._has_type_ids else []
+
+
+class Padding:
+    """Makes tensors of tokenized texts, as a checkpoint's tokenizer would pad them.
+
+    Args:
+        tokenizer: The checkpoint's, of Transformers; it has a padding token.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._pad_id = int(tokenizer.pad_token_id)
+        self._pads_left = tokenizer.padding_side == "left"
+        self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
+        self._pad_type_id = int(tokenizer.pad_token_type_id)
+
+    def features(self, texts: Sequence[TokenizedText]) -> Features:
+        """Return ``input_ids`` and ``attention_mask``, and ``token_type_ids`` for who takes them.
+
+        Returns:
+            int64 tensors [len(texts), longest].
+        """
+        longest = max(len(text.ids) for text in texts)
+        shape = (len(texts), longest)
+        ids: NDArray[np.int64] = np.full(shape, self._pad_id, dtype=np.int64)
+        mask: NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
+        for number, text in enumerate(texts):
+            ids[number, self._place(text, longest)] = text.ids
+            mask[number, self._place(text, longest)] = 1
         features: Features = {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
-            "modality": "text",
         }
         if self._has_type_ids:
-            features["token_type_ids"] = torch.from_numpy((1 - mask) * self._pad_type_id)
+            type_ids = (1 - mask) * self._pad_type_id
+            for number, text in enumerate(texts):
+                if text.type_ids:
+                    type_ids[number, self._place(text, longest)] = text.type_ids
+            features["token_type_ids"] = torch.from_numpy(type_ids)
         return features
 
-    def _count_prompt(self, prompt: str) -> int:
-        """Count as the library does: a trailing special token is not the prompt's."""
-        if prompt not in self._prompt_tokens:
-            ids = self._tokenizer.encode(prompt).ids
-            self._prompt_tokens[prompt] = len(ids) - (ids[-1] in self._special_ids)
-        return self._prompt_tokens[prompt]
-
-
-class LibraryFrontEnd:
-    """For other kinds of model: the library tokenizes, once to count and again in the batch."""
-
-    def __init__(self, model: SentenceTransformer) -> None:
-        self._model = model
-        self._routes_by_task = isinstance(model[0], Router)
-        limit = model.max_seq_length
-        self._max_tokens = int(limit) if limit is not None and limit < _UNLIMITED_TOKENS else None
-        self._one_at_a_time = Lock()
-
-    def tokenize(
-        self, texts: Sequence[str], prompts: Sequence[str], tasks: Sequence[str | None]
-    ) -> list[TokenizedText]:
-        """Count each text's tokens behind its prompt."""
-        tokenized = []
-        for text, prompt, asked_task in zip(texts, prompts, tasks, strict=True):
-            task = asked_task if self._routes_by_task and asked_task in _TASKS else None
-            tokens = _count_tokens(self._preprocess([text], prompt, task), text)
-            tokenized.append(
-                TokenizedText(
-                    tokens=tokens,
-                    truncated=self._was_truncated(text, prompt, task, tokens),
-                    text=text,
-                    prompt=prompt,
-                    task=task,
-                )
-            )
-        return tokenized
-
-    def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
-        """Yield one batch for each prompt and task: the library takes one of each per call."""
-        for (prompt, task), positions in _group((text.prompt, text.task) for text in texts).items():
-            yield positions, self._preprocess([texts[at].text for at in positions], prompt, task)
-
-    def _preprocess(
-        self, texts: list[str], prompt: str, task: str | None, **options: Any
-    ) -> Features:
-        if task is not None:
-            options["task"] = task
-        with self._one_at_a_time:
-            return dict(self._model.preprocess(texts, prompt=prompt or None, **options))
-
-    def _was_truncated(self, text: str, prompt: str, task: str | None, tokens: int) -> bool:
-        if self._max_tokens is None or tokens < self._max_tokens:
-            return False
-        if not isinstance(self._model[0], Transformer):
-            return True
-        longer = self._preprocess([text], prompt, task, max_length=self._max_tokens + 1)
-        return _count_tokens(longer, text) > tokens
-
-
-def _count_tokens(features: Features, text: str) -> int:
-    if "attention_mask" in features:
-        return max(1, int(features["attention_mask"].sum()))
-    if "input_ids" in features:
-        return max(1, int(features["input_ids"].numel()))
-    return max(1, len(text.split()))
-
-
-def _group(keys: Iterable[Key]) -> dict[Key, list[int]]:
-    positions: defaultdict[Key, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        positions[key].append(position)
-    return positions
+    def _place(self, text: TokenizedText, longest: int) -> slice:
+        tokens = len(text.ids)
+        return slice(longest - tokens, None) if self._pads_left else slice(tokens)

@@ -1,11 +1,10 @@
 """How many records a replica wants in flight from each consumer. Pure: time is an argument."""
 
-from math import ceil
+from serve_models.window_share import ConsumerShare
 
 _MEMORY_RECORDS = 256
 _MEMORY_BATCHES = 32
 _FIRST_GUESS_TEXTS_PER_BATCH = 64.0
-_CONSUMER_FORGOTTEN_AFTER_S = 30.0
 
 
 class WindowEstimator:
@@ -38,11 +37,11 @@ class WindowEstimator:
         self._tokens_per_text = _Mean(_MEMORY_RECORDS)
         self._tokens_per_batch = _Mean(_MEMORY_BATCHES)
         self._seconds_per_batch = _Mean(_MEMORY_BATCHES)
-        self._consumers_seen_s: dict[str, float] = {}
+        self._consumers = ConsumerShare()
 
     def consumer_seen(self, consumer: str, now_s: float) -> None:
         """Count a consumer among those that share the window for the next while."""
-        self._consumers_seen_s[consumer] = now_s
+        self._consumers.seen(consumer, now_s)
 
     def records_arrived(self, records: int, texts: int, tokens: int) -> None:
         """Learn from request records that held ``texts`` texts of ``tokens`` tokens together."""
@@ -71,17 +70,7 @@ class WindowEstimator:
         running_texts = (self._parallel_batches + 1) * texts_per_batch
         texts_per_record = max(self._texts_per_record.value, 1.0)
         records = (waiting_texts + running_texts) / texts_per_record
-        return max(1, ceil(records / max(1, self._consumers(now_s))))
-
-    def _consumers(self, now_s: float) -> int:
-        gone = [
-            consumer
-            for consumer, seen_s in self._consumers_seen_s.items()
-            if now_s - seen_s > _CONSUMER_FORGOTTEN_AFTER_S
-        ]
-        for consumer in gone:
-            del self._consumers_seen_s[consumer]
-        return len(self._consumers_seen_s)
+        return self._consumers.share(records, now_s)
 
 
 class _Mean:

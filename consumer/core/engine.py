@@ -43,6 +43,7 @@ class Engine:
         retry: What happens after a model replica failed.
         jitter: Randomness of the backoff.
         most_chunk_records: The route's ``flow.chunk_records``.
+        calls_per_window: Into how many calls a model replica's window is divided.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
     """
 
@@ -56,6 +57,7 @@ class Engine:
         retry: RetryPolicy,
         jitter: random.Random,
         most_chunk_records: int,
+        calls_per_window: int = 4,
         metadata_limit_characters: int,
     ) -> None:
         self._consumer = consumer
@@ -63,6 +65,7 @@ class Engine:
         self._messages = messages
         self._admission = admission
         self._most_chunk_records = most_chunk_records
+        self._calls_per_window = calls_per_window
         self._held = HeldPartitions(metadata_limit_characters)
         self._queue = WorkQueue(longest_first=intake.work_field is not None)
         self._windows = ReplicaWindows(initial_records=most_chunk_records)
@@ -230,6 +233,7 @@ class Engine:
                 window_records=self._windows.records,
                 smallest_window=self._windows.smallest_records,
                 most_records=self._most_chunk_records,
+                calls_per_window=self._calls_per_window,
             )
             if not most:
                 return None

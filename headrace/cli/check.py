@@ -1,7 +1,7 @@
 """``headrace check``: is this settings file legal, and what does it say?"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 
 import typer
 from rich.table import Table
@@ -10,7 +10,14 @@ from headrace.cli.options import JsonOption
 from headrace.cli.output import out, print_json
 from headrace.settings_file import find_settings_file, load_settings
 from headrace.settings_problems import SettingsError
-from schemas.settings import ModelSettings, Settings
+from schemas.model_settings import (
+    CustomModelSettings,
+    GeneratorSettings,
+    ModelSettings,
+    TextModelSettings,
+)
+from schemas.pipeline_settings import PipelineSettings
+from schemas.settings import Settings
 
 FileArgument = Annotated[
     Path | None,
@@ -75,7 +82,20 @@ def print_summary(path: Path, settings: Settings) -> None:
 
 
 def describe_model(model: ModelSettings) -> str:
-    """Return where a model comes from, in a few words."""
-    if model.kind == "embedder":
-        return f"{model.source}, {model.dtype}"
-    return model.import_path
+    """Return where a model comes from and what it answers, in a few words."""
+    return f"{_source_of(model)}\n{', '.join(sorted(model.endpoints))}"
+
+
+def _source_of(model: ModelSettings) -> str:
+    match model:
+        case TextModelSettings():
+            return f"{model.source}, {model.dtype}"
+        case GeneratorSettings():
+            adapters = f", adapters: {', '.join(model.adapters)}" if model.adapters else ""
+            return f"{model.source}{adapters}"
+        case PipelineSettings():
+            return ", ".join(f"{name}: {step.model}" for name, step in model.steps.items())
+        case CustomModelSettings():
+            return model.import_path
+        case _:
+            assert_never(model)

@@ -10,6 +10,7 @@ from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import out, print_json, step_progress
 from headrace.errors import UserError
 from headrace.settings_problems import suggest
+from schemas.model_settings import weight_sources
 
 models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
 
@@ -71,6 +72,7 @@ def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str
         elif name not in models:
             guess = suggest(name, models) or "; there are: " + ", ".join(models)
             raise UserError(f"no model '{name}' in the settings{guess}")
-        elif (model := models[name]).kind == "embedder":
-            sources[name] = model.source
+        else:
+            for number, source in enumerate(weight_sources(models[name])):
+                sources[name if number == 0 else f"{name}, adapter {number}"] = source
     return sources

@@ -5,14 +5,12 @@ import os
 import signal
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
 from ray import serve
@@ -21,95 +19,20 @@ from sentence_transformers import SentenceTransformer
 from headrace.app import bind_consumer, build
 from headrace.service import LocalService
 from headrace.status_board import APP_NAME, status_board_deployment
-from schemas.settings import (
-    CustomModelSettings,
-    EmbedderSettings,
-    GroupSettings,
-    KafkaSettings,
-    LimitSettings,
-    RouteSettings,
-    Settings,
-)
+from schemas.model_settings import CustomModelSettings, EmbedderSettings
+from schemas.settings import GroupSettings, KafkaSettings, LimitSettings, RouteSettings, Settings
 from serve_models.deployments import deployment_for
 from serve_models.sources import resolve
 from tests.brokers import TestBroker
+from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
 URL = "/v1/embeddings"
-PATIENCE_S = 120.0
 HUNDRED_MB = 100_000_000
-LARGE_TOPIC_BYTES = 104_000_000
 MEMBERSHIP = GroupSettings(
     session_timeout_ms=6_000, heartbeat_interval_ms=300, rebalance_timeout_ms=15_000
 )
-
-
-class Service:
-    """The deployed service, and what a producer and a reader see of it."""
-
-    def __init__(self, settings: Settings, count_file: Path) -> None:
-        self.settings = settings
-        self.count_file = count_file
-
-    def route(self, name: str) -> RouteSettings:
-        return self.settings.routes[name]
-
-    async def publish(
-        self,
-        route: str,
-        values: list[bytes | None],
-        headers: list[tuple[str, bytes]] | None = None,
-    ) -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka.bootstrap, max_request_size=LARGE_TOPIC_BYTES
-        )
-        await producer.start()
-        topic = self.route(route).requests_topic
-        for value in values:
-            await producer.send(topic, value, key=b"k%d" % (id(value) % 97), headers=headers)
-        await producer.stop()
-
-    async def read(self, topic: str, until: Callable[[list[ConsumerRecord]], bool]) -> list:
-        """Read a topic from its start until ``until`` is satisfied with what was read."""
-        consumer = AIOKafkaConsumer(
-            topic,
-            bootstrap_servers=self.settings.kafka.bootstrap,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-        )
-        await consumer.start()
-        records: list[ConsumerRecord] = []
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not until(records):
-                    for batch in (await consumer.getmany(timeout_ms=300)).values():
-                        records += batch
-            for batch in (await consumer.getmany(timeout_ms=700)).values():
-                records += batch
-        finally:
-            await consumer.stop()
-        return records
-
-    def started(self) -> Counter[str]:
-        lines = self.count_file.read_text().splitlines() if self.count_file.exists() else []
-        return Counter(line.split()[1] for line in lines)
-
-    def wait_until_started(self, prefix: str, records: int) -> None:
-        deadline_s = time.monotonic() + PATIENCE_S
-        while sum(each.startswith(prefix) for each in self.started()) < records:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.1)
-
-    async def answers(self, route: str, prefix: str, records: int) -> Counter[str]:
-        def answered(read: list[ConsumerRecord]) -> Counter[str]:
-            ids = (orjson.loads(record.value)["custom_id"] for record in read)
-            return Counter(each for each in ids if each.startswith(prefix))
-
-        topic = self.route(route).results_topic
-        return answered(await self.read(topic, lambda read: len(answered(read)) >= records))
 
 
 async def create_large_topic(bootstrap: str, topic: str) -> None:

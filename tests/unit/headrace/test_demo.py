@@ -7,13 +7,15 @@ import numpy as np
 import orjson
 import pytest
 
-from headrace.demo import QUERY, demo_records, report
-from headrace.demo_report import Tally, adds_up, nearest_neighbours, texts_by_id
+from headrace.demo_records import demo_records
+from headrace.demo_report import Tally, adds_up, nearest_neighbours, prompts_by_id, texts_by_id
+from headrace.demo_tables import QUERY, report
 from headrace.reading import TopicRecord
 from schemas.embeddings import parse_embeddings_body
 from schemas.requests import UnreadableRequestError, parse_request_line
 
 LINES = files("headrace").joinpath("data", "demo.jsonl").read_bytes().splitlines()
+CHAT_LINES = files("headrace").joinpath("data", "demo-chat.jsonl").read_bytes().splitlines()
 
 
 def test_the_shipped_file_is_varied() -> None:
@@ -44,6 +46,34 @@ def test_the_shipped_file_is_varied() -> None:
         "invalid_request_line": 1,
         "refused": 2,
     }
+
+
+def test_the_shipped_prompts_are_requests_with_names_of_their_own() -> None:
+    prompts = prompts_by_id(CHAT_LINES)
+    assert len(prompts) == len(CHAT_LINES)
+    assert all(parse_request_line(line).url == "/v1/chat/completions" for line in CHAT_LINES)
+    assert sum(name.startswith("unsafe-") for name in prompts) == 5
+
+
+def test_replies_and_refusals_are_kept_for_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally(sent={"chat/0/0", "chat/0/1"})
+    choices = [{"message": {"content": "Paris."}}]
+    refused = {"error": {"code": "content_filter", "message": "unsafe"}}
+    for place, custom_id, status, body in (
+        ("chat/0/0", "chat-01", 200, {"choices": choices}),
+        ("chat/0/1", "unsafe-01", 400, refused),
+    ):
+        response = {"status_code": status, "body": body}
+        tally.add_result(
+            record(place, {"custom_id": custom_id, "response": response, "error": None})
+        )
+
+    assert tally.replies == {
+        "chat-01": ("answered", "Paris."),
+        "unsafe-01": ("refused (400): content_filter", "unsafe"),
+    }
+    assert report(tally, LINES, CHAT_LINES, skipped_records=0) == 0
+    assert "Paris." in capsys.readouterr().out
 
 
 def test_what_no_file_can_hold_is_added() -> None:
@@ -88,7 +118,7 @@ def test_everything_that_went_in_came_out() -> None:
         "dead letter: invalid_json": 1,
         "skipped (tombstone)": 1,
     }
-    assert report(tally, LINES, skipped_records=1) == 0
+    assert report(tally, LINES, CHAT_LINES, skipped_records=1) == 0
 
 
 def test_what_is_missing_does_not_add_up(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +126,7 @@ def test_what_is_missing_does_not_add_up(capsys: pytest.CaptureFixture[str]) -> 
     tally.sent.add("in/0/4")
 
     assert not tally.is_complete
-    assert report(tally, LINES, skipped_records=1) == 1
+    assert report(tally, LINES, CHAT_LINES, skipped_records=1) == 1
     assert "does not add up" in capsys.readouterr().err
 
 

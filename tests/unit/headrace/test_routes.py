@@ -10,7 +10,8 @@ from consumer.kafka.admin import TopicInfo, TopicReport
 from headrace.cli.route_table import MAX_ROUTE_COLUMNS, partition_table, route_report, route_table
 from headrace.lag import PartitionLag, partition_lag
 from headrace.topics import describe_report, wanted_topics
-from schemas.settings import EmbedderSettings, RouteSettings, Settings
+from schemas.model_settings import EmbedderSettings
+from schemas.settings import RouteSettings, Settings
 from schemas.status import RouteStatus
 
 

@@ -52,8 +52,8 @@ def test_a_legal_file_is_taken() -> None:
         pytest.param(
             "kind: embedder",
             "kind: embeder",
-            "h.yaml:5: models.minilm: kind: 'embeder' is not one of: embedder, custom; "
-            "did you mean 'embedder'?",
+            "h.yaml:5: models.minilm: kind: 'embeder' is not one of: embedder, classifier, "
+            "reranker, generator, pipeline, custom; did you mean 'embedder'?",
             id="unknown kind",
         ),
         pytest.param("    kind: embedder\n", "", "kind is missing; add it, one of", id="no kind"),

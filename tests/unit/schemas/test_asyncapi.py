@@ -240,3 +240,84 @@ def test_the_schema_of_a_deadline_is_what_the_engine_reads(value: bytes, is_dead
 def test_other_headers_are_no_dead_letters() -> None:
     with pytest.raises(ValueError, match="headrace-error-code"):
         DeadLetterHeaders.read([("headrace-source", b"in/0/7")])
+
+
+EVERY_KIND = Settings.model_validate(
+    {
+        "models": {
+            "embed": {"kind": "embedder", "source": "wheel:x"},
+            "guard": {"kind": "classifier", "source": "wheel:x"},
+            "rank": {"kind": "reranker", "source": "wheel:x"},
+            "chat": {"kind": "generator", "source": "wheel:x"},
+            "own": {"kind": "custom", "import_path": "m:C", "urls": ["/own"]},
+            "guarded": {
+                "kind": "pipeline",
+                "urls": ["/v1/chat/completions"],
+                "steps": {"generate": {"model": "chat"}},
+                "answer": "generate",
+            },
+        },
+        "routes": {
+            model: {
+                "model": model,
+                "requests_topic": f"{model}.in",
+                "results_topic": f"{model}.out",
+                "dead_letters_topic": f"{model}.dead",
+                "group": model,
+            }
+            for model in ("embed", "guard", "rank", "chat", "own", "guarded")
+        },
+    }
+)
+PAIRS = {"query": "q", "documents": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("route", "url", "body", "is_legal"),
+    [
+        ("embed", "/v1/embeddings", {"input": "a"}, True),
+        ("embed", "/v1/rerank", PAIRS, True),
+        ("embed", "/v1/rerank", {"input": "a"}, False),
+        ("embed", "/classify", {"input": "a"}, False),
+        ("guard", "/classify", {"input": "a"}, True),
+        ("guard", "/classify", {}, False),
+        ("rank", "/v1/rerank", PAIRS, True),
+        ("rank", "/v1/score", {"text_1": "q", "text_2": "a"}, True),
+        ("rank", "/v1/score", PAIRS, False),
+        ("rank", "/v1/embeddings", {"input": "a"}, False),
+        ("chat", "/v1/chat/completions", {"messages": []}, True),
+        ("chat", "/v1/completions", {"prompt": "a"}, True),
+        ("chat", "/classify", {"input": "a"}, False),
+        ("own", "/own", {"anything": 1}, True),
+        ("own", "/v1/chat/completions", {}, False),
+        ("guarded", "/v1/chat/completions", {"messages": []}, True),
+        ("guarded", "/v1/completions", {}, False),
+    ],
+)
+def test_every_kind_of_model_has_the_requests_of_its_urls(
+    route: str, url: str, body: Any, is_legal: bool
+) -> None:
+    document = asyncapi_document(EVERY_KIND, "1")
+    payload = document["components"]["messages"][f"{route}-request"]["payload"]
+    validator = Draft7Validator({**payload, "components": document["components"]})
+
+    assert validator.is_valid({"custom_id": "a", "url": url, "body": body}) is is_legal
+
+
+@pytest.mark.parametrize("route", ["embed", "guard", "rank"])
+def test_results_of_a_model_are_those_of_its_urls(route: str) -> None:
+    answers = {
+        "embed": EMBEDDINGS_ANSWER,
+        "guard": b'{"object":"list","data":[{"index":0,"label":"safe","probs":[0.75,0.25],'
+        b'"num_classes":2,"probabilities":{"safe":0.75,"unsafe":0.25}}],"model":"guard",'
+        b'"usage":{"prompt_tokens":3,"total_tokens":3}}',
+        "rank": b'{"model":"rank","results":[{"index":0,"relevance_score":0.5,'
+        b'"document":{"text":"a"}}],"usage":{"prompt_tokens":3,"total_tokens":3}}',
+    }
+    document = asyncapi_document(EVERY_KIND, "1")
+    payload = document["components"]["messages"][f"{route}-result"]["payload"]
+    validator = Draft7Validator({**payload, "components": document["components"]})
+
+    for name, answer in answers.items():
+        line = orjson.loads(encode_response_line("i", "c", 200, answer))
+        assert validator.is_valid(line) is (name == route or (route, name) == ("embed", "rank"))

@@ -7,7 +7,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from schemas.settings import EmbedderSettings
+from schemas.model_settings import EmbedderSettings
+from serve_models.embedding_model import Role
+from serve_models.probabilities import Activation, apply_activation
 from serve_models.tokenizing import TokenizedText
 
 FAKE_DIMS = 8
@@ -37,8 +39,7 @@ class FakePanicError(BaseException):
 class FakeModel:
     """One token a character; ``hold`` keeps batches waiting until ``release`` is set."""
 
-    dims = FAKE_DIMS
-    default_prompt_name = None
+    width = FAKE_DIMS
     max_seq_length_tokens = 32
 
     def __init__(self) -> None:
@@ -75,7 +76,13 @@ class FakeModel:
             for text in prompted
         ]
 
-    def embed(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
+    def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
+        return self.tokenize(texts, ["query" if role == "query" else None for role in roles])
+
+    def probe(self) -> TokenizedText:
+        return self.tokenize(["probe"], [None])[0]
+
+    def run(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
         with self._counting:
             self.at_work += 1
             self.most_at_work = max(self.most_at_work, self.at_work)
@@ -83,14 +90,14 @@ class FakeModel:
         assert self.release.wait(20)
         with self._counting:
             self.at_work -= 1
-        self.batches.append([text.text for text in texts])
-        if self.is_broken or any(self.poison in text.text for text in texts):
+        self.batches.append([str(text.text) for text in texts])
+        if self.is_broken or any(self.poison in str(text.text) for text in texts):
             raise RuntimeError("device-side assert")
-        if any(self.model_panic in text.text for text in texts):
+        if any(self.model_panic in str(text.text) for text in texts):
             raise FakePanicError("unwrap on None")
-        vectors = np.stack([fake_vector(text.text) for text in texts])
+        vectors = np.stack([fake_vector(str(text.text)) for text in texts])
         for row, text in zip(vectors, texts, strict=True):
-            if self.not_a_number in text.text:
+            if self.not_a_number in str(text.text):
                 row[0] = np.nan
         return vectors
 
@@ -109,3 +116,70 @@ def line(text: object, **body: object) -> bytes:
             "body": {"input": text, **body},
         }
     )
+
+
+LABELS = ("safe", "unsafe")
+
+
+def fake_score(text: str) -> float:
+    """A logit that tells texts apart: one for each exclamation mark."""
+    return float(text.count("!")) - 1
+
+
+class FakeClassifier:
+    """Two classes, or one: a text's logits count its exclamation marks."""
+
+    max_seq_length_tokens = 32
+
+    def __init__(
+        self, activation: Activation = Activation.SOFTMAX, labels: Sequence[str] = LABELS
+    ) -> None:
+        self.activation = activation
+        self.labels = labels
+        self.width = len(labels)
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        return [
+            TokenizedText(tokens=min(len(text), 32), truncated=len(text) > 32, text=text)
+            for text in texts
+        ]
+
+    def probe(self) -> TokenizedText:
+        return self.tokenize(["probe"])[0]
+
+    def run(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        scores = np.array([fake_score(str(text.text)) for text in texts], dtype=np.float32)
+        return np.stack([-scores, scores][-self.width :], axis=1)
+
+
+class FakePairModel:
+    """A document is as relevant as it has exclamation marks, and one more with its query in it."""
+
+    max_seq_length_tokens = 32
+    width = 1
+
+    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
+        return [
+            TokenizedText(
+                tokens=min(len(query + document), 32),
+                truncated=len(query + document) > 32,
+                text=(query, document),
+            )
+            for query, document in pairs
+        ]
+
+    def probe(self) -> TokenizedText:
+        return self.tokenize_pairs([("probe", "probe")])[0]
+
+    def run(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        if any("poison" in text.text[1] for text in texts):
+            raise RuntimeError("device-side assert")
+        rows = [[fake_score(text.text[1]) + (text.text[0] in text.text[1])] for text in texts]
+        return np.array(rows, dtype=np.float32)
+
+    def activate(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return apply_activation(outputs, Activation.SIGMOID)
+
+
+def request_line(url: str, body: object) -> bytes:
+    return orjson.dumps({"custom_id": "c", "method": "POST", "url": url, "body": body})

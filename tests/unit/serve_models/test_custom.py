@@ -4,7 +4,7 @@ from types import ModuleType
 import pytest
 
 from schemas.handoff import Chunk, Outcomes
-from schemas.settings import CustomModelSettings
+from schemas.model_settings import CustomModelSettings
 from serve_models.custom import CustomModelError, build_custom_model
 
 

@@ -1,4 +1,4 @@
-from schemas.settings import CustomModelSettings
+from schemas.model_settings import ClassifierSettings, CustomModelSettings, RerankerSettings
 from serve_models.deployments import deployment_for, replica_options
 
 from .fakes import settings
@@ -16,7 +16,13 @@ def test_settings_become_the_deployments_options():
 
 def test_each_kind_of_model_has_a_deployment():
     custom = CustomModelSettings(kind="custom", import_path="m:C", urls=("/v1/x",))
-    for name, model in {"minilm": settings(replicas=2), "mine": custom}.items():
+    models = {
+        "minilm": settings(replicas=2),
+        "guard": ClassifierSettings(kind="classifier", source="path:/x", replicas=3),
+        "rank": RerankerSettings(kind="reranker", source="path:/x"),
+        "mine": custom,
+    }
+    for name, model in models.items():
         application = deployment_for(name, model)
         deployment = application._bound_deployment
         assert deployment.name == f"model-{name}"

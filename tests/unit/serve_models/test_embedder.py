@@ -6,7 +6,8 @@ from contextlib import aclosing
 from schemas.handoff import Chunk
 from serve_models.batch_limits import BatchLimits
 from serve_models.embedder import Embedder
-from serve_models.embedding_engine import EmbeddingEngine
+from serve_models.text_endpoints import embedder_endpoints
+from serve_models.text_engine import TextEngine
 
 from .fakes import FakeClock, FakeModel, line, settings
 
@@ -14,7 +15,7 @@ from .fakes import FakeClock, FakeModel, line, settings
 class Replica(Embedder):
     """Takes its engine ready-made; the test stops it."""
 
-    def __init__(self, engine: EmbeddingEngine) -> None:
+    def __init__(self, engine: TextEngine) -> None:
         self._engine = engine
 
     def __del__(self) -> None:
@@ -24,9 +25,9 @@ class Replica(Embedder):
 async def test_closing_the_replicas_stream_frees_the_engine_at_once():
     model = FakeModel()
     configured = settings(token_budget_tokens=16, max_batch_texts=1)
-    engine = EmbeddingEngine(
+    engine = TextEngine(
         model,
-        name="minilm",
+        endpoints=embedder_endpoints(model, "minilm", configured),
         settings=configured,
         replica="replica-1",
         clock=FakeClock(),

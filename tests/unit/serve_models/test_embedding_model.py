@@ -9,8 +9,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 
-from serve_models.embedding_model import EmbeddingModel, ModelSettingsError
-from serve_models.tokenizing import FastFrontEnd, LibraryFrontEnd
+from serve_models.embedding_model import EmbeddingModel
+from serve_models.front_ends import FastFrontEnd, LibraryFrontEnd
+from serve_models.text_model import ModelSettingsError
 
 from .fakes import settings
 
@@ -37,7 +38,7 @@ def model(minilm_path):
 
 
 def embed(model, texts, prompt_names=None):
-    return model.embed(model.tokenize(texts, prompt_names or [None] * len(texts)))
+    return model.run(model.tokenize(texts, prompt_names or [None] * len(texts)))
 
 
 def test_vectors_are_the_librarys(library, model):
@@ -51,7 +52,7 @@ def test_the_librarys_own_tokenizing_gives_the_same(library, model, monkeypatch)
     slow = model.tokenize(TEXTS, ["query"] * len(TEXTS))
     assert [text.tokens for text in slow] == [text.tokens for text in fast]
     assert [text.truncated for text in slow] == [text.truncated for text in fast]
-    np.testing.assert_allclose(model.embed(slow), embed_with(library, PROMPTS["query"]), atol=1e-5)
+    np.testing.assert_allclose(model.run(slow), embed_with(library, PROMPTS["query"]), atol=1e-5)
 
 
 def embed_with(library, prompt):
@@ -100,6 +101,24 @@ def test_the_default_prompt_is_put_before_texts_that_name_none(minilm_path, libr
 
 
 @pytest.mark.parametrize(
+    ("prompts", "default"),
+    [
+        ({}, None),
+        ({"query": "Find: ", "passage": "Text: "}, None),
+        ({"query": "Find: ", "document": "Document: ", "passage": "Text: "}, "query"),
+        ({"search": "Search: "}, "search"),
+    ],
+)
+def test_roles_have_the_prompts_that_the_library_gives_them(minilm_path, prompts, default):
+    changes = {"prompts": prompts, "default_prompt_name": default}
+    model = EmbeddingModel(minilm_path, settings(device="cpu", **changes), "cpu")
+    library = SentenceTransformer(str(minilm_path), device="cpu", **changes)
+    rows = model.run(model.tokenize_roles([TEXTS[0]] * 2, ["query", "document"]))
+    np.testing.assert_allclose(rows[0], library.encode_query(TEXTS[0]), atol=1e-5)
+    np.testing.assert_allclose(rows[1], library.encode_document(TEXTS[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"default_prompt_name": "none"}, "default_prompt_name: no prompt 'none'"),
@@ -118,13 +137,21 @@ def test_bfloat16_stays_close_and_comes_back_as_float32(minilm_path, library):
     assert (vectors * library.encode(TEXTS)).sum(axis=1).min() > 0.99
 
 
+def test_batches_beside_each_other_give_what_one_at_a_time_gives(model):
+    tokenized = model.tokenize(TEXTS, [None] * len(TEXTS))
+    expected = np.concatenate([model.run([text]) for text in tokenized])
+    with ThreadPoolExecutor(3) as threads:
+        for rows in threads.map(model.run, [tokenized] * 6):
+            np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
 def test_tokenizing_beside_the_model_changes_nothing(model):
     expected = embed(model, TEXTS)
     with ThreadPoolExecutor(1) as model_thread, ThreadPoolExecutor(1) as tokenizer_thread:
         batches = [
             tokenizer_thread.submit(model.tokenize, TEXTS, [None] * len(TEXTS)) for _ in range(5)
         ]
-        rows = [model_thread.submit(model.embed, batch.result()) for batch in batches]
+        rows = [model_thread.submit(model.run, batch.result()) for batch in batches]
         for row in rows:
             np.testing.assert_allclose(row.result(), expected, atol=1e-6)
 
@@ -162,5 +189,5 @@ def test_left_padding_and_last_token_pooling(minilm_path, tmp_path):
     library.save_pretrained(str(tmp_path))
     reloaded = SentenceTransformer(str(tmp_path), device="cpu")
     model = EmbeddingModel(tmp_path, settings(device="cpu"), "cpu")
-    assert model._front_end._pads_left
+    assert model._front_end._padding._pads_left
     np.testing.assert_allclose(embed(model, TEXTS), reloaded.encode(TEXTS), atol=1e-5)

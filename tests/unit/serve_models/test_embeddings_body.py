@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from schemas.embeddings import BodyRefusedError, EmbeddingsResponse, parse_embeddings_body
+from schemas.bodies import BodyRefusedError
+from schemas.embeddings import EmbeddingsResponse, parse_embeddings_body
 
 
 def test_a_plain_openai_body_is_taken_with_openais_defaults():

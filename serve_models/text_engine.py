@@ -1,4 +1,4 @@
-"""Chunks of request lines in, outcomes out: the embedder without Ray.
+"""Chunks of request lines in, outcomes out: a text model's replica without Ray.
 
 Threads overlap: one checks and tokenizes, one or several run the model, one writes response
 bodies. The event loop owns everything else: pool, requests, calls. One task more forms batches
@@ -10,23 +10,19 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
-from schemas.settings import EmbedderSettings
+from schemas.model_settings import TextModelSettings
 from serve_models.batch_limits import BatchLimits
 from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
-from serve_models.embedding_model import TextModel
-from serve_models.embedding_requests import (
-    EmbeddingRequest,
-    EmbeddingsEndpoint,
-    Refusal,
-    encode_requests,
-)
 from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
+from serve_models.text_model import Rows, TextModel
+from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
 from serve_models.tokenizing import TokenizedText
 from serve_models.window import WindowEstimator
 
@@ -36,7 +32,7 @@ _PREPARED_TOGETHER_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
 _FAILED_BATCHES_TO_REPLACE = 3
 
-Vector = NDArray[np.float32]
+Row = NDArray[np.float32]
 
 
 class EngineDiedError(RuntimeError):
@@ -50,7 +46,7 @@ class _Record:
     call: Call
     index: int
     deadline_ms: int | None
-    request: EmbeddingRequest
+    request: TextRequest[Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -61,14 +57,14 @@ class _Text:
     position: int
 
 
-class EmbeddingEngine:
-    """Embeds the texts of many calls in common batches.
+class TextEngine:
+    """Runs the texts of many calls in common batches.
 
     ``start``, ``stop`` and ``infer`` belong to one event loop.
 
     Args:
-        model: Tokenizes and embeds.
-        name: The model's name in the settings.
+        model: Runs batches.
+        endpoints: Make requests of lines, and response bodies of finished requests.
         settings: Budgets, limits and waits.
         replica: Names this replica in its outcomes.
         clock: Tells waits and deadlines.
@@ -80,8 +76,8 @@ class EmbeddingEngine:
         self,
         model: TextModel,
         *,
-        name: str,
-        settings: EmbedderSettings,
+        endpoints: Endpoints,
+        settings: TextModelSettings,
         replica: str,
         clock: Clock,
         limits: BatchLimits,
@@ -91,13 +87,7 @@ class EmbeddingEngine:
         self._replica = replica
         self._clock = clock
         self._linger_s = settings.outcome_linger_ms / 1000
-        self._endpoint = EmbeddingsEndpoint(
-            model,
-            name=name,
-            served_names=settings.served_names,
-            max_inputs_per_request=settings.max_inputs_per_request,
-            normalize=settings.normalize,
-        )
+        self._endpoints = endpoints
         self._pool: TextPool[_Text] = TextPool(
             limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
         )
@@ -143,7 +133,7 @@ class EmbeddingEngine:
             EngineDiedError: It cannot: its loop died, or the model fails on whatever it is given.
         """
         if self._death is not None:
-            raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
+            raise EngineDiedError(f"the text engine died: {self._death}") from self._death
         if self._failed_batches >= _FAILED_BATCHES_TO_REPLACE:
             raise EngineDiedError(
                 f"the model failed on every text of its last {self._failed_batches} batches, "
@@ -159,7 +149,7 @@ class EmbeddingEngine:
             EngineDiedError: The engine died before; other replicas may live.
         """
         if self._death is not None:
-            raise EngineDiedError(f"the embedding engine died: {self._death}") from self._death
+            raise EngineDiedError(f"the text engine died: {self._death}") from self._death
         self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
         self._calls.add(call)
@@ -198,7 +188,7 @@ class EmbeddingEngine:
             call.answer(index, STATUS_EXPIRED, b"")
         prepared = await asyncio.get_running_loop().run_in_executor(
             self._tokenizer_thread,
-            self._endpoint.prepare,
+            self._endpoints.prepare,
             [chunk.lines[index] for index in alive],
         )
         now_s = self._clock.monotonic()
@@ -231,7 +221,7 @@ class EmbeddingEngine:
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("the embedding engine died")
+            logger.exception("the text engine died")
             self._die(error)
 
     def _take_batch(self) -> list[_Text]:
@@ -257,26 +247,26 @@ class EmbeddingEngine:
         # A batch that is alone has all threads; under a backlog each has its share.
         threads = self._limits.threads_for(self._batches_under_way + bool(self._pool))
         try:
-            vectors, duration_s, is_broken = await loop.run_in_executor(
-                self._model_threads, self._embed, texts, threads
+            rows, duration_s, is_broken = await loop.run_in_executor(
+                self._model_threads, self._run_model, texts, threads
             )
         finally:
             self._batches_under_way -= 1
         self._failed_batches = self._failed_batches + 1 if is_broken else 0
         self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
         complete = []
-        for text, vector in zip(batch, vectors, strict=True):
+        for text, row in zip(batch, rows, strict=True):
             record = text.record
-            if isinstance(vector, BaseException):
-                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(vector))
-            elif record.request.place(text.position, vector):
+            if isinstance(row, BaseException):
+                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(row))
+            elif record.request.place(text.position, row):
                 complete.append(record)
         if complete:
             await self._answer(complete)
 
     async def _answer(self, records: list[_Record]) -> None:
         bodies = await asyncio.get_running_loop().run_in_executor(
-            self._encoder_thread, encode_requests, [record.request for record in records]
+            self._encoder_thread, respond_to, [record.request for record in records]
         )
         for record, body in zip(records, bodies, strict=True):
             if isinstance(body, BaseException):
@@ -284,20 +274,19 @@ class EmbeddingEngine:
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _embed(
+    def _run_model(
         self, texts: Sequence[TokenizedText], threads: int
-    ) -> tuple[list[Vector | BaseException], float, bool]:
+    ) -> tuple[list[Row | BaseException], float, bool]:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
-        vectors = embed_isolating(self._model, texts)
+        rows = run_isolating(self._model, texts)
         duration_s = self._clock.monotonic() - started_s
-        has_failed = all(isinstance(vector, BaseException) for vector in vectors)
-        return vectors, duration_s, has_failed and self._model_is_broken()
+        has_failed = all(isinstance(row, BaseException) for row in rows)
+        return rows, duration_s, has_failed and self._model_is_broken()
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on those it was given."""
-        probe = self._model.tokenize(["probe"], [None])
-        return isinstance(embed_isolating(self._model, probe)[0], BaseException)
+        return isinstance(run_isolating(self._model, [self._model.probe()])[0], BaseException)
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
@@ -308,35 +297,33 @@ class EmbeddingEngine:
             call.fail_unanswered(error)
 
 
-def embed_isolating(
-    model: TextModel, texts: Sequence[TokenizedText]
-) -> list[Vector | BaseException]:
-    """Embed a batch; where that fails, halve it until only the texts at fault are without vector.
+def run_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Row | BaseException]:
+    """Run a batch; where that fails, halve it until only the texts at fault are without a row.
 
     Returns:
-        For each text its vector, float32 [dims], or the error that it met alone.
+        For each text its row, float32 [width], or the error that it met alone.
     """
     try:
-        vectors = _embed_together(model, texts)
+        rows = _run_together(model, texts)
     except ENDS_THE_TASK:
         raise
     except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
         if len(texts) == 1:
             return [error]
         half = len(texts) // 2
-        return embed_isolating(model, texts[:half]) + embed_isolating(model, texts[half:])
-    finite = np.all(np.isfinite(vectors), axis=1)
+        return run_isolating(model, texts[:half]) + run_isolating(model, texts[half:])
+    finite = np.all(np.isfinite(rows), axis=1)
     return [
-        vector if is_finite else ValueError("the model's vector holds NaN or infinity")
-        for vector, is_finite in zip(vectors, finite.tolist(), strict=True)
+        row if is_finite else ValueError("the model's output holds NaN or infinity")
+        for row, is_finite in zip(rows, finite.tolist(), strict=True)
     ]
 
 
-def _embed_together(model: TextModel, texts: Sequence[TokenizedText]) -> Vector:
-    vectors = model.embed(texts)
-    if vectors.shape != (len(texts), model.dims):
+def _run_together(model: TextModel, texts: Sequence[TokenizedText]) -> Rows:
+    rows = model.run(texts)
+    if rows.shape != (len(texts), model.width):
         raise ValueError(
-            f"the model gave vectors of shape {vectors.shape} for {len(texts)} texts "
-            f"of {model.dims} dimensions"
+            f"the model's output is of shape {rows.shape} for {len(texts)} texts "
+            f"and a width of {model.width}"
         )
-    return vectors
+    return rows

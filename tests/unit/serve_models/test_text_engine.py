@@ -1,4 +1,4 @@
-"""The embedder without Ray, over a fake model. No sleep decides a result: events do."""
+"""A text model's replica without Ray, over a fake model. No sleep decides a result: events do."""
 
 import asyncio
 import gc
@@ -10,7 +10,8 @@ import pytest
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
 from serve_models.batch_limits import BatchLimits
-from serve_models.embedding_engine import EmbeddingEngine, EngineDiedError
+from serve_models.text_endpoints import embedder_endpoints
+from serve_models.text_engine import EngineDiedError, TextEngine
 
 from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector, line, settings
 
@@ -18,9 +19,9 @@ from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector,
 @asynccontextmanager
 async def running(model, clock=None, use_threads=lambda threads: None, **changes):
     configured = settings(served_names=["text-embedding-3-small"], **changes)
-    engine = EmbeddingEngine(
+    engine = TextEngine(
         model,
-        name="minilm",
+        endpoints=embedder_endpoints(model, "minilm", configured),
         settings=configured,
         replica="replica-1",
         clock=clock or FakeClock(),
@@ -279,7 +280,7 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(monkeypatch):
         def panicking(lines):
             raise FakePanicError("out of bounds")
 
-        monkeypatch.setattr(engine._endpoint, "prepare", panicking)
+        monkeypatch.setattr(engine._endpoints, "prepare", panicking)
         collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
         assert {status for status, _ in collected.values()} == {STATUS_FAILED}
         engine.check_health()

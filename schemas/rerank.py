@@ -1,0 +1,209 @@
+"""``POST /v1/rerank`` and ``POST /v1/score``: bodies as Jina's and vLLM's APIs have them.
+
+Documents and queries are texts, or objects with ``text``. Responses have no ``id`` and no
+``created``: the result line around one has its own.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from schemas.bodies import TextBody, Usage
+
+RERANK_URL = "/v1/rerank"
+SCORE_URL = "/v1/score"
+
+_QUERIES_NAMES = ("queries", "text_1", "data_1")
+_DOCUMENTS_NAMES = ("documents", "text_2", "items", "data_2")
+
+
+class TextObject(BaseModel):
+    """A text as an object. Other fields are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    text: str
+
+
+def _problem_with(value: Any) -> str | None:
+    text = value.get("text") if isinstance(value, dict) else value
+    if not isinstance(text, str):
+        return "must be a string or an object with text"
+    return None if text else "must not be an empty text"
+
+
+def _check_text(value: Any) -> Any:
+    if problem := _problem_with(value):
+        raise PydanticCustomError("bad_text", "{problem}", {"problem": problem})
+    return value
+
+
+def _check_text_or_texts(value: Any) -> Any:
+    if not isinstance(value, list):
+        return _check_text(value)
+    if not value:
+        raise PydanticCustomError("no_texts", "must hold at least one text")
+    for position, item in enumerate(value):
+        if problem := _problem_with(item):
+            raise PydanticCustomError(
+                "bad_text",
+                "[{position}] {problem}",
+                {"position": position, "problem": problem},
+            )
+    return value
+
+
+Text = Annotated[str | TextObject, BeforeValidator(_check_text)]
+Texts = Annotated[str | TextObject | list[str | TextObject], BeforeValidator(_check_text_or_texts)]
+
+
+def _text(value: str | TextObject) -> str:
+    return value if isinstance(value, str) else value.text
+
+
+def _texts(value: str | TextObject | list[str | TextObject]) -> list[str]:
+    return [_text(item) for item in (value if isinstance(value, list) else [value])]
+
+
+class PairsBody(TextBody):
+    """What rerank and score have in common: pairs of a query and a document."""
+
+    use_activation: bool | None = Field(
+        default=None,
+        description="False: a cross-encoder's raw outputs (logits) instead of its scores.",
+    )
+
+    @property
+    def query_texts(self) -> list[str]:
+        """One query for all documents, or as many as documents."""
+        raise NotImplementedError
+
+    @property
+    def document_texts(self) -> list[str]:
+        """The documents, in the order that the response numbers them."""
+        raise NotImplementedError
+
+
+class RerankBody(PairsBody):
+    """A query and the documents to order by it. Fields that are not named here are ignored."""
+
+    query: Text
+    documents: Texts = Field(description="One text or a list of them, none empty.")
+    top_n: int | None = Field(
+        default=None, ge=0, description="Return the best so many; all where unset or 0."
+    )
+    return_documents: bool = Field(
+        default=True, description="Whether results repeat the documents' texts."
+    )
+
+    @property
+    def query_texts(self) -> list[str]:
+        """The query."""
+        return [_text(self.query)]
+
+    @property
+    def document_texts(self) -> list[str]:
+        """The documents, in the order that the response numbers them."""
+        return _texts(self.documents)
+
+
+class ScoreBody(PairsBody):
+    """Pairs to score: one query with each document, or as many queries as documents.
+
+    Each field goes by any of vLLM's names. Fields of other names are ignored.
+    """
+
+    queries: Texts = Field(
+        validation_alias=AliasChoices(*_QUERIES_NAMES),
+        description="One text, or as many as documents. Also called text_1 or data_1.",
+    )
+    documents: Texts = Field(
+        validation_alias=AliasChoices(*_DOCUMENTS_NAMES),
+        description="One text or a list of them. Also called text_2, items or data_2.",
+    )
+
+    @property
+    def query_texts(self) -> list[str]:
+        """One query for all documents, or as many as documents."""
+        return _texts(self.queries)
+
+    @property
+    def document_texts(self) -> list[str]:
+        """The documents, in the order that the response numbers them."""
+        return _texts(self.documents)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Publish every name of a field: pydantic knows the first one only."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        properties = schema["properties"]
+        for names in (_QUERIES_NAMES, _DOCUMENTS_NAMES):
+            for name in names[1:]:
+                properties[name] = {**properties[names[0]], "title": name}
+        schema.pop("required", None)
+        schema["allOf"] = [
+            {"anyOf": [{"required": [name]} for name in names]}
+            for names in (_QUERIES_NAMES, _DOCUMENTS_NAMES)
+        ]
+        return reference
+
+
+class RerankResult(BaseModel):
+    """One document and how relevant it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int = Field(ge=0, description="The document's position in documents.")
+    relevance_score: float
+    document: TextObject | None = Field(
+        default=None, description="Absent where return_documents is false."
+    )
+    truncated: Literal[True] | None = Field(
+        default=None, description="Present and true where text was cut to the model's length."
+    )
+
+
+class RerankResponse(BaseModel):
+    """The response body of a 200, the most relevant document first."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: str
+    usage: Usage
+    results: list[RerankResult] = Field(min_length=1)
+
+
+class Score(BaseModel):
+    """One pair's score."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int = Field(ge=0, description="The pair's position: that of its document.")
+    object: Literal["score"]
+    score: float
+    truncated: Literal[True] | None = Field(
+        default=None, description="Present and true where text was cut to the model's length."
+    )
+
+
+class ScoreResponse(BaseModel):
+    """The response body of a 200."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    object: Literal["list"]
+    data: list[Score] = Field(min_length=1)
+    model: str
+    usage: Usage

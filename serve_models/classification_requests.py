@@ -1,0 +1,73 @@
+"""``/classify``: bodies to texts, logits to response bodies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from schemas.bodies import parse_body
+from schemas.classify import CLASSIFY_URL, ClassifyBody
+from serve_models.classification_model import LabellingModel
+from serve_models.probabilities import Activation, apply_activation
+from serve_models.text_requests import Endpoint, Served, TextRequest
+from serve_models.tokenizing import TokenizedText
+
+
+class ClassifyEndpoint(Endpoint[ClassifyBody]):
+    """Answers ``/classify``.
+
+    Args:
+        model: Tokenizes; names its classes.
+        served: Names and limits.
+    """
+
+    def __init__(self, model: LabellingModel, served: Served) -> None:
+        super().__init__(CLASSIFY_URL, "input", served, model.max_seq_length_tokens)
+        self._model = model
+
+    def parse(self, body: Any) -> ClassifyBody:
+        """Check a body against the endpoint and the model.
+
+        Raises:
+            BodyRefusedError: It cannot be answered.
+        """
+        parsed = parse_body(ClassifyBody, body)
+        self._served.check_model(parsed.model)
+        self._served.check_inputs(len(parsed.texts), "input")
+        return parsed
+
+    def tokenize(self, bodies: Sequence[ClassifyBody]) -> list[list[TokenizedText]]:
+        """Tokenize the texts of each body."""
+        tokenized = iter(self._model.tokenize([text for body in bodies for text in body.texts]))
+        return [[next(tokenized) for _ in body.texts] for body in bodies]
+
+    def respond(self, request: TextRequest[ClassifyBody]) -> bytes:
+        """Return a finished request's response body."""
+        labels = self._model.labels
+        logits = request.stacked_rows
+        wants_logits = (
+            request.body.use_activation is False or self._model.activation is Activation.IDENTITY
+        )
+        rows = logits if wants_logits else apply_activation(logits, self._model.activation)
+        data: list[dict[str, Any]] = []
+        for index, (row, text) in enumerate(zip(rows, request.texts, strict=True)):
+            item: dict[str, Any] = {
+                "index": index,
+                "label": labels[int(row.argmax())],
+                "probs": row,
+                "num_classes": len(labels),
+            }
+            if not wants_logits:
+                item["probabilities"] = dict(zip(labels, row, strict=True))
+            if text.truncated:
+                item["truncated"] = True
+            data.append(item)
+        return orjson.dumps(
+            {
+                "object": "list",
+                "data": data,
+                "model": self.name_of(request.body),
+                "usage": request.usage,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )

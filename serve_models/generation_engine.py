@@ -1,0 +1,199 @@
+"""Chunks of request lines in, outcomes out: the generator without Ray and without vLLM.
+
+Every record of a chunk is handed to the model at once, each in a task of its own: which sequences
+run together is the model's to decide (continuous batching), not this module's.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
+from serve_models.clock import Clock
+from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
+from serve_models.slot_window import SlotWindow
+
+logger = logging.getLogger(__name__)
+
+
+class GeneratorDiedError(RuntimeError):
+    """The model cannot go on; replace the replica. Its records can go to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model gives for one request.
+
+    Attributes:
+        status: HTTP status; from ``STATUS_FAILED`` up the model failed, not the request.
+        body: The response's body as UTF-8 JSON.
+    """
+
+    status: int
+    body: bytes
+
+
+class GeneratingModel(Protocol):
+    """A model that answers requests side by side."""
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that it runs at a time."""
+        ...
+
+    async def answer(self, url: str, body: dict[str, Any]) -> Answer:
+        """Answer one request; cancelling it frees what the request holds in the model.
+
+        Raises:
+            GeneratorDiedError: The model cannot go on.
+        """
+        ...
+
+    def check_alive(self) -> None:
+        """Return if the model can go on.
+
+        Raises:
+            GeneratorDiedError: It cannot.
+        """
+        ...
+
+    def shut_down(self) -> None:
+        """Free what the model holds: memory, processes."""
+        ...
+
+
+class GenerationEngine:
+    """Answers the records of many calls side by side.
+
+    All methods belong to one event loop.
+
+    Args:
+        model: Generates.
+        in_flight_ratio: Records in flight by the model's ``max_num_seqs``.
+        outcome_linger_ms: How long outcomes gather before they are streamed back.
+        replica: Names this replica in its outcomes.
+        clock: Tells deadlines.
+    """
+
+    def __init__(
+        self,
+        model: GeneratingModel,
+        *,
+        in_flight_ratio: float,
+        outcome_linger_ms: float,
+        replica: str,
+        clock: Clock,
+    ) -> None:
+        self._model = model
+        self._replica = replica
+        self._clock = clock
+        self._linger_s = outcome_linger_ms / 1000
+        self._window = SlotWindow(model.max_num_seqs, in_flight_ratio)
+        self._calls: set[Call] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._death: BaseException | None = None
+
+    @property
+    def in_flight_records(self) -> int:
+        """Records that the model is at work on, or has yet to let go of."""
+        return len(self._tasks)
+
+    def check_health(self) -> None:
+        """Return if the engine can go on.
+
+        Raises:
+            GeneratorDiedError: It cannot.
+        """
+        try:
+            self._raise_if_dead()
+            self._model.check_alive()
+        except GeneratorDiedError as error:
+            self._die(error)
+            raise
+
+    async def stop(self) -> None:
+        """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        self._die(GeneratorDiedError("the replica was stopped"))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._model.shut_down()
+
+    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
+        """Stream the outcomes of a chunk's records, each record exactly once.
+
+        The first item has no outcomes and says at once how many records the replica wants, which
+        a consumer would else learn when the first generation ends. Closing the iterator early
+        aborts the chunk's records that still run.
+
+        Raises:
+            GeneratorDiedError: The model died before; other replicas may live.
+        """
+        self._raise_if_dead()
+        self._window.call_started(chunk.consumer, self._clock.monotonic())
+        call = Call(len(chunk.lines), self._linger_s)
+        self._calls.add(call)
+        tasks = [
+            self._start(self._answer(call, index, line, chunk.deadline_ms(index)))
+            for index, line in enumerate(chunk.lines)
+        ]
+        try:
+            yield self._new_outcomes()
+            async for outcomes in call.stream(self._new_outcomes):
+                yield outcomes
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._calls.discard(call)
+            self._window.call_ended(chunk.consumer, self._clock.monotonic())
+
+    def _start(self, answering: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(answering)
+        # The loop itself holds tasks weakly, and these may outlive their call.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _new_outcomes(self) -> Outcomes:
+        return Outcomes(self._replica, self._window.window_records(self._clock.monotonic()))
+
+    async def _answer(self, call: Call, index: int, line: bytes, deadline_ms: int | None) -> None:
+        left_s = None if deadline_ms is None else (deadline_ms - self._clock.epoch_ms()) / 1000
+        if left_s is not None and left_s <= 0:
+            call.answer(index, STATUS_EXPIRED, b"")
+            return
+        limit = asyncio.timeout(left_s)
+        try:
+            async with limit:
+                request = orjson.loads(line)
+                answer = await self._model.answer(request["url"], request["body"])
+        except ENDS_THE_TASK:
+            raise
+        except GeneratorDiedError as error:
+            logger.error("the generator died: %s", error)  # noqa: TRY400 -- vLLM logged its trace
+            self._die(error)
+        except BaseException as error:
+            if limit.expired():
+                call.answer(index, STATUS_EXPIRED, b"")
+                return
+            logger.exception("the model failed on a record")
+            call.answer(index, STATUS_FAILED, encode_failure_body(error))
+        else:
+            # The model may have taken the cancellation and answered all the same.
+            status = STATUS_EXPIRED if limit.expired() else answer.status
+            call.answer(index, status, answer.body)
+
+    def _raise_if_dead(self) -> None:
+        if self._death is not None:
+            raise GeneratorDiedError(str(self._death)) from self._death
+
+    def _die(self, error: BaseException) -> None:
+        self._death = self._death or error
+        for call in self._calls:
+            call.fail_unanswered(error)
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()

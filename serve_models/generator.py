@@ -1,0 +1,65 @@
+"""The generator as a Ray Serve deployment's class."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from ray import serve
+
+from schemas.handoff import Chunk, Outcomes
+from schemas.model_settings import GeneratorSettings
+from serve_models.clock import SystemClock
+from serve_models.engine_process import set_engine_environment
+from serve_models.generation_engine import GenerationEngine
+from serve_models.sources import resolve
+
+
+class Generator:
+    """One replica: starts a vLLM engine, then answers chunks (``schemas.handoff.ChunkModel``).
+
+    Args:
+        name: The model's name in the settings.
+        settings: What to load and how to run it.
+
+    Raises:
+        ModelSourceError: The weights are not here.
+        GeneratorSettingsError: A setting does not fit vLLM or the checkpoint.
+    """
+
+    # Ray Serve awaits the constructor.
+    async def __init__(  # type: ignore[misc]
+        self, name: str, settings: GeneratorSettings
+    ) -> None:
+        model = resolve(settings.source)
+        adapters = {each: resolve(source) for each, source in settings.adapters.items()}
+        set_engine_environment(settings)
+        # vLLM reads its environment as it is imported, and is not there where no model needs it.
+        from serve_models.vllm_engine import VllmEngine  # noqa: PLC0415 -- see above
+
+        self._engine = GenerationEngine(
+            await VllmEngine.start(settings, name=name, model=model, adapters=adapters),
+            in_flight_ratio=settings.in_flight_ratio,
+            outcome_linger_ms=settings.outcome_linger_ms,
+            replica=serve.get_replica_context().replica_id.unique_id,
+            clock=SystemClock(),
+        )
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Stream the outcomes of a chunk's records, each record exactly once."""
+        # Closed with this generator and not some time later: a consumer that went away frees it.
+        async with aclosing(self._engine.infer(chunk)) as stream:
+            async for outcomes in stream:
+                yield outcomes
+
+    async def check_health(self) -> None:
+        """Return if the replica can go on; Ray Serve replaces it where this raises.
+
+        Raises:
+            GeneratorDiedError: It cannot.
+        """
+        self._engine.check_health()
+
+    async def __del__(self) -> None:
+        # Absent where the engine could not be started.
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            await engine.stop()

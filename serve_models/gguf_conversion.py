@@ -1,0 +1,89 @@
+"""A GGUF file to a checkpoint in safetensors, once: vLLM's engine and this service load those only.
+
+The weights are dequantized to bfloat16: GGUF's quantized kernels are not what the engine runs.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock
+
+
+class ConversionError(RuntimeError):
+    """A GGUF file cannot be converted; says why."""
+
+
+def find_gguf_file(files: Iterable[PurePosixPath]) -> PurePosixPath | None:
+    """Return the one GGUF file among ``files``; ``None`` where there is none, or a choice."""
+    found = [file for file in files if file.suffix == ".gguf"]
+    return found[0] if len(found) == 1 else None
+
+
+def convert_gguf(gguf: Path, target: Path) -> Path:
+    """Convert a GGUF file into the directory ``target``; what is there already stays.
+
+    Safe beside another process that converts the same: one works and the others wait. A
+    conversion that is cut short leaves nothing behind that would be taken for a checkpoint.
+
+    Args:
+        gguf: The file.
+        target: The directory to make, with weights, tokenizer and chat template.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        ConversionError: What it takes is not installed, or the file is of a kind that
+            Transformers cannot read.
+    """
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f".{target.name}.lock"):
+        if not target.is_dir():
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                converted = Path(scratch) / "model"
+                _write_checkpoint(gguf, converted)
+                converted.rename(target)
+    return target
+
+
+def _write_checkpoint(gguf: Path, directory: Path) -> None:
+    # Here, because only a conversion needs them and they take seconds to import.
+    try:
+        import accelerate  # noqa: F401, PLC0415 -- Transformers needs it to dequantize
+        import gguf as gguf_library  # noqa: F401, PLC0415 -- the same
+        import torch  # noqa: PLC0415
+        from transformers import (  # noqa: PLC0415
+            AutoModelForCausalLM,
+            AutoTokenizer,
+            GgufConfig,
+        )
+        from transformers.utils import logging as library_logging  # noqa: PLC0415
+    except ImportError as error:
+        raise ConversionError(
+            f"{gguf.name} must be converted to safetensors, which takes the package {error.name}; "
+            "install headrace[cpu] or headrace[gpu]"
+        ) from error
+    folder = str(gguf.parent)
+    # Its bars would go into a replica's log; Any, because it has no annotations.
+    progress: Any = library_logging
+    had_bars = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
+        raise ConversionError(f"{gguf.name} cannot be converted to safetensors: {error}") from error
+    finally:
+        if had_bars:
+            progress.enable_progress_bar()

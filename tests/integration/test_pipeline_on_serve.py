@@ -1,0 +1,221 @@
+"""A guarded pipeline of small models on a real, local Ray Serve."""
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import ray
+from ray import serve
+
+from headrace.app import bind_model
+from schemas.handoff import STATUS_FAILED, Chunk
+from schemas.model_settings import CustomModelSettings
+from schemas.pipeline_checks import check_pipelines, models_behind
+from schemas.pipeline_settings import PipelineSettings
+
+pytestmark = pytest.mark.serve
+
+CHAT = "/v1/chat/completions"
+PATIENCE_S = 90.0
+
+
+class Deployed:
+    """The running pipeline, and what its generator was asked."""
+
+    def __init__(self, handle: Any, app_name: str, count_file: Path) -> None:
+        self.app_name = app_name
+        self.count_file = count_file
+        self.handle = handle.options(stream=True, method_name="infer")
+
+    def generated(self) -> Counter[str]:
+        return Counter(each.split()[1] for each in self._counted())
+
+    def generator_pids(self) -> set[int]:
+        return {int(each.split()[0]) for each in self._counted()}
+
+    def _counted(self) -> list[str]:
+        return self.count_file.read_text().splitlines() if self.count_file.exists() else []
+
+    async def wait_until_generated(self, prefix: str, records: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while sum(each.startswith(prefix) for each in self.generated()) < records:
+                await asyncio.sleep(0.05)
+
+    async def ask(self, lines: dict[str, bytes]) -> AsyncIterator[tuple[str, int, bytes]]:
+        """Yield the outcome of each line of one chunk."""
+        ids = list(lines)
+        seen: set[int] = set()
+        async with asyncio.timeout(PATIENCE_S):
+            async for outcomes in self.handle.remote(Chunk("driver", list(lines.values()))):
+                assert outcomes.replica
+                assert outcomes.window_records == 256
+                for index, status, body in zip(
+                    outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
+                ):
+                    assert index not in seen
+                    seen.add(index)
+                    yield ids[index], status, body
+        assert seen == set(range(len(ids)))
+
+    async def ask_all(self, lines: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
+        return {each: (status, body) async for each, status, body in self.ask(lines)}
+
+
+def line(custom_id: str, prompt: str, ms: float = 0) -> bytes:
+    body = {"messages": [{"role": "user", "content": prompt}], "ms": ms, "model": "guarded"}
+    return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body})
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    # Ray's workers import the small models from here.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    ray.init(
+        address="local",
+        namespace=f"pipeline-{uuid.uuid4().hex[:8]}",
+        num_cpus=4,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    serve.start(proxy_location="Disabled")
+    yield
+    serve.shutdown()
+    ray.shutdown()
+    del os.environ["PYTHONPATH"]
+
+
+@pytest.fixture
+def deployed(local_ray: None, tmp_path: Path) -> Iterator[Deployed]:
+    count_file = tmp_path / "generated"
+    models = {
+        "guard": CustomModelSettings(
+            kind="custom",
+            import_path="tests.labelling_model:LabellingModel",
+            options={"unsafe_word": "bomb"},
+            urls=("/classify",),
+            num_cpus=0.1,
+        ),
+        "chat": CustomModelSettings(
+            kind="custom",
+            import_path="tests.file_counting_model:FileCountingModel",
+            options={"path": str(count_file), "window_records": 16},
+            urls=(CHAT,),
+            replicas=2,
+            num_cpus=0.1,
+            health_check_period_s=1.0,
+        ),
+        "guarded": PipelineSettings.model_validate(
+            {
+                "kind": "pipeline",
+                "urls": [CHAT],
+                "num_cpus": 0.1,
+                "answer": "generate",
+                "steps": {
+                    "check": {
+                        "model": "guard",
+                        "url": "/classify",
+                        "body": {"input": "$request.text"},
+                        "refuse": [{"when": {"value": "$check.label", "equals": "unsafe"}}],
+                    },
+                    "generate": {"model": "chat", "after": ["check"]},
+                },
+            }
+        ),
+    }
+    check_pipelines(models)
+    bound: dict[str, serve.Application] = {}
+    for name in models_behind(models, "guarded"):
+        bound[name] = bind_model(name, models, bound)
+    app_name = f"pipeline-{uuid.uuid4().hex[:8]}"
+    handle = serve.run(bound["guarded"], name=app_name, route_prefix=None)
+    yield Deployed(handle, app_name, count_file)
+    if app_name in serve.status().applications:
+        serve.delete(app_name)
+
+
+def test_a_refused_prompt_never_reaches_the_generator(deployed: Deployed) -> None:
+    lines = {
+        f"r{number}": line(f"r{number}", "build a bomb" if number % 3 == 0 else "bake a cake")
+        for number in range(300)
+    }
+    outcomes = asyncio.run(deployed.ask_all(lines))
+    refused = {each for each, (status, _) in outcomes.items() if status == 400}
+    assert refused == {f"r{number}" for number in range(0, 300, 3)}
+    error = orjson.loads(outcomes["r0"][1])["error"]
+    assert (error["code"], error["step"], error["value"]) == ("content_filter", "check", "unsafe")
+    assert outcomes["r1"] == (200, b'{"echo":"r1"}')
+    assert deployed.generated() == Counter(lines.keys() - refused)
+
+
+def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed: Deployed) -> None:
+    lines = {f"k{number}": line(f"k{number}", "bake a cake", ms=100) for number in range(300)}
+    warm = {f"w{number}": line(f"w{number}", "bake a cake", ms=10) for number in range(100)}
+
+    async def ask_and_kill() -> dict[str, tuple[int, bytes]]:
+        # By now both replicas have said that they want 16 records in flight.
+        await deployed.ask_all(warm)
+        asking = asyncio.ensure_future(deployed.ask_all(lines))
+        await deployed.wait_until_generated("k", 60)
+        os.kill(deployed.generator_pids().pop(), signal.SIGKILL)
+        return await asking
+
+    outcomes = asyncio.run(ask_and_kill())
+    lost = {each for each, (status, _) in outcomes.items() if status == STATUS_FAILED}
+    assert {status for status, _ in outcomes.values()} <= {200, STATUS_FAILED}
+    # At most what the killed replica had in flight.
+    assert 0 < len(lost) <= 32
+    again = asyncio.run(deployed.ask_all({each: lines[each] for each in lost}))
+    assert {status for status, _ in again.values()} == {200}
+    generated = deployed.generated()
+    assert set(generated) == set(lines) | set(warm)
+    assert {each for each, times in generated.items() if times > 1} <= lost
+
+
+def test_who_goes_away_frees_the_models(deployed: Deployed) -> None:
+    lines = {f"g{number}": line(f"g{number}", "bake a cake", ms=200) for number in range(400)}
+
+    async def ask_and_leave() -> None:
+        asking = asyncio.ensure_future(deployed.ask_all(lines))
+        stream = deployed.handle.remote(Chunk("driver", list(lines.values())))
+        asking.cancel()
+        async for _ in stream:
+            break
+        stream.cancel()
+
+    asyncio.run(ask_and_leave())
+    other = {f"o{number}": line(f"o{number}", "bake a cake") for number in range(10)}
+    outcomes = asyncio.run(deployed.ask_all(other))
+    assert {status for status, _ in outcomes.values()} == {200}
+    assert len(deployed.generated()) < 400
+
+
+def test_a_stop_does_not_wait_for_steps_that_can_no_longer_be_asked(deployed: Deployed) -> None:
+    lines = {f"s{number}": line(f"s{number}", "bake a cake", ms=300) for number in range(200)}
+
+    async def ask_and_stop() -> dict[str, int]:
+        statuses = {}
+
+        async def ask() -> None:
+            async for each, status, _ in deployed.ask(lines):
+                statuses.update({each: status})
+
+        asking = asyncio.ensure_future(ask())
+        await deployed.wait_until_generated("s", 10)
+        serve.delete(deployed.app_name, _blocking=False)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(asking, return_exceptions=True)
+        return statuses
+
+    started_s = time.monotonic()
+    statuses = asyncio.run(ask_and_stop())
+    assert set(statuses.values()) <= {200, STATUS_FAILED}
+    assert time.monotonic() - started_s < 60

