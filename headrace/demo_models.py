@@ -1,7 +1,9 @@
 """The demo's models: one is trained and one converted on this machine, once."""
 
+import orjson
+
 from headrace.cli.output import print_note, step_progress
-from headrace.guard_model import ensure_guard_model, training_bar
+from headrace.guard_model import METRICS_FILE, ensure_guard_model, training_bar
 from schemas.model_settings import ClassifierSettings, weight_sources
 from schemas.settings import Settings
 from serve_models.pulling import pull
@@ -35,5 +37,10 @@ def prepare_models(settings: Settings) -> Settings:
             pull(source)
             progress.advance(bar)
         progress.update(bar, description="models")
-    print_note(f"the guard was trained on this machine: {guard_dir}")
+    metrics = orjson.loads((guard_dir / METRICS_FILE).read_bytes())
+    print_note(
+        f"the guard was trained on this machine, and is right on {metrics['accuracy']:.0%} of "
+        f"{metrics['test_texts']} texts that it has not seen: it shows the way, and moderates "
+        "nothing (docs/guard.md)"
+    )
     return settings.model_copy(update={"models": models})

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+from transformers.utils import logging as library_logging
 
 LABELS: tuple[Literal["safe"], Literal["unsafe"]] = ("safe", "unsafe")
 UNSAFE = LABELS.index("unsafe")
@@ -99,6 +100,9 @@ class Guard(NamedTuple):
         # The encoder's tokenizer file pads every text to 128 tokens and cuts it there.
         self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.backend_tokenizer.no_truncation()
+        # Our own bar is on the screen. Any, because the library has no annotations.
+        bars: Any = library_logging
+        bars.disable_progress_bar()
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 

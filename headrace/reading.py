@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from consumer.kafka import internals
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import client_options, explaining_failures
 from schemas.settings import KafkaSettings
@@ -85,6 +86,8 @@ async def read_topic(
         )
         try:
             await consumer.start()
+            if kafka.broker == "embedded":
+                internals.space_out_empty_fetches(consumer)
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             starts = await consumer.beginning_offsets(partitions) if from_beginning else ends

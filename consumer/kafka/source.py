@@ -94,6 +94,8 @@ class KafkaSource:
         except BaseException:
             await self.stop()
             raise
+        if self._settings.broker == "embedded":
+            internals.space_out_empty_fetches(consumer)
 
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
