@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -257,24 +256,52 @@ def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Serv
     asyncio.run(
         service.publish("chat", [completion(f"killed-{number}", 60) for number in range(records)])
     )
-    topic = service.route("chat").results_topic
-    asyncio.run(service.read(topic, lambda read: len(results_of(read, "killed-")) >= 4))
-    replica = next(
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "model-chat" in " ".join(process.info["cmdline"] or [])
-    )
+    wait_for_first_results(service, "killed-")
+    replica = generator_replicas()[0]
     engines = replica.children(recursive=True)
-    os.kill(replica.pid, signal.SIGKILL)
+    replica.kill()
 
     results = wait_for_results(service, "chat", "killed-", records)
 
     assert {generated_tokens(each) for each in results} == {60}
-    letters = asyncio.run(service.read(service.route("chat").dead_letters_topic, bool_true))
-    assert letters == []
+    assert dead_letters(service) == []
     # Its engine does not outlive it, and hold its memory.
     psutil.wait_procs(engines, timeout=PATIENCE_S)
     assert not any(engine.is_running() for engine in engines)
+
+
+def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) -> None:
+    records = 40
+    asyncio.run(
+        service.publish("chat", [completion(f"died-{number}", 60) for number in range(records)])
+    )
+    wait_for_first_results(service, "died-")
+    engine = next(
+        process
+        for replica in generator_replicas()
+        for process in replica.children(recursive=True)
+        if "EngineCore" in " ".join(process.cmdline())
+    )
+    engine.kill()
+
+    results = wait_for_results(service, "chat", "died-", records)
+
+    assert {generated_tokens(each) for each in results} == {60}
+    assert dead_letters(service) == []
+
+
+def wait_for_first_results(service: Service, prefix: str) -> None:
+    topic = service.route("chat").results_topic
+    asyncio.run(service.read(topic, lambda read: len(results_of(read, prefix)) >= 4))
+
+
+def generator_replicas() -> list[psutil.Process]:
+    processes = psutil.process_iter(["cmdline"])
+    return [each for each in processes if "model-chat" in " ".join(each.info["cmdline"] or [])]
+
+
+def dead_letters(service: Service) -> list[ConsumerRecord]:
+    return asyncio.run(service.read(service.route("chat").dead_letters_topic, bool_true))
 
 
 def bool_true(_records: list[ConsumerRecord]) -> bool:

@@ -33,8 +33,8 @@ pytestmark = [
         reason="vLLM is not installed; `make install` brings it",
     ),
     # vLLM's and its dependencies' own, at import and at start.
-    pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
-    pytest.mark.filterwarnings("default::UserWarning", "default::SyntaxWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
     pytest.mark.filterwarnings("default::ResourceWarning"),
     pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
 ]
