@@ -51,7 +51,7 @@ $(VENV)/.installed-gpu: pyproject.toml requirements/constraints.txt requirements
 , := ,
 
 .PHONY: demo
-demo: $(STAMP)  ## Embed a shipped file of sentences through Kafka and a real model, on this machine
+demo: $(STAMP)  ## Embed shipped sentences and chat, through Kafka and real models, on this machine
 	@$(BIN)/python -m headrace.demo
 
 .PHONY: test

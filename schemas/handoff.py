@@ -10,7 +10,7 @@ from typing import Protocol
 
 STATUS_OK = 200
 STATUS_EXPIRED = 408
-"""The record's deadline passed in the replica; no model time was spent on it."""
+"""The record's deadline passed before its answer was there; a generation under way is ended."""
 STATUS_FAILED = 500
 """From here up the model failed, not the request: the consumer may dispatch the record again."""
 

@@ -17,7 +17,8 @@ class ErrorCode(StrEnum):
     REQUEST_TOO_LARGE = "request_too_large"
     """The value is over the route's ``max_request_bytes``. Dead letter."""
     REQUEST_EXPIRED = "request_expired"
-    """The deadline in ``headrace-deadline`` passed before the model was asked."""
+    """The deadline in ``headrace-deadline`` passed before the answer was there; a generation under
+    way is ended."""
     RESULT_TOO_LARGE = "result_too_large"
     """The result is over what the results topic or the client takes."""
     MODEL_FAILED = "model_failed"

@@ -32,21 +32,27 @@ class BatchLimits:
     threads: int
 
     @classmethod
-    def of(cls, settings: TextModelSettings, device: str) -> "BatchLimits":
+    def of(
+        cls, settings: TextModelSettings, device: str, *, runs_in_parallel: bool = True
+    ) -> "BatchLimits":
         """Return what the settings ask for, and where they are silent what suits the device.
 
         Args:
             settings: The model's settings.
             device: ``cpu``, or any other of torch's.
+            runs_in_parallel: Whether the model can run batches side by side; where it cannot, one
+                runs at a time whatever the settings ask for, on all threads.
         """
         is_cpu = device == "cpu"
         threads = settings.threads or max(1, int(settings.num_cpus))
+        parallel_batches = settings.parallel_batches or (
+            min(threads, _MOST_PARALLEL_BATCHES) if is_cpu else 1
+        )
         return cls(
             token_budget_tokens=settings.token_budget_tokens
             or (_CPU_BUDGET_TOKENS if is_cpu else _ACCELERATOR_BUDGET_TOKENS),
             max_batch_texts=settings.max_batch_texts,
-            parallel_batches=settings.parallel_batches
-            or (min(threads, _MOST_PARALLEL_BATCHES) if is_cpu else 1),
+            parallel_batches=parallel_batches if runs_in_parallel else 1,
             threads=threads,
         )
 

@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from schemas.model_settings import ClassifierSettings
 from serve_models.probabilities import Activation, activation_of
+from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel, check_length
 from serve_models.tokenizing import Padding, TokenizedText, limit_of, text_tokenizer_of
 
@@ -39,7 +40,8 @@ class LabellingModel(TextModel, Protocol):
 class ClassificationModel:
     """A loaded sequence classifier of Transformers.
 
-    ``run`` may be called in several threads at a time, beside ``tokenize`` in one.
+    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
+    beside ``tokenize`` in one.
 
     Args:
         path: The checkpoint's directory, as ``serve_models.sources.resolve`` returns it.
@@ -78,6 +80,11 @@ class ClassificationModel:
     def width(self) -> int:
         """Classes."""
         return len(self._labels)
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether ``run`` may be called in several threads at a time."""
+        return runs_in_parallel(self._model)
 
     @property
     def labels(self) -> Sequence[str]:

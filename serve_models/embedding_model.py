@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from schemas.model_settings import EmbedderSettings
 from serve_models.front_ends import front_end_of
 from serve_models.library_models import run_batch, shorten
+from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel
 from serve_models.tokenizing import TokenizedText, limit_of
 
@@ -50,7 +51,8 @@ class EmbeddingTextModel(TextModel, Protocol):
 class EmbeddingModel:
     """A loaded Sentence Transformers model.
 
-    ``run`` may be called in several threads at a time, beside ``tokenize`` in one.
+    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
+    beside ``tokenize`` in one.
 
     Args:
         path: The checkpoint's directory, as ``serve_models.sources.resolve`` returns it.
@@ -86,6 +88,11 @@ class EmbeddingModel:
     def width(self) -> int:
         """Components of a vector."""
         return self._width
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether ``run`` may be called in several threads at a time."""
+        return runs_in_parallel(self._model)
 
     @property
     def prompts(self) -> Mapping[str, str]:

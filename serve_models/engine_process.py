@@ -12,8 +12,6 @@ from schemas.model_settings import GeneratorSettings
 
 REPLICA_VARIABLE = "HEADRACE_ENGINE_OWNER_PID"
 _PR_SET_PDEATHSIG = 1
-_MOST_CHOICES = 128
-"""The most that OpenAI takes for ``n``; vLLM's own limit lets one request take 16,384 slots."""
 
 
 def engine_environment(
@@ -32,7 +30,6 @@ def engine_environment(
         # Weights are here by now, and a replica must not depend on a network to start.
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": inherited.get("VLLM_LOGGING_LEVEL", "WARNING"),
-        "VLLM_MAX_N_SEQUENCES": inherited.get("VLLM_MAX_N_SEQUENCES", str(_MOST_CHOICES)),
         REPLICA_VARIABLE: str(pid),
     }
     if settings.num_gpus == 0:

@@ -6,7 +6,7 @@ run together is the model's to decide (continuous batching), not this module's.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -77,6 +77,7 @@ class GenerationEngine:
         outcome_linger_ms: How long outcomes gather before they are streamed back.
         replica: Names this replica in its outcomes.
         clock: Tells deadlines.
+        on_death: Called once when the model dies, as the records in flight are failed.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class GenerationEngine:
         outcome_linger_ms: float,
         replica: str,
         clock: Clock,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_death = on_death
         self._model = model
         self._replica = replica
         self._clock = clock
@@ -117,6 +120,7 @@ class GenerationEngine:
 
     async def stop(self) -> None:
         """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        self._on_death = lambda: None
         self._die(GeneratorDiedError("the replica was stopped"))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._model.shut_down()
@@ -169,6 +173,12 @@ class GenerationEngine:
             async with limit:
                 request = orjson.loads(line)
                 answer = await self._model.answer(request["url"], request["body"])
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this record: something inside the model was.
+            call.answer(index, STATUS_FAILED, encode_failure_body(error))
         except ENDS_THE_TASK:
             raise
         except GeneratorDiedError as error:
@@ -190,7 +200,9 @@ class GenerationEngine:
             raise GeneratorDiedError(str(self._death)) from self._death
 
     def _die(self, error: BaseException) -> None:
-        self._death = self._death or error
+        if self._death is None:
+            self._death = error
+            self._on_death()
         for call in self._calls:
             call.fail_unanswered(error)
         current = asyncio.current_task()

@@ -18,6 +18,7 @@ from serve_models.generation_engine import Answer
 
 _MAX_MESSAGE_CHARACTERS = 500
 _MAX_PROBLEMS = 5
+_MOST_PROBLEMS_READ = 10_000
 _CODE = "invalid_value"
 _NOT_IMPLEMENTED = 501
 _WORD = re.compile(r"[a-z_]+")
@@ -130,6 +131,9 @@ class Refusals:
 
 
 def _refuse_fields(error: ValidationError) -> Answer:
+    if (count := error.error_count()) > _MOST_PROBLEMS_READ:
+        # Reading them all would hold up every other record of the replica.
+        return refuse(f"{count} values in the body are of a wrong type or form", param=None)
     problems: dict[str, str] = {}
     for location, message in _nearest_problems(error):
         # A field that takes several types has a problem for each; the first says enough.

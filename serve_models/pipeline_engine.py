@@ -9,22 +9,17 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.clock import Clock
-from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
-from serve_models.pipeline_graph import (
-    Ending,
-    PipelineGraph,
-    RecordRun,
-    StepAnswerError,
-    StepRequest,
-)
+from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
+from serve_models.pipeline_graph import Ending, PipelineGraph, StepAnswerError, StepRequest
+from serve_models.pipeline_records import IncomingCall, Record, Request, StepCall, StepLostError
+from serve_models.slot_window import SlotWindow
 from serve_models.step_queue import StepQueue
-from serve_models.window_share import ConsumerShare
 
 logger = logging.getLogger(__name__)
 
@@ -44,49 +39,13 @@ class PipelineStoppedError(RuntimeError):
     """The pipeline's replica was stopped; the records can go to another."""
 
 
-class StepLostError(RuntimeError):
-    """A step's call ended without an outcome for this record, which can be tried again."""
-
-
-@dataclass(slots=True, eq=False)
-class _Record:
-    """A record under way."""
-
-    call: Call
-    index: int
-    deadline_ms: int | None
-    run: RecordRun
-    step_calls: set["_StepCall"] = field(default_factory=set)
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    """One record's request to one step's model."""
-
-    record: _Record
-    step: str
-    line: bytes
-
-
-@dataclass(slots=True, eq=False)
-class _StepCall:
-    """A handle call under way: requests by their position in its chunk, until answered."""
-
-    unanswered: dict[int, _Request]
-    has_answers: bool = False
-    task: asyncio.Task[None] | None = None
-
-    def is_wanted(self) -> bool:
-        return any(not request.record.run.is_over for request in self.unanswered.values())
-
-
 @dataclass(slots=True, eq=False)
 class _Line:
     """What goes to one model."""
 
     name: str
     model: StepModel
-    queue: StepQueue[_Request]
+    queue: StepQueue[Request]
     timer: asyncio.Handle | None = None
 
 
@@ -119,8 +78,7 @@ class PipelineEngine:
         self._clock = clock
         self._outcome_linger_s = settings.outcome_linger_ms / 1000
         self._step_linger_s = settings.step_linger_ms / 1000
-        self._window_records = settings.window_records
-        self._share = ConsumerShare()
+        self._window = SlotWindow(settings.window_records, in_flight_ratio=1.0)
         self._lines = {
             model: _Line(
                 model,
@@ -129,8 +87,8 @@ class PipelineEngine:
             )
             for model in sorted({step.model for step in settings.steps.values()})
         }
-        self._calls: set[Call] = set()
-        self._step_calls: set[_StepCall] = set()
+        self._calls: set[IncomingCall] = set()
+        self._step_calls: set[StepCall] = set()
         self._death: BaseException | None = None
 
     @property
@@ -144,23 +102,33 @@ class PipelineEngine:
         Closing the iterator early takes its requests out of the queues, and closes the calls to
         models in which nobody else's are.
 
+        Where a step's call is lost without any answer, as while its model is down, nothing can be
+        said of the records in it: the stream yields what is finished and raises. All unfinished
+        records of the chunk go back with it, those of steps that are well too: so the caller sees
+        a call that failed, as if it had called that model itself, and can tell a model that is
+        down from records that it fails on.
+
         Raises:
             PipelineStoppedError: The replica is stopping; others may live.
+            StepLostError: A step's call was lost; the records without an outcome can be tried
+                again.
         """
         if self._death is not None:
             raise PipelineStoppedError(f"the pipeline ended: {self._death}") from self._death
-        self._share.seen(chunk.consumer, self._clock.monotonic())
-        call = Call(len(chunk.lines), self._outcome_linger_s)
+        self._window.call_started(chunk.consumer, self._clock.monotonic())
+        call = IncomingCall(len(chunk.lines), self._outcome_linger_s)
         self._calls.add(call)
-        records: list[_Record] = []
         try:
             for index, line in enumerate(chunk.lines):
-                self._begin(call, index, line, chunk.deadline_ms(index), records)
-            async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
+                self._begin(call, index, line, chunk.deadline_ms(index))
+            async for outcomes in call.stream(self._new_outcomes):
                 yield outcomes
+            if call.loss is not None:
+                raise call.loss
         finally:
             self._calls.discard(call)
-            self._abandon(records)
+            self._window.call_ended(chunk.consumer, self._clock.monotonic())
+            self._abandon(call)
 
     async def stop(self) -> None:
         """Stop; calls that still wait are failed, so that their records go elsewhere."""
@@ -182,16 +150,12 @@ class PipelineEngine:
         if self._death is not None:
             raise PipelineStoppedError(f"the pipeline ended: {self._death}") from self._death
 
-    def _new_outcomes(self, consumer: str) -> Outcomes:
-        now_s = self._clock.monotonic()
-        self._share.seen(consumer, now_s)
-        return Outcomes(self._replica, self._share.share(self._window_records, now_s))
+    def _new_outcomes(self) -> Outcomes:
+        return Outcomes(self._replica, self._window.window_records(self._clock.monotonic()))
 
     # --- records ---
 
-    def _begin(
-        self, call: Call, index: int, line: bytes, deadline_ms: int | None, records: list[_Record]
-    ) -> None:
+    def _begin(self, call: IncomingCall, index: int, line: bytes, deadline_ms: int | None) -> None:
         if self._expired(deadline_ms):
             call.answer(index, STATUS_EXPIRED, b"")
             return
@@ -200,8 +164,9 @@ class PipelineEngine:
             if isinstance(run, Ending):
                 call.answer(index, run.status, run.body)
                 return
-            record = _Record(call, index, deadline_ms, run)
-            records.append(record)
+            record = Record(call, index, deadline_ms, run)
+            call.records.append(record)
+            self._watch_deadline(record)
             self._go_on(record, run.first())
         except ENDS_THE_TASK:
             raise
@@ -209,37 +174,34 @@ class PipelineEngine:
             logger.exception("a record of pipeline '%s' could not be started", self._graph.name)
             call.answer(index, STATUS_FAILED, encode_failure_body(error))
 
-    def _go_on(self, record: _Record, step: list[StepRequest] | Ending) -> None:
+    def _go_on(self, record: Record, step: list[StepRequest] | Ending) -> None:
         """Send a record's next requests on their way, or end it."""
         if isinstance(step, Ending):
             self._end(record, step.status, step.body)
             return
         for request in step:
             line = self._lines[request.model]
-            line.queue.add(_Request(record, request.step, request.line))
+            line.queue.add(Request(record, request.step, request.line))
             self._schedule(line)
 
-    def _end(self, record: _Record, status: int, body: bytes) -> None:
-        record.run.end()
+    def _end(self, record: Record, status: int, body: bytes) -> None:
+        record.end()
         record.call.answer(record.index, status, body)
-        self._release(record)
 
-    def _release(self, record: _Record) -> None:
-        """Close the calls that carry nothing but what nobody wants any more."""
-        for step_call in record.step_calls:
-            if step_call.task is not None and step_call.unanswered and not step_call.is_wanted():
-                step_call.task.cancel()
-        record.step_calls.clear()
-
-    def _abandon(self, records: list[_Record]) -> None:
-        unfinished = [record for record in records if not record.run.is_over]
+    def _abandon(self, call: IncomingCall) -> None:
+        unfinished = [record for record in call.records if not record.run.is_over]
         for record in unfinished:
-            record.run.end()
-        for record in unfinished:
-            self._release(record)
+            record.end()
         if unfinished:
             for line in self._lines.values():
                 line.queue.keep(_is_wanted)
+
+    def _watch_deadline(self, record: Record) -> None:
+        """End the record at its deadline, wherever in the pipeline it waits by then."""
+        if record.deadline_ms is not None:
+            left_s = (record.deadline_ms - self._clock.epoch_ms()) / 1000
+            loop = asyncio.get_running_loop()
+            record.timer = loop.call_later(left_s, self._end, record, STATUS_EXPIRED, b"")
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
@@ -281,7 +243,7 @@ class PipelineEngine:
             loop = asyncio.get_running_loop()
             line.timer = loop.call_later(pause_s, self._flush, line)
 
-    def _call(self, line: _Line, requests: list[_Request]) -> None:
+    def _call(self, line: _Line, requests: list[Request]) -> None:
         """Start a call for those of the requests that are still wanted."""
         wanted = []
         for request in requests:
@@ -301,15 +263,15 @@ class PipelineEngine:
             lines=[request.line for request in wanted],
             deadlines_ms=deadlines if any(each is not None for each in deadlines) else [],
         )
-        step_call = _StepCall(dict(enumerate(wanted)))
-        for request in wanted:
-            request.record.step_calls.add(step_call)
+        step_call = StepCall(dict(enumerate(wanted)))
         self._step_calls.add(step_call)
         step_call.task = asyncio.get_running_loop().create_task(
             self._run_call(line, step_call, chunk)
         )
+        # Not in the task: one that is cancelled before it began runs nothing of its own.
+        step_call.task.add_done_callback(lambda _: self._call_ended(line, step_call))
 
-    async def _run_call(self, line: _Line, step_call: _StepCall, chunk: Chunk) -> None:
+    async def _run_call(self, line: _Line, step_call: StepCall, chunk: Chunk) -> None:
         unanswered = step_call.unanswered
         stream: Any = line.model.infer(chunk)
         try:
@@ -326,19 +288,19 @@ class PipelineEngine:
             raise
         except BaseException as error:  # noqa: BLE001 -- whatever ended the call, its records are answered for
             self._lose(line, step_call, error)
-        finally:
-            self._step_calls.discard(step_call)
-            line.queue.ended(len(unanswered))
-            self._refill(line)
 
-    def _take(self, line: _Line, step_call: _StepCall, outcomes: Outcomes) -> None:
+    def _call_ended(self, line: _Line, step_call: StepCall) -> None:
+        self._step_calls.discard(step_call)
+        line.queue.ended(len(step_call.unanswered))
+        self._refill(line)
+
+    def _take(self, line: _Line, step_call: StepCall, outcomes: Outcomes) -> None:
         """Take records on by what their steps answered."""
         answers = list(zip(outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True))
         new = []
         for index, status, body in answers:
-            request = step_call.unanswered.pop(index, None)
+            request = step_call.answer(index)
             if request is not None:
-                request.record.step_calls.discard(step_call)
                 new.append((request, status, body))
         if outcomes.replica:
             now_s = self._clock.monotonic()
@@ -350,7 +312,7 @@ class PipelineEngine:
             self._take_one(request, status, body)
         self._refill(line)
 
-    def _take_one(self, request: _Request, status: int, body: bytes) -> None:
+    def _take_one(self, request: Request, status: int, body: bytes) -> None:
         record = request.record
         if record.run.is_over:
             return
@@ -364,8 +326,11 @@ class PipelineEngine:
             logger.exception("step '%s': an outcome could not be taken in", request.step)
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
-    def _lose(self, line: _Line, step_call: _StepCall, error: BaseException) -> None:
-        """Answer for the requests of a call that failed: other replicas may do better."""
+    def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:
+        """Give back the records of a call that failed: other replicas may do better.
+
+        Without any answer the model may be down, which is not to be held against its records.
+        """
         line.queue.lost(self._clock.monotonic(), had_answers=step_call.has_answers)
         waiting = [each for each in step_call.unanswered.values() if not each.record.run.is_over]
         logger.warning(
@@ -375,10 +340,17 @@ class PipelineEngine:
             type(error).__name__,
             error,
         )
-        lost = StepLostError(f"step model '{line.name}': {type(error).__name__}: {error}")
-        body = encode_failure_body(lost)
+        reason = f"step model '{line.name}': {type(error).__name__}: {error}"
         for request in waiting:
-            request.record.step_calls.discard(step_call)
+            # This call is over: ending its records must not cancel the task that runs it.
+            request.record.step_calls.pop(step_call, None)
+        if not step_call.has_answers:
+            for call in {request.record.call for request in waiting}:
+                call.give_up(StepLostError(reason))
+                self._abandon(call)
+            return
+        body = encode_failure_body(StepLostError(reason))
+        for request in waiting:
             self._end(request.record, STATUS_FAILED, body)
 
     def _die(self, error: BaseException) -> None:
@@ -387,9 +359,9 @@ class PipelineEngine:
             call.fail_unanswered(error)
 
 
-def _origin(request: _Request) -> object:
+def _origin(request: Request) -> object:
     return request.record.call
 
 
-def _is_wanted(request: _Request) -> bool:
+def _is_wanted(request: Request) -> bool:
     return not request.record.run.is_over

@@ -1,26 +1,60 @@
-"""The text of a request that a guard should read: ``$request.text``. Pure."""
+"""The text of a request that a guard should read: ``$request.text``. Pure.
+
+What a chat template prints is the model's business, so this is a list of what may be there: a field
+that it does not know could carry what the guard never saw.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
-_PART_FIELDS = ("text", "refusal", "thinking")
-"""Where the parts of a message's content carry text, in OpenAI's and vLLM's chat bodies."""
+import orjson
+
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+_TEXTS_BESIDE_CONTENT = ("name", "tool_call_id", "reasoning", "reasoning_content", "refusal")
+_MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", *_TEXTS_BESIDE_CONTENT})
+_TEXT_OF_PART = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+    "thinking": "thinking",
+}
+"""By the type of a part of a message's content, the field that holds its text, as in vLLM."""
+_PRINTED_AS_JSON = ("tools", "documents")
+_NEVER_READ = (
+    "chat_template",
+    "chat_template_kwargs",
+    "kv_transfer_params",
+    "ec_transfer_params",
+    "prompt_embeds",
+    "prompt_token_ids",
+    "mm_payload",
+    "mm_processor_kwargs",
+    "media_io_kwargs",
+)
+"""Fields that change or replace the prompt in ways that no text shows: vLLM takes token ids from
+``kv_transfer_params`` instead of the messages."""
 
 
 class UnreadableTextError(ValueError):
-    """The body holds something that is no text where text belongs; names the field."""
+    """The body holds what cannot be read where a prompt is made of it; names the field."""
 
 
 def request_text(body: dict[str, Any]) -> str:
     """Return every text that a generator would be asked with, in order, joined by newlines.
 
-    That is a chat's ``messages``, a completion's ``prompt`` and an embedding's ``input``, whichever
-    of them are there: a body that has several cannot hide one behind another.
+    That is a chat's ``messages``, a completion's ``prompt`` and ``suffix`` and an embedding's
+    ``input``, whichever of them are there, and ``tools`` and ``documents`` as JSON: a body that has
+    several cannot hide one behind another.
 
     Raises:
-        UnreadableTextError: There is none of them, or a part is no text (token ids, an image): a
+        UnreadableTextError: There is no messages, prompt or input; a part is no text (token ids, an
+            image); or there is a field of which a prompt is made and that is not known here: a
             guard that cannot read everything must not wave the request through.
     """
+    for field in _NEVER_READ:
+        if body.get(field) is not None:
+            raise UnreadableTextError(f"{field}: cannot be read; leave it out")
     texts: list[str] = []
     if body.get("messages") is not None:
         texts += _message_texts(body["messages"])
@@ -29,7 +63,16 @@ def request_text(body: dict[str, Any]) -> str:
             texts += _plain_texts(field, body[field])
     if not texts:
         raise UnreadableTextError("body: has no messages, prompt or input to read")
+    if body.get("suffix") is not None:
+        texts.append(_text("suffix", body["suffix"]))
+    texts += [_json_text(each, body[each]) for each in _PRINTED_AS_JSON if body.get(each)]
     return "\n".join(texts)
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UnreadableTextError(f"{where}: must be a text to be read")
+    return value
 
 
 def _plain_texts(field: str, value: Any) -> list[str]:
@@ -39,23 +82,45 @@ def _plain_texts(field: str, value: Any) -> list[str]:
     return texts
 
 
+def _json_text(where: str, value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise UnreadableTextError(f"{where}: cannot be read ({error}); nest it less") from None
+
+
+def _only(where: str, value: Any, known: frozenset[str]) -> dict[str, Any]:
+    """Return an object that has no other fields than the known ones."""
+    if not isinstance(value, dict):
+        raise UnreadableTextError(f"{where}: must be an object to be read")
+    unknown = sorted(value.keys() - known)
+    if unknown:
+        raise UnreadableTextError(
+            f"{where}.{unknown[0]}: cannot be read; leave it out "
+            f"(what can be: {', '.join(sorted(known))})"
+        )
+    return value
+
+
 def _message_texts(messages: Any) -> Iterator[str]:
     if not isinstance(messages, list):
         raise UnreadableTextError("messages: must be a list to be read")
-    for number, message in enumerate(messages):
+    for number, each in enumerate(messages):
         where = f"messages.{number}"
-        if not isinstance(message, dict):
-            raise UnreadableTextError(f"{where}: must be an object to be read")
+        message = _only(where, each, _MESSAGE_FIELDS)
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            raise UnreadableTextError(f"{where}.role: must be one of {', '.join(sorted(_ROLES))}")
         yield from _content_texts(where, message)
-        for field in ("reasoning", "reasoning_content"):
+        for field in _TEXTS_BESIDE_CONTENT:
             if message.get(field) is not None:
-                yield from _plain_texts(f"{where}.{field}", message[field])
-        yield from _call_texts(where, message.get("tool_calls"))
+                yield _text(f"{where}.{field}", message[field])
+        yield from _call_texts(f"{where}.tool_calls", message.get("tool_calls"))
 
 
 def _content_texts(where: str, message: dict[str, Any]) -> Iterator[str]:
     content = message.get("content")
-    if content is None and message.get("tool_calls"):
+    if content is None and (message.get("tool_calls") or message.get("refusal")):
         return
     if isinstance(content, str):
         yield content
@@ -63,25 +128,43 @@ def _content_texts(where: str, message: dict[str, Any]) -> Iterator[str]:
     if not isinstance(content, list):
         raise UnreadableTextError(f"{where}.content: must be a text or a list of parts to be read")
     for position, part in enumerate(content):
-        if isinstance(part, str):
-            yield part
-            continue
-        texts = [part.get(field) for field in _PART_FIELDS] if isinstance(part, dict) else []
-        found = [text for text in texts if text is not None]
-        if not found or not all(isinstance(text, str) for text in found):
-            raise UnreadableTextError(f"{where}.content.{position}: holds no text to be read")
-        yield from found
+        yield part if isinstance(part, str) else _part_text(f"{where}.content.{position}", part)
+
+
+def _part_text(where: str, part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    field = _TEXT_OF_PART.get(kind) if isinstance(kind, str) else None
+    if field is None:
+        raise UnreadableTextError(
+            f"{where}: must have a type that is read ({', '.join(_TEXT_OF_PART)})"
+        )
+    return _text(f"{where}.{field}", _only(where, part, frozenset({"type", field})).get(field))
 
 
 def _call_texts(where: str, calls: Any) -> Iterator[str]:
     """What an earlier turn called a tool with: templates put it into the prompt."""
     if calls is None:
         return
-    for number, call in enumerate(calls if isinstance(calls, list) else [None]):
-        function = call.get("function") if isinstance(call, dict) else None
-        arguments = function.get("arguments") if isinstance(function, dict) else None
-        if not isinstance(arguments, str):
-            raise UnreadableTextError(
-                f"{where}.tool_calls.{number}: function.arguments must be a text to be read"
-            )
-        yield arguments
+    for number, each in enumerate(calls if isinstance(calls, list) else [None]):
+        call = _only(f"{where}.{number}", each, frozenset({"id", "type", "function"}))
+        if call.get("type", "function") != "function":
+            raise UnreadableTextError(f"{where}.{number}.type: must be function to be read")
+        if call.get("id") is not None:
+            yield _text(f"{where}.{number}.id", call["id"])
+        inner = f"{where}.{number}.function"
+        function = _only(inner, call.get("function"), frozenset({"name", "arguments"}))
+        yield _text(f"{inner}.name", function.get("name"))
+        yield from _argument_texts(f"{inner}.arguments", function.get("arguments"))
+
+
+def _argument_texts(where: str, value: Any) -> Iterator[str]:
+    arguments = _text(where, value)
+    yield arguments
+    if "\\" not in arguments:
+        return
+    # A template prints what JSON's escapes stand for; a guard that saw the escapes saw nothing.
+    try:
+        plain = orjson.loads(arguments)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableTextError(f"{where}: must be JSON to be read ({error})") from None
+    yield _json_text(where, plain)

@@ -11,6 +11,7 @@ from sentence_transformers import CrossEncoder
 from schemas.model_settings import RerankerSettings
 from serve_models.front_ends import front_end_of
 from serve_models.library_models import run_batch, shorten
+from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel
 from serve_models.tokenizing import TokenizedText, limit_of
 
@@ -35,7 +36,8 @@ class PairModel(TextModel, Protocol):
 class RerankingModel:
     """A loaded ``CrossEncoder`` of Sentence Transformers, with one output for each pair.
 
-    ``run`` may be called in several threads at a time, beside ``tokenize_pairs`` in one.
+    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
+    beside ``tokenize_pairs`` in one.
 
     Args:
         path: The checkpoint's directory, as ``serve_models.sources.resolve`` returns it.
@@ -72,6 +74,11 @@ class RerankingModel:
     def width(self) -> int:
         """One: the raw output."""
         return 1
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether ``run`` may be called in several threads at a time."""
+        return runs_in_parallel(self._model)
 
     @property
     def max_seq_length_tokens(self) -> int | None:

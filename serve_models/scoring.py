@@ -21,6 +21,11 @@ class PairScorer(Protocol):
         """Tokens beyond which the model truncates; ``None`` where there is no limit."""
         ...
 
+    @property
+    def repeats_query(self) -> bool:
+        """Whether a query is read again with each of its documents."""
+        ...
+
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
         """Tokenize what the model must read for each body."""
         ...
@@ -48,6 +53,11 @@ class CrossEncoderScorer:
     def max_tokens(self) -> int | None:
         """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
         return self._model.max_seq_length_tokens
+
+    @property
+    def repeats_query(self) -> bool:
+        """True: a query is part of each pair."""
+        return True
 
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
         """Tokenize each document with its query."""
@@ -83,6 +93,11 @@ class EmbeddingScorer:
     def max_tokens(self) -> int | None:
         """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
         return self._model.max_seq_length_tokens
+
+    @property
+    def repeats_query(self) -> bool:
+        """False: a query has one vector for all documents."""
+        return False
 
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
         """Tokenize queries and documents, each behind its prompt where the model has one."""

@@ -14,21 +14,31 @@ from serve_models.tokenizing import TokenizedText
 
 Pairs = TypeVar("Pairs", bound=PairsBody)
 
+MOST_REPEATED_CHARACTERS = 16 * 1024 * 1024
+"""A query over thousands of documents makes gigabytes to tokenize of a record of one mebibyte."""
+
 
 class PairsEndpoint(Endpoint[Pairs]):
     """What rerank and score have in common.
 
     Args:
         url: The url.
+        query_field: The body's field that queries come from, for messages.
         body_model: The schema of its bodies.
         scorer: Scores pairs.
         served: Names and limits.
     """
 
     def __init__(
-        self, url: str, body_model: type[Pairs], scorer: PairScorer, served: Served
+        self,
+        url: str,
+        query_field: str,
+        body_model: type[Pairs],
+        scorer: PairScorer,
+        served: Served,
     ) -> None:
         super().__init__(url, "documents", served, scorer.max_tokens)
+        self._query_field = query_field
         self._body_model = body_model
         self._scorer = scorer
 
@@ -48,7 +58,20 @@ class PairsEndpoint(Endpoint[Pairs]):
                 "query, or one for each document",
                 param="queries",
             )
+        self._check_repeated(parsed)
         return parsed
+
+    def _check_repeated(self, body: Pairs) -> None:
+        if not self._scorer.repeats_query or len(body.query_texts) > 1:
+            return
+        characters, documents = len(body.query_texts[0]), len(body.document_texts)
+        if documents > 1 and characters * documents > MOST_REPEATED_CHARACTERS:
+            raise BodyRefusedError(
+                f"{self._query_field}: {characters} characters, read again with each of "
+                f"{documents} documents, are over {MOST_REPEATED_CHARACTERS} characters in all; "
+                "shorten the query, or split the request",
+                param=self._query_field,
+            )
 
     def tokenize(self, bodies: Sequence[Pairs]) -> list[list[TokenizedText]]:
         """Tokenize what the model must read for each body."""
@@ -74,7 +97,7 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
     """
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
-        super().__init__(RERANK_URL, RerankBody, scorer, served)
+        super().__init__(RERANK_URL, "query", RerankBody, scorer, served)
 
     def respond(self, request: TextRequest[RerankBody]) -> bytes:
         """Return a finished request's response body, the most relevant document first."""
@@ -109,7 +132,7 @@ class ScoreEndpoint(PairsEndpoint[ScoreBody]):
     """
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
-        super().__init__(SCORE_URL, ScoreBody, scorer, served)
+        super().__init__(SCORE_URL, "queries", ScoreBody, scorer, served)
 
     def respond(self, request: TextRequest[ScoreBody]) -> bytes:
         """Return a finished request's response body."""

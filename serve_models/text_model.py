@@ -18,12 +18,18 @@ class ModelSettingsError(ValueError):
 class TextModel(Protocol):
     """Runs batches of tokenized texts.
 
-    ``run`` may be called in several threads at a time, beside tokenizing in one.
+    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
+    beside tokenizing in one.
     """
 
     @property
     def width(self) -> int:
         """Components of a text's row."""
+        ...
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether ``run`` may be called in several threads at a time."""
         ...
 
     def probe(self) -> TokenizedText:

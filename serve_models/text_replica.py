@@ -55,7 +55,7 @@ class TextReplica:
             settings=settings,
             replica=serve.get_replica_context().replica_id.unique_id,
             clock=SystemClock(),
-            limits=BatchLimits.of(settings, device),
+            limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
             use_threads=use_threads,
         )
         self._engine.start()

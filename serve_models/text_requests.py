@@ -103,7 +103,7 @@ class Served:
         """
         if model is not None and model not in self.names:
             raise BodyRefusedError(
-                f"model: this route serves {', '.join(sorted(self.names))}, not '{model}'; "
+                f"model: this route serves {', '.join(sorted(self.names))}, not '{model[:100]}'; "
                 "leave model out or name one of these",
                 code="model_not_found",
                 param="model",

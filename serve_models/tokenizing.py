@@ -4,7 +4,7 @@ Tokenizing is parted from padding, because texts are tokenized as they come and 
 batch that they end up in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 _UNLIMITED_TOKENS = 1_000_000
 """Tokenizers that know no limit carry 1e30 as theirs."""
+_MOST_CHARACTERS_TOGETHER = 1_048_576
+"""Rust holds some hundred bytes a token of all texts of a call, what is cut off included."""
 
 Features = dict[str, Any]
 TextInput = str | tuple[str, str]
@@ -50,6 +52,18 @@ class TokenizedText:
 def limit_of(max_tokens: float | None) -> int | None:
     """Return a tokenizer's or model's length in tokens; ``None`` where there is no limit."""
     return None if max_tokens is None or max_tokens >= _UNLIMITED_TOKENS else int(max_tokens)
+
+
+def parts_of(inputs: Sequence[TextInput], most_characters: int) -> Iterator[Sequence[TextInput]]:
+    """Cut texts into runs of at most so many characters; a text over that is a run of its own."""
+    start = characters = 0
+    for position, text in enumerate(inputs):
+        length = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+        if position > start and characters + length > most_characters:
+            yield inputs[start:position]
+            start, characters = position, 0
+        characters += length
+    yield inputs[start:]
 
 
 class TextTokenizer(Protocol):
@@ -96,7 +110,7 @@ class RustTokenizer:
     def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
         """Tokenize texts, or pairs of texts, of which the longer is cut first."""
         tokenized = []
-        for encoding, text in zip(self._tokenizer.encode_batch_fast(inputs), inputs, strict=True):
+        for encoding, text in zip(self._encodings(inputs), inputs, strict=True):
             ids = encoding.ids
             keeps_type_ids = (
                 self._keeps_type_ids_of_texts
@@ -112,6 +126,10 @@ class RustTokenizer:
                 )
             )
         return tokenized
+
+    def _encodings(self, inputs: Sequence[TextInput]) -> Iterator[Encoding]:
+        for part in parts_of(inputs, _MOST_CHARACTERS_TOGETHER):
+            yield from self._tokenizer.encode_batch_fast(part)
 
     def encode_ids(self, text: str) -> list[int]:
         """Return one text's token ids, special tokens included."""

@@ -30,6 +30,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from schemas.handoff import STATUS_OK
 from schemas.model_settings import GeneratorSettings
+from serve_models.generation_bodies import BodyNotTakenError, check_body
 from serve_models.generation_engine import Answer, GeneratorDiedError
 from serve_models.generation_refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.placement import placed_engine_args
@@ -47,6 +48,8 @@ _HANDLER_ARGS = frozenset(
 """Arguments of vLLM's server rather than of its engine that change what a model answers."""
 _CHAT_REFUSALS = Refusals(ChatCompletionRequest, "messages", [{"role": "user", "content": "Hello"}])
 _COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt", "Hello")
+_GONE = "Client disconnected"
+"""vLLM's answer to a cancellation; where nobody cancelled here, the engine did."""
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _MOST_LORAS_AT_A_TIME = 8
 
@@ -84,12 +87,18 @@ class VllmEngine:
     """One vLLM engine and what answers requests with it; make it with ``start``."""
 
     def __init__(
-        self, engine: AsyncLLM, chat: _Chat, completion: _Completion, names: tuple[str, ...]
+        self,
+        engine: AsyncLLM,
+        chat: _Chat,
+        completion: _Completion,
+        names: tuple[str, ...],
+        engine_args: Mapping[str, JsonValue],
     ) -> None:
         self._engine = engine
         self._chat = chat
         self._completion = completion
         self._names = names
+        self._engine_args = engine_args
 
     @classmethod
     async def start(
@@ -140,7 +149,7 @@ class VllmEngine:
             engine.shutdown()
             raise GeneratorSettingsError(f"adapters: vLLM refuses one: {error}") from error
         chat, completion = _handlers(settings, engine, models, handler_arguments)
-        return cls(engine, chat, completion, (*names, *adapters))
+        return cls(engine, chat, completion, (*names, *adapters), arguments)
 
     @property
     def max_num_seqs(self) -> int:
@@ -184,6 +193,8 @@ class VllmEngine:
             # vLLM's handlers aborted the request, and answer that the client is gone.
             raise asyncio.CancelledError
         if isinstance(response, ErrorResponse):
+            if response.error.message == _GONE:
+                raise RuntimeError("vLLM's handler was cancelled from within")
             refusal = refusals.of_response(response)
             if refusal is None:
                 raise RuntimeError(response.error.message)
@@ -207,11 +218,15 @@ class VllmEngine:
     def _refuse_unserved(self, body: dict[str, Any], model: object) -> Answer | None:
         if isinstance(model, str) and model not in self._names:
             return refuse_unknown_model(model, self._names)
-        if body.get("stream"):
-            return refuse(
-                "stream: results come whole, one record for each request; leave it out",
-                param="stream",
+        arguments = self._engine_args
+        try:
+            check_body(
+                body,
+                takes_kv_transfer=arguments.get("kv_transfer_config") is not None,
+                takes_media_urls=bool(arguments.get("allowed_media_domains")),
             )
+        except BodyNotTakenError as error:
+            return refuse(str(error), param=error.param)
         return None
 
     def _adapted(self, body: dict[str, Any], model: object) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.results import ErrorCode
 
 _SPARE_DEADLINES = 1024
-_EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the model was asked"
+_EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the answer was there"
 
 
 class Engine:

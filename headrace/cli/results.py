@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -126,11 +127,57 @@ def describe_body(body: dict[str, object]) -> str:
     """Return a few words on a response body."""
     match body:
         case {"error": {"message": str(message)}}:
-            return message
+            words = message
         case {"data": [{"embedding": first}, *rest], "usage": {"total_tokens": int(tokens)}}:
             size = f"{len(first)} components" if isinstance(first, list) else "base64"
-            return f"{1 + len(rest)} embeddings, {size}, {tokens} tokens"
-    return orjson.dumps(body)[:SUMMARY_CHARACTERS].decode(errors="replace")
+            words = f"{1 + len(rest)} embeddings, {size}, {tokens} tokens"
+        case {"choices": [{"message": {"tool_calls": [_, *_] as calls}}, *rest]}:
+            words = _reply(", ".join(_called_names(calls)), "tool_calls", rest)
+        case {"choices": [{"message": {"content": str(text)}, "finish_reason": reason}, *rest]}:
+            words = _reply(text, reason, rest)
+        case {"choices": [{"text": str(text), "finish_reason": reason}, *rest]}:
+            words = _reply(text, reason, rest)
+        case {"data": [{"label": str(label), "probs": [_, *_] as probs}, *rest]}:
+            most = max((prob for prob in probs if isinstance(prob, float | int)), default=0)
+            words = f"{label} {most:.3f}{_first_of(rest, 'texts')}"
+        case {"results": [{"index": best, "relevance_score": float() | int() as score}, *rest]}:
+            words = f"{1 + len(rest)} results, best: document {best}, score {score:.3f}"
+        case {"data": [{"score": float() | int()}, *_] as items}:
+            score, best = max(_scores(items), key=lambda scored: scored[0])
+            words = f"{len(items)} scores, best: document {best}, score {score:.3f}"
+        case _:
+            words = orjson.dumps(body)[:SUMMARY_CHARACTERS].decode(errors="replace")
+    return words
+
+
+def _reply(text: str, finish_reason: object, others: list[object]) -> str:
+    # The reason comes first: a terminal cuts the row's end.
+    beginning = " ".join(text.split())
+    if len(beginning) > SUMMARY_CHARACTERS:
+        beginning = beginning[:SUMMARY_CHARACTERS] + "…"
+    return f"{finish_reason}{_first_of(others, 'replies')}: {beginning}"
+
+
+def _first_of(others: list[object], noun: str) -> str:
+    return f", first of {1 + len(others)} {noun}" if others else ""
+
+
+def _called_names(calls: list[object]) -> list[str]:
+    names = []
+    for call in calls:
+        match call:
+            case {"function": {"name": str(name)}}:
+                names.append(name)
+    return names
+
+
+def _scores(items: Sequence[object]) -> list[tuple[float, int]]:
+    scores = []
+    for position, item in enumerate(items):
+        match item:
+            case {"score": float() | int() as score}:
+                scores.append((score, position))
+    return scores
 
 
 def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:

@@ -64,6 +64,19 @@ class Service:
             await consumer.stop()
         return records
 
+    async def count_records(self, topic: str) -> int:
+        """Return how many records a topic holds, by its offsets: an empty read could be early."""
+        consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.settings.kafka.bootstrap)
+        await consumer.start()
+        try:
+            partitions = consumer.assignment()
+            assert partitions
+            ends = await consumer.end_offsets(partitions)
+            starts = await consumer.beginning_offsets(partitions)
+        finally:
+            await consumer.stop()
+        return sum(ends[each] - starts[each] for each in partitions)
+
     def started(self) -> Counter[str]:
         lines = self.count_file.read_text().splitlines() if self.count_file.exists() else []
         return Counter(line.split()[1] for line in lines)

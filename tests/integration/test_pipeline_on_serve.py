@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import orjson
 import pytest
 import ray
 from ray import serve
+from ray.exceptions import RayTaskError
 
 from headrace.app import bind_model
 from schemas.handoff import STATUS_FAILED, Chunk
@@ -53,16 +55,21 @@ class Deployed:
         """Yield the outcome of each line of one chunk."""
         ids = list(lines)
         seen: set[int] = set()
-        async with asyncio.timeout(PATIENCE_S):
-            async for outcomes in self.handle.remote(Chunk("driver", list(lines.values()))):
-                assert outcomes.replica
-                assert outcomes.window_records == 256
-                for index, status, body in zip(
-                    outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
-                ):
-                    assert index not in seen
-                    seen.add(index)
-                    yield ids[index], status, body
+        stream = self.handle.remote(Chunk("driver", list(lines.values())))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                async for outcomes in stream:
+                    assert outcomes.replica
+                    assert outcomes.window_records == 256
+                    for index, status, body in zip(
+                        outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
+                    ):
+                        assert index not in seen
+                        seen.add(index)
+                        yield ids[index], status, body
+        except asyncio.CancelledError:
+            stream.cancel()
+            raise
         assert seen == set(range(len(ids)))
 
     async def ask_all(self, lines: dict[str, bytes]) -> dict[str, tuple[int, bytes]]:
@@ -160,19 +167,26 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
     lines = {f"k{number}": line(f"k{number}", "bake a cake", ms=100) for number in range(300)}
     warm = {f"w{number}": line(f"w{number}", "bake a cake", ms=10) for number in range(100)}
 
-    async def ask_and_kill() -> dict[str, tuple[int, bytes]]:
+    async def ask_until_lost() -> dict[str, int]:
+        statuses: dict[str, int] = {}
+        # Where the replica had answered nothing of a call, the rest of the chunk goes back.
+        with suppress(RayTaskError):
+            async for each, status, _ in deployed.ask(lines):
+                statuses.update({each: status})
+        return statuses
+
+    async def ask_and_kill() -> dict[str, int]:
         # By now both replicas have said that they want 16 records in flight.
         await deployed.ask_all(warm)
-        asking = asyncio.ensure_future(deployed.ask_all(lines))
+        asking = asyncio.ensure_future(ask_until_lost())
         await deployed.wait_until_generated("k", 60)
         os.kill(deployed.generator_pids().pop(), signal.SIGKILL)
         return await asking
 
-    outcomes = asyncio.run(ask_and_kill())
-    lost = {each for each, (status, _) in outcomes.items() if status == STATUS_FAILED}
-    assert {status for status, _ in outcomes.values()} <= {200, STATUS_FAILED}
-    # At most what the killed replica had in flight.
-    assert 0 < len(lost) <= 32
+    statuses = asyncio.run(ask_and_kill())
+    assert set(statuses.values()) <= {200, STATUS_FAILED}
+    lost = {each for each in lines if statuses.get(each) != 200}
+    assert 0 < len(lost) < len(lines)
     again = asyncio.run(deployed.ask_all({each: lines[each] for each in lost}))
     assert {status for status, _ in again.values()} == {200}
     generated = deployed.generated()
@@ -181,12 +195,18 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
 
 
 def test_who_goes_away_frees_the_models(deployed: Deployed) -> None:
-    lines = {f"g{number}": line(f"g{number}", "bake a cake", ms=200) for number in range(400)}
+    def lines(prefix: str) -> dict[str, bytes]:
+        names = [f"{prefix}{number}" for number in range(400)]
+        return {each: line(each, "bake a cake", ms=200) for each in names}
 
     async def ask_and_leave() -> None:
-        asking = asyncio.ensure_future(deployed.ask_all(lines))
-        stream = deployed.handle.remote(Chunk("driver", list(lines.values())))
+        asking = asyncio.ensure_future(deployed.ask_all(lines("g")))
+        await deployed.wait_until_generated("g", 1)
         asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        assert asking.cancelled()
+        stream = deployed.handle.remote(Chunk("driver", list(lines("h").values())))
         async for _ in stream:
             break
         stream.cancel()
@@ -195,7 +215,9 @@ def test_who_goes_away_frees_the_models(deployed: Deployed) -> None:
     other = {f"o{number}": line(f"o{number}", "bake a cake") for number in range(10)}
     outcomes = asyncio.run(deployed.ask_all(other))
     assert {status for status, _ in outcomes.values()} == {200}
-    assert len(deployed.generated()) < 400
+    generated = Counter(each[0] for each in deployed.generated())
+    assert 0 < generated["g"] < 400
+    assert 0 < generated["h"] < 400
 
 
 def test_a_stop_does_not_wait_for_steps_that_can_no_longer_be_asked(deployed: Deployed) -> None:

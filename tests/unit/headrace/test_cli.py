@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import main
-from headrace.cli.results import describe_dead_letter, describe_result
+from headrace.cli.results import describe_body, describe_dead_letter, describe_result
 from headrace.cli.submit import key_of_line
 from headrace.reading import TopicRecord
 
@@ -164,12 +164,74 @@ def test_the_key_is_the_custom_id(line: bytes, key: bytes | None) -> None:
             ("c", "request_expired", "late"),
             id="error",
         ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"choices":[{"message":{"content":"Paris\\n is"},"finish_reason":"stop"}]}},'
+            b'"error":null}',
+            ("c", "200", "stop: Paris is"),
+            id="chat",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"choices":[{"text":"a","finish_reason":"length"},{"text":"b"}]}},'
+            b'"error":null}',
+            ("c", "200", "length, first of 2 replies: a"),
+            id="replies",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"name":"f"}},3]}}]}},'
+            b'"error":null}',
+            ("c", "200", "tool_calls: f"),
+            id="tool calls",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"data":[{"label":"safe","probs":[0.0125,0.9875]},{"label":"x"}]}},'
+            b'"error":null}',
+            ("c", "200", "safe 0.988, first of 2 texts"),
+            id="classes",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"data":[{"label":"LABEL_0","probs":[-2]}]}},'
+            b'"error":null}',
+            ("c", "200", "LABEL_0 -2.000"),
+            id="raw output",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"results":[{"index":4,"relevance_score":0.9},{"index":1,"relevance_score":0.1}]}},'
+            b'"error":null}',
+            ("c", "200", "2 results, best: document 4, score 0.900"),
+            id="rerank",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"data":[{"index":0,"score":0.25},{"index":1,"score":0.75},{"index":2}]}},'
+            b'"error":null}',
+            ("c", "200", "3 scores, best: document 1, score 0.750"),
+            id="scores",
+        ),
+        pytest.param(
+            b'{"id":"i","custom_id":"c","response":{"status_code":200,"request_id":"i","body":'
+            b'{"choices":[],"data":[{"label":3}]}},'
+            b'"error":null}',
+            ("c", "200", '{"choices":[],"data":[{"label":3}]}'),
+            id="a body of no known kind",
+        ),
         pytest.param(b"[]", ("", "no result line", "b'[]'"), id="something else"),
         pytest.param(None, ("", "no result line", "b''"), id="tombstone"),
     ],
 )
 def test_a_result_in_a_few_words(value: bytes | None, expected: tuple[str, str, str]) -> None:
     assert describe_result(record(value)) == expected
+
+
+def test_a_long_reply_is_cut() -> None:
+    choice = {"message": {"content": "word " * 99}, "finish_reason": "stop"}
+
+    assert describe_body({"choices": [choice]}) == "stop: " + ("word " * 16) + "…"
 
 
 def test_a_dead_letter_in_a_few_words() -> None:

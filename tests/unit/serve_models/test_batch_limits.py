@@ -20,6 +20,13 @@ def test_an_accelerator_runs_one_large_batch():
     assert limits == BatchLimits(16_384, 256, parallel_batches=1, threads=4)
 
 
+def test_a_model_that_cannot_run_in_parallel_runs_one_batch_on_all_threads():
+    for asked in (settings(num_cpus=4), settings(num_cpus=4, parallel_batches=2)):
+        limits = BatchLimits.of(asked, "cpu", runs_in_parallel=False)
+        assert limits == BatchLimits(1024, 256, parallel_batches=1, threads=4)
+        assert limits.threads_for(2) == 4
+
+
 def test_the_settings_come_first():
     asked = settings(token_budget_tokens=99, max_batch_texts=3, parallel_batches=2, threads=1)
     for device in ("cpu", "cuda"):

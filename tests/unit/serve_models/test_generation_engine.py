@@ -41,6 +41,8 @@ class FakeGenerator:
             return Answer(400, b'{"error":"client disconnected"}')
         finally:
             self.at_work.discard(prompt)
+        if prompt == "cancelled within":
+            raise asyncio.CancelledError
         if prompt == "refused":
             return Answer(422, b'{"error":{}}')
         if prompt == "poison":
@@ -64,13 +66,14 @@ class FakeGenerator:
 
 
 @asynccontextmanager
-async def running(model, clock=None):
+async def running(model, clock=None, on_death=lambda: None):
     engine = GenerationEngine(
         model,
         in_flight_ratio=1.5,
         outcome_linger_ms=0.0,
         replica="replica-1",
         clock=clock or FakeClock(),
+        on_death=on_death,
     )
     try:
         yield engine
@@ -190,6 +193,25 @@ async def test_an_abandoned_stream_aborts_its_records_and_no_others():
         model.release("slow kept")
         assert (await kept)[0][0] == STATUS_OK
         await wait_until(lambda: not engine.in_flight_records)
+
+
+async def test_a_cancellation_from_within_the_model_is_its_failure():
+    async with running(FakeGenerator()) as engine:
+        collected = await all_outcomes(engine, chunk_of("a", "cancelled within"))
+    assert [collected[index][0] for index in (0, 1)] == [STATUS_OK, STATUS_FAILED]
+
+
+async def test_death_is_told_once_and_a_stop_is_no_death():
+    deaths = []
+    model = FakeGenerator()
+    async with running(model, on_death=lambda: deaths.append("dead")) as engine:
+        await all_outcomes(engine, chunk_of("deadly", "deadly"))
+        with pytest.raises(GeneratorDiedError):
+            engine.check_health()
+    assert deaths == ["dead"]
+    async with running(FakeGenerator(), on_death=lambda: deaths.append("stopped")):
+        pass
+    assert deaths == ["dead"]
 
 
 async def test_death_fails_every_record_in_flight_at_once_and_the_health_check():

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.pipeline_engine import PipelineEngine, PipelineStoppedError
+from serve_models.pipeline_records import StepLostError
 from serve_models.step_queue import FIRST_PAUSE_S, LOSSES_TO_PAUSE
+from serve_models.window_share import CONSUMER_FORGOTTEN_AFTER_S
 
 from .fakes import FakeClock
 
 CHAT = "/v1/chat/completions"
+AN_HOUR_MS = 3_600_000
 GUARDED: dict = {
     "guard": {
         "model": "classifier",
@@ -149,6 +152,11 @@ async def finish(task: asyncio.Task[None]) -> None:
         await task
 
 
+async def finish_lost(task: asyncio.Task[None], match: str) -> None:
+    with pytest.raises(StepLostError, match=match):
+        await finish(task)
+
+
 async def test_a_chunk_goes_through_as_one_call_of_each_step() -> None:
     world = World()
     task = await world.start("a", "b", "c")
@@ -244,12 +252,12 @@ async def test_a_refusal_closes_the_calls_that_ran_beside_it() -> None:
 async def test_deadlines_travel_along_and_pass_in_the_queue() -> None:
     world = World()
     now_ms = world.clock.epoch_ms()
-    deadlines = [now_ms, now_ms + 50, None]
+    deadlines = [now_ms, now_ms + AN_HOUR_MS, None]
     task = await world.start("late", "later", "never", deadlines_ms=deadlines)
     assert world.statuses() == {"late": STATUS_EXPIRED}
     (guard,) = world.models["classifier"].calls
-    assert guard.chunk.deadlines_ms == [now_ms + 50, None]
-    world.clock.now_ms += 50
+    assert guard.chunk.deadlines_ms == [now_ms + AN_HOUR_MS, None]
+    world.clock.now_ms += AN_HOUR_MS
     guard.answer(body={"label": "safe"})
     await settle()
     assert world.statuses() == {"late": STATUS_EXPIRED, "later": STATUS_EXPIRED}
@@ -259,6 +267,54 @@ async def test_deadlines_travel_along_and_pass_in_the_queue() -> None:
     generate.answer(status=STATUS_EXPIRED, body=b"")
     await finish(task)
     assert set(world.statuses().values()) == {STATUS_EXPIRED}
+
+
+async def test_a_deadline_passes_in_a_call_that_nobody_has_taken() -> None:
+    world = World()
+    task = await world.start("a", "b", deadlines_ms=[world.clock.epoch_ms() + 1, None])
+    (guard,) = world.models["classifier"].calls
+    async with asyncio.timeout(20):
+        while "a" not in world.outcomes:
+            await asyncio.sleep(0.001)
+    assert world.outcomes == {"a": (STATUS_EXPIRED, b"")}
+    assert not guard.is_closed
+    guard.answer(body={"label": "unsafe"})
+    await finish(task)
+    assert world.statuses() == {"a": STATUS_EXPIRED, "b": 400}
+
+
+async def test_a_deadline_that_passes_closes_the_call_that_nobody_else_is_in() -> None:
+    world = World()
+    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 1])
+    (guard,) = world.models["classifier"].calls
+    await finish(task)
+    await settle()
+    assert world.outcomes == {"a": (STATUS_EXPIRED, b"")}
+    assert guard.is_closed
+    assert world.engine._step_calls == set()
+
+
+async def test_a_deadline_passes_in_the_queue_of_a_model_without_room() -> None:
+    world = World(step_linger_ms=AN_HOUR_MS)
+    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 1])
+    await finish(task)
+    assert world.outcomes == {"a": (STATUS_EXPIRED, b"")}
+    assert world.models["classifier"].calls == []
+    await world.engine.stop()
+
+
+async def test_whoever_is_done_waits_for_no_deadline() -> None:
+    world = World()
+    deadline_ms = world.clock.epoch_ms() + AN_HOUR_MS
+    answered = await world.start("a", deadlines_ms=[deadline_ms])
+    timers = [record.timer for call in world.engine._calls for record in call.records]
+    world.models["classifier"].calls[0].answer(body={"label": "unsafe"})
+    await finish(answered)
+    closed = await world.start("b", deadlines_ms=[deadline_ms])
+    timers += [record.timer for call in world.engine._calls for record in call.records]
+    closed.cancel()
+    await settle()
+    assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]
 
 
 async def test_a_lost_call_fails_only_what_it_has_not_answered() -> None:
@@ -274,6 +330,36 @@ async def test_a_lost_call_fails_only_what_it_has_not_answered() -> None:
     world.models["chat"].calls[0].answer()
     await finish(task)
     assert world.statuses()["b"] == 200
+
+
+async def test_a_call_lost_without_an_answer_ends_the_stream_after_what_is_finished() -> None:
+    world = World(outcome_linger_ms=AN_HOUR_MS)
+    task = await world.start("a", "b", "c")
+    (guard,) = world.models["classifier"].calls
+    guard.answer(0, body={"label": "unsafe"})
+    guard.answer(1, body={"label": "safe"})
+    await settle()
+    (generate,) = world.models["chat"].calls
+    assert world.outcomes == {}
+    generate.lose(RuntimeError("the actor died"))
+    await finish_lost(task, "step model 'chat': RuntimeError: the actor died")
+    assert world.statuses() == {"a": 400}
+    await settle()
+    assert guard.is_closed
+    assert world.engine._step_calls == set()
+    assert all(line.queue.in_flight == 0 for line in world.engine._lines.values())
+
+
+async def test_a_call_lost_without_an_answer_costs_other_chunks_nothing() -> None:
+    world = World()
+    lost = await world.start("a")
+    other = await world.start("b")
+    first, second = world.models["classifier"].calls
+    first.lose(RuntimeError("the actor died"))
+    await finish_lost(lost, "the actor died")
+    second.answer(body={"label": "unsafe"})
+    await finish(other)
+    assert world.statuses() == {"b": 400}
 
 
 async def test_a_call_that_ends_early_fails_what_it_has_not_answered() -> None:
@@ -301,8 +387,8 @@ async def test_outcomes_that_break_the_contract_cost_their_call_only() -> None:
     task = await world.start("a")
     (guard,) = world.models["classifier"].calls
     guard.items.put_nowait(Outcomes("r", 1, [0], [200], []))
-    await finish(task)
-    assert world.statuses() == {"a": STATUS_FAILED}
+    await finish_lost(task, "ValueError")
+    assert world.outcomes == {}
     world.engine.check_health()
     task = await world.start("b")
     world.models["classifier"].calls[1].answer(body={"label": "unsafe"})
@@ -346,6 +432,18 @@ async def test_closing_the_stream_closes_the_calls_to_the_models() -> None:
     assert guard.is_closed
     assert world.engine.waiting_requests == {"chat": 0, "classifier": 0}
     assert world.engine._step_calls == set()
+
+
+async def test_a_call_that_is_closed_before_it_began_gives_its_room_back() -> None:
+    world = World(step_linger_ms=AN_HOUR_MS)
+    task = await world.start("a")
+    task.cancel()
+    world.engine._flush(world.engine._lines["classifier"])
+    assert len(world.engine._step_calls) == 1
+    await settle()
+    assert world.models["classifier"].calls == []
+    assert world.engine._step_calls == set()
+    assert world.engine._lines["classifier"].queue.in_flight == 0
 
 
 async def test_closing_one_stream_leaves_its_neighbours_in_a_shared_call() -> None:
@@ -399,6 +497,18 @@ async def test_the_window_is_divided_by_the_consumers() -> None:
     assert world.windows == [10, 5, 4]
 
 
+async def test_a_consumer_counts_as_long_as_it_has_a_call_open() -> None:
+    world = World(window_records=10)
+    slow = await world.start("slow", consumer="one")
+    world.clock.now_s += 2 * CONSUMER_FORGOTTEN_AFTER_S
+    quick = await world.start("quick", consumer="two")
+    world.models["classifier"].calls[1].answer(body={"label": "unsafe"})
+    await finish(quick)
+    assert world.windows == [5]
+    world.models["classifier"].calls[0].answer(body={"label": "unsafe"})
+    await finish(slow)
+
+
 async def test_two_steps_of_one_model_share_its_window_and_calls() -> None:
     steps = {
         "one": {"model": "chat", "body": {"n": 1}},
@@ -418,13 +528,31 @@ async def test_two_steps_of_one_model_share_its_window_and_calls() -> None:
     assert world.outcomes == {"a": (200, b"{}")}
 
 
+async def test_a_refusal_closes_the_call_that_carries_the_records_other_step_too() -> None:
+    steps = {
+        "guard": {
+            "model": "chat",
+            "refuse": [{"when": {"value": "$guard.label", "equals": "unsafe"}}],
+        },
+        "generate": {"model": "chat"},
+    }
+    world = World(steps)
+    task = await world.start("a")
+    (call,) = world.models["chat"].calls
+    call.answer(0, body={"label": "unsafe"})
+    await finish(task)
+    await settle()
+    assert world.statuses() == {"a": 400}
+    assert call.is_closed
+
+
 async def test_a_model_that_is_down_does_not_use_up_the_attempts_of_all() -> None:
     world = World()
     guard = world.models["classifier"]
     for number in range(LOSSES_TO_PAUSE):
         task = await world.start(f"lost{number}")
         guard.calls[-1].lose(RuntimeError("down"))
-        await finish(task)
+        await finish_lost(task, "down")
     waiting = await world.start("a", "b")
     assert len(guard.calls) == LOSSES_TO_PAUSE
     assert world.engine.waiting_requests["classifier"] == 2
@@ -462,8 +590,7 @@ async def test_an_empty_chunk_is_over_at_once() -> None:
 
 
 async def test_requests_gather_until_a_call_is_full() -> None:
-    an_hour_ms = 3_600_000.0
-    world = World(step_linger_ms=an_hour_ms)
+    world = World(step_linger_ms=AN_HOUR_MS)
     task = await world.start("a", "b")
     assert world.models["classifier"].calls == []
     rest = [f"r{number}" for number in range(254)]
@@ -527,9 +654,11 @@ async def run_at_random(data: st.DataObject) -> None:
         if closed is not None and data.draw(st.booleans()):
             tasks[closed].cancel()
     await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
-    for number, names in enumerate(ids):
-        if not tasks[number].cancelled():
-            assert set(names) <= set(world.outcomes)
+    for names, task in zip(ids, tasks, strict=True):
+        error = None if task.cancelled() else task.exception()
+        assert error is None or isinstance(error, StepLostError)
+        is_whole = not task.cancelled() and error is None
+        assert not is_whole or set(names) <= set(world.outcomes)
     assert set(world.statuses().values()) <= {200, 400, STATUS_FAILED}
     await settle()
     assert world.engine._step_calls == set()

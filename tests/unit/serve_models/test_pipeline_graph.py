@@ -38,6 +38,14 @@ def error_of(ending: object) -> dict:
     return orjson.loads(ending.body)["error"]
 
 
+def message(content: object, role: object = "user", **more: object) -> dict:
+    return {"role": role, "content": content, **more}
+
+
+def call(arguments: object) -> dict:
+    return {"id": "i", "function": {"name": "f", "arguments": arguments}}
+
+
 def guarded(**condition: object) -> PipelineSettings:
     refusal = {"when": {"value": "$guard.data.0.label", **(condition or {"equals": "unsafe"})}}
     return pipeline(
@@ -294,23 +302,37 @@ def test_a_comparison_with_what_is_no_number_is_an_error(value):
         ({"prompt": "one"}, "one"),
         ({"prompt": ["one", "two"]}, "one\ntwo"),
         ({"input": "one"}, "one"),
-        ({"messages": [{"content": "a"}, {"content": "b"}], "prompt": "c"}, "a\nb\nc"),
+        ({"messages": [message("a"), message("b")], "prompt": "c"}, "a\nb\nc"),
         (
-            {"messages": [{"content": [{"type": "text", "text": "a"}, "b"]}, {"content": "c"}]},
-            "a\nb\nc",
+            {
+                "messages": [
+                    message([{"type": "text", "text": "a"}, "b"]),
+                    message([{"type": "refusal", "refusal": "c"}], role="assistant", name="d"),
+                    message("e", role="tool", tool_call_id="f", name=None),
+                ]
+            },
+            "a\nb\nc\nd\ne\nf",
         ),
         (
             {
                 "messages": [
-                    {
-                        "content": None,
-                        "reasoning": "r",
-                        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
-                    }
+                    message(
+                        None,
+                        role="assistant",
+                        reasoning="r",
+                        tool_calls=[call("{}"), {"type": "function", **call('{"x":"\\u0062omb"}')}],
+                    )
                 ]
             },
-            "r\n{}",
+            'r\ni\nf\n{}\ni\nf\n{"x":"\\u0062omb"}\n{"x":"bomb"}',
         ),
+        ({"messages": [message(None, role="assistant", refusal="no")]}, "no"),
+        ({"prompt": "a", "suffix": "b"}, "a\nb"),
+        (
+            {"prompt": "a", "tools": [{"x": "\u00fc"}], "documents": [{"text": "d"}]},
+            'a\n[{"x":"\u00fc"}]\n[{"text":"d"}]',
+        ),
+        ({"prompt": "a", "tools": None, "chat_template": None, "temperature": 0.5}, "a"),
     ],
 )
 def test_the_text_of_a_request(body, text):
@@ -321,15 +343,68 @@ def test_the_text_of_a_request(body, text):
     ("body", "field"),
     [
         ({}, "body"),
+        ({"tools": [{"x": "y"}]}, "body"),
         ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": [[1, 2]]}, "prompt"),
         ({"prompt": {"x": 1}}, "prompt"),
+        ({"prompt": "safe", "suffix": ["x"]}, "suffix"),
         ({"messages": "hello"}, "messages"),
         ({"messages": ["hello"]}, "messages.0"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
-        ({"messages": [{"content": [{"type": "image_url"}]}]}, "messages.0.content.0"),
-        ({"messages": [{"content": [{"text": 5}]}]}, "messages.0.content.0"),
-        ({"messages": [{"content": "x", "tool_calls": "f"}]}, "messages.0.tool_calls.0"),
-        ({"messages": [{"content": "safe"}], "prompt": [1]}, "prompt"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role"),
+        ({"messages": [message("x", role="function")]}, "messages.0.role"),
+        ({"messages": [message("x", role=["user"])]}, "messages.0.role"),
+        ({"messages": [message("x", tools=[])]}, "messages.0.tools"),
+        ({"messages": [message("x", function_call={"name": "f"})]}, "messages.0.function_call"),
+        ({"messages": [message("x", name=["f"])]}, "messages.0.name"),
+        ({"messages": [message("x", reasoning=["r"])]}, "messages.0.reasoning"),
+        ({"messages": [message([{"type": "image_url"}])]}, "messages.0.content.0"),
+        (
+            {"messages": [message([{"type": "image_url", "image_url": "x", "text": "hello"}])]},
+            "messages.0.content.0",
+        ),
+        (
+            {"messages": [message([{"type": "text", "text": "hello", "title": "x"}])]},
+            "messages.0.content.0.title",
+        ),
+        ({"messages": [message([{"text": "x"}])]}, "messages.0.content.0"),
+        ({"messages": [message([{"type": ["text"], "text": "x"}])]}, "messages.0.content.0"),
+        ({"messages": [message([{"type": "text", "text": 5}])]}, "messages.0.content.0.text"),
+        ({"messages": [message([{"type": "text"}])]}, "messages.0.content.0.text"),
+        ({"messages": [message([5])]}, "messages.0.content.0"),
+        ({"messages": [message("x", tool_calls="f")]}, "messages.0.tool_calls.0"),
+        (
+            {"messages": [message("x", tool_calls=[{"id": "i"}])]},
+            "messages.0.tool_calls.0.function",
+        ),
+        (
+            {"messages": [message("x", tool_calls=[{**call("{}"), "extra": "x"}])]},
+            "messages.0.tool_calls.0.extra",
+        ),
+        (
+            {"messages": [message("x", tool_calls=[{**call("{}"), "type": "custom"}])]},
+            "messages.0.tool_calls.0.type",
+        ),
+        (
+            {"messages": [message("x", tool_calls=[call({"x": "y"})])]},
+            "messages.0.tool_calls.0.function.arguments",
+        ),
+        (
+            # Python's reader takes half a surrogate pair, so a template could print the rest.
+            {"messages": [message("x", tool_calls=[call('{"x":"\\u0062omb\\ud800"}')])]},
+            "messages.0.tool_calls.0.function.arguments",
+        ),
+        ({"messages": [message("safe")], "prompt": [1]}, "prompt"),
+        ({"messages": [message("safe")], "chat_template": "{{ x }}"}, "chat_template"),
+        ({"messages": [message("safe")], "chat_template_kwargs": {}}, "chat_template_kwargs"),
+        (
+            {"messages": [message("safe")], "kv_transfer_params": {"prompt_token_ids": [1]}},
+            "kv_transfer_params",
+        ),
+        ({"messages": [message("safe")], "prompt_token_ids": [1]}, "prompt_token_ids"),
+        ({"prompt": "safe", "prompt_embeds": "AAAA"}, "prompt_embeds"),
+        ({"messages": [message("safe")], "mm_processor_kwargs": {}}, "mm_processor_kwargs"),
+        ({"messages": [message("safe")], "media_io_kwargs": {}}, "media_io_kwargs"),
     ],
 )
 def test_what_is_no_text_is_not_passed_over(body, field):

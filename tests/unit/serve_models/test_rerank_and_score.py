@@ -5,6 +5,7 @@ import pytest
 
 from schemas.handoff import STATUS_FAILED, STATUS_OK
 from schemas.rerank import RerankResponse, ScoreResponse
+from serve_models import scoring_requests
 
 from .fakes import FakeModel, FakePairModel, fake_vector, request_line
 from .text_engines import answers_of, running
@@ -128,6 +129,36 @@ async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(
     assert refused[1]["error"]["param"] == param
     if param is not None:
         assert refused[1]["error"]["message"].startswith(f"{param}: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "documents", "status"),
+    [("reranker", 2, STATUS_OK), ("reranker", 3, 400), ("embedder", 3, STATUS_OK)],
+)
+async def test_a_query_that_its_documents_repeat_too_often_is_refused(
+    monkeypatch, kind, documents, status
+):
+    monkeypatch.setattr(scoring_requests, "MOST_REPEATED_CHARACTERS", 20)
+    query = "q" * 10
+    answers = await answers_of_pairs(
+        rerank(query, ["a"] * documents),
+        score(text_1=query, text_2=["a"] * documents),
+        score(text_1=[query] * documents, text_2=["a"] * documents),
+        rerank("q" * 30, ["a"]),
+        kind=kind,
+        model=FakePairModel() if kind == "reranker" else FakeModel(),
+    )
+    assert [answer[0] for answer in answers] == [status, status, STATUS_OK, STATUS_OK]
+    if status != STATUS_OK:
+        for (_, body), field in zip(answers, ("query", "queries"), strict=False):
+            assert body["error"]["param"] == field
+            assert body["error"]["message"].startswith(f"{field}: 10 characters, read again with")
+
+
+async def test_an_unknown_models_name_is_not_echoed_whole():
+    ((status, body),) = await answers_of_pairs(rerank("q", ["a"], model="m" * 5_000))
+    assert status == 404
+    assert f"not '{'m' * 100}'" in body["error"]["message"]
 
 
 async def test_a_poison_document_fails_its_record_alone():
