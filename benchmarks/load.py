@@ -176,6 +176,27 @@ def check_results(content: TopicContent, records: int, *, expect_ok: bool = True
         )
 
 
+@asynccontextmanager
+async def asking(
+    bootstrap: str, topics: Topics
+) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKafkaConsumer]]:
+    """Yield a producer of requests, and a reader that sees the results from now on."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
+    partitions = _partitions(topics.results)
+    await producer.start()
+    await reader.start()
+    try:
+        reader.assign(partitions)
+        await reader.seek_to_end(*partitions)
+        for partition in partitions:
+            await reader.position(partition)
+        yield producer, reader
+    finally:
+        await reader.stop()
+        await producer.stop()
+
+
 def check_ok(content: TopicContent, records: int) -> None:
     """As ``check_results``, where rounds share a topic and so the keys of their requests.
 

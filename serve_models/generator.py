@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 
 from ray import serve
 
-from schemas.handoff import Chunk, Outcomes
 from schemas.model_settings import GeneratorSettings
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
+from serve_models.engine_replica import EngineReplica
 from serve_models.generation_engine import GenerationEngine
 from serve_models.sources import resolve
 
@@ -28,7 +26,7 @@ def _leave_soon() -> None:
     asyncio.get_running_loop().call_later(_LAST_WORDS_S, os._exit, 1)
 
 
-class Generator:
+class Generator(EngineReplica):
     """One replica: starts a vLLM engine, then answers chunks (``schemas.handoff.ChunkModel``).
 
     Args:
@@ -58,24 +56,3 @@ class Generator:
             clock=SystemClock(),
             on_death=_leave_soon,
         )
-
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream the outcomes of a chunk's records, each record exactly once."""
-        # Closed with this generator and not some time later: a consumer that went away frees it.
-        async with aclosing(self._engine.infer(chunk)) as stream:
-            async for outcomes in stream:
-                yield outcomes
-
-    async def check_health(self) -> None:
-        """Return if the replica can go on; Ray Serve replaces it where this raises.
-
-        Raises:
-            GeneratorDiedError: It cannot.
-        """
-        self._engine.check_health()
-
-    async def __del__(self) -> None:
-        # Absent where the engine could not be started.
-        engine = getattr(self, "_engine", None)
-        if engine is not None:
-            await engine.stop()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 from ray import serve
@@ -10,6 +9,7 @@ from ray import serve
 from schemas.handoff import Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.clock import SystemClock
+from serve_models.engine_replica import EngineReplica
 from serve_models.pipeline_engine import PipelineEngine
 
 _ACCEPTANCE_S = 5.0
@@ -17,7 +17,7 @@ _ACCEPTANCE_S = 5.0
 was deleted meanwhile for ever, but refuses new ones."""
 
 
-class Pipeline:
+class Pipeline(EngineReplica):
     """One replica: takes records through its steps (``schemas.handoff.ChunkModel``).
 
     Args:
@@ -42,26 +42,6 @@ class Pipeline:
             replica=serve.get_replica_context().replica_id.unique_id,
             clock=SystemClock(),
         )
-
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream the outcomes of a chunk's records, each record exactly once."""
-        # Closed with this generator and not some time later: a consumer that went away frees it.
-        async with aclosing(self._engine.infer(chunk)) as stream:
-            async for outcomes in stream:
-                yield outcomes
-
-    async def check_health(self) -> None:
-        """Return if the replica can go on; Ray Serve replaces it where this raises.
-
-        Raises:
-            PipelineStoppedError: It cannot.
-        """
-        self._engine.check_health()
-
-    async def __del__(self) -> None:
-        engine = getattr(self, "_engine", None)
-        if engine is not None:
-            await engine.stop()
 
 
 class StepHandle:

@@ -1,9 +1,11 @@
 """Runs a baseline in a process of its own."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load import BenchmarkFailedError
 
@@ -34,3 +36,21 @@ def run_module(module: str, arguments: Sequence[str]) -> str:
             f"{module} ended with status {done.returncode}: {done.stderr.strip()[-2000:]}"
         )
     return done.stdout
+
+
+def run_measuring_module(module: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run ``python -m module``, and return the JSON object that it printed on a line of its own.
+
+    Not always the last line: what a library starts may print as it ends.
+
+    Raises:
+        BenchmarkFailedError: It failed or hung, or did not print exactly one.
+    """
+    lines = run_module(module, arguments).splitlines()
+    objects = [line for line in lines if line.startswith("{")]
+    if len(objects) != 1:
+        raise BenchmarkFailedError(
+            f"{module} printed {len(objects)} JSON objects in place of its one measurement"
+        )
+    measured: dict[str, Any] = json.loads(objects[0])
+    return measured

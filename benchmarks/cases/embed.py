@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.baselines.launch import run_module
+from benchmarks.baselines.launch import run_measuring_module
 from benchmarks.context import Context
 from benchmarks.harness import Bar, Result, Series, rate_per_s
 from benchmarks.load import BenchmarkFailedError
@@ -85,7 +85,7 @@ def _run_dtype(context: Context, dtype: Dtype, texts: list[str], texts_file: Pat
     settings = embedder_settings(context, dtype)
 
     def offline() -> float:
-        printed = run_module(
+        measured = run_measuring_module(
             "benchmarks.baselines.offline_encode",
             [
                 *("--model", model_directory()),
@@ -94,7 +94,7 @@ def _run_dtype(context: Context, dtype: Dtype, texts: list[str], texts_file: Pat
                 *("--texts", str(texts_file)),
             ],
         )
-        return float(json.loads(printed.splitlines()[-1])["texts_per_s"])
+        return float(measured["texts_per_s"])
 
     with context.stage.model(settings) as handle:
         warm_up(handle)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import load
-from benchmarks.baselines.launch import run_module
+from benchmarks.baselines.launch import run_measuring_module
 from benchmarks.context import Context
 from benchmarks.harness import Bar, Result
 from benchmarks.load import Topics
@@ -128,7 +128,7 @@ def run(context: Context) -> Result:
 
 def offline(context: Context, requests_file: Path) -> float:
     """Return output tokens/s of ``LLM.generate`` in a process of its own."""
-    printed = run_module(
+    measured = run_measuring_module(
         "benchmarks.baselines.offline_generate",
         [
             *("--model", str(resolve(MODEL_SOURCE))),
@@ -138,9 +138,7 @@ def offline(context: Context, requests_file: Path) -> float:
             *("--requests", str(requests_file)),
         ],
     )
-    # vLLM's processes print after it, as they end.
-    (measured,) = (line for line in printed.splitlines() if line.startswith('{"tokens_per_s"'))
-    return float(json.loads(measured)["tokens_per_s"])
+    return float(measured["tokens_per_s"])
 
 
 BENCHMARK = Benchmark(

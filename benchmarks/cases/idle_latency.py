@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-
 from benchmarks import load
 from benchmarks.cases.engine import noop_settings
 from benchmarks.context import Context
@@ -76,17 +74,8 @@ def _describe(side: str, values_ms: Sequence[float]) -> dict[str, float]:
 async def _through_kafka(bootstrap: str, topics: Topics, requests: int) -> list[float]:
     """Return the milliseconds from sending each request to holding its result."""
     clock = SystemClock()
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
-    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
-    partitions = [TopicPartition(topics.results, each) for each in range(PARTITIONS)]
     measured = []
-    await producer.start()
-    await reader.start()
-    try:
-        reader.assign(partitions)
-        await reader.seek_to_end(*partitions)
-        for position in partitions:
-            await reader.position(position)
+    async with load.asking(bootstrap, topics) as (producer, reader):
         for number, line in enumerate(noop_lines(WARM_UP_REQUESTS + requests)):
             started_s = clock.monotonic()
             await producer.send(topics.requests, line, partition=number % PARTITIONS)
@@ -97,9 +86,6 @@ async def _through_kafka(bootstrap: str, topics: Topics, requests: int) -> list[
                 )
             measured.append((clock.monotonic() - started_s) * 1000)
             await asyncio.sleep(PAUSE_S)
-    finally:
-        await reader.stop()
-        await producer.stop()
     return measured[WARM_UP_REQUESTS:]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks import load
 from benchmarks.baselines.batch_consumer import consume_in_batches
@@ -19,7 +19,7 @@ from benchmarks.cases.generate import (
 )
 from benchmarks.context import Context
 from benchmarks.harness import Result, percentile
-from benchmarks.load import PARTITIONS, BenchmarkFailedError, Topics
+from benchmarks.load import BenchmarkFailedError, Topics
 from benchmarks.registry import Benchmark
 from consumer.clock import SystemClock
 
@@ -131,22 +131,8 @@ class Asker:
         Raises:
             BenchmarkFailedError: A result is missing, or is not of status 200.
         """
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap)
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, group_id=None, enable_auto_commit=False
-        )
-        partitions = [TopicPartition(self._topics.results, each) for each in range(PARTITIONS)]
-        await producer.start()
-        await reader.start()
-        try:
-            reader.assign(partitions)
-            await reader.seek_to_end(*partitions)
-            for partition in partitions:
-                await reader.position(partition)
+        async with load.asking(self._bootstrap, self._topics) as (producer, reader):
             return await self._time_short_ones(producer, reader, long_requests)
-        finally:
-            await reader.stop()
-            await producer.stop()
 
     async def _time_short_ones(
         self, producer: AIOKafkaProducer, reader: AIOKafkaConsumer, long_requests: int

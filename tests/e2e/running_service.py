@@ -10,10 +10,28 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from schemas.settings import RouteSettings, Settings
+from schemas.settings import GroupSettings, LimitSettings, RouteSettings, Settings
 
 PATIENCE_S = 120.0
 LARGE_TOPIC_BYTES = 104_000_000
+
+MEMBERSHIP = GroupSettings(
+    session_timeout_ms=6_000, heartbeat_interval_ms=300, rebalance_timeout_ms=15_000
+)
+
+
+def make_route(prefix: str, name: str, model: str) -> RouteSettings:
+    """Return a route whose topics and group are all named after ``prefix`` and ``name``."""
+    return RouteSettings(
+        model=model,
+        requests_topic=f"{prefix}.{name}.requests",
+        results_topic=f"{prefix}.{name}.results",
+        dead_letters_topic=f"{prefix}.{name}.dead-letters",
+        group=f"{prefix}.{name}",
+        membership=MEMBERSHIP,
+        consumer_num_cpus=0.1,
+        limits=LimitSettings(max_request_bytes=1_000_000),
+    )
 
 
 class Service:

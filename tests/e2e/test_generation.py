@@ -17,17 +17,14 @@ from consumer.kafka.admin import TopicAdmin
 from headrace.service import LocalService
 from schemas.model_settings import CustomModelSettings, GeneratorSettings
 from schemas.pipeline_settings import PipelineSettings
-from schemas.settings import GroupSettings, KafkaSettings, RouteSettings, Settings
+from schemas.settings import KafkaSettings, Settings
 from tests.brokers import TestBroker
-from tests.e2e.running_service import PATIENCE_S, Service
+from tests.e2e.running_service import PATIENCE_S, Service, make_route
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
-MEMBERSHIP = GroupSettings(
-    session_timeout_ms=6_000, heartbeat_interval_ms=300, rebalance_timeout_ms=15_000
-)
 MAX_MODEL_LEN_TOKENS = 1024
 REPLICAS = 2
 MAX_NUM_SEQS = 8
@@ -41,17 +38,6 @@ def service(
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     data_dir = tmp_path_factory.mktemp("generation")
     prefix = f"e2e-{uuid.uuid4().hex[:8]}"
-
-    def make_route(name: str, model: str) -> RouteSettings:
-        return RouteSettings(
-            model=model,
-            requests_topic=f"{prefix}.{name}.requests",
-            results_topic=f"{prefix}.{name}.results",
-            dead_letters_topic=f"{prefix}.{name}.dead-letters",
-            group=f"{prefix}.{name}",
-            membership=MEMBERSHIP,
-            consumer_num_cpus=0.1,
-        )
 
     guarded = {
         "kind": "pipeline",
@@ -94,7 +80,10 @@ def service(
             ),
             "guarded": PipelineSettings.model_validate(guarded),
         },
-        routes={"chat": make_route("chat", "chat"), "guarded": make_route("guarded", "guarded")},
+        routes={
+            "chat": make_route(prefix, "chat", "chat"),
+            "guarded": make_route(prefix, "guarded", "guarded"),
+        },
     )
     with LocalService(settings, data_dir=data_dir, use_ray="local") as running:
         yield Service(running.settings, data_dir / "counts")

@@ -19,19 +19,16 @@ from headrace.app import bind_consumer, build
 from headrace.service import LocalService
 from headrace.status_board import APP_NAME, status_board_deployment
 from schemas.model_settings import CustomModelSettings, EmbedderSettings
-from schemas.settings import GroupSettings, KafkaSettings, LimitSettings, RouteSettings, Settings
+from schemas.settings import KafkaSettings, Settings
 from serve_models.deployments import deployment_for
 from serve_models.sources import resolve
 from tests.brokers import TestBroker
-from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service
+from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service, make_route
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
 URL = "/v1/embeddings"
 HUNDRED_MB = 100_000_000
-MEMBERSHIP = GroupSettings(
-    session_timeout_ms=6_000, heartbeat_interval_ms=300, rebalance_timeout_ms=15_000
-)
 
 
 async def create_large_topic(bootstrap: str, topic: str) -> None:
@@ -52,18 +49,6 @@ def service(
     data_dir = tmp_path_factory.mktemp("service")
     prefix = f"e2e-{uuid.uuid4().hex[:8]}"
 
-    def make_route(name: str, model: str) -> RouteSettings:
-        return RouteSettings(
-            model=model,
-            requests_topic=f"{prefix}.{name}.requests",
-            results_topic=f"{prefix}.{name}.results",
-            dead_letters_topic=f"{prefix}.{name}.dead-letters",
-            group=f"{prefix}.{name}",
-            membership=MEMBERSHIP,
-            consumer_num_cpus=0.1,
-            limits=LimitSettings(max_request_bytes=1_000_000),
-        )
-
     count_file = data_dir / "counts"
     settings = Settings(
         kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
@@ -81,8 +66,8 @@ def service(
             ),
         },
         routes={
-            "texts": make_route("texts", "minilm"),
-            "counted": make_route("counted", "counting"),
+            "texts": make_route(prefix, "texts", "minilm"),
+            "counted": make_route(prefix, "counted", "counting"),
         },
     )
     if kafka_broker.is_apache_kafka:
