@@ -1,13 +1,25 @@
-"""A dead letter: the record untouched, key and headers too, and headers that say what failed."""
+"""A dead letter: the record untouched, key and headers too, and headers that say what failed.
 
-from collections.abc import Iterable
+A dead letter may be replayed: published again as a request, with its failure moved from those
+headers into a history that goes along, so that a record which fails again tells of all its
+failures.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Self
 
-from pydantic import Field
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas import headers
 from schemas.header_models import DIGITS, SOURCE_PATTERN, RequestHeaders
+from schemas.headers import Headers
 from schemas.results import ErrorCode
+
+MAX_HISTORY_BYTES = 3_800
+"""What ``headrace-failures`` may take; then failures in the middle are left out."""
+MAX_HISTORY_MESSAGE_CHARACTERS = 200
+_MAX_REPLAYS_DIGITS = 9
 
 
 class DeadLetterHeaders(RequestHeaders):
@@ -65,3 +77,90 @@ class DeadLetterHeaders(RequestHeaders):
         return cls.model_validate(
             {name: value.decode("utf-8", "replace") for name, value in record_headers}
         )
+
+
+class Failure(BaseModel):
+    """One earlier failure of a replayed request, as ``headrace-failures`` lists it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    error_code: str = Field(max_length=64)
+    error_message: str = Field(default="", max_length=MAX_HISTORY_MESSAGE_CHARACTERS)
+    source: str = Field(
+        max_length=300, description="Where the request stood then: TOPIC/PARTITION/OFFSET."
+    )
+    route: str = Field(default="", max_length=64)
+    attempts: int = Field(default=0, ge=0)
+    failed_at: int = Field(ge=0, description="Epoch milliseconds.")
+
+
+_FAILURES = TypeAdapter(list[Failure])
+
+
+def split_headers(record_headers: Sequence[tuple[str, bytes]]) -> tuple[Headers, Headers]:
+    """Return a dead letter's headers in two: the request's own, and what Headrace added behind.
+
+    ``headrace-source`` opens what was added; the request may have carried one of that name itself,
+    so the last one counts.
+    """
+    for index in range(len(record_headers) - 1, -1, -1):
+        if record_headers[index][0] == headers.SOURCE:
+            return list(record_headers[:index]), list(record_headers[index:])
+    return list(record_headers), []
+
+
+def read_replays(record_headers: Iterable[tuple[str, bytes]]) -> int:
+    """Return how often the record was replayed; what is no number counts as none."""
+    value = _last(record_headers, headers.REPLAYS)
+    return int(value) if value.isdigit() and len(value) <= _MAX_REPLAYS_DIGITS else 0
+
+
+def read_failures(record_headers: Iterable[tuple[str, bytes]]) -> list[Failure]:
+    """Return the earlier failures of a replayed record, the oldest first.
+
+    What another program wrote under that name counts as none.
+    """
+    value = _last(record_headers, headers.FAILURES)
+    if not value or len(value) > MAX_HISTORY_BYTES:
+        return []
+    try:
+        return _FAILURES.validate_json(value)
+    except ValidationError:
+        return []
+
+
+def replayed_headers(
+    request_headers: Sequence[tuple[str, bytes]], failure: Failure, *, keeps_deadline: bool = True
+) -> Headers:
+    """Return the headers with which a dead letter goes out again as a request.
+
+    Args:
+        request_headers: The request's own, of ``split_headers``; an earlier replay's among them.
+        failure: Why it is a dead letter; joins the history.
+        keeps_deadline: Leave ``headrace-deadline`` where the producer set one.
+    """
+    dropped = {headers.REPLAYS, headers.FAILURES} | (
+        set() if keeps_deadline else {headers.DEADLINE}
+    )
+    replays = read_replays(request_headers) + 1
+    failures = [*read_failures(request_headers), failure]
+    return [
+        *((name, value) for name, value in request_headers if name not in dropped),
+        (headers.REPLAYS, b"%d" % replays),
+        (headers.FAILURES, _encode_failures(failures)),
+    ]
+
+
+def _encode_failures(failures: list[Failure]) -> bytes:
+    """Encode them, leaving out from the second on while they take too much."""
+    kept = [failure.model_dump() for failure in failures]
+    encoded = orjson.dumps(kept)
+    while len(encoded) > MAX_HISTORY_BYTES and len(kept) > 1:
+        # The first tells where the request came from, and the last why it is replayed.
+        del kept[1 if len(kept) > 2 else 0]
+        encoded = orjson.dumps(kept)
+    return encoded
+
+
+def _last(record_headers: Iterable[tuple[str, bytes]], wanted: str) -> bytes:
+    return next((v for name, v in reversed(list(record_headers)) if name == wanted), b"")

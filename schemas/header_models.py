@@ -41,6 +41,19 @@ class RequestHeaders(_Headers):
     traceparent: str | None = Field(
         default=None, alias=headers.TRACEPARENT, description="W3C trace context; echoed."
     )
+    replays: str | None = Field(
+        default=None,
+        alias=headers.REPLAYS,
+        description="How often it was replayed as a dead letter; `headrace dlq replay` sets it. "
+        "Echoed: a result that has it comes after an earlier one for the same request.",
+    )
+    failures: str | None = Field(
+        default=None,
+        alias=headers.FAILURES,
+        description="A replayed request's earlier failures, the oldest first, as a JSON array of "
+        "{error_code, error_message, source, route, attempts, failed_at}; the first and the newest "
+        "are kept.",
+    )
 
 
 class ResultHeaders(_Headers):

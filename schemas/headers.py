@@ -21,6 +21,10 @@ ERROR_CODE = "headrace-error-code"
 ERROR_MESSAGE = "headrace-error-message"
 FAILED_AT = "headrace-failed-at"
 ROUTE = "headrace-route"
+REPLAYS = "headrace-replays"
+"""How often a dead letter was published again as a request; its history stands beside it."""
+FAILURES = "headrace-failures"
+"""The earlier failures of a replayed request; see ``schemas.deadletters.Failure``."""
 OMITTED_VALUE_BYTES = "headrace-omitted-value-bytes"
 OMITTED_VALUE_SHA256 = "headrace-omitted-value-sha256"
 
@@ -34,14 +38,16 @@ OWN = frozenset(
         ERROR_MESSAGE,
         FAILED_AT,
         ROUTE,
+        REPLAYS,
+        FAILURES,
         OMITTED_VALUE_BYTES,
         OMITTED_VALUE_SHA256,
     }
 )
-"""What Headrace itself stamps on results and dead letters; each is small."""
+"""What Headrace itself stamps on results, dead letters and replayed requests; each is small."""
 
-ECHOED = frozenset({JOB, TENANT, PRIORITY})
-"""Reserved headers that are the producer's own and come back on the result."""
+ECHOED = frozenset({JOB, TENANT, PRIORITY, REPLAYS})
+"""Reserved headers that come back on the result: the producer's own, and that it is a replay's."""
 
 MAX_MESSAGE_CHARACTERS = 1_000
 MAX_EPOCH_MS_DIGITS = 15

@@ -1,0 +1,43 @@
+"""How much of a dead-letter topic may be deleted: what stands before the first unhandled; pure."""
+
+from collections.abc import Mapping
+
+from headrace.dead_letters.log_reader import LogRange
+
+
+class Clearing:
+    """Follows a reading of the topic, partition by partition in order.
+
+    Args:
+        unhandled: The ranges that are read; all that stands before them was handled.
+    """
+
+    def __init__(self, unhandled: Mapping[int, LogRange]) -> None:
+        self._ends = {number: each.end for number, each in unhandled.items()}
+        self._clear_below = {number: each.start for number, each in unhandled.items()}
+        self._blocked: set[int] = set()
+
+    def handle(self, partition: int, offset: int) -> None:
+        """The record there is handled, before or now."""
+        if partition not in self._blocked:
+            self._clear_below[partition] = offset + 1
+
+    def keep(self, partition: int, offset: int) -> None:
+        """The record there stays."""
+        if partition not in self._blocked:
+            self._clear_below[partition] = offset
+            self._blocked.add(partition)
+
+    def finish(self) -> None:
+        """All was read: behind the last records nothing but transaction markers stands."""
+        for number, end in self._ends.items():
+            if number not in self._blocked:
+                self._clear_below[number] = end
+
+    def offsets(self, ranges: Mapping[int, LogRange]) -> dict[int, int]:
+        """Return below which offset each partition can be deleted, where that deletes anything."""
+        return {
+            number: below
+            for number, below in sorted(self._clear_below.items())
+            if number in ranges and below > ranges[number].start
+        }

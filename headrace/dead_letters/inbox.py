@@ -1,0 +1,224 @@
+"""A dead-letter topic: what stands there, and what of it is still to be dealt with."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from headrace.dead_letters.handled import HandledOffsets, fingerprint
+from headrace.dead_letters.handled_topic import load_handled
+from headrace.dead_letters.letter import DeadLetter, Place, read_letter
+from headrace.dead_letters.log_reader import LogRange, LogReader
+from headrace.dead_letters.selection import Selection
+from headrace.reading import TopicRecord
+from schemas.settings import KafkaSettings, Settings
+
+Progress = Callable[[int, int], None]
+"""Told how many offsets of how many lie behind."""
+
+
+class Found(NamedTuple):
+    """A record of a dead-letter topic.
+
+    Attributes:
+        record: As it stands there.
+        letter: What it says; ``None`` where another program wrote it.
+        route: The route that it counts to; empty where another program wrote it.
+        is_handled: Whether it was replayed or put aside.
+    """
+
+    record: TopicRecord
+    letter: DeadLetter | None
+    route: str
+    is_handled: bool
+
+    def is_selected(self, selection: Selection) -> bool:
+        """Tell whether a command with these filters is about it."""
+        if self.letter is None:
+            return selection.is_everything
+        return selection.takes(self.letter, self.route)
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """A dead-letter topic as it was at one moment.
+
+    Attributes:
+        topic: Its name.
+        routes: Those whose dead letters go there.
+        ranges: What each partition held.
+        handled: What was dealt with; there for each partition.
+    """
+
+    topic: str
+    routes: tuple[str, ...]
+    ranges: Mapping[int, LogRange]
+    handled: Mapping[int, HandledOffsets]
+
+    def unhandled_ranges(self) -> dict[int, LogRange]:
+        """Return the ranges without what stands before the first unhandled dead letter."""
+        return {
+            number: LogRange(
+                min(self.handled[number].first_unhandled(each.start), each.end), each.end
+            )
+            for number, each in self.ranges.items()
+        }
+
+    def find(self, record: TopicRecord) -> Found:
+        """Return what a record of this topic is."""
+        letter = read_letter(record)
+        return Found(
+            record,
+            letter,
+            "" if letter is None else self._route_of(letter),
+            record.offset in self.handled[record.partition],
+        )
+
+    def _route_of(self, letter: DeadLetter) -> str:
+        # A route may be renamed while its dead letters lie here.
+        is_renamed = letter.route not in self.routes and len(self.routes) == 1
+        return self.routes[0] if is_renamed else letter.route
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of dead letters, and when they failed.
+
+    Attributes:
+        records: How many.
+        by_error_code: How many of each.
+        foreign_records: Records among them that are no dead letters.
+        oldest_ms: The earliest failure, in epoch milliseconds.
+        newest_ms: The latest.
+    """
+
+    records: int = 0
+    by_error_code: Counter[str] = field(default_factory=Counter)
+    foreign_records: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+
+    def add(self, found: Found) -> None:
+        """Count one more."""
+        self.records += 1
+        if found.letter is None:
+            self.foreign_records += 1
+            return
+        failed_at_ms = found.letter.failed_at_ms
+        self.by_error_code[found.letter.error_code] += 1
+        if self.oldest_ms is None or failed_at_ms < self.oldest_ms:
+            self.oldest_ms = failed_at_ms
+        if self.newest_ms is None or failed_at_ms > self.newest_ms:
+            self.newest_ms = failed_at_ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        return {
+            "records": self.records,
+            "by_error_code": dict(self.by_error_code.most_common()),
+            "foreign_records": self.foreign_records,
+            "oldest_failed_at": self.oldest_ms,
+            "newest_failed_at": self.newest_ms,
+        }
+
+
+def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, ...]]:
+    """Return the dead-letter topics to look into, with the routes that share each."""
+    topics: dict[str, tuple[str, ...]] = {}
+    for name, each in settings.routes.items():
+        topics[each.dead_letters_topic] = (*topics.get(each.dead_letters_topic, ()), name)
+    if route is None:
+        return topics
+    wanted = settings.routes[route].dead_letters_topic
+    return {wanted: topics[wanted]}
+
+
+async def open_inbox(
+    kafka: KafkaSettings, reader: LogReader, topic: str, routes: tuple[str, ...]
+) -> Inbox | None:
+    """Look at a dead-letter topic; ``None`` where it does not exist.
+
+    What is remembered of an earlier topic of that name counts no more.
+
+    Raises:
+        SourceError: The cluster cannot be read; says what to check.
+    """
+    ranges = await reader.ranges(topic)
+    if ranges is None:
+        return None
+    handled = await load_handled(kafka, topic)
+    for number, offsets in handled.items():
+        if not await _is_same_log(reader, Place(topic, number, 0), ranges.get(number), offsets):
+            offsets.forget_all()
+    for number in ranges:
+        handled.setdefault(number, HandledOffsets())
+    return Inbox(topic, routes, ranges, handled)
+
+
+async def _is_same_log(
+    reader: LogReader, partition: Place, log_range: LogRange | None, handled: HandledOffsets
+) -> bool:
+    """Tell by a record that was handled whether the partition is still the one that had it."""
+    witness = handled.witness
+    if witness is None:
+        return True
+    if log_range is None or witness.offset >= log_range.end:
+        return False
+    record = await reader.record_at(partition._replace(offset=witness.offset))
+    return record is None or fingerprint(record) == witness.fingerprint
+
+
+async def find_all(
+    reader: LogReader,
+    inbox: Inbox,
+    *,
+    include_handled: bool,
+    failed_after_ms: int | None = None,
+    progress: Progress,
+) -> AsyncGenerator[Found, None]:
+    """Yield the topic's records, those of a partition in order.
+
+    Args:
+        reader: A connection that nothing else reads with meanwhile.
+        inbox: The topic.
+        include_handled: Yield those too that were dealt with.
+        failed_after_ms: Begin where the topic has records of this time (epoch milliseconds): what
+            stands before has failed earlier.
+        progress: Told now and then.
+
+    Raises:
+        SourceError: The cluster cannot be read; says what to check.
+    """
+    ranges = dict(inbox.ranges) if include_handled else inbox.unhandled_ranges()
+    if failed_after_ms is not None:
+        since = await reader.offsets_since(inbox.topic, ranges, failed_after_ms)
+        for number, each in ranges.items():
+            first = since.get(number)
+            ranges[number] = each._replace(
+                start=each.end if first is None else min(each.end, max(each.start, first))
+            )
+    total_offsets = sum(each.end - each.start for each in ranges.values())
+    progress(0, total_offsets)
+    parts = reader.read(inbox.topic, ranges)
+    async with aclosing(parts):
+        async for part in parts:
+            progress(part.passed_offsets, total_offsets)
+            for record in part.records:
+                found = inbox.find(record)
+                if include_handled or not found.is_handled:
+                    yield found
+    progress(total_offsets, total_offsets)
+
+
+def reopened(inbox: Inbox, fresh: Inbox) -> Inbox:
+    """Return what ``inbox`` covered, with what ``fresh`` knows to be handled."""
+    return replace(
+        inbox,
+        handled=fresh.handled,
+        ranges={
+            number: LogRange(max(each.start, inbox.ranges[number].start), inbox.ranges[number].end)
+            for number, each in fresh.ranges.items()
+            if number in inbox.ranges
+        },
+    )

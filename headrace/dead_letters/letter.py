@@ -1,0 +1,151 @@
+"""A record of a dead-letter topic, read as what it is; pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from headrace.reading import TopicRecord
+from schemas import headers
+from schemas.deadletters import (
+    MAX_HISTORY_MESSAGE_CHARACTERS,
+    Failure,
+    read_failures,
+    read_replays,
+    split_headers,
+)
+from schemas.headers import Headers
+
+_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def parse_place(text: str) -> Place | None:
+    """Read ``TOPIC/PARTITION/OFFSET``; ``None`` where it is none."""
+    match = _PLACE.fullmatch(text)
+    return None if match is None else Place(match[1], int(match[2]), int(match[3]))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter.
+
+    Attributes:
+        record: As it stands on the dead-letter topic.
+        request_headers: The headers with which the request came.
+        source: Where the request stands.
+        route: The route that gave up on it.
+        error_code: Why; of ``schemas.results.ErrorCode``, or of another release.
+        error_message: Why, for a person.
+        attempts: How often the model was asked.
+        failed_at_ms: When, in epoch milliseconds.
+        omitted_value_sha256: The checksum of a value that was too large for the topic.
+        omitted_value_bytes: Its size.
+    """
+
+    record: TopicRecord
+    request_headers: Headers
+    source: Place
+    route: str
+    error_code: str
+    error_message: str
+    attempts: int
+    failed_at_ms: int
+    omitted_value_sha256: str | None = None
+    omitted_value_bytes: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the dead letter stands."""
+        return Place(self.record.topic, self.record.partition, self.record.offset)
+
+    @property
+    def replays(self) -> int:
+        """How often the request was replayed before it failed this time."""
+        return read_replays(self.request_headers)
+
+    @property
+    def earlier_failures(self) -> list[Failure]:
+        """The failures before this one, the oldest first."""
+        return read_failures(self.request_headers)
+
+    @property
+    def failure(self) -> Failure:
+        """This failure, as a replayed request's history has it."""
+        return Failure(
+            error_code=self.error_code[:64],
+            error_message=self.error_message[:MAX_HISTORY_MESSAGE_CHARACTERS],
+            source=str(self.source),
+            route=self.route[:64],
+            attempts=self.attempts,
+            failed_at=self.failed_at_ms,
+        )
+
+    def custom_id(self) -> str | None:
+        """Return the request's custom_id, or its key's text where the value cannot say.
+
+        Reads the value anew at each call: most readers of a topic never ask.
+        """
+        try:
+            line = orjson.loads(self.record.value or b"")
+        except orjson.JSONDecodeError:
+            line = None
+        custom_id = line.get("custom_id") if isinstance(line, dict) else None
+        if isinstance(custom_id, str):
+            return custom_id
+        return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the letter as JSON values: what failed, then the record as it is."""
+        return {
+            "custom_id": self.custom_id(),
+            "route": self.route,
+            "error_code": self.error_code,
+            "error_message": self.error_message,
+            "attempts": self.attempts,
+            "failed_at": self.failed_at_ms,
+            "source": str(self.source),
+            "replays": self.replays,
+            "earlier_failures": [failure.model_dump() for failure in self.earlier_failures],
+            "omitted_value_bytes": self.omitted_value_bytes,
+            "record": self.record.to_dict(),
+        }
+
+
+def read_letter(record: TopicRecord) -> DeadLetter | None:
+    """Return the record as a dead letter; ``None`` where another program wrote it."""
+    request_headers, own = split_headers(record.headers)
+    said = {name: value.decode("utf-8", "replace") for name, value in own}
+    source = parse_place(said.get(headers.SOURCE, ""))
+    error_code = said.get(headers.ERROR_CODE)
+    failed_at_ms = _number(said.get(headers.FAILED_AT))
+    if source is None or not error_code or failed_at_ms is None:
+        return None
+    return DeadLetter(
+        record=record,
+        request_headers=request_headers,
+        source=source,
+        route=said.get(headers.ROUTE, ""),
+        error_code=error_code,
+        error_message=said.get(headers.ERROR_MESSAGE, ""),
+        attempts=_number(said.get(headers.ATTEMPTS)) or 0,
+        failed_at_ms=failed_at_ms,
+        omitted_value_sha256=said.get(headers.OMITTED_VALUE_SHA256),
+        omitted_value_bytes=_number(said.get(headers.OMITTED_VALUE_BYTES)),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    is_number = text is not None and text.isascii() and text.isdigit()
+    return int(text) if is_number and text is not None and len(text) <= 18 else None
