@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
+from ray.serve.config import AutoscalingConfig
 
 from consumer.deployment import Consumer
+from headrace.autoscaling import autoscaling_config, lag_source, sources_of_model
 from headrace.status_board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
 from headrace.status_board import status_board_deployment
 from headrace.stopping import consumer_stop_timeout_s
@@ -35,14 +37,34 @@ def build(settings: Settings) -> serve.Application:
     for name, route in settings.routes.items():
         for each in settings.models_behind(route.model):
             if each not in models:
-                models[each] = bind_model(each, settings.models, models)
+                models[each] = bind_model(
+                    each, settings.models, models, model_scaling(each, settings)
+                )
         model = settings.models[route.model]
         consumers.append(bind_consumer(name, route, settings.kafka, model, models[route.model]))
     return status_board_deployment().bind(*consumers)
 
 
+def model_scaling(name: str, settings: Settings) -> AutoscalingConfig | None:
+    """Return how Serve scales a model; ``None`` where it does not."""
+    model = settings.models[name]
+    if model.autoscaling is None:
+        return None
+    return autoscaling_config(
+        model_deployment_name(name),
+        model.autoscaling,
+        settings.kafka,
+        sources_of_model(name, settings),
+        replicas=model.replicas,
+        is_consumer=False,
+    )
+
+
 def bind_model(
-    name: str, models: Mapping[str, ModelSettings], bound: Mapping[str, serve.Application]
+    name: str,
+    models: Mapping[str, ModelSettings],
+    bound: Mapping[str, serve.Application],
+    scaling: AutoscalingConfig | None = None,
 ) -> serve.Application:
     """Compose the deployment of one model.
 
@@ -50,6 +72,7 @@ def bind_model(
         name: The model's key in the settings.
         models: The settings' models.
         bound: The deployments of the models that it calls, where it is a pipeline.
+        scaling: How Serve scales it; a fixed number of replicas where unset.
     """
     model = models[name]
     called = {step.model for step in model.steps.values()} if model.kind == "pipeline" else set()
@@ -58,6 +81,7 @@ def bind_model(
         model,
         step_models={each: bound[each] for each in sorted(called)},
         calls_per_window={each: models[each].calls_per_window for each in called},
+        scaling=scaling,
     )
 
 
@@ -77,9 +101,22 @@ def bind_consumer(
         model_settings: The settings of the route's model.
         model: The bound model deployment, or a handle of one that runs already.
     """
+    deployment_name = consumer_deployment_name(name)
+    replicas: dict[str, Any] = {"num_replicas": route.consumers}
+    if route.autoscaling is not None:
+        replicas = {
+            "autoscaling_config": autoscaling_config(
+                deployment_name,
+                route.autoscaling,
+                kafka,
+                [lag_source(route)],
+                replicas=route.consumers,
+                is_consumer=True,
+            )
+        }
     deployment: Any = serve.deployment(
-        name=consumer_deployment_name(name),
-        num_replicas=route.consumers,
+        name=deployment_name,
+        **replicas,
         ray_actor_options={"num_cpus": route.consumer_num_cpus},
         health_check_period_s=5.0,
         health_check_timeout_s=30.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from consumer.core.lag import remaining
 from consumer.core.ports import Lag, SourceError, TopicPartition
 from consumer.kafka.admin import TopicAdmin
 from schemas.settings import RouteSettings, Settings
@@ -23,8 +24,9 @@ class PartitionLag:
         log_start: The oldest offset that is kept.
         log_end: The next offset to be written.
         committed: The group's committed offset, or ``None`` where it has none.
-        lag_records: Offsets from there to the log's end: an upper bound on records, since offsets
-            may have gaps and those above may be done already.
+        lag_records: Records from there to the log's end that are not done by the completion map: an
+            upper bound, since offsets may have gaps. Without a commit: what would be read.
+        basis: What that rests on, a value of ``consumer.core.lag.LagBasis``.
     """
 
     partition: int
@@ -32,6 +34,7 @@ class PartitionLag:
     log_end: int
     committed: int | None
     lag_records: int
+    basis: str = "committed"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -47,10 +50,10 @@ def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLa
         from_latest: Whether a group without a commit starts at the end of the log.
     """
     committed = None if lag.committed is None else lag.committed.offset
-    begin = committed if committed is not None else lag.log_end if from_latest else lag.log_start
-    # What expired before it was read never will be: it is no work.
-    lag_records = max(0, lag.log_end - max(begin, lag.log_start))
-    return PartitionLag(partition, lag.log_start, lag.log_end, committed, lag_records)
+    left = remaining(lag, from_latest=from_latest)
+    return PartitionLag(
+        partition, lag.log_start, lag.log_end, committed, left.records, left.basis.value
+    )
 
 
 async def read_lags(admin: TopicAdmin, settings: Settings) -> dict[str, list[PartitionLag]]:

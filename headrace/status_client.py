@@ -7,6 +7,7 @@ from collections.abc import Collection
 import ray
 from ray import serve
 
+from consumer.autoscaling.told import told_decisions
 from headrace.errors import ServiceError
 from headrace.status_board import APP_NAME
 from schemas.status import RouteStatus
@@ -26,6 +27,21 @@ def read_statuses() -> dict[str, RouteStatus]:
     except (serve.exceptions.RayServeException, TimeoutError, ray.exceptions.RayError) as error:
         raise ServiceError(f"the status board does not answer: {error}") from error
     return {name: RouteStatus.from_dict(values) for name, values in answer.items()}
+
+
+def read_decisions() -> dict[str, str]:
+    """Return the latest scaling decision of each deployment that scales, as a line of text.
+
+    Raises:
+        ServiceError: Ray does not tell.
+    """
+    try:
+        running = serve.status().applications[APP_NAME].deployments
+        told = told_decisions()
+    except (KeyError, serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
+        raise ServiceError(f"Ray does not tell the scaling decisions: {error}") from error
+    # The store outlives a service: what an earlier one decided is nobody's business now.
+    return {name: str(decision["text"]) for name, decision in told.items() if name in running}
 
 
 def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:

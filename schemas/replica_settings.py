@@ -2,13 +2,19 @@
 
 from pydantic import Field
 
+from schemas.autoscaling_settings import AutoscalingSettings
 from schemas.section import Section
 
 
 class ReplicaSettings(Section):
     """How Ray Serve runs a model's replicas."""
 
-    replicas: int = Field(default=1, ge=1, le=10_000)
+    replicas: int = Field(
+        default=1, ge=1, le=10_000, description="With autoscaling: to start with."
+    )
+    autoscaling: AutoscalingSettings | None = Field(
+        default=None, description="Unset: always as many as replicas says."
+    )
     num_cpus: float = Field(
         default=1.0, ge=0, description="Logical CPUs that Ray sets aside for each."
     )

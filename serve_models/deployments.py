@@ -6,6 +6,7 @@ from typing import Any, assert_never
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
 
 from schemas.model_settings import (
     ClassifierSettings,
@@ -37,6 +38,7 @@ def deployment_for(
     | CustomModelSettings,
     step_models: Mapping[str, Application] = _NONE,
     calls_per_window: Mapping[str, int] = _NONE,
+    scaling: AutoscalingConfig | None = None,
 ) -> Application:
     """Return a model's deployment, bound and ready to be put into an application.
 
@@ -45,8 +47,12 @@ def deployment_for(
         settings: The model's settings.
         step_models: Of a pipeline: the bound deployments of the models that its steps name.
         calls_per_window: Of a pipeline: the ``calls_per_window`` of each of these models.
+        scaling: How Serve scales it; a fixed number of replicas where unset.
     """
     options = {"name": f"model-{name}", **replica_options(settings)}
+    if scaling is not None:
+        del options["num_replicas"]
+        options["autoscaling_config"] = scaling
     # Any: Ray's annotations of its decorator do not say that it returns a Deployment.
     decorate: Any = serve.deployment(**options)
     application: Application

@@ -26,15 +26,16 @@ def status(
     """Show each route's lag, and what the service that runs here reports."""
     settings = read_settings(config)
     statuses, why_not = None, ""
+    decisions: dict[str, str] = {}
     if service:
         with err.status("asking the service"):
-            statuses, why_not = _ask_service()
+            statuses, decisions, why_not = _ask_service()
     # After the service, which takes longer: the two should tell of the same moment.
     with err.status("asking Kafka"):
         lags = asyncio.run(_read_lags(settings))
     report = route_report(settings, lags, statuses)
     if json:
-        print_json({**report, "service_error": why_not or None})
+        print_json({**report, "scaling": decisions, "service_error": why_not or None})
         return
     out.print(route_table(report))
     out.print(partition_table(report))
@@ -46,6 +47,8 @@ def status(
     for route_status in (statuses or {}).values():
         for error in route_status.errors:
             print_error(f"{route_status.route}: consumer {error}")
+    for deployment, decision in decisions.items():
+        print_note(f"{deployment}: {decision}")
     if why_not:
         print_note(f"no service: {why_not}")
 
@@ -55,21 +58,25 @@ async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
         return await read_lags(admin, settings)
 
 
-def _ask_service() -> tuple[dict[str, RouteStatus] | None, str]:
-    """Return what the service reports, or ``None`` and why."""
+def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], str]:
+    """Return what the service reports or ``None``, how it scales, and why it does not answer."""
     # Ray takes a second or two to import, and the other commands do without it.
     import ray  # noqa: PLC0415 - see above
 
-    from headrace.status_client import quiet_ray, read_statuses  # noqa: PLC0415 - see above
+    from headrace.status_client import (  # noqa: PLC0415 - see above
+        quiet_ray,
+        read_decisions,
+        read_statuses,
+    )
 
     quiet_ray()
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError:
-        return None, "no Ray cluster runs on this machine; `headrace up` starts one"
+        return None, {}, "no Ray cluster runs on this machine; `headrace up` starts one"
     try:
-        return read_statuses(), ""
+        return read_statuses(), read_decisions(), ""
     except ServiceError as error:
-        return None, str(error)
+        return None, {}, str(error)
     finally:
         ray.shutdown()

@@ -1,0 +1,1 @@
+"""A simulator of a service that scales, and other policies to compare with. Pure."""

@@ -1,0 +1,80 @@
+"""``autoscaling``: what replicas cost, in the simulator, at a drain time that is met."""
+
+from benchmarks.autoscaling.comparison import (
+    BASELINES,
+    DRAIN_TARGETS_S,
+    LEAST_MET,
+    Row,
+    as_values,
+    best,
+    compare,
+)
+from benchmarks.autoscaling.patterns import PATTERNS
+from benchmarks.context import Context
+from benchmarks.harness import Bar, Result, Round, Series
+from benchmarks.registry import Benchmark
+
+JUDGED = ("burst", "bulk", "single")
+"""Arrivals that come and go. A steady load needs what it needs whatever the policy: told only."""
+HOURS = {"steady": 4, "diurnal": 24, "burst": 24, "bulk": 48, "single": 48}
+"""Simulated for each policy and cold start."""
+MOST_DIRECTION_CHANGES = 2
+
+
+def run(context: Context) -> Result:
+    """Simulate every pattern with every cold start; a round is one cold start."""
+    rows: list[Row] = []
+    for pattern in PATTERNS:
+        for cold_start_s in DRAIN_TARGETS_S:
+            found = compare(pattern, cold_start_s, context.size(HOURS[pattern], 4), seeds=1)
+            rows += found
+            for row in found:
+                context.say(
+                    f"{pattern}, cold start {cold_start_s:g} s, {row.policy}: "
+                    f"{row.replica_hours:,.1f} replica-hours for {row.work_hours:,.1f} of work, "
+                    f"target met {row.met_share:.1%}, turns {row.most_direction_changes}"
+                )
+    return summarize(rows)
+
+
+def summarize(rows: list[Row]) -> Result:
+    """Hold the service's replica-hours against the better baseline's. Pure."""
+    rounds: dict[str, list[Round]] = {each: [] for each in JUDGED}
+    ours = [row for row in rows if row.policy == "headrace"]
+    for row in ours:
+        rivals = [
+            each
+            for each in rows
+            if (each.pattern, each.cold_start_s) == (row.pattern, row.cold_start_s)
+            and each.policy in BASELINES
+        ]
+        if row.pattern in rounds:
+            rounds[row.pattern].append(Round(row.replica_hours, best(rivals).replica_hours))
+    judged = [row for row in ours if row.pattern in JUDGED]
+    feasible = sum(row.feasible_bursts for row in judged)
+    met = sum(row.met_share * row.feasible_bursts for row in judged) / feasible
+    turns = max(row.most_direction_changes for row in judged)
+    return Result(
+        series={name: Series(each) for name, each in rounds.items()},
+        details={
+            "feasible_bursts": feasible,
+            "met_share": met,
+            "met_share_bar": LEAST_MET,
+            "most_direction_changes": turns,
+            "most_direction_changes_bar": MOST_DIRECTION_CHANGES,
+            "simulated_hours": sum(row.hours for row in rows),
+            "rows": [as_values(row) for row in rows],
+        },
+        holds=met >= LEAST_MET and turns <= MOST_DIRECTION_CHANGES,
+    )
+
+
+BENCHMARK = Benchmark(
+    name="autoscaling",
+    subject="simulated replica-hours of the drain policy",
+    baseline="the better of Serve's default policy and a KEDA-style lag threshold, each tuned",
+    unit="replica-hours",
+    bar=Bar(0.8, "at most"),
+    aim=None,
+    run=run,
+)

@@ -1,0 +1,80 @@
+"""A scaling decision with its reasons, to be logged, counted and shown."""
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+
+class Clamp(Enum):
+    """What kept the target from what was wanted."""
+
+    NOTHING = "nothing"
+    MIN_REPLICAS = "min_replicas"
+    MAX_REPLICAS = "max_replicas"
+    PARTITIONS = "partitions"
+    """A consumer without a partition is waste."""
+    DOWNSCALE_DELAY = "downscale_delay"
+    """More was wanted a moment ago."""
+    HELD = "held"
+    """The lag is not known: nothing is changed on what may be wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How many replicas there should be.
+
+    Attributes:
+        target: Replicas to have.
+        previous: The target before.
+        running: Replicas that run.
+        wanted: What the backlog asks for, before any clamp; a fraction of a replica counts.
+        clamp: What kept the target from it.
+        remaining_records: Records that are not done.
+        remaining_s: How long they take at the throughput of the running replicas, if known.
+        oldest_s: About how long the oldest of them has waited.
+        arrival_records_per_s: The usual rate of the last minute; a burst does not move it.
+        replica_records_per_s: What one replica does, if known.
+        cold_start_s: How long a replica takes to start.
+        ongoing_calls: What Serve's handles count, queued ones included.
+        notes: For a person: what is not known, or held.
+    """
+
+    target: int
+    previous: int
+    running: int
+    wanted: float
+    clamp: Clamp
+    remaining_records: int
+    remaining_s: float | None
+    oldest_s: float
+    arrival_records_per_s: float
+    replica_records_per_s: float | None
+    cold_start_s: float
+    ongoing_calls: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the target moves."""
+        return self.target != self.previous
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {**asdict(self), "clamp": self.clamp.value, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        """Return one line for a log."""
+        rate = self.replica_records_per_s
+        left = "" if self.remaining_s is None else f" ({self.remaining_s:.1f} s)"
+        parts = [
+            f"{self.previous} -> {self.target} replicas ({self.running} run)",
+            f"{self.remaining_records} records remain{left}, the oldest for {self.oldest_s:.0f} s",
+            f"{self.arrival_records_per_s:.1f} records/s arrive",
+            "a replica's rate is not known yet" if rate is None else f"a replica does {rate:.1f}/s",
+            f"one starts in {self.cold_start_s:.0f} s",
+            f"{self.ongoing_calls:.0f} calls are ongoing",
+            f"wanted {self.wanted:.2f}",
+        ]
+        if self.clamp is not Clamp.NOTHING:
+            parts.append(f"clamped by {self.clamp.value}")
+        return "; ".join((*parts, *self.notes))

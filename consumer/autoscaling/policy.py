@@ -1,0 +1,201 @@
+"""The scaling policy, for models and for consumers: what is there is to be done within a time."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from consumer.autoscaling.decision import Clamp, Decision
+from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
+from consumer.autoscaling.sizing import replicas_to_drain
+
+SAFETY = 0.85
+"""Of the drain target less a cold start, this part is to do: rates vary, replicas start late."""
+LEAST_HELP = 0.25
+"""A replica is started for at least this part of the drain target of work, or not at all."""
+LAST_STRETCH = 0.05
+"""What is left this shortly before the aim, or after it, is to be done in this part of it."""
+SPARE_REPLICA = 0.1
+"""A tenth of a replica more is not worth a replica."""
+SPARE_SHARE = 0.05
+"""Neither is this part of all of them; the same to spare keeps a replica: hysteresis both ways."""
+LAST_REPLICA = 0.01
+"""Wanted of a replica that only waits for its calls to end: one, by rounding, and no more."""
+_LEAST_IDLE_S = 20.0
+_MOST_IDLE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """What a policy looks at.
+
+    Attributes:
+        now_s: Monotonic seconds.
+        running: Replicas that run.
+        remaining_records: Records that are not done, those in flight included.
+        arrived_records: Records that have arrived since some fixed moment.
+        done_records: Records done since then.
+        is_fresh: Whether the lag was read since the last decision; False holds the target.
+        partitions: Of the topic, for consumers; ``None`` where they do not matter.
+        ongoing_calls: What Serve's handles count.
+        notes: What to tell a person beside the numbers.
+    """
+
+    now_s: float
+    running: int
+    remaining_records: int
+    arrived_records: int
+    done_records: int
+    is_fresh: bool = True
+    partitions: int | None = None
+    ongoing_calls: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+class DrainPolicy:
+    """Decides how many replicas there should be; owns what it has learned.
+
+    Up at once, and by as many as are needed; down only to the most that was wanted in the time for
+    which a spare replica is kept. That time is by default a cold start: to keep a replica for as
+    long as its restart would cost is never worse than twice the optimum (the ski-rental rule:
+    Karlin et al., "Competitive snoopy caching", 1988). It is a minute at most all the same: a
+    burst seldom follows the last one so soon, and in the simulator longer did not pay.
+
+    Args:
+        min_replicas: Never fewer; 0 scales to zero.
+        max_replicas: Never more.
+        drain_target_s: What arrives is to be done within this.
+        downscale_delay_s: For how long a spare replica is kept; ``None`` for a cold start.
+        expected_records_per_s: A replica's throughput until it is measured, if known.
+        expected_cold_start_s: How long one starts until it is measured.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_replicas: int,
+        max_replicas: int,
+        drain_target_s: float,
+        downscale_delay_s: float | None = None,
+        expected_records_per_s: float | None = None,
+        expected_cold_start_s: float = 30.0,
+    ) -> None:
+        self._min = min_replicas
+        self._max = max_replicas
+        self._drain_target_s = drain_target_s
+        self._downscale_delay_s = downscale_delay_s
+        self._arrivals = Arrivals()
+        self._throughput = Throughput(expected_records_per_s)
+        self._cold_start = ColdStart(expected_cold_start_s)
+        # (seconds, wanted), descending in wanted: the first is the most within the delay.
+        self._recent: deque[tuple[float, int]] = deque()
+
+    @property
+    def keep_spare_s(self) -> float:
+        """For how long a spare replica is kept."""
+        if self._downscale_delay_s is not None:
+            return self._downscale_delay_s
+        return min(_MOST_IDLE_S, max(_LEAST_IDLE_S, self._cold_start.seconds))
+
+    def decide(self, signals: Signals, target: int) -> Decision:
+        """Return how many replicas there should be.
+
+        Args:
+            signals: What is known now.
+            target: How many there are to be so far.
+        """
+        now_s = signals.now_s
+        self._cold_start.observe(now_s, signals.running)
+        if not signals.is_fresh:
+            return self._tell(signals, target, target, float(target), Clamp.HELD)
+        self._arrivals.observe(now_s, signals.arrived_records, signals.remaining_records)
+        self._throughput.observe(
+            now_s, signals.done_records, signals.remaining_records, signals.running
+        )
+        wanted = self._wanted(signals, target)
+        bounded, clamp = self._bound(_whole(wanted, target), signals.partitions)
+        decided = self._slowly_down(bounded, target, now_s)
+        if decided != bounded:
+            clamp = Clamp.DOWNSCALE_DELAY
+        self._cold_start.asked(now_s, decided, signals.running)
+        return self._tell(signals, target, decided, wanted, clamp)
+
+    def _wanted(self, signals: Signals, target: int) -> float:
+        rate = self._throughput.records_per_s
+        arriving = self._arrivals.records_per_s
+        if not signals.remaining_records and not arriving:
+            # Serve starts a replica wherever it still counts a call, so to stop the last one before
+            # it has forgotten them all would only cost a start.
+            return LAST_REPLICA if signals.ongoing_calls > 0 else 0.0
+        if rate is None:
+            return float(max(1, target))
+        left_s = self._aim_s() - self._arrivals.oldest_s(signals.now_s)
+        return replicas_to_drain(
+            remaining_records=signals.remaining_records,
+            arrival_records_per_s=arriving,
+            replica_records_per_s=rate,
+            running=signals.running,
+            starting_s=self._cold_start.starting_s(signals.now_s),
+            cold_start_s=self._cold_start.seconds,
+            horizon_s=max(left_s, LAST_STRETCH * self._drain_target_s),
+            least_help_s=LEAST_HELP * self._drain_target_s,
+        )
+
+    def _aim_s(self) -> float:
+        """Return when what arrives now is to be done: the target, less a part of the work time."""
+        start_s = min(self._cold_start.seconds, self._drain_target_s)
+        return start_s + SAFETY * (self._drain_target_s - start_s)
+
+    def _bound(self, wanted: int, partitions: int | None) -> tuple[int, Clamp]:
+        most, clamp = self._max, Clamp.MAX_REPLICAS
+        if partitions is not None and partitions < most:
+            most, clamp = partitions, Clamp.PARTITIONS
+        if wanted > most:
+            return most, clamp
+        if wanted < self._min:
+            return min(self._min, most), Clamp.MIN_REPLICAS
+        return wanted, Clamp.NOTHING
+
+    def _slowly_down(self, wanted: int, target: int, now_s: float) -> int:
+        while self._recent and self._recent[-1][1] <= wanted:
+            self._recent.pop()
+        self._recent.append((now_s, wanted))
+        while self._recent[0][0] < now_s - self.keep_spare_s:
+            self._recent.popleft()
+        if wanted >= target:
+            return wanted
+        # What never was wanted while we looked was somebody's choice: it goes after the delay too.
+        return min(target, self._recent[0][1])
+
+    def _tell(
+        self, signals: Signals, previous: int, target: int, wanted: float, clamp: Clamp
+    ) -> Decision:
+        rate = self._throughput.records_per_s
+        remaining_s = None
+        if not signals.remaining_records:
+            remaining_s = 0.0
+        elif rate and signals.running:
+            remaining_s = signals.remaining_records / (rate * signals.running)
+        return Decision(
+            target=target,
+            previous=previous,
+            running=signals.running,
+            wanted=wanted,
+            clamp=clamp,
+            remaining_records=signals.remaining_records,
+            remaining_s=remaining_s,
+            oldest_s=self._arrivals.oldest_s(signals.now_s),
+            arrival_records_per_s=self._arrivals.records_per_s,
+            replica_records_per_s=rate,
+            cold_start_s=self._cold_start.seconds,
+            ongoing_calls=signals.ongoing_calls,
+            notes=signals.notes,
+        )
+
+
+def _whole(wanted: float, target: int) -> int:
+    """Round to whole replicas, and stay where both ways of rounding do not agree to move."""
+    if wanted <= 0:
+        return 0
+    up = max(1, math.ceil(wanted / (1 + SPARE_SHARE) - SPARE_REPLICA))
+    down = math.ceil(wanted * (1 + SPARE_SHARE))
+    return up if up > target else min(target, down)

@@ -1,0 +1,182 @@
+"""The policy as Ray Serve's controller runs it: lag and Serve's context in, a target out."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from ray.util.metrics import Gauge
+
+from consumer.autoscaling.decision import Clamp, Decision
+from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
+from consumer.autoscaling.policy import DrainPolicy, Signals
+from consumer.autoscaling.told import tell_decision
+from consumer.clock import SystemClock
+from consumer.core.ports import Clock
+from schemas.autoscaling_settings import AutoscalingSettings
+from schemas.settings import KafkaSettings
+
+# Serve's controller shows its own loggers only.
+log = logging.getLogger("ray.serve")
+
+
+class ServeScalingPolicy:
+    """Scales one deployment; a callable that Serve gives an ``AutoscalingContext``.
+
+    It is pickled into the controller before its first call, and only then starts to read. Any
+    failure holds the target, and nothing here waits for anything.
+
+    Args:
+        deployment: The deployment's name.
+        settings: Its bounds and aim.
+        kafka: The cluster.
+        sources: The groups whose backlog the deployment works on.
+        is_consumer: Whether it reads the topic itself: then never more than there are partitions.
+        clock: Time; the machine's where unset.
+        make_reader: Makes what reads the lag; ``LagReader`` where unset.
+    """
+
+    def __init__(
+        self,
+        *,
+        deployment: str,
+        settings: AutoscalingSettings,
+        kafka: KafkaSettings,
+        sources: Sequence[GroupLagSource],
+        is_consumer: bool,
+        clock: Clock | None = None,
+        make_reader: Callable[["ServeScalingPolicy"], LagReader] | None = None,
+    ) -> None:
+        self._deployment = deployment
+        self._settings = settings
+        self._kafka = kafka
+        self._sources = tuple(sources)
+        self._is_consumer = is_consumer
+        self._clock = clock or SystemClock()
+        self._make_reader = make_reader
+        self._reader: LagReader | None = None
+        self._gauges: _Gauges | None = None
+        self._number = 0
+        self._policy = DrainPolicy(
+            min_replicas=settings.min_replicas,
+            max_replicas=settings.max_replicas,
+            drain_target_s=settings.drain_target_s,
+            downscale_delay_s=settings.downscale_delay_s,
+            expected_records_per_s=settings.expected_records_per_s,
+            expected_cold_start_s=settings.expected_cold_start_s,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Serve pickles a policy that runs, too: into every replica, with its configuration.
+        made_of = (
+            self._deployment,
+            self._settings,
+            self._kafka,
+            self._sources,
+            self._is_consumer,
+        )
+        return _remake, made_of
+
+    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
+        """Return the target and no state for Serve to keep; what is learned is kept here."""
+        target = int(context.target_num_replicas)
+        try:
+            return self._decide(context, target), {}
+        except Exception:  # a fault of ours must not end Serve's control loop
+            log.exception("autoscaling %s: %d replicas are held", self._deployment, target)
+            return target, {}
+
+    def _decide(self, context: Any, target: int) -> int:
+        if self._reader is None:
+            self._reader = self._start_reader()
+        reading = self._reader.latest()
+        if reading.number == self._number:
+            return target
+        self._number = reading.number
+        decision = self._policy.decide(self._signals(context, reading), target)
+        self._explain(decision)
+        return decision.target
+
+    def _signals(self, context: Any, reading: Reading) -> Signals:
+        backlogs = reading.backlogs
+        return Signals(
+            now_s=self._clock.monotonic(),
+            running=int(context.current_num_replicas),
+            remaining_records=sum(each.records for each in backlogs),
+            arrived_records=sum(each.arrived_records for each in backlogs),
+            done_records=sum(each.done_records for each in backlogs),
+            is_fresh=reading.is_complete,
+            partitions=sum(each.partitions for each in backlogs) if self._is_consumer else None,
+            ongoing_calls=float(context.total_num_requests),
+            notes=tuple(note for each in backlogs for note in each.notes),
+        )
+
+    def _start_reader(self) -> LagReader:
+        if self._make_reader is not None:
+            return self._make_reader(self)
+        deployment = self._deployment
+        return LagReader(
+            self,
+            self._kafka,
+            self._sources,
+            interval_s=self._settings.period_s,
+            timeout_s=self._settings.lag_timeout_s,
+            tell=lambda told: tell_decision(deployment, told),
+        )
+
+    def _explain(self, decision: Decision) -> None:
+        level = logging.INFO if decision.is_change else logging.DEBUG
+        log.log(level, "autoscaling %s: %s", self._deployment, decision)
+        if self._gauges is None:
+            self._gauges = _Gauges(self._deployment)
+        self._gauges.set(decision)
+        if self._reader is not None:
+            self._reader.tell(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
+
+
+def _remake(
+    deployment: str,
+    settings: AutoscalingSettings,
+    kafka: KafkaSettings,
+    sources: Sequence[GroupLagSource],
+    is_consumer: bool,
+) -> ServeScalingPolicy:
+    return ServeScalingPolicy(
+        deployment=deployment,
+        settings=settings,
+        kafka=kafka,
+        sources=sources,
+        is_consumer=is_consumer,
+    )
+
+
+class _Gauges:
+    """A decision as Ray metrics.
+
+    Args:
+        deployment: Their tag.
+    """
+
+    def __init__(self, deployment: str) -> None:
+        self._gauges = {}
+        for name, text in (
+            ("target", "replicas to have"),
+            ("wanted", "replicas that the backlog asks for, before clamps"),
+            ("remaining_records", "records that are not done"),
+            ("oldest_s", "how long the oldest of them has waited"),
+            ("arrival_records_per_s", "the usual arrival rate"),
+            ("replica_records_per_s", "what one replica does; 0 where it is not known"),
+            ("cold_start_s", "how long a replica takes to start"),
+            ("held", "1 where the lag is not known and the target is held"),
+        ):
+            gauge = Gauge(f"headrace_autoscaling_{name}", text, ("deployment",))
+            gauge.set_default_tags({"deployment": deployment})
+            self._gauges[name] = gauge
+
+    def set(self, decision: Decision) -> None:
+        """Bring the metrics up to ``decision``."""
+        for name, gauge in self._gauges.items():
+            if name == "held":
+                gauge.set(float(decision.clamp is Clamp.HELD))
+            else:
+                gauge.set(float(getattr(decision, name) or 0.0))

@@ -1,0 +1,54 @@
+"""How many replicas clear a backlog within a time. Arithmetic only."""
+
+from collections.abc import Sequence
+
+
+def replicas_to_drain(
+    *,
+    remaining_records: float,
+    arrival_records_per_s: float,
+    replica_records_per_s: float,
+    running: int,
+    starting_s: Sequence[float],
+    cold_start_s: float,
+    horizon_s: float,
+    least_help_s: float,
+) -> float:
+    """Return the fewest replicas that have done everything by the horizon; a fraction counts.
+
+    The work is what remains and what arrives until then. Running replicas work all the time,
+    starting ones once they are there, and a new one only after a cold start. Where a new one could
+    not help by the horizon, the horizon moves to ``least_help_s`` after it starts: a replica that
+    comes when the work is done would only be paid for.
+
+    Args:
+        remaining_records: What is not done.
+        arrival_records_per_s: What arrives meanwhile.
+        replica_records_per_s: What one replica does; above 0.
+        running: Replicas that run.
+        starting_s: Of each replica that was asked for: when it is expected to run.
+        cold_start_s: The same of one that is asked for now.
+        horizon_s: When everything is to be done; above 0.
+        least_help_s: The least time of work for which a replica is started; above 0.
+    """
+
+    def work_s(by_s: float) -> float:
+        """Replica-seconds until then."""
+        return (remaining_records + arrival_records_per_s * by_s) / replica_records_per_s
+
+    short_s = work_s(horizon_s) - running * horizon_s
+    if short_s <= 0:
+        return work_s(horizon_s) / horizon_s
+    horizon_s = max(horizon_s, cold_start_s + least_help_s)
+    short_s = work_s(horizon_s) - running * horizon_s
+    wanted = float(running)
+    for start_s in sorted(starting_s):
+        if short_s <= 0:
+            return wanted
+        there_s = max(horizon_s - start_s, least_help_s)
+        share = min(1.0, short_s / there_s)
+        wanted += share
+        short_s -= share * there_s
+    if short_s > 0:
+        wanted += short_s / (horizon_s - cold_start_s)
+    return wanted

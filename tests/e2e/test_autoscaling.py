@@ -1,0 +1,129 @@
+"""Replicas follow the topic: a real broker, a real Ray Serve, logical CPUs overcommitted."""
+
+import asyncio
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from ray import serve
+
+from headrace.service import LocalService
+from headrace.status_board import APP_NAME
+from schemas.autoscaling_settings import AutoscalingSettings, ConsumerAutoscalingSettings
+from schemas.model_settings import CustomModelSettings
+from schemas.settings import KafkaSettings, Settings
+from tests.brokers import TestBroker
+from tests.e2e.running_service import Service, make_route
+
+pytestmark = [pytest.mark.kafka, pytest.mark.serve]
+
+URL = "/v1/embeddings"
+PERIOD_S = 1.0
+RECORDS = 6_000
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def service(
+    kafka_broker: TestBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    data_dir = tmp_path_factory.mktemp("autoscaling")
+    count_file = data_dir / "counts"
+    route = make_route(f"e2e-{uuid.uuid4().hex[:8]}", "scaled", "sleepy")
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        models={
+            "sleepy": CustomModelSettings(
+                kind="custom",
+                import_path="tests.file_counting_model:FileCountingModel",
+                # 32 at a time, 200 ms each: 160 records/s a replica.
+                options={"path": str(count_file), "window_records": 32},
+                urls=(URL,),
+                num_cpus=0.1,
+                autoscaling=AutoscalingSettings(
+                    min_replicas=0,
+                    max_replicas=4,
+                    drain_target_s=15.0,
+                    period_s=PERIOD_S,
+                    downscale_delay_s=5.0,
+                    expected_cold_start_s=3.0,
+                ),
+            )
+        },
+        routes={
+            "scaled": route.model_copy(
+                update={
+                    "autoscaling": ConsumerAutoscalingSettings(
+                        max_replicas=8,
+                        drain_target_s=15.0,
+                        period_s=PERIOD_S,
+                        downscale_delay_s=5.0,
+                        expected_records_per_s=100.0,
+                        expected_cold_start_s=3.0,
+                    )
+                }
+            )
+        },
+    )
+    with LocalService(settings, data_dir=data_dir, use_ray="local") as running:
+        yield Service(running.settings, count_file)
+    del os.environ["PYTHONPATH"]
+
+
+def replicas() -> dict[str, int]:
+    """Return how many replicas of each deployment run or start."""
+    deployments = serve.status().applications[APP_NAME].deployments
+    return {
+        name: sum(each.replica_states.get(state, 0) for state in ("STARTING", "RUNNING"))
+        for name, each in deployments.items()
+    }
+
+
+async def wait_until(condition: Callable[[], bool], what: str) -> float:
+    began_s = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began_s < PATIENCE_S, f"{what}: {replicas()}"
+        await asyncio.sleep(0.1)
+    return time.monotonic() - began_s
+
+
+def line(number: int, sleep_ms: int) -> bytes:
+    body = {"input": "x", "ms": sleep_ms}
+    return orjson.dumps({"custom_id": f"r-{number}", "method": "POST", "url": URL, "body": body})
+
+
+async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(service: Service) -> None:
+    partitions = service.route("scaled").topics.partitions
+
+    await wait_until(lambda: replicas()["model-sleepy"] == 0, "the idle model goes to zero")
+    await service.publish("scaled", [line(0, 10)])
+    woken_s = await wait_until(lambda: replicas()["model-sleepy"] >= 1, "one record wakes it")
+    assert await service.answers("scaled", "r-", 1) == Counter({"r-0": 1})
+
+    await service.publish("scaled", [line(number, 200) for number in range(1, RECORDS)])
+    # Both at once: a consumer's start takes the machine's time from a model's.
+    models_s, consumers_s = await asyncio.gather(
+        wait_until(lambda: replicas()["model-sleepy"] == 4, "a burst takes four"),
+        wait_until(
+            lambda: replicas()["consumer-scaled"] == partitions, "consumers up to the partitions"
+        ),
+    )
+    answers = await service.answers("scaled", "r-", RECORDS)
+    drained_at_s = time.monotonic()
+
+    assert replicas()["consumer-scaled"] <= partitions
+    assert set(answers) == {f"r-{number}" for number in range(RECORDS)}
+    await wait_until(lambda: replicas()["consumer-scaled"] == 1, "consumers go back to one")
+    await wait_until(lambda: replicas()["model-sleepy"] == 0, "the model goes back to zero")
+    assert max(answers.values()) == 1, "nothing was computed twice without a fault"
+    rested_s = time.monotonic() - drained_at_s
+    print(  # noqa: T201 - the timeline, for whoever runs it with -s
+        f"woken in {woken_s:.1f} s; 4 models asked for after {models_s:.1f} s, "
+        f"{partitions} consumers after {consumers_s:.1f} s; at rest {rested_s:.1f} s after the last"
+    )

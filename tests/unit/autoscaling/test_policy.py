@@ -1,0 +1,211 @@
+"""How many replicas, and why."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.autoscaling.decision import Clamp
+from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
+from consumer.autoscaling.policy import DrainPolicy, Signals
+from consumer.autoscaling.sizing import replicas_to_drain
+
+
+def policy(**changes: object) -> DrainPolicy:
+    arguments = {
+        "min_replicas": 0,
+        "max_replicas": 10,
+        "drain_target_s": 60.0,
+        "expected_records_per_s": 10.0,
+        "expected_cold_start_s": 5.0,
+        **changes,
+    }
+    return DrainPolicy(**arguments)  # type: ignore[arg-type] # the tests' own
+
+
+def signals(now_s: float = 0.0, remaining: int = 0, running: int = 0, **more: object) -> Signals:
+    return Signals(
+        now_s=now_s,
+        running=running,
+        remaining_records=remaining,
+        arrived_records=remaining,
+        done_records=0,
+        **more,  # type: ignore[arg-type] # the tests' own
+    )
+
+
+def test_a_single_record_wakes_one_replica() -> None:
+    assert policy().decide(signals(remaining=1), 0).target == 1
+
+
+def test_a_burst_gets_what_clears_it_in_time_at_once() -> None:
+    decision = policy().decide(signals(remaining=2_000), 0)
+
+    # 200 replica-seconds of work; of 60 s 5 are a start, and 15 % of the rest is slack.
+    assert decision.target == math.ceil(200 / (55 * 0.85) / 1.05 - 0.1)
+    assert decision.clamp is Clamp.NOTHING
+
+
+def test_bounds_are_kept_and_named() -> None:
+    most = policy(max_replicas=3).decide(signals(remaining=100_000), 1)
+    parts = policy().decide(signals(remaining=100_000, partitions=4), 1)
+    least = policy(min_replicas=2).decide(signals(), 2)
+
+    assert (most.target, most.clamp) == (3, Clamp.MAX_REPLICAS)
+    assert (parts.target, parts.clamp) == (4, Clamp.PARTITIONS)
+    assert (least.target, least.clamp) == (2, Clamp.MIN_REPLICAS)
+
+
+def test_an_unknown_lag_holds_the_target_and_says_so() -> None:
+    decision = policy().decide(signals(is_fresh=False, notes=("held: no broker",)), 7)
+
+    assert (decision.target, decision.clamp) == (7, Clamp.HELD)
+    assert "clamped by held" in str(decision)
+    assert "held: no broker" in str(decision)
+
+
+def test_an_unknown_throughput_starts_one_and_changes_nothing_more() -> None:
+    unknown = policy(expected_records_per_s=None)
+
+    assert unknown.decide(signals(remaining=1_000_000), 0).target == 1
+    assert unknown.decide(signals(2.0, remaining=1_000_000), 3).target == 3
+
+
+def test_spare_replicas_stay_for_the_delay_and_then_go_to_zero() -> None:
+    scaled = policy(downscale_delay_s=20.0)
+    scaled.decide(signals(remaining=2_000, running=4), 4)
+
+    kept = scaled.decide(signals(19.0, running=4), 4)
+    gone = scaled.decide(signals(21.0, running=4), 4)
+
+    assert (kept.target, kept.clamp) == (4, Clamp.DOWNSCALE_DELAY)
+    assert gone.target == 0
+
+
+def test_the_last_replica_stays_while_serve_counts_calls() -> None:
+    scaled = policy(downscale_delay_s=0.0)
+
+    assert scaled.decide(signals(running=3, ongoing_calls=0.2), 3).target == 1
+    assert scaled.decide(signals(2.0, running=1), 1).target == 0
+
+
+def test_a_decision_renders_for_logs_and_as_json() -> None:
+    decision = policy().decide(signals(remaining=2_000, running=2, ongoing_calls=3.0), 2)
+
+    assert "2000 records remain (100.0 s)" in str(decision)
+    assert decision.to_dict()["clamp"] == "nothing"
+    assert decision.is_change
+
+
+@given(
+    remaining=st.integers(0, 10**7),
+    running=st.integers(0, 40),
+    target=st.integers(0, 40),
+    partitions=st.one_of(st.none(), st.integers(1, 40)),
+    rate=st.one_of(st.none(), st.floats(0.01, 1e4)),
+    cold_start_s=st.floats(0.1, 600.0),
+)
+def test_a_target_is_always_within_its_bounds(
+    remaining: int,
+    running: int,
+    target: int,
+    partitions: int | None,
+    rate: float | None,
+    cold_start_s: float,
+) -> None:
+    scaled = policy(
+        min_replicas=1,
+        max_replicas=40,
+        expected_records_per_s=rate,
+        expected_cold_start_s=cold_start_s,
+    )
+    decision = scaled.decide(
+        signals(remaining=remaining, running=running, partitions=partitions), target
+    )
+
+    assert min(1, partitions or 40) <= max(decision.target, 1) <= max(target, partitions or 40)
+    assert decision.target <= 40
+
+
+@given(
+    remaining=st.floats(1, 1e6),
+    more=st.floats(0, 1e6),
+    running=st.integers(0, 50),
+    cold_start_s=st.floats(0, 40),
+)
+def test_more_work_never_asks_for_fewer(
+    remaining: float, more: float, running: int, cold_start_s: float
+) -> None:
+    def wanted(records: float) -> float:
+        return replicas_to_drain(
+            remaining_records=records,
+            arrival_records_per_s=0.0,
+            replica_records_per_s=10.0,
+            running=running,
+            starting_s=(),
+            cold_start_s=cold_start_s,
+            horizon_s=60.0,
+            least_help_s=15.0,
+        )
+
+    assert wanted(remaining + more) >= wanted(remaining) - 1e-9
+
+
+def test_replicas_that_start_already_are_not_asked_for_again() -> None:
+    wanted = replicas_to_drain(
+        remaining_records=1_000,
+        arrival_records_per_s=0.0,
+        replica_records_per_s=10.0,
+        running=0,
+        starting_s=(5.0, 5.0),
+        cold_start_s=10.0,
+        horizon_s=60.0,
+        least_help_s=15.0,
+    )
+
+    assert wanted <= 2.0
+
+
+def test_a_burst_does_not_count_as_the_usual_rate() -> None:
+    arrivals = Arrivals()
+    for second in range(0, 100, 2):
+        arrivals.observe(float(second), 5 * second + (100_000 if second >= 60 else 0), 0)
+
+    assert arrivals.records_per_s == 5.0
+
+
+def test_the_oldest_waits_since_it_arrived() -> None:
+    arrivals = Arrivals()
+    arrivals.observe(0.0, 10, 10)
+    arrivals.observe(5.0, 30, 25)
+
+    assert arrivals.oldest_s(8.0) == 8.0
+    arrivals.observe(9.0, 30, 20)
+    assert arrivals.oldest_s(9.0) == 4.0
+    arrivals.observe(10.0, 30, 0)
+    assert arrivals.oldest_s(10.0) == 0.0
+
+
+def test_throughput_is_learned_from_busy_replicas_only() -> None:
+    throughput = Throughput(None)
+    throughput.observe(0.0, 0, 1, 1)
+    throughput.observe(1.0, 1, 0, 1)
+    assert throughput.records_per_s is None
+
+    throughput.observe(2.0, 1, 1_000, 2)
+    throughput.observe(4.0, 101, 900, 2)
+    assert throughput.records_per_s == 25.0
+
+
+def test_a_cold_start_is_learned_from_each_replica_that_starts() -> None:
+    cold_start = ColdStart(30.0)
+    cold_start.asked(100.0, 2, 0)
+    cold_start.observe(104.0, 0)
+    assert cold_start.starting_s(104.0) == [26.0, 26.0]
+
+    cold_start.observe(110.0, 1)
+
+    assert cold_start.seconds == 10.0
+    assert cold_start.starting_s(112.0) == [0.0]
+    cold_start.asked(112.0, 1, 1)
+    assert cold_start.starting_s(112.0) == []

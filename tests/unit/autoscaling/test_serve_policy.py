@@ -1,0 +1,150 @@
+"""The policy as Serve's controller calls it; no Ray, no Kafka."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import SecretStr
+from ray import cloudpickle
+from ray.serve.autoscaling_policy import _apply_autoscaling_config
+from ray.serve.config import AutoscalingConfig
+
+from consumer.autoscaling.lag_reader import GroupLagSource, Reading
+from consumer.autoscaling.serve_policy import ServeScalingPolicy
+from consumer.core.lag import Backlog
+from headrace.autoscaling import autoscaling_config
+from schemas.autoscaling_settings import AutoscalingSettings
+from schemas.settings import KafkaSettings, SaslSettings
+
+SOURCES = (GroupLagSource("group", "topic", from_latest=False),)
+KAFKA = KafkaSettings(sasl=SaslSettings(username="me", password=SecretStr("hush")))
+SCALING = AutoscalingSettings(
+    min_replicas=0, max_replicas=8, expected_records_per_s=10.0, expected_cold_start_s=5.0
+)
+
+
+class FakeReader:
+    """Has the reading that it was given."""
+
+    def __init__(self) -> None:
+        self.reading = Reading()
+        self.told: list[bytes] = []
+
+    def latest(self) -> Reading:
+        return self.reading
+
+    def tell(self, told: bytes) -> None:
+        self.told.append(told)
+
+    def read(self, *records: int, is_complete: bool = True) -> None:
+        backlogs = tuple(
+            Backlog(records=each, arrived_records=each, partitions=4) for each in records
+        )
+        self.reading = Reading(self.reading.number + 1, is_complete, backlogs)
+
+
+class StillClock:
+    def monotonic(self) -> float:
+        return 0.0
+
+    def epoch_ms(self) -> int:
+        return 0
+
+
+def made(reader: Any, *, is_consumer: bool = False) -> ServeScalingPolicy:
+    return ServeScalingPolicy(
+        deployment="model-m",
+        settings=SCALING,
+        kafka=KAFKA,
+        sources=SOURCES,
+        is_consumer=is_consumer,
+        clock=StillClock(),
+        make_reader=lambda _policy: reader,
+    )
+
+
+def context(target: int, running: int = 0, ongoing: float = 0.0) -> Any:
+    return SimpleNamespace(
+        target_num_replicas=target,
+        current_num_replicas=running,
+        total_num_requests=ongoing,
+        policy_state={},
+        config=AutoscalingConfig(
+            min_replicas=0,
+            max_replicas=8,
+            upscale_delay_s=0.0,
+            downscale_delay_s=0.0,
+            downscale_to_zero_delay_s=0.0,
+        ),
+    )
+
+
+def test_it_holds_until_there_is_a_reading_and_between_readings() -> None:
+    reader = FakeReader()
+    policy = made(reader)
+
+    assert policy(context(3)) == (3, {})
+    reader.read(1)
+    assert policy(context(0)) == (1, {})
+    assert policy(context(5)) == (5, {})
+
+
+def test_the_backlogs_of_all_routes_count() -> None:
+    reader = FakeReader()
+    reader.read(10_000, 10_000)
+
+    assert made(reader)(context(1)) == (8, {})
+
+
+def test_consumers_stop_at_the_partitions() -> None:
+    reader = FakeReader()
+    reader.read(100_000)
+
+    assert made(reader, is_consumer=True)(context(1)) == (4, {})
+
+
+def test_a_reading_that_failed_holds() -> None:
+    reader = FakeReader()
+    reader.read(100_000, is_complete=False)
+
+    assert made(reader)(context(2)) == (2, {})
+    assert b'"clamp":"held"' in reader.told[0]
+
+
+def test_a_fault_of_ours_holds_the_target() -> None:
+    class Broken:
+        def latest(self) -> Reading:
+            raise RuntimeError("a bug")
+
+    assert made(Broken())(context(6)) == (6, {})
+
+
+def test_serve_applies_what_is_wanted_at_once() -> None:
+    reader = FakeReader()
+    wrapped = _apply_autoscaling_config(made(reader))
+    reader.read(2_000)
+
+    target, _ = wrapped(context(1, running=1))
+
+    # 200 replica-seconds within 5 s + 85 % of the other 55: 4.2, and a twentieth is not worth one.
+    assert target == 4
+
+
+def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
+    reader = FakeReader()
+    reader.read(2_000)
+    policy = made(reader)
+    policy(context(1))
+
+    again = cloudpickle.loads(cloudpickle.dumps(policy))
+
+    assert isinstance(again, ServeScalingPolicy)
+
+
+def test_the_password_stands_in_nothing_that_serve_logs() -> None:
+    config = autoscaling_config("model-m", SCALING, KAFKA, SOURCES, replicas=20, is_consumer=False)
+
+    assert config.initial_replicas == 8
+    assert config.upscale_delay_s == config.downscale_delay_s == 0.0
+    assert "hush" not in repr(config)
+    assert config.policy.policy_kwargs == {}
+    assert isinstance(config.policy.get_policy(), ServeScalingPolicy)
