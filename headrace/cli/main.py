@@ -8,9 +8,13 @@ from aiokafka.errors import KafkaError
 
 from consumer.core.ports import SourceError
 from headrace.brokers import BrokerStartError
+from headrace.cli.cancel import cancel
 from headrace.cli.check import check
+from headrace.cli.dlq import dlq_app
+from headrace.cli.health import health
 from headrace.cli.models import models_app
 from headrace.cli.output import print_error
+from headrace.cli.render import render_app
 from headrace.cli.results import results
 from headrace.cli.schema import schema
 from headrace.cli.status import status
@@ -31,10 +35,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, submit, results, status, check, schema):
+for command in (up, submit, results, cancel, status, health, check, schema):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(models_app, name="models")
+app.add_typer(render_app, name="render")
 
 
 def main(arguments: list[str] | None = None) -> None:

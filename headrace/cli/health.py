@@ -1,0 +1,37 @@
+"""``headrace health``: is the service that runs here well? For a container's health check."""
+
+import logging
+
+import typer
+
+from headrace.cli.options import ConfigOption, read_settings
+from headrace.cli.output import print_error, print_note
+from headrace.errors import ServiceError
+from headrace.health import complaints
+
+
+def health(config: ConfigOption = None) -> None:
+    """Exit 0 where every route of the service on this machine's Ray has a consumer that is well."""
+    # Ray takes a second or two to import, and the other commands do without it.
+    import ray  # noqa: PLC0415 - see above
+
+    from headrace.status_client import quiet_ray, read_statuses  # noqa: PLC0415 - see above
+
+    settings = read_settings(config)
+    quiet_ray()
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError:
+        print_error("no Ray cluster runs on this machine; `headrace up` starts one")
+        raise typer.Exit(1) from None
+    try:
+        found = complaints(settings.routes, read_statuses())
+    except ServiceError as error:
+        found = [str(error)]
+    finally:
+        ray.shutdown()
+    for each in found:
+        print_error(each)
+    if found:
+        raise typer.Exit(1)
+    print_note("well: " + ", ".join(settings.routes))

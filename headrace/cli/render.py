@@ -1,0 +1,69 @@
+"""``headrace render``: the settings file as manifests, never copied by hand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.cli.options import ConfigOption
+from headrace.cli.output import print_error, print_note
+from headrace.kubernetes.serve_config import serve_config
+from headrace.kubernetes.source import read_source
+from headrace.settings_file import find_settings_file
+
+render_app = typer.Typer(help="The settings as manifests.", no_args_is_help=True)
+
+
+@render_app.callback()
+def render() -> None:
+    """The settings as manifests."""
+
+
+@render_app.command("serve")
+def serve(config: ConfigOption = None) -> None:
+    """Print Ray Serve's config, as `serve deploy` and a RayService take it."""
+    # Ray takes a second or two to import, and the other commands do without it.
+    from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
+
+    print(to_yaml(serve_config(read_source(find_settings_file(config)))), end="")  # noqa: T201
+
+
+@render_app.command("k8s")
+def k8s(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A directory to write to; else all goes to stdout."),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit 1 where --output differs."),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Render the Kubernetes manifests: RayService, Kafka, topics, users and alerts.
+
+    The environment is left out, and a file that carries a secret is refused.
+    """
+    # As above.
+    from headrace.kubernetes.manifests import render_files  # noqa: PLC0415 - see above
+
+    files = render_files(read_source(find_settings_file(config)))
+    if output is None:
+        manifests = [text for name, text in files.items() if name != "kustomization.yaml"]
+        print("---\n".join(manifests), end="")  # noqa: T201 - YAML on stdout, for kubectl
+        return
+    changed = [
+        name
+        for name, text in files.items()
+        if not (output / name).is_file() or (output / name).read_text(encoding="utf-8") != text
+    ]
+    if check:
+        for name in changed:
+            print_error(f"{output / name} is not what the settings render to; render it again")
+        raise typer.Exit(1 if changed else 0)
+    output.mkdir(parents=True, exist_ok=True)
+    for name in changed:
+        (output / name).write_text(files[name], encoding="utf-8")
+    print_note(
+        f"{output}: {len(changed)} of {len(files)} files written, the others are as they were"
+    )

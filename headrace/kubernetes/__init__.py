@@ -1,0 +1,1 @@
+"""Kubernetes: what `headrace render` writes, and what runs in the pods besides the service."""

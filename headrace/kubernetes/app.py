@@ -1,0 +1,40 @@
+"""The Serve application as a RayService runs it: settings from its args, secrets from the pod."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+
+from headrace.app import build
+from headrace.settings_environment import apply_environment
+from headrace.settings_problems import Problem, SettingsError, describe_errors
+from schemas.settings import Settings
+
+
+def application(args: dict[str, Any]) -> serve.Application:
+    """Compose the application from rendered settings; Serve calls it with the config's ``args``.
+
+    Args:
+        args: ``headrace.yaml`` as plain values, without secrets.
+
+    Raises:
+        SettingsError: A secret is missing from the pod's environment, or something is illegal.
+    """
+    return build(settings_of(args))
+
+
+def settings_of(args: dict[str, Any]) -> Settings:
+    """Lay the pod's environment over rendered settings, and check them.
+
+    Raises:
+        SettingsError: As ``application``.
+    """
+    merged, where, problems = apply_environment(args)
+    if problems:
+        raise SettingsError(problems)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        found = describe_errors(error, Settings, where)
+    # Outside the handler: pydantic's own error quotes its input, secrets and all.
+    raise SettingsError(found or [Problem("", "cannot be used", "args")])

@@ -1,0 +1,282 @@
+"""Strimzi's resources for the settings' Kafka: cluster, node pools, topics, users. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
+from schemas.settings import RouteSettings, Settings
+
+API_VERSION = "kafka.strimzi.io/v1"
+CLIENT_LABEL = "headrace.io/kafka-client"
+"""Pods that carry it with the value "true" reach the brokers' listener."""
+
+_CONTROLLERS = 3
+_BROKER_STORAGE = "100Gi"
+_CONTROLLER_STORAGE = "10Gi"
+_RECORD_MARGIN_BYTES = 64 * 1024
+"""Of a record beside its value: key, headers, and what a batch adds."""
+_KAFKA_MAX_MESSAGE_BYTES = 1_048_588
+_KAFKA_MIN_SESSION_TIMEOUT_MS = 6_000
+_KAFKA_MAX_SESSION_TIMEOUT_MS = 1_800_000
+_KAFKA_MAX_TRANSACTION_TIMEOUT_MS = 900_000
+_USER_ID = 1001
+"""Of Strimzi's images."""
+
+
+def in_sync_replicas(replication_factor: int) -> int:
+    """Return ``min.insync.replicas``: one broker may be down, where there is one to spare."""
+    return max(1, replication_factor - 1)
+
+
+def kafka_cluster(
+    settings: Settings, cluster: StrimziCluster, topics: Mapping[str, tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Return the ``Kafka`` resource and its node pools.
+
+    One replica asks for one node that is broker and controller; several for as many brokers, and
+    three controllers of their own.
+
+    Args:
+        settings: Whose limits the brokers must allow.
+        cluster: Its name and listener port.
+        topics: Partitions and replication factor of each topic.
+    """
+    replicas = max(replication for _, replication in topics.values())
+    kafka = {
+        "apiVersion": API_VERSION,
+        "kind": "Kafka",
+        "metadata": {"name": cluster.name, "labels": _labels("kafka")},
+        "spec": {
+            "kafka": {
+                "listeners": [
+                    {
+                        "name": "tls",
+                        "port": cluster.port,
+                        "type": "internal",
+                        "tls": True,
+                        "authentication": {"type": "scram-sha-512"},
+                        "networkPolicyPeers": [
+                            {"podSelector": {"matchLabels": {CLIENT_LABEL: "true"}}}
+                        ],
+                    }
+                ],
+                "authorization": {"type": "simple"},
+                "config": _broker_config(settings, replicas),
+                "template": _pod_template(),
+            },
+            "entityOperator": {"topicOperator": {}, "userOperator": {}},
+            # It reads the lag from outside, so that an alert does not hang on the service's health.
+            "kafkaExporter": {
+                "groupRegex": "|".join(
+                    sorted({_literal(route.group) for route in settings.routes.values()})
+                ),
+                "topicRegex": "|".join(
+                    sorted({_literal(route.requests_topic) for route in settings.routes.values()})
+                ),
+            },
+        },
+    }
+    if replicas == 1:
+        pools = [_pool(cluster, "nodes", 1, ["controller", "broker"], _BROKER_STORAGE)]
+    else:
+        pools = [
+            _pool(cluster, "controllers", _CONTROLLERS, ["controller"], _CONTROLLER_STORAGE),
+            _pool(cluster, "brokers", max(replicas, 3), ["broker"], _BROKER_STORAGE),
+        ]
+    return [kafka, *pools]
+
+
+def kafka_topics(
+    settings: Settings, cluster: StrimziCluster, topics: Mapping[str, tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Return a ``KafkaTopic`` for each topic of the routes."""
+    largest = _largest_values_bytes(settings)
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "KafkaTopic",
+            "metadata": {
+                "name": resource_name(topic),
+                "labels": {"strimzi.io/cluster": cluster.name, **_labels("topic")},
+            },
+            "spec": {
+                "topicName": topic,
+                "partitions": partitions,
+                "replicas": replicas,
+                "config": {
+                    "min.insync.replicas": in_sync_replicas(replicas),
+                    "max.message.bytes": max(
+                        _KAFKA_MAX_MESSAGE_BYTES, largest.get(topic, 0) + _RECORD_MARGIN_BYTES
+                    ),
+                },
+            },
+        }
+        for topic, (partitions, replicas) in topics.items()
+    ]
+
+
+def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, Any]]:
+    """Return two ``KafkaUser``s with no more rights than they need.
+
+    The service's own, named as ``kafka.sasl.username``; and ``…-client``, for who submits, reads
+    results, replays dead letters and cancels.
+    """
+    sasl = settings.kafka.sasl
+    if sasl is None:
+        raise ValueError("a Strimzi cluster has SASL settings; strimzi_cluster checks it")
+    routes = settings.routes.values()
+    service = [acl for route in routes for acl in _service_acls(route)]
+    client = [acl for route in routes for acl in _client_acls(route)]
+    return [
+        _user(sasl.username, cluster, service),
+        _user(f"{sasl.username}-client", cluster, client),
+    ]
+
+
+def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
+    acls = [
+        _acl("group", route.group, ["Read", "Describe"]),
+        _acl("topic", route.requests_topic, ["Read", "Describe"]),
+        _acl("topic", route.results_topic, ["Write", "Describe", "DescribeConfigs"]),
+        _acl("topic", route.dead_letters_topic, ["Write", "Describe", "DescribeConfigs"]),
+    ]
+    if route.control_topic is not None:
+        acls.append(_acl("topic", route.control_topic, ["Read", "Describe"]))
+    if route.delivery == "exactly_once":
+        # One transactional id for each partition of the requests topic.
+        prefix = f"headrace-{route.group}-{route.requests_topic}-"
+        acls.append(_acl("transactionalId", prefix, ["Describe", "Write"], pattern="prefix"))
+    return acls
+
+
+def _client_acls(route: RouteSettings) -> list[dict[str, Any]]:
+    acls = [
+        _acl("group", route.group, ["Describe"]),
+        _acl("topic", route.requests_topic, ["Write", "Describe", "DescribeConfigs"]),
+        _acl("topic", route.results_topic, ["Read", "Describe"]),
+        _acl("topic", route.dead_letters_topic, ["Read", "Delete", "Describe"]),
+    ]
+    if route.control_topic is not None:
+        acls.append(_acl("topic", route.control_topic, ["Write", "Describe"]))
+    return acls
+
+
+def _acl(
+    kind: str, name: str, operations: list[str], *, pattern: str = "literal"
+) -> dict[str, Any]:
+    resource = {"type": kind, "name": name, "patternType": pattern}
+    return {"resource": resource, "operations": operations}
+
+
+def _user(name: str, cluster: StrimziCluster, acls: list[dict[str, Any]]) -> dict[str, Any]:
+    distinct: list[dict[str, Any]] = []
+    for acl in acls:
+        if acl not in distinct:
+            distinct.append(acl)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "KafkaUser",
+        "metadata": {
+            "name": name,
+            "labels": {"strimzi.io/cluster": cluster.name, **_labels("user")},
+        },
+        "spec": {
+            "authentication": {"type": "scram-sha-512"},
+            "authorization": {"type": "simple", "acls": distinct},
+        },
+    }
+
+
+def _broker_config(settings: Settings, replicas: int) -> dict[str, Any]:
+    """Return the broker settings that ours rest on."""
+    routes = settings.routes.values()
+    sessions_ms = [route.membership.session_timeout_ms for route in routes]
+    transactions_ms = [route.transactions.timeout_ms for route in routes]
+    in_sync = in_sync_replicas(replicas)
+    return {
+        "auto.create.topics.enable": False,
+        "default.replication.factor": replicas,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": replicas,
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": in_sync,
+        "offset.metadata.max.bytes": settings.kafka.offset_metadata_max_bytes,
+        "group.min.session.timeout.ms": min(_KAFKA_MIN_SESSION_TIMEOUT_MS, *sessions_ms),
+        "group.max.session.timeout.ms": max(_KAFKA_MAX_SESSION_TIMEOUT_MS, *sessions_ms),
+        "transaction.max.timeout.ms": max(_KAFKA_MAX_TRANSACTION_TIMEOUT_MS, *transactions_ms),
+    }
+
+
+def _largest_values_bytes(settings: Settings) -> dict[str, int]:
+    """Return the largest value that each topic must take; a dead letter is a request untouched."""
+    largest: dict[str, int] = {}
+    for route in settings.routes.values():
+        for topic, size_bytes in (
+            (route.requests_topic, route.limits.max_request_bytes),
+            (route.dead_letters_topic, route.limits.max_request_bytes),
+            (route.results_topic, route.limits.max_result_bytes),
+        ):
+            largest[topic] = max(size_bytes, largest.get(topic, 0))
+    return largest
+
+
+def _pool(
+    cluster: StrimziCluster, name: str, replicas: int, roles: list[str], storage: str
+) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "KafkaNodePool",
+        "metadata": {
+            "name": name,
+            "labels": {"strimzi.io/cluster": cluster.name, **_labels("kafka")},
+        },
+        "spec": {
+            "replicas": replicas,
+            "roles": roles,
+            "storage": {
+                "type": "jbod",
+                "volumes": [
+                    {
+                        "id": 0,
+                        "type": "persistent-claim",
+                        "size": storage,
+                        "kraftMetadata": "shared",
+                        # Deleting the resource must not delete the records.
+                        "deleteClaim": False,
+                    }
+                ],
+            },
+            "resources": {
+                "requests": {"cpu": "1", "memory": "4Gi"},
+                "limits": {"memory": "4Gi"},
+            },
+        },
+    }
+
+
+def _pod_template() -> dict[str, Any]:
+    return {
+        "pod": {
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _USER_ID,
+                "fsGroup": _USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            }
+        },
+        "kafkaContainer": {
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        },
+    }
+
+
+def _labels(component: str) -> dict[str, str]:
+    return {"app.kubernetes.io/part-of": PART_OF, "app.kubernetes.io/component": component}
+
+
+def _literal(name: str) -> str:
+    """Return a regular expression that matches just ``name``; of a legal name only dots matter."""
+    return name.replace(".", r"\.")

@@ -1,0 +1,69 @@
+"""Names that the manifests refer to each other by."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from headrace.errors import UserError
+from schemas.settings import KafkaSettings
+
+PART_OF = "headrace"
+RAY_SERVICE = "headrace"
+SETTINGS_CONFIG_MAP = "headrace-settings"
+EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
+"""With keys password and ca.crt; where Kafka is not Strimzi's."""
+HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
+"""With key token, for gated models; optional."""
+
+_STRIMZI_BOOTSTRAP = re.compile(r"^(?P<cluster>[a-z0-9-]+)-kafka-bootstrap(\.[a-z0-9.-]+)?:(\d+)$")
+MOST_WORD_CHARACTERS = 200
+"""A name has at most 253 characters, and a legal topic at most 249."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrimziCluster:
+    """The Kafka cluster that ``kafka.bootstrap`` is the bootstrap service of.
+
+    Attributes:
+        name: Of the ``Kafka`` resource.
+        port: Of its listener.
+    """
+
+    name: str
+    port: int
+
+    @property
+    def ca_secret(self) -> str:
+        """The Secret with the cluster's CA, key ca.crt."""
+        return f"{self.name}-cluster-ca-cert"
+
+
+def strimzi_cluster(kafka: KafkaSettings) -> StrimziCluster | None:
+    """Return the Strimzi cluster that the settings connect to, or ``None`` for any other Kafka.
+
+    Raises:
+        UserError: They do not connect to it by SCRAM over TLS, as its listener asks.
+    """
+    match = _STRIMZI_BOOTSTRAP.match(kafka.bootstrap)
+    if match is None:
+        return None
+    if kafka.sasl is None or kafka.sasl.mechanism != "SCRAM-SHA-512":
+        raise UserError(
+            "kafka.sasl: Strimzi's users authenticate by SCRAM; set mechanism: SCRAM-SHA-512 and "
+            "username (the password comes from the user's Secret)"
+        )
+    if kafka.tls is None or kafka.tls.ca_file is None or kafka.tls.ca_file.name != "ca.crt":
+        raise UserError(
+            "kafka.tls.ca_file: Strimzi's CA is mounted as ca.crt; set it to e.g. "
+            "/etc/headrace/kafka/ca.crt"
+        )
+    return StrimziCluster(name=match["cluster"], port=int(match[3]))
+
+
+def resource_name(topic: str) -> str:
+    """Return a Kubernetes name for a topic: its own where that is legal, else one like it."""
+    if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", topic) and ".." not in topic:
+        return topic
+    words = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-")[:MOST_WORD_CHARACTERS]
+    digest = hashlib.sha256(topic.encode()).hexdigest()[:8]
+    return f"{words}-{digest}".strip("-")

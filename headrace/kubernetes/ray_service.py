@@ -1,0 +1,286 @@
+"""The RayService that runs a settings file's application. Pure.
+
+Its pods run as nobody's root, with a file system that they cannot write but for the places named
+here, and drain before they end.
+"""
+
+from typing import Any
+
+from headrace.kubernetes.kafka import CLIENT_LABEL
+from headrace.kubernetes.names import (
+    EXTERNAL_KAFKA_SECRET,
+    HUB_SECRET,
+    PART_OF,
+    RAY_SERVICE,
+    SETTINGS_CONFIG_MAP,
+    StrimziCluster,
+)
+from headrace.kubernetes.worker_groups import WorkerGroup
+from schemas.model_settings import weight_sources
+from schemas.settings import Settings
+
+CPU_IMAGE = "headrace"
+GPU_IMAGE = "headrace-gpu"
+USER_ID = 1000
+HOME = "/home/headrace"
+SETTINGS_DIR = "/etc/headrace"
+METRICS_PORT = 8080
+START_MARGIN_S = 15
+"""For the drain's own process to start, and for `ray stop`."""
+END_MARGIN_S = 30
+"""Between the end of the drain's wait and the kubelet's SIGKILL."""
+
+_AGENT_PORT = 52365
+_DASHBOARD_PORT = 8265
+
+
+def termination_grace_s(stop_timeout_s: float) -> int:
+    """Return the pods' grace period: the drain's own time and what surrounds it.
+
+    Args:
+        stop_timeout_s: After how long the whole application must have stopped.
+    """
+    return round(stop_timeout_s) + START_MARGIN_S + END_MARGIN_S
+
+
+def ray_service(
+    settings: Settings,
+    *,
+    serve_config_text: str,
+    groups: list[WorkerGroup],
+    cluster: StrimziCluster | None,
+    stop_timeout_s: float,
+    version: str,
+    ray_version: str,
+) -> dict[str, Any]:
+    """Return the ``RayService``.
+
+    Args:
+        settings: What it serves.
+        serve_config_text: ``serve_config`` as YAML.
+        groups: Its worker pods.
+        cluster: The Strimzi cluster whose Secrets it takes; ``None`` for Kafka from elsewhere.
+        stop_timeout_s: After how long a drain must have ended, in seconds.
+        version: Headrace's, the images' tag.
+        ray_version: Ray's, in the images.
+    """
+    pods = _Pods(settings, cluster, stop_timeout_s, version)
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": {"name": RAY_SERVICE, "labels": {"app.kubernetes.io/part-of": PART_OF}},
+        "spec": {
+            # A change of the pods makes a second cluster, which takes over once it runs.
+            "upgradeStrategy": {"type": "NewCluster"},
+            "rayClusterDeletionDelaySeconds": 60,
+            "excludeHeadPodFromServeSvc": True,
+            "serveConfigV2": serve_config_text,
+            "rayClusterConfig": {
+                "rayVersion": ray_version,
+                # Whoever reaches Ray's ports without the token is turned away; KubeRay makes it.
+                "authOptions": {"mode": "token"},
+                "enableInTreeAutoscaling": True,
+                "autoscalerOptions": {
+                    "version": "v2",
+                    "idleTimeoutSeconds": 300,
+                    "securityContext": _container_security(),
+                    "resources": {
+                        "requests": {"cpu": "200m", "memory": "512Mi"},
+                        "limits": {"cpu": "500m", "memory": "1Gi"},
+                    },
+                },
+                "headGroupSpec": {
+                    # No replica runs beside the head: what takes its memory takes all down.
+                    "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104
+                    "template": pods.head(),
+                },
+                "workerGroupSpecs": [
+                    {
+                        "groupName": group.name,
+                        "replicas": group.pods,
+                        "minReplicas": 0 if group.gpus else 1,
+                        "maxReplicas": group.most_pods,
+                        "rayStartParams": {},
+                        "template": pods.worker(group),
+                    }
+                    for group in groups
+                ],
+            },
+        },
+    }
+
+
+class _Pods:
+    """The pod templates of one service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: StrimziCluster | None,
+        stop_timeout_s: float,
+        version: str,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._stop_timeout_s = stop_timeout_s
+        self._version = version
+
+    def head(self) -> dict[str, Any]:
+        container = {
+            **self._container("ray-head", CPU_IMAGE, "head"),
+            "ports": [
+                {"name": "gcs", "containerPort": 6379},
+                {"name": "dashboard", "containerPort": _DASHBOARD_PORT},
+                {"name": "client", "containerPort": 10001},
+                {"name": "serve", "containerPort": 8000},
+                {"name": "metrics", "containerPort": METRICS_PORT},
+            ],
+            "readinessProbe": _probe("/api/gcs_healthz", _DASHBOARD_PORT, failures=10),
+            "livenessProbe": _probe("/api/gcs_healthz", _DASHBOARD_PORT, failures=120),
+            "resources": {
+                "requests": {"cpu": "2", "memory": "8Gi"},
+                "limits": {"cpu": "2", "memory": "8Gi"},
+            },
+        }
+        return self._template("head", container, {})
+
+    def worker(self, group: WorkerGroup) -> dict[str, Any]:
+        image = GPU_IMAGE if group.gpus else CPU_IMAGE
+        size: dict[str, str] = {"cpu": str(group.cpus), "memory": f"{group.memory_gib}Gi"}
+        extra: dict[str, Any] = {}
+        if group.gpus:
+            size["nvidia.com/gpu"] = str(group.gpus)
+            extra["tolerations"] = [
+                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+            ]
+        container = {
+            **self._container("ray-worker", image, "worker"),
+            "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+            # KubeRay's own would ask for an HTTP proxy, and none runs here.
+            "readinessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=10),
+            "livenessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=120),
+            "resources": {"requests": dict(size), "limits": dict(size)},
+        }
+        return self._template("worker", container, {"automountServiceAccountToken": False, **extra})
+
+    def _container(self, name: str, image: str, role: str) -> dict[str, Any]:
+        drain = [
+            "python",
+            "-m",
+            "headrace.kubernetes.drain",
+            role,
+            "--timeout-s",
+            str(round(self._stop_timeout_s)),
+        ]
+        return {
+            "name": name,
+            "image": f"{image}:{self._version}",
+            "env": self._environment(),
+            "volumeMounts": self._mounts(),
+            "securityContext": _container_security(),
+            "lifecycle": {"preStop": {"exec": {"command": drain}}},
+        }
+
+    def _template(
+        self, component: str, container: dict[str, Any], extra: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            "metadata": {
+                "labels": {
+                    "app.kubernetes.io/part-of": PART_OF,
+                    "app.kubernetes.io/component": component,
+                    CLIENT_LABEL: "true",
+                },
+                # The autoscaler replaces pods; others must leave running replicas where they are.
+                "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+            },
+            "spec": {
+                "terminationGracePeriodSeconds": termination_grace_s(self._stop_timeout_s),
+                "enableServiceLinks": False,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": USER_ID,
+                    "runAsGroup": USER_ID,
+                    "fsGroup": USER_ID,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                **extra,
+                "containers": [container],
+                "volumes": self._volumes(),
+            },
+        }
+
+    def _environment(self) -> list[dict[str, Any]]:
+        environment: list[dict[str, Any]] = [
+            {"name": "HEADRACE_CONFIG", "value": f"{SETTINGS_DIR}/headrace.yaml"},
+            {"name": "HOME", "value": HOME},
+            {"name": "HF_HOME", "value": f"{HOME}/.cache/huggingface"},
+            {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
+        ]
+        sasl = self._settings.kafka.sasl
+        if sasl is not None:
+            secret = sasl.username if self._cluster else EXTERNAL_KAFKA_SECRET
+            environment.append(_secret("HEADRACE_KAFKA__SASL__PASSWORD", secret, "password"))
+        if self._uses_hub():
+            environment.append(_secret("HF_TOKEN", HUB_SECRET, "token", optional=True))
+        return environment
+
+    def _mounts(self) -> list[dict[str, Any]]:
+        mounts: list[dict[str, Any]] = [
+            {"name": "settings", "mountPath": SETTINGS_DIR, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            {"name": "home", "mountPath": HOME},
+        ]
+        tls = self._settings.kafka.tls
+        if tls is not None and tls.ca_file is not None:
+            mounts.append(
+                {"name": "kafka-ca", "mountPath": str(tls.ca_file.parent), "readOnly": True}
+            )
+        return mounts
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        volumes: list[dict[str, Any]] = [
+            {"name": "settings", "configMap": {"name": SETTINGS_CONFIG_MAP}},
+            # Ray's sockets, logs and spilled objects.
+            {"name": "tmp", "emptyDir": {"sizeLimit": "20Gi"}},
+            # Weights from the hub, and kernels that vLLM compiles.
+            {"name": "home", "emptyDir": {"sizeLimit": "200Gi"}},
+        ]
+        tls = self._settings.kafka.tls
+        if tls is not None and tls.ca_file is not None:
+            secret = self._cluster.ca_secret if self._cluster else EXTERNAL_KAFKA_SECRET
+            items = [{"key": "ca.crt", "path": tls.ca_file.name}]
+            volumes.append({"name": "kafka-ca", "secret": {"secretName": secret, "items": items}})
+        return volumes
+
+    def _uses_hub(self) -> bool:
+        return any(
+            source.startswith("hub:")
+            for model in self._settings.models.values()
+            for source in weight_sources(model)
+        )
+
+
+def _container_security() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _probe(path: str, port: int, *, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": port},
+        "initialDelaySeconds": 10,
+        "periodSeconds": 5,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _secret(name: str, secret: str, key: str, *, optional: bool = False) -> dict[str, Any]:
+    reference: dict[str, Any] = {"name": secret, "key": key}
+    if optional:
+        reference["optional"] = True
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}

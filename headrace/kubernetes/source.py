@@ -1,0 +1,114 @@
+"""Reads a settings file for rendering: the file alone, and no secret in it.
+
+The environment is left out, so that the same file renders to the same manifests everywhere. Secrets
+reach the pods by environment variables from Kubernetes Secrets, so a file that carries one is
+refused: it would end up in manifests.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from headrace.settings_problems import Problem, SettingsError, describe_errors
+from headrace.settings_yaml import read_document
+from schemas.settings import Settings
+
+SECRETS = {
+    ("kafka", "sasl", "password"): "HEADRACE_KAFKA__SASL__PASSWORD",
+    ("kafka", "tls", "key_password"): "HEADRACE_KAFKA__TLS__KEY_PASSWORD",
+}
+"""Each secret of the settings, and the variable that a pod takes it from."""
+
+_PLACEHOLDER = "from-a-kubernetes-secret"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSource:
+    """A settings file, ready to be rendered.
+
+    Attributes:
+        text: The file as it stands.
+        data: What it says, without secrets; plain values.
+        settings: The same, checked; secrets are placeholders.
+    """
+
+    text: str
+    data: dict[str, Any]
+    settings: Settings
+
+
+def read_source(path: Path) -> RenderSource:
+    """Read and check a settings file.
+
+    Raises:
+        SettingsError: It cannot be read, is illegal, carries a secret, or asks for a local broker.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}); name the settings file with --config FILE"
+        raise SettingsError([Problem("", message, str(path))]) from None
+    return parse_source(content, str(path))
+
+
+def parse_source(content: bytes, name: str) -> RenderSource:
+    """Check a settings file's content, as ``read_source`` does.
+
+    Args:
+        content: YAML in UTF-8.
+        name: The file's name, for messages.
+
+    Raises:
+        SettingsError: As ``read_source``.
+    """
+    document = read_document(content, name)
+    where = {path: f"{name}:{line}" for path, line in document.lines.items() if path}
+    carried = [
+        Problem(
+            ".".join(path),
+            f"is a secret; take it out of the file and give it to the pods as {variable}",
+            where.get(path, name),
+        )
+        for path, variable in SECRETS.items()
+        if _at(document.data, path) is not None
+    ]
+    if carried:
+        raise SettingsError(carried)
+    try:
+        settings = Settings.model_validate(_with_placeholder(document.data))
+    except ValidationError as error:
+        found = describe_errors(error, Settings, where)
+    else:
+        if settings.kafka.broker != "external":
+            broker = settings.kafka.broker
+            message = (
+                f"'{broker}' is a broker on one machine; set external, and bootstrap to the "
+                "cluster's address"
+            )
+            problem = Problem("kafka.broker", message, where.get(("kafka", "broker"), name))
+            raise SettingsError([problem])
+        return RenderSource(text=content.decode(), data=document.data, settings=settings)
+    # Outside the handler: pydantic's own error quotes its input.
+    raise SettingsError(found or [Problem("", "cannot be used", name)])
+
+
+def _with_placeholder(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy in which the one secret that settings cannot do without has a value."""
+    merged = copy.deepcopy(dict(data))
+    sasl = _at(merged, ("kafka", "sasl"))
+    if isinstance(sasl, dict):
+        sasl["password"] = _PLACEHOLDER
+    return merged
+
+
+def _at(data: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = data
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value

@@ -1,0 +1,118 @@
+"""How large the worker pods are, and how many: from what replicas set aside. Pure."""
+
+import math
+from dataclasses import dataclass
+
+from schemas.model_settings import GeneratorSettings
+from schemas.replica_settings import ReplicaSettings
+from schemas.settings import Settings
+
+LEAST_CPUS = 4
+CPUS_PER_GPU = 4
+MEMORY_GIB_PER_CPU = 4
+MEMORY_GIB_PER_GPU = 32
+ROOM_TO_GROW = 2
+"""A rolling update runs old and new replicas side by side, and autoscaling wants room as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerGroup:
+    """Worker pods of one shape.
+
+    Attributes:
+        name: ``cpu`` or ``gpu``.
+        cpus: Whole CPUs of a pod.
+        memory_gib: Its memory.
+        gpus: Its NVIDIA GPUs.
+        pods: How many carry the settings' replicas.
+    """
+
+    name: str
+    cpus: int
+    memory_gib: int
+    gpus: int
+    pods: int
+
+    @property
+    def most_pods(self) -> int:
+        """The most that the autoscaler may start."""
+        return self.pods * ROOM_TO_GROW
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What each of ``replicas`` equal replicas sets aside; ``cpus`` and ``gpus`` of one."""
+
+    replicas: int
+    cpus: float
+    gpus: float
+
+
+def worker_groups(settings: Settings) -> list[WorkerGroup]:
+    """Return the groups that the routes' consumers and models need: CPU pods, then GPU pods.
+
+    A replica never spans pods, save a generator's whose workers may lie apart; its pods have all
+    its GPUs all the same, as tensor parallelism over a network is slow.
+    """
+    demands = [
+        _Demand(route.consumers, route.consumer_num_cpus, 0.0) for route in settings.routes.values()
+    ]
+    called = {
+        name for route in settings.routes.values() for name in settings.models_behind(route.model)
+    }
+    demands += [_demand(settings.models[name]) for name in sorted(called)]
+    on_cpus = [demand for demand in demands if not demand.gpus]
+    on_gpus = [demand for demand in demands if demand.gpus]
+    groups = [_cpu_group(on_cpus)]
+    if on_gpus:
+        groups.append(_gpu_group(on_gpus))
+    return groups
+
+
+def _demand(model: ReplicaSettings) -> _Demand:
+    gpus = model.num_gpus
+    if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
+        gpus = float(model.workers)
+    return _Demand(model.replicas, model.num_cpus, gpus)
+
+
+def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
+    cpus = max(LEAST_CPUS, math.ceil(max(demand.cpus for demand in demands)))
+    pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
+    memory_gib = cpus * MEMORY_GIB_PER_CPU
+    return WorkerGroup(name="cpu", cpus=cpus, memory_gib=memory_gib, gpus=0, pods=pods)
+
+
+def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
+    gpus = max(1, math.ceil(max(demand.gpus for demand in demands)))
+    # As many replicas as share a pod's GPUs must find their CPUs in it, too.
+    replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
+    cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
+    pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
+    memory_gib = MEMORY_GIB_PER_GPU * gpus
+    return WorkerGroup(name="gpu", cpus=cpus, memory_gib=memory_gib, gpus=gpus, pods=pods)
+
+
+def _pods(items: list[tuple[int, float]], size: float) -> int:
+    """Return how many bins of ``size`` hold the items (count, size of one): the largest first.
+
+    First-fit decreasing, one kind of item after another; what is left over in a kind's bins is
+    offered to the next kinds.
+    """
+    rooms: list[float] = []
+    for count, each in sorted(items, key=lambda item: -item[1]):
+        left = count
+        for index, room in enumerate(rooms):
+            fits = min(left, _fitting(room, each, left))
+            rooms[index] -= fits * each
+            left -= fits
+        while left > 0:
+            fits = min(left, _fitting(size, each, left))
+            rooms.append(size - fits * each)
+            left -= fits
+    return max(1, len(rooms))
+
+
+def _fitting(room: float, each: float, enough: int) -> int:
+    # Fractions such as 0.1 add up to a hair over what they are.
+    return enough if each <= 0 else math.floor(room / each + 1e-9)

@@ -1,0 +1,106 @@
+"""How many worker pods of which size."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.kubernetes.names import resource_name
+from headrace.kubernetes.worker_groups import _pods, worker_groups
+from schemas.settings import Settings
+
+
+def settings(models: dict[str, Any], consumers: int = 1) -> Settings:
+    return Settings.model_validate(
+        {
+            "models": models,
+            "routes": {
+                name: {
+                    "model": name,
+                    "requests_topic": f"{name}.in",
+                    "results_topic": f"{name}.out",
+                    "dead_letters_topic": f"{name}.dead",
+                    "group": name,
+                    "consumers": consumers,
+                }
+                for name in models
+            },
+        }
+    )
+
+
+def generator(**values: Any) -> dict[str, Any]:
+    return {"kind": "generator", "source": "hub:a/b", **values}
+
+
+def test_cpu_replicas_fill_pods() -> None:
+    model = {"kind": "embedder", "source": "wheel:x", "num_cpus": 4, "replicas": 3}
+
+    [group] = worker_groups(settings({"e": model}))
+
+    assert (group.cpus, group.gpus, group.pods) == (4, 0, 4)
+    assert group.most_pods > group.pods
+
+
+def test_a_replica_larger_than_a_pod_gets_larger_pods() -> None:
+    model = {"kind": "embedder", "source": "wheel:x", "num_cpus": 12}
+
+    [group] = worker_groups(settings({"e": model}))
+
+    assert group.cpus == 12
+
+
+def test_fractions_of_a_gpu_share_it_and_find_their_cpus() -> None:
+    model = generator(num_gpus=0.25, num_cpus=3, replicas=4)
+
+    cpu, gpu = worker_groups(settings({"g": model}))
+
+    assert (gpu.gpus, gpu.pods) == (1, 1)
+    assert gpu.cpus == 12
+    assert cpu.pods == 1
+
+
+def test_a_pod_has_all_gpus_of_a_model_spread_over_several() -> None:
+    model = generator(num_gpus=1, replicas=2, engine_args={"tensor_parallel_size": 4})
+
+    _, gpu = worker_groups(settings({"g": model}))
+
+    assert (gpu.gpus, gpu.pods) == (4, 2)
+
+
+def test_models_that_nothing_calls_take_no_room() -> None:
+    text = {"kind": "embedder", "source": "wheel:x"}
+    both = settings({"e": text, "g": generator(num_gpus=1)})
+    alone = both.model_copy(update={"routes": {"e": both.routes["e"]}})
+
+    assert [group.name for group in worker_groups(alone)] == ["cpu"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_pods_hold_everything_and_waste_less_than_half(items: list[tuple[int, float]]) -> None:
+    total = sum(count * each for count, each in items)
+
+    pods = _pods(items, 4)
+
+    assert pods * 4 >= total - 1e-6
+    # First fit leaves at most one pod less than half full.
+    assert pods <= max(1.0, 2 * total / 4 + 1)
+
+
+@given(st.from_regex(r"[A-Za-z0-9._-]{1,249}", fullmatch=True))
+def test_a_topic_has_a_legal_name_of_its_own(topic: str) -> None:
+    name = resource_name(topic)
+
+    assert len(name) <= 253
+    assert all(label and label[0] != "-" and label[-1] != "-" for label in name.split("."))
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+
+
+def test_topics_that_differ_in_case_only_have_different_names() -> None:
+    assert len({resource_name(topic) for topic in ("Jobs", "jobs", "JOBS", "jobs_", "jobs.")}) == 5
