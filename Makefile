@@ -22,6 +22,7 @@ quietly = @mkdir -p $(VENV); echo "$(1)"; \
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (test, bench)"
+	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)"
 
 .PHONY: install
 install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA torch and vLLM)
@@ -76,6 +77,11 @@ fmt: $(STAMP)  ## Format, and fix what can be fixed safely
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY=name, or several, for some of them)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
+
+.PHONY: chaos
+chaos: $(STAMP)  ## Break things on a real Kafka and check the promises (SEED, FAULTS, PLANTED=1)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(PLANTED),--planted) $(ARGS)
 
 # Resolved afresh in a virtual environment of its own, so that nothing tried out by hand gets in.
 # Left out, because nothing here imports them: py-spy (Ray's dashboard), torchaudio, torchcodec and

@@ -1,0 +1,382 @@
+"""Each kind of fault as something done to a stage."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from tests.chaos.coordinators import Role, find_coordinator, leader_of
+from tests.chaos.observer import read_committed_points
+from tests.chaos.records import NewRecord
+from tests.chaos.schedule import CLEAN, Fault, Kind
+from tests.chaos.stage import PARTITIONS, SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S, Stage
+
+_PAST_TIMEOUTS_S = max(SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S) + 1.5
+_MOST_MEMBERS = 5
+_BALANCE_PATIENCE_S = 45.0
+_EMPTY_GROUP_PATIENCE_S = 30.0
+_MAP_RECORDS = 1_600
+
+Action = Callable[[Fault], Awaitable[None]]
+
+
+class Faults:
+    """Does faults to a stage.
+
+    Args:
+        stage: The stage.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._actions: Mapping[Kind, Action] = {
+            Kind.CONSUMER_KILL: self._consumer_kill,
+            Kind.CONSUMER_FREEZE: self._consumer_freeze,
+            Kind.CONSUMER_RESTART: self._consumer_restart,
+            Kind.CONSUMER_JOINS: self._consumer_joins,
+            Kind.CONSUMER_LEAVES: self._consumer_leaves,
+            Kind.REVOKE_DURING_COMMIT: self._revoke_during_commit,
+            Kind.REVOKE_DURING_GENERATION: self._revoke_during_generation,
+            Kind.MODEL_KILL: self._model_kill,
+            Kind.MODEL_FREEZE: self._model_freeze,
+            Kind.BROKER_KILL: self._broker_kill,
+            Kind.BROKER_FREEZE: self._broker_freeze,
+            Kind.BROKER_RESTART: self._broker_restart,
+            Kind.CONNECTION_CUT: self._connection_cut,
+            Kind.CONNECTION_DELAY: self._connection_delay,
+            Kind.PRODUCE_REFUSED: self._produce_refused,
+            Kind.PRODUCE_UNKNOWN: self._produce_unknown,
+            Kind.COMPACTION: self._compaction,
+            Kind.TRANSACTION_MARKERS: self._transaction_markers,
+            Kind.DELETED_RECORDS: self._deleted_records,
+            Kind.OFFSET_MOVED: self._offset_moved,
+            Kind.POISON: self._poison,
+            Kind.FAILING_RECORD: self._failing_record,
+            Kind.TOMBSTONES: self._tombstones,
+            Kind.MALFORMED: self._malformed,
+            Kind.OVERSIZED: self._oversized,
+            Kind.METADATA_LIMIT: self._metadata_limit,
+            Kind.LEADER_MOVE: self._leader_move,
+            Kind.GROUP_COORDINATOR_MOVE: self._group_coordinator_move,
+            Kind.TRANSACTION_COORDINATOR_MOVE: self._transaction_coordinator_move,
+        }
+
+    async def do(self, fault: Fault) -> None:
+        """Let a fault happen; returns when the stage can be judged again."""
+        name = f"#{fault.number} {fault.kind.value}"
+        action = self._actions[fault.kind]
+        await self._stage.during(name, fault.kind in CLEAN, lambda: action(fault))
+
+    async def _balanced(self) -> None:
+        await self._stage.until(
+            self._stage.is_balanced, _BALANCE_PATIENCE_S, "all partitions are held again"
+        )
+
+    # --- consumers ---
+
+    async def _consumer_kill(self, fault: Fault) -> None:
+        await self._stage.member(fault.victim).kill()
+        # Its replacement is on its way by itself.
+        await asyncio.sleep(0.5)
+        await self._balanced()
+
+    async def _consumer_freeze(self, fault: Fault) -> None:
+        member = self._stage.member(fault.victim)
+        member.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(_PAST_TIMEOUTS_S + 2 * fault.strength)
+        finally:
+            member.signal(signal.SIGCONT)
+        await asyncio.sleep(0.5)
+        await self._balanced()
+
+    async def _consumer_restart(self, fault: Fault) -> None:
+        member = self._stage.member(fault.victim)
+        await self._stage.remove_member(member)
+        await self._stage.add_member(member.rank)
+        await self._balanced()
+
+    async def _consumer_joins(self, fault: Fault) -> None:
+        if len(self._stage.members) >= _MOST_MEMBERS:
+            await self._consumer_leaves(fault)
+            return
+        await self._stage.add_member(self._stage.free_rank())
+        await self._joined()
+
+    async def _consumer_leaves(self, fault: Fault) -> None:
+        if len(self._stage.members) <= 1:
+            await self._consumer_joins(fault)
+            return
+        await self._stage.remove_member(self._stage.member(fault.victim))
+        await self._balanced()
+
+    async def _joined(self) -> None:
+        member = self._stage.members[-1]
+        await self._stage.until(
+            lambda: member.has_joined.is_set() or not member.is_alive, 30, "a member has joined"
+        )
+        await asyncio.sleep(0.5)
+        await self._balanced()
+
+    async def _revoke_during_commit(self, fault: Fault) -> None:
+        members = list(self._stage.members)
+        for member in members:
+            await member.command(commit_delay_s=0.5 + fault.strength)
+        try:
+            await self._consumer_joins(fault)
+        finally:
+            for member in members:
+                await member.command(commit_delay_s=0.0)
+
+    async def _revoke_during_generation(self, fault: Fault) -> None:
+        ms = 4_000 + round(2_000 * fault.strength)
+        slow = [self._on(number % PARTITIONS, ms=ms) for number in range(16)]
+        await self._stage.load.publish(slow)
+        # Long enough to be read and in flight, too short to be done.
+        await asyncio.sleep(0.7)
+        await self._consumer_joins(fault)
+        await self._consumer_leaves(fault)
+
+    # --- models ---
+
+    async def _model_kill(self, fault: Fault) -> None:
+        models = self._stage.models
+        model = models[fault.victim % len(models)]
+        model.signal(signal.SIGKILL)
+        await asyncio.sleep(1.0)
+
+    async def _model_freeze(self, fault: Fault) -> None:
+        models = self._stage.models
+        model = models[fault.victim % len(models)]
+        model.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(2 + 3 * fault.strength)
+        finally:
+            model.signal(signal.SIGCONT)
+
+    # --- brokers ---
+
+    async def _broker_kill(self, fault: Fault) -> None:
+        nodes = self._stage.cluster.nodes
+        await self._kill_node(nodes[fault.victim % len(nodes)].number)
+
+    async def _kill_node(self, number: int) -> None:
+        node = next(each for each in self._stage.cluster.nodes if each.number == number)
+        node.kill()
+        await asyncio.sleep(0.5)
+        await self._stage.cluster.restart(node)
+        await self._balanced()
+
+    async def _broker_freeze(self, fault: Fault) -> None:
+        nodes = self._stage.cluster.nodes
+        node = nodes[fault.victim % len(nodes)]
+        node.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(_PAST_TIMEOUTS_S)
+        finally:
+            node.signal(signal.SIGCONT)
+        await asyncio.sleep(1.0)
+        await self._balanced()
+
+    async def _broker_restart(self, fault: Fault) -> None:
+        nodes = self._stage.cluster.nodes
+        node = nodes[fault.victim % len(nodes)]
+        await node.stop()
+        await self._stage.cluster.restart(node)
+        await self._balanced()
+
+    async def _leader_move(self, fault: Fault) -> None:
+        topic = self._stage.route.results_topic
+        partition = fault.victim % PARTITIONS
+        await self._kill_node(await leader_of(self._stage.cluster.bootstrap, topic, partition))
+
+    async def _group_coordinator_move(self, fault: Fault) -> None:
+        group = self._stage.route.group
+        bootstrap = self._stage.cluster.bootstrap
+        await self._kill_node(await find_coordinator(bootstrap, group, Role.GROUP))
+
+    async def _transaction_coordinator_move(self, fault: Fault) -> None:
+        route = self._stage.route
+        partition = fault.victim % PARTITIONS
+        name = f"headrace-{route.group}-{route.requests_topic}-{partition}"
+        bootstrap = self._stage.cluster.bootstrap
+        await self._kill_node(await find_coordinator(bootstrap, name, Role.TRANSACTION))
+
+    # --- connections and producing ---
+
+    async def _connection_cut(self, fault: Fault) -> None:
+        cuts = [node.proxy.cut_for(0.2 + 2 * fault.strength) for node in self._stage.cluster.nodes]
+        await asyncio.gather(*cuts)
+        await asyncio.sleep(0.5)
+        await self._balanced()
+
+    async def _connection_delay(self, fault: Fault) -> None:
+        nodes = self._stage.cluster.nodes
+        for node in nodes:
+            node.proxy.delay_s = 0.05 + 0.3 * fault.strength
+        try:
+            await asyncio.sleep(2.0)
+        finally:
+            for node in nodes:
+                node.proxy.delay_s = 0.0
+        await self._balanced()
+
+    async def _produce_refused(self, fault: Fault) -> None:
+        for member in self._stage.members:
+            await member.command(refused_batches=1 + round(3 * fault.strength))
+        await asyncio.sleep(2.0)
+
+    async def _produce_unknown(self, fault: Fault) -> None:
+        for member in self._stage.members:
+            await member.command(unknown_batches=1 + round(3 * fault.strength))
+        await asyncio.sleep(2.0)
+
+    # --- the log ---
+
+    async def _compaction(self, fault: Fault) -> None:
+        workload = self._stage.load.workload
+        keys = [workload.next_name().encode() for _ in range(5)]
+        records = [workload.make(ms=200) for _ in range(60)]
+        await self._stage.load.publish(
+            NewRecord(keys[number % len(keys)], record.value)
+            for number, record in enumerate(records)
+        )
+
+    async def _transaction_markers(self, fault: Fault) -> None:
+        stage = self._stage
+        producer = AIOKafkaProducer(
+            bootstrap_servers=stage.cluster.bootstrap,
+            transactional_id=f"requests-{fault.number}",
+            transaction_timeout_ms=10_000,
+        )
+        await producer.start()
+        try:
+            for is_committed in (True, False, True):
+                await producer.begin_transaction()
+                for _ in range(10):
+                    record = stage.load.workload.make(ms=5)
+                    await producer.send(stage.route.requests_topic, record.value, key=record.key)
+                if is_committed:
+                    await producer.commit_transaction()
+                else:
+                    await producer.flush()
+                    await producer.abort_transaction()
+        finally:
+            await producer.stop()
+
+    async def _deleted_records(self, fault: Fault) -> None:
+        stage = self._stage
+        partition = fault.victim % PARTITIONS
+        unfinished = stage.checker.unfinished_of(partition)
+        # Past some that nobody has finished, so that some are gone unread or in flight.
+        before = unfinished[len(unfinished) // 4] if unfinished else 0
+        if not before:
+            before = stage.checker.finished_below(partition)
+        stage.checker.excuse_loss((partition, offset) for offset in unfinished if offset < before)
+        where = TopicPartition(stage.route.requests_topic, partition)
+        admin = AIOKafkaAdminClient(bootstrap_servers=stage.cluster.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_records({where: RecordsToDelete(before)})
+        finally:
+            await admin.close()
+
+    async def _offset_moved(self, fault: Fault) -> None:
+        stage = self._stage
+        members = list(stage.members)
+        for member in members:
+            await stage.remove_member(member)
+        stage.observer.is_checking = False
+        try:
+            await self._move_offset(fault)
+        finally:
+            for member in members:
+                await stage.add_member(member.rank)
+        await self._balanced()
+        # Until each partition has been committed anew, its point says nothing about outcomes.
+        await asyncio.sleep(2.0)
+        stage.observer.is_checking = True
+
+    async def _move_offset(self, fault: Fault) -> None:
+        stage = self._stage
+        partition = fault.victim % PARTITIONS
+        where = TopicPartition(stage.route.requests_topic, partition)
+        admin = AIOKafkaAdminClient(bootstrap_servers=stage.cluster.bootstrap)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=stage.cluster.bootstrap,
+            group_id=stage.route.group,
+            enable_auto_commit=False,
+        )
+        await admin.start()
+        await consumer.start()
+        consumer.assign([where])
+        try:
+            await stage.observer.caught_up()
+            points = await read_committed_points(admin, stage.route)
+            was, metadata = points.get(partition, (0, ""))
+            start = (await consumer.beginning_offsets([where]))[where]
+            is_forward = fault.victim & 0x100
+            distance = 1 + round(30 * fault.strength)
+            now = max(start, was + distance if is_forward else was - distance)
+            end = (await consumer.end_offsets([where]))[where]
+            now = min(now, end)
+            stage.checker.offset_moved(partition, was, metadata, now)
+            give_up_at_s = stage.clock.monotonic() + _EMPTY_GROUP_PATIENCE_S
+            while True:
+                try:
+                    # Refused while a member's session is still counted.
+                    await consumer.commit({where: OffsetAndMetadata(now, "")})
+                except KafkaError:
+                    if stage.clock.monotonic() > give_up_at_s:
+                        raise
+                    await asyncio.sleep(0.3)
+                else:
+                    return
+        finally:
+            await consumer.stop()
+            await admin.close()
+
+    # --- records ---
+
+    def _on(self, partition: int, **body: object) -> NewRecord:
+        key = self._stage.load.key_for(partition)
+        return NewRecord(key, self._stage.load.workload.make(**body).value)
+
+    async def _poison(self, fault: Fault) -> None:
+        deaths = sum(model.deaths for model in self._stage.models)
+        await self._stage.load.publish([self._stage.load.workload.make(poison=True)])
+        await self._stage.until(
+            lambda: sum(model.deaths for model in self._stage.models) > deaths,
+            20,
+            "the poison has killed a model replica",
+        )
+        await asyncio.sleep(3.0)
+
+    async def _failing_record(self, fault: Fault) -> None:
+        workload = self._stage.load.workload
+        await self._stage.load.publish([workload.make(fail=True, ms=5) for _ in range(5)])
+
+    async def _tombstones(self, fault: Fault) -> None:
+        workload = self._stage.load.workload
+        await self._stage.load.publish([workload.tombstone() for _ in range(10)])
+
+    async def _malformed(self, fault: Fault) -> None:
+        workload = self._stage.load.workload
+        await self._stage.load.publish([workload.malformed() for _ in range(10)])
+
+    async def _oversized(self, fault: Fault) -> None:
+        workload = self._stage.load.workload
+        await self._stage.load.publish([workload.oversized() for _ in range(3)])
+
+    async def _metadata_limit(self, fault: Fault) -> None:
+        partition = fault.victim % PARTITIONS
+        # One unfinished in six over a long span: neither way to write the map makes it short.
+        records = [
+            self._on(partition, ms=0 if number % 6 else 3_000) for number in range(_MAP_RECORDS)
+        ]
+        await self._stage.load.publish_together(records)
+        await asyncio.sleep(3.0)

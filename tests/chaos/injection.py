@@ -1,0 +1,83 @@
+"""Faults inside a consumer process: batches that fail, commits that take long.
+
+The harness switches them on by a line of JSON on the process's standard input; the wrappers stand
+around the Kafka client, and the service's own code is as it is.
+"""
+
+import asyncio
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, errors
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
+
+from consumer.kafka import internals
+from consumer.kafka.cluster_client import ClusterClient
+
+_DECIDING_REQUESTS = (ProduceRequest, TxnOffsetCommitRequest, EndTxnRequest)
+
+
+class Injection:
+    """What is to fail next."""
+
+    def __init__(self) -> None:
+        self.refused_batches = 0
+        self.unknown_batches = 0
+        self.commit_delay_s = 0.0
+
+    def install(self) -> None:
+        """Wrap the client's producing and committing."""
+        self._wrap_send_batch()
+        self._wrap_transactions()
+        self._wrap_commit()
+
+    def _wrap_send_batch(self) -> None:
+        sound = AIOKafkaProducer.send_batch
+
+        async def send_batch(producer: AIOKafkaProducer, *args: Any, **kwargs: Any) -> Any:
+            if self._takes_refusal():
+                raise errors.RequestTimedOutError("injected: the batch was not sent")
+            sent = await sound(producer, *args, **kwargs)
+            return self._perhaps_unknown(sent)
+
+        AIOKafkaProducer.send_batch = send_batch
+
+    def _wrap_transactions(self) -> None:
+        sound = ClusterClient._send
+
+        async def send(client: ClusterClient, broker: int, request: Any, *args: Any) -> Any:
+            if isinstance(request, EndTxnRequest):
+                await asyncio.sleep(self.commit_delay_s)
+            if isinstance(request, ProduceRequest) and self._takes_refusal():
+                raise errors.RequestTimedOutError("injected: the batch was not sent")
+            response = await sound(client, broker, request, *args)
+            if isinstance(request, _DECIDING_REQUESTS) and self._takes_unknown():
+                raise errors.RequestTimedOutError("injected: it was sent, the answer is lost")
+            return response
+
+        ClusterClient._send = send  # type: ignore[method-assign]
+
+    def _wrap_commit(self) -> None:
+        sound = internals.commit_once
+
+        async def commit_once(*args: Any) -> None:
+            await asyncio.sleep(self.commit_delay_s)
+            await sound(*args)
+
+        internals.commit_once = commit_once
+
+    def _takes_refusal(self) -> bool:
+        self.refused_batches -= 1
+        return self.refused_batches >= 0
+
+    def _takes_unknown(self) -> bool:
+        self.unknown_batches -= 1
+        return self.unknown_batches >= 0
+
+    def _perhaps_unknown(self, sent: Any) -> Any:
+        return asyncio.ensure_future(_lose_answer(sent)) if self._takes_unknown() else sent
+
+
+async def _lose_answer(sent: Any) -> Any:
+    await sent
+    raise errors.RequestTimedOutError("injected: the batch was sent, its answer is lost")

@@ -1,0 +1,138 @@
+"""The steady load, and the odd records that some faults consist of."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from consumer.core.partitioning import partition_of_key
+from tests.chaos.checker import Checker
+from tests.chaos.records import NewRecord, Workload
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.1
+
+
+class Load:
+    """Publishes requests, directly to the cluster, while the service keeps up.
+
+    Whether a send that failed reached the log does not matter: what counts as accepted is what a
+    reader finds there.
+
+    Args:
+        bootstrap: The cluster, around the proxies.
+        topic: The requests topic.
+        partitions: How many it has.
+        workload: Draws the records.
+        checker: Knows how much is unfinished.
+        rate_per_s: Records a second.
+        most_unfinished: Above this many unfinished records the load waits.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        partitions: int,
+        workload: Workload,
+        checker: Checker,
+        *,
+        rate_per_s: float,
+        most_unfinished: int,
+    ) -> None:
+        self.workload = workload
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._partitions = partitions
+        self._checker = checker
+        self._rate_per_s = rate_per_s
+        self._most_unfinished = most_unfinished
+        self._producer: AIOKafkaProducer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_paused = False
+
+    async def start(self) -> None:
+        """Connect, and begin."""
+        self._producer = await self._connect()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End the load; what was sent stays."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._producer is not None:
+            with contextlib.suppress(KafkaError):
+                await self._producer.stop()
+
+    def key_for(self, partition: int) -> bytes:
+        """Return a fresh key that lands on this partition."""
+        while True:
+            key = self.workload.next_name().encode()
+            if partition_of_key(key, self._partitions) == partition:
+                return key
+
+    async def publish(self, records: Iterable[NewRecord]) -> None:
+        """Publish records of a fault's own, until they stand in the log."""
+        for record in records:
+            await self._publish([record])
+
+    async def publish_together(self, records: Iterable[NewRecord]) -> None:
+        """Publish many at once."""
+        await self._publish(list(records))
+
+    def pause(self) -> None:
+        """Publish no more of the steady load."""
+        self._is_paused = True
+
+    async def _run(self) -> None:
+        owed = 0.0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            if self._is_paused or self._checker.unfinished_records > self._most_unfinished:
+                continue
+            owed += self._rate_per_s * _TICK_S
+            records = [self.workload.uneven() for _ in range(int(owed))]
+            owed -= len(records)
+            await self._publish(records)
+
+    async def _publish(self, records: list[NewRecord]) -> None:
+        while records:
+            producer = self._producer
+            if producer is None:
+                return
+            try:
+                sends = [
+                    await producer.send(self._topic, record.value, key=record.key)
+                    for record in records
+                ]
+                async with asyncio.timeout(30):
+                    await asyncio.gather(*sends)
+            except (KafkaError, TimeoutError) as error:
+                log.info("the load has a new producer after %r", error)
+                with contextlib.suppress(KafkaError, TimeoutError):
+                    async with asyncio.timeout(2):
+                        await producer.stop()
+                self._producer = await self._connect()
+            else:
+                return
+
+    async def _connect(self) -> AIOKafkaProducer:
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                enable_idempotence=True,
+                metadata_max_age_ms=5_000,
+                request_timeout_ms=10_000,
+            )
+            try:
+                await producer.start()
+            except KafkaError:
+                await producer.stop()
+                await asyncio.sleep(0.5)
+            else:
+                return producer

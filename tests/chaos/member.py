@@ -1,0 +1,112 @@
+"""A consumer replica as a process of its own: ``python -m tests.chaos.member CONFIG.json``.
+
+It is composed as ``consumer.deployment`` composes one, without Serve around it, so that a kill or a
+freeze hits exactly one consumer. Commands come as lines of JSON on standard input, reports go as
+lines of JSON to standard output. As under Serve, a pipeline that fails ends the process.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from consumer.build import build_engine, pipeline_settings
+from consumer.clock import SystemClock
+from consumer.kafka.source import KafkaSource
+from consumer.kafka_publishing import kafka_publishing
+from consumer.pipeline import Pipeline
+from schemas.settings import KafkaSettings, RouteSettings
+from tests.chaos import planted
+from tests.chaos.injection import Injection
+from tests.chaos.model_client import ChaosModelClient
+from tests.chaos.records import URL
+
+REPORT_EVERY_S = 0.25
+FAILED_STATUS = 3
+
+
+def compose(
+    kafka: KafkaSettings, route: RouteSettings, ports: list[int], name: str, rank: int
+) -> Pipeline:
+    """Return a pipeline over the chaos model."""
+    engine = build_engine(
+        route_name="chaos",
+        route=route,
+        urls=frozenset({URL}),
+        consumer=name,
+        metadata_limit_characters=kafka.offset_metadata_max_bytes,
+        jitter=random.Random(name),
+    )
+    instance_id = f"{route.group}-{rank}" if route.membership.static else None
+    source = KafkaSource(kafka, route, group_instance_id=instance_id)
+    return Pipeline(
+        engine=engine,
+        source=source,
+        publishing=kafka_publishing(kafka, route, engine=engine, source=source),
+        model=ChaosModelClient(ports),
+        clock=SystemClock(),
+        settings=pipeline_settings(route),
+    )
+
+
+async def run(config: dict[str, Any]) -> int:
+    """Run one consumer replica until it is told to drain, or fails; return its exit status."""
+    if bug := os.environ.get(planted.VARIABLE):
+        planted.plant(planted.Bug(bug))
+    injection = Injection()
+    injection.install()
+    pipeline = compose(
+        KafkaSettings.model_validate(config["kafka"]),
+        RouteSettings.model_validate(config["route"]),
+        config["model_ports"],
+        config["name"],
+        config["rank"],
+    )
+    commands = await _open_stdin()
+    await pipeline.start()
+    told_to_drain = asyncio.ensure_future(_obey(commands, injection))
+    status = 0
+    while not told_to_drain.done():
+        _report(pipeline)
+        if pipeline.failure is not None:
+            status = FAILED_STATUS
+            break
+        await asyncio.wait([told_to_drain], timeout=REPORT_EVERY_S)
+    told_to_drain.cancel()
+    await pipeline.drain()
+    return status
+
+
+async def _obey(commands: asyncio.StreamReader, injection: Injection) -> None:
+    while line := await commands.readline():
+        command = json.loads(line)
+        if command.pop("drain", False):
+            return
+        for name, value in command.items():
+            setattr(injection, name, value)
+
+
+def _report(pipeline: Pipeline) -> None:
+    report = {
+        "partitions": [each.partition for each in pipeline.engine.partitions],
+        "completed_records": pipeline.engine.counters.completed_records,
+        "failure": None if pipeline.failure is None else repr(pipeline.failure),
+    }
+    sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.flush()
+
+
+async def _open_stdin() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.INFO)
+    sys.exit(asyncio.run(run(json.loads(Path(sys.argv[1]).read_text()))))

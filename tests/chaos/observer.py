@@ -1,0 +1,222 @@
+"""Reads requests, results and dead letters as they are committed, and the group's progress.
+
+What it sees goes to the checker in an order that proves something: a committed point is handed over
+only when the reader has passed the ends that the topics had after the point was read.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import orjson
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from consumer.clock import SystemClock
+from consumer.kafka import internals
+from schemas import headers
+from schemas.results import ErrorCode
+from schemas.settings import RouteSettings
+from tests.chaos.checker import Checker, Position
+from tests.chaos.records import expectation
+
+log = logging.getLogger(__name__)
+
+_POLL_EVERY_S = 0.25
+_REQUEST_TIMEOUT_MS = 8_000
+_ASK_TIMEOUT_S = 12.0
+
+Committed = dict[int, tuple[int, str]]
+"""Offset and metadata by partition."""
+
+
+class Observer:
+    """A concurrent reader with ``read_committed``, and a poll of the committed points.
+
+    Args:
+        bootstrap: The cluster, around the proxies.
+        route: Whose topics and group.
+        checker: Gets what is seen.
+    """
+
+    def __init__(self, bootstrap: str, route: RouteSettings, checker: Checker) -> None:
+        self._bootstrap = bootstrap
+        self._route = route
+        self._checker = checker
+        self._clock = SystemClock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reader: AIOKafkaConsumer | None = None
+        self._latest_of_key: dict[tuple[int, bytes], int] = {}
+        self.committed: Committed = {}
+        self.points_checked = 0
+        self.longest_metadata_characters = 0
+        self.is_checking = True
+
+    async def start(self) -> None:
+        """Begin to read."""
+        route = self._route
+        self._reader = AIOKafkaConsumer(
+            route.requests_topic,
+            route.results_topic,
+            route.dead_letters_topic,
+            bootstrap_servers=self._bootstrap,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=5_000,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        await self._reader.start()
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._poll())]
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._reader is not None:
+            await self._reader.stop()
+
+    def check(self) -> None:
+        """Raise what ended a loop, if anything did."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def caught_up(self) -> None:
+        """Return when everything that the topics hold by now has been seen."""
+        async with _asking(self._bootstrap) as asker:
+            ends = await asker.end_offsets(self._partitions())
+        await self._passed(ends)
+
+    async def undecided(self) -> list[str]:
+        """Return the partitions that an open transaction holds back."""
+        partitions = self._partitions()
+        async with _asking(self._bootstrap) as asker:
+            ends = await asker.end_offsets(partitions)
+        async with _asking(self._bootstrap, "read_committed") as asker:
+            stable = await asker.end_offsets(partitions)
+        return [f"{each.topic}/{each.partition}" for each in ends if stable[each] < ends[each]]
+
+    def _partitions(self) -> list[TopicPartition]:
+        return sorted(self._started().assignment())
+
+    def _started(self) -> AIOKafkaConsumer:
+        if self._reader is None:
+            raise RuntimeError("the observer was not started")
+        return self._reader
+
+    async def _passed(self, ends: dict[TopicPartition, int]) -> None:
+        reader = self._started()
+        for partition, end in ends.items():
+            while (internals.position(reader, partition) or 0) < end:
+                await asyncio.sleep(0.02)
+        # What was fetched last may not have been handed to the checker yet.
+        await asyncio.sleep(0)
+
+    async def _read(self) -> None:
+        reader = self._started()
+        while True:
+            try:
+                fetched = await reader.getmany(timeout_ms=200)
+            except KafkaError as error:
+                log.info("the reader goes on after %r", error)
+                continue
+            for records in fetched.values():
+                for record in records:
+                    self._take(record)
+
+    def _take(self, record: ConsumerRecord) -> None:
+        at_s = record.timestamp / 1000
+        if record.topic == self._route.requests_topic:
+            position = (record.partition, record.offset)
+            self._checker.accepted(position, expectation(record.value), at_s)
+            superseded = self._latest_of_key.get((record.partition, record.key))
+            if superseded is not None:
+                # The topic is compacted: whoever reads it later may find only the latest.
+                self._checker.excuse_loss([(record.partition, superseded)])
+            self._latest_of_key[(record.partition, record.key)] = record.offset
+            return
+        source = _source(record)
+        if record.topic == self._route.results_topic:
+            error = orjson.loads(record.value)["error"]
+            is_given_up = error is not None and error["code"] == ErrorCode.MODEL_FAILED
+            self._checker.result(source, at_s, is_given_up=is_given_up)
+        else:
+            self._checker.dead_letter(source, at_s)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_EVERY_S)
+            try:
+                async with _asking(self._bootstrap) as asker, _admin(self._bootstrap) as admin:
+                    while True:
+                        await self._check_once(asker, admin)
+                        await asyncio.sleep(_POLL_EVERY_S)
+            except (KafkaError, TimeoutError, OSError) as error:
+                log.info("asking again after %r", error)
+
+    async def _check_once(self, asker: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
+        async with asyncio.timeout(_ASK_TIMEOUT_S):
+            points = await read_committed_points(admin, self._route)
+            ends = await asker.end_offsets(self._partitions())
+        self.committed = points
+        is_checking = self.is_checking
+        await self._passed(ends)
+        if is_checking and self.is_checking:
+            for partition, (offset, metadata) in points.items():
+                longest = max(self.longest_metadata_characters, len(metadata))
+                self.longest_metadata_characters = longest
+                self._checker.committed(partition, offset, metadata)
+                self.points_checked += 1
+        self._checker.time_passed(self._clock.epoch_ms() / 1000)
+
+
+async def read_committed_points(admin: AIOKafkaAdminClient, route: RouteSettings) -> Committed:
+    """Return what the group has committed for the requests topic."""
+    found = await admin.list_consumer_group_offsets(route.group)
+    return {
+        each.partition: (point.offset, point.metadata or "")
+        for each, point in found.items()
+        if each.topic == route.requests_topic and point.offset >= 0
+    }
+
+
+def _source(record: ConsumerRecord) -> Position:
+    """Return where the request of a result or dead letter stands: the last such header counts."""
+    for name, value in reversed(record.headers):
+        if name == headers.SOURCE:
+            _topic, partition, offset = value.decode().rsplit("/", 2)
+            return int(partition), int(offset)
+    raise ValueError(f"{record.topic}/{record.partition}/{record.offset} names no source")
+
+
+@contextlib.asynccontextmanager
+async def _asking(
+    bootstrap: str, isolation_level: str = "read_uncommitted"
+) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        isolation_level=isolation_level,
+        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+@contextlib.asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_TIMEOUT_MS)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()

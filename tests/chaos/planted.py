@@ -1,0 +1,117 @@
+"""Known bugs, planted into a consumer process of the harness to see that the checker finds them.
+
+``HEADRACE_CHAOS_PLANTED`` names the bug. Nothing outside ``tests/chaos`` knows of it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from aiokafka import errors
+
+from consumer.core.held_partitions import AssignmentChange, HeldPartitions
+from consumer.core.ledger import PartitionLedger
+from consumer.core.outbox import Publication
+from consumer.core.ports import CommitPoint, TopicPartition
+from consumer.kafka.lane import Lane
+from consumer.publishing import AtLeastOnce
+from tests.chaos.schedule import Kind
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "HEADRACE_CHAOS_PLANTED"
+
+
+class Bug(StrEnum):
+    """What is planted. Each name is a key of the report."""
+
+    COMMIT_HIGHEST_SEEN = "commit_highest_seen"
+    """The committed offset is one past the last record that was read."""
+    DROP_THE_MAP = "drop_the_map"
+    """The lowest unfinished offset is committed without the completion map."""
+    IGNORE_A_FAILED_SEND = "ignore_a_failed_send"
+    """A batch that the producer could not deliver counts as acknowledged."""
+    COMMIT_BEFORE_ACKNOWLEDGEMENT = "commit_before_acknowledgement"
+    """Records count as complete when their outcome is handed to the producer."""
+    COMPLETE_FROM_A_STALE_EPOCH = "complete_from_a_stale_epoch"
+    """Work of a partition that was lost is published all the same."""
+
+
+PROVOKED_BY: Mapping[Bug, tuple[Kind, ...]] = {
+    Bug.COMMIT_HIGHEST_SEEN: (Kind.CONSUMER_KILL,),
+    Bug.DROP_THE_MAP: (Kind.METADATA_LIMIT, Kind.CONSUMER_RESTART, Kind.CONSUMER_KILL),
+    Bug.IGNORE_A_FAILED_SEND: (Kind.PRODUCE_REFUSED,),
+    Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: (Kind.CONNECTION_DELAY, Kind.CONSUMER_KILL),
+    Bug.COMPLETE_FROM_A_STALE_EPOCH: (Kind.REVOKE_DURING_GENERATION,),
+}
+"""The kinds of fault in whose company each bug must show."""
+
+
+def plant(bug: Bug) -> None:
+    """Change this process's service code so that it has the bug."""
+    log.warning("planted: %s", bug.value)
+    _PLANTERS[bug]()
+
+
+def _commit_highest_seen() -> None:
+    def commit_point(self: PartitionLedger, *_args: Any) -> CommitPoint | None:
+        return None if self._next_offset is None else CommitPoint(self._next_offset, "")
+
+    PartitionLedger.commit_point = commit_point  # type: ignore[method-assign]
+
+
+def _drop_the_map() -> None:
+    sound = PartitionLedger.commit_point
+
+    def commit_point(self: PartitionLedger, *args: Any) -> CommitPoint | None:
+        point = sound(self, *args)
+        return None if point is None else CommitPoint(point.offset, "")
+
+    PartitionLedger.commit_point = commit_point  # type: ignore[method-assign]
+
+
+def _ignore_a_failed_send() -> None:
+    sound = Lane._send
+
+    async def send(self: Lane, *args: Any) -> None:
+        try:
+            await sound(self, *args)
+        except (errors.KafkaError, errors.ProducerClosed) as error:
+            log.warning("ignored: %r", error)
+
+    Lane._send = send  # type: ignore[method-assign]
+
+
+def _commit_before_acknowledgement() -> None:
+    sound = AtLeastOnce._publish_all
+
+    async def publish_all(self: AtLeastOnce, publications: list[Publication]) -> None:
+        for each in publications:
+            each.item.assignment.ledger.complete(each.item.record.offset)
+        await sound(self, publications)
+
+    AtLeastOnce._publish_all = publish_all  # type: ignore[method-assign]
+
+
+def _complete_from_a_stale_epoch() -> None:
+    sound = HeldPartitions.change
+
+    def change(
+        self: HeldPartitions, committed: Mapping[TopicPartition, CommitPoint | None]
+    ) -> AssignmentChange:
+        changed = sound(self, committed)
+        for lost in changed.lost:
+            lost.revoked = False
+        return changed
+
+    HeldPartitions.change = change  # type: ignore[method-assign]
+
+
+_PLANTERS: Mapping[Bug, Callable[[], None]] = {
+    Bug.COMMIT_HIGHEST_SEEN: _commit_highest_seen,
+    Bug.DROP_THE_MAP: _drop_the_map,
+    Bug.IGNORE_A_FAILED_SEND: _ignore_a_failed_send,
+    Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: _commit_before_acknowledgement,
+    Bug.COMPLETE_FROM_A_STALE_EPOCH: _complete_from_a_stale_epoch,
+}

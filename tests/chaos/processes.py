@@ -1,0 +1,170 @@
+"""The harness's children: consumer and model processes that die with it and not before."""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.chaos import planted
+from tests.chaos.ports import reserve_port
+
+ROOT = Path(__file__).parents[2]
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    """One process of ours.
+
+    Args:
+        name: For logs.
+        log_file: Where its standard error goes.
+    """
+
+    def __init__(self, name: str, log_file: Path) -> None:
+        self.name = name
+        self.log_file = log_file
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def spawn(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        """Start ``python -m ARGUMENTS``."""
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The process; only once spawned."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not spawned")
+        return self._process
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or stands still."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started and is over."""
+        return self._process is not None and self._process.returncode is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still lives."""
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """kill -9, and wait for the end."""
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            await self._process.wait()
+
+
+class Model(Child):
+    """A model replica that comes back on its port whenever it has died."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder / f"{name}.log")
+        self.port = reserve_port()
+        self.deaths = 0
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it, and keep it running."""
+        await self.spawn("tests.chaos.model_replica", str(self.port))
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """End it for good."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+        await self.kill()
+
+    async def _keep(self) -> None:
+        while True:
+            await self.process.wait()
+            self.deaths += 1
+            await asyncio.sleep(0.2)
+            await self.spawn("tests.chaos.model_replica", str(self.port))
+
+
+class Member(Child):
+    """A consumer replica.
+
+    Args:
+        name: Of this process; a replacement has another.
+        rank: Of the replica; a replacement keeps it.
+        folder: Where its configuration and log go.
+    """
+
+    def __init__(self, name: str, rank: int, folder: Path) -> None:
+        super().__init__(name, folder / f"{name}.log")
+        self.rank = rank
+        self.partitions: list[int] = []
+        self.failure: str | None = None
+        self.has_joined = asyncio.Event()
+        self._config_file = folder / f"{name}.json"
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self, config: dict[str, Any], bug: planted.Bug | None) -> None:
+        """Start the process; ``has_joined`` tells when it has partitions, or none to have."""
+        self._config_file.write_text(json.dumps({**config, "name": self.name, "rank": self.rank}))
+        environment = {planted.VARIABLE: bug.value} if bug else {}
+        await self.spawn("tests.chaos.member", str(self._config_file), environment=environment)
+        self._reading = asyncio.create_task(self._read())
+
+    async def command(self, **command: Any) -> None:
+        """Tell the process something; one that is dead does not mind."""
+        stdin = self.process.stdin
+        if self.is_alive and stdin is not None:
+            with contextlib.suppress(OSError):
+                stdin.write(json.dumps(command).encode() + b"\n")
+                await stdin.drain()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Stop it cleanly; False where it had to be killed."""
+        await self.command(drain=True)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.process.wait()
+        except TimeoutError:
+            await self.kill()
+            return False
+        return True
+
+    async def _read(self) -> None:
+        stdout = self.process.stdout
+        if stdout is None:
+            return
+        while line := await stdout.readline():
+            try:
+                report = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            self.partitions = report["partitions"]
+            self.failure = report["failure"]
+            self.has_joined.set()
+        self.partitions = []
+        self.has_joined.set()

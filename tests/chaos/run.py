@@ -1,0 +1,176 @@
+"""A stage taken through a schedule: faults, then quiet, then the verdict."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests.chaos.checker import Verdict
+from tests.chaos.faults import Faults
+from tests.chaos.schedule import Fault, Kind, count_by_kind
+from tests.chaos.stage import PARTITIONS, TRANSACTION_TIMEOUT_S, Plan, Stage
+
+log = logging.getLogger(__name__)
+
+_SETTLE_PATIENCE_S = 90.0
+_CAUGHT_PATIENCE_S = 5.0
+_FAULT_PATIENCE_S = 150.0
+_OPEN_STATES = ("Ongoing", "PrepareCommit", "PrepareAbort")
+
+
+class Doer(Protocol):
+    """Does faults to a stage."""
+
+    async def do(self, fault: Fault) -> None:
+        """Let a fault happen; returns when the stage can be judged again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage came to.
+
+    Attributes:
+        stage_name: What the stage was, for a person.
+        plan: What it consisted of.
+        faults: Which faults came.
+        verdict: The checker's.
+        duration_s: From the first fault to the verdict.
+        points_checked: Committed points that were held to the outcomes seen.
+        longest_metadata_characters: The longest commit metadata seen.
+        member_failures: Pipelines that failed and were replaced, and why.
+    """
+
+    stage_name: str
+    plan: Plan
+    faults: Sequence[Fault]
+    verdict: Verdict
+    duration_s: float
+    points_checked: int
+    longest_metadata_characters: int
+    member_failures: list[str] = field(default_factory=list)
+
+    @property
+    def faults_by_kind(self) -> dict[str, int]:
+        """How often each kind came."""
+        return count_by_kind(self.faults)
+
+
+async def run_stage(
+    plan: Plan,
+    faults: Sequence[Fault],
+    folder: Path,
+    *,
+    is_on_serve: bool = False,
+    on_fault: Callable[[Fault, Stage], None] = lambda _fault, _stage: None,
+    stops_when_caught: bool = False,
+) -> Outcome:
+    """Bring a stage up, do all faults to it, let it come to rest, judge, take it down.
+
+    Args:
+        plan: The stage.
+        faults: What is done to it, one after the other.
+        folder: For data and logs; made where it is missing.
+        is_on_serve: Consumers and models are replicas of a real local Ray Serve.
+        on_fault: Called after each fault.
+        stops_when_caught: Leave off at the first violation, as for a planted bug.
+    """
+    stage, doer = _set(plan, folder, is_on_serve=is_on_serve)
+    done: list[Fault] = []
+    try:
+        # Until it is up, records wait and nothing stands still.
+        await stage.during("start", is_clean=True, action=stage.start)
+        start_s = stage.clock.monotonic()
+        # Something to lose, to begin with.
+        await stage.until(
+            lambda: stage.checker.finished_records > 100, 60, "the first outcomes are seen"
+        )
+        for fault in faults:
+            await asyncio.sleep(fault.pause_s)
+            await _do(doer, fault, stage)
+            done.append(fault)
+            on_fault(fault, stage)
+            stage.observer.check()
+            if stops_when_caught and stage.checker.violations:
+                break
+        is_caught = stops_when_caught and bool(stage.checker.violations)
+        await _come_to_rest(stage, _CAUGHT_PATIENCE_S if is_caught else _SETTLE_PATIENCE_S)
+        return Outcome(
+            stage_name=_name(plan, is_on_serve=is_on_serve),
+            plan=plan,
+            faults=done,
+            verdict=stage.checker.verdict(),
+            duration_s=round(stage.clock.monotonic() - start_s, 1),
+            points_checked=stage.observer.points_checked,
+            longest_metadata_characters=stage.observer.longest_metadata_characters,
+            member_failures=stage.member_failures,
+        )
+    finally:
+        await stage.stop()
+
+
+def _set(plan: Plan, folder: Path, *, is_on_serve: bool) -> tuple[Stage, Doer]:
+    if not is_on_serve:
+        stage = Stage(plan, folder)
+        return stage, Faults(stage)
+    # Ray takes seconds to import, and most stages do without.
+    from tests.chaos.serve_stage import ServeFaults, ServeStage  # noqa: PLC0415 - see above
+
+    on_serve = ServeStage(plan, folder)
+    return on_serve, ServeFaults(on_serve)
+
+
+def _name(plan: Plan, *, is_on_serve: bool) -> str:
+    nodes = "one node" if plan.nodes == 1 else f"{plan.nodes} nodes"
+    return f"Ray Serve, {nodes}" if is_on_serve else nodes
+
+
+async def _do(doer: Doer, fault: Fault, stage: Stage) -> None:
+    try:
+        async with asyncio.timeout(_FAULT_PATIENCE_S):
+            await doer.do(fault)
+    except TimeoutError:
+        detail = f"#{fault.number} {fault.kind.value} within {_FAULT_PATIENCE_S:.0f} s"
+        stage.checker.failed("never_over", detail)
+
+
+async def _come_to_rest(stage: Stage, patience_s: float) -> None:
+    """Let everything accepted get its outcome, and every transaction its end."""
+    checker = stage.checker
+    stage.load.pause()
+    await stage.until(stage.is_balanced, 60, "all partitions are held at the end")
+    # What was accepted last is seen first.
+    await stage.observer.caught_up()
+    give_up_at_s = stage.clock.monotonic() + patience_s
+    while checker.unfinished_records and stage.clock.monotonic() < give_up_at_s:
+        await asyncio.sleep(0.2)
+        stage.observer.check()
+    # Repeats would follow within a session, and a zombie's transaction within its timeout.
+    await asyncio.sleep(TRANSACTION_TIMEOUT_S + 1.0)
+    await stage.observer.caught_up()
+    for partition in range(PARTITIONS):
+        if unfinished := checker.unfinished_of(partition):
+            log.warning("partition %d: unfinished %s", partition, unfinished[:10])
+    checker.hanging(await stage.observer.undecided())
+    if stage.plan.delivery == "exactly_once":
+        checker.hanging(await _open_transactions(stage))
+
+
+async def _open_transactions(stage: Stage) -> list[str]:
+    """Ask Kafka's own tool which transactions are open."""
+    listed = await stage.cluster.run_tool(
+        "org.apache.kafka.tools.TransactionsCommand",
+        "--bootstrap-server",
+        stage.cluster.bootstrap,
+        "list",
+    )
+    return [line for line in listed.splitlines() if any(state in line for state in _OPEN_STATES)]
+
+
+def kinds_for(plan: Plan, kinds: Sequence[Kind]) -> list[Kind]:
+    """Return the kinds that mean something under the plan."""
+    if plan.delivery == "exactly_once":
+        return list(kinds)
+    return [kind for kind in kinds if kind is not Kind.TRANSACTION_COORDINATOR_MOVE]

@@ -1,0 +1,261 @@
+"""A cluster, consumers, model replicas, a load and a checker: what faults are done to."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from consumer.clock import SystemClock
+from schemas.settings import (
+    FlowSettings,
+    GroupSettings,
+    KafkaSettings,
+    LimitSettings,
+    RetrySettings,
+    RouteSettings,
+    TransactionSettings,
+)
+from tests.chaos.checker import Checker, FaultWindow, Promises
+from tests.chaos.cluster import Cluster
+from tests.chaos.load import Load
+from tests.chaos.observer import Observer
+from tests.chaos.planted import Bug
+from tests.chaos.processes import Member, Model
+from tests.chaos.records import MAX_REQUEST_BYTES, Workload
+
+log = logging.getLogger(__name__)
+
+Delivery = Literal["at_least_once", "exactly_once"]
+PARTITIONS = 4
+METADATA_LIMIT_CHARACTERS = 256
+SESSION_TIMEOUT_S = 3.0
+TRANSACTION_TIMEOUT_S = 4.0
+COMMIT_INTERVAL_S = 0.5
+_DRAIN_TIMEOUT_S = 25.0
+_RESPAWN_AFTER_S = 0.2
+_MOST_MEMBER_FAILURES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a stage consists of.
+
+    Attributes:
+        delivery: The route's guarantee.
+        nodes: Brokers, 1 or 3.
+        members: Consumers at the start.
+        models: Model replicas.
+        seed: Of the load.
+        rate_per_s: Records a second.
+        most_unfinished: The load waits above this many unfinished records.
+        bug: Planted into every consumer.
+    """
+
+    delivery: Delivery
+    nodes: int = 1
+    members: int = 3
+    models: int = 2
+    seed: int = 1
+    rate_per_s: float = 150.0
+    most_unfinished: int = 1_500
+    bug: Bug | None = None
+
+
+class Stage:
+    """Everything that runs; faults are methods of ``faults.Faults`` upon it.
+
+    Args:
+        plan: What it consists of.
+        folder: For data, configurations and logs.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.plan = plan
+        self.folder = folder
+        self.clock = SystemClock()
+        self.checker = Checker(
+            Promises(
+                exactly_once=plan.delivery == "exactly_once",
+                commit_interval_s=COMMIT_INTERVAL_S,
+                metadata_limit_characters=METADATA_LIMIT_CHARACTERS,
+            )
+        )
+        self.cluster = Cluster(folder / "kafka", plan.nodes, METADATA_LIMIT_CHARACTERS)
+        self.members: list[Member] = []
+        self.models = [Model(f"model{number}", folder) for number in range(plan.models)]
+        self.route = make_route(plan.delivery)
+        self.observer = Observer(self.cluster.bootstrap, self.route, self.checker)
+        self.load = Load(
+            self.cluster.bootstrap,
+            self.route.requests_topic,
+            PARTITIONS,
+            Workload(plan.seed),
+            self.checker,
+            rate_per_s=plan.rate_per_s,
+            most_unfinished=plan.most_unfinished,
+        )
+        self.member_failures: list[str] = []
+        self._names = itertools.count(1)
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bring everything up; returns when all partitions are held."""
+        await self.cluster.start()
+        await self.create_topics()
+        for model in self.models:
+            await model.start()
+        await self.observer.start()
+        await self.load.start()
+        for rank in range(self.plan.members):
+            await self.add_member(rank)
+        self._keeping = asyncio.create_task(self._keep_members())
+        await self.until(self.is_balanced, 60, "all partitions are held")
+
+    async def stop(self) -> None:
+        """Take everything down."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+        await self.load.stop()
+        await self.observer.stop()
+        for child in [*self.members, *self.models]:
+            await (child.stop() if isinstance(child, Model) else child.kill())
+        await self.cluster.stop()
+
+    async def create_topics(self) -> None:
+        """Create the route's topics; that of the requests is compacted."""
+        compacted = {
+            "cleanup.policy": "compact,delete",
+            "retention.ms": "-1",
+            "segment.ms": "10000",
+            "min.cleanable.dirty.ratio": "0.01",
+            "delete.retention.ms": "0",
+            "min.compaction.lag.ms": "0",
+        }
+        route, nodes = self.route, self.plan.nodes
+        topics = [
+            NewTopic(route.requests_topic, PARTITIONS, nodes, topic_configs=compacted),
+            NewTopic(route.results_topic, PARTITIONS, nodes),
+            NewTopic(route.dead_letters_topic, 2, nodes),
+        ]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)
+        await admin.start()
+        try:
+            response = await admin.create_topics(topics)
+            failed = [each for each in response.topic_errors if each[1]]
+            if failed:
+                raise RuntimeError(f"the topics were not created: {failed}")
+        finally:
+            await admin.close()
+        # The controller has them before every broker's listener shows them.
+        await asyncio.sleep(1.0)
+
+    # --- members ---
+
+    async def add_member(self, rank: int) -> Member:
+        """Start a consumer; it joins when it gets there."""
+        member = Member(f"consumer{next(self._names)}", rank, self.folder)
+        kafka = KafkaSettings(
+            bootstrap=self.cluster.proxied_bootstrap,
+            offset_metadata_max_bytes=METADATA_LIMIT_CHARACTERS,
+        )
+        config = {
+            "kafka": kafka.model_dump(mode="json"),
+            "route": self.route.model_dump(mode="json"),
+            "model_ports": [model.port for model in self.models],
+        }
+        self.members.append(member)
+        await member.start(config, self.plan.bug)
+        return member
+
+    def member(self, victim: int) -> Member:
+        """Return one of the living members."""
+        living = [each for each in self.members if each.is_alive] or self.members
+        return living[victim % len(living)]
+
+    def free_rank(self) -> int:
+        """Return the lowest rank that no member has."""
+        ranks = {member.rank for member in self.members}
+        return next(rank for rank in itertools.count() if rank not in ranks)
+
+    async def remove_member(self, member: Member, *, is_clean: bool = True) -> None:
+        """Let a member go: drained, or killed."""
+        self.members.remove(member)
+        if not is_clean:
+            await member.kill()
+        elif not await member.drain(_DRAIN_TIMEOUT_S):
+            self.checker.failed("drain_hung", f"{member.name} did not stop")
+
+    def is_balanced(self) -> bool:
+        """Say whether every partition is held by exactly one member that runs."""
+        held = sorted(each for member in self.members for each in member.partitions)
+        return held == list(range(PARTITIONS)) and all(m.is_alive for m in self.members)
+
+    async def _keep_members(self) -> None:
+        """Put a new process in the place of one that died or failed, as Serve does."""
+        while True:
+            await asyncio.sleep(_RESPAWN_AFTER_S)
+            for member in [each for each in self.members if each.has_ended]:
+                if member.failure is not None:
+                    self.member_failures.append(f"{member.name}: {member.failure}")
+                    log.warning("a member failed: %s", self.member_failures[-1])
+                if len(self.member_failures) > _MOST_MEMBER_FAILURES:
+                    self.checker.failed("members_fail", self.member_failures[-1])
+                    return
+                self.members.remove(member)
+                await self.add_member(member.rank)
+
+    # --- time ---
+
+    def now_s(self) -> float:
+        """Return epoch seconds, the time of what stands on topics."""
+        return self.clock.epoch_ms() / 1000
+
+    async def during(self, name: str, is_clean: bool, action: Callable[[], Awaitable[Any]]) -> None:
+        """Do something, with its time noted as a fault's."""
+        start_s = self.now_s()
+        self.checker.fault_begins()
+        try:
+            await action()
+        finally:
+            self.checker.fault(FaultWindow(name, start_s, self.now_s(), is_clean))
+
+    async def until(self, condition: Callable[[], bool], patience_s: float, what: str) -> bool:
+        """Wait until a condition holds; where it does not in time, that is a violation."""
+        give_up_at_s = self.clock.monotonic() + patience_s
+        while not condition():
+            self.observer.check()
+            if self.clock.monotonic() > give_up_at_s:
+                self.checker.failed("never_came", f"{what}, within {patience_s:.0f} s")
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+
+def make_route(delivery: Delivery) -> RouteSettings:
+    """Return the route of a stage: short timeouts, small limits."""
+    return RouteSettings(
+        model="chaos",
+        requests_topic="chaos.requests",
+        results_topic="chaos.results",
+        dead_letters_topic="chaos.dead-letters",
+        group="chaos",
+        delivery=delivery,
+        commit_interval_ms=COMMIT_INTERVAL_S * 1000,
+        drain_timeout_s=10.0,
+        flow=FlowSettings(max_records=4_096, chunk_records=64),
+        membership=GroupSettings(
+            session_timeout_ms=round(SESSION_TIMEOUT_S * 1000),
+            heartbeat_interval_ms=500,
+            rebalance_timeout_ms=8_000,
+        ),
+        # A record that shares its replica with a poisonous one must not be given up with it.
+        retry=RetrySettings(max_attempts=5, first_backoff_ms=100, max_backoff_ms=2_000),
+        limits=LimitSettings(max_request_bytes=MAX_REQUEST_BYTES),
+        transactions=TransactionSettings(timeout_ms=round(TRANSACTION_TIMEOUT_S * 1000)),
+    )

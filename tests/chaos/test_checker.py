@@ -1,0 +1,197 @@
+import pytest
+
+from consumer.core.completion_map import CompletionMap, encode
+from tests.chaos.checker import Checker, FaultWindow, Promises
+from tests.chaos.records import Expectation
+
+RESULT, BOTH = Expectation.RESULT, Expectation.BOTH
+
+
+def checker(*, exactly_once: bool = False, **numbers: float) -> Checker:
+    return Checker(Promises(exactly_once=exactly_once, **numbers))
+
+
+def test_nothing_wrong() -> None:
+    seen = checker()
+    for offset in range(3):
+        seen.accepted((0, offset), RESULT, 1.0)
+    for offset in range(3):
+        seen.result((0, offset), 2.0)
+    seen.committed(0, 3, "")
+    verdict = seen.verdict()
+    assert (verdict.accepted, verdict.lost, verdict.doubled) == (3, 0, 0)
+    assert not verdict.violations
+
+
+@pytest.mark.parametrize("expected", [e for e in Expectation if e is not Expectation.NONE])
+def test_a_record_without_an_outcome_is_lost(expected: Expectation) -> None:
+    seen = checker()
+    seen.accepted((0, 7), expected, 1.0)
+    verdict = seen.verdict()
+    assert verdict.lost == 1
+    assert verdict.violations["lost"] == 1
+
+
+def test_a_failing_record_needs_both() -> None:
+    seen = checker()
+    seen.accepted((0, 7), BOTH, 1.0)
+    seen.result((0, 7), 2.0)
+    assert seen.unfinished_records == 1
+    seen.dead_letter((0, 7), 2.0)
+    assert seen.unfinished_records == 0
+    assert not seen.verdict().violations
+
+
+def test_tombstones_have_no_outcome() -> None:
+    seen = checker()
+    seen.accepted((0, 1), Expectation.NONE, 1.0)
+    seen.committed(0, 2, "")
+    assert seen.verdict().accepted == 0
+    seen.result((0, 1), 2.0)
+    assert seen.verdict().violations["wrong_outcome"] == 1
+
+
+def test_an_outcome_before_its_record_was_read_counts() -> None:
+    seen = checker()
+    seen.result((0, 1), 2.0)
+    seen.accepted((0, 1), RESULT, 1.0)
+    assert seen.unfinished_records == 0
+    assert not seen.verdict().violations
+
+
+def test_an_outcome_of_no_record_is_told() -> None:
+    seen = checker(exactly_once=True)
+    seen.result((0, 1), 2.0)
+    assert seen.verdict().violations["outcome_of_nothing"] == 1
+
+
+def test_an_offset_that_covers_an_unfinished_record() -> None:
+    seen = checker()
+    seen.accepted((0, 4), RESULT, 1.0)
+    seen.committed(0, 4, "")
+    assert not seen.violations
+    seen.committed(0, 5, "")
+    assert seen.violations["covered_without_outcome"] == 1
+
+
+def test_a_map_that_covers_an_unfinished_record() -> None:
+    seen = checker()
+    for offset in (4, 5, 6):
+        seen.accepted((0, offset), RESULT, 1.0)
+    seen.result((0, 6), 2.0)
+    seen.committed(0, 4, encode(4, CompletionMap(6, (5,))))
+    assert not seen.violations
+    seen.committed(0, 4, encode(4, CompletionMap(6)))
+    assert seen.violations["covered_without_outcome"] == 1
+
+
+def test_metadata_over_its_limit_or_unreadable() -> None:
+    seen = checker(metadata_limit_characters=4)
+    seen.committed(0, 1, "!!!!!")
+    assert set(seen.violations) == {"metadata_over_limit", "unreadable_metadata"}
+
+
+def test_exactly_once_allows_no_repeat_at_all() -> None:
+    seen = checker(exactly_once=True)
+    seen.accepted((0, 1), RESULT, 1.0)
+    seen.fault(FaultWindow("kill", 1.5, 3.0, is_clean=False))
+    seen.result((0, 1), 2.0)
+    seen.result((0, 1), 2.5)
+    verdict = seen.verdict()
+    assert verdict.doubled == verdict.violations["doubled"] == 1
+
+
+def test_at_least_once_repeats_around_an_unclean_fault() -> None:
+    seen = checker(commit_interval_s=0.5, slack_s=1.0, settle_s=5.0)
+    for offset in range(2):
+        seen.accepted((0, offset), RESULT, 1.0)
+        seen.result((0, offset), 9.0)
+        seen.result((0, offset), 14.0)
+    seen.fault(FaultWindow("kill", 10.0, 12.0, is_clean=False))
+    verdict = seen.verdict()
+    assert (verdict.doubled, verdict.unexplained) == (2, 0)
+    assert not verdict.violations
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        FaultWindow("a clean one", 10.0, 12.0, is_clean=True),
+        FaultWindow("one long after the first outcome", 30.0, 32.0, is_clean=False),
+        FaultWindow("one that was over", 1.0, 2.0, is_clean=False),
+    ],
+)
+def test_a_repeat_that_nothing_explains(window: FaultWindow) -> None:
+    seen = checker(settle_s=5.0)
+    seen.accepted((0, 1), RESULT, 1.0)
+    seen.result((0, 1), 9.0)
+    seen.result((0, 1), 14.0)
+    seen.fault(window)
+    verdict = seen.verdict()
+    assert verdict.unexplained == verdict.violations["unexplained_duplicate"] == 1
+
+
+def test_more_repeats_than_one_commit_interval_completes() -> None:
+    seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=10.0)
+    for offset in range(10):
+        seen.accepted((0, offset), RESULT, 1.0)
+        seen.result((0, offset), 10.0 + offset)
+        seen.result((0, offset), 30.0)
+    seen.fault(FaultWindow("freeze", 10.0, 20.0, is_clean=False))
+    assert seen.verdict().violations["too_many_duplicates"] == 1
+
+
+def test_a_moved_offset_permits_repeats_and_skips() -> None:
+    seen = checker(exactly_once=True)
+    for offset in range(10):
+        seen.accepted((0, offset), RESULT, 1.0)
+        if offset < 5:
+            seen.result((0, offset), 2.0)
+    seen.offset_moved(0, 5, "", 3)
+    for offset in range(3, 10):
+        seen.result((0, offset), 4.0)
+    assert not seen.verdict().violations
+    seen.result((0, 3), 5.0)
+    assert seen.verdict().violations["doubled"] == 1
+
+
+def test_an_offset_moved_forward_permits_losses() -> None:
+    seen = checker()
+    for offset in range(10):
+        seen.accepted((0, offset), RESULT, 1.0)
+    seen.offset_moved(0, 0, "", 6)
+    seen.committed(0, 6, "")
+    for offset in range(6, 10):
+        seen.result((0, offset), 4.0)
+    assert not seen.verdict().violations
+
+
+def test_a_partition_that_stands_still() -> None:
+    seen = checker(stalled_after_s=10.0)
+    seen.accepted((0, 1), RESULT, 100.0)
+    seen.time_passed(109.0)
+    assert not seen.violations
+    seen.fault_begins()
+    seen.time_passed(150.0)
+    assert not seen.violations
+    seen.fault(FaultWindow("any", 110.0, 150.0, is_clean=True))
+    seen.time_passed(159.0)
+    assert not seen.violations
+    seen.time_passed(161.0)
+    assert seen.verdict().stalled_partitions == 1
+
+
+def test_a_partition_without_work_does_not_stand_still() -> None:
+    seen = checker(stalled_after_s=10.0)
+    seen.accepted((0, 1), RESULT, 100.0)
+    seen.result((0, 1), 101.0)
+    seen.time_passed(500.0)
+    seen.accepted((0, 2), RESULT, 500.0)
+    seen.time_passed(505.0)
+    assert not seen.verdict().stalled_partitions
+
+
+def test_open_transactions_count() -> None:
+    seen = checker(exactly_once=True)
+    seen.hanging(["results/0"])
+    assert seen.verdict().hanging_transactions == 1

@@ -1,0 +1,59 @@
+"""A short slice of the harness: a real Kafka, real processes, a handful of faults in each mode."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.planted import Bug
+from tests.chaos.run import run_stage
+from tests.chaos.schedule import Fault, Kind
+from tests.chaos.stage import Delivery, Plan
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.skipif(
+        not os.environ.get("KAFKA_HOME"),
+        reason="kills and freezes brokers of its own: set KAFKA_HOME to an unpacked Apache Kafka",
+    ),
+]
+
+SEED = 20
+FAULTS: dict[Delivery, tuple[Kind, ...]] = {
+    "at_least_once": (Kind.CONSUMER_KILL, Kind.MALFORMED, Kind.PRODUCE_UNKNOWN),
+    "exactly_once": (
+        Kind.CONSUMER_KILL,
+        Kind.POISON,
+        Kind.PRODUCE_UNKNOWN,
+        Kind.TRANSACTION_MARKERS,
+        Kind.CONNECTION_CUT,
+    ),
+}
+
+
+def schedule(*kinds: Kind) -> list[Fault]:
+    return [
+        Fault(number=number, kind=kind, pause_s=0.2, victim=7 * number, strength=0.4)
+        for number, kind in enumerate(kinds, start=1)
+    ]
+
+
+@pytest.mark.parametrize("delivery", FAULTS)
+async def test_promises_hold_through_faults(delivery: Delivery, tmp_path: Path) -> None:
+    plan = Plan(delivery=delivery, seed=SEED, members=2)
+    outcome = await run_stage(plan, schedule(*FAULTS[delivery]), tmp_path)
+    verdict = outcome.verdict
+    assert not verdict.violations, verdict.examples
+    assert verdict.accepted > 100
+    assert verdict.lost == verdict.stalled_partitions == verdict.hanging_transactions == 0
+    assert delivery == "at_least_once" or verdict.doubled == 0
+    assert outcome.points_checked > 10
+    assert len(outcome.faults) == len(FAULTS[delivery])
+
+
+async def test_the_checker_can_fail(tmp_path: Path) -> None:
+    plan = Plan(delivery="at_least_once", seed=SEED, members=1, bug=Bug.IGNORE_A_FAILED_SEND)
+    faults = schedule(Kind.PRODUCE_REFUSED)
+    outcome = await run_stage(plan, faults, tmp_path, stops_when_caught=True)
+    assert outcome.verdict.lost > 0
+    assert outcome.verdict.violations["covered_without_outcome"] > 0
