@@ -7,7 +7,6 @@ deployment is composed by ``headrace.app``, as in the service.
 
 import asyncio
 import itertools
-import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +25,8 @@ from benchmarks.load import Topics
 from benchmarks.processes import find_replica
 from headrace.app import bind_consumer, consumer_deployment_name, model_deployment_name
 from headrace.brokers import start_broker
+from headrace.local_ray import start_local_ray
 from headrace.status_board import APP_NAME, status_board_deployment
-from headrace.status_client import quiet_ray
 from schemas.model_settings import ModelSettings
 from schemas.settings import KafkaSettings, RouteSettings, TopicSettings
 from serve_models.deployments import deployment_for
@@ -124,7 +123,7 @@ class Stage:
             requests_topic=topics.requests,
             results_topic=topics.results,
             dead_letters_topic=topics.dead_letters,
-            group=f"{topics.requests}-group",
+            group=topics.group,
             topics=TopicSettings(partitions=load.PARTITIONS),
             **route_settings,
         )
@@ -163,15 +162,11 @@ class Stage:
         return content.timestamps_ms
 
     def _start_ray(self) -> None:
-        quiet_ray()
         # The logical CPUs are Ray's bookkeeping: nothing here is to wait for room.
-        ray.init(
-            address="local",
+        start_local_ray(
             num_cpus=_LOGICAL_CPUS,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=bool(os.environ.get("HEADRACE_BENCH_LOGS")),
-            logging_level=logging.ERROR,
+            object_store_bytes=_OBJECT_STORE_BYTES,
+            shows_worker_output=bool(os.environ.get("HEADRACE_BENCH_LOGS")),
         )
         # Serve ends with the cluster, which is ours alone.
         self._stack.callback(ray.shutdown)

@@ -14,9 +14,11 @@ from typing import Any, Literal, Self
 import ray
 from ray import serve
 
+from headrace.autoscaling import most_replicas
 from headrace.brokers import RunningBroker, start_broker
 from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
+from headrace.local_ray import start_local_ray
 from headrace.status_board import APP_NAME
 from headrace.status_client import quiet_ray, read_statuses
 from headrace.stopping import application_stop_timeout_s, delete_application
@@ -139,13 +141,7 @@ class LocalService:
                 self._say(describe_cluster(self._cluster_cpus(), num_cpus))
                 return
         self._find_models()
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            **options,
-        )
+        start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
         self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
@@ -259,6 +255,12 @@ def logical_cpus(settings: Settings) -> int:
 
     They are Ray's bookkeeping, not the machine's: small machines run many idle replicas.
     """
-    models = sum(model.replicas * model.num_cpus for model in settings.models.values())
-    consumers = sum(route.consumers * route.consumer_num_cpus for route in settings.routes.values())
+    models = sum(
+        most_replicas(model.replicas, model.autoscaling) * model.num_cpus
+        for model in settings.models.values()
+    )
+    consumers = sum(
+        most_replicas(route.consumers, route.autoscaling) * route.consumer_num_cpus
+        for route in settings.routes.values()
+    )
     return math.ceil(models + consumers) + SPARE_CPUS

@@ -38,9 +38,6 @@ def engine_environment(
         environment["VLLM_CPU_OMP_THREADS_BIND"] = inherited.get(
             "VLLM_CPU_OMP_THREADS_BIND", "nobind"
         )
-        # A thread that spins while it waits takes the core from the one that it waits for as soon
-        # as anything else runs on the node: the consumer does, and the replica itself.
-        environment["OMP_WAIT_POLICY"] = inherited.get("OMP_WAIT_POLICY", "PASSIVE")
         environment["OMP_NUM_THREADS"] = str(max(1, threads // settings.workers))
     return environment
 

