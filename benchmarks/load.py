@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,8 +17,12 @@ PARTITIONS = 4
 BATCH_BYTES = 256 * 1024
 COUNT_EVERY_S = 0.1
 STALLED_AFTER_S = 120.0
+READ_STALLED_AFTER_S = 10.0
+READ_POLL_MS = 200
 OK_STATUS = 200
 _OK = b'"status_code":%d' % OK_STATUS
+
+IsolationLevel = Literal["read_uncommitted", "read_committed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,11 @@ class Topics:
         """All three."""
         return self.requests, self.results, self.dead_letters
 
+    @property
+    def group(self) -> str:
+        """The consumer group that reads the requests."""
+        return f"{self.requests}-group"
+
 
 class BenchmarkFailedError(Exception):
     """A measurement did not come about; the message says where it stopped."""
@@ -50,13 +60,18 @@ class TopicContent:
 
     Attributes:
         timestamps_ms: Epoch milliseconds of each record.
+        keys: The key of each record, in the same order.
         not_ok_records: Records that hold no response of status 200.
-        distinct_keys: Distinct record keys.
     """
 
     timestamps_ms: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
     not_ok_records: int = 0
-    distinct_keys: set[bytes] = field(default_factory=set)
+
+    @property
+    def distinct_keys(self) -> frozenset[bytes]:
+        """The keys, each once."""
+        return frozenset(self.keys)
 
 
 async def create_topics(bootstrap: str, topics: Sequence[str]) -> None:
@@ -137,26 +152,74 @@ async def wait_for_records(
             await asyncio.sleep(count_every_s)
 
 
-async def read_topic(bootstrap: str, topic: str) -> TopicContent:
-    """Read all that is on a topic now."""
+async def wait_for_commits(bootstrap: str, topics: Topics, records: int) -> None:
+    """Return when the group has committed ``records`` requests or more.
+
+    Unlike ``wait_for_records`` it is right for a results topic that is written in transactions,
+    whose end offsets count transaction markers too; nothing is read meanwhile.
+
+    Raises:
+        BenchmarkFailedError: None was committed for ``STALLED_AFTER_S``.
+    """
+    clock = SystemClock()
+    async with _admin(bootstrap) as admin:
+        before, moved_at_s = -1, clock.monotonic()
+        while True:
+            points = await admin.list_consumer_group_offsets(topics.group)
+            committed = sum(max(point.offset, 0) for point in points.values())
+            if committed >= records:
+                return
+            now_s = clock.monotonic()
+            if committed > before:
+                before, moved_at_s = committed, now_s
+            elif now_s - moved_at_s > STALLED_AFTER_S:
+                raise BenchmarkFailedError(
+                    f"group {topics.group} stayed at {committed:,} of {records:,} committed "
+                    f"records for {STALLED_AFTER_S:.0f} s"
+                )
+            await asyncio.sleep(COUNT_EVERY_S)
+
+
+async def read_topic(
+    bootstrap: str, topic: str, isolation_level: IsolationLevel = "read_uncommitted"
+) -> TopicContent:
+    """Read all that is on a topic now.
+
+    Args:
+        bootstrap: The broker.
+        topic: Which topic.
+        isolation_level: With ``read_committed``, aborted transactions' records are left out, and
+            what stands behind an open transaction is not reached.
+
+    Raises:
+        BenchmarkFailedError: The reader got no further for ``READ_STALLED_AFTER_S``.
+    """
     content = TopicContent()
-    async with _reader(bootstrap) as reader:
+    clock = SystemClock()
+    async with _reader(bootstrap, isolation_level) as reader:
         partitions = _partitions(topic)
         ends = await reader.end_offsets(partitions)
-        left = sum(ends.values())
         reader.assign(partitions)
         await reader.seek_to_beginning(*partitions)
-        while left > 0:
-            fetched = await reader.getmany(timeout_ms=10_000)
-            if not fetched:
-                raise BenchmarkFailedError(f"{topic}: {left:,} records could not be read back")
+        before, moved_at_s = -1, clock.monotonic()
+        while True:
+            # By positions, for transaction markers have offsets and are no records.
+            read = {each: await reader.position(each) for each in partitions}
+            if all(read[each] >= ends[each] for each in partitions):
+                return content
+            now_s, position = clock.monotonic(), sum(read.values())
+            if position > before:
+                before, moved_at_s = position, now_s
+            elif now_s - moved_at_s > READ_STALLED_AFTER_S:
+                raise BenchmarkFailedError(
+                    f"{topic}: {sum(ends.values()) - position:,} offsets could not be read back"
+                )
+            fetched = await reader.getmany(timeout_ms=READ_POLL_MS)
             for records in fetched.values():
-                left -= len(records)
                 for record in records:
                     content.timestamps_ms.append(record.timestamp)
-                    content.distinct_keys.add(record.key or b"")
+                    content.keys.append(record.key or b"")
                     content.not_ok_records += _OK not in (record.value or b"")
-    return content
 
 
 def check_results(content: TopicContent, records: int, *, expect_ok: bool = True) -> None:
@@ -239,11 +302,14 @@ async def _count(reader: AIOKafkaConsumer, topic: str) -> int:
 
 
 @asynccontextmanager
-async def _reader(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def _reader(
+    bootstrap: str, isolation_level: IsolationLevel = "read_uncommitted"
+) -> AsyncIterator[AIOKafkaConsumer]:
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=None,
         enable_auto_commit=False,
+        isolation_level=isolation_level,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
     await reader.start()
