@@ -1,13 +1,19 @@
 """From settings to an engine and its times: what a route's numbers mean to the core."""
 
+import math
 import random
+import sys
 
 from consumer.core.admission import Admission
+from consumer.core.claims import ClaimCheckPolicy
 from consumer.core.engine import Engine
+from consumer.core.engine_settings import EngineSettings
+from consumer.core.failures import Failure
 from consumer.core.intake import Intake
 from consumer.core.outcome_messages import OutcomeMessages
 from consumer.core.retry import RetryPolicy
-from consumer.pipeline import PipelineSettings
+from consumer.pipeline_settings import PipelineSettings
+from schemas.references import check_prefix
 from schemas.settings import RouteSettings
 
 _REVOKE_SHARE = 0.6
@@ -24,6 +30,7 @@ def build_engine(
     consumer: str,
     metadata_limit_characters: int,
     jitter: random.Random,
+    result_limit_bytes: int | None = None,
 ) -> Engine:
     """Compose the engine of one consumer replica.
 
@@ -36,10 +43,11 @@ def build_engine(
         consumer: Identifies the replica.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         jitter: Randomness of the retry backoff.
+        result_limit_bytes: The most bytes of one record on the results topic, if it is known.
     """
     return Engine(
         consumer=consumer,
-        intake=Intake(urls, route.limits.max_request_bytes, work_field),
+        intake=_build_intake(route, urls, work_field),
         messages=OutcomeMessages(
             route=route_name,
             model=route.model,
@@ -48,16 +56,50 @@ def build_engine(
             max_result_bytes=route.limits.max_result_bytes,
             fail_with_result=route.fail_with_result,
         ),
+        claim_check=_claim_check_policy(route, result_limit_bytes),
         admission=Admission(route.flow.max_records, route.flow.max_bytes),
         retry=RetryPolicy(
             max_attempts=route.retry.max_attempts,
             first_backoff_s=route.retry.first_backoff_ms / 1000,
             max_backoff_s=route.retry.max_backoff_ms / 1000,
+            retried=frozenset(map(Failure, route.retry.on)),
         ),
         jitter=jitter,
-        most_chunk_records=route.flow.chunk_records,
-        calls_per_window=calls_per_window,
-        metadata_limit_characters=metadata_limit_characters,
+        settings=EngineSettings(
+            most_chunk_records=route.flow.chunk_records,
+            metadata_limit_characters=metadata_limit_characters,
+            calls_per_window=calls_per_window,
+            ordering=route.ordering,
+            may_repeat=route.delivery == "at_least_once",
+        ),
+    )
+
+
+def _build_intake(route: RouteSettings, urls: frozenset[str], work_field: str | None) -> Intake:
+    claim_check = route.claim_check
+    if claim_check is None:
+        return Intake(urls, route.limits.max_request_bytes, work_field)
+    return Intake(
+        urls,
+        route.limits.max_request_bytes,
+        work_field,
+        tuple(map(check_prefix, claim_check.request_prefixes)),
+        claim_check.max_object_bytes,
+    )
+
+
+def _claim_check_policy(
+    route: RouteSettings, result_limit_bytes: int | None
+) -> ClaimCheckPolicy | None:
+    settings = route.claim_check
+    if settings is None:
+        return None
+    over_bytes = min(settings.over_bytes or math.inf, route.limits.max_result_bytes)
+    return ClaimCheckPolicy(
+        over_bytes=int(over_bytes),
+        message_limit_bytes=result_limit_bytes or sys.maxsize,
+        max_object_bytes=settings.max_object_bytes,
+        give_up_after_s=settings.give_up_after_s,
     )
 
 
@@ -67,4 +109,9 @@ def pipeline_settings(route: RouteSettings) -> PipelineSettings:
         commit_interval_s=route.commit_interval_ms / 1000,
         revoke_budget_s=route.membership.rebalance_timeout_ms / 1000 * _REVOKE_SHARE,
         drain_timeout_s=route.drain_timeout_s,
+        transaction_linger_s=route.transactions.linger_ms / 1000,
+        fenced_grace_s=(
+            route.membership.session_timeout_ms + 2 * route.membership.rebalance_timeout_ms
+        )
+        / 1000,
     )

@@ -8,10 +8,12 @@ from typing import Any
 
 from ray import serve
 
+from consumer.body_store import open_store, result_limit_bytes
 from consumer.build import build_engine, pipeline_settings
 from consumer.clock import SystemClock
-from consumer.kafka.sink import KafkaSink
+from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.source import KafkaSource
+from consumer.kafka_publishing import kafka_publishing
 from consumer.metrics import ConsumerMetrics
 from consumer.model_handle import ServeModelClient
 from consumer.pipeline import Pipeline
@@ -54,6 +56,10 @@ class Consumer:
         self._replica = str(context.replica_id.unique_id)
         self._status = serve.get_deployment_handle(status_deployment, context.app_name)
         self._metrics = ConsumerMetrics(route_name)
+        store = open_store(route_name, route)
+        control = (
+            None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
+        )
         engine = build_engine(
             route_name=route_name,
             route=route,
@@ -63,14 +69,20 @@ class Consumer:
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
         )
+        is_static = route.membership.static
+        instance_id = f"{route.group}-{context.rank.rank}" if is_static else None
+        source = KafkaSource(kafka, route, group_instance_id=instance_id)
         self._pipeline = Pipeline(
             engine=engine,
-            source=KafkaSource(kafka, route),
-            sink=KafkaSink(kafka, (route.results_topic, route.dead_letters_topic)),
+            source=source,
+            publishing=kafka_publishing(kafka, route, engine=engine, source=source),
             model=ServeModelClient(model),
             clock=SystemClock(),
             settings=pipeline_settings(route),
+            store=store,
+            control=control,
         )
         self._is_drained = False
         await self._pipeline.start()
@@ -105,6 +117,7 @@ class Consumer:
             completed_records=counters.completed_records,
             dead_letter_records=counters.dead_letter_records,
             expired_records=counters.expired_records,
+            cancelled_records=counters.cancelled_records,
             refused_records=counters.refused_records,
             retried_records=counters.retried_records,
             skipped_records=counters.skipped_records,

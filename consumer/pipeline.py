@@ -1,63 +1,32 @@
 """The one async loop of a consumer replica: it moves records, the engine decides.
 
-Four loops (poll, publish, commit, time) and a task for each handle call share one engine. They run
-in one event loop and touch the engine only between awaits, so it needs no lock.
+The loops (poll, time, those of ``Publishing``) and a task for each handle call share one engine.
+They run in one event loop and touch the engine only between awaits, so it needs no lock.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass
 
+from consumer.body_transfers import BodyTransfers
+from consumer.control_reader import ControlReader, TimedControl
+from consumer.core.claims import BodyStore, Move, MoveEnd
 from consumer.core.engine import Engine
 from consumer.core.held_partitions import AssignmentChange
-from consumer.core.outbox import Publication
 from consumer.core.ports import (
     Clock,
-    CommitRefusedError,
-    Message,
+    ControlSource,
     ModelClient,
     RecordSource,
-    ResultSink,
     TopicPartition,
 )
 from consumer.core.work import Call
+from consumer.pipeline_settings import PipelineSettings
+from consumer.publishing import Publishing
 from schemas.handoff import Chunk
 
 log = logging.getLogger(__name__)
-
-_PUBLISHERS = 2
-"""Batches on their way to the broker at once: one is acknowledged while the next is built."""
-_REFUSED_COMMIT_PAUSE_S = 0.2
-_QUIET_COMMIT_S = 0.5
-"""Skipped records move the offset without an outcome to announce them; commit those this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineSettings:
-    """Times and portions.
-
-    Attributes:
-        commit_interval_s: Between commits; 0 commits again as soon as the last has returned.
-        revoke_budget_s: How long the revoke callback may publish and commit; shorter than the
-            group's rebalance timeout.
-        drain_timeout_s: How long a clean stop waits for work in flight.
-        poll_records: The most records in one poll.
-        idle_poll_s: How long a poll waits for records.
-        restricted_poll_s: The same while some partition may not be read, and could be soon.
-        publish_records: The most outcomes in one publish.
-        publish_bytes: About the most bytes in one publish.
-    """
-
-    commit_interval_s: float = 0.5
-    revoke_budget_s: float = 18.0
-    drain_timeout_s: float = 30.0
-    poll_records: int = 1024
-    idle_poll_s: float = 0.5
-    restricted_poll_s: float = 0.05
-    publish_records: int = 2048
-    publish_bytes: int = 4 * 1024 * 1024
 
 
 class Pipeline:
@@ -66,10 +35,12 @@ class Pipeline:
     Args:
         engine: Decides; owned by this pipeline from here on.
         source: Where records come from.
-        sink: Where outcomes go.
+        publishing: How outcomes are published and offsets committed.
         model: Who computes.
         clock: The time.
         settings: Times and portions.
+        store: Where large bodies lie, if the engine has a claim check.
+        control: What is to be cancelled, if the route has a control topic.
     """
 
     def __init__(
@@ -77,27 +48,36 @@ class Pipeline:
         *,
         engine: Engine,
         source: RecordSource,
-        sink: ResultSink,
+        publishing: Publishing,
         model: ModelClient,
         clock: Clock,
         settings: PipelineSettings,
+        store: BodyStore | None = None,
+        control: ControlSource | None = None,
     ) -> None:
         self.engine = engine
         self._source = source
-        self._sink = sink
+        self._publishing = publishing
         self._model = model
         self._clock = clock
         self._settings = settings
+        self._transfers = (
+            None
+            if store is None
+            else BodyTransfers(
+                moves=engine.body_moves, store=store, clock=clock, end_move=self._end_move
+            )
+        )
+        self._control = (
+            None if control is None else ControlReader(control, engine.counters, self._cancel)
+        )
         self._loops: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
-        self._publishing = 0
         self._is_stopping = False
         self._failure: BaseException | None = None
-        self._publishable = asyncio.Event()
         self._admissible = asyncio.Event()
         self._scheduled = asyncio.Event()
         self._settled = asyncio.Condition()
-        self._commit_lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect, join the group and begin.
@@ -105,17 +85,26 @@ class Pipeline:
         Raises:
             SourceError: The broker cannot be reached or refuses us.
         """
-        await self._sink.start()
+        if self._control is not None:
+            await self._control.start()
         try:
-            await self._source.start(self)
+            await self._publishing.start()
+            try:
+                await self._source.start(self)
+            except BaseException:
+                await self._publishing.stop()
+                raise
         except BaseException:
-            await self._sink.stop()
+            await self._stop_control()
             raise
         self._spawn(self._poll())
-        for _ in range(_PUBLISHERS):
-            self._spawn(self._publish())
-        self._spawn(self._commit())
+        for loop in self._publishing.loops(self._note_progress):
+            self._spawn(loop)
         self._spawn(self._keep_time())
+        if self._transfers is not None:
+            self._spawn(self._transfers.run())
+        if self._control is not None:
+            self._spawn(self._control.run())
 
     def check(self) -> None:
         """Raise what ended the pipeline, if anything did.
@@ -144,18 +133,18 @@ class Pipeline:
                 task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_s):
-                await self._wait_until(lambda: not self._calls)
+                await self._wait_until(self._is_computed)
         for task in self._calls:
             task.cancel()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.revoke_budget_s):
-                    await self._wait_until(self._is_published)
-                    await self._commit_once()
+                    await self._publishing.flush()
         finally:
             await self._end_loops()
             await self._source.stop()
-            await self._sink.stop()
+            await self._publishing.stop()
+            await self._stop_control()
 
     # --- RebalanceListener ---
 
@@ -164,8 +153,7 @@ class Pipeline:
         self.engine.suspend()
         try:
             async with asyncio.timeout(self._settings.revoke_budget_s):
-                await self._wait_until(self._is_published)
-                await self._commit_once()
+                await self._publishing.flush()
         except TimeoutError:
             log.warning(
                 "revoke: not all outcomes were acknowledged and committed within %.1f s; "
@@ -177,6 +165,7 @@ class Pipeline:
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Take over the assignment; partitions that came back go on where they were."""
+        await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
         change = self.engine.assign({tp: committed.get(tp) for tp in partitions})
         for partition, offset in change.seeks.items():
@@ -218,77 +207,6 @@ class Pipeline:
                 positions[partition] = position
         self.engine.pass_over(positions)
 
-    async def _publish(self) -> None:
-        while True:
-            await self._publishable.wait()
-            taken = self.engine.take_publications(
-                self._settings.publish_records, self._settings.publish_bytes
-            )
-            if not taken:
-                self._publishable.clear()
-                continue
-            self._publishing += 1
-            try:
-                await self._publish_all(taken)
-            finally:
-                self._publishing -= 1
-            self._admissible.set()
-            if self.engine.has_publications:  # substitutes for what was refused
-                self._publishable.set()
-            await self._notify()
-
-    async def _publish_all(self, publications: list[Publication]) -> None:
-        owners: list[tuple[Publication, int]] = []
-        messages: list[Message] = []
-        for publication in publications:
-            for index, message in enumerate(publication.messages):
-                owners.append((publication, index))
-                messages.append(message)
-        rejections = await self._sink.publish(messages)
-        if not rejections:
-            self.engine.acknowledged(publications)
-            return
-        refused: dict[int, dict[int, str]] = {}
-        for rejection in rejections:
-            publication, index = owners[rejection.index]
-            refused.setdefault(id(publication), {})[index] = rejection.reason
-        self.engine.acknowledged(each for each in publications if id(each) not in refused)
-        now_s = self._clock.monotonic()
-        for publication in publications:
-            reasons = refused.get(id(publication))
-            if reasons and not self.engine.rejected(publication, reasons, now_s):
-                raise RuntimeError(
-                    f"neither an outcome of {publication.item.record.partition} offset "
-                    f"{publication.item.record.offset} nor its small substitute can be published: "
-                    f"{'; '.join(reasons.values())}"
-                )
-
-    async def _commit(self) -> None:
-        while True:
-            if self._settings.commit_interval_s:
-                await asyncio.sleep(self._settings.commit_interval_s)
-            else:
-                # Committing without a pause still waits until there is something to commit.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_QUIET_COMMIT_S):
-                        await self._wait_until(self.engine.has_commit_points)
-            if not await self._commit_once():
-                await asyncio.sleep(_REFUSED_COMMIT_PAUSE_S)
-
-    async def _commit_once(self) -> bool:
-        """Commit what there is; False where the group refuses it."""
-        async with self._commit_lock:
-            points = self.engine.commit_points()
-            if not points:
-                return True
-            try:
-                await self._source.commit(points)
-            except CommitRefusedError as error:
-                log.info("commit refused, the group has moved on: %s", error)
-                return False
-            self.engine.committed(points)
-            return True
-
     async def _keep_time(self) -> None:
         while True:
             self.engine.advance(*self._now())
@@ -304,7 +222,9 @@ class Pipeline:
             task.add_done_callback(self._note_end)
             self._calls[task] = call[0]
         if self.engine.has_publications:
-            self._publishable.set()
+            self._publishing.wake()
+        if self._transfers is not None:
+            self._transfers.wake()
 
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
@@ -332,10 +252,33 @@ class Pipeline:
             if not call.is_wanted():
                 task.cancel()
 
+    def _cancel(self, controls: list[TimedControl]) -> None:
+        cancelled = self.engine.cancel(controls, self._calls.values(), *self._now())
+        if cancelled:
+            log.info("cancelled %d records", cancelled)
+            self._cancel_unwanted_calls()
+            self._dispatch()
+
+    async def _end_move(self, move: Move, end: MoveEnd) -> None:
+        self.engine.end_move(move, end, *self._now())
+        self._admissible.set()
+        self._scheduled.set()
+        self._dispatch()
+        await self._notify()
+
     # --- plumbing ---
 
-    def _is_published(self) -> bool:
-        return not self._publishing and not self.engine.has_publications
+    def _is_computed(self) -> bool:
+        return not self._calls and not self.engine.body_moves.has_deposits
+
+    async def _stop_control(self) -> None:
+        if self._control is not None:
+            await self._control.stop()
+
+    def _note_progress(self) -> None:
+        self._admissible.set()
+        # What waited for an acknowledged outcome in its order may go now.
+        self._scheduled.set()
 
     def _now(self) -> tuple[float, int]:
         return self._clock.monotonic(), self._clock.epoch_ms()

@@ -6,12 +6,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from schemas.classify import ClassifyBody, ClassifyResponse
+from schemas.control import ControlRecord
 from schemas.deadletters import DeadLetterHeaders
 from schemas.embeddings import EmbeddingsBody, EmbeddingsResponse
 from schemas.endpoints import ENDPOINTS
 from schemas.header_models import RequestHeaders, ResultHeaders
 from schemas.model_settings import ModelSettings
-from schemas.requests import RequestLine
+from schemas.requests import ReferencedRequestLine, RequestLine
 from schemas.rerank import RerankBody, RerankResponse, ScoreBody, ScoreResponse
 from schemas.results import ResultLine
 from schemas.settings import KafkaSettings, RouteSettings, Settings
@@ -24,7 +25,9 @@ KAFKA_BINDING_VERSION = "0.5.0"
 
 PUBLISHED: dict[str, type[BaseModel]] = {
     "request": RequestLine,
+    "referenced-request": ReferencedRequestLine,
     "result": ResultLine,
+    "control": ControlRecord,
     "request-headers": RequestHeaders,
     "result-headers": ResultHeaders,
     "dead-letter-headers": DeadLetterHeaders,
@@ -134,14 +137,16 @@ def _servers(kafka: KafkaSettings) -> tuple[Json, Json]:
 def _route_parts(name: str, route: RouteSettings, model: ModelSettings) -> list[Json]:
     """Return what one route receives and sends, in the terms of the document."""
     group = {"groupId": {"type": "string", "enum": [route.group]}}
-    return [
+    parts = [
         {
             "channel": "requests",
             "operation": "receive-requests",
             "action": "receive",
             "topic": route.requests_topic,
             "description": f"Requests for the model {route.model}.",
-            "message": _message("Request", RequestHeaders, _request_payload(model)),
+            "message": _message(
+                "Request", RequestHeaders, _request_payload(model, _takes_references(route))
+            ),
             "bindings": {"bindings": {"kafka": {**group, "bindingVersion": KAFKA_BINDING_VERSION}}},
         },
         {
@@ -168,6 +173,41 @@ def _route_parts(name: str, route: RouteSettings, model: ModelSettings) -> list[
             "bindings": {},
         },
     ]
+    if route.control_topic is not None:
+        parts.append(
+            {
+                "channel": "controls",
+                "operation": "receive-controls",
+                "action": "receive",
+                "topic": route.control_topic,
+                "description": f"What is to be cancelled of the route {name}; every consumer "
+                "replica reads all of it, in no group.",
+                "message": _control_message(),
+                "bindings": {},
+            }
+        )
+    return parts
+
+
+def _takes_references(route: RouteSettings) -> bool:
+    return route.claim_check is not None and bool(route.claim_check.request_prefixes)
+
+
+def _control_message() -> Json:
+    return {
+        "title": "Control record",
+        "contentType": "application/json",
+        "payload": {"$ref": _SCHEMAS + ControlRecord.__name__},
+        "bindings": {
+            "kafka": {
+                "key": {
+                    "description": "What is to be cancelled: the last of a key is enough.",
+                    "type": ["string", "null"],
+                },
+                "bindingVersion": KAFKA_BINDING_VERSION,
+            }
+        },
+    }
 
 
 def _message(title: str, headers: type[BaseModel], payload: Json) -> Json:
@@ -191,7 +231,7 @@ def _message(title: str, headers: type[BaseModel], payload: Json) -> Json:
     return message
 
 
-def _request_payload(model: ModelSettings) -> Json:
+def _request_payload(model: ModelSettings, takes_references: bool) -> Json:
     """Describe a request line: its url, and for each url its body."""
     urls = sorted(model.endpoints)
     own: Json = {"type": "object", "properties": {"url": {"enum": urls}}}
@@ -200,7 +240,16 @@ def _request_payload(model: ModelSettings) -> Json:
         own = bodies[0]
     elif bodies:
         own = {**own, "anyOf": bodies}
-    return {"allOf": [{"$ref": _SCHEMAS + "RequestLine"}, own]}
+    line: Json = {"$ref": _SCHEMAS + RequestLine.__name__}
+    if not takes_references:
+        return {"allOf": [line, own]}
+    referenced = {
+        "allOf": [
+            {"$ref": _SCHEMAS + ReferencedRequestLine.__name__},
+            {"type": "object", "properties": {"url": {"enum": urls}}},
+        ]
+    }
+    return {"anyOf": [{"allOf": [line, own]}, referenced]}
 
 
 def _request_of(url: str) -> Json:
@@ -256,7 +305,7 @@ def _ref(model: type[BaseModel]) -> Json:
 def _topic_binding(route: RouteSettings, topic: str) -> Json:
     return {
         "topic": topic,
-        "partitions": route.topics.partitions,
+        "partitions": 1 if topic == route.control_topic else route.topics.partitions,
         "replicas": route.topics.replication_factor,
         "bindingVersion": KAFKA_BINDING_VERSION,
     }

@@ -11,6 +11,10 @@ from typing import Protocol
 STATUS_OK = 200
 STATUS_EXPIRED = 408
 """The record's deadline passed before its answer was there; a generation under way is ended."""
+STATUS_UNAVAILABLE = 503
+"""The replica has no room or is not ready: send it again later; no fault of the record."""
+STATUS_UNRECOVERABLE = 501
+"""The model failed on this record and would fail again: give it up at once."""
 STATUS_FAILED = 500
 """From here up the model failed, not the request: the consumer may dispatch the record again."""
 

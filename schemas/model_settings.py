@@ -180,8 +180,11 @@ class GeneratorSettings(ReplicaSettings):
 
     @property
     def calls_per_window(self) -> int:
-        """Many: a call with one long generation left must not keep its neighbours' slots empty."""
-        return 32
+        """One record a call up to a window of 511: so a cancelled generation is ended by itself.
+
+        Nor does a call with one long generation left keep its neighbours' slots empty.
+        """
+        return 256
 
     @property
     def endpoints(self) -> frozenset[str]:

@@ -150,7 +150,7 @@ class PipelineSettings(ReplicaSettings):
 
     @property
     def calls_per_window(self) -> int:
-        """As a generator's: one may stand at the pipeline's end."""
+        """Many, as a generator may stand at the end; steps before it gain by some company."""
         return 32
 
     @property

@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.references import BodyReference
+
 
 class ErrorCode(StrEnum):
     """Why a request has no response, or why a record was dead-lettered."""
@@ -19,6 +21,10 @@ class ErrorCode(StrEnum):
     REQUEST_EXPIRED = "request_expired"
     """The deadline in ``headrace-deadline`` passed before the answer was there; a generation under
     way is ended."""
+    REQUEST_CANCELLED = "request_cancelled"
+    """A control record asked to stop it before its answer was there."""
+    STORE_FAILED = "store_failed"
+    """The object store failed for ``claim_check.give_up_after_s`` on the body. Dead letter too."""
     RESULT_TOO_LARGE = "result_too_large"
     """The result is over what the results topic or the client takes."""
     MODEL_FAILED = "model_failed"
@@ -35,6 +41,18 @@ class Response(BaseModel):
     )
     request_id: str = Field(description="The same as the line's id.")
     body: dict[str, Any] = Field(description="The endpoint's response body, or {'error': {...}}.")
+
+
+class StoredResponse(BaseModel):
+    """The endpoint's answer, where its body lies in an object store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status_code: int = Field(description="As beside a body.")
+    request_id: str = Field(description="The same as the line's id.")
+    body_ref: BodyReference = Field(
+        description="Where the endpoint's response body lies, as one JSON object."
+    )
 
 
 class ErrorInfo(BaseModel):
@@ -55,7 +73,7 @@ class ResultLine(BaseModel):
         description="Derived from topic, partition and offset of the request: drop repeats by it."
     )
     custom_id: str = Field(description="The request's custom_id.")
-    response: Response | None
+    response: Response | StoredResponse | None
     error: ErrorInfo | None
 
 
@@ -79,6 +97,24 @@ def encode_response_line(line_id: str, custom_id: str, status_code: int, body: b
             b'},"error":null}',
         )
     )  # fmt: skip
+
+
+def encode_stored_line(
+    line_id: str, custom_id: str, status_code: int, reference: BodyReference
+) -> bytes:
+    """Return a result line whose response body lies in an object store."""
+    return orjson.dumps(
+        {
+            "id": line_id,
+            "custom_id": custom_id,
+            "response": {
+                "status_code": status_code,
+                "request_id": line_id,
+                "body_ref": reference.model_dump(),
+            },
+            "error": None,
+        }
+    )
 
 
 def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: str) -> bytes:

@@ -6,10 +6,12 @@ Frozen and keyword-only; an illegal value fails at construction with the field a
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from schemas.autoscaling_settings import ConsumerAutoscalingSettings
 from schemas.model_settings import ModelSettings
 from schemas.pipeline_checks import check_pipelines, models_behind
+from schemas.references import check_prefix
 from schemas.section import Name, Section, TopicName
 
 MIB = 1024 * 1024
@@ -104,6 +106,11 @@ class GroupSettings(Section):
         ge=2_000,
         description="Also the budget to publish and commit when partitions go.",
     )
+    static: bool = Field(
+        default=True,
+        description="Each consumer replica keeps its partitions through a restart shorter than "
+        "the session timeout (static membership by the replica's rank).",
+    )
 
     @model_validator(mode="after")
     def _several_heartbeats(self) -> Self:
@@ -115,6 +122,12 @@ class GroupSettings(Section):
 class RetrySettings(Section):
     """What happens to a record whose model replica was lost or failed."""
 
+    on: frozenset[Literal["model_error", "replica_lost"]] = Field(
+        default=frozenset({"model_error", "replica_lost"}),
+        description="Failures after which a record is tried again: model_error (the model failed "
+        "on it), replica_lost (its replica was gone before it answered). Others are given up at "
+        "once. A model that says it has no room (503) is asked again whatever stands here.",
+    )
     max_attempts: int = Field(default=5, ge=1)
     first_backoff_ms: float = Field(default=200.0, gt=0)
     max_backoff_ms: float = Field(default=30_000.0, gt=0)
@@ -125,6 +138,64 @@ class LimitSettings(Section):
 
     max_request_bytes: int = Field(default=MIB, ge=64)
     max_result_bytes: int = Field(default=MIB, ge=1024)
+
+
+class TransactionSettings(Section):
+    """Kafka transactions of a route whose delivery is exactly_once."""
+
+    linger_ms: float = Field(
+        default=50.0,
+        ge=0,
+        description="How long finished results of a partition gather before they are committed "
+        "together; 0 commits again as soon as the last transaction has ended.",
+    )
+    timeout_ms: int = Field(
+        default=60_000,
+        ge=1_000,
+        le=900_000,
+        description="After this the brokers abort a transaction whose consumer has fallen silent; "
+        "at most their transaction.max.timeout.ms.",
+    )
+
+
+class ClaimCheckSettings(Section):
+    """Bodies too large for a topic: kept in an object store, with a reference on the topic."""
+
+    store: str = Field(
+        pattern=r"^[a-z][a-z0-9+.-]*://.+$",
+        description="URL under which results are stored, as fsspec knows it: "
+        "file:///srv/headrace/results, s3://bucket/prefix.",
+    )
+    over_bytes: int | None = Field(
+        default=None,
+        ge=1024,
+        description="Result lines above this go to the store; unset: what the results topic and "
+        "the client take.",
+    )
+    request_prefixes: tuple[str, ...] = Field(
+        default=(),
+        description="URLs under which a request's body may lie; empty: no request may be a "
+        "reference.",
+    )
+    max_object_bytes: int = Field(
+        default=64 * MIB, ge=1024, description="The most bytes of one stored body."
+    )
+    give_up_after_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="A body on which the store has failed for so long makes its record a dead "
+        "letter.",
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _plain_store(cls, url: str) -> str:
+        return check_prefix(url)
+
+    @field_validator("request_prefixes")
+    @classmethod
+    def _plain_prefixes(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_prefix(url) for url in urls)
 
 
 class TopicSettings(Section):
@@ -141,11 +212,28 @@ class RouteSettings(Section):
     requests_topic: TopicName
     results_topic: TopicName
     dead_letters_topic: TopicName
+    control_topic: TopicName | None = Field(
+        default=None, description="Where `headrace cancel` says what is to be stopped."
+    )
     group: str = Field(min_length=1, max_length=249, description="The consumer group.")
-    consumers: int = Field(default=1, ge=1, description="Consumer replicas.")
+    consumers: int = Field(
+        default=1, ge=1, description="Consumer replicas; with autoscaling, to start with."
+    )
+    autoscaling: ConsumerAutoscalingSettings | None = Field(
+        default=None, description="Unset: always as many consumers as consumers says."
+    )
     consumer_num_cpus: float = Field(default=0.5, ge=0)
-    delivery: Literal["at_least_once"] = "at_least_once"
-    commit_interval_ms: float = Field(default=500.0, ge=0)
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        default="at_least_once",
+        description="exactly_once: results, dead letters and offsets in one Kafka transaction; a "
+        "reader with isolation.level=read_committed sees each result once.",
+    )
+    ordering: Literal["none", "key", "partition"] = Field(
+        default="none",
+        description="key, partition: a record waits until the earlier ones of its key (or of its "
+        "partition) have their outcomes, through their retries too.",
+    )
+    commit_interval_ms: float = Field(default=100.0, ge=0)
     drain_timeout_s: float = Field(default=30.0, gt=0)
     fail_with_result: bool = Field(
         default=True,
@@ -156,6 +244,8 @@ class RouteSettings(Section):
     membership: GroupSettings = GroupSettings()
     retry: RetrySettings = RetrySettings()
     limits: LimitSettings = LimitSettings()
+    transactions: TransactionSettings = TransactionSettings()
+    claim_check: ClaimCheckSettings | None = None
     topics: TopicSettings = TopicSettings()
 
     @model_validator(mode="after")
@@ -166,6 +256,8 @@ class RouteSettings(Section):
                 "requests_topic, results_topic and dead_letters_topic must differ: "
                 "a service that reads what it writes never ends"
             )
+        if self.control_topic in topics:
+            raise ValueError("control_topic must differ from the route's other topics")
         return self
 
 

@@ -11,9 +11,10 @@ class Counters:
     Attributes:
         received_records: Read from the requests topic.
         completed_records: Ended in a result or dead letter that the brokers have acknowledged;
-            the next three are among them a moment later.
+            the next four are among them a moment later.
         dead_letter_records: Given up on.
         expired_records: Answered ``request_expired``.
+        cancelled_records: Answered ``request_cancelled``.
         refused_records: Answered 4xx by the endpoint.
         retried_records: Dispatched again after a failure; a record counts once per time.
         skipped_records: Tombstones.
@@ -23,6 +24,7 @@ class Counters:
     completed_records: int = 0
     dead_letter_records: int = 0
     expired_records: int = 0
+    cancelled_records: int = 0
     refused_records: int = 0
     retried_records: int = 0
     skipped_records: int = 0

@@ -7,7 +7,10 @@ import orjson
 
 from consumer.core.admission import Admission
 from consumer.core.engine import Engine
+from consumer.core.engine_settings import EngineSettings
+from consumer.core.failures import Failure
 from consumer.core.intake import Intake
+from consumer.core.ordering import Ordering
 from consumer.core.outbox import Publication
 from consumer.core.outcome_messages import OutcomeMessages
 from consumer.core.ports import Record, TopicPartition
@@ -30,6 +33,8 @@ def make_engine(
     max_request_bytes: int = 10_000,
     max_result_bytes: int = 10_000,
     metadata_limit_characters: int = 4096,
+    ordering: Ordering = "none",
+    retried: frozenset[Failure] = frozenset(Failure),
 ) -> Engine:
     return Engine(
         consumer="consumer-under-test",
@@ -43,10 +48,13 @@ def make_engine(
             fail_with_result=True,
         ),
         admission=Admission(max_records, max_bytes),
-        retry=RetryPolicy(max_attempts, first_backoff_s=1.0, max_backoff_s=10.0),
+        retry=RetryPolicy(max_attempts, first_backoff_s=1.0, max_backoff_s=10.0, retried=retried),
         jitter=random.Random(7),
-        most_chunk_records=chunk_records,
-        metadata_limit_characters=metadata_limit_characters,
+        settings=EngineSettings(
+            most_chunk_records=chunk_records,
+            metadata_limit_characters=metadata_limit_characters,
+            ordering=ordering,
+        ),
     )
 
 

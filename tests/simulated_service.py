@@ -7,12 +7,19 @@ from collections import Counter
 import orjson
 
 from consumer.build import build_engine
+from consumer.core.claims import BodyStore
 from consumer.core.completion_map import decode
+from consumer.core.engine import Engine
 from consumer.core.ports import CommitPoint, Message, TopicPartition
 from consumer.memory.broker import MemoryBroker
+from consumer.memory.control import MemoryControlSource
 from consumer.memory.sink import MemorySink
 from consumer.memory.source import MemorySource
-from consumer.pipeline import Pipeline, PipelineSettings
+from consumer.memory.transactions import MemoryTransactionalSink
+from consumer.pipeline import Pipeline
+from consumer.pipeline_settings import PipelineSettings
+from consumer.publishing import AtLeastOnce, Publishing
+from consumer.transacting import ExactlyOnce
 from schemas.settings import RouteSettings
 from tests.counting_model import CountingModel
 from tests.simulation import SimulatedClock
@@ -44,7 +51,13 @@ def covers(point: CommitPoint | None, offset: int) -> bool:
 
 
 class SimulatedService:
-    """One route, any number of consumers."""
+    """One route, any number of consumers.
+
+    Attributes:
+        delivery: The guarantee of routes that do not name one; tests run under both.
+    """
+
+    delivery = "at_least_once"
 
     def __init__(
         self,
@@ -58,11 +71,15 @@ class SimulatedService:
         self.broker = MemoryBroker(now_ms=self.clock.epoch_ms)
         for topic in ("requests", "results", "dead-letters"):
             self.broker.create_topic(topic, partitions)
+        if route.control_topic is not None:
+            self.broker.create_topic(route.control_topic, 1)
+        self.store: BodyStore | None = None
         self.model = model or CountingModel()
-        self.route = route
+        self.route = route.model_copy(update={"delivery": self.delivery})
         self.settings = settings or PipelineSettings()
         self.members: list[Pipeline] = []
         self.sources: dict[Pipeline, MemorySource] = {}
+        self.transactional_sinks: list[MemoryTransactionalSink] = []
         self.expected: dict[str, TopicPartition] = {}
         self._joined = 0
 
@@ -82,26 +99,45 @@ class SimulatedService:
 
     async def join(self) -> Pipeline:
         self._joined += 1
+        control_topic = self.route.control_topic
         source = MemorySource(self.broker, "requests", "g", rebalance_timeout_s=30.0)
+        engine = build_engine(
+            route_name="embeddings",
+            route=self.route,
+            urls=frozenset({URL}),
+            consumer=f"consumer-{self._joined}",
+            metadata_limit_characters=4096,
+            jitter=random.Random(self._joined),
+        )
         pipeline = Pipeline(
-            engine=build_engine(
-                route_name="embeddings",
-                route=self.route,
-                urls=frozenset({URL}),
-                consumer=f"consumer-{self._joined}",
-                metadata_limit_characters=4096,
-                jitter=random.Random(self._joined),
-            ),
+            engine=engine,
             source=source,
-            sink=MemorySink(self.broker),
+            publishing=self._publishing(engine, source),
             model=self.model,
             clock=self.clock,
             settings=self.settings,
+            store=self.store,
+            control=None
+            if control_topic is None
+            else MemoryControlSource(self.broker, control_topic),
         )
         await pipeline.start()
         self.members.append(pipeline)
         self.sources[pipeline] = source
         return pipeline
+
+    def _publishing(self, engine: Engine, source: MemorySource) -> Publishing:
+        if self.route.delivery == "exactly_once":
+            sink = MemoryTransactionalSink(self.broker, "g", transaction_s=0.02)
+            self.transactional_sinks.append(sink)
+            return ExactlyOnce(engine=engine, sink=sink, clock=self.clock, settings=self.settings)
+        return AtLeastOnce(
+            engine=engine,
+            source=source,
+            sink=MemorySink(self.broker),
+            clock=self.clock,
+            settings=self.settings,
+        )
 
     async def leave(self, pipeline: Pipeline) -> None:
         self.members.remove(pipeline)

@@ -5,6 +5,9 @@ lists the *incomplete* offsets below the highest completed one, as varint gaps o
 whichever is shorter, after a version, a checksum and the span; base64url without padding. Offsets
 that were never delivered (compaction, transaction markers) count as complete.
 
+Beside the map stand the failures of records that are to be tried again (the second version; a map
+without any is written as the first one, and both are read). They have a room of their own.
+
 The brokers refuse metadata over ``offset.metadata.max.bytes`` characters. Confluent's Parallel
 Consumer drops its map then and repeats the work after a failover; here a worst-case bound on the
 encoded size (``worst_case_characters``) lets admission stop before the map could outgrow the limit.
@@ -14,11 +17,18 @@ import base64
 import binascii
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _GAPS = 0x10
 _BITSET = 0x11
+_WITH_FAILURES = 0x20
+"""Added to either: the payload's length stands before it, and failures after it."""
+_MOST_COUNTED = 0x3FFF
+"""Counts above this are written as this, in two bytes."""
+_FAILURES_HEADER_BYTES = 5
+"""The payload's length."""
 _CHECKSUM_BYTES = 4
 _MAX_VARINT_BYTES = 9
 _HEADER_BYTES = 1 + _CHECKSUM_BYTES + _MAX_VARINT_BYTES
@@ -28,18 +38,36 @@ class CompletionMapError(ValueError):
     """Commit metadata is no completion map for its offset."""
 
 
+class RecordFailures(NamedTuple):
+    """What an incomplete record has been through.
+
+    Attributes:
+        offset: The record's.
+        attempts: How often it was handed to a model replica.
+        strikes: How many failures count against it.
+    """
+
+    offset: int
+    attempts: int
+    strikes: int
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionMap:
     """What a partition has finished from its committed offset on.
 
     Attributes:
-        highest_completed: The highest offset that is complete, above the committed offset.
+        highest_completed: The highest offset that is complete, above the committed offset; equal
+            to the committed offset where none above is, and the map is there for failures only.
         incomplete: Offsets between the committed one (itself incomplete) and the highest
             completed that are not complete; ascending.
+        failures: Of records at or above the committed offset, the ones above the highest
+            completed included; ascending by offset.
     """
 
     highest_completed: int
     incomplete: tuple[int, ...] = ()
+    failures: tuple[RecordFailures, ...] = ()
 
 
 def encode(committed_offset: int, completion_map: CompletionMap) -> str:
@@ -50,6 +78,10 @@ def encode(committed_offset: int, completion_map: CompletionMap) -> str:
         kind, payload = _BITSET, _encode_bitset(committed_offset, span, completion_map.incomplete)
     else:
         kind, payload = _GAPS, gaps
+    if completion_map.failures:
+        kind += _WITH_FAILURES
+        failures = _encode_failures(committed_offset, completion_map.failures)
+        payload = _encode_varint(len(payload)) + payload + failures
     content = bytes([kind]) + _encode_varint(span) + payload
     sealed = _checksum(committed_offset, content) + content
     return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
@@ -84,33 +116,75 @@ def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
     kind = content[0]
     span, start = _decode_varint(content, 1)
     highest = committed_offset + span
+    failures: tuple[RecordFailures, ...] = ()
+    if kind in (_GAPS + _WITH_FAILURES, _BITSET + _WITH_FAILURES):
+        kind -= _WITH_FAILURES
+        length, start = _decode_varint(content, start)
+        failures = _decode_failures(committed_offset, content, start + length)
+        content = content[: start + length]
     if kind == _GAPS:
         incomplete = _decode_gaps(committed_offset, content, start)
     elif kind == _BITSET:
         incomplete = _decode_bitset(committed_offset, span, content[start:])
     else:
         raise CompletionMapError(f"completion map version {kind:#04x} is not known to this release")
-    return CompletionMap(highest, incomplete)
+    return CompletionMap(highest, incomplete, failures)
 
 
-def worst_case_characters(incomplete_records: int, span: int) -> int:
+def worst_of(
+    committed_offset: int, failures: Iterable[RecordFailures], room_bytes: int
+) -> tuple[RecordFailures, ...]:
+    """Choose which records' failures are kept where there is room for some only.
+
+    The records that failed most often come first, and the lower of two offsets: they are nearest
+    to their end, and what is lost of the others makes them be tried again, as often as if they had
+    never failed, in the next owner's hands.
+
+    Args:
+        committed_offset: The offset that they are committed beside.
+        failures: Of records at or above it.
+        room_bytes: The most bytes that ``encode`` may add for them, their header included.
+
+    Returns:
+        Ascending by offset.
+    """
+    by_weight = sorted(failures, key=lambda each: (-each.strikes, -each.attempts, each.offset))
+    kept, too_many = 0, len(by_weight) + 1
+    while too_many - kept > 1:
+        tried = (kept + too_many) // 2
+        encoded = _encode_failures(committed_offset, sorted(by_weight[:tried]))
+        if _FAILURES_HEADER_BYTES + len(encoded) <= room_bytes:
+            kept = tried
+        else:
+            too_many = tried
+    return tuple(sorted(by_weight[:kept]))
+
+
+def worst_case_characters(incomplete_records: int, span: int, failures_bytes: int = 0) -> int:
     """Bound the metadata's length whatever subset of the incomplete records completes first.
 
     Args:
         incomplete_records: How many delivered records are incomplete, the lowest included.
         span: Highest delivered offset minus the lowest incomplete one.
+        failures_bytes: The ``room_bytes`` that failures may take.
 
     Returns:
         Characters. The gaps of k offsets in a span of S take 1 + floor(log2(gap)/7) bytes each; as
         the logarithm is concave that is at most k + k*log2(S/k)/7, which grows with k: so the
         bound holds for every subset. The bitset takes S/8 bytes, and the shorter one is taken.
     """
-    if incomplete_records <= 0 or span <= 0:
+    if incomplete_records <= 0 or (span <= 0 and not failures_bytes):
         return 0
+    if span <= 0:
+        return _characters(_HEADER_BYTES + failures_bytes)
     listed = min(incomplete_records, span)
     gaps_bytes = math.ceil(listed + listed * math.log2(span / listed) / 7)
     payload_bytes = min(gaps_bytes, (span + 7) // 8)
-    return ((_HEADER_BYTES + payload_bytes) * 4 + 2) // 3
+    return _characters(_HEADER_BYTES + payload_bytes + failures_bytes)
+
+
+def _characters(encoded_bytes: int) -> int:
+    return (encoded_bytes * 4 + 2) // 3
 
 
 def _checksum(committed_offset: int, content: bytes) -> bytes:
@@ -176,3 +250,28 @@ def _decode_bitset(committed_offset: int, span: int, bits: bytes) -> tuple[int, 
         for bit in range(8)
         if byte >> bit & 1
     )
+
+
+def _encode_failures(committed_offset: int, failures: Sequence[RecordFailures]) -> bytes:
+    encoded = bytearray()
+    previous = committed_offset - 1
+    for each in failures:
+        encoded += _encode_varint(each.offset - previous - 1)
+        encoded += _encode_varint(min(each.attempts, _MOST_COUNTED))
+        encoded += _encode_varint(min(each.strikes, _MOST_COUNTED))
+        previous = each.offset
+    return bytes(encoded)
+
+
+def _decode_failures(
+    committed_offset: int, content: bytes, start: int
+) -> tuple[RecordFailures, ...]:
+    failures = []
+    offset = committed_offset - 1
+    while start < len(content):
+        gap, start = _decode_varint(content, start)
+        attempts, start = _decode_varint(content, start)
+        strikes, start = _decode_varint(content, start)
+        offset += gap + 1
+        failures.append(RecordFailures(offset, attempts, strikes))
+    return tuple(failures)

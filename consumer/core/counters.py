@@ -7,16 +7,18 @@ from dataclasses import dataclass
 class Counters:
     """Counts of records; each only grows.
 
-    ``received = answered + refused + expired + dead letters + skipped + still held`` at any time,
-    save for records that were dropped because their partition was lost.
+    ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
+    any time, save for records that were dropped because their partition was lost.
     """
 
     received_records: int = 0
     answered_records: int = 0
     refused_records: int = 0
     expired_records: int = 0
+    cancelled_records: int = 0
     dead_letter_records: int = 0
     skipped_records: int = 0
     retried_records: int = 0
     already_done_records: int = 0
+    unreadable_control_records: int = 0
     completed_records: int = 0

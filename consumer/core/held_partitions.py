@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from consumer.core.completion_map import CompletionMapError
 from consumer.core.ledger import PartitionLedger
-from consumer.core.ports import CommitPoint, TopicPartition
+from consumer.core.ports import CommitPoint, SourceError, TopicPartition
 from consumer.core.work import PartitionAssignment
 
 _SMALLEST_POLL_RECORDS = 64
@@ -55,9 +55,11 @@ class HeldPartitions:
 
     Args:
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        may_repeat: Go on from the offset alone where a completion map cannot be read.
     """
 
-    def __init__(self, metadata_limit_characters: int) -> None:
+    def __init__(self, metadata_limit_characters: int, *, may_repeat: bool = True) -> None:
+        self._may_repeat = may_repeat
         self._limit_characters = metadata_limit_characters
         self._held: dict[TopicPartition, PartitionAssignment] = {}
 
@@ -76,6 +78,9 @@ class HeldPartitions:
 
         Args:
             committed: Every partition assigned now, with what the group has committed.
+
+        Raises:
+            SourceError: A completion map cannot be read, and nothing may be repeated.
         """
         change = AssignmentChange()
         held: dict[TopicPartition, PartitionAssignment] = {}
@@ -97,6 +102,12 @@ class HeldPartitions:
                 change.lost.append(earlier)
         self._held = held
         return change
+
+    def drop(self, assignment: PartitionAssignment) -> None:
+        """Let go of a partition that turned out to be another member's."""
+        assignment.revoked = True
+        if self._held.get(assignment.partition) is assignment:
+            del self._held[assignment.partition]
 
     def readable(self, most_records: int) -> Allowance:
         """Return what may be polled, at most ``most_records``.
@@ -146,6 +157,12 @@ class HeldPartitions:
         try:
             ledger = PartitionLedger(point, self._limit_characters)
         except CompletionMapError as error:
+            if not self._may_repeat:
+                raise SourceError(
+                    f"{partition}: the committed completion map cannot be read ({error}), and "
+                    "exactly_once repeats nothing: set the group's offset anew to say where to go "
+                    "on, e.g. with kafka-consumer-groups.sh --reset-offsets"
+                ) from error
             # At-least-once goes on from the offset alone: some records may be repeated.
             change.unreadable[partition] = str(error)
             bare = None if point is None else CommitPoint(point.offset, "")

@@ -1,22 +1,35 @@
 """What a record is, before any model sees it: a request, or an outcome already."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from consumer.core.ports import Record
 from schemas import headers
-from schemas.requests import UnreadableRequestError, parse_request_line
+from schemas.references import IllegalUrlError, RequestBodyReference, check_url, prefix_of
+from schemas.requests import ReferencedRequestLine, UnreadableRequestError, parse_request_line
 from schemas.results import ErrorCode, encode_refusal_body
 
+STATUS_BAD_REQUEST = 400
 STATUS_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A record that a model is to answer."""
+    """A record that a model is to answer.
+
+    Attributes:
+        custom_id: The producer's name for it.
+        deadline_ms: Epoch milliseconds after which it is not worth computing.
+        work: How much work it is beside others, in any unit; 0 if unknown.
+        url: The endpoint.
+        reference: Where its body lies, unless it stands in the record.
+    """
 
     custom_id: str
     deadline_ms: int | None
     work: float = 0.0
+    url: str = ""
+    reference: RequestBodyReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +64,15 @@ class Intake:
         urls: The endpoints that the route's model answers.
         max_request_bytes: The most bytes a record's value may have.
         work_field: The body field that says how much work a request is, if the model has one.
+        body_prefixes: Urls under which bodies may lie, as ``references.check_prefix`` returns them.
+        max_object_bytes: The most bytes that such a body may have.
     """
 
     urls: frozenset[str]
     max_request_bytes: int
     work_field: str | None = None
+    body_prefixes: tuple[str, ...] = ()
+    max_object_bytes: int = 0
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
         """Tell what ``record`` is; it never raises, whatever the value holds."""
@@ -79,10 +96,44 @@ class Intake:
             body = encode_refusal_body(message, "unknown_url", "url")
             return Refused(line.custom_id, STATUS_NOT_FOUND, body)
         context = headers.read_context(record.headers) if record.headers else headers.NO_CONTEXT
-        work = line.body.get(self.work_field) if self.work_field else None
+        if isinstance(line, ReferencedRequestLine):
+            return self._read_reference(line, context.deadline_ms)
+        return Request(line.custom_id, context.deadline_ms, self.work_of(line.body), line.url)
+
+    def work_of(self, body: dict[str, Any]) -> float:
+        """Return how much work a request of this body is; 0 if unknown."""
+        work = body.get(self.work_field) if self.work_field else None
         # Whatever else stands there is the model's to refuse.
-        known_work = float(work) if isinstance(work, int | float) and abs(work) < 1e18 else 0.0
-        return Request(line.custom_id, context.deadline_ms, known_work)
+        return float(work) if isinstance(work, int | float) and abs(work) < 1e18 else 0.0
+
+    def _read_reference(
+        self, line: ReferencedRequestLine, deadline_ms: int | None
+    ) -> Request | Refused:
+        problem = self._problem_of(line.body_ref)
+        if problem is None:
+            return Request(line.custom_id, deadline_ms, 0.0, line.url, line.body_ref)
+        body = encode_refusal_body(problem, "reference_refused", "body_ref")
+        return Refused(line.custom_id, STATUS_BAD_REQUEST, body)
+
+    def _problem_of(self, reference: RequestBodyReference) -> str | None:
+        """Say why a reference may not be followed; nothing is asked of the store yet."""
+        if not self.body_prefixes:
+            return (
+                "body_ref: this route takes no references; set claim_check.request_prefixes, or "
+                "send the body"
+            )
+        try:
+            prefix = prefix_of(check_url(reference.url), self.body_prefixes)
+        except IllegalUrlError as error:
+            return f"body_ref.url: {error}"
+        if prefix is None:
+            return "body_ref.url: is under none of the route's claim_check.request_prefixes"
+        if (reference.size_bytes or 0) > self.max_object_bytes:
+            return (
+                f"body_ref.size_bytes: {reference.size_bytes:,} bytes are over the "
+                f"{self.max_object_bytes:,} of claim_check.max_object_bytes"
+            )
+        return None
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:

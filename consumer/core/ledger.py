@@ -1,13 +1,17 @@
 """The offset ledger of one partition: what was delivered, what is complete, what to commit."""
 
 from collections import deque
+from collections.abc import Collection
 from enum import Enum
 
 from consumer.core import completion_map
-from consumer.core.completion_map import CompletionMap
+from consumer.core.completion_map import CompletionMap, RecordFailures
 from consumer.core.ports import CommitPoint
 
 _COMPACT_AT = 64
+_FAILURES_SHARE = 16
+"""One part in this many of the metadata is for failures of records that are to be tried again; of
+4,096 characters that is 192 bytes, some 45 records."""
 
 
 class Delivery(Enum):
@@ -40,6 +44,8 @@ class PartitionLedger:
 
     def __init__(self, committed: CommitPoint | None, metadata_limit_characters: int) -> None:
         self._limit_characters = metadata_limit_characters
+        self._failures_bytes = metadata_limit_characters * 3 // (4 * _FAILURES_SHARE)
+        self._failures: dict[int, RecordFailures] = {}
         self._incomplete: set[int] = set()
         # Ascending; holds every incomplete offset and, until trimmed, some complete ones.
         self._order: deque[int] = deque()
@@ -49,7 +55,13 @@ class PartitionLedger:
         self._highest_completed = -1
         self._restored_highest = -1
         restored = None if committed is None else completion_map.decode(*committed)
-        if committed is not None and restored is not None:
+        if restored is not None:
+            self._failures = {each.offset: each for each in restored.failures}
+        if (
+            committed is not None
+            and restored is not None
+            and (restored.highest_completed > committed.offset)
+        ):
             self._restored_highest = self._highest_completed = restored.highest_completed
             self._awaited.extend((committed.offset, *restored.incomplete))
             self._order.extend(self._awaited)
@@ -104,39 +116,77 @@ class PartitionLedger:
         if offset not in self._incomplete:
             return
         self._incomplete.discard(offset)
+        self._failures.pop(offset, None)
         self._highest_completed = max(self._highest_completed, offset)
         self._trim()
+
+    def failed(self, offset: int, attempts: int, strikes: int) -> None:
+        """Take note that a delivered record is to be tried again.
+
+        Args:
+            offset: The record's.
+            attempts: How often it was handed to a model replica.
+            strikes: How many failures count against it.
+        """
+        if offset in self._incomplete:
+            self._failures[offset] = RecordFailures(offset, attempts, strikes)
+
+    def failures_of(self, offset: int) -> RecordFailures | None:
+        """Return what a record has been through, in earlier owners' hands too."""
+        return self._failures.get(offset)
 
     def has_room(self, offset: int, records: int) -> bool:
         """Say whether ``records`` more from ``offset`` on keep the map within the limit."""
         lowest = self._order[0] if self._order else offset
         characters = completion_map.worst_case_characters(
-            len(self._incomplete) + records, offset + records - 1 - lowest
+            len(self._incomplete) + records, offset + records - 1 - lowest, self._failures_bytes
         )
         return characters <= self._limit_characters
 
-    def commit_point(self) -> CommitPoint | None:
-        """Return offset and map as one consistent snapshot; ``None`` before the first record."""
+    def commit_point(self, completing: Collection[int] = ()) -> CommitPoint | None:
+        """Return offset and map as one consistent snapshot; ``None`` before the first record.
+
+        Args:
+            completing: Offsets to count as complete already.
+        """
         if self._next_offset is None:
             return None
-        if not self._order:
-            return CommitPoint(max(self._next_offset, self._restored_highest + 1), "")
-        committed = self._order[0]
-        highest = self._highest_completed
-        if highest < committed:
+        open_offsets = self._incomplete.difference(completing) if completing else self._incomplete
+        committed = next((offset for offset in self._order if offset in open_offsets), None)
+        if committed is None:
+            committed = max(self._next_offset, self._restored_highest + 1)
+            highest = committed
+        else:
+            highest = max(committed, self._highest_completed, max(completing, default=-1))
+        failures = self._failures_to_keep(committed, open_offsets) if self._failures else ()
+        if highest == committed and not failures:
             return CommitPoint(committed, "")
         incomplete = tuple(
             offset
             for offset in self._order
-            if committed < offset < highest and offset in self._incomplete
+            if committed < offset < highest and offset in open_offsets
         )
-        metadata = completion_map.encode(committed, CompletionMap(highest, incomplete))
+        metadata = completion_map.encode(committed, CompletionMap(highest, incomplete, failures))
         return CommitPoint(committed, metadata)
+
+    def _failures_to_keep(
+        self, committed: int, open_offsets: Collection[int]
+    ) -> tuple[RecordFailures, ...]:
+        """Return the failures to commit: of records delivered and open, or not delivered yet."""
+        to_come = committed if self._next_offset is None else self._next_offset
+        kept = [
+            each
+            for offset, each in self._failures.items()
+            if offset >= to_come or (offset >= committed and offset in open_offsets)
+        ]
+        return completion_map.worst_of(committed, kept, self._failures_bytes)
 
     def _drop_vanished(self, offset: int) -> None:
         """Complete what was awaited below ``offset``: the log no longer has it."""
         while self._awaited and self._awaited[0] < offset:
-            self._incomplete.discard(self._awaited.popleft())
+            vanished = self._awaited.popleft()
+            self._incomplete.discard(vanished)
+            self._failures.pop(vanished, None)
         self._trim()
 
     def _trim(self) -> None:

@@ -1,10 +1,11 @@
 """Decided outcomes on their way to the broker."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from consumer.core.ports import Message
-from consumer.core.work import WorkItem
+from consumer.core.work import PartitionAssignment, WorkItem
 
 
 @dataclass(eq=False, slots=True)
@@ -23,37 +24,76 @@ class Publication:
 
 
 class Outbox:
-    """First decided, first published.
+    """First decided, first published, within each input partition.
 
     It starts closed, and closes around rebalances: an outcome published while the partition may
     be going could be published by its new owner too.
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Publication] = deque()
+        self._waiting: dict[PartitionAssignment, deque[Publication]] = {}
         self._is_open = False
-        self._left_before_closed = 0
+        self._left_before_closed: dict[PartitionAssignment, int] = {}
 
     def add(self, publication: Publication) -> None:
         """Queue an outcome."""
-        self._waiting.append(publication)
+        assignment = publication.item.assignment
+        waiting = self._waiting.get(assignment)
+        if waiting is None:
+            waiting = self._waiting[assignment] = deque()
+        waiting.append(publication)
+
+    def put_back(self, publications: Iterable[Publication]) -> None:
+        """Queue outcomes that were taken and not published, before what waits."""
+        for publication in reversed(list(publications)):
+            assignment = publication.item.assignment
+            self._waiting.setdefault(assignment, deque()).appendleft(publication)
+            if assignment in self._left_before_closed:
+                self._left_before_closed[assignment] += 1
 
     def open(self) -> None:
         """Let everything through."""
         self._is_open = True
+        self._left_before_closed.clear()
 
     def close(self, *, let_out_waiting: bool) -> None:
         """Let out what waits now, or nothing, and hold what is added from here on."""
         self._is_open = False
-        self._left_before_closed = len(self._waiting) if let_out_waiting else 0
+        counts = {each: len(waiting) for each, waiting in self._waiting.items()}
+        self._left_before_closed = counts if let_out_waiting else {}
 
     @property
     def has_publishable(self) -> bool:
         """Whether anything may be taken."""
-        return bool(self._waiting) and (self._is_open or self._left_before_closed > 0)
+        if self._is_open:
+            return bool(self._waiting)
+        return any(map(self.publishable_records, self._waiting))
+
+    def publishable_records(self, assignment: PartitionAssignment) -> int:
+        """Return how many outcomes of an assignment may be taken."""
+        waiting = len(self._waiting.get(assignment, ()))
+        if self._is_open:
+            return waiting
+        return min(waiting, self._left_before_closed.get(assignment, 0))
 
     def take(self) -> Publication:
-        """Take the next outcome; only while ``has_publishable``."""
+        """Take an outcome, of one partition after the other; only while ``has_publishable``."""
+        if self._is_open:
+            return self.take_of(next(iter(self._waiting)))
+        return self.take_of(next(filter(self.publishable_records, self._waiting)))
+
+    def take_of(self, assignment: PartitionAssignment) -> Publication:
+        """Take an assignment's next outcome; only while it has ``publishable_records``."""
         if not self._is_open:
-            self._left_before_closed -= 1
-        return self._waiting.popleft()
+            self._left_before_closed[assignment] -= 1
+        # Last in turn from here on, so that no partition waits for the end of another's outcomes.
+        waiting = self._waiting.pop(assignment)
+        publication = waiting.popleft()
+        if waiting:
+            self._waiting[assignment] = waiting
+        return publication
+
+    def remove(self, assignment: PartitionAssignment) -> list[Publication]:
+        """Take out what waits of an assignment that is over."""
+        self._left_before_closed.pop(assignment, None)
+        return list(self._waiting.pop(assignment, ()))

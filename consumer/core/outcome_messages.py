@@ -8,7 +8,14 @@ from consumer.core.ports import Message
 from consumer.core.work import WorkItem
 from schemas import headers
 from schemas.headers import Headers
-from schemas.results import ErrorCode, encode_error_line, encode_response_line, result_id
+from schemas.references import BodyReference
+from schemas.results import (
+    ErrorCode,
+    encode_error_line,
+    encode_response_line,
+    encode_stored_line,
+    result_id,
+)
 
 _MAX_SUBSTITUTE_KEY_BYTES = 1024
 _MAX_SUBSTITUTE_HEADERS_BYTES = 8192
@@ -49,6 +56,21 @@ class OutcomeMessages:
                 f"{self.max_result_bytes:,}; ask for less in one request or raise the limit"
             )
             return [self.error(item, custom_id, ErrorCode.RESULT_TOO_LARGE, message, now_s)]
+        return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
+
+    def stored(
+        self,
+        item: WorkItem,
+        custom_id: str,
+        status_code: int,
+        reference: BodyReference,
+        now_s: float,
+    ) -> list[Message]:
+        """Return the result that says where the endpoint's answer lies."""
+        record = item.record
+        value = encode_stored_line(
+            result_id(*record.partition, record.offset), custom_id, status_code, reference
+        )
         return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
 
     def error(

@@ -84,6 +84,10 @@ class SourceError(Exception):
     """The record source cannot go on; replace it (and with it the consumer replica)."""
 
 
+class FencedError(Exception):
+    """Another member has taken a partition over: nothing more may be published for it here."""
+
+
 class CommitRefusedError(Exception):
     """The group has rebalanced since: what was committed may be another member's by now."""
 
@@ -193,6 +197,58 @@ class ResultSink(Protocol):
         ...
 
 
+class TransactionalSink(Protocol):
+    """Where outcomes go together with their offsets: one transaction for each call.
+
+    Every input partition has a transactional id of its own, so that whoever takes a partition
+    over fences exactly its earlier owner.
+    """
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            SourceError: The broker cannot be reached or refuses us; says what to check.
+        """
+        ...
+
+    async def take_over(self, partitions: Collection[TopicPartition]) -> None:
+        """Fence the earlier owners of ``partitions``, and let go of all other partitions.
+
+        When this returns no transaction of theirs is open or undecided, so what the group has
+        committed can be read, by ``RecordSource.committed``, and stays as it is. Partitions that
+        this sink holds already, unfenced, are left as they are.
+
+        Raises:
+            SourceError: The broker refuses us.
+        """
+        ...
+
+    async def publish(
+        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+    ) -> list[Rejection]:
+        """Publish all messages and commit ``point`` for ``partition``, or do neither.
+
+        At most one call at a time for each partition. Passing failures (a broker away, a
+        coordinator moving, a transaction that timed out) are retried inside until it is known
+        that the transaction was committed; it takes effect once.
+
+        Returns:
+            The messages that can never be published as they are. If there are any, nothing was
+            published or committed.
+
+        Raises:
+            FencedError: Another member has taken the partition over, or it was let go; nothing
+                was published that stays.
+            SourceError: The broker refuses us, or the sink is stopped.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect; transactions under way are aborted."""
+        ...
+
+
 class ModelClient(Protocol):
     """The model that a route calls."""
 
@@ -210,4 +266,33 @@ class Clock(Protocol):
 
     def epoch_ms(self) -> int:
         """Return wall-clock milliseconds since 1970, to compare with deadlines."""
+        ...
+
+
+class ControlSource(Protocol):
+    """The records of a route's control topic: all of them, to every consumer replica."""
+
+    async def start(self) -> None:
+        """Connect; reading begins with the oldest record.
+
+        Raises:
+            SourceError: The topic cannot be read; says what to check.
+        """
+        ...
+
+    async def poll(self, timeout_s: float) -> list[Record]:
+        """Return the next records, or none after a while.
+
+        Raises:
+            SourceError: The source is beyond recovery.
+        """
+        ...
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether all that stood on the topic at the start has been returned."""
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
         ...

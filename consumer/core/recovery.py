@@ -3,6 +3,7 @@
 import random
 
 from consumer.core.breaker import CircuitBreaker
+from consumer.core.failures import Failure, NextStep, next_step
 from consumer.core.retry import RetryPolicy, split_for_isolation
 from consumer.core.schedule import Schedule
 from consumer.core.work import WorkItem
@@ -12,7 +13,7 @@ class Recovery:
     """Failed records on their way back to the queue.
 
     Args:
-        policy: How often, and after what delay.
+        policy: Which failures are retried, how often, and after what delay.
         jitter: Randomness of the delay.
     """
 
@@ -22,22 +23,61 @@ class Recovery:
         self._groups: Schedule[list[WorkItem]] = Schedule()
         self.breaker = CircuitBreaker()
 
-    def take_back(self, items: list[WorkItem], now_s: float) -> list[WorkItem]:
-        """Schedule failed records to go again.
+    def take_back(
+        self,
+        items: list[WorkItem],
+        failure: Failure,
+        now_s: float,
+        *,
+        is_alone: bool,
+        is_cornered: bool,
+    ) -> list[WorkItem]:
+        """Schedule failed records to go again, and count the failure where it counts.
+
+        Args:
+            items: Records that failed together.
+            failure: What befell them.
+            now_s: Monotonic seconds.
+            is_alone: No other record can have caused it; see ``failures.next_step``.
+            is_cornered: The cause is thought to be among these records, so they are split. Where
+                several calls were lost together they go again as they are: splitting each would
+                multiply the calls and tell nothing.
 
         Returns:
             Those that are to be given up instead.
         """
         again: list[WorkItem] = []
-        exhausted: list[WorkItem] = []
+        given_up: list[WorkItem] = []
         for item in items:
             item.first_failed_at_s = item.first_failed_at_s or now_s
-            item.strikes += self.breaker.blames(item.first_failed_at_s, now_s)
-            (exhausted if self._policy.is_exhausted(item.strikes) else again).append(item)
-        for group in split_for_isolation(again):
+            is_blamed = self.breaker.blames(item.first_failed_at_s, now_s)
+            step = next_step(
+                failure,
+                retried=self._policy.retried,
+                is_blamed=is_blamed,
+                strikes=item.strikes,
+                max_attempts=self._policy.max_attempts,
+                is_alone=is_alone,
+            )
+            if step is NextStep.GIVE_UP:
+                given_up.append(item)
+                continue
+            item.strikes += step is NextStep.AGAIN
+            again.append(item)
+        # Lack of room is nobody's fault: what had none together may have some together.
+        splits = is_cornered and failure is not Failure.UNAVAILABLE
+        for group in split_for_isolation(again) if splits else filter(None, [again]):
             delay_s = self._policy.backoff_s(group[0].attempts, self._jitter)
             self._groups.add(now_s + delay_s, group)
-        return exhausted
+        return given_up
+
+    def needs_exclusive_call(self, group: list[WorkItem]) -> bool:
+        """Say whether a group's failure would be its record's last, so that nothing may share it.
+
+        A replica that dies fails every call that it had taken, and a healthy record may stand
+        alone in one of those. Only the one that had no other call beside it is given up.
+        """
+        return len(group) == 1 and self._policy.is_last_chance(group[0].strikes)
 
     def take_due(self, now_s: float) -> list[list[WorkItem]]:
         """Take the groups whose delay is over, without records that are settled by now."""

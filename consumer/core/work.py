@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from consumer.core.failures import Failure
 from consumer.core.ledger import PartitionLedger
-from consumer.core.ports import CommitPoint, Record, TopicPartition
+from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from schemas.handoff import Outcomes
 
 
@@ -53,13 +54,18 @@ class WorkItem:
         deadline_ms: Epoch milliseconds after which it is not worth computing.
         received_at_s: Monotonic seconds when it was delivered.
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
-        attempts: How often it was handed to a model replica.
+        attempts: How often it was handed to a model replica, by earlier owners too where it failed.
         strikes: Failures that count against it.
         first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
+        fetched_line: The request line with its body, where the record only refers to that.
         is_taken: It has left the queue of new records.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
+        is_ready: A model replica may have it as soon as nothing holds it.
+        is_held: It waits for an earlier record of its lane (``consumer.core.ordering``).
+        successor: The next record of its lane, held until this one is finished.
+        deferred: The messages of an outcome that was decided while it was held.
     """
 
     assignment: PartitionAssignment
@@ -73,8 +79,18 @@ class WorkItem:
     strikes: int = 0
     first_failed_at_s: float = 0.0
     work: float = 0.0
+    fetched_line: bytes | None = None
     is_taken: bool = False
     settled: bool = False
+    is_ready: bool = False
+    is_held: bool = False
+    successor: "WorkItem | None" = None
+    deferred: list[Message] | None = None
+
+    @property
+    def line(self) -> bytes:
+        """The request line as the model gets it."""
+        return self.record.value or b"" if self.fetched_line is None else self.fetched_line
 
     def is_new(self) -> bool:
         """Say whether it still waits for its first dispatch."""
@@ -90,15 +106,28 @@ class Call:
 
     Args:
         items: In the order of the chunk's lines.
+        is_exclusive: It is this consumer's only call, for as long as no other begins.
+        is_reserved: No other may begin before it is over.
 
     Attributes:
+        records: How many records it carries.
         is_accepted: A model replica has taken the call; before, nothing is being computed.
-        has_answers: Some record has had an outcome.
+        has_answers: Some record has had an outcome that is no failure.
+        has_failures: Some record was answered with a failure.
+        has_fresh_failures: Among those are records that had not failed before, or the replica had
+            no room: that speaks against the model rather than against the records.
     """
 
-    def __init__(self, items: list[WorkItem]) -> None:
+    def __init__(
+        self, items: list[WorkItem], *, is_exclusive: bool = False, is_reserved: bool = False
+    ) -> None:
+        self.records = len(items)
+        self.is_exclusive = is_exclusive
+        self.is_reserved = is_reserved
         self.is_accepted = False
         self.has_answers = False
+        self.has_failures = False
+        self.has_fresh_failures = False
         self._items: list[WorkItem | None] = list(items)
 
     def check(self, outcomes: Outcomes) -> None:
@@ -122,8 +151,16 @@ class Call:
         """Take out the item at ``index``; ``None`` where it was answered before."""
         item = self._items[index]
         self._items[index] = None
-        self.has_answers = True
         return item
+
+    def note_failure(self, failure: Failure, items: list[WorkItem]) -> None:
+        """Take note that the replica answered these items with a failure, before it counts."""
+        if failure is Failure.UNRECOVERABLE:
+            self.has_answers = True
+            return
+        self.has_failures = True
+        if failure is Failure.UNAVAILABLE or any(not item.first_failed_at_s for item in items):
+            self.has_fresh_failures = True
 
     def unanswered(self) -> list[WorkItem]:
         """Take out all items that have no outcome yet."""
@@ -132,5 +169,9 @@ class Call:
         return left
 
     def is_wanted(self) -> bool:
-        """Say whether any unanswered item's partition is still assigned."""
-        return any(item is not None and not item.assignment.revoked for item in self._items)
+        """Say whether an outcome of any unanswered item still counts."""
+        return any(item is not None and item.is_wanted() for item in self._items)
+
+    def waiting(self) -> list[WorkItem]:
+        """Return the items that have no outcome yet."""
+        return [item for item in self._items if item is not None]

@@ -2,7 +2,9 @@
 
 import heapq
 from collections import deque
+from collections.abc import Iterable
 
+from consumer.core.retry import SUSPECT_STRIKES
 from consumer.core.work import WorkItem
 
 MAX_CHUNK_BYTES = 96 * 1024
@@ -22,7 +24,8 @@ class WorkQueue:
     them first is the classic remedy (Graham, "Bounds on Multiprocessing Timing Anomalies", 1969:
     at most 4/3 of the best possible time). Among what is held only, so memory stays bounded.
 
-    Groups of a failed chunk wait apart, each to be dispatched by itself.
+    Groups of a failed chunk wait apart, each to be dispatched by itself; of those that failed
+    before, the suspects, one at a time.
 
     Args:
         longest_first: Order by ``WorkItem.work`` rather than by arrival.
@@ -34,6 +37,8 @@ class WorkQueue:
         self._by_arrival: deque[WorkItem] = deque()
         self._by_work: list[tuple[float, int, WorkItem]] = []
         self._groups: deque[list[WorkItem]] = deque()
+        self._suspects: deque[list[WorkItem]] = deque()
+        self._suspect_records = 0
         self._added = 0
         self.records = 0
 
@@ -47,11 +52,35 @@ class WorkQueue:
 
     def add_group(self, items: list[WorkItem]) -> None:
         """Queue records that are to be dispatched together and with no others."""
-        self._groups.append(items)
+        if is_suspect(items):
+            self._suspects.append(items)
+            self._suspect_records += len(items)
+        else:
+            self._groups.append(items)
         self.records += len(items)
 
-    def take(self, most_records: int, now_s: float) -> list[WorkItem]:
-        """Take the next chunk: a waiting group, else up to ``most_records`` new records."""
+    def available_records(self, *, suspects: bool) -> int:
+        """Return how many records wait, with or without the suspects."""
+        return self.records if suspects else self.records - self._suspect_records
+
+    def next_group(self, *, suspects: bool) -> list[WorkItem] | None:
+        """Return the group that ``take`` would take, if one waits; it stays where it is."""
+        groups = self._suspects if suspects and self._suspects else self._groups
+        return groups[0] if groups else None
+
+    def take(self, most_records: int, now_s: float, *, suspects: bool = True) -> list[WorkItem]:
+        """Take the next chunk: a waiting group, else up to ``most_records`` new records.
+
+        Args:
+            most_records: The most new records; a group goes whole.
+            now_s: Monotonic seconds.
+            suspects: Whether the group may be one of suspects.
+        """
+        if suspects and self._suspects:
+            chunk = self._suspects.popleft()
+            self._suspect_records -= len(chunk)
+            self.records -= len(chunk)
+            return chunk
         if self._groups:
             chunk = self._groups.popleft()
             self.records -= len(chunk)
@@ -62,7 +91,7 @@ class WorkQueue:
             item = self._next(now_s, may_be_overdue=not chunk)
             if item is None:
                 break
-            size_bytes += len(item.record.value or b"")
+            size_bytes += len(item.line)
             if chunk and size_bytes > MAX_CHUNK_BYTES:
                 break
             self._remove(item)
@@ -77,7 +106,7 @@ class WorkQueue:
 
     def waiting(self) -> list[WorkItem]:
         """Return every record that waits, in no particular order."""
-        grouped = [item for group in self._groups for item in group]
+        grouped = [item for group in (*self._groups, *self._suspects) for item in group]
         return [item for item in self._by_arrival if item.is_new()] + grouped
 
     def drop_unwanted(self) -> None:
@@ -85,9 +114,11 @@ class WorkQueue:
         self._by_arrival = deque(each for each in self._by_arrival if _is_wanted_new(each))
         self._by_work = [entry for entry in self._by_work if _is_wanted_new(entry[2])]
         heapq.heapify(self._by_work)
-        kept = ([item for item in group if item.is_wanted()] for group in self._groups)
-        self._groups = deque(group for group in kept if group)
-        self.records = len(self._by_arrival) + sum(len(group) for group in self._groups)
+        self._groups = _wanted_groups(self._groups)
+        self._suspects = _wanted_groups(self._suspects)
+        self._suspect_records = sum(map(len, self._suspects))
+        grouped = self._suspect_records + sum(map(len, self._groups))
+        self.records = len(self._by_arrival) + grouped
 
     def _next(self, now_s: float, *, may_be_overdue: bool) -> WorkItem | None:
         while self._by_arrival and not self._by_arrival[0].is_new():
@@ -107,6 +138,16 @@ class WorkQueue:
         item.is_taken = True
         if self._by_arrival[0] is item:
             self._by_arrival.popleft()
+
+
+def is_suspect(items: list[WorkItem]) -> bool:
+    """Say whether records that go together failed so often that one may be the cause."""
+    return any(item.strikes >= SUSPECT_STRIKES for item in items)
+
+
+def _wanted_groups(groups: Iterable[list[WorkItem]]) -> deque[list[WorkItem]]:
+    kept = ([item for item in group if item.is_wanted()] for group in groups)
+    return deque(group for group in kept if group)
 
 
 def _is_wanted_new(item: WorkItem) -> bool:

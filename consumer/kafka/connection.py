@@ -17,6 +17,31 @@ log = logging.getLogger(__name__)
 METADATA_MAX_AGE_MS = 60_000
 """How soon added partitions are noticed."""
 
+_HINTS: dict[type[errors.KafkaError], str] = {
+    errors.TopicAuthorizationFailedError: (
+        "grant this user Read and Describe on the requests topic, and Write on the others"
+    ),
+    errors.GroupAuthorizationFailedError: "grant this user Read on the consumer group",
+    errors.ClusterAuthorizationFailedError: "grant this user IdempotentWrite on the cluster",
+    errors.TransactionalIdAuthorizationFailed: (
+        "grant this user Write on transactional ids that begin with headrace-"
+    ),
+    errors.InvalidTransactionTimeout: (
+        "transactions.timeout_ms is over the brokers' transaction.max.timeout.ms: lower it, or "
+        "raise theirs"
+    ),
+    errors.UnknownTopicOrPartitionError: (
+        "create the topic, or check its name and that this user may describe it"
+    ),
+    errors.InconsistentGroupProtocolError: (
+        "other programs are in this consumer group: give the route a group of its own"
+    ),
+    errors.InvalidSessionTimeoutError: (
+        "membership.session_timeout_ms is outside what the brokers allow "
+        "(group.min.session.timeout.ms to group.max.session.timeout.ms)"
+    ),
+}
+
 _BOOTSTRAP_COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 
 
@@ -111,43 +136,25 @@ def explain(
     reasons: list[str] | tuple[str, ...] = (),
 ) -> SourceError:
     """Return a ``SourceError`` that says what failed and what to check."""
-    match error:
-        case errors.KafkaConnectionError():
-            checks = [f"kafka.bootstrap ({settings.bootstrap}) and that a broker listens there"]
-            checks.append(f"that the listener speaks {settings.security_protocol}")
-            if settings.sasl is not None:
-                checks.append(
-                    f"kafka.sasl (mechanism {settings.sasl.mechanism}, "
-                    f"username {settings.sasl.username}, and the password)"
-                )
-            if settings.tls is not None:
-                checks.append("kafka.tls (the CA, and the name in the broker's certificate)")
-            because = f": {'; '.join(reasons)}" if reasons else f": {error}"
-            return SourceError(f"{doing}: cannot connect{because}. Check {', '.join(checks)}.")
-        case errors.TopicAuthorizationFailedError():
-            hint = (
-                "grant this user Read and Describe on the requests topic, and Write on the others"
+    if isinstance(error, errors.KafkaConnectionError):
+        checks = [f"kafka.bootstrap ({settings.bootstrap}) and that a broker listens there"]
+        checks.append(f"that the listener speaks {settings.security_protocol}")
+        if settings.sasl is not None:
+            checks.append(
+                f"kafka.sasl (mechanism {settings.sasl.mechanism}, "
+                f"username {settings.sasl.username}, and the password)"
             )
-        case errors.GroupAuthorizationFailedError():
-            hint = "grant this user Read on the consumer group"
-        case errors.ClusterAuthorizationFailedError():
-            hint = "grant this user IdempotentWrite on the cluster"
-        case errors.UnknownTopicOrPartitionError():
-            hint = "create the topic, or check its name and that this user may describe it"
-        case errors.InconsistentGroupProtocolError():
-            hint = "other programs are in this consumer group: give the route a group of its own"
-        case errors.InvalidSessionTimeoutError():
-            hint = (
-                "membership.session_timeout_ms is outside what the brokers allow "
-                "(group.min.session.timeout.ms to group.max.session.timeout.ms)"
-            )
-        case errors.OffsetMetadataTooLargeError():
-            hint = (
-                f"kafka.offset_metadata_max_bytes is {settings.offset_metadata_max_bytes}; set it "
-                "to the brokers' offset.metadata.max.bytes"
-            )
-        case _:
-            hint = "see the log of aiokafka for what led to it"
+        if settings.tls is not None:
+            checks.append("kafka.tls (the CA, and the name in the broker's certificate)")
+        because = f": {'; '.join(reasons)}" if reasons else f": {error}"
+        return SourceError(f"{doing}: cannot connect{because}. Check {', '.join(checks)}.")
+    if isinstance(error, errors.OffsetMetadataTooLargeError):
+        hint = (
+            f"kafka.offset_metadata_max_bytes is {settings.offset_metadata_max_bytes}; set it "
+            "to the brokers' offset.metadata.max.bytes"
+        )
+    else:
+        hint = _HINTS.get(type(error), "see the log of aiokafka for what led to it")
     return SourceError(f"{doing}: {error}; {hint}")
 
 

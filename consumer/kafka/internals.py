@@ -19,6 +19,9 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.assignment import NEVER_ASSIGNED
 from consumer.core.ports import CommitPoint, CommitRefusedError, TopicPartition
+from consumer.kafka.committed_points import read_points
+from consumer.kafka.transaction_errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
+from consumer.kafka.transaction_wire import StableOffsetFetchRequest
 
 _REFUSALS = (
     errors.UnknownMemberIdError,
@@ -27,6 +30,7 @@ _REFUSALS = (
 )
 _READ_COMMITTED = 1
 _LEAST_EMPTY_FETCH_S = 0.025
+_OFFSETS_RETRY_S = 0.02
 _MOVED_COORDINATOR = (
     errors.GroupCoordinatorNotAvailableError,
     errors.NotCoordinatorForGroupError,
@@ -91,6 +95,40 @@ async def committed(
             None if point is None else CommitPoint(point.offset, point.metadata or "")
         )
     return points
+
+
+async def committed_stably(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, CommitPoint | None]:
+    """Return the group's committed points once no transaction on them is undecided.
+
+    Retries for as long as the coordinator is away, or a transaction is open.
+
+    Raises:
+        errors.KafkaError: What retrying does not cure.
+    """
+    coordinator = consumer._coordinator
+    topics: dict[str, list[int]] = {}
+    for topic, number in partitions:
+        topics.setdefault(topic, []).append(number)
+    while True:
+        await coordinator.ensure_coordinator_known()
+        request = StableOffsetFetchRequest(coordinator.group_id, list(topics.items()))
+        try:
+            codes, points = read_points(await coordinator._send_req(request))
+        except errors.KafkaError as error:
+            if not error.retriable:
+                raise
+            codes = {errors.RequestTimedOutError.errno}
+        codes -= {NONE}
+        if not codes:
+            return points
+        for code in codes:
+            if next_step(code) not in (NextStep.SOON, NextStep.MOVED):
+                raise errors.for_code(code)(coordinator.group_id)
+        if codes != {UNSTABLE_OFFSET_COMMIT}:
+            coordinator.coordinator_dead()
+        await asyncio.sleep(_OFFSETS_RETRY_S)
 
 
 async def commit_once(

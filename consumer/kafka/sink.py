@@ -6,24 +6,15 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer, errors
 
-from consumer.core.partitioning import RunPartitioner, partition_of_key
-from consumer.core.ports import Message, Rejection, SourceError
+from consumer.core.ports import Message, Rejection, SourceError, TopicPartition
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import explain, warn_if_slow
 from consumer.kafka.lane import Entry, Lane, PublishCall
-from consumer.kafka.message_size import (
-    DEFAULT_LIMIT_BYTES,
-    LARGEST_REQUEST_BYTES,
-    batch_size_bytes,
-    explain_too_large,
-)
 from consumer.kafka.producer_slot import ProducerSlot
+from consumer.kafka.routing import MessageRouter
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
-
-MAX_BATCH_BYTES = 512 * 1024
-RUN_RECORDS = 64
 
 
 class KafkaSink:
@@ -41,10 +32,9 @@ class KafkaSink:
         self._settings = settings
         self._topics = tuple(topics)
         self._doing = f"publishing to {', '.join(self._topics)}"
-        self._limits_bytes: dict[str, int] = {}
+        self._router = MessageRouter({})
         self._slot: ProducerSlot | None = None
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        self._runs: dict[str, RunPartitioner] = {}
+        self._lanes: dict[TopicPartition, Lane] = {}
         self._calls: set[PublishCall] = set()
         self._failure: SourceError | None = None
 
@@ -52,9 +42,8 @@ class KafkaSink:
         """Connect; see ``ResultSink``."""
         warn_if_slow()
         async with TopicAdmin(self._settings) as admin:
-            self._limits_bytes = await admin.message_limits_bytes(self._topics)
-        max_batch_bytes = min([MAX_BATCH_BYTES, *self._limits_bytes.values()])
-        self._slot = ProducerSlot(self._settings, max_batch_bytes, self._doing)
+            self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
+        self._slot = ProducerSlot(self._settings, self._router.max_batch_bytes, self._doing)
         producer = await self._slot.start()
         try:
             for topic in self._topics:
@@ -103,24 +92,13 @@ class KafkaSink:
         call: PublishCall,
         slot: ProducerSlot,
     ) -> None:
-        woken: dict[Lane, None] = {}
-        for index, message in enumerate(messages):
-            topic = message.topic
-            size_bytes = batch_size_bytes(message)
-            limit_bytes = self._limit_bytes(topic)
-            if size_bytes > limit_bytes:
-                call.rejected(index, explain_too_large(message, size_bytes, limit_bytes))
-                continue
-            if message.key is None:
-                number = self._run(topic).next_partition(partitions[topic])
-            else:
-                number = partitions[topic][partition_of_key(message.key, len(partitions[topic]))]
-            lane = self._lane(slot, topic, number)
-            lane.append(Entry(message, call, index))
-            woken[lane] = None
-        for topic in partitions:
-            self._run(topic).end_run()
-        for lane in woken:
+        routed = self._router.route(messages, partitions)
+        for rejection in routed.rejections:
+            call.rejected(rejection.index, rejection.reason)
+        for partition, indexes in routed.indexes.items():
+            lane = self._lane(slot, partition)
+            for index in indexes:
+                lane.append(Entry(messages[index], call, index))
             lane.wake()
 
     async def _partitions_of(
@@ -140,23 +118,14 @@ class KafkaSink:
             doing = f"publishing to {topic}"
             raise explain(error, self._settings, doing) from error
 
-    def _limit_bytes(self, topic: str) -> int:
-        return min(self._limits_bytes.get(topic, DEFAULT_LIMIT_BYTES), LARGEST_REQUEST_BYTES)
-
-    def _run(self, topic: str) -> RunPartitioner:
-        run = self._runs.get(topic)
-        if run is None:
-            run = self._runs[topic] = RunPartitioner(RUN_RECORDS)
-        return run
-
-    def _lane(self, slot: ProducerSlot, topic: str, partition: int) -> Lane:
-        lane = self._lanes.get((topic, partition))
+    def _lane(self, slot: ProducerSlot, partition: TopicPartition) -> Lane:
+        lane = self._lanes.get(partition)
         if lane is None:
-            lane = self._lanes[topic, partition] = Lane(
+            doing = f"publishing to {partition.topic}"
+            lane = self._lanes[partition] = Lane(
                 slot,
-                topic,
-                partition,
-                explain=lambda error: explain(error, self._settings, f"publishing to {topic}"),
+                *partition,
+                explain=lambda error: explain(error, self._settings, doing),
                 fail=self._end,
             )
         return lane

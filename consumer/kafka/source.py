@@ -24,6 +24,7 @@ from consumer.kafka.assignor import make_assignor
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
 from consumer.kafka.log_bounds import ask_each
+from consumer.kafka.static_membership import leave_on_stop, name_instance
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -44,10 +45,17 @@ class KafkaSource:
     Args:
         settings: The cluster.
         route: Its topic, group, membership and flow settings.
+        group_instance_id: Makes it a static member of this name: started again within the session
+            timeout it has its partitions back at once. While two hold the same name, the one that
+            joined earlier fails.
     """
 
-    def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:
+    def __init__(
+        self, settings: KafkaSettings, route: RouteSettings, *, group_instance_id: str | None = None
+    ) -> None:
         self._settings = settings
+        self._instance_id = group_instance_id
+        self._requires_stable = route.delivery == "exactly_once"
         self._route = route
         self._topic = route.requests_topic
         self._log_bounds_timeout_s = route.membership.session_timeout_ms / 1000 * _LOG_BOUNDS_SHARE
@@ -58,6 +66,7 @@ class KafkaSource:
         self._callback: asyncio.Task[None] | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._has_joined = False
+        self._is_named = False
         self._is_stopped = False
         self._takes_commits = False
         self._generation = NEVER_ASSIGNED
@@ -73,6 +82,7 @@ class KafkaSource:
             **client_options(self._settings),
             client_id=f"headrace-{route.group}",
             group_id=route.group,
+            group_instance_id=self._instance_id,
             enable_auto_commit=False,
             # Not start_from: see _seek_to_end.
             auto_offset_reset="earliest",
@@ -136,12 +146,17 @@ class KafkaSource:
         been created again, or an unclean leader election has cut its log: which records below the
         end are new cannot be told, and repeating some is better than losing some. Where the log's
         end is not to be had soon, e.g. as the partition has no leader, the point stands as it is.
+
+        On a route whose delivery is exactly_once, waits for transactions that are being decided.
         """
         if not partitions:
             return {}
         consumer = self._started_consumer()
         with explaining_failures(self._settings, self._doing):
-            points = await internals.committed(consumer, partitions)
+            if self._requires_stable:
+                points = await internals.committed_stably(consumer, partitions)
+            else:
+                points = await internals.committed(consumer, partitions)
         offsets = {each: point.offset for each, point in points.items() if point is not None}
         ends = await ask_each(consumer.end_offsets, offsets, self._log_bounds_timeout_s)
         beyond = [each for each, log_end in ends.items() if offsets[each] > log_end]
@@ -196,6 +211,7 @@ class KafkaSource:
             return
         self._is_stopped = True
         self._takes_commits = False
+        leave_on_stop(consumer)
         # aiokafka retries without end, and its stop waits for callbacks: end both first.
         ending = [*self._commits, *([self._callback] if self._callback else [])]
         for task in ending:
@@ -213,6 +229,9 @@ class KafkaSource:
     async def on_revoked(self) -> None:
         """Aiokafka is about to join the group again, or for the first time."""
         self._started_fetching().suspend()
+        if self._instance_id is not None and not self._is_named:
+            self._is_named = True
+            name_instance(self._started_consumer(), self._instance_id, self._succeeded)
         if self._has_joined and not self._is_stopped:
             await self._call("revoking partitions", self._listener_there().revoking())
         # From here to the next assignment a commit could only go out under a wrong generation.
@@ -293,6 +312,17 @@ class KafkaSource:
                     await asyncio.sleep(_COMMIT_RETRY_S)
                 else:
                     return
+
+    def _succeeded(self) -> None:
+        """Another member has taken our instance id."""
+        self._takes_commits = False
+        self._started_fetching().fail(
+            SourceError(
+                f"{self._doing}: another consumer has joined as instance {self._instance_id}; this "
+                "one ends. Where it was not a restart, two services share the group: give each a "
+                "group of its own, or set membership.static to false"
+            )
+        )
 
     def _forget_commit(self, task: asyncio.Task[None]) -> None:
         self._commits.discard(task)

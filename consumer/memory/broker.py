@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from consumer.core.partitioning import RunPartitioner, partition_of_key
-from consumer.core.ports import Message, Record, TopicPartition
+from consumer.core.ports import Message, Record, Rejection, TopicPartition
 from consumer.memory.group import MemoryGroup
 from consumer.memory.log import PartitionLog
 
@@ -86,16 +86,37 @@ class MemoryBroker:
 
     def append(self, messages: Sequence[Message]) -> None:
         """Add messages to their topics at once: by key as Kafka's producers do, or in runs."""
-        for message in messages:
-            logs = self._topics[message.topic]
-            if message.key is None:
-                number = self._runs[message.topic].next_partition(range(len(logs)))
-            else:
-                number = partition_of_key(message.key, len(logs))
-            logs[number].append(message, self._now_ms())
-        for topic in {message.topic for message in messages}:
-            self._runs[topic].end_run()
+        for message, partition_log in self._place(messages):
+            partition_log.append(message, self._now_ms())
         self._announce()
+
+    def append_committed(self, messages: Sequence[Message]) -> None:
+        """Add a transaction's messages at once, and a marker to each partition that it touched."""
+        touched: dict[int, PartitionLog] = {}
+        for message, partition_log in self._place(messages):
+            partition_log.append(message, self._now_ms())
+            touched[id(partition_log)] = partition_log
+        for partition_log in touched.values():
+            partition_log.skip(1)
+        self._announce()
+
+    def append_aborted(self, messages: Sequence[Message]) -> None:
+        """Use up the offsets that an aborted transaction's messages and markers take."""
+        touched: dict[int, PartitionLog] = {}
+        for _message, partition_log in self._place(messages):
+            partition_log.skip(1)
+            touched[id(partition_log)] = partition_log
+        for partition_log in touched.values():
+            partition_log.skip(1)
+
+    def rejections(self, messages: Sequence[Message]) -> list[Rejection]:
+        """Return the messages that are over their topic's limit."""
+        limits_bytes = map(self.over_limit_bytes, messages)
+        return [
+            Rejection(index, f"over the {limit_bytes} bytes that {messages[index].topic} takes")
+            for index, limit_bytes in enumerate(limits_bytes)
+            if limit_bytes is not None
+        ]
 
     def over_limit_bytes(self, message: Message) -> int | None:
         """Return the topic's limit where the message is over it."""
@@ -148,6 +169,19 @@ class MemoryBroker:
             for log in self._topics[topic]
             for record in log.read(log.start_offset, log.end_offset)
         ]
+
+    def _place(self, messages: Sequence[Message]) -> list[tuple[Message, PartitionLog]]:
+        placed: list[tuple[Message, PartitionLog]] = []
+        for message in messages:
+            logs = self._topics[message.topic]
+            if message.key is None:
+                number = self._runs[message.topic].next_partition(range(len(logs)))
+            else:
+                number = partition_of_key(message.key, len(logs))
+            placed.append((message, logs[number]))
+        for topic in {message.topic for message in messages}:
+            self._runs[topic].end_run()
+        return placed
 
     def _announce(self) -> None:
         for future in self._arrivals:

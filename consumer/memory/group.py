@@ -48,6 +48,7 @@ class MemoryGroup:
         self._next_member = 1
         self.generation = 0
         self.committed: dict[TopicPartition, CommitPoint] = {}
+        self.owner_epochs: dict[TopicPartition, int] = {}
 
     def enter(self) -> Member:
         """Register a new member; it joins next, as everyone else has to."""
@@ -109,12 +110,30 @@ class MemoryGroup:
                 f"the group is in {self.generation}"
             )
         for partition, point in points.items():
-            if len(point.metadata) > self._limit_characters:
-                raise ValueError(
-                    f"{partition}: {len(point.metadata)} characters of commit metadata are over "
-                    f"the limit of {self._limit_characters}"
-                )
+            self._check_metadata(partition, point)
         self.committed.update(points)
+
+    def fence(self, partition: TopicPartition) -> int:
+        """Give a partition's transactional id to a new owner; return the owner's epoch."""
+        epoch = self.owner_epochs.get(partition, 0) + 1
+        self.owner_epochs[partition] = epoch
+        return epoch
+
+    def commit_in_transaction(self, partition: TopicPartition, point: CommitPoint) -> None:
+        """Store a commit point whatever the generation: the transactional id guards it.
+
+        Raises:
+            ValueError: The metadata is longer than the limit.
+        """
+        self._check_metadata(partition, point)
+        self.committed[partition] = point
+
+    def _check_metadata(self, partition: TopicPartition, point: CommitPoint) -> None:
+        if len(point.metadata) > self._limit_characters:
+            raise ValueError(
+                f"{partition}: {len(point.metadata)} characters of commit metadata are over "
+                f"the limit of {self._limit_characters}"
+            )
 
     def _call_everyone(self) -> None:
         for member in self._members.values():

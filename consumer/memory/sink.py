@@ -29,16 +29,9 @@ class MemorySink:
             if not self._broker.has_topic(message.topic):
                 raise SourceError(f"topic {message.topic} does not exist: create it")
         await self._broker.reachable()
-        rejections: list[Rejection] = []
-        accepted: list[Message] = []
-        for index, message in enumerate(messages):
-            limit_bytes = self._broker.over_limit_bytes(message)
-            if limit_bytes is None:
-                accepted.append(message)
-            else:
-                rejections.append(
-                    Rejection(index, f"over the {limit_bytes} bytes that {message.topic} takes")
-                )
+        rejections = self._broker.rejections(messages)
+        rejected = {rejection.index for rejection in rejections}
+        accepted = [each for index, each in enumerate(messages) if index not in rejected]
         self._broker.append(accepted)
         return rejections
 

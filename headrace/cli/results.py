@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -12,11 +12,11 @@ import typer
 from rich.text import Text
 
 from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import count, err, out, print_note
+from headrace.cli.output import count, err, out, print_error, print_note
 from headrace.errors import UserError
 from headrace.reading import MissingTopicError, TopicRecord, read_topic
+from headrace.resolving import Resolver
 from schemas import headers
-from schemas.settings import Settings
 
 SUMMARY_CHARACTERS = 80
 
@@ -34,6 +34,9 @@ def results(
     dead_letters: Annotated[
         bool, typer.Option("--dead-letters", help="Read the dead letters instead.")
     ] = False,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Put bodies from the object store in their place.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file to write JSON lines to.")
     ] = None,
@@ -47,7 +50,8 @@ def results(
     is taken away from anyone.
     """
     settings = read_settings(config)
-    _, chosen = choose_route(settings, route)
+    name, chosen = choose_route(settings, route)
+    resolver = Resolver(name, chosen) if resolve else None
     topic = chosen.dead_letters_topic if dead_letters else chosen.results_topic
     with ExitStack() as stack:
         if output is not None:
@@ -58,12 +62,19 @@ def results(
         else:
             sink = None if sys.stdout.isatty() else sys.stdout.buffer
         show = _Table(dead_letters) if sink is None else _Lines(sink, dead_letters)
+        if resolver is not None:
+            stack.callback(resolver.close)
+        records = read_topic(
+            settings.kafka, topic, from_beginning=from_beginning or not follow, follow=follow
+        )
         try:
-            shown_records = asyncio.run(
-                _read(settings, topic, from_beginning or not follow, follow, most, show)
-            )
+            shown_records = asyncio.run(_show(records, topic, most, show, resolver))
         except MissingTopicError as error:
             raise UserError(str(error)) from None
+    if resolver is not None and resolver.problems:
+        for problem in resolver.problems:
+            print_error(problem)
+        raise typer.Exit(1)
     if output is not None:
         print_note(f"{count(shown_records)} records of {topic} written to {output}")
 
@@ -118,8 +129,12 @@ def describe_result(record: TopicRecord) -> tuple[str, str, str]:
         if line["error"] is not None:
             return custom_id, str(line["error"]["code"]), str(line["error"]["message"])
         response = line["response"]
+        if "body_ref" in response:
+            place = response["body_ref"]
+            words = f"{place['size_bytes']:,} bytes at {place['url']}"
+            return custom_id, str(response["status_code"]), words
         return custom_id, str(response["status_code"]), describe_body(response["body"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return "", "no result line", repr((record.value or b"")[:SUMMARY_CHARACTERS])
 
 
@@ -187,23 +202,21 @@ def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:
     return key, values.get(headers.ERROR_CODE, ""), values.get(headers.ERROR_MESSAGE, "")
 
 
-async def _read(
-    settings: Settings,
+async def _show(
+    records: AsyncGenerator[TopicRecord | None, None],
     topic: str,
-    from_beginning: bool,
-    follow: bool,
     most: int | None,
     show: _Lines | _Table,
+    resolver: Resolver | None,
 ) -> int:
     shown_records = 0
-    records = read_topic(settings.kafka, topic, from_beginning=from_beginning, follow=follow)
     with err.status(f"reading {topic}") if isinstance(show, _Lines) else ExitStack() as status:
         async with aclosing(records):
             async for record in records:
                 if record is None:
                     show.flush()
                     continue
-                show.show(record)
+                show.show(record if resolver is None else await resolver.resolve(record))
                 shown_records += 1
                 if not isinstance(status, ExitStack) and shown_records % 100 == 0:
                     status.update(f"reading {topic}: {count(shown_records)} records")

@@ -10,14 +10,23 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.partitioning import partition_of_key
-from consumer.core.ports import Message, Record, RecordSource, ResultSink, TopicPartition
+from consumer.core.ports import (
+    Message,
+    Record,
+    RecordSource,
+    ResultSink,
+    TopicPartition,
+    TransactionalSink,
+)
 from consumer.kafka.admin import TopicAdmin, TopicInfo
 from consumer.kafka.connection import client_options
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
+from consumer.kafka.transactions import KafkaTransactionalSink
 from consumer.memory.broker import MemoryBroker
 from consumer.memory.sink import MemorySink
 from consumer.memory.source import MemorySource
+from consumer.memory.transactions import MemoryTransactionalSink
 from schemas.settings import KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
 
@@ -69,10 +78,7 @@ class World(ABC):
 
     def __init__(self) -> None:
         self._sources: list[RecordSource] = []
-        self._sinks: list[ResultSink] = []
-
-    @abstractmethod
-    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str: ...
+        self._sinks: list[ResultSink | TransactionalSink] = []
 
     @abstractmethod
     def make_source(
@@ -81,6 +87,9 @@ class World(ABC):
 
     @abstractmethod
     def make_sink(self, topic: str) -> ResultSink: ...
+
+    @abstractmethod
+    def make_transactional_sink(self, topic: str, group: str) -> TransactionalSink: ...
 
     @abstractmethod
     async def move_log_start(self, partition: TopicPartition, offset: int) -> None:
@@ -111,6 +120,30 @@ class World(ABC):
         await sink.start()
         return sink
 
+    async def transactional_sink(self, topic: str, group: str = "g") -> TransactionalSink:
+        """Start a sink for what the group makes of ``topic``."""
+        sink = self.make_transactional_sink(topic, f"{topic}-{group}")
+        self._sinks.append(sink)
+        await sink.start()
+        return sink
+
+    async def results_topics(self, topic: str, partitions: int = 2) -> tuple[str, str]:
+        """Create the topics that ``make_route`` names for ``topic``."""
+        names = f"{topic}-results", f"{topic}-dead-letters"
+        for name in names:
+            await self.create_topic(name, partitions)
+        return names
+
+    @abstractmethod
+    async def create_topic(
+        self, name: str, partitions: int, max_message_bytes: int | None = None
+    ) -> None: ...
+
+    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        await self.create_topic(name, partitions, max_message_bytes)
+        return name
+
     async def write(self, topic: str, values: Sequence[bytes | None], partition: int = 0) -> None:
         """Publish into a partition of a topic that has up to four."""
         sink = await self.sink(topic)
@@ -132,10 +165,10 @@ class MemoryWorld(World):
         super().__init__()
         self.broker = MemoryBroker()
 
-    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
-        name = f"t-{uuid.uuid4().hex[:8]}"
+    async def create_topic(
+        self, name: str, partitions: int, max_message_bytes: int | None = None
+    ) -> None:
         self.broker.create_topic(name, partitions, max_message_bytes or 1024 * 1024)
-        return name
 
     async def partition_count(self, topic: str) -> int:
         return len(self.broker.partitions(topic))
@@ -160,6 +193,9 @@ class MemoryWorld(World):
     def make_sink(self, topic: str) -> ResultSink:
         return MemorySink(self.broker)
 
+    def make_transactional_sink(self, topic: str, group: str) -> TransactionalSink:
+        return MemoryTransactionalSink(self.broker, group)
+
 
 class KafkaWorld(World):
     def __init__(self, broker: TestBroker) -> None:
@@ -168,11 +204,11 @@ class KafkaWorld(World):
         self.is_faithful = broker.is_apache_kafka
         self.settings = KafkaSettings(bootstrap=broker.bootstrap)
 
-    async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
-        name = f"t-{uuid.uuid4().hex[:8]}"
+    async def create_topic(
+        self, name: str, partitions: int, max_message_bytes: int | None = None
+    ) -> None:
         async with TopicAdmin(self.settings) as admin:
             await admin.ensure_topics({name: TopicInfo(partitions, 1)})
-        return name
 
     async def partition_count(self, topic: str) -> int:
         async with TopicAdmin(self.settings) as admin:
@@ -205,6 +241,9 @@ class KafkaWorld(World):
 
     def make_sink(self, topic: str) -> ResultSink:
         return KafkaSink(self.settings, [topic])
+
+    def make_transactional_sink(self, topic: str, group: str) -> TransactionalSink:
+        return KafkaTransactionalSink(self.settings, make_route(topic, group))
 
 
 def make_route(

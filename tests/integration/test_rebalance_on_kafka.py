@@ -17,6 +17,7 @@ from consumer.core.ports import Message, TopicPartition
 from consumer.kafka.admin import TopicAdmin, TopicInfo
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
+from consumer.kafka_publishing import kafka_publishing
 from consumer.pipeline import Pipeline
 from schemas.settings import GroupSettings, KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
@@ -67,17 +68,19 @@ class Route:
         await sink.stop()
 
     async def join(self) -> Pipeline:
+        engine = build_engine(
+            route_name="it",
+            route=self.route,
+            urls=frozenset({URL}),
+            consumer=f"consumer-{len(self.members)}",
+            metadata_limit_characters=4096,
+            jitter=random.Random(1),
+        )
+        source = KafkaSource(self.kafka, self.route)
         pipeline = Pipeline(
-            engine=build_engine(
-                route_name="it",
-                route=self.route,
-                urls=frozenset({URL}),
-                consumer=f"consumer-{len(self.members)}",
-                metadata_limit_characters=4096,
-                jitter=random.Random(1),
-            ),
-            source=KafkaSource(self.kafka, self.route),
-            sink=KafkaSink(self.kafka, (self.route.results_topic, self.route.dead_letters_topic)),
+            engine=engine,
+            source=source,
+            publishing=kafka_publishing(self.kafka, self.route, engine=engine, source=source),
             model=self.model,
             clock=SystemClock(),
             settings=pipeline_settings(self.route),

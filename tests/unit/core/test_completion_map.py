@@ -1,5 +1,7 @@
 """Properties of the completion map's codec."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +9,11 @@ from hypothesis import strategies as st
 from consumer.core.completion_map import (
     CompletionMap,
     CompletionMapError,
+    RecordFailures,
     decode,
     encode,
     worst_case_characters,
+    worst_of,
 )
 
 offsets = st.integers(min_value=0, max_value=2**62)
@@ -93,3 +97,51 @@ def test_sizes_are_what_the_design_counted_on(
     step = span // incomplete
     spread = tuple(range(step, span, step))
     assert len(encode(0, CompletionMap(span, spread))) <= most_characters
+
+
+@st.composite
+def failing_maps(draw: st.DrawFn) -> tuple[int, CompletionMap]:
+    committed, completion_map = draw(maps())
+    distances = draw(st.sets(st.integers(0, 10**6), min_size=1, max_size=80))
+    failures = tuple(
+        RecordFailures(committed + each, draw(st.integers(0, 16_383)), draw(st.integers(0, 200)))
+        for each in sorted(distances)
+    )
+    if draw(st.booleans()):
+        return committed, CompletionMap(committed, (), failures)
+    return committed, replace(completion_map, failures=failures)
+
+
+@given(failing_maps())
+def test_failures_come_back_beside_the_map(case: tuple[int, CompletionMap]) -> None:
+    committed, completion_map = case
+    assert decode(committed, encode(committed, completion_map)) == completion_map
+
+
+@given(failing_maps(), st.integers(0, 400))
+def test_the_worst_case_bounds_failures_in_their_room_too(
+    case: tuple[int, CompletionMap], room_bytes: int
+) -> None:
+    committed, completion_map = case
+    kept = worst_of(committed, completion_map.failures, room_bytes)
+    assert kept == tuple(sorted(kept))
+    span = completion_map.highest_completed - committed
+    bound = worst_case_characters(len(completion_map.incomplete) + 1, span, room_bytes)
+    assert len(encode(committed, replace(completion_map, failures=kept))) <= bound or not kept
+    left_out = set(completion_map.failures) - set(kept)
+    if kept and left_out:
+        fewest = min(each.strikes for each in kept)
+        assert all(each.strikes <= fewest for each in left_out)
+    if 5 + 8 * len(completion_map.failures) <= room_bytes:
+        assert not left_out
+
+
+def test_a_map_without_failures_is_written_as_earlier_releases_read_it() -> None:
+    assert encode(10, CompletionMap(20, (12, 14))) == "fWvs5hAKAQE"
+
+
+def test_counts_beyond_their_room_are_cut_not_refused() -> None:
+    encoded = encode(0, CompletionMap(0, (), (RecordFailures(0, 10**9, 10**9),)))
+    decoded = decode(0, encoded)
+    assert decoded is not None
+    assert decoded.failures == (RecordFailures(0, 0x3FFF, 0x3FFF),)

@@ -1,5 +1,7 @@
 """The ledger against a plain set as its model."""
 
+from random import Random
+
 import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -179,3 +181,75 @@ def test_where_reading_began_is_committed_though_nothing_has_come() -> None:
     ledger = PartitionLedger(None, LIMIT)
     ledger.pass_over(40)
     assert ledger.commit_point() == CommitPoint(40, "")
+
+
+@given(
+    st.integers(256, 1024),
+    st.lists(st.tuples(st.integers(1, 400), st.integers(0, 9), st.booleans()), max_size=300),
+    st.randoms(),
+)
+def test_failures_never_make_the_map_outgrow_its_limit(
+    limit: int, records: list[tuple[int, int, bool]], randomly: Random
+) -> None:
+    ledger = PartitionLedger(None, limit)
+    offset = 0
+    delivered: list[int] = []
+    for gap, strikes, completes in records:
+        offset += gap
+        if ledger.deliver(offset) is not Delivery.ADMITTED:
+            break
+        delivered.append(offset)
+        ledger.failed(offset, strikes + 1, strikes)
+        if completes:
+            ledger.complete(delivered.pop(randomly.randrange(len(delivered))))
+        point = ledger.commit_point()
+        assert point is not None
+        assert len(point.metadata) <= limit
+
+
+def test_what_a_record_went_through_is_known_to_the_next_owner() -> None:
+    first = PartitionLedger(None, LIMIT)
+    for offset in range(10):
+        first.deliver(offset)
+    first.failed(3, 4, 2)
+    first.failed(4, 1, 1)
+    first.failed(9, 2, 1)
+    for offset in (0, 1, 2, 4, 7):
+        first.complete(offset)
+    second = PartitionLedger(first.commit_point(), LIMIT)
+    assert [second.failures_of(offset) for offset in (3, 4, 5, 9)] == [
+        (3, 4, 2),
+        None,
+        None,
+        (9, 2, 1),
+    ]
+    # Handed on before they were all delivered again.
+    second.deliver(3)
+    third = PartitionLedger(second.commit_point(), LIMIT)
+    assert third.failures_of(3) == (3, 4, 2)
+    assert third.failures_of(9) == (9, 2, 1)
+
+
+def test_failures_of_finished_and_vanished_records_are_forgotten() -> None:
+    first = PartitionLedger(None, LIMIT)
+    for offset in range(3):
+        first.deliver(offset)
+        first.failed(offset, 1, 1)
+    second = PartitionLedger(first.commit_point(), LIMIT)
+    assert second.deliver(1) is Delivery.ADMITTED  # 0 has expired since
+    second.complete(1)
+    second.pass_over(3)  # and so has 2
+    assert second.commit_point() == CommitPoint(3, "")
+
+
+def test_a_strike_alone_is_something_to_commit() -> None:
+    ledger = PartitionLedger(CommitPoint(5, ""), LIMIT)
+    ledger.deliver(5)
+    before = ledger.commit_point()
+    ledger.failed(5, 1, 1)
+    after = ledger.commit_point()
+    assert before == CommitPoint(5, "")
+    assert after is not None
+    assert after != before
+    assert after.offset == 5
+    assert PartitionLedger(after, LIMIT).deliver(5) is Delivery.ADMITTED

@@ -89,3 +89,37 @@ def test_a_long_backlog_leaves_nothing_behind_and_stays_ordered():
         queue.add(item(100_000 + number, work=0, received_at_s=float(number)))
     assert len(queue._by_work) < 3 * queue.records + 100
     assert len(queue._by_arrival) < 3 * queue.records + 100
+
+
+def suspects(*numbers: int) -> list[WorkItem]:
+    made = [item(number) for number in numbers]
+    for each in made:
+        each.strikes = 2
+    return made
+
+
+def test_suspects_go_before_the_rest_and_can_be_left_waiting():
+    queue = WorkQueue()
+    queue.add(item(0))
+    queue.add_group([item(1)])
+    queue.add_group(suspects(2, 3))
+    queue.add_group(suspects(4))
+    assert (queue.records, queue.available_records(suspects=False)) == (5, 2)
+    assert ids(queue.take(10, 0.0)) == ["2", "3"]
+    assert ids(queue.next_group(suspects=False) or []) == ["1"]
+    assert ids(queue.take(10, 0.0, suspects=False)) == ["1"]
+    assert ids(queue.take(10, 0.0, suspects=False)) == ["0"]
+    assert queue.take(10, 0.0, suspects=False) == []
+    assert ids(queue.take(10, 0.0)) == ["4"]
+    assert queue.records == queue.available_records(suspects=False) == 0
+
+
+def test_unwanted_suspects_are_forgotten():
+    queue = WorkQueue()
+    group = suspects(1, 2)
+    queue.add_group(group)
+    group[0].settled = True
+    queue.drop_unwanted()
+    assert queue.records == 1
+    assert queue.available_records(suspects=False) == 0
+    assert ids(queue.waiting()) == ["2"]

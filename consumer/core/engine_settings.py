@@ -1,0 +1,24 @@
+"""A route's numbers, as its engine needs them."""
+
+from dataclasses import dataclass
+
+from consumer.core.ordering import Ordering
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """Portions, order and the room for progress.
+
+    Attributes:
+        most_chunk_records: The route's ``flow.chunk_records``.
+        calls_per_window: Into how many calls a model replica's window is divided.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        ordering: Which records wait for earlier ones.
+        may_repeat: Whether outcomes may be published again where progress cannot be read.
+    """
+
+    most_chunk_records: int
+    metadata_limit_characters: int
+    calls_per_window: int = 4
+    ordering: Ordering = "none"
+    may_repeat: bool = True

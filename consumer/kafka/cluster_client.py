@@ -1,0 +1,117 @@
+"""Requests to a partition's leader or to a coordinator, wherever that is by now.
+
+aiokafka's producer would do, one for each transactional id; this client is one for all of them,
+and says of each request what became of it.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.api import Request
+
+from consumer.core.ports import TopicPartition
+from consumer.kafka.connection import client_options
+from schemas.settings import KafkaSettings
+
+_LONGEST_REQUEST_MS = 10_000
+
+
+class ClusterClient:
+    """An aiokafka client that knows who leads and who coordinates.
+
+    Args:
+        settings: The cluster.
+        client_id: How brokers name us in their logs.
+        request_timeout_ms: How long an answer may take; more than 10 s count as 10 s.
+
+    Attributes:
+        request_timeout_ms: How long an answer may take.
+    """
+
+    def __init__(self, settings: KafkaSettings, client_id: str, request_timeout_ms: int) -> None:
+        self.request_timeout_ms = min(request_timeout_ms, _LONGEST_REQUEST_MS)
+        self._client = AIOKafkaClient(
+            **client_options(settings),
+            client_id=client_id,
+            request_timeout_ms=self.request_timeout_ms,
+        )
+        self._coordinators: dict[tuple[CoordinationType, str], int] = {}
+
+    async def start(self, topics: Collection[str]) -> None:
+        """Connect, and learn about ``topics``.
+
+        Raises:
+            errors.KafkaError: The broker cannot be reached or refuses us, or a topic is missing.
+        """
+        await self._client.bootstrap()
+        for topic in topics:
+            await self.partitions(topic)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    async def partitions(self, topic: str) -> list[int]:
+        """Return a topic's partition numbers, sorted; at hand save for a new topic.
+
+        Raises:
+            errors.KafkaError: The topic is missing, or not ours to write.
+        """
+        # As aiokafka's producer has it; nothing public waits for a topic's metadata.
+        return sorted(await self._client._wait_on_metadata(topic))  # noqa: SLF001
+
+    def leaders(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[int | None, list[TopicPartition]]:
+        """Return partitions by the broker that leads them, ``None`` where that is not known."""
+        led: dict[int | None, list[TopicPartition]] = {}
+        for partition in partitions:
+            leader = self._client.cluster.leader_for_partition(partition)
+            led.setdefault(None if leader == -1 else leader, []).append(partition)
+        return led
+
+    async def learn_leaders(self) -> None:
+        """Ask for metadata again: somebody else leads."""
+        await self._client.force_metadata_update()
+
+    async def ask_broker(self, broker: int, request: Request[Any]) -> Any:
+        """Send a request to a broker and return its response.
+
+        Raises:
+            errors.KafkaError: There was none; whether the request was met is not known.
+        """
+        return await self._send(broker, request, ConnectionGroup.DEFAULT)
+
+    async def ask_transactions(self, transactional_id: str, request: Request[Any]) -> Any:
+        """Send a request to a transactional id's coordinator; see ``ask_broker``."""
+        return await self._ask(CoordinationType.TRANSACTION, transactional_id, request)
+
+    async def ask_group(self, group: str, request: Request[Any]) -> Any:
+        """Send a request to a group's coordinator; see ``ask_broker``."""
+        return await self._ask(CoordinationType.GROUP, group, request)
+
+    def forget_coordinators(self, *keys: str) -> None:
+        """Look the coordinators of these transactional ids and groups up again."""
+        for kind in (CoordinationType.TRANSACTION, CoordinationType.GROUP):
+            for key in keys:
+                self._coordinators.pop((kind, key), None)
+
+    async def _ask(self, kind: CoordinationType, key: str, request: Request[Any]) -> Any:
+        broker = self._coordinators.get((kind, key))
+        try:
+            if broker is None:
+                broker = await self._client.coordinator_lookup(kind, key)
+                self._coordinators[kind, key] = broker
+            return await self._send(broker, request, ConnectionGroup.COORDINATION)
+        except errors.KafkaError:
+            self._coordinators.pop((kind, key), None)
+            raise
+
+    async def _send(self, broker: int, request: Request[Any], group: ConnectionGroup) -> Any:
+        try:
+            return await self._client.send(broker, request, group=group)
+        except (OSError, KeyError) as error:
+            # KeyError: the connection went between aiokafka's look and its use.
+            raise errors.KafkaConnectionError(f"broker {broker}: {error!r}") from error

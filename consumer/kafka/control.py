@@ -1,0 +1,98 @@
+"""Reading a control topic: all of it, by every consumer replica, in no group."""
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.core.ports import Record, SourceError, TopicPartition
+from consumer.kafka import internals
+from consumer.kafka.admin import TopicAdmin
+from consumer.kafka.connection import client_options, explaining_failures
+from schemas.settings import KafkaSettings
+
+MAX_POLL_RECORDS = 1_000
+_FETCH_WAIT_MS = 500
+
+
+class KafkaControlSource:
+    """A ``ControlSource`` on a Kafka topic.
+
+    Args:
+        settings: The cluster.
+        topic: The route's ``control_topic``.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._doing = f"reading control topic {topic}"
+        self._consumer: AIOKafkaConsumer | None = None
+        self._behind: dict[KafkaPartition, int] = {}
+
+    async def start(self) -> None:
+        """Connect; see ``ControlSource``."""
+        async with TopicAdmin(self._settings) as admin:
+            info = (await admin.describe_topics([self._topic]))[self._topic]
+        if info is None:
+            raise SourceError(
+                f"{self._doing}: there is no such topic; `headrace topics create` makes it"
+            )
+        partitions = [KafkaPartition(self._topic, number) for number in range(info.partitions)]
+        with explaining_failures(self._settings, self._doing):
+            consumer = AIOKafkaConsumer(
+                **client_options(self._settings),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                fetch_max_wait_ms=_FETCH_WAIT_MS,
+            )
+            self._consumer = consumer
+            try:
+                await consumer.start()
+                if self._settings.broker == "embedded":
+                    internals.space_out_empty_fetches(consumer)
+                consumer.assign(partitions)
+                self._behind = dict(await consumer.end_offsets(partitions))
+                await consumer.seek_to_beginning(*partitions)
+            except BaseException:
+                await self.stop()
+                raise
+
+    async def poll(self, timeout_s: float) -> list[Record]:
+        """Return the next control records; see ``ControlSource``."""
+        if self._consumer is None:
+            raise SourceError(f"{self._doing}: not started, or stopped already")
+        with explaining_failures(self._settings, self._doing):
+            batches = await self._consumer.getmany(
+                timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_RECORDS
+            )
+            await self._note_positions(self._consumer)
+        return [
+            Record(
+                TopicPartition(*partition),
+                each.offset,
+                each.key,
+                each.value,
+                list(each.headers),
+                each.timestamp,
+            )
+            for partition, records in batches.items()
+            for each in records
+        ]
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether all that stood there at the start has been read; see ``ControlSource``."""
+        return not self._behind
+
+    async def stop(self) -> None:
+        """Disconnect; see ``ControlSource``."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
+        # By position: offsets of transaction markers and of compacted records never come.
+        for partition, end in list(self._behind.items()):
+            if await consumer.position(partition) >= end:
+                del self._behind[partition]

@@ -1,0 +1,79 @@
+"""Which partition of its topic each message goes to, and which are too large for their topics."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from consumer.core.partitioning import RunPartitioner, partition_of_key
+from consumer.core.ports import Message, Rejection, TopicPartition
+from consumer.kafka.message_size import (
+    DEFAULT_LIMIT_BYTES,
+    LARGEST_REQUEST_BYTES,
+    batch_size_bytes,
+    explain_too_large,
+)
+
+MAX_BATCH_BYTES = 512 * 1024
+RUN_RECORDS = 64
+
+
+class Routed(NamedTuple):
+    """Messages by partition.
+
+    Attributes:
+        indexes: Positions in the routed sequence, in its order, by the partition they go to.
+        rejections: Messages that are over their topic's limit; they are in no partition.
+    """
+
+    indexes: dict[TopicPartition, list[int]]
+    rejections: list[Rejection]
+
+
+class MessageRouter:
+    """Routes as Kafka's Java producer does by key; messages without a key are spread in runs.
+
+    Args:
+        limits_bytes: Topics' ``max.message.bytes``; Kafka's default for topics not named.
+    """
+
+    def __init__(self, limits_bytes: Mapping[str, int]) -> None:
+        self._limits_bytes = limits_bytes
+        self._runs: dict[str, RunPartitioner] = {}
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """The most that a batch of several messages may take, uncompressed."""
+        return min([MAX_BATCH_BYTES, *self._limits_bytes.values()])
+
+    def route(self, messages: Sequence[Message], partitions: Mapping[str, Sequence[int]]) -> Routed:
+        """Return where each message goes.
+
+        Args:
+            messages: What is to be published.
+            partitions: The partition numbers of every topic among them, sorted.
+        """
+        routed = Routed({}, [])
+        for index, message in enumerate(messages):
+            topic = message.topic
+            size_bytes = batch_size_bytes(message)
+            limit_bytes = self._limit_bytes(topic)
+            if size_bytes > limit_bytes:
+                reason = explain_too_large(message, size_bytes, limit_bytes)
+                routed.rejections.append(Rejection(index, reason))
+                continue
+            if message.key is None:
+                number = self._run(topic).next_partition(partitions[topic])
+            else:
+                number = partitions[topic][partition_of_key(message.key, len(partitions[topic]))]
+            routed.indexes.setdefault(TopicPartition(topic, number), []).append(index)
+        for topic in partitions:
+            self._run(topic).end_run()
+        return routed
+
+    def _limit_bytes(self, topic: str) -> int:
+        return min(self._limits_bytes.get(topic, DEFAULT_LIMIT_BYTES), LARGEST_REQUEST_BYTES)
+
+    def _run(self, topic: str) -> RunPartitioner:
+        run = self._runs.get(topic)
+        if run is None:
+            run = self._runs[topic] = RunPartitioner(RUN_RECORDS)
+        return run

@@ -1,0 +1,104 @@
+"""What aiokafka 0.14 lacks for static members (KIP-345): hearing of a successor, leading, leaving.
+
+Its heartbeats name no instance. The broker then answers a member whose instance id another one has
+taken with the same error as one whose session is over, and aiokafka joins again: two holders of an
+id would throw each other out for ever. A heartbeat that names the instance is answered with
+FENCED_INSTANCE_ID, so that the older one ends and the newer one stays.
+
+A leader that was killed comes back as a follower, as its old self still counts as the leader; then
+nobody would notice partitions that are added to the topic. It looks out for them itself.
+"""
+# ruff: noqa: SLF001 - the coordinator is private
+
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.protocol.api import Request, RequestStruct
+from aiokafka.protocol.group import HeartbeatRequest, HeartbeatRequest_v1, HeartbeatResponse_v1
+from aiokafka.protocol.types import Int32, Schema, String
+
+FENCED_INSTANCE_ID = 82
+_INSTANCES_FROM_VERSION = 3
+
+
+class HeartbeatResponse_v3(HeartbeatResponse_v1):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
+    """As version 1."""
+
+    API_VERSION = 3
+
+
+class HeartbeatRequest_v3(RequestStruct):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
+    """Names the instance."""
+
+    API_KEY = 12
+    API_VERSION = 3
+    RESPONSE_TYPE = HeartbeatResponse_v3
+    SCHEMA = Schema(
+        ("group", String("utf-8")),
+        ("generation_id", Int32),
+        ("member_id", String("utf-8")),
+        ("group_instance_id", String("utf-8")),
+    )
+
+
+class InstanceHeartbeatRequest(
+    Request[HeartbeatRequest_v1 | HeartbeatRequest_v3]  # type: ignore[misc]  # aiokafka is untyped
+):
+    """A heartbeat of a static member; a broker before Kafka 2.3 is not told the instance.
+
+    Args:
+        group: The consumer group.
+        generation: The generation that the member is in.
+        member_id: The member's id.
+        instance_id: Its instance id.
+    """
+
+    API_KEY = 12
+
+    def __init__(self, group: str, generation: int, member_id: str, instance_id: str) -> None:
+        self._member = (group, generation, member_id)
+        self._instance_id = instance_id
+
+    def build(self, request_struct_class: type[Any]) -> Any:
+        """Return the request in the version of ``request_struct_class``."""
+        if request_struct_class.API_VERSION < _INSTANCES_FROM_VERSION:
+            return request_struct_class(*self._member)
+        return request_struct_class(*self._member, self._instance_id)
+
+
+def name_instance(
+    consumer: AIOKafkaConsumer, instance_id: str, on_fenced: Callable[[], None]
+) -> None:
+    """Have a consumer's heartbeats name its instance, and have it lead where its old self did.
+
+    Args:
+        consumer: A consumer that has not joined yet.
+        instance_id: Its ``group_instance_id``.
+        on_fenced: Called when another member has taken the instance id.
+    """
+    coordinator = consumer._coordinator
+    send = coordinator._send_req
+
+    async def send_named(request: Any) -> Any:
+        if isinstance(request, HeartbeatRequest):
+            request = InstanceHeartbeatRequest(
+                coordinator.group_id, coordinator.generation, coordinator.member_id, instance_id
+            )
+        response = await send(request)
+        if getattr(response, "error_code", 0) == FENCED_INSTANCE_ID:
+            on_fenced()
+        # The broker makes a static member's id of its instance id and a UUID.
+        leader_id = getattr(response, "leader_id", "")
+        if leader_id.startswith(f"{instance_id}-") and leader_id != response.member_id:
+            coordinator._group_subscription = set(coordinator._subscription.topics)
+            coordinator._metadata_snapshot = coordinator._get_metadata_snapshot()
+        return response
+
+    coordinator._send_req = send_named
+
+
+def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
+    """Have a static member leave the group when it stops; aiokafka lets its session run out."""
+    if consumer._coordinator is not None:
+        consumer._coordinator._group_instance_id = None

@@ -1,0 +1,191 @@
+"""Publishing outcomes and their offsets in one Kafka transaction: exactly-once."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
+
+from aiokafka import errors
+
+from consumer.core.ports import (
+    CommitPoint,
+    FencedError,
+    Message,
+    Rejection,
+    SourceError,
+    TopicPartition,
+)
+from consumer.kafka.admin import TopicAdmin
+from consumer.kafka.cluster_client import ClusterClient
+from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
+from consumer.kafka.routing import MessageRouter
+from consumer.kafka.transactional_id import MessageRefusedError, TransactionalId
+from schemas.settings import KafkaSettings, RouteSettings
+
+log = logging.getLogger(__name__)
+
+_STOP_TIMEOUT_S = 3.0
+
+
+class KafkaTransactionalSink:
+    """A ``TransactionalSink`` on Kafka topics.
+
+    Messages go to the partitions that ``KafkaSink`` gives them. Transactions of several input
+    partitions run at the same time. Every commit point has to differ from the one before it: where
+    a commit's outcome is unknown, that tells.
+
+    Args:
+        settings: The cluster.
+        route: Its topics, group and transaction settings.
+    """
+
+    def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:
+        self._settings = settings
+        self._route = route
+        self._topics = (route.results_topic, route.dead_letters_topic)
+        self._doing = f"publishing to {', '.join(self._topics)} in transactions"
+        self._router = MessageRouter({})
+        self._client: ClusterClient | None = None
+        self._ids: dict[TopicPartition, TransactionalId] = {}
+        self._left_open: list[TransactionalId] = []
+        self._publishing: dict[TopicPartition, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Connect; see ``TransactionalSink``."""
+        warn_if_slow()
+        async with TopicAdmin(self._settings) as admin:
+            self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
+        self._client = ClusterClient(
+            self._settings,
+            client_id=f"headrace-{self._route.group}-transactions",
+            request_timeout_ms=self._route.transactions.timeout_ms // 3,
+        )
+        try:
+            with explaining_failures(self._settings, self._doing):
+                await self._client.start(self._topics)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def take_over(self, partitions: Collection[TopicPartition]) -> None:
+        """Fence the earlier owners; see ``TransactionalSink``.
+
+        A publication that is still under way for a partition let go ends in ``FencedError``; of
+        one that is kept it is awaited.
+        """
+        client = self._started()
+        let_go = {each: self._ids.pop(each) for each in self._ids.keys() - set(partitions)}
+        for partition in let_go.keys() & self._publishing.keys():
+            self._publishing[partition].cancel()
+        if self._publishing:
+            await asyncio.wait(self._publishing.values())
+        await _all_of(*(each.abort() for each in let_go.values()))
+        ids = {each: self._ids.get(each) or self._make_id(client, each) for each in partitions}
+        await _all_of(*(each.take_over() for each in ids.values()))
+        self._ids = ids
+
+    async def publish(
+        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+    ) -> list[Rejection]:
+        """Publish and commit, or do neither; see ``TransactionalSink``.
+
+        Where ``FencedError`` is raised after the transaction was asked to commit, it may have been
+        committed: the new owner has read its commit point then, and goes on from there.
+        """
+        client = self._started()
+        transactional_id = self._ids.get(partition)
+        if transactional_id is None:
+            raise FencedError(f"{partition} was not taken over, or was let go")
+        routed = self._router.route(messages, await self._partitions_of(client, messages))
+        if routed.rejections:
+            return routed.rejections
+        placed = {each: [messages[n] for n in found] for each, found in routed.indexes.items()}
+        task = asyncio.create_task(transactional_id.publish(placed, point))
+        self._publishing[partition] = task
+        try:
+            await asyncio.wait([task])
+            task.result()
+        except MessageRefusedError as refused:
+            index = routed.indexes[refused.partition][refused.position]
+            return [Rejection(index, refused.reason)]
+        except FencedError:
+            self._let_go(partition, transactional_id)
+            raise
+        except asyncio.CancelledError:
+            # What became of it is found out by whoever takes the partition over.
+            self._let_go(partition, transactional_id)
+            self._left_open.append(transactional_id)
+            if task.cancelled() and self._client is None:
+                raise SourceError(f"{self._doing}: the sink was stopped") from None
+            if task.cancelled():
+                raise FencedError(f"{partition} was let go") from None
+            task.cancel()
+            raise
+        finally:
+            del self._publishing[partition]
+        return []
+
+    async def stop(self) -> None:
+        """Disconnect; see ``TransactionalSink``."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        tasks = list(self._publishing.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        ids = [*self._ids.values(), *self._left_open]
+        self._ids = {}
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await _all_of(*(each.abort() for each in ids))
+        except (TimeoutError, SourceError) as error:
+            log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
+        await client.close()
+
+    def _let_go(self, partition: TopicPartition, transactional_id: TransactionalId) -> None:
+        if self._ids.get(partition) is transactional_id:
+            del self._ids[partition]
+
+    def _make_id(self, client: ClusterClient, partition: TopicPartition) -> TransactionalId:
+        route = self._route
+        name = transactional_id_of(route.group, partition)
+        return TransactionalId(
+            client,
+            name=name,
+            group=route.group,
+            partition=partition,
+            timeout_ms=route.transactions.timeout_ms,
+            max_batch_bytes=self._router.max_batch_bytes,
+            explain=lambda error: explain(error, self._settings, f"{self._doing} ({name})"),
+        )
+
+    async def _partitions_of(
+        self, client: ClusterClient, messages: Sequence[Message]
+    ) -> dict[str, list[int]]:
+        try:
+            return {
+                topic: await client.partitions(topic)
+                for topic in {message.topic for message in messages}
+            }
+        except errors.KafkaError as error:
+            raise explain(error, self._settings, self._doing) from error
+
+    def _started(self) -> ClusterClient:
+        if self._client is None:
+            raise SourceError(f"{self._doing}: not started, or stopped already")
+        return self._client
+
+
+def transactional_id_of(group: str, partition: TopicPartition) -> str:
+    """Return the transactional id under which ``group`` publishes for an input partition."""
+    return f"headrace-{group}-{partition.topic}-{partition.partition}"
+
+
+async def _all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Await all of them, then raise what the first of them raised."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,135 @@
+"""Static members on a real broker: they come back, they leave, and the newest holder stays."""
+
+import asyncio
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from consumer.core.ports import CommitPoint, CommitRefusedError, SourceError
+from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka import internals
+from consumer.kafka.connection import client_options
+from consumer.kafka.source import KafkaSource
+from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, make_route
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def world(kafka_broker):
+    made = KafkaWorld(kafka_broker)
+    yield made
+    await made.close()
+
+
+async def join(world: KafkaWorld, topic: str, instance_id: str) -> Member:
+    source = KafkaSource(
+        world.settings, make_route(topic, f"{topic}-g"), group_instance_id=instance_id
+    )
+    member = Member(source)
+    world._sources.append(source)
+    await asyncio.wait_for(source.start(member), PATIENCE_S)
+    await member.until(lambda it: bool(it.events))
+    return member
+
+
+def generation(member: Member) -> int:
+    return internals.generation(member.source._consumer)
+
+
+async def die(member: Member) -> None:
+    """End without leaving, as kill -9 does; aiokafka's own stop of a static member is that."""
+    await member.source._consumer.stop()
+
+
+async def poll_until_it_fails(member: Member) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            await member.source.poll(sorted(member.assignment), 10, 0.1)
+
+
+async def test_a_killed_member_has_its_partitions_back_at_once_and_nobody_else_notices(world):
+    topic = await world.topic(partitions=4)
+    first, second = await join(world, topic, "i-0"), await join(world, topic, "i-1")
+    await first.until(lambda it: len(it.assignment) == 2)
+    await second.until(lambda it: len(it.assignment) == 2)
+    before = generation(first)
+    events = len(first.events)
+
+    await die(second)
+    again = await asyncio.wait_for(join(world, topic, "i-1"), 3)
+
+    assert again.assignment == second.assignment
+    assert generation(again) == before
+    await first.source.poll((), 1, 0.5)
+    assert len(first.events) == events
+    partition = min(again.assignment)
+    await world.write(topic, [b"x"] * 3, partition.partition)
+    assert len(await again.read(3)) == 3
+    await again.source.commit({partition: CommitPoint(3, "m")})
+    assert (await again.source.committed([partition]))[partition] == CommitPoint(3, "m")
+
+
+async def test_the_groups_leader_may_be_killed_and_come_back(world):
+    topic = await world.topic(partitions=2)
+    leader = await join(world, topic, "i-0")
+    before = generation(leader)
+    await die(leader)
+
+    again = await asyncio.wait_for(join(world, topic, "i-0"), 3)
+
+    assert generation(again) == before
+    other = await join(world, topic, "i-1")
+    await again.until(lambda it: len(it.assignment) == 1)
+    await other.until(lambda it: len(it.assignment) == 1)
+    assert again.assignment | other.assignment == {Partition(topic, 0), Partition(topic, 1)}
+
+
+async def test_a_leader_that_came_back_notices_added_partitions(world):
+    if not world.is_faithful:
+        pytest.skip("the embedded broker cannot add partitions to a topic")
+    topic = await world.topic(partitions=2)
+    await die(await join(world, topic, "i-0"))
+    again = await join(world, topic, "i-0")
+    admin = AIOKafkaAdminClient(**client_options(world.settings))
+    await admin.start()
+    await admin.create_partitions({topic: NewPartitions(3)})
+    await admin.close()
+
+    async with asyncio.timeout(PATIENCE_S):
+        while len(again.assignment) < 3:
+            await again.source._consumer._client.force_metadata_update()
+            await again.source.poll((), 1, 0.2)
+
+
+async def test_a_member_that_stops_leaves_the_group(world):
+    topic = await world.topic(partitions=2)
+    first, second = await join(world, topic, "i-0"), await join(world, topic, "i-1")
+    await first.until(lambda it: len(it.assignment) == 1)
+
+    await second.source.stop()
+
+    # Well within the session timeout of 6 s.
+    async with asyncio.timeout(3):
+        await first.until(lambda it: len(it.assignment) == 2)
+
+
+async def test_of_two_holders_of_an_instance_id_the_older_fails_and_the_newer_stays(world):
+    topic = await world.topic(partitions=2)
+    older = await join(world, topic, "i-0")
+    newer = await join(world, topic, "i-0")
+
+    with pytest.raises((CommitRefusedError, SourceError)):
+        await older.source.commit({Partition(topic, 0): CommitPoint(1, "of the older")})
+    with pytest.raises(SourceError, match="another consumer has joined as instance i-0"):
+        await poll_until_it_fails(older)
+    await asyncio.wait_for(older.source.stop(), 6)
+
+    await world.write(topic, [b"x"] * 3, 0)
+    assert len(await newer.read(3)) == 3
+    await newer.source.commit({Partition(topic, 0): CommitPoint(3, "of the newer")})
+    if world.is_faithful:  # the embedded broker has the group join again for a successor
+        assert newer.events == ["assigned"]
+    assert (await newer.source.committed([Partition(topic, 0)]))[Partition(topic, 0)] == (
+        CommitPoint(3, "of the newer")
+    )

@@ -1,0 +1,130 @@
+"""What exactly-once adds: whatever happens, each outcome stands on the topic once."""
+
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumer.core.ports import CommitPoint, Message, TopicPartition
+from consumer.memory.transactions import TransactionFailure
+from tests.simulated_service import SimulatedService, request
+from tests.simulation import simulate
+from tests.unit.pipeline.test_rebalance import ACTIONS, UNCLEAN, run_schedule
+
+
+@pytest.fixture(autouse=True)
+def delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedService, "delivery", "exactly_once")
+
+
+async def fail_transactions(service: SimulatedService, size: int) -> None:
+    """Have the next transactions of every member come to nothing, or lose their answer."""
+    kinds = list(TransactionFailure)
+    for number, sink in enumerate(service.transactional_sinks):
+        sink.fail_next(*(kinds[(size + number + turn) % 2] for turn in range(size % 5)))
+
+
+async def take_over_by_force(service: SimulatedService, size: int) -> None:
+    """Fence a partition's owner, as a member does that was given the partition."""
+    partitions = service.broker.partitions("requests")
+    service.group.fence(partitions[size % len(partitions)])
+    # The group has to notice for the partition to be read on: the owner's session ends.
+    for member in list(service.members):
+        service.sources[member].expire()
+
+
+ACTIONS["fail transactions"] = fail_transactions
+ACTIONS["take over"] = take_over_by_force
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*UNCLEAN, "fail transactions", "take over"]), st.integers(1, 60)
+        ),
+        max_size=14,
+    )
+)
+def test_whatever_happens_each_record_has_one_outcome(schedule):
+    service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
+    assert set(service.results()) == set(service.expected)
+    assert set(service.results().values()) == {1}
+
+
+def test_progress_is_committed_with_its_results_or_not_at_all():
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        service.publish(500, ms=10)
+        await service.join()
+        partition = TopicPartition("requests", 0)
+        while service.published_results() < 500:
+            service.check_commits()
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(1)
+        assert service.group.committed[partition] == (500, "")
+        await service.close()
+
+    simulate(main())
+
+
+def test_skipped_records_are_committed_though_there_is_no_outcome():
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        service.broker.append([Message("requests", b"k", None, []) for _ in range(20)])
+        await service.join()
+        await asyncio.sleep(2)
+        assert service.group.committed[TopicPartition("requests", 0)] == (20, "")
+        await service.close()
+
+    simulate(main())
+
+
+def test_a_result_over_the_limit_becomes_a_small_one_in_the_next_transaction():
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        service.broker.set_message_limit("dead-letters", 600)
+        service.broker.append([Message("requests", b"k", b"x" * 5_000, [])])
+        service.publish(3, ms=1)
+        await service.join()
+        await service.until_done()
+        await service.close()
+        (letter,) = service.broker.records("dead-letters")
+        assert letter.value is None
+        assert set(service.results().values()) == {1}
+        assert service.group.committed[TopicPartition("requests", 0)] == (4, "")
+
+    simulate(main())
+
+
+def test_a_partition_that_is_anothers_and_a_group_that_does_not_notice_fail_the_replica():
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        service.publish(10, ms=1)
+        pipeline = await service.join()
+        await service.until_done()
+        service.group.fence(TopicPartition("requests", 0))
+        service.broker.append([Message("requests", None, request("late", ms=1), [])])
+        await asyncio.sleep(service.settings.fenced_grace_s + 5)
+        with pytest.raises(RuntimeError, match="not rebalanced"):
+            pipeline.check()
+        assert "late" not in service.results()
+        await service.crash(pipeline)
+
+    simulate(main())
+
+
+def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat():
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        service.publish(10, ms=1)
+        service.group.committed[TopicPartition("requests", 0)] = CommitPoint(3, "not a map")
+        pipeline = await service.join()
+        await asyncio.sleep(5)
+        with pytest.raises(RuntimeError, match="reset-offsets"):
+            pipeline.check()
+        assert not service.results()
+        await service.crash(pipeline)
+
+    simulate(main())
