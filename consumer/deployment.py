@@ -6,11 +6,13 @@ import logging
 import random
 from typing import Any
 
+import ray
 from ray import serve
 
 from consumer.body_store import open_store, result_limit_bytes
 from consumer.build import build_engine, pipeline_settings
 from consumer.clock import SystemClock
+from consumer.core.instance_names import name_instance
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.source import KafkaSource
 from consumer.kafka_publishing import kafka_publishing
@@ -71,8 +73,14 @@ class Consumer:
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
             result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
         )
-        is_static = route.membership.static
-        instance_id = f"{route.group}-{context.rank.rank}" if is_static else None
+        instance_id = None
+        if route.membership.static:
+            instance_id = name_instance(
+                route.group,
+                cluster=ray.get_runtime_context().get_session_name(),
+                application=context.app_name,
+                rank=context.rank.rank,
+            )
         source = KafkaSource(kafka, route, group_instance_id=instance_id)
         self._pipeline = Pipeline(
             engine=engine,

@@ -6,7 +6,6 @@ from typing import Any
 
 import yaml
 
-from headrace.errors import UserError
 from headrace.kubernetes.alerts import prometheus_rule
 from headrace.kubernetes.kafka import kafka_cluster, kafka_topics, kafka_users
 from headrace.kubernetes.names import PART_OF, SETTINGS_CONFIG_MAP, strimzi_cluster
@@ -28,11 +27,9 @@ def render_files(source: RenderSource) -> dict[str, str]:
     a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is somebody else's.
 
     Raises:
-        UserError: The settings do not connect to Strimzi as its listener asks, or ask for static
-            membership.
+        UserError: The settings do not connect to Strimzi as its listener asks.
     """
     settings = source.settings
-    check_membership(settings)
     cluster = strimzi_cluster(settings.kafka)
     documents: dict[str, list[dict[str, Any]]] = {"settings.yaml": [settings_map(source.text)]}
     if cluster is not None:
@@ -59,23 +56,6 @@ def render_files(source: RenderSource) -> dict[str, str]:
     }
     files = {name: HEADER + "---\n".join(map(to_yaml, found)) for name, found in documents.items()}
     return {**files, "kustomization.yaml": HEADER + to_yaml(kustomization)}
-
-
-def check_membership(settings: Settings) -> None:
-    """Refuse static members: an upgrade runs two clusters side by side in the same group.
-
-    Replicas of the same rank would then be the same member, and push each other out of it.
-
-    Raises:
-        UserError: A route has them.
-    """
-    for name, route in settings.routes.items():
-        if route.membership.static:
-            raise UserError(
-                f"routes.{name}.membership.static: an upgrade of a RayService runs two clusters "
-                "side by side, and their replicas would take each other's place in the group; set "
-                "it to false"
-            )
 
 
 def topics_of(settings: Settings) -> dict[str, tuple[int, int]]:

@@ -216,7 +216,7 @@ async def test_a_member_that_vanished_is_replaced_from_its_map(route: Route) -> 
     committed = await first._source.committed(first.engine.partitions)
     # The session ends without a commit, as by a kill; leaving spares the test its timeout.
     await first._source.stop()
-    await first._sink.stop()
+    await first._publishing.stop()
     await route.join()
     answered = await route.results(route.expected)
     assert len(answered) == route.expected

@@ -243,7 +243,6 @@ def test_kafka_from_elsewhere_is_not_rendered() -> None:
     [
         ("mechanism: SCRAM-SHA-512", "mechanism: PLAIN", "kafka.sasl"),
         ("ca.crt ", "ca.pem ", "kafka.tls.ca_file"),
-        ("static: false", "static: true", "routes.embeddings.membership.static"),
     ],
 )
 def test_settings_that_cannot_work_there_are_refused(before: str, after: str, field: str) -> None:
