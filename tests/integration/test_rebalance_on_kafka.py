@@ -98,6 +98,8 @@ class Route:
         """Wait until every partition is held, by members of equal shares."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
+                for member in self.members:
+                    member.check()
                 shares = [len(member.engine.partitions) for member in self.members]
                 if sum(shares) == PARTITIONS and max(shares) - min(shares) <= 1:
                     return
@@ -148,7 +150,8 @@ def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
         unanswered = [
             item for call in pipeline._calls.values() for item in call._items if item is not None
         ]
-        finished = [each.item for each in pipeline.engine._outbox._waiting]
+        outboxes = pipeline.engine._outbox._waiting.values()
+        finished = [each.item for waiting in outboxes for each in waiting]
         await assigned(partitions)
         allowed_twice.update(
             item.custom_id or "" for item in (*unanswered, *finished) if item.assignment.revoked
@@ -165,7 +168,9 @@ async def route(kafka_broker: TestBroker) -> AsyncIterator[Route]:
     await route.close()
 
 
-async def test_members_join_and_leave_in_mid_stream(route: Route) -> None:
+async def test_members_join_and_leave_in_mid_stream(route: Route, kafka_broker: TestBroker) -> None:
+    if not kafka_broker.is_faithful:
+        pytest.skip("the embedded broker refuses commits once another member has asked to join")
     await route.publish(4_000, ms=60)
     first = await route.join()
     await route.balanced()
