@@ -1,7 +1,7 @@
 """Kafka around a measurement: fresh topics, a backlog published fast, results counted and timed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -133,23 +133,14 @@ async def wait_for_records(
     Raises:
         BenchmarkFailedError: None was added for ``STALLED_AFTER_S``.
     """
-    clock = SystemClock()
     async with _reader(bootstrap) as reader:
-        before, moved_at_s = -1, clock.monotonic()
-        while True:
-            count = await _count(reader, topic)
-            on_count(count)
-            if count >= records:
-                return
-            now_s = clock.monotonic()
-            if count > before:
-                before, moved_at_s = count, now_s
-            elif now_s - moved_at_s > STALLED_AFTER_S:
-                raise BenchmarkFailedError(
-                    f"{topic} stayed at {count:,} of {records:,} records for "
-                    f"{STALLED_AFTER_S:.0f} s"
-                )
-            await asyncio.sleep(count_every_s)
+
+        async def count() -> int:
+            found = await _count(reader, topic)
+            on_count(found)
+            return found
+
+        await _wait_until_counted(count, records, what=topic, count_every_s=count_every_s)
 
 
 async def wait_for_commits(bootstrap: str, topics: Topics, records: int) -> None:
@@ -161,23 +152,30 @@ async def wait_for_commits(bootstrap: str, topics: Topics, records: int) -> None
     Raises:
         BenchmarkFailedError: None was committed for ``STALLED_AFTER_S``.
     """
-    clock = SystemClock()
     async with _admin(bootstrap) as admin:
-        before, moved_at_s = -1, clock.monotonic()
-        while True:
+
+        async def count() -> int:
             points = await admin.list_consumer_group_offsets(topics.group)
-            committed = sum(max(point.offset, 0) for point in points.values())
-            if committed >= records:
-                return
-            now_s = clock.monotonic()
-            if committed > before:
-                before, moved_at_s = committed, now_s
-            elif now_s - moved_at_s > STALLED_AFTER_S:
-                raise BenchmarkFailedError(
-                    f"group {topics.group} stayed at {committed:,} of {records:,} committed "
-                    f"records for {STALLED_AFTER_S:.0f} s"
-                )
-            await asyncio.sleep(COUNT_EVERY_S)
+            return sum(max(point.offset, 0) for point in points.values())
+
+        what = f"what group {topics.group} has committed"
+        await _wait_until_counted(count, records, what=what, count_every_s=COUNT_EVERY_S)
+
+
+async def _wait_until_counted(
+    count: Callable[[], Awaitable[int]], records: int, *, what: str, count_every_s: float
+) -> None:
+    clock = SystemClock()
+    before, moved_at_s = -1, clock.monotonic()
+    while (counted := await count()) < records:
+        now_s = clock.monotonic()
+        if counted > before:
+            before, moved_at_s = counted, now_s
+        elif now_s - moved_at_s > STALLED_AFTER_S:
+            raise BenchmarkFailedError(
+                f"{what} stayed at {counted:,} of {records:,} records for {STALLED_AFTER_S:.0f} s"
+            )
+        await asyncio.sleep(count_every_s)
 
 
 async def read_topic(

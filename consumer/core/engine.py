@@ -694,11 +694,6 @@ class Engine:
         self._outbox.add(publication)
         return True
 
-    @property
-    def has_transactions_under_way(self) -> bool:
-        """Whether the end of any transaction is not known yet."""
-        return self._transactions.has_under_way
-
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
         """Return the partitions for which ``begin_transaction`` has something.
 

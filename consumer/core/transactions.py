@@ -44,11 +44,6 @@ class Transactions:
         self._outbox = outbox
         self._under_way: set[PartitionAssignment] = set()
 
-    @property
-    def has_under_way(self) -> bool:
-        """Whether any transaction has no known end yet."""
-        return bool(self._under_way)
-
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
         """Return the partitions for which ``begin`` has something.
 

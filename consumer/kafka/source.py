@@ -24,7 +24,7 @@ from consumer.kafka.assignor import make_assignor
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
 from consumer.kafka.log_bounds import ask_each
-from consumer.kafka.static_membership import leave_on_stop, name_instance
+from consumer.kafka.static_membership import leave_on_stop, name_in_heartbeats
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ class KafkaSource:
         self._started_fetching().suspend()
         if self._instance_id is not None and not self._is_named:
             self._is_named = True
-            name_instance(self._started_consumer(), self._instance_id, self._succeeded)
+            name_in_heartbeats(self._started_consumer(), self._instance_id, self._succeeded)
         if self._has_joined and not self._is_stopped:
             await self._call("revoking partitions", self._listener_there().revoking())
         # From here to the next assignment a commit could only go out under a wrong generation.

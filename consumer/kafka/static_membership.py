@@ -67,7 +67,7 @@ class InstanceHeartbeatRequest(
         return request_struct_class(*self._member, self._instance_id)
 
 
-def name_instance(
+def name_in_heartbeats(
     consumer: AIOKafkaConsumer, instance_id: str, on_fenced: Callable[[], None]
 ) -> None:
     """Have a consumer's heartbeats name its instance, and have it lead where its old self did.
