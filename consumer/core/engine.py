@@ -587,16 +587,14 @@ class Engine:
 
     def _cancel(self, item: WorkItem, now_s: float) -> None:
         self.counters.cancelled_records += 1
-        error = self._messages.error(
-            item, item.custom_id or "", ErrorCode.REQUEST_CANCELLED, _CANCELLED_MESSAGE, now_s
-        )
-        self._settle(item, [error])
+        self._end_with_error(item, ErrorCode.REQUEST_CANCELLED, _CANCELLED_MESSAGE, now_s)
 
     def _expire(self, item: WorkItem, now_s: float) -> None:
         self.counters.expired_records += 1
-        error = self._messages.error(
-            item, item.custom_id or "", ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s
-        )
+        self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
+
+    def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
+        error = self._messages.error(item, item.custom_id or "", code, message, now_s)
         self._settle(item, [error])
 
     def _bury(

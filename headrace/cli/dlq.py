@@ -19,11 +19,12 @@ from headrace.cli.dlq_options import (
     make_selection,
 )
 from headrace.cli.dlq_output import heading, letter_page, reading_bar, row, tally_table
+from headrace.cli.dlq_plan import open_if_there
 from headrace.cli.dlq_purge import purge
 from headrace.cli.dlq_replay import replay
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import count, out, print_json, print_note
-from headrace.dead_letters.inbox import Found, Tally, find_all, open_inbox
+from headrace.dead_letters.inbox import Found, Tally, find_all
 from headrace.dead_letters.letter import DeadLetter, parse_place, read_letter
 from headrace.dead_letters.log_reader import LogReader
 from headrace.dead_letters.selection import Selection
@@ -220,9 +221,8 @@ async def _find(
     """Yield what is selected, topic after topic, with a bar on stderr."""
     async with LogReader(settings.kafka) as reader:
         for topic, routes in topics.items():
-            inbox = await open_inbox(settings.kafka, reader, topic, routes)
+            inbox = await open_if_there(settings.kafka, reader, topic, routes)
             if inbox is None:
-                print_note(f"no topic {topic} yet: nothing was dead-lettered")
                 continue
             with reading_bar(topic) as progress:
                 found_all = find_all(

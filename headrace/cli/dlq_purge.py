@@ -21,7 +21,8 @@ from headrace.cli.dlq_options import (
     make_selection,
 )
 from headrace.cli.dlq_output import tally_table
-from headrace.cli.dlq_replay import EXIT_INTERRUPTED, Planned, plan
+from headrace.cli.dlq_plan import Planned, plan
+from headrace.cli.dlq_replay import EXIT_INTERRUPTED
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import count, err, out, print_json, print_note, record_progress
 from headrace.dead_letters import handling

@@ -1,8 +1,6 @@
 """``headrace dlq replay``: publishes dead letters again as requests."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -21,7 +19,8 @@ from headrace.cli.dlq_options import (
     confirm,
     make_selection,
 )
-from headrace.cli.dlq_output import reading_bar, survey_notes, tally_table
+from headrace.cli.dlq_output import survey_notes, tally_table
+from headrace.cli.dlq_plan import Planned, plan
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import (
     count,
@@ -33,23 +32,12 @@ from headrace.cli.output import (
     record_progress,
 )
 from headrace.dead_letters import handling
-from headrace.dead_letters.handling import Request, Survey
-from headrace.dead_letters.inbox import Inbox, open_inbox
-from headrace.dead_letters.log_reader import LogReader
+from headrace.dead_letters.handling import Request
 from headrace.dead_letters.replay import Pace, ReplayReport, Targets
 from headrace.errors import UserError
 from schemas.settings import KafkaSettings, Settings
 
 EXIT_INTERRUPTED = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A topic's part of a command: as it was looked at, and what is to be done."""
-
-    inbox: Inbox
-    request: Request
-    survey: Survey
 
 
 def replay(  # noqa: PLR0913, PLR0917 - a parameter is an option
@@ -152,41 +140,6 @@ def check_target(settings: Settings, topic: str | None) -> None:
             raise UserError(
                 f"--to: {topic} is where routes.{name} writes; name a topic that takes requests"
             )
-
-
-async def plan(
-    kafka: KafkaSettings,
-    topics: Mapping[str, tuple[str, ...]],
-    request: Request,
-    *,
-    targets: Targets,
-    now_ms: int,
-    is_clearing: bool,
-) -> list[Planned]:
-    """Look at each topic, and count what of it is to be handled; a limit is over all topics."""
-    plans = []
-    left_records = request.limit_records
-    async with LogReader(kafka) as reader:
-        for topic, routes in topics.items():
-            inbox = await open_inbox(kafka, reader, topic, routes)
-            if inbox is None:
-                print_note(f"no topic {topic} yet: nothing was dead-lettered")
-                continue
-            part = Request(selection=request.selection, limit_records=left_records)
-            with reading_bar(topic) as progress:
-                found_out = await handling.survey(
-                    reader,
-                    inbox,
-                    part,
-                    targets=targets,
-                    now_ms=now_ms,
-                    is_clearing=is_clearing,
-                    progress=progress,
-                )
-            if left_records is not None:
-                left_records -= found_out.tally.records
-            plans.append(Planned(inbox, part, found_out))
-    return plans
 
 
 async def _replay_all(
