@@ -1,5 +1,8 @@
 """What every test may ask for."""
 
+import atexit
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from tests.brokers import TestBroker, describe_choice, running_test_broker
 
 _USED_BROKER = pytest.StashKey[TestBroker]()
+_EXIT_STATUS = pytest.StashKey[int]()
 
 
 def pytest_report_header() -> str:
@@ -21,6 +25,25 @@ def pytest_terminal_summary(
     broker = config.stash.get(_USED_BROKER, None)
     if broker is not None:
         terminalreporter.write_line(f"kafka tests ran against: {broker.description}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the verdict for ``pytest_unconfigure``."""
+    session.config.stash[_EXIT_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with the tests' verdict, and without Python's own dismantling, where Ray was used.
+
+    Native threads of Ray and vLLM outlive their shutdown. One of them crashed the interpreter as
+    it was taken apart, after the last test had passed.
+    """
+    if "ray" not in sys.modules or _EXIT_STATUS not in config.stash:
+        return
+    atexit._run_exitfuncs()
+    config.get_terminal_writer().flush()
+    os._exit(config.stash[_EXIT_STATUS])
 
 
 @pytest.fixture(scope="session")
