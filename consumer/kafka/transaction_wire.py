@@ -3,6 +3,8 @@
 * InitProducerId 3 and 4 (KIP-360): go on as a known producer, refused where another one has been
   initialised since.
 * OffsetFetch 7 (KIP-447): no answer while a transaction on the offsets is undecided.
+* DescribeTransactions 0 (KIP-664): how a coordinator has ended a transaction.
+* DescribeProducers 0 (KIP-664): which producers have a transaction open on a partition.
 """
 
 from typing import Any
@@ -177,3 +179,146 @@ class StableOffsetFetchRequest(
             return request_struct_class(self._group, self._topics)
         topics = [(topic, partitions, _NO_TAGS) for topic, partitions in self._topics]
         return request_struct_class(self._group, topics, True, _NO_TAGS)
+
+
+class DescribeProducersResponse_v0(Response):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
+    """What a leader knows of the producers that have written to its partitions."""
+
+    API_KEY = 61
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("error_code", Int16),
+                        ("error_message", CompactString("utf-8")),
+                        (
+                            "producers",
+                            CompactArray(
+                                ("producer_id", Int64),
+                                ("producer_epoch", Int32),
+                                ("last_sequence", Int32),
+                                ("last_timestamp_ms", Int64),
+                                ("coordinator_epoch", Int32),
+                                ("open_since_offset", Int64),
+                                ("tags", TaggedFields),
+                            ),
+                        ),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class DescribeProducersRequest_v0(RequestStruct):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
+    """Asks a leader for its partitions' producers."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 61
+    API_VERSION = 0
+    RESPONSE_TYPE = DescribeProducersResponse_v0
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                ("partitions", CompactArray(Int32)),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class DescribeProducersRequest(
+    Request[DescribeProducersRequest_v0]  # type: ignore[misc]  # aiokafka is untyped
+):
+    """Asks which producers have written to partitions, and which have a transaction open.
+
+    Args:
+        topics: Partition numbers by topic; of partitions that the asked broker leads.
+    """
+
+    API_KEY = 61
+
+    def __init__(self, topics: list[tuple[str, list[int]]]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[Any]) -> Any:
+        """Return the request."""
+        topics = [(topic, partitions, _NO_TAGS) for topic, partitions in self._topics]
+        return request_struct_class(topics, _NO_TAGS)
+
+
+class DescribeTransactionsResponse_v0(Response):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
+    """Where transactional ids' last transactions stand."""
+
+    API_KEY = 65
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "transactions",
+            CompactArray(
+                ("error_code", Int16),
+                ("transactional_id", CompactString("utf-8")),
+                ("state", CompactString("utf-8")),
+                ("timeout_ms", Int32),
+                ("started_ms", Int64),
+                ("producer_id", Int64),
+                ("producer_epoch", Int16),
+                (
+                    "topics",
+                    CompactArray(
+                        ("topic", CompactString("utf-8")),
+                        ("partitions", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class DescribeTransactionsRequest_v0(RequestStruct):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
+    """Asks a coordinator about transactional ids."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 65
+    API_VERSION = 0
+    RESPONSE_TYPE = DescribeTransactionsResponse_v0
+    SCHEMA = Schema(
+        ("transactional_ids", CompactArray(CompactString("utf-8"))),
+        ("tags", TaggedFields),
+    )
+
+
+class DescribeTransactionsRequest(
+    Request[DescribeTransactionsRequest_v0]  # type: ignore[misc]  # aiokafka is untyped
+):
+    """Asks where a transactional id's last transaction stands.
+
+    Args:
+        transactional_id: The id.
+    """
+
+    API_KEY = 65
+
+    def __init__(self, transactional_id: str) -> None:
+        self._transactional_id = transactional_id
+
+    def build(self, request_struct_class: type[Any]) -> Any:
+        """Return the request."""
+        return request_struct_class([self._transactional_id], _NO_TAGS)

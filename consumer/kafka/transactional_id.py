@@ -1,6 +1,6 @@
 """One transactional id: its epochs, its transactions, and what became of each.
 
-Safe whatever other owners do, by three rules:
+Safe whatever other owners do, by four rules:
 
 * Whoever takes the id over (InitProducerId) reads what the group has committed only afterwards,
   so that the group's committed point tells what the fenced owner achieved.
@@ -9,15 +9,17 @@ Safe whatever other owners do, by three rules:
   aborted a transaction for its age, so that this is not taken for another owner.
 * Where a commit's outcome is not known, the group's committed point decides: the transaction's
   own point means committed, the one before means aborted, anything else another owner.
+* A coordinator that has ended a transaction may have left it open in a partition (see
+  ``open_transactions``). An epoch therefore begins by ending what is still open, as the
+  coordinator had decided.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.protocol.api import Request
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -28,7 +30,13 @@ from aiokafka.protocol.transaction import (
 from consumer.core.ports import CommitPoint, FencedError, Message, SourceError, TopicPartition
 from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.committed_points import read_points
-from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
+from consumer.kafka.coordinated_requests import (
+    CoordinatedRequests,
+    codes_by_partition,
+    single_code,
+)
+from consumer.kafka.open_transactions import OpenTransactions
+from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from consumer.kafka.transaction_batches import (
     AttemptFailedError,
     BatchEncoder,
@@ -38,25 +46,19 @@ from consumer.kafka.transaction_batches import (
     Explain,
     all_of,
 )
-from consumer.kafka.transaction_errors import (
-    INVALID_PRODUCER_ID_MAPPING,
-    INVALID_TXN_STATE,
-    NONE,
-    UNKNOWN_TOPIC_OR_PARTITION,
-    NextStep,
-    next_step,
-)
+from consumer.kafka.transaction_errors import TRANSACTIONAL_ID_NOT_FOUND
 from consumer.kafka.transaction_wire import (
     NO_PRODUCER,
+    DescribeTransactionsRequest,
     InitProducerIdRequest,
     StableOffsetFetchRequest,
 )
 
 log = logging.getLogger(__name__)
 
-_SOON_S = 0.002
-_UNKNOWN_TOPIC_PATIENCE = 12
-"""How often in a row a topic may be unknown, with growing pauses: about 40 s."""
+_UNDECIDED_S = 2.0
+"""How long offsets may be undecided after the coordinator has ended the last transaction."""
+_COMMITTED_STATES = {"PrepareCommit", "CompleteCommit"}
 
 
 class MessageRefusedError(Exception):
@@ -80,6 +82,7 @@ class TransactionalId:
 
     Args:
         client: The cluster.
+        open_transactions: Tells which transactions the output partitions hold open.
         name: The transactional id.
         group: The consumer group whose progress is committed.
         partition: The input partition.
@@ -91,6 +94,7 @@ class TransactionalId:
     def __init__(
         self,
         client: ClusterClient,
+        open_transactions: OpenTransactions,
         *,
         name: str,
         group: str,
@@ -99,17 +103,18 @@ class TransactionalId:
         max_batch_bytes: int,
         explain: Explain,
     ) -> None:
-        self._client = client
+        self._requests = CoordinatedRequests(client, name, group, explain)
+        self._open_transactions = open_transactions
         self._name = name
         self._group = group
         self._partition = partition
         self._timeout_ms = timeout_ms
-        self._explain = explain
         self._producer = NO_PRODUCER
         self._encoder = BatchEncoder(max_batch_bytes)
         self._sending = BatchSending(client, name, client.request_timeout_ms, explain)
         self._committed: CommitPoint | None = None
         self._is_open = False
+        self._was_last_commit = False
 
     async def take_over(self) -> None:
         """Fence every other owner, and learn what the group has committed.
@@ -169,19 +174,21 @@ class TransactionalId:
             except (EpochGoneError, AttemptFailedError) as error:
                 log.debug("%s: nothing to abort (%r)", self._name, error)
 
-    async def _open(self, messages: Mapping[TopicPartition, Sequence[Message]]) -> None:
-        """Tell the coordinator what the transaction will touch."""
+    async def _open(self, touched: Collection[TopicPartition]) -> None:
+        """Tell the coordinator what the transaction will touch, the group's offsets apart."""
         self._is_open = True
         offsets = AddOffsetsToTxnRequest(self._name, *self._producer, self._group)
-        asking = [self._ask_transactions(offsets, _single_code)]
-        if messages:
+        ask = self._requests.ask_transactions
+        # A coordinator that went may not have carried out the last transaction's end.
+        asking = [ask(offsets, single_code, may_repeat=False)]
+        if touched:
             topics: dict[str, list[int]] = {}
-            for partition in messages:
+            for partition in touched:
                 topics.setdefault(partition.topic, []).append(partition.partition)
             partitions = AddPartitionsToTxnRequest(
                 self._name, *self._producer, list(topics.items())
             )
-            asking.append(self._ask_transactions(partitions, _codes_by_partition))
+            asking.append(ask(partitions, codes_by_partition, may_repeat=False))
         # One behind the other on one connection; the coordinator takes them in turn.
         await all_of(*asking)
 
@@ -205,17 +212,13 @@ class TransactionalId:
         )
         await all_of(
             self._sending.send(batches),
-            self._ask(
-                lambda: self._client.ask_group(self._group, offsets),
-                _codes_by_partition,
-                self._group,
-            ),
+            self._requests.ask_group(offsets, codes_by_partition),
         )
 
     async def _close(self, *, is_commit: bool) -> None:
         """End the transaction; return when the end is certain, though not yet carried out."""
         request = EndTxnRequest(self._name, *self._producer, is_commit)
-        await self._ask_transactions(request, _single_code)
+        await self._requests.ask_transactions(request, single_code)
         self._is_open = False
 
     async def _roll_back(self) -> None:
@@ -241,7 +244,7 @@ class TransactionalId:
             FencedError: Another owner has been initialised since.
         """
         if not await self._initialise(self._producer):
-            raise FencedError(f"{self._partition} is another member's now ({self._name})")
+            raise self._fenced()
 
     async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
         """Say whether a transaction whose epoch has gone was committed; if not, begin again.
@@ -258,7 +261,7 @@ class TransactionalId:
         if may_be and committed == point and point != self._committed:
             return True
         if not is_ours or committed != self._committed:
-            raise FencedError(f"{self._partition} is another member's now ({self._name})")
+            raise self._fenced()
         log.warning("%s: the coordinator has aborted a transaction; it begins again", self._name)
         return False
 
@@ -276,7 +279,14 @@ class TransactionalId:
             return {response.error_code}
 
         try:
-            await self._ask_transactions(request, take)
+            self._was_last_commit = await self._find_last_end()
+            await self._requests.ask_transactions(request, take)
+            (self._producer,) = answer
+            self._encoder.begin_epoch(*self._producer)
+            self._is_open = False
+            left_open = await self._open_transactions.of(self._producer[0])
+            if left_open:
+                await self._end_left_open(left_open)
         except (EpochGoneError, AttemptFailedError) as error:
             if expected == NO_PRODUCER:
                 raise SourceError(f"{self._name}: not to be initialised: {error}") from error
@@ -284,13 +294,57 @@ class TransactionalId:
         except errors.IncompatibleBrokerVersion:
             # An old broker cannot tell; the committed point still does.
             return await self._initialise(NO_PRODUCER)
-        (self._producer,) = answer
-        self._encoder.begin_epoch(*self._producer)
-        self._is_open = False
         return True
 
+    async def _find_last_end(self) -> bool:
+        """Return whether the coordinator has last decided on a commit; some brokers cannot tell."""
+        states: list[str] = []
+
+        def take(response: Any) -> set[int]:
+            ((code, _name, state, *_more),) = response.transactions
+            states.append(state)
+            return set() if code == TRANSACTIONAL_ID_NOT_FOUND else {code}
+
+        try:
+            request = DescribeTransactionsRequest(self._name)
+            await self._requests.ask_transactions(request, take)
+        except errors.IncompatibleBrokerVersion:
+            return False
+        return states[-1] in _COMMITTED_STATES
+
+    async def _end_left_open(self, partitions: Collection[TopicPartition]) -> None:
+        """Carry out the end of a transaction that the coordinator takes for ended.
+
+        A marker of this epoch closes what an earlier one has left open in the same partitions.
+        """
+        log.warning(
+            "%s: its last transaction was left open in %s; %s it",
+            self._name,
+            ", ".join(f"{topic}/{number}" for topic, number in partitions) or "the group's offsets",
+            "commits" if self._was_last_commit else "aborts",
+        )
+        await self._open(partitions)
+        await self._close(is_commit=self._was_last_commit)
+
     async def _fetch_committed(self) -> CommitPoint | None:
-        """Return what the group has committed, once no transaction on it is undecided."""
+        """Return what the group has committed, once no transaction on it is undecided.
+
+        Raises:
+            FencedError: Another owner's transaction has been undecided for long.
+        """
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(_UNDECIDED_S):
+                        return await self._fetch_stable()
+                except TimeoutError:
+                    await self._end_left_open(())
+        except EpochGoneError as error:
+            raise self._fenced() from error
+        except AttemptFailedError as error:
+            raise SourceError(f"{self._name}: reading committed offsets: {error}") from error
+
+    async def _fetch_stable(self) -> CommitPoint | None:
         topic, number = self._partition
         request = StableOffsetFetchRequest(self._group, [(topic, [number])])
         points: dict[TopicPartition, CommitPoint | None] = {}
@@ -300,73 +354,11 @@ class TransactionalId:
             points.update(found)
             return codes
 
-        try:
-            await self._ask(lambda: self._client.ask_group(self._group, request), take, self._group)
-        except (EpochGoneError, AttemptFailedError) as error:
-            raise SourceError(f"{self._name}: reading committed offsets: {error}") from error
+        await self._requests.ask_group(request, take)
         return points.get(self._partition)
 
-    async def _ask_transactions(
-        self, request: Request[Any], codes_of: Callable[[Any], set[int]]
-    ) -> None:
-        await self._ask(
-            lambda: self._client.ask_transactions(self._name, request), codes_of, self._name
-        )
-
-    async def _ask(
-        self,
-        send: Callable[[], Coroutine[Any, Any, Any]],
-        codes_of: Callable[[Any], set[int]],
-        coordinated: str,
-    ) -> None:
-        """Send a request, which may be repeated, until it has an answer that counts.
-
-        Args:
-            send: Sends it to its coordinator.
-            codes_of: Returns the response's error codes.
-            coordinated: The transactional id or group, to look its coordinator up again.
-        """
-        backoff_s = FIRST_BACKOFF_S
-        unknown_topics = 0
-        while True:
-            try:
-                codes = codes_of(await send()) - {NONE}
-            except (*REFUSALS, errors.GroupAuthorizationFailedError) as error:
-                raise self._explain(error) from error
-            except errors.TransactionalIdAuthorizationFailed as error:
-                raise self._explain(error) from error
-            except errors.IncompatibleBrokerVersion:
-                raise
-            except (errors.KafkaError, OSError) as error:
-                log.info("%s: asks again after %r", self._name, error)
-                codes = set()
-            else:
-                if not codes:
-                    return
-                unknown_topics += UNKNOWN_TOPIC_OR_PARTITION in codes
-                if unknown_topics == _UNKNOWN_TOPIC_PATIENCE:
-                    raise self._explain(errors.UnknownTopicOrPartitionError())
-                if self._is_soon(codes):
-                    await asyncio.sleep(_SOON_S)
-                    continue
-                self._client.forget_coordinators(coordinated)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
-
-    def _is_soon(self, codes: set[int]) -> bool:
-        """Raise what ends the attempt; else say whether to ask the same coordinator again."""
-        steps = {next_step(code): code for code in sorted(codes)}
-        if NextStep.FENCED in steps:
-            raise EpochGoneError(_describe(codes))
-        if NextStep.REFUSED in steps:
-            kind = errors.for_code(steps[NextStep.REFUSED])
-            raise self._explain(kind(self._name))
-        if codes & {INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING} or steps.keys() & {
-            NextStep.BEGIN_AGAIN,
-            NextStep.REJECT,
-        }:
-            raise AttemptFailedError(_describe(codes))
-        return NextStep.MOVED not in steps
+    def _fenced(self) -> FencedError:
+        return FencedError(f"{self._partition} is another member's now ({self._name})")
 
 
 def _narrow_down(error: BatchRefusedError) -> int:
@@ -374,15 +366,3 @@ def _narrow_down(error: BatchRefusedError) -> int:
     if error.batch.records == 1:
         raise MessageRefusedError(error.partition, error.batch.first, str(error)) from error
     return error.batch.records // 2
-
-
-def _single_code(response: Any) -> set[int]:
-    return {response.error_code}
-
-
-def _codes_by_partition(response: Any) -> set[int]:
-    return {code for _topic, results in response.errors for _partition, code in results}
-
-
-def _describe(codes: set[int]) -> str:
-    return ", ".join(f"{errors.for_code(code).__name__} ({code})" for code in sorted(codes))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import errors
 
@@ -18,6 +18,7 @@ from consumer.core.ports import (
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
+from consumer.kafka.open_transactions import OpenTransactions
 from consumer.kafka.routing import MessageRouter
 from consumer.kafka.transactional_id import MessageRefusedError, TransactionalId
 from schemas.settings import KafkaSettings, RouteSettings
@@ -25,6 +26,11 @@ from schemas.settings import KafkaSettings, RouteSettings
 log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 3.0
+
+
+class _Connected(NamedTuple):
+    client: ClusterClient
+    open_transactions: OpenTransactions
 
 
 class KafkaTransactionalSink:
@@ -45,7 +51,7 @@ class KafkaTransactionalSink:
         self._topics = (route.results_topic, route.dead_letters_topic)
         self._doing = f"publishing to {', '.join(self._topics)} in transactions"
         self._router = MessageRouter({})
-        self._client: ClusterClient | None = None
+        self._connected: _Connected | None = None
         self._ids: dict[TopicPartition, TransactionalId] = {}
         self._left_open: list[TransactionalId] = []
         self._publishing: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -55,14 +61,15 @@ class KafkaTransactionalSink:
         warn_if_slow()
         async with TopicAdmin(self._settings) as admin:
             self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
-        self._client = ClusterClient(
+        client = ClusterClient(
             self._settings,
             client_id=f"headrace-{self._route.group}-transactions",
             request_timeout_ms=self._route.transactions.timeout_ms // 3,
         )
+        self._connected = _Connected(client, OpenTransactions(client, self._topics))
         try:
             with explaining_failures(self._settings, self._doing):
-                await self._client.start(self._topics)
+                await client.start(self._topics)
         except BaseException:
             await self.stop()
             raise
@@ -73,14 +80,14 @@ class KafkaTransactionalSink:
         A publication that is still under way for a partition let go ends in ``FencedError``; of
         one that is kept it is awaited.
         """
-        client = self._started()
+        connected = self._started()
         let_go = {each: self._ids.pop(each) for each in self._ids.keys() - set(partitions)}
         for partition in let_go.keys() & self._publishing.keys():
             self._publishing[partition].cancel()
         if self._publishing:
             await asyncio.wait(self._publishing.values())
         await _all_of(*(each.abort() for each in let_go.values()))
-        ids = {each: self._ids.get(each) or self._make_id(client, each) for each in partitions}
+        ids = {each: self._ids.get(each) or self._make_id(connected, each) for each in partitions}
         await _all_of(*(each.take_over() for each in ids.values()))
         self._ids = ids
 
@@ -92,7 +99,7 @@ class KafkaTransactionalSink:
         Where ``FencedError`` is raised after the transaction was asked to commit, it may have been
         committed: the new owner has read its commit point then, and goes on from there.
         """
-        client = self._started()
+        client = self._started().client
         transactional_id = self._ids.get(partition)
         if transactional_id is None:
             raise FencedError(f"{partition} was not taken over, or was let go")
@@ -115,7 +122,7 @@ class KafkaTransactionalSink:
             # What became of it is found out by whoever takes the partition over.
             self._let_go(partition, transactional_id)
             self._left_open.append(transactional_id)
-            if task.cancelled() and self._client is None:
+            if task.cancelled() and self._connected is None:
                 raise SourceError(f"{self._doing}: the sink was stopped") from None
             if task.cancelled():
                 raise FencedError(f"{partition} was let go") from None
@@ -127,8 +134,8 @@ class KafkaTransactionalSink:
 
     async def stop(self) -> None:
         """Disconnect; see ``TransactionalSink``."""
-        client, self._client = self._client, None
-        if client is None:
+        connected, self._connected = self._connected, None
+        if connected is None:
             return
         tasks = list(self._publishing.values())
         for task in tasks:
@@ -142,17 +149,18 @@ class KafkaTransactionalSink:
                 await _all_of(*(each.abort() for each in ids))
         except (TimeoutError, SourceError) as error:
             log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
-        await client.close()
+        await connected.open_transactions.stop()
+        await connected.client.close()
 
     def _let_go(self, partition: TopicPartition, transactional_id: TransactionalId) -> None:
         if self._ids.get(partition) is transactional_id:
             del self._ids[partition]
 
-    def _make_id(self, client: ClusterClient, partition: TopicPartition) -> TransactionalId:
+    def _make_id(self, connected: _Connected, partition: TopicPartition) -> TransactionalId:
         route = self._route
         name = transactional_id_of(route.group, partition)
         return TransactionalId(
-            client,
+            *connected,
             name=name,
             group=route.group,
             partition=partition,
@@ -172,10 +180,10 @@ class KafkaTransactionalSink:
         except errors.KafkaError as error:
             raise explain(error, self._settings, self._doing) from error
 
-    def _started(self) -> ClusterClient:
-        if self._client is None:
+    def _started(self) -> _Connected:
+        if self._connected is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
-        return self._client
+        return self._connected
 
 
 def transactional_id_of(group: str, partition: TopicPartition) -> str:

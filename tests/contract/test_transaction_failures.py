@@ -52,7 +52,7 @@ class Interference:
     """Stands between a sink and the brokers: loses answers, and holds requests up."""
 
     def __init__(self, sink: KafkaTransactionalSink, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._client = sink._client._client
+        self._client = sink._connected.client._client
         self._send = self._client.send
         self.lost_answers: list[type] = []
         self.lost_requests: list[type] = []
@@ -195,7 +195,7 @@ async def test_a_commit_whose_answer_a_zombie_never_saw_stands(world, topic, mon
             await interference.go_on.wait()
             raise
 
-    monkeypatch.setattr(zombie._client._client, "send", send_and_hold_up_after_loss)
+    monkeypatch.setattr(zombie._connected.client._client, "send", send_and_hold_up_after_loss)
     publishing = asyncio.create_task(
         zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "mine"))
     )

@@ -1,0 +1,144 @@
+"""Transactions that are over for their coordinator and open in a partition, as a restart leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from consumer.core.ports import CommitPoint, Message
+from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka.connection import client_options
+from consumer.kafka.transactions import KafkaTransactionalSink
+from tests.contract.worlds import KafkaWorld
+
+pytestmark = pytest.mark.kafka
+
+ALL_OF_IT_S = 20.0
+BROKER_ID = "1"
+
+
+@pytest.fixture
+async def world(kafka_broker) -> AsyncIterator[KafkaWorld]:
+    if not kafka_broker.is_apache_kafka:
+        pytest.skip("the embedded broker keeps no account of transactions by partition")
+    made = KafkaWorld(kafka_broker)
+    await _verify_transactions(made, is_on=False)
+    yield made
+    await _verify_transactions(made, is_on=True)
+    await made.close()
+
+
+@pytest.fixture
+async def topic(world: KafkaWorld) -> str:
+    name = await world.topic()
+    await world.results_topics(name)
+    await world.write(name, [b"request"] * 10)
+    return name
+
+
+async def _verify_transactions(world: KafkaWorld, *, is_on: bool) -> None:
+    """Let a partition take what no transaction covers, or forbid it again."""
+    name = "transaction.partition.verification.enable"
+    admin = AIOKafkaAdminClient(**client_options(world.settings))
+    await admin.start()
+    try:
+        values = {name: "true" if is_on else "false"}
+        resource = ConfigResource(ConfigResourceType.BROKER, BROKER_ID, values)
+        responses = await admin.alter_configs([resource])
+        assert [code for each in responses for code, *_ in each.resources] == [0]
+    finally:
+        await admin.close()
+
+
+def result(topic: str, value: bytes) -> Message:
+    return Message(f"{topic}-results", b"k", value, [])
+
+
+async def owner(world: KafkaWorld, topic: str) -> KafkaTransactionalSink:
+    sink = await world.transactional_sink(topic)
+    await sink.take_over([Partition(topic, 0)])
+    return sink
+
+
+async def leave_open(
+    sink: KafkaTransactionalSink, topic: str, value: bytes | None, point: CommitPoint, *, kept: bool
+) -> None:
+    """End a transaction, and have its markers reach neither the results nor the offsets."""
+    transactional_id = sink._ids[Partition(topic, 0)]
+    await transactional_id._open(())
+    await transactional_id._close(is_commit=kept)
+    # The coordinator has ended it; what comes now is as if it had come before.
+    messages = {} if value is None else {Partition(f"{topic}-results", 0): [result(topic, value)]}
+    await transactional_id._fill(messages, point, None)
+
+
+async def published(world: KafkaWorld, topic: str) -> list[bytes]:
+    for partition in (0, 1):
+        await world.write(f"{topic}-results", [b"end"], partition=partition)
+    member = await world.join(f"{topic}-results")
+    values: list[bytes] = []
+    while values.count(b"end") < 2:
+        values += [record.value for record in await member.read(1)]
+    return sorted(value for value in values if value != b"end")
+
+
+async def committed(world: KafkaWorld, topic: str) -> CommitPoint | None:
+    member = await world.join(topic)
+    points = await member.source.committed([Partition(topic, 0)])
+    return points[Partition(topic, 0)]
+
+
+async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, topic: str):
+    partition = Partition(topic, 0)
+    async with asyncio.timeout(ALL_OF_IT_S):
+        first = await owner(world, topic)
+        await first.publish(partition, [result(topic, b"1")], CommitPoint(1, ""))
+        await leave_open(first, topic, b"2, aborted", CommitPoint(2, "aborted"), kept=False)
+
+        second = await owner(world, topic)
+        assert await committed(world, topic) == CommitPoint(1, "")
+        await second.publish(partition, [result(topic, b"2, again")], CommitPoint(2, "again"))
+
+        assert await published(world, topic) == [b"1", b"2, again"]
+        assert await committed(world, topic) == CommitPoint(2, "again")
+
+
+async def test_a_committed_one_is_committed_before_anything_else(world: KafkaWorld, topic: str):
+    partition = Partition(topic, 0)
+    async with asyncio.timeout(ALL_OF_IT_S):
+        first = await owner(world, topic)
+        await leave_open(first, topic, b"1", CommitPoint(1, "kept"), kept=True)
+
+        second = await owner(world, topic)
+
+        assert await committed(world, topic) == CommitPoint(1, "kept")
+        assert await published(world, topic) == [b"1"]
+        await second.publish(partition, [], CommitPoint(2, ""))
+        assert await committed(world, topic) == CommitPoint(2, "")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_offsets_alone_do_not_stay_undecided(world: KafkaWorld, topic: str, kept: bool):
+    async with asyncio.timeout(ALL_OF_IT_S):
+        first = await owner(world, topic)
+        await leave_open(first, topic, None, CommitPoint(4, ""), kept=kept)
+
+        second = await owner(world, topic)
+
+        assert await committed(world, topic) == (CommitPoint(4, "") if kept else None)
+        await second.publish(Partition(topic, 0), [result(topic, b"5")], CommitPoint(5, ""))
+        assert await published(world, topic) == [b"5"]
+
+
+async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(world: KafkaWorld, topic: str):
+    partition = Partition(topic, 0)
+    async with asyncio.timeout(ALL_OF_IT_S):
+        sink = await owner(world, topic)
+        await leave_open(sink, topic, b"aborted", CommitPoint(1, "aborted"), kept=False)
+
+        await sink.take_over([partition])
+        await sink.publish(partition, [result(topic, b"1")], CommitPoint(1, ""))
+
+        assert await published(world, topic) == [b"1"]
