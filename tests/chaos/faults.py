@@ -287,6 +287,9 @@ class Faults:
 
     async def _offset_moved(self, fault: Fault) -> None:
         stage = self._stage
+        # What a broker's restart left open, the members end; without them nobody would.
+        await self._balanced()
+        await stage.observer.caught_up()
         members = list(stage.members)
         for member in members:
             await stage.remove_member(member)
