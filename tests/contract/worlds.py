@@ -49,10 +49,11 @@ class Member:
             await pending
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
-        self.assignment = frozenset(partitions)
         for partition, point in (await self.source.committed(partitions)).items():
             if point is not None:
                 self.source.seek(partition, point.offset)
+        # Together, and last: who waits for the assignment counts the events.
+        self.assignment = frozenset(partitions)
         self.events.append("assigned")
 
     async def until(self, condition: Callable[["Member"], bool]) -> None:

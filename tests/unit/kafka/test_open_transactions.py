@@ -1,0 +1,142 @@
+"""Which transactions partitions hold open: how often leaders are asked, what they may refuse."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import errors
+
+from consumer.core.ports import TopicPartition
+from consumer.kafka import open_transactions
+from consumer.kafka.open_transactions import OpenTransactions
+from consumer.kafka.transaction_wire import DescribeProducersRequest, DescribeProducersRequest_v0
+
+OURS, OTHERS = 7, 8
+ENDED = -1
+
+
+class FakeCluster:
+    """Leads "results" by two brokers, partition n by broker n."""
+
+    def __init__(self) -> None:
+        self.open_since = {
+            TopicPartition("results", 0): {OURS: 40, OTHERS: ENDED},
+            TopicPartition("results", 1): {OURS: ENDED, OTHERS: 3},
+        }
+        self.codes: dict[TopicPartition, list[int]] = {}
+        self.leaderless: set[TopicPartition] = set()
+        self.failures: list[Exception] = []
+        self.asked = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def partitions(self, topic: str) -> list[int]:
+        assert topic == "results"
+        return [0, 1]
+
+    def leaders(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[int | None, list[TopicPartition]]:
+        led: dict[int | None, list[TopicPartition]] = {}
+        for each in partitions:
+            led.setdefault(None if each in self.leaderless else each.partition, []).append(each)
+        return led
+
+    async def learn_leaders(self) -> None:
+        self.leaderless.clear()
+
+    async def ask_broker(self, broker: int, request: DescribeProducersRequest) -> Any:
+        self.asked += 1
+        if self.failures:
+            raise self.failures.pop()
+        struct = request.build(DescribeProducersRequest_v0)
+        topics = [
+            (topic, [self._describe(TopicPartition(topic, n)) for n in numbers], {})
+            for topic, numbers, _tags in struct.topics
+        ]
+        await self.go_on.wait()
+        return SimpleNamespace(topics=topics)
+
+    def _describe(self, partition: TopicPartition) -> tuple[Any, ...]:
+        codes = self.codes.get(partition, [])
+        code = codes.pop(0) if codes else 0
+        producers = [
+            (producer_id, 0, 0, 0, 0, since, {})
+            for producer_id, since in self.open_since[partition].items()
+        ]
+        return partition.partition, code, None, [] if code else producers, {}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    monkeypatch.setattr(open_transactions, "FIRST_BACKOFF_S", 0.0)
+    return FakeCluster()
+
+
+def asking(cluster: FakeCluster) -> OpenTransactions:
+    return OpenTransactions(cluster, ["results"])  # type: ignore[arg-type]
+
+
+async def test_each_producer_has_its_own(cluster: FakeCluster):
+    transactions = asking(cluster)
+    assert await transactions.of(OURS) == [TopicPartition("results", 0)]
+    assert await transactions.of(OTHERS) == [TopicPartition("results", 1)]
+    assert await transactions.of(99) == []
+
+
+async def test_callers_share_an_answer_that_is_younger_than_their_call(cluster: FakeCluster):
+    transactions = asking(cluster)
+    cluster.go_on.clear()
+    first = asyncio.create_task(transactions.of(OURS))
+    while not cluster.asked:
+        await asyncio.sleep(0)
+    late = [asyncio.create_task(transactions.of(OURS)) for _ in range(50)]
+    await asyncio.sleep(0)
+    # The first answer was asked for before they called, and shows what has been closed since.
+    cluster.open_since[TopicPartition("results", 0)][OURS] = ENDED
+    cluster.go_on.set()
+    assert await first == [TopicPartition("results", 0)]
+    assert await asyncio.gather(*late) == [[]] * 50
+    assert cluster.asked == 4
+
+
+async def test_partitions_without_an_answer_are_asked_again(cluster: FakeCluster):
+    not_leader = 6
+    cluster.codes[TopicPartition("results", 1)] = [not_leader]
+    cluster.leaderless = {TopicPartition("results", 0)}
+    cluster.failures = [errors.KafkaConnectionError("cut off")]
+    assert await asking(cluster).of(OURS) == [TopicPartition("results", 0)]
+
+
+async def test_a_topic_that_is_not_ours_to_read_is_named_once(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+):
+    topic_authorization_failed = 29
+    for partition in (0, 1):
+        cluster.codes[TopicPartition("results", partition)] = [topic_authorization_failed] * 2
+    transactions = asking(cluster)
+    with caplog.at_level(logging.WARNING):
+        assert await transactions.of(OURS) == []
+        assert await transactions.of(OURS) == []
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("topic results: not ours to read")
+    assert warning.endswith("grant Read on the topic")
+
+
+async def test_an_old_broker_answers_nothing(cluster: FakeCluster):
+    cluster.failures = [errors.IncompatibleBrokerVersion(), errors.IncompatibleBrokerVersion()]
+    assert await asking(cluster).of(OURS) == []
+
+
+async def test_stopping_ends_the_wait(cluster: FakeCluster):
+    transactions = asking(cluster)
+    cluster.go_on.clear()
+    waiting = asyncio.create_task(transactions.of(OURS))
+    while not cluster.asked:
+        await asyncio.sleep(0)
+    await transactions.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
