@@ -6,7 +6,8 @@ Safe whatever other owners do, by four rules:
   so that the group's committed point tells what the fenced owner achieved.
 * After any failure the id is initialised again as its known producer and epoch (KIP-360), which
   the coordinator refuses once another owner has been initialised. It accepts it after it has
-  aborted a transaction for its age, so that this is not taken for another owner.
+  aborted a transaction for its age, so that this is not taken for another owner (see ``LastEnd``
+  for a coordinator that has restarted since).
 * Where a commit's outcome is not known, the group's committed point decides: the transaction's
   own point means committed, the one before means aborted, anything else another owner.
 * A coordinator that has ended a transaction may have left it open in a partition (see
@@ -15,9 +16,10 @@ Safe whatever other owners do, by four rules:
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import errors
 from aiokafka.protocol.transaction import (
@@ -58,7 +60,34 @@ log = logging.getLogger(__name__)
 
 _UNDECIDED_S = 2.0
 """How long offsets may be undecided after the coordinator has ended the last transaction."""
-_COMMITTED_STATES = {"PrepareCommit", "CompleteCommit"}
+
+
+class LastEnd(NamedTuple):
+    """How a coordinator has ended a transactional id's last transaction.
+
+    Attributes:
+        state: As DescribeTransactions has it; empty where the broker cannot tell.
+        producer: Its producer id and epoch.
+    """
+
+    state: str
+    producer: tuple[int, ...]
+
+    @property
+    def is_commit(self) -> bool:
+        """Whether it was committed, or is going to be."""
+        return self.state in {"PrepareCommit", "CompleteCommit"}
+
+    def is_abort_of(self, producer: tuple[int, int]) -> bool:
+        """Say whether the coordinator may have aborted a transaction of ``producer`` for its age.
+
+        It raises the epoch by one then. It would still accept the epoch before, were that not
+        forgotten when the coordinator moves or restarts. Another owner whose first transaction was
+        aborted looks the same, so the group's committed point has to be compared after all.
+        """
+        producer_id, epoch = producer
+        is_abort = self.state in {"PrepareAbort", "CompleteAbort"}
+        return is_abort and self.producer == (producer_id, epoch + 1)
 
 
 class MessageRefusedError(Exception):
@@ -114,7 +143,7 @@ class TransactionalId:
         self._sending = BatchSending(client, name, client.request_timeout_ms, explain)
         self._committed: CommitPoint | None = None
         self._is_open = False
-        self._was_last_commit = False
+        self._last_end = LastEnd("", NO_PRODUCER)
 
     async def take_over(self) -> None:
         """Fence every other owner, and learn what the group has committed.
@@ -241,9 +270,10 @@ class TransactionalId:
         """Initialise the id as the producer that we are.
 
         Raises:
-            FencedError: Another owner has been initialised since.
+            FencedError: Another owner has been initialised, or has committed, since.
         """
-        if not await self._initialise(self._producer):
+        is_ours = await self._initialise(self._producer)
+        if not is_ours or await self._fetch_committed() != self._committed:
             raise self._fenced()
 
     async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
@@ -279,7 +309,7 @@ class TransactionalId:
             return {response.error_code}
 
         try:
-            self._was_last_commit = await self._find_last_end()
+            self._last_end = await self._find_last_end()
             await self._requests.ask_transactions(request, take)
             (self._producer,) = answer
             self._encoder.begin_epoch(*self._producer)
@@ -290,27 +320,27 @@ class TransactionalId:
         except (EpochGoneError, AttemptFailedError) as error:
             if expected == NO_PRODUCER:
                 raise SourceError(f"{self._name}: not to be initialised: {error}") from error
-            return False
+            return self._last_end.is_abort_of(expected) and await self._initialise(NO_PRODUCER)
         except errors.IncompatibleBrokerVersion:
             # An old broker cannot tell; the committed point still does.
             return await self._initialise(NO_PRODUCER)
         return True
 
-    async def _find_last_end(self) -> bool:
-        """Return whether the coordinator has last decided on a commit; some brokers cannot tell."""
-        states: list[str] = []
+    async def _find_last_end(self) -> LastEnd:
+        """Return what the coordinator holds of the last transaction; some brokers cannot tell."""
+        found = [LastEnd("", NO_PRODUCER)]
 
         def take(response: Any) -> set[int]:
-            ((code, _name, state, *_more),) = response.transactions
-            states.append(state)
+            ((code, _name, state, _timeout_ms, _started_ms, *producer, _topics, _tags),) = (
+                response.transactions
+            )
+            found.append(LastEnd(state, tuple(producer)))
             return set() if code == TRANSACTIONAL_ID_NOT_FOUND else {code}
 
-        try:
+        with contextlib.suppress(errors.IncompatibleBrokerVersion):
             request = DescribeTransactionsRequest(self._name)
             await self._requests.ask_transactions(request, take)
-        except errors.IncompatibleBrokerVersion:
-            return False
-        return states[-1] in _COMMITTED_STATES
+        return found[-1]
 
     async def _end_left_open(self, partitions: Collection[TopicPartition]) -> None:
         """Carry out the end of a transaction that the coordinator takes for ended.
@@ -321,10 +351,10 @@ class TransactionalId:
             "%s: its last transaction was left open in %s; %s it",
             self._name,
             ", ".join(f"{topic}/{number}" for topic, number in partitions) or "the group's offsets",
-            "commits" if self._was_last_commit else "aborts",
+            "commits" if self._last_end.is_commit else "aborts",
         )
         await self._open(partitions)
-        await self._close(is_commit=self._was_last_commit)
+        await self._close(is_commit=self._last_end.is_commit)
 
     async def _fetch_committed(self) -> CommitPoint | None:
         """Return what the group has committed, once no transaction on it is undecided.
