@@ -50,6 +50,16 @@ class WorkQueue:
             heapq.heappush(self._by_work, (-item.work, self._added, item))
         self.records += 1
 
+    def make_ready(self, item: WorkItem) -> None:
+        """Queue a record as soon as its lane lets it."""
+        item.is_ready = True
+        if item.is_held:
+            return
+        if item.strikes:  # in earlier owners' hands; its neighbours are not to suffer for it
+            self.add_group([item])
+        else:
+            self.add(item)
+
     def add_group(self, items: list[WorkItem]) -> None:
         """Queue records that are to be dispatched together and with no others."""
         if is_suspect(items):

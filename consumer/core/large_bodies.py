@@ -1,0 +1,89 @@
+"""Large bodies: what becomes of a record when a fetch or a deposit of its body has ended."""
+
+from consumer.core.claims import (
+    STATUS_BAD_REQUEST,
+    BodyMoves,
+    BodyRefused,
+    Deposit,
+    Deposited,
+    Fetch,
+    Fetched,
+    Measured,
+    Move,
+    MoveEnd,
+    MoveFailed,
+    splice_body,
+)
+from consumer.core.outcome_messages import OutcomeMessages, printable
+from consumer.core.settlement import Settlement
+from consumer.core.work import WorkItem
+from consumer.core.work_queue import WorkQueue
+from schemas.results import ErrorCode, encode_refusal_body
+
+
+class LargeBodies:
+    """Decides what follows the moves of bodies from and to the object store.
+
+    Args:
+        moves: The moves.
+        queue: Where requests go whose body has been fetched.
+        settlement: Where results go whose body has been deposited.
+        messages: Composes those results.
+    """
+
+    def __init__(
+        self,
+        moves: BodyMoves,
+        queue: WorkQueue,
+        settlement: Settlement,
+        messages: OutcomeMessages,
+    ) -> None:
+        self._moves = moves
+        self._queue = queue
+        self._settlement = settlement
+        self._messages = messages
+
+    def end_move(self, move: Move, end: MoveEnd, now_s: float, epoch_ms: int) -> None:
+        """Take note how a move ended."""
+        self._moves.ended(move)
+        item = move.item
+        if not move.is_wanted:
+            if isinstance(move, Deposit):
+                self._settlement.drop(item)
+            return
+        match end:
+            case Deposited(reference) if isinstance(move, Deposit):
+                self._settlement.grow(item, -len(move.body))
+                self._settlement.settle(
+                    item,
+                    self._messages.stored(
+                        item, item.custom_id or "", move.status_code, reference, now_s
+                    ),
+                )
+            case Measured(size_bytes) if isinstance(move, Fetch):
+                move.size_bytes = size_bytes
+                self._moves.add(move)
+            case Fetched(body) if isinstance(move, Fetch):
+                self._take_body(item, move.url, body, now_s)
+            case BodyRefused(status, code, message):
+                self._settlement.respond(
+                    item, status, encode_refusal_body(message, code, "body_ref"), now_s
+                )
+            case MoveFailed(reason) if not self._moves.try_again(move, now_s):
+                if isinstance(move, Deposit):
+                    self._settlement.grow(item, -len(move.body))
+                self._settlement.bury(
+                    item, ErrorCode.STORE_FAILED, printable(reason), now_s, epoch_ms
+                )
+
+    def _take_body(self, item: WorkItem, url: str, body: bytes, now_s: float) -> None:
+        line = splice_body(item.custom_id or "", url, body)
+        if line is None:
+            message = "body_ref.url: the object is not one JSON object"
+            refusal = encode_refusal_body(message, "reference_refused", "body_ref")
+            self._settlement.respond(item, STATUS_BAD_REQUEST, refusal, now_s)
+            return
+        item.fetched_line = line
+        self._settlement.grow(item, len(line))
+        self._moves.holds(item)
+        self._queue.make_ready(item)
