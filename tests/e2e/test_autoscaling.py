@@ -106,14 +106,17 @@ async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(service: S
     woken_s = await wait_until(lambda: replicas()["model-sleepy"] >= 1, "one record wakes it")
     assert await service.answers("scaled", "r-", 1) == Counter({"r-0": 1})
 
-    await service.publish("scaled", [line(number, 200) for number in range(1, RECORDS)])
-    # Both at once: a consumer's start takes the machine's time from a model's.
-    models_s, consumers_s = await asyncio.gather(
+    burst = [line(number, 200) for number in range(1, RECORDS)]
+    published = asyncio.create_task(service.publish("scaled", burst))
+    # All at once: a consumer's start takes the machine's time from a model's.
+    reaction_s, models_s, consumers_s = await asyncio.gather(
+        wait_until(lambda: replicas()["model-sleepy"] > 1, "a burst takes more than one"),
         wait_until(lambda: replicas()["model-sleepy"] == 4, "a burst takes four"),
         wait_until(
             lambda: replicas()["consumer-scaled"] == partitions, "consumers up to the partitions"
         ),
     )
+    await published
     answers = await service.answers("scaled", "r-", RECORDS)
     drained_at_s = time.monotonic()
 
@@ -124,6 +127,7 @@ async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(service: S
     assert max(answers.values()) == 1, "nothing was computed twice without a fault"
     rested_s = time.monotonic() - drained_at_s
     print(  # noqa: T201 - the timeline, for whoever runs it with -s
-        f"woken in {woken_s:.1f} s; 4 models asked for after {models_s:.1f} s, "
+        f"woken in {woken_s:.1f} s; another model asked for {reaction_s / PERIOD_S:.1f} policy "
+        f"periods after the burst's first record; 4 models asked for after {models_s:.1f} s, "
         f"{partitions} consumers after {consumers_s:.1f} s; at rest {rested_s:.1f} s after the last"
     )
