@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from schemas.autoscaling_settings import AutoscalingSettings
 from schemas.model_settings import GeneratorSettings
 from schemas.replica_settings import ReplicaSettings
 from schemas.settings import Settings
@@ -11,8 +12,8 @@ LEAST_CPUS = 4
 CPUS_PER_GPU = 4
 MEMORY_GIB_PER_CPU = 4
 MEMORY_GIB_PER_GPU = 32
-ROOM_TO_GROW = 2
-"""A rolling update runs old and new replicas side by side, and autoscaling wants room as well."""
+ROOM_TO_UPDATE = 2
+"""A rolling update runs old and new replicas side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,9 @@ class WorkerGroup:
         cpus: Whole CPUs of a pod.
         memory_gib: Its memory.
         gpus: Its NVIDIA GPUs.
-        pods: How many carry the settings' replicas.
+        pods: How many carry the replicas that the service starts with.
+        most_pods: The most that the autoscaler may start: for a rolling update of those, and for
+            all replicas that autoscaling may want.
     """
 
     name: str
@@ -32,18 +35,15 @@ class WorkerGroup:
     memory_gib: int
     gpus: int
     pods: int
-
-    @property
-    def most_pods(self) -> int:
-        """The most that the autoscaler may start."""
-        return self.pods * ROOM_TO_GROW
+    most_pods: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """What each of ``replicas`` equal replicas sets aside; ``cpus`` and ``gpus`` of one."""
+    """Equal replicas, at the start and at most; ``cpus`` and ``gpus`` are what one sets aside."""
 
     replicas: int
+    most_replicas: int
     cpus: float
     gpus: float
 
@@ -55,7 +55,13 @@ def worker_groups(settings: Settings) -> list[WorkerGroup]:
     its GPUs all the same, as tensor parallelism over a network is slow.
     """
     demands = [
-        _Demand(route.consumers, route.consumer_num_cpus, 0.0) for route in settings.routes.values()
+        _Demand(
+            route.consumers,
+            _most(route.consumers, route.autoscaling),
+            route.consumer_num_cpus,
+            0.0,
+        )
+        for route in settings.routes.values()
     ]
     called = {
         name for route in settings.routes.values() for name in settings.models_behind(route.model)
@@ -73,14 +79,26 @@ def _demand(model: ReplicaSettings) -> _Demand:
     gpus = model.num_gpus
     if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
         gpus = float(model.workers)
-    return _Demand(model.replicas, model.num_cpus, gpus)
+    most_replicas = _most(model.replicas, model.autoscaling)
+    return _Demand(model.replicas, most_replicas, model.num_cpus, gpus)
+
+
+def _most(replicas: int, autoscaling: AutoscalingSettings | None) -> int:
+    return replicas if autoscaling is None else max(replicas, autoscaling.max_replicas)
 
 
 def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
     cpus = max(LEAST_CPUS, math.ceil(max(demand.cpus for demand in demands)))
     pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
-    memory_gib = cpus * MEMORY_GIB_PER_CPU
-    return WorkerGroup(name="cpu", cpus=cpus, memory_gib=memory_gib, gpus=0, pods=pods)
+    scaled_pods = _pods([(demand.most_replicas, demand.cpus) for demand in demands], cpus)
+    return WorkerGroup(
+        name="cpu",
+        cpus=cpus,
+        memory_gib=cpus * MEMORY_GIB_PER_CPU,
+        gpus=0,
+        pods=pods,
+        most_pods=max(ROOM_TO_UPDATE * pods, scaled_pods),
+    )
 
 
 def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
@@ -89,8 +107,15 @@ def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
     replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
     cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
     pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
-    memory_gib = MEMORY_GIB_PER_GPU * gpus
-    return WorkerGroup(name="gpu", cpus=cpus, memory_gib=memory_gib, gpus=gpus, pods=pods)
+    scaled_pods = _pods([(demand.most_replicas, demand.gpus) for demand in demands], gpus)
+    return WorkerGroup(
+        name="gpu",
+        cpus=cpus,
+        memory_gib=MEMORY_GIB_PER_GPU * gpus,
+        gpus=gpus,
+        pods=pods,
+        most_pods=max(ROOM_TO_UPDATE * pods, scaled_pods),
+    )
 
 
 def _pods(items: list[tuple[int, float]], size: float) -> int:

@@ -42,6 +42,25 @@ def test_cpu_replicas_fill_pods() -> None:
     assert group.most_pods > group.pods
 
 
+def test_the_cluster_may_grow_to_what_autoscaling_may_want() -> None:
+    scaling = {"min_replicas": 0, "max_replicas": 10}
+    model = {"kind": "embedder", "source": "wheel:x", "num_cpus": 4, "autoscaling": scaling}
+
+    [group] = worker_groups(settings({"e": model}))
+
+    consumers = 1
+    assert (group.pods, group.most_pods) == (1 + consumers, 10 + consumers)
+
+
+def test_gpus_too_may_grow_to_what_autoscaling_may_want() -> None:
+    scaling = {"min_replicas": 0, "max_replicas": 6}
+    model = generator(num_gpus=0.5, replicas=1, autoscaling=scaling)
+
+    _cpu, gpu = worker_groups(settings({"g": model}))
+
+    assert (gpu.pods, gpu.most_pods) == (1, 3)
+
+
 def test_a_replica_larger_than_a_pod_gets_larger_pods() -> None:
     model = {"kind": "embedder", "source": "wheel:x", "num_cpus": 12}
 
