@@ -12,6 +12,7 @@ from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
 from consumer.kafka.transaction_batches import AttemptFailedError, EpochGoneError, Explain
 from consumer.kafka.transaction_errors import (
+    COORDINATOR_GONE,
     INVALID_PRODUCER_ID_MAPPING,
     INVALID_TXN_STATE,
     NONE,
@@ -109,7 +110,7 @@ class CoordinatedRequests:
                     await asyncio.sleep(_SOON_S)
                     continue
                 self._client.forget_coordinators(coordinated)
-                if not may_repeat:
+                if not may_repeat and codes & COORDINATOR_GONE:
                     raise AttemptFailedError(_describe(codes))
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)

@@ -27,6 +27,9 @@ from consumer.kafka.transaction_wire import DescribeProducersRequest
 
 log = logging.getLogger(__name__)
 
+_UNKNOWN_TOPIC_PATIENCE = 4
+"""How often in a row a topic may be unknown; the client itself looks for it for seconds."""
+
 
 class OpenTransactions:
     """Asks the leaders of topics which producers have a transaction open.
@@ -51,6 +54,9 @@ class OpenTransactions:
         """Return the partitions in which a producer has a transaction open, as of this call.
 
         None are returned of a topic that we may not read, nor by a broker before Kafka 2.8.
+
+        Raises:
+            errors.UnknownTopicOrPartitionError: A topic is missing, and stays so.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._ask_all())
@@ -74,6 +80,7 @@ class OpenTransactions:
             found: dict[int, list[TopicPartition]] = defaultdict(list)
             remaining: set[TopicPartition] | None = None
             backoff_s = FIRST_BACKOFF_S
+            unknown_topics = 0
             while True:
                 try:
                     if remaining is None:
@@ -89,6 +96,10 @@ class OpenTransactions:
                 except errors.IncompatibleBrokerVersion:
                     log.debug("the broker cannot describe producers; Kafka can since 2.8")
                     return found
+                except errors.UnknownTopicOrPartitionError:
+                    unknown_topics += 1
+                    if unknown_topics == _UNKNOWN_TOPIC_PATIENCE:
+                        raise
                 except errors.KafkaError as error:
                     log.info("open transactions: asks again after %r", error)
                 await asyncio.sleep(backoff_s)

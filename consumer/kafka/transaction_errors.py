@@ -14,6 +14,15 @@ CONCURRENT_TRANSACTIONS = 51
 UNSTABLE_OFFSET_COMMIT = 88
 TRANSACTIONAL_ID_NOT_FOUND = 105
 
+COORDINATOR_GONE = frozenset(
+    {
+        14,  # COORDINATOR_LOAD_IN_PROGRESS
+        15,  # COORDINATOR_NOT_AVAILABLE
+        16,  # NOT_COORDINATOR
+    }
+)
+"""Another coordinator goes on, or the same one after a restart."""
+
 
 class NextStep(Enum):
     """What the holder of a transactional id does about an error."""
@@ -40,9 +49,7 @@ _STEPS = {
         6,  # NOT_LEADER_OR_FOLLOWER
         7,  # REQUEST_TIMED_OUT
         13,  # NETWORK_EXCEPTION
-        14,  # COORDINATOR_LOAD_IN_PROGRESS
-        15,  # COORDINATOR_NOT_AVAILABLE
-        16,  # NOT_COORDINATOR
+        *COORDINATOR_GONE,
         19,  # NOT_ENOUGH_REPLICAS
         20,  # NOT_ENOUGH_REPLICAS_AFTER_APPEND
         52,  # TRANSACTION_COORDINATOR_FENCED: it has been replaced as the coordinator

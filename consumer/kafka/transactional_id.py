@@ -138,6 +138,7 @@ class TransactionalId:
         self._group = group
         self._partition = partition
         self._timeout_ms = timeout_ms
+        self._explain = explain
         self._producer = NO_PRODUCER
         self._encoder = BatchEncoder(max_batch_bytes)
         self._sending = BatchSending(client, name, client.request_timeout_ms, explain)
@@ -314,8 +315,7 @@ class TransactionalId:
             (self._producer,) = answer
             self._encoder.begin_epoch(*self._producer)
             self._is_open = False
-            left_open = await self._open_transactions.of(self._producer[0])
-            if left_open:
+            if left_open := await self._open_transactions.of(self._producer[0]):
                 await self._end_left_open(left_open)
         except (EpochGoneError, AttemptFailedError) as error:
             if expected == NO_PRODUCER:
@@ -324,6 +324,8 @@ class TransactionalId:
         except errors.IncompatibleBrokerVersion:
             # An old broker cannot tell; the committed point still does.
             return await self._initialise(NO_PRODUCER)
+        except errors.UnknownTopicOrPartitionError as error:
+            raise self._explain(error) from error
         return True
 
     async def _find_last_end(self) -> LastEnd:

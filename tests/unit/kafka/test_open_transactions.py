@@ -126,6 +126,15 @@ async def test_a_topic_that_is_not_ours_to_read_is_named_once(
     assert warning.endswith("grant Read on the topic")
 
 
+async def test_a_topic_that_stays_missing_is_no_reason_to_wait_for_ever(cluster: FakeCluster):
+    async def missing(topic: str) -> list[int]:
+        raise errors.UnknownTopicOrPartitionError(topic)
+
+    cluster.partitions = missing  # type: ignore[method-assign]
+    with pytest.raises(errors.UnknownTopicOrPartitionError):
+        await asking(cluster).of(OURS)
+
+
 async def test_an_old_broker_answers_nothing(cluster: FakeCluster):
     cluster.failures = [errors.IncompatibleBrokerVersion(), errors.IncompatibleBrokerVersion()]
     assert await asking(cluster).of(OURS) == []
