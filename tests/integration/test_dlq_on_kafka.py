@@ -238,7 +238,9 @@ def test_filters_leave_holes_and_nothing_is_replayed_twice(
 def test_an_interrupted_replay_goes_on_where_it_was(
     topics: Settings, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    publish(topics, [dead_letter(topics, f"{number}") for number in range(60)])
+    # At that rate it takes 20 s: long enough to be seen at work by a machine that is busy.
+    letters = 400
+    publish(topics, [dead_letter(topics, f"{each}") for each in range(letters)])
     command = ["dlq", "replay", "--yes", "--json", "--rate", "20"]
     with subprocess.Popen(
         [sys.executable, "-c", f"from headrace.cli import main; main({command})"],
@@ -255,10 +257,10 @@ def test_an_interrupted_replay_goes_on_where_it_was(
 
     if number is signal.SIGINT:
         assert replaying.returncode == 130
-        assert 5 <= json.loads(out)["replayed_records"] < 60
+        assert 5 <= json.loads(out)["replayed_records"] < letters
     assert run(capsys, "dlq", "replay", "-y")[0] == 0
     keys = [int(record.key or b"") for record in requests(topics)]
-    assert sorted(keys) == list(range(60))
+    assert sorted(keys) == list(range(letters))
 
 
 def test_a_second_command_ends_the_first(topics: Settings) -> None:
