@@ -23,7 +23,6 @@ from consumer.core.claims import (
 )
 from consumer.core.counters import Counters
 from consumer.core.engine_settings import EngineSettings
-from consumer.core.failures import Failure
 from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
 from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
 from consumer.core.large_bodies import LargeBodies
@@ -43,13 +42,6 @@ from schemas.control import ControlRecord
 from schemas.handoff import Chunk, Outcomes
 
 _SPARE_DEADLINES = 1024
-_REASONS = {
-    Failure.MODEL_ERROR: "the model failed on this request",
-    Failure.UNAVAILABLE: "the model had no room for this request",
-    Failure.UNRECOVERABLE: "the model failed on this request, and says that it would again",
-}
-_CANCELLED_MESSAGE = "a control record cancelled the request before its answer was there"
-_EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the answer was there"
 
 
 class Engine:
@@ -306,14 +298,7 @@ class Engine:
         self._calls.take_outcomes(call, outcomes, now_s, epoch_ms)
 
     def end_call(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
-        """Take note that a call is over; what it left unanswered goes back or is given up.
-
-        Args:
-            call: The call.
-            reason: Why it ended, to stand on dead letters.
-            now_s: Monotonic seconds.
-            epoch_ms: Wall clock in milliseconds.
-        """
+        """Take note that a call is over; see ``Calls.end``."""
         self._calls.end(call, reason, now_s, epoch_ms)
 
     def end_move(self, move: Move, end: MoveEnd, now_s: float, epoch_ms: int) -> None:
@@ -406,16 +391,7 @@ class Engine:
         self._settlement.acknowledged(publications)
 
     def rejected(self, publication: Publication, reasons: Mapping[int, str], now_s: float) -> bool:
-        """Put smaller messages in the place of those that the broker will never take.
-
-        Args:
-            publication: The outcome; its other messages are acknowledged.
-            reasons: Why, by index of the message in the publication.
-            now_s: Monotonic seconds.
-
-        Returns:
-            False where a substitute itself was refused: nothing more can be done for the record.
-        """
+        """Put smaller messages in place of refused ones; see ``Settlement.rejected``."""
         return self._settlement.rejected(publication, reasons, now_s)
 
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:

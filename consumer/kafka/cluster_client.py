@@ -115,3 +115,11 @@ class ClusterClient:
         except (OSError, KeyError) as error:
             # KeyError: the connection went between aiokafka's look and its use.
             raise errors.KafkaConnectionError(f"broker {broker}: {error!r}") from error
+
+
+def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:
+    """Return partition numbers by topic, as requests carry them."""
+    topics: dict[str, list[int]] = {}
+    for topic, number in partitions:
+        topics.setdefault(topic, []).append(number)
+    return list(topics.items())

@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.assignment import NEVER_ASSIGNED
 from consumer.core.ports import CommitPoint, CommitRefusedError, TopicPartition
+from consumer.kafka.cluster_client import numbers_by_topic
 from consumer.kafka.committed_points import read_points
 from consumer.kafka.transaction_errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
 from consumer.kafka.transaction_wire import StableOffsetFetchRequest
@@ -108,12 +109,10 @@ async def committed_stably(
         errors.KafkaError: What retrying does not cure.
     """
     coordinator = consumer._coordinator
-    topics: dict[str, list[int]] = {}
-    for topic, number in partitions:
-        topics.setdefault(topic, []).append(number)
+    topics = numbers_by_topic(partitions)
     while True:
         await coordinator.ensure_coordinator_known()
-        request = StableOffsetFetchRequest(coordinator.group_id, list(topics.items()))
+        request = StableOffsetFetchRequest(coordinator.group_id, topics)
         try:
             codes, points = read_points(await coordinator._send_req(request))
         except errors.KafkaError as error:

@@ -20,7 +20,7 @@ from typing import Any
 from aiokafka import errors
 
 from consumer.core.ports import TopicPartition
-from consumer.kafka.cluster_client import ClusterClient
+from consumer.kafka.cluster_client import ClusterClient, numbers_by_topic
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from consumer.kafka.transaction_errors import NONE, TOPIC_AUTHORIZATION_FAILED
 from consumer.kafka.transaction_wire import DescribeProducersRequest
@@ -117,10 +117,7 @@ class OpenTransactions:
         asking = []
         for leader, led in self._client.leaders(partitions).items():
             if leader is not None:
-                numbers: dict[str, list[int]] = {}
-                for topic, number in led:
-                    numbers.setdefault(topic, []).append(number)
-                request = DescribeProducersRequest(list(numbers.items()))
+                request = DescribeProducersRequest(numbers_by_topic(led))
                 asking.append(self._client.ask_broker(leader, request))
         answered = []
         for response in await asyncio.gather(*asking, return_exceptions=True):

@@ -29,6 +29,14 @@ NO_PRODUCER = (-1, -1)
 
 _NO_TAGS: dict[int, bytes] = {}
 _OFFSETS_STABLE_FROM_VERSION = 7
+_PARTITIONS_BY_TOPIC = (
+    "topics",
+    CompactArray(
+        ("topic", CompactString("utf-8")),
+        ("partitions", CompactArray(Int32)),
+        ("tags", TaggedFields),
+    ),
+)
 
 
 class InitProducerIdResponse_v3(Response):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
@@ -142,14 +150,7 @@ class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]  # noqa: N801 
     RESPONSE_TYPE = OffsetFetchResponse_v7
     SCHEMA = Schema(
         ("group_id", CompactString("utf-8")),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                ("partitions", CompactArray(Int32)),
-                ("tags", TaggedFields),
-            ),
-        ),
+        _PARTITIONS_BY_TOPIC,
         ("require_stable", Boolean),
         ("tags", TaggedFields),
     )
@@ -228,14 +229,7 @@ class DescribeProducersRequest_v0(RequestStruct):  # type: ignore[misc]  # noqa:
     API_VERSION = 0
     RESPONSE_TYPE = DescribeProducersResponse_v0
     SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                ("partitions", CompactArray(Int32)),
-                ("tags", TaggedFields),
-            ),
-        ),
+        _PARTITIONS_BY_TOPIC,
         ("tags", TaggedFields),
     )
 
@@ -277,14 +271,7 @@ class DescribeTransactionsResponse_v0(Response):  # type: ignore[misc]  # noqa: 
                 ("started_ms", Int64),
                 ("producer_id", Int64),
                 ("producer_epoch", Int16),
-                (
-                    "topics",
-                    CompactArray(
-                        ("topic", CompactString("utf-8")),
-                        ("partitions", CompactArray(Int32)),
-                        ("tags", TaggedFields),
-                    ),
-                ),
+                _PARTITIONS_BY_TOPIC,
                 ("tags", TaggedFields),
             ),
         ),

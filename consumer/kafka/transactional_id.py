@@ -30,7 +30,7 @@ from aiokafka.protocol.transaction import (
 )
 
 from consumer.core.ports import CommitPoint, FencedError, Message, SourceError, TopicPartition
-from consumer.kafka.cluster_client import ClusterClient
+from consumer.kafka.cluster_client import ClusterClient, numbers_by_topic
 from consumer.kafka.committed_points import read_points
 from consumer.kafka.coordinated_requests import (
     CoordinatedRequests,
@@ -212,11 +212,8 @@ class TransactionalId:
         # A coordinator that went may not have carried out the last transaction's end.
         asking = [ask(offsets, single_code, may_repeat=False)]
         if touched:
-            topics: dict[str, list[int]] = {}
-            for partition in touched:
-                topics.setdefault(partition.topic, []).append(partition.partition)
             partitions = AddPartitionsToTxnRequest(
-                self._name, *self._producer, list(topics.items())
+                self._name, *self._producer, numbers_by_topic(touched)
             )
             asking.append(ask(partitions, codes_by_partition, may_repeat=False))
         # One behind the other on one connection; the coordinator takes them in turn.
