@@ -242,8 +242,14 @@ def test_an_interrupted_replay_goes_on_where_it_was(
     letters = 400
     publish(topics, [dead_letter(topics, f"{each}") for each in range(letters)])
     command = ["dlq", "replay", "--yes", "--json", "--rate", "20"]
+    # A test run that a script has put in the background ignores SIGINT, and so would its children.
+    heeds_interrupts = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     with subprocess.Popen(
-        [sys.executable, "-c", f"from headrace.cli import main; main({command})"],
+        [
+            sys.executable,
+            "-c",
+            f"{heeds_interrupts}; from headrace.cli import main; main({command})",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as replaying:
