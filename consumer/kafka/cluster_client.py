@@ -4,11 +4,12 @@ aiokafka's producer would do, one for each transactional id; this client is one 
 and says of each request what became of it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
 
 from consumer.core.ports import TopicPartition
@@ -28,11 +29,14 @@ class ClusterClient:
 
     Attributes:
         request_timeout_ms: How long an answer may take.
+        disruptions: How often a connection has broken, or a coordinator has moved.
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str, request_timeout_ms: int) -> None:
         self.request_timeout_ms = min(request_timeout_ms, _LONGEST_REQUEST_MS)
-        self._client = AIOKafkaClient(
+        self.disruptions = 0
+        self._client = _Client(
+            self._note_disruption,
             **client_options(settings),
             client_id=client_id,
             request_timeout_ms=self.request_timeout_ms,
@@ -93,10 +97,14 @@ class ClusterClient:
         return await self._ask(CoordinationType.GROUP, group, request)
 
     def forget_coordinators(self, *keys: str) -> None:
-        """Look the coordinators of these transactional ids and groups up again."""
+        """Look the coordinators of these transactional ids and groups up again: they have moved."""
+        self._note_disruption()
         for kind in (CoordinationType.TRANSACTION, CoordinationType.GROUP):
             for key in keys:
                 self._coordinators.pop((kind, key), None)
+
+    def _note_disruption(self) -> None:
+        self.disruptions += 1
 
     async def _ask(self, kind: CoordinationType, key: str, request: Request[Any]) -> Any:
         broker = self._coordinators.get((kind, key))
@@ -115,6 +123,19 @@ class ClusterClient:
         except (OSError, KeyError) as error:
             # KeyError: the connection went between aiokafka's look and its use.
             raise errors.KafkaConnectionError(f"broker {broker}: {error!r}") from error
+
+
+class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
+    """Tells of connections that break, between requests too, as nothing public does."""
+
+    def __init__(self, on_broken: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._on_broken = on_broken
+
+    def _on_connection_closed(self, conn: Any, reason: CloseReason | None) -> None:
+        super()._on_connection_closed(conn, reason)
+        if reason in {CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT}:
+            self._on_broken()
 
 
 def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:

@@ -52,7 +52,12 @@ class CoordinatedRequests:
         self._explain = explain
 
     async def ask_transactions(
-        self, request: Request[Any], codes_of: CodesOf, *, may_repeat: bool = True
+        self,
+        request: Request[Any],
+        codes_of: CodesOf,
+        *,
+        may_repeat: bool = True,
+        first: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """Ask the transactional id's coordinator.
 
@@ -60,9 +65,16 @@ class CoordinatedRequests:
             request: One that has the same effect if it is sent again.
             codes_of: Reads the response.
             may_repeat: Otherwise a connection or a coordinator that went ends the attempt.
+            first: Awaited each time before the request is sent.
         """
+
+        async def send() -> Any:
+            if first is not None:
+                await first()
+            return await self._client.ask_transactions(self._name, request)
+
         await self._ask(
-            lambda: self._client.ask_transactions(self._name, request),
+            send,
             codes_of,
             self._name,
             may_repeat=may_repeat,

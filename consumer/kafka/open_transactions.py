@@ -14,21 +14,30 @@ partitions themselves.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
 
 from consumer.core.ports import TopicPartition
 from consumer.kafka.cluster_client import ClusterClient, numbers_by_topic
-from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
-from consumer.kafka.transaction_errors import NONE, TOPIC_AUTHORIZATION_FAILED
+from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
+from consumer.kafka.transaction_errors import (
+    NONE,
+    TOPIC_AUTHORIZATION_FAILED,
+    UNKNOWN_TOPIC_OR_PARTITION,
+    NextStep,
+    next_step,
+)
 from consumer.kafka.transaction_wire import DescribeProducersRequest
 
 log = logging.getLogger(__name__)
 
-_UNKNOWN_TOPIC_PATIENCE = 4
-"""How often in a row a topic may be unknown; the client itself looks for it for seconds."""
+_MISSING_S = 40.0
+"""How long a topic may be unknown; a broker that has just started knows none."""
+
+_LONG_S = 10.0
+"""From then on it takes longer than an election does."""
 
 
 class OpenTransactions:
@@ -53,10 +62,11 @@ class OpenTransactions:
     async def of(self, producer_id: int) -> Sequence[TopicPartition]:
         """Return the partitions in which a producer has a transaction open, as of this call.
 
+        Waits for every partition's leader: an offline one may hold what has to be ended.
         None are returned of a topic that we may not read, nor by a broker before Kafka 2.8.
 
         Raises:
-            errors.UnknownTopicOrPartitionError: A topic is missing, and stays so.
+            errors.KafkaError: A topic is missing, and stays so, or the broker refuses us.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._ask_all())
@@ -77,31 +87,40 @@ class OpenTransactions:
         async with self._asking:
             # Who calls from here on may have closed what this answer shows as open.
             self._next = None
-            found: dict[int, list[TopicPartition]] = defaultdict(list)
-            remaining: set[TopicPartition] | None = None
+            answers: dict[TopicPartition, list[int]] = {}
             backoff_s = FIRST_BACKOFF_S
-            unknown_topics = 0
+            now_s = asyncio.get_running_loop().time
+            begun_s = now_s()
+            missing_since_s: float | None = None
             while True:
                 try:
-                    if remaining is None:
-                        remaining = await self._partitions()
-                    for partition, producer_ids in await self._ask(remaining):
-                        remaining.discard(partition)
-                        for producer_id in producer_ids:
-                            found[producer_id].append(partition)
-                    if not remaining:
-                        return found
-                    log.info("open transactions: asks again about %s", sorted(remaining))
+                    # A follower would answer too, of what it has heard so far.
                     await self._client.learn_leaders()
+                    waiting = await self._partitions() - answers.keys()
+                    answers.update(await self._ask(waiting))
+                    if waiting <= answers.keys():
+                        return _by_producer(answers)
+                    missing_since_s = None
+                    failure = f"no answer from the leader of {_named(waiting - answers.keys())}"
                 except errors.IncompatibleBrokerVersion:
                     log.debug("the broker cannot describe producers; Kafka can since 2.8")
-                    return found
-                except errors.UnknownTopicOrPartitionError:
-                    unknown_topics += 1
-                    if unknown_topics == _UNKNOWN_TOPIC_PATIENCE:
+                    return {}
+                except REFUSALS:
+                    raise
+                except errors.UnknownTopicOrPartitionError as error:
+                    missing_since_s = missing_since_s or now_s()
+                    if now_s() - missing_since_s >= _MISSING_S:
                         raise
+                    failure = repr(error)
                 except errors.KafkaError as error:
-                    log.info("open transactions: asks again after %r", error)
+                    failure = repr(error)
+                log.log(
+                    logging.INFO if now_s() - begun_s < _LONG_S else logging.WARNING,
+                    "nothing is published before each partition of %s says which transactions are "
+                    "open in it; asks again (%s)",
+                    ", ".join(sorted(self._topics)),
+                    failure,
+                )
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
@@ -112,34 +131,36 @@ class OpenTransactions:
             for number in await self._client.partitions(topic)
         }
 
-    async def _ask(self, partitions: set[TopicPartition]) -> list[tuple[TopicPartition, list[int]]]:
-        """Ask the leaders that are known, and return the partitions that were answered for."""
+    async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[int]]:
+        """Ask the leaders that are known; return the ids by partition that was answered for."""
         asking = []
         for leader, led in self._client.leaders(partitions).items():
             if leader is not None:
                 request = DescribeProducersRequest(numbers_by_topic(led))
                 asking.append(self._client.ask_broker(leader, request))
-        answered = []
+        answers: dict[TopicPartition, list[int]] = {}
         for response in await asyncio.gather(*asking, return_exceptions=True):
             if not isinstance(response, BaseException):
-                answered += self._answered(response)
+                answers.update(self._answered(response))
             elif not isinstance(response, errors.KafkaError) or isinstance(
-                response, errors.IncompatibleBrokerVersion
+                response, (errors.IncompatibleBrokerVersion, *REFUSALS)
             ):
                 raise response
-        return answered
+        return answers
 
-    def _answered(self, response: Any) -> list[tuple[TopicPartition, list[int]]]:
-        answered = []
+    def _answered(self, response: Any) -> Iterator[tuple[TopicPartition, list[int]]]:
         for topic, results, *_tags in response.topics:
             for number, code, _message, producers, *_more in results:
                 if code == TOPIC_AUTHORIZATION_FAILED:
                     self._warn_of(topic)
+                elif code == UNKNOWN_TOPIC_OR_PARTITION:
+                    raise errors.UnknownTopicOrPartitionError(f"{topic}/{number}")
+                elif code != NONE and next_step(code) is NextStep.REFUSED:
+                    raise errors.for_code(code)(f"{topic}/{number}")
                 elif code != NONE:
                     continue
                 open_by = [producer_id for producer_id, *_, since, _tags in producers if since >= 0]
-                answered.append((TopicPartition(topic, number), open_by))
-        return answered
+                yield TopicPartition(topic, number), open_by
 
     def _warn_of(self, topic: str) -> None:
         if topic not in self._refused:
@@ -149,3 +170,17 @@ class OpenTransactions:
                 "it stays unseen, and its results may appear twice: grant Read on the topic",
                 topic,
             )
+
+
+def _by_producer(
+    answers: Mapping[TopicPartition, Collection[int]],
+) -> dict[int, list[TopicPartition]]:
+    found: dict[int, list[TopicPartition]] = defaultdict(list)
+    for partition, producer_ids in answers.items():
+        for producer_id in producer_ids:
+            found[producer_id].append(partition)
+    return found
+
+
+def _named(partitions: Collection[TopicPartition]) -> str:
+    return ", ".join(f"{topic}/{number}" for topic, number in sorted(partitions))

@@ -74,7 +74,9 @@ class BatchEncoder:
         self._sequences: dict[TopicPartition, int] = {}
 
     def begin_epoch(self, producer_id: int, epoch: int) -> None:
-        """Begin counting anew."""
+        """Begin counting anew, where it is another epoch."""
+        if (producer_id, epoch) == (self._producer_id, self._epoch):
+            return
         self._producer_id = producer_id
         self._epoch = epoch
         self._sequences.clear()

@@ -88,7 +88,12 @@ class KafkaTransactionalSink:
             await asyncio.wait(self._publishing.values())
         await _all_of(*(each.abort() for each in let_go.values()))
         ids = {each: self._ids.get(each) or self._make_id(connected, each) for each in partitions}
-        await _all_of(*(each.take_over() for each in ids.values()))
+        try:
+            await _all_of(*(each.take_over() for each in ids.values()))
+        except BaseException:
+            # What they have begun is ended when the sink stops.
+            self._left_open += ids.values()
+            raise
         self._ids = ids
 
     async def publish(
@@ -142,7 +147,7 @@ class KafkaTransactionalSink:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        ids = [*self._ids.values(), *self._left_open]
+        ids = {*self._ids.values(), *self._left_open}
         self._ids = {}
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):

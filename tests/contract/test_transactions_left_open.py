@@ -67,8 +67,8 @@ async def leave_open(
 ) -> None:
     """End a transaction, and have its markers reach neither the results nor the offsets."""
     transactional_id = sink._ids[Partition(topic, 0)]
-    await transactional_id._open(())
-    await transactional_id._close(is_commit=kept)
+    await transactional_id._epochs.open(())
+    await transactional_id._epochs.close(is_commit=kept)
     # The coordinator has ended it; what comes now is as if it had come before.
     messages = {} if value is None else {Partition(f"{topic}-results", 0): [result(topic, value)]}
     await transactional_id._fill(messages, point, None)

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, Message, TopicPartition
 from consumer.kafka.admin import TopicAdmin, TopicInfo
-from consumer.kafka.transactional_id import TransactionalId
+from consumer.kafka.epochs import Epochs
 from consumer.kafka.transactions import KafkaTransactionalSink
 from schemas.settings import KafkaSettings, RouteSettings
 from tests.chaos.cluster import Cluster
@@ -43,14 +43,14 @@ class Hold:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held = 0
         self.released = asyncio.Event()
-        close = TransactionalId._close
+        close = Epochs.close
 
-        async def held_close(transactional_id: TransactionalId, *, is_commit: bool) -> None:
+        async def held_close(epochs: Epochs, *, is_commit: bool) -> None:
             self.held += 1
             await self.released.wait()
-            await close(transactional_id, is_commit=is_commit)
+            await close(epochs, is_commit=is_commit)
 
-        monkeypatch.setattr(TransactionalId, "_close", held_close)
+        monkeypatch.setattr(Epochs, "close", held_close)
 
 
 async def read_committed(bootstrap: str, partitions: int) -> list[bytes]:

@@ -27,7 +27,9 @@ class FakeCluster:
             TopicPartition("results", 1): {OURS: ENDED, OTHERS: 3},
         }
         self.codes: dict[TopicPartition, list[int]] = {}
-        self.leaderless: set[TopicPartition] = set()
+        self.leaders_known: dict[TopicPartition, int | None] = {}
+        self.leaders_to_learn: list[dict[TopicPartition, int | None]] = []
+        self.followers: set[int] = set()
         self.failures: list[Exception] = []
         self.asked = 0
         self.go_on = asyncio.Event()
@@ -42,11 +44,12 @@ class FakeCluster:
     ) -> Mapping[int | None, list[TopicPartition]]:
         led: dict[int | None, list[TopicPartition]] = {}
         for each in partitions:
-            led.setdefault(None if each in self.leaderless else each.partition, []).append(each)
+            leader = self.leaders_known.get(each, each.partition)
+            led.setdefault(leader, []).append(each)
         return led
 
     async def learn_leaders(self) -> None:
-        self.leaderless.clear()
+        self.leaders_known = self.leaders_to_learn.pop() if self.leaders_to_learn else {}
 
     async def ask_broker(self, broker: int, request: DescribeProducersRequest) -> Any:
         self.asked += 1
@@ -54,17 +57,18 @@ class FakeCluster:
             raise self.failures.pop()
         struct = request.build(DescribeProducersRequest_v0)
         topics = [
-            (topic, [self._describe(TopicPartition(topic, n)) for n in numbers], {})
+            (topic, [self._describe(broker, TopicPartition(topic, n)) for n in numbers], {})
             for topic, numbers, _tags in struct.topics
         ]
         await self.go_on.wait()
         return SimpleNamespace(topics=topics)
 
-    def _describe(self, partition: TopicPartition) -> tuple[Any, ...]:
+    def _describe(self, broker: int, partition: TopicPartition) -> tuple[Any, ...]:
         codes = self.codes.get(partition, [])
         code = codes.pop(0) if codes else 0
+        has_heard = broker not in self.followers
         producers = [
-            (producer_id, 0, 0, 0, 0, since, {})
+            (producer_id, 0, 0, 0, 0, since if has_heard else ENDED, {})
             for producer_id, since in self.open_since[partition].items()
         ]
         return partition.partition, code, None, [] if code else producers, {}
@@ -106,7 +110,7 @@ async def test_callers_share_an_answer_that_is_younger_than_their_call(cluster: 
 async def test_partitions_without_an_answer_are_asked_again(cluster: FakeCluster):
     not_leader = 6
     cluster.codes[TopicPartition("results", 1)] = [not_leader]
-    cluster.leaderless = {TopicPartition("results", 0)}
+    cluster.leaders_to_learn = [{TopicPartition("results", 0): None}]
     cluster.failures = [errors.KafkaConnectionError("cut off")]
     assert await asking(cluster).of(OURS) == [TopicPartition("results", 0)]
 
@@ -126,10 +130,68 @@ async def test_a_topic_that_is_not_ours_to_read_is_named_once(
     assert warning.endswith("grant Read on the topic")
 
 
-async def test_a_topic_that_stays_missing_is_no_reason_to_wait_for_ever(cluster: FakeCluster):
+async def test_a_follower_that_answers_is_not_believed(cluster: FakeCluster):
+    follower = 5
+    cluster.leaders_known = {TopicPartition("results", 0): follower}
+    cluster.followers = {follower}
+    assert await asking(cluster).of(OURS) == [TopicPartition("results", 0)]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(3, errors.UnknownTopicOrPartitionError), (35, errors.UnsupportedVersionError)],
+)
+async def test_what_waiting_does_not_cure_is_raised(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[Exception]
+):
+    monkeypatch.setattr(open_transactions, "_MISSING_S", 0.0)
+    cluster.codes[TopicPartition("results", 0)] = [code]
+    with pytest.raises(expected):
+        await asking(cluster).of(OURS)
+
+
+async def test_a_broker_that_refuses_us_is_not_asked_for_ever(cluster: FakeCluster):
+    cluster.failures = [errors.ClusterAuthorizationFailedError()] * 2
+    with pytest.raises(errors.ClusterAuthorizationFailedError):
+        await asking(cluster).of(OURS)
+
+
+async def test_a_topic_that_a_starting_broker_does_not_know_yet_is_asked_for_again(
+    cluster: FakeCluster,
+):
+    cluster.codes[TopicPartition("results", 0)] = [3, 3]
+    assert await asking(cluster).of(OURS) == [TopicPartition("results", 0)]
+
+
+async def test_partitions_of_a_topic_that_shrank_are_not_waited_for(cluster: FakeCluster):
+    not_leader = 6
+    cluster.codes[TopicPartition("results", 1)] = [not_leader]
+
+    async def shrunk(topic: str) -> list[int]:
+        return [0] if cluster.asked else [0, 1]
+
+    cluster.partitions = shrunk  # type: ignore[method-assign]
+    assert await asking(cluster).of(OTHERS) == []
+
+
+async def test_waiting_for_long_is_warned_of(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(open_transactions, "_LONG_S", 0.0)
+    cluster.codes[TopicPartition("results", 1)] = [6]
+    with caplog.at_level(logging.WARNING):
+        await asking(cluster).of(OURS)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.endswith("asks again (no answer from the leader of results/1)")
+
+
+async def test_a_topic_that_stays_missing_is_no_reason_to_wait_for_ever(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+):
     async def missing(topic: str) -> list[int]:
         raise errors.UnknownTopicOrPartitionError(topic)
 
+    monkeypatch.setattr(open_transactions, "_MISSING_S", 0.0)
     cluster.partitions = missing  # type: ignore[method-assign]
     with pytest.raises(errors.UnknownTopicOrPartitionError):
         await asking(cluster).of(OURS)
