@@ -54,6 +54,22 @@ class UndecidedError(Exception):
     """A transaction on the group's offsets has been undecided for long."""
 
 
+class Identity(NamedTuple):
+    """A transactional id, and the input partition that it stands for.
+
+    Attributes:
+        name: The transactional id.
+        group: The consumer group whose progress is committed.
+        partition: The input partition.
+        timeout_ms: After this the coordinator aborts a transaction.
+    """
+
+    name: str
+    group: str
+    partition: TopicPartition
+    timeout_ms: int
+
+
 class LastEnd(NamedTuple):
     """How a coordinator has ended a transactional id's last transaction.
 
@@ -91,13 +107,11 @@ class Epochs:
     Args:
         client: The cluster.
         open_transactions: Tells which transactions the output partitions hold open.
-        name: The transactional id.
-        group: The consumer group whose progress is committed.
-        partition: The input partition.
-        timeout_ms: After this the coordinator aborts a transaction.
+        identity: Whose epochs.
         explain: Makes a ``SourceError`` of a broker's refusal.
 
     Attributes:
+        identity: Whose epochs.
         producer: Producer id and epoch; ``NO_PRODUCER`` before the first one.
         requests: To the coordinators of the id and the group.
     """
@@ -106,21 +120,15 @@ class Epochs:
         self,
         client: ClusterClient,
         open_transactions: OpenTransactions,
-        *,
-        name: str,
-        group: str,
-        partition: TopicPartition,
-        timeout_ms: int,
+        identity: Identity,
         explain: Explain,
     ) -> None:
+        self.identity = identity
         self.producer = NO_PRODUCER
-        self.requests = CoordinatedRequests(client, name, group, explain)
+        self.requests = CoordinatedRequests(client, identity.name, identity.group, explain)
         self._client = client
         self._open_transactions = open_transactions
-        self._name = name
-        self._group = group
-        self._partition = partition
-        self._timeout_ms = timeout_ms
+        self._name = identity.name
         self._explain = explain
         self._is_open = False
         self._disruptions_seen = 0
@@ -149,7 +157,7 @@ class Epochs:
             answer[:] = [(response.producer_id, response.producer_epoch)]
             return {response.error_code}
 
-        request = InitProducerIdRequest(self._name, self._timeout_ms, expected)
+        request = InitProducerIdRequest(self._name, self.identity.timeout_ms, expected)
         try:
             # It overwrites the account, carried out or not as far as we know: each time anew.
             await self.requests.ask_transactions(request, take, first=self._note_last_end)
@@ -204,7 +212,7 @@ class Epochs:
             UndecidedError: It took longer.
             SourceError: The broker refuses us.
         """
-        topic, number = self._partition
+        topic, number = self.identity.partition
         points: dict[TopicPartition, CommitPoint | None] = {}
         undecided_since: list[float] = []
 
@@ -215,15 +223,15 @@ class Epochs:
                 now_s = asyncio.get_running_loop().time()
                 undecided_since.append(now_s)
                 if patience_s is not None and now_s - undecided_since[0] > patience_s:
-                    raise UndecidedError(str(self._partition))
+                    raise UndecidedError(str(self.identity.partition))
             return codes
 
-        request = StableOffsetFetchRequest(self._group, [(topic, [number])])
+        request = StableOffsetFetchRequest(self.identity.group, [(topic, [number])])
         try:
             await self.requests.ask_group(request, take)
         except (EpochGoneError, AttemptFailedError) as error:
             raise SourceError(f"{self._name}: reading committed offsets: {error}") from error
-        return points.get(self._partition)
+        return points.get(self.identity.partition)
 
     async def open(self, touched: Collection[TopicPartition], *, may_repeat: bool = False) -> None:
         """Tell the coordinator what a transaction will touch, the group's offsets apart.
@@ -235,7 +243,7 @@ class Epochs:
         """
         self._is_open = True
         ask = self.requests.ask_transactions
-        offsets = AddOffsetsToTxnRequest(self._name, *self.producer, self._group)
+        offsets = AddOffsetsToTxnRequest(self._name, *self.producer, self.identity.group)
         asking = [ask(offsets, single_code, may_repeat=may_repeat)]
         if touched:
             partitions = AddPartitionsToTxnRequest(
@@ -268,7 +276,7 @@ class Epochs:
 
     def fenced(self) -> FencedError:
         """Return the error that says so."""
-        return FencedError(f"{self._partition} is another member's now ({self._name})")
+        return FencedError(f"{self.identity.partition} is another member's now ({self._name})")
 
     async def _note_last_end(self) -> None:
         """Take note of what the coordinator holds of the last transaction."""

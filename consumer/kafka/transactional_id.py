@@ -25,7 +25,6 @@ from consumer.core.ports import CommitPoint, FencedError, Message, TopicPartitio
 from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.coordinated_requests import codes_by_partition
 from consumer.kafka.epochs import UNDECIDED_S, Epochs, UndecidedError
-from consumer.kafka.open_transactions import OpenTransactions
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from consumer.kafka.transaction_batches import (
     AttemptFailedError,
@@ -62,11 +61,7 @@ class TransactionalId:
 
     Args:
         client: The cluster.
-        open_transactions: Tells which transactions the output partitions hold open.
-        name: The transactional id.
-        group: The consumer group whose progress is committed.
-        partition: The input partition.
-        timeout_ms: After this the coordinator aborts a transaction.
+        epochs: Of the id.
         max_batch_bytes: The most that a batch of several messages takes.
         explain: Makes a ``SourceError`` of a broker's refusal.
     """
@@ -74,30 +69,16 @@ class TransactionalId:
     def __init__(
         self,
         client: ClusterClient,
-        open_transactions: OpenTransactions,
+        epochs: Epochs,
         *,
-        name: str,
-        group: str,
-        partition: TopicPartition,
-        timeout_ms: int,
         max_batch_bytes: int,
         explain: Explain,
     ) -> None:
-        self._name = name
-        self._group = group
-        self._partition = partition
-        self._timeout_ms = timeout_ms
-        self._epochs = Epochs(
-            client,
-            open_transactions,
-            name=name,
-            group=group,
-            partition=partition,
-            timeout_ms=timeout_ms,
-            explain=explain,
-        )
+        self._epochs = epochs
+        self._identity = epochs.identity
+        self._name = epochs.identity.name
         self._encoder = BatchEncoder(max_batch_bytes)
-        self._sending = BatchSending(client, name, client.request_timeout_ms, explain)
+        self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
         self._committed: CommitPoint | None = None
 
     async def take_over(self) -> None:
@@ -140,7 +121,7 @@ class TransactionalId:
                     await self._go_on()
                 await self._epochs.open(messages)
                 # Half of it is for the coordinator to hear of the end.
-                async with asyncio.timeout(self._timeout_ms / 2000):
+                async with asyncio.timeout(self._identity.timeout_ms / 2000):
                     await self._fill(messages, point, most_records)
                 is_deciding = True
                 await self._epochs.close(is_commit=True)
@@ -182,10 +163,10 @@ class TransactionalId:
             partition: self._encoder.encode(partition, each, most_records)
             for partition, each in messages.items()
         }
-        topic, number = self._partition
+        topic, number = self._identity.partition
         offsets = TxnOffsetCommitRequest(
             self._name,
-            self._group,
+            self._identity.group,
             *producer,
             [(topic, [(number, point.offset, point.metadata)])],
         )

@@ -18,6 +18,7 @@ from consumer.core.ports import (
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
+from consumer.kafka.epochs import Epochs, Identity
 from consumer.kafka.open_transactions import OpenTransactions
 from consumer.kafka.routing import MessageRouter
 from consumer.kafka.transactional_id import MessageRefusedError, TransactionalId
@@ -164,14 +165,16 @@ class KafkaTransactionalSink:
     def _make_id(self, connected: _Connected, partition: TopicPartition) -> TransactionalId:
         route = self._route
         name = transactional_id_of(route.group, partition)
+        identity = Identity(name, route.group, partition, route.transactions.timeout_ms)
+
+        def explain_of(error: errors.KafkaError) -> SourceError:
+            return explain(error, self._settings, f"{self._doing} ({name})")
+
         return TransactionalId(
-            *connected,
-            name=name,
-            group=route.group,
-            partition=partition,
-            timeout_ms=route.transactions.timeout_ms,
+            connected.client,
+            Epochs(*connected, identity, explain_of),
             max_batch_bytes=self._router.max_batch_bytes,
-            explain=lambda error: explain(error, self._settings, f"{self._doing} ({name})"),
+            explain=explain_of,
         )
 
     async def _partitions_of(

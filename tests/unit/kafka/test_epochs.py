@@ -9,7 +9,7 @@ from aiokafka import errors
 
 from consumer.core.ports import SourceError, TopicPartition
 from consumer.kafka import coordinated_requests, epochs
-from consumer.kafka.epochs import Epochs
+from consumer.kafka.epochs import Epochs, Identity
 from consumer.kafka.transaction_wire import NO_PRODUCER
 
 RESULTS = TopicPartition("results", 0)
@@ -87,15 +87,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def epochs_of(coordinator: FakeCoordinator) -> Epochs:
     client: Any = coordinator
-    return Epochs(
-        client,
-        client,
-        name="id",
-        group="g",
-        partition=TopicPartition("requests", 0),
-        timeout_ms=60_000,
-        explain=lambda error: SourceError(str(error)),
-    )
+    identity = Identity("id", "g", TopicPartition("requests", 0), timeout_ms=60_000)
+    return Epochs(client, client, identity, lambda error: SourceError(str(error)))
 
 
 STEPS = [
