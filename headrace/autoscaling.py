@@ -8,15 +8,10 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from consumer.autoscaling.lag_reader import GroupLagSource
 from consumer.autoscaling.serve_policy import ServeScalingPolicy
-from schemas.autoscaling_settings import AutoscalingSettings
+from schemas.autoscaling_settings import AutoscalingSettings, initial_replicas
 from schemas.settings import KafkaSettings, RouteSettings, Settings
 
 LOOK_BACK_S = 11.0
-
-
-def most_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
-    """Return how many replicas of a deployment there may be at a time."""
-    return replicas if scaling is None else scaling.max_replicas
 
 
 def lag_source(route: RouteSettings) -> GroupLagSource:
@@ -64,7 +59,7 @@ def autoscaling_config(
     pickled: Any = cloudpickle
     return AutoscalingConfig(
         min_replicas=scaling.min_replicas,
-        initial_replicas=min(max(replicas, scaling.min_replicas), scaling.max_replicas),
+        initial_replicas=initial_replicas(replicas, scaling),
         max_replicas=scaling.max_replicas,
         # Serve's mean of ongoing calls only keeps the last replica: no longer than need be. It has
         # to span more than one report of the handles, which come every 10 s.

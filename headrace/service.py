@@ -14,7 +14,6 @@ from typing import Any, Literal, Self
 import ray
 from ray import serve
 
-from headrace.autoscaling import most_replicas
 from headrace.brokers import RunningBroker, start_broker
 from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
@@ -23,6 +22,7 @@ from headrace.status_board import APP_NAME
 from headrace.status_client import quiet_ray, read_statuses
 from headrace.stopping import application_stop_timeout_s, delete_application
 from headrace.topics import create_missing_topics, describe_report
+from schemas.autoscaling_settings import most_replicas
 from schemas.model_settings import weight_sources
 from schemas.settings import Settings
 from schemas.status import RouteStatus

@@ -56,3 +56,15 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
     min_replicas: int = Field(
         default=1, ge=1, description="1 at least: a consumer has to be there to see a record."
     )
+
+
+def initial_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
+    """Return how many replicas of a deployment there are at first: within the bounds, if any."""
+    if scaling is None:
+        return replicas
+    return min(max(replicas, scaling.min_replicas), scaling.max_replicas)
+
+
+def most_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
+    """Return how many replicas of a deployment there may be at a time."""
+    return replicas if scaling is None else scaling.max_replicas

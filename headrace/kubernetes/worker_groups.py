@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from schemas.autoscaling_settings import AutoscalingSettings
+from schemas.autoscaling_settings import initial_replicas, most_replicas
 from schemas.model_settings import GeneratorSettings
 from schemas.replica_settings import ReplicaSettings
 from schemas.settings import Settings
@@ -40,7 +40,7 @@ class WorkerGroup:
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """Equal replicas, at the start and at most; ``cpus`` and ``gpus`` are what one sets aside."""
+    """Equal replicas, at first and at most; ``cpus`` and ``gpus`` are what one sets aside."""
 
     replicas: int
     most_replicas: int
@@ -56,8 +56,8 @@ def worker_groups(settings: Settings) -> list[WorkerGroup]:
     """
     demands = [
         _Demand(
-            route.consumers,
-            _most(route.consumers, route.autoscaling),
+            initial_replicas(route.consumers, route.autoscaling),
+            most_replicas(route.consumers, route.autoscaling),
             route.consumer_num_cpus,
             0.0,
         )
@@ -79,12 +79,12 @@ def _demand(model: ReplicaSettings) -> _Demand:
     gpus = model.num_gpus
     if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
         gpus = float(model.workers)
-    most_replicas = _most(model.replicas, model.autoscaling)
-    return _Demand(model.replicas, most_replicas, model.num_cpus, gpus)
-
-
-def _most(replicas: int, autoscaling: AutoscalingSettings | None) -> int:
-    return replicas if autoscaling is None else max(replicas, autoscaling.max_replicas)
+    return _Demand(
+        initial_replicas(model.replicas, model.autoscaling),
+        most_replicas(model.replicas, model.autoscaling),
+        model.num_cpus,
+        gpus,
+    )
 
 
 def _cpu_group(demands: list[_Demand]) -> WorkerGroup:

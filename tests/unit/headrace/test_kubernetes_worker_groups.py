@@ -52,6 +52,19 @@ def test_the_cluster_may_grow_to_what_autoscaling_may_want() -> None:
     assert (group.pods, group.most_pods) == (1 + consumers, 10 + consumers)
 
 
+def test_pods_carry_as_many_replicas_as_serve_starts() -> None:
+    text = {"kind": "embedder", "source": "wheel:x", "num_cpus": 4}
+    least = {**text, "autoscaling": {"min_replicas": 5, "max_replicas": 10}}
+    most = {**text, "replicas": 9, "autoscaling": {"min_replicas": 0, "max_replicas": 2}}
+
+    consumers = 1
+    [raised] = worker_groups(settings({"e": least}))
+    [lowered] = worker_groups(settings({"e": most}))
+
+    assert raised.pods == 5 + consumers
+    assert lowered.pods == 2 + consumers
+
+
 def test_gpus_too_may_grow_to_what_autoscaling_may_want() -> None:
     scaling = {"min_replicas": 0, "max_replicas": 6}
     model = generator(num_gpus=0.5, replicas=1, autoscaling=scaling)
