@@ -70,10 +70,16 @@ class Throughput:
 
     Args:
         expected_records_per_s: To begin with; ``None`` where nothing is known.
+
+    Attributes:
+        records_per_s: What is expected or was measured; ``None`` where nothing is known.
+        at_least_records_per_s: The most that one was seen to do, whether or not it had enough to
+            do; ``None`` before any was seen with work.
     """
 
     def __init__(self, expected_records_per_s: float | None) -> None:
         self.records_per_s = expected_records_per_s
+        self.at_least_records_per_s: float | None = None
         self._samples = 0
         self._last: tuple[float, int, int, int] | None = None
 
@@ -94,9 +100,15 @@ class Throughput:
         last_s, last_done, last_remaining, last_running = last
         elapsed_s, done = now_s - last_s, done_records - last_done
         # A replica that came or went in between would make the others look slow or quick.
-        if elapsed_s <= 0 or done <= 0 or not running or running != last_running:
+        if elapsed_s <= 0 or not running or running != last_running:
             return
         sample = done / elapsed_s / running
+        if remaining_records:
+            # The one that is under way counts: it says that a replica is there and works.
+            seen = max(sample, 1.0 / elapsed_s / running)
+            self.at_least_records_per_s = max(self.at_least_records_per_s or 0.0, seen)
+        if done <= 0:
+            return
         # Twice as much as was done lay there: nobody can have waited for work.
         was_busy = last_remaining >= 2 * done and remaining_records >= done
         # Where they were idle at times, they can still do at least this.

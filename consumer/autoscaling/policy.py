@@ -127,11 +127,27 @@ class DrainPolicy:
             # it has forgotten them all would only cost a start.
             return LAST_REPLICA if signals.ongoing_calls > 0 else 0.0
         if rate is None:
-            return float(max(1, target))
+            return self._until_measured(signals, target)
+        return self._to_drain(signals, rate)
+
+    def _until_measured(self, signals: Signals, target: int) -> float:
+        """Return what is there, or one more where it falls short of all that it was seen to do.
+
+        What a replica does is known a reading after it has had enough to do, and a burst need not
+        wait for it. What it was seen to do may be far less than what it can: one more is little to
+        pay if it is, and no other is asked for before that one runs.
+        """
+        least_records_per_s = self._throughput.at_least_records_per_s
+        held = float(max(1, target))
+        if least_records_per_s is None or target > signals.running:
+            return held
+        return min(held + 1, max(held, self._to_drain(signals, least_records_per_s)))
+
+    def _to_drain(self, signals: Signals, rate: float) -> float:
         left_s = self._aim_s() - self._arrivals.oldest_s(signals.now_s)
         return replicas_to_drain(
             remaining_records=signals.remaining_records,
-            arrival_records_per_s=arriving,
+            arrival_records_per_s=self._arrivals.records_per_s,
             replica_records_per_s=rate,
             running=signals.running,
             starting_s=self._cold_start.starting_s(signals.now_s),

@@ -64,11 +64,59 @@ def test_an_unknown_lag_holds_the_target_and_says_so() -> None:
     assert "held: no broker" in str(decision)
 
 
-def test_an_unknown_throughput_starts_one_and_changes_nothing_more() -> None:
+def test_from_zero_an_unknown_throughput_starts_one_whatever_waits() -> None:
     unknown = policy(expected_records_per_s=None)
 
     assert unknown.decide(signals(remaining=1_000_000), 0).target == 1
+    assert unknown.decide(signals(2.0, remaining=1_000_000), 1).target == 1
     assert unknown.decide(signals(2.0, remaining=1_000_000), 3).target == 3
+
+
+def burst_seen_once(remaining: int, done: int) -> Signals:
+    """What the first reading after a burst tells of one replica that was idle until then."""
+    return Signals(
+        now_s=2.0,
+        running=1,
+        remaining_records=remaining,
+        arrived_records=remaining + done,
+        done_records=done,
+    )
+
+
+def test_a_burst_need_not_wait_until_the_throughput_is_measured() -> None:
+    unknown = policy(expected_records_per_s=None)
+    unknown.decide(signals(running=1), 1)
+
+    # 6,000 records at 15 a second are 400 s of work, if it cannot do more.
+    assert unknown.decide(burst_seen_once(6_000, 30), 1).target == 2
+
+
+def test_while_that_one_starts_no_other_is_asked_for() -> None:
+    unknown = policy(expected_records_per_s=None)
+    unknown.decide(signals(running=1), 1)
+    unknown.decide(burst_seen_once(6_000, 0), 1)
+
+    assert unknown.decide(signals(4.0, remaining=6_000, running=1), 2).target == 2
+
+
+def test_what_one_was_seen_to_do_in_time_starts_no_other() -> None:
+    unknown = policy(expected_records_per_s=None)
+    unknown.decide(signals(running=1), 1)
+
+    assert unknown.decide(burst_seen_once(100, 30), 1).target == 1
+    assert policy(expected_records_per_s=None).decide(burst_seen_once(1, 0), 1).target == 1
+
+
+def test_a_measured_throughput_takes_the_place_of_what_was_seen() -> None:
+    unknown = policy(expected_records_per_s=None)
+    unknown.decide(signals(running=1), 1)
+    unknown.decide(burst_seen_once(2_400, 1), 1)
+    measured = Signals(
+        now_s=4.0, running=1, remaining_records=1_800, arrived_records=2_401, done_records=601
+    )
+
+    # 300 records a second leave six seconds of work: the replica that was asked for is spare.
+    assert unknown.decide(measured, 2).wanted < 1.0
 
 
 def test_spare_replicas_stay_for_the_delay_and_then_go_to_zero() -> None:
@@ -191,10 +239,25 @@ def test_throughput_is_learned_from_busy_replicas_only() -> None:
     throughput.observe(0.0, 0, 1, 1)
     throughput.observe(1.0, 1, 0, 1)
     assert throughput.records_per_s is None
+    assert throughput.at_least_records_per_s is None
 
     throughput.observe(2.0, 1, 1_000, 2)
     throughput.observe(4.0, 101, 900, 2)
     assert throughput.records_per_s == 25.0
+
+
+def test_what_a_replica_was_seen_to_do_at_least_only_grows() -> None:
+    throughput = Throughput(None)
+    throughput.observe(0.0, 0, 0, 1)
+    throughput.observe(2.0, 0, 100, 1)
+    assert throughput.at_least_records_per_s == 0.5
+
+    throughput.observe(4.0, 60, 40, 1)
+    assert throughput.at_least_records_per_s == 30.0
+
+    throughput.observe(6.0, 90, 10, 1)
+    throughput.observe(8.0, 190, 400, 2)
+    assert throughput.at_least_records_per_s == 30.0, "one that has just come is no measure"
 
 
 def test_a_cold_start_is_learned_from_each_replica_that_starts() -> None:
