@@ -4,8 +4,9 @@ A baseline gets, for each pattern, the threshold of a grid that is cheapest whil
 target as often as the service has to; where none does, the one that meets it most often.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.autoscaling.patterns import PATTERNS, Arrivals
@@ -98,19 +99,41 @@ def compare(pattern: str, cold_start_s: float, hours: float, seeds: int) -> list
     """Run all policies on a pattern: the service's first, then each baseline at its best."""
     service = service_for(pattern, cold_start_s)
     drawn = [PATTERNS[pattern](service, hours, seed) for seed in range(seeds)]
-
-    def measure(policy: str, threshold: float | None, make: Callable[[], Scaler]) -> Row:
-        runs = [_simulate(service, make(), each, seed) for seed, each in enumerate(drawn)]
-        return _row(pattern, policy, service, threshold, runs)
-
-    rows = [measure("headrace", None, lambda: Headrace(service))]
+    rows = [measure(pattern, "headrace", service, drawn, None, lambda: Headrace(service))]
     for name, maker in {**BASELINES, **QUICK_BASELINES}.items():
-        tried = [
-            measure(name, threshold, lambda maker=maker, at=threshold: maker(service, at))  # type: ignore[misc]  # mypy infers no lambda defaults
-            for threshold in _thresholds(service)
-        ]
-        rows.append(best(tried))
+        rows.append(best(list(at_thresholds(pattern, name, maker, service, drawn))))
     return rows
+
+
+def at_thresholds(
+    pattern: str, name: str, maker: Maker, service: Service, drawn: Sequence[Arrivals]
+) -> Iterator[Row]:
+    """Yield what a baseline comes to with each threshold."""
+    for threshold in _thresholds(service):
+        make = partial(maker, service, threshold)
+        yield measure(pattern, name, service, drawn, threshold, make)
+
+
+def measure(
+    pattern: str,
+    policy: str,
+    service: Service,
+    drawn: Sequence[Arrivals],
+    threshold: float | None,
+    make: Callable[[], Scaler],
+) -> Row:
+    """Run one policy on arrivals, a fresh one for each seed.
+
+    Args:
+        pattern: Of the arrivals.
+        policy: Its name.
+        service: What is scaled.
+        drawn: The arrivals of seed 0, 1 and so on.
+        threshold: A baseline's, in records a replica.
+        make: Makes the policy.
+    """
+    runs = [_simulate(service, make(), each, seed) for seed, each in enumerate(drawn)]
+    return _row(pattern, policy, service, threshold, runs)
 
 
 def best_threshold(pattern: str, cold_start_s: float, baseline: str, hours: float = 12.0) -> float:

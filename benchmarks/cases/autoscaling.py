@@ -1,5 +1,8 @@
 """``autoscaling``: what replicas cost, in the simulator, at a drain time that is met."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from benchmarks.autoscaling.comparison import (
     BASELINES,
     DRAIN_TARGETS_S,
@@ -9,6 +12,7 @@ from benchmarks.autoscaling.comparison import (
     best,
     compare,
 )
+from benchmarks.autoscaling.equal_drain_time import EqualDrain, at_equal_drain_times
 from benchmarks.autoscaling.patterns import PATTERNS
 from benchmarks.context import Context
 from benchmarks.harness import Bar, Result, Round, Series
@@ -34,10 +38,18 @@ def run(context: Context) -> Result:
                     f"{row.replica_hours:,.1f} replica-hours for {row.work_hours:,.1f} of work, "
                     f"target met {row.met_share:.1%}, turns {row.most_direction_changes}"
                 )
-    return summarize(rows)
+    equal: list[EqualDrain] = []
+    for cold_start_s in DRAIN_TARGETS_S:
+        for each in at_equal_drain_times(cold_start_s, context.size(HOURS["bulk"], 4)):
+            equal.append(each)
+            context.say(
+                f"bulk within {each.asked_s:,.0f} s, cold start {cold_start_s:g} s: "
+                f"{each.replica_hours:,.1f} replica-hours, {each.ratio:.2f} of {each.baseline}'s"
+            )
+    return summarize(rows, equal)
 
 
-def summarize(rows: list[Row]) -> Result:
+def summarize(rows: list[Row], equal: Sequence[EqualDrain]) -> Result:
     """Hold the service's replica-hours against the better baseline's. Pure."""
     rounds: dict[str, list[Round]] = {each: [] for each in JUDGED}
     ours = [row for row in rows if row.policy == "headrace"]
@@ -64,6 +76,7 @@ def summarize(rows: list[Row]) -> Result:
             "most_direction_changes_bar": MOST_DIRECTION_CHANGES,
             "simulated_hours": sum(row.hours for row in rows),
             "rows": [as_values(row) for row in rows],
+            "bulk_at_equal_drain_times": [{**asdict(each), "ratio": each.ratio} for each in equal],
         },
         holds=met >= LEAST_MET and turns <= MOST_DIRECTION_CHANGES,
     )
