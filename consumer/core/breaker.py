@@ -11,8 +11,9 @@ class CircuitBreaker:
     """Opens after calls that failed as a whole, one after the other, with no answer between them.
 
     While it is open one call at a time goes out, after a growing pause, to find out whether the
-    model is back, and its failure is held only against records that kept failing while others
-    were answered. Any answer closes it. The pattern is Nygard's ("Release It!", 2007).
+    model is back, with the records that are suspected least. Its failure is held only against
+    records that kept failing while others were answered. Any answer closes it. The pattern is
+    Nygard's ("Release It!", 2007).
     """
 
     def __init__(self) -> None:

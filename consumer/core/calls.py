@@ -9,7 +9,7 @@ from consumer.core.outcome_messages import printable
 from consumer.core.recovery import Recovery
 from consumer.core.settlement import Settlement
 from consumer.core.work import Call, WorkItem
-from consumer.core.work_queue import WorkQueue, is_suspect
+from consumer.core.work_queue import Suspicion, WorkQueue, suspicion_of
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.results import ErrorCode
 
@@ -65,25 +65,36 @@ class Calls:
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
         while self._recovery.breaker.may_call(now_s, self.in_flight):
-            suspects = self._suspect is None
+            suspicion = self._most_suspicion()
             most = chunk_records(
-                queued=self._queue.available_records(suspects=suspects),
+                queued=self._queue.available_records(suspicion),
                 in_flight=self.in_flight_records,
                 window_records=self.windows.records,
                 smallest_window=self.windows.smallest_records,
                 most_records=self._settings.most_chunk_records,
                 calls_per_window=self._settings.calls_per_window,
             )
-            if not most or not self._may_share(self._queue.next_group(suspects=suspects)):
+            if not most or not self._may_share(self._queue.next_group(suspicion)):
                 return None
             items = [
                 item
-                for item in self._queue.take(most, now_s, suspects=suspects)
+                for item in self._queue.take(most, now_s, suspicion)
                 if not self._is_over(item, now_s, epoch_ms)
             ]
             if items:
                 return self._start(items, now_s)
         return None
+
+    def _most_suspicion(self) -> Suspicion:
+        """Return how much what goes next may be suspected.
+
+        One suspect is tried at a time. A model that is down is tried with what is suspected least
+        of all that waits: an answer to it says most, and its failure costs nobody an attempt.
+        """
+        most = Suspicion.STRONG if self._suspect is None else Suspicion.SOME
+        if not self._recovery.breaker.is_open:
+            return most
+        return next((each for each in Suspicion if self._queue.available_records(each)), most)
 
     def _may_share(self, group: list[WorkItem] | None) -> bool:
         """Say whether a call may go out beside those in flight, where ``group`` goes next."""
@@ -118,7 +129,7 @@ class Calls:
             is_reserved=self._recovery.needs_exclusive_call(items),
         )
         self._sole = call if call.is_exclusive else None
-        if is_suspect(items):
+        if suspicion_of(items) is Suspicion.STRONG:
             self._suspect = call
         return call, chunk
 

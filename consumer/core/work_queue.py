@@ -3,6 +3,8 @@
 import heapq
 from collections import deque
 from collections.abc import Iterable
+from enum import IntEnum
+from itertools import chain
 
 from consumer.core.retry import SUSPECT_STRIKES
 from consumer.core.work import WorkItem
@@ -17,6 +19,17 @@ none waits for ever, and a long backlog is still ordered by length."""
 _SPARE_ENTRIES = 64
 
 
+class Suspicion(IntEnum):
+    """How likely a record is thought to be the cause of its failures."""
+
+    NONE = 0
+    """It has not failed, or only while the model was down for others too."""
+    SOME = 1
+    """It has failed, once, with others or alone."""
+    STRONG = 2
+    """So often that it goes one call at a time: a suspect."""
+
+
 class WorkQueue:
     """First come first served, or the longest first where requests say how much work they are.
 
@@ -24,8 +37,8 @@ class WorkQueue:
     them first is the classic remedy (Graham, "Bounds on Multiprocessing Timing Anomalies", 1969:
     at most 4/3 of the best possible time). Among what is held only, so memory stays bounded.
 
-    Groups of a failed chunk wait apart, each to be dispatched by itself; of those that failed
-    before, the suspects, one at a time.
+    Groups of a failed chunk wait apart, each to be dispatched by itself: those that are suspected
+    most go first, so that their cause is soon known.
 
     Args:
         longest_first: Order by ``WorkItem.work`` rather than by arrival.
@@ -36,9 +49,10 @@ class WorkQueue:
         # An item leaves the other structure unseen: what is not waiting any more is passed over.
         self._by_arrival: deque[WorkItem] = deque()
         self._by_work: list[tuple[float, int, WorkItem]] = []
-        self._groups: deque[list[WorkItem]] = deque()
-        self._suspects: deque[list[WorkItem]] = deque()
-        self._suspect_records = 0
+        self._groups: dict[Suspicion, deque[list[WorkItem]]] = {
+            each: deque() for each in sorted(Suspicion, reverse=True)
+        }
+        self._grouped_records = dict.fromkeys(Suspicion, 0)
         self._added = 0
         self.records = 0
 
@@ -62,37 +76,34 @@ class WorkQueue:
 
     def add_group(self, items: list[WorkItem]) -> None:
         """Queue records that are to be dispatched together and with no others."""
-        if is_suspect(items):
-            self._suspects.append(items)
-            self._suspect_records += len(items)
-        else:
-            self._groups.append(items)
+        suspicion = suspicion_of(items)
+        self._groups[suspicion].append(items)
+        self._grouped_records[suspicion] += len(items)
         self.records += len(items)
 
-    def available_records(self, *, suspects: bool) -> int:
-        """Return how many records wait, with or without the suspects."""
-        return self.records if suspects else self.records - self._suspect_records
+    def available_records(self, most: Suspicion = Suspicion.STRONG) -> int:
+        """Return how many records wait that are suspected no more than ``most``."""
+        return self.records - sum(self._grouped_records[each] for each in Suspicion if each > most)
 
-    def next_group(self, *, suspects: bool) -> list[WorkItem] | None:
+    def next_group(self, most: Suspicion = Suspicion.STRONG) -> list[WorkItem] | None:
         """Return the group that ``take`` would take, if one waits; it stays where it is."""
-        groups = self._suspects if suspects and self._suspects else self._groups
-        return groups[0] if groups else None
+        suspicion = self._next_suspicion(most)
+        return None if suspicion is None else self._groups[suspicion][0]
 
-    def take(self, most_records: int, now_s: float, *, suspects: bool = True) -> list[WorkItem]:
+    def take(
+        self, most_records: int, now_s: float, most: Suspicion = Suspicion.STRONG
+    ) -> list[WorkItem]:
         """Take the next chunk: a waiting group, else up to ``most_records`` new records.
 
         Args:
             most_records: The most new records; a group goes whole.
             now_s: Monotonic seconds.
-            suspects: Whether the group may be one of suspects.
+            most: Groups that are suspected more are left where they are.
         """
-        if suspects and self._suspects:
-            chunk = self._suspects.popleft()
-            self._suspect_records -= len(chunk)
-            self.records -= len(chunk)
-            return chunk
-        if self._groups:
-            chunk = self._groups.popleft()
+        suspicion = self._next_suspicion(most)
+        if suspicion is not None:
+            chunk = self._groups[suspicion].popleft()
+            self._grouped_records[suspicion] -= len(chunk)
             self.records -= len(chunk)
             return chunk
         chunk = []
@@ -116,19 +127,21 @@ class WorkQueue:
 
     def waiting(self) -> list[WorkItem]:
         """Return every record that waits, in no particular order."""
-        grouped = [item for group in (*self._groups, *self._suspects) for item in group]
-        return [item for item in self._by_arrival if item.is_new()] + grouped
+        new = [item for item in self._by_arrival if item.is_new()]
+        groups = chain.from_iterable(self._groups.values())
+        return new + list(chain.from_iterable(groups))
 
     def drop_unwanted(self) -> None:
         """Forget records that are settled or whose partition was lost."""
         self._by_arrival = deque(each for each in self._by_arrival if _is_wanted_new(each))
         self._by_work = [entry for entry in self._by_work if _is_wanted_new(entry[2])]
         heapq.heapify(self._by_work)
-        self._groups = _wanted_groups(self._groups)
-        self._suspects = _wanted_groups(self._suspects)
-        self._suspect_records = sum(map(len, self._suspects))
-        grouped = self._suspect_records + sum(map(len, self._groups))
-        self.records = len(self._by_arrival) + grouped
+        self._groups = {each: _wanted_groups(groups) for each, groups in self._groups.items()}
+        self._grouped_records = {each: sum(map(len, self._groups[each])) for each in Suspicion}
+        self.records = len(self._by_arrival) + sum(self._grouped_records.values())
+
+    def _next_suspicion(self, most: Suspicion) -> Suspicion | None:
+        return next((each for each in self._groups if each <= most and self._groups[each]), None)
 
     def _next(self, now_s: float, *, may_be_overdue: bool) -> WorkItem | None:
         while self._by_arrival and not self._by_arrival[0].is_new():
@@ -150,9 +163,12 @@ class WorkQueue:
             self._by_arrival.popleft()
 
 
-def is_suspect(items: list[WorkItem]) -> bool:
-    """Say whether records that go together failed so often that one may be the cause."""
-    return any(item.strikes >= SUSPECT_STRIKES for item in items)
+def suspicion_of(items: list[WorkItem]) -> Suspicion:
+    """Return how much records that go together are suspected: as the most suspected of them."""
+    strikes = max(item.strikes for item in items)
+    if strikes >= SUSPECT_STRIKES:
+        return Suspicion.STRONG
+    return Suspicion.SOME if strikes else Suspicion.NONE
 
 
 def _wanted_groups(groups: Iterable[list[WorkItem]]) -> deque[list[WorkItem]]:

@@ -198,3 +198,44 @@ def test_a_model_that_fails_every_record_burns_nobodys_attempts():
     assert engine.counters.dead_letter_records == 0
     answer_all(STATUS_OK, 400.0, now_s)
     assert engine.counters.answered_records == 500
+
+
+@pytest.mark.parametrize("records", [4, 40])
+def test_a_model_that_goes_down_is_not_tried_with_who_failed_before_it_did(records):
+    engine = make_engine(max_attempts=4, chunk_records=1)
+    engine.assign({P0: None})
+    engine.deliver([record(offset) for offset in range(records + 1)], 0.0, EPOCH_MS)
+    tried: list[bytes] = []
+
+    def call(now_s: float, status: int) -> None:
+        engine.advance(now_s, EPOCH_MS)
+        called = engine.next_call(now_s, EPOCH_MS)
+        if called is None:
+            return
+        tried.extend(called[1].lines)
+        outcomes = Outcomes("replica-1", 1)
+        outcomes.add(0, status, b"{}")
+        engine.take_outcomes(called[0], outcomes, now_s, EPOCH_MS)
+        engine.end_call(called[0], "over", now_s, EPOCH_MS)
+
+    call(1.0, STATUS_FAILED)
+    call(1.0, STATUS_OK)
+    unlucky, _answered = tried
+    # From here on the model is down, and the unlucky one has been failing while others were not.
+    for turn in range(2_000):
+        call(2.0 + 0.1 * turn, STATUS_FAILED)
+
+    assert len(tried) > 20
+    assert tried.count(unlucky) <= 3, "it is not tried any more once the model counts as down"
+    assert engine.counters.dead_letter_records == 0
+
+
+def test_nobody_but_who_failed_before_is_left_to_try_a_model_with():
+    engine = make_engine(max_attempts=3, chunk_records=1)
+    engine.assign({P0: None})
+    engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)
+    model = ModelOfReplicas(engine, 1, poisoned({0}))
+    model.run()
+
+    assert model.letters == [line("0-0")]
+    assert (model.results, model.deaths) == (2, 3)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from consumer.core.ledger import PartitionLedger
 from consumer.core.work import PartitionAssignment, WorkItem
-from consumer.core.work_queue import PATIENCE_S, WorkQueue
+from consumer.core.work_queue import PATIENCE_S, Suspicion, WorkQueue
 from tests.engines import P0, record
 
 ASSIGNMENT = PartitionAssignment(P0, PartitionLedger(None, 4096), committed=None)
@@ -91,27 +91,31 @@ def test_a_long_backlog_leaves_nothing_behind_and_stays_ordered():
     assert len(queue._by_arrival) < 3 * queue.records + 100
 
 
-def suspects(*numbers: int) -> list[WorkItem]:
+def suspects(*numbers: int, strikes: int = 2) -> list[WorkItem]:
     made = [item(number) for number in numbers]
     for each in made:
-        each.strikes = 2
+        each.strikes = strikes
     return made
 
 
-def test_suspects_go_before_the_rest_and_can_be_left_waiting():
+def test_what_is_suspected_most_goes_first_and_can_be_left_waiting():
     queue = WorkQueue()
     queue.add(item(0))
     queue.add_group([item(1)])
+    queue.add_group(suspects(5, strikes=1))
     queue.add_group(suspects(2, 3))
     queue.add_group(suspects(4))
-    assert (queue.records, queue.available_records(suspects=False)) == (5, 2)
+    assert queue.records == queue.available_records() == 6
+    assert queue.available_records(Suspicion.SOME) == 3
+    assert queue.available_records(Suspicion.NONE) == 2
     assert ids(queue.take(10, 0.0)) == ["2", "3"]
-    assert ids(queue.next_group(suspects=False) or []) == ["1"]
-    assert ids(queue.take(10, 0.0, suspects=False)) == ["1"]
-    assert ids(queue.take(10, 0.0, suspects=False)) == ["0"]
-    assert queue.take(10, 0.0, suspects=False) == []
+    assert ids(queue.next_group(Suspicion.NONE) or []) == ["1"]
+    assert ids(queue.take(10, 0.0, Suspicion.SOME)) == ["5"]
+    assert ids(queue.take(10, 0.0, Suspicion.NONE)) == ["1"]
+    assert ids(queue.take(10, 0.0, Suspicion.NONE)) == ["0"]
+    assert queue.take(10, 0.0, Suspicion.SOME) == []
     assert ids(queue.take(10, 0.0)) == ["4"]
-    assert queue.records == queue.available_records(suspects=False) == 0
+    assert queue.records == queue.available_records(Suspicion.NONE) == 0
 
 
 def test_unwanted_suspects_are_forgotten():
@@ -121,5 +125,5 @@ def test_unwanted_suspects_are_forgotten():
     group[0].settled = True
     queue.drop_unwanted()
     assert queue.records == 1
-    assert queue.available_records(suspects=False) == 0
+    assert queue.available_records(Suspicion.SOME) == 0
     assert ids(queue.waiting()) == ["2"]
