@@ -123,8 +123,8 @@ class ExactlyOnce:
             )
         except FencedError as error:
             log.warning("%s: %s; its records are the new owner's", transaction.partition, error)
-            self._engine.transaction_fenced(transaction)
-            self._expect_rebalance()
+            if self._engine.transaction_fenced(transaction):
+                self._expect_rebalance()
         else:
             if rejections:
                 self._substitute(transaction, outgoing.by_publication(owners, rejections))

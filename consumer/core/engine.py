@@ -432,11 +432,17 @@ class Engine:
             return True
         return self._settlement.substitute(transaction.publications, reasons, now_s)
 
-    def transaction_fenced(self, transaction: Transaction) -> None:
-        """Take note that the partition is another member's; ``assign`` will say so too."""
+    def transaction_fenced(self, transaction: Transaction) -> bool:
+        """Take note that the partition is another member's; ``assign`` will say so too.
+
+        Returns:
+            Whether the partition stays unread unless the group rebalances. Not where it was let go
+            before, nor in the middle of a rebalance: ``assign`` starts it afresh if it is ours.
+        """
         self._transactions.came_to_nothing(transaction)
-        self._held.drop(transaction.assignment)
+        was_held = self._held.drop(transaction.assignment)
         self._lose([transaction.assignment])
+        return was_held and not self._is_suspended
 
     def has_commit_points(self) -> bool:
         """Say whether there is anything to commit."""

@@ -103,11 +103,13 @@ class HeldPartitions:
         self._held = held
         return change
 
-    def drop(self, assignment: PartitionAssignment) -> None:
-        """Let go of a partition that turned out to be another member's."""
+    def drop(self, assignment: PartitionAssignment) -> bool:
+        """Let go of a partition that turned out to be another member's; say if it was held."""
         assignment.revoked = True
-        if self._held.get(assignment.partition) is assignment:
+        is_held = self._held.get(assignment.partition) is assignment
+        if is_held:
             del self._held[assignment.partition]
+        return is_held
 
     def readable(self, most_records: int) -> Allowance:
         """Return what may be polled, at most ``most_records``.

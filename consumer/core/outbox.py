@@ -33,6 +33,7 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: dict[PartitionAssignment, deque[Publication]] = {}
         self._is_open = False
+        self._lets_out_waiting = False
         self._left_before_closed: dict[PartitionAssignment, int] = {}
 
     def add(self, publication: Publication) -> None:
@@ -59,8 +60,14 @@ class Outbox:
     def close(self, *, let_out_waiting: bool) -> None:
         """Let out what waits now, or nothing, and hold what is added from here on."""
         self._is_open = False
+        self._lets_out_waiting = let_out_waiting
         counts = {each: len(waiting) for each, waiting in self._waiting.items()}
         self._left_before_closed = counts if let_out_waiting else {}
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing may be published at all, whatever waits."""
+        return not self._is_open and not self._lets_out_waiting
 
     @property
     def has_publishable(self) -> bool:

@@ -47,9 +47,14 @@ class Transactions:
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
         """Return the partitions for which ``begin`` has something.
 
+        None between a revoke and the next assignment: progress may no more be committed for a
+        partition that may be another member's than outcomes may be published for it.
+
         Args:
             even_without_outcomes: Count also those where only records were skipped.
         """
+        if self._outbox.is_held:
+            return []
         return [
             each.partition
             for each in self._held

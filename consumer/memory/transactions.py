@@ -119,6 +119,10 @@ class MemoryTransactionalSink:
         """Have the next transactions fail, one after the other."""
         self._failures.extend(failures)
 
+    def slow_down(self, transaction_s: float) -> None:
+        """Have each transaction from here on be open for so long."""
+        self._transaction_s = transaction_s
+
     async def _pass_time(self, time_s: float) -> None:
         if self._stopped is not None and time_s > 0:
             await asyncio.wait([self._stopped], timeout=time_s)

@@ -128,3 +128,26 @@ def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat():
         await service.crash(pipeline)
 
     simulate(main())
+
+
+def test_a_transaction_cut_off_by_a_rebalance_ends_no_replica_long_after_it():
+    async def main() -> None:
+        service = SimulatedService(partitions=4)
+        service.publish(400, ms=10)
+        first = await service.join()
+        (sink,) = service.transactional_sinks
+        while service.published_results() < 40:
+            await asyncio.sleep(0.01)
+        # The coordinator is slow: what is under way outlasts the revoke's budget.
+        sink.slow_down(service.settings.revoke_budget_s * 3)
+        await asyncio.sleep(1)
+        await service.join()
+        await asyncio.sleep(service.settings.revoke_budget_s * 2)
+        sink.slow_down(0.0)
+        await asyncio.sleep(service.settings.fenced_grace_s * 2)
+        first.check()
+        await service.until_done()
+        await service.close()
+        assert set(service.results().values()) == {1}
+
+    simulate(main())
