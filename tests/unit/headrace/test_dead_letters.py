@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -20,9 +20,9 @@ from headrace.dead_letters.handled import (
     fingerprint,
 )
 from headrace.dead_letters.handled_topic import handled_topic_of
-from headrace.dead_letters.inbox import Found, Inbox, reopened
+from headrace.dead_letters.inbox import Found, Inbox, _is_same_log, reopened
 from headrace.dead_letters.letter import DeadLetter, Place, parse_place, read_letter
-from headrace.dead_letters.log_reader import LogRange
+from headrace.dead_letters.log_reader import LogRange, LogReader
 from headrace.dead_letters.replay import (
     NotReplayableError,
     Pace,
@@ -140,6 +140,39 @@ class TestSelecting:
         inbox = Inbox("dead", routes, {0: LogRange(0, 9)}, {0: HandledOffsets()})
 
         assert inbox.find(record()).route == expected
+
+
+class Log:
+    """What ``_is_same_log`` asks of a reader: a record at its offset, or none."""
+
+    def __init__(self, *standing: TopicRecord) -> None:
+        self._standing = {each.offset: each for each in standing}
+
+    async def record_at(self, place: Place) -> TopicRecord | None:
+        return self._standing.get(place.offset)
+
+
+class TestTheLogThatWasHandled:
+    @pytest.mark.parametrize(
+        ("start", "end", "standing", "is_same"),
+        [
+            (0, 9, record(5), True),
+            (6, 9, None, True),  # purged, or expired
+            (0, 5, None, False),  # shorter than what was handled
+            (0, 9, record(5, value=b"another"), False),
+            (0, 9, None, False),  # a transaction's marker stands there
+        ],
+    )
+    async def test_is_known_by_the_last_record_that_was_handled(
+        self, start: int, end: int, standing: TopicRecord | None, is_same: bool
+    ) -> None:
+        handled = HandledOffsets()
+        handled.mark(record(5))
+        log = cast("LogReader", Log(*([standing] if standing else [])))
+
+        found = await _is_same_log(log, Place("dead", 0, 0), LogRange(start, end), handled)
+
+        assert found is is_same
 
 
 OFFSETS = st.sets(st.integers(0, 4 * PAGE_OFFSETS) | st.integers(0, 40))
