@@ -9,7 +9,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-import orjson
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -18,9 +17,10 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from consumer.clock import SystemClock
 from consumer.kafka import internals
 from schemas import headers
-from schemas.results import ErrorCode
 from schemas.settings import RouteSettings
-from tests.chaos.checker import Checker, Position
+from tests.chaos.checker import Checker
+from tests.chaos.contents import Contents, Message, is_given_up
+from tests.chaos.promises import Position
 from tests.chaos.records import expectation
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Observer:
         self._bootstrap = bootstrap
         self._route = route
         self._checker = checker
+        self._contents = Contents(route.requests_topic)
         self._clock = SystemClock()
         self._tasks: list[asyncio.Task[None]] = []
         self._reader: AIOKafkaConsumer | None = None
@@ -132,6 +133,7 @@ class Observer:
 
     def _take(self, record: ConsumerRecord) -> None:
         at_s = record.timestamp / 1000
+        message = Message(record.key, record.value)
         if record.topic == self._route.requests_topic:
             position = (record.partition, record.offset)
             self._checker.accepted(position, expectation(record.value), at_s)
@@ -140,14 +142,20 @@ class Observer:
                 # The topic is compacted: whoever reads it later may find only the latest.
                 self._checker.excuse_loss([(record.partition, superseded)])
             self._latest_of_key[(record.partition, record.key)] = record.offset
+            self._tell(self._contents.request(position, message))
             return
         source = _source(record)
         if record.topic == self._route.results_topic:
-            error = orjson.loads(record.value)["error"]
-            is_given_up = error is not None and error["code"] == ErrorCode.MODEL_FAILED
-            self._checker.result(source, at_s, is_given_up=is_given_up)
+            self._checker.result(source, at_s, is_given_up=is_given_up(record.value))
+            wrong = self._contents.result(source, message)
         else:
             self._checker.dead_letter(source, at_s)
+            wrong = self._contents.dead_letter(source, message)
+        self._tell([] if wrong is None else [wrong])
+
+    def _tell(self, wrong: list[str]) -> None:
+        for detail in wrong:
+            self._checker.failed("wrong_content", detail)
 
     async def _poll(self) -> None:
         while True:
