@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -65,7 +65,7 @@ async def run_stage(
     *,
     is_on_serve: bool = False,
     on_fault: Callable[[Fault, Stage], None] = lambda _fault, _stage: None,
-    stops_when_caught: bool = False,
+    stops_at: Collection[str] = (),
 ) -> Outcome:
     """Bring a stage up, do all faults to it, let it come to rest, judge, take it down.
 
@@ -75,10 +75,11 @@ async def run_stage(
         folder: For data and logs; made where it is missing.
         is_on_serve: Consumers and models are replicas of a real local Ray Serve.
         on_fault: Called after each fault.
-        stops_when_caught: Leave off at the first violation, as for a planted bug.
+        stops_at: Leave off when one of these rules is broken, as for a planted bug.
     """
     stage, doer = _set(plan, folder, is_on_serve=is_on_serve)
     done: list[Fault] = []
+    is_caught = False
     try:
         # Until it is up, records wait and nothing stands still.
         await stage.during("start", is_clean=True, action=stage.start)
@@ -93,10 +94,9 @@ async def run_stage(
             done.append(fault)
             on_fault(fault, stage)
             stage.observer.check()
-            if stops_when_caught and stage.checker.violations:
+            if is_caught := not stage.checker.violations.keys().isdisjoint(stops_at):
                 break
-        is_caught = stops_when_caught and bool(stage.checker.violations)
-        await _come_to_rest(stage, _CAUGHT_PATIENCE_S if is_caught else _SETTLE_PATIENCE_S)
+        await come_to_rest(stage, _CAUGHT_PATIENCE_S if is_caught else _SETTLE_PATIENCE_S)
         return Outcome(
             stage_name=_name(plan, is_on_serve=is_on_serve),
             plan=plan,
