@@ -154,7 +154,7 @@ class Faults:
         model = models[fault.victim % len(models)]
         model.signal(signal.SIGSTOP)
         try:
-            await asyncio.sleep(2 + 3 * fault.strength)
+            await asyncio.sleep(_PAST_TIMEOUTS_S + 2 * fault.strength)
         finally:
             model.signal(signal.SIGCONT)
 
