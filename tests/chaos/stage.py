@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 Delivery = Literal["at_least_once", "exactly_once"]
 PARTITIONS = 4
 METADATA_LIMIT_CHARACTERS = 256
+BROKER_METADATA_LIMIT_CHARACTERS = 512
+"""More than the consumers are told: the checker is to see an overrun, not the broker to refuse
+it."""
 SESSION_TIMEOUT_S = 3.0
 TRANSACTION_TIMEOUT_S = 4.0
 COMMIT_INTERVAL_S = 0.5
@@ -86,7 +89,7 @@ class Stage:
                 metadata_limit_characters=METADATA_LIMIT_CHARACTERS,
             )
         )
-        self.cluster = Cluster(folder / "kafka", plan.nodes, METADATA_LIMIT_CHARACTERS)
+        self.cluster = Cluster(folder / "kafka", plan.nodes, BROKER_METADATA_LIMIT_CHARACTERS)
         self.members: list[Member] = []
         self.models = [Model(f"model{number}", folder) for number in range(plan.models)]
         self.route = make_route(plan.delivery)
