@@ -34,6 +34,7 @@ class Child:
     def __init__(self, name: str, log_file: Path) -> None:
         self.name = name
         self.log_file = log_file
+        self.was_killed = False
         self._process: asyncio.subprocess.Process | None = None
 
     async def spawn(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
@@ -78,6 +79,7 @@ class Child:
     async def kill(self) -> None:
         """kill -9, and wait for the end."""
         if self._process is not None:
+            self.was_killed = True
             self.signal(signal.SIGKILL)
             await self._process.wait()
 
