@@ -16,8 +16,8 @@ class Promises:
         commit_interval_s: At-least-once: how much may be repeated around an unclean fault.
         slack_s: What a publish and a commit under way add to that: an outcome is stamped before it
             is acknowledged, and a commit counts when it has reached the broker.
-        settle_s: How long after its end a fault still explains a repeat: a session's length, in
-            which a member that was cut off learns that the group went on without it.
+        settle_s: How long after its end a fault still explains a repeat: a member that was cut off
+            learns from its next heartbeat that the group went on without it.
         metadata_limit_characters: What the consumers are told that the brokers take; these take
             more, so that an overrun is seen and not refused.
         stalled_after_s: Without an outcome for so long, a partition with work stands still; time in
@@ -27,7 +27,7 @@ class Promises:
     exactly_once: bool
     commit_interval_s: float = 0.5
     slack_s: float = 0.3
-    settle_s: float = 3.0
+    settle_s: float = 1.0
     metadata_limit_characters: int = 4096
     stalled_after_s: float = 25.0
 

@@ -20,12 +20,13 @@ from schemas.settings import (
     RouteSettings,
     TransactionSettings,
 )
-from tests.chaos.checker import Checker, FaultWindow, Promises
+from tests.chaos.checker import Checker
 from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
 from tests.chaos.observer import Observer
 from tests.chaos.planted import Bug
 from tests.chaos.processes import Member, Model
+from tests.chaos.promises import FaultWindow, Promises
 from tests.chaos.records import MAX_REQUEST_BYTES, Workload
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,9 @@ TRANSACTION_TIMEOUT_S = 4.0
 COMMIT_INTERVAL_S = 0.5
 _DRAIN_TIMEOUT_S = 25.0
 _RESPAWN_AFTER_S = 0.2
-_MOST_MEMBER_FAILURES = 40
+_CATCH_UP_PATIENCE_S = 30.0
+_MODEL_START_S = 5.0
+"""The most that a model replica takes from its start until it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,14 +222,34 @@ class Stage:
         """Return epoch seconds, the time of what stands on topics."""
         return self.clock.epoch_ms() / 1000
 
-    async def during(self, name: str, is_clean: bool, action: Callable[[], Awaitable[Any]]) -> None:
+    async def during(
+        self,
+        name: str,
+        action: Callable[[], Awaitable[Any]],
+        *,
+        is_clean: bool,
+        is_disturbing: bool = True,
+    ) -> None:
         """Do something, with its time noted as a fault's."""
         start_s = self.now_s()
-        self.checker.fault_begins()
+        self.checker.fault_begins(is_disturbing=is_disturbing)
         try:
             await action()
         finally:
-            self.checker.fault(FaultWindow(name, start_s, self.now_s(), is_clean))
+            end_s = self.now_s()
+            self.checker.fault(FaultWindow(name, start_s, end_s, is_clean, is_disturbing))
+
+    def note_models(self) -> None:
+        """Tell the checker when model replicas were down."""
+        for model in self.models:
+            for at_s in model.down_at_s:
+                self.checker.model_down(at_s, at_s + _MODEL_START_S)
+
+    async def caught_up(self) -> None:
+        """Wait for the reader; where it is held back for too long, that is a violation."""
+        if not await self.observer.caught_up(_CATCH_UP_PATIENCE_S):
+            undecided = await self.observer.undecided()
+            self.checker.failed("never_came", f"the reader; open transactions in {undecided}")
 
     async def until(self, condition: Callable[[], bool], patience_s: float, what: str) -> bool:
         """Wait until a condition holds; where it does not in time, that is a violation."""
