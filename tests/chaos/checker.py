@@ -4,85 +4,16 @@ It is fed with events in the order in which a reader with ``read_committed`` see
 epoch seconds. Records are known by partition and offset in the requests topic.
 """
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from consumer.core.completion_map import CompletionMap, CompletionMapError, decode
+from tests.chaos.duplicates import UNEXPLAINED, Repeat, judge_duplicates
+from tests.chaos.promises import FaultWindow, Position, Promises, Verdict, Violation
 from tests.chaos.records import Expectation
 
-Position = tuple[int, int]
-"""Partition and offset in the requests topic."""
-
 _KEPT_EXAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Promises:
-    """What is checked, in numbers.
-
-    Attributes:
-        exactly_once: Whether any repeat is a violation.
-        commit_interval_s: At-least-once: how much may be repeated around an unclean fault.
-        slack_s: What a commit and a publish under way add to that.
-        settle_s: How long after its end a fault still explains a repeat.
-        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        stalled_after_s: Without an outcome for so long, a partition with work stands still.
-    """
-
-    exactly_once: bool
-    commit_interval_s: float = 0.5
-    slack_s: float = 1.0
-    settle_s: float = 8.0
-    metadata_limit_characters: int = 4096
-    stalled_after_s: float = 25.0
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was broken."""
-
-    rule: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class FaultWindow:
-    """A fault as it happened."""
-
-    name: str
-    start_s: float
-    end_s: float
-    is_clean: bool
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What a run comes to; the fields are those of the report.
-
-    Attributes:
-        accepted: Records that stood on the requests topic.
-        lost: Of those, how many have not the outcome that they must have.
-        doubled: Records with more than one outcome that nothing explains (exactly-once), or with
-            more than one at all (at-least-once: duplicates).
-        unexplained: Duplicates that no unclean fault explains.
-        stalled_partitions: How many stood still while nothing was wrong.
-        hanging_transactions: How many were open at the end.
-        given_up: Ordinary records that ended as dead letters: a count, not a violation.
-        violations: Broken promises by rule.
-        examples: Some of them, in words.
-    """
-
-    accepted: int = 0
-    lost: int = 0
-    doubled: int = 0
-    unexplained: int = 0
-    stalled_partitions: int = 0
-    hanging_transactions: int = 0
-    given_up: int = 0
-    violations: Counter[str] = field(default_factory=Counter)
-    examples: list[Violation] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -102,18 +33,20 @@ class Checker:
     def __init__(self, promises: Promises) -> None:
         self._promises = promises
         self._expected: dict[Position, Expectation] = {}
+        self._accepted_s: dict[Position, float] = {}
         self._seen: dict[Position, _Seen] = {}
         self._pending: dict[int, set[int]] = {}
         self._moved_at_s: dict[int, float] = {}
         self._may_be_lost: set[Position] = set()
         self._may_repeat: Counter[Position] = Counter()
-        self._repeats: list[tuple[Position, float, float]] = []
-        self._firsts_s: list[float] = []
+        self._repeats: list[Repeat] = []
+        self._firsts_s: dict[int, list[float]] = {}
         self._faults: list[FaultWindow] = []
-        self._is_faulty = False
+        self._is_disturbed = False
         self._stalled: set[int] = set()
         self._hanging = 0
-        self._given_up = 0
+        self._given_up: list[tuple[Position, float]] = []
+        self._models_down_s: list[tuple[float, float]] = []
         self._violations: Counter[str] = Counter()
         self._examples: list[Violation] = []
 
@@ -122,6 +55,7 @@ class Checker:
     def accepted(self, position: Position, expected: Expectation, at_s: float) -> None:
         """A record stands on the requests topic."""
         self._expected[position] = expected
+        self._accepted_s[position] = at_s
         if expected is not Expectation.NONE and not self._has_outcome(position):
             partition, offset = position
             pending = self._pending.setdefault(partition, set())
@@ -133,7 +67,8 @@ class Checker:
         """A result stands on the results topic, published at ``at_s``."""
         seen = self._seen.setdefault(position, _Seen())
         seen.results += 1
-        self._given_up += is_given_up and self._expected.get(position) is Expectation.RESULT
+        if is_given_up:
+            self._given_up.append((position, at_s))
         self._outcome(position, seen, at_s, is_repeat=seen.results > 1)
 
     def dead_letter(self, position: Position, at_s: float) -> None:
@@ -160,16 +95,18 @@ class Checker:
             if _covers(offset, done, uncovered) and position not in self._may_be_lost:
                 self._violate("covered_without_outcome", f"{position}, committed at {offset}")
 
+    def fault_begins(self, *, is_disturbing: bool = True) -> None:
+        """Something is about to go wrong; where it disturbs, partitions may stand still."""
+        self._is_disturbed = is_disturbing
+
     def fault(self, window: FaultWindow) -> None:
         """A fault is over."""
         self._faults.append(window)
-        self._is_faulty = False
-        for partition in self._moved_at_s:
-            self._moved_at_s[partition] = max(self._moved_at_s[partition], window.end_s)
+        self._is_disturbed = False
 
-    def fault_begins(self) -> None:
-        """Something is about to go wrong: from here on a partition may stand still."""
-        self._is_faulty = True
+    def model_down(self, from_s: float, until_s: float) -> None:
+        """A model replica was down: calls may have failed, and healthy records with them."""
+        self._models_down_s.append((from_s, until_s))
 
     def excuse_loss(self, positions: Iterable[Position]) -> None:
         """These records may have been deleted before anybody read them."""
@@ -191,11 +128,16 @@ class Checker:
             self.excuse_loss((partition, o) for o in skipped if not _covers(was, done, o))
 
     def time_passed(self, now_s: float) -> None:
-        """Look for partitions that stand still although nothing is wrong."""
-        if self._is_faulty:
+        """Look for partitions that stand still although nothing is wrong with group or brokers.
+
+        A fault that disturbs stops the clock and does not set it back: else one partition could
+        stand still for a whole schedule, as long as something else goes wrong every few seconds.
+        """
+        if self._is_disturbed:
             return
         for partition, pending in self._pending.items():
-            still_s = now_s - self._moved_at_s[partition]
+            moved_at_s = self._moved_at_s[partition]
+            still_s = now_s - moved_at_s - self._disturbed_s(moved_at_s)
             is_stalled = pending and still_s > self._promises.stalled_after_s
             if is_stalled and partition not in self._stalled:
                 self._stalled.add(partition)
@@ -265,6 +207,7 @@ class Checker:
                 self._violate("doubled", f"{position} at {first_s:.3f} and {second_s:.3f}")
         else:
             unexplained = self._judge_duplicates(unexcused)
+        given_up = self._judge_given_up()
         return Verdict(
             accepted=sum(1 for each in self._expected.values() if each is not Expectation.NONE),
             lost=len(lost),
@@ -272,18 +215,18 @@ class Checker:
             unexplained=unexplained,
             stalled_partitions=len(self._stalled),
             hanging_transactions=self._hanging,
-            given_up=self._given_up,
+            given_up=given_up,
             violations=Counter(self._violations),
             examples=list(self._examples),
         )
 
     def _outcome(self, position: Position, seen: _Seen, at_s: float, *, is_repeat: bool) -> None:
+        partition, offset = position
         if is_repeat:
             self._repeats.append((position, seen.first_s, at_s))
         elif not seen.first_s:
             seen.first_s = at_s
-            self._firsts_s.append(at_s)
-        partition, offset = position
+            self._firsts_s.setdefault(partition, []).append(at_s)
         self._moved_at_s[partition] = max(self._moved_at_s.get(partition, 0.0), at_s)
         if self._has_outcome(position):
             self._pending.get(partition, set()).discard(offset)
@@ -307,7 +250,7 @@ class Checker:
             return False
         return not self._has_outcome(position)
 
-    def _unexcused_repeats(self) -> list[tuple[Position, float, float]]:
+    def _unexcused_repeats(self) -> list[Repeat]:
         left = Counter(self._may_repeat)
         unexcused = []
         for repeat in self._repeats:
@@ -319,30 +262,29 @@ class Checker:
             unexcused.append(repeat)
         return unexcused
 
-    def _judge_duplicates(self, repeats: list[tuple[Position, float, float]]) -> int:
-        promises = self._promises
-        reach_s = promises.commit_interval_s + promises.slack_s
-        self._firsts_s.sort()
-        by_fault: Counter[int] = Counter()
-        unexplained = 0
-        unclean = [each for each in self._faults if not each.is_clean]
-        for position, first_s, second_s in repeats:
-            for index, fault in enumerate(unclean):
-                starts_s, ends_s = fault.start_s - reach_s, fault.end_s + promises.settle_s
-                if starts_s <= first_s <= ends_s and second_s >= fault.start_s:
-                    by_fault[index] += 1
-                    break
-            else:
-                unexplained += 1
-                at = f"at {first_s:.3f} and {second_s:.3f}"
-                self._violate("unexplained_duplicate", f"{position} {at}")
-        for index, duplicates in by_fault.items():
-            fault = unclean[index]
-            starts_s, ends_s = fault.start_s - reach_s, fault.end_s + promises.settle_s
-            most = _most_within(self._firsts_s, starts_s, ends_s, reach_s)
-            if duplicates > most:
-                self._violate("too_many_duplicates", f"{fault.name}: {duplicates}, at most {most}")
-        return unexplained
+    def _judge_duplicates(self, repeats: list[Repeat]) -> int:
+        firsts_s = {partition: sorted(times_s) for partition, times_s in self._firsts_s.items()}
+        found = judge_duplicates(repeats, self._faults, firsts_s, self._promises)
+        for each in found:
+            self._violate(each.rule, each.detail)
+        return sum(each.rule == UNEXPLAINED for each in found)
+
+    def _judge_given_up(self) -> int:
+        """Return how many ordinary records were given up; without a replica lost, none may be."""
+        ordinary = [e for e in self._given_up if self._expected.get(e[0]) is Expectation.RESULT]
+        for position, ended_s in ordinary:
+            accepted_s = self._accepted_s[position]
+            if not any(
+                start <= ended_s and end >= accepted_s for start, end in self._models_down_s
+            ):
+                self._violate("given_up", f"{position}: no model replica was down in its time")
+        return len(ordinary)
+
+    def _disturbed_s(self, since_s: float) -> float:
+        spans = (
+            each.end_s - max(each.start_s, since_s) for each in self._faults if each.is_disturbing
+        )
+        return sum(span for span in spans if span > 0)
 
     def _violate(self, rule: str, detail: str) -> None:
         self._violations[rule] += 1
@@ -358,12 +300,3 @@ def _covers(committed: int, done: CompletionMap | None, offset: int) -> bool:
         and committed < offset <= done.highest_completed
         and offset not in done.incomplete
     )
-
-
-def _most_within(times_s: list[float], starts_s: float, ends_s: float, span_s: float) -> int:
-    """Return how many of the ascending times lie in the fullest span between two moments."""
-    first, last = bisect_left(times_s, starts_s), bisect_right(times_s, ends_s)
-    most = 0
-    for index in range(first, last):
-        most = max(most, bisect_right(times_s, times_s[index] + span_s, index, last) - index)
-    return most

@@ -12,7 +12,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.chaos.coordinators import Role, find_coordinator, leader_of
 from tests.chaos.observer import read_committed_points
 from tests.chaos.records import NewRecord
-from tests.chaos.schedule import CLEAN, Fault, Kind
+from tests.chaos.schedule import CLEAN, UNDISTURBING, Fault, Kind
 from tests.chaos.stage import PARTITIONS, SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S, Stage
 
 _PAST_TIMEOUTS_S = max(SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S) + 1.5
@@ -69,7 +69,12 @@ class Faults:
         """Let a fault happen; returns when the stage can be judged again."""
         name = f"#{fault.number} {fault.kind.value}"
         action = self._actions[fault.kind]
-        await self._stage.during(name, fault.kind in CLEAN, lambda: action(fault))
+        await self._stage.during(
+            name,
+            lambda: action(fault),
+            is_clean=fault.kind in CLEAN,
+            is_disturbing=fault.kind not in UNDISTURBING,
+        )
 
     async def _balanced(self) -> None:
         await self._stage.until(
@@ -124,13 +129,16 @@ class Faults:
 
     async def _revoke_during_commit(self, fault: Fault) -> None:
         members = list(self._stage.members)
+        delay_s = 0.5 + fault.strength
         for member in members:
-            await member.command(commit_delay_s=0.5 + fault.strength)
+            await member.command(commit_delay_s=delay_s)
         try:
             await self._consumer_joins(fault)
         finally:
             for member in members:
                 await member.command(commit_delay_s=0.0)
+        # A slow commit is still under way, and the next fault may count on quick ones.
+        await asyncio.sleep(delay_s)
 
     async def _revoke_during_generation(self, fault: Fault) -> None:
         ms = 4_000 + round(2_000 * fault.strength)
@@ -154,7 +162,7 @@ class Faults:
         model = models[fault.victim % len(models)]
         model.signal(signal.SIGSTOP)
         try:
-            await asyncio.sleep(2 + 3 * fault.strength)
+            await asyncio.sleep(_PAST_TIMEOUTS_S + 2 * fault.strength)
         finally:
             model.signal(signal.SIGCONT)
 
@@ -216,13 +224,16 @@ class Faults:
 
     async def _connection_delay(self, fault: Fault) -> None:
         nodes = self._stage.cluster.nodes
+        delay_s = 0.05 + 0.3 * fault.strength
         for node in nodes:
-            node.proxy.delay_s = 0.05 + 0.3 * fault.strength
+            node.proxy.delay_s = delay_s
         try:
             await asyncio.sleep(2.0)
         finally:
             for node in nodes:
                 node.proxy.delay_s = 0.0
+        # What is held back is let through, there and back.
+        await asyncio.sleep(2 * delay_s)
         await self._balanced()
 
     async def _produce_refused(self, fault: Fault) -> None:
@@ -289,7 +300,7 @@ class Faults:
         stage = self._stage
         # What a broker's restart left open, the members end; without them nobody would.
         await self._balanced()
-        await stage.observer.caught_up()
+        await stage.caught_up()
         members = list(stage.members)
         for member in members:
             await stage.remove_member(member)
@@ -318,7 +329,7 @@ class Faults:
         await consumer.start()
         consumer.assign([where])
         try:
-            await stage.observer.caught_up()
+            await stage.caught_up()
             points = await read_committed_points(admin, stage.route)
             was, metadata = points.get(partition, (0, ""))
             start = (await consumer.beginning_offsets([where]))[where]

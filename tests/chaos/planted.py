@@ -47,6 +47,15 @@ PROVOKED_BY: Mapping[Bug, tuple[Kind, ...]] = {
 }
 """The kinds of fault in whose company each bug must show."""
 
+SHOWS_AS: Mapping[Bug, frozenset[str]] = {
+    Bug.COMMIT_HIGHEST_SEEN: frozenset({"covered_without_outcome", "lost"}),
+    Bug.DROP_THE_MAP: frozenset({"unexplained_duplicate"}),
+    Bug.IGNORE_A_FAILED_SEND: frozenset({"covered_without_outcome", "lost"}),
+    Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: frozenset({"covered_without_outcome"}),
+    Bug.COMPLETE_FROM_A_STALE_EPOCH: frozenset({"unexplained_duplicate"}),
+}
+"""The rules of which each bug must break one; whatever else is found beside them proves nothing."""
+
 
 def plant(bug: Bug) -> None:
     """Change this process's service code so that it has the bug."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from consumer.clock import SystemClock
 from tests.chaos import planted
 from tests.chaos.ports import reserve_port
 
@@ -34,6 +35,7 @@ class Child:
     def __init__(self, name: str, log_file: Path) -> None:
         self.name = name
         self.log_file = log_file
+        self.was_killed = False
         self._process: asyncio.subprocess.Process | None = None
 
     async def spawn(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
@@ -78,6 +80,7 @@ class Child:
     async def kill(self) -> None:
         """kill -9, and wait for the end."""
         if self._process is not None:
+            self.was_killed = True
             self.signal(signal.SIGKILL)
             await self._process.wait()
 
@@ -88,11 +91,13 @@ class Model(Child):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(name, folder / f"{name}.log")
         self.port = reserve_port()
-        self.deaths = 0
+        self.down_at_s: list[float] = []
+        self._clock = SystemClock()
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start it, and keep it running."""
+        self._note_down()
         await self.spawn("tests.chaos.model_replica", str(self.port))
         self._keeping = asyncio.create_task(self._keep())
 
@@ -102,10 +107,18 @@ class Model(Child):
             self._keeping.cancel()
         await self.kill()
 
+    @property
+    def deaths(self) -> int:
+        """How often it has died; it was down once before, at its start."""
+        return len(self.down_at_s) - 1
+
+    def _note_down(self) -> None:
+        self.down_at_s.append(self._clock.epoch_ms() / 1000)
+
     async def _keep(self) -> None:
         while True:
             await self.process.wait()
-            self.deaths += 1
+            self._note_down()
             await asyncio.sleep(0.2)
             await self.spawn("tests.chaos.model_replica", str(self.port))
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from tests.chaos.planted import Bug
+from tests.chaos.planted import SHOWS_AS, Bug
+from tests.chaos.promises import Verdict
 from tests.chaos.run import Outcome
 
 DELIVERIES = ("at_least_once", "exactly_once")
@@ -39,7 +40,8 @@ def planted_report(seed: int, caught: Mapping[Bug, Outcome]) -> dict[str, Any]:
         "seed": seed,
         "planted": {
             bug.value: {
-                "caught": is_caught(outcome),
+                "caught": is_caught(bug, outcome.verdict),
+                "expected": sorted(SHOWS_AS[bug]),
                 "violations": dict(outcome.verdict.violations),
                 "faults": outcome.faults_by_kind,
                 "accepted": outcome.verdict.accepted,
@@ -52,9 +54,9 @@ def planted_report(seed: int, caught: Mapping[Bug, Outcome]) -> dict[str, Any]:
     }
 
 
-def is_caught(outcome: Outcome) -> bool:
-    """Say whether the checker found anything wrong."""
-    return bool(outcome.verdict.violations)
+def is_caught(bug: Bug, verdict: Verdict) -> bool:
+    """Say whether the checker found what the bug does wrong; anything else does not count."""
+    return any(verdict.violations[rule] for rule in SHOWS_AS[bug])
 
 
 def write(path: Path, report: Mapping[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos.checker import Verdict
 from tests.chaos.faults import Faults
+from tests.chaos.promises import Verdict
 from tests.chaos.schedule import Fault, Kind, count_by_kind
 from tests.chaos.stage import PARTITIONS, TRANSACTION_TIMEOUT_S, Plan, Stage
 
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 _SETTLE_PATIENCE_S = 90.0
 _CAUGHT_PATIENCE_S = 5.0
+_READER_PATIENCE_S = 15.0
 _FAULT_PATIENCE_S = 150.0
 _OPEN_STATES = ("Ongoing", "PrepareCommit", "PrepareAbort")
 
@@ -65,7 +66,7 @@ async def run_stage(
     *,
     is_on_serve: bool = False,
     on_fault: Callable[[Fault, Stage], None] = lambda _fault, _stage: None,
-    stops_when_caught: bool = False,
+    stops_at: Collection[str] = (),
 ) -> Outcome:
     """Bring a stage up, do all faults to it, let it come to rest, judge, take it down.
 
@@ -75,13 +76,14 @@ async def run_stage(
         folder: For data and logs; made where it is missing.
         is_on_serve: Consumers and models are replicas of a real local Ray Serve.
         on_fault: Called after each fault.
-        stops_when_caught: Leave off at the first violation, as for a planted bug.
+        stops_at: Leave off when one of these rules is broken, as for a planted bug.
     """
     stage, doer = _set(plan, folder, is_on_serve=is_on_serve)
     done: list[Fault] = []
+    is_caught = False
     try:
         # Until it is up, records wait and nothing stands still.
-        await stage.during("start", is_clean=True, action=stage.start)
+        await stage.during("start", stage.start, is_clean=True)
         start_s = stage.clock.monotonic()
         # Something to lose, to begin with.
         await stage.until(
@@ -93,10 +95,9 @@ async def run_stage(
             done.append(fault)
             on_fault(fault, stage)
             stage.observer.check()
-            if stops_when_caught and stage.checker.violations:
+            if is_caught := not stage.checker.violations.keys().isdisjoint(stops_at):
                 break
-        is_caught = stops_when_caught and bool(stage.checker.violations)
-        await _come_to_rest(stage, _CAUGHT_PATIENCE_S if is_caught else _SETTLE_PATIENCE_S)
+        await come_to_rest(stage, _CAUGHT_PATIENCE_S if is_caught else _SETTLE_PATIENCE_S)
         return Outcome(
             stage_name=_name(plan, is_on_serve=is_on_serve),
             plan=plan,
@@ -136,24 +137,36 @@ async def _do(doer: Doer, fault: Fault, stage: Stage) -> None:
         stage.checker.failed("never_over", detail)
 
 
-async def _come_to_rest(stage: Stage, patience_s: float) -> None:
-    """Let everything accepted get its outcome, and every transaction its end."""
+async def come_to_rest(stage: Stage, patience_s: float) -> None:
+    """Let everything accepted get its outcome, and every transaction its end.
+
+    A transaction that hangs must not hang the harness: each wait for the reader is bounded, and
+    what holds it back is a violation.
+
+    Args:
+        stage: All faults are over.
+        patience_s: How long the outcomes may take.
+    """
     checker = stage.checker
     stage.load.pause()
     await stage.until(stage.is_balanced, 60, "all partitions are held at the end")
     # What was accepted last is seen first.
-    await stage.observer.caught_up()
+    await stage.observer.caught_up(_READER_PATIENCE_S)
     give_up_at_s = stage.clock.monotonic() + patience_s
     while checker.unfinished_records and stage.clock.monotonic() < give_up_at_s:
         await asyncio.sleep(0.2)
         stage.observer.check()
     # Repeats would follow within a session, and a zombie's transaction within its timeout.
     await asyncio.sleep(TRANSACTION_TIMEOUT_S + 1.0)
-    await stage.observer.caught_up()
+    has_seen_all = await stage.observer.caught_up(_READER_PATIENCE_S)
     for partition in range(PARTITIONS):
         if unfinished := checker.unfinished_of(partition):
             log.warning("partition %d: unfinished %s", partition, unfinished[:10])
-    checker.hanging(await stage.observer.undecided())
+    stage.note_models()
+    undecided = await stage.observer.undecided()
+    checker.hanging(undecided)
+    if not has_seen_all and not undecided:
+        checker.failed("never_came", f"the reader at the end, within {_READER_PATIENCE_S:.0f} s")
     if stage.plan.delivery == "exactly_once":
         checker.hanging(await _open_transactions(stage))
 

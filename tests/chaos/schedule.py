@@ -63,10 +63,13 @@ CLEAN = frozenset(
         Kind.CONSUMER_LEAVES,
         Kind.MODEL_KILL,
         Kind.MODEL_FREEZE,
+        Kind.REVOKE_DURING_COMMIT,
         Kind.REVOKE_DURING_GENERATION,
+        Kind.CONNECTION_DELAY,
         Kind.COMPACTION,
         Kind.TRANSACTION_MARKERS,
         Kind.DELETED_RECORDS,
+        Kind.OFFSET_MOVED,
         Kind.POISON,
         Kind.FAILING_RECORD,
         Kind.TOMBSTONES,
@@ -76,7 +79,29 @@ CLEAN = frozenset(
         Kind.PRODUCE_REFUSED,
     }
 )
-"""Faults around which nothing may be published twice, in at-least-once either."""
+"""Faults around which nothing may be published twice, in at-least-once either.
+
+A moved offset excuses the very records that it makes the service read again, and no others.
+"""
+
+UNDISTURBING = frozenset(
+    {
+        Kind.MODEL_KILL,
+        Kind.MODEL_FREEZE,
+        Kind.POISON,
+        Kind.FAILING_RECORD,
+        Kind.PRODUCE_REFUSED,
+        Kind.PRODUCE_UNKNOWN,
+        Kind.COMPACTION,
+        Kind.TRANSACTION_MARKERS,
+        Kind.DELETED_RECORDS,
+        Kind.TOMBSTONES,
+        Kind.MALFORMED,
+        Kind.OVERSIZED,
+        Kind.METADATA_LIMIT,
+    }
+)
+"""Faults that leave group and brokers alone: every partition must go on through them."""
 
 _NEEDS_THREE_NODES = frozenset(
     {Kind.LEADER_MOVE, Kind.GROUP_COORDINATOR_MOVE, Kind.TRANSACTION_COORDINATOR_MOVE}

@@ -1,6 +1,7 @@
 """The whole service on a real local Ray Serve, and faults on its replicas' processes."""
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -81,6 +82,10 @@ class ServeStage(Stage):
         self._thread.shutdown()
         await self.cluster.stop()
 
+    def note_models(self) -> None:
+        """Tell the checker that replicas may have been down at any time: Serve does not say."""
+        self.checker.model_down(0.0, math.inf)
+
     def is_balanced(self) -> bool:
         """Say whether all replicas run; whether each partition moves, the checker sees."""
         return (
@@ -118,7 +123,8 @@ class ServeFaults:
         """Let a fault happen; returns when Serve has replaced what was lost."""
         name = f"#{fault.number} serve {fault.kind.value}"
         action = self._actions[fault.kind]
-        await self._stage.during(name, fault.kind in CLEAN, lambda: action(fault))
+        # Serve replaces replicas in its own time: how soon partitions go on is not ours to say.
+        await self._stage.during(name, lambda: action(fault), is_clean=fault.kind in CLEAN)
 
     async def _consumer_kill(self, fault: Fault) -> None:
         await self._kill(self._stage.consumer_processes(), fault)

@@ -1,7 +1,8 @@
 import pytest
 
 from consumer.core.completion_map import CompletionMap, encode
-from tests.chaos.checker import Checker, FaultWindow, Promises
+from tests.chaos.checker import Checker
+from tests.chaos.promises import FaultWindow, Promises
 from tests.chaos.records import Expectation
 
 RESULT, BOTH = Expectation.RESULT, Expectation.BOTH
@@ -141,6 +142,31 @@ def test_more_repeats_than_one_commit_interval_completes() -> None:
     assert seen.verdict().violations["too_many_duplicates"] == 1
 
 
+def test_each_partition_has_its_own_interval() -> None:
+    seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=10.0)
+    for offset in range(20):
+        # Partition 1 completes all at once, partition 0 one in a second.
+        for partition, at_s in ((0, 10.0 + offset), (1, 10.0)):
+            seen.accepted((partition, offset), RESULT, 1.0)
+            seen.result((partition, offset), at_s)
+    for offset in range(2):
+        seen.result((0, offset), 31.0)
+    seen.fault(FaultWindow("freeze", 10.0, 20.0, is_clean=False))
+    assert seen.verdict().violations["too_many_duplicates"] == 1
+
+
+def test_the_nearest_fault_explains() -> None:
+    seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=10.0)
+    for offset, at_s in ((0, 12.0), (1, 12.8)):
+        seen.accepted((0, offset), RESULT, 1.0)
+        seen.result((0, offset), at_s)
+        seen.result((0, offset), 14.0)
+    # One each, where both would be too many for either.
+    seen.fault(FaultWindow("first", 10.0, 11.0, is_clean=False))
+    seen.fault(FaultWindow("second", 13.0, 13.5, is_clean=False))
+    assert not seen.verdict().violations
+
+
 def test_a_moved_offset_permits_repeats_and_skips() -> None:
     seen = checker(exactly_once=True)
     for offset in range(10):
@@ -174,11 +200,33 @@ def test_a_partition_that_stands_still() -> None:
     seen.fault_begins()
     seen.time_passed(150.0)
     assert not seen.violations
-    seen.fault(FaultWindow("any", 110.0, 150.0, is_clean=True))
-    seen.time_passed(159.0)
+    seen.fault(FaultWindow("any", 105.0, 150.0, is_clean=True))
+    seen.time_passed(154.0)
     assert not seen.violations
-    seen.time_passed(161.0)
+    seen.time_passed(156.0)
     assert seen.verdict().stalled_partitions == 1
+
+
+def test_faults_that_come_one_after_the_other_hide_no_stall() -> None:
+    seen = checker(stalled_after_s=10.0)
+    seen.accepted((0, 1), RESULT, 100.0)
+    for start_s in range(101, 118, 2):
+        seen.fault_begins()
+        seen.fault(FaultWindow("any", start_s, start_s + 1.0, is_clean=True))
+        seen.time_passed(start_s + 1.5)
+    assert not seen.violations
+    seen.time_passed(119.5)
+    assert seen.verdict().stalled_partitions == 1
+
+
+def test_a_fault_that_leaves_group_and_brokers_alone_stops_no_clock() -> None:
+    seen = checker(stalled_after_s=10.0)
+    seen.accepted((0, 1), RESULT, 100.0)
+    seen.fault_begins(is_disturbing=False)
+    seen.time_passed(109.0)
+    assert not seen.violations
+    seen.time_passed(111.0)
+    assert seen.violations["stalled"] == 1
 
 
 def test_a_partition_without_work_does_not_stand_still() -> None:
@@ -195,3 +243,24 @@ def test_open_transactions_count() -> None:
     seen = checker(exactly_once=True)
     seen.hanging(["results/0"])
     assert seen.verdict().hanging_transactions == 1
+
+
+@pytest.mark.parametrize(("from_s", "is_explained"), [(3.0, True), (8.0, False), (0.0, False)])
+def test_a_healthy_record_given_up_needs_a_replica_lost(from_s: float, is_explained: bool) -> None:
+    seen = checker()
+    seen.accepted((0, 1), RESULT, 2.0)
+    seen.result((0, 1), 6.0, is_given_up=True)
+    seen.model_down(from_s, from_s + 1.0)
+    verdict = seen.verdict()
+    assert verdict.given_up == 1
+    assert bool(verdict.violations["given_up"]) is not is_explained
+
+
+def test_a_failing_record_is_given_up_as_it_must() -> None:
+    seen = checker()
+    seen.result((0, 1), 6.0, is_given_up=True)
+    seen.accepted((0, 1), BOTH, 2.0)
+    seen.dead_letter((0, 1), 6.0)
+    verdict = seen.verdict()
+    assert verdict.given_up == 0
+    assert not verdict.violations

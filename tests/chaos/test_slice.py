@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.planted import Bug
+from tests.chaos.planted import SHOWS_AS, Bug
 from tests.chaos.run import run_stage
 from tests.chaos.schedule import Fault, Kind
 from tests.chaos.stage import Delivery, Plan
@@ -52,8 +52,9 @@ async def test_promises_hold_through_faults(delivery: Delivery, tmp_path: Path) 
 
 
 async def test_the_checker_can_fail(tmp_path: Path) -> None:
-    plan = Plan(delivery="at_least_once", seed=SEED, members=1, bug=Bug.IGNORE_A_FAILED_SEND)
+    bug = Bug.IGNORE_A_FAILED_SEND
+    plan = Plan(delivery="at_least_once", seed=SEED, members=1, bug=bug)
     faults = schedule(Kind.PRODUCE_REFUSED)
-    outcome = await run_stage(plan, faults, tmp_path, stops_when_caught=True)
+    outcome = await run_stage(plan, faults, tmp_path, stops_at=SHOWS_AS[bug])
     assert outcome.verdict.lost > 0
     assert outcome.verdict.violations["covered_without_outcome"] > 0
