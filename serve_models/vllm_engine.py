@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 from vllm import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
@@ -32,6 +32,7 @@ from schemas.handoff import STATUS_OK
 from schemas.model_settings import GeneratorSettings
 from serve_models.generation_bodies import BodyNotTakenError, check_body
 from serve_models.generation_engine import Answer, GeneratorDiedError
+from serve_models.generation_limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation_refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.placement import placed_engine_args
 
@@ -99,6 +100,13 @@ class VllmEngine:
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
+        config = engine.model_config
+        vocabulary = config.get_vocab_size()
+        self._limits = ModelLimits(
+            max_model_len=config.max_model_len,
+            max_logprobs=vocabulary if config.max_logprobs < 0 else config.max_logprobs,
+            most_queued=engine.vllm_config.scheduler_config.max_num_queued_reqs,
+        )
 
     @classmethod
     async def start(
@@ -178,6 +186,10 @@ class VllmEngine:
         except Exception as error:  # noqa: BLE001 -- the body's fault whatever it is; see there
             return refusals.of_unreadable(body, error)
         try:
+            self._limit(request, body)
+        except BodyNotTakenError as error:
+            return refuse(str(error), param=error.param)
+        try:
             if is_chat:
                 response = await self._chat.create_chat_completion(request)
             else:
@@ -230,16 +242,18 @@ class VllmEngine:
         return None
 
     def _adapted(self, body: dict[str, Any], model: object) -> dict[str, Any]:
-        """Return the body with lengths clipped to the model's, and without what is not for it."""
+        """Return the body with the model's name, and without what is not for vLLM."""
         adapted = {**body, "model": model}
         # Names the request in the engine, where it must be one of a kind.
         adapted.pop("request_id", None)
-        limit = self._engine.model_config.max_model_len
-        for field in ("max_tokens", "max_completion_tokens"):
-            asked = adapted.get(field)
-            if isinstance(asked, int) and asked > limit:
-                adapted[field] = limit
         return adapted
+
+    def _limit(self, request: BaseModel, body: dict[str, Any]) -> None:
+        """Clip the lengths that a request asks for to the model's, and refuse what is too much."""
+        # Not the attributes: pydantic would warn of a deprecated one at each request.
+        values = vars(request)
+        values.update(clipped_lengths(values, self._limits))
+        check_request(values, body, self._limits)
 
 
 def _handlers(

@@ -188,6 +188,8 @@ async def test_max_tokens_is_clipped_to_what_the_context_leaves(model):
     response = await complete(model, prompt, max_tokens=10**6, ignore_eos=True)
     assert response["usage"]["completion_tokens"] == 3
     assert response["choices"][0]["finish_reason"] == "length"
+    response = await complete(model, prompt, max_tokens=str(10**20), ignore_eos=True)
+    assert response["usage"]["completion_tokens"] == 3
 
 
 @pytest.mark.parametrize("tokens", [MAX_MODEL_LEN_TOKENS, MAX_MODEL_LEN_TOKENS + 1, 100_000])
@@ -212,6 +214,11 @@ CHAT_BODIES = [
     ({"model": 5}, "model"),
     ({"n": 0}, "n"),
     ({"n": 10_000}, "n"),
+    ({"n": "16384"}, "n"),
+    ({"n": 16384.0}, "n"),
+    ({"top_k": "100000000000000000000"}, "top_k"),
+    ({"min_tokens": "100000000000000000000"}, "min_tokens"),
+    ({"stop_token_ids": ["100000000000000000000"]}, "stop_token_ids"),
     ({"temperature": -1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
     ({"top_p": 3}, "top_p"),
@@ -221,6 +228,7 @@ CHAT_BODIES = [
     ({"seed": "x"}, "seed"),
     ({"logprobs": True, "top_logprobs": 1_000}, "logprobs"),
     ({"logprobs": True, "top_logprobs": "x"}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 20, "n": 128, "max_tokens": 100}, "top_logprobs"),
     ({"logit_bias": {"a": 1}}, "logit_bias"),
     ({"presence_penalty": 9}, "presence_penalty"),
     ({"repetition_penalty": -1}, "repetition_penalty"),
