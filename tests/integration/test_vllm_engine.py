@@ -16,7 +16,7 @@ import pytest_asyncio
 import torch
 from safetensors.torch import save_file
 
-from schemas.handoff import STATUS_EXPIRED, STATUS_OK, Chunk
+from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from schemas.model_settings import GeneratorSettings
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
@@ -258,6 +258,33 @@ async def test_an_invalid_body_is_refused_by_the_name_of_its_field(model, body, 
 async def test_an_invalid_prompt_is_refused_by_its_name(model, prompt):
     status, response = await answer(model, COMPLETIONS, prompt=prompt)
     assert (status, response["error"]["param"]) == (400, "prompt")
+
+
+@pytest.mark.parametrize("cause", [ValueError, TypeError, OverflowError, NotImplementedError])
+async def test_what_vllm_wraps_is_still_the_requests_fault(model, cause):
+    # Imported as late as the engine, which sets the environment that vLLM reads.
+    from vllm.v1.engine.exceptions import EngineGenerateError  # noqa: PLC0415 -- see above
+
+    from serve_models.vllm_engine import _COMPLETION_REFUSALS  # noqa: PLC0415 -- the same
+
+    error = EngineGenerateError()
+    error.__cause__ = cause("top_k cannot be encoded")
+    refusal = _COMPLETION_REFUSALS.of(error)
+    assert refusal.status == 400
+    assert orjson.loads(refusal.body)["error"]["param"] == "top_k"
+    error.__cause__ = RuntimeError("out of memory")
+    assert _COMPLETION_REFUSALS.of(error) is None
+
+
+@pytest.mark.parametrize("limit", ["max_num_queued_reqs", "max_num_queued_tokens"])
+async def test_an_engine_without_room_is_no_failure_of_the_model(model, monkeypatch, limit):
+    monkeypatch.setattr(model._engine.vllm_config.scheduler_config, limit, 0)
+    given = [
+        await model.answer(COMPLETIONS, {"prompt": "x"}),
+        await model.answer(CHAT, {"messages": FRANCE}),
+    ]
+    assert [each.status for each in given] == [STATUS_UNAVAILABLE] * 2
+    assert model.unfinished_requests == 0
 
 
 async def test_an_unknown_model_is_told_what_there_is(model):
