@@ -238,3 +238,9 @@ def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
             return (settings.source,)
         case _:
             return ()
+
+
+def missing_template(settings: ModelSettings) -> Path | None:
+    """Return the file of a generator's chat template where this machine has no such file."""
+    template = settings.chat_template if isinstance(settings, GeneratorSettings) else None
+    return None if template is None or template.is_file() else template

@@ -341,3 +341,64 @@ async def test_a_lora_adapter_answers_by_its_name_and_leaves_the_model_as_it_is(
     assert "Paris" in texts[1]
     assert texts[1] == texts[2]
     assert texts[0] != texts[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"chat_template": "/nowhere/chat.jinja"}, "chat_template: .*/nowhere/chat.jinja"),
+        (
+            {"engine_args": {"tool_call_parser": "hermess"}},
+            r"engine_args.tool_call_parser: .* did you mean hermes",
+        ),
+        ({"engine_args": {"enable_auto_tool_choice": True}}, "needs tool_call_parser"),
+        (
+            {"engine_args": {"chat_template_content_format": "xml"}},
+            "chat_template_content_format: must be one of auto",
+        ),
+        ({"engine_args": {"default_chat_template_kwargs": [1]}}, "must be a mapping"),
+        ({"engine_args": {"max_nun_seqs": 1}}, "max_nun_seqs: .* did you mean max_num_seqs"),
+    ],
+)
+async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_starts(
+    model, monkeypatch, tmp_path, changes, said
+):
+    from serve_models import vllm_engine  # noqa: PLC0415 -- reads the environment
+
+    def start(*_):
+        pytest.fail("the engine was started")
+
+    monkeypatch.setattr(vllm_engine.AsyncLLM, "from_engine_args", start)
+    settings = GeneratorSettings.model_validate(
+        {"kind": "generator", "source": f"wheel:{MODEL}", **changes}
+    )
+    with pytest.raises(vllm_engine.GeneratorSettingsError, match=said):
+        await vllm_engine.VllmEngine.start(settings, name="chat", model=tmp_path, adapters={})
+
+
+async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said(
+    model, monkeypatch
+):
+    from serve_models import vllm_engine  # noqa: PLC0415 -- reads the environment
+
+    def refuse(*_):
+        raise TypeError("no such thing")
+
+    ended = []
+    monkeypatch.setattr(vllm_engine.AsyncLLM, "from_engine_args", lambda _: model._engine)
+    monkeypatch.setattr(model._engine, "shutdown", lambda: ended.append(True))
+    monkeypatch.setattr(vllm_engine, "_handlers", refuse)
+    settings = GeneratorSettings.model_validate(
+        {
+            "kind": "generator",
+            "source": f"wheel:{MODEL}",
+            "engine_args": {"default_chat_template_kwargs": {"a": 1}},
+        }
+    )
+    with pytest.raises(
+        vllm_engine.GeneratorSettingsError, match="default_chat_template_kwargs: no such thing"
+    ):
+        await vllm_engine.VllmEngine.start(
+            settings, name="chat", model=resolve(settings.source), adapters={}
+        )
+    assert ended == [True]
