@@ -231,9 +231,7 @@ async def test_records_of_several_chunks_travel_together() -> None:
     assert orjson.loads(world.outcomes["a"][1])["error"]["message"] == "step 'guard': no"
 
 
-async def test_with_a_record_a_call_one_is_cancelled_alone_and_the_guard_has_company() -> (
-    None
-):
+async def test_with_a_record_a_call_one_is_cancelled_alone_and_the_guard_has_company() -> None:
     world = World(calls_per_window={"chat": 256})
     tasks = [asyncio.ensure_future(world.run(each)) for each in ("a", "b", "c")]
     await settle()
