@@ -317,6 +317,18 @@ async def test_a_deadline_in_flight_frees_the_slot(model, engine):
     await wait_until_idle(model)
 
 
+async def test_a_deadline_passes_while_a_record_waits_for_a_slot(model, engine):
+    long = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True}
+    short = {**long, "max_tokens": 1}
+    deadlines_ms = [None] * model.max_num_seqs + [SystemClock().epoch_ms() + 500]
+    chunk = chunk_of(*[long] * model.max_num_seqs, short, deadlines_ms=deadlines_ms)
+    async with aclosing(engine.infer(chunk)) as stream:
+        await anext(stream)
+        first = await anext(stream)
+        assert (first.indexes, first.statuses) == ([model.max_num_seqs], [STATUS_EXPIRED])
+    await wait_until_idle(model)
+
+
 async def test_an_abandoned_stream_aborts_its_records(model, engine):
     body = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True, "n": 2}
     chat = {"messages": FRANCE, "max_tokens": 490, "ignore_eos": True}
