@@ -324,7 +324,7 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
         process
         for replica in generator_replicas()
         for process in replica.children(recursive=True)
-        if "EngineCore" in " ".join(process.cmdline())
+        if "EngineCore" in command_line(process)
     )
     engine.kill()
 
@@ -342,8 +342,19 @@ def wait_for_first_results(service: Service, prefix: str) -> None:
 
 
 def generator_replicas() -> list[psutil.Process]:
-    processes = psutil.process_iter(["cmdline"])
-    return [each for each in processes if "model-chat" in " ".join(each.info["cmdline"] or [])]
+    """Return those of this run; the machine may run others, of the same name."""
+    return [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "model-chat" in command_line(each)
+    ]
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def dead_letters(service: Service) -> int:
