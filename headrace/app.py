@@ -12,6 +12,7 @@ from headrace.status_board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
 from headrace.status_board import status_board_deployment
 from headrace.stopping import consumer_stop_timeout_s
 from schemas.model_settings import ModelSettings
+from schemas.pipeline_checks import calls_per_window
 from schemas.settings import KafkaSettings, RouteSettings, Settings
 from serve_models.deployments import deployment_for
 
@@ -41,7 +42,16 @@ def build(settings: Settings) -> serve.Application:
                     each, settings.models, models, model_scaling(each, settings)
                 )
         model = settings.models[route.model]
-        consumers.append(bind_consumer(name, route, settings.kafka, model, models[route.model]))
+        consumers.append(
+            bind_consumer(
+                name,
+                route,
+                settings.kafka,
+                model,
+                models[route.model],
+                window_calls=calls_per_window(settings.models, route.model),
+            )
+        )
     return status_board_deployment().bind(*consumers)
 
 
@@ -80,7 +90,7 @@ def bind_model(
         name,
         model,
         step_models={each: bound[each] for each in sorted(called)},
-        calls_per_window={each: models[each].calls_per_window for each in called},
+        calls_per_window={each: calls_per_window(models, each) for each in called},
         scaling=scaling,
     )
 
@@ -91,6 +101,7 @@ def bind_consumer(
     kafka: KafkaSettings,
     model_settings: ModelSettings,
     model: Any,
+    window_calls: int | None = None,
 ) -> serve.Application:
     """Compose the consumer deployment of one route.
 
@@ -100,6 +111,8 @@ def bind_consumer(
         kafka: The cluster.
         model_settings: The settings of the route's model.
         model: The bound model deployment, or a handle of one that runs already.
+        window_calls: Into how many calls a replica's window is divided; as a model that calls no
+            other wants it where unset.
     """
     deployment_name = consumer_deployment_name(name)
     replicas: dict[str, Any] = {"num_replicas": route.consumers}
@@ -130,7 +143,7 @@ def bind_consumer(
         kafka=kafka,
         urls=model_settings.endpoints,
         work_field=model_settings.work_field,
-        calls_per_window=model_settings.calls_per_window,
+        calls_per_window=window_calls or model_settings.calls_per_window,
         model=model,
         status_deployment=STATUS_DEPLOYMENT,
     )

@@ -23,7 +23,7 @@ from headrace.status_client import quiet_ray, read_statuses
 from headrace.stopping import application_stop_timeout_s, delete_application
 from headrace.topics import create_missing_topics, describe_report
 from schemas.autoscaling_settings import most_replicas
-from schemas.model_settings import weight_sources
+from schemas.model_settings import missing_template, weight_sources
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 from serve_models.sources import ModelSourceError, resolve
@@ -151,8 +151,10 @@ class LocalService:
         return resources.get("CPU", 0.0)
 
     def _find_models(self) -> None:
-        """Fail at once where weights are missing: replicas here would fail by and by."""
+        """Fail at once where a model's files are missing: replicas here would fail by and by."""
         for name, model in self.settings.models.items():
+            if (template := missing_template(model)) is not None:
+                raise ServiceError(f"models.{name}.chat_template: there is no file {template}")
             for source in weight_sources(model):
                 try:
                     resolve(source)

@@ -108,6 +108,18 @@ class RerankerSettings(TextModelSettings):
         return frozenset({"/v1/rerank", "/v1/score"})
 
 
+_IN_PLACE_OF_ARGUMENT = {
+    "model": "is set by Headrace; use source instead",
+    "served_model_name": "is set by Headrace; use served_names instead",
+    "enable_lora": "is set by Headrace; use adapters instead",
+    "tokenizer": "is the checkpoint's; put the tokenizer's files beside the weights of source (a "
+    "path: source may be a directory of links to both)",
+    "data_parallel_size": "neither Ray's placement nor the records in flight would know of the "
+    "copies; set replicas to it instead, and each copy is a replica of its own",
+}
+"""Engine arguments that are refused, and what to do instead."""
+
+
 class GeneratorSettings(ReplicaSettings):
     """A vLLM engine that answers /v1/completions and /v1/chat/completions."""
 
@@ -151,12 +163,10 @@ class GeneratorSettings(ReplicaSettings):
 
     @model_validator(mode="after")
     def _our_own_arguments(self) -> Self:
-        ours = {"model", "served_model_name", "tokenizer", "enable_lora"} & set(self.engine_args)
-        if ours:
-            raise ValueError(
-                f"engine_args.{min(ours)}: is set by Headrace; use source, served_names or "
-                "adapters instead"
-            )
+        for name in sorted(set(self.engine_args) & set(_IN_PLACE_OF_ARGUMENT)):
+            # An argument with its default asks for nothing.
+            if name != "data_parallel_size" or self.engine_args[name] != 1:
+                raise ValueError(f"engine_args.{name}: {_IN_PLACE_OF_ARGUMENT[name]}")
         for name in ("tensor_parallel_size", "pipeline_parallel_size"):
             size = self.engine_args.get(name, 1)
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -238,3 +248,9 @@ def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
             return (settings.source,)
         case _:
             return ()
+
+
+def missing_template(settings: ModelSettings) -> Path | None:
+    """Return the file of a generator's chat template where this machine has no such file."""
+    template = settings.chat_template if isinstance(settings, GeneratorSettings) else None
+    return None if template is None or template.is_file() else template

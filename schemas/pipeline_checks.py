@@ -57,6 +57,19 @@ def models_behind(models: Mapping[str, ModelSettings], name: str) -> tuple[str, 
     return tuple(found)
 
 
+def calls_per_window(models: Mapping[str, ModelSettings], name: str) -> int:
+    """Return into how many calls the window of a model's replica is divided.
+
+    A pipeline is called as the most particular of the models that it calls: with a generator behind
+    it, one record a call, so that a record can be cancelled in it without its neighbours.
+
+    Args:
+        models: The settings' models by name, checked by ``check_pipelines``.
+        name: The model that is called.
+    """
+    return max(models[each].calls_per_window for each in models_behind(models, name))
+
+
 def _called(pipeline: PipelineSettings) -> tuple[str, ...]:
     return tuple(step.model for step in pipeline.steps.values())
 

@@ -150,7 +150,10 @@ class PipelineSettings(ReplicaSettings):
 
     @property
     def calls_per_window(self) -> int:
-        """Many, as a generator may stand at the end; steps before it gain by some company."""
+        """Many, as records end one by one; more where a step's model wants more.
+
+        That is for ``schemas.pipeline_checks.calls_per_window`` to say, which knows the models.
+        """
         return 32
 
     @property

@@ -1,15 +1,14 @@
 """What of a generation request is refused before vLLM's own checks see it. Pure.
 
 Those checks are a web server's, whose clients are few and whose worst body costs one connection.
-Here a body that takes minutes to reject, or the work of a thousand, costs a replica's neighbours.
+Here a body that takes minutes to reject costs a replica's neighbours. What a body asks for is
+judged once vLLM has read it (``generation_limits``).
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_ENTRIES = 4096
-MOST_SEQUENCES = 128
-"""The most that OpenAI takes for ``n``; here for prompts times ``n``."""
 _MEDIA_FIELDS = ("image_url", "audio_url", "video_url")
 
 
@@ -52,7 +51,6 @@ def check_body(body: Mapping[str, Any], *, takes_kv_transfer: bool, takes_media_
         content = message.get("content")
         if isinstance(content, list):
             _check_parts(field, content, takes_media_urls=takes_media_urls)
-    _check_sequences(body)
 
 
 def _check_entries(field: str, entries: object) -> None:
@@ -88,21 +86,6 @@ def _check_parts(field: str, parts: list[object], *, takes_media_urls: bool) -> 
 def _is_remote(media: object) -> bool:
     url = media.get("url") if isinstance(media, dict) else media
     return url is not None and not (isinstance(url, str) and url.startswith("data:"))
-
-
-def _check_sequences(body: Mapping[str, Any]) -> None:
-    prompt, choices = body.get("prompt"), body.get("n")
-    # A list of numbers is one prompt, of token ids.
-    prompts = 1
-    if isinstance(prompt, list) and not all(isinstance(each, int) for each in prompt):
-        prompts = len(prompt)
-    sequences = prompts * (choices if isinstance(choices, int) and choices > 0 else 1)
-    if sequences > MOST_SEQUENCES:
-        raise BodyNotTakenError(
-            "prompt" if prompts > 1 else "n",
-            f"{prompts} prompts of {sequences // prompts} choices are over the limit of "
-            f"{MOST_SEQUENCES} sequences in one request; split it",
-        )
 
 
 def _objects(entries: object) -> Iterator[Mapping[str, Any]]:

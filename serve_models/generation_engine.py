@@ -77,7 +77,7 @@ class GenerationEngine:
         outcome_linger_ms: How long outcomes gather before they are streamed back.
         replica: Names this replica in its outcomes.
         clock: Tells deadlines.
-        on_death: Called once when the model dies, as the records in flight are failed.
+        on_death: Called once when the model dies, as the calls under way end.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class GenerationEngine:
         self._window = SlotWindow(model.max_num_seqs, in_flight_ratio)
         self._calls: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._death: BaseException | None = None
+        self._death: GeneratorDiedError | None = None
 
     @property
     def in_flight_records(self) -> int:
@@ -119,7 +119,7 @@ class GenerationEngine:
             raise
 
     async def stop(self) -> None:
-        """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        """Stop; calls that still wait end, so that their records go elsewhere."""
         self._on_death = lambda: None
         self._die(GeneratorDiedError("the replica was stopped"))
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -132,8 +132,12 @@ class GenerationEngine:
         a consumer would else learn when the first generation ends. Closing the iterator early
         aborts the chunk's records that still run.
 
+        Where the model dies, the stream yields what is finished and raises, as one from a replica
+        that was killed: nothing can be said of the other records, least of all that the model
+        failed on them.
+
         Raises:
-            GeneratorDiedError: The model died before; other replicas may live.
+            GeneratorDiedError: The model died, before or now; other replicas may live.
         """
         self._raise_if_dead()
         self._window.call_started(chunk.consumer, self._clock.monotonic())
@@ -147,6 +151,8 @@ class GenerationEngine:
             yield self._new_outcomes()
             async for outcomes in call.stream(self._new_outcomes):
                 yield outcomes
+            if call.loss is not None:
+                raise GeneratorDiedError(str(call.loss)) from call.loss
         finally:
             for task in tasks:
                 task.cancel()
@@ -199,12 +205,12 @@ class GenerationEngine:
         if self._death is not None:
             raise GeneratorDiedError(str(self._death)) from self._death
 
-    def _die(self, error: BaseException) -> None:
+    def _die(self, error: GeneratorDiedError) -> None:
         if self._death is None:
             self._death = error
             self._on_death()
         for call in self._calls:
-            call.fail_unanswered(error)
+            call.give_up(error)
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:

@@ -1,6 +1,7 @@
 """Why a generation request is refused, in OpenAI's shape: what vLLM raises or returns, translated.
 
-A refusal says that asking again would give the same; whatever is none is the model's failure.
+A refusal says that asking again would give the same; whatever is none is the model's failure, or
+that it has no room at the moment.
 """
 
 import re
@@ -12,7 +13,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.exceptions import EngineGenerateError
 
-from schemas.handoff import STATUS_FAILED
+from schemas.handoff import STATUS_FAILED, STATUS_UNAVAILABLE
 from schemas.results import encode_refusal_body
 from serve_models.generation_engine import Answer
 
@@ -21,6 +22,8 @@ _MAX_PROBLEMS = 5
 _MOST_PROBLEMS_READ = 10_000
 _CODE = "invalid_value"
 _NOT_IMPLEMENTED = 501
+_OF_THE_REQUEST = (ValueError, TypeError, OverflowError, NotImplementedError)
+"""What vLLM's own server takes for the request's fault where it is raised as it is."""
 _WORD = re.compile(r"[a-z_]+")
 _PROMPT_PARAMETERS = frozenset({"input_tokens", "input_text"})
 """What vLLM calls the rendered prompt."""
@@ -77,20 +80,26 @@ class Refusals:
         return refuse(f"{field}: is of a wrong type or form ({error})", param=field)
 
     def of(self, error: Exception) -> Answer | None:
-        """Return the refusal that an exception stands for; ``None`` for a failure of the model.
+        """Return what an exception answers the request with; ``None`` for a failure of the model.
 
         vLLM wraps what the engine's front end raises on a request's parameters into an
         ``EngineGenerateError``; its own server takes the blame for these, but they come each time.
         """
-        if isinstance(error, EngineGenerateError) and isinstance(error.__cause__, ValueError):
-            error = error.__cause__
+        cause = error.__cause__
+        if isinstance(error, EngineGenerateError) and isinstance(cause, _OF_THE_REQUEST):
+            error = cause
         if isinstance(error, VLLMValidationError):
             return self._refuse_value(error)
         return self.of_response(create_error_response(error))
 
     def of_response(self, response: ErrorResponse) -> Answer | None:
-        """Return the refusal that vLLM answered with; ``None`` where it reports a failure."""
+        """Return what vLLM answered with instead; ``None`` where it reports a failure.
+
+        That is a refusal, or that there is no room at the moment, which is nobody's fault.
+        """
         error = response.error
+        if error.code == STATUS_UNAVAILABLE:
+            return Answer(STATUS_UNAVAILABLE, b"")
         status = 400 if error.code == _NOT_IMPLEMENTED else error.code
         if status >= STATUS_FAILED:
             return None

@@ -13,7 +13,7 @@ from serve_models.generation_engine import GenerationEngine
 from serve_models.sources import resolve
 
 _LAST_WORDS_S = 0.5
-"""Time for the outcomes that send the records elsewhere."""
+"""Time for what is finished to be streamed, and for the calls to end with the reason."""
 
 
 def _leave_soon() -> None:

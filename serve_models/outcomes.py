@@ -38,9 +38,13 @@ class Call:
     Args:
         records: How many records the chunk has.
         linger_s: How long outcomes gather, counted from the first; no longer once all are there.
+
+    Attributes:
+        loss: Why it ended with records unanswered, if it did.
     """
 
     def __init__(self, records: int, linger_s: float) -> None:
+        self.loss: Exception | None = None
         self._linger_s = linger_s
         self._unanswered = set(range(records))
         self._gathered: list[tuple[int, int, bytes]] = []
@@ -66,8 +70,21 @@ class Call:
         for index in sorted(self._unanswered):
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
 
+    def give_up(self, loss: Exception) -> None:
+        """Let ``stream`` yield what is there and end; what is unanswered stays so.
+
+        For a loss that says nothing of the records: whoever streams raises it in the end, and so
+        the caller sees a call that was lost, and not a model that failed on its records.
+        """
+        if not self._unanswered:
+            return
+        self.loss = loss
+        self._unanswered.clear()
+        self._has_some.set()
+        self._has_all.set()
+
     async def stream(self, new_outcomes: Callable[[], Outcomes]) -> AsyncIterator[Outcomes]:
-        """Yield outcomes until each record has had its own.
+        """Yield outcomes until each record has had its own, or the call was given up.
 
         Args:
             new_outcomes: Makes the empty ``Outcomes`` to fill, at the time that it is sent.

@@ -13,7 +13,7 @@ class StepLostError(RuntimeError):
 
 
 class IncomingCall(Call):
-    """A chunk on its way through the pipeline, which can end before all its records have.
+    """A chunk on its way through the pipeline.
 
     Args:
         records: How many records the chunk has.
@@ -21,22 +21,11 @@ class IncomingCall(Call):
 
     Attributes:
         records: Those that were started.
-        loss: Why the call ended early.
     """
 
     def __init__(self, records: int, linger_s: float) -> None:
         super().__init__(records, linger_s)
         self.records: list[Record] = []
-        self.loss: StepLostError | None = None
-
-    def give_up(self, loss: StepLostError) -> None:
-        """Let ``stream`` yield what is there and end; what is unanswered stays so."""
-        if not self._unanswered:
-            return
-        self.loss = loss
-        self._unanswered.clear()
-        self._has_some.set()
-        self._has_all.set()
 
 
 @dataclass(slots=True, eq=False)

@@ -31,9 +31,12 @@ _NEVER_READ = (
     "mm_payload",
     "mm_processor_kwargs",
     "media_io_kwargs",
+    "truncate_prompt_tokens",
+    "truncation_side",
 )
 """Fields that change or replace the prompt in ways that no text shows: vLLM takes token ids from
-``kv_transfer_params`` instead of the messages."""
+``kv_transfer_params`` instead of the messages, and cuts a prompt where a field says so: what is
+harmless as a whole may not be so in the part that is left."""
 
 
 class UnreadableTextError(ValueError):

@@ -6,14 +6,11 @@ parameters, structured outputs, tools, logprobs and usage are theirs. Import thi
 """
 
 import asyncio
-import dataclasses
-import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 from vllm import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
@@ -23,7 +20,6 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePat
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
-from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -32,30 +28,23 @@ from schemas.handoff import STATUS_OK
 from schemas.model_settings import GeneratorSettings
 from serve_models.generation_bodies import BodyNotTakenError, check_body
 from serve_models.generation_engine import Answer, GeneratorDiedError
+from serve_models.generation_limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation_refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.placement import placed_engine_args
+from serve_models.vllm_settings import (
+    GeneratorSettingsError,
+    check_handler_arguments,
+    lora_arguments,
+    read_chat_template,
+    split_arguments,
+)
 
 CHAT_URL = "/v1/chat/completions"
 COMPLETIONS_URL = "/v1/completions"
-_HANDLER_ARGS = frozenset(
-    {
-        "chat_template_content_format",
-        "default_chat_template_kwargs",
-        "enable_auto_tool_choice",
-        "tool_call_parser",
-    }
-)
-"""Arguments of vLLM's server rather than of its engine that change what a model answers."""
 _CHAT_REFUSALS = Refusals(ChatCompletionRequest, "messages", [{"role": "user", "content": "Hello"}])
 _COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt", "Hello")
 _GONE = "Client disconnected"
 """vLLM's answer to a cancellation; where nobody cancelled here, the engine did."""
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-_MOST_LORAS_AT_A_TIME = 8
-
-
-class GeneratorSettingsError(ValueError):
-    """A setting does not fit vLLM or the checkpoint; names it and the fix."""
 
 
 class _RefusesFullContext:
@@ -99,6 +88,13 @@ class VllmEngine:
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
+        config = engine.model_config
+        vocabulary = config.get_vocab_size()
+        self._limits = ModelLimits(
+            max_model_len=config.max_model_len,
+            max_logprobs=vocabulary if config.max_logprobs < 0 else config.max_logprobs,
+            most_queued=engine.vllm_config.scheduler_config.max_num_queued_reqs,
+        )
 
     @classmethod
     async def start(
@@ -121,10 +117,13 @@ class VllmEngine:
             adapters: Directories of the LoRA adapters, by name.
 
         Raises:
-            GeneratorSettingsError: An engine argument or adapter cannot be used.
+            GeneratorSettingsError: An engine argument, adapter or template cannot be used.
         """
         names = (name, *settings.served_names)
         arguments, handler_arguments = split_arguments(placed_engine_args(settings))
+        # Before the minute that the engine takes.
+        check_handler_arguments(handler_arguments)
+        template = read_chat_template(settings.chat_template)
         try:
             engine = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(
@@ -148,7 +147,14 @@ class VllmEngine:
         except ValueError as error:
             engine.shutdown()
             raise GeneratorSettingsError(f"adapters: vLLM refuses one: {error}") from error
-        chat, completion = _handlers(settings, engine, models, handler_arguments)
+        try:
+            chat, completion = _handlers(template, engine, models, handler_arguments)
+        except Exception as error:
+            engine.shutdown()
+            raise GeneratorSettingsError(
+                "engine_args: vLLM cannot answer with "
+                f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: {error}"
+            ) from error
         return cls(engine, chat, completion, (*names, *adapters), arguments)
 
     @property
@@ -177,6 +183,10 @@ class VllmEngine:
             request = request_class.model_validate(self._adapted(body, model))
         except Exception as error:  # noqa: BLE001 -- the body's fault whatever it is; see there
             return refusals.of_unreadable(body, error)
+        try:
+            self._limit(request, body)
+        except BodyNotTakenError as error:
+            return refuse(str(error), param=error.param)
         try:
             if is_chat:
                 response = await self._chat.create_chat_completion(request)
@@ -230,25 +240,26 @@ class VllmEngine:
         return None
 
     def _adapted(self, body: dict[str, Any], model: object) -> dict[str, Any]:
-        """Return the body with lengths clipped to the model's, and without what is not for it."""
+        """Return the body with the model's name, and without what is not for vLLM."""
         adapted = {**body, "model": model}
         # Names the request in the engine, where it must be one of a kind.
         adapted.pop("request_id", None)
-        limit = self._engine.model_config.max_model_len
-        for field in ("max_tokens", "max_completion_tokens"):
-            asked = adapted.get(field)
-            if isinstance(asked, int) and asked > limit:
-                adapted[field] = limit
         return adapted
+
+    def _limit(self, request: BaseModel, body: dict[str, Any]) -> None:
+        """Clip the lengths that a request asks for to the model's, and refuse what is too much."""
+        # Not the attributes: pydantic would warn of a deprecated one at each request.
+        values = vars(request)
+        values.update(clipped_lengths(values, self._limits))
+        check_request(values, body, self._limits)
 
 
 def _handlers(
-    settings: GeneratorSettings,
+    template: str | None,
     engine: AsyncLLM,
     models: OpenAIServingModels,
     arguments: Mapping[str, Any],
 ) -> tuple[_Chat, _Completion]:
-    template = load_chat_template(settings.chat_template)
     structured = engine.vllm_config.structured_outputs_config
     shared = {
         "chat_template": template,
@@ -263,47 +274,3 @@ def _handlers(
     chat = _Chat(engine, models, "assistant", online_renderer=renderer, **shared)
     completion = _Completion(engine, models, online_renderer=renderer, request_logger=None)
     return chat, completion
-
-
-def split_arguments(
-    arguments: Mapping[str, JsonValue],
-) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
-    """Part the ``engine_args`` setting into the engine's and those of the server's handlers.
-
-    Raises:
-        GeneratorSettingsError: vLLM has no such argument.
-    """
-    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
-    for name in arguments:
-        if name not in known | _HANDLER_ARGS:
-            guesses = difflib.get_close_matches(name, known | _HANDLER_ARGS, n=1)
-            hint = f"; did you mean {guesses[0]}?" if guesses else ""
-            raise GeneratorSettingsError(f"engine_args.{name}: vLLM has no such argument{hint}")
-    engine = {name: value for name, value in arguments.items() if name in known}
-    handlers = {name: value for name, value in arguments.items() if name not in known}
-    return engine, handlers
-
-
-def lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the engine arguments that make room for the adapters.
-
-    Raises:
-        GeneratorSettingsError: An adapter has no readable ``adapter_config.json``.
-    """
-    if not adapters:
-        return {}
-    largest = max(_lora_rank(name, path) for name, path in adapters.items())
-    return {
-        "enable_lora": True,
-        "max_loras": min(len(adapters), _MOST_LORAS_AT_A_TIME),
-        "max_lora_rank": next((rank for rank in _LORA_RANKS if rank >= largest), largest),
-    }
-
-
-def _lora_rank(name: str, path: Path) -> int:
-    try:
-        return int(json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GeneratorSettingsError(
-            f"adapters.{name}: {path} has no readable adapter_config.json with a rank 'r': {error}"
-        ) from error

@@ -15,6 +15,7 @@ from schemas.model_settings import (
     GeneratorSettings,
     ModelSettings,
     TextModelSettings,
+    missing_template,
 )
 from schemas.pipeline_settings import PipelineSettings
 from schemas.settings import Settings
@@ -58,6 +59,15 @@ def print_summary(path: Path, settings: Settings) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    for name, model in settings.models.items():
+        if (template := missing_template(model)) is not None:
+            # No mistake in itself: replicas may run where it is.
+            out.print(
+                f"models.{name}.chat_template: there is no file {template} on this machine; its "
+                "replicas need it where they run",
+                soft_wrap=True,
+                highlight=False,
+            )
     models = Table(title="Models")
     for column in ("model", "kind", "what", "replicas", "CPUs each", "GPUs each"):
         models.add_column(column, overflow="fold")

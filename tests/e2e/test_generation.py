@@ -15,9 +15,10 @@ from aiokafka.structs import ConsumerRecord
 from consumer.core.completion_map import decode
 from consumer.kafka.admin import TopicAdmin
 from headrace.service import LocalService
+from headrace.status_client import read_statuses
 from schemas.model_settings import CustomModelSettings, GeneratorSettings
 from schemas.pipeline_settings import PipelineSettings
-from schemas.settings import KafkaSettings, Settings
+from schemas.settings import KafkaSettings, RetrySettings, Settings
 from tests.brokers import TestBroker
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
 
@@ -81,7 +82,11 @@ def service(
             "guarded": PipelineSettings.model_validate(guarded),
         },
         routes={
-            "chat": make_route(prefix, "chat", "chat"),
+            # A replica or engine that dies under its records must not count as a model that failed
+            # on them: such a record would be a dead letter here at once.
+            "chat": make_route(prefix, "chat", "chat").model_copy(
+                update={"retry": RetrySettings(on=frozenset({"replica_lost"}))}
+            ),
             "guarded": make_route(prefix, "guarded", "guarded"),
         },
     )
@@ -113,14 +118,27 @@ def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict]:
     return [each for each in results if each["custom_id"].startswith(prefix)]
 
 
-def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict]:
-    """Return the results of that prefix in the order that they came; each request has one."""
+def wait_for_records(service: Service, route: str, prefix: str, count: int) -> list[ConsumerRecord]:
+    """Return all that is on the results topic, in the order that it came."""
     topic = service.route(route).results_topic
     read = asyncio.run(
         service.read(topic, lambda records: len(results_of(records, prefix)) >= count)
     )
-    read.sort(key=lambda record: record.timestamp)
-    results = results_of(read, prefix)
+    return sorted(read, key=lambda record: record.timestamp)
+
+
+def attempts_of(records: list[ConsumerRecord], prefix: str) -> dict[str, int]:
+    """Return how often the model was asked, by custom_id."""
+    return {
+        results_of([record], prefix)[0]["custom_id"]: int(dict(record.headers)["headrace-attempts"])
+        for record in records
+        if results_of([record], prefix)
+    }
+
+
+def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict]:
+    """Return the results of that prefix in the order that they came; each request has one."""
+    results = results_of(wait_for_records(service, route, prefix, count), prefix)
     assert len({each["custom_id"] for each in results}) == len(results) == count
     return results
 
@@ -167,11 +185,11 @@ async def wait_for_completion_map(service: Service, route_name: str) -> int:
             await asyncio.sleep(0.1)
 
 
-def test_deadlines_expire_in_the_queue_and_in_flight(service: Service) -> None:
+def test_deadlines_expire_before_they_are_read_and_in_flight(service: Service) -> None:
     now_ms = time.time_ns() // 1_000_000
     passed = [("headrace-deadline", b"%d" % (now_ms - 1))]
     soon = [("headrace-deadline", b"%d" % (now_ms + 1_500))]
-    asyncio.run(service.publish("chat", [completion("late-queued", 5)], passed))
+    asyncio.run(service.publish("chat", [completion("late-unread", 5)], passed))
     asyncio.run(service.publish("chat", [completion("late-in-flight", 1_000)], soon))
     asyncio.run(service.publish("chat", [completion("late-not", 5)]))
 
@@ -179,10 +197,39 @@ def test_deadlines_expire_in_the_queue_and_in_flight(service: Service) -> None:
 
     errors = {each["custom_id"]: (each["error"] or {}).get("code") for each in results}
     assert errors == {
-        "late-queued": "request_expired",
+        "late-unread": "request_expired",
         "late-in-flight": "request_expired",
         "late-not": None,
     }
+
+
+def test_a_deadline_expires_while_the_record_waits_for_a_slot(service: Service) -> None:
+    # Given more long generations than the replicas have slots and take in beside them
+    window = int(REPLICAS * MAX_NUM_SEQS * 1.25)
+    # (Which a consumer knows from their first answers on.)
+    asyncio.run(service.publish("chat", [completion("warm-slot", 1)]))
+    wait_for_results(service, "chat", "warm-slot", 1)
+    end = [("headrace-deadline", b"%d" % (time.time_ns() // 1_000_000 + 30_000))]
+    long = [completion(f"slot-long-{number}", 1_000) for number in range(window + 4)]
+    asyncio.run(service.publish("chat", long, end))
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not (status := read_statuses()["chat"]).queued_records:
+        assert time.monotonic() < give_up_s, status
+        time.sleep(0.1)
+
+    # When a short one's deadline passes behind them, and another one has none
+    soon = [("headrace-deadline", b"%d" % (time.time_ns() // 1_000_000 + 2_000))]
+    asyncio.run(service.publish("chat", [completion("slot-late", 5)], soon))
+    asyncio.run(service.publish("chat", [completion("slot-patient", 5)]))
+
+    # Then it is answered while all slots are taken, and the model was never asked
+    records = wait_for_records(service, "chat", "slot-", len(long) + 2)
+    results = results_of(records, "slot-")
+    assert results[0]["custom_id"] == "slot-late"
+    assert results[0]["error"]["code"] == "request_expired"
+    assert attempts_of(records, "slot-late") == {"slot-late": 0}
+    (patient,) = results_of(records, "slot-patient")
+    assert generated_tokens(patient) == 5
 
 
 INVALID = {
@@ -255,8 +302,11 @@ def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Serv
     assert engines
     replica.kill()
 
+    read = wait_for_records(service, "chat", "killed-", records)
     results = wait_for_results(service, "chat", "killed-", records)
 
+    # What was in flight is dispatched again, once, and nothing else is.
+    assert set(attempts_of(read, "killed-").values()) == {1, 2}
     assert {generated_tokens(each) for each in results} == {60}
     assert dead_letters(service) == 0
     # Its engine does not outlive it, and hold its memory.
@@ -274,12 +324,14 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
         process
         for replica in generator_replicas()
         for process in replica.children(recursive=True)
-        if "EngineCore" in " ".join(process.cmdline())
+        if "EngineCore" in command_line(process)
     )
     engine.kill()
 
+    read = wait_for_records(service, "chat", "died-", records)
     results = wait_for_results(service, "chat", "died-", records)
 
+    assert set(attempts_of(read, "died-").values()) == {1, 2}
     assert {generated_tokens(each) for each in results} == {30}
     assert dead_letters(service) == 0
 
@@ -290,8 +342,19 @@ def wait_for_first_results(service: Service, prefix: str) -> None:
 
 
 def generator_replicas() -> list[psutil.Process]:
-    processes = psutil.process_iter(["cmdline"])
-    return [each for each in processes if "model-chat" in " ".join(each.info["cmdline"] or [])]
+    """Return those of this run; the machine may run others, of the same name."""
+    return [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "model-chat" in command_line(each)
+    ]
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def dead_letters(service: Service) -> int:

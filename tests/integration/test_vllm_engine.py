@@ -16,7 +16,7 @@ import pytest_asyncio
 import torch
 from safetensors.torch import save_file
 
-from schemas.handoff import STATUS_EXPIRED, STATUS_OK, Chunk
+from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from schemas.model_settings import GeneratorSettings
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
@@ -188,6 +188,8 @@ async def test_max_tokens_is_clipped_to_what_the_context_leaves(model):
     response = await complete(model, prompt, max_tokens=10**6, ignore_eos=True)
     assert response["usage"]["completion_tokens"] == 3
     assert response["choices"][0]["finish_reason"] == "length"
+    response = await complete(model, prompt, max_tokens=str(10**20), ignore_eos=True)
+    assert response["usage"]["completion_tokens"] == 3
 
 
 @pytest.mark.parametrize("tokens", [MAX_MODEL_LEN_TOKENS, MAX_MODEL_LEN_TOKENS + 1, 100_000])
@@ -212,6 +214,11 @@ CHAT_BODIES = [
     ({"model": 5}, "model"),
     ({"n": 0}, "n"),
     ({"n": 10_000}, "n"),
+    ({"n": "16384"}, "n"),
+    ({"n": 16384.0}, "n"),
+    ({"top_k": "100000000000000000000"}, "top_k"),
+    ({"min_tokens": "100000000000000000000"}, "min_tokens"),
+    ({"stop_token_ids": ["100000000000000000000"]}, "stop_token_ids"),
     ({"temperature": -1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
     ({"top_p": 3}, "top_p"),
@@ -221,6 +228,7 @@ CHAT_BODIES = [
     ({"seed": "x"}, "seed"),
     ({"logprobs": True, "top_logprobs": 1_000}, "logprobs"),
     ({"logprobs": True, "top_logprobs": "x"}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 20, "n": 128, "max_tokens": 100}, "top_logprobs"),
     ({"logit_bias": {"a": 1}}, "logit_bias"),
     ({"presence_penalty": 9}, "presence_penalty"),
     ({"repetition_penalty": -1}, "repetition_penalty"),
@@ -250,6 +258,33 @@ async def test_an_invalid_body_is_refused_by_the_name_of_its_field(model, body, 
 async def test_an_invalid_prompt_is_refused_by_its_name(model, prompt):
     status, response = await answer(model, COMPLETIONS, prompt=prompt)
     assert (status, response["error"]["param"]) == (400, "prompt")
+
+
+@pytest.mark.parametrize("cause", [ValueError, TypeError, OverflowError, NotImplementedError])
+async def test_what_vllm_wraps_is_still_the_requests_fault(model, cause):
+    # Imported as late as the engine, which sets the environment that vLLM reads.
+    from vllm.v1.engine.exceptions import EngineGenerateError  # noqa: PLC0415 -- see above
+
+    from serve_models.vllm_engine import _COMPLETION_REFUSALS  # noqa: PLC0415 -- the same
+
+    error = EngineGenerateError()
+    error.__cause__ = cause("top_k cannot be encoded")
+    refusal = _COMPLETION_REFUSALS.of(error)
+    assert refusal.status == 400
+    assert orjson.loads(refusal.body)["error"]["param"] == "top_k"
+    error.__cause__ = RuntimeError("out of memory")
+    assert _COMPLETION_REFUSALS.of(error) is None
+
+
+@pytest.mark.parametrize("limit", ["max_num_queued_reqs", "max_num_queued_tokens"])
+async def test_an_engine_without_room_is_no_failure_of_the_model(model, monkeypatch, limit):
+    monkeypatch.setattr(model._engine.vllm_config.scheduler_config, limit, 0)
+    given = [
+        await model.answer(COMPLETIONS, {"prompt": "x"}),
+        await model.answer(CHAT, {"messages": FRANCE}),
+    ]
+    assert [each.status for each in given] == [STATUS_UNAVAILABLE] * 2
+    assert model.unfinished_requests == 0
 
 
 async def test_an_unknown_model_is_told_what_there_is(model):
@@ -282,6 +317,18 @@ async def test_a_deadline_in_flight_frees_the_slot(model, engine):
     await wait_until_idle(model)
 
 
+async def test_a_deadline_passes_while_a_record_waits_for_a_slot(model, engine):
+    long = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True}
+    short = {**long, "max_tokens": 1}
+    deadlines_ms = [None] * model.max_num_seqs + [SystemClock().epoch_ms() + 500]
+    chunk = chunk_of(*[long] * model.max_num_seqs, short, deadlines_ms=deadlines_ms)
+    async with aclosing(engine.infer(chunk)) as stream:
+        await anext(stream)
+        first = await anext(stream)
+        assert (first.indexes, first.statuses) == ([model.max_num_seqs], [STATUS_EXPIRED])
+    await wait_until_idle(model)
+
+
 async def test_an_abandoned_stream_aborts_its_records(model, engine):
     body = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True, "n": 2}
     chat = {"messages": FRANCE, "max_tokens": 490, "ignore_eos": True}
@@ -306,3 +353,64 @@ async def test_a_lora_adapter_answers_by_its_name_and_leaves_the_model_as_it_is(
     assert "Paris" in texts[1]
     assert texts[1] == texts[2]
     assert texts[0] != texts[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"chat_template": "/nowhere/chat.jinja"}, "chat_template: .*/nowhere/chat.jinja"),
+        (
+            {"engine_args": {"tool_call_parser": "hermess"}},
+            r"engine_args.tool_call_parser: .* did you mean hermes",
+        ),
+        ({"engine_args": {"enable_auto_tool_choice": True}}, "needs tool_call_parser"),
+        (
+            {"engine_args": {"chat_template_content_format": "xml"}},
+            "chat_template_content_format: must be one of auto",
+        ),
+        ({"engine_args": {"default_chat_template_kwargs": [1]}}, "must be a mapping"),
+        ({"engine_args": {"max_nun_seqs": 1}}, "max_nun_seqs: .* did you mean max_num_seqs"),
+    ],
+)
+async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_starts(
+    model, monkeypatch, tmp_path, changes, said
+):
+    from serve_models import vllm_engine  # noqa: PLC0415 -- reads the environment
+
+    def start(*_):
+        pytest.fail("the engine was started")
+
+    monkeypatch.setattr(vllm_engine.AsyncLLM, "from_engine_args", start)
+    settings = GeneratorSettings.model_validate(
+        {"kind": "generator", "source": f"wheel:{MODEL}", **changes}
+    )
+    with pytest.raises(vllm_engine.GeneratorSettingsError, match=said):
+        await vllm_engine.VllmEngine.start(settings, name="chat", model=tmp_path, adapters={})
+
+
+async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said(
+    model, monkeypatch
+):
+    from serve_models import vllm_engine  # noqa: PLC0415 -- reads the environment
+
+    def refuse(*_):
+        raise TypeError("no such thing")
+
+    ended = []
+    monkeypatch.setattr(vllm_engine.AsyncLLM, "from_engine_args", lambda _: model._engine)
+    monkeypatch.setattr(model._engine, "shutdown", lambda: ended.append(True))
+    monkeypatch.setattr(vllm_engine, "_handlers", refuse)
+    settings = GeneratorSettings.model_validate(
+        {
+            "kind": "generator",
+            "source": f"wheel:{MODEL}",
+            "engine_args": {"default_chat_template_kwargs": {"a": 1}},
+        }
+    )
+    with pytest.raises(
+        vllm_engine.GeneratorSettingsError, match="default_chat_template_kwargs: no such thing"
+    ):
+        await vllm_engine.VllmEngine.start(
+            settings, name="chat", model=resolve(settings.source), adapters={}
+        )
+    assert ended == [True]

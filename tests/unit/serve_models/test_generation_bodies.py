@@ -32,8 +32,6 @@ def with_part(part):
             "messages.0.content",
             with_part({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}),
         ),
-        ("n", {"messages": [HELLO], "n": 129}),
-        ("prompt", {"prompt": ["a"] * 100, "n": 2}),
     ],
 )
 def test_what_costs_the_neighbours_or_bypasses_the_prompt_is_refused(param, body):
@@ -46,8 +44,7 @@ def test_what_costs_the_neighbours_or_bypasses_the_prompt_is_refused(param, body
 @pytest.mark.parametrize(
     "body",
     [
-        {"messages": [HELLO], "n": 128},
-        {"prompt": ["a"] * 64, "n": 2},
+        {"messages": [HELLO]},
         {"prompt": list(range(1000))},
         with_part({"type": "text", "text": "hello"}),
         with_part({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}),
@@ -70,7 +67,7 @@ JSON = st.recursive(
 )
 
 
-FIELDS = ("messages", "tools", "prompt", "n")
+FIELDS = ("messages", "tools", "prompt")
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON)))

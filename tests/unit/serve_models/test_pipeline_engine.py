@@ -86,7 +86,13 @@ class HeldModel:
 class World:
     """An engine, its models, and what came back by record."""
 
-    def __init__(self, steps: dict | None = None, answer: str = "generate", **values) -> None:
+    def __init__(
+        self,
+        steps: dict | None = None,
+        answer: str = "generate",
+        calls_per_window: dict[str, int] | None = None,
+        **values,
+    ) -> None:
         pipeline = PipelineSettings.model_validate(
             {
                 "kind": "pipeline",
@@ -104,7 +110,7 @@ class World:
             name="guarded",
             settings=pipeline,
             models=self.models,
-            calls_per_window=dict.fromkeys(self.models, 1),
+            calls_per_window=dict.fromkeys(self.models, 1) | (calls_per_window or {}),
             replica="pipeline-1",
             clock=self.clock,
         )
@@ -223,6 +229,25 @@ async def test_records_of_several_chunks_travel_together() -> None:
         await finish(task)
     assert set(world.statuses().values()) == {422}
     assert orjson.loads(world.outcomes["a"][1])["error"]["message"] == "step 'guard': no"
+
+
+async def test_with_a_record_a_call_one_is_cancelled_alone_and_the_guard_has_company() -> None:
+    world = World(calls_per_window={"chat": 256})
+    tasks = [asyncio.ensure_future(world.run(each)) for each in ("a", "b", "c")]
+    await settle()
+    (guard,) = world.models["classifier"].calls
+    guard.answer(body={"label": "safe"})
+    await settle()
+    generations = {call.ids[0]: call for call in world.models["chat"].calls}
+    assert sorted(generations) == ["a", "b", "c"]
+    tasks[1].cancel()
+    await settle()
+    assert {each for each, call in generations.items() if call.is_closed} == {"b"}
+    generations["a"].answer()
+    generations["c"].answer()
+    await finish(tasks[0])
+    await finish(tasks[2])
+    assert world.statuses() == {"a": 200, "c": 200}
 
 
 async def test_independent_steps_run_at_the_same_time_and_both_must_be_done() -> None:

@@ -397,6 +397,8 @@ def test_the_text_of_a_request(body, text):
         ({"messages": [message("safe")], "prompt": [1]}, "prompt"),
         ({"messages": [message("safe")], "chat_template": "{{ x }}"}, "chat_template"),
         ({"messages": [message("safe")], "chat_template_kwargs": {}}, "chat_template_kwargs"),
+        ({"prompt": "safe", "truncate_prompt_tokens": 3}, "truncate_prompt_tokens"),
+        ({"messages": [message("safe")], "truncation_side": "left"}, "truncation_side"),
         (
             {"messages": [message("safe")], "kv_transfer_params": {"prompt_token_ids": [1]}},
             "kv_transfer_params",

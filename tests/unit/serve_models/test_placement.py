@@ -67,6 +67,26 @@ def test_gpus_that_do_not_go_with_the_workers_are_refused(num_gpus):
         generator(num_gpus=num_gpus, engine_args={"tensor_parallel_size": 2})
 
 
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        ({"model": "/x"}, "use source"),
+        ({"served_model_name": "x"}, "use served_names"),
+        ({"enable_lora": True}, "use adapters"),
+        ({"tokenizer": "/x"}, "beside the weights of source"),
+        ({"data_parallel_size": 2}, "set replicas to it"),
+        ({"data_parallel_size": "2"}, "set replicas to it"),
+    ],
+)
+def test_an_engine_argument_that_is_not_taken_says_what_to_do_instead(argument, instead):
+    with pytest.raises(ValidationError, match=rf"engine_args\.{min(argument)}: .*{instead}"):
+        generator(engine_args=argument)
+
+
+def test_an_engine_without_copies_of_itself_is_taken():
+    assert generator(engine_args={"data_parallel_size": 1}).workers == 1
+
+
 def test_workers_on_cpus_are_processes_of_the_replica():
     settings = generator(num_cpus=4, engine_args={"tensor_parallel_size": 2})
     assert placement_options(settings) == {"ray_actor_options": {"num_cpus": 4, "num_gpus": 0}}

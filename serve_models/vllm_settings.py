@@ -1,0 +1,124 @@
+"""Settings of a generator to what vLLM takes; says by its name which one it would not take.
+
+Import it after ``engine_process.set_engine_environment``.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import JsonValue
+from vllm import AsyncEngineArgs
+from vllm.renderers.chat_utils import ChatTemplateContentFormatOption
+from vllm.tool_parsers import ToolParserManager
+
+_HANDLER_ARGS = frozenset(
+    {
+        "chat_template_content_format",
+        "default_chat_template_kwargs",
+        "enable_auto_tool_choice",
+        "tool_call_parser",
+    }
+)
+"""Arguments of vLLM's server rather than of its engine that change what a model answers."""
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+_MOST_LORAS_AT_A_TIME = 8
+
+
+class GeneratorSettingsError(ValueError):
+    """A setting does not fit vLLM or the checkpoint; names it and the fix."""
+
+
+def split_arguments(
+    arguments: Mapping[str, JsonValue],
+) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
+    """Part the ``engine_args`` setting into the engine's and those of the server's handlers.
+
+    Raises:
+        GeneratorSettingsError: vLLM has no such argument.
+    """
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    for name in arguments:
+        if name not in known | _HANDLER_ARGS:
+            hint = _guess(name, known | _HANDLER_ARGS)
+            raise GeneratorSettingsError(f"engine_args.{name}: vLLM has no such argument{hint}")
+    engine = {name: value for name, value in arguments.items() if name in known}
+    handlers = {name: value for name, value in arguments.items() if name not in known}
+    return engine, handlers
+
+
+def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
+    """Return if the handlers can be made with these arguments, as far as can be told by now.
+
+    Raises:
+        GeneratorSettingsError: One has a value that they do not take.
+    """
+    content_format = arguments.get("chat_template_content_format", "auto")
+    if content_format not in get_args(ChatTemplateContentFormatOption):
+        raise GeneratorSettingsError(
+            "engine_args.chat_template_content_format: must be one of "
+            f"{', '.join(get_args(ChatTemplateContentFormatOption))}"
+        )
+    if not isinstance(arguments.get("default_chat_template_kwargs") or {}, dict):
+        raise GeneratorSettingsError("engine_args.default_chat_template_kwargs: must be a mapping")
+    parser = arguments.get("tool_call_parser")
+    parsers = ToolParserManager.list_registered()
+    if parser is not None and parser not in parsers:
+        raise GeneratorSettingsError(
+            f"engine_args.tool_call_parser: vLLM has no '{parser}'{_guess(str(parser), parsers)} "
+            f"(it has {', '.join(parsers)})"
+        )
+    if arguments.get("enable_auto_tool_choice") and parser is None:
+        raise GeneratorSettingsError(
+            "engine_args.enable_auto_tool_choice: needs tool_call_parser too; set it to the "
+            "parser of the model's tool calls"
+        )
+
+
+def read_chat_template(path: Path | None) -> str | None:
+    """Return what is in the file of the ``chat_template`` setting; ``None`` where it is unset.
+
+    Raises:
+        GeneratorSettingsError: It cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise GeneratorSettingsError(
+            f"chat_template: cannot be read where the replica runs: {error}"
+        ) from error
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    guesses = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {guesses[0]}?" if guesses else ""
+
+
+def lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the engine arguments that make room for the adapters.
+
+    Raises:
+        GeneratorSettingsError: An adapter has no readable ``adapter_config.json``.
+    """
+    if not adapters:
+        return {}
+    largest = max(_lora_rank(name, path) for name, path in adapters.items())
+    return {
+        "enable_lora": True,
+        "max_loras": min(len(adapters), _MOST_LORAS_AT_A_TIME),
+        "max_lora_rank": next((rank for rank in _LORA_RANKS if rank >= largest), largest),
+    }
+
+
+def _lora_rank(name: str, path: Path) -> int:
+    try:
+        return int(json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GeneratorSettingsError(
+            f"adapters.{name}: {path} has no readable adapter_config.json with a rank 'r': {error}"
+        ) from error
