@@ -55,7 +55,7 @@ def model_scaling(name: str, settings: Settings) -> AutoscalingConfig | None:
         model.autoscaling,
         settings.kafka,
         sources_of_model(name, settings),
-        replicas=model.replicas,
+        replicas=model.replicas if model.sets_replicas else None,
         is_consumer=False,
     )
 
@@ -110,7 +110,7 @@ def bind_consumer(
                 route.autoscaling,
                 kafka,
                 [lag_source(route)],
-                replicas=route.consumers,
+                replicas=route.consumers if route.sets_consumers else None,
                 is_consumer=True,
             )
         }

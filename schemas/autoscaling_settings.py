@@ -58,10 +58,18 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
     )
 
 
-def initial_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
-    """Return how many replicas of a deployment there are at first: within the bounds, if any."""
+def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool) -> int:
+    """Return how many replicas of a deployment there are at first: within the bounds, if any.
+
+    Args:
+        replicas: The settings' number.
+        scaling: The bounds; ``None`` where the number stays.
+        is_set: Whether somebody has set that number; else scaling starts at its least.
+    """
     if scaling is None:
         return replicas
+    if not is_set:
+        return scaling.min_replicas
     return min(max(replicas, scaling.min_replicas), scaling.max_replicas)
 
 

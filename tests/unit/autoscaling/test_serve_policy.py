@@ -3,8 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 from ray import cloudpickle
+from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
+from ray.serve._private.common import DeploymentID
 from ray.serve.autoscaling_policy import _apply_autoscaling_config
 from ray.serve.config import AutoscalingConfig
 
@@ -138,6 +141,26 @@ def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
     again = cloudpickle.loads(cloudpickle.dumps(policy))
 
     assert isinstance(again, ServeScalingPolicy)
+
+
+@pytest.mark.parametrize(("replicas", "first", "after"), [(None, 2, 7), (3, 3, 3)])
+def test_a_change_of_settings_keeps_what_runs_unless_a_start_was_chosen(
+    replicas: int | None, first: int, after: int
+) -> None:
+    scaling = SCALING.model_copy(update={"min_replicas": 2})
+    config = autoscaling_config(
+        "model-m", scaling, KAFKA, SOURCES, replicas=replicas, is_consumer=False
+    )
+    info: Any = SimpleNamespace(
+        deployment_config=SimpleNamespace(autoscaling_config=config, gang_scheduling_config=None),
+        target_capacity=None,
+        target_capacity_direction=None,
+        config_changed=lambda _other: True,
+    )
+    state = DeploymentAutoscalingState(DeploymentID("model-m"))
+
+    assert state.register(info, 0) == first
+    assert state.register(info, 7) == after
 
 
 def test_the_password_stands_in_nothing_that_serve_logs() -> None:
