@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
 from consumer.autoscaling.sizing import replicas_to_drain
+from consumer.core.lag import seconds_left
 
 SAFETY = 0.85
 """Of the drain target less a cold start, this part is to do: rates vary, replicas start late."""
@@ -186,11 +187,6 @@ class DrainPolicy:
         self, signals: Signals, previous: int, target: int, wanted: float, clamp: Clamp
     ) -> Decision:
         rate = self._throughput.records_per_s
-        remaining_s = None
-        if not signals.remaining_records:
-            remaining_s = 0.0
-        elif rate and signals.running:
-            remaining_s = signals.remaining_records / (rate * signals.running)
         return Decision(
             target=target,
             previous=previous,
@@ -198,7 +194,9 @@ class DrainPolicy:
             wanted=wanted,
             clamp=clamp,
             remaining_records=signals.remaining_records,
-            remaining_s=remaining_s,
+            remaining_s=seconds_left(
+                signals.remaining_records, None if rate is None else rate * signals.running
+            ),
             oldest_s=self._arrivals.oldest_s(signals.now_s),
             arrival_records_per_s=self._arrivals.records_per_s,
             replica_records_per_s=rate,

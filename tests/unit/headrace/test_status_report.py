@@ -62,6 +62,29 @@ def test_the_rate_is_over_the_last_seconds() -> None:
     assert busy.routes(7)["r"].rate_records_per_s == pytest.approx(110)
 
 
+def test_the_rate_behind_a_lag_is_over_the_time_with_work() -> None:
+    report = StatusReport()
+    for second in range(100):
+        # Idle for 60 s; then 32 records every 20 s.
+        completed = 0 if second < 60 else 32 * ((second - 60) // 20)
+        report.add(snapshot("a", 1000, completed, in_flight_records=32 * (second >= 60)), second)
+
+    status = report.routes(99)["r"]
+
+    assert status.rate_records_per_s == 0
+    assert status.working_records_per_s == pytest.approx(32 / 39, rel=0.03)
+
+
+def test_tokens_are_told_as_the_mean_of_what_was_measured() -> None:
+    report = StatusReport()
+    report.add(snapshot("a", 10, 10, measured_records=10, measured_tokens=1_000), 0)
+    report.add(snapshot("b", 30, 30, measured_records=30, measured_tokens=9_000), 0)
+
+    assert report.routes(0)["r"].tokens_per_record == 250.0
+    assert StatusReport().routes(0) == {}
+    assert RouteStatus(route="r").tokens_per_record is None
+
+
 def test_a_silent_replica_holds_nothing_but_its_counts_stay() -> None:
     report = StatusReport()
     report.add(snapshot("a", 10, 10, in_flight_records=3, partitions=[0], error="ill"), 0)
