@@ -163,6 +163,8 @@ class _Gauges:
             ("target", "replicas to have"),
             ("wanted", "replicas that the backlog asks for, before clamps"),
             ("remaining_records", "records that are not done"),
+            ("remaining_s", "how long they take what runs; -1 where it is not known"),
+            ("ongoing_calls", "calls that Serve's handles count, queued ones included"),
             ("oldest_s", "how long the oldest of them has waited"),
             ("arrival_records_per_s", "the usual arrival rate"),
             ("replica_records_per_s", "what one replica does; 0 where it is not known"),
@@ -172,11 +174,22 @@ class _Gauges:
             gauge = Gauge(f"headrace_autoscaling_{name}", text, ("deployment",))
             gauge.set_default_tags({"deployment": deployment})
             self._gauges[name] = gauge
+        self._clamp = Gauge(
+            "headrace_autoscaling_clamped",
+            "1 for what kept the target from what was wanted, 0 for the others",
+            ("deployment", "clamp"),
+        )
+        self._clamp.set_default_tags({"deployment": deployment})
 
     def set(self, decision: Decision) -> None:
         """Bring the metrics up to ``decision``."""
         for name, gauge in self._gauges.items():
             if name == "held":
                 gauge.set(float(decision.clamp is Clamp.HELD))
+            elif name == "remaining_s":
+                # 0 would say that nothing is left.
+                gauge.set(-1.0 if decision.remaining_s is None else decision.remaining_s)
             else:
                 gauge.set(float(getattr(decision, name) or 0.0))
+        for clamp in Clamp:
+            self._clamp.set(float(decision.clamp is clamp), {"clamp": clamp.value})

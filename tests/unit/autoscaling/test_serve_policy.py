@@ -1,7 +1,7 @@
 """The policy as Serve's controller calls it; no Ray, no Kafka."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -11,6 +11,8 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.autoscaling_policy import _apply_autoscaling_config
 from ray.serve.config import AutoscalingConfig
 
+from consumer.autoscaling import serve_policy
+from consumer.autoscaling.decision import Clamp
 from consumer.autoscaling.lag_reader import GroupLagSource, Reading
 from consumer.autoscaling.serve_policy import ServeScalingPolicy
 from consumer.core.lag import Backlog
@@ -111,6 +113,43 @@ def test_a_reading_that_failed_holds() -> None:
 
     assert made(reader)(context(2)) == (2, {})
     assert b'"clamp":"held"' in reader.told[0]
+
+
+class FakeGauge:
+    """Keeps what each gauge was set to, by name and clamp."""
+
+    values: ClassVar[dict[tuple[str, str], float]] = {}
+
+    def __init__(self, name: str, _text: str, _tags: tuple[str, ...]) -> None:
+        self._name = name.removeprefix("headrace_autoscaling_")
+
+    def set_default_tags(self, tags: dict[str, str]) -> None:
+        assert tags == {"deployment": "model-m"}
+
+    def set(self, value: float, tags: dict[str, str] | None = None) -> None:
+        self.values[self._name, (tags or {}).get("clamp", "")] = value
+
+
+def test_a_decision_stands_in_metrics_with_what_clamped_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_policy, "Gauge", FakeGauge)
+    reader = FakeReader()
+    policy = made(reader)
+    reader.read(100_000)
+    policy(context(1, running=2, ongoing=3.0))
+    values = FakeGauge.values
+
+    assert values["target", ""] == 8
+    assert values["ongoing_calls", ""] == 3.0
+    assert values["remaining_s", ""] == 5_000.0
+    assert {clamp: value for (name, clamp), value in values.items() if name == "clamped"} == {
+        each.value: float(each is Clamp.MAX_REPLICAS) for each in Clamp
+    }
+
+    reader.read(100_000, is_complete=False)
+    policy(context(8))
+    assert values["remaining_s", ""] == -1.0, "nothing runs: it is not known"
+    assert (values["held", ""], values["clamped", "held"]) == (1.0, 1.0)
+    assert values["clamped", "max_replicas"] == 0.0
 
 
 def test_a_fault_of_ours_holds_the_target() -> None:
