@@ -198,6 +198,22 @@ class ColdStart:
         self._asked_at_s: deque[float] = deque()
         self._running = 0
         self._is_measured = False
+        self._none_at_s: float | None = None
+
+    def look(self, now_s: float, target: int, running: int) -> None:
+        """Take note of what runs and is to run, however little else is known; as often as can be.
+
+        Where none ran or was to run when we looked last, and one runs now, it was asked for since
+        by somebody else. It counts from that last look: rather too long than too short.
+        """
+        if not running:
+            if not target:
+                self._none_at_s = now_s
+            return
+        if self._none_at_s is not None and not self._asked_at_s:
+            self._asked_at_s.append(self._none_at_s)
+        self._none_at_s = None
+        self.observe(now_s, running)
 
     def asked(self, now_s: float, target: int, running: int) -> None:
         """Take note of what was asked for: each replica short of it starts counting."""

@@ -97,6 +97,16 @@ class DrainPolicy:
             return self._downscale_delay_s
         return min(_MOST_IDLE_S, max(_LEAST_IDLE_S, self._cold_start.seconds))
 
+    def look(self, now_s: float, target: int, running: int) -> None:
+        """Take note of what runs, between decisions too: it tells how long a replica starts.
+
+        Args:
+            now_s: Monotonic seconds.
+            target: How many there are to be.
+            running: Replicas that run.
+        """
+        self._cold_start.look(now_s, target, running)
+
     def decide(self, signals: Signals, target: int) -> Decision:
         """Return how many replicas there should be.
 

@@ -89,6 +89,8 @@ class ServeScalingPolicy:
     def _decide(self, context: Any, target: int) -> int:
         if self._reader is None:
             self._reader = self._start_reader()
+        # From zero Serve starts a replica by itself, and asks again when it runs.
+        self._policy.look(self._clock.monotonic(), target, int(context.current_num_replicas))
         reading = self._reader.latest()
         if reading.number == self._number:
             return target

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import orjson
 import pytest
 from pydantic import SecretStr
 from ray import cloudpickle
@@ -48,21 +49,26 @@ class FakeReader:
 
 
 class StillClock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
     def monotonic(self) -> float:
-        return 0.0
+        return self.now_s
 
     def epoch_ms(self) -> int:
         return 0
 
 
-def made(reader: Any, *, is_consumer: bool = False) -> ServeScalingPolicy:
+def made(
+    reader: Any, *, is_consumer: bool = False, clock: StillClock | None = None
+) -> ServeScalingPolicy:
     return ServeScalingPolicy(
         deployment="model-m",
         settings=SCALING,
         kafka=KAFKA,
         sources=SOURCES,
         is_consumer=is_consumer,
-        clock=StillClock(),
+        clock=clock or StillClock(),
         make_reader=lambda _policy: reader,
     )
 
@@ -169,6 +175,43 @@ def test_serve_applies_what_is_wanted_at_once() -> None:
 
     # 200 replica-seconds within 5 s + 85 % of the other 55: 4.2, and a twentieth is not worth one.
     assert target == 4
+
+
+def test_a_start_that_serve_made_by_itself_is_learned_from() -> None:
+    reader, clock = FakeReader(), StillClock()
+    wrapped = _apply_autoscaling_config(made(reader, clock=clock))
+    reader.read(0)
+    wrapped(context(0))
+    clock.now_s = 100.0
+    wrapped(context(0))
+    # A call waits: Serve asks nobody until a replica runs.
+    clock.now_s = 100.1
+    reader.read(1)
+    assert wrapped(context(0, ongoing=1.0))[0] == 1
+    clock.now_s = 125.0
+    wrapped(context(1, running=1, ongoing=1.0))
+
+    reader.read(1)
+    wrapped(context(1, running=1, ongoing=1.0))
+    assert orjson.loads(reader.told[-1])["cold_start_s"] == 25.0
+
+
+def test_a_start_that_was_asked_for_counts_from_then() -> None:
+    reader, clock = FakeReader(), StillClock()
+    policy = made(reader, clock=clock)
+    reader.read(0)
+    policy(context(0))
+    clock.now_s = 10.0
+    reader.read(1)
+    assert policy(context(0)) == (1, {})
+    clock.now_s = 12.0
+    policy(context(1))
+    clock.now_s = 40.0
+    policy(context(1, running=1))
+
+    reader.read(1)
+    policy(context(1, running=1))
+    assert orjson.loads(reader.told[-1])["cold_start_s"] == 30.0
 
 
 def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
