@@ -109,7 +109,7 @@ def bind_consumer(
                 deployment_name,
                 route.autoscaling,
                 kafka,
-                [lag_source(route)],
+                [lag_source(name, route)],
                 replicas=route.consumers if route.sets_consumers else None,
                 is_consumer=True,
             )

@@ -14,16 +14,16 @@ from schemas.settings import KafkaSettings, RouteSettings, Settings
 LOOK_BACK_S = 11.0
 
 
-def lag_source(route: RouteSettings) -> GroupLagSource:
-    """Return the group that reads a route's requests."""
-    return GroupLagSource(route.group, route.requests_topic, route.start_from == "latest")
+def lag_source(name: str, route: RouteSettings) -> GroupLagSource:
+    """Return the group that reads the requests of the route of that name."""
+    return GroupLagSource(route.group, route.requests_topic, route.start_from == "latest", name)
 
 
 def sources_of_model(model: str, settings: Settings) -> list[GroupLagSource]:
     """Return the groups whose records a model works on: those of all routes that it is behind."""
     return [
-        lag_source(route)
-        for route in settings.routes.values()
+        lag_source(name, route)
+        for name, route in settings.routes.items()
         if model in settings.models_behind(route.model)
     ]
 

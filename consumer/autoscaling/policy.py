@@ -37,6 +37,7 @@ class Signals:
         done_records: Records done since then.
         is_fresh: Whether the lag was read since the last decision; False holds the target.
         partitions: Of the topic, for consumers; ``None`` where they do not matter.
+        remaining_tokens: The remaining records in tokens, where a mean is known; only told.
         ongoing_calls: What Serve's handles count.
         notes: What to tell a person beside the numbers.
     """
@@ -48,6 +49,7 @@ class Signals:
     done_records: int
     is_fresh: bool = True
     partitions: int | None = None
+    remaining_tokens: int | None = None
     ongoing_calls: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -207,6 +209,7 @@ class DrainPolicy:
             remaining_s=seconds_left(
                 signals.remaining_records, None if rate is None else rate * signals.running
             ),
+            remaining_tokens=signals.remaining_tokens,
             oldest_s=self._arrivals.oldest_s(signals.now_s),
             arrival_records_per_s=self._arrivals.records_per_s,
             replica_records_per_s=rate,

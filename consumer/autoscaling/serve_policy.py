@@ -10,7 +10,7 @@ from ray.util.metrics import Gauge
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.policy import DrainPolicy, Signals
-from consumer.autoscaling.told import tell_decision
+from consumer.autoscaling.told import tell_decision, told_tokens
 from consumer.clock import SystemClock
 from consumer.core.ports import Clock
 from schemas.autoscaling_settings import AutoscalingSettings
@@ -105,6 +105,7 @@ class ServeScalingPolicy:
             now_s=self._clock.monotonic(),
             running=int(context.current_num_replicas),
             remaining_records=sum(each.records for each in backlogs),
+            remaining_tokens=reading.remaining_tokens,
             arrived_records=sum(each.arrived_records for each in backlogs),
             done_records=sum(each.done_records for each in backlogs),
             is_fresh=reading.is_complete,
@@ -124,6 +125,7 @@ class ServeScalingPolicy:
             interval_s=self._settings.period_s,
             timeout_s=self._settings.lag_timeout_s,
             tell=lambda told: tell_decision(deployment, told),
+            ask_tokens=told_tokens,
         )
 
     def _explain(self, decision: Decision) -> None:
@@ -166,6 +168,7 @@ class _Gauges:
             ("wanted", "replicas that the backlog asks for, before clamps"),
             ("remaining_records", "records that are not done"),
             ("remaining_s", "how long they take what runs; -1 where it is not known"),
+            ("remaining_tokens", "those records in tokens, by the measured mean; 0 without one"),
             ("ongoing_calls", "calls that Serve's handles count, queued ones included"),
             ("oldest_s", "how long the oldest of them has waited"),
             ("arrival_records_per_s", "the usual arrival rate"),

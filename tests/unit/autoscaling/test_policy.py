@@ -141,6 +141,8 @@ def test_a_decision_renders_for_logs_and_as_json() -> None:
     decision = policy().decide(signals(remaining=2_000, running=2, ongoing_calls=3.0), 2)
 
     assert "2000 records remain (100.0 s)" in str(decision)
+    tokens = policy().decide(signals(remaining=2_000, running=2, remaining_tokens=5_000), 2)
+    assert "2000 records remain (100.0 s, 5000 tokens)" in str(tokens)
     assert decision.to_dict()["clamp"] == "nothing"
     assert decision.is_change
 

@@ -59,6 +59,14 @@ def test_the_latest_decision_of_each_deployment_is_told(store: Any) -> None:
     assert told.told_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
 
 
+def test_the_mean_tokens_of_a_route_are_told(store: Any) -> None:
+    told.tell_tokens("chat", 250.5)
+
+    assert told.told_tokens("chat") == 250.5
+    assert told.told_tokens("texts") is None
+    assert told.told_decisions() == {}
+
+
 def test_only_deployments_that_run_are_told_of(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told.tell_decision("model-m", orjson.dumps({"text": TEXT, "target": 4}))
     told.tell_decision("model-of-an-earlier-service", orjson.dumps({"text": "old"}))

@@ -149,3 +149,25 @@ async def test_the_board_stamps_and_answers() -> None:
 
     clock.now_s += SILENT_AFTER_S + 1
     assert (await board.routes())["r"]["replicas"] == 0
+
+
+async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
+    clock, told = StoppedClock(), list[tuple[str, float]]()
+    board = StatusBoard(clock=clock, tell_tokens=lambda route, mean: told.append((route, mean)))
+    for second, tokens in enumerate([100, 400, 900, 900, 900, 1_000]):
+        clock.now_s = float(second)
+        counts = {"measured_records": 2, "measured_tokens": tokens}
+        await board.report(snapshot("a", second, **counts).to_dict())
+    await board.report(ReplicaSnapshot(route="other", replica="b").to_dict())
+
+    assert told == [("r", 50.0), ("r", 500.0)]
+
+
+async def test_a_store_that_fails_does_not_cost_the_report() -> None:
+    def fail(_route: str, _mean: float) -> None:
+        raise RuntimeError("no store")
+
+    board = StatusBoard(clock=StoppedClock(), tell_tokens=fail)
+    await board.report(snapshot("a", 1, measured_records=1, measured_tokens=5).to_dict())
+
+    assert (await board.routes())["r"]["measured_tokens"] == 5
