@@ -129,6 +129,8 @@ class Consumer:
             refused_records=counters.refused_records,
             retried_records=counters.retried_records,
             skipped_records=counters.skipped_records,
+            measured_records=counters.measured_records,
+            measured_tokens=counters.measured_tokens,
             in_flight_records=engine.in_flight_records,
             queued_records=engine.queued_records,
             partitions=[each.partition for each in engine.partitions],

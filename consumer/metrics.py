@@ -23,7 +23,12 @@ class ConsumerMetrics:
         self._in_flight = Gauge("headrace_in_flight_records", "handed to models", ("route",))
         self._queued = Gauge("headrace_queued_records", "read and waiting", ("route",))
         self._partitions = Gauge("headrace_assigned_partitions", "held by a replica", ("route",))
-        for gauge in (self._in_flight, self._queued, self._partitions):
+        self._tokens_per_record = Gauge(
+            "headrace_tokens_per_record",
+            "the mean of finished records, read and generated; none for models without tokens",
+            ("route",),
+        )
+        for gauge in (self._in_flight, self._queued, self._partitions, self._tokens_per_record):
             gauge.set_default_tags(tags)
 
     def update(self, snapshot: ReplicaSnapshot) -> None:
@@ -36,3 +41,5 @@ class ConsumerMetrics:
         self._in_flight.set(snapshot.in_flight_records)
         self._queued.set(snapshot.queued_records)
         self._partitions.set(len(snapshot.partitions))
+        if snapshot.tokens_per_record is not None:
+            self._tokens_per_record.set(snapshot.tokens_per_record)

@@ -65,7 +65,7 @@ def model_scaling(name: str, settings: Settings) -> AutoscalingConfig | None:
         model.autoscaling,
         settings.kafka,
         sources_of_model(name, settings),
-        replicas=model.replicas,
+        replicas=model.replicas if model.sets_replicas else None,
         is_consumer=False,
     )
 
@@ -122,8 +122,8 @@ def bind_consumer(
                 deployment_name,
                 route.autoscaling,
                 kafka,
-                [lag_source(route)],
-                replicas=route.consumers,
+                [lag_source(name, route)],
+                replicas=route.consumers if route.sets_consumers else None,
                 is_consumer=True,
             )
         }

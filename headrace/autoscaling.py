@@ -14,16 +14,16 @@ from schemas.settings import KafkaSettings, RouteSettings, Settings
 LOOK_BACK_S = 11.0
 
 
-def lag_source(route: RouteSettings) -> GroupLagSource:
-    """Return the group that reads a route's requests."""
-    return GroupLagSource(route.group, route.requests_topic, route.start_from == "latest")
+def lag_source(name: str, route: RouteSettings) -> GroupLagSource:
+    """Return the group that reads the requests of the route of that name."""
+    return GroupLagSource(route.group, route.requests_topic, route.start_from == "latest", name)
 
 
 def sources_of_model(model: str, settings: Settings) -> list[GroupLagSource]:
     """Return the groups whose records a model works on: those of all routes that it is behind."""
     return [
-        lag_source(route)
-        for route in settings.routes.values()
+        lag_source(name, route)
+        for name, route in settings.routes.items()
         if model in settings.models_behind(route.model)
     ]
 
@@ -34,7 +34,7 @@ def autoscaling_config(
     kafka: KafkaSettings,
     sources: Sequence[GroupLagSource],
     *,
-    replicas: int,
+    replicas: int | None,
     is_consumer: bool,
 ) -> AutoscalingConfig:
     """Return what Serve needs to scale a deployment by our policy.
@@ -44,7 +44,9 @@ def autoscaling_config(
         scaling: Its bounds and aim.
         kafka: The cluster.
         sources: The groups whose backlog it works on.
-        replicas: How many to start with.
+        replicas: How many to start with, where somebody has chosen it. Serve goes back to that many
+            whenever any setting changes, whatever the load. ``None`` starts with the least, and
+            leaves the number as it is when a setting changes.
         is_consumer: Whether it reads the topic itself.
     """
     policy = ServeScalingPolicy(
@@ -59,7 +61,9 @@ def autoscaling_config(
     pickled: Any = cloudpickle
     return AutoscalingConfig(
         min_replicas=scaling.min_replicas,
-        initial_replicas=initial_replicas(replicas, scaling),
+        initial_replicas=None
+        if replicas is None
+        else initial_replicas(replicas, scaling, is_set=True),
         max_replicas=scaling.max_replicas,
         # Serve's mean of ongoing calls only keeps the last replica: no longer than need be. It has
         # to span more than one report of the handles, which come every 10 s.

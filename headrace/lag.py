@@ -22,7 +22,7 @@ class PartitionLag:
     Attributes:
         partition: Its number.
         log_start: The oldest offset that is kept.
-        log_end: The next offset to be written.
+        log_end: The next offset to be written, or the first of an open transaction.
         committed: The group's committed offset, or ``None`` where it has none.
         lag_records: Records from there to the log's end that are not done by the completion map: an
             upper bound, since offsets may have gaps. Without a commit: what would be read.

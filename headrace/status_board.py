@@ -3,18 +3,25 @@
 It is the application's ingress, so that anyone who finds the application finds it.
 """
 
+import asyncio
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from ray import serve
 
+from consumer.autoscaling.told import tell_tokens
 from consumer.clock import SystemClock
 from consumer.core.ports import Clock
 from headrace.status_report import StatusReport
 from schemas.status import ReplicaSnapshot
 
+log = logging.getLogger(__name__)
+
 APP_NAME = "headrace"
 DEPLOYMENT_NAME = "status"
 REPORT_INTERVAL_S = 1.0
+TELL_TOKENS_EVERY_S = 5.0
 
 
 class StatusBoard:
@@ -24,16 +31,39 @@ class StatusBoard:
         consumers: The routes' bound consumer deployments. Unused here: Serve deploys what the
             ingress is bound to.
         clock: Time; the machine's where unset.
+        tell_tokens: Takes a route and the mean tokens of its records; may block.
     """
 
-    def __init__(self, *consumers: Any, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *consumers: Any,
+        clock: Clock | None = None,
+        tell_tokens: Callable[[str, float], None] = tell_tokens,
+    ) -> None:
         del consumers
+        self._tell_tokens = tell_tokens
+        self._tell_at_s: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._report = StatusReport()
 
     async def report(self, snapshot: dict[str, Any]) -> None:
         """Take in one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
-        self._report.add(ReplicaSnapshot.from_dict(snapshot), self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        taken = ReplicaSnapshot.from_dict(snapshot)
+        self._report.add(taken, now_s)
+        if taken.measured_records and now_s >= self._tell_at_s.get(taken.route, now_s):
+            self._tell_at_s[taken.route] = now_s + TELL_TOKENS_EVERY_S
+            await self._tell_mean(taken.route, now_s)
+
+    async def _tell_mean(self, route: str, now_s: float) -> None:
+        """Let the scaling policies know, which can ask no deployment."""
+        mean = self._report.routes(now_s)[route].tokens_per_record
+        if mean is None:
+            return
+        try:
+            await asyncio.to_thread(self._tell_tokens, route, mean)
+        except Exception as error:  # noqa: BLE001 - only shown: it must not cost the report
+            log.debug("tokens per record could not be told: %r", error)
 
     async def routes(self) -> dict[str, dict[str, Any]]:
         """Return ``RouteStatus.to_dict()`` of each route that any replica has reported on."""

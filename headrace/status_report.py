@@ -12,7 +12,33 @@ T = TypeVar("T")
 SILENT_AFTER_S = 10.0
 """A replica that has not reported for longer holds nothing any more; its counts stay."""
 RATE_WINDOW_S = 5.0
+WORKING_WINDOW_S = 60.0
 MAX_SILENT_REPLICAS = 1_000
+
+
+class _Progress:
+    """Completed records over the last seconds.
+
+    Args:
+        window_s: How far to look back.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, snapshot: ReplicaSnapshot) -> None:
+        self._points.append((snapshot.at_s, snapshot.completed_records))
+        # One point older than the window stays, so that the window is always spanned.
+        while len(self._points) > 2 and self._points[1][0] <= snapshot.at_s - self._window_s:
+            self._points.popleft()
+
+    def clear(self) -> None:
+        self._points.clear()
+
+    def records_per_s(self) -> float:
+        (first_s, first), (last_s, last) = self._points[0], self._points[-1]
+        return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
 
 
 class _Track:
@@ -20,18 +46,19 @@ class _Track:
 
     def __init__(self, snapshot: ReplicaSnapshot) -> None:
         self.latest = snapshot
-        self._progress = deque([(snapshot.at_s, snapshot.completed_records)])
+        self.recent = _Progress(RATE_WINDOW_S)
+        self.working = _Progress(WORKING_WINDOW_S)
+        self.recent.add(snapshot)
+        self.working.add(snapshot)
 
     def advance(self, snapshot: ReplicaSnapshot) -> None:
+        if not self.latest.in_flight_records and not self.latest.queued_records:
+            # Until now it had nothing to do, which is no measure of what it can.
+            self.working.clear()
+            self.working.add(self.latest)
         self.latest = snapshot
-        self._progress.append((snapshot.at_s, snapshot.completed_records))
-        # One point older than the window stays, so that the window is always spanned.
-        while len(self._progress) > 2 and self._progress[1][0] <= snapshot.at_s - RATE_WINDOW_S:
-            self._progress.popleft()
-
-    def rate_records_per_s(self) -> float:
-        (first_s, first), (last_s, last) = self._progress[0], self._progress[-1]
-        return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
+        self.recent.add(snapshot)
+        self.working.add(snapshot)
 
 
 class StatusReport:
@@ -71,7 +98,8 @@ class StatusReport:
         latest = [track.latest for track in live]
         return RouteStatus(
             route=name,
-            rate_records_per_s=sum(track.rate_records_per_s() for track in live),
+            rate_records_per_s=sum(track.recent.records_per_s() for track in live),
+            working_records_per_s=sum(track.working.records_per_s() for track in live),
             replicas=len(live),
             in_flight_records=sum(one.in_flight_records for one in latest),
             queued_records=sum(one.queued_records for one in latest),

@@ -29,7 +29,7 @@ class AutoscalingSettings(Section):
         default=None,
         gt=0,
         description="What one replica does, until it has been measured. Unset: the first burst "
-        "starts one replica and measures.",
+        "starts one after the other until it is.",
     )
     expected_cold_start_s: float = Field(
         default=30.0, gt=0, description="How long a replica takes to start, until measured."
@@ -58,10 +58,18 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
     )
 
 
-def initial_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
-    """Return how many replicas of a deployment there are at first: within the bounds, if any."""
+def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool) -> int:
+    """Return how many replicas of a deployment there are at first: within the bounds, if any.
+
+    Args:
+        replicas: The settings' number.
+        scaling: The bounds; ``None`` where the number stays.
+        is_set: Whether somebody has set that number; else scaling starts at its least.
+    """
     if scaling is None:
         return replicas
+    if not is_set:
+        return scaling.min_replicas
     return min(max(replicas, scaling.min_replicas), scaling.max_replicas)
 
 

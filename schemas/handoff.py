@@ -51,6 +51,8 @@ class Outcomes:
         statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx where the endpoint refuses the
             body, ``STATUS_EXPIRED``, or ``STATUS_FAILED`` and above where the model failed.
         bodies: The ``response.body`` of each result line, as UTF-8 JSON.
+        measured_records: How many of them had their tokens counted; 0 of a model without tokens.
+        measured_tokens: Tokens that those read and generated.
     """
 
     replica: str
@@ -58,9 +60,14 @@ class Outcomes:
     indexes: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    measured_records: int = 0
+    measured_tokens: int = 0
 
-    def add(self, index: int, status: int, body: bytes) -> None:
-        """Append one record's outcome."""
+    def add(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
+        """Append one record's outcome, with the tokens that it took, if they were counted."""
+        if tokens is not None:
+            self.measured_records += 1
+            self.measured_tokens += tokens
         self.indexes.append(index)
         self.statuses.append(status)
         self.bodies.append(body)

@@ -10,7 +10,10 @@ class ReplicaSettings(Section):
     """How Ray Serve runs a model's replicas."""
 
     replicas: int = Field(
-        default=1, ge=1, le=10_000, description="With autoscaling: to start with."
+        default=1,
+        ge=1,
+        le=10_000,
+        description="With autoscaling: to start with, where it is set; else min_replicas.",
     )
     autoscaling: AutoscalingSettings | None = Field(
         default=None, description="Unset: always as many as replicas says."
@@ -27,6 +30,11 @@ class ReplicaSettings(Section):
     health_check_period_s: float = Field(default=10.0, gt=0)
     health_check_timeout_s: float = Field(default=30.0, gt=0)
     graceful_shutdown_timeout_s: float = Field(default=60.0, gt=0)
+
+    @property
+    def sets_replicas(self) -> bool:
+        """Whether ``replicas`` was set, and is not its default."""
+        return "replicas" in self.model_fields_set
 
     @property
     def calls_per_window(self) -> int:

@@ -217,7 +217,10 @@ class RouteSettings(Section):
     )
     group: str = Field(min_length=1, max_length=249, description="The consumer group.")
     consumers: int = Field(
-        default=1, ge=1, description="Consumer replicas; with autoscaling, to start with."
+        default=1,
+        ge=1,
+        description="Consumer replicas; with autoscaling, to start with, where it is set; else "
+        "min_replicas.",
     )
     autoscaling: ConsumerAutoscalingSettings | None = Field(
         default=None, description="Unset: always as many consumers as consumers says."
@@ -247,6 +250,11 @@ class RouteSettings(Section):
     transactions: TransactionSettings = TransactionSettings()
     claim_check: ClaimCheckSettings | None = None
     topics: TopicSettings = TopicSettings()
+
+    @property
+    def sets_consumers(self) -> bool:
+        """Whether ``consumers`` was set, and is not its default."""
+        return "consumers" in self.model_fields_set
 
     @model_validator(mode="after")
     def _distinct_topics(self) -> Self:

@@ -18,6 +18,8 @@ class Counters:
         refused_records: Answered 4xx by the endpoint.
         retried_records: Dispatched again after a failure; a record counts once per time.
         skipped_records: Tombstones.
+        measured_records: Answered by a model that counts tokens.
+        measured_tokens: Tokens that those took, read and generated.
     """
 
     received_records: int = 0
@@ -28,6 +30,13 @@ class Counters:
     refused_records: int = 0
     retried_records: int = 0
     skipped_records: int = 0
+    measured_records: int = 0
+    measured_tokens: int = 0
+
+    @property
+    def tokens_per_record(self) -> float | None:
+        """The mean of those measured; ``None`` where there are none."""
+        return self.measured_tokens / self.measured_records if self.measured_records else None
 
 
 COUNTER_NAMES = tuple(counter.name for counter in fields(Counters))
@@ -76,6 +85,8 @@ class RouteStatus(Counters):
     Attributes:
         route: The route's name.
         rate_records_per_s: Records completed a second, over the last seconds.
+        working_records_per_s: The same over up to the last minute in which there was work: a
+            measure of slow work too, and what a lag in seconds rests on.
         replicas: Consumer replicas that report.
         in_flight_records: Handed to model replicas and not answered.
         queued_records: Read and not yet handed over.
@@ -86,6 +97,7 @@ class RouteStatus(Counters):
 
     route: str
     rate_records_per_s: float = 0.0
+    working_records_per_s: float = 0.0
     replicas: int = 0
     in_flight_records: int = 0
     queued_records: int = 0

@@ -31,10 +31,12 @@ class Answer:
     Attributes:
         status: HTTP status; from ``STATUS_FAILED`` up the model failed, not the request.
         body: The response's body as UTF-8 JSON.
+        tokens: Read and generated for it; ``None`` where they were not counted.
     """
 
     status: int
     body: bytes
+    tokens: int | None = None
 
 
 class GeneratingModel(Protocol):
@@ -199,7 +201,7 @@ class GenerationEngine:
         else:
             # The model may have taken the cancellation and answered all the same.
             status = STATUS_EXPIRED if limit.expired() else answer.status
-            call.answer(index, status, answer.body)
+            call.answer(index, status, answer.body, answer.tokens)
 
     def _raise_if_dead(self) -> None:
         if self._death is not None:

@@ -47,7 +47,7 @@ class Call:
         self.loss: Exception | None = None
         self._linger_s = linger_s
         self._unanswered = set(range(records))
-        self._gathered: list[tuple[int, int, bytes]] = []
+        self._gathered: list[tuple[int, int, bytes, int | None]] = []
         self._has_some = asyncio.Event()
         self._has_all = asyncio.Event()
 
@@ -55,12 +55,19 @@ class Call:
         """Whether record ``index`` has no outcome yet."""
         return index in self._unanswered
 
-    def answer(self, index: int, status: int, body: bytes) -> None:
-        """Give record ``index`` its outcome; the first one counts."""
+    def answer(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
+        """Give record ``index`` its outcome; the first one counts.
+
+        Args:
+            index: Its position in the chunk.
+            status: HTTP status.
+            body: The response's body as UTF-8 JSON.
+            tokens: That it took, if they were counted.
+        """
         if index not in self._unanswered:
             return
         self._unanswered.remove(index)
-        self._gathered.append((index, status, body))
+        self._gathered.append((index, status, body, tokens))
         self._has_some.set()
         if not self._unanswered:
             self._has_all.set()
@@ -98,8 +105,8 @@ class Call:
                 except TimeoutError:
                     pass
             outcomes = new_outcomes()
-            for index, status, body in self._gathered:
-                outcomes.add(index, status, body)
+            for outcome in self._gathered:
+                outcomes.add(*outcome)
             self._gathered = []
             self._has_some.clear()
             yield outcomes

@@ -210,7 +210,9 @@ class VllmEngine:
                 raise RuntimeError(response.error.message)
             return refusal
         response.model = model
-        return Answer(STATUS_OK, response.model_dump_json().encode())
+        return Answer(
+            STATUS_OK, response.model_dump_json().encode(), tokens=response.usage.total_tokens
+        )
 
     def check_alive(self) -> None:
         """Return if the engine can go on.

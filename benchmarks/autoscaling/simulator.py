@@ -55,6 +55,8 @@ class Service:
         max_replicas: Never more.
         partitions: Of the topic, where consumers are scaled; ``None`` for models.
         step_s: A policy's period.
+        lump_s: A replica's records are done all at once, each time this long has passed, as those
+            of long generations side by side are; 0 for one after the other.
     """
 
     replica_records_per_s: float
@@ -64,6 +66,7 @@ class Service:
     max_replicas: int = 40
     partitions: int | None = None
     step_s: float = 2.0
+    lump_s: float = 0.0
 
     @property
     def most_replicas(self) -> int:
@@ -149,6 +152,8 @@ class Simulation:
         self._random = random.Random(seed)
         self._running = self._target = service.min_replicas
         self._ready_at_s: list[float] = []
+        # Of each running replica that has begun a lump: how long it is at it.
+        self._lumps_s: list[float] = []
         self._remaining = 0.0
         self._arrived = 0
         self._done = 0.0
@@ -244,14 +249,30 @@ class Simulation:
             return
         working = min(self._running, self._service.partitions or self._running)
         wavering = max(0.3, self._random.gauss(1.0, _RATE_DEVIATION))
-        could = working * self._service.replica_records_per_s * wavering * step_s
+        worked_s = (
+            self._lumps_worked_s(working, step_s) if self._service.lump_s else step_s * working
+        )
+        could = self._service.replica_records_per_s * wavering * worked_s
         done = min(self._remaining, could)
         self._remaining -= done
         if self._remaining < 1e-6:
             self._remaining = 0.0
+            self._lumps_s.clear()
         self._done += done
         while self._marks and self._marks[0][0] <= self._done + 1e-6:
             self._marks.popleft()
+
+    def _lumps_worked_s(self, working: int, step_s: float) -> float:
+        """Return the replica-seconds of the lumps that are done in this step."""
+        lump_s = self._service.lump_s
+        # Those that were stopped last have lost what they had begun.
+        began = self._lumps_s[:working] + [0.0] * (working - len(self._lumps_s))
+        self._lumps_s = [each + step_s for each in began]
+        done = [each >= lump_s for each in self._lumps_s]
+        self._lumps_s = [
+            0.0 if is_done else each for each, is_done in zip(self._lumps_s, done, strict=True)
+        ]
+        return lump_s * sum(done)
 
     def _decide(self, now_s: float) -> bool:
         """Move the target; say whether it turned."""

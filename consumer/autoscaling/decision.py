@@ -31,6 +31,7 @@ class Decision:
         clamp: What kept the target from it.
         remaining_records: Records that are not done.
         remaining_s: How long they take at the throughput of the running replicas, if known.
+        remaining_tokens: The same in tokens, where a mean is known.
         oldest_s: About how long the oldest of them has waited.
         arrival_records_per_s: The usual rate of the last minute; a burst does not move it.
         replica_records_per_s: What one replica does, if known.
@@ -50,6 +51,7 @@ class Decision:
     arrival_records_per_s: float
     replica_records_per_s: float | None
     cold_start_s: float
+    remaining_tokens: int | None = None
     ongoing_calls: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -65,7 +67,10 @@ class Decision:
     def __str__(self) -> str:
         """Return one line for a log."""
         rate = self.replica_records_per_s
-        left = "" if self.remaining_s is None else f" ({self.remaining_s:.1f} s)"
+        ways = [] if self.remaining_s is None else [f"{self.remaining_s:.1f} s"]
+        if self.remaining_tokens is not None:
+            ways.append(f"{self.remaining_tokens} tokens")
+        left = f" ({', '.join(ways)})" if ways else ""
         parts = [
             f"{self.previous} -> {self.target} replicas ({self.running} run)",
             f"{self.remaining_records} records remain{left}, the oldest for {self.oldest_s:.0f} s",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from consumer.clock import SystemClock
-from consumer.core.lag import Backlog, BacklogTracker
+from consumer.core.lag import Backlog, BacklogTracker, tokens_left
 from consumer.core.ports import Clock
 from consumer.kafka.admin import TopicAdmin
 from schemas.settings import KafkaSettings
@@ -29,11 +29,13 @@ class GroupLagSource:
         group: The consumer group.
         topic: The requests topic.
         from_latest: Whether a group without a commit starts at the end of the log.
+        route: The route whose consumers the group is.
     """
 
     group: str
     topic: str
     from_latest: bool
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,23 @@ class Reading:
         number: Counts readings, failed ones included; 0 before the first.
         is_complete: Whether every group was read; where not, numbers are held.
         backlogs: In the order of the sources.
+        tokens_per_record: The same; of each the measured mean, if there is one.
     """
 
     number: int = 0
     is_complete: bool = False
     backlogs: tuple[Backlog, ...] = ()
+    tokens_per_record: tuple[float | None, ...] = ()
+
+    @property
+    def remaining_tokens(self) -> int | None:
+        """What the backlogs come to in tokens; ``None`` where no mean is known."""
+        found = [
+            tokens_left(backlog.records, mean)
+            for backlog, mean in zip(self.backlogs, self.tokens_per_record, strict=False)
+        ]
+        known = [each for each in found if each is not None]
+        return sum(known) if known else None
 
 
 @dataclass(slots=True)
@@ -70,6 +84,7 @@ class LagReader:
         interval_s: Between two readings.
         timeout_s: After which a reading is given up.
         tell: Takes, in the thread, what ``tell`` of this object was given last; may block.
+        ask_tokens: Returns, in the thread, the mean tokens of a route's records; may block.
         clock: Time; the machine's where unset.
     """
 
@@ -82,6 +97,7 @@ class LagReader:
         interval_s: float,
         timeout_s: float,
         tell: Callable[[bytes], None] = lambda _told: None,
+        ask_tokens: Callable[[str], float | None] = lambda _route: None,
         clock: Clock | None = None,
     ) -> None:
         self._exchange = _Exchange()
@@ -95,6 +111,7 @@ class LagReader:
                 interval_s,
                 timeout_s,
                 tell,
+                ask_tokens,
                 clock or SystemClock(),
             ),
             name="headrace-lag",
@@ -117,6 +134,7 @@ def _read_on(
     interval_s: float,
     timeout_s: float,
     tell: Callable[[bytes], None],
+    ask_tokens: Callable[[str], float | None],
     clock: Clock,
 ) -> None:
     trackers = [BacklogTracker(from_latest=source.from_latest) for source in sources]
@@ -124,7 +142,10 @@ def _read_on(
         began_s = clock.monotonic()
         is_complete = asyncio.run(_read(kafka, sources, trackers, timeout_s, clock))
         exchange.reading = Reading(
-            exchange.reading.number + 1, is_complete, tuple(each.current for each in trackers)
+            exchange.reading.number + 1,
+            is_complete,
+            tuple(each.current for each in trackers),
+            _tokens(sources, ask_tokens),
         )
         told, exchange.told = exchange.told, None
         if told is not None:
@@ -133,6 +154,16 @@ def _read_on(
             except Exception as error:  # noqa: BLE001 - telling must never end the reading
                 log.debug("a decision could not be told: %r", error)
         exchange.stop.wait(max(0.0, interval_s - (clock.monotonic() - began_s)))
+
+
+def _tokens(
+    sources: Sequence[GroupLagSource], ask_tokens: Callable[[str], float | None]
+) -> tuple[float | None, ...]:
+    try:
+        return tuple(ask_tokens(source.route) for source in sources)
+    except Exception as error:  # noqa: BLE001 - only shown: the lag is read without it
+        log.debug("tokens per record could not be asked for: %r", error)
+        return ()
 
 
 async def _read(

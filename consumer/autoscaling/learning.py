@@ -2,12 +2,18 @@
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from statistics import median
 
 _BUCKET_S = 10.0
 _BUCKETS = 6
 _FEWEST_BUCKETS = 3
 _THROUGHPUT_TIME_CONSTANT_S = 120.0
+_LONGEST_FIRST_SPAN_S = 600.0
+_LEAST_OUTAGE_S = 30.0
+_OUTAGE_SPANS = 4
+"""A time without progress counts as an outage from this many usual ones on."""
+_SPAN_WEIGHT = 0.2
 _COLD_START_WEIGHT = 0.2
 _MOST_MARKS = 512
 
@@ -65,28 +71,66 @@ class Arrivals:
         return now_s - self._marks[0][0] if self._marks else 0.0
 
 
+@dataclass(slots=True)
+class _Span:
+    """The time since the last progress, while there was work.
+
+    Attributes:
+        began_s: Monotonic seconds.
+        remaining_records: Not done when it began.
+        running: Replicas that ran when it began. One that came later is at its first record still
+            when one of these has done its next; one that went has done its part.
+        idle_s: Between the last reading without work and the first with some.
+    """
+
+    began_s: float
+    remaining_records: int
+    running: int
+    idle_s: float = 0.0
+
+
 class Throughput:
     """What one replica does in a second, learned while all of them have enough to do.
+
+    It is measured from one progress to the next, however many readings lie in between: of slow
+    work, or of work that is done in lumps, most readings see nothing done, and their time counts.
+    A time without progress that is far longer than usual says that the model was away, and
+    nothing of its speed: nothing is learned from it.
 
     Args:
         expected_records_per_s: To begin with; ``None`` where nothing is known.
 
     Attributes:
         records_per_s: What is expected or was measured; ``None`` where nothing is known.
-        at_least_records_per_s: The most that one was seen to do, whether or not it had enough to
-            do; ``None`` before any was seen with work.
     """
 
     def __init__(self, expected_records_per_s: float | None) -> None:
         self.records_per_s = expected_records_per_s
-        self.at_least_records_per_s: float | None = None
-        self._samples = 0
-        self._last: tuple[float, int, int, int] | None = None
+        self._learned_s = 0.0
+        # Seconds, remaining, running.
+        self._last: tuple[float, int, int] | None = None
+        self._done = 0
+        self._span = _Span(0.0, 0, 0)
+        self._usual_span_s: float | None = None
+        self._most_seen: float | None = None
+
+    @property
+    def at_least_records_per_s(self) -> float | None:
+        """The most that one was seen to do, whether or not it had enough to do.
+
+        ``None`` before any was seen with work. A record that is under way counts as one in all the
+        time since the last: it says that a replica is there and works.
+        """
+        now_s, remaining_records, running = self._last or (0.0, 0, 0)
+        waited_s = self._span.idle_s + now_s - self._span.began_s
+        if not remaining_records or not running or waited_s <= 0:
+            return self._most_seen
+        return max(self._most_seen or 0.0, 1.0 / (waited_s * self._span.running))
 
     def observe(
         self, now_s: float, done_records: int, remaining_records: int, running: int
     ) -> None:
-        """Take in the total of what was done, and learn from the time since the last call.
+        """Take in the total of what was done, and learn from the time since the last progress.
 
         Args:
             now_s: Monotonic seconds.
@@ -94,31 +138,50 @@ class Throughput:
             remaining_records: Records that are not done.
             running: Replicas that run.
         """
-        last, self._last = self._last, (now_s, done_records, remaining_records, running)
-        if last is None:
+        last, self._last = self._last, (now_s, remaining_records, running)
+        done, self._done = done_records - self._done, done_records
+        if last is None or not running or not last[2]:
+            self._span = _Span(now_s, remaining_records, running)
             return
-        last_s, last_done, last_remaining, last_running = last
-        elapsed_s, done = now_s - last_s, done_records - last_done
-        # A replica that came or went in between would make the others look slow or quick.
-        if elapsed_s <= 0 or not running or running != last_running:
-            return
-        sample = done / elapsed_s / running
+        last_s, last_remaining, last_running = last
+        if done > 0 or not remaining_records:
+            # Where all of it was done in the time in which one came or went, it is not known by
+            # how many.
+            is_sure = running == last_running or self._span.began_s < last_s
+            if done > 0 and is_sure and now_s > last_s:
+                self._take(self._span, now_s - self._span.began_s, done, remaining_records)
+            self._span = _Span(now_s, remaining_records, running)
+        elif not last_remaining:
+            self._span = _Span(now_s, remaining_records, running, idle_s=now_s - last_s)
+
+    def _take(self, span: _Span, elapsed_s: float, done: int, remaining_records: int) -> None:
+        sample = done / elapsed_s / span.running
         if remaining_records:
-            # The one that is under way counts: it says that a replica is there and works.
-            seen = max(sample, 1.0 / elapsed_s / running)
-            self.at_least_records_per_s = max(self.at_least_records_per_s or 0.0, seen)
-        if done <= 0:
+            self._most_seen = max(self._most_seen or 0.0, sample)
+        usual_s, longest_s = self._usual_span_s, _LONGEST_FIRST_SPAN_S
+        if usual_s is not None:
+            longest_s = max(_LEAST_OUTAGE_S, _OUTAGE_SPANS * usual_s)
+        if span.remaining_records:
+            # Work that has become slower for good is believed after a few spans.
+            counted_s = min(elapsed_s, longest_s)
+            known_s = counted_s if usual_s is None else usual_s
+            self._usual_span_s = known_s + _SPAN_WEIGHT * (counted_s - known_s)
+        if elapsed_s > longest_s:
             return
         # Twice as much as was done lay there: nobody can have waited for work.
-        was_busy = last_remaining >= 2 * done and remaining_records >= done
-        # Where they were idle at times, they can still do at least this.
-        if was_busy or (self._samples and sample > (self.records_per_s or 0.0)):
+        was_busy = span.remaining_records >= 2 * done and remaining_records >= done
+        # Where they were idle at times, they can still do at least this; save where two lumps came
+        # close together by chance.
+        is_more = sample > (self.records_per_s or 0.0) and elapsed_s >= (usual_s or 0.0) / 2
+        if was_busy or (self._learned_s and is_more):
             self._learn(sample, elapsed_s)
 
     def _learn(self, sample: float, elapsed_s: float) -> None:
-        self._samples += 1
-        # The mean at first, then a mean that forgets.
-        weight = max(1.0 / self._samples, 1.0 - math.exp(-elapsed_s / _THROUGHPUT_TIME_CONSTANT_S))
+        self._learned_s += elapsed_s
+        # The mean over time at first, then a mean that forgets.
+        weight = max(
+            elapsed_s / self._learned_s, 1.0 - math.exp(-elapsed_s / _THROUGHPUT_TIME_CONSTANT_S)
+        )
         known = self.records_per_s or 0.0
         self.records_per_s = known + weight * (sample - known)
 
@@ -135,6 +198,22 @@ class ColdStart:
         self._asked_at_s: deque[float] = deque()
         self._running = 0
         self._is_measured = False
+        self._none_at_s: float | None = None
+
+    def look(self, now_s: float, target: int, running: int) -> None:
+        """Take note of what runs and is to run, however little else is known; as often as can be.
+
+        Where none ran or was to run when we looked last, and one runs now, it was asked for since
+        by somebody else. It counts from that last look: rather too long than too short.
+        """
+        if not running:
+            if not target:
+                self._none_at_s = now_s
+            return
+        if self._none_at_s is not None and not self._asked_at_s:
+            self._asked_at_s.append(self._none_at_s)
+        self._none_at_s = None
+        self.observe(now_s, running)
 
     def asked(self, now_s: float, target: int, running: int) -> None:
         """Take note of what was asked for: each replica short of it starts counting."""

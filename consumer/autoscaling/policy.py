@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
 from consumer.autoscaling.sizing import replicas_to_drain
+from consumer.core.lag import seconds_left
 
 SAFETY = 0.85
 """Of the drain target less a cold start, this part is to do: rates vary, replicas start late."""
@@ -36,6 +37,7 @@ class Signals:
         done_records: Records done since then.
         is_fresh: Whether the lag was read since the last decision; False holds the target.
         partitions: Of the topic, for consumers; ``None`` where they do not matter.
+        remaining_tokens: The remaining records in tokens, where a mean is known; only told.
         ongoing_calls: What Serve's handles count.
         notes: What to tell a person beside the numbers.
     """
@@ -47,6 +49,7 @@ class Signals:
     done_records: int
     is_fresh: bool = True
     partitions: int | None = None
+    remaining_tokens: int | None = None
     ongoing_calls: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -95,6 +98,16 @@ class DrainPolicy:
         if self._downscale_delay_s is not None:
             return self._downscale_delay_s
         return min(_MOST_IDLE_S, max(_LEAST_IDLE_S, self._cold_start.seconds))
+
+    def look(self, now_s: float, target: int, running: int) -> None:
+        """Take note of what runs, between decisions too: it tells how long a replica starts.
+
+        Args:
+            now_s: Monotonic seconds.
+            target: How many there are to be.
+            running: Replicas that run.
+        """
+        self._cold_start.look(now_s, target, running)
 
     def decide(self, signals: Signals, target: int) -> Decision:
         """Return how many replicas there should be.
@@ -186,11 +199,6 @@ class DrainPolicy:
         self, signals: Signals, previous: int, target: int, wanted: float, clamp: Clamp
     ) -> Decision:
         rate = self._throughput.records_per_s
-        remaining_s = None
-        if not signals.remaining_records:
-            remaining_s = 0.0
-        elif rate and signals.running:
-            remaining_s = signals.remaining_records / (rate * signals.running)
         return Decision(
             target=target,
             previous=previous,
@@ -198,7 +206,10 @@ class DrainPolicy:
             wanted=wanted,
             clamp=clamp,
             remaining_records=signals.remaining_records,
-            remaining_s=remaining_s,
+            remaining_s=seconds_left(
+                signals.remaining_records, None if rate is None else rate * signals.running
+            ),
+            remaining_tokens=signals.remaining_tokens,
             oldest_s=self._arrivals.oldest_s(signals.now_s),
             arrival_records_per_s=self._arrivals.records_per_s,
             replica_records_per_s=rate,

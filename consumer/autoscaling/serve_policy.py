@@ -10,7 +10,7 @@ from ray.util.metrics import Gauge
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.policy import DrainPolicy, Signals
-from consumer.autoscaling.told import tell_decision
+from consumer.autoscaling.told import tell_decision, told_tokens
 from consumer.clock import SystemClock
 from consumer.core.ports import Clock
 from schemas.autoscaling_settings import AutoscalingSettings
@@ -89,6 +89,8 @@ class ServeScalingPolicy:
     def _decide(self, context: Any, target: int) -> int:
         if self._reader is None:
             self._reader = self._start_reader()
+        # From zero Serve starts a replica by itself, and asks again when it runs.
+        self._policy.look(self._clock.monotonic(), target, int(context.current_num_replicas))
         reading = self._reader.latest()
         if reading.number == self._number:
             return target
@@ -103,6 +105,7 @@ class ServeScalingPolicy:
             now_s=self._clock.monotonic(),
             running=int(context.current_num_replicas),
             remaining_records=sum(each.records for each in backlogs),
+            remaining_tokens=reading.remaining_tokens,
             arrived_records=sum(each.arrived_records for each in backlogs),
             done_records=sum(each.done_records for each in backlogs),
             is_fresh=reading.is_complete,
@@ -122,6 +125,7 @@ class ServeScalingPolicy:
             interval_s=self._settings.period_s,
             timeout_s=self._settings.lag_timeout_s,
             tell=lambda told: tell_decision(deployment, told),
+            ask_tokens=told_tokens,
         )
 
     def _explain(self, decision: Decision) -> None:
@@ -163,6 +167,9 @@ class _Gauges:
             ("target", "replicas to have"),
             ("wanted", "replicas that the backlog asks for, before clamps"),
             ("remaining_records", "records that are not done"),
+            ("remaining_s", "how long they take what runs; -1 where it is not known"),
+            ("remaining_tokens", "those records in tokens, by the measured mean; 0 without one"),
+            ("ongoing_calls", "calls that Serve's handles count, queued ones included"),
             ("oldest_s", "how long the oldest of them has waited"),
             ("arrival_records_per_s", "the usual arrival rate"),
             ("replica_records_per_s", "what one replica does; 0 where it is not known"),
@@ -172,11 +179,22 @@ class _Gauges:
             gauge = Gauge(f"headrace_autoscaling_{name}", text, ("deployment",))
             gauge.set_default_tags({"deployment": deployment})
             self._gauges[name] = gauge
+        self._clamp = Gauge(
+            "headrace_autoscaling_clamped",
+            "1 for what kept the target from what was wanted, 0 for the others",
+            ("deployment", "clamp"),
+        )
+        self._clamp.set_default_tags({"deployment": deployment})
 
     def set(self, decision: Decision) -> None:
         """Bring the metrics up to ``decision``."""
         for name, gauge in self._gauges.items():
             if name == "held":
                 gauge.set(float(decision.clamp is Clamp.HELD))
+            elif name == "remaining_s":
+                # 0 would say that nothing is left.
+                gauge.set(-1.0 if decision.remaining_s is None else decision.remaining_s)
             else:
                 gauge.set(float(getattr(decision, name) or 0.0))
+        for clamp in Clamp:
+            self._clamp.set(float(decision.clamp is clamp), {"clamp": clamp.value})

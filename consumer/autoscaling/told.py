@@ -1,7 +1,8 @@
-"""The latest decision of every deployment, in Ray's own key-value store.
+"""What the controller and the deployments tell each other, in Ray's own key-value store.
 
-The controller can call no deployment, and nothing else knows of its decisions. The store is there
-as long as the cluster is, and both sides reach it without a connection of their own.
+The controller can call no deployment: it leaves there the latest decision of each, which nothing
+else knows, and finds there what the consumers have measured. The store is there as long as the
+cluster is, and both sides reach it without a connection of their own.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from ray.experimental.internal_kv import (
 )
 
 _NAMESPACE = b"headrace-autoscaling"
+_TOKENS_NAMESPACE = b"headrace-tokens"
 
 
 def tell_decision(deployment: str, decision: bytes) -> None:
@@ -29,3 +31,19 @@ def told_decisions() -> dict[str, dict[str, Any]]:
         if value is not None:
             decisions[key.decode()] = orjson.loads(value)
     return decisions
+
+
+def tell_tokens(route: str, tokens_per_record: float) -> None:
+    """Keep the mean of what a route's records take; blocks for a moment."""
+    _internal_kv_put(
+        route.encode(),
+        repr(tokens_per_record).encode(),
+        overwrite=True,
+        namespace=_TOKENS_NAMESPACE,
+    )
+
+
+def told_tokens(route: str) -> float | None:
+    """Return what was told last of a route's records, if anything; blocks for a moment."""
+    value = _internal_kv_get(route.encode(), namespace=_TOKENS_NAMESPACE)
+    return float(value) if value else None

@@ -144,6 +144,8 @@ class Calls:
             return
         call.check(outcomes)
         self.windows.learn(outcomes.replica, outcomes.window_records, now_s)
+        self._counters.measured_records += outcomes.measured_records
+        self._counters.measured_tokens += outcomes.measured_tokens
         failed: dict[Failure, list[WorkItem]] = {}
         for index, status, body in zip(
             outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True

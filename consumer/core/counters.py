@@ -22,3 +22,5 @@ class Counters:
     already_done_records: int = 0
     unreadable_control_records: int = 0
     completed_records: int = 0
+    measured_records: int = 0
+    measured_tokens: int = 0

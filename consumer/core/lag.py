@@ -80,6 +80,18 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
     return Remaining(below + above, expired, basis)
 
 
+def seconds_left(records: int, records_per_s: float | None) -> float | None:
+    """Return how long records take at a measured rate; ``None`` where none is known."""
+    if not records:
+        return 0.0
+    return records / records_per_s if records_per_s else None
+
+
+def tokens_left(records: int, tokens_per_record: float | None) -> int | None:
+    """Return records in tokens, by a measured mean; ``None`` where none is known."""
+    return None if tokens_per_record is None else round(records * tokens_per_record)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """A group's remaining work over all partitions, at one moment.
@@ -103,16 +115,6 @@ class Backlog:
     active_partitions: int = 0
     read_at_s: float | None = None
     notes: tuple[str, ...] = ()
-
-    def seconds(self, records_per_s: float | None) -> float | None:
-        """Return how long the rest takes at a measured rate; ``None`` where none is known."""
-        if not self.records:
-            return 0.0
-        return self.records / records_per_s if records_per_s else None
-
-    def tokens(self, tokens_per_record: float) -> float:
-        """Return the rest in tokens, by the mean of those that were generated a record."""
-        return self.records * tokens_per_record
 
 
 class BacklogTracker:

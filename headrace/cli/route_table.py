@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from consumer.core.lag import seconds_left, tokens_left
 from headrace.cli.output import count
 from headrace.lag import PartitionLag
 from schemas.settings import Settings
@@ -14,6 +15,8 @@ MAX_ROUTE_COLUMNS = 3
 
 _HEADINGS = (
     "lag",
+    "lag, s",
+    "lag, tokens",
     "records/s",
     "in flight",
     "queued",
@@ -54,13 +57,18 @@ def route_report(
     for name, route in settings.routes.items():
         partitions = None if lags is None else lags.get(name, [])
         status = None if statuses is None else statuses.get(name)
+        lag = None if partitions is None else sum(each.lag_records for each in partitions)
+        lag_s, lag_tokens = None, None
+        if lag is not None and status is not None:
+            lag_s = seconds_left(lag, status.working_records_per_s)
+            lag_tokens = tokens_left(lag, status.tokens_per_record)
         routes[name] = {
             "model": route.model,
             "group": route.group,
             "requests_topic": route.requests_topic,
-            "lag_records": None
-            if partitions is None
-            else sum(each.lag_records for each in partitions),
+            "lag_records": lag,
+            "lag_s": lag_s,
+            "lag_tokens": lag_tokens,
             "partitions": None if partitions is None else [each.to_dict() for each in partitions],
             "service": None if status is None else status.to_dict(),
         }
@@ -84,13 +92,18 @@ def route_table(report: Mapping[str, Any], title: str = "") -> Table:
 def _cells(route: Mapping[str, Any]) -> list[str]:
     lag, partitions, status = route["lag_records"], route["partitions"], route["service"]
     of = "-" if partitions is None else str(len(partitions))
+    lags = [_count_if_known(each) for each in (lag, route["lag_s"], route["lag_tokens"])]
     if status is None:
-        return ["-" if lag is None else count(lag), *["-"] * len(_STATUS_KEYS), f"-/{of}"]
+        return [*lags, *["-"] * len(_STATUS_KEYS), f"-/{of}"]
     return [
-        "-" if lag is None else count(lag),
+        *lags,
         *(count(status[key]) for key in _STATUS_KEYS),
         f"{len(status['partitions'])}/{of}",
     ]
+
+
+def _count_if_known(number: float | None) -> str:
+    return "-" if number is None else count(number)
 
 
 def partition_table(report: Mapping[str, Any]) -> Table:

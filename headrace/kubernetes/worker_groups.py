@@ -56,7 +56,7 @@ def worker_groups(settings: Settings) -> list[WorkerGroup]:
     """
     demands = [
         _Demand(
-            initial_replicas(route.consumers, route.autoscaling),
+            initial_replicas(route.consumers, route.autoscaling, is_set=route.sets_consumers),
             most_replicas(route.consumers, route.autoscaling),
             route.consumer_num_cpus,
             0.0,
@@ -80,7 +80,7 @@ def _demand(model: ReplicaSettings) -> _Demand:
     if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
         gpus = float(model.workers)
     return _Demand(
-        initial_replicas(model.replicas, model.autoscaling),
+        initial_replicas(model.replicas, model.autoscaling, is_set=model.sets_replicas),
         most_replicas(model.replicas, model.autoscaling),
         model.num_cpus,
         gpus,

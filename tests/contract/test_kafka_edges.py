@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -178,3 +179,35 @@ async def test_lag_is_told_from_outside_the_group(world):
         Partition(topic, 1): (0, 0, None),
     }
     assert nothing == {}
+
+
+async def test_records_that_no_consumer_can_read_yet_are_no_lag(world):
+    topic = await world.topic()
+    await world.write(topic, [b"x"] * 4)
+    async with (
+        TopicAdmin(world.settings) as admin,
+        AIOKafkaProducer(
+            **client_options(world.settings), transactional_id=f"open-{uuid.uuid4().hex}"
+        ) as producer,
+    ):
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"undecided", partition=0)
+        await world.write(topic, [b"x"] * 3)
+        behind = (await admin.group_lag("g", topic))[Partition(topic, 0)]
+        await producer.commit_transaction()
+        after = (await admin.group_lag("g", topic))[Partition(topic, 0)]
+
+    assert behind.log_end == 4
+    # The transaction's record, its marker, and the three that came meanwhile.
+    assert after.log_end == 9
+
+
+async def test_an_answer_without_offsets_is_not_taken_for_no_commit(world, monkeypatch):
+    async def tell_nothing(*_arguments, **_named) -> dict:
+        return {}
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "list_consumer_group_offsets", tell_nothing)
+    topic = await world.topic(partitions=2)
+    async with TopicAdmin(world.settings) as admin:
+        with pytest.raises(SourceError, match=r"does not tell the offsets of partitions \[0, 1\]"):
+            await admin.group_lag("g", topic)

@@ -46,6 +46,8 @@ def service(
                 options={"path": str(count_file), "window_records": 32},
                 urls=(URL,),
                 num_cpus=0.1,
+                # Else it would start with none, and not be seen to go.
+                replicas=1,
                 autoscaling=AutoscalingSettings(
                     min_replicas=0,
                     max_replicas=4,

@@ -11,7 +11,10 @@ from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
 from schemas.settings import KafkaSettings
 
 PATIENCE_S = 20.0
-SOURCES = (GroupLagSource("g", "a", from_latest=False), GroupLagSource("h", "b", from_latest=False))
+SOURCES = (
+    GroupLagSource("g", "a", from_latest=False, route="chat"),
+    GroupLagSource("h", "b", from_latest=False, route="texts"),
+)
 
 
 class Owner:
@@ -55,6 +58,7 @@ def reader_of(owner: object, told: Any = None) -> LagReader:
         interval_s=0.001,
         timeout_s=PATIENCE_S,
         tell=told or (lambda _told: None),
+        ask_tokens={"chat": 100.0}.get,
     )
 
 
@@ -80,6 +84,7 @@ def test_it_reads_every_group_and_tells_in_its_own_thread(admin: type[FakeAdmin]
     reader.tell(b"a decision")
 
     assert [each.records for each in reading.backlogs] == [6, 6]
+    assert (reading.tokens_per_record, reading.remaining_tokens) == ((100.0, None), 600)
     assert heard.wait(PATIENCE_S)
     assert threads == ["headrace-lag"]
     later = wait_for(reader, admin, is_complete=True)

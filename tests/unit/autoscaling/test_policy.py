@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.autoscaling.decision import Clamp
-from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
+from consumer.autoscaling.learning import Arrivals, ColdStart
 from consumer.autoscaling.policy import DrainPolicy, Signals
 from consumer.autoscaling.sizing import replicas_to_drain
 
@@ -141,6 +141,8 @@ def test_a_decision_renders_for_logs_and_as_json() -> None:
     decision = policy().decide(signals(remaining=2_000, running=2, ongoing_calls=3.0), 2)
 
     assert "2000 records remain (100.0 s)" in str(decision)
+    tokens = policy().decide(signals(remaining=2_000, running=2, remaining_tokens=5_000), 2)
+    assert "2000 records remain (100.0 s, 5000 tokens)" in str(tokens)
     assert decision.to_dict()["clamp"] == "nothing"
     assert decision.is_change
 
@@ -232,32 +234,6 @@ def test_the_oldest_waits_since_it_arrived() -> None:
     assert arrivals.oldest_s(9.0) == 4.0
     arrivals.observe(10.0, 30, 0)
     assert arrivals.oldest_s(10.0) == 0.0
-
-
-def test_throughput_is_learned_from_busy_replicas_only() -> None:
-    throughput = Throughput(None)
-    throughput.observe(0.0, 0, 1, 1)
-    throughput.observe(1.0, 1, 0, 1)
-    assert throughput.records_per_s is None
-    assert throughput.at_least_records_per_s is None
-
-    throughput.observe(2.0, 1, 1_000, 2)
-    throughput.observe(4.0, 101, 900, 2)
-    assert throughput.records_per_s == 25.0
-
-
-def test_what_a_replica_was_seen_to_do_at_least_only_grows() -> None:
-    throughput = Throughput(None)
-    throughput.observe(0.0, 0, 0, 1)
-    throughput.observe(2.0, 0, 100, 1)
-    assert throughput.at_least_records_per_s == 0.5
-
-    throughput.observe(4.0, 60, 40, 1)
-    assert throughput.at_least_records_per_s == 30.0
-
-    throughput.observe(6.0, 90, 10, 1)
-    throughput.observe(8.0, 190, 400, 2)
-    assert throughput.at_least_records_per_s == 30.0, "one that has just come is no measure"
 
 
 def test_a_cold_start_is_learned_from_each_replica_that_starts() -> None:

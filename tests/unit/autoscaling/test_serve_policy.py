@@ -1,13 +1,19 @@
 """The policy as Serve's controller calls it; no Ray, no Kafka."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import orjson
+import pytest
 from pydantic import SecretStr
 from ray import cloudpickle
+from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
+from ray.serve._private.common import DeploymentID
 from ray.serve.autoscaling_policy import _apply_autoscaling_config
 from ray.serve.config import AutoscalingConfig
 
+from consumer.autoscaling import serve_policy
+from consumer.autoscaling.decision import Clamp
 from consumer.autoscaling.lag_reader import GroupLagSource, Reading
 from consumer.autoscaling.serve_policy import ServeScalingPolicy
 from consumer.core.lag import Backlog
@@ -43,21 +49,26 @@ class FakeReader:
 
 
 class StillClock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
     def monotonic(self) -> float:
-        return 0.0
+        return self.now_s
 
     def epoch_ms(self) -> int:
         return 0
 
 
-def made(reader: Any, *, is_consumer: bool = False) -> ServeScalingPolicy:
+def made(
+    reader: Any, *, is_consumer: bool = False, clock: StillClock | None = None
+) -> ServeScalingPolicy:
     return ServeScalingPolicy(
         deployment="model-m",
         settings=SCALING,
         kafka=KAFKA,
         sources=SOURCES,
         is_consumer=is_consumer,
-        clock=StillClock(),
+        clock=clock or StillClock(),
         make_reader=lambda _policy: reader,
     )
 
@@ -110,6 +121,43 @@ def test_a_reading_that_failed_holds() -> None:
     assert b'"clamp":"held"' in reader.told[0]
 
 
+class FakeGauge:
+    """Keeps what each gauge was set to, by name and clamp."""
+
+    values: ClassVar[dict[tuple[str, str], float]] = {}
+
+    def __init__(self, name: str, _text: str, _tags: tuple[str, ...]) -> None:
+        self._name = name.removeprefix("headrace_autoscaling_")
+
+    def set_default_tags(self, tags: dict[str, str]) -> None:
+        assert tags == {"deployment": "model-m"}
+
+    def set(self, value: float, tags: dict[str, str] | None = None) -> None:
+        self.values[self._name, (tags or {}).get("clamp", "")] = value
+
+
+def test_a_decision_stands_in_metrics_with_what_clamped_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_policy, "Gauge", FakeGauge)
+    reader = FakeReader()
+    policy = made(reader)
+    reader.read(100_000)
+    policy(context(1, running=2, ongoing=3.0))
+    values = FakeGauge.values
+
+    assert values["target", ""] == 8
+    assert values["ongoing_calls", ""] == 3.0
+    assert values["remaining_s", ""] == 5_000.0
+    assert {clamp: value for (name, clamp), value in values.items() if name == "clamped"} == {
+        each.value: float(each is Clamp.MAX_REPLICAS) for each in Clamp
+    }
+
+    reader.read(100_000, is_complete=False)
+    policy(context(8))
+    assert values["remaining_s", ""] == -1.0, "nothing runs: it is not known"
+    assert (values["held", ""], values["clamped", "held"]) == (1.0, 1.0)
+    assert values["clamped", "max_replicas"] == 0.0
+
+
 def test_a_fault_of_ours_holds_the_target() -> None:
     class Broken:
         def latest(self) -> Reading:
@@ -129,6 +177,43 @@ def test_serve_applies_what_is_wanted_at_once() -> None:
     assert target == 4
 
 
+def test_a_start_that_serve_made_by_itself_is_learned_from() -> None:
+    reader, clock = FakeReader(), StillClock()
+    wrapped = _apply_autoscaling_config(made(reader, clock=clock))
+    reader.read(0)
+    wrapped(context(0))
+    clock.now_s = 100.0
+    wrapped(context(0))
+    # A call waits: Serve asks nobody until a replica runs.
+    clock.now_s = 100.1
+    reader.read(1)
+    assert wrapped(context(0, ongoing=1.0))[0] == 1
+    clock.now_s = 125.0
+    wrapped(context(1, running=1, ongoing=1.0))
+
+    reader.read(1)
+    wrapped(context(1, running=1, ongoing=1.0))
+    assert orjson.loads(reader.told[-1])["cold_start_s"] == 25.0
+
+
+def test_a_start_that_was_asked_for_counts_from_then() -> None:
+    reader, clock = FakeReader(), StillClock()
+    policy = made(reader, clock=clock)
+    reader.read(0)
+    policy(context(0))
+    clock.now_s = 10.0
+    reader.read(1)
+    assert policy(context(0)) == (1, {})
+    clock.now_s = 12.0
+    policy(context(1))
+    clock.now_s = 40.0
+    policy(context(1, running=1))
+
+    reader.read(1)
+    policy(context(1, running=1))
+    assert orjson.loads(reader.told[-1])["cold_start_s"] == 30.0
+
+
 def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
     reader = FakeReader()
     reader.read(2_000)
@@ -138,6 +223,26 @@ def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
     again = cloudpickle.loads(cloudpickle.dumps(policy))
 
     assert isinstance(again, ServeScalingPolicy)
+
+
+@pytest.mark.parametrize(("replicas", "first", "after"), [(None, 2, 7), (3, 3, 3)])
+def test_a_change_of_settings_keeps_what_runs_unless_a_start_was_chosen(
+    replicas: int | None, first: int, after: int
+) -> None:
+    scaling = SCALING.model_copy(update={"min_replicas": 2})
+    config = autoscaling_config(
+        "model-m", scaling, KAFKA, SOURCES, replicas=replicas, is_consumer=False
+    )
+    info: Any = SimpleNamespace(
+        deployment_config=SimpleNamespace(autoscaling_config=config, gang_scheduling_config=None),
+        target_capacity=None,
+        target_capacity_direction=None,
+        config_changed=lambda _other: True,
+    )
+    state = DeploymentAutoscalingState(DeploymentID("model-m"))
+
+    assert state.register(info, 0) == first
+    assert state.register(info, 7) == after
 
 
 def test_the_password_stands_in_nothing_that_serve_logs() -> None:

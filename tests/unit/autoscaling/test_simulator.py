@@ -61,6 +61,22 @@ def test_no_consumer_without_a_partition() -> None:
     assert run.replicas[-1] == 1
 
 
+def test_bursts_of_work_that_is_done_in_lumps_are_drained_in_time() -> None:
+    service = Service(
+        replica_records_per_s=1.6, cold_start_s=5.0, drain_target_s=120.0, lump_s=20.0
+    )
+    bursts = [Burst(600.0 * number, 2_000) for number in range(1, 11)]
+
+    run = Simulation(service, Headrace(service), 1).run([0] * 3_600, bursts)
+
+    del run.bursts[0]
+    assert all(each.is_feasible for each in run.bursts)
+    assert run.met_share(service.drain_target_s) == 1.0
+    assert run.most_direction_changes <= 2
+    # 1,250 replica-seconds of work each, and the replicas that are kept for a moment after.
+    assert run.replica_s <= 11 * 3 * 1_250
+
+
 def test_the_service_is_cheaper_than_both_baselines_on_bursts() -> None:
     rows = compare("burst", 30.0, hours=6.0, seeds=1)
     ours, *others = rows
@@ -68,9 +84,8 @@ def test_the_service_is_cheaper_than_both_baselines_on_bursts() -> None:
     assert ours.met_share >= 0.99
     assert ours.replica_hours <= 0.8 * best(others[:2]).replica_hours
     # Only told, but it has to be summed up all the same.
-    assert summarize(rows + compare("bulk", 3.0, 4.0, 1) + compare("single", 3.0, 4.0, 1)).details[
-        "simulated_hours"
-    ]
+    rows += compare("bulk", 3.0, 4.0, 1) + compare("single", 3.0, 4.0, 1)
+    assert summarize(rows, equal=[]).details["simulated_hours"]
 
 
 def test_serves_delays_are_rays_own() -> None:

@@ -471,3 +471,17 @@ def test_deadlines_of_finished_records_are_forgotten():
         publish_all(engine)
         engine.advance(0.0, EPOCH_MS)
     assert len(engine._deadlines) < 2_000
+
+
+def test_tokens_that_a_model_counted_are_added_up():
+    engine = make_engine()
+    engine.assign({P0: None})
+    engine.deliver([record(0), record(1), record(2)], 0.0, EPOCH_MS)
+    call, _ = engine.next_call(0.0, EPOCH_MS)
+    outcomes = Outcomes("replica-1", 64)
+    outcomes.add(0, 200, b"{}", 120)
+    outcomes.add(1, 400, b"{}")
+    outcomes.add(2, 200, b"{}", 30)
+    engine.take_outcomes(call, outcomes, 0.1, EPOCH_MS)
+
+    assert (engine.counters.measured_records, engine.counters.measured_tokens) == (2, 150)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core.completion_map import CompletionMap, encode
-from consumer.core.lag import BacklogTracker, LagBasis, remaining
+from consumer.core.lag import BacklogTracker, LagBasis, remaining, seconds_left, tokens_left
 from consumer.core.ports import CommitPoint, Lag, TopicPartition
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -79,9 +79,15 @@ def test_totals_follow_arrivals_and_completions() -> None:
 
     assert (backlog.records, backlog.arrived_records, backlog.done_records) == (21, 20, 5)
     assert (backlog.partitions, backlog.active_partitions, backlog.read_at_s) == (2, 1, 3.0)
-    assert backlog.seconds(7.0) == 3.0
-    assert backlog.seconds(None) is None
-    assert backlog.tokens(100.0) == 2_100.0
+
+
+def test_lag_in_seconds_and_in_tokens_rests_on_what_was_measured() -> None:
+    assert seconds_left(21, 7.0) == 3.0
+    assert seconds_left(21, None) is None
+    assert seconds_left(21, 0.0) is None
+    assert seconds_left(0, None) == 0.0
+    assert tokens_left(21, 100.4) == 2_108
+    assert tokens_left(21, None) is None
 
 
 def test_expired_records_were_not_done() -> None:

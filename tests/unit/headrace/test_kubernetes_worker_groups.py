@@ -49,7 +49,8 @@ def test_the_cluster_may_grow_to_what_autoscaling_may_want() -> None:
     [group] = worker_groups(settings({"e": model}))
 
     consumers = 1
-    assert (group.pods, group.most_pods) == (1 + consumers, 10 + consumers)
+    # None of the model's at first: Serve starts with the least where `replicas` is not set.
+    assert (group.pods, group.most_pods) == (consumers, 10 + consumers)
 
 
 def test_pods_carry_as_many_replicas_as_serve_starts() -> None:
@@ -60,7 +61,9 @@ def test_pods_carry_as_many_replicas_as_serve_starts() -> None:
     consumers = 1
     [raised] = worker_groups(settings({"e": least}))
     [lowered] = worker_groups(settings({"e": most}))
+    [chosen] = worker_groups(settings({"e": {**least, "replicas": 7}}))
 
+    assert chosen.pods == 7 + consumers
     assert raised.pods == 5 + consumers
     assert lowered.pods == 2 + consumers
 

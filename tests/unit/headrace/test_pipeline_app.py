@@ -51,6 +51,29 @@ def deployed(settings: Settings) -> dict[str, Any]:
     return {each.name: each for each in built.deployments}
 
 
+def test_where_nobody_chose_a_start_serve_keeps_what_runs() -> None:
+    scaled = """\
+models:
+  chosen: {kind: custom, import_path: "a:B", urls: [/v1/x], replicas: 3,
+    autoscaling: {max_replicas: 4}}
+  left: {kind: custom, import_path: "a:B", urls: [/v1/x], autoscaling: {max_replicas: 4}}
+routes:
+  a: {model: chosen, requests_topic: i, results_topic: o, dead_letters_topic: d, group: g,
+      autoscaling: {max_replicas: 4}}
+  b: {model: left, requests_topic: j, results_topic: p, dead_letters_topic: d, group: h,
+      consumers: 9, autoscaling: {max_replicas: 4}}
+"""
+    config = {
+        name: each._deployment_config.autoscaling_config
+        for name, each in deployed(parse_settings(scaled.encode())).items()
+    }
+
+    assert config["model-chosen"].initial_replicas == 3
+    assert config["model-left"].initial_replicas is None
+    assert config["consumer-a"].initial_replicas is None
+    assert config["consumer-b"].initial_replicas == 4
+
+
 @pytest.mark.parametrize(
     ("routes", "models"),
     [

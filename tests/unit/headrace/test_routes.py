@@ -100,6 +100,25 @@ def test_the_report_tells_what_is_known() -> None:
     assert "none" in text_of(partition_table(report))
 
 
+def test_lag_is_also_told_in_seconds_and_in_tokens() -> None:
+    lags = {"r0": [PartitionLag(0, 0, 600, 0, 600)], "r1": [PartitionLag(0, 0, 9, 0, 9)]}
+    statuses = {
+        "r0": RouteStatus(
+            route="r0", working_records_per_s=1.6, measured_records=4, measured_tokens=1_030
+        ),
+        "r1": RouteStatus(route="r1"),
+    }
+
+    report = route_report(settings_of(route("a"), route("b")), lags, statuses)
+
+    generating, idle = report["routes"]["r0"], report["routes"]["r1"]
+    assert (generating["lag_s"], generating["lag_tokens"]) == (375.0, 154_500)
+    assert (idle["lag_s"], idle["lag_tokens"]) == (None, None)
+    rows = [each.split() for each in text_of(route_table(report)).splitlines()]
+    assert ["│", "lag,", "s", "│", "375", "│", "-", "│"] in rows
+    assert ["│", "lag,", "tokens", "│", "154,500", "│", "-", "│"] in rows
+
+
 def test_the_report_says_nothing_of_what_is_not_known() -> None:
     report = route_report(settings_of(route("a")), None, None)
 

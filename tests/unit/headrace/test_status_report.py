@@ -62,6 +62,29 @@ def test_the_rate_is_over_the_last_seconds() -> None:
     assert busy.routes(7)["r"].rate_records_per_s == pytest.approx(110)
 
 
+def test_the_rate_behind_a_lag_is_over_the_time_with_work() -> None:
+    report = StatusReport()
+    for second in range(100):
+        # Idle for 60 s; then 32 records every 20 s.
+        completed = 0 if second < 60 else 32 * ((second - 60) // 20)
+        report.add(snapshot("a", 1000, completed, in_flight_records=32 * (second >= 60)), second)
+
+    status = report.routes(99)["r"]
+
+    assert status.rate_records_per_s == 0
+    assert status.working_records_per_s == pytest.approx(32 / 39, rel=0.03)
+
+
+def test_tokens_are_told_as_the_mean_of_what_was_measured() -> None:
+    report = StatusReport()
+    report.add(snapshot("a", 10, 10, measured_records=10, measured_tokens=1_000), 0)
+    report.add(snapshot("b", 30, 30, measured_records=30, measured_tokens=9_000), 0)
+
+    assert report.routes(0)["r"].tokens_per_record == 250.0
+    assert StatusReport().routes(0) == {}
+    assert RouteStatus(route="r").tokens_per_record is None
+
+
 def test_a_silent_replica_holds_nothing_but_its_counts_stay() -> None:
     report = StatusReport()
     report.add(snapshot("a", 10, 10, in_flight_records=3, partitions=[0], error="ill"), 0)
@@ -126,3 +149,25 @@ async def test_the_board_stamps_and_answers() -> None:
 
     clock.now_s += SILENT_AFTER_S + 1
     assert (await board.routes())["r"]["replicas"] == 0
+
+
+async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
+    clock, told = StoppedClock(), list[tuple[str, float]]()
+    board = StatusBoard(clock=clock, tell_tokens=lambda route, mean: told.append((route, mean)))
+    for second, tokens in enumerate([100, 400, 900, 900, 900, 1_000]):
+        clock.now_s = float(second)
+        counts = {"measured_records": 2, "measured_tokens": tokens}
+        await board.report(snapshot("a", second, **counts).to_dict())
+    await board.report(ReplicaSnapshot(route="other", replica="b").to_dict())
+
+    assert told == [("r", 50.0), ("r", 500.0)]
+
+
+async def test_a_store_that_fails_does_not_cost_the_report() -> None:
+    def fail(_route: str, _mean: float) -> None:
+        raise RuntimeError("no store")
+
+    board = StatusBoard(clock=StoppedClock(), tell_tokens=fail)
+    await board.report(snapshot("a", 1, measured_records=1, measured_tokens=5).to_dict())
+
+    assert (await board.routes())["r"]["measured_tokens"] == 5

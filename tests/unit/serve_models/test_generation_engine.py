@@ -52,7 +52,7 @@ class FakeGenerator:
         if prompt == "deadly":
             self.is_dead = True
             raise GeneratorDiedError("segmentation fault")
-        return Answer(STATUS_OK, orjson.dumps({"text": prompt}))
+        return Answer(STATUS_OK, orjson.dumps({"text": prompt}), tokens=len(prompt))
 
     def release(self, prompt):
         self.let_go.setdefault(prompt, asyncio.Event()).set()
@@ -262,3 +262,11 @@ async def test_stopping_ends_the_calls_under_way():
         with pytest.raises(GeneratorDiedError, match="stopped"):
             await waiting
         assert model.aborted == ["slow"]
+
+
+async def test_the_tokens_of_what_was_generated_travel_with_the_outcomes():
+    async with running(FakeGenerator()) as engine:
+        streamed = [each async for each in engine.infer(chunk_of("abc", "refused", "poison", "de"))]
+
+    assert sum(each.measured_records for each in streamed) == 2
+    assert sum(each.measured_tokens for each in streamed) == 5
