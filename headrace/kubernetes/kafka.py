@@ -62,7 +62,6 @@ def kafka_cluster(
                 ],
                 "authorization": {"type": "simple"},
                 "config": _broker_config(settings, replicas),
-                "template": _pod_template(),
             },
             "entityOperator": {"topicOperator": {}, "userOperator": {}},
             # It reads the lag from outside, so that an alert does not hang on the service's health.
@@ -254,6 +253,9 @@ def _pool(
                 "requests": {"cpu": "1", "memory": "4Gi"},
                 "limits": {"memory": "4Gi"},
             },
+            # Here, not in the Kafka resource: a pool that has any template of its own, as overlays
+            # give it, takes nothing from the cluster's.
+            "template": _pod_template(),
         },
     }
 

@@ -86,6 +86,33 @@ def test_disruption_budgets_hold_the_head_and_the_workers() -> None:
     assert all(isinstance(each["minAvailable"], int) for each in budgets.values())
 
 
+def test_kafka_nodes_of_one_pool_never_share_a_machine_and_keep_their_security() -> None:
+    patches = yaml.safe_load((PRODUCTION / "kustomization.yaml").read_text())["patches"]
+    text = render_files(read_source(Path(SETTINGS)))["kafka.yaml"]
+    pools = {
+        each["metadata"]["name"]
+        for each in yaml.safe_load_all(text)
+        if each["kind"] == "KafkaNodePool"
+    }
+
+    apart = set()
+    for patch in patches:
+        if patch["target"]["kind"] != "KafkaNodePool":
+            continue
+        for change in yaml.safe_load(patch["patch"]):
+            path = change["path"]
+            # What is rendered there would be gone.
+            assert path not in {"/spec/template", "/spec/template/pod"}
+            if path == "/spec/template/pod/affinity":
+                rules = change["value"]["podAntiAffinity"]
+                [rule] = rules["requiredDuringSchedulingIgnoredDuringExecution"]
+                name = patch["target"]["name"]
+                assert rule["labelSelector"]["matchLabels"]["strimzi.io/pool-name"] == name
+                assert rule["topologyKey"] == "kubernetes.io/hostname"
+                apart.add(name)
+    assert apart == pools
+
+
 def test_every_kustomization_names_what_is_there() -> None:
     for path in K8S.rglob("kustomization.yaml"):
         for resource in yaml.safe_load(path.read_text())["resources"]:

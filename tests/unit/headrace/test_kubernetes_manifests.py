@@ -178,6 +178,19 @@ def test_pods_run_as_nobody_special(rendered: list[dict[str, Any]]) -> None:
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])
 
 
+def test_kafka_runs_as_nobody_special(rendered: list[dict[str, Any]]) -> None:
+    for pool in of_kind(rendered, "KafkaNodePool"):
+        template = pool["spec"]["template"]
+        pod = template["pod"]["securityContext"]
+        assert pod["runAsNonRoot"] is True
+        assert pod["fsGroup"] == pod["runAsUser"] != 0
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert template["kafkaContainer"]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
 def test_secrets_come_by_reference(rendered: list[dict[str, Any]]) -> None:
     [service] = of_kind(rendered, "RayService")
 
