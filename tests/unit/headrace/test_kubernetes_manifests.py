@@ -10,6 +10,7 @@ import yaml
 from headrace.errors import UserError
 from headrace.kubernetes.manifests import render_files
 from headrace.kubernetes.source import RenderSource, parse_source, read_source
+from headrace.kubernetes.worker_groups import worker_groups
 from headrace.stopping import application_stop_timeout_s
 from headrace.topics import wanted_topics
 from schemas.status import COUNTER_NAMES
@@ -216,6 +217,22 @@ def test_replicas_with_gpus_get_a_group_of_gpu_pods() -> None:
     assert set(groups["production"]) == {"cpu", "gpu"}
     assert groups["production"]["gpu"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in groups["production"]["cpu"]["resources"]["limits"]
+
+
+def test_the_cluster_keeps_and_reaches_what_the_settings_ask_for(
+    source: RenderSource, rendered: list[dict[str, Any]]
+) -> None:
+    [service] = of_kind(rendered, "RayService")
+    found = {
+        group["groupName"]: (group["minReplicas"], group["replicas"], group["maxReplicas"])
+        for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    }
+
+    assert found == {
+        group.name: (group.least_pods, group.pods, group.most_pods)
+        for group in worker_groups(source.settings)
+    }
+    assert all(least <= pods <= most for least, pods, most in found.values())
 
 
 def test_alerts_ask_for_metrics_that_exist(
