@@ -8,6 +8,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from headrace.cli import main
+from headrace.kubernetes.app import settings_of
 from headrace.kubernetes.manifests import render_files
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import read_source
@@ -148,8 +149,37 @@ def test_the_command_prints_what_kubectl_and_serve_take(
     assert config["applications"][0]["import_path"] == "headrace.kubernetes.app:application"
 
 
-def test_serve_takes_the_config() -> None:
+def test_production_scales_every_replica_and_has_the_cpus_and_gpus_for_the_most() -> None:
+    text = render_files(read_source(Path(SETTINGS)))["rayservice.yaml"]
+    spec = yaml.safe_load(text)["spec"]
+    [application] = yaml.safe_load(spec["serveConfigV2"])["applications"]
+    settings = settings_of(
+        {**application["args"], "kafka": {"broker": "external", "bootstrap": "kafka:9092"}}
+    )
+    room = {"cpu": 0.0, "nvidia.com/gpu": 0.0}
+    for group in spec["rayClusterConfig"]["workerGroupSpecs"]:
+        [container] = group["template"]["spec"]["containers"]
+        for resource in room:
+            each = float(container["resources"]["limits"].get(resource, 0))
+            room[resource] += group["maxReplicas"] * each
 
+    routes, models = settings.routes.values(), settings.models.values()
+    cpus = gpus = 0.0
+    for route in routes:
+        assert route.autoscaling is not None
+        assert route.autoscaling.min_replicas < route.autoscaling.max_replicas
+        assert route.autoscaling.max_replicas <= route.topics.partitions
+        cpus += route.autoscaling.max_replicas * route.consumer_num_cpus
+    for model in models:
+        assert model.autoscaling is not None
+        assert model.autoscaling.min_replicas < model.autoscaling.max_replicas
+        cpus += model.autoscaling.max_replicas * model.num_cpus
+        gpus += model.autoscaling.max_replicas * model.num_gpus
+    assert cpus <= room["cpu"]
+    assert gpus <= room["nvidia.com/gpu"]
+
+
+def test_serve_takes_the_config() -> None:
     schema = ServeDeploySchema.model_validate(serve_config(read_source(Path(SETTINGS))))
 
     assert schema.applications[0].route_prefix is None
