@@ -69,6 +69,28 @@ def test_the_network_policy_is_about_every_pod_and_lets_kafka_through() -> None:
     assert int(settings.kafka.bootstrap.rpartition(":")[2]) in ports
 
 
+@pytest.mark.parametrize("name", ["kuberay-operator", "kuberay"], ids=["helm", "kustomize"])
+def test_the_network_policy_lets_the_operator_in_however_it_was_installed(name: str) -> None:
+    [policy] = [
+        each["spec"]
+        for each in base("NetworkPolicy")
+        if each["metadata"]["name"] == "headrace-ray"
+    ]
+    operator = {
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/component": "kuberay-operator",
+    }
+
+    ports = {
+        port["port"]
+        for rule in policy["ingress"]
+        for peer in rule["from"]
+        if selects(peer["podSelector"], operator)
+        for port in rule.get("ports", [])
+    }
+    assert ports == {8265, 8000}
+
+
 def test_the_listener_admits_the_pods() -> None:
     text = render_files(read_source(Path(SETTINGS)))["kafka.yaml"]
     kafka = next(each for each in yaml.safe_load_all(text) if each["kind"] == "Kafka")
