@@ -42,7 +42,7 @@ class WorkerGroup:
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """Equal replicas, at first, at least and at most; ``cpus`` and ``gpus`` are what one sets aside."""
+    """Equal replicas, at first, least and most; ``cpus`` and ``gpus`` are what one sets aside."""
 
     replicas: int
     least_replicas: int

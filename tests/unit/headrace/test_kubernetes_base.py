@@ -72,9 +72,7 @@ def test_the_network_policy_is_about_every_pod_and_lets_kafka_through() -> None:
 @pytest.mark.parametrize("name", ["kuberay-operator", "kuberay"], ids=["helm", "kustomize"])
 def test_the_network_policy_lets_the_operator_in_however_it_was_installed(name: str) -> None:
     [policy] = [
-        each["spec"]
-        for each in base("NetworkPolicy")
-        if each["metadata"]["name"] == "headrace-ray"
+        each["spec"] for each in base("NetworkPolicy") if each["metadata"]["name"] == "headrace-ray"
     ]
     operator = {
         "app.kubernetes.io/name": name,
