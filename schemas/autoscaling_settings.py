@@ -29,7 +29,7 @@ class AutoscalingSettings(Section):
         default=None,
         gt=0,
         description="What one replica does, until it has been measured. Unset: the first burst "
-        "starts one after the other until it is.",
+        "starts one more, measures, and only then starts the others.",
     )
     expected_cold_start_s: float = Field(
         default=30.0, gt=0, description="How long a replica takes to start, until measured."

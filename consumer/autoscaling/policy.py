@@ -89,6 +89,7 @@ class DrainPolicy:
         self._arrivals = Arrivals()
         self._throughput = Throughput(expected_records_per_s)
         self._cold_start = ColdStart(expected_cold_start_s)
+        self._has_tried_one_more = False
         # (seconds, wanted), descending in wanted: the first is the most within the delay.
         self._recent: deque[tuple[float, int]] = deque()
 
@@ -148,13 +149,15 @@ class DrainPolicy:
 
         What a replica does is known a reading after it has had enough to do, and a burst need not
         wait for it. What it was seen to do may be far less than what it can: one more is little to
-        pay if it is, and no other is asked for before that one runs.
+        pay if it is, and it is the only one that is asked for on so little.
         """
-        least_records_per_s = self._throughput.at_least_records_per_s
         held = float(max(1, target))
-        if least_records_per_s is None or target > signals.running:
+        least_records_per_s = self._throughput.at_least_records_per_s
+        if least_records_per_s is None or self._has_tried_one_more:
             return held
-        return min(held + 1, max(held, self._to_drain(signals, least_records_per_s)))
+        wanted = min(held + 1, max(held, self._to_drain(signals, least_records_per_s)))
+        self._has_tried_one_more = wanted > held
+        return wanted
 
     def _to_drain(self, signals: Signals, rate: float) -> float:
         left_s = self._aim_s() - self._arrivals.oldest_s(signals.now_s)

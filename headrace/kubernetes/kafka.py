@@ -62,7 +62,6 @@ def kafka_cluster(
                 ],
                 "authorization": {"type": "simple"},
                 "config": _broker_config(settings, replicas),
-                "template": _pod_template(),
             },
             "entityOperator": {"topicOperator": {}, "userOperator": {}},
             # It reads the lag from outside, so that an alert does not hang on the service's health.
@@ -134,11 +133,15 @@ def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, A
 
 
 def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
+    outputs = ["Write", "Describe", "DescribeConfigs"]
+    if route.delivery == "exactly_once":
+        # Brokers say which producers hold a partition open to whoever may read it.
+        outputs = ["Read", *outputs]
     acls = [
         _acl("group", route.group, ["Read", "Describe"]),
         _acl("topic", route.requests_topic, ["Read", "Describe"]),
-        _acl("topic", route.results_topic, ["Write", "Describe", "DescribeConfigs"]),
-        _acl("topic", route.dead_letters_topic, ["Write", "Describe", "DescribeConfigs"]),
+        _acl("topic", route.results_topic, outputs),
+        _acl("topic", route.dead_letters_topic, outputs),
     ]
     if route.control_topic is not None:
         acls.append(_acl("topic", route.control_topic, ["Read", "Describe"]))
@@ -165,7 +168,7 @@ def _acl(
     kind: str, name: str, operations: list[str], *, pattern: str = "literal"
 ) -> dict[str, Any]:
     resource = {"type": kind, "name": name, "patternType": pattern}
-    return {"resource": resource, "operations": operations}
+    return {"resource": resource, "operations": [*operations]}
 
 
 def _user(name: str, cluster: StrimziCluster, acls: list[dict[str, Any]]) -> dict[str, Any]:
@@ -250,6 +253,9 @@ def _pool(
                 "requests": {"cpu": "1", "memory": "4Gi"},
                 "limits": {"memory": "4Gi"},
             },
+            # Here, not in the Kafka resource: a pool that has any template of its own, as overlays
+            # give it, takes nothing from the cluster's.
+            "template": _pod_template(),
         },
     }
 

@@ -98,7 +98,7 @@ def ray_service(
                     {
                         "groupName": group.name,
                         "replicas": group.pods,
-                        "minReplicas": 0 if group.gpus else 1,
+                        "minReplicas": group.least_pods,
                         "maxReplicas": group.most_pods,
                         "rayStartParams": {},
                         "template": pods.worker(group),

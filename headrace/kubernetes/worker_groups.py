@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from schemas.autoscaling_settings import initial_replicas, most_replicas
+from schemas.autoscaling_settings import AutoscalingSettings, initial_replicas, most_replicas
 from schemas.model_settings import GeneratorSettings
 from schemas.replica_settings import ReplicaSettings
 from schemas.settings import Settings
@@ -26,6 +26,7 @@ class WorkerGroup:
         memory_gib: Its memory.
         gpus: Its NVIDIA GPUs.
         pods: How many carry the replicas that the service starts with.
+        least_pods: How many carry the fewest replicas there may be: these stay.
         most_pods: The most that the autoscaler may start: for a rolling update of those, and for
             all replicas that autoscaling may want.
     """
@@ -35,14 +36,16 @@ class WorkerGroup:
     memory_gib: int
     gpus: int
     pods: int
+    least_pods: int
     most_pods: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """Equal replicas, at first and at most; ``cpus`` and ``gpus`` are what one sets aside."""
+    """Equal replicas, at first, least and most; ``cpus`` and ``gpus`` are what one sets aside."""
 
     replicas: int
+    least_replicas: int
     most_replicas: int
     cpus: float
     gpus: float
@@ -57,6 +60,7 @@ def worker_groups(settings: Settings) -> list[WorkerGroup]:
     demands = [
         _Demand(
             initial_replicas(route.consumers, route.autoscaling, is_set=route.sets_consumers),
+            _least_replicas(route.consumers, route.autoscaling),
             most_replicas(route.consumers, route.autoscaling),
             route.consumer_num_cpus,
             0.0,
@@ -81,15 +85,21 @@ def _demand(model: ReplicaSettings) -> _Demand:
         gpus = float(model.workers)
     return _Demand(
         initial_replicas(model.replicas, model.autoscaling, is_set=model.sets_replicas),
+        _least_replicas(model.replicas, model.autoscaling),
         most_replicas(model.replicas, model.autoscaling),
         model.num_cpus,
         gpus,
     )
 
 
+def _least_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
+    return replicas if scaling is None else scaling.min_replicas
+
+
 def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
     cpus = max(LEAST_CPUS, math.ceil(max(demand.cpus for demand in demands)))
     pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
+    least_pods = _pods([(demand.least_replicas, demand.cpus) for demand in demands], cpus)
     scaled_pods = _pods([(demand.most_replicas, demand.cpus) for demand in demands], cpus)
     return WorkerGroup(
         name="cpu",
@@ -97,6 +107,8 @@ def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
         memory_gib=cpus * MEMORY_GIB_PER_CPU,
         gpus=0,
         pods=pods,
+        # First fit may ask for a pod more where there is less to carry.
+        least_pods=min(least_pods, pods),
         most_pods=max(ROOM_TO_UPDATE * pods, scaled_pods),
     )
 
@@ -107,6 +119,9 @@ def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
     replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
     cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
     pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
+    least = [(demand.least_replicas, demand.gpus) for demand in demands]
+    # A GPU that nobody uses is worth giving back.
+    least_pods = _pods(least, gpus) if any(count for count, _ in least) else 0
     scaled_pods = _pods([(demand.most_replicas, demand.gpus) for demand in demands], gpus)
     return WorkerGroup(
         name="gpu",
@@ -114,6 +129,7 @@ def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
         memory_gib=MEMORY_GIB_PER_GPU * gpus,
         gpus=gpus,
         pods=pods,
+        least_pods=min(least_pods, pods),
         most_pods=max(ROOM_TO_UPDATE * pods, scaled_pods),
     )
 

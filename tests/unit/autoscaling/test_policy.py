@@ -91,12 +91,13 @@ def test_a_burst_need_not_wait_until_the_throughput_is_measured() -> None:
     assert unknown.decide(burst_seen_once(6_000, 30), 1).target == 2
 
 
-def test_while_that_one_starts_no_other_is_asked_for() -> None:
+def test_no_other_is_asked_for_before_the_throughput_is_measured() -> None:
     unknown = policy(expected_records_per_s=None)
     unknown.decide(signals(running=1), 1)
     unknown.decide(burst_seen_once(6_000, 0), 1)
 
     assert unknown.decide(signals(4.0, remaining=6_000, running=1), 2).target == 2
+    assert unknown.decide(signals(9.0, remaining=6_000, running=2), 2).target == 2
 
 
 def test_what_one_was_seen_to_do_in_time_starts_no_other() -> None:

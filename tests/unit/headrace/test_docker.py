@@ -80,6 +80,17 @@ def test_torch_comes_from_where_make_gets_it() -> None:
     assert f"TORCH_CPU_INDEX := {argument('TORCH_CPU_INDEX')}\n" in makefile
 
 
+def test_both_images_have_the_same_ray() -> None:
+    def pins(path: str) -> list[str]:
+        lines = (ROOT / "requirements" / path).read_text().splitlines()
+        return [line for line in lines if re.match(r"ray\b(?!-)", line)]
+
+    # GPU workers join a head of the CPU image, and Ray refuses a node of another version.
+    [locked] = pins("cpu.lock")
+    assert locked.startswith("ray==")
+    assert pins("constraints.txt") == [locked]
+
+
 def test_what_is_copied_exists_and_is_let_through() -> None:
     sources = {
         word

@@ -10,6 +10,7 @@ import yaml
 from headrace.errors import UserError
 from headrace.kubernetes.manifests import render_files
 from headrace.kubernetes.source import RenderSource, parse_source, read_source
+from headrace.kubernetes.worker_groups import worker_groups
 from headrace.stopping import application_stop_timeout_s
 from headrace.topics import wanted_topics
 from schemas.status import COUNTER_NAMES
@@ -129,14 +130,22 @@ def test_the_service_user_may_do_what_its_routes_do_and_no_more(
     for route in source.settings.routes.values():
         assert "Read" in granted["group", route.group, "literal"]
         assert granted["topic", route.requests_topic, "literal"] == {"Read", "Describe"}
+        # Without Read the brokers do not say which transactions a restart left open there.
+        reading = {"Read"} if route.delivery == "exactly_once" else set()
         for topic in (route.results_topic, route.dead_letters_topic):
-            assert "Write" in granted["topic", topic, "literal"]
+            writing = {"Write", "Describe", "DescribeConfigs"}
+            assert granted["topic", topic, "literal"] == writing | reading
+        if route.control_topic is not None:
+            assert granted["topic", route.control_topic, "literal"] == {"Read", "Describe"}
         transactions = (
             "transactionalId",
             f"headrace-{route.group}-{route.requests_topic}-",
             "prefix",
         )
-        assert (transactions in granted) == (route.delivery == "exactly_once")
+        if route.delivery == "exactly_once":
+            assert granted[transactions] == {"Describe", "Write"}
+        else:
+            assert transactions not in granted
     assert not {kind for kind, _, _ in granted} - {"group", "topic", "transactionalId"}
 
 
@@ -170,6 +179,19 @@ def test_pods_run_as_nobody_special(rendered: list[dict[str, Any]]) -> None:
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])
 
 
+def test_kafka_runs_as_nobody_special(rendered: list[dict[str, Any]]) -> None:
+    for pool in of_kind(rendered, "KafkaNodePool"):
+        template = pool["spec"]["template"]
+        pod = template["pod"]["securityContext"]
+        assert pod["runAsNonRoot"] is True
+        assert pod["fsGroup"] == pod["runAsUser"] != 0
+        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert template["kafkaContainer"]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
 def test_secrets_come_by_reference(rendered: list[dict[str, Any]]) -> None:
     [service] = of_kind(rendered, "RayService")
 
@@ -195,6 +217,22 @@ def test_replicas_with_gpus_get_a_group_of_gpu_pods() -> None:
     assert set(groups["production"]) == {"cpu", "gpu"}
     assert groups["production"]["gpu"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in groups["production"]["cpu"]["resources"]["limits"]
+
+
+def test_the_cluster_keeps_and_reaches_what_the_settings_ask_for(
+    source: RenderSource, rendered: list[dict[str, Any]]
+) -> None:
+    [service] = of_kind(rendered, "RayService")
+    found = {
+        group["groupName"]: (group["minReplicas"], group["replicas"], group["maxReplicas"])
+        for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    }
+
+    assert found == {
+        group.name: (group.least_pods, group.pods, group.most_pods)
+        for group in worker_groups(source.settings)
+    }
+    assert all(least <= pods <= most for least, pods, most in found.values())
 
 
 def test_alerts_ask_for_metrics_that_exist(

@@ -77,6 +77,29 @@ def test_gpus_too_may_grow_to_what_autoscaling_may_want() -> None:
     assert (gpu.pods, gpu.most_pods) == (1, 3)
 
 
+def test_pods_stay_for_as_many_replicas_as_there_are_at_least() -> None:
+    fixed = {"kind": "embedder", "source": "wheel:x", "num_cpus": 4, "replicas": 3}
+    scaled = {**fixed, "autoscaling": {"min_replicas": 2, "max_replicas": 10}}
+
+    consumers = 1
+    [kept] = worker_groups(settings({"e": fixed}))
+    [least] = worker_groups(settings({"e": scaled}))
+
+    assert kept.least_pods == kept.pods == 3 + consumers
+    assert (least.least_pods, least.pods) == (2 + consumers, 3 + consumers)
+
+
+def test_no_gpu_stays_where_no_replica_has_to() -> None:
+    def least_pods(least: int | None) -> int:
+        scaling = None if least is None else {"min_replicas": least, "max_replicas": 6}
+        _, gpu = worker_groups(
+            settings({"g": generator(num_gpus=1, replicas=2, autoscaling=scaling)})
+        )
+        return gpu.least_pods
+
+    assert (least_pods(None), least_pods(0), least_pods(1)) == (2, 0, 1)
+
+
 def test_a_replica_larger_than_a_pod_gets_larger_pods() -> None:
     model = {"kind": "embedder", "source": "wheel:x", "num_cpus": 12}
 
