@@ -26,6 +26,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from schemas.handoff import STATUS_OK
 from schemas.model_settings import GeneratorSettings
+from serve_models.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation_bodies import BodyNotTakenError, check_body
 from serve_models.generation_engine import Answer, GeneratorDiedError
 from serve_models.generation_limits import ModelLimits, check_request, clipped_lengths
@@ -123,6 +124,8 @@ class VllmEngine:
         arguments, handler_arguments = split_arguments(placed_engine_args(settings))
         # Before the minute that the engine takes.
         check_handler_arguments(handler_arguments)
+        if settings.num_gpus == 0:
+            arguments = with_quick_dtype(arguments, is_quick_in_bfloat16=is_quick_in_bfloat16())
         template = read_chat_template(settings.chat_template)
         try:
             engine = AsyncLLM.from_engine_args(

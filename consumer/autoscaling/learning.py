@@ -7,7 +7,8 @@ from statistics import median
 
 _BUCKET_S = 10.0
 _BUCKETS = 6
-_FEWEST_BUCKETS = 3
+_FEWEST_BUCKETS = 5
+"""A burst may lie across two of them, and must not be the median."""
 _THROUGHPUT_TIME_CONSTANT_S = 120.0
 _LONGEST_FIRST_SPAN_S = 600.0
 _LEAST_OUTAGE_S = 30.0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka.structs import ConsumerRecord
 from ray import serve
 
 from headrace.service import LocalService
@@ -88,11 +89,23 @@ def replicas() -> dict[str, int]:
 
 
 async def wait_until(condition: Callable[[], bool], what: str) -> float:
+    """Wait; return when it was so, in epoch seconds."""
     began_s = time.monotonic()
     while not condition():
         assert time.monotonic() - began_s < PATIENCE_S, f"{what}: {replicas()}"
         await asyncio.sleep(0.1)
-    return time.monotonic() - began_s
+    return time.time()
+
+
+async def published_at_s(service: Service, custom_id: str) -> float:
+    """Return when a request was published, in epoch seconds."""
+    topic = service.route("scaled").requests_topic
+
+    def found(read: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        return [each for each in read if orjson.loads(each.value)["custom_id"] == custom_id]
+
+    (record,) = found(await service.read(topic, lambda read: bool(found(read))))
+    return record.timestamp / 1000
 
 
 def line(number: int, sleep_ms: int) -> bytes:
@@ -105,13 +118,13 @@ async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(service: S
 
     await wait_until(lambda: replicas()["model-sleepy"] == 0, "the idle model goes to zero")
     await service.publish("scaled", [line(0, 10)])
-    woken_s = await wait_until(lambda: replicas()["model-sleepy"] >= 1, "one record wakes it")
+    woken_at_s = await wait_until(lambda: replicas()["model-sleepy"] >= 1, "one record wakes it")
     assert await service.answers("scaled", "r-", 1) == Counter({"r-0": 1})
 
     burst = [line(number, 200) for number in range(1, RECORDS)]
     published = asyncio.create_task(service.publish("scaled", burst))
     # All at once: a consumer's start takes the machine's time from a model's.
-    reaction_s, models_s, consumers_s = await asyncio.gather(
+    more_at_s, models_at_s, consumers_at_s = await asyncio.gather(
         wait_until(lambda: replicas()["model-sleepy"] > 1, "a burst takes more than one"),
         wait_until(lambda: replicas()["model-sleepy"] == 4, "a burst takes four"),
         wait_until(
@@ -128,8 +141,10 @@ async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(service: S
     await wait_until(lambda: replicas()["model-sleepy"] == 0, "the model goes back to zero")
     assert max(answers.values()) == 1, "nothing was computed twice without a fault"
     rested_s = time.monotonic() - drained_at_s
+    single_at_s, burst_at_s = [await published_at_s(service, each) for each in ("r-0", "r-1")]
     print(  # noqa: T201 - the timeline, for whoever runs it with -s
-        f"woken in {woken_s:.1f} s; another model asked for {reaction_s / PERIOD_S:.1f} policy "
-        f"periods after the burst's first record; 4 models asked for after {models_s:.1f} s, "
-        f"{partitions} consumers after {consumers_s:.1f} s; at rest {rested_s:.1f} s after the last"
+        f"woken in {woken_at_s - single_at_s:.1f} s; from the burst's first record on: another "
+        f"model asked for after {(more_at_s - burst_at_s) / PERIOD_S:.1f} policy periods, 4 models "
+        f"after {models_at_s - burst_at_s:.1f} s, {partitions} consumers after "
+        f"{consumers_at_s - burst_at_s:.1f} s; at rest {rested_s:.1f} s after the last result"
     )

@@ -67,7 +67,6 @@ def service(
                 num_cpus=0.5,
                 threads=1,
                 engine_args={
-                    "dtype": "bfloat16",
                     "max_model_len": MAX_MODEL_LEN_TOKENS,
                     "max_num_seqs": MAX_NUM_SEQS,
                 },

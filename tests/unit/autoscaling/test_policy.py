@@ -225,6 +225,14 @@ def test_a_burst_does_not_count_as_the_usual_rate() -> None:
     assert arrivals.records_per_s == 5.0
 
 
+def test_a_burst_that_takes_its_time_is_no_usual_rate_either() -> None:
+    arrivals = Arrivals()
+    for second in range(80):
+        # From the 15th second to the 25th: across two of the counted spans.
+        arrivals.observe(float(second), 100 * max(0, min(10, second - 15)), 0)
+        assert arrivals.records_per_s == 0.0
+
+
 def test_the_oldest_waits_since_it_arrived() -> None:
     arrivals = Arrivals()
     arrivals.observe(0.0, 10, 10)
