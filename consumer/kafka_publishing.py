@@ -20,12 +20,13 @@ def kafka_publishing(
         kafka: The cluster.
         route: The route.
         engine: Whose outcomes.
-        source: Where offsets are committed, for at-least-once.
+        source: The route's member of the group.
     """
     settings = pipeline_settings(route)
     if route.delivery == "exactly_once":
         return ExactlyOnce(
             engine=engine,
+            source=source,
             sink=KafkaTransactionalSink(kafka, route),
             clock=SystemClock(),
             settings=settings,

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Coroutine
 
 from consumer import outgoing
 from consumer.core.engine import Engine
-from consumer.core.ports import Clock, FencedError, TopicPartition, TransactionalSink
+from consumer.core.ports import (
+    Clock,
+    FencedError,
+    RecordSource,
+    TopicPartition,
+    TransactionalSink,
+)
 from consumer.core.transactions import Transaction
 from consumer.pipeline_settings import PipelineSettings
 
@@ -19,12 +25,14 @@ class ExactlyOnce:
     """A ``Publishing`` with one transaction at a time for each input partition.
 
     A partition that is found to be another member's is dropped at once. The group rebalances soon
-    after, since that member can only have it where the group has given it away; where it does
-    not, the pipeline fails, so that no partition stays unread.
+    after, since that member can only have it where the group has given it away. Where it does not,
+    the coordinator has only forgotten us, as one does that was away for longer than a transaction
+    may be open: then this member joins again, and what the group says is its own starts afresh.
 
     Args:
         engine: Whose outcomes and offsets.
-        sink: Where both go.
+        source: Joins the group again.
+        sink: Where outcomes and offsets go.
         clock: The time.
         settings: Times and portions.
     """
@@ -33,11 +41,13 @@ class ExactlyOnce:
         self,
         *,
         engine: Engine,
+        source: RecordSource,
         sink: TransactionalSink,
         clock: Clock,
         settings: PipelineSettings,
     ) -> None:
         self._engine = engine
+        self._source = source
         self._sink = sink
         self._clock = clock
         self._settings = settings
@@ -153,10 +163,15 @@ class ExactlyOnce:
     def _expect_rebalance(self) -> None:
         if self._fenced is None:
             self._fenced = asyncio.get_running_loop().call_later(
-                self._settings.fenced_grace_s,
-                self._end_with,
-                FencedError("a partition is another member's, and the group has not rebalanced"),
+                self._settings.fenced_grace_s, self._rejoin
             )
+
+    def _rejoin(self) -> None:
+        self._fenced = None
+        log.warning(
+            "the group has not rebalanced though a partition was another member's; joining again"
+        )
+        self._source.rejoin()
 
     def _end_with(self, error: BaseException) -> None:
         if self._failed is not None and not self._failed.done():

@@ -130,7 +130,9 @@ class SimulatedService:
         if self.route.delivery == "exactly_once":
             sink = MemoryTransactionalSink(self.broker, "g", transaction_s=0.02)
             self.transactional_sinks.append(sink)
-            return ExactlyOnce(engine=engine, sink=sink, clock=self.clock, settings=self.settings)
+            return ExactlyOnce(
+                engine=engine, source=source, sink=sink, clock=self.clock, settings=self.settings
+            )
         return AtLeastOnce(
             engine=engine,
             source=source,

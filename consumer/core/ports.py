@@ -161,6 +161,13 @@ class RecordSource(Protocol):
         """
         ...
 
+    def rejoin(self) -> None:
+        """Have the group say anew whose its partitions are; the listener is called as ever.
+
+        Does nothing while that is under way already, or before the start.
+        """
+        ...
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return each partition's log start, log end and committed point."""
         ...

@@ -171,6 +171,15 @@ async def commit_once(
         raise kind()
 
 
+def rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Join the group again, as the same member: its coordinator says what this member has.
+
+    One that the coordinator has given up joins as a new one.
+    """
+    if consumer._coordinator is not None:
+        consumer._coordinator.request_rejoin()
+
+
 def note_poll(consumer: AIOKafkaConsumer) -> None:
     """Do what a fetch does beside fetching, where a rebalance keeps it from being called.
 

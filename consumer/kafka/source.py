@@ -189,6 +189,11 @@ class KafkaSource:
         task.add_done_callback(self._forget_commit)
         await asyncio.shield(task)
 
+    def rejoin(self) -> None:
+        """Join the group again; see ``RecordSource``."""
+        if self._consumer is not None and not self._is_stopped:
+            internals.rejoin(self._consumer)
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         if not partitions:

@@ -55,7 +55,7 @@ class MemoryGroup:
         member = Member(f"member-{self._next_member:06d}")
         self._next_member += 1
         self._members[member.member_id] = member
-        self._call_everyone()
+        self.rebalance()
         return member
 
     async def join(
@@ -84,7 +84,7 @@ class MemoryGroup:
             joining = self._joining.pop(member.member_id, None)
             if joining is not None and not joining[1].done():
                 joining[1].set_result(None)
-            self._call_everyone()
+            self.rebalance()
             self._settle_if_complete()
 
     def expel(self, member_id: str) -> None:
@@ -94,6 +94,12 @@ class MemoryGroup:
             member.is_expelled = True
             self.leave(member)
             member.rejoin.set()
+
+    def rebalance(self) -> None:
+        """Have every member join again."""
+        for member in self._members.values():
+            if member.member_id not in self._joining:
+                member.rejoin.set()
 
     def commit(
         self, member: Member, generation: int, points: Mapping[TopicPartition, CommitPoint]
@@ -134,11 +140,6 @@ class MemoryGroup:
                 f"{partition}: {len(point.metadata)} characters of commit metadata are over "
                 f"the limit of {self._limit_characters}"
             )
-
-    def _call_everyone(self) -> None:
-        for member in self._members.values():
-            if member.member_id not in self._joining:
-                member.rejoin.set()
 
     def _settle_if_complete(self) -> None:
         if not self._members or self._joining.keys() != self._members.keys():

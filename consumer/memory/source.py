@@ -121,6 +121,11 @@ class MemorySource:
         except ValueError as error:
             raise SourceError(str(error)) from error
 
+    def rejoin(self) -> None:
+        """Have the group rebalance; see ``RecordSource``."""
+        if self._member is not None and self._membership is not None:
+            self._broker.group(self._group_name, self._topic).rebalance()
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         points = await self.committed(partitions)

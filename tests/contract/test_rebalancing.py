@@ -226,3 +226,20 @@ async def test_a_member_that_polls_nothing_stays_in_the_group(world: World):
 
     assert member.events == ["assigned"]
     await member.source.commit({Partition(topic, 0): CommitPoint(1, "")})
+
+
+async def test_a_member_that_joins_again_has_its_partitions_back_and_goes_on(world: World):
+    topic = await world.topic(partitions=2)
+    await world.write(topic, [b"1", b"2"], partition=0)
+    member = await world.join(topic)
+    assert len(await member.read(2)) == 2
+    owned = member.assignment
+    await member.source.commit({Partition(topic, 0): CommitPoint(1, "")})
+
+    member.source.rejoin()
+    await member.until(lambda it: it.events == ["assigned", "revoking", "assigned"])
+
+    assert member.assignment == owned
+    (record,) = await member.read(1)
+    assert record.value == b"2"
+    await member.source.commit({Partition(topic, 0): CommitPoint(2, "")})

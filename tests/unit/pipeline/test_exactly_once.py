@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from consumer.core.ports import CommitPoint, Message, TopicPartition
 from consumer.memory.transactions import TransactionFailure
-from tests.simulated_service import SimulatedService, request
+from tests.simulated_service import SimulatedService
 from tests.simulation import simulate
 from tests.unit.pipeline.test_rebalance import ACTIONS, UNCLEAN, run_schedule
 
@@ -98,19 +98,26 @@ def test_a_result_over_the_limit_becomes_a_small_one_in_the_next_transaction():
     simulate(main())
 
 
-def test_a_partition_that_is_anothers_and_a_group_that_does_not_notice_fail_the_replica():
+def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member_joins_again():
     async def main() -> None:
-        service = SimulatedService(partitions=1)
+        service = SimulatedService(partitions=2)
         service.publish(10, ms=1)
         pipeline = await service.join()
         await service.until_done()
-        service.group.fence(TopicPartition("requests", 0))
-        service.broker.append([Message("requests", None, request("late", ms=1), [])])
-        await asyncio.sleep(service.settings.fenced_grace_s + 5)
-        with pytest.raises(RuntimeError, match="not rebalanced"):
-            pipeline.check()
-        assert "late" not in service.results()
-        await service.crash(pipeline)
+        generation = service.group.generation
+        for partition in service.broker.partitions("requests"):
+            service.group.fence(partition)
+        service.publish(10, ms=1)
+        await asyncio.sleep(service.settings.fenced_grace_s / 2)
+        assert len(service.results()) == 10, "nobody publishes what may be another's"
+        assert pipeline.engine.partitions == []
+
+        await service.until_done()
+        assert service.group.generation == generation + 1
+        assert len(pipeline.engine.partitions) == 2
+        pipeline.check()
+        await service.close()
+        assert set(service.results().values()) == {1}
 
     simulate(main())
 
