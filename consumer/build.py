@@ -110,5 +110,5 @@ def pipeline_settings(route: RouteSettings) -> PipelineSettings:
         revoke_budget_s=route.membership.rebalance_timeout_ms / 1000 * _REVOKE_SHARE,
         drain_timeout_s=route.drain_timeout_s,
         transaction_linger_s=route.transactions.linger_ms / 1000,
-        fenced_grace_s=route.membership.session_timeout_ms / 1000,
+        session_timeout_s=route.membership.session_timeout_ms / 1000,
     )

@@ -28,6 +28,8 @@ from schemas.handoff import Chunk
 
 log = logging.getLogger(__name__)
 
+_LOOKS_PER_SESSION = 4
+
 
 class Pipeline:
     """Runs one route's engine against a source, a sink and a model.
@@ -74,6 +76,7 @@ class Pipeline:
         self._loops: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._is_stopping = False
+        self._awake_at_s = 0.0
         self._failure: BaseException | None = None
         self._admissible = asyncio.Event()
         self._scheduled = asyncio.Event()
@@ -85,6 +88,7 @@ class Pipeline:
         Raises:
             SourceError: The broker cannot be reached or refuses us.
         """
+        self._awake_at_s = self._clock.monotonic()
         if self._control is not None:
             await self._control.start()
         try:
@@ -101,6 +105,7 @@ class Pipeline:
         for loop in self._publishing.loops(self._note_progress):
             self._spawn(loop)
         self._spawn(self._keep_time())
+        self._spawn(self._watch_for_pauses())
         if self._transfers is not None:
             self._spawn(self._transfers.run())
         if self._control is not None:
@@ -214,6 +219,30 @@ class Pipeline:
             self._scheduled.clear()
             await _wait(self._scheduled, self.engine.next_due_in_s(*self._now()))
 
+    async def _watch_for_pauses(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.session_timeout_s / _LOOKS_PER_SESSION)
+            self._note_pause()
+
+    def _note_pause(self) -> None:
+        """Ask the group after a pause of this process in which it may have been given up.
+
+        What was in flight then may be published by a new owner too, so nothing is until the group
+        has said whose the partitions are.
+        """
+        now_s = self._clock.monotonic()
+        paused_s, self._awake_at_s = now_s - self._awake_at_s, now_s
+        if paused_s <= self._settings.session_timeout_s or self._is_stopping:
+            return
+        log.warning(
+            "this process stood still for %.1f s, longer than a session: joining the group again "
+            "before anything more is published",
+            paused_s,
+        )
+        self.engine.suspend()
+        self.engine.hold_publications()
+        self._source.rejoin()
+
     # --- calls ---
 
     def _dispatch(self) -> None:
@@ -230,6 +259,7 @@ class Pipeline:
         reason = "the model replica ended the call without an outcome for this request"
         try:
             async for outcomes in self._model.infer(chunk):
+                self._note_pause()
                 self.engine.take_outcomes(call, outcomes, *self._now())
                 self._scheduled.set()
                 self._dispatch()

@@ -18,8 +18,7 @@ class PipelineSettings:
         publish_records: The most outcomes in one publish.
         publish_bytes: About the most bytes in one publish.
         transaction_linger_s: How long outcomes gather before a transaction.
-        fenced_grace_s: How long the group may take to rebalance by itself after a partition was
-            found to be another member's.
+        session_timeout_s: After this the group gives up a member that it does not hear of.
     """
 
     commit_interval_s: float = 0.5
@@ -31,4 +30,4 @@ class PipelineSettings:
     publish_records: int = 2048
     publish_bytes: int = 4 * 1024 * 1024
     transaction_linger_s: float = 0.05
-    fenced_grace_s: float = 10.0
+    session_timeout_s: float = 10.0

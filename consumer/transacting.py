@@ -163,7 +163,7 @@ class ExactlyOnce:
     def _expect_rebalance(self) -> None:
         if self._fenced is None:
             self._fenced = asyncio.get_running_loop().call_later(
-                self._settings.fenced_grace_s, self._rejoin
+                self._settings.session_timeout_s, self._rejoin
             )
 
     def _rejoin(self) -> None:

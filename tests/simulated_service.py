@@ -97,8 +97,10 @@ class SimulatedService:
         )
         return ids
 
-    async def join(self) -> Pipeline:
+    async def join(self, clock: SimulatedClock | None = None) -> Pipeline:
+        """Start a consumer, by a clock of its own if one is given."""
         self._joined += 1
+        clock = clock or self.clock
         control_topic = self.route.control_topic
         source = MemorySource(self.broker, "requests", "g", rebalance_timeout_s=30.0)
         engine = build_engine(
@@ -114,7 +116,7 @@ class SimulatedService:
             source=source,
             publishing=self._publishing(engine, source),
             model=self.model,
-            clock=self.clock,
+            clock=clock,
             settings=self.settings,
             store=self.store,
             control=None

@@ -58,7 +58,11 @@ class Outbox:
         self._left_before_closed.clear()
 
     def close(self, *, let_out_waiting: bool) -> None:
-        """Let out what waits now, or nothing, and hold what is added from here on."""
+        """Let out what waits now, or nothing, and hold what is added from here on.
+
+        Once nothing is let out it stays so until ``open``.
+        """
+        let_out_waiting = let_out_waiting and not self.is_held
         self._is_open = False
         self._lets_out_waiting = let_out_waiting
         counts = {each: len(waiting) for each, waiting in self._waiting.items()}

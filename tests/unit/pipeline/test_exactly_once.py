@@ -108,7 +108,7 @@ def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member
         for partition in service.broker.partitions("requests"):
             service.group.fence(partition)
         service.publish(10, ms=1)
-        await asyncio.sleep(service.settings.fenced_grace_s / 2)
+        await asyncio.sleep(service.settings.session_timeout_s / 2)
         assert len(service.results()) == 10, "nobody publishes what may be another's"
         assert pipeline.engine.partitions == []
 
@@ -151,7 +151,7 @@ def test_a_transaction_cut_off_by_a_rebalance_ends_no_replica_long_after_it():
         await service.join()
         await asyncio.sleep(service.settings.revoke_budget_s * 2)
         sink.slow_down(0.0)
-        await asyncio.sleep(service.settings.fenced_grace_s * 2)
+        await asyncio.sleep(service.settings.session_timeout_s * 2)
         first.check()
         await service.until_done()
         await service.close()

@@ -2,12 +2,13 @@
 
 import asyncio
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.counting_model import CountingModel
 from tests.simulated_service import SimulatedService
-from tests.simulation import simulate
+from tests.simulation import SimulatedClock, simulate
 
 
 def test_a_partition_that_stays_computes_nothing_twice():
@@ -46,6 +47,65 @@ def test_a_partition_that_stays_computes_nothing_twice():
             if record.partition in kept
         }
         assert not twice & stayed
+
+    simulate(main())
+
+
+class PausedClock(SimulatedClock):
+    """The clock of a process that stood still for a while: all at once it is later."""
+
+    def __init__(self) -> None:
+        self.paused_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.paused_s
+
+
+def test_a_member_that_stood_still_for_too_long_publishes_nothing_before_the_group_has_spoken(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def main() -> None:
+        service = SimulatedService(partitions=1, model=CountingModel(window_records=64))
+        clock = PausedClock()
+        paused = await service.join(clock)
+        service.publish(20, ms=1_000)
+        await asyncio.sleep(0.5)
+        assert paused.engine.in_flight_records == 20
+
+        rejoin = service.sources[paused].rejoin
+        asked: list[float] = []
+        monkeypatch.setattr(
+            service.sources[paused], "rejoin", lambda: asked.append(clock.monotonic())
+        )
+        clock.paused_s = service.settings.session_timeout_s + 1
+        await asyncio.sleep(5)
+        assert paused.engine.in_flight_records == 0
+        assert len(asked) == 1
+        assert not service.results()
+
+        rejoin()
+        await service.until_done()
+        await service.close()
+        assert set(service.results().values()) == {1}
+        assert set(service.model.started.values()) == {1}
+
+    simulate(main())
+
+
+def test_a_member_that_stood_still_and_was_not_missed_goes_on_where_it_was():
+    async def main() -> None:
+        service = SimulatedService(partitions=1, model=CountingModel(window_records=64))
+        clock = PausedClock()
+        paused = await service.join(clock)
+        service.publish(20, ms=1_000)
+        await asyncio.sleep(0.5)
+        clock.paused_s = service.settings.session_timeout_s + 1
+        await service.until_done()
+        paused.check()
+        await service.close()
+
+        assert set(service.results().values()) == {1}
+        assert set(service.model.started.values()) == {1}, "nothing was computed twice"
 
     simulate(main())
 
