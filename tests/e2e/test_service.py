@@ -176,8 +176,9 @@ def test_consumer_replicas_join_and_leave_in_mid_stream(service: Service) -> Non
     answers = asyncio.run(service.answers("counted", "moving", 6_000))
     assert set(answers.values()) == {1}
     twice = [each for each, n in service.started().items() if n > 1 and each.startswith("moving")]
-    # Two moves of some partitions, with a window of 64 records in flight each time.
-    assert len(twice) <= 4 * 64
+    # Two join and two leave, perhaps in a rebalance each, and each of the two model replicas has a
+    # window of 64 records in flight.
+    assert len(twice) <= 4 * 2 * 64
 
 
 def test_a_model_replica_killed_with_9_costs_no_record(service: Service) -> None:
