@@ -12,7 +12,9 @@ from aiokafka.structs import ConsumerRecord
 
 from schemas.settings import GroupSettings, LimitSettings, RouteSettings, Settings
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
+"""For what ends a test that hangs: two cores take over a minute to start one vLLM engine."""
+
 LARGE_TOPIC_BYTES = 104_000_000
 
 MEMBERSHIP = GroupSettings(

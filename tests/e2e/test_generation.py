@@ -11,10 +11,12 @@ import orjson
 import psutil
 import pytest
 from aiokafka.structs import ConsumerRecord
+from ray import serve
 
 from consumer.core.completion_map import decode
 from consumer.kafka.admin import TopicAdmin
 from headrace.service import LocalService
+from headrace.status_board import APP_NAME
 from headrace.status_client import read_statuses
 from schemas.model_settings import CustomModelSettings, GeneratorSettings
 from schemas.pipeline_settings import PipelineSettings
@@ -314,6 +316,8 @@ def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Serv
 
 
 def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) -> None:
+    # (The test before this one killed the other replica.)
+    wait_until_all_replicas_run()
     records = 150
     asyncio.run(
         service.publish("chat", [completion(f"died-{number}", 30) for number in range(records)])
@@ -338,6 +342,16 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
 def wait_for_first_results(service: Service, prefix: str) -> None:
     topic = service.route("chat").results_topic
     asyncio.run(service.read(topic, lambda read: len(results_of(read, prefix)) >= 4))
+
+
+def wait_until_all_replicas_run() -> None:
+    give_up_s = time.monotonic() + PATIENCE_S
+    while True:
+        states = serve.status().applications[APP_NAME].deployments["model-chat"].replica_states
+        if states == {"RUNNING": REPLICAS}:
+            return
+        assert time.monotonic() < give_up_s, states
+        time.sleep(0.3)
 
 
 def generator_replicas() -> list[psutil.Process]:
