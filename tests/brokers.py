@@ -6,9 +6,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from headrace.brokers import BrokerKind, is_docker_available, start_broker
 
 BOOTSTRAP_VARIABLE = "HEADRACE_TEST_BOOTSTRAP"
+
+
+def kafka_home_needed(reason: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of tests that start an Apache Kafka themselves; ``reason`` says what for."""
+    return [
+        pytest.mark.kafka,
+        pytest.mark.skipif(
+            not os.environ.get("KAFKA_HOME"),
+            reason=f"{reason}: set KAFKA_HOME to an unpacked Apache Kafka",
+        ),
+    ]
 
 
 @dataclass(frozen=True)

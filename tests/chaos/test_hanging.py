@@ -1,21 +1,14 @@
 """A transaction that nobody ends must fail a run, and must not hang it."""
 
-import os
 from pathlib import Path
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
+from tests.brokers import kafka_home_needed
 from tests.chaos.run import come_to_rest
 from tests.chaos.stage import Plan, Stage
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.skipif(
-        not os.environ.get("KAFKA_HOME"),
-        reason="needs a broker of its own: set KAFKA_HOME to an unpacked Apache Kafka",
-    ),
-]
+pytestmark = kafka_home_needed("needs a broker of its own")
 
 PARTITION = 1
 

@@ -1,22 +1,16 @@
 """A short slice of the harness: a real Kafka, real processes, a handful of faults in each mode."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.brokers import kafka_home_needed
 from tests.chaos.planted import SHOWS_AS, Bug
 from tests.chaos.run import run_stage
 from tests.chaos.schedule import Fault, Kind
 from tests.chaos.stage import Delivery, Plan
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.skipif(
-        not os.environ.get("KAFKA_HOME"),
-        reason="kills and freezes brokers of its own: set KAFKA_HOME to an unpacked Apache Kafka",
-    ),
-]
+pytestmark = kafka_home_needed("kills and freezes brokers of its own")
 
 SEED = 20
 FAULTS: dict[Delivery, tuple[Kind, ...]] = {

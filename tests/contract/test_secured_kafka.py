@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,16 +13,11 @@ from consumer.kafka.admin import TopicAdmin, TopicInfo
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
 from schemas.settings import KafkaSettings, TlsSettings
+from tests.brokers import kafka_home_needed
 from tests.contract.secured import PASSWORDS, SecuredBroker, running_secured_broker
 from tests.contract.worlds import Member, make_route
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.skipif(
-        not os.environ.get("KAFKA_HOME"),
-        reason="TLS, SASL and ACLs need an Apache Kafka that we start: set KAFKA_HOME",
-    ),
-]
+pytestmark = kafka_home_needed("TLS, SASL and ACLs need an Apache Kafka that we start")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A broker that dies in the middle of transactions and comes back after their timeout."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,15 +13,10 @@ from consumer.kafka.admin import TopicAdmin, TopicInfo
 from consumer.kafka.epochs import Epochs
 from consumer.kafka.transactions import KafkaTransactionalSink
 from schemas.settings import KafkaSettings, RouteSettings
+from tests.brokers import kafka_home_needed
 from tests.chaos.cluster import Cluster
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.skipif(
-        not os.environ.get("KAFKA_HOME"),
-        reason="kills a broker of its own: set KAFKA_HOME to an unpacked Apache Kafka",
-    ),
-]
+pytestmark = kafka_home_needed("kills a broker of its own")
 
 PARTITIONS = 4
 TIMEOUT_MS = 3000
