@@ -237,14 +237,19 @@ class Faults:
         await self._balanced()
 
     async def _produce_refused(self, fault: Fault) -> None:
-        for member in self._stage.members:
-            await member.command(refused_batches=1 + round(3 * fault.strength))
-        await asyncio.sleep(2.0)
+        await self._fail_batches("refused_batches", fault)
 
     async def _produce_unknown(self, fault: Fault) -> None:
-        for member in self._stage.members:
-            await member.command(unknown_batches=1 + round(3 * fault.strength))
+        await self._fail_batches("unknown_batches", fault)
+
+    async def _fail_batches(self, name: str, fault: Fault) -> None:
+        members = list(self._stage.members)
+        for member in members:
+            await member.command(**{name: 1 + round(3 * fault.strength)})
         await asyncio.sleep(2.0)
+        # One that held no partition would fail at its first batch, long after this fault.
+        for member in members:
+            await member.command(**{name: 0})
 
     # --- the log ---
 
