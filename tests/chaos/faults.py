@@ -12,7 +12,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.chaos.coordinators import Role, find_coordinator, leader_of
 from tests.chaos.observer import read_committed_points
 from tests.chaos.records import NewRecord
-from tests.chaos.schedule import CLEAN, UNDISTURBING, Fault, Kind
+from tests.chaos.schedule import CLEAN, CUTTING_OFF, UNDISTURBING, Fault, Kind
 from tests.chaos.stage import PARTITIONS, SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S, Stage
 
 _PAST_TIMEOUTS_S = max(SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S) + 1.5
@@ -74,6 +74,7 @@ class Faults:
             lambda: action(fault),
             is_clean=fault.kind in CLEAN,
             is_disturbing=fault.kind not in UNDISTURBING,
+            is_cutting_off=fault.kind in CUTTING_OFF,
         )
 
     async def _balanced(self) -> None:

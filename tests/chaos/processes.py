@@ -137,6 +137,7 @@ class Member(Child):
         self.rank = rank
         self.partitions: list[int] = []
         self.failure: str | None = None
+        self.has_started = False
         self.has_joined = asyncio.Event()
         self._config_file = folder / f"{name}.json"
         self._reading: asyncio.Task[None] | None = None
@@ -147,6 +148,20 @@ class Member(Child):
         environment = {planted.VARIABLE: bug.value} if bug else {}
         await self.spawn("tests.chaos.member", str(self._config_file), environment=environment)
         self._reading = asyncio.create_task(self._read())
+
+    def unforeseen_end(self, *, is_cut_off: bool) -> str | None:
+        """Return why an ended process ended, where no fault explains it.
+
+        One that cannot reach the broker when it starts says so and ends: Serve starts another.
+        Nothing else makes a consumer end by itself: no fault is so long that a client gives up,
+        and no instance id is in use twice.
+
+        Args:
+            is_cut_off: Whether the brokers could not be reached just now.
+        """
+        if self.was_killed or (is_cut_off and not self.has_started):
+            return None
+        return self.failure or f"it ended with status {self.process.returncode}"
 
     async def command(self, **command: Any) -> None:
         """Tell the process something; one that is dead does not mind."""
@@ -178,6 +193,7 @@ class Member(Child):
                 continue
             self.partitions = report["partitions"]
             self.failure = report["failure"]
+            self.has_started = True
             self.has_joined.set()
         self.partitions = []
         self.has_joined.set()

@@ -103,6 +103,11 @@ UNDISTURBING = frozenset(
 )
 """Faults that leave group and brokers alone: every partition must go on through them."""
 
+CUTTING_OFF = frozenset(
+    {Kind.BROKER_KILL, Kind.BROKER_FREEZE, Kind.BROKER_RESTART, Kind.CONNECTION_CUT}
+)
+"""Faults in which a consumer that is starting may find no broker, and end."""
+
 _NEEDS_THREE_NODES = frozenset(
     {Kind.LEADER_MOVE, Kind.GROUP_COORDINATOR_MOVE, Kind.TRANSACTION_COORDINATOR_MOVE}
 )

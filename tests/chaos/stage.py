@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ TRANSACTION_TIMEOUT_S = 4.0
 COMMIT_INTERVAL_S = 0.5
 _DRAIN_TIMEOUT_S = 25.0
 _RESPAWN_AFTER_S = 0.2
+_LATE_END_S = 1.0
+"""Between a consumer's last try to connect and its process's end being seen."""
 _CATCH_UP_PATIENCE_S = 30.0
 _MODEL_START_S = 5.0
 """The most that a model replica takes from its start until it answers."""
@@ -107,6 +110,7 @@ class Stage:
             most_unfinished=plan.most_unfinished,
         )
         self.member_failures: list[str] = []
+        self._cut_off_until_s = 0.0
         self._names = itertools.count(1)
         self._keeping: asyncio.Task[None] | None = None
 
@@ -207,10 +211,8 @@ class Stage:
         while True:
             await asyncio.sleep(_RESPAWN_AFTER_S)
             for member in [each for each in self.members if each.has_ended]:
-                if not member.was_killed:
-                    # No fault makes a member end by itself: none is so long that a client gives
-                    # up, and no instance id is in use twice.
-                    reason = member.failure or f"it ended with status {member.process.returncode}"
+                reason = member.unforeseen_end(is_cut_off=self.now_s() < self._cut_off_until_s)
+                if reason is not None:
                     self.member_failures.append(f"{member.name}: {reason}")
                     self.checker.failed("member_failed", self.member_failures[-1])
                 self.members.remove(member)
@@ -229,14 +231,19 @@ class Stage:
         *,
         is_clean: bool,
         is_disturbing: bool = True,
+        is_cutting_off: bool = False,
     ) -> None:
         """Do something, with its time noted as a fault's."""
         start_s = self.now_s()
+        if is_cutting_off:
+            self._cut_off_until_s = math.inf
         self.checker.fault_begins(is_disturbing=is_disturbing)
         try:
             await action()
         finally:
             end_s = self.now_s()
+            if is_cutting_off:
+                self._cut_off_until_s = end_s + _LATE_END_S
             self.checker.fault(FaultWindow(name, start_s, end_s, is_clean, is_disturbing))
 
     def note_models(self) -> None:
