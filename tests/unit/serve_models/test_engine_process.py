@@ -38,7 +38,7 @@ engine.wait()
 
 
 def test_nothing_is_sent_anywhere_and_the_hub_is_left_alone():
-    environment = engine_environment(generator(), {}, pid=7)
+    environment = engine_environment(generator(), {}, pid=7, cpus=range(16))
     assert environment["VLLM_NO_USAGE_STATS"] == environment["DO_NOT_TRACK"] == "1"
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["VLLM_LOGGING_LEVEL"] == "WARNING"
@@ -56,16 +56,37 @@ def test_nothing_is_sent_anywhere_and_the_hub_is_left_alone():
     ],
 )
 def test_cpu_threads_are_the_settings(changes, threads):
-    environment = engine_environment(generator(**changes), {}, pid=7)
+    environment = engine_environment(generator(**changes), {}, pid=7, cpus=range(16))
     assert environment["OMP_NUM_THREADS"] == threads
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
 
 
+@pytest.mark.parametrize(
+    ("workers", "cpus", "binding"),
+    [
+        (1, [0, 1, 2, 3], "0,1,2,3"),
+        (1, {12, 3, 8, 5}, "3,5,8,12"),
+        (2, [4, 5, 6, 7], "4,5|6,7"),
+        (4, [0, 1, 2, 3], "0|1|2|3"),
+        (3, [0, 1, 2, 3], "nobind"),
+        (1, [0, 1, 2, 3, 4], "nobind"),
+        (1, [0, 1, 2], "nobind"),
+        (1, [], "nobind"),
+    ],
+)
+def test_threads_are_bound_where_they_are_as_many_as_the_cpus(workers, cpus, binding):
+    settings = generator(num_cpus=4, engine_args={"tensor_parallel_size": workers})
+    environment = engine_environment(settings, {}, pid=7, cpus=cpus)
+    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == binding
+
+
 def test_an_operators_own_values_stay_and_a_gpu_needs_none_of_a_cpus():
     own = {"VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_CPU_OMP_THREADS_BIND": "0-3"}
-    environment = engine_environment(generator(), own, pid=7)
+    environment = engine_environment(generator(num_cpus=2), own, pid=7, cpus=[0, 1])
     assert own.items() <= environment.items()
-    assert "OMP_NUM_THREADS" not in engine_environment(generator(num_gpus=1), {}, pid=7)
+    on_gpu = engine_environment(generator(num_gpus=1), {}, pid=7, cpus=[0])
+    assert "OMP_NUM_THREADS" not in on_gpu
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in on_gpu
 
 
 def test_they_are_set_before_vllm_is_imported():
