@@ -19,7 +19,7 @@ class ChunkEngine(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        """Stop; calls that still wait end, so that their records go elsewhere."""
         ...
 
 

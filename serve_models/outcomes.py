@@ -44,7 +44,7 @@ class Call:
     """
 
     def __init__(self, records: int, linger_s: float) -> None:
-        self.loss: Exception | None = None
+        self.loss: BaseException | None = None
         self._linger_s = linger_s
         self._unanswered = set(range(records))
         self._gathered: list[tuple[int, int, bytes, int | None]] = []
@@ -77,7 +77,7 @@ class Call:
         for index in sorted(self._unanswered):
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
 
-    def give_up(self, loss: Exception) -> None:
+    def give_up(self, loss: BaseException) -> None:
         """Let ``stream`` yield what is there and end; what is unanswered stays so.
 
         For a loss that says nothing of the records: whoever streams raises it in the end, and so

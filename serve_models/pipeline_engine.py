@@ -109,7 +109,7 @@ class PipelineEngine:
         down from records that it fails on.
 
         Raises:
-            PipelineStoppedError: The replica is stopping; others may live.
+            PipelineStoppedError: The replica stops, or did before; others may live.
             StepLostError: A step's call was lost; the records without an outcome can be tried
                 again.
         """
@@ -131,7 +131,7 @@ class PipelineEngine:
             self._abandon(call)
 
     async def stop(self) -> None:
-        """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        """Stop; calls that still wait end, so that their records go elsewhere."""
         self._die(PipelineStoppedError("the replica was stopped"))
         for line in self._lines.values():
             if line.timer is not None:
@@ -356,7 +356,8 @@ class PipelineEngine:
     def _die(self, error: BaseException) -> None:
         self._death = self._death or error
         for call in self._calls:
-            call.fail_unanswered(error)
+            # One each: an exception that is raised in several calls would gather their tracebacks.
+            call.give_up(PipelineStoppedError(f"the pipeline ended: {error}"))
 
 
 def _origin(request: Request) -> object:

@@ -118,7 +118,7 @@ class TextEngine:
         ]
 
     async def stop(self) -> None:
-        """Stop; calls that still wait are failed, so that their records go elsewhere."""
+        """Stop; calls that still wait end, so that their records go elsewhere."""
         for runner in self._runners:
             runner.cancel()
         await asyncio.gather(*self._runners, return_exceptions=True)
@@ -145,8 +145,11 @@ class TextEngine:
 
         Closing the iterator early takes the chunk's waiting texts out of the pool.
 
+        Where the engine dies or stops, the stream yields what is finished and raises, as one from
+        a replica that was killed: the model has not failed on the other records.
+
         Raises:
-            EngineDiedError: The engine died before; other replicas may live.
+            EngineDiedError: The engine died, before or now; other replicas may live.
         """
         if self._death is not None:
             raise EngineDiedError(f"the text engine died: {self._death}") from self._death
@@ -158,6 +161,8 @@ class TextEngine:
         try:
             async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
+            if call.loss is not None:
+                raise EngineDiedError(f"the text engine died: {call.loss}") from call.loss
         finally:
             feeding.cancel()
             self._calls.discard(call)
@@ -294,7 +299,7 @@ class TextEngine:
     def _die(self, error: BaseException) -> None:
         self._death = self._death or error
         for call in self._calls:
-            call.fail_unanswered(error)
+            call.give_up(error)
 
 
 def run_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Row | BaseException]:

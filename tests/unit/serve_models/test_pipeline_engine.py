@@ -592,15 +592,21 @@ async def test_a_model_that_is_down_does_not_use_up_the_attempts_of_all() -> Non
     assert {world.statuses()[each] for each in "abc"} == {400}
 
 
-async def test_a_stop_fails_what_waits_and_says_so() -> None:
-    world = World()
-    task = await world.start("a")
-    (guard,) = world.models["classifier"].calls
+async def test_a_stop_ends_the_calls_that_wait_after_what_is_finished() -> None:
+    world = World(outcome_linger_ms=AN_HOUR_MS)
+    task = await world.start("a", "b")
+    another = await world.start("c")
+    guard, other_guard = world.models["classifier"].calls
+    guard.answer(1, body={"label": "unsafe"})
+    await settle()
     world.engine.check_health()
     await world.engine.stop()
-    await finish(task)
-    assert world.statuses() == {"a": STATUS_FAILED}
+    for call in (task, another):
+        with pytest.raises(PipelineStoppedError, match="the replica was stopped"):
+            await finish(call)
+    assert world.statuses() == {"b": 400}
     assert guard.is_closed
+    assert other_guard.is_closed
     with pytest.raises(PipelineStoppedError):
         world.engine.check_health()
     with pytest.raises(PipelineStoppedError):
@@ -628,7 +634,7 @@ async def test_requests_gather_until_a_call_is_full() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_record_gets_one_outcome_whatever_the_models_do(data: st.DataObject) -> None:
     """Answers in any order and portion, refusals, failures, lost calls, streams closed early."""
     asyncio.run(run_at_random(data))
