@@ -6,8 +6,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.brokers import TestBroker, describe_choice, running_test_broker
+
+# Properties are judged by what they find, never by how fast a busy machine finds it.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 _USED_BROKER = pytest.StashKey[TestBroker]()
 _EXIT_STATUS = pytest.StashKey[int]()

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.core.ports import CommitPoint, Message, TopicPartition
@@ -38,7 +38,7 @@ ACTIONS["fail transactions"] = fail_transactions
 ACTIONS["take over"] = take_over_by_force
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

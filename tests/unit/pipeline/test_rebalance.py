@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.counting_model import CountingModel
@@ -203,7 +203,7 @@ def schedules(actions: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
     return st.lists(st.tuples(st.sampled_from(actions), st.integers(1, 60)), max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(schedules(CLEAN))
 def test_clean_changes_lose_nothing_and_double_nothing(schedule):
     service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
@@ -211,7 +211,7 @@ def test_clean_changes_lose_nothing_and_double_nothing(schedule):
     assert set(service.results().values()) == {1}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(schedules(UNCLEAN))
 def test_crashes_lose_nothing_and_commits_never_run_ahead(schedule):
     service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))

@@ -113,7 +113,7 @@ def arrival_order_cost(tokens, budget_tokens):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_steady_backlog_keeps_every_wait_bounded(seed):
     """Simulated time: 200 texts wait at all times, a batch takes 50 ms, odd lengths are rare."""
     rng = random.Random(seed)
