@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from benchmarks.autoscaling.least import least_replica_s
 from benchmarks.autoscaling.patterns import PATTERNS, Arrivals
 from benchmarks.autoscaling.scalers import Headrace, LagThreshold, ServeDefault
 from benchmarks.autoscaling.simulator import Run, Scaler, Service, Simulation
@@ -55,7 +56,8 @@ class Row:
         threshold_records: A baseline's; ``None`` for the service's policy.
         hours: Simulated.
         replica_hours: Paid for.
-        work_hours: Replica-hours of work that arrived: what no policy can do without.
+        work_hours: Replica-hours of work that arrived.
+        least_replica_hours: What no policy can do without; see ``least_replica_s``.
         met_share: Of the feasible bursts, or of steps where the pattern has none.
         bursts: All of them.
         feasible_bursts: Those that scaling to the maximum at once could have done in time.
@@ -73,6 +75,7 @@ class Row:
     hours: float
     replica_hours: float
     work_hours: float
+    least_replica_hours: float
     met_share: float
     bursts: int
     feasible_bursts: int
@@ -187,6 +190,7 @@ def _row(
         hours=hours,
         replica_hours=sum(run.replica_s for run in runs) / 3600,
         work_hours=sum(run.records for run in runs) / service.replica_records_per_s / 3600,
+        least_replica_hours=sum(least_replica_s(service, run) for run in runs) / 3600,
         met_share=met_share,
         bursts=len(bursts),
         feasible_bursts=len(feasible),

@@ -6,6 +6,7 @@ from ray.serve.autoscaling_policy import _apply_delay_logic
 from ray.serve.config import AutoscalingConfig
 
 from benchmarks.autoscaling.comparison import best, compare, service_for
+from benchmarks.autoscaling.least import least_replica_s
 from benchmarks.autoscaling.patterns import PATTERNS
 from benchmarks.autoscaling.scalers import Headrace, LagThreshold, ServeDefault
 from benchmarks.autoscaling.simulator import Burst, Run, Service, Simulation, View
@@ -41,6 +42,30 @@ def test_a_load_that_stays_costs_little_more_than_its_work(pattern: str) -> None
     work_s = run.records / service.replica_records_per_s
     assert run.late_share <= 0.01
     assert run.replica_s <= 1.2 * work_s
+
+
+@pytest.mark.parametrize("cold_start_s", [3.0, 300.0])
+@pytest.mark.parametrize("pattern", list(PATTERNS))
+def test_nobody_pays_less_than_the_least(pattern: str, cold_start_s: float) -> None:
+    service, run = run_of(pattern, cold_start_s)
+
+    # Rates waver, so that work does not always cost its mean.
+    assert run.replica_s >= 0.97 * least_replica_s(service, run)
+
+
+def test_the_least_is_the_work_and_the_starts_of_the_fewest_replicas() -> None:
+    service = Service(replica_records_per_s=10.0, cold_start_s=40.0, drain_target_s=100.0)
+    feasible, hopeless = Burst(0.0, 6_100, is_feasible=True), Burst(900.0, 10**6)
+
+    # 610 replica-seconds, 60 each: 11 replicas.
+    alone = Run(hours=1.0, records=6_100, bursts=[feasible])
+    assert least_replica_s(service, alone) == 610 + 11 * 40
+    # A quarter of a replica is usual, and the rest of it does 75 s of the 610: 9 replicas.
+    beside = Run(hours=1.0, records=6_100 + 9_000, bursts=[feasible])
+    assert least_replica_s(service, beside) == 610 + 900 + 9 * 40
+    # Nobody is held to what cannot be done in time.
+    late = Run(hours=1.0, records=10**6, bursts=[hopeless])
+    assert least_replica_s(service, late) == 10**5
 
 
 def test_no_consumer_without_a_partition() -> None:
