@@ -35,8 +35,9 @@ def run(context: Context) -> Result:
             for row in found:
                 context.say(
                     f"{pattern}, cold start {cold_start_s:g} s, {row.policy}: "
-                    f"{row.replica_hours:,.1f} replica-hours, of {row.least_replica_hours:,.1f} that "
-                    f"nobody can do without, target met {row.met_share:.1%}, turns {row.most_direction_changes}"
+                    f"{row.replica_hours:,.1f} replica-hours "
+                    f"({row.least_replica_hours:,.1f} or more for anybody), "
+                    f"target met {row.met_share:.1%}, turns {row.most_direction_changes}"
                 )
     equal: list[EqualDrain] = []
     for cold_start_s in DRAIN_TARGETS_S:
