@@ -79,7 +79,9 @@ class GenerationEngine:
         outcome_linger_ms: How long outcomes gather before they are streamed back.
         replica: Names this replica in its outcomes.
         clock: Tells deadlines.
-        on_death: Called once when the model dies, as the calls under way end.
+        on_death: Called once when the model dies; it ends the process soon. Until then no call
+            ends: a record that its consumer had back by then might be sent here once more, and
+            lose another attempt. Without it calls end as the model dies.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class GenerationEngine:
         outcome_linger_ms: float,
         replica: str,
         clock: Clock,
-        on_death: Callable[[], None] = lambda: None,
+        on_death: Callable[[], None] | None = None,
     ) -> None:
         self._on_death = on_death
         self._model = model
@@ -101,6 +103,7 @@ class GenerationEngine:
         self._calls: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._death: GeneratorDiedError | None = None
+        self._calls_may_end = asyncio.Event()
 
     @property
     def in_flight_records(self) -> int:
@@ -122,7 +125,8 @@ class GenerationEngine:
 
     async def stop(self) -> None:
         """Stop; calls that still wait end, so that their records go elsewhere."""
-        self._on_death = lambda: None
+        self._on_death = None
+        self._calls_may_end.set()
         self._die(GeneratorDiedError("the replica was stopped"))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._model.shut_down()
@@ -141,6 +145,8 @@ class GenerationEngine:
         Raises:
             GeneratorDiedError: The model died, before or now; other replicas may live.
         """
+        if self._death is not None:
+            await self._calls_may_end.wait()
         self._raise_if_dead()
         self._window.call_started(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
@@ -154,6 +160,7 @@ class GenerationEngine:
             async for outcomes in call.stream(self._new_outcomes):
                 yield outcomes
             if call.loss is not None:
+                await self._calls_may_end.wait()
                 raise GeneratorDiedError(str(call.loss)) from call.loss
         finally:
             for task in tasks:
@@ -210,7 +217,10 @@ class GenerationEngine:
     def _die(self, error: GeneratorDiedError) -> None:
         if self._death is None:
             self._death = error
-            self._on_death()
+            if self._on_death is None:
+                self._calls_may_end.set()
+            else:
+                self._on_death()
         for call in self._calls:
             call.give_up(error)
         current = asyncio.current_task()

@@ -13,7 +13,7 @@ from serve_models.generation_engine import GenerationEngine
 from serve_models.sources import resolve
 
 _LAST_WORDS_S = 0.5
-"""Time for what is finished to be streamed, and for the calls to end with the reason."""
+"""Time for what is finished to be streamed; the calls end with the process."""
 
 
 def _leave_soon() -> None:

@@ -66,7 +66,7 @@ class FakeGenerator:
 
 
 @asynccontextmanager
-async def running(model, clock=None, on_death=lambda: None):
+async def running(model, clock=None, on_death=None):
     engine = GenerationEngine(
         model,
         in_flight_ratio=1.5,
@@ -205,14 +205,41 @@ async def test_death_is_told_once_and_a_stop_is_no_death():
     deaths = []
     model = FakeGenerator()
     async with running(model, on_death=lambda: deaths.append("dead")) as engine:
-        with pytest.raises(GeneratorDiedError):
-            await all_outcomes(engine, chunk_of("deadly", "deadly"))
+        call = asyncio.create_task(all_outcomes(engine, chunk_of("deadly", "deadly")))
+        await wait_until(lambda: deaths)
         with pytest.raises(GeneratorDiedError):
             engine.check_health()
+    with pytest.raises(GeneratorDiedError):
+        await call
     assert deaths == ["dead"]
     async with running(FakeGenerator(), on_death=lambda: deaths.append("stopped")):
         pass
     assert deaths == ["dead"]
+
+
+async def test_no_call_ends_in_a_process_that_is_about_to_end():
+    """Its consumer would send the records to this replica again, and they lose another attempt."""
+    deaths, finished = [], []
+    model = FakeGenerator()
+    async with running(model, on_death=lambda: deaths.append("dead")) as engine:
+
+        async def keep(chunk):
+            async for outcomes in engine.infer(chunk):
+                finished.extend(zip(outcomes.indexes, outcomes.statuses, strict=True))
+
+        calls = [asyncio.create_task(keep(chunk_of("quick", "slow")))]
+        await wait_until(lambda: finished)
+        calls.append(asyncio.create_task(keep(chunk_of("deadly"))))
+        await wait_until(lambda: deaths)
+        calls.append(asyncio.create_task(keep(chunk_of("too late"))))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not any(call.done() for call in calls)
+        assert finished == [(0, STATUS_OK)]
+        await engine.stop()
+        for call in calls:
+            with pytest.raises(GeneratorDiedError):
+                await call
 
 
 async def test_death_ends_every_call_as_lost_and_fails_the_health_check():
