@@ -187,6 +187,27 @@ class Throughput:
         self.records_per_s = known + weight * (sample - known)
 
 
+@dataclass(slots=True)
+class _Together:
+    """Replicas that were asked for at once.
+
+    Attributes:
+        asked_at_s: Monotonic seconds.
+        started: How many of them have started.
+        took_s: How long these took, all together.
+    """
+
+    asked_at_s: float
+    started: int = 0
+    took_s: float = 0.0
+
+    def take(self, now_s: float) -> float:
+        """Take note of one that has started now; return how long they take, on average."""
+        self.started += 1
+        self.took_s += now_s - self.asked_at_s
+        return self.took_s / self.started
+
+
 class ColdStart:
     """How long a replica takes from being asked for to running.
 
@@ -198,7 +219,9 @@ class ColdStart:
         self.seconds = expected_s
         self._asked_at_s: deque[float] = deque()
         self._running = 0
-        self._is_measured = False
+        # What was measured before the last of those that were asked for together.
+        self._known_s: float | None = None
+        self._together = _Together(-math.inf)
         self._none_at_s: float | None = None
 
     def look(self, now_s: float, target: int, running: int) -> None:
@@ -229,12 +252,19 @@ class ColdStart:
         for _ in range(max(0, running - self._running)):
             if not self._asked_at_s:
                 break
-            sample_s = now_s - self._asked_at_s.popleft()
-            # The mean: of many replicas that start, early ones make up for late ones.
-            weight = _COLD_START_WEIGHT if self._is_measured else 1.0
-            self.seconds += weight * (sample_s - self.seconds)
-            self._is_measured = True
+            self._take(now_s, self._asked_at_s.popleft())
         self._running = running
+
+    def _take(self, now_s: float, asked_at_s: float) -> None:
+        # The mean of those that were asked for together: they come in the order of how long they
+        # take, and a mean that forgets would remember the slowest.
+        if asked_at_s != self._together.asked_at_s:
+            self._known_s = self.seconds if self._together.started else None
+            self._together = _Together(asked_at_s)
+        mean_s = self._together.take(now_s)
+        known_s = mean_s if self._known_s is None else self._known_s
+        kept = (1.0 - _COLD_START_WEIGHT) ** self._together.started
+        self.seconds = mean_s + kept * (known_s - mean_s)
 
     def starting_s(self, now_s: float) -> list[float]:
         """Return for each replica that is starting how many seconds it is expected to need yet."""

@@ -17,9 +17,13 @@ def replicas_to_drain(
     """Return the fewest replicas that have done everything by the horizon; a fraction counts.
 
     The work is what remains and what arrives until then. Running replicas work all the time,
-    starting ones once they are there, and a new one only after a cold start. Where a new one could
-    not help by the horizon, the horizon moves to ``least_help_s`` after it starts: a replica that
-    comes when the work is done would only be paid for.
+    starting ones once they are there, and a new one only after a cold start. One that would be
+    there too late is counted with ``least_help_s`` of work beyond the horizon: when the work is
+    done sooner, it would only be paid for.
+
+    Whether a new one is needed at all is judged by the time at which it could have worked that
+    long. That time moves on with the clock, so it must not judge those that start already: they
+    would seem to have ever more time, and be stopped one by one before they had worked.
 
     Args:
         remaining_records: What is not done.
@@ -36,19 +40,20 @@ def replicas_to_drain(
         """Replica-seconds until then."""
         return (remaining_records + arrival_records_per_s * by_s) / replica_records_per_s
 
+    def there_s(start_s: float, by_s: float) -> float:
+        """How long one works that starts then."""
+        return max(by_s - start_s, least_help_s)
+
     short_s = work_s(horizon_s) - running * horizon_s
     if short_s <= 0:
         return work_s(horizon_s) / horizon_s
-    horizon_s = max(horizon_s, cold_start_s + least_help_s)
-    short_s = work_s(horizon_s) - running * horizon_s
     wanted = float(running)
     for start_s in sorted(starting_s):
         if short_s <= 0:
             return wanted
-        there_s = max(horizon_s - start_s, least_help_s)
-        share = min(1.0, short_s / there_s)
+        share = min(1.0, short_s / there_s(start_s, horizon_s))
         wanted += share
-        short_s -= share * there_s
-    if short_s > 0:
-        wanted += short_s / (horizon_s - cold_start_s)
-    return wanted
+        short_s -= share * there_s(start_s, horizon_s)
+    horizon_s = max(horizon_s, cold_start_s + least_help_s)
+    done_s = running * horizon_s + sum(there_s(start_s, horizon_s) for start_s in starting_s)
+    return wanted + max(0.0, work_s(horizon_s) - done_s) / (horizon_s - cold_start_s)

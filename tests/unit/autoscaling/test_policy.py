@@ -217,6 +217,57 @@ def test_replicas_that_start_already_are_not_asked_for_again() -> None:
     assert wanted <= 2.0
 
 
+@given(
+    records=st.floats(100, 1e6),
+    running=st.integers(0, 20),
+    cold_start_s=st.floats(1, 400),
+    horizon_s=st.floats(1, 600),
+    elapsed=st.floats(0, 1),
+)
+def test_what_was_asked_for_is_wanted_until_it_runs(
+    records: float, running: int, cold_start_s: float, horizon_s: float, elapsed: float
+) -> None:
+    """All goes as expected meanwhile, so there is nothing to change one's mind for."""
+
+    def wanted(remaining_records: float, starting_s: tuple[float, ...], by_s: float) -> float:
+        return replicas_to_drain(
+            remaining_records=remaining_records,
+            arrival_records_per_s=0.0,
+            replica_records_per_s=10.0,
+            running=running,
+            starting_s=starting_s,
+            cold_start_s=cold_start_s,
+            horizon_s=by_s,
+            least_help_s=30.0,
+        )
+
+    asked_for = math.ceil(wanted(records, (), horizon_s))
+    starting = max(0, asked_for - running)
+    passed_s = elapsed * cold_start_s
+    then = wanted(
+        records - 10.0 * running * passed_s,
+        (cold_start_s - passed_s,) * starting,
+        max(1.0, horizon_s - passed_s),
+    )
+
+    if starting:
+        assert asked_for - 1 - 1e-6 <= then <= asked_for + 1e-6
+
+
+def test_a_late_burst_keeps_the_replicas_that_it_has_asked_for() -> None:
+    late = policy(expected_cold_start_s=300.0, max_replicas=100, drain_target_s=600.0)
+    late.decide(signals(remaining=50_000, running=1, partitions=1), 1)
+    asked_for = late.decide(signals(400.0, remaining=50_000, running=1), 1).target
+
+    # A second at a time, beyond the delay for which a replica that was wanted once is kept.
+    targets = {
+        late.decide(signals(400.0 + second, remaining=50_000, running=1), asked_for).target
+        for second in range(1, 250)
+    }
+
+    assert targets == {asked_for}
+
+
 def test_a_burst_does_not_count_as_the_usual_rate() -> None:
     arrivals = Arrivals()
     for second in range(0, 100, 2):
@@ -257,3 +308,17 @@ def test_a_cold_start_is_learned_from_each_replica_that_starts() -> None:
     assert cold_start.starting_s(112.0) == [0.0]
     cold_start.asked(112.0, 1, 1)
     assert cold_start.starting_s(112.0) == []
+
+
+def test_many_cold_starts_count_as_their_mean_and_not_as_the_slowest() -> None:
+    cold_start = ColdStart(30.0)
+    cold_start.asked(0.0, 50, 0)
+    for running in range(1, 51):
+        cold_start.observe(50.0 + 2 * running, running)
+    assert cold_start.seconds == 101.0
+
+    cold_start.asked(200.0, 52, 50)
+    cold_start.observe(251.0, 52)
+
+    # Two more, of 51 s: each has a fifth of the weight of all before it.
+    assert math.isclose(cold_start.seconds, 51.0 + 0.8**2 * 50.0)
