@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.autoscaling.simulator import Burst, Service
 
 DAY_S = 86_400.0
+BULK_RECORDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def bulk(service: Service, hours: float, seed: int) -> Arrivals:
     bursts = []
     at_s = 600.0
     while at_s < hours * 3600 - 3 * service.drain_target_s:
-        bursts.append(Burst(at_s, 1_000_000))
+        bursts.append(Burst(at_s, BULK_RECORDS))
         at_s += 4 * service.drain_target_s + generator.uniform(0, 7200)
     return Arrivals([0] * round(hours * 3600 / service.step_s), bursts)
 

@@ -1,17 +1,24 @@
-"""Backlog and replicas under each policy, as pictures: `python -m benchmarks.autoscaling.plots`."""
+"""Backlog, replicas and cost under each policy: `python -m benchmarks.autoscaling.plots`."""
 
 import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.autoscaling.comparison import BASELINES, best_threshold, service_for
+from benchmarks.autoscaling.comparison import (
+    BASELINES,
+    DRAIN_TARGETS_S,
+    best_threshold,
+    service_for,
+)
+from benchmarks.autoscaling.equal_drain_time import at_equal_drain_times
 from benchmarks.autoscaling.patterns import PATTERNS
 from benchmarks.autoscaling.scalers import Headrace
 from benchmarks.autoscaling.simulator import Scaler, Simulation
 
 COLD_START_S = 30.0
 HOURS = {"steady": 1.0, "diurnal": 24.0, "burst": 3.0, "bulk": 1.5, "single": 2.0}
+_MINUTES = (1, 2, 5, 10, 20, 40)
 
 
 def draw(pattern: str, seed: int = 1) -> Figure:
@@ -42,11 +49,53 @@ def draw(pattern: str, seed: int = 1) -> Figure:
     return figure
 
 
+def draw_costs(hours: float = 48.0) -> Figure:
+    """Draw what a million records cost by how soon they are done; a panel for each cold start."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(DRAIN_TARGETS_S), sharey=True)
+    for panel, cold_start_s in zip(panels, DRAIN_TARGETS_S, strict=True):
+        found = sorted(at_equal_drain_times(cold_start_s, hours), key=lambda each: each.asked_s)
+        minutes = [each.asked_s / 60 for each in found]
+        panel.plot(
+            minutes,
+            [each.replica_hours for each in found],
+            label="headrace",
+            linewidth=1.8,
+        )
+        for name in BASELINES:
+            theirs = [each for each in found if each.baseline == name]
+            panel.plot(
+                [each.asked_s / 60 for each in theirs],
+                [each.baseline_replica_hours for each in theirs],
+                label=name,
+                linewidth=1.0,
+            )
+        panel.plot(
+            minutes,
+            [each.least_replica_hours for each in found],
+            label="the least possible",
+            linewidth=1.0,
+            linestyle=":",
+            color="black",
+        )
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xticks(_MINUTES, [str(each) for each in _MINUTES])
+        panel.set_xticks([], minor=True)
+        panel.set_xlabel("minutes until all are done")
+        panel.set_title(f"cold start {cold_start_s:g} s", fontsize="medium")
+    panels[0].set_ylabel("replica-hours a load")
+    panels[0].legend(fontsize="small")
+    figure.suptitle("A million records at once, both asked to be done in the same time")
+    return figure
+
+
 def main(folder: Path) -> None:
-    """Write a picture for each pattern."""
+    """Write a picture for each pattern, and one of the costs."""
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in PATTERNS:
         draw(pattern).savefig(folder / f"{pattern}.png", dpi=100)
+    draw_costs().savefig(folder / "costs.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def run(context: Context) -> Result:
             equal.append(each)
             context.say(
                 f"bulk within {each.asked_s:,.0f} s, cold start {cold_start_s:g} s: "
-                f"{each.replica_hours:,.1f} replica-hours, {each.ratio:.2f} of {each.baseline}'s"
+                f"{each.replica_hours:,.1f} replica-hours a load, {each.ratio:.2f} of "
+                f"{each.baseline}'s ({each.least_ratio:.2f} or more for anybody)"
             )
     return summarize(rows, equal)
 

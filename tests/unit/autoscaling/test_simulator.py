@@ -1,11 +1,14 @@
 """The simulator, its baselines, and the policy's bars in small."""
 
+from dataclasses import replace
+
 import pytest
 from ray.serve._private.constants import SERVE_AUTOSCALING_DECISION_COUNTERS_KEY
 from ray.serve.autoscaling_policy import _apply_delay_logic
 from ray.serve.config import AutoscalingConfig
 
-from benchmarks.autoscaling.comparison import best, compare, service_for
+from benchmarks.autoscaling.comparison import BASELINES, best, compare, service_for
+from benchmarks.autoscaling.equal_drain_time import at_equal_drain_times
 from benchmarks.autoscaling.least import least_replica_s
 from benchmarks.autoscaling.patterns import PATTERNS
 from benchmarks.autoscaling.scalers import Headrace, LagThreshold, ServeDefault
@@ -33,6 +36,36 @@ def test_bursts_are_drained_in_time_without_flapping(pattern: str, cold_start_s:
     assert any(each.is_feasible for each in run.bursts)
     assert run.met_share(service.drain_target_s) >= 0.99
     assert run.most_direction_changes <= 2
+
+
+@pytest.mark.parametrize("cold_start_s", [30.0, 300.0])
+def test_starts_that_take_half_of_the_target_are_not_called_off(cold_start_s: float) -> None:
+    service = replace(service_for("bulk", cold_start_s), drain_target_s=2 * cold_start_s)
+    arrivals = PATTERNS["bulk"](replace(service, drain_target_s=900.0), 12.0, 3)
+
+    run = Simulation(service, Headrace(service), 3).run(arrivals.usual, arrivals.fresh_bursts())
+
+    del run.bursts[0]
+    assert all(each.is_feasible for each in run.bursts)
+    assert run.met_share(service.drain_target_s) == 1.0
+    assert run.most_direction_changes <= 2
+
+
+@pytest.mark.parametrize(
+    ("cold_start_s", "hurried_s"), [(3.0, 450.0), (30.0, 400.0), (300.0, 600.0)]
+)
+def test_a_million_records_cost_less_than_with_either_baseline_the_sooner_they_are_done(
+    cold_start_s: float, hurried_s: float
+) -> None:
+    found = list(at_equal_drain_times(cold_start_s, hours=24.0))
+
+    assert {each.baseline for each in found} == set(BASELINES)
+    assert all(each.p50_s <= each.asked_s for each in found)
+    # Of the few loads the first, in which a replica's throughput is not known yet, costs more.
+    assert all(each.ratio <= 1.05 for each in found)
+    hurried = [each for each in found if each.asked_s <= hurried_s]
+    assert len(hurried) >= 6
+    assert all(each.ratio <= 0.8 for each in hurried)
 
 
 @pytest.mark.parametrize("pattern", ["steady", "diurnal"])
