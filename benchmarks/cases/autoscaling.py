@@ -13,6 +13,7 @@ from benchmarks.autoscaling.comparison import (
     compare,
 )
 from benchmarks.autoscaling.equal_drain_time import EqualDrain, at_equal_drain_times
+from benchmarks.autoscaling.past_one_machine import PARTITIONS, Plan, plan
 from benchmarks.autoscaling.patterns import PATTERNS
 from benchmarks.context import Context
 from benchmarks.harness import Bar, Result, Round, Series
@@ -48,11 +49,25 @@ def run(context: Context) -> Result:
                 f"{each.replica_hours:,.1f} replica-hours a load, {each.ratio:.2f} of "
                 f"{each.baseline}'s ({each.least_ratio:.2f} or more for anybody)"
             )
-    return summarize(rows, equal)
+    large = plan(context.size(2, 1), context.size(PARTITIONS, 100))
+    context.say(
+        f"{large.records:,} records in {large.days} days: {large.replica_hours:,.0f} replica-hours "
+        f"for {large.work_hours:,.0f} of work, late {large.late_share:.1%} of the time; a reading "
+        f"of {large.partitions:,} partitions {large.reading_s:.2f} s of CPU, "
+        f"{large.idle_reading_s:.3f} s where nothing changed; a decision "
+        f"{large.decision_s * 1e6:.0f} µs"
+    )
+    return summarize(rows, equal, large)
 
 
-def summarize(rows: list[Row], equal: Sequence[EqualDrain]) -> Result:
-    """Hold the service's replica-hours against the better baseline's. Pure."""
+def summarize(rows: list[Row], equal: Sequence[EqualDrain], large: Plan | None) -> Result:
+    """Hold the service's replica-hours against the better baseline's. Pure.
+
+    Args:
+        rows: Of all patterns, cold starts and policies.
+        equal: The comparisons at equal drain times; told.
+        large: A service past one machine; told.
+    """
     rounds: dict[str, list[Round]] = {each: [] for each in JUDGED}
     least: dict[str, dict[str, float]] = {}
     ours = [row for row in rows if row.policy == "headrace"]
@@ -84,6 +99,7 @@ def summarize(rows: list[Row], equal: Sequence[EqualDrain]) -> Result:
             "simulated_hours": sum(row.hours for row in rows),
             "rows": [as_values(row) for row in rows],
             "bulk_at_equal_drain_times": [{**asdict(each), "ratio": each.ratio} for each in equal],
+            "past_one_machine": asdict(large) if large else None,
         },
         holds=met >= LEAST_MET and turns <= MOST_DIRECTION_CHANGES,
     )

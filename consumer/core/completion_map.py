@@ -31,6 +31,7 @@ _FAILURES_HEADER_BYTES = 5
 """The payload's length."""
 _CHECKSUM_BYTES = 4
 _MAX_VARINT_BYTES = 9
+_BITS_OF_BYTE = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(1 << 8))
 _HEADER_BYTES = 1 + _CHECKSUM_BYTES + _MAX_VARINT_BYTES
 
 
@@ -226,7 +227,11 @@ def _decode_gaps(committed_offset: int, content: bytes, start: int) -> tuple[int
     incomplete = []
     offset = committed_offset
     while start < len(content):
-        gap, start = _decode_varint(content, start)
+        gap = content[start]
+        if gap < 0x80:
+            start += 1
+        else:
+            gap, start = _decode_varint(content, start)
         offset += gap + 1
         incomplete.append(offset)
     return tuple(incomplete)
@@ -243,12 +248,13 @@ def _encode_bitset(committed_offset: int, span: int, incomplete: Sequence[int]) 
 def _decode_bitset(committed_offset: int, span: int, bits: bytes) -> tuple[int, ...]:
     if len(bits) != (span + 7) // 8:
         raise CompletionMapError("the completion map's bitset is shorter than its span")
+    first = committed_offset + 1
     return tuple(
-        committed_offset + 1 + (index << 3) + bit
-        for index, byte in enumerate(bits)
-        if byte
-        for bit in range(8)
-        if byte >> bit & 1
+        [
+            first + (index << 3) + bit
+            for index, byte in enumerate(bits)
+            for bit in _BITS_OF_BYTE[byte]
+        ]
     )
 
 

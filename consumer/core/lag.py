@@ -6,6 +6,7 @@ off here. Nobody outside can tell the others before a consumer has read past the
 runs commits past them within a commit interval, so they count for no longer than that.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -75,7 +76,8 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
     expired = begin - committed
     if done is None:
         return Remaining(max(0, lag.log_end - begin), expired, basis)
-    below = sum(1 for each in (committed, *done.incomplete) if each >= begin)
+    incomplete = (committed, *done.incomplete)
+    below = len(incomplete) - bisect_left(incomplete, begin)
     above = max(0, lag.log_end - max(done.highest_completed + 1, begin))
     return Remaining(below + above, expired, basis)
 
@@ -168,7 +170,13 @@ class BacklogTracker:
         unknown_records = expired_records = 0
         held: list[str] = []
         for partition, lag in lags.items():
-            found = remaining(lag, from_latest=self._from_latest)
+            # Of an idle partition nothing changes: its map need not be read again.
+            is_known = self._lags.get(partition) == lag
+            found = (
+                self._known[partition]
+                if is_known
+                else remaining(lag, from_latest=self._from_latest)
+            )
             if not found.is_known:
                 unknown_records += found.records
                 held.append(f"{partition.topic}/{partition.partition} {found.basis.value}")

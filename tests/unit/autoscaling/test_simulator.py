@@ -10,6 +10,7 @@ from ray.serve.config import AutoscalingConfig
 from benchmarks.autoscaling.comparison import BASELINES, best, compare, service_for
 from benchmarks.autoscaling.equal_drain_time import at_equal_drain_times
 from benchmarks.autoscaling.least import least_replica_s
+from benchmarks.autoscaling.past_one_machine import SERVICE, plan
 from benchmarks.autoscaling.patterns import PATTERNS
 from benchmarks.autoscaling.scalers import Headrace, LagThreshold, ServeDefault
 from benchmarks.autoscaling.simulator import Burst, Run, Service, Simulation, View
@@ -66,6 +67,15 @@ def test_a_million_records_cost_less_than_with_either_baseline_the_sooner_they_a
     hurried = [each for each in found if each.asked_s <= hurried_s]
     assert len(hurried) >= 6
     assert all(each.ratio <= 0.8 for each in hurried)
+
+
+def test_a_billion_records_a_day_are_done_in_time_and_cost_little_more_than_their_work() -> None:
+    large = plan(days=1, partitions=50)
+
+    assert large.records >= 10**9
+    assert large.late_share == 0.0
+    assert large.replica_hours <= 1.05 * large.work_hours
+    assert all(each and each <= SERVICE.drain_target_s for each in large.bursts_drained_s)
 
 
 @pytest.mark.parametrize("pattern", ["steady", "diurnal"])
@@ -143,7 +153,7 @@ def test_the_service_is_cheaper_than_both_baselines_on_bursts() -> None:
     assert ours.replica_hours <= 0.8 * best(others[:2]).replica_hours
     # Only told, but it has to be summed up all the same.
     rows += compare("bulk", 3.0, 4.0, 1) + compare("single", 3.0, 4.0, 1)
-    assert summarize(rows, equal=[]).details["simulated_hours"]
+    assert summarize(rows, equal=[], large=None).details["simulated_hours"]
 
 
 def test_serves_delays_are_rays_own() -> None:

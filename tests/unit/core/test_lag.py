@@ -119,3 +119,15 @@ def test_an_offset_that_gets_lost_holds_the_last_good_value() -> None:
     tracker.observe({ZERO: Lag(0, 10, committed(4))}, 1.0)
 
     assert tracker.observe({ZERO: Lag(0, 10, None)}, 2.0).records == 6
+
+
+def test_a_reading_that_repeats_tells_the_same_after_one_that_was_lost() -> None:
+    tracker = BacklogTracker(from_latest=False)
+    known = Lag(0, 25, committed(10, encode(10, CompletionMap(20, (12, 15)))))
+    first = tracker.observe({ZERO: known}, 1.0)
+    tracker.observe({ZERO: Lag(0, 25, None)}, 2.0)
+
+    again = tracker.observe({ZERO: known}, 3.0)
+
+    assert (first.records, again.records, again.done_records) == (7, 7, 0)
+    assert again.notes == ()
