@@ -1,6 +1,6 @@
 """What the Ray Serve classes have in common: each puts an engine behind Serve's hooks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -28,7 +28,7 @@ class EngineReplica:
 
     _engine: ChunkEngine
 
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once."""
         # Closed with this generator and not some time later: a consumer that went away frees it.
         async with aclosing(self._engine.infer(chunk)) as stream:

@@ -56,8 +56,8 @@ class CountingModel:
                 if death in done:
                     raise ReplicaDiedError("killed")
                 outcomes = Outcomes(replica="replica-1", window_records=self.window_records)
-                for task in done:
-                    outcomes.add(tasks.pop(task), 200, task.result())
+                for ended in tasks.keys() & done:
+                    outcomes.add(tasks.pop(ended), 200, ended.result())
                 yield outcomes
         finally:
             for task in (*tasks, death):

@@ -13,6 +13,7 @@ from consumer.core.engine import Engine
 from consumer.core.ports import CommitPoint, Message, TopicPartition
 from consumer.memory.broker import MemoryBroker
 from consumer.memory.control import MemoryControlSource
+from consumer.memory.group import MemoryGroup
 from consumer.memory.sink import MemorySink
 from consumer.memory.source import MemorySource
 from consumer.memory.transactions import MemoryTransactionalSink
@@ -84,7 +85,7 @@ class SimulatedService:
         self._joined = 0
 
     @property
-    def group(self):
+    def group(self) -> MemoryGroup:
         return self.broker.group("g", "requests")
 
     def publish(self, records: int, ms: float = 0, **headers: bytes) -> list[str]:

@@ -5,12 +5,16 @@ around the Kafka client, and the service's own code is as it is.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, errors
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
+from aiokafka.client import ConnectionGroup
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 
+from consumer.core.ports import CommitPoint, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.cluster_client import ClusterClient
 
@@ -45,24 +49,28 @@ class Injection:
     def _wrap_transactions(self) -> None:
         sound = ClusterClient._send
 
-        async def send(client: ClusterClient, broker: int, request: Any, *args: Any) -> Any:
+        async def send(
+            client: ClusterClient, broker: int, request: Request[Any], group: ConnectionGroup
+        ) -> Any:
             if isinstance(request, EndTxnRequest):
                 await asyncio.sleep(self.commit_delay_s)
             if isinstance(request, ProduceRequest) and self._takes_refusal():
                 raise errors.RequestTimedOutError("injected: the batch was not sent")
-            response = await sound(client, broker, request, *args)
+            response = await sound(client, broker, request, group)
             if isinstance(request, _DECIDING_REQUESTS) and self._takes_unknown():
                 raise errors.RequestTimedOutError("injected: it was sent, the answer is lost")
             return response
 
-        ClusterClient._send = send  # type: ignore[method-assign]
+        ClusterClient._send = send  # type: ignore[method-assign, assignment]
 
     def _wrap_commit(self) -> None:
         sound = internals.commit_once
 
-        async def commit_once(*args: Any) -> None:
+        async def commit_once(
+            consumer: AIOKafkaConsumer, points: Mapping[TopicPartition, CommitPoint], expected: int
+        ) -> None:
             await asyncio.sleep(self.commit_delay_s)
-            await sound(*args)
+            await sound(consumer, points, expected)
 
         internals.commit_once = commit_once
 

@@ -4,11 +4,11 @@
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
-from typing import Any
 
-from aiokafka import errors
+from aiokafka import AIOKafkaProducer, errors
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.core.held_partitions import AssignmentChange, HeldPartitions
 from consumer.core.ledger import PartitionLedger
@@ -64,7 +64,7 @@ def plant(bug: Bug) -> None:
 
 
 def _commit_highest_seen() -> None:
-    def commit_point(self: PartitionLedger, *_args: Any) -> CommitPoint | None:
+    def commit_point(self: PartitionLedger, completing: Collection[int] = ()) -> CommitPoint | None:
         return None if self._next_offset is None else CommitPoint(self._next_offset, "")
 
     PartitionLedger.commit_point = commit_point  # type: ignore[method-assign]
@@ -73,8 +73,8 @@ def _commit_highest_seen() -> None:
 def _drop_the_map() -> None:
     sound = PartitionLedger.commit_point
 
-    def commit_point(self: PartitionLedger, *args: Any) -> CommitPoint | None:
-        point = sound(self, *args)
+    def commit_point(self: PartitionLedger, completing: Collection[int] = ()) -> CommitPoint | None:
+        point = sound(self, completing)
         return None if point is None else CommitPoint(point.offset, "")
 
     PartitionLedger.commit_point = commit_point  # type: ignore[method-assign]
@@ -83,9 +83,9 @@ def _drop_the_map() -> None:
 def _ignore_a_failed_send() -> None:
     sound = Lane._send
 
-    async def send(self: Lane, *args: Any) -> None:
+    async def send(self: Lane, producer: AIOKafkaProducer, builder: BatchBuilder) -> None:
         try:
-            await sound(self, *args)
+            await sound(self, producer, builder)
         except (errors.KafkaError, errors.ProducerClosed) as error:
             log.warning("ignored: %r", error)
 

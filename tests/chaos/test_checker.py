@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from consumer.core.completion_map import CompletionMap, encode
@@ -8,7 +10,7 @@ from tests.chaos.records import Expectation
 RESULT, BOTH = Expectation.RESULT, Expectation.BOTH
 
 
-def checker(*, exactly_once: bool = False, **numbers: float) -> Checker:
+def checker(*, exactly_once: bool = False, **numbers: Any) -> Checker:
     return Checker(Promises(exactly_once=exactly_once, **numbers))
 
 

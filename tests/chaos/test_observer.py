@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from consumer.kafka import internals
 from schemas import headers
 from schemas.results import encode_response_line, result_id
 from tests.chaos import observer
@@ -58,7 +59,7 @@ async def test_a_reader_that_is_held_back_hides_no_stall(monkeypatch: pytest.Mon
     asked: Any = Asked()
     monkeypatch.setattr(observer, "read_committed_points", points)
     monkeypatch.setattr(observer, "_PASS_PATIENCE_S", 0.05)
-    monkeypatch.setattr(observer.internals, "position", lambda *_: 3)
+    monkeypatch.setattr(internals, "position", lambda *_: 3)
     seen, checker = watched()
     seen._reader = asked
     checker.accepted(POSITION, Expectation.RESULT, seen._clock.epoch_ms() / 1000 - 11)

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from headrace.brokers.kafka_home import BrokerOptions, ExtraListener, start_kafka_home
 from headrace.brokers.readiness import free_port
+from headrace.brokers.running import RunningBroker
 from schemas.settings import KafkaSettings, SaslSettings, TlsSettings
 
 PASSWORDS = {"admin": "admin-pass-1", "stranger": "stranger-pass-2"}
@@ -69,7 +70,7 @@ class SecuredBroker:
     def stop(self) -> None:
         self._broker.stop()
 
-    def _start(self):
+    def _start(self) -> RunningBroker:
         return start_kafka_home(
             data_dir=self._directory / "data", port=self._port, options=self._options
         )

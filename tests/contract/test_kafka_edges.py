@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -15,20 +16,21 @@ from consumer.kafka.connection import client_options
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
 from schemas.settings import KafkaSettings
+from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, Member, make_route
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-async def world(kafka_broker):
+async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     made = KafkaWorld(kafka_broker)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def admin_client(world):
+async def admin_client(world: KafkaWorld) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(**client_options(world.settings))
     await client.start()
     yield client
@@ -41,7 +43,9 @@ async def poll_until_it_fails(member: Member) -> None:
             await member.source.poll(sorted(member.assignment), 10, 0.2)
 
 
-async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(world, admin_client):
+async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(
+    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker has one limit for all topics")
     topic = await world.topic()
@@ -61,7 +65,9 @@ async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(w
     assert [r.value for r in records] == [*values[:13], *values[14:], b"after"]
 
 
-async def test_a_topics_own_limit_is_asked_for(world, admin_client):
+async def test_a_topics_own_limit_is_asked_for(
+    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker has one limit for all topics")
     topic = await world.topic()
@@ -78,7 +84,9 @@ async def test_a_topics_own_limit_is_asked_for(world, admin_client):
     assert (await (await world.join(topic)).read(1))[0].value == value
 
 
-async def test_a_topic_that_is_deleted_ends_the_source(world, admin_client):
+async def test_a_topic_that_is_deleted_ends_the_source(
+    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker answers fetches of a deleted topic as if it were empty")
     topic = await world.topic()
@@ -89,15 +97,15 @@ async def test_a_topic_that_is_deleted_ends_the_source(world, admin_client):
         await poll_until_it_fails(member)
 
 
-async def test_what_a_listener_raises_ends_the_source(world):
+async def test_what_a_listener_raises_ends_the_source(world: KafkaWorld) -> None:
     topic = await world.topic()
     source = KafkaSource(world.settings, make_route(topic, topic))
     member = Member(source)
 
-    async def fail(partitions) -> None:
+    async def fail(partitions: Collection[Partition]) -> None:
         raise RuntimeError("no ledger for you")
 
-    member.assigned = fail
+    member.assigned = fail  # type: ignore[method-assign]
     await source.start(member)
     try:
         with pytest.raises(SourceError, match="no ledger for you"):
@@ -106,20 +114,22 @@ async def test_what_a_listener_raises_ends_the_source(world):
         await source.stop()
 
 
-async def test_stopping_while_the_listener_hangs_does_not_hang(world):
+async def test_stopping_while_the_listener_hangs_does_not_hang(world: KafkaWorld) -> None:
     topic = await world.topic()
     source = KafkaSource(world.settings, make_route(topic, topic))
     member = Member(source)
 
-    async def hang(partitions) -> None:
+    async def hang(partitions: Collection[Partition]) -> None:
         await asyncio.Event().wait()
 
-    member.assigned = hang
+    member.assigned = hang  # type: ignore[method-assign]
     await source.start(member)
     await asyncio.wait_for(source.stop(), 5)
 
 
-async def test_stopping_while_another_member_holds_up_the_rebalance_does_not_hang(world):
+async def test_stopping_while_another_member_holds_up_the_rebalance_does_not_hang(
+    world: KafkaWorld,
+) -> None:
     topic = await world.topic(partitions=2)
     first = await world.join(topic)
     first.on_revoking = lambda: asyncio.Event().wait()
@@ -133,7 +143,7 @@ async def test_stopping_while_another_member_holds_up_the_rebalance_does_not_han
     assert starting.cancelled()
 
 
-async def test_nobody_there_is_said_at_once():
+async def test_nobody_there_is_said_at_once() -> None:
     settings = KafkaSettings(bootstrap="127.0.0.1:1")
     source = KafkaSource(settings, make_route("t", "g"))
 
@@ -143,7 +153,7 @@ async def test_nobody_there_is_said_at_once():
         await KafkaSink(settings, ["t"]).start()
 
 
-async def test_missing_topics_are_created_and_others_left_alone(world):
+async def test_missing_topics_are_created_and_others_left_alone(world: KafkaWorld) -> None:
     old, new = await world.topic(partitions=2), f"t-{uuid.uuid4().hex[:8]}"
     wanted = TopicInfo(3, 1)
     async with TopicAdmin(world.settings) as admin:
@@ -157,7 +167,7 @@ async def test_missing_topics_are_created_and_others_left_alone(world):
     assert described == {new: wanted, "no-such-topic": None}
 
 
-async def test_a_topic_that_cannot_be_created_is_named(world):
+async def test_a_topic_that_cannot_be_created_is_named(world: KafkaWorld) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker takes any replication factor")
     async with TopicAdmin(world.settings) as admin:
@@ -165,7 +175,7 @@ async def test_a_topic_that_cannot_be_created_is_named(world):
             await admin.ensure_topics({"too-safe": TopicInfo(1, 3)})
 
 
-async def test_lag_is_told_from_outside_the_group(world):
+async def test_lag_is_told_from_outside_the_group(world: KafkaWorld) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"x"] * 10, partition=0)
     member = await world.join(topic)
@@ -181,7 +191,7 @@ async def test_lag_is_told_from_outside_the_group(world):
     assert nothing == {}
 
 
-async def test_records_that_no_consumer_can_read_yet_are_no_lag(world):
+async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorld) -> None:
     topic = await world.topic()
     await world.write(topic, [b"x"] * 4)
     async with (
@@ -202,8 +212,10 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world):
     assert after.log_end == 9
 
 
-async def test_an_answer_without_offsets_is_not_taken_for_no_commit(world, monkeypatch):
-    async def tell_nothing(*_arguments, **_named) -> dict:
+async def test_an_answer_without_offsets_is_not_taken_for_no_commit(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell_nothing(*_arguments: object, **_named: object) -> dict[Partition, object]:
         return {}
 
     monkeypatch.setattr(AIOKafkaAdminClient, "list_consumer_group_offsets", tell_nothing)

@@ -1,9 +1,12 @@
 """What aiokafka alone would hang on, or fail on for ever: rebalances, leaders and odd records."""
 
 import asyncio
+from collections.abc import AsyncIterator, Collection
+from typing import Never
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, Record, SourceError
@@ -11,21 +14,22 @@ from consumer.core.ports import TopicPartition as Partition
 from consumer.kafka import fetching, internals
 from consumer.kafka.connection import client_options
 from consumer.kafka.source import KafkaSource
+from tests.brokers import TestBroker
 from tests.contract.misnamed import MISNAMED, MISNAMED_AS_READ, rename
-from tests.contract.worlds import KafkaWorld, Member, make_route
+from tests.contract.worlds import KafkaWorld, Member, aiokafka_consumer, make_route
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-async def world(kafka_broker):
+async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     made = KafkaWorld(kafka_broker)
     yield made
     await made.close()
 
 
-def coordinator_of(member: Member):
-    return member.source._consumer._coordinator
+def coordinator_of(member: Member) -> GroupCoordinator:
+    return aiokafka_consumer(member)._coordinator
 
 
 async def poll_until_it_fails(member: Member) -> None:
@@ -42,10 +46,12 @@ async def poll_until_it_fails(member: Member) -> None:
         ("_perform_assignment", RuntimeError("no assignment"), "no assignment"),
     ],
 )
-async def test_a_rebalance_that_fails_ends_the_source(world, monkeypatch, step, failure, message):
+async def test_a_rebalance_that_fails_ends_the_source(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch, step: str, failure: Exception, message: str
+) -> None:
     member = await world.join(await world.topic())
 
-    async def fail(_argument) -> None:
+    async def fail(_argument: object) -> None:
         raise failure
 
     monkeypatch.setattr(coordinator_of(member), step, fail)
@@ -56,7 +62,9 @@ async def test_a_rebalance_that_fails_ends_the_source(world, monkeypatch, step, 
     assert member.events == ["assigned", "revoking"]
 
 
-async def test_a_rebalance_longer_than_the_longest_pause_between_polls_comes_to_its_end(world):
+async def test_a_rebalance_longer_than_the_longest_pause_between_polls_comes_to_its_end(
+    world: KafkaWorld,
+) -> None:
     member = await world.join(await world.topic())
     coordinator_of(member)._max_poll_interval = 0.5
     member.on_revoking = lambda: asyncio.sleep(1.5)
@@ -65,29 +73,35 @@ async def test_a_rebalance_longer_than_the_longest_pause_between_polls_comes_to_
     await member.until(lambda it: it.events == ["assigned", "revoking", "assigned"])
 
 
-async def test_a_partition_without_a_leader_does_not_hold_up_the_others(world, monkeypatch):
+async def test_a_partition_without_a_leader_does_not_hold_up_the_others(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     topic = await world.topic(partitions=2)
     led, leaderless = Partition(topic, 0), Partition(topic, 1)
     member = await world.join(topic)
     await member.source.commit({led: CommitPoint(9, "m"), leaderless: CommitPoint(9, "m")})
-    ask = member.source._consumer.end_offsets
+    ask = aiokafka_consumer(member).end_offsets
 
-    async def end_offsets(partitions):
+    async def end_offsets(partitions: Collection[KafkaPartition]) -> object:
         if leaderless in partitions:
             await asyncio.Event().wait()
         return await ask(partitions)
 
-    monkeypatch.setattr(member.source._consumer, "end_offsets", end_offsets)
+    monkeypatch.setattr(aiokafka_consumer(member), "end_offsets", end_offsets)
     # A fifth of the session's timeout, 6 s.
     points = await asyncio.wait_for(member.source.committed([led, leaderless]), 3)
 
     assert points == {led: CommitPoint(0, ""), leaderless: CommitPoint(9, "m")}
 
 
-async def test_latest_without_a_leader_is_said_and_not_passed_over(world, monkeypatch):
+async def test_latest_without_a_leader_is_said_and_not_passed_over(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     topic = await world.topic()
 
-    async def end_offsets(_consumer, _partitions):
+    async def end_offsets(
+        _consumer: AIOKafkaConsumer, _partitions: Collection[KafkaPartition]
+    ) -> Never:
         raise errors.LeaderNotAvailableError
 
     monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", end_offsets)
@@ -121,7 +135,9 @@ def values_by_partition(records: list[Record]) -> dict[Partition, list[bytes | N
     return found
 
 
-async def test_a_header_name_that_is_not_utf8_costs_no_record(world, caplog):
+async def test_a_header_name_that_is_not_utf8_costs_no_record(
+    world: KafkaWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     topic = await world.topic(partitions=3)
     odd, odd_too, fine = (Partition(topic, number) for number in range(3))
     misnamed = {0, 40, 41, 99}
@@ -144,10 +160,10 @@ async def test_a_header_name_that_is_not_utf8_costs_no_record(world, caplog):
     } == dict.fromkeys(misnamed, MISNAMED_AS_READ)
     assert later[0][:2] == (odd, 100)
     assert "not UTF-8" in caplog.text
-    assert member.source._consumer._subscription._fetch_count == 0
+    assert aiokafka_consumer(member)._subscription._fetch_count == 0
 
 
-async def test_a_misnamed_record_that_comes_while_a_poll_waits_is_found(world):
+async def test_a_misnamed_record_that_comes_while_a_poll_waits_is_found(world: KafkaWorld) -> None:
     topic = await world.topic(partitions=2)
     member = await world.join(topic)
     reading = asyncio.create_task(member.read(4))
@@ -157,14 +173,18 @@ async def test_a_misnamed_record_that_comes_while_a_poll_waits_is_found(world):
     assert [record.value for record in await reading] == [b"0", b"1", b"2", b"3"]
 
 
-async def test_while_a_misnamed_record_cannot_be_fetched_others_are_read(world, monkeypatch):
+async def test_while_a_misnamed_record_cannot_be_fetched_others_are_read(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     topic = await world.topic(partitions=2)
     odd, fine = Partition(topic, 0), Partition(topic, 1)
     await write_misnamed(world, odd, {0}, 2)
     await world.write(topic, [b"fine"] * 3, partition=1)
     fetch_raw, failures = internals.fetch_raw, [errors.NotLeaderForPartitionError()]
 
-    async def fail_first(consumer, partition: KafkaPartition, offset: int) -> bytes:
+    async def fail_first(
+        consumer: AIOKafkaConsumer, partition: KafkaPartition, offset: int
+    ) -> bytes:
         if failures:
             raise failures.pop()
         return await fetch_raw(consumer, partition, offset)

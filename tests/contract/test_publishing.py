@@ -9,7 +9,7 @@ from consumer.core.ports import Message, SourceError
 from tests.contract.worlds import World
 
 
-async def test_what_is_acknowledged_can_be_read(world: World):
+async def test_what_is_acknowledged_can_be_read(world: World) -> None:
     topic = await world.topic(partitions=3)
     sink = await world.sink(topic)
     messages = [Message(topic, b"key-%d" % n, b"%d" % n, []) for n in range(1000)]
@@ -22,7 +22,7 @@ async def test_what_is_acknowledged_can_be_read(world: World):
         assert record.partition.partition == partition_of_key(record.key or b"", 3)
 
 
-async def test_messages_of_a_key_keep_their_order_over_many_calls(world: World):
+async def test_messages_of_a_key_keep_their_order_over_many_calls(world: World) -> None:
     topic = await world.topic(partitions=2)
     sink = await world.sink(topic)
 
@@ -32,7 +32,7 @@ async def test_messages_of_a_key_keep_their_order_over_many_calls(world: World):
     assert [record.value for record in records] == [b"%d" % n for n in range(200)]
 
 
-async def test_messages_without_a_key_use_every_partition(world: World):
+async def test_messages_without_a_key_use_every_partition(world: World) -> None:
     topic = await world.topic(partitions=3)
     sink = await world.sink(topic)
 
@@ -44,7 +44,7 @@ async def test_messages_without_a_key_use_every_partition(world: World):
     assert counts == [100, 100, 100]
 
 
-async def test_a_message_over_the_limit_is_rejected_and_its_neighbours_arrive(world: World):
+async def test_a_message_over_the_limit_is_rejected_and_its_neighbours_arrive(world: World) -> None:
     topic = await world.topic()
     sink = await world.sink(topic)
     messages = [
@@ -63,7 +63,7 @@ async def test_a_message_over_the_limit_is_rejected_and_its_neighbours_arrive(wo
     assert [record.value for record in records] == [b"a", b"b", b"d"]
 
 
-async def test_a_message_at_the_limit_arrives(world: World):
+async def test_a_message_at_the_limit_arrives(world: World) -> None:
     topic = await world.topic()
     sink = await world.sink(topic)
     value = b"x" * (1024 * 1024 - 200)
@@ -73,7 +73,7 @@ async def test_a_message_at_the_limit_arrives(world: World):
     assert (await (await world.join(topic)).read(1))[0].value == value
 
 
-async def test_one_call_may_mix_topics(world: World):
+async def test_one_call_may_mix_topics(world: World) -> None:
     results, dead_letters = await world.topic(partitions=2), await world.topic()
     sink = await world.sink(results)
 
@@ -92,13 +92,13 @@ async def test_one_call_may_mix_topics(world: World):
     assert [r.value for r in await (await world.join(dead_letters)).read(2)] == [b"bad", b"worse"]
 
 
-async def test_publishing_nothing_is_fine(world: World):
+async def test_publishing_nothing_is_fine(world: World) -> None:
     sink = await world.sink(await world.topic())
 
     assert await sink.publish([]) == []
 
 
-async def test_a_stopped_sink_says_so(world: World):
+async def test_a_stopped_sink_says_so(world: World) -> None:
     topic = await world.topic()
     sink = await world.sink(topic)
     await sink.stop()

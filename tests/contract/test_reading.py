@@ -9,7 +9,7 @@ from consumer.core.ports import TopicPartition as Partition
 from tests.contract.worlds import World
 
 
-async def test_records_come_once_and_in_the_order_of_their_partition(world: World):
+async def test_records_come_once_and_in_the_order_of_their_partition(world: World) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"%d" % n for n in range(500)], partition=0)
     await world.write(topic, [b"%d" % n for n in range(300)], partition=1)
@@ -24,7 +24,7 @@ async def test_records_come_once_and_in_the_order_of_their_partition(world: Worl
     assert await member.source.poll(sorted(member.assignment), 10, 0.1) == []
 
 
-async def test_a_poll_returns_no_more_than_it_was_asked_for(world: World):
+async def test_a_poll_returns_no_more_than_it_was_asked_for(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"x"] * 20)
     member = await world.join(topic)
@@ -34,7 +34,7 @@ async def test_a_poll_returns_no_more_than_it_was_asked_for(world: World):
     assert member.source.position(Partition(topic, 0)) == 8
 
 
-async def test_a_poll_reads_only_the_partitions_it_names(world: World):
+async def test_a_poll_reads_only_the_partitions_it_names(world: World) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"a"] * 5, partition=0)
     await world.write(topic, [b"b"] * 5, partition=1)
@@ -50,7 +50,7 @@ async def test_a_poll_reads_only_the_partitions_it_names(world: World):
     assert [record.value for record in await member.read(5)] == [b"a"] * 5
 
 
-async def test_an_empty_poll_waits_and_then_reading_goes_on(world: World):
+async def test_an_empty_poll_waits_and_then_reading_goes_on(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"a"])
     member = await world.join(topic)
@@ -62,7 +62,7 @@ async def test_an_empty_poll_waits_and_then_reading_goes_on(world: World):
     assert [record.value for record in await member.read(1)] == [b"a"]
 
 
-async def test_a_poll_that_waits_returns_soon_after_a_record_is_published(world: World):
+async def test_a_poll_that_waits_returns_soon_after_a_record_is_published(world: World) -> None:
     topic = await world.topic()
     sink = await world.sink(topic)
     member = await world.join(topic)
@@ -76,7 +76,7 @@ async def test_a_poll_that_waits_returns_soon_after_a_record_is_published(world:
     assert asyncio.get_running_loop().time() - published_at < 2
 
 
-async def test_a_cancelled_poll_loses_nothing(world: World):
+async def test_a_cancelled_poll_loses_nothing(world: World) -> None:
     topic = await world.topic()
     sink = await world.sink(topic)
     member = await world.join(topic)
@@ -90,7 +90,7 @@ async def test_a_cancelled_poll_loses_nothing(world: World):
     assert [record.value for record in await member.read(3)] == [b"0", b"1", b"2"]
 
 
-async def test_seek_goes_back_and_forth(world: World):
+async def test_seek_goes_back_and_forth(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"%d" % n for n in range(10)])
     member = await world.join(topic)
@@ -103,7 +103,7 @@ async def test_seek_goes_back_and_forth(world: World):
     assert (await member.read(1))[0].offset == 3
 
 
-async def test_keys_values_headers_and_tombstones_come_as_they_were_published(world: World):
+async def test_keys_values_headers_and_tombstones_come_as_they_were_published(world: World) -> None:
     topic = await world.topic()
     sink = await world.sink(topic)
     every_byte = bytes(range(256))
@@ -123,7 +123,7 @@ async def test_keys_values_headers_and_tombstones_come_as_they_were_published(wo
     ]
 
 
-async def test_a_commit_keeps_its_metadata(world: World):
+async def test_a_commit_keeps_its_metadata(world: World) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"x"] * 10)
     member = await world.join(topic)
@@ -138,7 +138,7 @@ async def test_a_commit_keeps_its_metadata(world: World):
     assert lag[partitions[1]] == (0, 0, None)
 
 
-async def test_metadata_over_the_limit_is_refused(world: World):
+async def test_metadata_over_the_limit_is_refused(world: World) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker takes commit metadata of any length")
     topic = await world.topic()
@@ -148,7 +148,7 @@ async def test_metadata_over_the_limit_is_refused(world: World):
         await member.source.commit({Partition(topic, 0): CommitPoint(0, "x" * 5000)})
 
 
-async def test_commits_at_the_same_time_leave_the_last_one(world: World):
+async def test_commits_at_the_same_time_leave_the_last_one(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"x"] * 20)
     member = await world.join(topic)
@@ -161,7 +161,7 @@ async def test_commits_at_the_same_time_leave_the_last_one(world: World):
     assert await member.source.committed([partition]) == {partition: CommitPoint(19, "19")}
 
 
-async def test_a_commit_for_a_partition_of_somebody_else_is_refused(world: World):
+async def test_a_commit_for_a_partition_of_somebody_else_is_refused(world: World) -> None:
     topic = await world.topic()
     member = await world.join(topic)
 
@@ -169,7 +169,7 @@ async def test_a_commit_for_a_partition_of_somebody_else_is_refused(world: World
         await member.source.commit({Partition(topic, 7): CommitPoint(1, "")})
 
 
-async def test_a_group_goes_on_where_it_committed(world: World):
+async def test_a_group_goes_on_where_it_committed(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"%d" % n for n in range(10)])
     first = await world.join(topic)
@@ -182,7 +182,7 @@ async def test_a_group_goes_on_where_it_committed(world: World):
     assert [record.offset for record in await second.read(4)] == [6, 7, 8, 9]
 
 
-async def test_latest_skips_what_was_there_before_the_group(world: World):
+async def test_latest_skips_what_was_there_before_the_group(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"old"] * 5)
     member = await world.join(topic, start_from="latest")
@@ -193,7 +193,7 @@ async def test_latest_skips_what_was_there_before_the_group(world: World):
     assert [record.value for record in await member.read(1)] == [b"new"]
 
 
-async def test_latest_means_nothing_to_a_group_that_has_committed(world: World):
+async def test_latest_means_nothing_to_a_group_that_has_committed(world: World) -> None:
     topic = await world.topic()
     await world.write(topic, [b"%d" % n for n in range(5)])
     first = await world.join(topic, start_from="latest")
@@ -205,7 +205,7 @@ async def test_latest_means_nothing_to_a_group_that_has_committed(world: World):
     assert (await second.read(3))[0].offset == 2
 
 
-async def test_a_stopped_source_says_so(world: World):
+async def test_a_stopped_source_says_so(world: World) -> None:
     topic = await world.topic()
     member = await world.join(topic)
     await member.source.stop()
@@ -215,7 +215,7 @@ async def test_a_stopped_source_says_so(world: World):
         await member.source.poll([], 1, 0.1)
 
 
-async def test_offsets_without_a_record_are_passed_over(world: World):
+async def test_offsets_without_a_record_are_passed_over(world: World) -> None:
     topic = await world.topic()
     partition = Partition(topic, 0)
     await world.write(topic, [b"a", b"b"])
@@ -236,7 +236,7 @@ async def test_offsets_without_a_record_are_passed_over(world: World):
     assert member.source.position(partition) == end > records[2].offset + 1
 
 
-async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(world: World):
+async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(world: World) -> None:
     topic = await world.topic()
     partition = Partition(topic, 0)
     await world.write(topic, [b"%d" % n for n in range(10)])
@@ -251,7 +251,7 @@ async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(wo
     assert (await second.source.lag([partition]))[partition].log_start == 6
 
 
-async def test_a_commit_beyond_the_logs_end_counts_as_the_start(world: World):
+async def test_a_commit_beyond_the_logs_end_counts_as_the_start(world: World) -> None:
     topic = await world.topic()
     partition = Partition(topic, 0)
     await world.write(topic, [b"x"] * 3)

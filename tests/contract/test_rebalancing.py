@@ -22,7 +22,7 @@ async def settled(*members: Member, partitions: int) -> None:
     await asyncio.gather(*(member.until(is_settled) for member in members))
 
 
-async def test_a_second_member_takes_its_share_and_no_more(world: World):
+async def test_a_second_member_takes_its_share_and_no_more(world: World) -> None:
     topic = await world.topic(partitions=4)
     first = await world.join(topic)
     before = first.assignment
@@ -40,7 +40,7 @@ async def test_a_second_member_takes_its_share_and_no_more(world: World):
     assert len(second.assignment) == 2
 
 
-async def test_a_third_member_moves_only_what_balance_asks_for(world: World):
+async def test_a_third_member_moves_only_what_balance_asks_for(world: World) -> None:
     topic = await world.topic(partitions=4)
     first = await world.join(topic)
     second, _ = await asyncio.gather(
@@ -61,7 +61,9 @@ async def test_a_third_member_moves_only_what_balance_asks_for(world: World):
     assert len(third.assignment) == 1
 
 
-async def test_when_a_member_leaves_the_other_gets_all_and_goes_on_from_its_commit(world: World):
+async def test_when_a_member_leaves_the_other_gets_all_and_goes_on_from_its_commit(
+    world: World,
+) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"%d" % n for n in range(10)], partition=0)
     await world.write(topic, [b"%d" % n for n in range(10)], partition=1)
@@ -83,7 +85,7 @@ async def test_when_a_member_leaves_the_other_gets_all_and_goes_on_from_its_comm
     assert second.events[-1] == "assigned", "a stop calls no listener"
 
 
-async def test_a_commit_while_revoking_still_counts(world: World):
+async def test_a_commit_while_revoking_still_counts(world: World) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker refuses commits once another member has asked to join")
     topic = await world.topic(partitions=2)
@@ -101,7 +103,7 @@ async def test_a_commit_while_revoking_still_counts(world: World):
     assert points == {partition: CommitPoint(5, "just in time")}
 
 
-async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: World):
+async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: World) -> None:
     topic = await world.topic(partitions=2)
     sink = await world.sink(topic)
     first = await world.join(topic)
@@ -125,7 +127,7 @@ async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: Wo
 
     take_over = first.assigned
 
-    async def assigned(partitions) -> None:
+    async def assigned(partitions: Collection[Partition]) -> None:
         await take_over(partitions)
         for partition in partitions:
             if partition in offsets:
@@ -145,7 +147,7 @@ async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: Wo
     assert offsets[kept] == list(range(end))
 
 
-async def test_a_member_that_overstays_the_rebalance_timeout_cannot_commit(world: World):
+async def test_a_member_that_overstays_the_rebalance_timeout_cannot_commit(world: World) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker waits for every member without end")
     topic = await world.topic(partitions=2)
@@ -173,7 +175,7 @@ async def test_a_member_that_overstays_the_rebalance_timeout_cannot_commit(world
     assert await second.source.committed([partition]) == {partition: CommitPoint(9, "owner")}
 
 
-async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: World):
+async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: World) -> None:
     topic = await world.topic()
     partition = Partition(topic, 0)
     source = world.make_source(topic, topic, "earliest", 30.0)
@@ -189,7 +191,7 @@ async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: Wor
         )
         await take_over(partitions)
 
-    member.assigned = commit_what_is_stale
+    member.assigned = commit_what_is_stale  # type: ignore[method-assign]
     await source.start(member)
     try:
         await member.until(lambda it: bool(it.events))
@@ -201,7 +203,7 @@ async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: Wor
     assert committed == {partition: None}
 
 
-async def test_a_commit_for_a_partition_that_moved_is_refused(world: World):
+async def test_a_commit_for_a_partition_that_moved_is_refused(world: World) -> None:
     topic = await world.topic(partitions=2)
     first = await world.join(topic)
     second, _ = await asyncio.gather(
@@ -216,7 +218,7 @@ async def test_a_commit_for_a_partition_that_moved_is_refused(world: World):
     assert await second.source.committed([moved]) == {moved: None}
 
 
-async def test_a_member_that_polls_nothing_stays_in_the_group(world: World):
+async def test_a_member_that_polls_nothing_stays_in_the_group(world: World) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"x"], partition=0)
     member = await world.join(topic)
@@ -228,7 +230,7 @@ async def test_a_member_that_polls_nothing_stays_in_the_group(world: World):
     await member.source.commit({Partition(topic, 0): CommitPoint(1, "")})
 
 
-async def test_a_member_that_joins_again_has_its_partitions_back_and_goes_on(world: World):
+async def test_a_member_that_joins_again_has_its_partitions_back_and_goes_on(world: World) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"1", b"2"], partition=0)
     member = await world.join(topic)

@@ -31,7 +31,9 @@ async def make_topic(settings: KafkaSettings, topic: str) -> None:
         await admin.ensure_topics({topic: TopicInfo(2, 1)})
 
 
-async def test_publishing_and_reading_over_tls_and_scram(secured, caplog):
+async def test_publishing_and_reading_over_tls_and_scram(
+    secured: SecuredBroker, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     settings = secured.secure("admin")
     await make_topic(settings, "over-tls")
@@ -54,7 +56,7 @@ async def test_publishing_and_reading_over_tls_and_scram(secured, caplog):
     assert all(password not in caplog.text for password in PASSWORDS.values())
 
 
-async def test_a_wrong_password_is_told_apart_and_not_repeated(secured):
+async def test_a_wrong_password_is_told_apart_and_not_repeated(secured: SecuredBroker) -> None:
     source = KafkaSource(secured.secure("admin", "wrong-pass-3"), make_route("t", "g"))
 
     with pytest.raises(SourceError) as caught:
@@ -65,14 +67,16 @@ async def test_a_wrong_password_is_told_apart_and_not_repeated(secured):
     assert "wrong-pass-3" not in str(caught.value)
 
 
-async def test_a_broker_with_a_certificate_of_another_ca_is_not_trusted(secured):
+async def test_a_broker_with_a_certificate_of_another_ca_is_not_trusted(
+    secured: SecuredBroker,
+) -> None:
     settings = secured.secure("admin").model_copy(update={"tls": TlsSettings()})
 
     with pytest.raises(SourceError, match=r"CERTIFICATE_VERIFY_FAILED.*kafka\.tls"):
         await KafkaSink(settings, ["t"]).start()
 
 
-async def test_a_user_without_rights_is_told_which_to_ask_for(secured):
+async def test_a_user_without_rights_is_told_which_to_ask_for(secured: SecuredBroker) -> None:
     await make_topic(secured.plain, "not-yours")
     settings = secured.secure("stranger")
     source = KafkaSource(settings, make_route("not-yours", "strangers"))
@@ -83,7 +87,7 @@ async def test_a_user_without_rights_is_told_which_to_ask_for(secured):
         await KafkaSink(settings, ["not-yours"]).start()
 
 
-async def test_a_broker_killed_and_started_again_costs_nothing(secured):
+async def test_a_broker_killed_and_started_again_costs_nothing(secured: SecuredBroker) -> None:
     settings = secured.plain
     await make_topic(settings, "survives")
     sink = KafkaSink(settings, ["survives"])
@@ -131,7 +135,9 @@ async def test_a_broker_killed_and_started_again_costs_nothing(secured):
     assert points == {Partition("survives", 0): CommitPoint(1, "while away")}
 
 
-async def test_what_a_cut_off_producer_had_in_flight_is_published_again(secured, monkeypatch):
+async def test_what_a_cut_off_producer_had_in_flight_is_published_again(
+    secured: SecuredBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(producer_slot, "RETIRE_TIMEOUT_S", 0.2)
     settings = secured.plain
     await make_topic(settings, "cut-off")
@@ -139,6 +145,7 @@ async def test_what_a_cut_off_producer_had_in_flight_is_published_again(secured,
     await sink.start()
     assert await sink.publish([Message("cut-off", b"k", b"before", [])]) == []
     slot = sink._slot
+    assert slot is not None
     secured.kill()
     try:
         publishing = asyncio.create_task(sink.publish([Message("cut-off", b"k", b"after", [])]))

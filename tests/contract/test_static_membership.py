@@ -1,6 +1,7 @@
 """Static members on a real broker: they come back, they leave, and the newest holder stays."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -10,13 +11,14 @@ from consumer.core.ports import TopicPartition as Partition
 from consumer.kafka import internals
 from consumer.kafka.connection import client_options
 from consumer.kafka.source import KafkaSource
-from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, make_route
+from tests.brokers import TestBroker
+from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, aiokafka_consumer, make_route
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-async def world(kafka_broker):
+async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     made = KafkaWorld(kafka_broker)
     yield made
     await made.close()
@@ -34,12 +36,12 @@ async def join(world: KafkaWorld, topic: str, instance_id: str) -> Member:
 
 
 def generation(member: Member) -> int:
-    return internals.generation(member.source._consumer)
+    return internals.generation(aiokafka_consumer(member))
 
 
 async def die(member: Member) -> None:
     """End without leaving, as kill -9 does; aiokafka's own stop of a static member is that."""
-    await member.source._consumer.stop()
+    await aiokafka_consumer(member).stop()
 
 
 async def poll_until_it_fails(member: Member) -> None:
@@ -48,7 +50,9 @@ async def poll_until_it_fails(member: Member) -> None:
             await member.source.poll(sorted(member.assignment), 10, 0.1)
 
 
-async def test_a_killed_member_has_its_partitions_back_at_once_and_nobody_else_notices(world):
+async def test_a_killed_member_has_its_partitions_back_at_once_and_nobody_else_notices(
+    world: KafkaWorld,
+) -> None:
     topic = await world.topic(partitions=4)
     first, second = await join(world, topic, "i-0"), await join(world, topic, "i-1")
     await first.until(lambda it: len(it.assignment) == 2)
@@ -70,7 +74,7 @@ async def test_a_killed_member_has_its_partitions_back_at_once_and_nobody_else_n
     assert (await again.source.committed([partition]))[partition] == CommitPoint(3, "m")
 
 
-async def test_the_groups_leader_may_be_killed_and_come_back(world):
+async def test_the_groups_leader_may_be_killed_and_come_back(world: KafkaWorld) -> None:
     topic = await world.topic(partitions=2)
     leader = await join(world, topic, "i-0")
     before = generation(leader)
@@ -85,7 +89,7 @@ async def test_the_groups_leader_may_be_killed_and_come_back(world):
     assert again.assignment | other.assignment == {Partition(topic, 0), Partition(topic, 1)}
 
 
-async def test_a_leader_that_came_back_notices_added_partitions(world):
+async def test_a_leader_that_came_back_notices_added_partitions(world: KafkaWorld) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker cannot add partitions to a topic")
     topic = await world.topic(partitions=2)
@@ -98,11 +102,11 @@ async def test_a_leader_that_came_back_notices_added_partitions(world):
 
     async with asyncio.timeout(PATIENCE_S):
         while len(again.assignment) < 3:
-            await again.source._consumer._client.force_metadata_update()
+            await aiokafka_consumer(again)._client.force_metadata_update()
             await again.source.poll((), 1, 0.2)
 
 
-async def test_a_member_that_stops_leaves_the_group(world):
+async def test_a_member_that_stops_leaves_the_group(world: KafkaWorld) -> None:
     topic = await world.topic(partitions=2)
     first, second = await join(world, topic, "i-0"), await join(world, topic, "i-1")
     await first.until(lambda it: len(it.assignment) == 1)
@@ -114,7 +118,9 @@ async def test_a_member_that_stops_leaves_the_group(world):
         await first.until(lambda it: len(it.assignment) == 2)
 
 
-async def test_of_two_holders_of_an_instance_id_the_older_fails_and_the_newer_stays(world):
+async def test_of_two_holders_of_an_instance_id_the_older_fails_and_the_newer_stays(
+    world: KafkaWorld,
+) -> None:
     topic = await world.topic(partitions=2)
     older = await join(world, topic, "i-0")
     newer = await join(world, topic, "i-0")

@@ -1,11 +1,14 @@
 """Zombies, timeouts and lost answers: a transaction takes effect once, and for its owner only."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
@@ -18,6 +21,7 @@ from consumer.core.ports import CommitPoint, FencedError, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
 from consumer.kafka.connection import client_options
 from consumer.kafka.transactions import KafkaTransactionalSink
+from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, make_route
 
 pytestmark = pytest.mark.kafka
@@ -32,7 +36,7 @@ STEPS = [
 
 
 @pytest.fixture
-async def world(kafka_broker):
+async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     if not kafka_broker.is_apache_kafka:
         pytest.skip("the embedded broker fences nobody, and loses acknowledged records")
     made = KafkaWorld(kafka_broker)
@@ -41,7 +45,7 @@ async def world(kafka_broker):
 
 
 @pytest.fixture
-async def topic(world) -> str:
+async def topic(world: KafkaWorld) -> str:
     name = await world.topic()
     await world.results_topics(name)
     await world.write(name, [b"request"] * 10)
@@ -52,6 +56,7 @@ class Interference:
     """Stands between a sink and the brokers: loses answers, and holds requests up."""
 
     def __init__(self, sink: KafkaTransactionalSink, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert sink._connected is not None
         self._client = sink._connected.client._client
         self._send = self._client.send
         self.lost_answers: list[type] = []
@@ -61,7 +66,7 @@ class Interference:
         self.go_on = asyncio.Event()
         monkeypatch.setattr(self._client, "send", self.send)
 
-    async def send(self, node_id, request, **options):
+    async def send(self, node_id: int, request: Request[Any], **options: Any) -> Any:
         if type(request) is self.held_up:
             self.held_up = None
             self.is_held_up.set()
@@ -87,7 +92,9 @@ async def published(world: KafkaWorld, topic: str) -> list[bytes]:
     values: list[bytes] = []
     async with asyncio.timeout(20):
         while values.count(b"end") < 2:
-            values += [record.value for record in await member.read(1)]
+            for record in await member.read(1):
+                assert record.value is not None
+                values.append(record.value)
     return [value for value in values if value != b"end"]
 
 
@@ -110,7 +117,9 @@ async def owner(world: KafkaWorld, topic: str, timeout_ms: int = 60_000) -> Kafk
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_lost_answer_costs_nothing(world, topic, monkeypatch, step):
+async def test_a_lost_answer_costs_nothing(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch, step: type
+) -> None:
     sink = await owner(world, topic)
     interference = Interference(sink, monkeypatch)
     interference.lost_answers = [step, step]
@@ -127,8 +136,8 @@ async def test_a_lost_answer_costs_nothing(world, topic, monkeypatch, step):
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_zombie_that_wakes_in_mid_transaction_changes_nothing(
-    world, topic, monkeypatch, step
-):
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch, step: type
+) -> None:
     partition = Partition(topic, 0)
     zombie = await owner(world, topic)
     assert await zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "")) == []
@@ -152,8 +161,8 @@ async def test_a_zombie_that_wakes_in_mid_transaction_changes_nothing(
 
 
 async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a_try_at_most(
-    world, topic, monkeypatch
-):
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partition = Partition(topic, 0)
     zombie = await owner(world, topic)
     in_zombie = Interference(zombie, monkeypatch)
@@ -180,14 +189,18 @@ async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a
     assert await committed(world, topic) == CommitPoint(1, "heir")
 
 
-async def test_a_commit_whose_answer_a_zombie_never_saw_stands(world, topic, monkeypatch):
+async def test_a_commit_whose_answer_a_zombie_never_saw_stands(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partition = Partition(topic, 0)
     zombie = await owner(world, topic)
     interference = Interference(zombie, monkeypatch)
     interference.lost_answers = [EndTxnRequest]
     send = interference.send
 
-    async def send_and_hold_up_after_loss(node_id, request, **options):
+    async def send_and_hold_up_after_loss(
+        node_id: int, request: Request[Any], **options: Any
+    ) -> Any:
         try:
             return await send(node_id, request, **options)
         except errors.KafkaConnectionError:
@@ -195,6 +208,7 @@ async def test_a_commit_whose_answer_a_zombie_never_saw_stands(world, topic, mon
             await interference.go_on.wait()
             raise
 
+    assert zombie._connected is not None
     monkeypatch.setattr(zombie._connected.client._client, "send", send_and_hold_up_after_loss)
     publishing = asyncio.create_task(
         zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "mine"))
@@ -212,7 +226,9 @@ async def test_a_commit_whose_answer_a_zombie_never_saw_stands(world, topic, mon
     assert await published(world, topic) == [b"1", b"2"]
 
 
-async def test_a_transaction_that_the_coordinator_timed_out_begins_again(world, topic, monkeypatch):
+async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partition = Partition(topic, 0)
     sink = await owner(world, topic, timeout_ms=1000)
     interference = Interference(sink, monkeypatch)
@@ -231,7 +247,9 @@ async def test_a_transaction_that_the_coordinator_timed_out_begins_again(world, 
     assert await committed(world, topic) == CommitPoint(2, "")
 
 
-async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_published(world, topic):
+async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_published(
+    world: KafkaWorld, topic: str
+) -> None:
     sink = await owner(world, topic)
     admin = AIOKafkaAdminClient(**client_options(world.settings))
     await admin.start()
@@ -252,7 +270,9 @@ async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_publish
     assert await published(world, topic) == [b"ok"]
 
 
-async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(world, topic, monkeypatch):
+async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partition = Partition(topic, 0)
     sink = await owner(world, topic)
     interference = Interference(sink, monkeypatch)
@@ -273,7 +293,9 @@ async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(world, top
     assert await published(world, topic) == [b"1"]
 
 
-async def test_stopping_aborts_what_is_open(world, topic, monkeypatch):
+async def test_stopping_aborts_what_is_open(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sink = await owner(world, topic)
     interference = Interference(sink, monkeypatch)
     interference.held_up = EndTxnRequest
@@ -291,7 +313,9 @@ async def test_stopping_aborts_what_is_open(world, topic, monkeypatch):
     assert await committed(world, topic) is None
 
 
-async def test_a_partition_let_go_in_mid_transaction_is_fenced(world, topic, monkeypatch):
+async def test_a_partition_let_go_in_mid_transaction_is_fenced(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sink = await owner(world, topic)
     interference = Interference(sink, monkeypatch)
     interference.held_up = EndTxnRequest

@@ -35,7 +35,7 @@ async def published(world: World, topic: str, count: int) -> list[bytes]:
     return sorted(value for value in values if value != b"end")
 
 
-async def test_results_and_progress_appear_together(world: World, topic: str):
+async def test_results_and_progress_appear_together(world: World, topic: str) -> None:
     first, second = Partition(topic, 0), Partition(topic, 1)
     sink = await world.transactional_sink(topic)
     await sink.take_over([first, second])
@@ -54,7 +54,9 @@ async def test_results_and_progress_appear_together(world: World, topic: str):
     assert [record.value for record in letters] == [b"bad"]
 
 
-async def test_transactions_of_several_partitions_run_at_the_same_time(world: World, topic: str):
+async def test_transactions_of_several_partitions_run_at_the_same_time(
+    world: World, topic: str
+) -> None:
     sink = await world.transactional_sink(topic)
     partitions = [Partition(topic, number) for number in (0, 1)]
     await sink.take_over(partitions)
@@ -76,7 +78,9 @@ async def test_transactions_of_several_partitions_run_at_the_same_time(world: Wo
     )
 
 
-async def test_messages_go_where_keys_send_them_and_keep_their_order(world: World, topic: str):
+async def test_messages_go_where_keys_send_them_and_keep_their_order(
+    world: World, topic: str
+) -> None:
     sink = await world.transactional_sink(topic)
     await sink.take_over([Partition(topic, 0)])
     name = f"{topic}-results"
@@ -91,7 +95,7 @@ async def test_messages_go_where_keys_send_them_and_keep_their_order(world: Worl
     assert all(values == sorted(values) for values in by_key.values())
 
 
-async def test_progress_may_be_committed_without_messages(world: World, topic: str):
+async def test_progress_may_be_committed_without_messages(world: World, topic: str) -> None:
     sink = await world.transactional_sink(topic)
     partition = Partition(topic, 0)
     await sink.take_over([partition])
@@ -102,7 +106,9 @@ async def test_progress_may_be_committed_without_messages(world: World, topic: s
     assert (await member.source.committed([partition]))[partition] == CommitPoint(5, "skipped")
 
 
-async def test_a_message_over_the_limit_keeps_all_from_being_published(world: World, topic: str):
+async def test_a_message_over_the_limit_keeps_all_from_being_published(
+    world: World, topic: str
+) -> None:
     sink = await world.transactional_sink(topic)
     partition = Partition(topic, 0)
     await sink.take_over([partition])
@@ -121,7 +127,7 @@ async def test_a_message_over_the_limit_keeps_all_from_being_published(world: Wo
 
 async def test_whoever_takes_a_partition_over_fences_its_earlier_owner_only(
     world: World, topic: str
-):
+) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker lets a fenced producer go on")
     first, second = Partition(topic, 0), Partition(topic, 1)
@@ -141,7 +147,7 @@ async def test_whoever_takes_a_partition_over_fences_its_earlier_owner_only(
     assert await published(world, topic, 3) == [b"new", b"old", b"still mine"]
 
 
-async def test_a_fenced_owner_may_take_its_partition_back(world: World, topic: str):
+async def test_a_fenced_owner_may_take_its_partition_back(world: World, topic: str) -> None:
     partition = Partition(topic, 0)
     one, other = await world.transactional_sink(topic), await world.transactional_sink(topic)
     for turn in range(3):
@@ -156,7 +162,7 @@ async def test_a_fenced_owner_may_take_its_partition_back(world: World, topic: s
     assert await published(world, topic, 6) == [b"%d" % n for n in range(1, 7)]
 
 
-async def test_a_partition_taken_over_again_by_its_owner_goes_on(world: World, topic: str):
+async def test_a_partition_taken_over_again_by_its_owner_goes_on(world: World, topic: str) -> None:
     first, second = Partition(topic, 0), Partition(topic, 1)
     sink = await world.transactional_sink(topic)
     for offset, partitions in enumerate(([first], [first, second], [first, second]), start=1):
@@ -167,7 +173,7 @@ async def test_a_partition_taken_over_again_by_its_owner_goes_on(world: World, t
     assert await published(world, topic, 3) == [b"1", b"2", b"3"]
 
 
-async def test_a_partition_that_was_let_go_is_refused(world: World, topic: str):
+async def test_a_partition_that_was_let_go_is_refused(world: World, topic: str) -> None:
     first, second = Partition(topic, 0), Partition(topic, 1)
     sink = await world.transactional_sink(topic)
     await sink.take_over([first, second])
@@ -178,7 +184,7 @@ async def test_a_partition_that_was_let_go_is_refused(world: World, topic: str):
     assert await sink.publish(second, results(topic, b"fine"), CommitPoint(1, "")) == []
 
 
-async def test_large_publications_take_several_batches(world: World, topic: str):
+async def test_large_publications_take_several_batches(world: World, topic: str) -> None:
     sink = await world.transactional_sink(topic)
     partition = Partition(topic, 0)
     await sink.take_over([partition])
@@ -194,7 +200,7 @@ async def test_large_publications_take_several_batches(world: World, topic: str)
 
 async def test_metadata_over_the_limit_ends_the_sink_and_publishes_nothing(
     world: World, topic: str
-):
+) -> None:
     sink = await world.transactional_sink(topic)
     partition = Partition(topic, 0)
     await sink.take_over([partition])
@@ -208,7 +214,7 @@ async def test_metadata_over_the_limit_ends_the_sink_and_publishes_nothing(
     assert await published(world, topic, 0) == []
 
 
-async def test_a_stopped_sink_says_so(world: World, topic: str):
+async def test_a_stopped_sink_says_so(world: World, topic: str) -> None:
     sink = await world.transactional_sink(topic)
     partition = Partition(topic, 0)
     await sink.take_over([partition])

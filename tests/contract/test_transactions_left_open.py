@@ -11,6 +11,7 @@ from consumer.core.ports import CommitPoint, Message
 from consumer.core.ports import TopicPartition as Partition
 from consumer.kafka.connection import client_options
 from consumer.kafka.transactions import KafkaTransactionalSink
+from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld
 
 pytestmark = pytest.mark.kafka
@@ -20,7 +21,7 @@ BROKER_ID = "1"
 
 
 @pytest.fixture
-async def world(kafka_broker) -> AsyncIterator[KafkaWorld]:
+async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     if not kafka_broker.is_apache_kafka:
         pytest.skip("the embedded broker keeps no account of transactions by partition")
     made = KafkaWorld(kafka_broker)
@@ -58,6 +59,7 @@ def result(topic: str, value: bytes) -> Message:
 
 async def owner(world: KafkaWorld, topic: str) -> KafkaTransactionalSink:
     sink = await world.transactional_sink(topic)
+    assert isinstance(sink, KafkaTransactionalSink)
     await sink.take_over([Partition(topic, 0)])
     return sink
 
@@ -80,7 +82,9 @@ async def published(world: KafkaWorld, topic: str) -> list[bytes]:
     member = await world.join(f"{topic}-results")
     values: list[bytes] = []
     while values.count(b"end") < 2:
-        values += [record.value for record in await member.read(1)]
+        for record in await member.read(1):
+            assert record.value is not None
+            values.append(record.value)
     return sorted(value for value in values if value != b"end")
 
 
@@ -90,7 +94,7 @@ async def committed(world: KafkaWorld, topic: str) -> CommitPoint | None:
     return points[Partition(topic, 0)]
 
 
-async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, topic: str):
+async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, topic: str) -> None:
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
@@ -105,7 +109,9 @@ async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, 
         assert await committed(world, topic) == CommitPoint(2, "again")
 
 
-async def test_a_committed_one_is_committed_before_anything_else(world: KafkaWorld, topic: str):
+async def test_a_committed_one_is_committed_before_anything_else(
+    world: KafkaWorld, topic: str
+) -> None:
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
@@ -120,7 +126,9 @@ async def test_a_committed_one_is_committed_before_anything_else(world: KafkaWor
 
 
 @pytest.mark.parametrize("kept", [False, True])
-async def test_offsets_alone_do_not_stay_undecided(world: KafkaWorld, topic: str, kept: bool):
+async def test_offsets_alone_do_not_stay_undecided(
+    world: KafkaWorld, topic: str, kept: bool
+) -> None:
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
         await leave_open(first, topic, None, CommitPoint(4, ""), kept=kept)
@@ -132,7 +140,9 @@ async def test_offsets_alone_do_not_stay_undecided(world: KafkaWorld, topic: str
         assert await published(world, topic) == [b"5"]
 
 
-async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(world: KafkaWorld, topic: str):
+async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(
+    world: KafkaWorld, topic: str
+) -> None:
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         sink = await owner(world, topic)

@@ -4,8 +4,9 @@ import asyncio
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
 
@@ -31,6 +32,8 @@ from schemas.settings import KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
 
 PATIENCE_S = 20.0
+
+StartFrom = Literal["earliest", "latest"]
 
 
 class Member:
@@ -83,7 +86,7 @@ class World(ABC):
 
     @abstractmethod
     def make_source(
-        self, topic: str, group: str, start_from: str, rebalance_timeout_s: float
+        self, topic: str, group: str, start_from: StartFrom, rebalance_timeout_s: float
     ) -> RecordSource: ...
 
     @abstractmethod
@@ -104,7 +107,7 @@ class World(ABC):
         self,
         topic: str,
         group: str = "g",
-        start_from: str = "earliest",
+        start_from: StartFrom = "earliest",
         rebalance_timeout_s: float = 30.0,
     ) -> Member:
         """Start a source and wait for its first assignment."""
@@ -175,7 +178,7 @@ class MemoryWorld(World):
         return len(self.broker.partitions(topic))
 
     def make_source(
-        self, topic: str, group: str, start_from: str, rebalance_timeout_s: float
+        self, topic: str, group: str, start_from: StartFrom, rebalance_timeout_s: float
     ) -> RecordSource:
         return MemorySource(
             self.broker,
@@ -218,7 +221,7 @@ class KafkaWorld(World):
         return info.partitions
 
     def make_source(
-        self, topic: str, group: str, start_from: str, rebalance_timeout_s: float
+        self, topic: str, group: str, start_from: StartFrom, rebalance_timeout_s: float
     ) -> RecordSource:
         route = make_route(topic, group, start_from, rebalance_timeout_s)
         return KafkaSource(self.settings, route)
@@ -247,8 +250,14 @@ class KafkaWorld(World):
         return KafkaTransactionalSink(self.settings, make_route(topic, group))
 
 
+def aiokafka_consumer(member: Member) -> AIOKafkaConsumer:
+    """Return what a member on a real broker reads with."""
+    assert isinstance(member.source, KafkaSource)
+    return member.source._consumer
+
+
 def make_route(
-    topic: str, group: str, start_from: str = "earliest", rebalance_timeout_s: float = 30.0
+    topic: str, group: str, start_from: StartFrom = "earliest", rebalance_timeout_s: float = 30.0
 ) -> RouteSettings:
     """A route whose members notice a rebalance soon."""
     return RouteSettings.model_validate(

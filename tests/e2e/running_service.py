@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -49,7 +49,7 @@ class Service:
     async def publish(
         self,
         route: str,
-        values: list[bytes | None],
+        values: Sequence[bytes | None],
         headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
         producer = AIOKafkaProducer(
@@ -61,7 +61,9 @@ class Service:
             await producer.send(topic, value, key=b"k%d" % (id(value) % 97), headers=headers)
         await producer.stop()
 
-    async def read(self, topic: str, until: Callable[[list[ConsumerRecord]], bool]) -> list:
+    async def read(
+        self, topic: str, until: Callable[[list[ConsumerRecord]], bool]
+    ) -> list[ConsumerRecord]:
         """Read a topic from its start until ``until`` is satisfied with what was read."""
         consumer = AIOKafkaConsumer(
             topic,

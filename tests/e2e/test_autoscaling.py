@@ -12,6 +12,7 @@ import orjson
 import pytest
 from aiokafka.structs import ConsumerRecord
 from ray import serve
+from ray.serve._private.common import ReplicaState
 
 from headrace.service import LocalService
 from headrace.status_board import APP_NAME
@@ -83,7 +84,10 @@ def replicas() -> dict[str, int]:
     """Return how many replicas of each deployment run or start."""
     deployments = serve.status().applications[APP_NAME].deployments
     return {
-        name: sum(each.replica_states.get(state, 0) for state in ("STARTING", "RUNNING"))
+        name: sum(
+            each.replica_states.get(state, 0)
+            for state in (ReplicaState.STARTING, ReplicaState.RUNNING)
+        )
         for name, each in deployments.items()
     }
 
@@ -105,7 +109,7 @@ async def published_at_s(service: Service, custom_id: str) -> float:
         return [each for each in read if orjson.loads(each.value)["custom_id"] == custom_id]
 
     (record,) = found(await service.read(topic, lambda read: bool(found(read))))
-    return record.timestamp / 1000
+    return float(record.timestamp / 1000)
 
 
 def line(number: int, sleep_ms: int) -> bytes:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -96,11 +97,11 @@ def service(
     del os.environ["PYTHONPATH"]
 
 
-def line(custom_id: str, url: str = CHAT, **body: object) -> bytes:
+def line(custom_id: str, url: str = CHAT, **body: Any) -> bytes:
     return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
 
 
-def completion(custom_id: str, tokens: int, **body: object) -> bytes:
+def completion(custom_id: str, tokens: int, **body: Any) -> bytes:
     """A request that generates exactly that many tokens."""
     return line(
         custom_id,
@@ -109,12 +110,12 @@ def completion(custom_id: str, tokens: int, **body: object) -> bytes:
     )
 
 
-def chat(custom_id: str, content: str, **body: object) -> bytes:
+def chat(custom_id: str, content: str, **body: Any) -> bytes:
     messages = [{"role": "user", "content": content}]
     return line(custom_id, messages=messages, **{"max_tokens": 8, "temperature": 0, **body})
 
 
-def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict]:
+def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict[str, Any]]:
     results = [orjson.loads(record.value) for record in records]
     return [each for each in results if each["custom_id"].startswith(prefix)]
 
@@ -137,14 +138,14 @@ def attempts_of(records: list[ConsumerRecord], prefix: str) -> dict[str, int]:
     }
 
 
-def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict]:
+def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict[str, Any]]:
     """Return the results of that prefix in the order that they came; each request has one."""
     results = results_of(wait_for_records(service, route, prefix, count), prefix)
     assert len({each["custom_id"] for each in results}) == len(results) == count
     return results
 
 
-def generated_tokens(result: dict) -> int:
+def generated_tokens(result: dict[str, Any]) -> int:
     tokens: int = result["response"]["body"]["usage"]["completion_tokens"]
     return tokens
 

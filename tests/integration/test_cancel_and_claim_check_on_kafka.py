@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -75,7 +76,7 @@ class Service:
             return int(end.code or 0)
         return 0
 
-    async def publish(self, *values: dict[str, object], topic: str | None = None) -> None:
+    async def publish(self, *values: Mapping[str, object], topic: str | None = None) -> None:
         topic = topic or self.route.requests_topic
         sink = KafkaSink(self.kafka, (topic,))
         await sink.start()
@@ -108,7 +109,7 @@ class Service:
         await self.pipeline.start()
         return self.pipeline
 
-    async def results(self, *options: str, at_least: int) -> dict[str, dict[str, object]]:
+    async def results(self, *options: str, at_least: int) -> dict[str, dict[str, Any]]:
         """Return the results by custom_id, as `headrace results` gives them."""
         file = self.directory / "results.jsonl"
         async with asyncio.timeout(PATIENCE_S):

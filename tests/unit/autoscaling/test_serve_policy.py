@@ -220,7 +220,7 @@ def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
     policy = made(reader)
     policy(context(1))
 
-    again = cloudpickle.loads(cloudpickle.dumps(policy))
+    again = cloudpickle.loads(cloudpickle.dumps(policy))  # type: ignore[no-untyped-call]
 
     assert isinstance(again, ServeScalingPolicy)
 

@@ -1,5 +1,8 @@
 """What kills have cost: journals, repeats, bars."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from benchmarks.cases.uneven_kill import (
@@ -7,6 +10,7 @@ from benchmarks.cases.uneven_kill import (
     EXACTLY_ONCE,
     SHORTEST_INTERVAL,
     VARIANTS,
+    Variant,
     misses,
     summarize,
 )
@@ -15,8 +19,8 @@ from benchmarks.kills import KilledDrain, Repeats, count_repeats
 from benchmarks.load import TopicContent
 
 
-def repeats(**changes: float) -> Repeats:
-    unharmed = {
+def repeats(**changes: Any) -> Repeats:
+    unharmed: dict[str, Any] = {
         "lost": 0,
         "published_twice": 0,
         "computed_twice": 0,
@@ -35,7 +39,7 @@ def results(*found: tuple[int, int]) -> TopicContent:
     )
 
 
-def test_a_journal_is_followed_while_it_is_written(tmp_path):
+def test_a_journal_is_followed_while_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with JournalReader(path) as reader:
         writer = JournalWriter(path)
@@ -49,7 +53,7 @@ def test_a_journal_is_followed_while_it_is_written(tmp_path):
     assert reader.computations.in_course == {12}
 
 
-def test_a_line_that_is_half_written_waits_for_its_end(tmp_path):
+def test_a_line_that_is_half_written_waits_for_its_end(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     path.write_bytes(b"B1\nB1")
     with JournalReader(path) as reader:
@@ -63,7 +67,7 @@ def test_a_line_that_is_half_written_waits_for_its_end(tmp_path):
         assert reader.computations.begun == [1, 12]
 
 
-def test_what_was_in_flight_at_a_kill_had_begun_and_published_nothing():
+def test_what_was_in_flight_at_a_kill_had_begun_and_published_nothing() -> None:
     drain = KilledDrain(
         started_ms=1_000,
         killed_ms=[2_000],
@@ -86,7 +90,7 @@ def test_what_was_in_flight_at_a_kill_had_begun_and_published_nothing():
     )
 
 
-def test_a_record_that_is_published_and_then_killed_in_flight_was_in_flight_once():
+def test_a_record_that_is_published_and_then_killed_in_flight_was_in_flight_once() -> None:
     drain = KilledDrain(
         started_ms=1_000,
         killed_ms=[2_000, 3_000],
@@ -104,7 +108,7 @@ def test_a_record_that_is_published_and_then_killed_in_flight_was_in_flight_once
     assert counted.computed_twice_in_flight == counted.in_flight_at_kills == 1
 
 
-def test_what_is_lost_and_what_is_published_twice_is_counted():
+def test_what_is_lost_and_what_is_published_twice_is_counted() -> None:
     drain = KilledDrain(
         started_ms=1_000,
         killed_ms=[2_000],
@@ -122,7 +126,7 @@ def test_what_is_lost_and_what_is_published_twice_is_counted():
 @pytest.mark.parametrize(
     ("variant", "most"), [(AT_LEAST_ONCE, 100), (SHORTEST_INTERVAL, 20), (EXACTLY_ONCE, 0)]
 )
-def test_so_many_may_be_published_twice(variant, most):
+def test_so_many_may_be_published_twice(variant: Variant, most: int) -> None:
     allowed = repeats(published_twice=most, computed_twice=most)
     one_more = repeats(published_twice=most + 1, computed_twice=most + 1)
 
@@ -130,14 +134,16 @@ def test_so_many_may_be_published_twice(variant, most):
     assert len(misses(variant, one_more, 1_000)) == 1
 
 
-def test_nothing_may_be_lost_and_nothing_computed_twice_but_what_was_in_flight():
+def test_nothing_may_be_lost_and_nothing_computed_twice_but_what_was_in_flight() -> None:
     assert misses(AT_LEAST_ONCE, repeats(computed_twice=7, in_flight_at_kills=7), 1_000) == []
     assert len(misses(AT_LEAST_ONCE, repeats(computed_twice=8, in_flight_at_kills=7), 1_000)) == 1
     assert len(misses(AT_LEAST_ONCE, repeats(lost=1), 1_000)) == 1
 
 
 @pytest.mark.parametrize(("exactly_once_s", "holds"), [(12.0, True), (12.1, False)])
-def test_without_kills_exactly_once_is_held_to_at_least_once(exactly_once_s, holds):
+def test_without_kills_exactly_once_is_held_to_at_least_once(
+    exactly_once_s: float, holds: bool
+) -> None:
     result = summarize(
         {variant: [repeats()] for variant in VARIANTS},
         {

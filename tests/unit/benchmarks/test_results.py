@@ -44,7 +44,7 @@ def point(backlog_records: int, cpu_us: float, memory_mib: float) -> Point:
     )
 
 
-def test_the_document_carries_what_is_judged_at_its_top():
+def test_the_document_carries_what_is_judged_at_its_top() -> None:
     document = results.to_document(BENCHMARK, made_up_result(), {"cpus": 2})
 
     assert document["name"] == "made-up"
@@ -59,25 +59,25 @@ def test_the_document_carries_what_is_judged_at_its_top():
     assert document["environment"] == {"cpus": 2}
 
 
-def test_a_condition_beside_the_bar_counts_too():
+def test_a_condition_beside_the_bar_counts_too() -> None:
     assert results.is_met(BENCHMARK, made_up_result(0.9)) is False
     assert results.is_met(BENCHMARK, made_up_result(1.0, holds=False)) is False
 
 
-def test_json_and_plot_are_written_side_by_side(tmp_path: Path):
+def test_json_and_plot_are_written_side_by_side(tmp_path: Path) -> None:
     path = results.write(BENCHMARK, made_up_result(), {}, tmp_path / "results")
 
     assert json.loads(path.read_text())["name"] == "made-up"
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_series_has_a_row():
+def test_every_series_has_a_row() -> None:
     table = results.table([(BENCHMARK, made_up_result())])
 
     assert table.row_count == 2
 
 
-def test_flat_compares_the_longest_backlog_with_the_shortest(tmp_path: Path):
+def test_flat_compares_the_longest_backlog_with_the_shortest(tmp_path: Path) -> None:
     result = summarize(
         [
             [point(1_000, 50.0, 200.0), point(10_000, 55.0, 210.0)],
@@ -91,18 +91,18 @@ def test_flat_compares_the_longest_backlog_with_the_shortest(tmp_path: Path):
     assert results.write(BENCHMARK, result, {}, tmp_path).exists()
 
 
-def test_flat_holds_memory_to_a_bar():
+def test_flat_holds_memory_to_a_bar() -> None:
     assert not summarize([[point(1_000, 50.0, 200.0), point(10_000, 50.0, 260.0)]]).holds
 
 
-def test_the_registry_has_every_benchmark_by_name():
+def test_the_registry_has_every_benchmark_by_name() -> None:
     assert {"embed", "embed-vs-serve-batch", "engine", "uneven", "flat", "idle-latency"} <= set(
         names()
     )
     assert find("engine").bar == Bar(0.30, "at least")
 
 
-def test_a_given_broker_comes_before_an_unpacked_one():
+def test_a_given_broker_comes_before_an_unpacked_one() -> None:
     both = {"HEADRACE_TEST_BOOTSTRAP": "broker:9092", "KAFKA_HOME": "somewhere"}
 
     assert choose_broker(both).kind == "external"
@@ -110,7 +110,7 @@ def test_a_given_broker_comes_before_an_unpacked_one():
     assert choose_broker({}).kind == "embedded"
 
 
-def test_a_replica_is_known_by_its_process_title():
+def test_a_replica_is_known_by_its_process_title() -> None:
     assert is_replica_title("ray::ServeReplica:headrace:consumer-bench", "consumer-bench")
     assert is_replica_title("ray::ServeReplica:headrace:consumer-bench.report", "consumer-bench")
     assert not is_replica_title("ray::ServeReplica:headrace:consumer-bench2", "consumer-bench")

@@ -1,5 +1,6 @@
 """Sticky assignment: balance, totality, determinism, and no partition moved without need."""
 
+import random
 from itertools import combinations
 
 from hypothesis import given
@@ -8,13 +9,15 @@ from hypothesis import strategies as st
 from consumer.core.assignment import NO_CLAIM, Claim, assign
 from consumer.core.ports import TopicPartition
 
+Group = tuple[list[TopicPartition], dict[str, Claim]]
+
 
 def partitions_of(count: int) -> list[TopicPartition]:
     return [TopicPartition("requests", number) for number in range(count)]
 
 
 @st.composite
-def groups(draw: st.DrawFn) -> tuple[list[TopicPartition], dict[str, Claim]]:
+def groups(draw: st.DrawFn) -> Group:
     partitions = partitions_of(draw(st.integers(0, 24)))
     # Claims may name partitions that are gone, and contradict each other.
     claimable = partitions_of(28)
@@ -29,7 +32,9 @@ def groups(draw: st.DrawFn) -> tuple[list[TopicPartition], dict[str, Claim]]:
 
 
 @given(groups())
-def test_every_partition_goes_to_exactly_one_member_and_shares_differ_by_one_at_most(group):
+def test_every_partition_goes_to_exactly_one_member_and_shares_differ_by_one_at_most(
+    group: Group,
+) -> None:
     partitions, members = group
     assignment = assign(partitions, members)
 
@@ -41,18 +46,18 @@ def test_every_partition_goes_to_exactly_one_member_and_shares_differ_by_one_at_
 
 
 @given(groups(), st.randoms(use_true_random=False))
-def test_the_order_of_the_input_does_not_matter(group, random):
+def test_the_order_of_the_input_does_not_matter(group: Group, randomly: random.Random) -> None:
     partitions, members = group
     shuffled = list(partitions)
-    random.shuffle(shuffled)
+    randomly.shuffle(shuffled)
     names = list(members)
-    random.shuffle(names)
+    randomly.shuffle(names)
 
     assert assign(partitions, members) == assign(shuffled, {name: members[name] for name in names})
 
 
 @given(groups())
-def test_no_assignment_with_the_same_balance_keeps_more(group):
+def test_no_assignment_with_the_same_balance_keeps_more(group: Group) -> None:
     partitions, members = group
     assignment = assign(partitions, members)
     owned = undisputed(partitions, members)
@@ -61,7 +66,9 @@ def test_no_assignment_with_the_same_balance_keeps_more(group):
     assert kept == most_that_can_stay(len(partitions), {n: len(o) for n, o in owned.items()})
 
 
-def undisputed(partitions, members) -> dict[str, set[TopicPartition]]:
+def undisputed(
+    partitions: list[TopicPartition], members: dict[str, Claim]
+) -> dict[str, set[TopicPartition]]:
     owned: dict[str, set[TopicPartition]] = {name: set() for name in members}
     for partition in partitions:
         claims = [
@@ -84,7 +91,7 @@ def most_that_can_stay(partition_count: int, owned_counts: dict[str, int]) -> in
 
 
 @given(st.integers(1, 24), st.integers(1, 6))
-def test_a_join_takes_only_the_newcomers_share(partition_count, member_count):
+def test_a_join_takes_only_the_newcomers_share(partition_count: int, member_count: int) -> None:
     partitions = partitions_of(partition_count)
     before = assign(partitions, {f"m{n}": NO_CLAIM for n in range(member_count)})
     claims = {name: Claim(1, frozenset(owned)) for name, owned in before.items()}
@@ -96,7 +103,7 @@ def test_a_join_takes_only_the_newcomers_share(partition_count, member_count):
 
 
 @given(st.integers(1, 24), st.integers(2, 6))
-def test_a_leave_moves_only_what_the_member_had(partition_count, member_count):
+def test_a_leave_moves_only_what_the_member_had(partition_count: int, member_count: int) -> None:
     partitions = partitions_of(partition_count)
     before = assign(partitions, {f"m{n}": NO_CLAIM for n in range(member_count)})
     claims = {name: Claim(1, frozenset(owned)) for name, owned in before.items() if name != "m0"}
@@ -107,7 +114,7 @@ def test_a_leave_moves_only_what_the_member_had(partition_count, member_count):
         assert set(before[name]) <= set(after[name])
 
 
-def test_the_claim_of_the_highest_generation_counts():
+def test_the_claim_of_the_highest_generation_counts() -> None:
     partitions = partitions_of(2)
     stale = Claim(4, frozenset(partitions))
     current = Claim(5, frozenset(partitions[:1]))
@@ -118,5 +125,5 @@ def test_the_claim_of_the_highest_generation_counts():
     }
 
 
-def test_without_members_nothing_is_assigned():
+def test_without_members_nothing_is_assigned() -> None:
     assert assign(partitions_of(3), {}) == {}

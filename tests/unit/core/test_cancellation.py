@@ -32,7 +32,12 @@ def request(at_ms: int, job: str | None = None) -> Record:
     st.none() | NAMES,
     TIMES,
 )
-def test_a_request_is_cancelled_by_what_names_it_and_is_not_older(controls, name, job, at_ms):
+def test_a_request_is_cancelled_by_what_names_it_and_is_not_older(
+    controls: list[tuple[dict[str, str | bool], int, str]],
+    name: str,
+    job: str | None,
+    at_ms: int,
+) -> None:
     table = Cancellations("chat")
     for target, control_ms, route in controls:
         assert table.add(control(route, **target), control_ms) == (route == "chat")
@@ -49,14 +54,14 @@ def test_a_request_is_cancelled_by_what_names_it_and_is_not_older(controls, name
     assert table.covers(request(at_ms, job), name) is expected
 
 
-def test_a_custom_id_is_no_job():
+def test_a_custom_id_is_no_job() -> None:
     table = Cancellations("chat")
     table.add(control(job="a"), 10)
     assert not table.covers(request(5), "a")
     assert table.covers(request(5, "a"), "b")
 
 
-def test_memory_is_bounded_and_the_oldest_go_first():
+def test_memory_is_bounded_and_the_oldest_go_first() -> None:
     table = Cancellations("chat", max_targets=10)
     for number in range(25):
         table.add(control(custom_id=f"r{number}"), number)
@@ -66,7 +71,7 @@ def test_memory_is_bounded_and_the_oldest_go_first():
     assert table.covers(request(0), "r15")
 
 
-def test_what_is_beyond_the_horizon_is_forgotten():
+def test_what_is_beyond_the_horizon_is_forgotten() -> None:
     table = Cancellations("chat", horizon_ms=100)
     table.add(control(custom_id="a"), 50)
     table.add(control(whole_route=True), 60)

@@ -10,7 +10,7 @@ sizes = st.integers(min_value=0, max_value=5_000)
 positive = st.integers(min_value=1, max_value=5_000)
 
 
-def choose(**changes):
+def choose(**changes: int) -> int:
     given_values = {
         "queued": 1_000,
         "in_flight": 0,
@@ -31,7 +31,7 @@ def choose(**changes):
     most_records=positive,
     calls_per_window=st.integers(min_value=1, max_value=64),
 )
-def test_a_chunk_is_within_every_bound_and_never_a_needless_scrap(**values):
+def test_a_chunk_is_within_every_bound_and_never_a_needless_scrap(**values: int) -> None:
     records = chunk_records(**values)
     full = max(
         1, min(values["most_records"], values["smallest_window"] // values["calls_per_window"])
@@ -46,7 +46,9 @@ def test_a_chunk_is_within_every_bound_and_never_a_needless_scrap(**values):
 
 
 @given(windows=st.lists(positive, min_size=1, max_size=5), calls=st.sampled_from([4, 32]))
-def test_a_backlog_fills_the_windows_but_for_less_than_one_chunk(windows, calls):
+def test_a_backlog_fills_the_windows_but_for_less_than_one_chunk(
+    windows: list[int], calls: int
+) -> None:
     in_flight = 0
     while records := chunk_records(
         queued=10**9,
@@ -60,7 +62,7 @@ def test_a_backlog_fills_the_windows_but_for_less_than_one_chunk(windows, calls)
     assert sum(windows) - in_flight < max(1, min(windows) // calls)
 
 
-def test_many_calls_to_a_window_are_small_ones():
+def test_many_calls_to_a_window_are_small_ones() -> None:
     assert choose(calls_per_window=4) == 20
     assert choose(calls_per_window=32) == 2
     # What ended is made up for as soon as one part of the window is free.
@@ -69,11 +71,11 @@ def test_many_calls_to_a_window_are_small_ones():
 
 
 @pytest.mark.parametrize(("queued", "records"), [(0, 0), (1, 1), (7, 7), (20, 20), (21, 20)])
-def test_what_waits_goes_out_though_it_fills_no_chunk(queued, records):
+def test_what_waits_goes_out_though_it_fills_no_chunk(queued: int, records: int) -> None:
     assert choose(queued=queued) == records
 
 
-def test_windows_are_learned_and_forgotten_but_for_the_last_word():
+def test_windows_are_learned_and_forgotten_but_for_the_last_word() -> None:
     windows = ReplicaWindows(initial_records=16)
     assert windows.records == windows.smallest_records == 16
     windows.learn("a", 80, 0.0)

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.core.engine import Engine
 from consumer.core.failures import Failure, NextStep, failure_of_status, next_step
-from schemas.handoff import Outcomes
+from schemas.handoff import Chunk, Outcomes
 from tests.engines import P0, answer, line, make_engine, publish_all, record
 from tests.simulation import EPOCH_MS
+from tests.unit.core.next_calls import next_call
 
 BOTH = frozenset({Failure.MODEL_ERROR, Failure.REPLICA_LOST})
 
@@ -22,7 +24,7 @@ BOTH = frozenset({Failure.MODEL_ERROR, Failure.REPLICA_LOST})
         (599, Failure.MODEL_ERROR),
     ],
 )
-def test_a_status_says_what_kind_of_failure_it_is(status, failure):
+def test_a_status_says_what_kind_of_failure_it_is(status: int, failure: Failure) -> None:
     assert failure_of_status(status) is failure
 
 
@@ -34,7 +36,14 @@ def test_a_status_says_what_kind_of_failure_it_is(status, failure):
     st.integers(1, 6),
     st.booleans(),
 )
-def test_the_next_step_follows_its_rules(failure, retried, blamed, strikes, most, alone):
+def test_the_next_step_follows_its_rules(
+    failure: Failure,
+    retried: frozenset[Failure],
+    blamed: bool,
+    strikes: int,
+    most: int,
+    alone: bool,
+) -> None:
     step = next_step(
         failure,
         retried=retried,
@@ -55,13 +64,13 @@ def test_the_next_step_follows_its_rules(failure, retried, blamed, strikes, most
         assert (step is NextStep.AGAIN) == blamed
 
 
-def fail(engine, status, now_s, *, alone=True):
-    call, chunk = engine.next_call(now_s, EPOCH_MS)
+def fail(engine: Engine, status: int, now_s: float) -> Chunk:
+    call, chunk = next_call(engine, now_s, EPOCH_MS)
     answer(call, chunk, engine, status=status, now_s=now_s)
     return chunk
 
 
-def test_a_model_without_room_is_asked_again_for_ever_and_paused_for():
+def test_a_model_without_room_is_asked_again_for_ever_and_paused_for() -> None:
     engine = make_engine(max_attempts=1, retried=frozenset())
     engine.assign({P0: None})
     engine.deliver([record(offset) for offset in range(16)], 0.0, EPOCH_MS)
@@ -83,11 +92,11 @@ def test_a_model_without_room_is_asked_again_for_ever_and_paused_for():
     assert engine.counters.answered_records == 16
 
 
-def test_what_would_fail_again_is_given_up_at_once_and_its_neighbours_are_answered():
+def test_what_would_fail_again_is_given_up_at_once_and_its_neighbours_are_answered() -> None:
     engine = make_engine(max_attempts=5)
     engine.assign({P0: None})
     engine.deliver([record(offset) for offset in range(3)], 0.0, EPOCH_MS)
-    call, _ = engine.next_call(0.0, EPOCH_MS)
+    call, _ = next_call(engine, 0.0, EPOCH_MS)
     outcomes = Outcomes("replica-1", 64)
     for index, status in enumerate([200, 501, 200]):
         outcomes.add(index, status, b"{}")
@@ -105,22 +114,24 @@ def test_what_would_fail_again_is_given_up_at_once_and_its_neighbours_are_answer
 
 
 @pytest.mark.parametrize("retried", [frozenset({Failure.REPLICA_LOST}), frozenset()])
-def test_failures_that_the_route_does_not_retry_are_given_up_at_once(retried):
+def test_failures_that_the_route_does_not_retry_are_given_up_at_once(
+    retried: frozenset[Failure],
+) -> None:
     engine = make_engine(max_attempts=5, retried=retried)
     engine.assign({P0: None})
     engine.deliver([record(0)], 0.0, EPOCH_MS)
     fail(engine, 500, 0.0)
     assert engine.counters.dead_letter_records == 1
     engine.deliver([record(1)], 1.0, EPOCH_MS)
-    call, _ = engine.next_call(1.0, EPOCH_MS)
+    call, _ = next_call(engine, 1.0, EPOCH_MS)
     engine.end_call(call, "the replica died", 1.0, EPOCH_MS)
     assert engine.counters.dead_letter_records == (1 if retried else 2)
 
 
-def test_one_attempt_means_one_where_the_record_was_alone():
+def test_one_attempt_means_one_where_the_record_was_alone() -> None:
     engine = make_engine(max_attempts=1)
     engine.assign({P0: None})
     engine.deliver([record(0)], 0.0, EPOCH_MS)
-    call, _ = engine.next_call(0.0, EPOCH_MS)
+    call, _ = next_call(engine, 0.0, EPOCH_MS)
     engine.end_call(call, "the replica died", 0.0, EPOCH_MS)
     assert engine.counters.dead_letter_records == 1

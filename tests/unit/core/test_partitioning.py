@@ -9,7 +9,7 @@ from consumer.core.partitioning import RunPartitioner, murmur2, partition_of_key
 
 
 @given(st.binary(max_size=70))
-def test_the_hash_is_that_of_kafkas_clients(key):
+def test_the_hash_is_that_of_kafkas_clients(key: bytes) -> None:
     assert murmur2(key) == reference(key)
 
 
@@ -24,17 +24,17 @@ def test_the_hash_is_that_of_kafkas_clients(key):
         (b"abc", 479470107),
     ],
 )
-def test_the_hash_is_javas(key, expected):
+def test_the_hash_is_javas(key: bytes, expected: int) -> None:
     """The values of org.apache.kafka.common.utils.UtilsTest.testMurmur2."""
     assert murmur2(key) == expected % 2**32
 
 
 @given(st.binary(max_size=20), st.integers(1, 1000))
-def test_a_key_has_one_partition(key, count):
+def test_a_key_has_one_partition(key: bytes, count: int) -> None:
     assert 0 <= partition_of_key(key, count) < count
 
 
-def test_a_run_ends_when_it_is_full_or_the_call_ends():
+def test_a_run_ends_when_it_is_full_or_the_call_ends() -> None:
     runs = RunPartitioner(run_records=3)
     partitions = [0, 1, 2]
 
@@ -43,7 +43,7 @@ def test_a_run_ends_when_it_is_full_or_the_call_ends():
     assert runs.next_partition(partitions) == 0
 
 
-def test_calls_without_messages_skip_no_partition():
+def test_calls_without_messages_skip_no_partition() -> None:
     runs = RunPartitioner(run_records=3)
     runs.end_run()
     runs.end_run()

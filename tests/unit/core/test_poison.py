@@ -4,6 +4,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,7 @@ from consumer.core.work import Call
 from schemas.handoff import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from tests.engines import P0, line, make_engine, record
 from tests.simulation import EPOCH_MS
+from tests.unit.core.next_calls import next_call
 
 RESTART_S = 8.0
 DEATH_AFTER_S = 0.01
@@ -39,7 +41,7 @@ class ModelOfReplicas:
         self.now_s = 1.0
         self.calls = 0
         self.deaths = 0
-        self.letters: list[bytes | None] = []
+        self.letters: list[bytes] = []
         self.attempts: list[int] = []
         self.results = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -70,7 +72,7 @@ class ModelOfReplicas:
             self.engine.acknowledged([publication])
             for message in publication.messages:
                 if message.topic == "dead-letters":
-                    self.letters.append(message.value)
+                    self.letters.append(message.value or b"")
                     self.attempts.append(int(dict(message.headers)["headrace-attempts"]))
                 else:
                     self.results += 1
@@ -82,9 +84,9 @@ class ModelOfReplicas:
             replica = self._random.choice(up)
             replica.calls[call] = chunk
             if self.poison.intersection(chunk.lines):
-                self._at(DEATH_AFTER_S, lambda replica=replica, call=call: self._die(replica, call))
+                self._at(DEATH_AFTER_S, partial(self._die, replica, call))
             else:
-                self._at(self.call_s, lambda replica=replica, call=call: self._end(replica, call))
+                self._at(self.call_s, partial(self._end, replica, call))
 
     def _die(self, replica: Replica, call: Call) -> None:
         if call not in replica.calls:
@@ -117,7 +119,9 @@ def poisoned(offsets: set[int]) -> set[bytes]:
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 @pytest.mark.parametrize("max_attempts", [1, 2, 5])
-def test_one_poison_record_among_256_costs_no_healthy_one_its_answer(replicas, max_attempts):
+def test_one_poison_record_among_256_costs_no_healthy_one_its_answer(
+    replicas: int, max_attempts: int
+) -> None:
     engine = make_engine(max_attempts=max_attempts, chunk_records=256)
     engine.assign({P0: None})
     engine.deliver([record(offset) for offset in range(257)], 0.0, EPOCH_MS)
@@ -130,7 +134,9 @@ def test_one_poison_record_among_256_costs_no_healthy_one_its_answer(replicas, m
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_several_poison_records_in_a_busy_backlog_are_the_only_dead_letters(seed):
+def test_several_poison_records_in_a_busy_backlog_are_the_only_dead_letters(
+    seed: int,
+) -> None:
     randomly = random.Random(seed)
     engine = make_engine(max_attempts=5, chunk_records=64, max_records=20_000, max_bytes=1 << 30)
     engine.assign({P0: None})
@@ -143,15 +149,18 @@ def test_several_poison_records_in_a_busy_backlog_are_the_only_dead_letters(seed
     assert max(model.attempts) <= 25
 
 
-def test_the_last_attempt_has_no_other_call_beside_it():
+def test_the_last_attempt_has_no_other_call_beside_it() -> None:
     engine = make_engine(max_attempts=3, chunk_records=8)
     engine.assign({P0: None})
     engine.deliver([record(0)], 0.0, EPOCH_MS)
     now_s = 1.0
     for _ in range(2):
-        call, _ = engine.next_call(now_s, EPOCH_MS)
-        engine.deliver([record(engine._held.get(P0).ledger.next_offset)], now_s, EPOCH_MS)
-        other, chunk = engine.next_call(now_s, EPOCH_MS)  # never alone so far
+        call, _ = next_call(engine, now_s, EPOCH_MS)
+        held = engine._held.get(P0)
+        assert held is not None
+        assert held.ledger.next_offset is not None
+        engine.deliver([record(held.ledger.next_offset)], now_s, EPOCH_MS)
+        other, chunk = next_call(engine, now_s, EPOCH_MS)  # never alone so far
         engine.end_call(call, "the replica died", now_s, EPOCH_MS)
         outcomes = Outcomes("replica-1", 256)
         outcomes.add(0, STATUS_OK, b"{}")
@@ -160,7 +169,7 @@ def test_the_last_attempt_has_no_other_call_beside_it():
         now_s += 20.0
         engine.advance(now_s, EPOCH_MS)
     engine.deliver([record(50)], now_s, EPOCH_MS)
-    last, chunk = engine.next_call(now_s, EPOCH_MS)
+    last, chunk = next_call(engine, now_s, EPOCH_MS)
     assert chunk.lines == [line("0-0")]
     assert engine.next_call(now_s, EPOCH_MS) is None
     engine.end_call(last, "the replica died", now_s, EPOCH_MS)
@@ -168,7 +177,7 @@ def test_the_last_attempt_has_no_other_call_beside_it():
     assert engine.next_call(now_s, EPOCH_MS) is not None
 
 
-def test_a_model_that_fails_every_record_burns_nobodys_attempts():
+def test_a_model_that_fails_every_record_burns_nobodys_attempts() -> None:
     engine = make_engine(max_attempts=3, chunk_records=64)
     engine.assign({P0: None})
     engine.deliver([record(offset) for offset in range(500)], 0.0, EPOCH_MS)
@@ -201,7 +210,9 @@ def test_a_model_that_fails_every_record_burns_nobodys_attempts():
 
 
 @pytest.mark.parametrize("records", [4, 40])
-def test_a_model_that_goes_down_is_not_tried_with_who_failed_before_it_did(records):
+def test_a_model_that_goes_down_is_not_tried_with_who_failed_before_it_did(
+    records: int,
+) -> None:
     engine = make_engine(max_attempts=4, chunk_records=1)
     engine.assign({P0: None})
     engine.deliver([record(offset) for offset in range(records + 1)], 0.0, EPOCH_MS)
@@ -230,7 +241,7 @@ def test_a_model_that_goes_down_is_not_tried_with_who_failed_before_it_did(recor
     assert engine.counters.dead_letter_records == 0
 
 
-def test_nobody_but_who_failed_before_is_left_to_try_a_model_with():
+def test_nobody_but_who_failed_before_is_left_to_try_a_model_with() -> None:
     engine = make_engine(max_attempts=3, chunk_records=1)
     engine.assign({P0: None})
     engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)

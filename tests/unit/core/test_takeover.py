@@ -1,24 +1,28 @@
 """What a new owner knows of records that failed in earlier hands."""
 
-from consumer.core.ports import CommitPoint
+from typing import Any
+
+from consumer.core.engine import Engine
+from consumer.core.ports import CommitPoint, Message
 from tests.engines import P0, answer, line, make_engine, publish_all, record
 from tests.simulation import EPOCH_MS
+from tests.unit.core.next_calls import next_call
 
 RECORDS = [record(offset) for offset in range(8)]
 
 
-def take_over(point: CommitPoint, **settings):
+def take_over(point: CommitPoint, **settings: Any) -> Engine:
     engine = make_engine(**settings)
     start = engine.assign({P0: point}).seeks[P0]
     engine.deliver(RECORDS[start:], 0.0, EPOCH_MS)
     return engine
 
 
-def headers_of(message):
+def headers_of(message: Message) -> dict[str, bytes]:
     return dict(message.headers)
 
 
-def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter():
+def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter() -> None:
     """Each owner sees its replica die once by the record, commits, and is killed."""
     point, attempts = CommitPoint(0, ""), 0
     for life in range(20):
@@ -49,9 +53,9 @@ def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter():
     assert attempts == 4
 
 
-def test_strikes_of_earlier_owners_send_a_record_alone_and_healthy_ones_together():
+def test_strikes_of_earlier_owners_send_a_record_alone_and_healthy_ones_together() -> None:
     first = take_over(CommitPoint(0, ""), chunk_records=8)
-    call, chunk = first.next_call(0.0, EPOCH_MS)
+    call, chunk = next_call(first, 0.0, EPOCH_MS)
     assert len(chunk.lines) == 2
     first.end_call(call, "the replica died", 0.0, EPOCH_MS)
     second = take_over(first.commit_points()[P0], chunk_records=8)
@@ -66,7 +70,7 @@ def test_strikes_of_earlier_owners_send_a_record_alone_and_healthy_ones_together
     assert sorted(attempts) == [b"1"] * 6 + [b"2"] * 2
 
 
-def test_an_ordinary_kill_holds_nothing_against_what_was_in_flight():
+def test_an_ordinary_kill_holds_nothing_against_what_was_in_flight() -> None:
     point = CommitPoint(0, "")
     for _ in range(300):
         engine = take_over(point, max_attempts=1)

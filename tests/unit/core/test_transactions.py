@@ -5,6 +5,7 @@ from consumer.core.transactions import Transaction
 from schemas.handoff import STATUS_OK, Outcomes
 from tests.engines import P0, P1, make_engine, record
 from tests.simulation import EPOCH_MS
+from tests.unit.core.next_calls import next_call
 
 
 def holding(records: int = 2) -> Engine:
@@ -15,7 +16,7 @@ def holding(records: int = 2) -> Engine:
 
 
 def answer(engine: Engine) -> None:
-    call, chunk = engine.next_call(1.0, EPOCH_MS)
+    call, chunk = next_call(engine, 1.0, EPOCH_MS)
     outcomes = Outcomes("replica-1", 64)
     for index in range(len(chunk.lines)):
         outcomes.add(index, STATUS_OK, b"{}")
@@ -29,9 +30,9 @@ def begin(engine: Engine) -> Transaction:
     return transaction
 
 
-def test_progress_without_outcomes_moves_only_while_partitions_are_surely_ours():
+def test_progress_without_outcomes_moves_only_while_partitions_are_surely_ours() -> None:
     engine = holding()
-    call, _chunk = engine.next_call(1.0, EPOCH_MS)
+    call, _chunk = next_call(engine, 1.0, EPOCH_MS)
     engine.suspend()
     engine.end_call(call, "the replica was lost", 1.0, EPOCH_MS)
     # Attempts count from one owner to the next, so they are progress of a kind.
@@ -44,7 +45,7 @@ def test_progress_without_outcomes_moves_only_while_partitions_are_surely_ours()
     assert engine.partitions_due(even_without_outcomes=True) == [P0]
 
 
-def test_a_partition_that_is_found_to_be_anothers_stays_unread_until_the_group_rebalances():
+def test_a_partition_that_is_found_to_be_anothers_stays_unread_until_the_group_rebalances() -> None:
     engine = holding()
     answer(engine)
 
@@ -52,7 +53,7 @@ def test_a_partition_that_is_found_to_be_anothers_stays_unread_until_the_group_r
     assert engine.partitions == []
 
 
-def test_in_the_middle_of_a_rebalance_the_assignment_says_whose_it_is():
+def test_in_the_middle_of_a_rebalance_the_assignment_says_whose_it_is() -> None:
     engine = holding()
     answer(engine)
     transaction = begin(engine)
@@ -64,7 +65,7 @@ def test_in_the_middle_of_a_rebalance_the_assignment_says_whose_it_is():
     assert engine.partitions == [P0]
 
 
-def test_what_was_let_go_is_nothing_to_wait_for():
+def test_what_was_let_go_is_nothing_to_wait_for() -> None:
     engine = holding()
     answer(engine)
     transaction = begin(engine)

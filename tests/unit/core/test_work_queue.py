@@ -17,11 +17,11 @@ def item(number: int, work: float = 0.0, received_at_s: float = 0.0) -> WorkItem
     return made
 
 
-def ids(items: list[WorkItem]) -> list[str | None]:
-    return [each.custom_id for each in items]
+def ids(items: list[WorkItem]) -> list[str]:
+    return [each.custom_id or "" for each in items]
 
 
-def test_first_come_first_served_whatever_the_work():
+def test_first_come_first_served_whatever_the_work() -> None:
     queue = WorkQueue()
     for number, work in enumerate([1, 9, 5]):
         queue.add(item(number, work))
@@ -29,7 +29,7 @@ def test_first_come_first_served_whatever_the_work():
     assert queue.records == 1
 
 
-def test_the_longest_go_first_and_equals_in_order():
+def test_the_longest_go_first_and_equals_in_order() -> None:
     queue = WorkQueue(longest_first=True)
     for number, work in enumerate([1, 9, 5, 9]):
         queue.add(item(number, work))
@@ -38,7 +38,7 @@ def test_the_longest_go_first_and_equals_in_order():
     assert queue.take(3, 0.0) == []
 
 
-def test_short_ones_do_not_wait_for_ever():
+def test_short_ones_do_not_wait_for_ever() -> None:
     queue = WorkQueue(longest_first=True)
     queue.add(item(0, work=1, received_at_s=0.0))
     queue.add(item(1, work=9, received_at_s=1.0))
@@ -46,7 +46,7 @@ def test_short_ones_do_not_wait_for_ever():
     assert ids(queue.take(2, PATIENCE_S)) == ["0", "1"]
 
 
-def test_a_group_goes_alone_and_before_the_rest():
+def test_a_group_goes_alone_and_before_the_rest() -> None:
     queue = WorkQueue(longest_first=True)
     queue.add(item(0, work=9))
     queue.add_group([item(1), item(2)])
@@ -59,7 +59,9 @@ def test_a_group_goes_alone_and_before_the_rest():
     st.integers(1, 7),
     st.booleans(),
 )
-def test_every_waiting_record_comes_out_once(entries, most, longest_first):
+def test_every_waiting_record_comes_out_once(
+    entries: list[tuple[int, bool]], most: int, longest_first: bool
+) -> None:
     queue = WorkQueue(longest_first=longest_first)
     items = [item(number, work) for number, (work, _) in enumerate(entries)]
     for each in items:
@@ -78,7 +80,7 @@ def test_every_waiting_record_comes_out_once(entries, most, longest_first):
         assert [each.work for each in taken] == sorted((each.work for each in taken), reverse=True)
 
 
-def test_a_long_backlog_leaves_nothing_behind_and_stays_ordered():
+def test_a_long_backlog_leaves_nothing_behind_and_stays_ordered() -> None:
     queue = WorkQueue(longest_first=True)
     for number in range(1_000):
         queue.add(item(number, work=number % 100))
@@ -98,7 +100,7 @@ def suspects(*numbers: int, strikes: int = 2) -> list[WorkItem]:
     return made
 
 
-def test_what_is_suspected_most_goes_first_and_can_be_left_waiting():
+def test_what_is_suspected_most_goes_first_and_can_be_left_waiting() -> None:
     queue = WorkQueue()
     queue.add(item(0))
     queue.add_group([item(1)])
@@ -118,7 +120,7 @@ def test_what_is_suspected_most_goes_first_and_can_be_left_waiting():
     assert queue.records == queue.available_records(Suspicion.NONE) == 0
 
 
-def test_unwanted_suspects_are_forgotten():
+def test_unwanted_suspects_are_forgotten() -> None:
     queue = WorkQueue()
     group = suspects(1, 2)
     queue.add_group(group)

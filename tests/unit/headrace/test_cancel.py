@@ -34,22 +34,28 @@ def fails(
 @pytest.mark.parametrize(
     "arguments", [(), ("--all", "--job", "j"), ("--job", "j", "--custom-id", "c")]
 )
-def test_exactly_one_target(arguments, capsys, settings_file):
+def test_exactly_one_target(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], settings_file: Path
+) -> None:
     said = fails(capsys, settings_file, "control_topic: control", "cancel", *arguments)
     assert "one of --custom-id, --job and --all" in said
 
 
-def test_an_illegal_target_is_named(capsys, settings_file):
+def test_an_illegal_target_is_named(
+    capsys: pytest.CaptureFixture[str], settings_file: Path
+) -> None:
     said = fails(capsys, settings_file, "control_topic: control", "cancel", "--job", "")
     assert "job: String should have at least 1 character" in said
 
 
-def test_a_route_without_a_control_topic_says_what_to_set(capsys, settings_file):
+def test_a_route_without_a_control_topic_says_what_to_set(
+    capsys: pytest.CaptureFixture[str], settings_file: Path
+) -> None:
     said = fails(capsys, settings_file, "", "cancel", "--job", "j")
     assert "routes.r.control_topic is not set" in said
 
 
-def test_resolving_needs_a_store(capsys, settings_file):
+def test_resolving_needs_a_store(capsys: pytest.CaptureFixture[str], settings_file: Path) -> None:
     said = fails(capsys, settings_file, "", "results", "--resolve")
     assert "routes.r.claim_check is not set" in said
 
@@ -63,11 +69,13 @@ def test_resolving_needs_a_store(capsys, settings_file):
         ("claim_check: {store: 's3://b/x', request_prefixes: ['file:///']}", "file:/// and a path"),
     ],
 )
-def test_illegal_settings_name_the_problem(extra, problem, capsys, settings_file):
+def test_illegal_settings_name_the_problem(
+    extra: str, problem: str, capsys: pytest.CaptureFixture[str], settings_file: Path
+) -> None:
     assert problem in fails(capsys, settings_file, extra, "cancel", "--job", "j")
 
 
-def test_the_control_topic_has_one_partition(settings_file):
+def test_the_control_topic_has_one_partition(settings_file: Path) -> None:
     settings_file.write_text(
         SETTINGS.replace("EXTRA", "control_topic: control, topics: {partitions: 8}")
     )

@@ -80,7 +80,7 @@ class TestReading:
             {"error_code": ""},
         ],
     )
-    def test_other_records_are_none(self, changed: dict[str, str]) -> None:
+    def test_other_records_are_none(self, changed: dict[str, Any]) -> None:
         assert read_letter(record(**changed)) is None
 
     def test_another_releases_error_code_is_read(self) -> None:

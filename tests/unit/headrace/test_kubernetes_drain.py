@@ -19,7 +19,11 @@ def gone() -> psutil.Process:
 def test_a_worker_without_a_raylet_has_drained() -> None:
     asked: list[list[str]] = []
 
-    assert drain.drain_worker(5, raylets=list, ask=lambda command: asked.append(command) or 0)
+    def ask(command: list[str]) -> int:
+        asked.append(command)
+        return 0
+
+    assert drain.drain_worker(5, raylets=list, ask=ask)
     assert asked == []
 
 

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 from ray.serve._private.build_app import build_app
+from ray.serve.handle import DeploymentHandle
 
 from headrace.app import build
 from headrace.settings_file import parse_settings
@@ -47,7 +48,11 @@ def settings_for(*models: str) -> Settings:
 
 
 def deployed(settings: Settings) -> dict[str, Any]:
-    built = build_app(build(settings), name="app", make_deployment_handle=lambda each, _: each.name)
+    built = build_app(
+        build(settings),
+        name="app",
+        make_deployment_handle=lambda each, _: cast("DeploymentHandle[Any]", each.name),
+    )
     return {each.name: each for each in built.deployments}
 
 

@@ -86,7 +86,9 @@ def test_a_new_model_may_come_from_the_environment(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_variables_of_ours_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse(monkeypatch, HEADRACE_CONFIG="x.yaml", HEADRACE_TEST_BOOTSTRAP="y:1")
+    plain = parse(monkeypatch)
+
+    assert parse(monkeypatch, HEADRACE_CONFIG="x.yaml", HEADRACE_TEST_BOOTSTRAP="y:1") == plain
 
 
 @pytest.mark.parametrize(

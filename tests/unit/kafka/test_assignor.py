@@ -36,16 +36,16 @@ claims = st.builds(
 
 
 @given(claims)
-def test_a_claim_survives_the_wire(claim):
+def test_a_claim_survives_the_wire(claim: Claim) -> None:
     assert decode_claim(encode_claim(claim)) == claim
 
 
 @given(st.binary())
-def test_what_is_no_claim_counts_as_none(user_data):
+def test_what_is_no_claim_counts_as_none(user_data: bytes) -> None:
     assert isinstance(decode_claim(user_data), Claim)
 
 
-def test_malformed_claims_count_as_none():
+def test_malformed_claims_count_as_none() -> None:
     for user_data in (
         None,
         b"",
@@ -60,7 +60,7 @@ def test_malformed_claims_count_as_none():
         assert decode_claim(user_data) == NO_CLAIM
 
 
-def test_each_consumer_claims_what_it_was_assigned_in_which_generation():
+def test_each_consumer_claims_what_it_was_assigned_in_which_generation() -> None:
     generation = 7
     first = make_assignor(lambda: generation)
     second = make_assignor(lambda: 99)
@@ -74,7 +74,7 @@ def test_each_consumer_claims_what_it_was_assigned_in_which_generation():
     assert first.name == second.name == ASSIGNOR_NAME
 
 
-def test_the_leader_keeps_partitions_where_they_are():
+def test_the_leader_keeps_partitions_where_they_are() -> None:
     leader = make_assignor(lambda: 1)
     owned = Claim(3, frozenset({TopicPartition("t", 1), TopicPartition("t", 2)}))
     members = {
@@ -91,14 +91,14 @@ def test_the_leader_keeps_partitions_where_they_are():
     assert decoded.partitions() == [TopicPartition("t", 0), TopicPartition("t", 3)]
 
 
-def test_a_topic_that_is_gone_is_assigned_to_nobody():
+def test_a_topic_that_is_gone_is_assigned_to_nobody() -> None:
     leader = make_assignor(lambda: 1)
     members = {"a": ConsumerProtocolMemberMetadata(0, ["gone"], b"")}
 
     assert leader.assign(Cluster({}), members)["a"].assignment == []
 
 
-def test_members_get_only_topics_that_they_subscribe_to():
+def test_members_get_only_topics_that_they_subscribe_to() -> None:
     assert assign_topics(
         {"t": [0, 1], "u": [0]},
         {"a": ["t"], "b": ["t", "u"]},

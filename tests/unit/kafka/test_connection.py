@@ -1,6 +1,7 @@
 """Settings to client arguments, errors to advice, and no secret in either."""
 
 import logging
+from pathlib import Path
 
 import pytest
 from aiokafka import errors
@@ -22,7 +23,7 @@ SECURE = KafkaSettings(
 )
 
 
-def test_plain_settings_connect_plainly():
+def test_plain_settings_connect_plainly() -> None:
     options = client_options(KafkaSettings(bootstrap="a:1,b:2"))
 
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
@@ -30,7 +31,7 @@ def test_plain_settings_connect_plainly():
     assert "ssl_context" not in options
 
 
-def test_tls_and_sasl_are_passed_on():
+def test_tls_and_sasl_are_passed_on() -> None:
     options = client_options(SECURE)
 
     assert options["security_protocol"] == "SASL_SSL"
@@ -40,21 +41,21 @@ def test_tls_and_sasl_are_passed_on():
     assert options["ssl_context"].check_hostname
 
 
-def test_the_host_name_check_can_be_turned_off_without_turning_off_the_rest():
+def test_the_host_name_check_can_be_turned_off_without_turning_off_the_rest() -> None:
     context = client_options(KafkaSettings(tls=TlsSettings(check_hostname=False)))["ssl_context"]
 
     assert not context.check_hostname
     assert context.verify_mode.name == "CERT_REQUIRED"
 
 
-def test_an_unreadable_ca_file_is_named(tmp_path):
+def test_an_unreadable_ca_file_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "ca.pem"
 
     with pytest.raises(SourceError, match=r"kafka\.tls\.ca_file.*ca\.pem"):
         client_options(KafkaSettings(tls=TlsSettings(ca_file=missing)))
 
 
-def test_an_unreadable_client_key_is_named(tmp_path):
+def test_an_unreadable_client_key_is_named(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     cert.write_text("no certificate")
     key.write_text("no key")
@@ -69,7 +70,7 @@ def fail_to_connect() -> None:
         raise errors.KafkaConnectionError("Unable to bootstrap from [...]")
 
 
-def test_a_failed_connection_says_what_to_check_and_why_it_failed():
+def test_a_failed_connection_says_what_to_check_and_why_it_failed() -> None:
     with pytest.raises(SourceError) as caught:
         fail_to_connect()
 
@@ -92,18 +93,20 @@ def test_a_failed_connection_says_what_to_check_and_why_it_failed():
         (errors.KafkaError("?"), "log of aiokafka"),
     ],
 )
-def test_each_refusal_comes_with_advice(error, advice):
+def test_each_refusal_comes_with_advice(error: errors.KafkaError, advice: str) -> None:
     message = str(explain(error, SECURE, "doing"))
 
     assert advice in message
     assert PASSWORD not in message
 
 
-def test_the_c_extensions_are_there():
+def test_the_c_extensions_are_there() -> None:
     assert has_c_extensions()
 
 
-def test_without_c_extensions_the_log_says_so(monkeypatch, caplog):
+def test_without_c_extensions_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(
         default_records,
         "DefaultRecordBatchBuilder",

@@ -1,5 +1,6 @@
 """The pause after an empty fetch, which only the embedded broker needs."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -18,13 +19,15 @@ class Fetcher:
 
 
 @pytest.mark.parametrize(("has_records", "pauses"), [(True, 0), (False, 1)])
-async def test_only_an_empty_fetch_is_followed_by_a_pause(has_records, pauses, monkeypatch):
-    slept_s = []
+async def test_only_an_empty_fetch_is_followed_by_a_pause(
+    has_records: bool, pauses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept_s: list[float] = []
 
     async def sleep(delay_s: float) -> None:
         slept_s.append(delay_s)
 
-    monkeypatch.setattr(internals.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     consumer = SimpleNamespace(_fetcher=Fetcher(has_records))
     internals.space_out_empty_fetches(consumer)
 

@@ -21,7 +21,9 @@ async def ask(partitions: list[KafkaPartition]) -> dict[KafkaPartition, int]:
     return {partition: 7}
 
 
-async def test_a_partition_without_an_answer_holds_up_no_other(caplog):
+async def test_a_partition_without_an_answer_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     found = await asyncio.wait_for(ask_each(ask, [LED, LEADERLESS, REFUSED], 0.05), 5)
 
     assert found == {LED: 7}
@@ -29,11 +31,11 @@ async def test_a_partition_without_an_answer_holds_up_no_other(caplog):
     assert "TopicAuthorizationFailed" in caplog.text
 
 
-async def test_nothing_to_ask_asks_nothing():
+async def test_nothing_to_ask_asks_nothing() -> None:
     assert await ask_each(ask, [], 0.05) == {}
 
 
-async def test_an_unforeseen_error_is_not_swallowed():
+async def test_an_unforeseen_error_is_not_swallowed() -> None:
     async def fail(partitions: list[KafkaPartition]) -> dict[KafkaPartition, int]:
         raise RuntimeError("boom")
 

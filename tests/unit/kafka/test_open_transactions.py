@@ -56,7 +56,7 @@ class FakeCluster:
         if self.failures:
             raise self.failures.pop()
         struct = request.build(DescribeProducersRequest_v0)
-        topics = [
+        topics: list[tuple[Any, ...]] = [
             (topic, [self._describe(broker, TopicPartition(topic, n)) for n in numbers], {})
             for topic, numbers, _tags in struct.topics
         ]
@@ -67,7 +67,7 @@ class FakeCluster:
         codes = self.codes.get(partition, [])
         code = codes.pop(0) if codes else 0
         has_heard = broker not in self.followers
-        producers = [
+        producers: list[tuple[Any, ...]] = [
             (producer_id, 0, 0, 0, 0, since if has_heard else ENDED, {})
             for producer_id, since in self.open_since[partition].items()
         ]
@@ -84,14 +84,16 @@ def asking(cluster: FakeCluster) -> OpenTransactions:
     return OpenTransactions(cluster, ["results"])  # type: ignore[arg-type]
 
 
-async def test_each_producer_has_its_own(cluster: FakeCluster):
+async def test_each_producer_has_its_own(cluster: FakeCluster) -> None:
     transactions = asking(cluster)
     assert await transactions.of(OURS) == [TopicPartition("results", 0)]
     assert await transactions.of(OTHERS) == [TopicPartition("results", 1)]
     assert await transactions.of(99) == []
 
 
-async def test_callers_share_an_answer_that_is_younger_than_their_call(cluster: FakeCluster):
+async def test_callers_share_an_answer_that_is_younger_than_their_call(
+    cluster: FakeCluster,
+) -> None:
     transactions = asking(cluster)
     cluster.go_on.clear()
     first = asyncio.create_task(transactions.of(OURS))
@@ -107,7 +109,7 @@ async def test_callers_share_an_answer_that_is_younger_than_their_call(cluster: 
     assert cluster.asked == 4
 
 
-async def test_partitions_without_an_answer_are_asked_again(cluster: FakeCluster):
+async def test_partitions_without_an_answer_are_asked_again(cluster: FakeCluster) -> None:
     not_leader = 6
     cluster.codes[TopicPartition("results", 1)] = [not_leader]
     cluster.leaders_to_learn = [{TopicPartition("results", 0): None}]
@@ -117,7 +119,7 @@ async def test_partitions_without_an_answer_are_asked_again(cluster: FakeCluster
 
 async def test_a_topic_that_is_not_ours_to_read_is_named_once(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     topic_authorization_failed = 29
     for partition in (0, 1):
         cluster.codes[TopicPartition("results", partition)] = [topic_authorization_failed] * 2
@@ -130,7 +132,7 @@ async def test_a_topic_that_is_not_ours_to_read_is_named_once(
     assert warning.endswith("grant Read on the topic")
 
 
-async def test_a_follower_that_answers_is_not_believed(cluster: FakeCluster):
+async def test_a_follower_that_answers_is_not_believed(cluster: FakeCluster) -> None:
     follower = 5
     cluster.leaders_known = {TopicPartition("results", 0): follower}
     cluster.followers = {follower}
@@ -143,14 +145,14 @@ async def test_a_follower_that_answers_is_not_believed(cluster: FakeCluster):
 )
 async def test_what_waiting_does_not_cure_is_raised(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[Exception]
-):
+) -> None:
     monkeypatch.setattr(open_transactions, "_MISSING_S", 0.0)
     cluster.codes[TopicPartition("results", 0)] = [code]
     with pytest.raises(expected):
         await asking(cluster).of(OURS)
 
 
-async def test_a_broker_that_refuses_us_is_not_asked_for_ever(cluster: FakeCluster):
+async def test_a_broker_that_refuses_us_is_not_asked_for_ever(cluster: FakeCluster) -> None:
     cluster.failures = [errors.ClusterAuthorizationFailedError()] * 2
     with pytest.raises(errors.ClusterAuthorizationFailedError):
         await asking(cluster).of(OURS)
@@ -158,12 +160,12 @@ async def test_a_broker_that_refuses_us_is_not_asked_for_ever(cluster: FakeClust
 
 async def test_a_topic_that_a_starting_broker_does_not_know_yet_is_asked_for_again(
     cluster: FakeCluster,
-):
+) -> None:
     cluster.codes[TopicPartition("results", 0)] = [3, 3]
     assert await asking(cluster).of(OURS) == [TopicPartition("results", 0)]
 
 
-async def test_partitions_of_a_topic_that_shrank_are_not_waited_for(cluster: FakeCluster):
+async def test_partitions_of_a_topic_that_shrank_are_not_waited_for(cluster: FakeCluster) -> None:
     not_leader = 6
     cluster.codes[TopicPartition("results", 1)] = [not_leader]
 
@@ -176,7 +178,7 @@ async def test_partitions_of_a_topic_that_shrank_are_not_waited_for(cluster: Fak
 
 async def test_waiting_for_long_is_warned_of(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr(open_transactions, "_LONG_S", 0.0)
     cluster.codes[TopicPartition("results", 1)] = [6]
     with caplog.at_level(logging.WARNING):
@@ -187,7 +189,7 @@ async def test_waiting_for_long_is_warned_of(
 
 async def test_a_topic_that_stays_missing_is_no_reason_to_wait_for_ever(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     async def missing(topic: str) -> list[int]:
         raise errors.UnknownTopicOrPartitionError(topic)
 
@@ -197,12 +199,12 @@ async def test_a_topic_that_stays_missing_is_no_reason_to_wait_for_ever(
         await asking(cluster).of(OURS)
 
 
-async def test_an_old_broker_answers_nothing(cluster: FakeCluster):
+async def test_an_old_broker_answers_nothing(cluster: FakeCluster) -> None:
     cluster.failures = [errors.IncompatibleBrokerVersion(), errors.IncompatibleBrokerVersion()]
     assert await asking(cluster).of(OURS) == []
 
 
-async def test_stopping_ends_the_wait(cluster: FakeCluster):
+async def test_stopping_ends_the_wait(cluster: FakeCluster) -> None:
     transactions = asking(cluster)
     cluster.go_on.clear()
     waiting = asyncio.create_task(transactions.of(OURS))

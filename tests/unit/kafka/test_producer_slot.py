@@ -11,7 +11,9 @@ from consumer.kafka.producer_slot import ProducerSlot
 from schemas.settings import KafkaSettings
 
 
-async def test_the_batches_of_a_producer_that_is_cut_off_fail(monkeypatch):
+async def test_the_batches_of_a_producer_that_is_cut_off_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(producer_slot, "RETIRE_TIMEOUT_S", 0.05)
     producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1")
     stopping: list[str] = []

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from collections.abc import Callable
 
 import pytest
 from aiokafka.codec import lz4_encode, snappy_encode, zstd_encode
@@ -21,7 +22,7 @@ def with_attributes(batch: bytes, attributes: int, payload: bytes | None = None)
     return bytes(changed)
 
 
-def test_the_batch_comes_with_all_it_has():
+def test_the_batch_comes_with_all_it_has() -> None:
     batch = read_misnamed(make_batch(40, [[], [("a", b"")], MISNAMED]), P, 41)
 
     assert batch is not None
@@ -33,13 +34,13 @@ def test_the_batch_comes_with_all_it_has():
     assert list(record.headers) == MISNAMED_AS_READ
 
 
-def test_an_ordinary_batch_is_left_to_the_ordinary_way():
+def test_an_ordinary_batch_is_left_to_the_ordinary_way() -> None:
     assert read_misnamed(make_batch(0, [[], []]) + make_batch(2, [MISNAMED]), P, 1) is None
     assert read_misnamed(make_batch(0, [MISNAMED]), P, 1) is None
     assert read_misnamed(b"", P, 0) is None
 
 
-def test_batches_that_end_below_and_control_batches_are_passed_over():
+def test_batches_that_end_below_and_control_batches_are_passed_over() -> None:
     control = with_attributes(make_batch(8, [MISNAMED]), 0x20)
     data = make_batch(0, [MISNAMED, []]) + control + make_batch(9, [MISNAMED])
 
@@ -49,14 +50,14 @@ def test_batches_that_end_below_and_control_batches_are_passed_over():
     assert batch.records[0].offset == 9
 
 
-def test_a_batch_covers_what_is_left_of_it():
+def test_a_batch_covers_what_is_left_of_it() -> None:
     batch = read_misnamed(make_batch(3, [MISNAMED, []]), P, 3)
 
     assert batch is not None
     assert [batch.covers(offset) for offset in (2, 3, 4, 5)] == [False, True, True, False]
 
 
-def test_a_batch_that_is_cut_off_is_not_read():
+def test_a_batch_that_is_cut_off_is_not_read() -> None:
     assert read_misnamed(make_batch(0, [MISNAMED])[:-1], P, 0) is None
     assert read_misnamed(make_batch(0, [MISNAMED])[:30], P, 0) is None
 
@@ -65,7 +66,7 @@ def test_a_batch_that_is_cut_off_is_not_read():
     ("codec", "encode"),
     [(1, gzip.compress), (2, snappy_encode), (3, lz4_encode), (4, zstd_encode)],
 )
-def test_compressed_batches_are_read(codec, encode):
+def test_compressed_batches_are_read(codec: int, encode: Callable[[bytes], bytes]) -> None:
     batch = make_batch(5, [[], MISNAMED])
 
     found = read_misnamed(with_attributes(batch, codec, encode(batch[HEADER_BYTES:])), P, 6)
@@ -74,14 +75,14 @@ def test_compressed_batches_are_read(codec, encode):
     assert list(found.records[1].headers) == MISNAMED_AS_READ
 
 
-def test_the_brokers_time_counts_where_the_topic_says_so():
+def test_the_brokers_time_counts_where_the_topic_says_so() -> None:
     batch = read_misnamed(with_attributes(make_batch(0, [MISNAMED, []]), 0x08), P, 0)
 
     assert batch is not None
     assert {(each.timestamp, each.timestamp_type) for each in batch.records} == {(1001, 1)}
 
 
-def test_aiokafkas_two_ways_to_fail_on_a_name_are_known():
+def test_aiokafkas_two_ways_to_fail_on_a_name_are_known() -> None:
     error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
     wrapped = ValueError("as the pure Python decoder raises it")
     wrapped.__cause__ = error

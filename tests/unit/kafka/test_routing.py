@@ -13,7 +13,9 @@ from consumer.kafka.routing import MAX_BATCH_BYTES, RUN_RECORDS, MessageRouter
     keys=st.lists(st.none() | st.binary(max_size=8), max_size=200),
     partitions=st.integers(1, 7),
 )
-def test_every_message_goes_to_one_partition_in_order_and_keys_decide(keys, partitions):
+def test_every_message_goes_to_one_partition_in_order_and_keys_decide(
+    keys: list[bytes | None], partitions: int
+) -> None:
     messages = [Message("t", key, b"v", []) for key in keys]
 
     routed = MessageRouter({}).route(messages, {"t": range(partitions)})
@@ -27,7 +29,7 @@ def test_every_message_goes_to_one_partition_in_order_and_keys_decide(keys, part
                 assert partition == TopicPartition("t", partition_of_key(key, partitions))
 
 
-def test_messages_without_a_key_are_spread_in_runs():
+def test_messages_without_a_key_are_spread_in_runs() -> None:
     messages = [Message("t", None, b"v", [])] * (2 * RUN_RECORDS + 1)
 
     routed = MessageRouter({}).route(messages, {"t": [0, 1, 2]})
@@ -39,7 +41,7 @@ def test_messages_without_a_key_are_spread_in_runs():
     ]
 
 
-def test_a_message_is_measured_against_its_own_topics_limit():
+def test_a_message_is_measured_against_its_own_topics_limit() -> None:
     messages = [Message("small", b"k", b"x" * 900, []), Message("large", b"k", b"x" * 900, [])]
     limit = batch_size_bytes(messages[0]) - 1
     router = MessageRouter({"small": limit, "large": limit + 1})

@@ -24,7 +24,9 @@ def header(encoded: bytes) -> tuple[int, int, int, int, int]:
     rounds=st.lists(st.lists(st.integers(0, 600), max_size=12), max_size=5),
     most_records=st.none() | st.integers(1, 5),
 )
-def test_sequences_run_on_over_batches_and_transactions(rounds, most_records):
+def test_sequences_run_on_over_batches_and_transactions(
+    rounds: list[list[int]], most_records: int | None
+) -> None:
     encoder = BatchEncoder(1000)
     encoder.begin_epoch(77, 3)
     sequence = 0
@@ -42,7 +44,7 @@ def test_sequences_run_on_over_batches_and_transactions(rounds, most_records):
         assert position == len(messages)
 
 
-def test_partitions_count_apart_and_an_epoch_begins_at_zero():
+def test_partitions_count_apart_and_an_epoch_begins_at_zero() -> None:
     encoder = BatchEncoder(1000)
     encoder.begin_epoch(1, 0)
     messages = [Message("t", None, b"v", [])] * 3
@@ -73,10 +75,10 @@ def test_partitions_count_apart_and_an_epoch_begins_at_zero():
         (31_000, NextStep.BEGIN_AGAIN),
     ],
 )
-def test_each_error_says_what_to_do_next(code, step):
+def test_each_error_says_what_to_do_next(code: int, step: NextStep) -> None:
     assert next_step(code) is step
 
 
-def test_no_error_is_no_error():
+def test_no_error_is_no_error() -> None:
     with pytest.raises(ValueError, match="no error"):
         next_step(0)

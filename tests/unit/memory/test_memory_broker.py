@@ -52,10 +52,14 @@ async def quiet() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_crashed_member_keeps_its_partitions_until_its_session_expires(broker):
+async def test_a_crashed_member_keeps_its_partitions_until_its_session_expires(
+    broker: MemoryBroker,
+) -> None:
     first, first_told = await join(broker)
     second, second_told = await join(broker)
-    (lost,) = second_told.events[-1]
+    assigned = second_told.events[-1]
+    assert isinstance(assigned, frozenset)
+    (lost,) = assigned
 
     await second.crash()
     await quiet()
@@ -68,7 +72,9 @@ async def test_a_crashed_member_keeps_its_partitions_until_its_session_expires(b
     await first.stop()
 
 
-async def test_a_member_whose_session_expired_comes_back_and_its_stale_commit_is_refused(broker):
+async def test_a_member_whose_session_expired_comes_back_and_its_stale_commit_is_refused(
+    broker: MemoryBroker,
+) -> None:
     first, told = await join(broker)
     second, _ = await join(broker)
 
@@ -83,15 +89,13 @@ async def test_a_member_whose_session_expired_comes_back_and_its_stale_commit_is
     await second.stop()
 
 
-async def test_a_member_that_does_not_join_in_time_is_expelled(broker):
-    slow = Listener()
+async def test_a_member_that_does_not_join_in_time_is_expelled(broker: MemoryBroker) -> None:
+    class Slow(Listener):
+        async def revoking(self) -> None:
+            await asyncio.Event().wait()
 
-    async def revoke_for_ever() -> None:
-        await asyncio.Event().wait()
-
-    slow.revoking = revoke_for_ever
     held_up = MemorySource(broker, "t", "g")
-    await held_up.start(slow)
+    await held_up.start(Slow())
     await quiet()
     patient, told = MemorySource(broker, "t", "g", rebalance_timeout_s=0.05), Listener()
 
@@ -103,7 +107,9 @@ async def test_a_member_that_does_not_join_in_time_is_expelled(broker):
     await patient.stop()
 
 
-async def test_while_the_broker_is_away_nothing_comes_and_nothing_is_lost(broker):
+async def test_while_the_broker_is_away_nothing_comes_and_nothing_is_lost(
+    broker: MemoryBroker,
+) -> None:
     source, _ = await join(broker)
     sink = MemorySink(broker)
     await sink.start()
@@ -123,7 +129,7 @@ async def test_while_the_broker_is_away_nothing_comes_and_nothing_is_lost(broker
     await source.stop()
 
 
-async def test_compaction_leaves_gaps(broker):
+async def test_compaction_leaves_gaps(broker: MemoryBroker) -> None:
     broker.append([Message("t", b"k", b"%d" % n, []) for n in range(6)])
     (partition,) = {record.partition for record in broker.records("t")}
     broker.log(partition).delete([0, 2, 3, 5])
@@ -136,7 +142,7 @@ async def test_compaction_leaves_gaps(broker):
     await source.stop()
 
 
-async def test_a_changed_limit_counts_from_then_on(broker):
+async def test_a_changed_limit_counts_from_then_on(broker: MemoryBroker) -> None:
     sink = MemorySink(broker)
     await sink.start()
     broker.set_message_limit("t", 10)
@@ -148,7 +154,7 @@ async def test_a_changed_limit_counts_from_then_on(broker):
     assert [rejection.index for rejection in rejections] == [1]
 
 
-async def test_commit_metadata_over_the_limit_is_refused(broker):
+async def test_commit_metadata_over_the_limit_is_refused(broker: MemoryBroker) -> None:
     source, _ = await join(broker)
 
     with pytest.raises(SourceError, match="101 characters"):
@@ -156,7 +162,7 @@ async def test_commit_metadata_over_the_limit_is_refused(broker):
     await source.stop()
 
 
-async def test_what_a_listener_raises_ends_the_source(broker):
+async def test_what_a_listener_raises_ends_the_source(broker: MemoryBroker) -> None:
     class Failing(Listener):
         async def assigned(self, partitions: Collection[Partition]) -> None:
             raise RuntimeError("no ledger for you")
@@ -169,7 +175,7 @@ async def test_what_a_listener_raises_ends_the_source(broker):
     await source.stop()
 
 
-async def test_topics_have_to_exist(broker):
+async def test_topics_have_to_exist(broker: MemoryBroker) -> None:
     sink = MemorySink(broker)
     await sink.start()
 

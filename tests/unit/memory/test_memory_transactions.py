@@ -36,7 +36,9 @@ def values(broker: MemoryBroker) -> list[bytes | None]:
     return [record.value for record in broker.records("out")]
 
 
-async def test_an_aborted_transaction_is_tried_again_and_only_uses_up_offsets(broker):
+async def test_an_aborted_transaction_is_tried_again_and_only_uses_up_offsets(
+    broker: MemoryBroker,
+) -> None:
     sink = await owner(broker)
     sink.fail_next(TransactionFailure.ABORTED)
 
@@ -48,7 +50,7 @@ async def test_an_aborted_transaction_is_tried_again_and_only_uses_up_offsets(br
     assert broker.group("g", "in").committed == {P0: CommitPoint(1, "")}
 
 
-async def test_a_commit_whose_answer_was_lost_counts_once(broker):
+async def test_a_commit_whose_answer_was_lost_counts_once(broker: MemoryBroker) -> None:
     sink = await owner(broker)
     sink.fail_next(TransactionFailure.UNANSWERED)
 
@@ -57,7 +59,9 @@ async def test_a_commit_whose_answer_was_lost_counts_once(broker):
     assert values(broker) == [b"1"]
 
 
-async def test_while_a_transaction_is_open_nothing_of_it_shows_and_an_heir_ends_it(broker):
+async def test_while_a_transaction_is_open_nothing_of_it_shows_and_an_heir_ends_it(
+    broker: MemoryBroker,
+) -> None:
     zombie = await owner(broker, transaction_s=0.05)
     publishing = asyncio.create_task(zombie.publish(P0, [message(b"zombie")], CommitPoint(1, "")))
     await asyncio.sleep(0)
@@ -70,7 +74,7 @@ async def test_while_a_transaction_is_open_nothing_of_it_shows_and_an_heir_ends_
     assert values(broker) == [b"heir"]
 
 
-async def test_an_owner_that_was_not_fenced_keeps_its_epoch(broker):
+async def test_an_owner_that_was_not_fenced_keeps_its_epoch(broker: MemoryBroker) -> None:
     sink = await owner(broker, transaction_s=0.01)
     publishing = asyncio.create_task(sink.publish(P0, [message(b"1")], CommitPoint(1, "")))
     await asyncio.sleep(0)
@@ -80,7 +84,7 @@ async def test_an_owner_that_was_not_fenced_keeps_its_epoch(broker):
     assert await publishing == []
 
 
-async def test_stopping_ends_a_transaction_under_way(broker):
+async def test_stopping_ends_a_transaction_under_way(broker: MemoryBroker) -> None:
     sink = await owner(broker, transaction_s=FOREVER_S)
     publishing = asyncio.create_task(sink.publish(P0, [message(b"1")], CommitPoint(1, "")))
     await asyncio.sleep(0)
@@ -92,7 +96,7 @@ async def test_stopping_ends_a_transaction_under_way(broker):
     assert values(broker) == []
 
 
-async def test_while_the_broker_is_away_a_transaction_waits(broker):
+async def test_while_the_broker_is_away_a_transaction_waits(broker: MemoryBroker) -> None:
     sink = await owner(broker)
     broker.go_away()
     publishing = asyncio.create_task(sink.publish(P0, [message(b"1")], CommitPoint(1, "")))
@@ -105,7 +109,7 @@ async def test_while_the_broker_is_away_a_transaction_waits(broker):
     assert values(broker) == [b"1"]
 
 
-async def test_metadata_over_the_limit_publishes_nothing(broker):
+async def test_metadata_over_the_limit_publishes_nothing(broker: MemoryBroker) -> None:
     sink = await owner(broker)
 
     with pytest.raises(SourceError, match="101 characters"):
@@ -113,7 +117,7 @@ async def test_metadata_over_the_limit_publishes_nothing(broker):
     assert values(broker) == []
 
 
-async def test_topics_have_to_exist(broker):
+async def test_topics_have_to_exist(broker: MemoryBroker) -> None:
     sink = await owner(broker)
 
     with pytest.raises(SourceError, match="create it"):

@@ -27,7 +27,7 @@ def codes(service: SimulatedService) -> dict[str, str | None]:
     }
 
 
-def test_a_cancelled_job_ends_queued_and_running_and_others_go_on():
+def test_a_cancelled_job_ends_queued_and_running_and_others_go_on() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED, model=CountingModel(window_records=4))
         nightly = service.publish(40, ms=60_000, headrace_job=b"nightly")
@@ -49,7 +49,7 @@ def test_a_cancelled_job_ends_queued_and_running_and_others_go_on():
     simulate(main())
 
 
-def test_what_is_published_later_under_the_same_name_runs():
+def test_what_is_published_later_under_the_same_name_runs() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED)
         first = service.publish(5, ms=10_000, headrace_job=b"again")
@@ -65,7 +65,7 @@ def test_what_is_published_later_under_the_same_name_runs():
     simulate(main())
 
 
-def test_a_consumer_that_starts_later_knows_what_was_cancelled():
+def test_a_consumer_that_starts_later_knows_what_was_cancelled() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED)
         ids = service.publish(20)
@@ -83,7 +83,7 @@ def test_a_consumer_that_starts_later_knows_what_was_cancelled():
     simulate(main())
 
 
-def test_a_batch_goes_on_for_those_who_still_want_it():
+def test_a_batch_goes_on_for_those_who_still_want_it() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED, partitions=1)
         ids = service.publish(8, ms=5_000)
@@ -103,7 +103,7 @@ def test_a_batch_goes_on_for_those_who_still_want_it():
     simulate(main())
 
 
-def test_retries_that_wait_and_records_held_in_their_order_are_cancelled_too():
+def test_retries_that_wait_and_records_held_in_their_order_are_cancelled_too() -> None:
     async def main() -> None:
         route = CONTROLLED.model_copy(update={"ordering": "partition"})
         model = CountingModel(is_poison=lambda custom_id: custom_id == "r0")
@@ -123,7 +123,7 @@ def test_retries_that_wait_and_records_held_in_their_order_are_cancelled_too():
     simulate(main())
 
 
-def test_cancelling_every_call_trips_no_breaker():
+def test_cancelling_every_call_trips_no_breaker() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED, model=CountingModel(window_records=4))
         await service.join()

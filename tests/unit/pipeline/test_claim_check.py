@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from typing import Any
 
 import orjson
 import pytest
@@ -48,7 +49,7 @@ def send(service: SimulatedService, custom_id: str, **line: object) -> None:
     service.broker.append([Message("requests", custom_id.encode(), value, [])])
 
 
-def lines(service: SimulatedService) -> dict[str, dict[str, object]]:
+def lines(service: SimulatedService) -> dict[str, dict[str, Any]]:
     found = [orjson.loads(each.value or b"") for each in service.broker.records("results")]
     assert len({line["custom_id"] for line in found}) == len(found)
     return {line["custom_id"]: line for line in found}
@@ -62,7 +63,7 @@ async def let_go(pipeline: Pipeline) -> None:
     assert pipeline.engine.held_bytes == 0
 
 
-def test_a_large_result_is_stored_before_its_reference_is_published():
+def test_a_large_result_is_stored_before_its_reference_is_published() -> None:
     async def main() -> None:
         store = StoredBodies()
         service = service_with(store)
@@ -84,7 +85,7 @@ def test_a_large_result_is_stored_before_its_reference_is_published():
     simulate(main())
 
 
-def test_a_result_over_what_the_store_takes_says_so():
+def test_a_result_over_what_the_store_takes_says_so() -> None:
     async def main() -> None:
         limits = LimitSettings(max_result_bytes=2_000)
         service = service_with(StoredBodies(), limits=limits)
@@ -97,7 +98,7 @@ def test_a_result_over_what_the_store_takes_says_so():
     simulate(main())
 
 
-def test_while_the_store_is_away_others_go_on_and_nothing_is_lost():
+def test_while_the_store_is_away_others_go_on_and_nothing_is_lost() -> None:
     async def main() -> None:
         store = StoredBodies()
         store.is_away = True
@@ -120,7 +121,7 @@ def test_while_the_store_is_away_others_go_on_and_nothing_is_lost():
     simulate(main())
 
 
-def test_a_store_that_stays_away_makes_dead_letters_in_the_end():
+def test_a_store_that_stays_away_makes_dead_letters_in_the_end() -> None:
     async def main() -> None:
         store = StoredBodies()
         store.is_away = True
@@ -141,7 +142,7 @@ def test_a_store_that_stays_away_makes_dead_letters_in_the_end():
     simulate(main())
 
 
-def test_a_request_that_is_a_reference_is_computed_as_if_it_were_there():
+def test_a_request_that_is_a_reference_is_computed_as_if_it_were_there() -> None:
     async def main() -> None:
         store = StoredBodies()
         store.bodies["memory://in/a.json"] = orjson.dumps({"ms": 50})
@@ -169,7 +170,9 @@ def test_a_request_that_is_a_reference_is_computed_as_if_it_were_there():
         ({"url": "memory://in/a.json", "size_bytes": 20_001}, 400),
     ],
 )
-def test_a_reference_that_cannot_be_followed_is_a_result_with_a_status(reference, status):
+def test_a_reference_that_cannot_be_followed_is_a_result_with_a_status(
+    reference: dict[str, Any], status: int
+) -> None:
     async def main() -> None:
         store = StoredBodies()
         store.bodies["memory://in/text.json"] = b'{"a":1},"url":"/v1/other","x":{}'
@@ -185,7 +188,7 @@ def test_a_reference_that_cannot_be_followed_is_a_result_with_a_status(reference
     simulate(main())
 
 
-def test_without_prefixes_no_request_may_be_a_reference():
+def test_without_prefixes_no_request_may_be_a_reference() -> None:
     async def main() -> None:
         service = service_with(StoredBodies(), claim_check=None)
         send(service, "a", body_ref={"url": "memory://in/a.json"})
@@ -198,7 +201,7 @@ def test_without_prefixes_no_request_may_be_a_reference():
 
 
 @pytest.mark.parametrize("says_size", [True, False])
-def test_fetched_bodies_stay_within_the_bytes_that_may_be_held(says_size):
+def test_fetched_bodies_stay_within_the_bytes_that_may_be_held(says_size: bool) -> None:
     async def main() -> None:
         store = StoredBodies()
         body = orjson.dumps({"ms": 100, "padding": "x" * 15_000})
@@ -224,7 +227,7 @@ def test_fetched_bodies_stay_within_the_bytes_that_may_be_held(says_size):
     simulate(main())
 
 
-def test_a_body_larger_than_all_that_may_be_held_is_fetched_alone():
+def test_a_body_larger_than_all_that_may_be_held_is_fetched_alone() -> None:
     async def main() -> None:
         store = StoredBodies()
         store.bodies["memory://in/a.json"] = orjson.dumps({"padding": "x" * 15_000})
@@ -239,7 +242,7 @@ def test_a_body_larger_than_all_that_may_be_held_is_fetched_alone():
     simulate(main())
 
 
-def test_what_moves_when_the_consumer_stops_is_left_to_the_next():
+def test_what_moves_when_the_consumer_stops_is_left_to_the_next() -> None:
     async def main() -> None:
         store = StoredBodies(move_s=2.0)
         store.bodies["memory://in/a.json"] = orjson.dumps({"ms": 10})
@@ -260,7 +263,7 @@ def test_what_moves_when_the_consumer_stops_is_left_to_the_next():
     simulate(main())
 
 
-def test_a_redelivered_record_gives_the_same_object():
+def test_a_redelivered_record_gives_the_same_object() -> None:
     async def main() -> None:
         store = StoredBodies(move_s=1.0)
         service = service_with(store)

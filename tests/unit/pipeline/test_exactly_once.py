@@ -47,13 +47,13 @@ ACTIONS["take over"] = take_over_by_force
         max_size=14,
     )
 )
-def test_whatever_happens_each_record_has_one_outcome(schedule):
+def test_whatever_happens_each_record_has_one_outcome(schedule: list[tuple[str, int]]) -> None:
     service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
     assert set(service.results()) == set(service.expected)
     assert set(service.results().values()) == {1}
 
 
-def test_progress_is_committed_with_its_results_or_not_at_all():
+def test_progress_is_committed_with_its_results_or_not_at_all() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1)
         service.publish(500, ms=10)
@@ -69,7 +69,7 @@ def test_progress_is_committed_with_its_results_or_not_at_all():
     simulate(main())
 
 
-def test_skipped_records_are_committed_though_there_is_no_outcome():
+def test_skipped_records_are_committed_though_there_is_no_outcome() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1)
         service.broker.append([Message("requests", b"k", None, []) for _ in range(20)])
@@ -81,7 +81,7 @@ def test_skipped_records_are_committed_though_there_is_no_outcome():
     simulate(main())
 
 
-def test_a_result_over_the_limit_becomes_a_small_one_in_the_next_transaction():
+def test_a_result_over_the_limit_becomes_a_small_one_in_the_next_transaction() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1)
         service.broker.set_message_limit("dead-letters", 600)
@@ -98,7 +98,9 @@ def test_a_result_over_the_limit_becomes_a_small_one_in_the_next_transaction():
     simulate(main())
 
 
-def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member_joins_again():
+def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member_joins_again() -> (
+    None
+):
     async def main() -> None:
         service = SimulatedService(partitions=2)
         service.publish(10, ms=1)
@@ -122,7 +124,7 @@ def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member
     simulate(main())
 
 
-def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat():
+def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1)
         service.publish(10, ms=1)
@@ -137,7 +139,7 @@ def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat():
     simulate(main())
 
 
-def test_a_transaction_cut_off_by_a_rebalance_ends_no_replica_long_after_it():
+def test_a_transaction_cut_off_by_a_rebalance_ends_no_replica_long_after_it() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=4)
         service.publish(400, ms=10)

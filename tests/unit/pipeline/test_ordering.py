@@ -6,20 +6,22 @@ import random
 import orjson
 import pytest
 
-from consumer.core.ports import Message
+from consumer.core.ports import Message, TopicPartition
 from tests.counting_model import CountingModel
 from tests.simulated_service import ROUTE, SimulatedService, request
 from tests.simulation import simulate
 
 
-def publish_keyed(service: SimulatedService, records: int, keys: int, randomly: random.Random):
+def publish_keyed(
+    service: SimulatedService, records: int, keys: int, randomly: random.Random
+) -> None:
     """Publish requests of a few keys, named by key and number within it."""
     counts = [0] * keys
     for _ in range(records):
         key = randomly.randrange(keys)
         custom_id = f"{key}/{counts[key]}"
         counts[key] += 1
-        service.expected[custom_id] = None
+        service.expected[custom_id] = TopicPartition("requests", 0)
         value = request(custom_id, randomly.choice([0, 5, 40]))
         service.broker.append([Message("requests", b"%d" % key, value, [])])
 
@@ -34,7 +36,7 @@ def first_numbers(service: SimulatedService) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("ordering", ["key", "partition"])
-def test_results_of_a_key_stand_in_order_whatever_is_killed(delivery, ordering):
+def test_results_of_a_key_stand_in_order_whatever_is_killed(delivery: str, ordering: str) -> None:
     route = ROUTE.model_copy(update={"ordering": ordering})
 
     async def main() -> None:

@@ -13,7 +13,7 @@ from tests.simulated_service import ROUTE, SimulatedService, request
 from tests.simulation import EPOCH_MS, simulate
 
 
-def test_every_record_is_answered_once_and_committed():
+def test_every_record_is_answered_once_and_committed() -> None:
     async def main() -> None:
         service = SimulatedService()
         service.publish(2_000, ms=20)
@@ -28,7 +28,7 @@ def test_every_record_is_answered_once_and_committed():
     simulate(main())
 
 
-def test_a_long_record_holds_back_neither_results_nor_commits():
+def test_a_long_record_holds_back_neither_results_nor_commits() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1)
         service.broker.append([Message("requests", None, request("long", ms=600_000), [])])
@@ -51,7 +51,7 @@ def test_a_long_record_holds_back_neither_results_nor_commits():
     simulate(main())
 
 
-def test_memory_is_bounded_by_the_settings_whatever_the_backlog():
+def test_memory_is_bounded_by_the_settings_whatever_the_backlog() -> None:
     async def main() -> None:
         route = ROUTE.model_copy(update={"flow": FlowSettings(max_records=500)})
         service = SimulatedService(route=route, model=CountingModel(window_records=100))
@@ -68,7 +68,7 @@ def test_memory_is_bounded_by_the_settings_whatever_the_backlog():
     simulate(main())
 
 
-def test_a_broker_that_is_away_stops_intake_and_nothing_is_lost():
+def test_a_broker_that_is_away_stops_intake_and_nothing_is_lost() -> None:
     async def main() -> None:
         route = ROUTE.model_copy(update={"flow": FlowSettings(max_records=500)})
         service = SimulatedService(route=route)
@@ -86,7 +86,7 @@ def test_a_broker_that_is_away_stops_intake_and_nothing_is_lost():
     simulate(main())
 
 
-def test_a_clean_stop_finishes_what_is_in_flight_and_leaves_the_rest_uncomputed():
+def test_a_clean_stop_finishes_what_is_in_flight_and_leaves_the_rest_uncomputed() -> None:
     async def main() -> None:
         service = SimulatedService(model=CountingModel(window_records=64))
         service.publish(3_000, ms=100)
@@ -106,7 +106,7 @@ def test_a_clean_stop_finishes_what_is_in_flight_and_leaves_the_rest_uncomputed(
     simulate(main())
 
 
-def test_a_drain_gives_up_on_work_that_takes_too_long_and_leaves_it_to_the_next():
+def test_a_drain_gives_up_on_work_that_takes_too_long_and_leaves_it_to_the_next() -> None:
     async def main() -> None:
         service = SimulatedService(settings=PipelineSettings(drain_timeout_s=5.0))
         service.publish(1, ms=3_600_000)
@@ -121,7 +121,7 @@ def test_a_drain_gives_up_on_work_that_takes_too_long_and_leaves_it_to_the_next(
     simulate(main())
 
 
-def test_a_poison_record_costs_its_neighbours_nothing():
+def test_a_poison_record_costs_its_neighbours_nothing() -> None:
     async def main() -> None:
         model = CountingModel(is_poison=lambda custom_id: custom_id == "r77")
         service = SimulatedService(model=model)
@@ -130,19 +130,19 @@ def test_a_poison_record_costs_its_neighbours_nothing():
         await service.until_done()
         await service.close()
         letters = service.broker.records("dead-letters")
-        assert [orjson.loads(each.value)["custom_id"] for each in letters] == ["r77"]
+        assert [orjson.loads(each.value or b"")["custom_id"] for each in letters] == ["r77"]
         assert set(service.results().values()) == {1}
         failed = [
-            orjson.loads(each.value)
+            orjson.loads(each.value or b"")
             for each in service.broker.records("results")
-            if orjson.loads(each.value)["error"]
+            if orjson.loads(each.value or b"")["error"]
         ]
         assert [each["custom_id"] for each in failed] == ["r77"]
 
     simulate(main())
 
 
-def test_a_replica_that_dies_costs_no_record():
+def test_a_replica_that_dies_costs_no_record() -> None:
     async def main() -> None:
         service = SimulatedService()
         service.publish(2_000, ms=50)
@@ -158,7 +158,7 @@ def test_a_replica_that_dies_costs_no_record():
     simulate(main())
 
 
-def test_deadlines_are_answered_in_time_though_the_model_is_busy():
+def test_deadlines_are_answered_in_time_though_the_model_is_busy() -> None:
     async def main() -> None:
         service = SimulatedService(model=CountingModel(window_records=1))
         service.publish(300, ms=60_000)
@@ -173,7 +173,7 @@ def test_deadlines_are_answered_in_time_though_the_model_is_busy():
     simulate(main())
 
 
-def test_idle_records_go_straight_through():
+def test_idle_records_go_straight_through() -> None:
     async def main() -> None:
         service = SimulatedService()
         await service.join()
@@ -189,7 +189,7 @@ def test_idle_records_go_straight_through():
     simulate(main())
 
 
-def test_an_outcome_that_cannot_be_published_at_all_fails_the_replica():
+def test_an_outcome_that_cannot_be_published_at_all_fails_the_replica() -> None:
     async def main() -> None:
         service = SimulatedService()
         service.broker.set_message_limit("results", 10)
@@ -204,7 +204,7 @@ def test_an_outcome_that_cannot_be_published_at_all_fails_the_replica():
     simulate(main())
 
 
-def test_a_result_over_the_topics_limit_becomes_an_error_result():
+def test_a_result_over_the_topics_limit_becomes_an_error_result() -> None:
     async def main() -> None:
         service = SimulatedService()
         service.broker.set_message_limit("dead-letters", 600)
@@ -221,7 +221,7 @@ def test_a_result_over_the_topics_limit_becomes_an_error_result():
     simulate(main())
 
 
-def test_commits_follow_each_other_when_the_interval_is_nought():
+def test_commits_follow_each_other_when_the_interval_is_nought() -> None:
     async def main() -> None:
         service = SimulatedService(settings=PipelineSettings(commit_interval_s=0.0))
         service.publish(50, ms=10)
@@ -234,7 +234,7 @@ def test_commits_follow_each_other_when_the_interval_is_nought():
     simulate(main())
 
 
-def test_nothing_new_is_dispatched_between_revoke_and_assign():
+def test_nothing_new_is_dispatched_between_revoke_and_assign() -> None:
     async def main() -> None:
         service = SimulatedService(model=CountingModel(window_records=32))
         service.publish(1_000, ms=100)
@@ -252,7 +252,7 @@ def test_nothing_new_is_dispatched_between_revoke_and_assign():
     simulate(main())
 
 
-def test_substitutes_are_published_though_nothing_else_happens():
+def test_substitutes_are_published_though_nothing_else_happens() -> None:
     async def main() -> None:
         route = ROUTE.model_copy(update={"flow": FlowSettings(max_records=8)})
         service = SimulatedService(route=route)

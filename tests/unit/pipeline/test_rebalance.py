@@ -11,7 +11,7 @@ from tests.simulated_service import SimulatedService
 from tests.simulation import SimulatedClock, simulate
 
 
-def test_a_partition_that_stays_computes_nothing_twice():
+def test_a_partition_that_stays_computes_nothing_twice() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=6, model=CountingModel(window_records=64))
         service.publish(6_000, ms=100)
@@ -42,7 +42,7 @@ def test_a_partition_that_stays_computes_nothing_twice():
         twice = {each for each, count in service.model.started.items() if count > 1}
         assert twice <= in_flight_at_moves
         stayed = {
-            record.key.decode()
+            (record.key or b"").decode()
             for record in service.broker.records("requests")
             if record.partition in kept
         }
@@ -63,7 +63,7 @@ class PausedClock(SimulatedClock):
 
 def test_a_member_that_stood_still_for_too_long_publishes_nothing_before_the_group_has_spoken(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1, model=CountingModel(window_records=64))
         clock = PausedClock()
@@ -92,7 +92,7 @@ def test_a_member_that_stood_still_for_too_long_publishes_nothing_before_the_gro
     simulate(main())
 
 
-def test_a_member_that_stood_still_and_was_not_missed_goes_on_where_it_was():
+def test_a_member_that_stood_still_and_was_not_missed_goes_on_where_it_was() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1, model=CountingModel(window_records=64))
         clock = PausedClock()
@@ -205,7 +205,7 @@ def schedules(actions: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
 
 @settings(max_examples=60)
 @given(schedules(CLEAN))
-def test_clean_changes_lose_nothing_and_double_nothing(schedule):
+def test_clean_changes_lose_nothing_and_double_nothing(schedule: list[tuple[str, int]]) -> None:
     service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
     assert set(service.results()) == set(service.expected)
     assert set(service.results().values()) == {1}
@@ -213,6 +213,6 @@ def test_clean_changes_lose_nothing_and_double_nothing(schedule):
 
 @settings(max_examples=60)
 @given(schedules(UNCLEAN))
-def test_crashes_lose_nothing_and_commits_never_run_ahead(schedule):
+def test_crashes_lose_nothing_and_commits_never_run_ahead(schedule: list[tuple[str, int]]) -> None:
     service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
     assert set(service.results()) == set(service.expected)

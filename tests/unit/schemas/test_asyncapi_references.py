@@ -46,7 +46,12 @@ def test_a_request_has_a_body_or_a_reference() -> None:
     requests.validate({**line, "body": {"input": "x"}})
     requests.validate({**line, "body_ref": reference})
     requests.validate({**line, "body_ref": {"url": "s3://b/in/a.json"}})
-    for illegal in ({}, {"body_ref": {}}, {"body_ref": {**reference, "size_bytes": 0}}):
+    bodies: tuple[dict[str, Any], ...] = (
+        {},
+        {"body_ref": {}},
+        {"body_ref": {**reference, "size_bytes": 0}},
+    )
+    for illegal in bodies:
         with pytest.raises(ValidationError):
             requests.validate({**line, **illegal})
     with pytest.raises(ValidationError):

@@ -1,5 +1,7 @@
 """Control records: what they may say."""
 
+from typing import Any
+
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -10,7 +12,7 @@ from schemas.control import ControlRecord, UnreadableControlError, parse_control
 @pytest.mark.parametrize(
     "target", [{"custom_id": "a-1"}, {"job": "nightly"}, {"whole_route": True}]
 )
-def test_a_control_record_names_one_target_and_comes_back_as_it_was(target: dict) -> None:
+def test_a_control_record_names_one_target_and_comes_back_as_it_was(target: dict[str, Any]) -> None:
     control = ControlRecord.model_validate({"action": "cancel", "route": "chat", **target})
     assert parse_control_record(control.to_json()) == control
     assert control.to_json().count(b":") == 3

@@ -6,11 +6,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas.asyncapi import json_schema
-from schemas.bodies import BodyRefusedError, parse_body
+from schemas.bodies import BodyRefusedError, TextBody, parse_body
 from schemas.classify import ClassifyBody
 from schemas.rerank import RerankBody, ScoreBody
 
-BODIES = {"classify": ClassifyBody, "rerank": RerankBody, "score": ScoreBody}
+BODIES: dict[str, type[TextBody]] = {
+    "classify": ClassifyBody,
+    "rerank": RerankBody,
+    "score": ScoreBody,
+}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Real checkpoints to compare with the libraries: the MiniLM encoder under a seeded random head."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
@@ -16,9 +17,7 @@ TEXTS = [
 ]
 
 
-def save_classifier(
-    minilm_path: Path, directory: Path, labels: list[str], **config: object
-) -> Path:
+def save_classifier(minilm_path: Path, directory: Path, labels: list[str], **config: Any) -> Path:
     """Save the encoder with a head, as ``save_pretrained`` of Transformers does."""
     torch.manual_seed(7)
     model = BertForSequenceClassification.from_pretrained(
@@ -28,6 +27,7 @@ def save_classifier(
         **config,
     )
     # As they are, every text gets the same probabilities: the pooler is untrained, the head small.
+    assert model.bert.pooler is not None
     torch.nn.init.normal_(model.bert.pooler.dense.weight, std=0.2)
     torch.nn.init.normal_(model.classifier.weight, std=0.2)
     model.save_pretrained(directory)

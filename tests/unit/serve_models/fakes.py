@@ -41,6 +41,7 @@ class FakeModel:
 
     width = FAKE_DIMS
     max_seq_length_tokens = 32
+    runs_in_parallel = True
 
     def __init__(self) -> None:
         self.prompts: Mapping[str, str] = {"query": "query: "}

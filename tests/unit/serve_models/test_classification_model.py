@@ -3,15 +3,18 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     LlamaConfig,
     LlamaForSequenceClassification,
+    PreTrainedModel,
     RobertaConfig,
     RobertaForSequenceClassification,
     pipeline,
@@ -34,17 +37,17 @@ def load(path: Path, **changes: object) -> ClassificationModel:
 
 
 @pytest.fixture(scope="module")
-def path(minilm_path, tmp_path_factory):
+def path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_classifier(minilm_path, tmp_path_factory.mktemp("classifier"), LABELS)
 
 
 @pytest.fixture(scope="module")
-def model(path):
+def model(path: Path) -> ClassificationModel:
     return load(path)
 
 
 @pytest.fixture(scope="module")
-def expected(path):
+def expected(path: Path) -> NDArray[np.float32]:
     """What Transformers gives for each text alone."""
     library = AutoModelForSequenceClassification.from_pretrained(path).eval()
     tokenizer = AutoTokenizer.from_pretrained(path)
@@ -66,7 +69,7 @@ def changed(path: Path, directory: Path, file: str, **changes: object) -> Path:
     return directory
 
 
-def test_logits_are_the_librarys(model, expected):
+def test_logits_are_the_librarys(model: ClassificationModel, expected: NDArray[np.float32]) -> None:
     rows = model.run(model.tokenize(TEXTS))
     assert rows.dtype == np.float32
     assert np.ptp(rows, axis=0).min() > 0.1
@@ -74,8 +77,10 @@ def test_logits_are_the_librarys(model, expected):
     assert (model.width, model.labels) == (3, LABELS)
 
 
-def test_probabilities_are_those_of_the_librarys_pipeline(path, model):
-    library = pipeline("text-classification", model=str(path), top_k=None, device="cpu")
+def test_probabilities_are_those_of_the_librarys_pipeline(
+    path: Path, model: ClassificationModel
+) -> None:
+    library: Any = pipeline("text-classification", model=str(path), top_k=None, device="cpu")
     texts = [TEXTS[0], TEXTS[3], TEXTS[4]]
     ours = apply_activation(model.run(model.tokenize(texts)), model.activation)
     for row, theirs in zip(ours, library(texts), strict=True):
@@ -83,7 +88,9 @@ def test_probabilities_are_those_of_the_librarys_pipeline(path, model):
         np.testing.assert_allclose(row, [by_label[label] for label in LABELS], atol=1e-5)
 
 
-def test_a_batch_of_its_own_or_shared_and_in_threads_changes_nothing(model, expected):
+def test_a_batch_of_its_own_or_shared_and_in_threads_changes_nothing(
+    model: ClassificationModel, expected: NDArray[np.float32]
+) -> None:
     tokenized = model.tokenize(TEXTS)
     with ThreadPoolExecutor(3) as threads:
         alone = [threads.submit(model.run, [text]) for text in tokenized for _ in range(3)]
@@ -94,14 +101,16 @@ def test_a_batch_of_its_own_or_shared_and_in_threads_changes_nothing(model, expe
             np.testing.assert_allclose(future.result(), expected, atol=1e-5)
 
 
-def test_texts_over_the_models_positions_are_cut_and_say_so(model):
+def test_texts_over_the_models_positions_are_cut_and_say_so(model: ClassificationModel) -> None:
     assert model.max_seq_length_tokens == 512
     tokenized = model.tokenize(TEXTS)
     assert [text.truncated for text in tokenized] == [False] * 5 + [True, False]
     assert max(text.tokens for text in tokenized) == 512
 
 
-def test_a_tokenizer_without_a_rust_part_gives_the_same(model, path, monkeypatch):
+def test_a_tokenizer_without_a_rust_part_gives_the_same(
+    model: ClassificationModel, path: Path
+) -> None:
     assert isinstance(model._tokenizer, RustTokenizer)
     fast = model.tokenize(TEXTS)
     slow = PythonTokenizer(AutoTokenizer.from_pretrained(path), 512).encode(TEXTS)
@@ -118,7 +127,9 @@ def test_a_tokenizer_without_a_rust_part_gives_the_same(model, path, monkeypatch
         ("regression", Activation.IDENTITY),
     ],
 )
-def test_the_checkpoints_problem_decides_the_activation(path, tmp_path, problem_type, activation):
+def test_the_checkpoints_problem_decides_the_activation(
+    path: Path, tmp_path: Path, problem_type: str | None, activation: Activation
+) -> None:
     copy = changed(path, tmp_path, "config.json", problem_type=problem_type)
     assert load(copy).activation is activation
 
@@ -131,31 +142,35 @@ def test_the_checkpoints_problem_decides_the_activation(path, tmp_path, problem_
         ("tokenizer_config.json", {"pad_token": None}, "no padding token"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_says_how(path, tmp_path, file, changes, words):
+def test_a_checkpoint_that_does_not_fit_says_how(
+    path: Path, tmp_path: Path, file: str, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ModelSettingsError, match=words):
         load(changed(path, tmp_path, file, **changes))
 
 
-def test_an_encoder_without_a_head_is_refused_not_given_a_random_one(minilm_path):
+def test_an_encoder_without_a_head_is_refused_not_given_a_random_one(minilm_path: Path) -> None:
     with pytest.raises(ModelSettingsError, match=r"no sequence classifier.*classifier\.bias"):
         load(minilm_path)
 
 
-def test_a_length_beyond_the_positions_is_refused(path):
+def test_a_length_beyond_the_positions_is_refused(path: Path) -> None:
     with pytest.raises(ModelSettingsError, match="max_seq_length_tokens: 4096 is over the 512"):
         load(path, max_seq_length_tokens=4096)
     assert load(path, max_seq_length_tokens=8).tokenize(["a b c d e f g"])[0].tokens == 8
 
 
-def save_tiny(model, minilm_path: Path, directory: Path) -> Path:
+def save_tiny(model: PreTrainedModel, minilm_path: Path, directory: Path) -> Path:
     model.save_pretrained(directory)
     AutoTokenizer.from_pretrained(minilm_path).save_pretrained(directory)
     return directory
 
 
-def test_a_decoder_that_names_no_padding_token_classifies_by_each_texts_last(minilm_path, tmp_path):
+def test_a_decoder_that_names_no_padding_token_classifies_by_each_texts_last(
+    minilm_path: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(7)
-    config = LlamaConfig(
+    config = LlamaConfig(  # type: ignore[call-arg] # the base class's num_labels
         vocab_size=30_522,
         hidden_size=32,
         intermediate_size=64,
@@ -164,7 +179,7 @@ def test_a_decoder_that_names_no_padding_token_classifies_by_each_texts_last(min
         num_labels=2,
         initializer_range=1.0,
     )
-    library = LlamaForSequenceClassification(config).eval()
+    library = LlamaForSequenceClassification(config).eval()  # type: ignore[no-untyped-call]
     model = load(save_tiny(library, minilm_path, tmp_path))
     texts = ["a b", "a b c d", "one of several words more"]
     tokenized = model.tokenize(texts)
@@ -174,7 +189,9 @@ def test_a_decoder_that_names_no_padding_token_classifies_by_each_texts_last(min
     np.testing.assert_allclose(model.run(tokenized), torch.cat(alone), atol=1e-4)
 
 
-def test_positions_that_count_from_behind_the_padding_leave_fewer_tokens(minilm_path, tmp_path):
+def test_positions_that_count_from_behind_the_padding_leave_fewer_tokens(
+    minilm_path: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(7)
     config = RobertaConfig(
         vocab_size=30_522,
@@ -186,7 +203,8 @@ def test_positions_that_count_from_behind_the_padding_leave_fewer_tokens(minilm_
         pad_token_id=0,
         type_vocab_size=2,
     )
-    path = save_tiny(RobertaForSequenceClassification(config), minilm_path, tmp_path)
+    library = RobertaForSequenceClassification(config)  # type: ignore[no-untyped-call]
+    path = save_tiny(library, minilm_path, tmp_path)
     model = load(path)
     assert model.max_seq_length_tokens == 32
     long = model.tokenize(["word " * 90])
@@ -196,13 +214,15 @@ def test_positions_that_count_from_behind_the_padding_leave_fewer_tokens(minilm_
         load(path, max_seq_length_tokens=33)
 
 
-def test_bfloat16_stays_close_and_comes_back_as_float32(path, expected):
+def test_bfloat16_stays_close_and_comes_back_as_float32(
+    path: Path, expected: NDArray[np.float32]
+) -> None:
     rows = load(path, dtype="bfloat16").run(load(path).tokenize(TEXTS))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, expected, atol=0.3)
 
 
-def test_activations_are_right_at_the_extremes():
+def test_activations_are_right_at_the_extremes() -> None:
     logits = np.array([[0.0, 1000.0], [-1000.0, 0.0]], dtype=np.float32)
     softmax = apply_activation(logits, Activation.SOFTMAX)
     sigmoid = apply_activation(logits, Activation.SIGMOID)

@@ -1,5 +1,7 @@
 """``/classify`` from request line to response body, over a fake model."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def classify(text: object, **body: object) -> bytes:
     return request_line("/classify", {"input": text, **body})
 
 
-async def answer_of(model, line):
+async def answer_of(model: FakeClassifier, line: bytes) -> Any:
     async with running("classifier", model) as engine:
         ((status, body),) = await answers_of(engine, [line])
     assert status == STATUS_OK
@@ -23,7 +25,7 @@ async def answer_of(model, line):
     return body
 
 
-async def test_labels_and_probabilities_come_in_the_order_of_the_input():
+async def test_labels_and_probabilities_come_in_the_order_of_the_input() -> None:
     body = await answer_of(FakeClassifier(), classify(["mild", "fierce!!!", "x" * 40]))
     mild, fierce, long = body["data"]
     assert (mild["index"], mild["label"], mild["num_classes"]) == (0, "safe", 2)
@@ -38,20 +40,20 @@ async def test_labels_and_probabilities_come_in_the_order_of_the_input():
     assert body["model"] == "mine"
 
 
-async def test_classes_that_do_not_exclude_each_other_have_a_probability_each():
+async def test_classes_that_do_not_exclude_each_other_have_a_probability_each() -> None:
     body = await answer_of(FakeClassifier(Activation.SIGMOID), classify("!!!"))
     np.testing.assert_allclose(
         body["data"][0]["probs"], [1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))], rtol=1e-6
     )
 
 
-async def test_without_the_activation_there_are_logits_and_no_probabilities():
+async def test_without_the_activation_there_are_logits_and_no_probabilities() -> None:
     body = await answer_of(FakeClassifier(), classify("!!!", use_activation=False))
     assert body["data"][0]["probs"] == [-2.0, 2.0]
     assert "probabilities" not in body["data"][0]
 
 
-async def test_a_regression_gives_its_value():
+async def test_a_regression_gives_its_value() -> None:
     model = FakeClassifier(Activation.IDENTITY, labels=["toxicity"])
     body = await answer_of(model, classify("!!!"))
     assert body["data"][0] == {"index": 0, "label": "toxicity", "probs": [2.0], "num_classes": 1}
@@ -71,7 +73,9 @@ async def test_a_regression_gives_its_value():
         ({"input": "a", "model": "other"}, 404, "model"),
     ],
 )
-async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(body, status, param):
+async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(
+    body: dict[str, Any], status: int, param: str
+) -> None:
     lines = [classify("good"), request_line("/classify", body), classify("good too")]
     async with running("classifier", FakeClassifier(), max_inputs_per_request=5) as engine:
         good, refused, good_too = await answers_of(engine, lines)
@@ -81,7 +85,7 @@ async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(body, 
     assert (good[0], good_too[0]) == (STATUS_OK, STATUS_OK)
 
 
-async def test_another_url_is_refused_and_the_right_one_named():
+async def test_another_url_is_refused_and_the_right_one_named() -> None:
     async with running("classifier", FakeClassifier()) as engine:
         ((status, body),) = await answers_of(engine, [request_line("/v1/embeddings", {})])
     assert status == 404

@@ -1,6 +1,7 @@
 """The number format of a generator on a CPU."""
 
 import pytest
+from pydantic import JsonValue
 
 from serve_models.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 
@@ -16,9 +17,11 @@ from serve_models.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
         ({"max_num_seqs": 4}, False, {"max_num_seqs": 4, "dtype": "float32"}),
     ],
 )
-def test_float32_takes_the_place_of_what_may_be_slow_and_was_not_asked_for(asked, is_quick, got):
+def test_float32_takes_the_place_of_what_may_be_slow_and_was_not_asked_for(
+    asked: dict[str, JsonValue], is_quick: bool, got: dict[str, JsonValue]
+) -> None:
     assert with_quick_dtype(asked, is_quick_in_bfloat16=is_quick) == got
 
 
-def test_this_cpu_can_be_asked():
+def test_this_cpu_can_be_asked() -> None:
     assert is_quick_in_bfloat16() in (True, False)

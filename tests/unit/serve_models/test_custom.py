@@ -1,4 +1,5 @@
 import sys
+from collections.abc import AsyncIterator
 from types import ModuleType
 
 import pytest
@@ -12,7 +13,7 @@ class Upper:
     def __init__(self, suffix: str = "!") -> None:
         self.suffix = suffix
 
-    async def infer(self, chunk):
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         outcomes = Outcomes(replica="", window_records=7)
         for index, text in enumerate(chunk.lines):
             outcomes.add(index, 200, text.upper() + self.suffix.encode())
@@ -20,25 +21,24 @@ class Upper:
 
 
 class NoGenerator:
-    async def infer(self, chunk):
+    async def infer(self, chunk: Chunk) -> list[Outcomes]:
         return []
 
 
 @pytest.fixture(autouse=True)
-def user_module(monkeypatch):
+def user_module(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("users_models")
-    module.Upper = Upper
-    module.NoGenerator = NoGenerator
+    vars(module).update(Upper=Upper, NoGenerator=NoGenerator)
     monkeypatch.setitem(sys.modules, "users_models", module)
 
 
-def custom(import_path, **options):
+def custom(import_path: str, **options: object) -> CustomModelSettings:
     return CustomModelSettings(
         kind="custom", import_path=import_path, options=options, urls=("/v1/upper",)
     )
 
 
-async def test_a_users_class_is_built_with_its_options():
+async def test_a_users_class_is_built_with_its_options() -> None:
     model = build_custom_model(custom("users_models:Upper", suffix="?"))
     lists = [outcomes async for outcomes in model.infer(Chunk("c", [b"a", b"b"]))]
     assert lists[0].bodies == [b"A?", b"B?"]
@@ -53,6 +53,6 @@ async def test_a_users_class_is_built_with_its_options():
         (custom("users_models:Upper", colour="red"), "options: .*colour"),
     ],
 )
-def test_a_class_that_cannot_be_used_says_why(settings, words):
+def test_a_class_that_cannot_be_used_says_why(settings: CustomModelSettings, words: str) -> None:
     with pytest.raises(CustomModelError, match=words):
         build_custom_model(settings)

@@ -1,10 +1,15 @@
-from schemas.model_settings import ClassifierSettings, CustomModelSettings, RerankerSettings
+from schemas.model_settings import (
+    ClassifierSettings,
+    CustomModelSettings,
+    ModelSettings,
+    RerankerSettings,
+)
 from serve_models.deployments import deployment_for, replica_options
 
 from .fakes import settings
 
 
-def test_settings_become_the_deployments_options():
+def test_settings_become_the_deployments_options() -> None:
     options = replica_options(
         settings(replicas=3, num_cpus=0.5, num_gpus=0.25, max_ongoing_requests=7)
     )
@@ -14,9 +19,9 @@ def test_settings_become_the_deployments_options():
     assert set(options) >= {"health_check_period_s", "graceful_shutdown_timeout_s"}
 
 
-def test_each_kind_of_model_has_a_deployment():
+def test_each_kind_of_model_has_a_deployment() -> None:
     custom = CustomModelSettings(kind="custom", import_path="m:C", urls=("/v1/x",))
-    models = {
+    models: dict[str, ModelSettings] = {
         "minilm": settings(replicas=2),
         "guard": ClassifierSettings(kind="classifier", source="path:/x", replicas=3),
         "rank": RerankerSettings(kind="reranker", source="path:/x"),

@@ -18,11 +18,11 @@ class Replica(Embedder):
     def __init__(self, engine: TextEngine) -> None:
         self._engine = engine
 
-    def __del__(self) -> None:
+    def __del__(self) -> None:  # type: ignore[override] # nothing to await
         pass
 
 
-async def test_closing_the_replicas_stream_frees_the_engine_at_once():
+async def test_closing_the_replicas_stream_frees_the_engine_at_once() -> None:
     model = FakeModel()
     configured = settings(token_budget_tokens=16, max_batch_texts=1)
     engine = TextEngine(
@@ -37,7 +37,8 @@ async def test_closing_the_replicas_stream_frees_the_engine_at_once():
     engine.start()
     lines = [line("n" * (n % 9 + 1)) for n in range(50)]
     async with asyncio.timeout(20):
-        async with aclosing(Replica(engine).infer(Chunk("consumer-1", lines))) as stream:
+        answers = Replica(engine).infer(Chunk("consumer-1", lines))
+        async with aclosing(answers) as stream:
             await anext(stream)
             model.running.clear()
             model.release.clear()

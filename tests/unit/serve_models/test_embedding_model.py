@@ -1,17 +1,21 @@
 """The model's vectors are the library's own, whatever path its texts take."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 
 from serve_models.embedding_model import EmbeddingModel
 from serve_models.front_ends import FastFrontEnd, LibraryFrontEnd
-from serve_models.text_model import ModelSettingsError
+from serve_models.text_model import ModelSettingsError, Rows
 
 from .fakes import settings
 
@@ -28,25 +32,29 @@ PROMPTS = {"query": "Represent this question: ", "empty": ""}
 
 
 @pytest.fixture(scope="module")
-def library(minilm_path):
+def library(minilm_path: Path) -> SentenceTransformer:
     return SentenceTransformer(str(minilm_path), device="cpu")
 
 
 @pytest.fixture(scope="module")
-def model(minilm_path):
+def model(minilm_path: Path) -> EmbeddingModel:
     return EmbeddingModel(minilm_path, settings(prompts=PROMPTS, device="cpu"), "cpu")
 
 
-def embed(model, texts, prompt_names=None):
+def embed(
+    model: EmbeddingModel, texts: list[str], prompt_names: Sequence[str | None] | None = None
+) -> Rows:
     return model.run(model.tokenize(texts, prompt_names or [None] * len(texts)))
 
 
-def test_vectors_are_the_librarys(library, model):
+def test_vectors_are_the_librarys(library: SentenceTransformer, model: EmbeddingModel) -> None:
     assert isinstance(model._front_end, FastFrontEnd)
     np.testing.assert_allclose(embed(model, TEXTS), library.encode(TEXTS), atol=1e-5)
 
 
-def test_the_librarys_own_tokenizing_gives_the_same(library, model, monkeypatch):
+def test_the_librarys_own_tokenizing_gives_the_same(
+    library: SentenceTransformer, model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fast = model.tokenize(TEXTS, ["query"] * len(TEXTS))
     monkeypatch.setattr(model, "_front_end", LibraryFrontEnd(library))
     slow = model.tokenize(TEXTS, ["query"] * len(TEXTS))
@@ -55,11 +63,13 @@ def test_the_librarys_own_tokenizing_gives_the_same(library, model, monkeypatch)
     np.testing.assert_allclose(model.run(slow), embed_with(library, PROMPTS["query"]), atol=1e-5)
 
 
-def embed_with(library, prompt):
+def embed_with(library: SentenceTransformer, prompt: str) -> NDArray[Any]:
     return library.encode(TEXTS, prompt=prompt)
 
 
-def test_texts_under_different_prompts_share_a_batch(library, model):
+def test_texts_under_different_prompts_share_a_batch(
+    library: SentenceTransformer, model: EmbeddingModel
+) -> None:
     names = ["query", None, "empty", "query", "document", None, "query"]
     expected = np.stack(
         [
@@ -70,7 +80,9 @@ def test_texts_under_different_prompts_share_a_batch(library, model):
     np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
 
 
-def test_pooling_leaves_prompts_out_where_the_model_says_so(minilm_path, tmp_path):
+def test_pooling_leaves_prompts_out_where_the_model_says_so(
+    minilm_path: Path, tmp_path: Path
+) -> None:
     library = SentenceTransformer(str(minilm_path), device="cpu")
     library.set_pooling_include_prompt(include_prompt=False)
     library.save_pretrained(str(tmp_path))
@@ -85,7 +97,7 @@ def test_pooling_leaves_prompts_out_where_the_model_says_so(minilm_path, tmp_pat
     np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
 
 
-def test_only_texts_over_the_length_count_as_truncated(minilm_path):
+def test_only_texts_over_the_length_count_as_truncated(minilm_path: Path) -> None:
     model = EmbeddingModel(minilm_path, settings(max_seq_length_tokens=8, device="cpu"), "cpu")
     exact, over = model.tokenize(["a b c d e f", "a b c d e f g"], [None, None])
     assert (exact.tokens, exact.truncated) == (8, False)
@@ -93,7 +105,9 @@ def test_only_texts_over_the_length_count_as_truncated(minilm_path):
     assert model.max_seq_length_tokens == 8
 
 
-def test_the_default_prompt_is_put_before_texts_that_name_none(minilm_path, library):
+def test_the_default_prompt_is_put_before_texts_that_name_none(
+    minilm_path: Path, library: SentenceTransformer
+) -> None:
     configured = settings(prompts=PROMPTS, default_prompt_name="query", device="cpu")
     model = EmbeddingModel(minilm_path, configured, "cpu")
     expected = library.encode(TEXTS, prompt=PROMPTS["query"])
@@ -109,8 +123,10 @@ def test_the_default_prompt_is_put_before_texts_that_name_none(minilm_path, libr
         ({"search": "Search: "}, "search"),
     ],
 )
-def test_roles_have_the_prompts_that_the_library_gives_them(minilm_path, prompts, default):
-    changes = {"prompts": prompts, "default_prompt_name": default}
+def test_roles_have_the_prompts_that_the_library_gives_them(
+    minilm_path: Path, prompts: dict[str, str], default: str | None
+) -> None:
+    changes: dict[str, Any] = {"prompts": prompts, "default_prompt_name": default}
     model = EmbeddingModel(minilm_path, settings(device="cpu", **changes), "cpu")
     library = SentenceTransformer(str(minilm_path), device="cpu", **changes)
     rows = model.run(model.tokenize_roles([TEXTS[0]] * 2, ["query", "document"]))
@@ -125,19 +141,23 @@ def test_roles_have_the_prompts_that_the_library_gives_them(minilm_path, prompts
         ({"max_seq_length_tokens": 4096}, "max_seq_length_tokens: 4096 is over the 512"),
     ],
 )
-def test_settings_that_do_not_fit_fail_at_construction(minilm_path, changes, words):
+def test_settings_that_do_not_fit_fail_at_construction(
+    minilm_path: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ModelSettingsError, match=words):
         EmbeddingModel(minilm_path, settings(device="cpu", **changes), "cpu")
 
 
-def test_bfloat16_stays_close_and_comes_back_as_float32(minilm_path, library):
+def test_bfloat16_stays_close_and_comes_back_as_float32(
+    minilm_path: Path, library: SentenceTransformer
+) -> None:
     model = EmbeddingModel(minilm_path, settings(dtype="bfloat16", device="cpu"), "cpu")
     vectors = embed(model, TEXTS)
     assert vectors.dtype == np.float32
     assert (vectors * library.encode(TEXTS)).sum(axis=1).min() > 0.99
 
 
-def test_batches_beside_each_other_give_what_one_at_a_time_gives(model):
+def test_batches_beside_each_other_give_what_one_at_a_time_gives(model: EmbeddingModel) -> None:
     tokenized = model.tokenize(TEXTS, [None] * len(TEXTS))
     expected = np.concatenate([model.run([text]) for text in tokenized])
     with ThreadPoolExecutor(3) as threads:
@@ -145,7 +165,7 @@ def test_batches_beside_each_other_give_what_one_at_a_time_gives(model):
             np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
-def test_tokenizing_beside_the_model_changes_nothing(model):
+def test_tokenizing_beside_the_model_changes_nothing(model: EmbeddingModel) -> None:
     expected = embed(model, TEXTS)
     with ThreadPoolExecutor(1) as model_thread, ThreadPoolExecutor(1) as tokenizer_thread:
         batches = [
@@ -157,7 +177,7 @@ def test_tokenizing_beside_the_model_changes_nothing(model):
 
 
 @pytest.fixture
-def static_path(minilm_path, tmp_path):
+def static_path(minilm_path: Path, tmp_path: Path) -> Path:
     tokenizer = Tokenizer.from_file(str(minilm_path / "tokenizer.json"))
     tokenizer.no_truncation()
     torch.manual_seed(0)
@@ -166,7 +186,7 @@ def static_path(minilm_path, tmp_path):
     return tmp_path
 
 
-def test_a_static_embedding_takes_the_librarys_path(static_path):
+def test_a_static_embedding_takes_the_librarys_path(static_path: Path) -> None:
     library = SentenceTransformer(str(static_path), device="cpu")
     model = EmbeddingModel(static_path, settings(prompts=PROMPTS, device="cpu"), "cpu")
     assert isinstance(model._front_end, LibraryFrontEnd)
@@ -182,12 +202,13 @@ def test_a_static_embedding_takes_the_librarys_path(static_path):
     assert model.tokenize(["one two three"], [None])[0].tokens == 3
 
 
-def test_left_padding_and_last_token_pooling(minilm_path, tmp_path):
+def test_left_padding_and_last_token_pooling(minilm_path: Path, tmp_path: Path) -> None:
     library = SentenceTransformer(str(minilm_path), device="cpu")
-    library[0].tokenizer.padding_side = "left"
+    library[0].tokenizer.padding_side = "left"  # type: ignore[union-attr] # not a tensor's
     library[1] = Pooling(384, pooling_mode="lasttoken")
     library.save_pretrained(str(tmp_path))
     reloaded = SentenceTransformer(str(tmp_path), device="cpu")
     model = EmbeddingModel(tmp_path, settings(device="cpu"), "cpu")
+    assert isinstance(model._front_end, FastFrontEnd)
     assert model._front_end._padding._pads_left
     np.testing.assert_allclose(embed(model, TEXTS), reloaded.encode(TEXTS), atol=1e-5)

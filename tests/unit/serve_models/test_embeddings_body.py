@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -5,7 +7,7 @@ from schemas.bodies import BodyRefusedError
 from schemas.embeddings import EmbeddingsResponse, parse_embeddings_body
 
 
-def test_a_plain_openai_body_is_taken_with_openais_defaults():
+def test_a_plain_openai_body_is_taken_with_openais_defaults() -> None:
     body = parse_embeddings_body({"input": "hello", "model": "m", "user": "u", "extra": 1})
     assert body.texts == ["hello"]
     assert (body.encoding_format, body.dimensions, body.output_dtype) == ("float", None, "float")
@@ -13,7 +15,7 @@ def test_a_plain_openai_body_is_taken_with_openais_defaults():
     assert body.normalize is None
 
 
-def test_input_type_is_another_name_of_prompt_name():
+def test_input_type_is_another_name_of_prompt_name() -> None:
     assert parse_embeddings_body({"input": ["a"], "input_type": "query"}).prompt_name == "query"
     assert parse_embeddings_body({"input": ["a"], "prompt_name": "doc"}).prompt_name == "doc"
 
@@ -43,7 +45,7 @@ def test_input_type_is_another_name_of_prompt_name():
         ({"input": "a", "model": 5}, "model", "valid string"),
     ],
 )
-def test_a_wrong_body_is_refused_by_field(body, param, words):
+def test_a_wrong_body_is_refused_by_field(body: dict[str, Any], param: str, words: str) -> None:
     with pytest.raises(BodyRefusedError) as refused:
         parse_embeddings_body(body)
     assert refused.value.param == param
@@ -52,7 +54,7 @@ def test_a_wrong_body_is_refused_by_field(body, param, words):
     assert str(refused.value).startswith(f"{param}: ")
 
 
-def test_the_response_schema_takes_what_openai_sends_and_nothing_else():
+def test_the_response_schema_takes_what_openai_sends_and_nothing_else() -> None:
     response = {
         "object": "list",
         "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1]}],

@@ -5,6 +5,8 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
+from typing import Any
 
 import pytest
 
@@ -37,7 +39,7 @@ engine.wait()
 """
 
 
-def test_nothing_is_sent_anywhere_and_the_hub_is_left_alone():
+def test_nothing_is_sent_anywhere_and_the_hub_is_left_alone() -> None:
     environment = engine_environment(generator(), {}, pid=7, cpus=range(16))
     assert environment["VLLM_NO_USAGE_STATS"] == environment["DO_NOT_TRACK"] == "1"
     assert environment["HF_HUB_OFFLINE"] == "1"
@@ -55,7 +57,7 @@ def test_nothing_is_sent_anywhere_and_the_hub_is_left_alone():
         ({"num_cpus": 8, "engine_args": {"tensor_parallel_size": 2}}, "4"),
     ],
 )
-def test_cpu_threads_are_the_settings(changes, threads):
+def test_cpu_threads_are_the_settings(changes: dict[str, Any], threads: str) -> None:
     environment = engine_environment(generator(**changes), {}, pid=7, cpus=range(16))
     assert environment["OMP_NUM_THREADS"] == threads
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
@@ -74,13 +76,15 @@ def test_cpu_threads_are_the_settings(changes, threads):
         (1, [], "nobind"),
     ],
 )
-def test_threads_are_bound_where_they_are_as_many_as_the_cpus(workers, cpus, binding):
+def test_threads_are_bound_where_they_are_as_many_as_the_cpus(
+    workers: int, cpus: Collection[int], binding: str
+) -> None:
     settings = generator(num_cpus=4, engine_args={"tensor_parallel_size": workers})
     environment = engine_environment(settings, {}, pid=7, cpus=cpus)
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == binding
 
 
-def test_an_operators_own_values_stay_and_a_gpu_needs_none_of_a_cpus():
+def test_an_operators_own_values_stay_and_a_gpu_needs_none_of_a_cpus() -> None:
     own = {"VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_CPU_OMP_THREADS_BIND": "0-3"}
     environment = engine_environment(generator(num_cpus=2), own, pid=7, cpus=[0, 1])
     assert own.items() <= environment.items()
@@ -89,14 +93,14 @@ def test_an_operators_own_values_stay_and_a_gpu_needs_none_of_a_cpus():
     assert "VLLM_CPU_OMP_THREADS_BIND" not in on_gpu
 
 
-def test_they_are_set_before_vllm_is_imported():
+def test_they_are_set_before_vllm_is_imported() -> None:
     environment = {"PATH": "/bin"}
     set_engine_environment(generator(), environment)
     assert environment["PATH"] == "/bin"
     assert environment[REPLICA_VARIABLE] == str(os.getpid())
 
 
-def test_a_process_that_no_replica_started_lives_on(monkeypatch):
+def test_a_process_that_no_replica_started_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner in (None, str(os.getpid()), "nonsense"):
         if owner is None:
             monkeypatch.delenv(REPLICA_VARIABLE, raising=False)
@@ -106,7 +110,7 @@ def test_a_process_that_no_replica_started_lives_on(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-def test_an_engine_ends_with_a_replica_that_is_killed():
+def test_an_engine_ends_with_a_replica_that_is_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", REPLICA], stdout=subprocess.PIPE, text=True
     ) as replica:

@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +10,13 @@ from serve_models.generation_bodies import MOST_ENTRIES, BodyNotTakenError, chec
 HELLO = {"role": "user", "content": "hello"}
 
 
-def check(body, takes_kv_transfer=False, takes_media_urls=False):
+def check(
+    body: Mapping[str, Any], takes_kv_transfer: bool = False, takes_media_urls: bool = False
+) -> None:
     check_body(body, takes_kv_transfer=takes_kv_transfer, takes_media_urls=takes_media_urls)
 
 
-def with_part(part):
+def with_part(part: object) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [part]}]}
 
 
@@ -34,7 +39,9 @@ def with_part(part):
         ),
     ],
 )
-def test_what_costs_the_neighbours_or_bypasses_the_prompt_is_refused(param, body):
+def test_what_costs_the_neighbours_or_bypasses_the_prompt_is_refused(
+    param: str, body: Mapping[str, Any]
+) -> None:
     with pytest.raises(BodyNotTakenError) as caught:
         check(body)
     assert caught.value.param == param
@@ -50,11 +57,11 @@ def test_what_costs_the_neighbours_or_bypasses_the_prompt_is_refused(param, body
         with_part({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}),
     ],
 )
-def test_what_a_request_needs_is_taken(body):
+def test_what_a_request_needs_is_taken(body: Mapping[str, Any]) -> None:
     check(body)
 
 
-def test_the_settings_open_what_is_set_up():
+def test_the_settings_open_what_is_set_up() -> None:
     check({"messages": [HELLO], "kv_transfer_params": {}}, takes_kv_transfer=True)
     part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     check(with_part(part), takes_media_urls=True)
@@ -71,7 +78,7 @@ FIELDS = ("messages", "tools", "prompt")
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON)))
-def test_any_body_is_taken_or_refused_by_name(body):
+def test_any_body_is_taken_or_refused_by_name(body: Mapping[str, Any]) -> None:
     param = None
     try:
         check(body)

@@ -1,12 +1,14 @@
 """The generator without Ray and vLLM, over a fake model. No sleep decides a result: events do."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import orjson
 import pytest
 
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from serve_models.generation_engine import Answer, GenerationEngine, GeneratorDiedError
 
 from .fakes import FakeClock, FakePanicError
@@ -17,18 +19,18 @@ class FakeGenerator:
 
     max_num_seqs = 4
 
-    def __init__(self):
-        self.let_go = {}
-        self.at_work = set()
+    def __init__(self) -> None:
+        self.let_go: dict[str, asyncio.Event] = {}
+        self.at_work: set[str] = set()
         self.most_at_work = 0
-        self.aborted = []
+        self.aborted: list[str] = []
         self.swallows_cancellation = False
         self.is_dead = False
         self.is_shut_down = False
 
-    async def answer(self, url, body):
+    async def answer(self, url: str, body: dict[str, Any]) -> Answer:
         assert url == "/v1/completions"
-        prompt = body["prompt"]
+        prompt: str = body["prompt"]
         self.at_work.add(prompt)
         self.most_at_work = max(self.most_at_work, len(self.at_work))
         try:
@@ -54,19 +56,23 @@ class FakeGenerator:
             raise GeneratorDiedError("segmentation fault")
         return Answer(STATUS_OK, orjson.dumps({"text": prompt}), tokens=len(prompt))
 
-    def release(self, prompt):
+    def release(self, prompt: str) -> None:
         self.let_go.setdefault(prompt, asyncio.Event()).set()
 
-    def check_alive(self):
+    def check_alive(self) -> None:
         if self.is_dead:
             raise GeneratorDiedError("segmentation fault")
 
-    def shut_down(self):
+    def shut_down(self) -> None:
         self.is_shut_down = True
 
 
 @asynccontextmanager
-async def running(model, clock=None, on_death=None):
+async def running(
+    model: FakeGenerator,
+    clock: FakeClock | None = None,
+    on_death: Callable[[], None] | None = None,
+) -> AsyncIterator[GenerationEngine]:
     engine = GenerationEngine(
         model,
         in_flight_ratio=1.5,
@@ -83,7 +89,7 @@ async def running(model, clock=None, on_death=None):
         assert not engine.in_flight_records
 
 
-def chunk_of(*prompts, deadlines_ms=()):
+def chunk_of(*prompts: str, deadlines_ms: Sequence[int | None] = ()) -> Chunk:
     lines = [
         orjson.dumps({"custom_id": "c", "url": "/v1/completions", "body": {"prompt": prompt}})
         for prompt in prompts
@@ -91,9 +97,9 @@ def chunk_of(*prompts, deadlines_ms=()):
     return Chunk("consumer-1", lines, list(deadlines_ms))
 
 
-async def outcomes_of(stream):
+async def outcomes_of(stream: AsyncIterator[Outcomes]) -> AsyncIterator[tuple[int, int, bytes]]:
     """Yield (index, status, body) as they come; a second one for a record fails."""
-    seen = set()
+    seen: set[int] = set()
     async with asyncio.timeout(20):
         async for outcomes in stream:
             assert outcomes.replica == "replica-1"
@@ -103,7 +109,7 @@ async def outcomes_of(stream):
                 yield outcome
 
 
-async def all_outcomes(engine, chunk):
+async def all_outcomes(engine: GenerationEngine, chunk: Chunk) -> dict[int, tuple[int, bytes]]:
     collected = {
         index: (status, body) async for index, status, body in outcomes_of(engine.infer(chunk))
     }
@@ -111,13 +117,13 @@ async def all_outcomes(engine, chunk):
     return collected
 
 
-async def wait_until(condition):
+async def wait_until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0)
 
 
-async def test_all_records_are_with_the_model_at_once_and_short_ones_come_out_first():
+async def test_all_records_are_with_the_model_at_once_and_short_ones_come_out_first() -> None:
     model = FakeGenerator()
     async with running(model) as engine:
         prompts = ["slow story", *(f"short {n}" for n in range(10)), "slow poem"]
@@ -133,14 +139,14 @@ async def test_all_records_are_with_the_model_at_once_and_short_ones_come_out_fi
         assert [outcome async for outcome in stream] == []
 
 
-async def test_the_window_is_said_before_anything_is_answered():
+async def test_the_window_is_said_before_anything_is_answered() -> None:
     model = FakeGenerator()
     async with running(model) as engine, aclosing(engine.infer(chunk_of("slow"))) as stream:
         first = await anext(stream)
         assert (first.replica, first.window_records, first.indexes) == ("replica-1", 6, [])
 
 
-async def test_each_record_answers_for_itself():
+async def test_each_record_answers_for_itself() -> None:
     async with running(FakeGenerator()) as engine:
         collected = await all_outcomes(engine, chunk_of("a", "poison", "panic", "refused", "b"))
         engine.check_health()
@@ -156,7 +162,7 @@ async def test_each_record_answers_for_itself():
     assert "bad sample" in error["message"]
 
 
-async def test_a_record_whose_deadline_has_passed_takes_no_time_of_the_model():
+async def test_a_record_whose_deadline_has_passed_takes_no_time_of_the_model() -> None:
     model, clock = FakeGenerator(), FakeClock()
     clock.now_ms = 5_000
     async with running(model, clock) as engine:
@@ -168,7 +174,9 @@ async def test_a_record_whose_deadline_has_passed_takes_no_time_of_the_model():
 
 
 @pytest.mark.parametrize("swallows_cancellation", [False, True])
-async def test_a_deadline_in_flight_aborts_the_record_and_no_other(swallows_cancellation):
+async def test_a_deadline_in_flight_aborts_the_record_and_no_other(
+    swallows_cancellation: bool,
+) -> None:
     model, clock = FakeGenerator(), FakeClock()
     model.swallows_cancellation = swallows_cancellation
     async with running(model, clock) as engine:
@@ -181,7 +189,7 @@ async def test_a_deadline_in_flight_aborts_the_record_and_no_other(swallows_canc
         assert (await anext(stream))[:2] == (1, STATUS_OK)
 
 
-async def test_an_abandoned_stream_aborts_its_records_and_no_others():
+async def test_an_abandoned_stream_aborts_its_records_and_no_others() -> None:
     model = FakeGenerator()
     async with running(model) as engine:
         kept = asyncio.create_task(all_outcomes(engine, chunk_of("slow kept")))
@@ -195,13 +203,13 @@ async def test_an_abandoned_stream_aborts_its_records_and_no_others():
         await wait_until(lambda: not engine.in_flight_records)
 
 
-async def test_a_cancellation_from_within_the_model_is_its_failure():
+async def test_a_cancellation_from_within_the_model_is_its_failure() -> None:
     async with running(FakeGenerator()) as engine:
         collected = await all_outcomes(engine, chunk_of("a", "cancelled within"))
     assert [collected[index][0] for index in (0, 1)] == [STATUS_OK, STATUS_FAILED]
 
 
-async def test_death_is_told_once_and_a_stop_is_no_death():
+async def test_death_is_told_once_and_a_stop_is_no_death() -> None:
     deaths = []
     model = FakeGenerator()
     async with running(model, on_death=lambda: deaths.append("dead")) as engine:
@@ -217,13 +225,14 @@ async def test_death_is_told_once_and_a_stop_is_no_death():
     assert deaths == ["dead"]
 
 
-async def test_no_call_ends_in_a_process_that_is_about_to_end():
+async def test_no_call_ends_in_a_process_that_is_about_to_end() -> None:
     """Its consumer would send the records to this replica again, and they lose another attempt."""
-    deaths, finished = [], []
+    deaths: list[str] = []
+    finished: list[tuple[int, int]] = []
     model = FakeGenerator()
     async with running(model, on_death=lambda: deaths.append("dead")) as engine:
 
-        async def keep(chunk):
+        async def keep(chunk: Chunk) -> None:
             async for outcomes in engine.infer(chunk):
                 finished.extend(zip(outcomes.indexes, outcomes.statuses, strict=True))
 
@@ -242,7 +251,7 @@ async def test_no_call_ends_in_a_process_that_is_about_to_end():
                 await call
 
 
-async def test_death_ends_every_call_as_lost_and_fails_the_health_check():
+async def test_death_ends_every_call_as_lost_and_fails_the_health_check() -> None:
     model = FakeGenerator()
     async with running(model) as engine:
         waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow 1", "slow 2")))
@@ -259,7 +268,7 @@ async def test_death_ends_every_call_as_lost_and_fails_the_health_check():
             await anext(engine.infer(chunk_of("more")))
 
 
-async def test_what_is_finished_at_the_death_is_answered():
+async def test_what_is_finished_at_the_death_is_answered() -> None:
     async with running(FakeGenerator()) as engine:
         stream = outcomes_of(engine.infer(chunk_of("a", "b", "deadly")))
         answered = [(await anext(stream))[:2] for _ in range(2)]
@@ -268,7 +277,7 @@ async def test_what_is_finished_at_the_death_is_answered():
     assert sorted(answered) == [(0, STATUS_OK), (1, STATUS_OK)]
 
 
-async def test_a_model_that_dies_idle_is_found_out_by_the_health_check():
+async def test_a_model_that_dies_idle_is_found_out_by_the_health_check() -> None:
     model = FakeGenerator()
     async with running(model) as engine:
         waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow")))
@@ -280,7 +289,7 @@ async def test_a_model_that_dies_idle_is_found_out_by_the_health_check():
             await waiting
 
 
-async def test_stopping_ends_the_calls_under_way():
+async def test_stopping_ends_the_calls_under_way() -> None:
     model = FakeGenerator()
     async with running(model) as engine:
         waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow")))
@@ -291,7 +300,7 @@ async def test_stopping_ends_the_calls_under_way():
         assert model.aborted == ["slow"]
 
 
-async def test_the_tokens_of_what_was_generated_travel_with_the_outcomes():
+async def test_the_tokens_of_what_was_generated_travel_with_the_outcomes() -> None:
     async with running(FakeGenerator()) as engine:
         streamed = [each async for each in engine.infer(chunk_of("abc", "refused", "poison", "de"))]
 

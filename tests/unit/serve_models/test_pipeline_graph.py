@@ -1,6 +1,7 @@
 """A record's way through a pipeline: order, references, conditions, endings."""
 
 from collections import Counter
+from typing import Any
 
 import orjson
 import pytest
@@ -9,14 +10,20 @@ from hypothesis import strategies as st
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED
 from schemas.pipeline_settings import Condition, PipelineSettings
-from serve_models.pipeline_graph import Ending, PipelineGraph, RecordRun, StepAnswerError
+from serve_models.pipeline_graph import (
+    Ending,
+    PipelineGraph,
+    RecordRun,
+    StepAnswerError,
+    StepRequest,
+)
 from serve_models.pipeline_text import UnreadableTextError, request_text
 from serve_models.pipeline_values import MissingValueError, holds
 
 CHAT = "/v1/chat/completions"
 
 
-def pipeline(steps: dict, answer: str, **values: object) -> PipelineSettings:
+def pipeline(steps: dict[str, Any], answer: str, **values: object) -> PipelineSettings:
     return PipelineSettings.model_validate(
         {"kind": "pipeline", "urls": [CHAT], "steps": steps, "answer": answer, **values}
     )
@@ -33,16 +40,22 @@ def start(settings: PipelineSettings, value: bytes) -> RecordRun:
     return run
 
 
-def error_of(ending: object) -> dict:
+def requests_of(step: list[StepRequest] | Ending) -> list[StepRequest]:
+    assert not isinstance(step, Ending)
+    return step
+
+
+def error_of(ending: object) -> dict[str, Any]:
     assert isinstance(ending, Ending)
-    return orjson.loads(ending.body)["error"]
+    error: dict[str, Any] = orjson.loads(ending.body)["error"]
+    return error
 
 
-def message(content: object, role: object = "user", **more: object) -> dict:
+def message(content: object, role: object = "user", **more: object) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
 
 
-def call(arguments: object) -> dict:
+def call(arguments: object) -> dict[str, Any]:
     return {"id": "i", "function": {"name": "f", "arguments": arguments}}
 
 
@@ -66,10 +79,10 @@ def label(name: str) -> bytes:
     return orjson.dumps({"data": [{"label": name, "probs": [0.1, 0.9]}]})
 
 
-def test_a_safe_request_goes_on_unchanged_and_the_answer_is_passed_through_unread():
+def test_a_safe_request_goes_on_unchanged_and_the_answer_is_passed_through_unread() -> None:
     value = line(messages=[{"role": "user", "content": "hello"}])
     run = start(guarded(), value)
-    (guard,) = run.first()
+    (guard,) = requests_of(run.first())
     assert (guard.step, guard.model) == ("guard", "classifier")
     assert orjson.loads(guard.line) == {
         "custom_id": "c",
@@ -77,17 +90,18 @@ def test_a_safe_request_goes_on_unchanged_and_the_answer_is_passed_through_unrea
         "url": "/classify",
         "body": {"input": "hello"},
     }
-    (generate,) = run.take("guard", 200, label("safe"))
+    (generate,) = requests_of(run.take("guard", 200, label("safe")))
     assert (generate.model, generate.line) == ("chat", value)
     assert run.take("generate", 200, b"{not even json") == Ending(200, b"{not even json")
     assert run.is_over
     assert run.take("generate", 200, b"again") == []
 
 
-def test_an_unsafe_request_is_refused_and_says_why():
+def test_an_unsafe_request_is_refused_and_says_why() -> None:
     run = start(guarded(), line(messages=[{"role": "user", "content": "hello"}]))
     run.first()
     ending = run.take("guard", 200, label("unsafe"))
+    assert isinstance(ending, Ending)
     assert ending.status == 400
     assert error_of(ending) == {
         "message": "the request was refused by a guard",
@@ -103,7 +117,7 @@ def test_an_unsafe_request_is_refused_and_says_why():
     "answer",
     [b"{}", b"[]", b"null", b'{"data":[]}', b'{"data":[{"score":1}]}', b'{"data":"label"}'],
 )
-def test_a_guard_that_is_not_understood_refuses(answer):
+def test_a_guard_that_is_not_understood_refuses(answer: bytes) -> None:
     run = start(guarded(), line(prompt="x"))
     run.first()
     error = error_of(run.take("guard", 200, answer))
@@ -112,7 +126,7 @@ def test_a_guard_that_is_not_understood_refuses(answer):
     assert error["step"] == "guard"
 
 
-def test_a_guard_without_a_number_where_one_is_compared_refuses():
+def test_a_guard_without_a_number_where_one_is_compared_refuses() -> None:
     run = start(guarded(at_least=0.5), line(prompt="x"))
     run.first()
     error = error_of(run.take("guard", 200, label("safe")))
@@ -120,14 +134,14 @@ def test_a_guard_without_a_number_where_one_is_compared_refuses():
     assert "no number" in error["message"]
 
 
-def test_a_request_without_text_never_reaches_the_guarded_model():
+def test_a_request_without_text_never_reaches_the_guarded_model() -> None:
     error = error_of(start(guarded(), line(prompt=[1, 2, 3])).first())
     assert error["code"] == "missing_value"
     assert "step 'guard'" in error["message"]
     assert "$request.text" in error["message"]
 
 
-def test_a_missing_path_names_the_reference_and_the_step():
+def test_a_missing_path_names_the_reference_and_the_step() -> None:
     settings = pipeline(
         {"one": {"model": "m", "body": {"input": "$request.body.messages.1.content"}}}, "one"
     )
@@ -139,7 +153,7 @@ def test_a_missing_path_names_the_reference_and_the_step():
     )
 
 
-def test_values_keep_their_types_and_two_dollars_are_one():
+def test_values_keep_their_types_and_two_dollars_are_one() -> None:
     settings = pipeline(
         {
             "one": {
@@ -155,8 +169,8 @@ def test_values_keep_their_types_and_two_dollars_are_one():
         },
         "one",
     )
-    body = {"n": 7, "list": [True, None, {"x": 1.5}]}
-    (request,) = start(settings, line("id-1", **body)).first()
+    body: dict[str, Any] = {"n": 7, "list": [True, None, {"x": 1.5}]}
+    (request,) = requests_of(start(settings, line("id-1", **body)).first())
     assert orjson.loads(request.line)["body"] == {
         "n": 7,
         "list": [body["list"], "$request.body", "plain $request.body"],
@@ -166,7 +180,7 @@ def test_values_keep_their_types_and_two_dollars_are_one():
     }
 
 
-def test_a_whole_response_and_keys_that_look_like_positions_can_be_referred_to():
+def test_a_whole_response_and_keys_that_look_like_positions_can_be_referred_to() -> None:
     settings = pipeline(
         {
             "one": {"model": "m"},
@@ -176,24 +190,25 @@ def test_a_whole_response_and_keys_that_look_like_positions_can_be_referred_to()
     )
     run = start(settings, line())
     run.first()
-    (request,) = run.take("one", 200, b'{"0": "zero"}')
+    (request,) = requests_of(run.take("one", 200, b'{"0": "zero"}'))
     assert orjson.loads(request.line)["body"] == {"all": {"0": "zero"}, "zero": "zero"}
 
 
-def test_the_pipelines_own_name_is_not_passed_on_and_others_are():
+def test_the_pipelines_own_name_is_not_passed_on_and_others_are() -> None:
     settings = pipeline({"one": {"model": "m"}}, "one", served_names=["gpt-4o"])
     for name in ("guarded", "gpt-4o"):
-        (request,) = start(settings, line(model=name, x=1)).first()
+        (request,) = requests_of(start(settings, line(model=name, x=1)).first())
         assert orjson.loads(request.line)["body"] == {"x": 1}
-    (request,) = start(settings, line(model="adapter")).first()
+    (request,) = requests_of(start(settings, line(model="adapter")).first())
     assert orjson.loads(request.line)["body"] == {"model": "adapter"}
 
 
-def test_a_steps_refusal_ends_the_record_with_the_steps_name():
+def test_a_steps_refusal_ends_the_record_with_the_steps_name() -> None:
     run = start(guarded(), line(prompt="x"))
     run.first()
     body = b'{"error":{"message":"input: too long","type":"t","param":"input","code":"c"}}'
     ending = run.take("guard", 413, body)
+    assert isinstance(ending, Ending)
     assert ending.status == 413
     assert error_of(ending) == {
         "message": "step 'guard': input: too long",
@@ -212,13 +227,13 @@ def test_a_steps_refusal_ends_the_record_with_the_steps_name():
         (b'{"error":{"step":"inner"}}', "step 'guard': it gave no reason"),
     ],
 )
-def test_a_refusal_of_any_form_names_the_step(body, message):
+def test_a_refusal_of_any_form_names_the_step(body: bytes, message: str) -> None:
     run = start(guarded(), line(prompt="x"))
     run.first()
     assert error_of(run.take("guard", 400, body))["message"] == message
 
 
-def test_failures_and_expiry_are_the_records():
+def test_failures_and_expiry_are_the_records() -> None:
     for status in (STATUS_EXPIRED, STATUS_FAILED, 503):
         run = start(guarded(), line(prompt="x"))
         run.first()
@@ -229,15 +244,15 @@ def test_failures_and_expiry_are_the_records():
         run.take("guard", 200, b"no json")
 
 
-def test_what_was_judged_is_what_is_passed_on():
+def test_what_was_judged_is_what_is_passed_on() -> None:
     twice = b'{"url":"/v1/chat/completions","body":{"prompt":"unsafe","prompt":"safe"}}'
     run = start(guarded(), twice)
-    (guard,) = run.first()
+    (guard,) = requests_of(run.first())
     assert orjson.loads(guard.line)["body"] == {"input": "safe"}
-    (generate,) = run.take("guard", 200, label("safe"))
+    (generate,) = requests_of(run.take("guard", 200, label("safe")))
     assert b"unsafe" not in generate.line
     unguarded = pipeline({"one": {"model": "m"}}, "one")
-    assert start(unguarded, twice).first()[0].line == twice
+    assert requests_of(start(unguarded, twice).first())[0].line == twice
 
 
 @pytest.mark.parametrize(
@@ -255,14 +270,14 @@ def test_what_was_judged_is_what_is_passed_on():
         ),
     ],
 )
-def test_a_line_that_cannot_be_taken_is_refused(value, status, code):
+def test_a_line_that_cannot_be_taken_is_refused(value: bytes, status: int, code: str) -> None:
     ending = PipelineGraph("guarded", guarded()).start(value)
     assert isinstance(ending, Ending)
     assert ending.status == status
     assert error_of(ending)["code"] == code
 
 
-def test_a_value_nested_too_deep_to_be_written_is_refused():
+def test_a_value_nested_too_deep_to_be_written_is_refused() -> None:
     settings = pipeline({"one": {"model": "m", "body": {"x": "$request.body.x"}}}, "one")
     nested = b'{"url":"/v1/chat/completions","body":{"x":%s}}' % (b"[" * 400 + b"]" * 400)
     assert error_of(start(settings, nested).first())["code"] == "nested_body"
@@ -286,12 +301,12 @@ def test_a_value_nested_too_deep_to_be_written_is_refused():
         ({"at_most": 0}, 0, True),
     ],
 )
-def test_conditions(condition, value, expected):
+def test_conditions(condition: dict[str, Any], value: object, expected: bool) -> None:
     assert holds(Condition(value="$guard.x", **condition), value) is expected
 
 
 @pytest.mark.parametrize("value", [True, "0.9", None, [1]])
-def test_a_comparison_with_what_is_no_number_is_an_error(value):
+def test_a_comparison_with_what_is_no_number_is_an_error(value: object) -> None:
     with pytest.raises(MissingValueError, match=r"\$guard\.x is no number"):
         holds(Condition(value="$guard.x", at_least=0.5), value)
 
@@ -335,7 +350,7 @@ def test_a_comparison_with_what_is_no_number_is_an_error(value):
         ({"prompt": "a", "tools": None, "chat_template": None, "temperature": 0.5}, "a"),
     ],
 )
-def test_the_text_of_a_request(body, text):
+def test_the_text_of_a_request(body: dict[str, Any], text: str) -> None:
     assert request_text(body) == text
 
 
@@ -409,7 +424,7 @@ def test_the_text_of_a_request(body, text):
         ({"messages": [message("safe")], "media_io_kwargs": {}}, "media_io_kwargs"),
     ],
 )
-def test_what_is_no_text_is_not_passed_over(body, field):
+def test_what_is_no_text_is_not_passed_over(body: dict[str, Any], field: str) -> None:
     with pytest.raises(UnreadableTextError, match=f"^{field}:"):
         request_text(body)
 
@@ -418,7 +433,7 @@ def test_what_is_no_text_is_not_passed_over(body, field):
 def graphs(draw: st.DrawFn) -> PipelineSettings:
     """Any DAG: a step waits for earlier ones by reference or by ``after``, listed in any order."""
     count = draw(st.integers(1, 8))
-    steps: dict[str, dict] = {}
+    steps: dict[str, dict[str, Any]] = {}
     for number in range(count):
         earlier = [f"s{each}" for each in range(number)]
         subsets = st.lists(st.sampled_from(earlier), unique=True) if earlier else st.just([])
@@ -433,7 +448,9 @@ def graphs(draw: st.DrawFn) -> PipelineSettings:
 
 
 @given(settings=graphs(), data=st.data())
-def test_each_step_runs_once_and_never_before_what_it_needs(settings, data):
+def test_each_step_runs_once_and_never_before_what_it_needs(
+    settings: PipelineSettings, data: st.DataObject
+) -> None:
     run = start(settings, line())
     asked: Counter[str] = Counter()
     done: list[str] = []

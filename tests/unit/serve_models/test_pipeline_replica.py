@@ -1,7 +1,7 @@
 """The handle that a pipeline's replica calls its steps' models by."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
@@ -65,6 +65,7 @@ async def test_closing_the_stream_cancels_the_call() -> None:
     stream = FakeStream(is_accepted=True, items=[Outcomes("r", 1)])
     infer = StepHandle(FakeHandle(stream)).infer(CHUNK)
     await anext(infer)
+    assert isinstance(infer, AsyncGenerator)
     await infer.aclose()
     assert stream.is_cancelled
 

@@ -8,13 +8,13 @@ from serve_models.deployments import deployment_for
 from serve_models.placement import placed_engine_args, placement_options
 
 
-def generator(**changes):
+def generator(**changes: object) -> GeneratorSettings:
     return GeneratorSettings.model_validate(
         {"kind": "generator", "source": "path:/nowhere", **changes}
     )
 
 
-def test_one_worker_is_one_actor():
+def test_one_worker_is_one_actor() -> None:
     assert placement_options(generator(num_cpus=2)) == {
         "ray_actor_options": {"num_cpus": 2, "num_gpus": 0}
     }
@@ -31,7 +31,9 @@ def test_one_worker_is_one_actor():
         {"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
     ],
 )
-def test_several_workers_have_a_bundle_each_and_the_first_holds_the_replica(num_gpus, engine_args):
+def test_several_workers_have_a_bundle_each_and_the_first_holds_the_replica(
+    num_gpus: int, engine_args: dict[str, int]
+) -> None:
     settings = generator(
         num_gpus=num_gpus, num_cpus=3, engine_args=engine_args, placement_strategy="STRICT_PACK"
     )
@@ -43,14 +45,14 @@ def test_several_workers_have_a_bundle_each_and_the_first_holds_the_replica(num_
     assert placed_engine_args(settings)["distributed_executor_backend"] == "ray"
 
 
-def test_a_bundle_names_no_resource_that_it_does_not_take():
+def test_a_bundle_names_no_resource_that_it_does_not_take() -> None:
     options = placement_options(
         generator(num_gpus=2, num_cpus=0, engine_args={"tensor_parallel_size": 2})
     )
     assert options["placement_group_bundles"] == [{"GPU": 1}, {"GPU": 1}]
 
 
-def test_serve_takes_the_bundles():
+def test_serve_takes_the_bundles() -> None:
     application = deployment_for(
         "chat",
         generator(num_gpus=2, engine_args={"tensor_parallel_size": 2}, placement_strategy="SPREAD"),
@@ -62,7 +64,7 @@ def test_serve_takes_the_bundles():
 
 
 @pytest.mark.parametrize("num_gpus", [0.5, 3, 1.5])
-def test_gpus_that_do_not_go_with_the_workers_are_refused(num_gpus):
+def test_gpus_that_do_not_go_with_the_workers_are_refused(num_gpus: float) -> None:
     with pytest.raises(ValidationError, match=r"num_gpus: .* set it to 1 .* or 2"):
         generator(num_gpus=num_gpus, engine_args={"tensor_parallel_size": 2})
 
@@ -78,22 +80,24 @@ def test_gpus_that_do_not_go_with_the_workers_are_refused(num_gpus):
         ({"data_parallel_size": "2"}, "set replicas to it"),
     ],
 )
-def test_an_engine_argument_that_is_not_taken_says_what_to_do_instead(argument, instead):
+def test_an_engine_argument_that_is_not_taken_says_what_to_do_instead(
+    argument: dict[str, object], instead: str
+) -> None:
     with pytest.raises(ValidationError, match=rf"engine_args\.{min(argument)}: .*{instead}"):
         generator(engine_args=argument)
 
 
-def test_an_engine_without_copies_of_itself_is_taken():
+def test_an_engine_without_copies_of_itself_is_taken() -> None:
     assert generator(engine_args={"data_parallel_size": 1}).workers == 1
 
 
-def test_workers_on_cpus_are_processes_of_the_replica():
+def test_workers_on_cpus_are_processes_of_the_replica() -> None:
     settings = generator(num_cpus=4, engine_args={"tensor_parallel_size": 2})
     assert placement_options(settings) == {"ray_actor_options": {"num_cpus": 4, "num_gpus": 0}}
     assert "distributed_executor_backend" not in placed_engine_args(settings)
 
 
-def test_engine_arguments_follow_from_where_it_runs_and_the_settings_win():
+def test_engine_arguments_follow_from_where_it_runs_and_the_settings_win() -> None:
     assert placed_engine_args(generator(cpu_kv_cache_gib=0.5)) == {
         "disable_log_stats": True,
         "enforce_eager": True,

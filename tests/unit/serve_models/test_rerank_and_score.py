@@ -1,5 +1,7 @@
 """``/v1/rerank`` and ``/v1/score`` from request line to response body, over fake models."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,12 +30,17 @@ def cosine(query: str, document: str) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-async def answers_of_pairs(*lines, kind="reranker", model=None, **changes):
+async def answers_of_pairs(
+    *lines: bytes,
+    kind: str = "reranker",
+    model: FakeModel | FakePairModel | None = None,
+    **changes: object,
+) -> list[tuple[int, Any]]:
     async with running(kind, model or FakePairModel(), **changes) as engine:
         return await answers_of(engine, lines)
 
 
-async def test_rerank_gives_the_best_first_with_their_positions_and_texts():
+async def test_rerank_gives_the_best_first_with_their_positions_and_texts() -> None:
     documents = ["calm", {"text": "loud!!!", "id": 7}, "a cat!"]
     ((status, body),) = await answers_of_pairs(rerank("cat", documents))
     assert status == STATUS_OK
@@ -52,12 +59,12 @@ async def test_rerank_gives_the_best_first_with_their_positions_and_texts():
     assert body["usage"]["total_tokens"] == (3 + 4) + (3 + 7) + (3 + 6)
 
 
-async def test_rerank_of_equals_keeps_their_order():
+async def test_rerank_of_equals_keeps_their_order() -> None:
     ((_, body),) = await answers_of_pairs(rerank("q", ["a!", "b!", "c!"]))
     assert [result["index"] for result in body["results"]] == [0, 1, 2]
 
 
-async def test_rerank_returns_as_much_as_is_asked_for():
+async def test_rerank_returns_as_much_as_is_asked_for() -> None:
     some, every, bare, single = await answers_of_pairs(
         rerank("q", ["a", "b!", "c!!"], top_n=2),
         rerank("q", ["a", "b!", "c!!"], top_n=0),
@@ -80,7 +87,7 @@ async def test_rerank_returns_as_much_as_is_asked_for():
         {"text_1": ["cat", "cow"], "text_2": ["a cat", "a dog!!!"]},
     ],
 )
-async def test_score_takes_every_name_of_its_fields(body):
+async def test_score_takes_every_name_of_its_fields(body: dict[str, object]) -> None:
     ((status, answer),) = await answers_of_pairs(score(**body))
     assert status == STATUS_OK
     ScoreResponse.model_validate(answer)
@@ -90,7 +97,7 @@ async def test_score_takes_every_name_of_its_fields(body):
     )
 
 
-async def test_without_the_activation_scores_are_logits():
+async def test_without_the_activation_scores_are_logits() -> None:
     ((_, answer),) = await answers_of_pairs(score(text_1="q", text_2="a!!!", use_activation=False))
     assert answer["data"][0]["score"] == 2.0
 
@@ -118,8 +125,8 @@ async def test_without_the_activation_scores_are_logits():
 )
 @pytest.mark.parametrize("kind", ["reranker", "embedder"])
 async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(
-    kind, line, status, param
-):
+    kind: str, line: bytes, status: int, param: str | None
+) -> None:
     model = FakePairModel() if kind == "reranker" else FakeModel()
     good, refused = await answers_of_pairs(
         rerank("q", ["a"]), line, kind=kind, model=model, max_inputs_per_request=5
@@ -136,8 +143,8 @@ async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(
     [("reranker", 2, STATUS_OK), ("reranker", 3, 400), ("embedder", 3, STATUS_OK)],
 )
 async def test_a_query_that_its_documents_repeat_too_often_is_refused(
-    monkeypatch, kind, documents, status
-):
+    monkeypatch: pytest.MonkeyPatch, kind: str, documents: int, status: int
+) -> None:
     monkeypatch.setattr(scoring_requests, "MOST_REPEATED_CHARACTERS", 20)
     query = "q" * 10
     answers = await answers_of_pairs(
@@ -155,13 +162,13 @@ async def test_a_query_that_its_documents_repeat_too_often_is_refused(
             assert body["error"]["message"].startswith(f"{field}: 10 characters, read again with")
 
 
-async def test_an_unknown_models_name_is_not_echoed_whole():
+async def test_an_unknown_models_name_is_not_echoed_whole() -> None:
     ((status, body),) = await answers_of_pairs(rerank("q", ["a"], model="m" * 5_000))
     assert status == 404
     assert f"not '{'m' * 100}'" in body["error"]["message"]
 
 
-async def test_a_poison_document_fails_its_record_alone():
+async def test_a_poison_document_fails_its_record_alone() -> None:
     lines = [rerank("q", [f"a{n}", f"b{n}!"]) for n in range(20)]
     lines[7] = rerank("q", ["good", "poison", "good too"])
     answers = await answers_of_pairs(*lines, token_budget_tokens=4096)
@@ -169,7 +176,7 @@ async def test_a_poison_document_fails_its_record_alone():
     assert answers[7][0] == STATUS_FAILED
 
 
-async def test_an_embedder_reranks_by_the_cosine_of_its_vectors():
+async def test_an_embedder_reranks_by_the_cosine_of_its_vectors() -> None:
     # The fake has a prompt for queries and none for documents.
     documents = ["one", "two", "three"]
     ranked, scored, paired, embedded = await answers_of_pairs(
@@ -192,7 +199,7 @@ async def test_an_embedder_reranks_by_the_cosine_of_its_vectors():
     assert embedded[0] == STATUS_OK
 
 
-async def test_a_long_query_counts_as_cut_for_each_of_its_documents():
+async def test_a_long_query_counts_as_cut_for_each_of_its_documents() -> None:
     ((_, body),) = await answers_of_pairs(
         score(text_1="q" * 40, text_2=["a", "b"]), kind="embedder", model=FakeModel()
     )

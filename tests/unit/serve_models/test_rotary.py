@@ -1,5 +1,7 @@
 """Which models may run side by side."""
 
+from typing import Any
+
 import pytest
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
@@ -8,7 +10,7 @@ from serve_models.rotary import runs_in_parallel
 
 def model_with(**rope: object) -> LlamaForSequenceClassification:
     rope_parameters = {"rope_theta": 10_000.0, **rope}
-    return LlamaForSequenceClassification(
+    return LlamaForSequenceClassification(  # type: ignore[no-untyped-call] # Transformers' own
         LlamaConfig(
             vocab_size=8,
             hidden_size=8,
@@ -39,11 +41,13 @@ def model_with(**rope: object) -> LlamaForSequenceClassification:
         ),
     ],
 )
-def test_frequencies_that_each_forward_rewrites_forbid_it(rope, expected):
+def test_frequencies_that_each_forward_rewrites_forbid_it(
+    rope: dict[str, Any], expected: bool
+) -> None:
     assert runs_in_parallel(model_with(**rope)) is expected
 
 
-def test_one_kind_of_layer_is_enough():
+def test_one_kind_of_layer_is_enough() -> None:
     model = model_with(rope_type="default")
     model.model.rotary_emb.rope_type = {"full_attention": "dynamic", "sliding_attention": "default"}
     assert not runs_in_parallel(model)

@@ -8,14 +8,16 @@ from serve_models.window_share import CONSUMER_FORGOTTEN_AFTER_S
     ("slots", "ratio", "consumers", "records"),
     [(64, 1.25, 1, 80), (64, 1.25, 3, 27), (64, 1.0, 1, 64), (1, 1.25, 1, 2), (1, 1.0, 8, 1)],
 )
-def test_the_slots_and_a_little_more_are_divided_among_consumers(slots, ratio, consumers, records):
+def test_the_slots_and_a_little_more_are_divided_among_consumers(
+    slots: int, ratio: float, consumers: int, records: int
+) -> None:
     window = SlotWindow(slots, ratio)
     for number in range(consumers):
         window.call_started(f"consumer-{number}", 0.0)
     assert window.window_records(0.0) == records
 
 
-def test_a_consumer_counts_while_a_call_of_it_runs_and_a_while_after():
+def test_a_consumer_counts_while_a_call_of_it_runs_and_a_while_after() -> None:
     window = SlotWindow(8, 1.0)
     window.call_started("long", 0.0)
     window.call_started("long", 0.0)

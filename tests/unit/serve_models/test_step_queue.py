@@ -16,7 +16,7 @@ def queue_of(records: int, *, initial: int = 8, calls: int = 1) -> StepQueue[tup
     return queue
 
 
-def test_all_that_waits_goes_together_up_to_the_window():
+def test_all_that_waits_goes_together_up_to_the_window() -> None:
     queue = queue_of(10)
     assert len(queue.take(0.0)) == 8
     assert queue.take(0.0) == []
@@ -25,7 +25,7 @@ def test_all_that_waits_goes_together_up_to_the_window():
     assert queue.in_flight == 2
 
 
-def test_a_window_is_divided_into_calls_and_replicas_add_up():
+def test_a_window_is_divided_into_calls_and_replicas_add_up() -> None:
     queue = queue_of(100, initial=64, calls=4)
     assert [len(queue.take(0.0)) for _ in range(5)] == [16, 16, 16, 16, 0]
     queue.answered(16, "r1", 8, 0.0)
@@ -34,7 +34,7 @@ def test_a_window_is_divided_into_calls_and_replicas_add_up():
     assert [len(queue.take(0.0)) for _ in range(9)] == [2] * 8 + [0]
 
 
-def test_a_replica_that_falls_silent_is_forgotten_but_not_the_last():
+def test_a_replica_that_falls_silent_is_forgotten_but_not_the_last() -> None:
     queue = queue_of(0)
     queue.answered(0, "r1", 5, 0.0)
     queue.answered(0, "r2", 7, 30.0)
@@ -43,7 +43,7 @@ def test_a_replica_that_falls_silent_is_forgotten_but_not_the_last():
     assert queue.window_records(1_000.0) == 7
 
 
-def test_after_a_loss_requests_of_different_origins_travel_apart():
+def test_after_a_loss_requests_of_different_origins_travel_apart() -> None:
     queue = queue_of(2)
     queue.add(("b", 0))
     queue.lost(0.0, had_answers=True)
@@ -54,7 +54,7 @@ def test_after_a_loss_requests_of_different_origins_travel_apart():
     assert queue.take(200.0) == [("a", 2), ("b", 1)]
 
 
-def test_a_model_that_is_down_is_tried_one_call_at_a_time():
+def test_a_model_that_is_down_is_tried_one_call_at_a_time() -> None:
     queue = queue_of(100, calls=8)
     for _ in range(LOSSES_TO_PAUSE):
         taken = queue.take(0.0)
@@ -71,7 +71,7 @@ def test_a_model_that_is_down_is_tried_one_call_at_a_time():
     assert probe == ("a", 3)
 
 
-def test_the_pause_grows_and_has_an_end():
+def test_the_pause_grows_and_has_an_end() -> None:
     queue = queue_of(0)
     for _ in range(50):
         queue.lost(0.0, had_answers=False)
@@ -79,7 +79,7 @@ def test_the_pause_grows_and_has_an_end():
     assert queue.pause_s(LONGEST_PAUSE_S) is None
 
 
-def test_what_nobody_wants_is_dropped():
+def test_what_nobody_wants_is_dropped() -> None:
     queue = queue_of(4)
     queue.keep(lambda item: item[1] % 2 == 0)
     assert queue.take(0.0) == [("a", 0), ("a", 2)]
@@ -90,7 +90,9 @@ def test_what_nobody_wants_is_dropped():
     records=st.integers(0, 60),
     calls=st.integers(1, 32),
 )
-def test_never_over_the_window_never_stuck_and_in_order(windows, records, calls):
+def test_never_over_the_window_never_stuck_and_in_order(
+    windows: list[int], records: int, calls: int
+) -> None:
     queue = queue_of(records, initial=windows[0], calls=calls)
     in_flight: list[list[tuple[str, int]]] = []
     got: Counter[tuple[str, int]] = Counter()
@@ -112,7 +114,7 @@ def test_never_over_the_window_never_stuck_and_in_order(windows, records, calls)
     assert queue.in_flight == 0
 
 
-def test_a_window_is_shared_by_those_seen_lately():
+def test_a_window_is_shared_by_those_seen_lately() -> None:
     share = ConsumerShare()
     assert share.share(10, 0.0) == 10
     share.seen("a", 0.0)

@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import Any, Never
 
 import numpy as np
 import orjson
 import pytest
+from numpy.typing import NDArray
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
 from serve_models.batch_limits import BatchLimits
@@ -16,10 +19,16 @@ from serve_models.text_engine import EngineDiedError, TextEngine
 from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector, line, settings
 
 AN_HOUR_MS = 3_600_000
+Collected = dict[int, tuple[int, bytes]]
 
 
 @asynccontextmanager
-async def running(model, clock=None, use_threads=lambda threads: None, **changes):
+async def running(
+    model: FakeModel,
+    clock: FakeClock | None = None,
+    use_threads: Callable[[int], None] = lambda threads: None,
+    **changes: object,
+) -> AsyncIterator[TextEngine]:
     configured = settings(served_names=["text-embedding-3-small"], **changes)
     engine = TextEngine(
         model,
@@ -38,7 +47,12 @@ async def running(model, clock=None, use_threads=lambda threads: None, **changes
         await engine.stop()
 
 
-async def outcomes_of(engine, lines, deadlines_ms=(), collected=None):
+async def outcomes_of(
+    engine: TextEngine,
+    lines: list[bytes],
+    deadlines_ms: Sequence[int | None] = (),
+    collected: Collected | None = None,
+) -> Collected:
     """Collect a chunk's outcomes: index -> (status, body); a second one for a record fails."""
     collected = {} if collected is None else collected
     async with asyncio.timeout(20):
@@ -54,26 +68,26 @@ async def outcomes_of(engine, lines, deadlines_ms=(), collected=None):
     return collected
 
 
-def error_of(outcome):
+def error_of(outcome: tuple[int, bytes]) -> Any:
     return orjson.loads(outcome[1])["error"]
 
 
-def embedding_of(outcome, position=0):
+def embedding_of(outcome: tuple[int, bytes], position: int = 0) -> Any:
     return orjson.loads(outcome[1])["data"][position]["embedding"]
 
 
-def unit(text):
+def unit(text: str) -> NDArray[np.float32]:
     vector = fake_vector(text)
     return vector / np.linalg.norm(vector)
 
 
-async def wait_until(condition):
+async def wait_until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.001)
 
 
-async def test_every_record_gets_its_own_texts_vectors():
+async def test_every_record_gets_its_own_texts_vectors() -> None:
     lines = [line(f"text {n}" * (n % 4 + 1)) for n in range(150)]
     lines.append(line(["one", "two", "three"], model="text-embedding-3-small"))
     async with running(FakeModel(), token_budget_tokens=64) as engine:
@@ -90,7 +104,7 @@ async def test_every_record_gets_its_own_texts_vectors():
         np.testing.assert_allclose(embedding_of(collected[150], position), unit(text), atol=1e-6)
 
 
-async def test_texts_of_many_calls_share_batches():
+async def test_texts_of_many_calls_share_batches() -> None:
     model = FakeModel()
     model.release.clear()
     async with running(model, token_budget_tokens=1000) as engine:
@@ -108,7 +122,7 @@ async def test_texts_of_many_calls_share_batches():
     assert sum(map(len, model.batches)) == 21
 
 
-async def test_an_error_in_one_record_costs_the_others_nothing():
+async def test_an_error_in_one_record_costs_the_others_nothing() -> None:
     lines = [
         line("good"),
         line("a", dimensions=FAKE_DIMS + 1),
@@ -137,7 +151,7 @@ async def test_an_error_in_one_record_costs_the_others_nothing():
     np.testing.assert_allclose(embedding_of(collected[12]), unit("query: good too"), atol=1e-6)
 
 
-async def test_a_poison_text_fails_alone_and_its_record_once():
+async def test_a_poison_text_fails_alone_and_its_record_once() -> None:
     model = FakeModel()
     lines = [line(f"text {n}") for n in range(40)]
     lines[17] = line(["before", "poison", "poison two", "after"])
@@ -154,7 +168,7 @@ async def test_a_poison_text_fails_alone_and_its_record_once():
     assert error_of(collected[29])["code"] == "model_failed"
 
 
-async def test_a_text_that_makes_rust_code_panic_fails_alone():
+async def test_a_text_that_makes_rust_code_panic_fails_alone() -> None:
     lines = [line(f"text {n}") for n in range(40)]
     lines[3] = line("tokenizer panic")
     lines[21] = line("model panic")
@@ -167,7 +181,7 @@ async def test_a_text_that_makes_rust_code_panic_fails_alone():
     assert "FakePanicError: unwrap on None" in error_of(collected[21])["message"]
 
 
-async def test_poison_after_poison_does_not_cost_a_healthy_replica():
+async def test_poison_after_poison_does_not_cost_a_healthy_replica() -> None:
     async with running(FakeModel()) as engine:
         for _ in range(5):
             collected = await outcomes_of(engine, [line("poison")])
@@ -175,7 +189,7 @@ async def test_poison_after_poison_does_not_cost_a_healthy_replica():
         engine.check_health()
 
 
-async def test_a_broken_model_answers_every_waiter_and_fails_health():
+async def test_a_broken_model_answers_every_waiter_and_fails_health() -> None:
     model = FakeModel()
     async with running(model, token_budget_tokens=16) as engine:
         model.is_broken = True
@@ -185,7 +199,7 @@ async def test_a_broken_model_answers_every_waiter_and_fails_health():
             engine.check_health()
 
 
-async def test_an_expired_record_costs_no_model_time():
+async def test_an_expired_record_costs_no_model_time() -> None:
     model, clock = FakeModel(), FakeClock()
     lines = [line("late"), line("in time"), line("no deadline"), line("at the very moment")]
     deadlines_ms = [clock.now_ms - 1, clock.now_ms + 60_000, None, clock.now_ms]
@@ -197,7 +211,7 @@ async def test_an_expired_record_costs_no_model_time():
     assert sorted(text for batch in model.batches for text in batch) == ["in time", "no deadline"]
 
 
-async def test_a_record_that_expires_in_the_pool_costs_no_model_time():
+async def test_a_record_that_expires_in_the_pool_costs_no_model_time() -> None:
     # Given a model that is busy, and a record that waits behind it
     model, clock = FakeModel(), FakeClock()
     model.release.clear()
@@ -219,7 +233,7 @@ async def test_a_record_that_expires_in_the_pool_costs_no_model_time():
     assert sorted(text for batch in model.batches for text in batch) == ["busy", "next"]
 
 
-async def test_a_consumer_that_goes_away_takes_its_texts_along():
+async def test_a_consumer_that_goes_away_takes_its_texts_along() -> None:
     model = FakeModel()
     model.release.clear()
     async with running(model, token_budget_tokens=16, max_batch_texts=1) as engine:
@@ -237,8 +251,9 @@ async def test_a_consumer_that_goes_away_takes_its_texts_along():
     assert sum(map(len, model.batches)) <= 2
 
 
-async def test_batches_run_beside_each_other_and_share_the_threads():
-    model, threads = FakeModel(), []
+async def test_batches_run_beside_each_other_and_share_the_threads() -> None:
+    model = FakeModel()
+    threads: list[int] = []
     model.release.clear()
     async with running(
         model, use_threads=threads.append, threads=4, parallel_batches=2, max_batch_texts=1
@@ -254,15 +269,16 @@ async def test_batches_run_beside_each_other_and_share_the_threads():
     assert threads[:5] == [2] * 5
 
 
-async def test_a_batch_that_is_alone_has_all_threads():
-    model, threads = FakeModel(), []
+async def test_a_batch_that_is_alone_has_all_threads() -> None:
+    model = FakeModel()
+    threads: list[int] = []
     async with running(model, use_threads=threads.append, threads=4) as engine:
         for _ in range(3):
             await outcomes_of(engine, [line("alone")])
     assert threads == [4, 4, 4]
 
 
-async def test_closing_the_stream_early_frees_the_pool():
+async def test_closing_the_stream_early_frees_the_pool() -> None:
     model = FakeModel()
     lines = [line("n" * (n % 9 + 1)) for n in range(50)]
     async with running(model, token_budget_tokens=16, max_batch_texts=1) as engine:
@@ -276,10 +292,12 @@ async def test_closing_the_stream_early_frees_the_pool():
         assert (await outcomes_of(engine, [line("after")]))[0][0] == STATUS_OK
 
 
-async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(monkeypatch):
+async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with running(FakeModel()) as engine:
 
-        def panicking(lines):
+        def panicking(lines: object) -> Never:
             raise FakePanicError("out of bounds")
 
         monkeypatch.setattr(engine._endpoints, "prepare", panicking)
@@ -289,10 +307,14 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(monkeypatch):
 
 
 @pytest.mark.parametrize("death", [AssertionError, FakePanicError])
-async def test_a_dead_loop_ends_every_call_after_what_is_finished(monkeypatch, death):
+async def test_a_dead_loop_ends_every_call_after_what_is_finished(
+    monkeypatch: pytest.MonkeyPatch, death: type[BaseException]
+) -> None:
     model = FakeModel()
     model.release.clear()
-    lines, finished, others = [line(f"t{n}") for n in range(5)], {}, {}
+    lines = [line(f"t{n}") for n in range(5)]
+    finished: Collected = {}
+    others: Collected = {}
     async with running(model, max_batch_texts=1, outcome_linger_ms=AN_HOUR_MS) as engine:
         waiting = asyncio.create_task(outcomes_of(engine, lines, collected=finished))
         await asyncio.to_thread(model.running.wait, 20)
@@ -300,7 +322,7 @@ async def test_a_dead_loop_ends_every_call_after_what_is_finished(monkeypatch, d
         another = asyncio.create_task(outcomes_of(engine, lines, collected=others))
         await wait_until(lambda: engine.waiting_texts == 8)
 
-        def broken(now_s):
+        def broken(now_s: float) -> Never:
             raise death("a bug in batch forming")
 
         monkeypatch.setattr(engine._pool, "next_batch", broken)
@@ -318,10 +340,10 @@ async def test_a_dead_loop_ends_every_call_after_what_is_finished(monkeypatch, d
             await outcomes_of(engine, [line("too late")])
 
 
-async def test_stopping_ends_the_calls_that_wait_after_what_is_finished():
+async def test_stopping_ends_the_calls_that_wait_after_what_is_finished() -> None:
     model = FakeModel()
     async with running(model, max_batch_texts=1, outcome_linger_ms=AN_HOUR_MS) as engine:
-        collected = {}
+        collected: Collected = {}
         model.release.clear()
         lines = [line("t0"), line(5), line("t2")]
         waiting = asyncio.create_task(outcomes_of(engine, lines, collected=collected))
@@ -332,6 +354,6 @@ async def test_stopping_ends_the_calls_that_wait_after_what_is_finished():
     assert {index: status for index, (status, _) in collected.items()} == {1: 400}
 
 
-async def test_an_empty_chunk_ends_at_once():
+async def test_an_empty_chunk_ends_at_once() -> None:
     async with running(FakeModel()) as engine:
         assert await outcomes_of(engine, []) == {}

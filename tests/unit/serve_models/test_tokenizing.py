@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_models.tokenizing import parts_of
+from serve_models.tokenizing import TextInput, parts_of
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,7 @@ from serve_models.tokenizing import parts_of
         ([("aa", "b"), "c", ("d", "e")], [[("aa", "b"), "c"], [("d", "e")]]),
     ],
 )
-def test_parts_hold_at_most_so_many_characters(inputs, parts):
+def test_parts_hold_at_most_so_many_characters(
+    inputs: list[TextInput], parts: list[list[TextInput]]
+) -> None:
     assert list(parts_of(inputs, 4)) == parts

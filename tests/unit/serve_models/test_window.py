@@ -5,12 +5,12 @@ from serve_models.window import WindowEstimator
 
 
 def learned(
-    pool_texts=2048,
-    texts_per_record=1,
-    tokens_per_text=50,
-    tokens_per_s=50_000,
-    parallel_batches=1,
-):
+    pool_texts: int = 2048,
+    texts_per_record: int = 1,
+    tokens_per_text: int = 50,
+    tokens_per_s: int = 50_000,
+    parallel_batches: int = 1,
+) -> WindowEstimator:
     window = WindowEstimator(pool_texts, parallel_batches=parallel_batches)
     window.consumer_seen("a", 0.0)
     for _ in range(20):
@@ -19,36 +19,36 @@ def learned(
     return window
 
 
-def test_a_new_replica_asks_for_a_few_batches():
+def test_a_new_replica_asks_for_a_few_batches() -> None:
     window = WindowEstimator(2048)
     assert 64 <= window.window_records(0.0) <= 512
 
 
-def test_a_fast_replica_wants_its_pool_full_and_two_batches_running():
+def test_a_fast_replica_wants_its_pool_full_and_two_batches_running() -> None:
     # 1,000 texts/s could take 15,000 in 15 s; the pool is smaller
     assert learned().window_records(0.0) == 2048 + 2 * 20
 
 
-def test_a_slow_replica_hoards_no_more_than_fifteen_seconds_of_work():
+def test_a_slow_replica_hoards_no_more_than_fifteen_seconds_of_work() -> None:
     assert learned(tokens_per_s=5_000).window_records(0.0) == 15 * 100 + 2 * 20
 
 
-def test_the_slowest_replica_still_has_two_batches_waiting():
+def test_the_slowest_replica_still_has_two_batches_waiting() -> None:
     assert learned(tokens_per_s=50).window_records(0.0) == 2 * 20 + 2 * 20
 
 
-def test_a_replica_that_runs_several_batches_at_a_time_is_that_much_faster():
+def test_a_replica_that_runs_several_batches_at_a_time_is_that_much_faster() -> None:
     window = learned(tokens_per_s=5_000, parallel_batches=2)
     assert window.window_records(0.0) == min(2048, 15 * 200) + 3 * 20
     window = learned(tokens_per_s=50, parallel_batches=4)
     assert window.window_records(0.0) == 15 * 4 + 20 + 5 * 20
 
 
-def test_records_of_many_texts_count_as_many():
+def test_records_of_many_texts_count_as_many() -> None:
     assert learned(texts_per_record=16).window_records(0.0) == 131  # (2048 + 40) / 16, rounded up
 
 
-def test_consumers_share_the_window_until_they_are_gone():
+def test_consumers_share_the_window_until_they_are_gone() -> None:
     window = learned()
     window.consumer_seen("b", 5.0)
     assert window.window_records(6.0) == 1044
@@ -56,7 +56,7 @@ def test_consumers_share_the_window_until_they_are_gone():
     assert window.window_records(41.0) == 2088
 
 
-def test_a_batch_of_long_texts_does_not_make_the_replica_look_slow():
+def test_a_batch_of_long_texts_does_not_make_the_replica_look_slow() -> None:
     window = learned()
     before = window.window_records(0.0)
     window.batch_finished(1_000, 0.02)  # two texts of 500 tokens, as fast by tokens as the rest
@@ -70,7 +70,9 @@ def test_a_batch_of_long_texts_does_not_make_the_replica_look_slow():
         max_size=20,
     ),
 )
-def test_it_is_always_at_least_one_record(pool_texts, history):
+def test_it_is_always_at_least_one_record(
+    pool_texts: int, history: list[tuple[int, int, int, float]]
+) -> None:
     window = WindowEstimator(pool_texts)
     for records, texts, tokens, seconds in history:
         window.consumer_seen(f"c{records % 3}", seconds)
