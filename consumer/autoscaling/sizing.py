@@ -18,8 +18,8 @@ def replicas_to_drain(
 
     The work is what remains and what arrives until then. Running replicas work all the time,
     starting ones once they are there, and a new one only after a cold start. One that would be
-    there too late is counted with ``least_help_s`` of work beyond the horizon: when the work is
-    done sooner, it would only be paid for.
+    there too late is counted with ``least_help_s`` of work beyond the horizon, and not at all where
+    the others have done everything before it comes: it would only be paid for.
 
     Whether a new one is needed at all is judged by the time at which it could have worked that
     long. That time moves on with the clock, so it must not judge those that start already: they
@@ -47,13 +47,16 @@ def replicas_to_drain(
     short_s = work_s(horizon_s) - running * horizon_s
     if short_s <= 0:
         return work_s(horizon_s) / horizon_s
-    wanted = float(running)
-    for start_s in sorted(starting_s):
-        if short_s <= 0:
+    wanted, started_s = float(running), 0.0
+    for number, start_s in enumerate(sorted(starting_s)):
+        # Of those before it and of the running ones, once it is there.
+        left_s = work_s(start_s) - ((running + number) * start_s - started_s)
+        if short_s <= 0 or left_s <= 0:
             return wanted
         share = min(1.0, short_s / there_s(start_s, horizon_s))
         wanted += share
         short_s -= share * there_s(start_s, horizon_s)
+        started_s += start_s
     horizon_s = max(horizon_s, cold_start_s + least_help_s)
     done_s = running * horizon_s + sum(there_s(start_s, horizon_s) for start_s in starting_s)
     return wanted + max(0.0, work_s(horizon_s) - done_s) / (horizon_s - cold_start_s)

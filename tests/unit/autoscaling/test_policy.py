@@ -268,6 +268,27 @@ def test_a_late_burst_keeps_the_replicas_that_it_has_asked_for() -> None:
     assert targets == {asked_for}
 
 
+def test_a_replica_that_would_come_when_all_is_done_is_not_waited_for() -> None:
+    def wanted(remaining_records: float) -> float:
+        return replicas_to_drain(
+            remaining_records=remaining_records,
+            arrival_records_per_s=0.0,
+            replica_records_per_s=10.0,
+            running=2,
+            starting_s=(200.0, 300.0),
+            cold_start_s=300.0,
+            horizon_s=45.0,
+            least_help_s=30.0,
+        )
+
+    # Too much for two replicas in 45 s, but not in 200 s, nor for three in 300 s.
+    assert wanted(2_000) == 2.0
+    assert wanted(4_000) == 2.0
+    assert wanted(4_100) == 3.0
+    assert wanted(7_000) == 3.0
+    assert wanted(7_100) == 4.0
+
+
 def test_a_burst_does_not_count_as_the_usual_rate() -> None:
     arrivals = Arrivals()
     for second in range(0, 100, 2):
