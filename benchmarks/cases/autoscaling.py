@@ -98,7 +98,10 @@ def summarize(rows: list[Row], equal: Sequence[EqualDrain], large: Plan | None) 
             "least_possible_ratio_by_cold_start_s": least,
             "simulated_hours": sum(row.hours for row in rows),
             "rows": [as_values(row) for row in rows],
-            "bulk_at_equal_drain_times": [{**asdict(each), "ratio": each.ratio} for each in equal],
+            "bulk_at_equal_drain_times": [
+                {**asdict(each), "ratio": each.ratio, "least_ratio": each.least_ratio}
+                for each in equal
+            ],
             "past_one_machine": asdict(large) if large else None,
         },
         holds=met >= LEAST_MET and turns <= MOST_DIRECTION_CHANGES,

@@ -219,20 +219,26 @@ def test_replicas_that_start_already_are_not_asked_for_again() -> None:
 
 @given(
     records=st.floats(100, 1e6),
+    arriving=st.floats(0, 300),
     running=st.integers(0, 20),
     cold_start_s=st.floats(1, 400),
     horizon_s=st.floats(1, 600),
     elapsed=st.floats(0, 1),
 )
 def test_what_was_asked_for_is_wanted_until_it_runs(
-    records: float, running: int, cold_start_s: float, horizon_s: float, elapsed: float
+    records: float,
+    arriving: float,
+    running: int,
+    cold_start_s: float,
+    horizon_s: float,
+    elapsed: float,
 ) -> None:
     """All goes as expected meanwhile, so there is nothing to change one's mind for."""
 
     def wanted(remaining_records: float, starting_s: tuple[float, ...], by_s: float) -> float:
         return replicas_to_drain(
             remaining_records=remaining_records,
-            arrival_records_per_s=0.0,
+            arrival_records_per_s=arriving,
             replica_records_per_s=10.0,
             running=running,
             starting_s=starting_s,
@@ -245,7 +251,7 @@ def test_what_was_asked_for_is_wanted_until_it_runs(
     starting = max(0, asked_for - running)
     passed_s = elapsed * cold_start_s
     then = wanted(
-        records - 10.0 * running * passed_s,
+        records + (arriving - 10.0 * running) * passed_s,
         (cold_start_s - passed_s,) * starting,
         max(1.0, horizon_s - passed_s),
     )
@@ -281,12 +287,29 @@ def test_a_replica_that_would_come_when_all_is_done_is_not_waited_for() -> None:
             least_help_s=30.0,
         )
 
-    # Too much for two replicas in 45 s, but not in 200 s, nor for three in 300 s.
-    assert wanted(2_000) == 2.0
-    assert wanted(4_000) == 2.0
-    assert wanted(4_100) == 3.0
-    assert wanted(7_000) == 3.0
-    assert wanted(7_100) == 4.0
+    # Too much for two replicas in 45 s, but not in the 230 s by which a third had worked for 30 s;
+    # and not for three in the 330 s by which a fourth had.
+    assert wanted(4_600) == 2.0
+    assert 2.0 < wanted(4_700) < 3.0
+    assert wanted(7_900) == 3.0
+    assert 3.0 < wanted(8_000) < 4.0
+
+
+def test_a_replica_that_is_overdue_is_wanted_for_what_arrives() -> None:
+    def wanted(starting_s: float) -> float:
+        return replicas_to_drain(
+            remaining_records=0.0,
+            arrival_records_per_s=20.0,
+            replica_records_per_s=10.0,
+            running=1,
+            starting_s=(starting_s,),
+            cold_start_s=30.0,
+            horizon_s=51.0,
+            least_help_s=15.0,
+        )
+
+    assert wanted(0.0) == 2.0
+    assert math.isclose(wanted(0.001), 2.0, rel_tol=1e-3)
 
 
 def test_a_burst_does_not_count_as_the_usual_rate() -> None:
