@@ -58,6 +58,13 @@ def make_engine(
     )
 
 
+def next_call(engine: Engine, now_s: float, now_ms: int) -> tuple[Call, Chunk]:
+    """The engine's next call where a test counts on there being one."""
+    call_and_chunk = engine.next_call(now_s, now_ms)
+    assert call_and_chunk is not None
+    return call_and_chunk
+
+
 def line(custom_id: str = "a", **changes: Any) -> bytes:
     return orjson.dumps(
         {"custom_id": custom_id, "method": "POST", "url": URL, "body": {"input": "text"}} | changes

@@ -5,12 +5,11 @@ whatever the size, are timed on the real code: a reading of the lag, and a decis
 """
 
 import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.autoscaling.patterns import DAY_S
+from benchmarks.autoscaling.patterns import DAY_S, noisy
 from benchmarks.autoscaling.scalers import Headrace
 from benchmarks.autoscaling.simulator import Burst, Service, Simulation, View
 from consumer.core.completion_map import CompletionMap, encode
@@ -71,12 +70,7 @@ def plan(days: int, partitions: int = PARTITIONS) -> Plan:
         days: To simulate.
         partitions: Of the topic whose lag is read.
     """
-    generator = random.Random(0)
-    step_s = SERVICE.step_s
-    arrivals = [
-        _drawn(_rate(number * step_s) * step_s, generator)
-        for number in range(round(days * DAY_S / step_s))
-    ]
+    arrivals = noisy(_rate, SERVICE, days * DAY_S / 3600, seed=0)
     bursts = [Burst(day * DAY_S + BURST_AT_S, BURST_RECORDS) for day in range(days)]
     run = Simulation(SERVICE, Headrace(SERVICE), 0).run(arrivals, bursts, trace=True)
     lags, later = _lags(partitions, _MAP_SPAN), _lags(partitions, _MAP_SPAN + 8)
@@ -105,10 +99,6 @@ def plan(days: int, partitions: int = PARTITIONS) -> Plan:
 def _rate(now_s: float) -> float:
     mean = RECORDS_A_DAY / DAY_S
     return mean * (1.0 - _WAVE * math.cos(2 * math.pi * now_s / DAY_S))
-
-
-def _drawn(mean: float, generator: random.Random) -> int:
-    return max(0, round(generator.gauss(mean, math.sqrt(mean))))
 
 
 def _lags(partitions: int, span: int) -> dict[TopicPartition, Lag]:

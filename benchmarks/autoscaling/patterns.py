@@ -31,7 +31,7 @@ class Arrivals:
 def steady(service: Service, hours: float, seed: int) -> Arrivals:
     """Draw a rate that keeps some four replicas at work."""
     rate = 3.7 * service.replica_records_per_s
-    return Arrivals(_noisy(lambda _now_s: rate, service, hours, seed), [])
+    return Arrivals(noisy(lambda _now_s: rate, service, hours, seed), [])
 
 
 def diurnal(service: Service, hours: float, seed: int) -> Arrivals:
@@ -42,7 +42,7 @@ def diurnal(service: Service, hours: float, seed: int) -> Arrivals:
     def rate(now_s: float) -> float:
         return low + (high - low) * (1 - math.cos(2 * math.pi * now_s / DAY_S)) / 2
 
-    return Arrivals(_noisy(rate, service, hours, seed), [])
+    return Arrivals(noisy(rate, service, hours, seed), [])
 
 
 def burst(service: Service, hours: float, seed: int) -> Arrivals:
@@ -57,7 +57,7 @@ def burst(service: Service, hours: float, seed: int) -> Arrivals:
     while at_s < hours * 3600 - quiet_s:
         bursts.append(Burst(at_s, max(1, round(typical * generator.lognormvariate(0.0, 0.7)))))
         at_s += quiet_s + generator.expovariate(1 / 1200.0)
-    return Arrivals(_noisy(lambda _now_s: trickle, service, hours, seed), bursts)
+    return Arrivals(noisy(lambda _now_s: trickle, service, hours, seed), bursts)
 
 
 def bulk(service: Service, hours: float, seed: int) -> Arrivals:
@@ -85,10 +85,17 @@ def single(service: Service, hours: float, seed: int) -> Arrivals:
 PATTERNS = {"steady": steady, "diurnal": diurnal, "burst": burst, "bulk": bulk, "single": single}
 
 
-def _noisy(
+def noisy(
     rate_per_s: Callable[[float], float], service: Service, hours: float, seed: int
 ) -> list[int]:
-    """Draw about as many as a Poisson process would bring in each step, a normal for many."""
+    """Draw about as many as a Poisson process would bring in each step, a normal for many.
+
+    Args:
+        rate_per_s: The mean rate at a time, in seconds from the start.
+        service: Its steps count.
+        hours: How long.
+        seed: Of the draw.
+    """
     generator = random.Random(seed)
     counts = []
     for number in range(round(hours * 3600 / service.step_s)):

@@ -40,17 +40,20 @@ def replicas_to_drain(
         """Replica-seconds until then."""
         return (remaining_records + arrival_records_per_s * by_s) / replica_records_per_s
 
-    if work_s(horizon_s) <= running * horizon_s:
-        return work_s(horizon_s) / horizon_s
     wanted, workers, sum_of_starts_s = float(running), running, 0.0
+
+    def short_s(by_s: float) -> float:
+        """Replica-seconds that those counted so far leave undone then."""
+        return work_s(by_s) - (workers * by_s - sum_of_starts_s)
+
+    if short_s(horizon_s) <= 0:
+        return work_s(horizon_s) / horizon_s
     for start_s in sorted(starting_s):
         by_s = max(horizon_s, start_s + least_help_s)
-        short_s = work_s(by_s) - (workers * by_s - sum_of_starts_s)
-        if short_s <= 0:
+        if short_s(by_s) <= 0:
             return wanted
-        wanted += min(1.0, short_s / (by_s - start_s))
+        wanted += min(1.0, short_s(by_s) / (by_s - start_s))
         workers += 1
         sum_of_starts_s += start_s
     by_s = max(horizon_s, cold_start_s + least_help_s)
-    short_s = work_s(by_s) - (workers * by_s - sum_of_starts_s)
-    return wanted + max(0.0, short_s) / (by_s - cold_start_s)
+    return wanted + max(0.0, short_s(by_s)) / (by_s - cold_start_s)

@@ -171,10 +171,10 @@ class BacklogTracker:
         held: list[str] = []
         for partition, lag in lags.items():
             # Of an idle partition nothing changes: its map need not be read again.
-            is_known = self._lags.get(partition) == lag
+            is_unchanged = self._lags.get(partition) == lag
             found = (
                 self._known[partition]
-                if is_known
+                if is_unchanged
                 else remaining(lag, from_latest=self._from_latest)
             )
             if not found.is_known:

@@ -1,6 +1,7 @@
 """How many replicas, and why."""
 
 import math
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,29 @@ def signals(now_s: float = 0.0, remaining: int = 0, running: int = 0, **more: ob
         arrived_records=remaining,
         done_records=0,
         **more,  # type: ignore[arg-type] # the tests' own
+    )
+
+
+def to_drain(
+    remaining_records: float,
+    *,
+    arriving: float = 0.0,
+    running: int = 0,
+    starting_s: Sequence[float] = (),
+    cold_start_s: float,
+    horizon_s: float = 60.0,
+    least_help_s: float = 15.0,
+) -> float:
+    """How many replicas of 10 records/s are wanted."""
+    return replicas_to_drain(
+        remaining_records=remaining_records,
+        arrival_records_per_s=arriving,
+        replica_records_per_s=10.0,
+        running=running,
+        starting_s=starting_s,
+        cold_start_s=cold_start_s,
+        horizon_s=horizon_s,
+        least_help_s=least_help_s,
     )
 
 
@@ -188,33 +212,13 @@ def test_more_work_never_asks_for_fewer(
     remaining: float, more: float, running: int, cold_start_s: float
 ) -> None:
     def wanted(records: float) -> float:
-        return replicas_to_drain(
-            remaining_records=records,
-            arrival_records_per_s=0.0,
-            replica_records_per_s=10.0,
-            running=running,
-            starting_s=(),
-            cold_start_s=cold_start_s,
-            horizon_s=60.0,
-            least_help_s=15.0,
-        )
+        return to_drain(records, running=running, cold_start_s=cold_start_s)
 
     assert wanted(remaining + more) >= wanted(remaining) - 1e-9
 
 
 def test_replicas_that_start_already_are_not_asked_for_again() -> None:
-    wanted = replicas_to_drain(
-        remaining_records=1_000,
-        arrival_records_per_s=0.0,
-        replica_records_per_s=10.0,
-        running=0,
-        starting_s=(5.0, 5.0),
-        cold_start_s=10.0,
-        horizon_s=60.0,
-        least_help_s=15.0,
-    )
-
-    assert wanted <= 2.0
+    assert to_drain(1_000, starting_s=(5.0, 5.0), cold_start_s=10.0) <= 2.0
 
 
 @given(
@@ -236,10 +240,9 @@ def test_what_was_asked_for_is_wanted_until_it_runs(
     """All goes as expected meanwhile, so there is nothing to change one's mind for."""
 
     def wanted(remaining_records: float, starting_s: tuple[float, ...], by_s: float) -> float:
-        return replicas_to_drain(
-            remaining_records=remaining_records,
-            arrival_records_per_s=arriving,
-            replica_records_per_s=10.0,
+        return to_drain(
+            remaining_records,
+            arriving=arriving,
             running=running,
             starting_s=starting_s,
             cold_start_s=cold_start_s,
@@ -276,10 +279,8 @@ def test_a_late_burst_keeps_the_replicas_that_it_has_asked_for() -> None:
 
 def test_a_replica_that_would_come_when_all_is_done_is_not_waited_for() -> None:
     def wanted(remaining_records: float) -> float:
-        return replicas_to_drain(
-            remaining_records=remaining_records,
-            arrival_records_per_s=0.0,
-            replica_records_per_s=10.0,
+        return to_drain(
+            remaining_records,
             running=2,
             starting_s=(200.0, 300.0),
             cold_start_s=300.0,
@@ -297,15 +298,13 @@ def test_a_replica_that_would_come_when_all_is_done_is_not_waited_for() -> None:
 
 def test_a_replica_that_is_overdue_is_wanted_for_what_arrives() -> None:
     def wanted(starting_s: float) -> float:
-        return replicas_to_drain(
-            remaining_records=0.0,
-            arrival_records_per_s=20.0,
-            replica_records_per_s=10.0,
+        return to_drain(
+            0.0,
+            arriving=20.0,
             running=1,
             starting_s=(starting_s,),
             cold_start_s=30.0,
             horizon_s=51.0,
-            least_help_s=15.0,
         )
 
     assert wanted(0.0) == 2.0

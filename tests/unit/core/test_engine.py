@@ -10,9 +10,8 @@ from consumer.core.engine import Engine
 from consumer.core.ports import CommitPoint, Message, SourceError
 from consumer.core.work import Call, ModelContractError
 from schemas.handoff import Chunk, Outcomes
-from tests.engines import P0, P1, answer, line, make_engine, publish_all, record
+from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
-from tests.unit.core.next_calls import next_call
 
 NOTHING = {P0: None, P1: None}
 BIG_HEADERS = [("big", b"h" * 9_000), ("headrace-job", b"j" * 9_000)]

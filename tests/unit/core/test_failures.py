@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from consumer.core.engine import Engine
 from consumer.core.failures import Failure, NextStep, failure_of_status, next_step
 from schemas.handoff import Chunk, Outcomes
-from tests.engines import P0, answer, line, make_engine, publish_all, record
+from tests.engines import P0, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
-from tests.unit.core.next_calls import next_call
 
 BOTH = frozenset({Failure.MODEL_ERROR, Failure.REPLICA_LOST})
 

@@ -14,9 +14,8 @@ from consumer.core.ordering import OrderedLanes, Ordering
 from consumer.core.ports import CommitPoint, Record
 from consumer.core.work import Call, PartitionAssignment, WorkItem
 from schemas.handoff import Chunk, Outcomes
-from tests.engines import P0, P1, answer, line, make_engine, publish_all, record
+from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
-from tests.unit.core.next_calls import next_call
 
 
 def offsets_of(chunk: Chunk) -> list[int]:

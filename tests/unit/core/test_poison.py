@@ -11,9 +11,8 @@ import pytest
 from consumer.core.engine import Engine
 from consumer.core.work import Call
 from schemas.handoff import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
-from tests.engines import P0, line, make_engine, record
+from tests.engines import P0, line, make_engine, next_call, record
 from tests.simulation import EPOCH_MS
-from tests.unit.core.next_calls import next_call
 
 RESTART_S = 8.0
 DEATH_AFTER_S = 0.01

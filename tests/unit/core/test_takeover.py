@@ -4,9 +4,8 @@ from typing import Any
 
 from consumer.core.engine import Engine
 from consumer.core.ports import CommitPoint, Message
-from tests.engines import P0, answer, line, make_engine, publish_all, record
+from tests.engines import P0, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
-from tests.unit.core.next_calls import next_call
 
 RECORDS = [record(offset) for offset in range(8)]
 

@@ -3,9 +3,8 @@
 from consumer.core.engine import Engine
 from consumer.core.transactions import Transaction
 from schemas.handoff import STATUS_OK, Outcomes
-from tests.engines import P0, P1, make_engine, record
+from tests.engines import P0, P1, make_engine, next_call, record
 from tests.simulation import EPOCH_MS
-from tests.unit.core.next_calls import next_call
 
 
 def holding(records: int = 2) -> Engine:
