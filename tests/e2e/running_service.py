@@ -62,9 +62,12 @@ class Service:
         await producer.stop()
 
     async def read(
-        self, topic: str, until: Callable[[list[ConsumerRecord]], bool]
+        self, topic: str, until: Callable[[list[ConsumerRecord]], bool], more_ms: int = 700
     ) -> list[ConsumerRecord]:
-        """Read a topic from its start until ``until`` is satisfied with what was read."""
+        """Read a topic from its start until ``until`` is satisfied with what was read.
+
+        And ``more_ms`` longer, in which a record that is there twice would be seen.
+        """
         consumer = AIOKafkaConsumer(
             topic,
             bootstrap_servers=self.settings.kafka.bootstrap,
@@ -80,7 +83,7 @@ class Service:
                 while not until(records):
                     for batch in (await consumer.getmany(timeout_ms=300)).values():
                         records += batch
-            for batch in (await consumer.getmany(timeout_ms=700)).values():
+            for batch in (await consumer.getmany(timeout_ms=more_ms)).values():
                 records += batch
         finally:
             await consumer.stop()
