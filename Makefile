@@ -35,9 +35,11 @@ check-python:
 
 $(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-cpu.txt | check-python
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
-	$(call quietly,Installing torch (CPU build),$(BIN)/pip install --no-deps --retries 1 --timeout 15 \
-		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt)
-	$(call quietly,Installing the lock,$(BIN)/pip install --no-deps -r requirements/cpu.lock)
+	$(call quietly,Installing torch (CPU build),$(BIN)/pip install --no-deps --no-compile \
+		--retries 1 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt)
+	$(call quietly,Installing the lock,$(BIN)/pip install --no-deps --no-compile -r requirements/cpu.lock)
+	@# (pip would take one CPU. A package may carry files for another Python, which do not compile.)
+	$(call quietly,Compiling the lock,$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true)
 	$(call quietly,Installing headrace,$(BIN)/pip install --no-deps -e .)
 	@rm -f $(VENV)/.installed-*; touch $@
 

@@ -15,6 +15,7 @@ from aiokafka.structs import ConsumerRecord
 from ray import serve
 
 from consumer.core.completion_map import decode
+from consumer.core.ports import SourceError
 from consumer.kafka.admin import TopicAdmin
 from headrace.service import LocalService
 from headrace.status_board import APP_NAME
@@ -174,7 +175,12 @@ async def wait_for_completion_map(service: Service, route_name: str) -> int:
     route = service.route(route_name)
     async with TopicAdmin(service.settings.kafka) as admin, asyncio.timeout(PATIENCE_S):
         while True:
-            lags = await admin.group_lag(route.group, route.requests_topic)
+            try:
+                lags = await admin.group_lag(route.group, route.requests_topic)
+            except SourceError:
+                # The first group of a new broker is not told of until its offsets topic is loaded.
+                await asyncio.sleep(0.1)
+                continue
             points = [lag.committed for lag in lags.values() if lag.committed is not None]
             maps = [(point.offset, decode(point.offset, point.metadata)) for point in points]
             done = sum(
