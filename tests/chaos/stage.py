@@ -63,6 +63,7 @@ class Plan:
         rate_per_s: Records a second.
         most_unfinished: The load waits above this many unfinished records.
         bug: Planted into every consumer.
+        slack_s: As in ``Promises``.
     """
 
     delivery: Delivery
@@ -73,6 +74,7 @@ class Plan:
     rate_per_s: float = 150.0
     most_unfinished: int = 1_500
     bug: Bug | None = None
+    slack_s: float = 0.3
 
 
 class Stage:
@@ -92,6 +94,7 @@ class Stage:
             Promises(
                 exactly_once=plan.delivery == "exactly_once",
                 commit_interval_s=COMMIT_INTERVAL_S,
+                slack_s=plan.slack_s,
                 metadata_limit_characters=METADATA_LIMIT_CHARACTERS,
             )
         )

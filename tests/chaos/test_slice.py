@@ -34,7 +34,8 @@ def schedule(*kinds: Kind) -> list[Fault]:
 
 @pytest.mark.parametrize("delivery", FAULTS)
 async def test_promises_hold_through_faults(delivery: Delivery, tmp_path: Path) -> None:
-    plan = Plan(delivery=delivery, seed=SEED, members=2)
+    # (Among the tests the machine is busy: six processes have just started.)
+    plan = Plan(delivery=delivery, seed=SEED, members=2, slack_s=1.0)
     outcome = await run_stage(plan, schedule(*FAULTS[delivery]), tmp_path)
     verdict = outcome.verdict
     assert not verdict.violations, verdict.examples

@@ -88,8 +88,8 @@ async def test_a_partition_without_a_leader_does_not_hold_up_the_others(
         return await ask(partitions)
 
     monkeypatch.setattr(aiokafka_consumer(member), "end_offsets", end_offsets)
-    # A fifth of the session's timeout, 6 s.
-    points = await asyncio.wait_for(member.source.committed([led, leaderless]), 3)
+    # It waits a fifth of the session's timeout, 6 s.
+    points = await asyncio.wait_for(member.source.committed([led, leaderless]), 5)
 
     assert points == {led: CommitPoint(0, ""), leaderless: CommitPoint(9, "m")}
 

@@ -58,7 +58,7 @@ async def test_an_empty_poll_waits_and_then_reading_goes_on(world: World) -> Non
 
     assert await member.source.poll((), 10, 0.3) == []
 
-    assert 0.2 < asyncio.get_running_loop().time() - started_at < 2
+    assert asyncio.get_running_loop().time() - started_at > 0.2
     assert [record.value for record in await member.read(1)] == [b"a"]
 
 
@@ -66,14 +66,14 @@ async def test_a_poll_that_waits_returns_soon_after_a_record_is_published(world:
     topic = await world.topic()
     sink = await world.sink(topic)
     member = await world.join(topic)
-    waiting = asyncio.create_task(member.source.poll(sorted(member.assignment), 10, 10.0))
+    waiting = asyncio.create_task(member.source.poll(sorted(member.assignment), 10, 60.0))
     await asyncio.sleep(0.2)
     published_at = asyncio.get_running_loop().time()
 
     await sink.publish([Message(topic, b"k", b"late", [])])
 
     assert [record.value for record in await waiting] == [b"late"]
-    assert asyncio.get_running_loop().time() - published_at < 2
+    assert asyncio.get_running_loop().time() - published_at < 30
 
 
 async def test_a_cancelled_poll_loses_nothing(world: World) -> None:

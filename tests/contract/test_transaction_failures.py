@@ -19,6 +19,7 @@ from aiokafka.protocol.transaction import (
 
 from consumer.core.ports import CommitPoint, FencedError, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import client_options
 from consumer.kafka.transactions import KafkaTransactionalSink
 from tests.brokers import TestBroker
@@ -85,25 +86,6 @@ def results(topic: str, *values: bytes) -> list[Message]:
     return [Message(f"{topic}-results", b"k", value, []) for value in values]
 
 
-async def published(world: KafkaWorld, topic: str) -> list[bytes]:
-    await world.write(f"{topic}-results", [b"end"], partition=0)
-    await world.write(f"{topic}-results", [b"end"], partition=1)
-    member = await world.join(f"{topic}-results")
-    values: list[bytes] = []
-    async with asyncio.timeout(20):
-        while values.count(b"end") < 2:
-            for record in await member.read(1):
-                assert record.value is not None
-                values.append(record.value)
-    return [value for value in values if value != b"end"]
-
-
-async def committed(world: KafkaWorld, topic: str) -> CommitPoint | None:
-    partition = Partition(topic, 0)
-    member = await world.join(topic)
-    return (await member.source.committed([partition]))[partition]
-
-
 async def owner(world: KafkaWorld, topic: str, timeout_ms: int = 60_000) -> KafkaTransactionalSink:
     route = make_route(topic, f"{topic}-g")
     route = route.model_copy(
@@ -130,8 +112,8 @@ async def test_a_lost_answer_costs_nothing(
 
     assert not interference.lost_answers
     assert not interference.lost_requests
-    assert await published(world, topic) == [b"1", b"2"]
-    assert await committed(world, topic) == CommitPoint(2, "")
+    assert await world.published(topic) == [b"1", b"2"]
+    assert await world.committed(topic) == CommitPoint(2, "")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -149,15 +131,15 @@ async def test_a_zombie_that_wakes_in_mid_transaction_changes_nothing(
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
     heir = await owner(world, topic)
-    assert await committed(world, topic) == CommitPoint(1, "")
+    assert await world.committed(topic) == CommitPoint(1, "")
     assert await heir.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
     interference.go_on.set()
     with pytest.raises(FencedError):
         await publishing
     assert await heir.publish(partition, results(topic, b"3"), CommitPoint(3, "")) == []
 
-    assert await published(world, topic) == [b"1", b"2", b"3"]
-    assert await committed(world, topic) == CommitPoint(3, "")
+    assert await world.published(topic) == [b"1", b"2", b"3"]
+    assert await world.committed(topic) == CommitPoint(3, "")
 
 
 async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a_try_at_most(
@@ -185,8 +167,8 @@ async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a
     in_heir.go_on.set()
 
     assert await inheriting == []
-    assert await published(world, topic) == [b"heir"]
-    assert await committed(world, topic) == CommitPoint(1, "heir")
+    assert await world.published(topic) == [b"heir"]
+    assert await world.committed(topic) == CommitPoint(1, "heir")
 
 
 async def test_a_commit_whose_answer_a_zombie_never_saw_stands(
@@ -216,14 +198,14 @@ async def test_a_commit_whose_answer_a_zombie_never_saw_stands(
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
     heir = await owner(world, topic)
-    assert await committed(world, topic) == CommitPoint(1, "mine")
+    assert await world.committed(topic) == CommitPoint(1, "mine")
     interference.go_on.set()
     assert await publishing == []
     with pytest.raises(FencedError):
         await zombie.publish(partition, results(topic, b"zombie"), CommitPoint(2, ""))
     assert await heir.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
 
-    assert await published(world, topic) == [b"1", b"2"]
+    assert await world.published(topic) == [b"1", b"2"]
 
 
 async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
@@ -237,14 +219,18 @@ async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
         sink.publish(partition, results(topic, b"1"), CommitPoint(1, ""))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
-    # Its coordinator looks for old transactions every 10 s.
-    await asyncio.sleep(12)
+    # Its coordinator looks for old transactions every 10 s; what is open holds up the readers.
+    async with TopicAdmin(world.settings) as admin, asyncio.timeout(60):
+        while not any(
+            lag.log_end for lag in (await admin.group_lag("g", f"{topic}-results")).values()
+        ):
+            await asyncio.sleep(0.2)
     interference.go_on.set()
 
     assert await publishing == []
     assert await sink.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
-    assert await published(world, topic) == [b"1", b"2"]
-    assert await committed(world, topic) == CommitPoint(2, "")
+    assert await world.published(topic) == [b"1", b"2"]
+    assert await world.committed(topic) == CommitPoint(2, "")
 
 
 async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_published(
@@ -267,7 +253,7 @@ async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_publish
     assert [rejection.index for rejection in rejections] == [13]
     assert "refuses" in rejections[0].reason
     assert await sink.publish(Partition(topic, 0), results(topic, b"ok"), CommitPoint(1, "")) == []
-    assert await published(world, topic) == [b"ok"]
+    assert await world.published(topic) == [b"ok"]
 
 
 async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(
@@ -290,7 +276,7 @@ async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(
     await sink.take_over([partition])
     assert await sink.publish(partition, results(topic, b"1"), CommitPoint(1, "")) == []
 
-    assert await published(world, topic) == [b"1"]
+    assert await world.published(topic) == [b"1"]
 
 
 async def test_stopping_aborts_what_is_open(
@@ -309,8 +295,8 @@ async def test_stopping_aborts_what_is_open(
     with pytest.raises(SourceError):
         await publishing
     # An open transaction would hold its readers back.
-    assert await published(world, topic) == []
-    assert await committed(world, topic) is None
+    assert await world.published(topic) == []
+    assert await world.committed(topic) is None
 
 
 async def test_a_partition_let_go_in_mid_transaction_is_fenced(
@@ -328,4 +314,4 @@ async def test_a_partition_let_go_in_mid_transaction_is_fenced(
 
     with pytest.raises(FencedError):
         await publishing
-    assert await published(world, topic) == []
+    assert await world.published(topic) == []

@@ -76,24 +76,6 @@ async def leave_open(
     await transactional_id._fill(messages, point, None)
 
 
-async def published(world: KafkaWorld, topic: str) -> list[bytes]:
-    for partition in (0, 1):
-        await world.write(f"{topic}-results", [b"end"], partition=partition)
-    member = await world.join(f"{topic}-results")
-    values: list[bytes] = []
-    while values.count(b"end") < 2:
-        for record in await member.read(1):
-            assert record.value is not None
-            values.append(record.value)
-    return sorted(value for value in values if value != b"end")
-
-
-async def committed(world: KafkaWorld, topic: str) -> CommitPoint | None:
-    member = await world.join(topic)
-    points = await member.source.committed([Partition(topic, 0)])
-    return points[Partition(topic, 0)]
-
-
 async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, topic: str) -> None:
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
@@ -102,11 +84,11 @@ async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, 
         await leave_open(first, topic, b"2, aborted", CommitPoint(2, "aborted"), kept=False)
 
         second = await owner(world, topic)
-        assert await committed(world, topic) == CommitPoint(1, "")
+        assert await world.committed(topic) == CommitPoint(1, "")
         await second.publish(partition, [result(topic, b"2, again")], CommitPoint(2, "again"))
 
-        assert await published(world, topic) == [b"1", b"2, again"]
-        assert await committed(world, topic) == CommitPoint(2, "again")
+        assert await world.published(topic) == [b"1", b"2, again"]
+        assert await world.committed(topic) == CommitPoint(2, "again")
 
 
 async def test_a_committed_one_is_committed_before_anything_else(
@@ -119,10 +101,10 @@ async def test_a_committed_one_is_committed_before_anything_else(
 
         second = await owner(world, topic)
 
-        assert await committed(world, topic) == CommitPoint(1, "kept")
-        assert await published(world, topic) == [b"1"]
+        assert await world.committed(topic) == CommitPoint(1, "kept")
+        assert await world.published(topic) == [b"1"]
         await second.publish(partition, [], CommitPoint(2, ""))
-        assert await committed(world, topic) == CommitPoint(2, "")
+        assert await world.committed(topic) == CommitPoint(2, "")
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -135,9 +117,9 @@ async def test_offsets_alone_do_not_stay_undecided(
 
         second = await owner(world, topic)
 
-        assert await committed(world, topic) == (CommitPoint(4, "") if kept else None)
+        assert await world.committed(topic) == (CommitPoint(4, "") if kept else None)
         await second.publish(Partition(topic, 0), [result(topic, b"5")], CommitPoint(5, ""))
-        assert await published(world, topic) == [b"5"]
+        assert await world.published(topic) == [b"5"]
 
 
 async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(
@@ -151,4 +133,4 @@ async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(
         await sink.take_over([partition])
         await sink.publish(partition, [result(topic, b"1")], CommitPoint(1, ""))
 
-        assert await published(world, topic) == [b"1"]
+        assert await world.published(topic) == [b"1"]

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.partitioning import partition_of_key
 from consumer.core.ports import (
+    CommitPoint,
     Message,
     Record,
     RecordSource,
@@ -159,6 +160,29 @@ class World(ABC):
     @abstractmethod
     async def partition_count(self, topic: str) -> int: ...
 
+    async def published(self, topic: str) -> list[bytes]:
+        """Return what a read_committed reader finds on the results topic of ``topic``, to its end.
+
+        In the order of each partition.
+        """
+        results_topic = f"{topic}-results"
+        end = f"end-{uuid.uuid4().hex}".encode()
+        partitions = await self.partition_count(results_topic)
+        for partition in range(partitions):
+            await self.write(results_topic, [end], partition)
+        reader = await self.join(results_topic, group=end.decode())
+        values: list[bytes] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while values.count(end) < partitions:
+                values += [record.value or b"" for record in await reader.read(1)]
+        return [value for value in values if not value.startswith(b"end-")]
+
+    async def committed(self, topic: str) -> CommitPoint | None:
+        """Return what the group's next member finds of partition 0."""
+        member = await self.join(topic)
+        partition = TopicPartition(topic, 0)
+        return (await member.source.committed([partition]))[partition]
+
     async def close(self) -> None:
         for part in (*self._sources, *self._sinks):
             await part.stop()
@@ -257,7 +281,11 @@ def aiokafka_consumer(member: Member) -> AIOKafkaConsumer:
 
 
 def make_route(
-    topic: str, group: str, start_from: StartFrom = "earliest", rebalance_timeout_s: float = 30.0
+    topic: str,
+    group: str,
+    start_from: StartFrom = "earliest",
+    rebalance_timeout_s: float = 30.0,
+    session_timeout_ms: int = 6_000,
 ) -> RouteSettings:
     """A route whose members notice a rebalance soon."""
     return RouteSettings.model_validate(
@@ -269,7 +297,7 @@ def make_route(
             "group": group,
             "start_from": start_from,
             "membership": {
-                "session_timeout_ms": 6000,
+                "session_timeout_ms": session_timeout_ms,
                 "heartbeat_interval_ms": 100,
                 "rebalance_timeout_ms": round(rebalance_timeout_s * 1000),
             },

@@ -62,12 +62,9 @@ class Service:
         await producer.stop()
 
     async def read(
-        self, topic: str, until: Callable[[list[ConsumerRecord]], bool], more_ms: int = 700
+        self, topic: str, until: Callable[[list[ConsumerRecord]], bool]
     ) -> list[ConsumerRecord]:
-        """Read a topic from its start until ``until`` is satisfied with what was read.
-
-        And ``more_ms`` longer, in which a record that is there twice would be seen.
-        """
+        """Read a topic from its start until ``until`` is satisfied with what was read."""
         consumer = AIOKafkaConsumer(
             topic,
             bootstrap_servers=self.settings.kafka.bootstrap,
@@ -83,7 +80,7 @@ class Service:
                 while not until(records):
                     for batch in (await consumer.getmany(timeout_ms=300)).values():
                         records += batch
-            for batch in (await consumer.getmany(timeout_ms=more_ms)).values():
+            for batch in (await consumer.getmany(timeout_ms=700)).values():
                 records += batch
         finally:
             await consumer.stop()
@@ -108,9 +105,13 @@ class Service:
 
     def wait_until_started(self, prefix: str, records: int) -> None:
         deadline_s = time.monotonic() + PATIENCE_S
-        while sum(each.startswith(prefix) for each in self.started()) < records:
+        while self.started_records(prefix) < records:
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
+
+    def started_records(self, prefix: str) -> int:
+        """Return how often a record of that prefix was begun, those begun again among them."""
+        return sum(n for each, n in self.started().items() if each.startswith(prefix))
 
     async def answers(self, route: str, prefix: str, records: int) -> Counter[str]:
         def answered(read: list[ConsumerRecord]) -> Counter[str]:

@@ -20,14 +20,14 @@ from schemas.autoscaling_settings import AutoscalingSettings, ConsumerAutoscalin
 from schemas.model_settings import CustomModelSettings
 from schemas.settings import KafkaSettings, Settings
 from tests.brokers import TestBroker
-from tests.e2e.running_service import Service, make_route
+from tests.e2e.running_service import PATIENCE_S, Service, make_route
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
 URL = "/v1/embeddings"
 PERIOD_S = 1.0
-RECORDS = 6_000
-PATIENCE_S = 60.0
+RECORDS = 12_000
+"""As many that four of each are needed however quickly they start and are published."""
 
 
 @pytest.fixture(scope="module")

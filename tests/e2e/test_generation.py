@@ -70,6 +70,7 @@ def service(
                 replicas=REPLICAS,
                 num_cpus=0.5,
                 threads=1,
+                health_check_period_s=1.0,
                 engine_args={
                     "max_model_len": MAX_MODEL_LEN_TOKENS,
                     "max_num_seqs": MAX_NUM_SEQS,
@@ -155,10 +156,14 @@ def test_long_generations_hold_back_neither_short_ones_nor_their_commits(service
     # Given long generations in front of many short ones
     long = [completion(f"mixed-long-{number}", 400) for number in range(4)]
     short = [completion(f"mixed-short-{number}", 5) for number in range(40)]
-    asyncio.run(service.publish("chat", [*long, *short]))
+
+    async def publish_and_watch() -> int:
+        watching = asyncio.create_task(wait_for_completion_map(service, "chat"))
+        await service.publish("chat", [*long, *short])
+        return await watching
 
     # Then the short ones are committed while a long one before them still runs
-    committed_above = asyncio.run(wait_for_completion_map(service, "chat"))
+    committed_above = asyncio.run(publish_and_watch())
     assert committed_above > 0
 
     # And come first, each with what was asked for
@@ -196,13 +201,15 @@ async def wait_for_completion_map(service: Service, route_name: str) -> int:
 def test_deadlines_expire_before_they_are_read_and_in_flight(service: Service) -> None:
     now_ms = time.time_ns() // 1_000_000
     passed = [("headrace-deadline", b"%d" % (now_ms - 1))]
-    soon = [("headrace-deadline", b"%d" % (now_ms + 1_500))]
+    soon = [("headrace-deadline", b"%d" % (now_ms + 4_000))]
     asyncio.run(service.publish("chat", [completion("late-unread", 5)], passed))
     asyncio.run(service.publish("chat", [completion("late-in-flight", 1_000)], soon))
     asyncio.run(service.publish("chat", [completion("late-not", 5)]))
 
-    results = wait_for_results(service, "chat", "late-", 3)
+    records = wait_for_records(service, "chat", "late-", 3)
 
+    results = results_of(records, "late-")
+    assert attempts_of(records, "late-") == {"late-unread": 0, "late-in-flight": 1, "late-not": 1}
     errors = {each["custom_id"]: (each["error"] or {}).get("code") for each in results}
     assert errors == {
         "late-unread": "request_expired",
@@ -301,11 +308,10 @@ def test_unsafe_prompts_are_answered_without_the_generator(service: Service) -> 
 
 def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Service) -> None:
     records = 40
-    start_generating(service, "killed-", records)
     replica = generator_replicas()[0]
     engines = replica.children(recursive=True)
     assert engines
-    replica.kill()
+    asyncio.run(publish_and_end(service, "killed-", records, replica))
 
     read = wait_for_records(service, "chat", "killed-", records)
     results = wait_for_results(service, "chat", "killed-", records)
@@ -323,14 +329,8 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
     # (The test before this one killed the other replica.)
     wait_until_all_replicas_run()
     records = 150
-    start_generating(service, "died-", records)
-    engine = next(
-        process
-        for replica in generator_replicas()
-        for process in replica.children(recursive=True)
-        if "EngineCore" in command_line(process)
-    )
-    engine.kill()
+    engine = engines_of(generator_replicas()[0])[0]
+    asyncio.run(publish_and_end(service, "died-", records, engine))
 
     read = wait_for_records(service, "chat", "died-", records)
     results = wait_for_results(service, "chat", "died-", records)
@@ -347,19 +347,26 @@ LONG_RECORDS = int(MAX_NUM_SEQS * 1.25) + 2
 one behind them is answered while they run."""
 
 
-def start_generating(service: Service, prefix: str, records: int) -> None:
-    """Publish long requests and short ones behind them; return when both replicas run long ones."""
+async def publish_and_end(
+    service: Service, prefix: str, records: int, process: psutil.Process
+) -> None:
+    """Publish long requests and short ones behind them; kill when both replicas run long ones."""
     long = [completion(f"{prefix}long-{number}", LONG_TOKENS) for number in range(LONG_RECORDS)]
     short = [
         completion(f"{prefix}short-{number}", SHORT_TOKENS)
         for number in range(records - LONG_RECORDS)
     ]
-    asyncio.run(service.publish("chat", [*long, *short]))
+
+    def kill_after_a_short_one(read: list[ConsumerRecord]) -> bool:
+        if is_answered := bool(results_of(read, f"{prefix}short-")):
+            process.kill()
+        return is_answered
+
+    # Before they are published, and at once: the long ones must not end meanwhile.
     topic = service.route("chat").results_topic
-    # (The long ones must not end while a read waits for more.)
-    asyncio.run(
-        service.read(topic, lambda read: bool(results_of(read, f"{prefix}short-")), more_ms=0)
-    )
+    reading = asyncio.create_task(service.read(topic, kill_after_a_short_one))
+    await service.publish("chat", [*long, *short])
+    await reading
 
 
 def expected_tokens(result: dict[str, Any]) -> int:
@@ -370,7 +377,9 @@ def wait_until_all_replicas_run() -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while True:
         states = serve.status().applications[APP_NAME].deployments["model-chat"].replica_states
-        if states == {"RUNNING": REPLICAS}:
+        # (The controller learns of a killed one from its next health check.)
+        with_engine = [each for each in generator_replicas() if engines_of(each)]
+        if states == {"RUNNING": REPLICAS} and len(with_engine) == REPLICAS:
             return
         assert time.monotonic() < give_up_s, states
         time.sleep(0.3)
@@ -383,6 +392,14 @@ def generator_replicas() -> list[psutil.Process]:
         for each in psutil.Process().children(recursive=True)
         if "model-chat" in command_line(each)
     ]
+
+
+def engines_of(replica: psutil.Process) -> list[psutil.Process]:
+    try:
+        children = replica.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [each for each in children if "EngineCore" in command_line(each)]
 
 
 def command_line(process: psutil.Process) -> str:

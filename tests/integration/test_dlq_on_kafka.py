@@ -165,16 +165,16 @@ def test_filters(topics: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     publish(
         topics,
         [
-            dead_letter(topics, "job-1", age_ms=3 * HOUR_MS),
+            dead_letter(topics, "job-1", age_ms=30 * HOUR_MS),
             dead_letter(topics, "job-2", code="invalid_json", value=b"no json"),
-            dead_letter(topics, "other[1]", age_ms=HOUR_MS // 2, partition=1),
+            dead_letter(topics, "other[1]", age_ms=HOUR_MS, partition=1),
         ],
     )
 
     assert ids(listed(capsys)) == ["job-1", "job-2", "other[1]"]
     assert ids(listed(capsys, "--error", "invalid_json")) == ["job-2"]
-    assert ids(listed(capsys, "--older-than", "1h")) == ["job-1"]
-    assert ids(listed(capsys, "--newer-than", "1h")) == ["job-2", "other[1]"]
+    assert ids(listed(capsys, "--older-than", "20h")) == ["job-1"]
+    assert ids(listed(capsys, "--newer-than", "20h")) == ["job-2", "other[1]"]
     assert ids(listed(capsys, "--custom-id", "job-*")) == ["job-1", "job-2"]
     assert ids(listed(capsys, "--custom-id", "other[1]")) == ["other[1]"]
     code, out, _ = run(capsys, "dlq", "list", "--limit", "1")

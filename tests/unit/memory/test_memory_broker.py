@@ -100,7 +100,9 @@ async def test_a_member_that_does_not_join_in_time_is_expelled(broker: MemoryBro
     patient, told = MemorySource(broker, "t", "g", rebalance_timeout_s=0.05), Listener()
 
     await patient.start(told)
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while not told.events:
+            await asyncio.sleep(0.01)
 
     assert told.events == [frozenset({P0, P1})]
     await held_up.stop()
