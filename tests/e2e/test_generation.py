@@ -34,6 +34,13 @@ MAX_MODEL_LEN_TOKENS = 1024
 REPLICAS = 2
 MAX_NUM_SEQS = 8
 
+# Of the tests that kill.
+LONG_TOKENS = 200
+SHORT_TOKENS = 20
+LONG_RECORDS = int(MAX_NUM_SEQS * 1.25) + 2
+"""More than one replica takes, so that each has some; fewer than both have slots, so that a short
+one behind them is answered while they run."""
+
 
 @pytest.fixture(scope="module")
 def service(
@@ -338,13 +345,6 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
     assert set(attempts_of(read, "died-").values()) == {1, 2}
     assert all(generated_tokens(each) == expected_tokens(each) for each in results)
     assert dead_letters(service) == 0
-
-
-LONG_TOKENS = 200
-SHORT_TOKENS = 20
-LONG_RECORDS = int(MAX_NUM_SEQS * 1.25) + 2
-"""More than one replica takes, so that each has some; fewer than both have slots, so that a short
-one behind them is answered while they run."""
 
 
 async def publish_and_end(
