@@ -25,13 +25,14 @@ class Replica:
 def replicas_of(deployment: str) -> list[Replica]:
     """Return a deployment's replicas that run; one that ends meanwhile is left out."""
     names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
-    found = []
+    found: list[Replica] = []
     for name in names:
         if f"#{deployment}#" not in name:
             continue
         try:
-            actor = ray.get_actor(name, namespace=SERVE_NAMESPACE)
-            process = psutil.Process(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())))
+            actor: Any = ray.get_actor(name, namespace=SERVE_NAMESPACE)
+            process_id: Any = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
+            process = psutil.Process(process_id)
             children = process.children(recursive=True)
         except (ValueError, ray.exceptions.RayActorError, psutil.NoSuchProcess):
             continue

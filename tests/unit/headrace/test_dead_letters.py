@@ -19,10 +19,10 @@ from headrace.dead_letters.handled import (
     HandledPageError,
     fingerprint,
 )
-from headrace.dead_letters.handled_topic import handled_topic_of
 from headrace.dead_letters.inbox import Found, Inbox, _is_same_log, reopened
 from headrace.dead_letters.letter import DeadLetter, Place, parse_place, read_letter
 from headrace.dead_letters.log_reader import LogRange, LogReader
+from headrace.dead_letters.names import handled_topic_of
 from headrace.dead_letters.replay import (
     NotReplayableError,
     Pace,
