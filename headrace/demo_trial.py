@@ -1,6 +1,7 @@
 """What a person can do once the demo is over: try the running service with lines of their own."""
 
 import contextlib
+import os
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from headrace.cli.output import out
 from schemas.settings import Settings
 
+_HEADRACE = os.path.relpath(Path(sys.executable).with_name("headrace"))
 LINE = '{"custom_id": "mine", "url": "/v1/embeddings", "body": {"input": "Mills need rivers."}}'
 PROMPT = (
     '{"custom_id": "ask", "url": "/v1/chat/completions", '
@@ -29,23 +31,25 @@ def settings_text(settings: Settings) -> str:
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def commands(config: str = "") -> list[str]:
-    """Return what to type in another terminal.
+def commands(config: Path | None = None) -> list[str]:
+    """Return what to type in another terminal of this directory.
 
     Args:
-        config: The settings file; empty for the one in the working directory.
+        config: The running service's settings file; ``None`` for the one in the directory.
     """
-    headrace = str(Path(sys.executable).with_name("headrace"))
-    option = f" --config {config}" if config else ""
-    route = f" --route embeddings{option}" if config else ""
-    lines = [
-        f"echo '{LINE}' | {headrace} submit -{route}",
-        f"{headrace} results{route} --from-beginning",
-        f"{headrace} status{option}",
+    if config is None:
+        return [
+            f"echo '{LINE}' | {_HEADRACE} submit -",
+            f"{_HEADRACE} results --from-beginning",
+            f"{_HEADRACE} status",
+        ]
+    return [
+        f"export HEADRACE_CONFIG={config}",
+        f"echo '{LINE}' | {_HEADRACE} submit - --route embeddings",
+        f"echo '{PROMPT}' | {_HEADRACE} submit - --route chat",
+        f"{_HEADRACE} results --route embeddings --from-beginning",
+        f"{_HEADRACE} status",
     ]
-    if config:
-        lines.insert(1, f"echo '{PROMPT}' | {headrace} submit - --route chat{option}")
-    return lines
 
 
 def let_try(settings: Settings, directory: Path) -> None:
@@ -58,7 +62,7 @@ def let_try(settings: Settings, directory: Path) -> None:
     config = directory / "headrace.yaml"
     config.write_text(settings_text(settings))
     out.print("\n[bold]The service still runs.[/] Try it, in another terminal:\n")
-    _print_commands(commands(str(config)))
+    _print_commands(commands(config))
     out.print("\nCtrl-C ends it.")
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
@@ -67,7 +71,7 @@ def let_try(settings: Settings, directory: Path) -> None:
 def say_how_to_go_on() -> None:
     """Print how to start the service again, with the settings file of the repository."""
     out.print("\nTo go on, start the service with the settings of this directory:\n")
-    _print_commands([f"{Path(sys.executable).with_name('headrace')} up"])
+    _print_commands([f"{_HEADRACE} up"])
     out.print("\nand in another terminal:\n")
     _print_commands(commands())
 

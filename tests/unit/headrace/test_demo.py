@@ -178,9 +178,11 @@ def test_other_commands_find_the_demos_service_by_the_file_that_it_writes() -> N
 def test_what_a_person_may_try_are_requests_and_commands_that_exist() -> None:
     for line in (LINE, PROMPT):
         assert parse_request_line(line.encode()).custom_id in ("mine", "ask")
-    for lines in (commands(), commands("/tmp/headrace.yaml")):
+    for lines in (commands(), commands(Path("headrace.yaml"))):
         for line in lines:
             words = shlex.split(line.split(" | ")[-1])
+            if words[0] == "export":
+                continue
             assert Path(words[0]).name == "headrace"
             # Its arguments are parsed, and nothing is run.
             group: Any = typer.main.get_command(app)
