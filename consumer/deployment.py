@@ -133,6 +133,8 @@ class Consumer:
             measured_tokens=counters.measured_tokens,
             in_flight_records=engine.in_flight_records,
             queued_records=engine.queued_records,
+            runnable_records=engine.runnable_records,
+            reads_on=engine.reads_on,
             partitions=[each.partition for each in engine.partitions],
             model_replicas=engine.model_replicas,
             error=None if error is None else repr(error),

@@ -76,6 +76,7 @@ class Engine:
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
         )
         self._queue = WorkQueue(longest_first=intake.work_field is not None)
+        self._ordering = settings.ordering
         self._lanes = OrderedLanes(settings.ordering)
         self._recovery = Recovery(retry, jitter)
         self.body_moves = BodyMoves(
@@ -166,6 +167,19 @@ class Engine:
     def queued_records(self) -> int:
         """Records that wait for a model replica, or for an earlier record of their lane."""
         return self._queue.records + self._lanes.held_records
+
+    @property
+    def runnable_records(self) -> int | None:
+        """Records at work or ready to be; ``None`` on a route without order, where all are."""
+        if self._ordering == "none":
+            return None
+        waiting = len(self._recovery.waiting())
+        return self._queue.records + waiting + self.in_flight_records
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether more records would be taken in than are held."""
+        return self._admission.allowance_records() > 0
 
     @property
     def held_records(self) -> int:

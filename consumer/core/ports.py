@@ -73,11 +73,24 @@ class Rejection:
 
 
 class Lag(NamedTuple):
-    """A partition's log as the broker sees it; offsets, so counts are upper bounds."""
+    """A partition's log as the broker sees it; offsets, so counts are upper bounds.
+
+    Attributes:
+        log_start: The oldest offset that is kept.
+        log_end: Where reading ends: the next offset, or the first of an open transaction.
+        committed: What the group has committed, or ``None``.
+        high_watermark: The next offset, open transactions or none; ``None`` where it was not asked.
+    """
 
     log_start: int
     log_end: int
     committed: CommitPoint | None
+    high_watermark: int | None = None
+
+    @property
+    def blocked_records(self) -> int:
+        """Offsets that nobody may read before a transaction ends; they are work for nobody yet."""
+        return 0 if self.high_watermark is None else max(0, self.high_watermark - self.log_end)
 
 
 class SourceError(Exception):
