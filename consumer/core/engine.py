@@ -273,7 +273,7 @@ class Engine:
             self._enter(item)
             self._settlement.respond(item, read.status_code, read.body, now_s)
         else:
-            item = WorkItem(assignment, record, None, None, now_s, held_bytes)
+            item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
             self._enter(item)
             self._settlement.bury(item, read.code, read.message, now_s, epoch_ms)
 

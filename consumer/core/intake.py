@@ -6,7 +6,12 @@ from typing import Any
 from consumer.core.ports import Record
 from schemas import headers
 from schemas.references import IllegalUrlError, RequestBodyReference, check_url, prefix_of
-from schemas.requests import ReferencedRequestLine, UnreadableRequestError, parse_request_line
+from schemas.requests import (
+    ReferencedRequestLine,
+    UnreadableRequestError,
+    leading_custom_id,
+    parse_request_line,
+)
 from schemas.results import ErrorCode, encode_refusal_body
 
 STATUS_BAD_REQUEST = 400
@@ -34,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A valid request line that this route cannot serve; its outcome is a result with a status."""
+    """What this route cannot serve, but can answer; its outcome is a result with a status."""
 
     custom_id: str
     status_code: int
@@ -43,10 +48,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record whose only outcome is a dead letter."""
+    """A record whose outcome is a dead letter, with a result beside it where there is an id."""
 
     code: ErrorCode
     message: str
+    custom_id: str | None = None
 
 
 class Tombstone:
@@ -84,11 +90,12 @@ class Intake:
                 ErrorCode.REQUEST_TOO_LARGE,
                 f"the value has {len(value):,} bytes, over the route's limits.max_request_bytes of "
                 f"{self.max_request_bytes:,}; split the request or raise the limit",
+                leading_custom_id(value),
             )
         try:
             line = parse_request_line(value)
         except UnreadableRequestError as error:
-            return Unreadable(ErrorCode(error.code), str(error))
+            return _outcome_of(error)
         if line.url not in self.urls:
             message = f"url {line.url!r} is not served here; this route answers " + ", ".join(
                 sorted(self.urls)
@@ -134,6 +141,14 @@ class Intake:
                 f"{self.max_object_bytes:,} of claim_check.max_object_bytes"
             )
         return None
+
+
+def _outcome_of(error: UnreadableRequestError) -> Refused | Unreadable:
+    """Answer whoever waits; what has no id can only be put aside."""
+    if error.custom_id is None:
+        return Unreadable(ErrorCode(error.code), str(error))
+    body = encode_refusal_body(str(error), error.code, error.field)
+    return Refused(error.custom_id, STATUS_BAD_REQUEST, body)
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:
