@@ -243,6 +243,9 @@ class Engine:
     def _admit(
         self, assignment: PartitionAssignment, record: Record, now_s: float, epoch_ms: int
     ) -> None:
+        if record.timestamp_ms is None or record.timestamp_ms < 0:
+            # What is cancelled from now on is cancelled, and no earlier cancellation meant it.
+            record = record._replace(timestamp_ms=epoch_ms)
         read = self._intake.read(record)
         self.counters.received_records += 1
         if isinstance(read, Tombstone):

@@ -27,7 +27,8 @@ class Record(NamedTuple):
         key: The producer's key, untouched.
         value: The value's bytes, untouched; ``None`` is a tombstone.
         headers: The producer's headers, in order.
-        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured.
+        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured;
+            ``None`` or negative where the producer left it out.
     """
 
     partition: TopicPartition
@@ -35,7 +36,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
-    timestamp_ms: int
+    timestamp_ms: int | None
 
 
 class CommitPoint(NamedTuple):

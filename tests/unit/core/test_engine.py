@@ -9,6 +9,7 @@ import pytest
 from consumer.core.engine import Engine
 from consumer.core.ports import CommitPoint, Message, SourceError
 from consumer.core.work import Call, ModelContractError
+from schemas.control import ControlRecord
 from schemas.handoff import Chunk, Outcomes
 from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
@@ -146,6 +147,18 @@ def test_a_dead_letter_too_large_for_its_topic_says_where_its_value_is() -> None
     assert headers["headrace-source"] == b"requests/0/0"
     assert headers["headrace-error-code"] == b"request_too_large"
     assert headers["traceparent"] == b"00-1"
+
+
+@pytest.mark.parametrize("timestamp_ms", [None, -1, -62_135_596_800_000])
+def test_a_request_without_a_timestamp_runs_and_can_be_cancelled(timestamp_ms: int | None) -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    control = ControlRecord(action="cancel", route="embeddings", whole_route=True)
+    engine.cancel([(control, EPOCH_MS)], [], 0.0, EPOCH_MS)
+    engine.deliver([record(0)._replace(timestamp_ms=timestamp_ms)], 1.0, EPOCH_MS + 1_000)
+    assert engine.queued_records == 1
+    assert engine.cancel([(control, EPOCH_MS + 2_000)], [], 2.0, EPOCH_MS + 2_000) == 1
+    assert engine.queued_records == 0
 
 
 def test_a_tombstone_is_skipped_and_counted() -> None:
