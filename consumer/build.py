@@ -77,14 +77,13 @@ def build_engine(
 
 def _build_intake(route: RouteSettings, urls: frozenset[str], work_field: str | None) -> Intake:
     claim_check = route.claim_check
-    if claim_check is None:
-        return Intake(urls, route.limits.max_request_bytes, work_field)
     return Intake(
         urls,
         route.limits.max_request_bytes,
         work_field,
-        tuple(map(check_prefix, claim_check.request_prefixes)),
-        claim_check.max_object_bytes,
+        tuple(map(check_prefix, claim_check.request_prefixes)) if claim_check else (),
+        claim_check.max_object_bytes if claim_check else 0,
+        takes_frame=route.requests_format == "confluent-json",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.framing import strip_marks
 from schemas.references import RequestBodyReference
 
 MAX_CUSTOM_ID_CHARACTERS = 512
@@ -117,8 +118,13 @@ def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
 
 def leading_custom_id(value: bytes) -> str | None:
     """Return the custom_id of a value too large to be parsed, where it stands at the head."""
-    match = _HEAD.match(value[:_HEAD_BYTES])
+    match = _HEAD.match(strip_marks(value[:_HEAD_BYTES], takes_frame=True))
     return _id_of(_read_leniently(b'{"custom_id":' + match[1] + b"}")) if match else None
+
+
+def custom_id_of(value: bytes) -> str | None:
+    """Return the custom_id of a value, be it a valid request line or not."""
+    return _id_of(_read_leniently(value))
 
 
 def _is_post(method: object) -> bool:

@@ -243,6 +243,12 @@ class RouteSettings(Section):
         description="A dead letter that has a custom_id also gives a result with its error.",
     )
     start_from: Literal["earliest", "latest"] = "earliest"
+    requests_format: Literal["json", "confluent-json"] = Field(
+        default="json",
+        description="confluent-json: values of requests begin with a schema registry's frame (a "
+        "zero byte, four bytes of a schema's id), which is skipped; values without one are taken "
+        "too. Results are plain JSON.",
+    )
     flow: FlowSettings = FlowSettings()
     membership: GroupSettings = GroupSettings()
     retry: RetrySettings = RetrySettings()

@@ -257,6 +257,9 @@ class Engine:
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
             item.work = read.work
+            if read.line is not None:
+                item.fetched_line = read.line
+                self._settlement.grow(item, len(read.line))
             self._enter(item)
             if self.cancellations.covers(record, read.custom_id):
                 self._settlement.cancel(item, now_s)

@@ -3,12 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from consumer.core.ports import Record
 from schemas import headers
+from schemas.endpoints import find_endpoint
+from schemas.framing import FRAME_BYTES, FRAME_START, describe_frame, strip_marks
 from schemas.references import IllegalUrlError, RequestBodyReference, check_url, prefix_of
 from schemas.requests import (
     ReferencedRequestLine,
+    RequestLine,
     UnreadableRequestError,
+    custom_id_of,
     leading_custom_id,
     parse_request_line,
 )
@@ -16,6 +22,7 @@ from schemas.results import ErrorCode, encode_refusal_body
 
 STATUS_BAD_REQUEST = 400
 STATUS_NOT_FOUND = 404
+UNKNOWN_URL = "unknown_url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,7 @@ class Request:
         work: How much work it is beside others, in any unit; 0 if unknown.
         url: The endpoint.
         reference: Where its body lies, unless it stands in the record.
+        line: The request line as the model is to have it, where that is not the record's value.
     """
 
     custom_id: str
@@ -35,6 +43,7 @@ class Request:
     work: float = 0.0
     url: str = ""
     reference: RequestBodyReference | None = None
+    line: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Intake:
         work_field: The body field that says how much work a request is, if the model has one.
         body_prefixes: Urls under which bodies may lie, as ``references.check_prefix`` returns them.
         max_object_bytes: The most bytes that such a body may have.
+        takes_frame: Whether values may begin with a schema registry's frame.
     """
 
     urls: frozenset[str]
@@ -79,6 +89,7 @@ class Intake:
     work_field: str | None = None
     body_prefixes: tuple[str, ...] = ()
     max_object_bytes: int = 0
+    takes_frame: bool = False
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
         """Tell what ``record`` is; it never raises, whatever the value holds."""
@@ -92,20 +103,65 @@ class Intake:
                 f"{self.max_request_bytes:,}; split the request or raise the limit",
                 leading_custom_id(value),
             )
+        plain = strip_marks(value, takes_frame=self.takes_frame)
         try:
-            line = parse_request_line(value)
+            line = parse_request_line(plain)
+            if line.url not in self.urls:
+                plain, line = self._with_endpoint(plain, line)
         except UnreadableRequestError as error:
-            return _outcome_of(error)
-        if line.url not in self.urls:
-            message = f"url {line.url!r} is not served here; this route answers " + ", ".join(
-                sorted(self.urls)
-            )
-            body = encode_refusal_body(message, "unknown_url", "url")
-            return Refused(line.custom_id, STATUS_NOT_FOUND, body)
+            return self._outcome_of(error, plain)
         context = headers.read_context(record.headers) if record.headers else headers.NO_CONTEXT
         if isinstance(line, ReferencedRequestLine):
             return self._read_reference(line, context.deadline_ms)
-        return Request(line.custom_id, context.deadline_ms, self.work_of(line.body), line.url)
+        return Request(
+            line.custom_id,
+            context.deadline_ms,
+            self.work_of(line.body),
+            line.url,
+            line=None if plain is value else plain,
+        )
+
+    def _with_endpoint(
+        self, value: bytes, line: RequestLine | ReferencedRequestLine
+    ) -> tuple[bytes, RequestLine | ReferencedRequestLine]:
+        """Return a request line with its url as the model knows it.
+
+        Raises:
+            UnreadableRequestError: The route's model has no such endpoint.
+        """
+        url = find_endpoint(line.url, self.urls)
+        if url is None:
+            raise UnreadableRequestError(
+                UNKNOWN_URL,
+                f"url {line.url!r} is not served here; this route answers "
+                + ", ".join(sorted(self.urls)),
+                line.custom_id,
+                "url",
+            )
+        try:
+            value = orjson.dumps({**orjson.loads(value), "url": url})
+        except orjson.JSONEncodeError as error:
+            # orjson reads deeper nests than it writes.
+            raise UnreadableRequestError(
+                "invalid_request_line",
+                f"url: cannot be passed on as {url} ({error}); write it so, or nest the body less",
+                line.custom_id,
+                "url",
+            ) from None
+        return value, line.model_copy(update={"url": url})
+
+    def _outcome_of(self, error: UnreadableRequestError, value: bytes) -> Refused | Unreadable:
+        """Answer whoever waits; what has no id can only be put aside."""
+        if value.startswith(FRAME_START):
+            # The route's setting is at fault, so the record stays to be replayed.
+            return Unreadable(
+                ErrorCode.INVALID_JSON, describe_frame(value), custom_id_of(value[FRAME_BYTES:])
+            )
+        if error.custom_id is None:
+            return Unreadable(ErrorCode(error.code), str(error))
+        status = STATUS_NOT_FOUND if error.code == UNKNOWN_URL else STATUS_BAD_REQUEST
+        body = encode_refusal_body(str(error), error.code, error.field)
+        return Refused(error.custom_id, status, body)
 
     def work_of(self, body: dict[str, Any]) -> float:
         """Return how much work a request of this body is; 0 if unknown."""
@@ -141,14 +197,6 @@ class Intake:
                 f"{self.max_object_bytes:,} of claim_check.max_object_bytes"
             )
         return None
-
-
-def _outcome_of(error: UnreadableRequestError) -> Refused | Unreadable:
-    """Answer whoever waits; what has no id can only be put aside."""
-    if error.custom_id is None:
-        return Unreadable(ErrorCode(error.code), str(error))
-    body = encode_refusal_body(str(error), error.code, error.field)
-    return Refused(error.custom_id, STATUS_BAD_REQUEST, body)
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:

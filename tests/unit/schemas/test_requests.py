@@ -104,6 +104,8 @@ def test_any_value_is_read_or_refused(value: bytes) -> None:
         (b'{"custom_id":"a","url":', "a"),
         (b' {\n "custom_id" : "a\\"b\\u00e9" ,', 'a"bé'),
         (b'{"method":"POST","url":"/v1/embeddings","custom_id":12e3,', "12e3"),
+        (b'\0\0\0\0\x07{"custom_id":"a",', "a"),
+        (b'\xef\xbb\xbf{"custom_id":"a",', "a"),
         (b'{"body":{"custom_id":"a"},', None),
         (b'{"custom_id":{"custom_id":"a"},', None),
         (b'{"custom_id":"' + b"x" * 100_000 + b'",', None),
