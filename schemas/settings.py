@@ -94,6 +94,12 @@ class FlowSettings(Section):
     )
     fetch_max_bytes: int = Field(default=16 * MIB, ge=1024)
     max_partition_fetch_bytes: int = Field(default=MIB, ge=1024)
+    max_batch_bytes: int = Field(
+        default=256 * MIB,
+        ge=MIB,
+        description="The most bytes that a compressed batch of requests may unpack to; its records "
+        "are dead letters where it is more.",
+    )
 
 
 class GroupSettings(Section):

@@ -95,6 +95,8 @@ class Intake:
         """Tell what ``record`` is; it never raises, whatever the value holds."""
         value = record.value
         if value is None:
+            if record.problem is not None:
+                return Unreadable(ErrorCode.REQUEST_TOO_LARGE, record.problem)
             return TOMBSTONE
         if len(value) > self.max_request_bytes:
             return Unreadable(

@@ -29,6 +29,7 @@ class Record(NamedTuple):
         headers: The producer's headers, in order.
         timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured;
             ``None`` or negative where the producer left it out.
+        problem: Why it could not be read; then it has neither key nor value nor headers.
     """
 
     partition: TopicPartition
@@ -37,6 +38,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers
     timestamp_ms: int | None
+    problem: str | None = None
 
 
 class CommitPoint(NamedTuple):

@@ -161,6 +161,18 @@ def test_a_request_without_a_timestamp_runs_and_can_be_cancelled(timestamp_ms: i
     assert engine.queued_records == 0
 
 
+def test_a_record_that_could_not_be_read_is_a_dead_letter() -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    unread = record(0, tombstone=True)._replace(problem="its batch unpacks to too much")
+    engine.deliver([unread], 0.0, EPOCH_MS)
+    ((letter,),) = [publication.messages for publication in publish_all(engine)]
+    assert (letter.topic, letter.value) == ("dead-letters", None)
+    assert headers_of(letter)["headrace-error-code"] == b"request_too_large"
+    assert headers_of(letter)["headrace-error-message"] == b"its batch unpacks to too much"
+    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+
+
 def test_a_tombstone_is_skipped_and_counted() -> None:
     engine = make_engine()
     engine.assign(NOTHING)
