@@ -19,6 +19,8 @@ class ErrorCode(StrEnum):
     custom_id can be read."""
     REQUEST_TOO_LARGE = "request_too_large"
     """The value is over the route's ``max_request_bytes``. Dead letter."""
+    READING_FAILED = "reading_failed"
+    """Consumers ended, one after another, while they read the record. Dead letter."""
     REQUEST_EXPIRED = "request_expired"
     """The deadline in ``headrace-deadline`` passed before the answer was there; a generation under
     way is ended."""

@@ -23,6 +23,8 @@ from schemas.results import ErrorCode, encode_refusal_body
 STATUS_BAD_REQUEST = 400
 STATUS_NOT_FOUND = 404
 UNKNOWN_URL = "unknown_url"
+MOST_ENDS = 3
+"""So many consumers may end on a record; the next one does not read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,16 @@ class Intake:
                 f"{self.max_object_bytes:,} of claim_check.max_object_bytes"
             )
         return None
+
+
+def give_up(record: Record, ends: int) -> Unreadable:
+    """Put aside, unread, a record on which consumers ended one after another."""
+    return Unreadable(
+        ErrorCode.READING_FAILED,
+        f"{ends} consumers ended, one after another, while they read this record; look for their "
+        "end in Ray's logs, and send it again once the cause is gone",
+        leading_custom_id(record.value or b""),
+    )
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:

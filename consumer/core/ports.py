@@ -95,6 +95,18 @@ class CommitRefusedError(Exception):
     """The group has rebalanced since: what was committed may be another member's by now."""
 
 
+class ReadingNotes(Protocol):
+    """Says which record was being taken in when a consumer ended: it may have been the cause."""
+
+    def begin(self, record: Record) -> int:
+        """Note that a record is being taken in; return how many consumers ended just then."""
+        ...
+
+    def end(self, record: Record) -> None:
+        """Take the note back."""
+        ...
+
+
 class RebalanceListener(Protocol):
     """What a record source calls around a rebalance, and awaits."""
 
