@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _NOTE, _SUSPECT, _ENDS, _NUMBERS = 0, 2, 4, 5
 """A partition's numbers: the offset and one of the record being taken in, or 0, and its timestamp;
 the same of the record at which a process ended last; and how many have ended there."""
-_MOST_PARTITIONS = 20_000
+_MOST_PARTITIONS = 4_096
 """Of a topic with more, those above have no notes."""
 _MASK = (1 << 64) - 1
 
