@@ -19,6 +19,7 @@ from consumer.kafka_publishing import kafka_publishing
 from consumer.metrics import ConsumerMetrics
 from consumer.model_handle import ServeModelClient
 from consumer.pipeline import Pipeline
+from consumer.reading_notes import open_notes
 from schemas.settings import KafkaSettings, RouteSettings
 from schemas.status import ReplicaSnapshot
 
@@ -71,6 +72,7 @@ class Consumer:
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
             result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
         )
         instance_id = None

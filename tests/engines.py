@@ -65,7 +65,7 @@ def next_call(engine: Engine, now_s: float, now_ms: int) -> tuple[Call, Chunk]:
     return call_and_chunk
 
 
-def line(custom_id: str = "a", **changes: Any) -> bytes:
+def line(custom_id: str | int = "a", **changes: Any) -> bytes:
     return orjson.dumps(
         {"custom_id": custom_id, "method": "POST", "url": URL, "body": {"input": "text"}} | changes
     )

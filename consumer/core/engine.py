@@ -24,13 +24,27 @@ from consumer.core.claims import (
 from consumer.core.counters import Counters
 from consumer.core.engine_settings import EngineSettings
 from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
-from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
+from consumer.core.intake import (
+    MOST_ENDS,
+    Intake,
+    Refused,
+    Request,
+    Tombstone,
+    give_up,
+    is_expired,
+)
 from consumer.core.large_bodies import LargeBodies
 from consumer.core.ledger import Delivery
 from consumer.core.ordering import OrderedLanes
 from consumer.core.outbox import Outbox, Publication
 from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import CommitPoint, Record, SourceError, TopicPartition
+from consumer.core.ports import (
+    CommitPoint,
+    ReadingNotes,
+    Record,
+    SourceError,
+    TopicPartition,
+)
 from consumer.core.recovery import Recovery
 from consumer.core.retry import RetryPolicy
 from consumer.core.schedule import Schedule
@@ -56,6 +70,7 @@ class Engine:
         jitter: Randomness of the backoff.
         settings: Portions, order and the room for progress.
         claim_check: What becomes of large bodies; ``None`` where there is no object store.
+        notes: Tell of records that end the consumer, if anybody keeps them.
     """
 
     def __init__(
@@ -69,8 +84,10 @@ class Engine:
         jitter: random.Random,
         settings: EngineSettings,
         claim_check: ClaimCheckPolicy | None = None,
+        notes: ReadingNotes | None = None,
     ) -> None:
         self._intake = intake
+        self._notes = notes
         self._admission = admission
         self._held = HeldPartitions(
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
@@ -232,7 +249,12 @@ class Engine:
                 continue
             delivery = assignment.ledger.deliver(record.offset)
             if delivery is Delivery.ADMITTED:
-                self._admit(assignment, record, now_s, epoch_ms)
+                if self._notes is None:
+                    self._admit(assignment, record, now_s, epoch_ms)
+                else:
+                    ends = self._notes.begin(record)
+                    self._admit(assignment, record, now_s, epoch_ms, ends)
+                    self._notes.end(record)
             elif delivery is Delivery.NO_ROOM:
                 rewinds[record.partition] = record.offset
             elif delivery is Delivery.BEHIND:
@@ -255,9 +277,17 @@ class Engine:
                 assignment.ledger.pass_over(position)
 
     def _admit(
-        self, assignment: PartitionAssignment, record: Record, now_s: float, epoch_ms: int
+        self,
+        assignment: PartitionAssignment,
+        record: Record,
+        now_s: float,
+        epoch_ms: int,
+        ends: int = 0,
     ) -> None:
-        read = self._intake.read(record)
+        if record.timestamp_ms is None or record.timestamp_ms < 0:
+            # What is cancelled from now on is cancelled, and no earlier cancellation meant it.
+            record = record._replace(timestamp_ms=epoch_ms)
+        read = self._intake.read(record) if ends < MOST_ENDS else give_up(record, ends)
         self.counters.received_records += 1
         if isinstance(read, Tombstone):
             self.counters.skipped_records += 1
@@ -268,6 +298,9 @@ class Engine:
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
             item.work = read.work
+            if read.line is not None:
+                item.fetched_line = read.line
+                self._settlement.grow(item, len(read.line))
             self._enter(item)
             if self.cancellations.covers(record, read.custom_id):
                 self._settlement.cancel(item, now_s)
@@ -287,7 +320,7 @@ class Engine:
             self._enter(item)
             self._settlement.respond(item, read.status_code, read.body, now_s)
         else:
-            item = WorkItem(assignment, record, None, None, now_s, held_bytes)
+            item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
             self._enter(item)
             self._settlement.bury(item, read.code, read.message, now_s, epoch_ms)
 

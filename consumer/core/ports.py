@@ -27,7 +27,9 @@ class Record(NamedTuple):
         key: The producer's key, untouched.
         value: The value's bytes, untouched; ``None`` is a tombstone.
         headers: The producer's headers, in order.
-        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured.
+        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured;
+            ``None`` or negative where the producer left it out.
+        problem: Why it could not be read; then it has neither key nor value nor headers.
     """
 
     partition: TopicPartition
@@ -35,7 +37,8 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
-    timestamp_ms: int
+    timestamp_ms: int | None
+    problem: str | None = None
 
 
 class CommitPoint(NamedTuple):
@@ -103,6 +106,18 @@ class FencedError(Exception):
 
 class CommitRefusedError(Exception):
     """The group has rebalanced since: what was committed may be another member's by now."""
+
+
+class ReadingNotes(Protocol):
+    """Says which record was being taken in when a consumer ended: it may have been the cause."""
+
+    def begin(self, record: Record) -> int:
+        """Note that a record is being taken in; return how many consumers ended just then."""
+        ...
+
+    def end(self, record: Record) -> None:
+        """Take the note back."""
+        ...
 
 
 class RebalanceListener(Protocol):

@@ -59,7 +59,8 @@ class WorkItem:
         first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
-        fetched_line: The request line with its body, where the record only refers to that.
+        fetched_line: The request line as the model gets it, where the record's value is another:
+            its body was fetched, its url is spelled otherwise, or something stands before it.
         is_taken: It has left the queue of new records.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
         is_ready: A model replica may have it as soon as nothing holds it.

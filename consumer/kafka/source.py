@@ -24,7 +24,9 @@ from consumer.kafka.assignor import make_assignor
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
 from consumer.kafka.log_bounds import ask_each
+from consumer.kafka.raw_records import UnreadRecord
 from consumer.kafka.static_membership import leave_on_stop, name_in_heartbeats
+from consumer.kafka.unpacking import Unpacking
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -96,7 +98,9 @@ class KafkaSource:
             fetch_max_bytes=route.flow.fetch_max_bytes,
             max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
         )
-        self._fetching = Fetching(consumer)
+        unpacking = Unpacking(route.flow.max_batch_bytes)
+        unpacking.install()
+        self._fetching = Fetching(consumer, unpacking)
         consumer.subscribe([self._topic], listener=_Callbacks(self))
         try:
             with explaining_failures(self._settings, self._doing):
@@ -365,6 +369,11 @@ class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
 
 
 def _convert(partition: TopicPartition, fetched: list[ConsumerRecord[Any, Any]]) -> list[Record]:
+    if isinstance(fetched[0], UnreadRecord):
+        return [
+            Record(partition, each.offset, None, None, [], each.timestamp, each.value)
+            for each in fetched
+        ]
     return [
         Record(
             partition,

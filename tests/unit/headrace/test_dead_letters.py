@@ -66,6 +66,7 @@ def letter(**arguments: Any) -> DeadLetter:
 class TestReading:
     def test_the_value_names_it_or_else_the_key(self) -> None:
         assert letter().custom_id() == "a"
+        assert letter(value=b'\0\0\0\0\x07{"custom_id":"framed"}').custom_id() == "framed"
         assert letter(value=b"no json").custom_id() == "key"
         assert letter(value=None).custom_id() == "key"
         assert letter(value=b'["custom_id"]').custom_id() == "key"
