@@ -12,10 +12,10 @@ import random
 from collections.abc import Iterable, Mapping
 
 from consumer.core.admission import Admission
+from consumer.core.body_moves import BodyMoves
 from consumer.core.calls import Calls
 from consumer.core.cancellation import Cancellations
 from consumer.core.claims import (
-    BodyMoves,
     ClaimCheckPolicy,
     Fetch,
     Move,
@@ -345,6 +345,7 @@ class Engine:
         """Do what time brings: retries come due, deadlines of waiting records pass."""
         for group in self._recovery.take_due(now_s):
             self._queue.add_group(group)
+        self._bodies.give_up_overdue(now_s, epoch_ms)
         expired = False
         for item in self._deadlines.take_due(epoch_ms):
             # In flight the model replica holds the deadline; back in the queue `next_call` does.
@@ -366,6 +367,8 @@ class Engine:
         waits_for_probe = self._queue.records and not self._calls.in_flight
         if probe_at_s is not None and waits_for_probe and not self._is_suspended:
             waits.append(probe_at_s - now_s)
+        if (judgement_at_s := self.body_moves.next_judgement_at_s()) is not None:
+            waits.append(judgement_at_s - now_s)
         if (deadline_ms := self._deadlines.next_at()) is not None:
             waits.append((deadline_ms - epoch_ms) / 1000)
         return max(0.0, min(waits)) if waits else None
