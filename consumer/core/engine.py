@@ -144,7 +144,7 @@ class Engine:
         self._queue.drop_unwanted()
         for assignment in assignments:
             for publication in self._outbox.remove(assignment):
-                self._admission.release(publication.item.held_bytes)
+                self._settlement.let_go(publication.item)
 
     def stop_intake(self) -> None:
         """Take in and dispatch nothing more: what only waits is left to the next owner."""
@@ -249,7 +249,7 @@ class Engine:
             self.counters.skipped_records += 1
             assignment.ledger.complete(record.offset)
             return
-        held_bytes = len(record.value or b"") + len(record.key or b"")
+        held_bytes = record.size_bytes()
         self._admission.admit(held_bytes)
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)

@@ -140,7 +140,12 @@ class Settlement:
     def drop(self, item: WorkItem) -> None:
         """Let go of it without an outcome: the partition's next owner has it."""
         self._decide(item)
+        self.let_go(item)
+
+    def let_go(self, item: WorkItem) -> None:
+        """Forget its payload, and no longer count it."""
         self._admission.release(item.held_bytes)
+        item.let_go()
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
         """Take the next outcomes to publish; none of partitions that were lost."""
@@ -151,7 +156,7 @@ class Settlement:
         ):
             publication = self._outbox.take()
             if publication.item.assignment.revoked:
-                self._admission.release(publication.item.held_bytes)
+                self.let_go(publication.item)
                 continue
             size_bytes += publication.item.held_bytes
             taken.append(publication)
@@ -163,7 +168,7 @@ class Settlement:
             item = publication.item
             item.assignment.ledger.complete(item.record.offset)
             self._release_next(item)
-            self._admission.release(item.held_bytes)
+            self.let_go(item)
             self._counters.completed_records += 1
 
     def rejected(self, publication: Publication, reasons: Mapping[int, str], now_s: float) -> bool:

@@ -92,6 +92,16 @@ class WorkItem:
         """The request line as the model gets it."""
         return self.record.value or b"" if self.fetched_line is None else self.fetched_line
 
+    def let_go(self) -> None:
+        """Forget the payload: the outcome is acknowledged, or is the next owner's to give.
+
+        What is left may lie about in structures that are cleared now and then, and in a call whose
+        other records take longer. It costs the same however large the record was.
+        """
+        partition, offset, _, _, _, timestamp_ms = self.record
+        self.record = Record(partition, offset, None, b"", [], timestamp_ms)
+        self.deferred = None
+
     def is_new(self) -> bool:
         """Say whether it still waits for its first dispatch."""
         return not self.is_taken and not self.settled
