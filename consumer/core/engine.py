@@ -348,8 +348,8 @@ class Engine:
         self._bodies.give_up_overdue(now_s, epoch_ms)
         expired = False
         for item in self._deadlines.take_due(epoch_ms):
-            # In flight the model replica holds the deadline; back in the queue `next_call` does.
-            if not item.settled and item.attempts == 0:
+            # In flight the model replica holds the deadline; `Calls` does when it comes back.
+            if not item.settled and not item.is_in_flight:
                 self._settlement.expire(item, now_s)
                 expired = True
         if expired:

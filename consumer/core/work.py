@@ -61,6 +61,7 @@ class WorkItem:
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
         fetched_line: The request line with its body, where the record only refers to that.
         is_taken: It has left the queue of new records.
+        is_in_flight: A model replica has it, and holds it to its deadline.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
         is_ready: A model replica may have it as soon as nothing holds it.
         is_held: It waits for an earlier record of its lane (``consumer.core.ordering``).
@@ -81,6 +82,7 @@ class WorkItem:
     work: float = 0.0
     fetched_line: bytes | None = None
     is_taken: bool = False
+    is_in_flight: bool = False
     settled: bool = False
     is_ready: bool = False
     is_held: bool = False
