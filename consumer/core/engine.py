@@ -346,13 +346,14 @@ class Engine:
         for group in self._recovery.take_due(now_s):
             self._queue.add_group(group)
         self._bodies.give_up_overdue(now_s, epoch_ms)
-        expired = False
+        is_left_over = False
         for item in self._deadlines.take_due(epoch_ms):
             # In flight the model replica holds the deadline; `Calls` does when it comes back.
             if not item.settled and not item.is_in_flight:
                 self._settlement.expire(item, now_s)
-                expired = True
-        if expired:
+                # Looking through all that waits is for the few that failed before.
+                is_left_over |= not self._queue.forget(item) and item.attempts > 0
+        if is_left_over:
             self._queue.drop_unwanted()
         if len(self._deadlines) > 2 * self.held_records + _SPARE_DEADLINES:
             self._deadlines.keep(lambda item: not item.settled)

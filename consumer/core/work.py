@@ -6,6 +6,9 @@ from consumer.core.failures import Failure
 from consumer.core.ledger import PartitionLedger
 from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from schemas.handoff import Outcomes
+from schemas.headers import Headers
+
+_NO_HEADERS: Headers = []
 
 
 class ModelContractError(ValueError):
@@ -60,7 +63,8 @@ class WorkItem:
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
         fetched_line: The request line with its body, where the record only refers to that.
-        is_taken: It has left the queue of new records.
+        is_queued: It waits in the queue of new records.
+        is_taken: It has left that queue for a model replica.
         is_in_flight: A model replica has it, and holds it to its deadline.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
         is_ready: A model replica may have it as soon as nothing holds it.
@@ -81,6 +85,7 @@ class WorkItem:
     first_failed_at_s: float = 0.0
     work: float = 0.0
     fetched_line: bytes | None = None
+    is_queued: bool = False
     is_taken: bool = False
     is_in_flight: bool = False
     settled: bool = False
@@ -100,8 +105,11 @@ class WorkItem:
         What is left may lie about in structures that are cleared now and then, and in a call whose
         other records take longer. It costs the same however large the record was.
         """
-        partition, offset, _, _, _, timestamp_ms = self.record
-        self.record = Record(partition, offset, None, b"", [], timestamp_ms)
+        record = self.record
+        # Every record comes by here, and a named tuple's own constructor costs three times this.
+        self.record = tuple.__new__(
+            Record, (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms)
+        )
         self.deferred = None
 
     def is_new(self) -> bool:

@@ -1,9 +1,11 @@
 """Deadlines of records that have been tried already."""
 
 import orjson
+import pytest
 
 from consumer.core import completion_map
 from consumer.core.ports import CommitPoint
+from consumer.core.work_queue import WorkQueue
 from tests.engines import P0, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
 
@@ -50,3 +52,20 @@ def test_what_fails_after_its_deadline_is_not_tried_again() -> None:
     engine.end_call(call, "lost", 0.6, EPOCH_MS + 600)
     assert len(publish_all(engine)) == engine.counters.expired_records == 1
     assert engine.counters.retried_records == 0
+
+
+def test_a_deadline_that_passes_costs_the_same_however_many_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_through: list[WorkQueue] = []
+    monkeypatch.setattr(WorkQueue, "drop_unwanted", looked_through.append)
+    engine = make_engine()
+    engine.assign({P0: None})
+    dues = [[("headrace-deadline", b"%d" % (EPOCH_MS + n))] for n in range(1, 501)]
+    engine.deliver([record(n, headers=due) for n, due in enumerate(dues)], 0.0, EPOCH_MS)
+    for ms in range(1, 501):
+        engine.advance(ms / 1000, EPOCH_MS + ms)
+        assert engine.queued_records == 500 - ms
+        assert len(publish_all(engine)) == 1
+    assert looked_through == []
+    assert engine.next_call(1.0, EPOCH_MS + 1_000) is None
