@@ -194,6 +194,7 @@ class Pipeline:
             most_records = min(allowance.records, settings.poll_records)
             records = await self._source.poll(allowance.partitions, most_records, wait_s)
             rewinds = self.engine.deliver(records, *self._now())
+            del records  # else they stay until the next ones come
             for partition, offset in rewinds.items():
                 self._source.seek(partition, offset)
             self._note_positions(allowance.partitions, rewinds)
@@ -258,16 +259,20 @@ class Pipeline:
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
         try:
-            async for outcomes in self._model.infer(chunk):
+            stream = self._model.infer(chunk)
+            # One record may take hours: what the others were must not stay for it.
+            del chunk
+            async for outcomes in stream:
                 self._note_pause()
                 self.engine.take_outcomes(call, outcomes, *self._now())
+                del outcomes
                 self._scheduled.set()
                 self._dispatch()
         except asyncio.CancelledError:
             reason = "the call was cancelled"
         except Exception as error:  # noqa: BLE001 - whatever ended the call, its records go back
             reason = f"the model replica failed: {type(error).__name__}: {error}"
-            log.warning("a call of %d records failed: %s", len(chunk.lines), reason)
+            log.warning("a call of %d records failed: %s", call.records, reason)
         finally:
             task = asyncio.current_task()
             if task is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from consumer.core.admission import Admission
+from consumer.core.claims import ClaimCheckPolicy
 from consumer.core.engine import Engine
 from consumer.core.engine_settings import EngineSettings
 from consumer.core.failures import Failure
@@ -20,6 +21,7 @@ from schemas.handoff import STATUS_OK, Chunk, Outcomes
 from tests.simulation import EPOCH_MS
 
 URL = "/v1/embeddings"
+PREFIX = "s3://bucket/requests"
 P0 = TopicPartition("requests", 0)
 P1 = TopicPartition("requests", 1)
 
@@ -35,10 +37,13 @@ def make_engine(
     metadata_limit_characters: int = 4096,
     ordering: Ordering = "none",
     retried: frozenset[Failure] = frozenset(Failure),
+    claim_check: ClaimCheckPolicy | None = None,
 ) -> Engine:
+    prefixes = () if claim_check is None else (PREFIX,)
+    max_object_bytes = 0 if claim_check is None else claim_check.max_object_bytes
     return Engine(
         consumer="consumer-under-test",
-        intake=Intake(frozenset({URL}), max_request_bytes),
+        intake=Intake(frozenset({URL}), max_request_bytes, None, prefixes, max_object_bytes),
         messages=OutcomeMessages(
             route="embeddings",
             model="minilm",
@@ -55,6 +60,7 @@ def make_engine(
             metadata_limit_characters=metadata_limit_characters,
             ordering=ordering,
         ),
+        claim_check=claim_check,
     )
 
 

@@ -112,6 +112,7 @@ class Calls:
     def _start(self, items: list[WorkItem], now_s: float) -> tuple[Call, Chunk]:
         for item in items:
             item.attempts += 1
+            item.is_in_flight = True
             item.dispatched_at_s = now_s
         self.in_flight_records += len(items)
         self.in_flight += 1
@@ -220,11 +221,12 @@ class Calls:
     ) -> None:
         wanted = []
         for item in items:
+            item.is_in_flight = False
             if item.settled:
                 continue
             if item.assignment.revoked or not self.takes_back:
                 self._settlement.drop(item)
-            else:
+            elif not self._is_over(item, now_s, epoch_ms):
                 wanted.append(item)
         given_up = self._recovery.take_back(
             wanted, failure, now_s, is_alone=is_alone, is_cornered=is_cornered

@@ -12,10 +12,10 @@ import random
 from collections.abc import Iterable, Mapping
 
 from consumer.core.admission import Admission
+from consumer.core.body_moves import BodyMoves
 from consumer.core.calls import Calls
 from consumer.core.cancellation import Cancellations
 from consumer.core.claims import (
-    BodyMoves,
     ClaimCheckPolicy,
     Fetch,
     Move,
@@ -162,7 +162,7 @@ class Engine:
         self._queue.drop_unwanted()
         for assignment in assignments:
             for publication in self._outbox.remove(assignment):
-                self._admission.release(publication.item.held_bytes)
+                self._settlement.let_go(publication.item)
 
     def stop_intake(self) -> None:
         """Take in and dispatch nothing more: what only waits is left to the next owner."""
@@ -293,7 +293,7 @@ class Engine:
             self.counters.skipped_records += 1
             assignment.ledger.complete(record.offset)
             return
-        held_bytes = len(record.value or b"") + len(record.key or b"")
+        held_bytes = record.size_bytes()
         self._admission.admit(held_bytes)
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
@@ -392,13 +392,15 @@ class Engine:
         """Do what time brings: retries come due, deadlines of waiting records pass."""
         for group in self._recovery.take_due(now_s):
             self._queue.add_group(group)
-        expired = False
+        self._bodies.give_up_overdue(now_s, epoch_ms)
+        is_left_over = False
         for item in self._deadlines.take_due(epoch_ms):
-            # In flight the model replica holds the deadline; back in the queue `next_call` does.
-            if not item.settled and item.attempts == 0:
+            # In flight the model replica holds the deadline; `Calls` does when it comes back.
+            if not item.settled and not item.is_in_flight:
                 self._settlement.expire(item, now_s)
-                expired = True
-        if expired:
+                # Looking through all that waits is for the few that failed before.
+                is_left_over |= not self._queue.forget(item) and item.attempts > 0
+        if is_left_over:
             self._queue.drop_unwanted()
         if len(self._deadlines) > 2 * self.held_records + _SPARE_DEADLINES:
             self._deadlines.keep(lambda item: not item.settled)
@@ -413,6 +415,8 @@ class Engine:
         waits_for_probe = self._queue.records and not self._calls.in_flight
         if probe_at_s is not None and waits_for_probe and not self._is_suspended:
             waits.append(probe_at_s - now_s)
+        if (judgement_at_s := self.body_moves.next_judgement_at_s()) is not None:
+            waits.append(judgement_at_s - now_s)
         if (deadline_ms := self._deadlines.next_at()) is not None:
             waits.append((deadline_ms - epoch_ms) / 1000)
         return max(0.0, min(waits)) if waits else None

@@ -40,6 +40,13 @@ class Record(NamedTuple):
     timestamp_ms: int | None
     problem: str | None = None
 
+    def size_bytes(self) -> int:
+        """Return how many bytes its producer put into it."""
+        size_bytes = len(self.value or b"") + len(self.key or b"")
+        for name, value in self.headers:
+            size_bytes += len(name) + len(value or b"")
+        return size_bytes
+
 
 class CommitPoint(NamedTuple):
     """A partition's progress as it is committed.

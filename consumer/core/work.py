@@ -6,6 +6,9 @@ from consumer.core.failures import Failure
 from consumer.core.ledger import PartitionLedger
 from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from schemas.handoff import Outcomes
+from schemas.headers import Headers
+
+_NO_HEADERS: Headers = []
 
 
 class ModelContractError(ValueError):
@@ -61,7 +64,9 @@ class WorkItem:
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
         fetched_line: The request line as the model gets it, where the record's value is another:
             its body was fetched, its url is spelled otherwise, or something stands before it.
-        is_taken: It has left the queue of new records.
+        is_queued: It waits in the queue of new records.
+        is_taken: It has left that queue for a model replica.
+        is_in_flight: A model replica has it, and holds it to its deadline.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
         is_ready: A model replica may have it as soon as nothing holds it.
         is_held: It waits for an earlier record of its lane (``consumer.core.ordering``).
@@ -81,7 +86,9 @@ class WorkItem:
     first_failed_at_s: float = 0.0
     work: float = 0.0
     fetched_line: bytes | None = None
+    is_queued: bool = False
     is_taken: bool = False
+    is_in_flight: bool = False
     settled: bool = False
     is_ready: bool = False
     is_held: bool = False
@@ -92,6 +99,20 @@ class WorkItem:
     def line(self) -> bytes:
         """The request line as the model gets it."""
         return self.record.value or b"" if self.fetched_line is None else self.fetched_line
+
+    def let_go(self) -> None:
+        """Forget the payload: the outcome is acknowledged, or is the next owner's to give.
+
+        What is left may lie about in structures that are cleared now and then, and in a call whose
+        other records take longer. It costs the same however large the record was.
+        """
+        record = self.record
+        # Every record comes by here, and a named tuple's own constructor costs three times this.
+        self.record = tuple.__new__(
+            Record,
+            (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms, None),
+        )
+        self.deferred = None
 
     def is_new(self) -> bool:
         """Say whether it still waits for its first dispatch."""
