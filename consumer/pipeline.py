@@ -76,6 +76,8 @@ class Pipeline:
         self._loops: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._is_stopping = False
+        self._failed = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
         self._awake_at_s = 0.0
         self._failure: BaseException | None = None
         self._admissible = asyncio.Event()
@@ -128,11 +130,17 @@ class Pipeline:
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
 
-        Records that only wait, here or for a model replica, are left to the next owner.
+        Records that only wait, here or for a model replica, are left to the next owner. A pipeline
+        that has failed, now or before, finishes nothing.
         """
         self._is_stopping = True
-        self.engine.stop_intake()
         self._admissible.set()
+        if self._failure is None:
+            self.engine.stop_intake()
+            await self._unless_failed(self._finish())
+        await self._end()
+
+    async def _finish(self) -> None:
         for task, call in self._calls.items():
             if not call.is_accepted:
                 task.cancel()
@@ -141,20 +149,28 @@ class Pipeline:
                 await self._wait_until(self._is_computed)
         for task in self._calls:
             task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.revoke_budget_s):
+                await self._publishing.flush()
+
+    async def _unless_failed(self, finishing: Coroutine[None, None, None]) -> None:
+        finished = asyncio.create_task(finishing)
+        failed = asyncio.create_task(self._failed.wait())
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.revoke_budget_s):
-                    await self._publishing.flush()
+            await asyncio.wait([finished, failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._end_loops()
-            await self._source.stop()
-            await self._publishing.stop()
-            await self._stop_control()
+            finished.cancel()
+            failed.cancel()
+            await asyncio.wait([finished, failed])
+        if not finished.cancelled():
+            finished.result()
 
     # --- RebalanceListener ---
 
     async def revoking(self) -> None:
         """Publish and commit what is finished; the work in flight runs on."""
+        if self._failure is not None:
+            return
         self.engine.suspend()
         try:
             async with asyncio.timeout(self._settings.revoke_budget_s):
@@ -170,6 +186,8 @@ class Pipeline:
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Take over the assignment; partitions that came back go on where they were."""
+        if self._failure is not None:
+            return
         await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
         change = self.engine.assign({tp: committed.get(tp) for tp in partitions})
@@ -330,14 +348,39 @@ class Pipeline:
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and self._failure is None:
-            self._failure = error
-            log.error("the consumer pipeline has failed", exc_info=error)
+            self._fail(error)
 
-    async def _end_loops(self) -> None:
+    def _fail(self, error: BaseException) -> None:
+        """End at once, and not when Serve gets round to replacing this replica.
+
+        From here on an outcome or an offset might stand where another log's or another member's
+        belongs.
+        """
+        self._failure = error
+        log.error("the consumer pipeline has failed", exc_info=error)
+        self.engine.end()
+        self._is_stopping = True
+        self._failed.set()
+        self._admissible.set()
+        self._ending = asyncio.get_running_loop().create_task(self._let_go())
+
+    async def _end(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._let_go())
+        await asyncio.shield(self._ending)
+
+    async def _let_go(self) -> None:
+        """End everything that runs, and leave the group."""
         # The poll ends by itself: cancelling a fetch would switch off a check of aiokafka's.
-        for loop in self._loops[1:]:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        for task in (*self._calls, *self._loops[1:]):
+            task.cancel()
+        try:
+            await self._publishing.stop()
+            if self._loops:
+                await asyncio.wait(self._loops, timeout=self._settings.session_timeout_s)
+        finally:
+            await self._source.stop()
+            await self._stop_control()
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
         async with self._settled:

@@ -107,6 +107,7 @@ class Engine:
         self._bodies = LargeBodies(self.body_moves, self._queue, self._settlement, messages)
         self._is_suspended = True
         self._takes_records = True
+        self._has_ended = False
 
     # --- assignment ---
 
@@ -126,6 +127,8 @@ class Engine:
 
     def assign(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
         """Take over an assignment, with what the group has committed, and go on."""
+        if self._has_ended:
+            return AssignmentChange()
         change = self._held.change(committed)
         if change.lost:
             self._lose(change.lost)
@@ -156,6 +159,19 @@ class Engine:
                 self._settlement.drop(item)
         self._queue.drop_unwanted()
         self._recovery.clear()
+
+    def end(self) -> None:
+        """Take in, dispatch, publish and commit nothing more, for good.
+
+        Something has failed, and with it what this engine knows may be wrong: its offsets may be
+        those of another log, its partitions another member's. Only flags change, as the engine
+        itself may be what failed.
+        """
+        self._has_ended = True
+        self._is_suspended = True
+        self._takes_records = False
+        self._calls.takes_back = False
+        self._outbox.close(let_out_waiting=False)
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -446,11 +462,11 @@ class Engine:
 
     def has_commit_points(self) -> bool:
         """Say whether there is anything to commit."""
-        return self._held.has_commit_points()
+        return not self._has_ended and self._held.has_commit_points()
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
         """Return what there is to commit; pass it to ``committed`` once it is acknowledged."""
-        return self._held.commit_points()
+        return {} if self._has_ended else self._held.commit_points()
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Take note that ``points`` are committed and acknowledged."""

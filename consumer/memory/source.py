@@ -150,6 +150,11 @@ class MemorySource:
             await asyncio.wait([self._coordination])
         self._broker.wake()
 
+    def fail(self, error: SourceError) -> None:
+        """Have every poll raise ``error`` from here on, as where the broker refuses us."""
+        self._failure = error
+        self._broker.wake()
+
     def expire(self) -> None:
         """End the member's session, as the broker does when no heartbeat comes.
 
@@ -206,6 +211,8 @@ class MemorySource:
             if partition not in self._positions or len(records) >= max_records:
                 continue
             log = self._broker.log(partition)
+            if self._positions[partition] > log.end_offset:  # another log: as a reset to earliest
+                self._positions[partition] = log.start_offset
             found = log.read(self._positions[partition], max_records - len(records))
             records += found
             # Behind the last record there may be offsets without any, e.g. of compaction.
