@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 
 from consumer.body_transfers import BodyTransfers
+from consumer.call_stream import CallFailedError, stream_outcomes
 from consumer.control_reader import ControlReader, TimedControl
 from consumer.core.claims import BodyStore, Move, MoveEnd
 from consumer.core.engine import Engine
@@ -21,7 +22,7 @@ from consumer.core.ports import (
     RecordSource,
     TopicPartition,
 )
-from consumer.core.work import Call
+from consumer.core.work import Call, ModelContractError
 from consumer.pipeline_settings import PipelineSettings
 from consumer.publishing import Publishing
 from schemas.handoff import Chunk
@@ -29,6 +30,7 @@ from schemas.handoff import Chunk
 log = logging.getLogger(__name__)
 
 _LOOKS_PER_SESSION = 4
+_LOOK_AT_CALLS_S = 1.0
 
 
 class Pipeline:
@@ -108,6 +110,7 @@ class Pipeline:
             self._spawn(loop)
         self._spawn(self._keep_time())
         self._spawn(self._watch_for_pauses())
+        self._spawn(self._watch_calls())
         if self._transfers is not None:
             self._spawn(self._transfers.run())
         if self._control is not None:
@@ -276,24 +279,34 @@ class Pipeline:
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
         try:
-            async for outcomes in self._model.infer(chunk):
+            async for outcomes in stream_outcomes(self._model, chunk):
                 self._note_pause()
                 self.engine.take_outcomes(call, outcomes, *self._now())
                 self._scheduled.set()
                 self._dispatch()
         except asyncio.CancelledError:
             reason = "the call was cancelled"
-        except Exception as error:  # noqa: BLE001 - whatever ended the call, its records go back
-            reason = f"the model replica failed: {type(error).__name__}: {error}"
+        except (CallFailedError, ModelContractError) as error:
+            # Whatever ended the call, its records go back; what the engine raises ends the worker.
+            reason = f"the model replica failed: {error}"
             log.warning("a call of %d records failed: %s", len(chunk.lines), reason)
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._calls.pop(task, None)
-            self.engine.end_call(call, reason, *self._now())
-            # The time loop dispatches what this call made room for: a cancelled task starts none.
-            self._scheduled.set()
-            await self._notify()
+        self.engine.end_call(call, reason, *self._now())
+        # The time loop dispatches what this call made room for: a cancelled task starts none.
+        self._scheduled.set()
+        await self._notify()
+
+    async def _watch_calls(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AT_CALLS_S)
+            for call in self.engine.give_up_overdue(*self._now()):
+                if call.overdue is not None:
+                    log.warning("a call of %d records is given up: %s", call.records, call.overdue)
+            self._cancel_unwanted_calls()
+            self._dispatch()
 
     def _cancel_unwanted_calls(self) -> None:
         for task, call in self._calls.items():

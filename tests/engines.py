@@ -35,6 +35,7 @@ def make_engine(
     metadata_limit_characters: int = 4096,
     ordering: Ordering = "none",
     retried: frozenset[Failure] = frozenset(Failure),
+    attempt_timeout_s: float | None = None,
 ) -> Engine:
     return Engine(
         consumer="consumer-under-test",
@@ -54,6 +55,7 @@ def make_engine(
             most_chunk_records=chunk_records,
             metadata_limit_characters=metadata_limit_characters,
             ordering=ordering,
+            attempt_timeout_s=attempt_timeout_s,
         ),
     )
 

@@ -1,5 +1,6 @@
 """Calls of model replicas: what goes out together, and what comes of it."""
 
+from consumer.core.attempt_timeout import AttemptTimeout
 from consumer.core.counters import Counters
 from consumer.core.dispatch import ReplicaWindows, chunk_records
 from consumer.core.engine_settings import EngineSettings
@@ -18,6 +19,11 @@ _REASONS = {
     Failure.UNAVAILABLE: "the model had no room for this request",
     Failure.UNRECOVERABLE: "the model failed on this request, and says that it would again",
 }
+
+DEADLINE_GRACE_S = 5.0
+"""The model replica answers a record whose deadline passes; after this the consumer does."""
+_LONGEST_LOOK_S = 10.0
+"""More time between two looks for overdue calls is a pause of this process, and nobody's fault."""
 
 
 class Calls:
@@ -61,6 +67,9 @@ class Calls:
         self.takes_back = True
         self._sole: Call | None = None
         self._suspect: Call | None = None
+        self._under_way: dict[Call, None] = {}
+        self._timeout = AttemptTimeout(settings.attempt_timeout_s)
+        self._looked_at_s: float | None = None
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
@@ -131,6 +140,7 @@ class Calls:
         self._sole = call if call.is_exclusive else None
         if suspicion_of(items) is Suspicion.STRONG:
             self._suspect = call
+        self._under_way[call] = None
         return call, chunk
 
     def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
@@ -139,7 +149,10 @@ class Calls:
         Raises:
             ModelContractError: They are not what ``Outcomes`` promises; nothing was taken in.
         """
+        if call.is_accepted:
+            self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
         call.is_accepted = True
+        call.heard_at_s = now_s
         if not outcomes.replica:
             return
         call.check(outcomes)
@@ -174,6 +187,35 @@ class Calls:
                 items, failure, reason, now_s, epoch_ms, is_alone=len(items) == 1, is_cornered=True
             )
 
+    def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
+        """Give up what has waited too long in calls under way; to be asked every second or so.
+
+        A record is answered as expired where its deadline has passed and its replica does not say
+        so. A call that has been silent for too long is marked ``overdue``.
+
+        Returns:
+            Calls in which nothing is wanted any more; the caller ends them.
+        """
+        if self._looked_at_s is not None:
+            paused_s = now_s - self._looked_at_s - _LONGEST_LOOK_S
+            if paused_s > 0:
+                for call in self._under_way:
+                    call.heard_at_s += paused_s
+        self._looked_at_s = now_s
+        expired_ms = epoch_ms - int(DEADLINE_GRACE_S * 1000)
+        unwanted = []
+        for call in self._under_way:
+            expired = call.take_expired(expired_ms)
+            for item in expired:
+                self._settlement.expire(item, now_s)
+            limit_s = self._timeout.limit_s(call.earlier_timeouts)
+            is_overdue = call.is_accepted and now_s - call.heard_at_s >= limit_s
+            if is_overdue and call.overdue is None:
+                call.overdue = f"the model replica sent nothing for {limit_s:g} s"
+            if is_overdue or (expired and not call.is_wanted()):
+                unwanted.append(call)
+        return unwanted
+
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
         """Take note that a call is over; what it left unanswered goes back or is given up.
 
@@ -184,9 +226,10 @@ class Calls:
             epoch_ms: Wall clock in milliseconds.
         """
         self.in_flight -= 1
+        del self._under_way[call]
         if self._sole is call:
             self._sole = None
-        is_cornered = call.is_exclusive or call is self._suspect
+        is_cornered = call.is_exclusive or call is self._suspect or call.overdue is not None
         if call is self._suspect:
             self._suspect = None
         left = call.unanswered()
@@ -200,11 +243,13 @@ class Calls:
         self._fail(
             left,
             Failure.REPLICA_LOST,
-            printable(reason),
+            printable(call.overdue or reason),
             now_s,
             epoch_ms,
-            is_alone=call.is_exclusive and call.records == 1,
+            # A dying replica takes other calls with it; one that is silent has this one to itself.
+            is_alone=call.records == 1 and (call.is_exclusive or call.overdue is not None),
             is_cornered=is_cornered,
+            has_timed_out=call.overdue is not None,
         )
 
     def _fail(
@@ -217,6 +262,7 @@ class Calls:
         *,
         is_alone: bool,
         is_cornered: bool,
+        has_timed_out: bool = False,
     ) -> None:
         wanted = []
         for item in items:
@@ -227,7 +273,12 @@ class Calls:
             else:
                 wanted.append(item)
         given_up = self._recovery.take_back(
-            wanted, failure, now_s, is_alone=is_alone, is_cornered=is_cornered
+            wanted,
+            failure,
+            now_s,
+            is_alone=is_alone,
+            is_cornered=is_cornered,
+            has_timed_out=has_timed_out,
         )
         self._counters.retried_records += len(wanted) - len(given_up)
         for item in wanted:

@@ -317,6 +317,10 @@ class Engine:
         """Take note that a call is over; see ``Calls.end``."""
         self._calls.end(call, reason, now_s, epoch_ms)
 
+    def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
+        """Give up what takes too long; see ``Calls.give_up_overdue``."""
+        return self._calls.give_up_overdue(now_s, epoch_ms)
+
     def end_move(self, move: Move, end: MoveEnd, now_s: float, epoch_ms: int) -> None:
         """Take note how a move of ``body_moves`` ended."""
         self._bodies.end_move(move, end, now_s, epoch_ms)
