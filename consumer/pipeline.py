@@ -25,12 +25,12 @@ from consumer.core.ports import (
 from consumer.core.work import Call, ModelContractError
 from consumer.pipeline_settings import PipelineSettings
 from consumer.publishing import Publishing
+from consumer.watch import Watch
 from schemas.handoff import Chunk
 
 log = logging.getLogger(__name__)
 
 _LOOKS_PER_SESSION = 4
-_LOOK_AT_CALLS_S = 1.0
 
 
 class Pipeline:
@@ -75,6 +75,7 @@ class Pipeline:
         self._control = (
             None if control is None else ControlReader(control, engine.counters, self._cancel)
         )
+        self._watch = Watch(engine, source, clock, self._end_unwanted_calls)
         self._loops: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._is_stopping = False
@@ -110,7 +111,8 @@ class Pipeline:
             self._spawn(loop)
         self._spawn(self._keep_time())
         self._spawn(self._watch_for_pauses())
-        self._spawn(self._watch_calls())
+        self._spawn(self._watch.watch_calls())
+        self._spawn(self._watch.watch_for_stall())
         if self._transfers is not None:
             self._spawn(self._transfers.run())
         if self._control is not None:
@@ -299,26 +301,20 @@ class Pipeline:
         self._scheduled.set()
         await self._notify()
 
-    async def _watch_calls(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_AT_CALLS_S)
-            for call in self.engine.give_up_overdue(*self._now()):
-                if call.overdue is not None:
-                    log.warning("a call of %d records is given up: %s", call.records, call.overdue)
-            self._cancel_unwanted_calls()
-            self._dispatch()
-
     def _cancel_unwanted_calls(self) -> None:
         for task, call in self._calls.items():
             if not call.is_wanted():
                 task.cancel()
 
+    def _end_unwanted_calls(self) -> None:
+        self._cancel_unwanted_calls()
+        self._dispatch()
+
     def _cancel(self, controls: list[TimedControl]) -> None:
         cancelled = self.engine.cancel(controls, self._calls.values(), *self._now())
         if cancelled:
             log.info("cancelled %d records", cancelled)
-            self._cancel_unwanted_calls()
-            self._dispatch()
+            self._end_unwanted_calls()
 
     async def _end_move(self, move: Move, end: MoveEnd) -> None:
         self.engine.end_move(move, end, *self._now())

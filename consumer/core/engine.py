@@ -35,6 +35,7 @@ from consumer.core.recovery import Recovery
 from consumer.core.retry import RetryPolicy
 from consumer.core.schedule import Schedule
 from consumer.core.settlement import Settlement
+from consumer.core.standing import Standing
 from consumer.core.transactions import Transaction, Transactions
 from consumer.core.work import Call, PartitionAssignment, WorkItem
 from consumer.core.work_queue import WorkQueue
@@ -105,6 +106,14 @@ class Engine:
             counters=self.counters,
         )
         self._bodies = LargeBodies(self.body_moves, self._queue, self._settlement, messages)
+        self._standing = Standing(
+            held=self._held,
+            admission=admission,
+            calls=self._calls,
+            recovery=self._recovery,
+            body_moves=self.body_moves,
+            counters=self.counters,
+        )
         self._is_suspended = True
         self._takes_records = True
         self._has_ended = False
@@ -202,6 +211,27 @@ class Engine:
     def model_replicas(self) -> list[str]:
         """Names of the model replicas seen lately."""
         return self._calls.windows.replicas
+
+    # --- standing still ---
+
+    def standing(self) -> tuple[int, ...]:
+        """Return numbers that change whenever a record is read or gets on."""
+        return self._standing.numbers()
+
+    def neglected(self) -> str | None:
+        """Return what waits here with nothing in its way, for a person, if anything does."""
+        if self._is_suspended or not self._takes_records:
+            return None
+        return self._standing.neglected((*self._queued_items(), *self._lanes.held()))
+
+    def readable_offsets(self) -> dict[TopicPartition, int]:
+        """Return the next offset of each partition that may be read now, where it is known."""
+        offsets = {}
+        for partition in self.allowance().partitions:
+            assignment = self._held.get(partition)
+            if assignment is not None and assignment.ledger.next_offset is not None:
+                offsets[partition] = assignment.ledger.next_offset
+        return offsets
 
     # --- intake ---
 

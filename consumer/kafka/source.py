@@ -195,6 +195,15 @@ class KafkaSource:
         if self._consumer is not None and not self._is_stopped:
             internals.rejoin(self._consumer)
 
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where logs end; see ``RecordSource``. An open transaction's records are beyond."""
+        ask = self._started_consumer().end_offsets
+        try:
+            return await ask_each(ask, partitions, self._log_bounds_timeout_s)
+        except (OSError, KeyError) as error:  # aiokafka's client, where a request has timed out
+            log.warning("%s: nobody says where the logs end: %r", self._doing, error)
+            return {}
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         if not partitions:

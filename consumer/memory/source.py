@@ -52,6 +52,7 @@ class MemorySource:
         self._coordination: asyncio.Task[None] | None = None
         self._failure: SourceError | None = None
         self._is_open = False
+        self._is_deaf = False
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see ``RecordSource``."""
@@ -126,6 +127,12 @@ class MemorySource:
         if self._member is not None and self._membership is not None:
             self._broker.group(self._group_name, self._topic).rebalance()
 
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where logs end; see ``RecordSource``. None while the broker is away."""
+        if self._broker.is_away:
+            return {}
+        return {partition: self._broker.log(partition).end_offset for partition in partitions}
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         points = await self.committed(partitions)
@@ -154,6 +161,10 @@ class MemorySource:
         """Have every poll raise ``error`` from here on, as where the broker refuses us."""
         self._failure = error
         self._broker.wake()
+
+    def go_deaf(self) -> None:
+        """Bring nothing from here on and say nothing of it, as where a fetching task has died."""
+        self._is_deaf = True
 
     def expire(self) -> None:
         """End the member's session, as the broker does when no heartbeat comes.
@@ -205,7 +216,7 @@ class MemorySource:
 
     def _take(self, partitions: Collection[TopicPartition], max_records: int) -> list[Record]:
         records: list[Record] = []
-        if not self._is_open or self._broker.is_away:
+        if not self._is_open or self._is_deaf or self._broker.is_away:
             return records
         for partition in partitions:
             if partition not in self._positions or len(records) >= max_records:
