@@ -73,7 +73,8 @@ class Calls:
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
-        while self._recovery.breaker.may_call(now_s, self.in_flight):
+        breaker = self._recovery.breaker
+        while breaker.may_call(now_s, self._probes(now_s) if breaker.is_open else 0):
             suspicion = self._most_suspicion()
             most = chunk_records(
                 queued=self._queue.available_records(suspicion),
@@ -93,6 +94,20 @@ class Calls:
             if items:
                 return self._start(items, now_s)
         return None
+
+    def next_probe_at_s(self) -> float | None:
+        """Return when a model that is down may be tried again, if that is known."""
+        breaker = self._recovery.breaker
+        at_s = breaker.next_probe_at_s()
+        if at_s is None or not all(call.is_accepted for call in self._under_way):
+            return None
+        return max((at_s, *(call.heard_at_s + breaker.outlived_s for call in self._under_way)))
+
+    def _probes(self, now_s: float) -> int:
+        outlived_s = self._recovery.breaker.outlived_s
+        return sum(
+            not call.is_accepted or now_s - call.heard_at_s < outlived_s for call in self._under_way
+        )
 
     def _most_suspicion(self) -> Suspicion:
         """Return how much what goes next may be suspected.
@@ -238,7 +253,7 @@ class Calls:
         if not call.has_answers and (
             has_lost or call.has_fresh_failures or (call.has_failures and breaker.is_open)
         ):
-            breaker.call_failed(now_s)
+            breaker.call_failed(now_s, now_s - call.heard_at_s if call.is_accepted else 0.0)
         self.in_flight_records -= len(left)
         self._fail(
             left,

@@ -412,9 +412,10 @@ class Engine:
         waits = []
         if (retry_at_s := self._recovery.next_at_s()) is not None:
             waits.append(retry_at_s - now_s)
-        probe_at_s = self._recovery.breaker.next_probe_at_s()
-        waits_for_probe = self._queue.records and not self._calls.in_flight
-        if probe_at_s is not None and waits_for_probe and not self._is_suspended:
+        probe_at_s = self._calls.next_probe_at_s()
+        waits_for_probe = self._queue.records and not self._is_suspended
+        # Where its time has come and no call went out, something else is in the way.
+        if probe_at_s is not None and waits_for_probe and probe_at_s > now_s:
             waits.append(probe_at_s - now_s)
         if (deadline_ms := self._deadlines.next_at()) is not None:
             waits.append((deadline_ms - epoch_ms) / 1000)
