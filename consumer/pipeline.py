@@ -383,13 +383,16 @@ class Pipeline:
         # The poll ends by itself: cancelling a fetch would switch off a check of aiokafka's.
         for task in (*self._calls, *self._loops[1:]):
             task.cancel()
-        try:
-            await self._publishing.stop()
-            if self._loops:
-                await asyncio.wait(self._loops, timeout=self._settings.session_timeout_s)
-        finally:
-            await self._source.stop()
-            await self._stop_control()
+        ends = await asyncio.gather(self._publishing.stop(), self._leave(), return_exceptions=True)
+        await self._stop_control()
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _leave(self) -> None:
+        if self._loops:
+            await asyncio.wait(self._loops, timeout=self._settings.session_timeout_s)
+        await self._source.stop()
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
         async with self._settled:
