@@ -136,8 +136,8 @@ class RetrySettings(Section):
         gt=0,
         description="How long a call may send nothing after a model replica has taken it; then its "
         "unanswered records count as replica_lost and go again. Longer than the longest record "
-        "takes. Left out: four times the longest silence that was seen lately, 600 at least, "
-        "twice as long after each timeout of a record.",
+        "takes. Left out: four times the longest silence that was seen lately, 1800 at least, "
+        "and more after timeouts.",
     )
 
 

@@ -11,7 +11,7 @@ from consumer.core.recovery import Recovery
 from consumer.core.settlement import Settlement
 from consumer.core.work import Call, WorkItem
 from consumer.core.work_queue import Suspicion, WorkQueue, suspicion_of
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from schemas.results import ErrorCode
 
 _REASONS = {
@@ -164,13 +164,16 @@ class Calls:
         Raises:
             ModelContractError: They are not what ``Outcomes`` promises; nothing was taken in.
         """
-        if call.is_accepted:
-            self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
-        call.is_accepted = True
-        call.heard_at_s = now_s
+        if not call.is_accepted:
+            call.is_accepted = True
+            call.heard_at_s = now_s
         if not outcomes.replica:
             return
         call.check(outcomes)
+        if outcomes.indexes:
+            if STATUS_OK in outcomes.statuses:
+                self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
+            call.heard_at_s = now_s
         self.windows.learn(outcomes.replica, outcomes.window_records, now_s)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
@@ -224,10 +227,11 @@ class Calls:
             for item in expired:
                 self._settlement.expire(item, now_s)
             limit_s = self._timeout.limit_s(call.earlier_timeouts)
-            is_overdue = call.is_accepted and now_s - call.heard_at_s >= limit_s
-            if is_overdue and call.overdue is None:
+            if call.overdue is None and call.is_accepted and now_s - call.heard_at_s >= limit_s:
                 call.overdue = f"the model replica sent nothing for {limit_s:g} s"
-            if is_overdue or (expired and not call.is_wanted()):
+                self._timeout.exceeded()
+                unwanted.append(call)
+            elif expired and not call.is_wanted():
                 unwanted.append(call)
         return unwanted
 

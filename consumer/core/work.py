@@ -119,7 +119,7 @@ class Call:
         has_failures: Some record was answered with a failure.
         has_fresh_failures: Among those are records that had not failed before, or the replica had
             no room: that speaks against the model rather than against the records.
-        heard_at_s: Monotonic seconds when a replica took the call, or last sent outcomes of it.
+        heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
         earlier_timeouts: The most timeouts that a record of it had before.
         first_deadline_ms: The earliest deadline among the records without an outcome, if any.
         overdue: Why the call is given up for having taken too long, if it is.

@@ -8,7 +8,7 @@ from consumer.core.calls import DEADLINE_GRACE_S
 from consumer.core.engine import Engine
 from consumer.core.longest_lately import LEAST_PERIOD_S, LongestLately
 from consumer.core.work import Call
-from schemas.handoff import STATUS_OK, Outcomes
+from schemas.handoff import STATUS_OK, STATUS_UNAVAILABLE, Outcomes
 from tests.engines import P0, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
 
@@ -52,17 +52,29 @@ def test_the_limit_is_learned_from_what_took_longest_and_never_short() -> None:
     assert timeout.limit_s(0) == LEAST_S
     timeout.learn(2.0, 0, 0.0)
     assert timeout.limit_s(0) == LEAST_S
-    timeout.learn(500.0, 0, 600.0)
-    assert timeout.limit_s(0) == 2_000.0
-    assert [timeout.limit_s(times) for times in (1, 2, 3, 9)] == [4e3, 8e3, 16e3, 16e3]
+    timeout.learn(1_000.0, 0, 1_000.0)
+    assert timeout.limit_s(0) == 4_000.0
+    assert [timeout.limit_s(times) for times in (1, 2, 3, 9)] == [8e3, 16e3, 16e3, 16e3]
     # Over the limit nothing is waited for: whatever took so long, this process stood still.
     timeout.learn(1e6, 0, 1e6)
-    assert timeout.limit_s(0) == 8_000.0
+    assert timeout.limit_s(0) == 16_000.0
+
+
+def test_while_nothing_is_answered_each_timeout_doubles_it_for_all() -> None:
+    timeout = AttemptTimeout(None)
+    limits_s = []
+    for _ in range(6):
+        timeout.exceeded()
+        limits_s.append(timeout.limit_s(0) / LEAST_S)
+    assert limits_s == [2, 4, 8, 16, 16, 16]
+    timeout.learn(1.0, 0, 0.0)
+    assert timeout.limit_s(0) == LEAST_S
 
 
 def test_a_limit_that_is_set_stands() -> None:
     timeout = AttemptTimeout(30.0)
     timeout.learn(29.0, 0, 0.0)
+    timeout.exceeded()
     assert timeout.limit_s(0) == timeout.limit_s(5) == 30.0
 
 
@@ -108,8 +120,8 @@ def test_silence_counts_and_not_the_whole_time_of_a_call() -> None:
     engine.deliver([record(n) for n in range(10)], 0.0, EPOCH_MS)
     call = start_call(engine, 0.0)
     for number in range(9):
-        assert look_until(engine, number * 500.0, (number + 1) * 500.0) == []
-        answer_one(engine, call, (number + 1) * 500.0, number)
+        assert look_until(engine, number * 1e3, (number + 1) * 1e3) == []
+        answer_one(engine, call, (number + 1) * 1e3, number)
 
 
 def test_a_call_that_no_replica_has_taken_waits_for_one() -> None:
@@ -128,8 +140,8 @@ def test_time_in_which_this_process_stood_still_counts_for_nothing() -> None:
     assert look_until(engine, 0.0, 100.0) == []
     woke_s = 100.0 + 5 * LEAST_S
     assert engine.give_up_overdue(woke_s, EPOCH_MS) == []
-    assert look_until(engine, woke_s, woke_s + 400.0) == []
-    assert look_until(engine, woke_s + 400.0, woke_s + 600.0) == [call]
+    assert look_until(engine, woke_s, woke_s + LEAST_S - 150.0) == []
+    assert look_until(engine, woke_s + LEAST_S - 150.0, woke_s + LEAST_S) == [call]
 
 
 def test_a_last_attempt_that_hangs_stops_nobody_for_ever() -> None:
@@ -152,7 +164,7 @@ def test_a_last_attempt_that_hangs_stops_nobody_for_ever() -> None:
     engine.end_call(hung, "the call was cancelled", now_s, EPOCH_MS)
     assert engine.counters.dead_letter_records == 1
     letter = publish_all(engine)[-1].messages[0]
-    assert b"sent nothing for 600 s" in dict(letter.headers)["headrace-error-message"]
+    assert b"sent nothing for 1800 s" in dict(letter.headers)["headrace-error-message"]
     assert engine.next_call(now_s, EPOCH_MS) is not None
 
 
@@ -216,3 +228,35 @@ def test_a_call_all_of_whose_deadlines_have_passed_is_ended_and_costs_nobody_an_
     assert engine.counters.retried_records == 0
     assert engine.in_flight_records == 0
     assert engine.next_call(30.0, EPOCH_MS) is None
+
+
+def test_calls_that_are_all_slow_are_not_cut_off_together() -> None:
+    engine = make_engine(chunk_records=1)
+    engine.assign({P0: None})
+    answer_another(engine, 0, 0.0)
+    engine.deliver([record(n) for n in range(1, 9)], 0.0, EPOCH_MS)
+    calls = [start_call(engine, 0.0) for _ in range(8)]
+    (first,) = look_until(engine, 0.0, 2 * LEAST_S)
+    engine.end_call(first, "the call was cancelled", LEAST_S, EPOCH_MS)
+    assert look_until(engine, LEAST_S, 2 * LEAST_S - LOOK_S) == []
+    # One answer tells that it is no general slowness, or that it is: then that is learned.
+    answer_one(engine, calls[-1], 2 * LEAST_S - LOOK_S)
+    assert look_until(engine, 2 * LEAST_S - LOOK_S, 5 * LEAST_S) == []
+
+
+def test_a_replica_that_has_no_room_tells_nothing_of_how_long_an_answer_takes() -> None:
+    timeout_s = 4 * LEAST_S
+    engine = make_engine(chunk_records=1)
+    engine.assign({P0: None})
+    answer_another(engine, 0, 0.0)
+    engine.deliver([record(1), record(2)], 0.0, EPOCH_MS)
+    slow = start_call(engine, 0.0)
+    engine._calls._timeout.exceeded()
+    engine._calls._timeout.exceeded()
+    full = start_call(engine, 0.0)
+    outcomes = Outcomes("replica-1", 256)
+    outcomes.add(0, STATUS_UNAVAILABLE, b"{}")
+    engine.take_outcomes(full, outcomes, 1.0, EPOCH_MS)
+    engine.end_call(full, "over", 1.0, EPOCH_MS)
+    assert look_until(engine, 1.0, timeout_s - LOOK_S) == []
+    assert look_until(engine, timeout_s - LOOK_S, timeout_s + LOOK_S) == [slow]

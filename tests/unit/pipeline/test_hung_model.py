@@ -70,6 +70,21 @@ class StuckModel(CountingModel):
                 await asyncio.Event().wait()
 
 
+def test_work_that_takes_longer_than_the_learned_limit_from_the_first_is_done_all_the_same() -> (
+    None
+):
+    async def main() -> None:
+        service = SimulatedService(model=CountingModel(window_records=8))
+        await service.join()
+        service.publish(24, ms=2_000_000)
+        await service.until_done(timeout_s=24 * 3600)
+        assert set(service.results().values()) == {1}
+        assert not service.broker.records("dead-letters")
+        await service.close()
+
+    simulate(main())
+
+
 def test_a_deadline_is_kept_though_the_model_hangs() -> None:
     async def main() -> None:
         service = SimulatedService()
