@@ -16,8 +16,12 @@ async def stream_outcomes(model: ModelClient, chunk: Chunk) -> AsyncIterator[Out
     Raises:
         CallFailedError: Whatever the model's stream raised, save that the call was cancelled.
     """
+    stream = model.infer(chunk)
+    # One record may take hours: what the others were must not stay for it.
+    del chunk
     try:
-        async for outcomes in model.infer(chunk):
+        async for outcomes in stream:
             yield outcomes
+            del outcomes
     except Exception as error:
         raise CallFailedError(f"{type(error).__name__}: {error}") from error

@@ -280,10 +280,14 @@ class Pipeline:
 
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
+        stream = stream_outcomes(self._model, chunk)
+        # One record may take hours: what the others were must not stay for it.
+        del chunk
         try:
-            async for outcomes in stream_outcomes(self._model, chunk):
+            async for outcomes in stream:
                 self._note_pause()
                 self.engine.take_outcomes(call, outcomes, *self._now())
+                del outcomes
                 self._scheduled.set()
                 self._dispatch()
         except asyncio.CancelledError:
@@ -291,7 +295,7 @@ class Pipeline:
         except (CallFailedError, ModelContractError) as error:
             # Whatever ended the call, its records go back; what the engine raises ends the worker.
             reason = f"the model replica failed: {error}"
-            log.warning("a call of %d records failed: %s", len(chunk.lines), reason)
+            log.warning("a call of %d records failed: %s", call.records, reason)
         finally:
             task = asyncio.current_task()
             if task is not None:
