@@ -74,6 +74,7 @@ def build_engine(
             metadata_limit_characters=metadata_limit_characters,
             calls_per_window=calls_per_window,
             ordering=route.ordering,
+            attempt_timeout_s=route.retry.attempt_timeout_s,
             may_repeat=route.delivery == "at_least_once",
         ),
     )

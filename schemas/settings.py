@@ -137,6 +137,14 @@ class RetrySettings(Section):
     max_attempts: int = Field(default=5, ge=1)
     first_backoff_ms: float = Field(default=200.0, gt=0)
     max_backoff_ms: float = Field(default=30_000.0, gt=0)
+    attempt_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long a call may send nothing after a model replica has taken it; then its "
+        "unanswered records count as replica_lost and go again. Longer than the longest record "
+        "takes. Left out: four times the longest silence that was seen lately, 1800 at least, "
+        "and more after timeouts.",
+    )
 
 
 class LimitSettings(Section):

@@ -38,6 +38,7 @@ def make_engine(
     ordering: Ordering = "none",
     retried: frozenset[Failure] = frozenset(Failure),
     claim_check: ClaimCheckPolicy | None = None,
+    attempt_timeout_s: float | None = None,
 ) -> Engine:
     prefixes = () if claim_check is None else (PREFIX,)
     max_object_bytes = 0 if claim_check is None else claim_check.max_object_bytes
@@ -59,6 +60,7 @@ def make_engine(
             most_chunk_records=chunk_records,
             metadata_limit_characters=metadata_limit_characters,
             ordering=ordering,
+            attempt_timeout_s=attempt_timeout_s,
         ),
         claim_check=claim_check,
     )

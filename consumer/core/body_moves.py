@@ -92,6 +92,11 @@ class BodyMoves:
             isinstance(move, Deposit) for move in (*self._running, *self._failed.items())
         )
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether any body moves, or has a move to come that waits for no room."""
+        return bool(self._running) or bool(self._deposits) or len(self._failed) > 0
+
     def requests(self) -> list[WorkItem]:
         """Return the records whose own bodies move or wait."""
         moves = (*self._running, *self._fetches, *self._in_lanes.values(), *self._failed.items())

@@ -49,6 +49,7 @@ from consumer.core.recovery import Recovery
 from consumer.core.retry import RetryPolicy
 from consumer.core.schedule import Schedule
 from consumer.core.settlement import Settlement
+from consumer.core.standing import Standing
 from consumer.core.transactions import Transaction, Transactions
 from consumer.core.work import Call, PartitionAssignment, WorkItem
 from consumer.core.work_queue import WorkQueue
@@ -123,8 +124,17 @@ class Engine:
             counters=self.counters,
         )
         self._bodies = LargeBodies(self.body_moves, self._queue, self._settlement, messages)
+        self._standing = Standing(
+            held=self._held,
+            admission=admission,
+            calls=self._calls,
+            recovery=self._recovery,
+            body_moves=self.body_moves,
+            counters=self.counters,
+        )
         self._is_suspended = True
         self._takes_records = True
+        self._has_ended = False
 
     # --- assignment ---
 
@@ -144,6 +154,8 @@ class Engine:
 
     def assign(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
         """Take over an assignment, with what the group has committed, and go on."""
+        if self._has_ended:
+            return AssignmentChange()
         change = self._held.change(committed)
         if change.lost:
             self._lose(change.lost)
@@ -174,6 +186,19 @@ class Engine:
                 self._settlement.drop(item)
         self._queue.drop_unwanted()
         self._recovery.clear()
+
+    def end(self) -> None:
+        """Take in, dispatch, publish and commit nothing more, for good.
+
+        Something has failed, and with it what this engine knows may be wrong: its offsets may be
+        those of another log, its partitions another member's. Only flags change, as the engine
+        itself may be what failed.
+        """
+        self._has_ended = True
+        self._is_suspended = True
+        self._takes_records = False
+        self._calls.takes_back = False
+        self._outbox.close(let_out_waiting=False)
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -217,6 +242,27 @@ class Engine:
     def model_replicas(self) -> list[str]:
         """Names of the model replicas seen lately."""
         return self._calls.windows.replicas
+
+    # --- standing still ---
+
+    def standing(self) -> tuple[int, ...]:
+        """Return numbers that change whenever a record is read or gets on."""
+        return self._standing.numbers()
+
+    def neglected(self) -> str | None:
+        """Return what waits here with nothing in its way, for a person, if anything does."""
+        if self._is_suspended or not self._takes_records:
+            return None
+        return self._standing.neglected((*self._queued_items(), *self._lanes.held()))
+
+    def readable_offsets(self) -> dict[TopicPartition, int]:
+        """Return the next offset of each partition that may be read now, where it is known."""
+        offsets = {}
+        for partition in self.allowance().partitions:
+            assignment = self._held.get(partition)
+            if assignment is not None and assignment.ledger.next_offset is not None:
+                offsets[partition] = assignment.ledger.next_offset
+        return offsets
 
     # --- intake ---
 
@@ -348,6 +394,10 @@ class Engine:
         """Take note that a call is over; see ``Calls.end``."""
         self._calls.end(call, reason, now_s, epoch_ms)
 
+    def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
+        """Give up what takes too long; see ``Calls.give_up_overdue``."""
+        return self._calls.give_up_overdue(now_s, epoch_ms)
+
     def end_move(self, move: Move, end: MoveEnd, now_s: float, epoch_ms: int) -> None:
         """Take note how a move of ``body_moves`` ended."""
         self._bodies.end_move(move, end, now_s, epoch_ms)
@@ -411,9 +461,10 @@ class Engine:
         waits = []
         if (retry_at_s := self._recovery.next_at_s()) is not None:
             waits.append(retry_at_s - now_s)
-        probe_at_s = self._recovery.breaker.next_probe_at_s()
-        waits_for_probe = self._queue.records and not self._calls.in_flight
-        if probe_at_s is not None and waits_for_probe and not self._is_suspended:
+        probe_at_s = self._calls.next_probe_at_s()
+        waits_for_probe = self._queue.records and not self._is_suspended
+        # Where its time has come and no call went out, something else is in the way.
+        if probe_at_s is not None and waits_for_probe and probe_at_s > now_s:
             waits.append(probe_at_s - now_s)
         if (judgement_at_s := self.body_moves.next_judgement_at_s()) is not None:
             waits.append(judgement_at_s - now_s)
@@ -497,11 +548,11 @@ class Engine:
 
     def has_commit_points(self) -> bool:
         """Say whether there is anything to commit."""
-        return self._held.has_commit_points()
+        return not self._has_ended and self._held.has_commit_points()
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
         """Return what there is to commit; pass it to ``committed`` once it is acknowledged."""
-        return self._held.commit_points()
+        return {} if self._has_ended else self._held.commit_points()
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Take note that ``points`` are committed and acknowledged."""

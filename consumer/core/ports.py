@@ -203,6 +203,13 @@ class RecordSource(Protocol):
         """
         ...
 
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where each partition's log ends: below it all that can be read now stands.
+
+        Partitions whose end is not to be had soon, e.g. for want of a leader, are left out.
+        """
+        ...
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return each partition's log start, log end and committed point."""
         ...

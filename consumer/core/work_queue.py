@@ -27,7 +27,8 @@ class Suspicion(IntEnum):
     SOME = 1
     """It has failed, once, with others or alone."""
     STRONG = 2
-    """So often that it goes one call at a time: a suspect."""
+    """So often that it goes one call at a time: a suspect. Timeouts do not count here, as what
+    takes too long fails by itself."""
 
 
 class WorkQueue:
@@ -179,10 +180,9 @@ class WorkQueue:
 
 def suspicion_of(items: list[WorkItem]) -> Suspicion:
     """Return how much records that go together are suspected: as the most suspected of them."""
-    strikes = max(item.strikes for item in items)
-    if strikes >= SUSPECT_STRIKES:
+    if any(item.strikes - item.timeouts >= SUSPECT_STRIKES for item in items):
         return Suspicion.STRONG
-    return Suspicion.SOME if strikes else Suspicion.NONE
+    return Suspicion.SOME if any(item.strikes for item in items) else Suspicion.NONE
 
 
 def _wanted_groups(groups: Iterable[list[WorkItem]]) -> deque[list[WorkItem]]:

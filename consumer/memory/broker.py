@@ -162,6 +162,14 @@ class MemoryBroker:
         """Change what a topic takes, in bytes of key, value and headers."""
         self._limits_bytes[topic] = max_message_bytes
 
+    def recreate_topic(self, topic: str) -> None:
+        """Delete a topic and create it again: its records are gone, and what groups committed."""
+        self._topics[topic] = [PartitionLog(each) for each in self.partitions(topic)]
+        for (_, of_topic), group in self._groups.items():
+            if of_topic == topic:
+                group.committed.clear()
+        self._announce()
+
     def records(self, topic: str) -> list[Record]:
         """Return all of a topic's records, partition by partition."""
         return [

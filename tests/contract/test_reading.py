@@ -136,6 +136,7 @@ async def test_a_commit_keeps_its_metadata(world: World) -> None:
     lag = await member.source.lag(partitions)
     assert lag[partitions[0]] == Lag(0, 10, point)
     assert lag[partitions[1]] == Lag(0, 0, None)
+    assert await member.source.log_ends(partitions) == {partitions[0]: 10, partitions[1]: 0}
 
 
 async def test_metadata_over_the_limit_is_refused(world: World) -> None:
@@ -228,7 +229,7 @@ async def test_offsets_without_a_record_are_passed_over(world: World) -> None:
 
     assert [record.value for record in records] == [b"a", b"b", b"c"]
     assert records[2].offset > 2
-    end = (await member.source.lag([partition]))[partition].log_end
+    end = (await member.source.log_ends([partition]))[partition]
     for _ in range(50):
         if member.source.position(partition) == end:
             break
