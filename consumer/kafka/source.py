@@ -153,10 +153,9 @@ class KafkaSource:
             return {}
         consumer = self._started_consumer()
         with explaining_failures(self._settings, self._doing):
-            if self._requires_stable:
-                points = await internals.committed_stably(consumer, partitions)
-            else:
-                points = await internals.committed(consumer, partitions)
+            points = await internals.committed(
+                consumer, partitions, require_stable=self._requires_stable
+            )
         offsets = {each: point.offset for each, point in points.items() if point is not None}
         ends = await ask_each(consumer.end_offsets, offsets, self._log_bounds_timeout_s)
         beyond = [each for each, log_end in ends.items() if offsets[each] > log_end]
@@ -203,7 +202,7 @@ class KafkaSource:
         with explaining_failures(self._settings, self._doing):
             starts = await consumer.beginning_offsets(wanted)
             ends = await consumer.end_offsets(wanted)
-            points = await internals.committed(consumer, partitions)
+            points = await internals.committed(consumer, partitions, require_stable=False)
         return {
             each: Lag(starts[KafkaPartition(*each)], ends[KafkaPartition(*each)], points[each])
             for each in partitions
@@ -272,7 +271,9 @@ class KafkaSource:
         i.e. lose everything between the deleted records and the end.
         """
         consumer = self._started_consumer()
-        points = await internals.committed(consumer, self._assigned)
+        points = await internals.committed(
+            consumer, self._assigned, require_stable=self._requires_stable
+        )
         unread = sorted(each for each, point in points.items() if point is None)
         ends = await ask_each(consumer.end_offsets, unread, self._log_bounds_timeout_s)
         unknown = [f"{each.topic}/{each.partition}" for each in unread if each not in ends]
