@@ -98,8 +98,8 @@ class RebalanceListener(Protocol):
     async def revoking(self) -> None:
         """All partitions are about to be taken away, most likely to be handed straight back.
 
-        Called while commits still count for the old generation, every time before ``assigned``
-        except the first. Must return within the rebalance timeout.
+        Called while commits still count for the old generation, once for each ``assigned`` that
+        has returned. Must return within the rebalance timeout.
         """
         ...
 
@@ -107,7 +107,8 @@ class RebalanceListener(Protocol):
         """These partitions, and no others, are assigned now.
 
         The listener may call ``committed`` and ``seek`` of the source. Records that the source
-        hands out before this returns must be ignored by the listener.
+        hands out before this returns must be ignored by the listener. Cancelled where it still
+        waits while the group rebalances once more; it is called anew then.
         """
         ...
 

@@ -172,6 +172,21 @@ def rejoin(consumer: AIOKafkaConsumer) -> None:
         consumer._coordinator.request_rejoin()
 
 
+def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
+    """Begin the heartbeats of a generation; for use in the callback that assigns it.
+
+    aiokafka stops them before it joins, and begins them once that callback has returned, where it
+    finds that these run already.
+
+    Returns:
+        Done as soon as the member has to join again.
+    """
+    coordinator = consumer._coordinator
+    coordinator._start_heartbeat_task()
+    rejoin_needed: asyncio.Future[None] = coordinator._rejoin_needed_fut
+    return rejoin_needed
+
+
 def note_poll(consumer: AIOKafkaConsumer) -> None:
     """Do what a fetch does beside fetching, where a rebalance keeps it from being called.
 

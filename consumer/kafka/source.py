@@ -33,6 +33,8 @@ _COMMIT_RETRY_S = 0.1
 _STOP_TIMEOUT_S = 5.0
 _LOG_BOUNDS_SHARE = 0.2
 """The part of the session's timeout that asking once for logs' bounds may take in a callback."""
+_TAKE_OVER_SHARE = 0.2
+"""The part of the rebalance timeout for which a take-over may keep the next rebalance waiting."""
 
 
 class KafkaSource:
@@ -58,14 +60,16 @@ class KafkaSource:
         self._requires_stable = route.delivery == "exactly_once"
         self._route = route
         self._topic = route.requests_topic
-        self._log_bounds_timeout_s = route.membership.session_timeout_ms / 1000 * _LOG_BOUNDS_SHARE
+        membership = route.membership
+        self._log_bounds_timeout_s = membership.session_timeout_ms / 1000 * _LOG_BOUNDS_SHARE
+        self._give_up_after_s = membership.rebalance_timeout_ms / 1000 * _TAKE_OVER_SHARE
         self._doing = f"reading topic {self._topic} in group {route.group}"
         self._consumer: AIOKafkaConsumer | None = None
         self._fetching: Fetching | None = None
         self._listener: RebalanceListener | None = None
         self._callback: asyncio.Task[None] | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
-        self._has_joined = False
+        self._is_taken_over = False
         self._is_named = False
         self._is_stopped = False
         self._takes_commits = False
@@ -236,7 +240,8 @@ class KafkaSource:
         if self._instance_id is not None and not self._is_named:
             self._is_named = True
             name_in_heartbeats(self._started_consumer(), self._instance_id, self._succeeded)
-        if self._has_joined and not self._is_stopped:
+        if self._is_taken_over and not self._is_stopped:
+            self._is_taken_over = False
             await self._call("revoking partitions", self._listener_there().revoking())
         # From here to the next assignment a commit could only go out under a wrong generation.
         self._takes_commits = False
@@ -247,10 +252,12 @@ class KafkaSource:
         """The group has a new generation, and we have ``assigned`` in it."""
         if self._is_stopped:
             return
+        consumer = self._started_consumer()
         self._assigned = frozenset(TopicPartition(*each) for each in assigned)
-        self._generation = internals.generation(self._started_consumer())
-        self._has_joined = True
-        await self._call("taking over partitions", self._take_over())
+        self._generation = internals.generation(consumer)
+        # Taking over may outlast a session: a transaction, or a partition's leader, is waited for.
+        rejoin_needed = internals.start_heartbeats(consumer)
+        await self._call("taking over partitions", self._take_over(), rejoin_needed)
 
     async def _take_over(self) -> None:
         if not self._started_consumer().partitions_for_topic(self._topic):
@@ -260,6 +267,7 @@ class KafkaSource:
         if self._route.start_from == "latest":
             await self._seek_to_end()
         await self._listener_there().assigned(sorted(self._assigned))
+        self._is_taken_over = True
         # Before, the listener's progress could be of a time when the partitions were its own.
         self._takes_commits = True
         self._started_fetching().go_on()
@@ -285,9 +293,27 @@ class KafkaSource:
         for partition, log_end in ends.items():
             consumer.seek(KafkaPartition(*partition), log_end)
 
-    async def _call(self, doing: str, callback: Coroutine[Any, Any, None]) -> None:
-        """Run a listener's coroutine; aiokafka would swallow what it raises."""
+    async def _call(
+        self,
+        doing: str,
+        callback: Coroutine[Any, Any, None],
+        outdated: asyncio.Future[None] | None = None,
+    ) -> None:
+        """Run a listener's coroutine; aiokafka would swallow what it raises.
+
+        Args:
+            doing: What it does.
+            callback: The coroutine.
+            outdated: Once this is done the others wait for us, and another assignment will come:
+                the coroutine has a little time left.
+        """
         self._callback = asyncio.create_task(callback)
+        if outdated is not None:
+            await asyncio.wait([self._callback, outdated], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._callback], timeout=self._give_up_after_s)
+            if not self._callback.done():
+                log.warning("%s: the group rebalances; %s is given up", self._doing, doing)
+                self._callback.cancel()
         await asyncio.wait([self._callback])
         if self._callback.cancelled():
             return
