@@ -169,6 +169,14 @@ class RecordSource(Protocol):
         """
         ...
 
+    def unheard_s(self) -> float | None:
+        """Return for how long the group has not confirmed this member.
+
+        Past the session's timeout its partitions may be another member's. ``None`` where it has
+        none, or joins again, or that is not known.
+        """
+        ...
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return each partition's log start, log end and committed point."""
         ...
@@ -269,7 +277,7 @@ class Clock(Protocol):
     """Time, injected."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return seconds that never go back, and go on while the machine is asleep."""
         ...
 
     def epoch_ms(self) -> int:

@@ -187,6 +187,11 @@ def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
     return rejoin_needed
 
 
+def must_join(consumer: AIOKafkaConsumer) -> bool:
+    """Say whether the member has to join the group again before its assignment counts."""
+    return bool(consumer._coordinator._rejoin_needed_fut.done())
+
+
 def note_poll(consumer: AIOKafkaConsumer) -> None:
     """Do what a fetch does beside fetching, where a rebalance keeps it from being called.
 

@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, errors
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.core.assignment import NEVER_ASSIGNED
+from consumer.clock import SystemClock
 from consumer.core.ports import (
+    Clock,
     CommitPoint,
-    CommitRefusedError,
     Lag,
     RebalanceListener,
     Record,
@@ -21,15 +21,17 @@ from consumer.core.ports import (
 )
 from consumer.kafka import internals
 from consumer.kafka.assignor import make_assignor
+from consumer.kafka.beginning import begin_at_end
+from consumer.kafka.committing import Commits
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
 from consumer.kafka.log_bounds import ask_each
+from consumer.kafka.session import Session
 from consumer.kafka.static_membership import leave_on_stop, name_in_heartbeats
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
 
-_COMMIT_RETRY_S = 0.1
 _STOP_TIMEOUT_S = 5.0
 _LOG_BOUNDS_SHARE = 0.2
 """The part of the session's timeout that asking once for logs' bounds may take in a callback."""
@@ -50,10 +52,16 @@ class KafkaSource:
         group_instance_id: Makes it a static member of this name: started again within the session
             timeout it has its partitions back at once. While two hold the same name, the one that
             joined earlier fails.
+        clock: Time; the machine's where unset.
     """
 
     def __init__(
-        self, settings: KafkaSettings, route: RouteSettings, *, group_instance_id: str | None = None
+        self,
+        settings: KafkaSettings,
+        route: RouteSettings,
+        *,
+        group_instance_id: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._instance_id = group_instance_id
@@ -70,12 +78,10 @@ class KafkaSource:
         self._callback: asyncio.Task[None] | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._is_taken_over = False
-        self._is_named = False
+        self._is_watched = False
         self._is_stopped = False
-        self._takes_commits = False
-        self._generation = NEVER_ASSIGNED
-        self._commits: set[asyncio.Task[None]] = set()
-        self._commit_lock = asyncio.Lock()
+        self._commits: Commits | None = None
+        self._session = Session((clock or SystemClock()).monotonic)
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see ``RecordSource``."""
@@ -88,7 +94,7 @@ class KafkaSource:
             group_id=route.group,
             group_instance_id=self._instance_id,
             enable_auto_commit=False,
-            # Not start_from: see _seek_to_end.
+            # Not start_from: see _begin_at_end.
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             partition_assignment_strategy=(
@@ -101,6 +107,7 @@ class KafkaSource:
             max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
         )
         self._fetching = Fetching(consumer)
+        self._commits = Commits(consumer, self._explain)
         consumer.subscribe([self._topic], listener=_Callbacks(self))
         try:
             with explaining_failures(self._settings, self._doing):
@@ -122,7 +129,7 @@ class KafkaSource:
         try:
             fetched = await fetching.fetch(wanted, max_records, timeout_s)
         except errors.KafkaError as error:
-            raise explain(error, self._settings, self._doing) from error
+            raise self._explain(error) from error
         records: list[Record] = []
         for partition, fetched_records in fetched.items():
             records += _convert(TopicPartition(*partition), fetched_records)
@@ -185,17 +192,19 @@ class KafkaSource:
 
         A caller that is cancelled leaves the commit under way; a rebalance waits for it.
         """
-        if not points:
-            return
-        task = asyncio.create_task(self._commit(dict(points)))
-        self._commits.add(task)
-        task.add_done_callback(self._forget_commit)
-        await asyncio.shield(task)
+        if points:
+            await self._started_commits().commit(points)
 
     def rejoin(self) -> None:
         """Join the group again; see ``RecordSource``."""
         if self._consumer is not None and not self._is_stopped:
+            self._session.forget()
             internals.rejoin(self._consumer)
+
+    def unheard_s(self) -> float | None:
+        """Return how long ago the group's coordinator confirmed us; see ``RecordSource``."""
+        is_member = self._commits is not None and self._commits.is_open
+        return self._session.unheard_s if is_member else None
 
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
@@ -218,10 +227,11 @@ class KafkaSource:
         if consumer is None or self._is_stopped:
             return
         self._is_stopped = True
-        self._takes_commits = False
+        commits = self._started_commits()
+        commits.close()
         leave_on_stop(consumer)
         # aiokafka retries without end, and its stop waits for callbacks: end both first.
-        ending = [*self._commits, *([self._callback] if self._callback else [])]
+        ending = [*commits.under_way, *([self._callback] if self._callback else [])]
         for task in ending:
             task.cancel()
         if ending:
@@ -237,16 +247,19 @@ class KafkaSource:
     async def on_revoked(self) -> None:
         """Aiokafka is about to join the group again, or for the first time."""
         self._started_fetching().suspend()
-        if self._instance_id is not None and not self._is_named:
-            self._is_named = True
-            name_in_heartbeats(self._started_consumer(), self._instance_id, self._succeeded)
+        if not self._is_watched:
+            self._is_watched = True
+            self._session.watch(self._started_consumer())
+            if self._instance_id is not None:
+                name_in_heartbeats(self._started_consumer(), self._instance_id, self._succeeded)
         if self._is_taken_over and not self._is_stopped:
             self._is_taken_over = False
             await self._call("revoking partitions", self._listener_there().revoking())
         # From here to the next assignment a commit could only go out under a wrong generation.
-        self._takes_commits = False
-        if self._commits:
-            await asyncio.wait(self._commits)
+        commits = self._started_commits()
+        commits.close()
+        if commits.under_way:
+            await asyncio.wait(commits.under_way)
 
     async def on_assigned(self, assigned: Collection[KafkaPartition]) -> None:
         """The group has a new generation, and we have ``assigned`` in it."""
@@ -254,7 +267,7 @@ class KafkaSource:
             return
         consumer = self._started_consumer()
         self._assigned = frozenset(TopicPartition(*each) for each in assigned)
-        self._generation = internals.generation(consumer)
+        self._started_commits().begin(internals.generation(consumer), self._assigned)
         # Taking over may outlast a session: a transaction, or a partition's leader, is waited for.
         rejoin_needed = internals.start_heartbeats(consumer)
         await self._call("taking over partitions", self._take_over(), rejoin_needed)
@@ -264,34 +277,42 @@ class KafkaSource:
             raise SourceError(
                 f"{self._doing}: the topic is gone; create it again, or remove the route"
             )
-        if self._route.start_from == "latest":
-            await self._seek_to_end()
+        if self._route.start_from == "latest" and not await self._begin_at_end():
+            return
         await self._listener_there().assigned(sorted(self._assigned))
         self._is_taken_over = True
         # Before, the listener's progress could be of a time when the partitions were its own.
-        self._takes_commits = True
+        self._started_commits().open()
         self._started_fetching().go_on()
 
-    async def _seek_to_end(self) -> None:
-        """Skip what there is where the group has committed nothing.
+    async def _begin_at_end(self) -> bool:
+        """Have the group begin if it has not; False where it rebalances first.
 
         aiokafka's own ``latest`` would also skip records that retention made unreachable up to,
-        i.e. lose everything between the deleted records and the end.
+        i.e. lose everything between the deleted records and the end, and those of new partitions.
         """
         consumer = self._started_consumer()
-        points = await internals.committed(
-            consumer, self._assigned, require_stable=self._requires_stable
-        )
-        unread = sorted(each for each, point in points.items() if point is None)
-        ends = await ask_each(consumer.end_offsets, unread, self._log_bounds_timeout_s)
-        unknown = [f"{each.topic}/{each.partition}" for each in unread if each not in ends]
-        if unknown:
-            raise SourceError(
-                f"{self._doing}: start_from is latest, and nobody says where the log of "
-                f"{', '.join(unknown)} ends; check that each partition has a leader"
+        known = consumer.partitions_for_topic(self._topic) or ()
+        everywhere = sorted({TopicPartition(self._topic, number) for number in known})
+
+        async def committed(
+            partitions: Collection[TopicPartition],
+        ) -> Mapping[TopicPartition, CommitPoint | None]:
+            # What is seen of one partition is enough; else a transaction may be about to say it.
+            points = await internals.committed(consumer, partitions, require_stable=False)
+            if self._requires_stable and not any(points.values()):
+                points = await internals.committed(consumer, partitions, require_stable=True)
+            return points
+
+        with explaining_failures(self._settings, self._doing):
+            return await begin_at_end(
+                everywhere,
+                self._assigned,
+                committed=committed,
+                ends=lambda each: ask_each(consumer.end_offsets, each, self._log_bounds_timeout_s),
+                commit=self._started_commits().commit_at_once,
+                is_outdated=lambda: internals.must_join(consumer),
             )
-        for partition, log_end in ends.items():
-            consumer.seek(KafkaPartition(*partition), log_end)
 
     async def _call(
         self,
@@ -326,28 +347,9 @@ class KafkaSource:
             error = SourceError(f"{self._doing}: {doing} failed: {error!r}")
         self._started_fetching().fail(error)
 
-    async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        async with self._commit_lock:
-            consumer = self._started_consumer()
-            while True:
-                if not self._takes_commits:
-                    raise CommitRefusedError("the group is rebalancing")
-                strangers = points.keys() - self._assigned
-                if strangers:
-                    raise CommitRefusedError(f"not assigned any more: {sorted(strangers)}")
-                try:
-                    await internals.commit_once(consumer, points, self._generation)
-                except errors.KafkaError as error:
-                    if not error.retriable:
-                        raise explain(error, self._settings, self._doing) from error
-                    log.warning("%s: committing again after %s", self._doing, error)
-                    await asyncio.sleep(_COMMIT_RETRY_S)
-                else:
-                    return
-
     def _succeeded(self) -> None:
         """Another member has taken our instance id."""
-        self._takes_commits = False
+        self._started_commits().close()
         self._started_fetching().fail(
             SourceError(
                 f"{self._doing}: another consumer has joined as instance {self._instance_id}; this "
@@ -356,11 +358,8 @@ class KafkaSource:
             )
         )
 
-    def _forget_commit(self, task: asyncio.Task[None]) -> None:
-        self._commits.discard(task)
-        if not task.cancelled():
-            # Its caller may be gone; then nobody else takes note of how it ended.
-            task.exception()
+    def _explain(self, error: errors.KafkaError) -> SourceError:
+        return explain(error, self._settings, self._doing)
 
     def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -371,6 +370,11 @@ class KafkaSource:
         if self._listener is None:
             raise SourceError(f"{self._doing}: not started")
         return self._listener
+
+    def _started_commits(self) -> Commits:
+        if self._commits is None:
+            raise SourceError(f"{self._doing}: not started")
+        return self._commits
 
     def _started_fetching(self) -> Fetching:
         if self._fetching is None:

@@ -136,3 +136,14 @@ def test_the_map_of_a_partition_that_stands_still_is_read_once(
 
     assert (first.records, again.records, again.done_records) == (7, 7, 0)
     assert again.notes == ()
+
+
+def test_an_added_partition_is_unread_from_its_start_though_the_group_began_at_the_end() -> None:
+    added = TopicPartition("t", 1)
+    tracker = BacklogTracker(from_latest=True)
+
+    new = tracker.observe({ZERO: Lag(0, 25, None), added: Lag(0, 40, None)}, 1.0)
+    begun = tracker.observe({ZERO: Lag(0, 25, committed(25)), added: Lag(0, 40, None)}, 2.0)
+
+    assert (new.records, new.unknown_records) == (0, 0)
+    assert (begun.records, begun.unknown_records) == (0, 40)
