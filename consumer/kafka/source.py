@@ -22,6 +22,7 @@ from consumer.core.ports import (
 from consumer.kafka import internals
 from consumer.kafka.assignor import make_assignor
 from consumer.kafka.beginning import begin_at_end
+from consumer.kafka.client_mending import mend_client_of
 from consumer.kafka.committing import Commits
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
@@ -106,6 +107,7 @@ class KafkaSource:
             fetch_max_bytes=route.flow.fetch_max_bytes,
             max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
         )
+        mend_client_of(consumer)
         self._fetching = Fetching(consumer)
         self._commits = Commits(consumer, self._explain)
         consumer.subscribe([self._topic], listener=_Callbacks(self))

@@ -136,6 +136,21 @@ async def test_a_take_over_that_hangs_holds_up_no_rebalance(world: KafkaWorld) -
         await source.stop()
 
 
+async def test_a_member_finds_brokers_that_have_all_moved(world: KafkaWorld) -> None:
+    topic = await world.topic()
+    member = await world.join(topic)
+    client = aiokafka_consumer(member)._client
+    (broker,) = client.cluster.brokers()
+    nowhere = broker._replace(port=1)
+    client.cluster._brokers = {broker.nodeId: nowhere}
+    for connection in list(client._conns.values()):
+        connection.close()
+
+    await world.write(topic, [b"after"])
+
+    assert [record.value for record in await member.read(1)] == [b"after"]
+
+
 async def test_a_partition_without_a_leader_does_not_hold_up_the_others(
     world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
