@@ -313,9 +313,12 @@ class Pipeline:
         await self._notify()
 
     def _cancel_unwanted_calls(self) -> None:
+        loop = asyncio.get_running_loop()
         for task, call in self._calls.items():
             if not call.is_wanted():
-                task.cancel()
+                # Not at once: a task that is cancelled before its first step never runs, and its
+                # call would never end.
+                loop.call_soon(task.cancel)
 
     def _end_unwanted_calls(self) -> None:
         self._cancel_unwanted_calls()
