@@ -1,11 +1,11 @@
 """One handle call's outcomes on their way back: each record once, gathered for a moment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 import orjson
 
-from schemas.handoff import STATUS_FAILED, Outcomes
+from schemas.handoff import STATUS_FAILED, STATUS_UNAVAILABLE, Outcomes
 
 ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 """Raised to end a task or the process. Whatever else is raised is a failure to answer for, even
@@ -76,6 +76,11 @@ class Call:
         """Answer every record that still waits: the model failed, another replica may not."""
         for index in sorted(self._unanswered):
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
+
+    def turn_away(self, but: Collection[int]) -> None:
+        """Send every record that still waits elsewhere, unblamed, save those at ``but``."""
+        for index in sorted(self._unanswered.difference(but)):
+            self.answer(index, STATUS_UNAVAILABLE, b"")
 
     def give_up(self, loss: BaseException) -> None:
         """Let ``stream`` yield what is there and end; what is unanswered stays so.

@@ -20,6 +20,7 @@ from schemas.model_settings import TextModelSettings
 from serve_models.batch_limits import BatchLimits
 from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
+from serve_models.engine_end import EngineEnd
 from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 _PREPARED_TOGETHER_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
-_FAILED_BATCHES_TO_REPLACE = 3
 
 Row = NDArray[np.float32]
 
@@ -70,6 +70,7 @@ class TextEngine:
         clock: Tells waits and deadlines.
         limits: How large batches are and how many run at a time.
         use_threads: Sets how many CPU threads the calling thread's batches get.
+        on_death: As ``serve_models.engine_end.EngineEnd`` calls it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class TextEngine:
         clock: Clock,
         limits: BatchLimits,
         use_threads: Callable[[int], None],
+        on_death: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
         self._replica = replica
@@ -96,15 +98,14 @@ class TextEngine:
         )
         self._limits = limits
         self._use_threads = use_threads
-        self._batches_under_way = 0
+        self._batches_under_way: list[list[_Text]] = []
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
         self._tokenizer_thread = ThreadPoolExecutor(1, "headrace-tokenizer")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
         self._texts_wait = asyncio.Event()
         self._calls: set[Call] = set()
         self._runners: list[asyncio.Task[None]] = []
-        self._death: BaseException | None = None
-        self._failed_batches = 0
+        self._end = EngineEnd(on_death)
 
     @property
     def waiting_texts(self) -> int:
@@ -122,7 +123,9 @@ class TextEngine:
         for runner in self._runners:
             runner.cancel()
         await asyncio.gather(*self._runners, return_exceptions=True)
-        self._die(EngineDiedError("the replica was stopped"))
+        stopped = EngineDiedError("the replica was stopped")
+        self._end.stop(stopped)
+        self._die(stopped)
         for thread in (self._model_threads, self._tokenizer_thread, self._encoder_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
@@ -132,13 +135,8 @@ class TextEngine:
         Raises:
             EngineDiedError: It cannot: its loop died, or the model fails on whatever it is given.
         """
-        if self._death is not None:
-            raise EngineDiedError(f"the text engine died: {self._death}") from self._death
-        if self._failed_batches >= _FAILED_BATCHES_TO_REPLACE:
-            raise EngineDiedError(
-                f"the model failed on every text of its last {self._failed_batches} batches, "
-                "and on a harmless one after each"
-            )
+        if self._end.cause is not None:
+            raise EngineDiedError(f"the text engine died: {self._end.cause}") from self._end.cause
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once.
@@ -146,13 +144,16 @@ class TextEngine:
         Closing the iterator early takes the chunk's waiting texts out of the pool.
 
         Where the engine dies or stops, the stream yields what is finished and raises, as one from
-        a replica that was killed: the model has not failed on the other records.
+        a replica that was killed: the model has not failed on the other records. Those that a
+        broken model was never given are turned away with ``STATUS_UNAVAILABLE`` instead, which
+        counts against nobody.
 
         Raises:
             EngineDiedError: The engine died, before or now; other replicas may live.
         """
-        if self._death is not None:
-            raise EngineDiedError(f"the text engine died: {self._death}") from self._death
+        if self._end.cause is not None:
+            await self._end.calls_may_end()
+        self.check_health()
         self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
         self._calls.add(call)
@@ -162,6 +163,7 @@ class TextEngine:
             async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
             if call.loss is not None:
+                await self._end.calls_may_end()
                 raise EngineDiedError(f"the text engine died: {call.loss}") from call.loss
         finally:
             feeding.cancel()
@@ -216,7 +218,7 @@ class TextEngine:
     async def _run(self) -> None:
         """Form and run batches until the engine dies, which every waiter then learns."""
         try:
-            while self._death is None:
+            while self._end.cause is None:
                 batch = self._take_batch()
                 if batch:
                     await self._run_batch(batch)
@@ -248,16 +250,20 @@ class TextEngine:
     async def _run_batch(self, batch: list[_Text]) -> None:
         loop = asyncio.get_running_loop()
         texts = [text.record.request.texts[text.position] for text in batch]
-        self._batches_under_way += 1
+        self._batches_under_way.append(batch)
         # A batch that is alone has all threads; under a backlog each has its share.
-        threads = self._limits.threads_for(self._batches_under_way + bool(self._pool))
+        threads = self._limits.threads_for(len(self._batches_under_way) + bool(self._pool))
         try:
             rows, duration_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, texts, threads
             )
+            if is_broken:
+                self._lose_batches(
+                    EngineDiedError("the model failed on a batch, and on a harmless text after it")
+                )
+                return
         finally:
-            self._batches_under_way -= 1
-        self._failed_batches = self._failed_batches + 1 if is_broken else 0
+            self._batches_under_way.remove(batch)
         self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
         complete = []
         for text, row in zip(batch, rows, strict=True):
@@ -286,18 +292,34 @@ class TextEngine:
         started_s = self._clock.monotonic()
         rows = run_isolating(self._model, texts)
         duration_s = self._clock.monotonic() - started_s
-        has_failed = all(isinstance(row, BaseException) for row in rows)
+        has_failed = any(isinstance(row, BaseException) for row in rows)
         return rows, duration_s, has_failed and self._model_is_broken()
 
     def _model_is_broken(self) -> bool:
-        """Whether the model fails on a harmless text too, and not just on those it was given."""
-        return isinstance(run_isolating(self._model, [self._model.probe()])[0], BaseException)
+        """Whether the model fails on a harmless text too, and not just on those it was given.
+
+        After an error on a GPU that sticks, say, whatever runs there fails.
+        """
+        try:
+            probe = self._model.probe()
+        except ENDS_THE_TASK:
+            raise
+        except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
+            return True
+        return isinstance(run_isolating(self._model, [probe])[0], BaseException)
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
 
+    def _lose_batches(self, error: BaseException) -> None:
+        """Die of what the model was given: that is lost, what waited for it is another's to do."""
+        at_work = {text.record for batch in self._batches_under_way for text in batch}
+        for call in self._calls:
+            call.turn_away(but={record.index for record in at_work if record.call is call})
+        self._die(error)
+
     def _die(self, error: BaseException) -> None:
-        self._death = self._death or error
+        self._end.die(error)
         for call in self._calls:
             call.give_up(error)
 

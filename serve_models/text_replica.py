@@ -11,6 +11,7 @@ from schemas.model_settings import TextModelSettings
 from serve_models.batch_limits import BatchLimits
 from serve_models.clock import SystemClock
 from serve_models.devices import choose_device, use_threads
+from serve_models.engine_end import leave_soon
 from serve_models.engine_replica import EngineReplica
 from serve_models.sources import resolve
 from serve_models.text_engine import TextEngine
@@ -54,5 +55,6 @@ class TextReplica(EngineReplica):
             clock=SystemClock(),
             limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
             use_threads=use_threads,
+            on_death=leave_soon,
         )
         self._engine.start()

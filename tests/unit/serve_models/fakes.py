@@ -51,6 +51,7 @@ class FakeModel:
         self.most_at_work = 0
         self._counting = threading.Lock()
         self.is_broken = False
+        self.poison_breaks = False
         self.poison = "poison"
         self.not_a_number = "nan!"
         self.untokenizable = "untokenizable"
@@ -92,7 +93,9 @@ class FakeModel:
         with self._counting:
             self.at_work -= 1
         self.batches.append([str(text.text) for text in texts])
-        if self.is_broken or any(self.poison in str(text.text) for text in texts):
+        is_poisoned = any(self.poison in str(text.text) for text in texts)
+        if self.is_broken or is_poisoned:
+            self.is_broken = self.is_broken or self.poison_breaks
             raise RuntimeError("device-side assert")
         if any(self.model_panic in str(text.text) for text in texts):
             raise FakePanicError("unwrap on None")

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from serve_models.batch_limits import BatchLimits
 from serve_models.text_endpoints import embedder_endpoints
 from serve_models.text_engine import EngineDiedError, TextEngine
@@ -27,6 +27,7 @@ async def running(
     model: FakeModel,
     clock: FakeClock | None = None,
     use_threads: Callable[[int], None] = lambda threads: None,
+    on_death: Callable[[], None] | None = None,
     **changes: object,
 ) -> AsyncIterator[TextEngine]:
     configured = settings(served_names=["text-embedding-3-small"], **changes)
@@ -38,6 +39,7 @@ async def running(
         clock=clock or FakeClock(),
         limits=BatchLimits.of(configured, "cpu"),
         use_threads=use_threads,
+        on_death=on_death,
     )
     engine.start()
     try:
@@ -189,14 +191,52 @@ async def test_poison_after_poison_does_not_cost_a_healthy_replica() -> None:
         engine.check_health()
 
 
-async def test_a_broken_model_answers_every_waiter_and_fails_health() -> None:
+async def test_what_a_broken_model_was_given_is_lost_with_the_replica() -> None:
+    deaths: list[str] = []
     model = FakeModel()
-    async with running(model, token_budget_tokens=16) as engine:
+    model.release.clear()
+    async with running(
+        model, on_death=lambda: deaths.append("dead"), max_batch_texts=2, parallel_batches=1
+    ) as engine:
+        # Given two batches of two, one under way and one that stands ready, and more in the pool
         model.is_broken = True
-        collected = await outcomes_of(engine, [line(f"text number {n}") for n in range(8)])
-        assert {status for status, _ in collected.values()} == {STATUS_FAILED}
+        collected: Collected = {}
+        lines = [line(f"text number {n}") for n in range(8)]
+        call = asyncio.create_task(outcomes_of(engine, lines, collected=collected))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 4)
+        # When the model fails on the first and on a harmless text too
+        model.release.set()
+        await wait_until(lambda: deaths)
+        # Then nobody is answered that the model failed on him, and who only waited is sent away
+        await wait_until(lambda: collected)
+        assert [status for status, _ in collected.values()] == [STATUS_UNAVAILABLE] * 4
         with pytest.raises(EngineDiedError, match="harmless"):
             engine.check_health()
+        # And no call ends before the process does, lest its records come back to this replica
+        late = asyncio.create_task(outcomes_of(engine, [line("late")]))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not call.done()
+        assert not late.done()
+        await engine.stop()
+        for lost in (call, late):
+            with pytest.raises(EngineDiedError, match="harmless"):
+                await lost
+    assert len(collected) == 4
+    assert deaths == ["dead"]
+
+
+async def test_a_text_that_breaks_the_model_is_lost_with_the_replica() -> None:
+    model = FakeModel()
+    async with running(model, token_budget_tokens=4096) as engine:
+        # Given a model that fails on whatever it is given from the first poison on
+        model.poison_breaks = True
+        lines = [line(f"a text {n}") for n in range(8)] + [line("poison")]
+        collected: Collected = {}
+        with pytest.raises(EngineDiedError, match="harmless"):
+            await outcomes_of(engine, lines, collected=collected)
+    assert STATUS_FAILED not in {status for status, _ in collected.values()}
 
 
 async def test_an_expired_record_costs_no_model_time() -> None:
