@@ -56,10 +56,13 @@ class TextPool(Generic[T]):
         max_batch_texts: The most rows of a batch.
         max_wait_s: Once the oldest text has waited this long, the next batch holds it. Under a
             steady backlog every text waits longer, and batches then go by age.
+
+    Attributes:
+        token_budget_tokens: As given; may be changed between batches.
     """
 
     def __init__(self, token_budget_tokens: int, max_batch_texts: int, max_wait_s: float) -> None:
-        self._token_budget_tokens = token_budget_tokens
+        self.token_budget_tokens = token_budget_tokens
         self._max_batch_texts = max_batch_texts
         self._max_wait_s = max_wait_s
         self._by_length: list[Waiting[T]] = []
@@ -126,7 +129,7 @@ class TextPool(Generic[T]):
         tokens = np.fromiter((place.tokens for place in self._by_length), np.int64)
         tokens_before = np.concatenate(([0], np.cumsum(tokens)))
         stops = np.arange(1, len(tokens) + 1)
-        rows = np.clip(self._token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
+        rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
         starts = np.maximum(stops - rows, 0)
         real_tokens = np.maximum(tokens_before[stops] - tokens_before[starts], 1)
         cost = ((stops - starts) * tokens + _FORWARD_TOKENS) / real_tokens
@@ -155,7 +158,7 @@ class TextPool(Generic[T]):
                 return start, stop
 
     def _rows_within_budget(self, longest_tokens: int) -> int:
-        rows = self._token_budget_tokens // max(longest_tokens, 1)
+        rows = self.token_budget_tokens // max(longest_tokens, 1)
         return max(1, min(rows, self._max_batch_texts))
 
 

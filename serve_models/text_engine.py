@@ -12,18 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from schemas.handoff import STATUS_EXPIRED, STATUS_OK, Chunk, Outcomes
 from schemas.model_settings import TextModelSettings
 from serve_models.batch_limits import BatchLimits
 from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
-from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
+from serve_models.isolation import Isolated, TextFailure, cost_tokens, run_isolating
+from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, status_of_failure
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
+from serve_models.token_budget import TokenBudget
 from serve_models.tokenizing import TokenizedText
 from serve_models.window import WindowEstimator
 
@@ -31,8 +30,7 @@ logger = logging.getLogger(__name__)
 
 _PREPARED_TOGETHER_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
-
-Row = NDArray[np.float32]
+_TOLD_EVERY_S = 60.0
 
 
 class EngineDiedError(RuntimeError):
@@ -96,6 +94,8 @@ class TextEngine:
         self._window = WindowEstimator(
             settings.pool_texts, parallel_batches=limits.parallel_batches
         )
+        self._budget = TokenBudget(limits.token_budget_tokens)
+        self._memory_told_at_s = -_TOLD_EVERY_S
         self._limits = limits
         self._use_threads = use_threads
         self._batches_under_way: list[list[_Text]] = []
@@ -106,6 +106,11 @@ class TextEngine:
         self._calls: set[Call] = set()
         self._runners: list[asyncio.Task[None]] = []
         self._end = EngineEnd(on_death)
+
+    @property
+    def too_large_batches(self) -> int:
+        """How many batches, or parts of one, the device had no memory for so far."""
+        return self._budget.too_large
 
     @property
     def waiting_texts(self) -> int:
@@ -254,7 +259,7 @@ class TextEngine:
         # A batch that is alone has all threads; under a backlog each has its share.
         threads = self._limits.threads_for(len(self._batches_under_way) + bool(self._pool))
         try:
-            rows, duration_s, is_broken = await loop.run_in_executor(
+            isolated, duration_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, texts, threads
             )
             if is_broken:
@@ -264,12 +269,12 @@ class TextEngine:
                 return
         finally:
             self._batches_under_way.remove(batch)
-        self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
+        self._learn(texts, isolated, duration_s)
         complete = []
-        for text, row in zip(batch, rows, strict=True):
+        for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
-            if isinstance(row, BaseException):
-                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(row))
+            if isinstance(row, TextFailure):
+                record.call.answer(record.index, row.status, encode_failure_body(row.reason))
             elif record.request.place(text.position, row):
                 complete.append(record)
         if complete:
@@ -281,19 +286,42 @@ class TextEngine:
         )
         for record, body in zip(records, bodies, strict=True):
             if isinstance(body, BaseException):
-                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(body))
+                status = status_of_failure(body)
+                record.call.answer(record.index, status, encode_failure_body(body))
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
+    def _learn(self, texts: Sequence[TokenizedText], isolated: Isolated, duration_s: float) -> None:
+        """Learn from a batch how fast the model is, and how large the next ones may be."""
+        self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
+        if not isolated.too_large_tokens:
+            self._budget.fitted(cost_tokens(texts))
+        for too_large_tokens in isolated.too_large_tokens:
+            self._budget.was_too_large(too_large_tokens)
+        self._pool.token_budget_tokens = self._budget.tokens
+        now_s = self._clock.monotonic()
+        if isolated.too_large_tokens and now_s - self._memory_told_at_s >= _TOLD_EVERY_S:
+            self._memory_told_at_s = now_s
+            logger.warning(
+                "out of memory: a batch of %d texts and %d tokens with padding was run in parts "
+                "(%d times so far); batches have at most %d tokens of token_budget_tokens: %d for "
+                "now; lower token_budget_tokens, or see what else holds the device's memory",
+                len(texts),
+                cost_tokens(texts),
+                self._budget.too_large,
+                self._budget.tokens,
+                self._limits.token_budget_tokens,
+            )
+
     def _run_model(
         self, texts: Sequence[TokenizedText], threads: int
-    ) -> tuple[list[Row | BaseException], float, bool]:
+    ) -> tuple[Isolated, float, bool]:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
-        rows = run_isolating(self._model, texts)
+        isolated = run_isolating(self._forward, texts)
         duration_s = self._clock.monotonic() - started_s
-        has_failed = any(isinstance(row, BaseException) for row in rows)
-        return rows, duration_s, has_failed and self._model_is_broken()
+        is_suspect = isolated.raised or isolated.has_only_failures
+        return isolated, duration_s, is_suspect and self._model_is_broken()
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on those it was given.
@@ -306,7 +334,16 @@ class TextEngine:
             raise
         except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
             return True
-        return isinstance(run_isolating(self._model, [probe])[0], BaseException)
+        return run_isolating(self._forward, [probe]).has_only_failures
+
+    def _forward(self, texts: Sequence[TokenizedText]) -> Rows:
+        rows = self._model.run(texts)
+        if rows.shape != (len(texts), self._model.width):
+            raise ValueError(
+                f"the model's output is of shape {rows.shape} for {len(texts)} texts "
+                f"and a width of {self._model.width}"
+            )
+        return rows
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
@@ -322,35 +359,3 @@ class TextEngine:
         self._end.die(error)
         for call in self._calls:
             call.give_up(error)
-
-
-def run_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Row | BaseException]:
-    """Run a batch; where that fails, halve it until only the texts at fault are without a row.
-
-    Returns:
-        For each text its row, float32 [width], or the error that it met alone.
-    """
-    try:
-        rows = _run_together(model, texts)
-    except ENDS_THE_TASK:
-        raise
-    except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
-        if len(texts) == 1:
-            return [error]
-        half = len(texts) // 2
-        return run_isolating(model, texts[:half]) + run_isolating(model, texts[half:])
-    finite = np.all(np.isfinite(rows), axis=1)
-    return [
-        row if is_finite else ValueError("the model's output holds NaN or infinity")
-        for row, is_finite in zip(rows, finite.tolist(), strict=True)
-    ]
-
-
-def _run_together(model: TextModel, texts: Sequence[TokenizedText]) -> Rows:
-    rows = model.run(texts)
-    if rows.shape != (len(texts), model.width):
-        raise ValueError(
-            f"the model's output is of shape {rows.shape} for {len(texts)} texts "
-            f"and a width of {model.width}"
-        )
-    return rows

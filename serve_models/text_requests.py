@@ -14,9 +14,8 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.bodies import BodyRefusedError, TextBody
-from schemas.handoff import STATUS_FAILED
 from schemas.results import encode_refusal_body
-from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body, status_of_failure
 from serve_models.text_model import Rows
 from serve_models.tokenizing import TokenizedText
 
@@ -170,7 +169,7 @@ class Endpoint(ABC, Generic[Body]):
             raise
         except BaseException as error:  # noqa: BLE001 -- one record's text must not cost the others
             if len(bodies) == 1:
-                return [Refusal(STATUS_FAILED, encode_failure_body(error))]
+                return [Refusal(status_of_failure(error), encode_failure_body(error))]
             return [outcome for body in bodies for outcome in self.prepare([body])]
         return [
             body if isinstance(body, Refusal) else self._request(body, next(tokenized))
