@@ -59,10 +59,12 @@ class TextPool(Generic[T]):
 
     Attributes:
         token_budget_tokens: As given; may be changed between batches.
+        tokens: Of all texts that wait.
     """
 
     def __init__(self, token_budget_tokens: int, max_batch_texts: int, max_wait_s: float) -> None:
         self.token_budget_tokens = token_budget_tokens
+        self.tokens = 0
         self._max_batch_texts = max_batch_texts
         self._max_wait_s = max_wait_s
         self._by_length: list[Waiting[T]] = []
@@ -78,6 +80,7 @@ class TextPool(Generic[T]):
         """Put a text of ``tokens`` tokens into the pool and return its place."""
         place = Waiting(text, tokens, now_s, (tokens, self._added))
         self._added += 1
+        self.tokens += tokens
         self._by_length.append(place)
         self._by_age.append(place)
         self._is_sorted = False
@@ -92,6 +95,7 @@ class TextPool(Generic[T]):
         waiting = [place for place in places if place.in_pool]
         for place in waiting:
             place.in_pool = False
+            self.tokens -= place.tokens
         if waiting:
             self._by_length = [place for place in self._by_length if place.in_pool]
             self._by_age = deque(place for place in self._by_age if place.in_pool)
@@ -117,6 +121,7 @@ class TextPool(Generic[T]):
         del self._by_length[start:stop]
         for place in batch:
             place.in_pool = False
+            self.tokens -= place.tokens
         return [place.text for place in reversed(batch)]
 
     def _oldest(self) -> Waiting[T]:

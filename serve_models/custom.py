@@ -9,6 +9,7 @@ from ray import serve
 
 from schemas.handoff import Chunk, ChunkModel, Outcomes
 from schemas.model_settings import CustomModelSettings
+from serve_models.clock import SystemClock
 from serve_models.custom_engine import CustomEngine
 from serve_models.engine_end import leave_soon
 
@@ -63,6 +64,7 @@ class CustomModel:
         self._engine = CustomEngine(
             build_custom_model(settings),
             replica=serve.get_replica_context().replica_id.unique_id,
+            clock=SystemClock(),
             on_death=leave_soon,
         )
 

@@ -6,8 +6,13 @@ from contextlib import aclosing
 from typing import Any
 
 from schemas.handoff import STATUS_FAILED, STATUS_UNAVAILABLE, Chunk, ChunkModel, Outcomes
+from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
 from serve_models.outcomes import ENDS_THE_TASK
+from serve_models.watchdog import Patience, SilenceWatch
+
+_PATIENCE = Patience(least_s=600.0, first_s=3600.0)
+"""A class may be at work on one record for long, and says nothing of it meanwhile."""
 
 
 class CustomModelSickError(RuntimeError):
@@ -20,14 +25,22 @@ class CustomEngine:
     Args:
         model: The user's.
         replica: Names this replica in outcomes where the class leaves that empty.
+        clock: Tells for how long the class has given nothing.
         on_death: As ``serve_models.engine_end.EngineEnd`` calls it.
     """
 
     def __init__(
-        self, model: ChunkModel, *, replica: str, on_death: Callable[[], None] | None = None
+        self,
+        model: ChunkModel,
+        *,
+        replica: str,
+        clock: Clock,
+        on_death: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
         self._replica = replica
+        self._clock = clock
+        self._watch = SilenceWatch(_PATIENCE)
         self._end = EngineEnd(on_death)
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
@@ -41,13 +54,25 @@ class CustomEngine:
             await self._raise_sick(self._end.cause)
         stream: Any = self._model.infer(chunk)
         # Closed with this generator and not some time later: a consumer that went away frees it.
-        async with aclosing(stream):
-            while (outcomes := await self._next(stream)) is not None:
-                outcomes.replica = outcomes.replica or self._replica
-                yield outcomes
+        self._watch.opened(self._clock.monotonic())
+        try:
+            async with aclosing(stream):
+                while (outcomes := await self._next(stream)) is not None:
+                    self._watch.heard(self._clock.monotonic())
+                    outcomes.replica = outcomes.replica or self._replica
+                    yield outcomes
+        finally:
+            self._watch.closed()
 
     async def check_health(self) -> None:
-        """Ask the class, where it can tell."""
+        """Ask the class, where it can tell.
+
+        Raises:
+            CustomModelSickError: The replica is about to end.
+        """
+        silent_s = self._watch.silent_s(self._clock.monotonic())
+        if silent_s is not None:
+            self._end.die(TimeoutError(f"infer has given no outcome for {silent_s:.0f} s"))
         if self._end.cause is not None:
             raise CustomModelSickError(str(self._end.cause)) from self._end.cause
         check = getattr(self._model, "check_health", None)

@@ -95,6 +95,10 @@ class Call:
         for index in sorted(self._unanswered):
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
 
+    def send_window(self) -> None:
+        """Have ``stream`` yield what is there, be it nothing: its window is worth saying."""
+        self._has_some.set()
+
     def turn_away(self, but: Collection[int]) -> None:
         """Send every record that still waits elsewhere, unblamed, save those at ``but``."""
         for index in sorted(self._unanswered.difference(but)):

@@ -7,7 +7,8 @@ than run at a time, so that the next one stands ready when the model is done wit
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +21,21 @@ from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
 from serve_models.isolation import Isolated, TextFailure, cost_tokens, run_isolating
 from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, status_of_failure
+from serve_models.preparation import MOST_RECORDS, Slice, prepare_slice
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
 from serve_models.token_budget import TokenBudget
 from serve_models.tokenizing import TokenizedText
+from serve_models.watchdog import Patience, Watchdog
 from serve_models.window import WindowEstimator
 
 logger = logging.getLogger(__name__)
 
-_PREPARED_TOGETHER_RECORDS = 64
-"""A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
+_MOST_POOL_TOKENS = 4 * 1024 * 1024
+"""More wait in their chunks: token ids take four bytes each, and batches are even long before."""
+_MOST_INTRODUCED = 1024
 _TOLD_EVERY_S = 60.0
+_PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
 
 class EngineDiedError(RuntimeError):
@@ -99,6 +104,12 @@ class TextEngine:
         self._limits = limits
         self._use_threads = use_threads
         self._batches_under_way: list[list[_Text]] = []
+        self._slice_under_way: list[tuple[Call, int]] = []
+        self._tokenizer_turn = asyncio.Lock()
+        self._pool_has_room = asyncio.Event()
+        self._introduced: set[str] = set()
+        self._forwards = Watchdog(_PATIENCE)
+        self._preparations = Watchdog(_PATIENCE)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
         self._tokenizer_thread = ThreadPoolExecutor(1, "headrace-tokenizer")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
@@ -138,8 +149,10 @@ class TextEngine:
         """Return if the engine can go on.
 
         Raises:
-            EngineDiedError: It cannot: its loop died, or the model fails on whatever it is given.
+            EngineDiedError: It cannot: its loop died, the model fails on whatever it is given, or
+                a batch or the tokenizer hangs.
         """
+        self._lose_what_hangs()
         if self._end.cause is not None:
             raise EngineDiedError(f"the text engine died: {self._end.cause}") from self._end.cause
 
@@ -174,6 +187,7 @@ class TextEngine:
             feeding.cancel()
             self._calls.discard(call)
             self._pool.discard(places)
+            self._pool_has_room.set()
 
     def _new_outcomes(self, consumer: str) -> Outcomes:
         now_s = self._clock.monotonic()
@@ -181,32 +195,49 @@ class TextEngine:
         return Outcomes(self._replica, self._window.window_records(now_s))
 
     async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
-        """Check, tokenize and pool a chunk, slice by slice."""
+        """Check, tokenize and pool a chunk, slice by slice, as the pool has room."""
+        start = 0
         try:
-            for start in range(0, len(chunk.lines), _PREPARED_TOGETHER_RECORDS):
-                stop = min(start + _PREPARED_TOGETHER_RECORDS, len(chunk.lines))
-                await self._feed_slice(call, chunk, range(start, stop), places)
+            while start < len(chunk.lines):
+                # In turns: of those that wait for room one at a time finds it.
+                async with self._tokenizer_turn:
+                    await self._wait_for_room()
+                    prepared = await asyncio.get_running_loop().run_in_executor(
+                        self._tokenizer_thread, self._prepare, call, chunk, start
+                    )
+                self._pool_slice(call, chunk, prepared, places)
+                start = prepared.stop
+                self._introduce(call, chunk.consumer)
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
             logger.exception("could not prepare a chunk of %d records", len(chunk.lines))
             call.fail_unanswered(error)
 
-    async def _feed_slice(
-        self, call: Call, chunk: Chunk, indexes: range, places: list[Waiting[_Text]]
+    async def _wait_for_room(self) -> None:
+        while self._pool.tokens >= _MOST_POOL_TOKENS:
+            self._pool_has_room.clear()
+            await self._pool_has_room.wait()
+
+    def _prepare(self, call: Call, chunk: Chunk, start: int) -> Slice:
+        most = range(start, min(start + MOST_RECORDS, len(chunk.lines)))
+        self._slice_under_way = [(call, index) for index in most]
+        self._preparations.began(call, self._clock.monotonic())
+        try:
+            return prepare_slice(self._endpoints, chunk, start, self._expired)
+        finally:
+            self._preparations.finished(call, self._clock.monotonic())
+            self._slice_under_way = []
+
+    def _pool_slice(
+        self, call: Call, chunk: Chunk, prepared: Slice, places: list[Waiting[_Text]]
     ) -> None:
-        alive = [index for index in indexes if not self._expired(chunk.deadline_ms(index))]
-        for index in set(indexes).difference(alive):
+        for index in prepared.expired:
             call.answer(index, STATUS_EXPIRED, b"")
-        prepared = await asyncio.get_running_loop().run_in_executor(
-            self._tokenizer_thread,
-            self._endpoints.prepare,
-            [chunk.lines[index] for index in alive],
-        )
         now_s = self._clock.monotonic()
         requests = 0
         before = len(places)
-        for index, request in zip(alive, prepared, strict=True):
+        for index, request in zip(prepared.indexes, prepared.prepared, strict=True):
             if isinstance(request, Refusal):
                 call.answer(index, request.status, request.body)
             elif call.waits_for(index):
@@ -219,6 +250,14 @@ class TextEngine:
         arrived = places[before:]
         self._window.records_arrived(requests, len(arrived), sum(place.tokens for place in arrived))
         self._texts_wait.set()
+
+    def _introduce(self, call: Call, consumer: str) -> None:
+        """Tell a new consumer the window once its first texts are known, before any is answered."""
+        if consumer not in self._introduced:
+            if len(self._introduced) >= _MOST_INTRODUCED:
+                self._introduced.clear()
+            self._introduced.add(consumer)
+            call.send_window()
 
     async def _run(self) -> None:
         """Form and run batches until the engine dies, which every waiter then learns."""
@@ -239,6 +278,7 @@ class TextEngine:
     def _take_batch(self) -> list[_Text]:
         """Take a batch of texts that somebody still waits for; expired records are answered."""
         while batch := self._pool.next_batch(self._clock.monotonic()):
+            self._pool_has_room.set()
             wanted = []
             for text in batch:
                 record = text.record
@@ -337,7 +377,12 @@ class TextEngine:
         return run_isolating(self._forward, [probe]).has_only_failures
 
     def _forward(self, texts: Sequence[TokenizedText]) -> Rows:
-        rows = self._model.run(texts)
+        key = object()
+        self._forwards.began(key, self._clock.monotonic(), cost_tokens(texts))
+        try:
+            rows = self._model.run(texts)
+        finally:
+            self._forwards.finished(key, self._clock.monotonic())
         if rows.shape != (len(texts), self._model.width):
             raise ValueError(
                 f"the model's output is of shape {rows.shape} for {len(texts)} texts "
@@ -348,11 +393,28 @@ class TextEngine:
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
 
+    def _lose_what_hangs(self) -> None:
+        now_s = self._clock.monotonic()
+        if (forward_s := self._forwards.overdue_s(now_s)) is not None:
+            self._lose_batches(EngineDiedError(f"a batch has been running for {forward_s:.0f} s"))
+        elif (preparing_s := self._preparations.overdue_s(now_s)) is not None:
+            error = EngineDiedError(f"texts have been in the tokenizer for {preparing_s:.0f} s")
+            self._lose(self._slice_under_way, error)
+
     def _lose_batches(self, error: BaseException) -> None:
-        """Die of what the model was given: that is lost, what waited for it is another's to do."""
-        at_work = {text.record for batch in self._batches_under_way for text in batch}
+        """Die of what the model was given."""
+        batches = self._batches_under_way
+        self._lose(
+            [(text.record.call, text.record.index) for each in batches for text in each], error
+        )
+
+    def _lose(self, records: Iterable[tuple[Call, int]], error: BaseException) -> None:
+        """Die of some records: these are lost, what waited beside them is another's to do."""
+        lost: defaultdict[Call, set[int]] = defaultdict(set)
+        for call, index in records:
+            lost[call].add(index)
         for call in self._calls:
-            call.turn_away(but={record.index for record in at_work if record.call is call})
+            call.turn_away(but=lost[call])
         self._die(error)
 
     def _die(self, error: BaseException) -> None:

@@ -169,6 +169,7 @@ class FakePairModel:
 
     max_seq_length_tokens = 32
     width = 1
+    runs_in_parallel = True
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
         return [

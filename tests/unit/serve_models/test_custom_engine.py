@@ -9,6 +9,8 @@ import pytest
 from schemas.handoff import STATUS_FAILED, STATUS_OK, STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.custom_engine import CustomEngine, CustomModelSickError
 
+from .fakes import FakeClock
+
 
 class Model:
     """Answers each record with the status that its line says; ``raise`` raises."""
@@ -20,6 +22,8 @@ class Model:
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         try:
             for index, line in enumerate(chunk.lines):
+                if line == b"hang":
+                    await asyncio.Event().wait()
                 if line == b"raise":
                     raise RuntimeError("lost the device")
                 outcomes = Outcomes(replica="", window_records=1)
@@ -39,12 +43,12 @@ async def statuses_of(engine: CustomEngine, *lines: bytes) -> list[int]:
 
 
 async def test_outcomes_pass_under_the_replicas_name() -> None:
-    stream = CustomEngine(Model(), replica="r").infer(Chunk("c", [b"200"]))
+    stream = CustomEngine(Model(), replica="r", clock=FakeClock()).infer(Chunk("c", [b"200"]))
     assert [outcomes.replica async for outcomes in stream] == ["r"]
 
 
 async def test_a_class_that_fails_and_is_well_goes_on() -> None:
-    engine = CustomEngine(Model(), replica="r")
+    engine = CustomEngine(Model(), replica="r", clock=FakeClock())
     assert await statuses_of(engine, b"500", b"200") == [STATUS_FAILED, STATUS_OK]
     with pytest.raises(RuntimeError, match="lost the device"):
         await statuses_of(engine, b"raise")
@@ -57,7 +61,9 @@ async def test_a_class_that_fails_and_is_unwell_leaves_and_its_records_are_lost(
 ) -> None:
     deaths: list[str] = []
     model = Model()
-    engine = CustomEngine(model, replica="r", on_death=lambda: deaths.append("dead"))
+    engine = CustomEngine(
+        model, replica="r", clock=FakeClock(), on_death=lambda: deaths.append("dead")
+    )
     model.is_unwell = True
     # A class that is unwell and answers is Serve's to judge, by more checks than one.
     assert await statuses_of(engine, b"200", b"503") == [STATUS_OK, STATUS_UNAVAILABLE]
@@ -80,9 +86,28 @@ async def test_a_class_that_fails_and_is_unwell_leaves_and_its_records_are_lost(
 
 async def test_without_a_process_to_end_calls_end_at_once() -> None:
     model = Model()
-    engine = CustomEngine(model, replica="r")
+    engine = CustomEngine(model, replica="r", clock=FakeClock())
     model.is_unwell = True
     with pytest.raises(CustomModelSickError, match="the device is gone"):
         await statuses_of(engine, b"500")
     with pytest.raises(CustomModelSickError, match="the device is gone"):
         await statuses_of(engine, b"200")
+
+
+async def test_a_class_that_hangs_leaves() -> None:
+    deaths: list[str] = []
+    clock = FakeClock()
+    engine = CustomEngine(Model(), replica="r", clock=clock, on_death=lambda: deaths.append("dead"))
+    assert await statuses_of(engine, b"200") == [STATUS_OK]
+    async with aclosing(engine.infer(Chunk("c", [b"200", b"hang"]))) as stream:
+        await anext(stream)
+        call = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        clock.now_s += 600.0
+        await engine.check_health()
+        clock.now_s += 1.0
+        with pytest.raises(CustomModelSickError, match="no outcome for 601 s"):
+            await engine.check_health()
+        assert deaths == ["dead"]
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Never
@@ -19,9 +20,11 @@ from schemas.handoff import (
     STATUS_UNRECOVERABLE,
     Chunk,
 )
+from serve_models import text_engine
 from serve_models.batch_limits import BatchLimits
 from serve_models.text_endpoints import embedder_endpoints
 from serve_models.text_engine import EngineDiedError, TextEngine
+from serve_models.tokenizing import TokenizedText
 
 from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector, line, settings
 
@@ -276,6 +279,117 @@ async def test_a_text_that_breaks_the_model_is_lost_with_the_replica() -> None:
         with pytest.raises(EngineDiedError, match="harmless"):
             await outcomes_of(engine, lines, collected=collected)
     assert STATUS_FAILED not in {status for status, _ in collected.values()}
+
+
+async def test_a_batch_that_hangs_is_lost_and_what_waits_goes_elsewhere() -> None:
+    deaths: list[str] = []
+    model, clock = FakeModel(), FakeClock()
+    async with running(
+        model,
+        clock,
+        on_death=lambda: deaths.append("dead"),
+        max_batch_texts=1,
+        parallel_batches=1,
+    ) as engine:
+        await outcomes_of(engine, [line("quick")])
+        model.running.clear()
+        model.release.clear()
+        collected: Collected = {}
+        lines = [line(f"text number {n}") for n in range(5)]
+        call = asyncio.create_task(outcomes_of(engine, lines, collected=collected))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 3)
+        clock.now_s += 60.0
+        engine.check_health()
+        clock.now_s += 1.0
+        with pytest.raises(EngineDiedError, match="a batch has been running for 61 s"):
+            engine.check_health()
+        assert deaths == ["dead"]
+        await wait_until(lambda: collected)
+        assert [status for status, _ in collected.values()] == [STATUS_UNAVAILABLE] * 3
+        model.release.set()
+        await engine.stop()
+        with pytest.raises(EngineDiedError, match="61 s"):
+            await call
+
+
+async def test_a_tokenizer_that_hangs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clock = FakeModel(), FakeClock()
+    async with running(model, clock) as engine:
+        tokenizing, release = threading.Event(), threading.Event()
+        tokenize = model.tokenize
+
+        def hanging(texts: Sequence[str], names: Sequence[str | None]) -> list[TokenizedText]:
+            tokenizing.set()
+            assert release.wait(20)
+            return tokenize(texts, names)
+
+        await outcomes_of(engine, [line("quick")])
+        monkeypatch.setattr(model, "tokenize", hanging)
+        call = asyncio.create_task(outcomes_of(engine, [line("hangs")]))
+        await asyncio.to_thread(tokenizing.wait, 20)
+        clock.now_s += 61.0
+        with pytest.raises(EngineDiedError, match="in the tokenizer for 61 s"):
+            engine.check_health()
+        with pytest.raises(EngineDiedError, match="in the tokenizer for 61 s"):
+            await call
+        release.set()
+
+
+async def test_a_pool_that_is_full_of_tokens_lets_the_rest_wait_untokenized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(text_engine, "_MOST_POOL_TOKENS", 1000)
+    model = FakeModel()
+    model.release.clear()
+    lines = [line("thirty characters of one text.") for _ in range(300)]
+    async with running(model, max_batch_texts=1, parallel_batches=1) as engine:
+        calls = [asyncio.create_task(outcomes_of(engine, lines)) for _ in range(4)]
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts > 30)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        # One slice of 64 texts, of which two are with the model; nobody else found room.
+        assert (model.tokenized_texts, engine.waiting_texts) == (64, 62)
+        model.release.set()
+        for call in calls:
+            await call
+    assert model.tokenized_texts == 4 * 300
+
+
+async def test_a_consumer_that_goes_away_leaves_its_room_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(text_engine, "_MOST_POOL_TOKENS", 100)
+    model = FakeModel()
+    model.release.clear()
+    async with running(model, max_batch_texts=1, parallel_batches=1) as engine:
+        leaving = asyncio.create_task(outcomes_of(engine, [line("a text to leave")] * 100))
+        await wait_until(lambda: engine.waiting_texts == 62)
+        staying = asyncio.create_task(outcomes_of(engine, [line("stays")]))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert model.tokenized_texts == 64
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        await wait_until(lambda: model.tokenized_texts == 65)
+        model.release.set()
+        assert (await staying)[0][0] == STATUS_OK
+
+
+async def test_a_new_consumer_learns_the_window_before_anything_is_answered() -> None:
+    model = FakeModel()
+    model.release.clear()
+    async with running(model) as engine:
+        lines = [line(["text"] * 100) for _ in range(8)]
+        async with aclosing(engine.infer(Chunk("consumer-1", lines))) as stream:
+            first = await anext(stream)
+            assert (first.replica, first.indexes) == ("replica-1", [])
+            # By what the records hold: 256 of them would be 25,600 texts.
+            assert first.window_records < 8
+        model.release.set()
+        async with aclosing(engine.infer(Chunk("consumer-1", lines))) as stream:
+            assert (await anext(stream)).indexes
 
 
 async def test_an_expired_record_costs_no_model_time() -> None:
