@@ -1,6 +1,8 @@
 """The device that a model runs on, and the CPU threads that a batch gets."""
 
 import gc
+import os
+from collections.abc import MutableMapping
 
 import torch
 
@@ -23,6 +25,16 @@ def use_threads(threads: int) -> None:
     # asking for the number is enough of an operation, and must come before ours is set.
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+
+
+def bound_tokenizer_threads(
+    threads: int, environment: MutableMapping[str, str] = os.environ
+) -> None:
+    """Let tokenizers written in Rust use ``threads`` threads; call it before the first of them.
+
+    They take one for each of the machine's CPUs otherwise, in each replica.
+    """
+    environment.setdefault("RAYON_NUM_THREADS", str(threads))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,9 +8,9 @@ from typing import TypeVar
 from ray import serve
 
 from schemas.model_settings import TextModelSettings
-from serve_models.batch_limits import BatchLimits
+from serve_models.batch_limits import BatchLimits, cpu_threads
 from serve_models.clock import SystemClock
-from serve_models.devices import choose_device, use_threads
+from serve_models.devices import bound_tokenizer_threads, choose_device, use_threads
 from serve_models.engine_end import leave_soon
 from serve_models.engine_replica import EngineReplica
 from serve_models.sources import resolve
@@ -43,6 +43,7 @@ class TextReplica(EngineReplica):
             ModelSettingsError: A setting does not fit the checkpoint.
         """
         device = choose_device(settings.device)
+        bound_tokenizer_threads(cpu_threads(settings))
         # Loading takes seconds, in which Serve asks for health.
         model = await asyncio.to_thread(
             lambda: load_model(resolve(settings.source), settings, device)
