@@ -21,7 +21,7 @@ from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
 from serve_models.isolation import Isolated, TextFailure, cost_tokens, run_isolating
 from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, status_of_failure
-from serve_models.preparation import MOST_RECORDS, Slice, prepare_slice
+from serve_models.preparation import Preparation, Slice
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
 from serve_models.token_budget import TokenBudget
@@ -31,8 +31,6 @@ from serve_models.window import WindowEstimator
 
 logger = logging.getLogger(__name__)
 
-_MOST_POOL_TOKENS = 4 * 1024 * 1024
-"""More wait in their chunks: token ids take four bytes each, and batches are even long before."""
 _MOST_INTRODUCED = 1024
 _TOLD_EVERY_S = 60.0
 _PATIENCE = Patience(least_s=60.0, first_s=600.0)
@@ -92,7 +90,6 @@ class TextEngine:
         self._replica = replica
         self._clock = clock
         self._linger_s = settings.outcome_linger_ms / 1000
-        self._endpoints = endpoints
         self._pool: TextPool[_Text] = TextPool(
             limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
         )
@@ -104,14 +101,10 @@ class TextEngine:
         self._limits = limits
         self._use_threads = use_threads
         self._batches_under_way: list[list[_Text]] = []
-        self._slice_under_way: list[tuple[Call, int]] = []
-        self._tokenizer_turn = asyncio.Lock()
-        self._pool_has_room = asyncio.Event()
+        self._preparation = Preparation(endpoints, clock, lambda: self._pool.tokens)
         self._introduced: set[str] = set()
         self._forwards = Watchdog(_PATIENCE)
-        self._preparations = Watchdog(_PATIENCE)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
-        self._tokenizer_thread = ThreadPoolExecutor(1, "headrace-tokenizer")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
         self._texts_wait = asyncio.Event()
         self._calls: set[Call] = set()
@@ -142,7 +135,8 @@ class TextEngine:
         stopped = EngineDiedError("the replica was stopped")
         self._end.stop(stopped)
         self._die(stopped)
-        for thread in (self._model_threads, self._tokenizer_thread, self._encoder_thread):
+        self._preparation.shut_down()
+        for thread in (self._model_threads, self._encoder_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
     def check_health(self) -> None:
@@ -187,7 +181,7 @@ class TextEngine:
             feeding.cancel()
             self._calls.discard(call)
             self._pool.discard(places)
-            self._pool_has_room.set()
+            self._preparation.pool_shrank()
 
     def _new_outcomes(self, consumer: str) -> Outcomes:
         now_s = self._clock.monotonic()
@@ -199,12 +193,7 @@ class TextEngine:
         start = 0
         try:
             while start < len(chunk.lines):
-                # In turns: of those that wait for room one at a time finds it.
-                async with self._tokenizer_turn:
-                    await self._wait_for_room()
-                    prepared = await asyncio.get_running_loop().run_in_executor(
-                        self._tokenizer_thread, self._prepare, call, chunk, start
-                    )
+                prepared = await self._preparation.next_slice(call, chunk, start)
                 self._pool_slice(call, chunk, prepared, places)
                 start = prepared.stop
                 self._introduce(call, chunk.consumer)
@@ -213,21 +202,6 @@ class TextEngine:
         except BaseException as error:
             logger.exception("could not prepare a chunk of %d records", len(chunk.lines))
             call.fail_unanswered(error)
-
-    async def _wait_for_room(self) -> None:
-        while self._pool.tokens >= _MOST_POOL_TOKENS:
-            self._pool_has_room.clear()
-            await self._pool_has_room.wait()
-
-    def _prepare(self, call: Call, chunk: Chunk, start: int) -> Slice:
-        most = range(start, min(start + MOST_RECORDS, len(chunk.lines)))
-        self._slice_under_way = [(call, index) for index in most]
-        self._preparations.began(call, self._clock.monotonic())
-        try:
-            return prepare_slice(self._endpoints, chunk, start, self._expired)
-        finally:
-            self._preparations.finished(call, self._clock.monotonic())
-            self._slice_under_way = []
 
     def _pool_slice(
         self, call: Call, chunk: Chunk, prepared: Slice, places: list[Waiting[_Text]]
@@ -278,7 +252,7 @@ class TextEngine:
     def _take_batch(self) -> list[_Text]:
         """Take a batch of texts that somebody still waits for; expired records are answered."""
         while batch := self._pool.next_batch(self._clock.monotonic()):
-            self._pool_has_room.set()
+            self._preparation.pool_shrank()
             wanted = []
             for text in batch:
                 record = text.record
@@ -334,7 +308,7 @@ class TextEngine:
     def _learn(self, texts: Sequence[TokenizedText], isolated: Isolated, duration_s: float) -> None:
         """Learn from a batch how fast the model is, and how large the next ones may be."""
         self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
-        if not isolated.too_large_tokens:
+        if not isolated.too_large_tokens and not isolated.raised:
             self._budget.fitted(cost_tokens(texts))
         for too_large_tokens in isolated.too_large_tokens:
             self._budget.was_too_large(too_large_tokens)
@@ -394,12 +368,13 @@ class TextEngine:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
 
     def _lose_what_hangs(self) -> None:
-        now_s = self._clock.monotonic()
-        if (forward_s := self._forwards.overdue_s(now_s)) is not None:
+        forward_s = self._forwards.overdue_s(self._clock.monotonic())
+        slice_s = self._preparation.overdue_s()
+        if forward_s is not None:
             self._lose_batches(EngineDiedError(f"a batch has been running for {forward_s:.0f} s"))
-        elif (preparing_s := self._preparations.overdue_s(now_s)) is not None:
-            error = EngineDiedError(f"texts have been in the tokenizer for {preparing_s:.0f} s")
-            self._lose(self._slice_under_way, error)
+        elif slice_s is not None:
+            error = EngineDiedError(f"texts have been in the tokenizer for {slice_s:.0f} s")
+            self._lose(self._preparation.under_way, error)
 
     def _lose_batches(self, error: BaseException) -> None:
         """Die of what the model was given."""

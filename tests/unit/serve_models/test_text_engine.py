@@ -20,7 +20,7 @@ from schemas.handoff import (
     STATUS_UNRECOVERABLE,
     Chunk,
 )
-from serve_models import text_engine
+from serve_models import preparation
 from serve_models.batch_limits import BatchLimits
 from serve_models.text_endpoints import embedder_endpoints
 from serve_models.text_engine import EngineDiedError, TextEngine
@@ -339,7 +339,7 @@ async def test_a_tokenizer_that_hangs_is_found_out(monkeypatch: pytest.MonkeyPat
 async def test_a_pool_that_is_full_of_tokens_lets_the_rest_wait_untokenized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(text_engine, "_MOST_POOL_TOKENS", 1000)
+    monkeypatch.setattr(preparation, "_MOST_POOL_TOKENS", 1000)
     model = FakeModel()
     model.release.clear()
     lines = [line("thirty characters of one text.") for _ in range(300)]
@@ -360,7 +360,7 @@ async def test_a_pool_that_is_full_of_tokens_lets_the_rest_wait_untokenized(
 async def test_a_consumer_that_goes_away_leaves_its_room_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(text_engine, "_MOST_POOL_TOKENS", 100)
+    monkeypatch.setattr(preparation, "_MOST_POOL_TOKENS", 100)
     model = FakeModel()
     model.release.clear()
     async with running(model, max_batch_texts=1, parallel_batches=1) as engine:
@@ -493,7 +493,7 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(
         def panicking(lines: object) -> Never:
             raise FakePanicError("out of bounds")
 
-        monkeypatch.setattr(engine._endpoints, "prepare", panicking)
+        monkeypatch.setattr(engine._preparation._endpoints, "prepare", panicking)
         collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
         assert {status for status, _ in collected.values()} == {STATUS_FAILED}
         engine.check_health()
