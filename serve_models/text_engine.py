@@ -32,6 +32,7 @@ from serve_models.window import WindowEstimator
 logger = logging.getLogger(__name__)
 
 _MOST_INTRODUCED = 1024
+"""Names of consumers that are remembered; each start of one is a name of its own."""
 _TOLD_EVERY_S = 60.0
 _PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
