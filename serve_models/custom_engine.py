@@ -58,7 +58,11 @@ class CustomEngine:
         try:
             async with aclosing(stream):
                 while (outcomes := await self._next(stream)) is not None:
-                    self._watch.heard(self._clock.monotonic())
+                    now_s = self._clock.monotonic()
+                    if outcomes.indexes:
+                        self._watch.heard(now_s)
+                    else:
+                        self._watch.alive(now_s)
                     outcomes.replica = outcomes.replica or self._replica
                     yield outcomes
         finally:

@@ -100,6 +100,11 @@ class SilenceWatch:
             self._watchdog.finished(self, now_s)
             self._watchdog.began(self, now_s)
 
+    def alive(self, now_s: float) -> None:
+        """Take note of a sign of life that says nothing of how long work takes."""
+        if self._requests:
+            self._watchdog.began(self, now_s)
+
     def silent_s(self, now_s: float) -> float | None:
         """Return for how long it has been silent where that is too long, else ``None``."""
         return self._watchdog.overdue_s(now_s)

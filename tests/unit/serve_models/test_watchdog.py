@@ -70,3 +70,16 @@ def test_silence_counts_while_there_is_a_request_only() -> None:
     watch.opened(2000.0)
     assert watch.silent_s(2060.0) is None
     assert watch.silent_s(2061.0) == 61.0
+
+
+def test_a_sign_of_life_teaches_nothing_of_how_long_work_takes() -> None:
+    watch = SilenceWatch(PATIENCE)
+    watch.opened(0.0)
+    watch.alive(0.1)
+    assert watch.silent_s(600.0) is None
+    watch.alive(600.0)
+    assert watch.silent_s(1200.0) is None
+    assert watch.silent_s(1201.0) == 601.0
+    watch.closed()
+    watch.alive(1202.0)
+    assert watch.silent_s(9999.0) is None
