@@ -20,7 +20,7 @@ from schemas.model_settings import TextModelSettings
 from serve_models.batch_limits import BatchLimits
 from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
-from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, tell_consumers
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
 from serve_models.tokenizing import TokenizedText
@@ -153,12 +153,14 @@ class TextEngine:
         """
         if self._death is not None:
             raise EngineDiedError(f"the text engine died: {self._death}") from self._death
-        self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
-        call = Call(len(chunk.lines), self._linger_s)
+        self._window.call_started(chunk, self._clock.monotonic())
+        call = Call(len(chunk.lines), self._linger_s, chunk.consumer)
         self._calls.add(call)
         places: list[Waiting[_Text]] = []
         feeding = asyncio.create_task(self._feed(call, chunk, places))
         try:
+            if self._window.has_news(chunk.consumer, self._clock.monotonic()):
+                yield self._new_outcomes(chunk.consumer)
             async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
             if call.loss is not None:
@@ -167,11 +169,13 @@ class TextEngine:
             feeding.cancel()
             self._calls.discard(call)
             self._pool.discard(places)
+            now_s = self._clock.monotonic()
+            self._window.call_ended(chunk, now_s)
+            tell_consumers(self._calls, self._window.consumers_with_news(now_s))
 
     def _new_outcomes(self, consumer: str) -> Outcomes:
-        now_s = self._clock.monotonic()
-        self._window.consumer_seen(consumer, now_s)
-        return Outcomes(self._replica, self._window.window_records(now_s))
+        window_records = self._window.window_records(consumer, self._clock.monotonic())
+        return Outcomes(self._replica, window_records)
 
     async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
         """Check, tokenize and pool a chunk, slice by slice."""

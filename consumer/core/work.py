@@ -6,6 +6,7 @@ from consumer.core.failures import Failure
 from consumer.core.ledger import PartitionLedger
 from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from schemas.handoff import Outcomes
+from schemas.replica_windows import CallInFlight
 
 
 class ModelContractError(ValueError):
@@ -106,6 +107,7 @@ class Call:
 
     Args:
         items: In the order of the chunk's lines.
+        in_flight: Its records without an answer, and the replica that has them.
         is_exclusive: It is this consumer's only call, for as long as no other begins.
         is_reserved: No other may begin before it is over.
 
@@ -119,9 +121,15 @@ class Call:
     """
 
     def __init__(
-        self, items: list[WorkItem], *, is_exclusive: bool = False, is_reserved: bool = False
+        self,
+        items: list[WorkItem],
+        in_flight: CallInFlight,
+        *,
+        is_exclusive: bool = False,
+        is_reserved: bool = False,
     ) -> None:
         self.records = len(items)
+        self.in_flight = in_flight
         self.is_exclusive = is_exclusive
         self.is_reserved = is_reserved
         self.is_accepted = False
