@@ -515,3 +515,16 @@ def test_a_replica_at_work_on_a_long_record_takes_nothing_from_the_others() -> N
         assert engine.next_call(now_s, EPOCH_MS) is None
     assert answered == 119
     assert sorted(engine.model_replicas) == ["busy", "quick"]
+
+
+def test_a_chunk_says_how_much_the_consumer_wants_of_each_replica() -> None:
+    engine = make_engine(chunk_records=4)
+    engine.assign(NOTHING)
+    engine.deliver([record(offset) for offset in range(20)], 0.0, EPOCH_MS)
+    one, first = next_call(engine, 0.0, EPOCH_MS)
+    two, second = next_call(engine, 0.0, EPOCH_MS)
+    assert (first.wanted_records, second.wanted_records) == (20, 20)
+    engine.take_outcomes(one, Outcomes("one", 8), 0.0, EPOCH_MS)
+    engine.take_outcomes(two, Outcomes("two", 8), 0.0, EPOCH_MS)
+    _, third = next_call(engine, 0.0, EPOCH_MS)
+    assert third.wanted_records == 10
