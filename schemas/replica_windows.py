@@ -31,6 +31,16 @@ class _Replica:
     open_calls: int = 0
     seen_s: float = 0.0
 
+    @property
+    def room_records(self) -> int:
+        """How many more it may have; below 0 what it has over twice its window.
+
+        So much too much may be where the router had no better choice, and is no matter of the
+        others'. More is what goes to the last one while those that are gone are not yet forgotten.
+        """
+        held = self.in_flight_records
+        return max(0, self.window_records - held) - max(0, held - 2 * self.window_records)
+
 
 @dataclass(slots=True)
 class ReplicaWindows:
@@ -39,7 +49,7 @@ class ReplicaWindows:
     Each model replica says with its outcomes how many records it wants in flight from this
     caller; nothing has to be configured twice, and replicas that come and go are noticed by the
     outcomes that come and stop coming. A replica that works on a call of ours is not gone, however
-    long it is silent, and what it holds over its window takes nothing from the others' windows.
+    long it is silent, and what it holds, up to twice its window, takes nothing from the others'.
 
     Args:
         initial_records: The window before any replica has said what it wants.
@@ -118,8 +128,7 @@ class ReplicaWindows:
             return self.initial_records - self.in_flight_records
         # Which replica a call goes to is not this caller's choice: until one has named itself, the
         # call may have gone to any.
-        room = sum(max(0, each.window_records - each.in_flight_records) for each in windows)
-        return room - self._placeless_records
+        return sum(each.room_records for each in windows) - self._placeless_records
 
     @property
     def smallest_records(self) -> int:

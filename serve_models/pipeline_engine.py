@@ -129,9 +129,9 @@ class PipelineEngine:
                 raise call.loss
         finally:
             self._calls.discard(call)
-            self._abandon(call)
             now_s = self._clock.monotonic()
             self._window.call_ended(chunk, now_s)
+            self._abandon(call)
             tell_consumers(self._calls, self._window.consumers_with_news(now_s))
 
     async def stop(self) -> None:

@@ -54,9 +54,19 @@ def test_a_replica_with_a_call_is_not_silent_and_is_for_a_while_after() -> None:
 
 def test_what_a_replica_holds_over_its_window_takes_nothing_from_the_others() -> None:
     windows = ReplicaWindows(8)
-    hear(windows, "full", 2, 0.0, records=5)
+    hear(windows, "full", 3, 0.0, records=6)
     hear(windows, "free", 4, 0.0, records=1)
     assert windows.room_records == 3
+
+
+def test_the_last_replica_is_not_flooded_with_the_windows_of_those_that_are_gone() -> None:
+    windows = ReplicaWindows(8)
+    for gone in ("a", "b"):
+        windows.ended(hear(windows, gone, 10, 0.0), 0.0)
+    hear(windows, "last", 10, 0.0)
+    while windows.room_records > 0:
+        hear(windows, "last", 10, 1.0, records=1)
+    assert windows.in_flight_records == 2 * 10 + 10 + 10
 
 
 def test_a_call_that_nobody_has_named_counts_against_all() -> None:
@@ -116,7 +126,11 @@ def test_what_is_in_flight_is_what_was_sent_and_neither_answered_nor_ended(
             for call, records in zip(calls, left, strict=True):
                 if call.replica is not None:
                     held[call.replica] += records
-            room = sum(max(0, said[name] - held[name]) for name in said)
+            room = sum(
+                max(0, said[name] - held[name]) - max(0, held[name] - 2 * said[name])
+                for name in said
+                if said[name]
+            )
             placeless = sum(r for c, r in zip(calls, left, strict=True) if c.replica is None)
             assert windows.room_records == room - placeless
         else:
