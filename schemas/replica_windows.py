@@ -51,16 +51,19 @@ class ReplicaWindows:
     outcomes that come and stop coming. A replica that works on a call of ours is not gone, however
     long it is silent, and what it holds, up to twice its window, takes nothing from the others'.
 
-    Args:
+    Attributes:
         initial_records: The window before any replica has said what it wants.
+        in_flight_records: Records that are handed over and have no answer.
     """
 
     initial_records: int
+    in_flight_records: int = 0
     _replicas: dict[str, _Replica] = field(default_factory=dict)
     _placeless_records: int = 0
 
     def sent(self, records: int) -> CallInFlight:
         """Take note of a call that goes out; whichever replica takes it will name itself."""
+        self.in_flight_records += records
         self._placeless_records += records
         return CallInFlight(records)
 
@@ -76,7 +79,9 @@ class ReplicaWindows:
         if call.replica != replica:
             self._leave(call, now_s)
             call.replica = replica
-            place = self._replicas.setdefault(replica, _Replica())
+            place = self._replicas.get(replica)
+            if place is None:
+                place = self._replicas[replica] = _Replica()
             place.in_flight_records += call.records
             place.open_calls += 1
         place = self._replicas[replica]
@@ -87,6 +92,7 @@ class ReplicaWindows:
     def answered(self, call: CallInFlight, records: int) -> None:
         """Take note that so many of a call's records have their outcome."""
         call.records -= records
+        self.in_flight_records -= records
         if call.replica is None:
             self._placeless_records -= records
         else:
@@ -95,6 +101,7 @@ class ReplicaWindows:
     def ended(self, call: CallInFlight, now_s: float) -> None:
         """Take note that a call is over; its records without an answer are in flight no more."""
         self._leave(call, now_s)
+        self.in_flight_records -= call.records
         call.records = 0
 
     def forget_silent(self, now_s: float) -> None:
@@ -113,12 +120,6 @@ class ReplicaWindows:
     def replicas(self) -> list[str]:
         """Names of the model replicas that have a call or have been heard lately."""
         return list(self._replicas)
-
-    @property
-    def in_flight_records(self) -> int:
-        """Records that are handed over and have no answer."""
-        known = sum(replica.in_flight_records for replica in self._replicas.values())
-        return known + self._placeless_records
 
     @property
     def room_records(self) -> int:

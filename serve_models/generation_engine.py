@@ -149,7 +149,8 @@ class GenerationEngine:
             await self._calls_may_end.wait()
         self._raise_if_dead()
         self._window.call_started(chunk, self._clock.monotonic())
-        call = Call(len(chunk.lines), self._linger_s, chunk.consumer, named_after_s=None)
+        call = Call(len(chunk.lines), self._linger_s, chunk.consumer)
+        call.named_after_s = None  # said below, at once
         self._calls.add(call)
         tasks = [
             self._start(self._answer(call, index, line, chunk.deadline_ms(index)))

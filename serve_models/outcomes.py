@@ -44,24 +44,19 @@ class Call:
         records: How many records the chunk has.
         linger_s: How long outcomes gather, counted from the first; no longer once all are there.
         consumer: Who handed it over.
-        named_after_s: The longest silence at the start, after which ``stream`` yields an empty
-            item; ``None`` for no limit.
 
     Attributes:
+        named_after_s: The longest silence at the start, after which ``stream`` yields an empty
+            item; ``None`` for no limit.
         loss: Why it ended with records unanswered, if it did.
     """
 
-    def __init__(
-        self,
-        records: int,
-        linger_s: float,
-        consumer: str = "",
-        named_after_s: float | None = NAMED_AFTER_S,
-    ) -> None:
+    named_after_s: float | None = NAMED_AFTER_S
+
+    def __init__(self, records: int, linger_s: float, consumer: str = "") -> None:
         self.consumer = consumer
         self.loss: BaseException | None = None
         self._linger_s = linger_s
-        self._named_after_s = named_after_s
         self._unanswered = set(range(records))
         self._gathered: list[tuple[int, int, bytes, int | None]] = []
         self._has_some = asyncio.Event()
@@ -116,7 +111,7 @@ class Call:
         Args:
             new_outcomes: Makes the empty ``Outcomes`` to fill, at the time that it is sent.
         """
-        if self._unanswered and not await _is_set_within(self._has_some, self._named_after_s):
+        if self._unanswered and not await _is_set_within(self._has_some, self.named_after_s):
             yield new_outcomes()
         while self._unanswered or self._gathered:
             await self._has_some.wait()

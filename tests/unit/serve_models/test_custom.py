@@ -100,7 +100,7 @@ async def test_what_a_class_raises_comes_through_behind_its_outcomes() -> None:
     held = Held()
     held.items.put_nowait(Outcomes("", 7))
     held.items.put_nowait(RuntimeError("broken"))
-    stream = stream_named(held.infer(), "replica-1")
+    stream = stream_named(held.infer(), "replica-1", named_after_s=3600.0)
     async with asyncio.timeout(20):
         assert (await anext(stream)).window_records == 7
         with pytest.raises(RuntimeError, match="broken"):

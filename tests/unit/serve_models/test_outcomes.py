@@ -54,13 +54,15 @@ async def test_after_the_linger_what_is_there_goes() -> None:
 
 
 async def test_a_call_that_is_silent_for_long_says_who_has_it() -> None:
-    call = Call(1, AN_HOUR_S, named_after_s=1e-6)
+    call = Call(1, AN_HOUR_S)
+    call.named_after_s = 1e-6
     stream = call.stream(new_outcomes)
     async with asyncio.timeout(20):
         named = await anext(stream)
         call.answer(0, 200, b"")
         assert [named.indexes, *[each.indexes async for each in stream]] == [[], [0]]
-        quick = Call(1, AN_HOUR_S, named_after_s=1e-6)
+        quick = Call(1, AN_HOUR_S)
+        quick.named_after_s = 1e-6
         quick.answer(0, 200, b"")
         assert [each.indexes async for each in quick.stream(new_outcomes)] == [[0]]
         assert [each async for each in Call(0, AN_HOUR_S).stream(new_outcomes)] == []
