@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from schemas.model_settings import GeneratorSettings
-from schemas.results import ResultLine, encode_response_line
+from schemas.results import ErrorCode, ResultLine, encode_error_line, encode_response_line
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
 from serve_models.generation_engine import GeneratingModel, GenerationEngine
+from serve_models.pipeline_graph import name_step
 from serve_models.pipeline_text import request_text
 from serve_models.sources import resolve
 
@@ -339,6 +340,7 @@ async def test_a_field_that_vllm_drops_is_told_in_the_response(model: "VllmEngin
 async def test_answers_are_what_the_types_of_openai_and_vllm_say(model: "VllmEngine") -> None:
     from openai.types import Completion  # noqa: PLC0415 -- vLLM brings it
     from openai.types.chat import ChatCompletion  # noqa: PLC0415 -- the same
+    from openai.types.shared import ErrorObject  # noqa: PLC0415 -- the same
     from vllm.entrypoints.launchers.run_batch import (  # noqa: PLC0415 -- reads the environment
         BatchRequestOutput,
     )
@@ -360,6 +362,13 @@ async def test_answers_are_what_the_types_of_openai_and_vllm_say(model: "VllmEng
             # vLLM's own batches know no completions.
             output = BatchRequestOutput.model_validate_json(line)
             assert type(output.response.body).__name__ == "ChatCompletionResponse"
+    refused = await model.answer(CHAT, {"messages": FRANCE, "guided_regex": "a+"})
+    for refusal in (refused.body, name_step("generate", refused.body)):
+        error = orjson.loads(refusal)["error"]
+        ErrorObject.model_validate(error, strict=True)
+        assert "structured_outputs.regex" in error["message"]
+    expired = encode_error_line("t-0-1", "c", ErrorCode.REQUEST_EXPIRED, "too late")
+    assert BatchRequestOutput.model_validate_json(expired).response is None
 
 
 @pytest.mark.parametrize("cause", [ValueError, TypeError, OverflowError, NotImplementedError])
