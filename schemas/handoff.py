@@ -29,11 +29,15 @@ class Chunk:
             its url is spelled as the model's settings spell it.
         deadlines_ms: Epoch milliseconds by which each record must be answered, or ``None``; empty
             where no record of the chunk has a deadline.
+        wanted_records: How many records the consumer would have in flight at this replica if it
+            might, these included: its part of all that waits or is in flight. ``None`` is no
+            limit.
     """
 
     consumer: str
     lines: list[bytes]
     deadlines_ms: list[int | None] = field(default_factory=list)
+    wanted_records: int | None = None
 
     def deadline_ms(self, index: int) -> int | None:
         """Return the deadline of record ``index`` in epoch milliseconds, if it has one."""
@@ -47,7 +51,8 @@ class Outcomes:
     Attributes:
         replica: Identifies the model replica that computed them; empty where this only says that
             the call was accepted.
-        window_records: How many records that replica wants in flight from this consumer.
+        window_records: How many records that replica wants in flight from this consumer; 0 leaves
+            it as it was.
         indexes: Positions in the chunk; over a whole stream each position comes exactly once.
         statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx where the endpoint refuses the
             body, ``STATUS_EXPIRED``, or ``STATUS_FAILED`` and above where the model failed.

@@ -24,7 +24,6 @@ class CustomEngine:
 
     Args:
         model: The user's.
-        replica: Names this replica in outcomes where the class leaves that empty.
         clock: Tells for how long the class has given nothing.
         on_death: As ``serve_models.engine_end.EngineEnd`` calls it.
     """
@@ -33,12 +32,10 @@ class CustomEngine:
         self,
         model: ChunkModel,
         *,
-        replica: str,
         clock: Clock,
         on_death: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
-        self._replica = replica
         self._clock = clock
         self._watch = SilenceWatch(_PATIENCE)
         self._end = EngineEnd(on_death)
@@ -63,7 +60,6 @@ class CustomEngine:
                         self._watch.heard(now_s)
                     else:
                         self._watch.alive(now_s)
-                    outcomes.replica = outcomes.replica or self._replica
                     yield outcomes
         finally:
             self._watch.closed()

@@ -15,7 +15,7 @@ import orjson
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
-from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, tell_consumers
 from serve_models.slot_window import SlotWindow
 
 logger = logging.getLogger(__name__)
@@ -145,16 +145,17 @@ class GenerationEngine:
         if self._end.cause is not None:
             await self._end.calls_may_end()
         self._raise_if_dead()
-        self._window.call_started(chunk.consumer, self._clock.monotonic())
-        call = Call(len(chunk.lines), self._linger_s)
+        self._window.call_started(chunk, self._clock.monotonic())
+        call = Call(len(chunk.lines), self._linger_s, chunk.consumer)
+        call.named_after_s = None  # said below, at once
         self._calls.add(call)
         tasks = [
             self._start(self._answer(call, index, line, chunk.deadline_ms(index)))
             for index, line in enumerate(chunk.lines)
         ]
         try:
-            yield self._new_outcomes()
-            async for outcomes in call.stream(self._new_outcomes):
+            yield self._new_outcomes(chunk.consumer)
+            async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
             if call.loss is not None:
                 await self._end.calls_may_end()
@@ -163,7 +164,9 @@ class GenerationEngine:
             for task in tasks:
                 task.cancel()
             self._calls.discard(call)
-            self._window.call_ended(chunk.consumer, self._clock.monotonic())
+            now_s = self._clock.monotonic()
+            self._window.call_ended(chunk, now_s)
+            tell_consumers(self._calls, self._window.consumers_with_news(now_s))
 
     def _start(self, answering: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(answering)
@@ -172,8 +175,9 @@ class GenerationEngine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _new_outcomes(self) -> Outcomes:
-        return Outcomes(self._replica, self._window.window_records(self._clock.monotonic()))
+    def _new_outcomes(self, consumer: str) -> Outcomes:
+        window_records = self._window.window_records(consumer, self._clock.monotonic())
+        return Outcomes(self._replica, window_records)
 
     async def _answer(self, call: Call, index: int, line: bytes, deadline_ms: int | None) -> None:
         left_s = None if deadline_ms is None else (deadline_ms - self._clock.epoch_ms()) / 1000

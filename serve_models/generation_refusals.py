@@ -16,6 +16,7 @@ from vllm.v1.engine.exceptions import EngineGenerateError
 from schemas.handoff import STATUS_FAILED, STATUS_UNAVAILABLE
 from schemas.results import encode_refusal_body
 from serve_models.generation_engine import Answer
+from serve_models.vllm_settings import with_setting_names
 
 _MAX_MESSAGE_CHARACTERS = 500
 _MAX_PROBLEMS = 5
@@ -27,7 +28,7 @@ _OF_THE_REQUEST = (ValueError, TypeError, OverflowError, NotImplementedError)
 _WORD = re.compile(r"[a-z_]+")
 _PROMPT_PARAMETERS = frozenset({"input_tokens", "input_text"})
 """What vLLM calls the rendered prompt."""
-_TELLTALES = {"grammar": "structured_outputs", "chat template is passed": "chat_template"}
+_TELLTALES = {"grammar": "structured_outputs", "tool choice": "tool_choice"}
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "bytes", "list", "dict", "none"})
 
 
@@ -115,6 +116,7 @@ class Refusals:
             param = self._find_field(message)
         if param in _PROMPT_PARAMETERS:
             param = self._prompt_field
+        message = with_setting_names(message)
         shown = message if message.lstrip("`").startswith(param) else f"{param}: {message}"
         return refuse(shown, param=param, status=status)
 

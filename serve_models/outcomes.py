@@ -1,7 +1,8 @@
 """One handle call's outcomes on their way back: each record once, gathered for a moment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 import orjson
 
@@ -11,6 +12,10 @@ ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 """Raised to end a task or the process. Whatever else is raised is a failure to answer for, even
 where it is no ``Exception``: a Rust panic, in tokenizers say, is a bare ``BaseException``."""
 
+NAMED_AFTER_S = 1.0
+"""A call that is silent for so long says then which replica has it: its caller counts what is in
+flight by replica, and must not take one at work on a long record for one that is gone. Not at
+once, because an item more would slow down short calls."""
 _MAX_ERROR_CHARACTERS = 500
 
 
@@ -56,12 +61,18 @@ class Call:
     Args:
         records: How many records the chunk has.
         linger_s: How long outcomes gather, counted from the first; no longer once all are there.
+        consumer: Who handed it over.
 
     Attributes:
+        named_after_s: The longest silence at the start, after which ``stream`` yields an empty
+            item; ``None`` for no limit.
         loss: Why it ended with records unanswered, if it did.
     """
 
-    def __init__(self, records: int, linger_s: float) -> None:
+    named_after_s: float | None = NAMED_AFTER_S
+
+    def __init__(self, records: int, linger_s: float, consumer: str = "") -> None:
+        self.consumer = consumer
         self.loss: BaseException | None = None
         self._linger_s = linger_s
         self._unanswered = set(range(records))
@@ -95,10 +106,6 @@ class Call:
         for index in sorted(self._unanswered):
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
 
-    def send_window(self) -> None:
-        """Have ``stream`` yield what is there, be it nothing: its window is worth saying."""
-        self._has_some.set()
-
     def turn_away(self, but: Collection[int]) -> None:
         """Send every record that still waits elsewhere, unblamed, save those at ``but``."""
         for index in sorted(self._unanswered.difference(but)):
@@ -117,23 +124,44 @@ class Call:
         self._has_some.set()
         self._has_all.set()
 
+    def tell(self) -> None:
+        """Let ``stream`` yield soon, be there outcomes or none: the window has changed."""
+        self._has_some.set()
+
     async def stream(self, new_outcomes: Callable[[], Outcomes]) -> AsyncIterator[Outcomes]:
         """Yield outcomes until each record has had its own, or the call was given up.
 
         Args:
             new_outcomes: Makes the empty ``Outcomes`` to fill, at the time that it is sent.
         """
+        if self._unanswered and not await _is_set_within(self._has_some, self.named_after_s):
+            yield new_outcomes()
         while self._unanswered or self._gathered:
             await self._has_some.wait()
             if self._unanswered and self._linger_s > 0:
-                try:
-                    async with asyncio.timeout(self._linger_s):
-                        await self._has_all.wait()
-                except TimeoutError:
-                    pass
+                await _is_set_within(self._has_all, self._linger_s)
             outcomes = new_outcomes()
             for outcome in self._gathered:
                 outcomes.add(*outcome)
             self._gathered = []
             self._has_some.clear()
             yield outcomes
+
+
+def tell_consumers(calls: Iterable[Call], consumers: Collection[str]) -> None:
+    """Let one call of each of these consumers tell its window."""
+    untold = set(consumers)
+    for call in calls:
+        if not untold:
+            return
+        if call.consumer in untold:
+            untold.remove(call.consumer)
+            call.tell()
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Wait for an event, no longer than so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()

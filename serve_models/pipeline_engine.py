@@ -16,7 +16,7 @@ from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
-from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body, tell_consumers
 from serve_models.pipeline_graph import Ending, PipelineGraph, StepAnswerError, StepRequest
 from serve_models.pipeline_records import IncomingCall, Record, Request, StepCall, StepLostError
 from serve_models.slot_window import SlotWindow
@@ -119,13 +119,15 @@ class PipelineEngine:
         if self._engine_end.cause is not None:
             await self._engine_end.calls_may_end()
         self.check_health()
-        self._window.call_started(chunk.consumer, self._clock.monotonic())
-        call = IncomingCall(len(chunk.lines), self._outcome_linger_s)
+        self._window.call_started(chunk, self._clock.monotonic())
+        call = IncomingCall(len(chunk.lines), self._outcome_linger_s, chunk.consumer)
         self._calls.add(call)
         try:
             for index, line in enumerate(chunk.lines):
                 self._begin(call, index, line, chunk.deadline_ms(index))
-            async for outcomes in call.stream(self._new_outcomes):
+            if self._window.has_news(chunk.consumer, self._clock.monotonic()):
+                yield self._new_outcomes(chunk.consumer)
+            async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
             if call.loss is not None:
                 if self._engine_end.cause is not None:
@@ -133,8 +135,10 @@ class PipelineEngine:
                 raise call.loss
         finally:
             self._calls.discard(call)
-            self._window.call_ended(chunk.consumer, self._clock.monotonic())
+            now_s = self._clock.monotonic()
+            self._window.call_ended(chunk, now_s)
             self._abandon(call)
+            tell_consumers(self._calls, self._window.consumers_with_news(now_s))
 
     async def stop(self) -> None:
         """Stop; calls that still wait end, so that their records go elsewhere."""
@@ -159,8 +163,9 @@ class PipelineEngine:
         if cause is not None:
             raise PipelineStoppedError(f"the pipeline ended: {cause}") from cause
 
-    def _new_outcomes(self) -> Outcomes:
-        return Outcomes(self._replica, self._window.window_records(self._clock.monotonic()))
+    def _new_outcomes(self, consumer: str) -> Outcomes:
+        window_records = self._window.window_records(consumer, self._clock.monotonic())
+        return Outcomes(self._replica, window_records)
 
     # --- records ---
 
@@ -263,16 +268,17 @@ class PipelineEngine:
                 self._end(record, STATUS_EXPIRED, b"")
             else:
                 wanted.append(request)
-        line.queue.ended(len(requests) - len(wanted))
         if not wanted:
             return
         deadlines = [request.record.deadline_ms for request in wanted]
+        in_flight = line.queue.sent(len(wanted))
         chunk = Chunk(
             consumer=self._replica,
             lines=[request.line for request in wanted],
             deadlines_ms=deadlines if any(each is not None for each in deadlines) else [],
+            wanted_records=line.queue.wanted_records,
         )
-        step_call = StepCall(dict(enumerate(wanted)))
+        step_call = StepCall(dict(enumerate(wanted)), in_flight)
         self._step_calls.add(step_call)
         step_call.task = asyncio.get_running_loop().create_task(
             self._run_call(line, step_call, chunk)
@@ -300,7 +306,7 @@ class PipelineEngine:
 
     def _call_ended(self, line: _Line, step_call: StepCall) -> None:
         self._step_calls.discard(step_call)
-        line.queue.ended(len(step_call.unanswered))
+        line.queue.ended(step_call.in_flight, self._clock.monotonic())
         self._refill(line)
 
     def _take(self, line: _Line, step_call: StepCall, outcomes: Outcomes) -> None:
@@ -311,11 +317,13 @@ class PipelineEngine:
             request = step_call.answer(index)
             if request is not None:
                 new.append((request, status, body))
-        if outcomes.replica:
-            now_s = self._clock.monotonic()
-            line.queue.answered(len(new), outcomes.replica, outcomes.window_records, now_s)
-        else:
-            line.queue.ended(len(new))
+        line.queue.heard(
+            step_call.in_flight,
+            len(new),
+            outcomes.replica,
+            outcomes.window_records,
+            self._clock.monotonic(),
+        )
         step_call.has_answers = step_call.has_answers or bool(new)
         for request, status, body in new:
             self._take_one(request, status, body)

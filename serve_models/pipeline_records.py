@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
+from schemas.replica_windows import CallInFlight
 from serve_models.outcomes import Call
 from serve_models.pipeline_graph import RecordRun
 
@@ -18,13 +19,14 @@ class IncomingCall(Call):
     Args:
         records: How many records the chunk has.
         linger_s: How long outcomes gather.
+        consumer: Who handed it over.
 
     Attributes:
         records: Those that were started.
     """
 
-    def __init__(self, records: int, linger_s: float) -> None:
-        super().__init__(records, linger_s)
+    def __init__(self, records: int, linger_s: float, consumer: str) -> None:
+        super().__init__(records, linger_s, consumer)
         self.records: list[Record] = []
 
 
@@ -76,11 +78,13 @@ class StepCall:
 
     Attributes:
         unanswered: Its requests by their position in its chunk, until they are answered.
+        in_flight: The same as the queue of its model counts them.
         has_answers: Some of them are.
         task: Runs it.
     """
 
     unanswered: dict[int, Request]
+    in_flight: CallInFlight
     has_answers: bool = False
     task: asyncio.Task[None] | None = None
 

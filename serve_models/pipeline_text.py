@@ -20,6 +20,12 @@ _TEXT_OF_PART = {
     "thinking": "thinking",
 }
 """By the type of a part of a message's content, the field that holds its text, as in vLLM."""
+_CACHE_CONTROLS: tuple[Any, ...] = (
+    {"type": "ephemeral"},
+    {"type": "ephemeral", "ttl": "5m"},
+    {"type": "ephemeral", "ttl": "1h"},
+)
+"""What clients that also talk to Anthropic's models put on a part: no text, and vLLM drops it."""
 _PRINTED_AS_JSON = ("tools", "documents")
 _NEVER_READ = (
     "chat_template",
@@ -93,10 +99,11 @@ def _json_text(where: str, value: Any) -> str:
 
 
 def _only(where: str, value: Any, known: frozenset[str]) -> dict[str, Any]:
-    """Return an object that has no other fields than the known ones."""
+    """Return an object in which no other fields than the known ones hold anything."""
     if not isinstance(value, dict):
         raise UnreadableTextError(f"{where}: must be an object to be read")
-    unknown = sorted(value.keys() - known)
+    # A field that is null is one left out; answers have some, and come back as messages.
+    unknown = sorted(name for name in value.keys() - known if value[name] is not None)
     if unknown:
         raise UnreadableTextError(
             f"{where}.{unknown[0]}: cannot be read; leave it out "
@@ -110,7 +117,7 @@ def _message_texts(messages: Any) -> Iterator[str]:
         raise UnreadableTextError("messages: must be a list to be read")
     for number, each in enumerate(messages):
         where = f"messages.{number}"
-        message = _only(where, each, _MESSAGE_FIELDS)
+        message = _only(where, each, _known_fields(each))
         role = message.get("role")
         if not isinstance(role, str) or role not in _ROLES:
             raise UnreadableTextError(f"{where}.role: must be one of {', '.join(sorted(_ROLES))}")
@@ -121,9 +128,15 @@ def _message_texts(messages: Any) -> Iterator[str]:
         yield from _call_texts(f"{where}.tool_calls", message.get("tool_calls"))
 
 
+def _known_fields(message: Any) -> frozenset[str]:
+    """Return the fields that a message may have; OpenAI's answers have a list that is empty."""
+    has_none = isinstance(message, dict) and message.get("annotations") == []
+    return _MESSAGE_FIELDS | {"annotations"} if has_none else _MESSAGE_FIELDS
+
+
 def _content_texts(where: str, message: dict[str, Any]) -> Iterator[str]:
     content = message.get("content")
-    if content is None and (message.get("tool_calls") or message.get("refusal")):
+    if content is None and message["role"] == "assistant":
         return
     if isinstance(content, str):
         yield content
@@ -141,7 +154,10 @@ def _part_text(where: str, part: Any) -> str:
         raise UnreadableTextError(
             f"{where}: must have a type that is read ({', '.join(_TEXT_OF_PART)})"
         )
-    return _text(f"{where}.{field}", _only(where, part, frozenset({"type", field})).get(field))
+    known = frozenset({"type", field})
+    if part.get("cache_control") in _CACHE_CONTROLS:
+        known |= {"cache_control"}
+    return _text(f"{where}.{field}", _only(where, part, known).get(field))
 
 
 def _call_texts(where: str, calls: Any) -> Iterator[str]:
@@ -150,14 +166,15 @@ def _call_texts(where: str, calls: Any) -> Iterator[str]:
         return
     for number, each in enumerate(calls if isinstance(calls, list) else [None]):
         call = _only(f"{where}.{number}", each, frozenset({"id", "type", "function"}))
-        if call.get("type", "function") != "function":
+        if call.get("type") not in (None, "function"):
             raise UnreadableTextError(f"{where}.{number}.type: must be function to be read")
         if call.get("id") is not None:
             yield _text(f"{where}.{number}.id", call["id"])
         inner = f"{where}.{number}.function"
         function = _only(inner, call.get("function"), frozenset({"name", "arguments"}))
         yield _text(f"{inner}.name", function.get("name"))
-        yield from _argument_texts(f"{inner}.arguments", function.get("arguments"))
+        if function.get("arguments") is not None:
+            yield from _argument_texts(f"{inner}.arguments", function["arguments"])
 
 
 def _argument_texts(where: str, value: Any) -> Iterator[str]:

@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from schemas.replica_windows import CallInFlight, ReplicaWindows
+
 Item = TypeVar("Item")
 
-REPLICA_SILENT_AFTER_S = 60.0
 APART_AFTER_LOSS_S = 120.0
 """Longer than a retry pauses: by then a record that kills its replica has stood alone."""
 LOSSES_TO_PAUSE = 3
@@ -34,18 +35,21 @@ class StepQueue(Generic[Item]):
     def __init__(
         self, initial_records: int, calls_per_window: int, origin: Callable[[Item], object]
     ) -> None:
-        self._initial_records = initial_records
         self._calls_per_window = calls_per_window
         self._origin = origin
         self._waiting: deque[Item] = deque()
-        self._windows: dict[str, tuple[int, float]] = {}
+        self._windows = ReplicaWindows(initial_records)
         self._losses = 0
         self._next_probe_s = 0.0
         self._apart_until_s: float | None = None
-        self.in_flight = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests handed over and unanswered."""
+        return self._windows.in_flight_records
 
     @property
     def is_full(self) -> bool:
@@ -63,12 +67,13 @@ class StepQueue(Generic[Item]):
     def take(self, now_s: float) -> list[Item]:
         """Take the requests of the next call out; empty where it has to wait.
 
-        They count as in flight until ``answered`` or ``ended``.
+        Say with ``sent`` how many of them go out before the next are taken.
         """
+        self._windows.forget_silent(now_s)
         if self._is_paused and (self.in_flight or now_s < self._next_probe_s):
             return []
         wanted = min(self._call_records, len(self._waiting))
-        if not wanted or self.window_records(now_s) - self.in_flight < wanted:
+        if not wanted or self._windows.room_records < wanted:
             return []
         is_apart = self._apart_until_s is not None and now_s < self._apart_until_s
         items = [self._waiting.popleft()]
@@ -76,8 +81,16 @@ class StepQueue(Generic[Item]):
             if is_apart and self._origin(self._waiting[0]) is not self._origin(items[0]):
                 break
             items.append(self._waiting.popleft())
-        self.in_flight += len(items)
         return items
+
+    @property
+    def wanted_records(self) -> int:
+        """How many requests to have at each replica of the model, if they might go out."""
+        return self._windows.wanted_records(len(self._waiting))
+
+    def sent(self, records: int) -> CallInFlight:
+        """Take note of a call that goes out; they are in flight until ``heard`` or ``ended``."""
+        return self._windows.sent(records)
 
     def pause_s(self, now_s: float) -> float | None:
         """Return for how long nothing goes out, whatever waits; ``None`` where it does not."""
@@ -85,23 +98,27 @@ class StepQueue(Generic[Item]):
             return None
         return self._next_probe_s - now_s
 
-    def answered(self, records: int, replica: str, window_records: int, now_s: float) -> None:
-        """Take note of outcomes.
+    def heard(
+        self, call: CallInFlight, answered: int, replica: str, window_records: int, now_s: float
+    ) -> None:
+        """Take note of what a replica streamed back.
 
         Args:
-            records: How many.
-            replica: Who computed them.
-            window_records: How many records that replica wants in flight from here.
+            call: The call.
+            answered: How many of its requests have their outcome by this.
+            replica: Who has the call; empty where it is not said.
+            window_records: How many requests that replica wants in flight from here.
             now_s: Monotonic seconds.
         """
-        self.in_flight -= records
-        self._windows[replica] = (max(1, window_records), now_s)
-        if records:
+        if replica:
+            self._windows.heard(call, replica, window_records, now_s)
+        self._windows.answered(call, answered)
+        if answered:
             self._losses = 0
 
-    def ended(self, unanswered: int) -> None:
-        """Take note that a call is over, with so many of its requests unanswered."""
-        self.in_flight -= unanswered
+    def ended(self, call: CallInFlight, now_s: float) -> None:
+        """Take note that a call is over."""
+        self._windows.ended(call, now_s)
 
     def lost(self, now_s: float, *, had_answers: bool) -> None:
         """Take note that a call failed as a whole, or what was left of it."""
@@ -113,25 +130,10 @@ class StepQueue(Generic[Item]):
             doublings = min(self._losses - LOSSES_TO_PAUSE, 10)
             self._next_probe_s = now_s + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
 
-    def window_records(self, now_s: float) -> int:
-        """Return the most requests to have in flight: the sum of the replicas' windows."""
-        silent = [
-            replica
-            for replica, (_, seen_s) in self._windows.items()
-            if now_s - seen_s > REPLICA_SILENT_AFTER_S
-        ]
-        # The last one's word stands: an idle pipeline must not start again from a guess.
-        for replica in silent[: len(self._windows) - 1]:
-            del self._windows[replica]
-        if not self._windows:
-            return self._initial_records
-        return sum(records for records, _ in self._windows.values())
-
     @property
     def _is_paused(self) -> bool:
         return self._losses >= LOSSES_TO_PAUSE
 
     @property
     def _call_records(self) -> int:
-        windows = [records for records, _ in self._windows.values()]
-        return max(1, min(windows, default=self._initial_records) // self._calls_per_window)
+        return max(1, self._windows.smallest_records // self._calls_per_window)

@@ -20,7 +20,13 @@ from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
 from serve_models.engine_end import EngineEnd
 from serve_models.isolation import Isolated, TextFailure, cost_tokens, run_isolating
-from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, status_of_failure
+from serve_models.outcomes import (
+    ENDS_THE_TASK,
+    Call,
+    encode_failure_body,
+    status_of_failure,
+    tell_consumers,
+)
 from serve_models.preparation import Preparation, Slice
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
@@ -167,12 +173,15 @@ class TextEngine:
         if self._end.cause is not None:
             await self._end.calls_may_end()
         self.check_health()
-        self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
-        call = Call(len(chunk.lines), self._linger_s)
+        self._window.call_started(chunk, self._clock.monotonic())
+        call = Call(len(chunk.lines), self._linger_s, chunk.consumer)
         self._calls.add(call)
         places: list[Waiting[_Text]] = []
         feeding = asyncio.create_task(self._feed(call, chunk, places))
         try:
+            is_introduced = chunk.consumer in self._introduced
+            if is_introduced and self._window.has_news(chunk.consumer, self._clock.monotonic()):
+                yield self._new_outcomes(chunk.consumer)
             async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
             if call.loss is not None:
@@ -183,11 +192,13 @@ class TextEngine:
             self._calls.discard(call)
             self._pool.discard(places)
             self._preparation.pool_shrank()
+            now_s = self._clock.monotonic()
+            self._window.call_ended(chunk, now_s)
+            tell_consumers(self._calls, self._window.consumers_with_news(now_s))
 
     def _new_outcomes(self, consumer: str) -> Outcomes:
-        now_s = self._clock.monotonic()
-        self._window.consumer_seen(consumer, now_s)
-        return Outcomes(self._replica, self._window.window_records(now_s))
+        window_records = self._window.window_records(consumer, self._clock.monotonic())
+        return Outcomes(self._replica, window_records)
 
     async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
         """Check, tokenize and pool a chunk, slice by slice, as the pool has room."""
@@ -232,7 +243,7 @@ class TextEngine:
             if len(self._introduced) >= _MOST_INTRODUCED:
                 self._introduced.clear()
             self._introduced.add(consumer)
-            call.send_window()
+            call.tell()
 
     async def _run(self) -> None:
         """Form and run batches until the engine dies, which every waiter then learns."""

@@ -6,6 +6,7 @@ parameters, structured outputs, tools, logprobs and usage are theirs. Import thi
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
 from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -30,6 +32,7 @@ from serve_models.clock import Clock, SystemClock
 from serve_models.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation_bodies import BodyNotTakenError, check_body
 from serve_models.generation_engine import Answer, GeneratorDiedError
+from serve_models.generation_fields import check_fields, ignored_fields, without_nulls
 from serve_models.generation_limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation_refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.placement import placed_engine_args
@@ -39,6 +42,7 @@ from serve_models.vllm_settings import (
     lora_arguments,
     read_chat_template,
     split_arguments,
+    with_setting_names,
 )
 from serve_models.watchdog import Patience, SilenceWatch
 
@@ -49,6 +53,9 @@ _COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt", "Hello")
 _PATIENCE = Patience(least_s=600.0, first_s=1800.0)
 """For vLLM to give the next tokens of any request: a long prompt gives none until it is read, and
 on a CPU that takes minutes."""
+_STRUCTURED_FIELDS = frozenset(
+    field.name for field in dataclasses.fields(StructuredOutputsParams) if field.init
+)
 _GONE = "Client disconnected"
 """vLLM's answer to a cancellation; where nobody cancelled here, the engine did."""
 
@@ -145,7 +152,8 @@ class VllmEngine:
                 )
             )
         except (TypeError, ValueError) as error:
-            raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {error}") from error
+            message = with_setting_names(str(error))
+            raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {message}") from error
         models = OpenAIServingModels(
             engine,
             [BaseModelPath(each, str(model)) for each in names],
@@ -165,7 +173,8 @@ class VllmEngine:
             engine.shutdown()
             raise GeneratorSettingsError(
                 "engine_args: vLLM cannot answer with "
-                f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: {error}"
+                f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: "
+                f"{with_setting_names(str(error))}"
             ) from error
         return cls(engine, chat, completion, (*names, *adapters), arguments)
 
@@ -185,6 +194,7 @@ class VllmEngine:
         Raises:
             GeneratorDiedError: The engine cannot go on.
         """
+        body = without_nulls(body)
         model = body.get("model") or self._names[0]
         if refusal := self._refuse_unserved(body, model):
             return refusal
@@ -219,9 +229,7 @@ class VllmEngine:
                 raise RuntimeError(response.error.message)
             return refusal
         response.model = model
-        return Answer(
-            STATUS_OK, response.model_dump_json().encode(), tokens=response.usage.total_tokens
-        )
+        return _answer_of(response, ignored_fields(body, request_class.model_fields))
 
     async def _respond(self, request: ChatCompletionRequest | CompletionRequest) -> Any:
         self.watch.opened(self._clock.monotonic())
@@ -271,6 +279,7 @@ class VllmEngine:
                 takes_kv_transfer=arguments.get("kv_transfer_config") is not None,
                 takes_media_urls=bool(arguments.get("allowed_media_domains")),
             )
+            check_fields(body, _STRUCTURED_FIELDS)
         except BodyNotTakenError as error:
             return refuse(str(error), param=error.param)
         return None
@@ -288,6 +297,14 @@ class VllmEngine:
         values = vars(request)
         values.update(clipped_lengths(values, self._limits))
         check_request(values, body, self._limits)
+
+
+def _answer_of(response: Any, ignored: list[str]) -> Answer:
+    if ignored:
+        response.ignored_fields = ignored
+    return Answer(
+        STATUS_OK, response.model_dump_json().encode(), tokens=response.usage.total_tokens
+    )
 
 
 def _handlers(

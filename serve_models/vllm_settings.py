@@ -6,6 +6,7 @@ Import it after ``engine_process.set_engine_environment``.
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,9 @@ _HANDLER_ARGS = frozenset(
     }
 )
 """Arguments of vLLM's server rather than of its engine that change what a model answers."""
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])")
+_OWN_SETTINGS = {"chat_template": "chat_template", "served_model_name": "served_names"}
+"""By the name of a flag of vLLM's command line, the setting that is no engine argument."""
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _MOST_LORAS_AT_A_TIME = 8
 
@@ -48,6 +52,15 @@ def split_arguments(
     engine = {name: value for name, value in arguments.items() if name in known}
     handlers = {name: value for name, value in arguments.items() if name not in known}
     return engine, handlers
+
+
+def with_setting_names(message: str) -> str:
+    """Return a message of vLLM's with the settings in place of its command line's flags."""
+    return _FLAG.sub(lambda match: _setting_of(match[1].replace("-", "_")), message)
+
+
+def _setting_of(flag: str) -> str:
+    return _OWN_SETTINGS.get(flag, f"engine_args.{flag}")
 
 
 def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:

@@ -1,13 +1,13 @@
-"""How many records a replica wants in flight from each consumer. Pure: time is an argument."""
+"""How many records a text model's replica wants in flight. Pure: time is an argument."""
 
-from serve_models.window_share import ConsumerShare
+from serve_models.window_share import SharedWindow
 
 _MEMORY_RECORDS = 256
 _MEMORY_BATCHES = 32
 _FIRST_GUESS_TEXTS_PER_BATCH = 64.0
 
 
-class WindowEstimator:
+class WindowEstimator(SharedWindow):
     """Learns the window from what the replica was given and how fast it was.
 
     The pool should hold ``pool_texts`` waiting texts, because even batches are cut from a full
@@ -29,6 +29,7 @@ class WindowEstimator:
         min_batches: int = 2,
         parallel_batches: int = 1,
     ) -> None:
+        super().__init__()
         self._pool_texts = pool_texts
         self._parallel_batches = parallel_batches
         self._horizon_s = horizon_s
@@ -37,11 +38,6 @@ class WindowEstimator:
         self._tokens_per_text = _Mean(_MEMORY_RECORDS)
         self._tokens_per_batch = _Mean(_MEMORY_BATCHES)
         self._seconds_per_batch = _Mean(_MEMORY_BATCHES)
-        self._consumers = ConsumerShare()
-
-    def consumer_seen(self, consumer: str, now_s: float) -> None:
-        """Count a consumer among those that share the window for the next while."""
-        self._consumers.seen(consumer, now_s)
 
     def records_arrived(self, records: int, texts: int, tokens: int) -> None:
         """Learn from request records that held ``texts`` texts of ``tokens`` tokens together."""
@@ -53,8 +49,9 @@ class WindowEstimator:
         self._tokens_per_batch.add(tokens, 1)
         self._seconds_per_batch.add(duration_s, 1)
 
-    def window_records(self, now_s: float) -> int:
-        """Return how many records each consumer should keep in flight here, 1 or more."""
+    @property
+    def total_records(self) -> float:
+        """Records wanted in flight from all consumers together."""
         # By tokens, because one batch is all long texts and the next all short ones.
         tokens_per_text = max(self._tokens_per_text.value, 1.0)
         if self._tokens_per_batch.weight:
@@ -69,8 +66,7 @@ class WindowEstimator:
         # One more than run stands ready.
         running_texts = (self._parallel_batches + 1) * texts_per_batch
         texts_per_record = max(self._texts_per_record.value, 1.0)
-        records = (waiting_texts + running_texts) / texts_per_record
-        return self._consumers.share(records, now_s)
+        return (waiting_texts + running_texts) / texts_per_record
 
 
 class _Mean:

@@ -35,6 +35,7 @@ def make_engine(
     max_request_bytes: int = 10_000,
     max_result_bytes: int = 10_000,
     metadata_limit_characters: int = 4096,
+    calls_per_window: int = 4,
     ordering: Ordering = "none",
     retried: frozenset[Failure] = frozenset(Failure),
     claim_check: ClaimCheckPolicy | None = None,
@@ -59,6 +60,7 @@ def make_engine(
         settings=EngineSettings(
             most_chunk_records=chunk_records,
             metadata_limit_characters=metadata_limit_characters,
+            calls_per_window=calls_per_window,
             ordering=ordering,
             attempt_timeout_s=attempt_timeout_s,
         ),
@@ -94,10 +96,17 @@ def record(
 
 
 def answer(
-    call: Call, chunk: Chunk, engine: Engine, *, status: int = STATUS_OK, now_s: float = 1.0
+    call: Call,
+    chunk: Chunk,
+    engine: Engine,
+    *,
+    status: int = STATUS_OK,
+    now_s: float = 1.0,
+    replica: str = "replica-1",
+    window_records: int = 256,
 ) -> None:
     """Answer every record of a call."""
-    outcomes = Outcomes(replica="replica-1", window_records=256)
+    outcomes = Outcomes(replica, window_records)
     for index in range(len(chunk.lines)):
         outcomes.add(index, status, b'{"object":"list"}')
     engine.take_outcomes(call, outcomes, now_s, EPOCH_MS + int(now_s * 1000))

@@ -2,7 +2,7 @@
 
 from consumer.core.attempt_timeout import AttemptTimeout
 from consumer.core.counters import Counters
-from consumer.core.dispatch import ReplicaWindows, chunk_records
+from consumer.core.dispatch import chunk_records
 from consumer.core.engine_settings import EngineSettings
 from consumer.core.failures import Failure, failure_of_status
 from consumer.core.intake import is_expired
@@ -12,6 +12,7 @@ from consumer.core.settlement import Settlement
 from consumer.core.work import Call, WorkItem
 from consumer.core.work_queue import Suspicion, WorkQueue, suspicion_of
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from schemas.replica_windows import ReplicaWindows
 from schemas.results import ErrorCode
 
 _REASONS = {
@@ -40,7 +41,6 @@ class Calls:
     Attributes:
         windows: What the replicas have said that they hold.
         in_flight: Calls under way.
-        in_flight_records: Records in them without an answer.
         takes_back: Whether unanswered records are to be tried again here; else they are dropped,
             and left to the next owner.
     """
@@ -63,7 +63,6 @@ class Calls:
         self._counters = counters
         self.windows = ReplicaWindows(initial_records=settings.most_chunk_records)
         self.in_flight = 0
-        self.in_flight_records = 0
         self.takes_back = True
         self._sole: Call | None = None
         self._suspect: Call | None = None
@@ -71,28 +70,34 @@ class Calls:
         self._timeout = AttemptTimeout(settings.attempt_timeout_s)
         self._looked_at_s: float | None = None
 
+    @property
+    def in_flight_records(self) -> int:
+        """Records in calls under way that have no answer."""
+        return self.windows.in_flight_records
+
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
         breaker = self._recovery.breaker
         while breaker.may_call(now_s, self._probes(now_s) if breaker.is_open else 0):
             suspicion = self._most_suspicion()
+            queued = self._queue.available_records(suspicion)
             most = chunk_records(
-                queued=self._queue.available_records(suspicion),
-                in_flight=self.in_flight_records,
-                window_records=self.windows.records,
+                queued=queued,
+                room_records=self.windows.room_records,
                 smallest_window=self.windows.smallest_records,
                 most_records=self._settings.most_chunk_records,
                 calls_per_window=self._settings.calls_per_window,
             )
             if not most or not self._may_share(self._queue.next_group(suspicion)):
                 return None
+            wanted_records = self.windows.wanted_records(queued)
             items = [
                 item
                 for item in self._queue.take(most, now_s, suspicion)
                 if not self._is_over(item, now_s, epoch_ms)
             ]
             if items:
-                return self._start(items, now_s)
+                return self._start(items, wanted_records, now_s)
         return None
 
     def next_probe_at_s(self) -> float | None:
@@ -133,23 +138,26 @@ class Calls:
             self._settlement.expire(item, now_s)
         return item.settled
 
-    def _start(self, items: list[WorkItem], now_s: float) -> tuple[Call, Chunk]:
+    def _start(
+        self, items: list[WorkItem], wanted_records: int, now_s: float
+    ) -> tuple[Call, Chunk]:
         for item in items:
             item.attempts += 1
             item.is_in_flight = True
             item.dispatched_at_s = now_s
-        self.in_flight_records += len(items)
         self.in_flight += 1
         deadlines: list[int | None] = [item.deadline_ms for item in items]
         chunk = Chunk(
             consumer=self._consumer,
             lines=[item.line for item in items],
             deadlines_ms=deadlines if any(deadlines) else [],
+            wanted_records=wanted_records,
         )
         if self._sole is not None:
             self._sole.is_exclusive = False
         call = Call(
             items,
+            self.windows.sent(len(items)),
             is_exclusive=self.in_flight == 1,
             is_reserved=self._recovery.needs_exclusive_call(items),
         )
@@ -175,17 +183,18 @@ class Calls:
             if STATUS_OK in outcomes.statuses:
                 self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
             call.heard_at_s = now_s
-        self.windows.learn(outcomes.replica, outcomes.window_records, now_s)
+        self.windows.heard(call.in_flight, outcomes.replica, outcomes.window_records, now_s)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
         failed: dict[Failure, list[WorkItem]] = {}
+        answered = 0
         for index, status, body in zip(
             outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
         ):
             item = call.answer(index)
             if item is None:
                 continue
-            self.in_flight_records -= 1
+            answered += 1
             if item.settled:  # cancelled in flight
                 continue
             if status >= STATUS_FAILED:
@@ -199,6 +208,7 @@ class Calls:
                 self._settlement.expire(item, now_s)
             else:
                 self._settlement.respond(item, status, body, now_s)
+        self.windows.answered(call.in_flight, answered)
         for failure, items in failed.items():
             call.note_failure(failure, items)
             reason = _REASONS[failure]
@@ -259,7 +269,7 @@ class Calls:
             has_lost or call.has_fresh_failures or (call.has_failures and breaker.is_open)
         ):
             breaker.call_failed(now_s, now_s - call.heard_at_s if call.is_accepted else 0.0)
-        self.in_flight_records -= len(left)
+        self.windows.ended(call.in_flight, now_s)
         self._fail(
             left,
             Failure.REPLICA_LOST,

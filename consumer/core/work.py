@@ -8,6 +8,7 @@ from consumer.core.ledger import PartitionLedger
 from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from schemas.handoff import Outcomes
 from schemas.headers import Headers
+from schemas.replica_windows import CallInFlight
 
 _NO_HEADERS: Headers = []
 
@@ -131,6 +132,7 @@ class Call:
 
     Args:
         items: In the order of the chunk's lines.
+        in_flight: Its records without an answer, and the replica that has them.
         is_exclusive: It is this consumer's only call, for as long as no other begins.
         is_reserved: No other may begin before it is over.
 
@@ -148,9 +150,15 @@ class Call:
     """
 
     def __init__(
-        self, items: list[WorkItem], *, is_exclusive: bool = False, is_reserved: bool = False
+        self,
+        items: list[WorkItem],
+        in_flight: CallInFlight,
+        *,
+        is_exclusive: bool = False,
+        is_reserved: bool = False,
     ) -> None:
         self.records = len(items)
+        self.in_flight = in_flight
         self.is_exclusive = is_exclusive
         self.is_reserved = is_reserved
         self.is_accepted = False

@@ -18,13 +18,17 @@ import orjson
 import pytest
 import pytest_asyncio
 import torch
+from pydantic import BaseModel
 from safetensors.torch import save_file
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from schemas.model_settings import GeneratorSettings
+from schemas.results import ErrorCode, ResultLine, encode_error_line, encode_response_line
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
 from serve_models.generation_engine import GeneratingModel, GenerationEngine, GeneratorDiedError
+from serve_models.pipeline_graph import name_step
+from serve_models.pipeline_text import request_text
 from serve_models.sources import resolve
 from serve_models.watchdog import Patience, SilenceWatch
 
@@ -249,6 +253,12 @@ CHAT_BODIES = [
     ({"tools": []}, "tools"),
     ({"chat_template": "{{ 1 }}"}, "chat_template"),
     ({"truncate_prompt_tokens": 10**6}, "truncate_prompt_tokens"),
+    ({"guided_json": {"type": "object"}}, "guided_json"),
+    ({"guided_choice": ["a", "b"]}, "guided_choice"),
+    ({"extra_body": {"guided_json": {}}}, "extra_body"),
+    ({"response_format": {"type": "json_object", "schema": {}}}, "response_format"),
+    ({"structured_outputs": {"json": {}, "guided_json": {}}}, "structured_outputs"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tool_choice"),
 ]
 
 
@@ -263,6 +273,11 @@ async def test_an_invalid_body_is_refused_by_the_name_of_its_field(
     assert error["param"] == param, error
     assert error["type"] == "invalid_request_error"
     assert "word word" not in error["message"]
+    assert "--" not in error["message"]
+    # vLLM brings OpenAI's types.
+    from openai.types.shared import ErrorObject  # noqa: PLC0415 -- see above
+
+    ErrorObject.model_validate(error, strict=True)
     assert model.unfinished_requests == 0
 
 
@@ -272,6 +287,90 @@ async def test_an_invalid_prompt_is_refused_by_its_name(
 ) -> None:
     status, response = await answer(model, COMPLETIONS, prompt=prompt)
     assert (status, response["error"]["param"]) == (400, "prompt")
+
+
+async def test_a_flag_of_vllms_command_line_is_named_as_the_setting(model: "VllmEngine") -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    for body in ({}, {"tool_choice": "required"}):
+        _, response = await answer(model, CHAT, messages=FRANCE, tools=tools, **body)
+        assert "engine_args.tool_call_parser" in response["error"]["message"]
+    _, response = await answer(model, COMPLETIONS, prompt_embeds="AAAA")
+    assert "engine_args.enable_prompt_embeds" in response["error"]["message"]
+
+
+async def test_every_optional_field_may_be_null(model: "VllmEngine") -> None:
+    from vllm.entrypoints.openai.chat_completion.protocol import (  # noqa: PLC0415 -- reads the environment
+        ChatCompletionRequest,
+    )
+    from vllm.entrypoints.openai.completion.protocol import (  # noqa: PLC0415 -- the same
+        CompletionRequest,
+    )
+
+    for url, request_class, prompt in (
+        (CHAT, ChatCompletionRequest, {"messages": FRANCE}),
+        (COMPLETIONS, CompletionRequest, {"prompt": "Once upon a time"}),
+    ):
+        nulls = dict.fromkeys(request_class.model_fields)
+        body = {**nulls, "guided_json": None, "no_such": None, **prompt}
+        if url == CHAT:
+            body["max_completion_tokens"] = 4
+        status, response = await answer(model, url, **body)
+        assert status == STATUS_OK, response
+        assert "ignored_fields" not in response
+    # As where it is left out, and not as far as the context goes.
+    assert response["usage"]["completion_tokens"] == 16
+
+
+async def test_an_answer_goes_back_in_as_a_message(model: "VllmEngine") -> None:
+    _, first = await answer(model, CHAT, messages=FRANCE, max_tokens=8, temperature=0)
+    message = first["choices"][0]["message"]
+    assert None in message.values()
+    again = {"role": "user", "content": [{"type": "text", "text": "Why?", "cache_control": None}]}
+    cut_off = {**message, "content": None, "reasoning": "Hm."}
+    messages = [*FRANCE, message, again, cut_off, {**again, "name": None}]
+    status, response = await answer(model, CHAT, messages=messages, max_tokens=8)
+    assert status == STATUS_OK, response
+    assert request_text({"messages": messages}).splitlines()[-1] == "Why?"
+    assert message["content"] in request_text({"messages": messages})
+
+
+async def test_a_field_that_vllm_drops_is_told_in_the_response(model: "VllmEngine") -> None:
+    response = await complete(model, "Once", max_tokens=2, max_new_tokens=7, metadata={"a": "b"})
+    assert response["ignored_fields"] == ["max_new_tokens", "metadata"]
+
+
+async def test_answers_are_what_the_types_of_openai_and_vllm_say(model: "VllmEngine") -> None:
+    from openai.types import Completion  # noqa: PLC0415 -- vLLM brings it
+    from openai.types.chat import ChatCompletion  # noqa: PLC0415 -- the same
+    from openai.types.shared import ErrorObject  # noqa: PLC0415 -- the same
+    from vllm.entrypoints.launchers.run_batch import (  # noqa: PLC0415 -- reads the environment
+        BatchRequestOutput,
+    )
+
+    asked: dict[str, Any] = {"max_tokens": 3, "n": 2, "unknown": 1}
+    cases: list[tuple[str, type[BaseModel], dict[str, Any]]] = [
+        (CHAT, ChatCompletion, {"messages": FRANCE}),
+        (CHAT, ChatCompletion, {"messages": FRANCE, "logprobs": True, "top_logprobs": 2}),
+        (COMPLETIONS, Completion, {"prompt": ["Once", "Twice"]}),
+        (COMPLETIONS, Completion, {"prompt": "Once", "logprobs": 2}),
+    ]
+    for url, response_class, body in cases:
+        given = await model.answer(url, {**asked, **body})
+        assert given.status == STATUS_OK
+        response_class.model_validate_json(given.body, strict=True)
+        line = encode_response_line("t-0-1", "c", given.status, given.body)
+        ResultLine.model_validate_json(line)
+        if url == CHAT:
+            # vLLM's own batches know no completions.
+            output = BatchRequestOutput.model_validate_json(line)
+            assert type(output.response.body).__name__ == "ChatCompletionResponse"
+    refused = await model.answer(CHAT, {"messages": FRANCE, "guided_regex": "a+"})
+    for refusal in (refused.body, name_step("generate", refused.body)):
+        error = orjson.loads(refusal)["error"]
+        ErrorObject.model_validate(error, strict=True)
+        assert "structured_outputs.regex" in error["message"]
+    expired = encode_error_line("t-0-1", "c", ErrorCode.REQUEST_EXPIRED, "too late")
+    assert BatchRequestOutput.model_validate_json(expired).response is None
 
 
 @pytest.mark.parametrize("cause", [ValueError, TypeError, OverflowError, NotImplementedError])

@@ -555,3 +555,35 @@ def test_tokens_that_a_model_counted_are_added_up() -> None:
     engine.take_outcomes(call, outcomes, 0.1, EPOCH_MS)
 
     assert (engine.counters.measured_records, engine.counters.measured_tokens) == (2, 150)
+
+
+def test_a_replica_at_work_on_a_long_record_takes_nothing_from_the_others() -> None:
+    engine = make_engine(chunk_records=2, calls_per_window=2)
+    engine.assign(NOTHING)
+    engine.deliver([record(offset) for offset in range(200)], 0.0, EPOCH_MS)
+    long, _ = next_call(engine, 0.0, EPOCH_MS)
+    call, chunk = next_call(engine, 0.0, EPOCH_MS)
+    engine.take_outcomes(long, Outcomes("busy", 1), 0.0, EPOCH_MS)
+    answered = 0
+    for now_s in range(5, 600, 5):
+        answer(call, chunk, engine, now_s=float(now_s), replica="quick", window_records=1)
+        answered += len(chunk.lines)
+        engine.advance(now_s, EPOCH_MS)
+        call, chunk = next_call(engine, now_s, EPOCH_MS)
+        engine.take_outcomes(call, Outcomes("quick", 1), now_s, EPOCH_MS)
+        assert engine.next_call(now_s, EPOCH_MS) is None
+    assert answered == 119
+    assert sorted(engine.model_replicas) == ["busy", "quick"]
+
+
+def test_a_chunk_says_how_much_the_consumer_wants_of_each_replica() -> None:
+    engine = make_engine(chunk_records=4)
+    engine.assign(NOTHING)
+    engine.deliver([record(offset) for offset in range(20)], 0.0, EPOCH_MS)
+    one, first = next_call(engine, 0.0, EPOCH_MS)
+    two, second = next_call(engine, 0.0, EPOCH_MS)
+    assert (first.wanted_records, second.wanted_records) == (20, 20)
+    engine.take_outcomes(one, Outcomes("one", 8), 0.0, EPOCH_MS)
+    engine.take_outcomes(two, Outcomes("two", 8), 0.0, EPOCH_MS)
+    _, third = next_call(engine, 0.0, EPOCH_MS)
+    assert third.wanted_records == 10

@@ -42,13 +42,8 @@ async def statuses_of(engine: CustomEngine, *lines: bytes) -> list[int]:
         return [status async for outcomes in stream for status in outcomes.statuses]
 
 
-async def test_outcomes_pass_under_the_replicas_name() -> None:
-    stream = CustomEngine(Model(), replica="r", clock=FakeClock()).infer(Chunk("c", [b"200"]))
-    assert [outcomes.replica async for outcomes in stream] == ["r"]
-
-
 async def test_a_class_that_fails_and_is_well_goes_on() -> None:
-    engine = CustomEngine(Model(), replica="r", clock=FakeClock())
+    engine = CustomEngine(Model(), clock=FakeClock())
     assert await statuses_of(engine, b"500", b"200") == [STATUS_FAILED, STATUS_OK]
     with pytest.raises(RuntimeError, match="lost the device"):
         await statuses_of(engine, b"raise")
@@ -61,9 +56,7 @@ async def test_a_class_that_fails_and_is_unwell_leaves_and_its_records_are_lost(
 ) -> None:
     deaths: list[str] = []
     model = Model()
-    engine = CustomEngine(
-        model, replica="r", clock=FakeClock(), on_death=lambda: deaths.append("dead")
-    )
+    engine = CustomEngine(model, clock=FakeClock(), on_death=lambda: deaths.append("dead"))
     model.is_unwell = True
     # A class that is unwell and answers is Serve's to judge, by more checks than one.
     assert await statuses_of(engine, b"200", b"503") == [STATUS_OK, STATUS_UNAVAILABLE]
@@ -86,7 +79,7 @@ async def test_a_class_that_fails_and_is_unwell_leaves_and_its_records_are_lost(
 
 async def test_without_a_process_to_end_calls_end_at_once() -> None:
     model = Model()
-    engine = CustomEngine(model, replica="r", clock=FakeClock())
+    engine = CustomEngine(model, clock=FakeClock())
     model.is_unwell = True
     with pytest.raises(CustomModelSickError, match="the device is gone"):
         await statuses_of(engine, b"500")
@@ -97,7 +90,7 @@ async def test_without_a_process_to_end_calls_end_at_once() -> None:
 async def test_a_class_that_hangs_leaves() -> None:
     deaths: list[str] = []
     clock = FakeClock()
-    engine = CustomEngine(Model(), replica="r", clock=clock, on_death=lambda: deaths.append("dead"))
+    engine = CustomEngine(Model(), clock=clock, on_death=lambda: deaths.append("dead"))
     assert await statuses_of(engine, b"200") == [STATUS_OK]
     async with aclosing(engine.infer(Chunk("c", [b"200", b"hang"]))) as stream:
         await anext(stream)

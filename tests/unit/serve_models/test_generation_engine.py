@@ -146,6 +146,23 @@ async def test_the_window_is_said_before_anything_is_answered() -> None:
         assert (first.replica, first.window_records, first.indexes) == ("replica-1", 6, [])
 
 
+async def test_a_consumer_learns_of_room_while_its_own_record_still_runs() -> None:
+    model = FakeGenerator()
+    bulk = Chunk("bulk", chunk_of("slow bulk").lines, [], 1_000)
+    other = Chunk("other", chunk_of(*"abc").lines, [], 3)
+    async with running(model) as engine, aclosing(engine.infer(bulk)) as stream:
+        assert (await anext(stream)).window_records == 6
+        async with aclosing(engine.infer(other)) as others:
+            assert (await anext(others)).window_records == 3
+            assert engine._window.window_records("bulk", 0.0) == 3
+        async with asyncio.timeout(20):
+            told = await anext(stream)
+        assert (told.window_records, told.indexes) == (6, [])
+        model.release("slow bulk")
+        async with asyncio.timeout(20):
+            assert (await anext(stream)).indexes == [0]
+
+
 async def test_each_record_answers_for_itself() -> None:
     async with running(FakeGenerator()) as engine:
         collected = await all_outcomes(engine, chunk_of("a", "poison", "panic", "refused", "b"))

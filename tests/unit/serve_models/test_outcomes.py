@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from schemas.handoff import STATUS_FAILED, Outcomes
-from serve_models.outcomes import Call, encode_failure_body
+from serve_models.outcomes import Call, encode_failure_body, tell_consumers
 
 AN_HOUR_S = 3600.0
 
@@ -53,6 +53,21 @@ async def test_after_the_linger_what_is_there_goes() -> None:
         assert (await anext(call.stream(new_outcomes))).indexes == [1]
 
 
+async def test_a_call_that_is_silent_for_long_says_who_has_it() -> None:
+    call = Call(1, AN_HOUR_S)
+    call.named_after_s = 1e-6
+    stream = call.stream(new_outcomes)
+    async with asyncio.timeout(20):
+        named = await anext(stream)
+        call.answer(0, 200, b"")
+        assert [named.indexes, *[each.indexes async for each in stream]] == [[], [0]]
+        quick = Call(1, AN_HOUR_S)
+        quick.named_after_s = 1e-6
+        quick.answer(0, 200, b"")
+        assert [each.indexes async for each in quick.stream(new_outcomes)] == [[0]]
+        assert [each async for each in Call(0, AN_HOUR_S).stream(new_outcomes)] == []
+
+
 async def test_the_first_outcome_of_a_record_counts() -> None:
     call = Call(2, AN_HOUR_S)
     call.answer(0, 200, b"first")
@@ -63,6 +78,24 @@ async def test_the_first_outcome_of_a_record_counts() -> None:
     outcomes = await anext(call.stream(new_outcomes))
     assert outcomes.statuses == [200, STATUS_FAILED]
     assert outcomes.bodies[0] == b"first"
+
+
+async def test_one_call_of_each_consumer_tells_its_window_without_outcomes() -> None:
+    calls = [Call(1, 0.0, name) for name in ("a", "b", "b", "c")]
+    streams = [call.stream(new_outcomes) for call in calls]
+    waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.sleep(0)
+    tell_consumers(calls, ["b", "c", "gone"])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert [each.done() for each in waiting] == [False, True, False, True]
+    assert waiting[1].result().indexes == []
+    for call in calls:
+        call.answer(0, 200, b"")
+    async with asyncio.timeout(20):
+        assert [each.indexes async for each in streams[1]] == [[0]]
+        assert (await waiting[0]).indexes == [0]
+    await asyncio.gather(*waiting)
 
 
 def test_a_failure_body_survives_any_message() -> None:

@@ -127,8 +127,10 @@ class World:
         deadlines_ms: list[int | None] | None = None,
         consumer: str = "consumer-1",
         lines: list[bytes] | None = None,
+        wanted_records: int | None = None,
     ) -> None:
-        chunk = Chunk(consumer, lines or [line(each) for each in ids], deadlines_ms or [])
+        lines = lines or [line(each) for each in ids]
+        chunk = Chunk(consumer, lines, deadlines_ms or [], wanted_records)
         async for outcomes in self.engine.infer(chunk):
             assert outcomes.replica == "pipeline-1"
             self.windows.append(outcomes.window_records)
@@ -182,7 +184,8 @@ async def test_a_chunk_goes_through_as_one_call_of_each_step() -> None:
     generate.answer(body=b"passed through { as it is")
     await finish(task)
     assert set(world.outcomes.values()) == {(200, b"passed through { as it is")}
-    assert world.windows == [256]
+    # At once, to a consumer that does not know it, and with the outcomes.
+    assert world.windows == [256, 256]
 
 
 async def test_a_refused_record_never_reaches_the_generator() -> None:
@@ -525,7 +528,7 @@ async def test_the_window_is_divided_by_the_consumers() -> None:
         task = await world.start(consumer, consumer=consumer)
         world.models["classifier"].calls[-1].answer(body={"label": "unsafe"})
         await finish(task)
-    assert world.windows == [10, 5, 4]
+    assert world.windows == [10, 10, 5, 5, 4, 4]
 
 
 async def test_a_consumer_counts_as_long_as_it_has_a_call_open() -> None:
@@ -535,9 +538,41 @@ async def test_a_consumer_counts_as_long_as_it_has_a_call_open() -> None:
     quick = await world.start("quick", consumer="two")
     world.models["classifier"].calls[1].answer(body={"label": "unsafe"})
     await finish(quick)
-    assert world.windows == [5]
+    assert world.windows == [10, 5, 5]
     world.models["classifier"].calls[0].answer(body={"label": "unsafe"})
     await finish(slow)
+
+
+async def test_a_consumer_whose_neighbour_is_done_is_told_of_its_room_at_once() -> None:
+    world = World(window_records=10)
+    slow = await world.start("slow", consumer="one")
+    quick = await world.start(*"abcdefgh", consumer="two", wanted_records=8)
+    third = await world.start("third", consumer="one")
+    slow_call, quick_call, third_call = world.models["classifier"].calls
+    third_call.answer(body={"label": "unsafe"})
+    await finish(third)
+    assert world.windows == [10, 5, 5]
+    quick_call.answer(body={"label": "unsafe"})
+    await finish(quick)
+    await settle()
+    assert world.windows == [10, 5, 5, 5, 10]
+    assert set(world.outcomes) == {"third", *"abcdefgh"}
+    slow_call.answer(body={"label": "unsafe"})
+    await finish(slow)
+
+
+async def test_steps_are_asked_with_all_that_the_pipeline_wants_of_a_model() -> None:
+    world = World(calls_per_window={"classifier": 256})
+    task = await world.start("a", "b", "c")
+    asked = world.models["classifier"].calls
+    assert [(call.ids, call.chunk.wanted_records) for call in asked] == [
+        (["a"], 3),
+        (["b"], 3),
+        (["c"], 3),
+    ]
+    for call in asked:
+        call.answer(body={"label": "unsafe"})
+    await finish(task)
 
 
 async def test_two_steps_of_one_model_share_its_window_and_calls() -> None:

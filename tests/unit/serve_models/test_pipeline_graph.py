@@ -348,6 +348,38 @@ def test_a_comparison_with_what_is_no_number_is_an_error(value: object) -> None:
             'a\n[{"x":"\u00fc"}]\n[{"text":"d"}]',
         ),
         ({"prompt": "a", "tools": None, "chat_template": None, "temperature": 0.5}, "a"),
+        # Answers, as vLLM and OpenAI give them, sent back in as messages.
+        (
+            {
+                "messages": [
+                    {
+                        "role": "assistant",
+                        "content": "a",
+                        "refusal": None,
+                        "annotations": None,
+                        "audio": None,
+                        "function_call": None,
+                        "tool_calls": [],
+                        "reasoning": "r",
+                    },
+                    {"role": "assistant", "content": "b", "refusal": None, "annotations": []},
+                    message(None, role="assistant", tool_calls=None, reasoning="thought"),
+                    message(None, role="assistant", tool_calls=[{**call("{}"), "type": None}]),
+                ]
+            },
+            "a\nr\nb\nthought\ni\nf\n{}",
+        ),
+        (
+            {
+                "messages": [
+                    message([{"type": "text", "text": "a", "cache_control": None}]),
+                    message(
+                        [{"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]
+                    ),
+                ]
+            },
+            "a\nb",
+        ),
     ],
 )
 def test_the_text_of_a_request(body: dict[str, Any], text: str) -> None:
@@ -371,6 +403,13 @@ def test_the_text_of_a_request(body: dict[str, Any], text: str) -> None:
         ({"messages": [message("x", role=["user"])]}, "messages.0.role"),
         ({"messages": [message("x", tools=[])]}, "messages.0.tools"),
         ({"messages": [message("x", function_call={"name": "f"})]}, "messages.0.function_call"),
+        ({"messages": [message("x", annotations=[{"x": "y"}])]}, "messages.0.annotations"),
+        ({"messages": [message("x", audio={"id": "a"})]}, "messages.0.audio"),
+        ({"messages": [message(None)]}, "messages.0.content"),
+        (
+            {"messages": [message([{"type": "text", "text": "a", "cache_control": {"x": "y"}}])]},
+            "messages.0.content.0.cache_control",
+        ),
         ({"messages": [message("x", name=["f"])]}, "messages.0.name"),
         ({"messages": [message("x", reasoning=["r"])]}, "messages.0.reasoning"),
         ({"messages": [message([{"type": "image_url"}])]}, "messages.0.content.0"),
@@ -398,6 +437,10 @@ def test_the_text_of_a_request(body: dict[str, Any], text: str) -> None:
         ),
         (
             {"messages": [message("x", tool_calls=[{**call("{}"), "type": "custom"}])]},
+            "messages.0.tool_calls.0.type",
+        ),
+        (
+            {"messages": [message("x", tool_calls=[{**call("{}"), "type": ["function"]}])]},
             "messages.0.tool_calls.0.type",
         ),
         (

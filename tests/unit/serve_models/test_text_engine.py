@@ -550,3 +550,20 @@ async def test_stopping_ends_the_calls_that_wait_after_what_is_finished() -> Non
 async def test_an_empty_chunk_ends_at_once() -> None:
     async with running(FakeModel()) as engine:
         assert await outcomes_of(engine, []) == {}
+
+
+async def test_a_consumer_is_told_its_window_before_its_texts_are_through() -> None:
+    model = FakeModel()
+    model.release.clear()
+    async with running(model) as engine:
+        bulk = Chunk("bulk", [line("a")], [], 100_000)
+        other = Chunk("other", [line("b")] * 100, [], 100)
+        async with aclosing(engine.infer(bulk)) as stream, asyncio.timeout(20):
+            whole = (await anext(stream)).window_records
+            async with aclosing(engine.infer(other)) as others:
+                assert 100 < (await anext(others)).window_records < 200
+                assert engine._window.window_records("bulk", 0.0) == whole - 100
+            told = await anext(stream)
+            assert (told.window_records, told.indexes) == (whole, [])
+            model.release.set()
+            assert (await anext(stream)).indexes == [0]

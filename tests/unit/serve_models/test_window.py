@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.handoff import Chunk
 from serve_models.window import WindowEstimator
 
 
@@ -12,7 +13,6 @@ def learned(
     parallel_batches: int = 1,
 ) -> WindowEstimator:
     window = WindowEstimator(pool_texts, parallel_batches=parallel_batches)
-    window.consumer_seen("a", 0.0)
     for _ in range(20):
         window.records_arrived(64, 64 * texts_per_record, 64 * texts_per_record * tokens_per_text)
         window.batch_finished(1_000, 1_000 / tokens_per_s)
@@ -21,46 +21,49 @@ def learned(
 
 def test_a_new_replica_asks_for_a_few_batches() -> None:
     window = WindowEstimator(2048)
-    assert 64 <= window.window_records(0.0) <= 512
+    assert 64 <= window.total_records <= 512
 
 
 def test_a_fast_replica_wants_its_pool_full_and_two_batches_running() -> None:
     # 1,000 texts/s could take 15,000 in 15 s; the pool is smaller
-    assert learned().window_records(0.0) == 2048 + 2 * 20
+    assert learned().total_records == 2048 + 2 * 20
 
 
 def test_a_slow_replica_hoards_no_more_than_fifteen_seconds_of_work() -> None:
-    assert learned(tokens_per_s=5_000).window_records(0.0) == 15 * 100 + 2 * 20
+    assert learned(tokens_per_s=5_000).total_records == 15 * 100 + 2 * 20
 
 
 def test_the_slowest_replica_still_has_two_batches_waiting() -> None:
-    assert learned(tokens_per_s=50).window_records(0.0) == 2 * 20 + 2 * 20
+    assert learned(tokens_per_s=50).total_records == 2 * 20 + 2 * 20
 
 
 def test_a_replica_that_runs_several_batches_at_a_time_is_that_much_faster() -> None:
     window = learned(tokens_per_s=5_000, parallel_batches=2)
-    assert window.window_records(0.0) == min(2048, 15 * 200) + 3 * 20
+    assert window.total_records == min(2048, 15 * 200) + 3 * 20
     window = learned(tokens_per_s=50, parallel_batches=4)
-    assert window.window_records(0.0) == 15 * 4 + 20 + 5 * 20
+    assert window.total_records == 15 * 4 + 20 + 5 * 20
 
 
 def test_records_of_many_texts_count_as_many() -> None:
-    assert learned(texts_per_record=16).window_records(0.0) == 131  # (2048 + 40) / 16, rounded up
+    assert learned(texts_per_record=16).total_records == (2048 + 40) / 16
 
 
 def test_consumers_share_the_window_until_they_are_gone() -> None:
     window = learned()
-    window.consumer_seen("b", 5.0)
-    assert window.window_records(6.0) == 1044
-    window.consumer_seen("b", 40.0)
-    assert window.window_records(41.0) == 2088
+    window.call_started(Chunk("a", [b""]), 0.0)
+    assert window.window_records("a", 5.0) == 2088
+    chunk = Chunk("b", [b""])
+    window.call_started(chunk, 5.0)
+    assert window.window_records("a", 6.0) == window.window_records("b", 6.0) == 1044
+    window.call_ended(chunk, 6.0)
+    assert window.window_records("a", 40.0) == 2088
 
 
 def test_a_batch_of_long_texts_does_not_make_the_replica_look_slow() -> None:
     window = learned()
-    before = window.window_records(0.0)
+    before = window.total_records
     window.batch_finished(1_000, 0.02)  # two texts of 500 tokens, as fast by tokens as the rest
-    assert window.window_records(0.0) == before
+    assert window.total_records == before
 
 
 @given(
@@ -75,7 +78,9 @@ def test_it_is_always_at_least_one_record(
 ) -> None:
     window = WindowEstimator(pool_texts)
     for records, texts, tokens, seconds in history:
-        window.consumer_seen(f"c{records % 3}", seconds)
+        chunk = Chunk(f"c{records % 3}", [b""] * records)
+        window.call_started(chunk, seconds)
         window.records_arrived(records, records * texts, records * texts * tokens)
         window.batch_finished(tokens, seconds)
-        assert window.window_records(seconds) >= 1
+        assert window.window_records(chunk.consumer, seconds) >= 1
+        window.call_ended(chunk, seconds)
