@@ -24,6 +24,7 @@ _HEADINGS = (
     "of them 4xx",
     "of them expired",
     "of them dead letters",
+    "lost to retention",
     "consumers",
     "models",
     "partitions",
@@ -36,6 +37,7 @@ _STATUS_KEYS = (
     "refused_records",
     "expired_records",
     "dead_letter_records",
+    "lost_to_retention_records",
     "replicas",
     "model_replicas",
 )
