@@ -29,8 +29,11 @@ async def contact(client: AIOKafkaClient) -> None:
     """
     brokers = client.cluster.brokers()
     for broker in brokers:
-        if await client.ready(broker.nodeId):
-            return
+        # One that does not answer may not hold up those that do.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_S):
+                if await client.ready(broker.nodeId):
+                    return
     if brokers:
         raise errors.KafkaConnectionError("no broker of the cluster can be connected to")
 

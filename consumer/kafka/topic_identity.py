@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_AFTER_S = 5.0
 """How soon a topic that was created again is noticed while it is read."""
+_ANSWER_S = 3.0
 _UUID_BYTES = 16
 _NOBODY = bytes(_UUID_BYTES)
 _NO_TAGS: dict[int, bytes] = {}
@@ -185,12 +186,13 @@ class TopicIdentity:
     async def _ask(self) -> bytes:
         client = self._consumer._client
         try:
-            response = await client.send(client.get_random_node(), TopicIdRequest(self._topic))
+            async with asyncio.timeout(_ANSWER_S):
+                response = await client.send(client.get_random_node(), TopicIdRequest(self._topic))
         except (errors.IncompatibleBrokerVersion, NotImplementedError):
             log.info("the brokers know no topic ids; Kafka does since 2.8")
             self._knows_ids = False
             return b""
-        except errors.KafkaError as error:
+        except (TimeoutError, errors.KafkaError) as error:
             log.debug("nobody says which topic %s is: %r", self._topic, error)
             return b""
         ((code, _name, topic_id, *_rest),) = response.topics

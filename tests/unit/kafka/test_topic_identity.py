@@ -44,7 +44,7 @@ def identity(brokers: Brokers) -> TopicIdentity:
 
 async def test_an_id_stays_through_brokers_that_do_not_answer_or_do_not_know_the_topic() -> None:
     brokers = Brokers(
-        (0, ONE), errors.KafkaConnectionError("away"), (UNKNOWN_TOPIC, NONE), (0, ONE)
+        (0, ONE), errors.KafkaConnectionError("away"), TimeoutError(), (UNKNOWN_TOPIC, NONE)
     )
     topic = identity(brokers)
 
