@@ -133,6 +133,7 @@ class Consumer:
             refused_records=counters.refused_records,
             retried_records=counters.retried_records,
             skipped_records=counters.skipped_records,
+            lost_to_retention_records=counters.lost_to_retention_records,
             measured_records=counters.measured_records,
             measured_tokens=counters.measured_tokens,
             in_flight_records=engine.in_flight_records,

@@ -195,7 +195,8 @@ class Pipeline:
             return
         await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
-        change = self.engine.assign({tp: committed.get(tp) for tp in partitions})
+        points = {tp: committed.get(tp) for tp in partitions}
+        change = self.engine.assign(points, self._source.log_ids())
         for partition, offset in change.seeks.items():
             self._source.seek(partition, offset)
         self._cancel_unwanted_calls()
@@ -216,6 +217,7 @@ class Pipeline:
             wait_s = settings.restricted_poll_s if allowance.is_restricted else settings.idle_poll_s
             most_records = min(allowance.records, settings.poll_records)
             records = await self._source.poll(allowance.partitions, most_records, wait_s)
+            self.engine.expire(self._source.take_expired())
             rewinds = self.engine.deliver(records, *self._now())
             del records  # else they stay until the next ones come
             for partition, offset in rewinds.items():

@@ -15,6 +15,7 @@ from schemas.references import check_prefix
 from schemas.section import Name, Section, TopicName
 
 MIB = 1024 * 1024
+_BROKER = r"(\[[0-9A-Fa-f:.]+(%[^\s,:\]]+)?\]|[^\s,:\[\]]+):\d+"
 
 
 class TlsSettings(Section):
@@ -55,8 +56,9 @@ class KafkaSettings(Section):
     )
     bootstrap: str = Field(
         default="127.0.0.1:9092",
-        pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$",
-        description="HOST:PORT, or several parted by commas.",
+        pattern=rf"^{_BROKER}(,{_BROKER})*$",
+        description="HOST:PORT, or several parted by commas; an IPv6 address in brackets, "
+        "[::1]:9092.",
     )
     tls: TlsSettings | None = Field(default=None, description="Present: the connection uses TLS.")
     sasl: SaslSettings | None = Field(default=None, description="Present: we authenticate by SASL.")

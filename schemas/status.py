@@ -18,6 +18,8 @@ class Counters:
         refused_records: Answered 4xx by the endpoint.
         retried_records: Dispatched again after a failure; a record counts once per time.
         skipped_records: Tombstones.
+        lost_to_retention_records: Deleted by the topic's retention before they were read; offsets,
+            so an upper bound.
         measured_records: Answered by a model that counts tokens.
         measured_tokens: Tokens that those took, read and generated.
     """
@@ -30,6 +32,7 @@ class Counters:
     refused_records: int = 0
     retried_records: int = 0
     skipped_records: int = 0
+    lost_to_retention_records: int = 0
     measured_records: int = 0
     measured_tokens: int = 0
 

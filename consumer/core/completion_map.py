@@ -8,6 +8,9 @@ that were never delivered (compaction, transaction markers) count as complete.
 Beside the map stand the failures of records that are to be tried again (the second version; a map
 without any is written as the first one, and both are read). They have a room of their own.
 
+Before all that may stand which log the offsets are of: a topic that is deleted and created again
+under its name counts from 0 again, and a commit of the old one says nothing about the new one.
+
 The brokers refuse metadata over ``offset.metadata.max.bytes`` characters. Confluent's Parallel
 Consumer drops its map then and repeats the work after a failover; here a worst-case bound on the
 encoded size (``worst_case_characters``) lets admission stop before the map could outgrow the limit.
@@ -21,10 +24,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from consumer.core.ports import CommitPoint
+
 _GAPS = 0x10
 _BITSET = 0x11
 _WITH_FAILURES = 0x20
 """Added to either: the payload's length stands before it, and failures after it."""
+_OF_LOG = 0x40
+"""Added to any: the log's id stands before the span."""
+LOG_ID_BYTES = 4
 _MOST_COUNTED = 0x3FFF
 """Counts above this are written as this, in two bytes."""
 _FAILURES_HEADER_BYTES = 5
@@ -64,11 +72,14 @@ class CompletionMap:
             completed that are not complete; ascending.
         failures: Of records at or above the committed offset, the ones above the highest
             completed included; ascending by offset.
+        log_id: Identifies the log that the offsets are of, in ``LOG_ID_BYTES``; empty where that is
+            not known.
     """
 
     highest_completed: int
     incomplete: tuple[int, ...] = ()
     failures: tuple[RecordFailures, ...] = ()
+    log_id: bytes = b""
 
 
 def encode(committed_offset: int, completion_map: CompletionMap) -> str:
@@ -83,7 +94,9 @@ def encode(committed_offset: int, completion_map: CompletionMap) -> str:
         kind += _WITH_FAILURES
         failures = _encode_failures(committed_offset, completion_map.failures)
         payload = _encode_varint(len(payload)) + payload + failures
-    content = bytes([kind]) + _encode_varint(span) + payload
+    if completion_map.log_id:
+        kind += _OF_LOG
+    content = bytes([kind]) + completion_map.log_id + _encode_varint(span) + payload
     sealed = _checksum(committed_offset, content) + content
     return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
 
@@ -114,8 +127,12 @@ def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
             "the commit metadata does not fit its offset: damaged, another program's, "
             "or the offset was moved by hand"
         )
-    kind = content[0]
-    span, start = _decode_varint(content, 1)
+    kind, start, log_id = content[0], 1, b""
+    if kind & _OF_LOG:
+        kind -= _OF_LOG
+        start += LOG_ID_BYTES
+        log_id = content[1:start]
+    span, start = _decode_varint(content, start)
     highest = committed_offset + span
     failures: tuple[RecordFailures, ...] = ()
     if kind in (_GAPS + _WITH_FAILURES, _BITSET + _WITH_FAILURES):
@@ -129,7 +146,16 @@ def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
         incomplete = _decode_bitset(committed_offset, span, content[start:])
     else:
         raise CompletionMapError(f"completion map version {kind:#04x} is not known to this release")
-    return CompletionMap(highest, incomplete, failures)
+    return CompletionMap(highest, incomplete, failures, log_id)
+
+
+def log_id_of(point: CommitPoint) -> bytes:
+    """Return the id of the log that a committed point is of; empty where it does not say."""
+    try:
+        found = decode(*point)
+    except CompletionMapError:
+        return b""
+    return b"" if found is None else found.log_id
 
 
 def worst_of(

@@ -8,7 +8,8 @@ class Counters:
     """Counts of records; each only grows.
 
     ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
-    any time, save for records that were dropped because their partition was lost.
+    any time, save for records that were dropped because their partition was lost. What is lost to
+    retention was never received.
     """
 
     received_records: int = 0
@@ -18,6 +19,7 @@ class Counters:
     cancelled_records: int = 0
     dead_letter_records: int = 0
     skipped_records: int = 0
+    lost_to_retention_records: int = 0
     retried_records: int = 0
     already_done_records: int = 0
     unreadable_control_records: int = 0

@@ -152,11 +152,20 @@ class Engine:
         """Publish nothing more until ``assign``."""
         self._outbox.close(let_out_waiting=False)
 
-    def assign(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
-        """Take over an assignment, with what the group has committed, and go on."""
+    def assign(
+        self,
+        committed: Mapping[TopicPartition, CommitPoint | None],
+        log_ids: Mapping[TopicPartition, bytes] | None = None,
+    ) -> AssignmentChange:
+        """Take over an assignment, with what the group has committed, and go on.
+
+        Args:
+            committed: Of every partition assigned now.
+            log_ids: Identifies the partitions' logs, where that is known.
+        """
         if self._has_ended:
             return AssignmentChange()
-        change = self._held.change(committed)
+        change = self._held.change(committed, log_ids or {})
         if change.lost:
             self._lose(change.lost)
         self._is_suspended = False
@@ -312,6 +321,19 @@ class Engine:
             else:
                 self.counters.already_done_records += 1
         return rewinds
+
+    def expire(self, log_starts: Mapping[TopicPartition, int]) -> None:
+        """Take note that retention has deleted records before they were read, and count them.
+
+        Args:
+            log_starts: Where the logs of such partitions begin now.
+        """
+        if self._is_suspended or not self._takes_records:
+            return
+        for partition, log_start in log_starts.items():
+            assignment = self._held.get(partition)
+            if assignment is not None:
+                self.counters.lost_to_retention_records += assignment.ledger.expire(log_start)
 
     def pass_over(self, positions: Mapping[TopicPartition, int]) -> None:
         """Take note how far the log has been read, records or none."""

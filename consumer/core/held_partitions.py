@@ -73,11 +73,16 @@ class HeldPartitions:
         """Return the assignment of ``partition``, if it is held."""
         return self._held.get(partition)
 
-    def change(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
+    def change(
+        self,
+        committed: Mapping[TopicPartition, CommitPoint | None],
+        log_ids: Mapping[TopicPartition, bytes],
+    ) -> AssignmentChange:
         """Take over a new assignment.
 
         Args:
             committed: Every partition assigned now, with what the group has committed.
+            log_ids: Identifies the partitions' logs, where that is known.
 
         Raises:
             SourceError: A completion map cannot be read, and nothing may be repeated.
@@ -91,7 +96,8 @@ class HeldPartitions:
                 held[partition] = earlier
                 change.kept.append(partition)
             else:
-                held[partition] = self._start(partition, point, change)
+                log_id = log_ids.get(partition, b"")
+                held[partition] = self._start(partition, point, log_id, change)
                 change.fresh.append(partition)
             next_offset = held[partition].ledger.next_offset
             if next_offset is not None:
@@ -154,10 +160,14 @@ class HeldPartitions:
                 assignment.acknowledge(point)
 
     def _start(
-        self, partition: TopicPartition, point: CommitPoint | None, change: AssignmentChange
+        self,
+        partition: TopicPartition,
+        point: CommitPoint | None,
+        log_id: bytes,
+        change: AssignmentChange,
     ) -> PartitionAssignment:
         try:
-            ledger = PartitionLedger(point, self._limit_characters)
+            ledger = PartitionLedger(point, self._limit_characters, log_id)
         except CompletionMapError as error:
             if not self._may_repeat:
                 raise SourceError(
@@ -168,5 +178,5 @@ class HeldPartitions:
             # At-least-once goes on from the offset alone: some records may be repeated.
             change.unreadable[partition] = str(error)
             bare = None if point is None else CommitPoint(point.offset, "")
-            ledger = PartitionLedger(bare, self._limit_characters)
+            ledger = PartitionLedger(bare, self._limit_characters, log_id)
         return PartitionAssignment(partition, ledger, committed=point)

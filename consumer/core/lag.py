@@ -74,7 +74,7 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
         basis = LagBasis.EXPIRED
     begin = max(committed, lag.log_start)
     expired = begin - committed
-    if done is None:
+    if done is None or done.highest_completed == committed:
         return Remaining(max(0, lag.log_end - begin), expired, basis)
     incomplete = (committed, *done.incomplete)
     below = len(incomplete) - bisect_left(incomplete, begin)

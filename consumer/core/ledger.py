@@ -37,13 +37,20 @@ class PartitionLedger:
     Args:
         committed: What the group has committed; ``None`` where nothing was.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        log_id: Identifies the partition's log, to be committed with its offsets; may be empty.
 
     Raises:
         completion_map.CompletionMapError: The committed metadata cannot be read.
     """
 
-    def __init__(self, committed: CommitPoint | None, metadata_limit_characters: int) -> None:
+    def __init__(
+        self,
+        committed: CommitPoint | None,
+        metadata_limit_characters: int,
+        log_id: bytes = b"",
+    ) -> None:
         self._limit_characters = metadata_limit_characters
+        self._log_id = log_id
         self._failures_bytes = metadata_limit_characters * 3 // (4 * _FAILURES_SHARE)
         self._failures: dict[int, RecordFailures] = {}
         self._incomplete: set[int] = set()
@@ -111,6 +118,20 @@ class PartitionLedger:
         self._drop_vanished(position)
         self._next_offset = position
 
+    def expire(self, log_start: int) -> int:
+        """Take note that retention has deleted everything below ``log_start``.
+
+        Returns:
+            How many offsets that were to be handed out are gone; what an earlier owner had
+            completed is none of them.
+        """
+        if self._next_offset is None or log_start <= self._next_offset:
+            return 0
+        lost = sum(1 for offset in self._awaited if offset < log_start)
+        lost += max(0, log_start - max(self._next_offset, self._restored_highest + 1))
+        self.pass_over(log_start)
+        return lost
+
     def complete(self, offset: int) -> None:
         """Take note that the outcome of a delivered record is acknowledged."""
         if offset not in self._incomplete:
@@ -139,7 +160,9 @@ class PartitionLedger:
         """Say whether ``records`` more from ``offset`` on keep the map within the limit."""
         lowest = self._order[0] if self._order else offset
         characters = completion_map.worst_case_characters(
-            len(self._incomplete) + records, offset + records - 1 - lowest, self._failures_bytes
+            len(self._incomplete) + records,
+            offset + records - 1 - lowest,
+            self._failures_bytes + len(self._log_id),
         )
         return characters <= self._limit_characters
 
@@ -159,15 +182,15 @@ class PartitionLedger:
         else:
             highest = max(committed, self._highest_completed, max(completing, default=-1))
         failures = self._failures_to_keep(committed, open_offsets) if self._failures else ()
-        if highest == committed and not failures:
+        if highest == committed and not failures and not self._log_id:
             return CommitPoint(committed, "")
         incomplete = tuple(
             offset
             for offset in self._order
             if committed < offset < highest and offset in open_offsets
         )
-        metadata = completion_map.encode(committed, CompletionMap(highest, incomplete, failures))
-        return CommitPoint(committed, metadata)
+        progress = CompletionMap(highest, incomplete, failures, self._log_id)
+        return CommitPoint(committed, completion_map.encode(committed, progress))
 
     def _failures_to_keep(
         self, committed: int, open_offsets: Collection[int]

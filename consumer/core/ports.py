@@ -189,6 +189,21 @@ class RecordSource(Protocol):
         """Return what the group has committed, with its metadata; ``None`` where nothing was."""
         ...
 
+    def log_ids(self) -> Mapping[TopicPartition, bytes]:
+        """Return what identifies the assigned partitions' logs, where that is known.
+
+        A topic that was deleted and created again has others. ``committed`` does not return points
+        that say they are of another log.
+        """
+        ...
+
+    def take_expired(self) -> Mapping[TopicPartition, int]:
+        """Return where logs begin whose retention has deleted what was to be read next.
+
+        Each is returned once, by the time that ``poll`` returns what comes behind.
+        """
+        ...
+
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation.
 

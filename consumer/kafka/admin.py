@@ -14,6 +14,7 @@ from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.connection import client_options, explaining_failures
 from consumer.kafka.message_size import DEFAULT_LIMIT_BYTES
+from consumer.kafka.reach import contact, within_reach
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class TopicAdmin:
         try:
             with explaining_failures(self._settings, "asking the cluster"):
                 await client.start()
+                known = client._client  # noqa: SLF001 - nothing public tells the brokers
+                await within_reach(contact(known), known, "asking the cluster")
         except BaseException:
             await client.close()
             raise

@@ -8,6 +8,7 @@ from consumer.kafka import internals
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.client_mending import check_tasks, mend_client_of
 from consumer.kafka.connection import client_options, explaining_failures
+from consumer.kafka.reach import start_within_reach
 from schemas.settings import KafkaSettings
 
 MAX_POLL_RECORDS = 1_000
@@ -50,7 +51,7 @@ class KafkaControlSource:
             mend_client_of(consumer)
             self._consumer = consumer
             try:
-                await consumer.start()
+                await start_within_reach(consumer, self._doing)
                 if self._settings.broker == "embedded":
                     internals.space_out_empty_fetches(consumer)
                 consumer.assign(partitions)
@@ -66,6 +67,7 @@ class KafkaControlSource:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         check_tasks(self._consumer)
         with explaining_failures(self._settings, self._doing):
+            await self._take_in_added(self._consumer)
             batches = await self._consumer.getmany(
                 timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_RECORDS
             )
@@ -93,6 +95,18 @@ class KafkaControlSource:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()
+
+    async def _take_in_added(self, consumer: AIOKafkaConsumer) -> None:
+        """Read partitions too that the topic has been given since, from their start."""
+        numbers = consumer.partitions_for_topic(self._topic) or ()
+        assigned = consumer.assignment()
+        added = {KafkaPartition(self._topic, number) for number in numbers} - assigned
+        if not added:
+            return
+        positions = {each: await consumer.position(each) for each in assigned}
+        consumer.assign([*assigned, *added])
+        for partition, position in positions.items():
+            consumer.seek(partition, position)
 
     async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
         # By position: offsets of transaction markers and of compacted records never come.

@@ -22,6 +22,8 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from consumer.core.ports import SourceError, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.client_mending import check_tasks
+from consumer.kafka.committed_logs import warn_of_expired
+from consumer.kafka.log_bounds import ask_each
 from consumer.kafka.raw_records import (
     MisnamedBatch,
     UnreadRecord,
@@ -38,6 +40,7 @@ NOWHERE = KafkaPartition("-", -1)
 """No partition matches it: fetching it takes nothing, and counts as a poll to aiokafka."""
 
 _UNREADABLE = (UnicodeDecodeError, errors.CorruptRecordException, UnpackedTooLargeError)
+_LOST_PLACE = (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError)
 _POSITION_WAIT_S = 0.05
 """How soon a partition is looked at again that has no position yet."""
 _RAW_FETCH_TIMEOUT_S = 5.0
@@ -49,13 +52,22 @@ class Fetching:
     """Fetches for one consumer; closed, by ``suspend``, until the first ``go_on``.
 
     Args:
-        consumer: The consumer; started before the first fetch.
+        consumer: The consumer; started before the first fetch. It does not reset positions itself
+            (``auto_offset_reset`` is none).
         unpacking: How batches are unpacked.
+        bounds_timeout_s: How long to wait for an answer about where a log starts.
+
+    Attributes:
+        expired: Where logs start whose retention has deleted what was to be read next.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, unpacking: Unpacking) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, unpacking: Unpacking, bounds_timeout_s: float = 2.0
+    ) -> None:
         self._consumer = consumer
         self._unpacking = unpacking
+        self._bounds_timeout_s = bounds_timeout_s
+        self.expired: dict[TopicPartition, int] = {}
         self._failure: SourceError | None = None
         self._waiting: asyncio.Task[Fetched] | None = None
         self._started_from: dict[KafkaPartition, int] = {}
@@ -135,6 +147,9 @@ class Fetching:
             except _UNREADABLE as error:
                 if not self._go_back(error):
                     raise errors.CorruptRecordException(str(error)) from error
+                return {}
+            except _LOST_PLACE as error:
+                await self._find_place(error)
                 return {}
             timeout_s = give_up_at_s - asyncio.get_running_loop().time()
             if fetched or has_all or timeout_s <= 0 or self._is_interrupted:
@@ -272,6 +287,37 @@ class Fetching:
                 self._consumer.seek(partition, self._sought.get(partition, started_from))
         return bool(failed)
 
+    async def _find_place(self, error: errors.KafkaError) -> None:
+        """Go on at the log's start where it has moved beyond what was to be read next.
+
+        Raises:
+            SourceError: The log ends before that.
+        """
+        internals.end_failed_fetch(self._consumer, ())
+        if isinstance(error, errors.NoOffsetForPartitionError):
+            # A fetch that a rebalance left behind has met it before the place was decided.
+            internals.begin_at_log_start(self._consumer, [error.args[0]])
+            return
+        ((key, offset),) = error.args[0].items()
+        partition = TopicPartition(*key)
+        starts = await ask_each(
+            self._consumer.beginning_offsets, [partition], self._bounds_timeout_s
+        )
+        self._check()
+        log_start = starts.get(partition)
+        if log_start is None or self._position(key) != offset:
+            # The next fetch says the same again, if it is still so.
+            return
+        if log_start <= offset:
+            raise SourceError(
+                f"{partition.topic}/{partition.partition}: offset {offset} is to be read next and "
+                "lies beyond the log's end: the topic was created again or lost records; the "
+                "consumer starts afresh from what is committed"
+            )
+        warn_of_expired(partition, offset, log_start)
+        self.expired[partition] = log_start
+        self._consumer.seek(key, log_start)
+
     async def _wait_for_records(
         self, wanted: list[KafkaPartition], max_records: int, timeout_s: float
     ) -> Fetched:
@@ -302,6 +348,9 @@ class Fetching:
                 raise
             # Where it stands, a later fetch finds out.
             self._go_back(error)
+            return True
+        except _LOST_PLACE as error:
+            await self._find_place(error)
             return True
         for partition, records in fetched.items():
             # Nobody saw these. Seeking also undoes what was taken after the listener's own seek.

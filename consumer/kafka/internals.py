@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
@@ -171,6 +172,17 @@ def rejoin(consumer: AIOKafkaConsumer) -> None:
     """
     if consumer._coordinator is not None:
         consumer._coordinator.request_rejoin()
+
+
+def begin_at_log_start(consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]) -> None:
+    """Read partitions from their log's start of which nobody has said where to begin."""
+    assignment = consumer._subscription.subscription.assignment
+    for partition in partitions:
+        state = None if assignment is None else assignment.state_value(partition)
+        if state is not None and not state.has_valid_position:
+            state.await_reset(OffsetResetStrategy.EARLIEST)
+            # Where the fetch task has seen that nothing is committed, it has left an error.
+            consumer._fetcher._records.pop(partition, None)
 
 
 def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:

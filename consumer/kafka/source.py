@@ -22,14 +22,17 @@ from consumer.core.ports import (
 from consumer.kafka import internals
 from consumer.kafka.assignor import make_assignor
 from consumer.kafka.beginning import begin_at_end
-from consumer.kafka.client_mending import mend_client_of
+from consumer.kafka.committed_logs import Logs, fits, point_in
 from consumer.kafka.committing import Commits
-from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
+from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
+from consumer.kafka.group_member import make_consumer
 from consumer.kafka.log_bounds import ask_each
 from consumer.kafka.raw_records import UnreadRecord
+from consumer.kafka.reach import start_within_reach
 from consumer.kafka.session import Session
 from consumer.kafka.static_membership import leave_on_stop, name_in_heartbeats
+from consumer.kafka.topic_identity import TopicIdentity
 from consumer.kafka.unpacking import Unpacking
 from schemas.settings import KafkaSettings, RouteSettings
 
@@ -84,43 +87,33 @@ class KafkaSource:
         self._is_watched = False
         self._is_stopped = False
         self._commits: Commits | None = None
+        self._identity: TopicIdentity | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._session = Session((clock or SystemClock()).monotonic)
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see ``RecordSource``."""
         warn_if_slow()
-        route = self._route
         self._listener = listener
-        self._consumer = consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            client_id=f"headrace-{route.group}",
-            group_id=route.group,
-            group_instance_id=self._instance_id,
-            enable_auto_commit=False,
-            # Not start_from: see _begin_at_end.
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            partition_assignment_strategy=(
-                make_assignor(lambda: internals.generation(self._started_consumer())),
-            ),
-            session_timeout_ms=route.membership.session_timeout_ms,
-            heartbeat_interval_ms=route.membership.heartbeat_interval_ms,
-            rebalance_timeout_ms=route.membership.rebalance_timeout_ms,
-            fetch_max_bytes=route.flow.fetch_max_bytes,
-            max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
+        self._consumer = consumer = make_consumer(
+            self._settings,
+            self._route,
+            self._instance_id,
+            make_assignor(lambda: internals.generation(self._started_consumer())),
         )
-        unpacking = Unpacking(route.flow.max_batch_bytes)
+        unpacking = Unpacking(self._route.flow.max_batch_bytes)
         unpacking.install()
-        mend_client_of(consumer)
-        self._fetching = Fetching(consumer, unpacking)
+        self._fetching = Fetching(consumer, unpacking, self._log_bounds_timeout_s)
+        self._identity = TopicIdentity(consumer, self._topic)
         self._commits = Commits(consumer, self._refused)
         consumer.subscribe([self._topic], listener=_Callbacks(self))
         try:
             with explaining_failures(self._settings, self._doing):
-                await consumer.start()
+                await start_within_reach(consumer, self._doing)
         except BaseException:
             await self.stop()
             raise
+        self._watching = asyncio.create_task(self._identity.watch(self._fetching.fail))
         if self._settings.broker == "embedded":
             internals.space_out_empty_fetches(consumer)
 
@@ -159,10 +152,8 @@ class KafkaSource:
     ) -> dict[TopicPartition, CommitPoint | None]:
         """Return the group's committed points; see ``RecordSource``.
 
-        A point beyond the log's end counts as the log's start, without its map. The topic may have
-        been created again, or an unclean leader election has cut its log: which records below the
-        end are new cannot be told, and repeating some is better than losing some. Where the log's
-        end is not to be had soon, e.g. as the partition has no leader, the point stands as it is.
+        A point of another log, or beyond the log's end, is replaced: see ``committed_logs``. It
+        stands as it is where nobody says where the log ends, e.g. as the partition has no leader.
 
         On a route whose delivery is exactly_once, waits for transactions that are being decided.
         """
@@ -173,25 +164,28 @@ class KafkaSource:
             points = await internals.committed(
                 consumer, partitions, require_stable=self._requires_stable
             )
-        offsets = {each: point.offset for each, point in points.items() if point is not None}
-        ends = await ask_each(consumer.end_offsets, offsets, self._log_bounds_timeout_s)
-        beyond = [each for each, log_end in ends.items() if offsets[each] > log_end]
-        starts = await ask_each(consumer.beginning_offsets, beyond, self._log_bounds_timeout_s)
-        for partition in beyond:
-            # Below a log's start aiokafka goes on at the start.
-            log_start = starts.get(partition, 0)
-            log.warning(
-                "%s: group %s has committed offset %d, but the log ends at %d: the topic was "
-                "created again, or the cluster has lost records; reading on at the log's start, "
-                "%d, so that nothing new is passed over",
-                partition,
-                self._route.group,
-                offsets[partition],
-                ends[partition],
-                log_start,
-            )
-            points[partition] = CommitPoint(log_start, "")
+        known = [each for each, point in points.items() if point is not None]
+        ends = await ask_each(consumer.end_offsets, known, self._log_bounds_timeout_s)
+        log_id = self._log_id
+        unfit = {
+            each: point
+            for each, point in points.items()
+            if point is not None and not fits(point, ends.get(each), log_id)
+        }
+        starts = await ask_each(consumer.beginning_offsets, unfit, self._log_bounds_timeout_s)
+        for partition, point in unfit.items():
+            points[partition] = point_in(partition, point, Logs(starts, ends, log_id))
         return points
+
+    def log_ids(self) -> dict[TopicPartition, bytes]:
+        """Return what stands for the topic's id, for each partition; see ``RecordSource``."""
+        return dict.fromkeys(self._assigned, self._log_id) if self._log_id else {}
+
+    def take_expired(self) -> dict[TopicPartition, int]:
+        """Return where logs begin that have moved beyond reading; see ``RecordSource``."""
+        fetching = self._started_fetching()
+        expired, fetching.expired = fetching.expired, {}
+        return expired
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation; see ``RecordSource``.
@@ -246,7 +240,8 @@ class KafkaSource:
         commits.close()
         leave_on_stop(consumer)
         # aiokafka retries without end, and its stop waits for callbacks: end both first.
-        ending = [*commits.under_way, *([self._callback] if self._callback else [])]
+        ending = [*commits.under_way]
+        ending += [task for task in (self._callback, self._watching) if task is not None]
         for task in ending:
             task.cancel()
         if ending:
@@ -292,10 +287,15 @@ class KafkaSource:
             raise SourceError(
                 f"{self._doing}: the topic is gone; create it again, or remove the route"
             )
+        if self._identity is not None:
+            await self._identity.look()
         if self._route.start_from == "latest" and not await self._begin_at_end():
             return
         await self._listener_there().assigned(sorted(self._assigned))
         self._is_taken_over = True
+        internals.begin_at_log_start(
+            self._started_consumer(), [KafkaPartition(*each) for each in self._assigned]
+        )
         # Before, the listener's progress could be of a time when the partitions were its own.
         self._started_commits().open()
         self._started_fetching().go_on()
@@ -388,6 +388,10 @@ class KafkaSource:
                 "group of its own, or set membership.static to false"
             )
         )
+
+    @property
+    def _log_id(self) -> bytes:
+        return b"" if self._identity is None else self._identity.log_id
 
     def _explain(self, error: errors.KafkaError) -> SourceError:
         return explain(error, self._settings, self._doing)

@@ -49,6 +49,7 @@ class MemorySource:
         self._member: Member | None = None
         self._membership: Membership | None = None
         self._positions: dict[TopicPartition, int] = {}
+        self._expired: dict[TopicPartition, int] = {}
         self._coordination: asyncio.Task[None] | None = None
         self._failure: SourceError | None = None
         self._is_open = False
@@ -102,6 +103,15 @@ class MemorySource:
                 point = CommitPoint(log.start_offset, "")
             points[partition] = point
         return points
+
+    def log_ids(self) -> dict[TopicPartition, bytes]:
+        """Return none: a topic in memory is never created again; see ``RecordSource``."""
+        return {}
+
+    def take_expired(self) -> dict[TopicPartition, int]:
+        """Return where retention has deleted what came next; see ``RecordSource``."""
+        expired, self._expired = self._expired, {}
+        return expired
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation; see ``RecordSource``.
@@ -232,6 +242,8 @@ class MemorySource:
             log = self._broker.log(partition)
             if self._positions[partition] > log.end_offset:  # another log: as a reset to earliest
                 self._positions[partition] = log.start_offset
+            if self._positions[partition] < log.start_offset:
+                self._expired[partition] = self._positions[partition] = log.start_offset
             found = log.read(self._positions[partition], max_records - len(records))
             records += found
             # Behind the last record there may be offsets without any, e.g. of compaction.

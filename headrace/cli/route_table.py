@@ -27,6 +27,7 @@ _HEADINGS = (
     "refused (4xx)",
     "expired",
     "dead letters",
+    "lost to retention",
     "consumers",
     "models",
     "partitions",
@@ -39,6 +40,7 @@ _STATUS_KEYS = (
     "refused_records",
     "expired_records",
     "dead_letter_records",
+    "lost_to_retention_records",
     "replicas",
     "model_replicas",
 )

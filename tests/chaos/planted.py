@@ -107,9 +107,11 @@ def _complete_from_a_stale_epoch() -> None:
     sound = HeldPartitions.change
 
     def change(
-        self: HeldPartitions, committed: Mapping[TopicPartition, CommitPoint | None]
+        self: HeldPartitions,
+        committed: Mapping[TopicPartition, CommitPoint | None],
+        log_ids: Mapping[TopicPartition, bytes],
     ) -> AssignmentChange:
-        changed = sound(self, committed)
+        changed = sound(self, committed, log_ids)
         for lost in changed.lost:
             lost.revoked = False
         return changed

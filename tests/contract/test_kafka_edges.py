@@ -9,10 +9,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from consumer.core.completion_map import CompletionMap, encode
 from consumer.core.ports import CommitPoint, Lag, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
 from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
 from consumer.kafka.connection import client_options
+from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.open_producers import open_producers
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
@@ -123,6 +125,78 @@ async def test_records_of_added_partitions_are_read_though_the_group_begins_at_t
     assert {record.value for record in records} == {b"%d" % number for number in range(100)}
 
 
+async def test_a_topic_that_is_created_again_is_noticed_though_it_holds_as_much(
+    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+) -> None:
+    if not world.is_faithful:
+        pytest.skip("the embedded broker knows no topic ids")
+    topic = await world.topic()
+    await world.write(topic, [b"old"] * 10)
+    member = await world.join(topic)
+    # With records at hand that nobody takes, it asks the broker for nothing.
+    assert len(await member.read(5, max_records=5)) == 5
+
+    await admin_client.delete_topics([topic])
+    await create_again(world, topic)
+    await world.write(topic, [b"new"] * 20)
+
+    member.assignment = frozenset()
+    with pytest.raises(SourceError, match="deleted and created again"):
+        await poll_until_it_fails(member)
+
+
+async def create_again(world: KafkaWorld, topic: str) -> None:
+    """Create a topic whose deletion may not have ended yet."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await world.create_topic(topic, 1)
+                if await world.partition_count(topic) == 1:
+                    return
+            except (SourceError, AssertionError):
+                await asyncio.sleep(0.1)
+
+
+async def test_a_commit_of_another_log_counts_as_the_start_of_this_one(world: KafkaWorld) -> None:
+    if not world.is_faithful:
+        pytest.skip("the embedded broker knows no topic ids")
+    topic = await world.topic(partitions=2)
+    this, other = Partition(topic, 0), Partition(topic, 1)
+    await world.write(topic, [b"x"] * 20, 0)
+    await world.write(topic, [b"x"] * 20, 1)
+    first = await world.join(topic)
+    log_id = first.source.log_ids()[this]
+    points = {
+        this: CommitPoint(5, encode(5, CompletionMap(7, (6,), (), log_id))),
+        other: CommitPoint(5, encode(5, CompletionMap(7, (6,), (), b"old!"))),
+    }
+    await first.source.commit(points)
+    await first.source.stop()
+
+    second = await world.join(topic)
+    found = await second.source.committed([this, other])
+
+    assert found == {this: points[this], other: CommitPoint(0, "")}
+
+
+async def test_a_log_that_was_cut_short_is_read_on_at_its_end(world: KafkaWorld) -> None:
+    if not world.is_faithful:
+        pytest.skip("the embedded broker knows no topic ids")
+    topic = await world.topic()
+    partition = Partition(topic, 0)
+    await world.write(topic, [b"x"] * 20)
+    first = await world.join(topic)
+    log_id = first.source.log_ids()[partition]
+    await first.source.commit(
+        {partition: CommitPoint(25, encode(25, CompletionMap(25, log_id=log_id)))}
+    )
+    await first.source.stop()
+
+    second = await world.join(topic)
+
+    assert await second.source.committed([partition]) == {partition: CommitPoint(20, "")}
+
+
 async def test_what_a_listener_raises_ends_the_source(world: KafkaWorld) -> None:
     topic = await world.topic()
     source = KafkaSource(world.settings, make_route(topic, topic))
@@ -177,6 +251,36 @@ async def test_nobody_there_is_said_at_once() -> None:
         await source.start(Member(source))
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
         await KafkaSink(settings, ["t"]).start()
+
+
+async def test_a_control_topic_may_be_given_partitions_while_it_is_read(
+    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+) -> None:
+    topic = await world.topic()
+    await world.write(topic, [b"first"])
+    control = KafkaControlSource(world.settings, topic)
+    await control.start()
+
+    async def read(count: int) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < count:
+                found += [record.value for record in await control.poll(0.2)]
+        return found
+
+    try:
+        assert await read(1) == [b"first"]
+        await admin_client.create_partitions({topic: NewPartitions(2)})
+        async with AIOKafkaProducer(**client_options(world.settings)) as producer:
+            await producer.send_and_wait(topic, b"added", partition=1)
+            await producer.send_and_wait(topic, b"second", partition=0)
+        # It is noticed within a minute; the test need not wait for that.
+        assert control._consumer is not None
+        await control._consumer._client.force_metadata_update()
+
+        assert sorted(str(value) for value in await read(2)) == ["b'added'", "b'second'"]
+    finally:
+        await control.stop()
 
 
 async def test_missing_topics_are_created_and_others_left_alone(world: KafkaWorld) -> None:

@@ -265,7 +265,34 @@ async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(wo
     second = await world.join(topic, start_from="latest")
 
     assert [record.offset for record in await second.read(4)] == [6, 7, 8, 9]
+    assert second.source.take_expired() == {partition: 6}
+    assert second.source.take_expired() == {}
     assert (await second.source.lag([partition]))[partition].log_start == 6
+
+
+async def test_retention_that_overtakes_a_reader_is_told(world: World) -> None:
+    topic = await world.topic()
+    partition = Partition(topic, 0)
+    await world.write(topic, [b"%d" % n for n in range(10)])
+    member = await world.join(topic)
+    assert len(await member.read(10)) == 10
+    await world.write(topic, [b"%d" % n for n in range(10, 20)])
+    await world.move_log_start(partition, 15)
+    member.source.seek(partition, 10)
+
+    assert (await member.read(1))[0].offset == 15
+    assert member.source.take_expired() == {partition: 15}
+
+
+async def test_gaps_inside_the_log_are_no_loss(world: World) -> None:
+    topic = await world.topic()
+    await world.write(topic, [b"a"])
+    await world.leave_gap(Partition(topic, 0))
+    await world.write(topic, [b"b"])
+    member = await world.join(topic)
+
+    assert len(await member.read(2)) == 2
+    assert member.source.take_expired() == {}
 
 
 async def test_a_commit_beyond_the_logs_end_counts_as_the_start(world: World) -> None:

@@ -12,9 +12,11 @@ from consumer.core.completion_map import (
     RecordFailures,
     decode,
     encode,
+    log_id_of,
     worst_case_characters,
     worst_of,
 )
+from consumer.core.ports import CommitPoint
 
 offsets = st.integers(min_value=0, max_value=2**62)
 
@@ -34,6 +36,28 @@ def maps(draw: st.DrawFn) -> tuple[int, CompletionMap]:
 def test_a_map_comes_back_as_it_was(case: tuple[int, CompletionMap]) -> None:
     committed, completion_map = case
     assert decode(committed, encode(committed, completion_map)) == completion_map
+
+
+@given(maps(), st.binary(min_size=4, max_size=4))
+def test_the_log_that_it_is_of_stands_beside_it(
+    case: tuple[int, CompletionMap], log_id: bytes
+) -> None:
+    committed, completion_map = case
+    of_log = replace(completion_map, log_id=log_id)
+    metadata = encode(committed, of_log)
+
+    assert decode(committed, metadata) == of_log
+    assert log_id_of(CommitPoint(committed, metadata)) == log_id
+    # Its room is asked for as that of failures is.
+    bound = worst_case_characters(
+        len(completion_map.incomplete) + 1, completion_map.highest_completed - committed, 4
+    )
+    assert len(metadata) <= bound
+
+
+@pytest.mark.parametrize("metadata", ["", "not ours", encode(5, CompletionMap(7, (6,)))])
+def test_a_point_that_does_not_say_of_which_log_it_is(metadata: str) -> None:
+    assert log_id_of(CommitPoint(5, metadata)) == b""
 
 
 @given(maps())

@@ -156,3 +156,10 @@ def test_an_added_partition_is_unread_from_its_start_though_the_group_began_at_t
 
     assert (new.records, new.unknown_records) == (0, 0)
     assert (begun.records, begun.unknown_records) == (0, 40)
+
+
+def test_a_point_that_only_says_of_which_log_it_is_leaves_nothing_at_the_end() -> None:
+    point = committed(25, encode(25, CompletionMap(25, log_id=b"logA")))
+
+    assert remaining(Lag(0, 25, point), from_latest=False).records == 0
+    assert remaining(Lag(0, 30, point), from_latest=False).records == 5

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from consumer.core.completion_map import decode
+from consumer.core.completion_map import CompletionMap, decode, encode
 from consumer.core.ledger import Delivery, PartitionLedger
 from consumer.core.ports import CommitPoint
 
@@ -253,3 +253,41 @@ def test_a_strike_alone_is_something_to_commit() -> None:
     assert after != before
     assert after.offset == 5
     assert PartitionLedger(after, LIMIT).deliver(5) is Delivery.ADMITTED
+
+
+def test_what_retention_deletes_before_it_was_handed_out_is_counted_once() -> None:
+    ledger = PartitionLedger(CommitPoint(10, ""), LIMIT)
+
+    assert ledger.expire(10) == 0
+    assert ledger.expire(25) == 15
+    assert ledger.expire(25) == 0
+    assert ledger.commit_point() == CommitPoint(25, "")
+
+
+def test_what_an_earlier_owner_had_completed_is_not_lost_to_retention() -> None:
+    done_but_two = encode(10, CompletionMap(20, (15,)))
+    ledger = PartitionLedger(CommitPoint(10, done_but_two), LIMIT)
+
+    # 10, 15, and 21 to 24.
+    assert ledger.expire(25) == 6
+
+
+def test_what_was_handed_out_is_not_lost_to_retention() -> None:
+    ledger = PartitionLedger(CommitPoint(0, ""), LIMIT)
+    for offset in range(5):
+        ledger.deliver(offset)
+
+    assert ledger.expire(5) == 0
+    assert ledger.incomplete_records == 5
+
+
+def test_the_log_is_committed_with_its_offsets_even_where_nothing_is_above() -> None:
+    ledger = PartitionLedger(CommitPoint(10, ""), LIMIT, b"logA")
+    point = ledger.commit_point()
+
+    assert point is not None
+    assert point.offset == 10
+    assert decode(*point) == CompletionMap(10, log_id=b"logA")
+    restored = PartitionLedger(point, LIMIT, b"logA")
+    assert restored.commit_point() == point
+    assert restored.deliver(10) is Delivery.ADMITTED

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from aiokafka import errors
+from aiokafka.conn import collect_hosts
 from aiokafka.record import default_records
+from pydantic import ValidationError
 
 from consumer.core.ports import SourceError
 from consumer.kafka.connection import (
@@ -29,6 +31,20 @@ def test_plain_settings_connect_plainly() -> None:
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
     assert options["security_protocol"] == "PLAINTEXT"
     assert "ssl_context" not in options
+
+
+@pytest.mark.parametrize("bootstrap", ["[::1]:9092", "[fe80::1%eth0]:9092,kafka-2:9092"])
+def test_ipv6_addresses_are_hosts(bootstrap: str) -> None:
+    servers = client_options(KafkaSettings(bootstrap=bootstrap))["bootstrap_servers"]
+
+    hosts = {(host, port) for host, port, _family in collect_hosts(servers)}
+    assert (bootstrap[1 : bootstrap.index("]")], 9092) in hosts
+
+
+@pytest.mark.parametrize("bootstrap", ["::1:9092", "[::1]", "[kafka]:9092", "kafka:9092,", "a]:1"])
+def test_an_address_that_is_none_is_refused(bootstrap: str) -> None:
+    with pytest.raises(ValidationError, match="bootstrap"):
+        KafkaSettings(bootstrap=bootstrap)
 
 
 def test_tls_and_sasl_are_passed_on() -> None:

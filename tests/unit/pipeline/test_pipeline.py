@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from consumer.core.ports import Message, TopicPartition
+from consumer.core.ports import CommitPoint, Message, TopicPartition
 from consumer.pipeline_settings import PipelineSettings
 from schemas.settings import FlowSettings
 from tests.counting_model import CountingModel
@@ -264,5 +264,25 @@ def test_substitutes_are_published_though_nothing_else_happens() -> None:
         assert pipeline.engine.held_records == 0
         assert len(service.broker.records("dead-letters")) == 8
         await service.close()
+
+    simulate(main())
+
+
+def test_what_retention_deleted_before_it_was_read_is_counted() -> None:
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        partition = TopicPartition("requests", 0)
+        service.group.committed[partition] = CommitPoint(0, "")
+        service.publish(10)
+        service.broker.log(partition).move_start(4)
+
+        member = await service.join()
+        await asyncio.sleep(5)
+        counters = member.engine.counters
+        await service.close()
+
+        assert counters.lost_to_retention_records == 4
+        assert counters.received_records == counters.completed_records == 6
+        assert service.group.committed[partition].offset == 10
 
     simulate(main())
