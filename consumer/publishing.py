@@ -91,6 +91,7 @@ class AtLeastOnce:
         self._sink = sink
         self._clock = clock
         self._settings = settings
+        self._refusals = outgoing.RefusalLog()
         self._publishing = 0
         self._publishable = asyncio.Event()
         self._published = asyncio.Condition()
@@ -153,11 +154,14 @@ class AtLeastOnce:
             return
         refused = outgoing.by_publication(owners, rejections)
         self._engine.acknowledged(each for each in publications if id(each) not in refused)
-        now_s = self._clock.monotonic()
+        now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
         for publication in publications:
-            reasons = refused.get(id(publication))
-            if reasons and not self._engine.rejected(publication, reasons, now_s):
-                raise outgoing.UnpublishableError(publication, reasons)
+            of_it = refused.get(id(publication))
+            if of_it is None:
+                continue
+            self._refusals.note(publication, of_it)
+            if not self._engine.rejected(publication, of_it, now_s, epoch_ms):
+                raise outgoing.UnpublishableError(publication, of_it)
 
     async def _commit(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from consumer.core.intake import Intake
 from consumer.core.ordering import Ordering
 from consumer.core.outbox import Publication
 from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import Record, TopicPartition
+from consumer.core.ports import Record, Rejection, TopicPartition
 from consumer.core.retry import RetryPolicy
 from consumer.core.work import Call
 from schemas.handoff import STATUS_OK, Chunk, Outcomes
@@ -22,6 +22,9 @@ from tests.simulation import EPOCH_MS
 URL = "/v1/embeddings"
 P0 = TopicPartition("requests", 0)
 P1 = TopicPartition("requests", 1)
+
+TOO_LARGE = Rejection(0, "too large", is_too_large=True)
+"""A rejection of whatever message it is given for."""
 
 
 def make_engine(

@@ -8,7 +8,8 @@ class Counters:
     """Counts of records; each only grows.
 
     ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
-    any time, save for records that were dropped because their partition was lost.
+    any time, save for records that were dropped because their partition was lost, and for answers
+    that their topic refused, which count as dead letters too.
     """
 
     received_records: int = 0

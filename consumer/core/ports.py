@@ -65,11 +65,13 @@ class Rejection:
 
     Attributes:
         index: Its position in the published sequence.
-        reason: Why, for a person.
+        reason: Why, for a person; names the topic and the setting.
+        is_too_large: A smaller message would be taken.
     """
 
     index: int
     reason: str
+    is_too_large: bool = False
 
 
 class Lag(NamedTuple):

@@ -15,21 +15,17 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.core.ports import Message, Rejection, SourceError
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS, ProducerSlot
+from consumer.kafka.refusals import (
+    INVALID_TIMESTAMP,
+    MESSAGE_REFUSED,
+    TOO_LARGE,
+    explain_refusal,
+)
 
 log = logging.getLogger(__name__)
 
-_POISON = (
-    errors.MessageSizeTooLargeError,
-    errors.RecordListTooLargeError,
-    errors.CorruptRecordException,
-    errors.InvalidTimestampError,
-    errors.PolicyViolationError,
-    errors.UnsupportedForMessageFormatError,
-)
-"""Errors that are about a message in the batch, and will come again with it."""
-
-_MOST_UNKNOWN_ERRORS = 3
-"""How often a single message may meet an error unknown to aiokafka before it is given up."""
+_UNKNOWN_ERRORS_PATIENCE = 2
+"""How often a single message that meets an error unknown to aiokafka is tried again."""
 
 
 class PublishCall:
@@ -50,9 +46,9 @@ class PublishCall:
         if self._open_count == 0 and not self.done.done():
             self.done.set_result(None)
 
-    def rejected(self, index: int, reason: str) -> None:
+    def rejected(self, rejection: Rejection) -> None:
         """A message will never be published as it is."""
-        self.rejections.append(Rejection(index, reason))
+        self.rejections.append(rejection)
         self.acknowledged()
 
     def failed(self, error: SourceError) -> None:
@@ -78,6 +74,7 @@ class Lane:
         partition: Its number.
         explain: Makes a ``SourceError`` of a broker's refusal.
         fail: Called with what ends the whole sink.
+        on_refused: Called when the broker has refused a message.
     """
 
     def __init__(
@@ -88,12 +85,14 @@ class Lane:
         *,
         explain: Callable[[errors.KafkaError], SourceError],
         fail: Callable[[SourceError], None],
+        on_refused: Callable[[], None],
     ) -> None:
         self._slot = slot
         self._topic = topic
         self._partition = partition
         self._explain = explain
         self._fail = fail
+        self._on_refused = on_refused
         self._waiting: deque[Entry] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -143,27 +142,26 @@ class Lane:
             builder: The batch, where it is built already; it can be sent only once.
         """
         backoff_s = FIRST_BACKOFF_S
-        unknown_errors = 0
+        suspicions = 0
         while True:
             producer = await self._slot.get()
             try:
                 built, builder = builder or _build(producer, batch), None
                 await self._send(producer, built)
-            except REFUSALS as error:
+            except (*REFUSALS, errors.InvalidTopicError) as error:
                 raise self._explain(error) from error
             except errors.UnknownTopicOrPartitionError as error:
                 raise self._explain(error) from error
             except (errors.KafkaError, errors.ProducerClosed) as error:
                 self._slot.retire(producer)
-                is_unknown = isinstance(error, errors.UnknownError)
-                unknown_errors += is_unknown
-                if isinstance(error, _POISON) or is_unknown:
+                if (patience := _patience(error)) is not None:
                     if len(batch) > 1:
                         await self._deliver(batch[: len(batch) // 2])
                         await self._deliver(batch[len(batch) // 2 :])
                         return
-                    if not is_unknown or unknown_errors == _MOST_UNKNOWN_ERRORS:
-                        batch[0].call.rejected(batch[0].position, f"the broker refuses it: {error}")
+                    suspicions += 1
+                    if suspicions > patience:
+                        self._reject(batch[0], error)
                         return
                 log.warning(
                     "publishing %d messages to %s/%d again after %s",
@@ -179,6 +177,18 @@ class Lane:
                     entry.call.acknowledged()
                 return
 
+    def _reject(self, entry: Entry, error: errors.KafkaError) -> None:
+        self._on_refused()
+        if isinstance(error, errors.UnknownError):
+            reason = (
+                f"topic {self._topic} refuses it with an error that the client does not know: see "
+                "the broker's log"
+            )
+        else:
+            reason = explain_refusal(error.errno, entry.message)
+        is_too_large = error.errno in TOO_LARGE
+        entry.call.rejected(Rejection(entry.position, reason, is_too_large=is_too_large))
+
     async def _send(self, producer: AIOKafkaProducer, builder: BatchBuilder) -> None:
         """Send a batch once and await the broker's acknowledgement."""
         if self._partition not in await producer.partitions_for(self._topic):
@@ -188,6 +198,17 @@ class Lane:
             )
         acknowledgement = await producer.send_batch(builder, self._topic, partition=self._partition)
         await acknowledgement
+
+
+def _patience(error: errors.KafkaError | errors.ProducerClosed) -> int | None:
+    """Return how often a lone message is tried again; ``None`` where the error is not about it."""
+    if isinstance(error, errors.UnknownError):
+        return _UNKNOWN_ERRORS_PATIENCE
+    code = getattr(error, "errno", None)
+    if code == INVALID_TIMESTAMP:
+        # It may have waited long for its leader; now it gets the time of its next try.
+        return 1
+    return 0 if code in MESSAGE_REFUSED else None
 
 
 def _build(producer: AIOKafkaProducer, batch: Sequence[Entry]) -> BatchBuilder:

@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer, errors
 
 from consumer.core.ports import Message, Rejection, SourceError, TopicPartition
-from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import explain, warn_if_slow
 from consumer.kafka.lane import Entry, Lane, PublishCall
+from consumer.kafka.limits_reader import LimitsReader
 from consumer.kafka.producer_slot import ProducerSlot
 from consumer.kafka.routing import MessageRouter
+from consumer.kafka.topic_settings import TopicLimits
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class KafkaSink:
         self._settings = settings
         self._topics = tuple(topics)
         self._doing = f"publishing to {', '.join(self._topics)}"
-        self._router = MessageRouter({})
+        self._router = MessageRouter()
+        self._limits = LimitsReader(settings, self._topics, self._learn)
         self._slot: ProducerSlot | None = None
         self._lanes: dict[TopicPartition, Lane] = {}
         self._calls: set[PublishCall] = set()
@@ -41,8 +43,7 @@ class KafkaSink:
     async def start(self) -> None:
         """Connect; see ``ResultSink``."""
         warn_if_slow()
-        async with TopicAdmin(self._settings) as admin:
-            self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
+        await self._limits.read()
         self._slot = ProducerSlot(self._settings, self._router.max_batch_bytes, self._doing)
         producer = await self._slot.start()
         try:
@@ -83,7 +84,11 @@ class KafkaSink:
         ending = [task for task in [lane.cancel() for lane in self._lanes.values()] if task]
         if ending:
             await asyncio.wait(ending)
+        await self._limits.stop()
         await slot.stop()
+
+    def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
+        self._router.limits = limits
 
     def _enqueue(
         self,
@@ -93,8 +98,10 @@ class KafkaSink:
         slot: ProducerSlot,
     ) -> None:
         routed = self._router.route(messages, partitions)
+        if routed.rejections:
+            self._limits.look_again()
         for rejection in routed.rejections:
-            call.rejected(rejection.index, rejection.reason)
+            call.rejected(rejection)
         for partition, indexes in routed.indexes.items():
             lane = self._lane(slot, partition)
             for index in indexes:
@@ -127,6 +134,7 @@ class KafkaSink:
                 *partition,
                 explain=lambda error: explain(error, self._settings, doing),
                 fail=self._end,
+                on_refused=self._limits.look_again,
             )
         return lane
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import errors
@@ -15,12 +15,14 @@ from consumer.core.ports import (
     SourceError,
     TopicPartition,
 )
-from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
 from consumer.kafka.epochs import Epochs, Identity
+from consumer.kafka.limits_reader import LimitsReader
 from consumer.kafka.open_transactions import OpenTransactions
+from consumer.kafka.refusals import TOO_LARGE, explain_refusal
 from consumer.kafka.routing import MessageRouter
+from consumer.kafka.topic_settings import TopicLimits
 from consumer.kafka.transactional_id import MessageRefusedError, TransactionalId
 from schemas.settings import KafkaSettings, RouteSettings
 
@@ -51,7 +53,8 @@ class KafkaTransactionalSink:
         self._route = route
         self._topics = (route.results_topic, route.dead_letters_topic)
         self._doing = f"publishing to {', '.join(self._topics)} in transactions"
-        self._router = MessageRouter({})
+        self._router = MessageRouter()
+        self._limits = LimitsReader(settings, self._topics, self._learn)
         self._connected: _Connected | None = None
         self._ids: dict[TopicPartition, TransactionalId] = {}
         self._left_open: list[TransactionalId] = []
@@ -60,8 +63,7 @@ class KafkaTransactionalSink:
     async def start(self) -> None:
         """Connect; see ``TransactionalSink``."""
         warn_if_slow()
-        async with TopicAdmin(self._settings) as admin:
-            self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
+        await self._limits.read()
         client = ClusterClient(
             self._settings,
             client_id=f"headrace-{self._route.group}-transactions",
@@ -111,6 +113,7 @@ class KafkaTransactionalSink:
             raise FencedError(f"{partition} was not taken over, or was let go")
         routed = self._router.route(messages, await self._partitions_of(client, messages))
         if routed.rejections:
+            self._limits.look_again()
             return routed.rejections
         placed = {each: [messages[n] for n in found] for each, found in routed.indexes.items()}
         task = asyncio.create_task(transactional_id.publish(placed, point))
@@ -119,8 +122,10 @@ class KafkaTransactionalSink:
             await asyncio.wait([task])
             task.result()
         except MessageRefusedError as refused:
+            self._limits.look_again()
             index = routed.indexes[refused.partition][refused.position]
-            return [Rejection(index, refused.reason)]
+            reason = explain_refusal(refused.code, messages[index])
+            return [Rejection(index, reason, is_too_large=refused.code in TOO_LARGE)]
         except FencedError:
             self._let_go(partition, transactional_id)
             raise
@@ -155,8 +160,12 @@ class KafkaTransactionalSink:
                 await _all_of(*(each.abort() for each in ids))
         except (TimeoutError, SourceError) as error:
             log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
+        await self._limits.stop()
         await connected.open_transactions.stop()
         await connected.client.close()
+
+    def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
+        self._router.limits = limits
 
     def _let_go(self, partition: TopicPartition, transactional_id: TransactionalId) -> None:
         if self._ids.get(partition) is transactional_id:

@@ -1,6 +1,5 @@
 """The engine's decisions, one behaviour a test."""
 
-import hashlib
 from collections.abc import Callable
 
 import orjson
@@ -14,7 +13,6 @@ from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_
 from tests.simulation import EPOCH_MS
 
 NOTHING = {P0: None, P1: None}
-BIG_HEADERS = [("big", b"h" * 9_000), ("headrace-job", b"j" * 9_000)]
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
@@ -92,26 +90,6 @@ def test_an_unreadable_record_is_a_dead_letter_and_costs_its_neighbours_nothing(
     assert letter.headers[0] == ("own", b"\x80")
     assert headers_of(letter)["headrace-error-code"] == code
     assert engine.commit_points() == {P0: CommitPoint(3, "")}
-
-
-def test_a_dead_letter_too_large_for_its_topic_says_where_its_value_is() -> None:
-    engine = make_engine()
-    engine.assign(NOTHING)
-    value = b"x" * 50_000
-    engine.deliver([record(0, value, headers=[("traceparent", b"00-1")])], 0.0, EPOCH_MS)
-    (publication,) = engine.take_publications(10, 1 << 20)
-    assert publication.messages[0].value == value
-    assert engine.rejected(publication, {0: "too large"}, 0.1)
-    (substitute,) = publish_all(engine)
-    (letter,) = substitute.messages
-    assert letter.topic == "dead-letters"
-    assert letter.value is None
-    headers = headers_of(letter)
-    assert headers["headrace-omitted-value-bytes"] == b"50000"
-    assert headers["headrace-omitted-value-sha256"] == hashlib.sha256(value).hexdigest().encode()
-    assert headers["headrace-source"] == b"requests/0/0"
-    assert headers["headrace-error-code"] == b"request_too_large"
-    assert headers["traceparent"] == b"00-1"
 
 
 def test_a_tombstone_is_skipped_and_counted() -> None:
@@ -276,22 +254,6 @@ def test_a_result_over_the_limit_becomes_an_error() -> None:
     (publication,) = publish_all(engine)
     result = orjson.loads(publication.messages[0].value or b"")
     assert result["error"]["code"] == "result_too_large"
-
-
-def test_a_message_the_broker_refuses_gets_a_small_substitute_and_then_gives_up() -> None:
-    engine = make_engine()
-    engine.assign(NOTHING)
-    engine.deliver([record(0, key=b"k" * 5_000, headers=BIG_HEADERS)], 0.0, EPOCH_MS)
-    call, chunk = next_call(engine, 0.0, EPOCH_MS)
-    answer(call, chunk, engine)
-    (publication,) = engine.take_publications(10, 1 << 20)
-    assert engine.rejected(publication, {0: "too large"}, 1.0)
-    (again,) = engine.take_publications(10, 1 << 20)
-    (message,) = again.messages
-    assert message.key is None
-    assert not {"big", "headrace-job"} & set(headers_of(message))
-    assert orjson.loads(message.value or b"")["error"]["code"] == "result_too_large"
-    assert not engine.rejected(again, {0: "still too large"}, 1.0)
 
 
 def test_admission_closes_at_its_limits_and_opens_with_room_to_spare() -> None:
