@@ -390,6 +390,11 @@ class Engine:
         """Take note that the broker has acknowledged all messages of these outcomes."""
         self._settlement.acknowledged(publications)
 
+    def withdrawn(self, publications: Iterable[Publication]) -> None:
+        """Let go of outcomes of lost partitions; they may have been published, or in part."""
+        for publication in publications:
+            self._admission.release(publication.item.held_bytes)
+
     def rejected(
         self,
         publication: Publication,

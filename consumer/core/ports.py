@@ -179,6 +179,34 @@ class RecordSource(Protocol):
         ...
 
 
+class PublishListener(Protocol):
+    """Is told what becomes of the messages of one ``ResultSink.send``, by their positions in it.
+
+    Each message ends in one of ``acknowledged``, ``rejected`` and ``dropped``, unless the sink
+    fails.
+    """
+
+    def is_wanted(self, index: int) -> bool:
+        """Say whether a message may still be published; asked before each try."""
+        ...
+
+    def acknowledged(self, index: int) -> None:
+        """The broker has acknowledged a message."""
+        ...
+
+    def rejected(self, rejection: Rejection) -> None:
+        """A message can never be published as it is, e.g. over the size limit."""
+        ...
+
+    def dropped(self, index: int) -> None:
+        """A message was not wanted any more; it may have been published all the same."""
+        ...
+
+    def failed(self, error: SourceError) -> None:
+        """The sink cannot go on; nothing more is told. It may be told several times."""
+        ...
+
+
 class ResultSink(Protocol):
     """Where results and dead letters go."""
 
@@ -190,14 +218,17 @@ class ResultSink(Protocol):
         """
         ...
 
-    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Publish all, and return when each is acknowledged by the broker or rejected for good.
+    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
+        """Take messages over, to be published; the listener is told of each as it ends.
+
+        One at a time. Messages of a key keep the order in which they were sent. A partition that
+        takes nothing holds up its own messages only, and those without a key go round it.
 
         Passing failures (a broker away, a leader moving) are retried inside until they pass, so
         that a message may be published twice but is never reported acknowledged when it is not.
 
-        Returns:
-            The messages that can never be published as they are, e.g. over the size limit.
+        Raises:
+            SourceError: The broker refuses us, or the sink is stopped.
         """
         ...
 

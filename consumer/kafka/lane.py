@@ -1,6 +1,6 @@
 """Publishing to one partition: in order, one batch at a time, until each message has its outcome.
 
-What arrives while a batch is under way makes up the next one, so that many small ``publish`` calls
+What arrives while a batch is under way makes up the next one, so that many small ``send`` calls
 share few requests.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from consumer.core.ports import Message, Rejection, SourceError
+from consumer.core.ports import Message, PublishListener, Rejection, SourceError
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS, ProducerSlot
 from consumer.kafka.refusals import (
     INVALID_TIMESTAMP,
@@ -27,42 +27,23 @@ log = logging.getLogger(__name__)
 _UNKNOWN_ERRORS_PATIENCE = 2
 """How often a single message that meets an error unknown to aiokafka is tried again."""
 
-
-class PublishCall:
-    """One call of ``publish``: counts down its messages.
-
-    Args:
-        message_count: How many messages need an outcome.
-    """
-
-    def __init__(self, message_count: int) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.rejections: list[Rejection] = []
-        self._open_count = message_count
-
-    def acknowledged(self) -> None:
-        """One more message has its outcome."""
-        self._open_count -= 1
-        if self._open_count == 0 and not self.done.done():
-            self.done.set_result(None)
-
-    def rejected(self, rejection: Rejection) -> None:
-        """A message will never be published as it is."""
-        self.rejections.append(rejection)
-        self.acknowledged()
-
-    def failed(self, error: SourceError) -> None:
-        """The sink cannot go on."""
-        if not self.done.done():
-            self.done.set_exception(error)
+_LOOK_S = 5.0
+"""How often a batch that nobody acknowledges is looked at: is any of it still wanted?"""
 
 
 class Entry(NamedTuple):
-    """A message on its way, the call that waits for it, and the message's position in that."""
+    """A message on its way, who is told of it, and its position for them."""
 
     message: Message
-    call: PublishCall
+    listener: PublishListener
     position: int
+
+    def is_wanted(self) -> bool:
+        """Say whether it may still be published; one that may not is dropped, once."""
+        if self.listener.is_wanted(self.position):
+            return True
+        self.listener.dropped(self.position)
+        return False
 
 
 class Lane:
@@ -75,6 +56,8 @@ class Lane:
         explain: Makes a ``SourceError`` of a broker's refusal.
         fail: Called with what ends the whole sink.
         on_refused: Called when the broker has refused a message.
+        move: Called with messages that may go to another partition, as this one takes nothing;
+            says whether they did.
     """
 
     def __init__(
@@ -86,6 +69,7 @@ class Lane:
         explain: Callable[[errors.KafkaError], SourceError],
         fail: Callable[[SourceError], None],
         on_refused: Callable[[], None],
+        move: Callable[[Sequence[Entry]], bool],
     ) -> None:
         self._slot = slot
         self._topic = topic
@@ -93,8 +77,26 @@ class Lane:
         self._explain = explain
         self._fail = fail
         self._on_refused = on_refused
+        self._move = move
         self._waiting: deque[Entry] = deque()
+        self._sending: Sequence[Entry] = ()
+        self._is_stuck = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def records(self) -> int:
+        """How many messages have no outcome yet."""
+        return len(self._waiting) + len(self._sending)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its last batch was not taken, nor any since."""
+        return self._is_stuck
+
+    @property
+    def listeners(self) -> list[PublishListener]:
+        """Who waits for these; some may be named several times."""
+        return [entry.listener for entry in (*self._sending, *self._waiting)]
 
     def append(self, entry: Entry) -> None:
         """Queue a message; ``wake`` sends it."""
@@ -117,25 +119,36 @@ class Lane:
             while self._waiting:
                 producer = await self._slot.get()
                 builder = producer.create_batch()
-                await self._deliver(self._fill(builder), builder)
+                batch = self._fill(builder)
+                if batch:
+                    self._sending = batch
+                    await self._deliver(batch, builder)
+                    self._sending = ()
         except SourceError as error:
             self._fail(error)
         except Exception as error:
-            # Whatever it is, the waiting calls must hear of it.
+            # Whatever it is, the listeners must hear of it.
             log.exception("publishing to %s/%d failed", self._topic, self._partition)
             self._fail(SourceError(f"publishing to {self._topic} failed: {error!r}"))
         finally:
             self._task = None
 
     def _fill(self, builder: BatchBuilder) -> list[Entry]:
-        """Take as many messages as one batch holds, at least one."""
+        """Take as many messages as one batch holds, at least one if any is wanted."""
         batch: list[Entry] = []
-        while self._waiting and _append(builder, self._waiting[0].message):
-            batch.append(self._waiting.popleft())
+        while self._waiting:
+            entry = self._waiting[0]
+            if entry.listener.is_wanted(entry.position):
+                if not _append(builder, entry.message):
+                    break
+                batch.append(entry)
+            else:
+                entry.listener.dropped(entry.position)
+            self._waiting.popleft()
         return batch
 
     async def _deliver(self, batch: Sequence[Entry], builder: BatchBuilder | None = None) -> None:
-        """Send a batch until each message in it is acknowledged or rejected.
+        """Send a batch until each message in it is acknowledged, rejected or not wanted any more.
 
         Args:
             batch: Messages that fit into one batch.
@@ -147,7 +160,7 @@ class Lane:
             producer = await self._slot.get()
             try:
                 built, builder = builder or _build(producer, batch), None
-                await self._send(producer, built)
+                await self._send(producer, built, batch)
             except (*REFUSALS, errors.InvalidTopicError) as error:
                 raise self._explain(error) from error
             except errors.UnknownTopicOrPartitionError as error:
@@ -163,6 +176,11 @@ class Lane:
                     if suspicions > patience:
                         self._reject(batch[0], error)
                         return
+                else:
+                    self._is_stuck = True
+                    batch = self._left_to_deliver(batch)
+                    if not batch:
+                        return
                 log.warning(
                     "publishing %d messages to %s/%d again after %s",
                     len(batch),
@@ -173,9 +191,25 @@ class Lane:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
             else:
+                self._is_stuck = False
                 for entry in batch:
-                    entry.call.acknowledged()
+                    entry.listener.acknowledged(entry.position)
                 return
+
+    def _left_to_deliver(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Return what of a batch is still wanted and can go nowhere else; move what can.
+
+        aiokafka has tried for long by now.
+        """
+        batch = [entry for entry in batch if entry.is_wanted()]
+        waiting = [entry for entry in self._waiting if entry.is_wanted()]
+        movable = [entry for entry in (*batch, *waiting) if entry.message.key is None]
+        if self._move(movable):
+            batch = [entry for entry in batch if entry.message.key is not None]
+            waiting = [entry for entry in waiting if entry.message.key is not None]
+        self._waiting = deque(waiting)
+        self._sending = batch
+        return batch
 
     def _reject(self, entry: Entry, error: errors.KafkaError) -> None:
         self._on_refused()
@@ -187,17 +221,28 @@ class Lane:
         else:
             reason = explain_refusal(error.errno, entry.message)
         is_too_large = error.errno in TOO_LARGE
-        entry.call.rejected(Rejection(entry.position, reason, is_too_large=is_too_large))
+        entry.listener.rejected(Rejection(entry.position, reason, is_too_large=is_too_large))
 
-    async def _send(self, producer: AIOKafkaProducer, builder: BatchBuilder) -> None:
-        """Send a batch once and await the broker's acknowledgement."""
+    async def _send(
+        self, producer: AIOKafkaProducer, builder: BatchBuilder, batch: Sequence[Entry]
+    ) -> None:
+        """Send a batch once and await the broker's acknowledgement.
+
+        Raises:
+            errors.KafkaError: There was none, or nobody wants any of it any more.
+        """
         if self._partition not in await producer.partitions_for(self._topic):
             raise SourceError(
                 f"publishing to {self._topic}: partition {self._partition} is gone; the topic was "
                 "created again with fewer partitions"
             )
         acknowledgement = await producer.send_batch(builder, self._topic, partition=self._partition)
-        await acknowledgement
+        while not (await asyncio.wait([acknowledgement], timeout=_LOOK_S))[0]:
+            # A broker that comes back after long would publish what its new owner has published.
+            if not any(entry.listener.is_wanted(entry.position) for entry in batch):
+                acknowledgement.cancel()
+                raise errors.ProducerClosed("nobody wants the batch any more")
+        acknowledgement.result()
 
 
 def _patience(error: errors.KafkaError | errors.ProducerClosed) -> int | None:

@@ -1,6 +1,6 @@
 """Which partition of its topic each message goes to, and which their topics do not take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from consumer.core.partitioning import RunPartitioner, partition_of_key
@@ -29,6 +29,10 @@ class Routed(NamedTuple):
     rejections: list[Rejection]
 
 
+def _never(_partition: TopicPartition) -> bool:
+    return False
+
+
 class MessageRouter:
     """Routes as Kafka's Java producer does by key; messages without a key are spread in runs.
 
@@ -46,14 +50,21 @@ class MessageRouter:
         limits_bytes = (each.max_message_bytes for each in self.limits.values())
         return min([MAX_BATCH_BYTES, *limits_bytes])
 
-    def route(self, messages: Sequence[Message], partitions: Mapping[str, Sequence[int]]) -> Routed:
+    def route(
+        self,
+        messages: Sequence[Message],
+        partitions: Mapping[str, Sequence[int]],
+        is_backed_up: Callable[[TopicPartition], bool] = _never,
+    ) -> Routed:
         """Return where each message goes.
 
         Args:
             messages: What is to be published.
             partitions: The partition numbers of every topic among them, sorted.
+            is_backed_up: Whether a message without a key had better go elsewhere.
         """
         routed = Routed({}, [])
+        preferred: dict[str, Sequence[int]] = {}
         for index, message in enumerate(messages):
             topic = message.topic
             size_bytes = batch_size_bytes(message)
@@ -67,7 +78,13 @@ class MessageRouter:
                 routed.rejections.append(Rejection(index, explain_keyless(topic)))
                 continue
             if message.key is None:
-                number = self._run(topic).next_partition(partitions[topic])
+                if topic not in preferred:
+                    preferred[topic] = [
+                        number
+                        for number in partitions[topic]
+                        if not is_backed_up(TopicPartition(topic, number))
+                    ] or partitions[topic]
+                number = self._run(topic).next_partition(preferred[topic])
             else:
                 number = partitions[topic][partition_of_key(message.key, len(partitions[topic]))]
             routed.indexes.setdefault(TopicPartition(topic, number), []).append(index)

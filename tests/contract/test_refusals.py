@@ -11,11 +11,12 @@ from aiokafka.producer import message_accumulator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from consumer.core.ports import CommitPoint, Message, Rejection, ResultSink, TopicPartition
+from consumer.core.ports import CommitPoint, Message, Rejection, TopicPartition
 from consumer.kafka import transaction_batches
 from consumer.kafka.connection import client_options
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld
+from tests.publishing import PublishingSink
 
 pytestmark = pytest.mark.kafka
 
@@ -41,7 +42,7 @@ class Publisher:
         self.topic = f"{requests}-results"
         self._in_transactions = in_transactions
         self._published = 0
-        self._plain: ResultSink | None = None
+        self._plain: PublishingSink | None = None
 
     async def start(self) -> None:
         if self._in_transactions:
