@@ -142,10 +142,11 @@ async def test_what_a_cut_off_producer_had_in_flight_is_published_again(
     monkeypatch.setattr(producer_slot, "RETIRE_TIMEOUT_S", 0.2)
     settings = secured.plain
     await make_topic(settings, "cut-off")
-    sink = PublishingSink(KafkaSink(settings, ["cut-off"]))
+    on_kafka = KafkaSink(settings, ["cut-off"])
+    sink = PublishingSink(on_kafka)
     await sink.start()
     assert await sink.publish([Message("cut-off", b"k", b"before", [])]) == []
-    slot = sink._slot
+    slot = on_kafka._slot
     assert slot is not None
     secured.kill()
     try:
