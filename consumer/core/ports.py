@@ -256,8 +256,9 @@ class TransactionalSink(Protocol):
         """Fence the earlier owners of ``partitions``, and let go of all other partitions.
 
         When this returns no transaction of theirs is open or undecided, so what the group has
-        committed can be read, by ``RecordSource.committed``, and stays as it is. Partitions that
-        this sink holds already, unfenced, are left as they are.
+        committed can be read, by ``RecordSource.committed``, and stays as it is. A partition that
+        this sink holds already stays its own, and is made sure of like the others: whoever was
+        given it meanwhile is fenced.
 
         Raises:
             SourceError: The broker refuses us.

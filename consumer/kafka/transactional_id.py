@@ -82,6 +82,11 @@ class TransactionalId:
         self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
         self._committed: CommitPoint | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has had an epoch, and so may have left a transaction open."""
+        return self._epochs.producer != NO_PRODUCER
+
     async def take_over(self) -> None:
         """Fence every other owner, and learn what the group has committed.
 
