@@ -1,5 +1,6 @@
 """What a real broker refuses for good: found among its neighbours, and told with the setting."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +15,10 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from consumer.core.ports import CommitPoint, Message, Rejection, TopicPartition
 from consumer.kafka import transaction_batches
 from consumer.kafka.connection import client_options
+from headrace.topics import find_unfit_topics
+from schemas.settings import Settings
 from tests.brokers import TestBroker
-from tests.contract.worlds import KafkaWorld
+from tests.contract.worlds import KafkaWorld, make_route
 from tests.publishing import PublishingSink
 
 pytestmark = pytest.mark.kafka
@@ -161,3 +164,23 @@ async def test_a_topic_that_refuses_what_is_too_old_is_named(
 def set_producer_state(batch: BatchBuilder, *state: int) -> None:
     """As aiokafka's own, which insists on the builder's type."""
     batch._builder.set_producer_state(*state)
+
+
+async def test_topics_that_cannot_take_what_is_published_are_found(world: KafkaWorld) -> None:
+    requests = await world.topic()
+    results, dead_letters = await world.results_topics(requests, partitions=1)
+    await set_topic(world, results, COMPACT)
+    await set_topic(world, dead_letters, {"max.message.bytes": "1000"})
+    settings = Settings.model_validate(
+        {
+            "kafka": {"bootstrap": world.broker.bootstrap},
+            "models": {"m": {"kind": "custom", "import_path": "m:C", "urls": ["/x"]}},
+            "routes": {"r": make_route(requests, "g").model_dump()},
+        }
+    )
+
+    problems = await asyncio.to_thread(find_unfit_topics, settings)
+
+    assert len(problems) == 2
+    assert f"topic {results}: cleanup.policy=compact" in problems[0]
+    assert f"topic {dead_letters}: max.message.bytes=1000" in problems[1]
