@@ -1,6 +1,7 @@
 """Engines and records for tests."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from consumer.core.ports import Record, Rejection, TopicPartition
 from consumer.core.retry import RetryPolicy
 from consumer.core.work import Call
 from schemas.handoff import STATUS_OK, Chunk, Outcomes
+from schemas.headers import Header
 from tests.simulation import EPOCH_MS
 
 URL = "/v1/embeddings"
@@ -80,12 +82,12 @@ def record(
     *,
     partition: TopicPartition = P0,
     key: bytes | None = None,
-    headers: list[tuple[str, bytes]] | None = None,
+    headers: Sequence[Header] = (),
     tombstone: bool = False,
 ) -> Record:
     if value is None and not tombstone:
         value = line(f"{partition.partition}-{offset}")
-    return Record(partition, offset, key, value, headers or [], EPOCH_MS)
+    return Record(partition, offset, key, value, headers, EPOCH_MS)
 
 
 def answer(

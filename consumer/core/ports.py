@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from schemas.handoff import Chunk, Outcomes
-from schemas.headers import Headers
+from schemas.headers import Header
 
 
 class TopicPartition(NamedTuple):
@@ -34,7 +34,7 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: Sequence[Header]
     timestamp_ms: int
 
 
@@ -56,7 +56,7 @@ class Message(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: Sequence[Header]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ any record, and going on would lose them all.
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from consumer.core.outbox import Publication
 from consumer.core.outcome_messages import OutcomeMessages, printable
 from consumer.core.ports import Message, Rejection
 from consumer.core.work import WorkItem
 from schemas import headers
-from schemas.headers import Headers
+from schemas.headers import Header, Headers
 from schemas.results import ErrorCode
 
 _MAX_KEY_BYTES = 1024
@@ -134,7 +134,7 @@ def _source(item: WorkItem) -> bytes:
     return headers.encode_source(*item.record.partition, item.record.offset)
 
 
-def _own_headers(all_headers: Headers) -> Headers:
+def _own_headers(all_headers: Sequence[Header]) -> Headers:
     # Ours stand last; a producer's own of the same name may be what was too large.
     return list(itertools.takewhile(_is_own, reversed(all_headers)))[::-1]
 
@@ -146,9 +146,10 @@ def _describe_omitted(value: bytes) -> Headers:
     ]
 
 
-def _headers_bytes(all_headers: Headers) -> int:
-    return sum(len(name) + len(value) for name, value in all_headers)
+def _headers_bytes(all_headers: Sequence[Header]) -> int:
+    return sum(len(name) + len(value or b"") for name, value in all_headers)
 
 
-def _is_own(header: tuple[str, bytes]) -> bool:
-    return header[0] in headers.OWN and len(header[1]) <= _MAX_OWN_HEADER_BYTES
+def _is_own(header: Header) -> bool:
+    name, value = header
+    return name in headers.OWN and value is not None and len(value) <= _MAX_OWN_HEADER_BYTES

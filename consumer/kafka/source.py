@@ -371,7 +371,7 @@ def _convert(partition: TopicPartition, fetched: list[ConsumerRecord[Any, Any]])
             record.offset,
             record.key,
             record.value,
-            [(name, value or b"") for name, value in record.headers] if record.headers else [],
+            list(record.headers) if record.headers else [],
             record.timestamp,
         )
         for record in fetched

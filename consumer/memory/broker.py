@@ -125,7 +125,7 @@ class MemoryBroker:
     def over_limit_bytes(self, message: Message) -> int | None:
         """Return the topic's limit where the message is over it."""
         size_bytes = len(message.key or b"") + len(message.value or b"")
-        size_bytes += sum(len(name) + len(value) for name, value in message.headers)
+        size_bytes += sum(len(name) + len(value or b"") for name, value in message.headers)
         limit_bytes = self._limits_bytes[message.topic]
         return limit_bytes if size_bytes > limit_bytes else None
 

@@ -16,7 +16,7 @@ NOTHING = {P0: None, P1: None}
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
-    return dict(message.headers)
+    return {name: value or b"" for name, value in message.headers}
 
 
 def test_a_record_goes_all_the_way_and_is_committed_only_when_acknowledged() -> None:
@@ -112,11 +112,33 @@ def test_an_unknown_url_is_a_result_with_404() -> None:
     assert "/v1/embeddings" in result["response"]["body"]["error"]["message"]
 
 
+def test_of_two_deadlines_the_last_counts() -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    past, future = (("headrace-deadline", b"%d" % (EPOCH_MS + ms)) for ms in (-1_000, 1_000))
+    engine.deliver([record(0, headers=[past, future])], 0.0, EPOCH_MS)
+    engine.deliver([record(1, headers=[future, past])], 0.0, EPOCH_MS)
+    engine.deliver([record(2, headers=[past, ("headrace-deadline", None)])], 0.0, EPOCH_MS)
+    assert [p.item.record.offset for p in publish_all(engine)] == [1]
+    assert engine.counters.expired_records == 1
+
+
+@pytest.mark.parametrize("status", [200, 501])
+def test_a_header_without_a_value_comes_back_without_one(status: int) -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, headers=[("own", None), ("empty", b"")])], 0.0, EPOCH_MS)
+    answer(*next_call(engine, 0.0, EPOCH_MS), engine, status=status)
+    (publication,) = publish_all(engine)
+    for message in publication.messages:
+        assert list(message.headers)[:2] == [("own", None), ("empty", b"")]
+
+
 def test_deadlines_expire_on_arrival_in_the_queue_and_at_dispatch() -> None:
     engine = make_engine()
     engine.assign(NOTHING)
 
-    def due(ms: int) -> list[tuple[str, bytes]]:
+    def due(ms: int) -> list[tuple[str, bytes | None]]:
         return [("headrace-deadline", b"%d" % (EPOCH_MS + ms))]
 
     engine.deliver([record(0, headers=due(-1)), record(1, headers=due(500))], 0.0, EPOCH_MS)

@@ -20,13 +20,13 @@ from tests.engines import (
 )
 from tests.simulation import EPOCH_MS
 
-BIG_HEADERS = [("big", b"h" * 9_000), ("headrace-job", b"j" * 9_000)]
+BIG_HEADERS = [("null", None), ("big", b"h" * 9_000), ("headrace-job", b"j" * 9_000)]
 REFUSED = Rejection(0, "topic t takes no message without a key: set cleanup.policy=delete")
 """A rejection of whatever message it is given for."""
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
-    return dict(message.headers)
+    return {name: value or b"" for name, value in message.headers}
 
 
 def refuse_all(engine: Engine, publication: Publication, why: Rejection) -> list[Message]:

@@ -7,6 +7,7 @@ import pytest
 
 from headrace.cli import check
 from headrace.cli.main import main
+from headrace.settings_file import load_settings
 from headrace.topics import unfit_topics
 from schemas.settings import Settings
 
@@ -37,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(path: Path) -> Settings:
-    return check.load_settings(path)
+    return load_settings(path)
 
 
 def test_kafkas_defaults_take_what_the_defaults_publish(settings: Settings) -> None:
