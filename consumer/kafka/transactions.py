@@ -119,7 +119,8 @@ class KafkaTransactionalSink:
         transactional_id = self._ids.get(partition)
         if transactional_id is None:
             raise FencedError(f"{partition} was not taken over, or was let go")
-        routed = self._router.route(messages, await self._partitions_of(client, messages))
+        partitions = await self._partitions_of(client, messages)
+        routed = self._router.route(messages, partitions, client.is_leaderless)
         if routed.rejections:
             self._limits.look_again()
             return routed.rejections

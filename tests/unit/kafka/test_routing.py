@@ -69,3 +69,21 @@ def test_a_compacted_topic_takes_no_message_without_a_key() -> None:
     assert "cleanup.policy" in routed.rejections[0].reason
     assert not routed.rejections[0].is_too_large
     assert routed.indexes == {TopicPartition("t", 0): [0, 2]}
+
+
+def test_messages_without_a_key_go_round_partitions_that_are_backed_up() -> None:
+    messages = [Message("t", None, b"v", [])] * (3 * RUN_RECORDS) + [Message("t", b"k", b"v", [])]
+    of_key = TopicPartition("t", partition_of_key(b"k", 3))
+
+    routed = MessageRouter().route(messages, {"t": [0, 1, 2]}, lambda each: each == of_key)
+
+    assert routed.indexes[of_key] == [3 * RUN_RECORDS]
+    assert len(routed.indexes) == 3
+
+
+def test_where_all_are_backed_up_none_is_left_out() -> None:
+    messages = [Message("t", None, b"v", [])] * (3 * RUN_RECORDS)
+
+    routed = MessageRouter().route(messages, {"t": [0, 1, 2]}, lambda _: True)
+
+    assert len(routed.indexes) == 3
