@@ -34,6 +34,7 @@ check-python:
 			"make install PYTHON=/path/to/python3.11" >&2; exit 1; }
 
 $(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-cpu.txt | check-python
+	@echo "The first install takes some 5 minutes and 4 GB (PyTorch, vLLM, Ray)"
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
 	$(call quietly,Installing torch (CPU build),$(BIN)/pip install --no-deps --no-compile \
 		--retries 1 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt)

@@ -22,6 +22,7 @@ READ_POLL_MS = 200
 OK_STATUS = 200
 _OK = b'"status_code":%d' % OK_STATUS
 
+Headers = Sequence[tuple[str, bytes]]
 IsolationLevel = Literal["read_uncommitted", "read_committed"]
 
 
@@ -101,15 +102,23 @@ async def delete_topics(bootstrap: str, topics: Iterable[str]) -> None:
         return
 
 
-async def publish(bootstrap: str, topic: str, values: Iterable[bytes]) -> int:
+async def publish(
+    bootstrap: str, topic: str, values: Iterable[bytes], headers: Headers = ()
+) -> int:
     """Publish values over the partitions in turn, in large batches, and return how many.
 
     Each record's key is its number, so that results can be told apart.
+
+    Args:
+        bootstrap: The broker.
+        topic: Which topic.
+        values: The records.
+        headers: Of each of them.
     """
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, acks=1)
     await producer.start()
     try:
-        return await _publish(producer, topic, values)
+        return await _publish(producer, topic, values, headers)
     finally:
         await producer.stop()
 
@@ -272,17 +281,20 @@ def check_ok(content: TopicContent, records: int) -> None:
         )
 
 
-async def _publish(producer: AIOKafkaProducer, topic: str, values: Iterable[bytes]) -> int:
+async def _publish(
+    producer: AIOKafkaProducer, topic: str, values: Iterable[bytes], headers: Headers
+) -> int:
     builders = [producer.create_batch() for _ in range(PARTITIONS)]
     deliveries: list[asyncio.Future[object]] = []
     number = -1
     for number, value in enumerate(values):
         partition = number % PARTITIONS
         key = b"%d" % number
-        if builders[partition].append(timestamp=None, key=key, value=value) is None:
+        record = {"timestamp": None, "key": key, "value": value, "headers": headers}
+        if builders[partition].append(**record) is None:
             full, builders[partition] = builders[partition], producer.create_batch()
             deliveries.append(await producer.send_batch(full, topic, partition=partition))
-            builders[partition].append(timestamp=None, key=key, value=value)
+            builders[partition].append(**record)
     for partition, builder in enumerate(builders):
         if builder.record_count():
             deliveries.append(await producer.send_batch(builder, topic, partition=partition))

@@ -45,6 +45,16 @@ def noop_lines(records: int, size_bytes: int = NOOP_RECORD_BYTES) -> Iterator[by
         yield request_line(f"{number:08}", NOOP_URL, {"text": text})
 
 
+def request_headers(deadline_ms: int) -> list[tuple[str, bytes]]:
+    """Return 1,000 bytes of headers, as applications send them, and a deadline in epoch ms."""
+    return [
+        ("headrace-deadline", b"%d" % deadline_ms),
+        ("headrace-tenant", b"a-tenant"),
+        ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("context", b"x" * 900),
+    ]
+
+
 def uneven_sleep_ms(number: int) -> int:
     """Return how long record ``number`` takes: some 20 ms, one in a hundred 2 s.
 

@@ -5,8 +5,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from consumer.core.body_moves import BodyMoves
 from consumer.core.claims import (
-    BodyMoves,
     BodyRefusedError,
     BodyStore,
     Deposit,

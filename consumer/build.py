@@ -11,6 +11,7 @@ from consumer.core.engine_settings import EngineSettings
 from consumer.core.failures import Failure
 from consumer.core.intake import Intake
 from consumer.core.outcome_messages import OutcomeMessages
+from consumer.core.ports import ReadingNotes
 from consumer.core.retry import RetryPolicy
 from consumer.pipeline_settings import PipelineSettings
 from schemas.references import check_prefix
@@ -31,6 +32,7 @@ def build_engine(
     metadata_limit_characters: int,
     jitter: random.Random,
     result_limit_bytes: int | None = None,
+    notes: ReadingNotes | None = None,
 ) -> Engine:
     """Compose the engine of one consumer replica.
 
@@ -44,6 +46,7 @@ def build_engine(
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         jitter: Randomness of the retry backoff.
         result_limit_bytes: The most bytes of one record on the results topic, if it is known.
+        notes: Tell of records that end the consumer, if anybody keeps them.
     """
     return Engine(
         consumer=consumer,
@@ -65,11 +68,13 @@ def build_engine(
             retried=frozenset(map(Failure, route.retry.on)),
         ),
         jitter=jitter,
+        notes=notes,
         settings=EngineSettings(
             most_chunk_records=route.flow.chunk_records,
             metadata_limit_characters=metadata_limit_characters,
             calls_per_window=calls_per_window,
             ordering=route.ordering,
+            attempt_timeout_s=route.retry.attempt_timeout_s,
             may_repeat=route.delivery == "at_least_once",
         ),
     )
@@ -77,14 +82,13 @@ def build_engine(
 
 def _build_intake(route: RouteSettings, urls: frozenset[str], work_field: str | None) -> Intake:
     claim_check = route.claim_check
-    if claim_check is None:
-        return Intake(urls, route.limits.max_request_bytes, work_field)
     return Intake(
         urls,
         route.limits.max_request_bytes,
         work_field,
-        tuple(map(check_prefix, claim_check.request_prefixes)),
-        claim_check.max_object_bytes,
+        tuple(map(check_prefix, claim_check.request_prefixes)) if claim_check else (),
+        claim_check.max_object_bytes if claim_check else 0,
+        takes_frame=route.requests_format == "confluent-json",
     )
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import stat
 import tempfile
@@ -32,6 +33,8 @@ from schemas.references import (
     check_url,
     prefix_of,
 )
+
+log = logging.getLogger(__name__)
 
 STATUS_NOT_FOUND = 404
 PATIENCE_S = 120.0
@@ -65,7 +68,8 @@ class ObjectStore:
         read_prefixes: tuple[str, ...],
         max_object_bytes: int,
     ) -> None:
-        self._directory = f"{check_prefix(store_url)}/{route}"
+        self._store_url = check_prefix(store_url)
+        self._directory = f"{self._store_url}/{route}"
         self._prefixes = tuple(check_prefix(prefix) for prefix in read_prefixes)
         self._max_object_bytes = max_object_bytes
         self._threads = ThreadPoolExecutor(MAX_MOVES, thread_name_prefix="object-store")
@@ -74,6 +78,22 @@ class ObjectStore:
             scheme = url.partition("://")[0]
             if scheme != "file" and scheme not in self._systems:
                 self._systems[scheme] = _connect(scheme)
+
+    def make_place(self) -> None:
+        """Make the directory of results where it is a local one that is not there.
+
+        For the start of a consumer. Later it is not made again: what is missing then is a mount,
+        and what was written to the disk below it would be found by nobody.
+        """
+        root = Path(self._store_url.removeprefix(_FILE))
+        if not self._store_url.startswith(_FILE) or root.is_dir():
+            return
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("claim_check.store: %s cannot be made: %s", root, error)
+        else:
+            log.warning("claim_check.store: made %s; if a mount belongs there, it is missing", root)
 
     async def write(self, name: str, body: bytes) -> BodyReference:
         """Store a body; when this returns it is there to stay.
@@ -117,12 +137,6 @@ class ObjectStore:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, question)
         except (BodyRefusedError, StoreError):
             raise
-        except FileNotFoundError:
-            raise BodyRefusedError(
-                BodyRefused(
-                    STATUS_NOT_FOUND, "body_not_found", "body_ref.url: there is no such object"
-                )
-            ) from None
         except TimeoutError:
             raise StoreError(f"the object store did not answer within {PATIENCE_S:.0f} s") from None
         except Exception as error:
@@ -134,32 +148,63 @@ class ObjectStore:
     def _write(self, name: str, body: bytes) -> BodyReference:
         sha256 = hashlib.sha256(body).hexdigest()
         url = f"{self._directory}/{name}-{sha256[:_SHA256_PREFIX_CHARACTERS]}.json"
-        if url.startswith(_FILE):
-            _write_file(Path(url.removeprefix(_FILE)), body)
-        else:
-            try:
+        try:
+            if url.startswith(_FILE):
+                root = Path(self._store_url.removeprefix(_FILE))
+                _write_file(root, Path(url.removeprefix(_FILE)), body)
+            else:
                 self._system(url).pipe_file(url, body)
-            except FileNotFoundError as error:
-                # Of a bucket, say: the operator's to put right, and no fault of the record.
-                raise StoreError(f"the object store has no place for {url}: {error}") from error
+        except FileNotFoundError as error:
+            # Of a bucket or a mount, say: the operator's to put right, and no fault of the record.
+            raise StoreError(
+                f"the object store has no place for {url} (claim_check.store): {error}"
+            ) from error
         return BodyReference(url=url, size_bytes=len(body), sha256=sha256)
 
     def _size_bytes(self, url: str) -> int:
         prefix = self._prefix_of(url)
-        if url.startswith(_FILE):
-            with _opened(prefix, url) as descriptor:
-                size_bytes = os.fstat(descriptor).st_size
-        else:
-            entry = self._system(url).info(url)
-            if entry["type"] != "file":
-                raise FileNotFoundError(url)
-            size_bytes = int(entry["size"])
+        try:
+            size_bytes = self._size_of(prefix, url)
+        except FileNotFoundError:
+            self._check_place(prefix)
+            raise BodyRefusedError(
+                BodyRefused(
+                    STATUS_NOT_FOUND, "body_not_found", "body_ref.url: there is no such object"
+                )
+            ) from None
         if not 0 < size_bytes <= self._max_object_bytes:
             raise _differs(
                 f"url: the object has {size_bytes:,} bytes; allowed are 1 to "
                 f"{self._max_object_bytes:,} (claim_check.max_object_bytes)"
             )
         return size_bytes
+
+    def _size_of(self, prefix: str, url: str) -> int:
+        if url.startswith(_FILE):
+            with _opened(prefix, url) as descriptor:
+                return os.fstat(descriptor).st_size
+        entry = self._system(url).info(url)
+        if entry["type"] != "file":
+            raise FileNotFoundError(url)
+        return int(entry["size"])
+
+    def _check_place(self, prefix: str) -> None:
+        """Make sure that an object is missing, and not the place where it would lie.
+
+        Raises:
+            StoreError: The directory of the prefix, or its bucket, is not there.
+        """
+        scheme, _, path = prefix.partition("://")
+        if prefix.startswith(_FILE):
+            place, is_there = path, Path(path).is_dir()
+        else:
+            place = path.split("/", 1)[0]
+            is_there = bool(self._systems[scheme].exists(f"{scheme}://{place}"))
+        if not is_there:
+            raise StoreError(
+                f"{place} is not there, and {prefix} is one of claim_check.request_prefixes: mount "
+                "or create it"
+            )
 
     def _read(self, reference: BodyReference | RequestBodyReference) -> bytes:
         url = reference.url
@@ -209,8 +254,16 @@ def _differs(problem: str) -> BodyRefusedError:
     )
 
 
-def _write_file(path: Path, body: bytes) -> None:
-    """Write a file so that it is there whole, or not at all, whatever fails when."""
+def _write_file(root: Path, path: Path, body: bytes) -> None:
+    """Write a file so that it is there whole, or not at all, whatever fails when.
+
+    Below ``root`` directories are made, but not ``root`` itself: it may be on a mount that is gone.
+
+    Raises:
+        FileNotFoundError: ``root`` is not there.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not there: mount or create it")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(prefix=".draft-", dir=path.parent)
     try:

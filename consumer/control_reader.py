@@ -65,7 +65,7 @@ class ControlReader:
 
     def _parse(self, record: Record) -> TimedControl | None:
         try:
-            return parse_control_record(record.value), record.timestamp_ms
+            return parse_control_record(record.value), _time_of(record)
         except UnreadableControlError as error:
             self._counters.unreadable_control_records += 1
             log.warning(
@@ -75,3 +75,13 @@ class ControlReader:
                 error,
             )
             return None
+
+
+def _time_of(record: Record) -> int:
+    if record.timestamp_ms is None or record.timestamp_ms < 0:
+        # Taken as of now it would cancel all that came since, whenever it is read again.
+        raise UnreadableControlError(
+            "it has no timestamp, so nobody knows which requests it means; publish it with one, as "
+            "`headrace cancel` does"
+        )
+    return record.timestamp_ms

@@ -19,6 +19,7 @@ from consumer.kafka_publishing import kafka_publishing
 from consumer.metrics import ConsumerMetrics
 from consumer.model_handle import ServeModelClient
 from consumer.pipeline import Pipeline
+from consumer.reading_notes import open_notes
 from schemas.settings import KafkaSettings, RouteSettings
 from schemas.status import ReplicaSnapshot
 
@@ -59,6 +60,8 @@ class Consumer:
         self._status = serve.get_deployment_handle(status_deployment, context.app_name)
         self._metrics = ConsumerMetrics(route_name)
         store = open_store(route_name, route)
+        if store is not None:
+            store.make_place()
         control = (
             None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
         )
@@ -71,6 +74,7 @@ class Consumer:
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
             result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
         )
         instance_id = None
@@ -133,6 +137,8 @@ class Consumer:
             measured_tokens=counters.measured_tokens,
             in_flight_records=engine.in_flight_records,
             queued_records=engine.queued_records,
+            runnable_records=engine.runnable_records,
+            reads_on=engine.reads_on,
             partitions=[each.partition for each in engine.partitions],
             model_replicas=engine.model_replicas,
             error=None if error is None else repr(error),

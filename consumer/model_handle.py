@@ -24,11 +24,13 @@ class ServeModelClient:
         Serve's router, for ever where the model is being stopped.
         """
         stream = self._infer.remote(chunk)
+        del chunk  # as large as all its records, of which one may take hours
         try:
             await stream._to_object_ref_gen()  # noqa: SLF001 - Serve's developer API, so named
             yield Outcomes(replica="", window_records=0)
             async for outcomes in stream:
                 yield outcomes
+                del outcomes
         except (GeneratorExit, asyncio.CancelledError):
             # Nobody waits for the rest: free what the replica still computes of it.
             stream.cancel()

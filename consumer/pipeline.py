@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 
 from consumer.body_transfers import BodyTransfers
+from consumer.call_stream import CallFailedError, stream_outcomes
 from consumer.control_reader import ControlReader, TimedControl
 from consumer.core.claims import BodyStore, Move, MoveEnd
 from consumer.core.engine import Engine
@@ -21,9 +22,10 @@ from consumer.core.ports import (
     RecordSource,
     TopicPartition,
 )
-from consumer.core.work import Call
+from consumer.core.work import Call, ModelContractError
 from consumer.pipeline_settings import PipelineSettings
 from consumer.publishing import Publishing
+from consumer.watch import Watch
 from schemas.handoff import Chunk
 
 log = logging.getLogger(__name__)
@@ -73,9 +75,12 @@ class Pipeline:
         self._control = (
             None if control is None else ControlReader(control, engine.counters, self._cancel)
         )
+        self._watch = Watch(engine, source, clock, self._end_unwanted_calls)
         self._loops: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._is_stopping = False
+        self._failed = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
         self._awake_at_s = 0.0
         self._failure: BaseException | None = None
         self._admissible = asyncio.Event()
@@ -106,6 +111,8 @@ class Pipeline:
             self._spawn(loop)
         self._spawn(self._keep_time())
         self._spawn(self._watch_for_pauses())
+        self._spawn(self._watch.watch_calls())
+        self._spawn(self._watch.watch_for_stall())
         if self._transfers is not None:
             self._spawn(self._transfers.run())
         if self._control is not None:
@@ -128,11 +135,17 @@ class Pipeline:
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
 
-        Records that only wait, here or for a model replica, are left to the next owner.
+        Records that only wait, here or for a model replica, are left to the next owner. A pipeline
+        that has failed, now or before, finishes nothing.
         """
         self._is_stopping = True
-        self.engine.stop_intake()
         self._admissible.set()
+        if self._failure is None:
+            self.engine.stop_intake()
+            await self._unless_failed(self._finish())
+        await self._end()
+
+    async def _finish(self) -> None:
         for task, call in self._calls.items():
             if not call.is_accepted:
                 task.cancel()
@@ -141,20 +154,28 @@ class Pipeline:
                 await self._wait_until(self._is_computed)
         for task in self._calls:
             task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.revoke_budget_s):
+                await self._publishing.flush()
+
+    async def _unless_failed(self, finishing: Coroutine[None, None, None]) -> None:
+        finished = asyncio.create_task(finishing)
+        failed = asyncio.create_task(self._failed.wait())
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.revoke_budget_s):
-                    await self._publishing.flush()
+            await asyncio.wait([finished, failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._end_loops()
-            await self._source.stop()
-            await self._publishing.stop()
-            await self._stop_control()
+            finished.cancel()
+            failed.cancel()
+            await asyncio.wait([finished, failed])
+        if not finished.cancelled():
+            finished.result()
 
     # --- RebalanceListener ---
 
     async def revoking(self) -> None:
         """Publish and commit what is finished; the work in flight runs on."""
+        if self._failure is not None:
+            return
         self.engine.suspend()
         try:
             async with asyncio.timeout(self._settings.revoke_budget_s):
@@ -170,6 +191,8 @@ class Pipeline:
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Take over the assignment; partitions that came back go on where they were."""
+        if self._failure is not None:
+            return
         await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
         change = self.engine.assign({tp: committed.get(tp) for tp in partitions})
@@ -194,6 +217,7 @@ class Pipeline:
             most_records = min(allowance.records, settings.poll_records)
             records = await self._source.poll(allowance.partitions, most_records, wait_s)
             rewinds = self.engine.deliver(records, *self._now())
+            del records  # else they stay until the next ones come
             for partition, offset in rewinds.items():
                 self._source.seek(partition, offset)
             self._note_positions(allowance.partitions, rewinds)
@@ -257,37 +281,45 @@ class Pipeline:
 
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
+        stream = stream_outcomes(self._model, chunk)
+        # One record may take hours: what the others were must not stay for it.
+        del chunk
         try:
-            async for outcomes in self._model.infer(chunk):
+            async for outcomes in stream:
                 self._note_pause()
                 self.engine.take_outcomes(call, outcomes, *self._now())
+                del outcomes
                 self._scheduled.set()
                 self._dispatch()
         except asyncio.CancelledError:
             reason = "the call was cancelled"
-        except Exception as error:  # noqa: BLE001 - whatever ended the call, its records go back
-            reason = f"the model replica failed: {type(error).__name__}: {error}"
-            log.warning("a call of %d records failed: %s", len(chunk.lines), reason)
+        except (CallFailedError, ModelContractError) as error:
+            # Whatever ended the call, its records go back; what the engine raises ends the worker.
+            reason = f"the model replica failed: {error}"
+            log.warning("a call of %d records failed: %s", call.records, reason)
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._calls.pop(task, None)
-            self.engine.end_call(call, reason, *self._now())
-            # The time loop dispatches what this call made room for: a cancelled task starts none.
-            self._scheduled.set()
-            await self._notify()
+        self.engine.end_call(call, reason, *self._now())
+        # The time loop dispatches what this call made room for: a cancelled task starts none.
+        self._scheduled.set()
+        await self._notify()
 
     def _cancel_unwanted_calls(self) -> None:
         for task, call in self._calls.items():
             if not call.is_wanted():
                 task.cancel()
 
+    def _end_unwanted_calls(self) -> None:
+        self._cancel_unwanted_calls()
+        self._dispatch()
+
     def _cancel(self, controls: list[TimedControl]) -> None:
         cancelled = self.engine.cancel(controls, self._calls.values(), *self._now())
         if cancelled:
             log.info("cancelled %d records", cancelled)
-            self._cancel_unwanted_calls()
-            self._dispatch()
+            self._end_unwanted_calls()
 
     async def _end_move(self, move: Move, end: MoveEnd) -> None:
         self.engine.end_move(move, end, *self._now())
@@ -330,14 +362,42 @@ class Pipeline:
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and self._failure is None:
-            self._failure = error
-            log.error("the consumer pipeline has failed", exc_info=error)
+            self._fail(error)
 
-    async def _end_loops(self) -> None:
+    def _fail(self, error: BaseException) -> None:
+        """End at once, and not when Serve gets round to replacing this replica.
+
+        From here on an outcome or an offset might stand where another log's or another member's
+        belongs.
+        """
+        self._failure = error
+        log.error("the consumer pipeline has failed", exc_info=error)
+        self.engine.end()
+        self._is_stopping = True
+        self._failed.set()
+        self._admissible.set()
+        self._ending = asyncio.get_running_loop().create_task(self._let_go())
+
+    async def _end(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._let_go())
+        await asyncio.shield(self._ending)
+
+    async def _let_go(self) -> None:
+        """End everything that runs, and leave the group."""
         # The poll ends by itself: cancelling a fetch would switch off a check of aiokafka's.
-        for loop in self._loops[1:]:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        for task in (*self._calls, *self._loops[1:]):
+            task.cancel()
+        ends = await asyncio.gather(self._publishing.stop(), self._leave(), return_exceptions=True)
+        await self._stop_control()
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _leave(self) -> None:
+        if self._loops:
+            await asyncio.wait(self._loops, timeout=self._settings.session_timeout_s)
+        await self._source.stop()
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
         async with self._settled:

@@ -137,12 +137,15 @@ class AtLeastOnce:
             while taken := self._engine.take_publications(
                 self._settings.publish_records, self._settings.publish_bytes
             ):
-                owners, messages = outgoing.flatten(taken)
-                sending = Sending(owners, self)
-                self._sendings.add(sending)
-                await self._sink.send(messages, sending)
+                await self._send(taken)
             # What was taken may have been of lost partitions alone.
             self._ended.set()
+
+    async def _send(self, publications: list[Publication]) -> None:
+        owners, messages = outgoing.flatten(publications)
+        sending = Sending(owners, self)
+        self._sendings.add(sending)
+        await self._sink.send(messages, sending)
 
     def complete(self, sending: "Sending") -> None:
         """Take in what has become of outcomes' messages."""

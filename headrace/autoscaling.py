@@ -16,7 +16,8 @@ LOOK_BACK_S = 11.0
 
 def lag_source(name: str, route: RouteSettings) -> GroupLagSource:
     """Return the group that reads the requests of the route of that name."""
-    return GroupLagSource(route.group, route.requests_topic, route.start_from == "latest", name)
+    from_latest = route.start_from == "latest"
+    return GroupLagSource(route.group, route.requests_topic, from_latest, name, route.ordering)
 
 
 def sources_of_model(model: str, settings: Settings) -> list[GroupLagSource]:

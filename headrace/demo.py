@@ -25,6 +25,7 @@ from headrace.demo_models import prepare_models
 from headrace.demo_records import DemoRecord, demo_records
 from headrace.demo_report import Tally
 from headrace.demo_tables import report
+from headrace.demo_trial import is_watched, let_try, say_how_to_go_on
 from headrace.errors import ServiceError
 from headrace.reading import read_topic
 from headrace.service import LocalService
@@ -58,7 +59,12 @@ def main() -> int:
             }
             tally = asyncio.run(_run(service.settings, records))
             skipped_records = asyncio.run(_skipped_records(service, len(tally.tombstones)))
-    return report(tally, text_lines, chat_lines, skipped_records)
+            exit_code = report(tally, text_lines, chat_lines, skipped_records)
+            if is_watched():
+                let_try(service.settings, Path(data_dir))
+    if not is_watched():
+        say_how_to_go_on()
+    return exit_code
 
 
 async def _run(settings: Settings, records: dict[str, list[DemoRecord]]) -> Tally:

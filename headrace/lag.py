@@ -27,6 +27,7 @@ class PartitionLag:
         lag_records: Records from there to the log's end that are not done by the completion map: an
             upper bound, since offsets may have gaps. Without a commit: what would be read.
         basis: What that rests on, a value of ``consumer.core.lag.LagBasis``.
+        blocked_records: Records behind an open transaction, which nobody may read yet.
     """
 
     partition: int
@@ -35,6 +36,7 @@ class PartitionLag:
     committed: int | None
     lag_records: int
     basis: str = "committed"
+    blocked_records: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -52,7 +54,13 @@ def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLa
     committed = None if lag.committed is None else lag.committed.offset
     left = remaining(lag, from_latest=from_latest)
     return PartitionLag(
-        partition, lag.log_start, lag.log_end, committed, left.records, left.basis.value
+        partition,
+        lag.log_start,
+        lag.log_end,
+        committed,
+        left.records,
+        left.basis.value,
+        lag.blocked_records,
     )
 
 

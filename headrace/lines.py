@@ -5,39 +5,42 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class LongLine:
-    """A line that is longer than allowed; its bytes were dropped.
+class BadLine:
+    """A line that cannot be sent.
 
     Attributes:
         number: Its number in the stream, from 1.
-        size_bytes: How long it is, without its newline.
+        reason: What is wrong with it, as the rest of a sentence.
     """
 
     number: int
-    size_bytes: int
+    reason: str
 
 
 class LineCutter:
     """Yields lines as they are, without the newline; blank ones are left out.
 
     Args:
-        max_line_bytes: A longer line comes as a ``LongLine``, and is never held in memory.
+        max_line_bytes: A longer line comes as a ``BadLine``, and is never held in memory.
+
+    Attributes:
+        number: Of the line yielded last, from 1.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
         self._rest = b""
         self._dropped_bytes = 0
-        self._number = 0
+        self.number = 0
 
-    def feed(self, data: bytes) -> Iterator[bytes | LongLine]:
+    def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
         """Take in the next bytes of the stream, and yield the lines that end in them."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             yield from self._end(line)
         self._keep(rest)
 
-    def finish(self) -> Iterator[bytes | LongLine]:
+    def finish(self) -> Iterator[bytes | BadLine]:
         """Yield what stands after the last newline, if anything."""
         if self._rest or self._dropped_bytes:
             yield from self._end(b"")
@@ -48,12 +51,13 @@ class LineCutter:
             self._dropped_bytes += len(self._rest)
             self._rest = b""
 
-    def _end(self, tail: bytes) -> Iterator[bytes | LongLine]:
+    def _end(self, tail: bytes) -> Iterator[bytes | BadLine]:
         self._keep(tail)
         line, dropped_bytes = self._rest, self._dropped_bytes
         self._rest, self._dropped_bytes = b"", 0
-        self._number += 1
+        self.number += 1
         if dropped_bytes:
-            yield LongLine(self._number, dropped_bytes)
+            reason = f"has {dropped_bytes:,} bytes, over the {self._max_line_bytes:,} of a line"
+            yield BadLine(self.number, reason)
         elif line.strip():
             yield line

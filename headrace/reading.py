@@ -31,7 +31,7 @@ class TopicRecord:
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...]
-    timestamp_ms: int
+    timestamp_ms: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values; bytes that are not UTF-8 as ``{"base64": ...}``."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from ray import serve
 
-from consumer.autoscaling.told import tell_tokens
+from consumer.autoscaling.measures import RouteMeasures
+from consumer.autoscaling.told import tell_measures
 from consumer.clock import SystemClock
 from consumer.core.ports import Clock
 from headrace.status_report import StatusReport
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 APP_NAME = "headrace"
 DEPLOYMENT_NAME = "status"
 REPORT_INTERVAL_S = 1.0
-TELL_TOKENS_EVERY_S = 5.0
+TELL_EVERY_S = 5.0
 
 
 class StatusBoard:
@@ -31,17 +32,17 @@ class StatusBoard:
         consumers: The routes' bound consumer deployments. Unused here: Serve deploys what the
             ingress is bound to.
         clock: Time; the machine's where unset.
-        tell_tokens: Takes a route and the mean tokens of its records; may block.
+        tell_measures: Takes a route and what its consumers have measured; may block.
     """
 
     def __init__(
         self,
         *consumers: Any,
         clock: Clock | None = None,
-        tell_tokens: Callable[[str, float], None] = tell_tokens,
+        tell_measures: Callable[[str, RouteMeasures], None] = tell_measures,
     ) -> None:
         del consumers
-        self._tell_tokens = tell_tokens
+        self._tell_measures = tell_measures
         self._tell_at_s: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._report = StatusReport()
@@ -51,19 +52,24 @@ class StatusBoard:
         now_s = self._clock.monotonic()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
-        if taken.measured_records and now_s >= self._tell_at_s.get(taken.route, now_s):
-            self._tell_at_s[taken.route] = now_s + TELL_TOKENS_EVERY_S
-            await self._tell_mean(taken.route, now_s)
+        is_measured = taken.measured_records or taken.runnable_records is not None
+        if is_measured and now_s >= self._tell_at_s.get(taken.route, now_s):
+            self._tell_at_s[taken.route] = now_s + TELL_EVERY_S
+            await self._tell(taken.route, now_s)
 
-    async def _tell_mean(self, route: str, now_s: float) -> None:
+    async def _tell(self, route: str, now_s: float) -> None:
         """Let the scaling policies know, which can ask no deployment."""
-        mean = self._report.routes(now_s)[route].tokens_per_record
-        if mean is None:
-            return
+        status = self._report.routes(now_s)[route]
+        measures = RouteMeasures(
+            tokens_per_record=status.tokens_per_record,
+            runnable_records=status.runnable_records,
+            held_records=status.in_flight_records + status.queued_records,
+            reads_on=status.reads_on,
+        )
         try:
-            await asyncio.to_thread(self._tell_tokens, route, mean)
-        except Exception as error:  # noqa: BLE001 - only shown: it must not cost the report
-            log.debug("tokens per record could not be told: %r", error)
+            await asyncio.to_thread(self._tell_measures, route, measures)
+        except Exception as error:  # noqa: BLE001 - only a bound: it must not cost the report
+            log.debug("what %s has measured could not be told: %r", route, error)
 
     async def routes(self) -> dict[str, dict[str, Any]]:
         """Return ``RouteStatus.to_dict()`` of each route that any replica has reported on."""

@@ -103,6 +103,8 @@ class StatusReport:
             replicas=len(live),
             in_flight_records=sum(one.in_flight_records for one in latest),
             queued_records=sum(one.queued_records for one in latest),
+            runnable_records=_sum_if_known([one.runnable_records for one in latest]),
+            reads_on=any(one.reads_on for one in latest),
             partitions=sorted(_union(one.partitions for one in latest)),
             model_replicas=len(_union(one.model_replicas for one in latest)),
             errors=[f"{one.replica}: {one.error}" for one in latest if one.error],
@@ -127,3 +129,8 @@ def _is_silent(track: _Track, now_s: float) -> bool:
 
 def _union(parts: Iterable[Iterable[T]]) -> set[T]:
     return {item for part in parts for item in part}
+
+
+def _sum_if_known(numbers: list[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError
 
 from consumer.kafka.connection import client_options, explaining_failures
-from headrace.lines import LongLine
+from headrace.lines import BadLine
 from schemas.settings import KafkaSettings
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -27,7 +27,7 @@ class Submission:
 
     Attributes:
         sent_records: Acknowledged by all in-sync replicas.
-        refused_records: Not taken by the client or the broker, for their size.
+        refused_records: Not taken: no request lines, or too large for the client or the broker.
         problems: What was refused, the first few.
     """
 
@@ -51,7 +51,7 @@ class Submission:
 async def publish_lines(
     kafka: KafkaSettings,
     topic: str,
-    lines: AsyncIterator[bytes | LongLine],
+    lines: AsyncIterator[bytes | BadLine],
     *,
     key_of: Callable[[bytes], bytes | None],
     submission: Submission,
@@ -61,7 +61,7 @@ async def publish_lines(
     Args:
         kafka: The cluster.
         topic: Where to.
-        lines: The values; a ``LongLine`` is told about and left out.
+        lines: The values; a ``BadLine`` is told about and left out.
         key_of: Gives a record's key from its value.
         submission: Counts as it goes on, for a progress bar.
 
@@ -84,10 +84,8 @@ async def publish_lines(
             await producer.start()
             async for line in lines:
                 number += 1
-                if isinstance(line, LongLine):
-                    submission.refuse(
-                        number, f"line {line.number} has {line.size_bytes:,} bytes; not sent"
-                    )
+                if isinstance(line, BadLine):
+                    submission.refuse(number, f"line {line.number} {line.reason}; not sent")
                     continue
                 while pending and (
                     pending[0][1].done() or len(pending) >= MAX_UNACKNOWLEDGED_RECORDS

@@ -50,6 +50,9 @@ _SECURITY_TYPES = {
 }
 _WIRE_MODELS = [model for name, model in PUBLISHED.items() if name != "settings"]
 _SCHEMAS = "#/components/schemas/"
+_FRAME_NOTE = (
+    " Before the JSON may stand a schema registry's frame: a zero byte, four of a schema's id."
+)
 
 
 def json_schema(name: str) -> Json:
@@ -143,7 +146,8 @@ def _route_parts(name: str, route: RouteSettings, model: ModelSettings) -> list[
             "operation": "receive-requests",
             "action": "receive",
             "topic": route.requests_topic,
-            "description": f"Requests for the model {route.model}.",
+            "description": f"Requests for the model {route.model}."
+            + _FRAME_NOTE * (route.requests_format == "confluent-json"),
             "message": _message(
                 "Request", RequestHeaders, _request_payload(model, _takes_references(route))
             ),

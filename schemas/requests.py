@@ -1,14 +1,26 @@
 """One request record's value: a line of an OpenAI Batch input file."""
 
+import json
+import re
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.framing import strip_marks
 from schemas.references import RequestBodyReference
 
 MAX_CUSTOM_ID_CHARACTERS = 512
+MAX_ECHOED_ID_CHARACTERS = 4096
+"""A longer custom_id is none: a result must stay small enough to say what is wrong with it."""
 _EXPECTED_VALUE = "the value must be one JSON object, as a line of an OpenAI Batch input file"
+
+_HEAD_BYTES = 64 * 1024
+_HEAD = re.compile(
+    rb"""\s*\{\s*(?:"(?:method|url)"\s*:\s*"[^"\\]*"\s*,\s*)*"""
+    rb""""custom_id"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9][-+.0-9eE]*)\s*[,}]"""
+)
+"""A line as producers write it: its custom_id first, or behind method and url."""
 
 CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTERS)]
 
@@ -43,15 +55,21 @@ class ReferencedRequestLine(BaseModel):
 
 
 class UnreadableRequestError(ValueError):
-    """A record's value cannot be read as a request; its only outcome is a dead letter.
+    """A record's value cannot be read as a request.
 
     Attributes:
         code: A machine-readable reason, e.g. ``invalid_json``.
+        custom_id: Who is to be told, where the value says so nevertheless.
+        field: The first field that is wrong, if it is known.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(
+        self, code: str, message: str, custom_id: str | None = None, field: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.custom_id = custom_id
+        self.field = field
 
 
 def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
@@ -73,16 +91,69 @@ def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
         line = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise UnreadableRequestError(
-            "invalid_json", f"the value is not UTF-8 JSON ({error}); {_EXPECTED_VALUE}"
+            "invalid_json",
+            f"the value is not UTF-8 JSON ({error}); {_EXPECTED_VALUE}",
+            _id_of(_read_leniently(value)),
         ) from None
     try:
-        if isinstance(line, dict) and line.get("body_ref") is not None:
+        if not isinstance(line, dict):
+            return RequestLine.model_validate(line)
+        method = line.get("method")
+        if method != "POST" and (method is None or _is_post(method)):
+            line["method"] = "POST"
+        if line.get("body_ref") is not None:
             return ReferencedRequestLine.model_validate(line)
         return RequestLine.model_validate(line)
     except ValidationError as error:
+        location = error.errors(include_url=False, include_context=False, include_input=False)[0][
+            "loc"
+        ]
         raise UnreadableRequestError(
-            "invalid_request_line", describe_validation_error(error)
+            "invalid_request_line",
+            describe_validation_error(error),
+            _id_of(line) or _id_of(_read_leniently(value)),
+            str(location[0]) if location else None,
         ) from None
+
+
+def leading_custom_id(value: bytes) -> str | None:
+    """Return the custom_id of a value too large to be parsed, where it stands at the head."""
+    match = _HEAD.match(strip_marks(value[:_HEAD_BYTES], takes_frame=True))
+    return _id_of(_read_leniently(b'{"custom_id":' + match[1] + b"}")) if match else None
+
+
+def custom_id_of(value: bytes) -> str | None:
+    """Return the custom_id of a value, be it a valid request line or not."""
+    return _id_of(_read_leniently(value))
+
+
+def _is_post(method: object) -> bool:
+    return isinstance(method, str) and method.upper() == "POST"
+
+
+def _read_leniently(value: bytes) -> object:
+    """Return what Python's own parser makes of the value, numbers as they are spelled.
+
+    It takes NaN, lone surrogates and stray bytes, so that one of them in a body does not hide whose
+    request it is.
+    """
+    try:
+        text = value.decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=float)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _id_of(line: object) -> str | None:
+    """Return the id under which the asker waits; ``None`` where nobody can be told by it."""
+    custom_id = line.get("custom_id") if isinstance(line, dict) else None
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_ECHOED_ID_CHARACTERS:
+        return None
+    try:
+        custom_id.encode()
+    except UnicodeEncodeError:
+        return None
+    return custom_id
 
 
 def describe_validation_error(error: ValidationError) -> str:

@@ -13,11 +13,14 @@ class ErrorCode(StrEnum):
     """Why a request has no response, or why a record was dead-lettered."""
 
     INVALID_JSON = "invalid_json"
-    """The value is not UTF-8 JSON. Dead letter."""
+    """The value is not UTF-8 JSON. Dead letter, unless its custom_id can be read."""
     INVALID_REQUEST_LINE = "invalid_request_line"
-    """JSON, but custom_id, url or body is missing or of the wrong type. Dead letter."""
+    """JSON, but custom_id, url or body is missing or of the wrong type. Dead letter, unless its
+    custom_id can be read."""
     REQUEST_TOO_LARGE = "request_too_large"
     """The value is over the route's ``max_request_bytes``. Dead letter."""
+    READING_FAILED = "reading_failed"
+    """Consumers ended, one after another, while they read the record. Dead letter."""
     REQUEST_EXPIRED = "request_expired"
     """The deadline in ``headrace-deadline`` passed before the answer was there; a generation under
     way is ended."""

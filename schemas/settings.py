@@ -94,6 +94,12 @@ class FlowSettings(Section):
     )
     fetch_max_bytes: int = Field(default=16 * MIB, ge=1024)
     max_partition_fetch_bytes: int = Field(default=MIB, ge=1024)
+    max_batch_bytes: int = Field(
+        default=256 * MIB,
+        ge=MIB,
+        description="The most bytes that a compressed batch of requests may unpack to; its records "
+        "are dead letters where it is more.",
+    )
 
 
 class GroupSettings(Section):
@@ -131,6 +137,14 @@ class RetrySettings(Section):
     max_attempts: int = Field(default=5, ge=1)
     first_backoff_ms: float = Field(default=200.0, gt=0)
     max_backoff_ms: float = Field(default=30_000.0, gt=0)
+    attempt_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long a call may send nothing after a model replica has taken it; then its "
+        "unanswered records count as replica_lost and go again. Longer than the longest record "
+        "takes. Left out: four times the longest silence that was seen lately, 1800 at least, "
+        "and more after timeouts.",
+    )
 
 
 class LimitSettings(Section):
@@ -243,6 +257,12 @@ class RouteSettings(Section):
         description="A dead letter that has a custom_id also gives a result with its error.",
     )
     start_from: Literal["earliest", "latest"] = "earliest"
+    requests_format: Literal["json", "confluent-json"] = Field(
+        default="json",
+        description="confluent-json: values of requests begin with a schema registry's frame (a "
+        "zero byte, four bytes of a schema's id), which is skipped; values without one are taken "
+        "too. Results are plain JSON.",
+    )
     flow: FlowSettings = FlowSettings()
     membership: GroupSettings = GroupSettings()
     retry: RetrySettings = RetrySettings()

@@ -53,6 +53,8 @@ class ReplicaSnapshot(Counters):
             it at 0.
         in_flight_records: Handed to model replicas and not answered.
         queued_records: Read and not yet handed over.
+        runnable_records: Records at work or ready to be; ``None`` on a route without order.
+        reads_on: Whether the replica would read more than it holds.
         partitions: Partitions of the requests topic that the replica holds.
         model_replicas: Names of the model replicas that have answered it lately.
         error: Why it is unwell, for a person, or ``None``.
@@ -63,6 +65,8 @@ class ReplicaSnapshot(Counters):
     at_s: float = 0.0
     in_flight_records: int = 0
     queued_records: int = 0
+    runnable_records: int | None = None
+    reads_on: bool = True
     partitions: list[int] = field(default_factory=list)
     model_replicas: list[str] = field(default_factory=list)
     error: str | None = None
@@ -90,6 +94,8 @@ class RouteStatus(Counters):
         replicas: Consumer replicas that report.
         in_flight_records: Handed to model replicas and not answered.
         queued_records: Read and not yet handed over.
+        runnable_records: Records at work or ready to be; ``None`` on a route without order.
+        reads_on: Whether a replica would read more than it holds.
         partitions: Partitions held by any replica, in order.
         model_replicas: Model replicas that have answered lately.
         errors: What unwell replicas say, ``REPLICA: WHY``.
@@ -101,6 +107,8 @@ class RouteStatus(Counters):
     replicas: int = 0
     in_flight_records: int = 0
     queued_records: int = 0
+    runnable_records: int | None = None
+    reads_on: bool = True
     partitions: list[int] = field(default_factory=list)
     model_replicas: int = 0
     errors: list[str] = field(default_factory=list)

@@ -5,6 +5,7 @@ The weights are dequantized to bfloat16: GGUF's quantized kernels are not what t
 
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,6 +62,9 @@ def _write_checkpoint(gguf: Path, directory: Path) -> None:
             AutoTokenizer,
             GgufConfig,
         )
+        from transformers import (  # noqa: PLC0415
+            modeling_gguf_pytorch_utils as library_conversion,
+        )
         from transformers.utils import logging as library_logging  # noqa: PLC0415
     except ImportError as error:
         raise ConversionError(
@@ -68,10 +72,13 @@ def _write_checkpoint(gguf: Path, directory: Path) -> None:
             "install headrace[cpu] or headrace[gpu]"
         ) from error
     folder = str(gguf.parent)
-    # Its bars would go into a replica's log; Any, because it has no annotations.
+    # Its bars would go into a replica's log, or across the demo's own; Any, because it has no
+    # annotations. The bar over the tensors heeds no setting.
     progress: Any = library_logging
-    had_bars = progress.is_progress_bar_enabled()
+    conversion: Any = library_conversion
+    had_bars, tensor_bar = progress.is_progress_bar_enabled(), conversion.tqdm
     progress.disable_progress_bar()
+    conversion.tqdm = partial(tensor_bar, disable=True)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -85,5 +92,6 @@ def _write_checkpoint(gguf: Path, directory: Path) -> None:
     except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
         raise ConversionError(f"{gguf.name} cannot be converted to safetensors: {error}") from error
     finally:
+        conversion.tqdm = tensor_bar
         if had_bars:
             progress.enable_progress_bar()

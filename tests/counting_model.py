@@ -34,6 +34,13 @@ class CountingModel:
         self.call_sizes: list[int] = []
         self._is_poison = is_poison
         self._replica_died = asyncio.Event()
+        self._replica_hangs = asyncio.Event()
+
+    async def hang(self) -> None:
+        """Have the replica fall silent, under all calls; new ones go to another."""
+        self._replica_hangs.set()
+        await asyncio.sleep(0)
+        self._replica_hangs = asyncio.Event()
 
     async def kill(self) -> None:
         """Kill the replica under all calls; a new one takes its place at once."""
@@ -42,25 +49,29 @@ class CountingModel:
         self._replica_died = asyncio.Event()
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        died = self._replica_died
+        died, hangs = self._replica_died, self._replica_hangs
         self.call_sizes.append(len(chunk.lines))
         yield Outcomes(replica="", window_records=0)
         tasks = {
             asyncio.ensure_future(self._compute(line)): index
             for index, line in enumerate(chunk.lines)
         }
-        death = asyncio.ensure_future(died.wait())
+        death, silence = asyncio.ensure_future(died.wait()), asyncio.ensure_future(hangs.wait())
         try:
             while tasks:
-                done, _ = await asyncio.wait([*tasks, death], return_when=asyncio.FIRST_COMPLETED)
-                if death in done:
+                done, _ = await asyncio.wait(
+                    [*tasks, death, silence], return_when=asyncio.FIRST_COMPLETED
+                )
+                if silence in done:
+                    await death
+                if death.done():
                     raise ReplicaDiedError("killed")
                 outcomes = Outcomes(replica="replica-1", window_records=self.window_records)
                 for ended in tasks.keys() & done:
                     outcomes.add(tasks.pop(ended), 200, ended.result())
                 yield outcomes
         finally:
-            for task in (*tasks, death):
+            for task in (*tasks, death, silence):
                 task.cancel()
 
     async def _compute(self, line: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from consumer.core.admission import Admission
+from consumer.core.claims import ClaimCheckPolicy
 from consumer.core.engine import Engine
 from consumer.core.engine_settings import EngineSettings
 from consumer.core.failures import Failure
@@ -22,6 +23,7 @@ from schemas.headers import Header
 from tests.simulation import EPOCH_MS
 
 URL = "/v1/embeddings"
+PREFIX = "s3://bucket/requests"
 P0 = TopicPartition("requests", 0)
 P1 = TopicPartition("requests", 1)
 
@@ -40,10 +42,14 @@ def make_engine(
     metadata_limit_characters: int = 4096,
     ordering: Ordering = "none",
     retried: frozenset[Failure] = frozenset(Failure),
+    claim_check: ClaimCheckPolicy | None = None,
+    attempt_timeout_s: float | None = None,
 ) -> Engine:
+    prefixes = () if claim_check is None else (PREFIX,)
+    max_object_bytes = 0 if claim_check is None else claim_check.max_object_bytes
     return Engine(
         consumer="consumer-under-test",
-        intake=Intake(frozenset({URL}), max_request_bytes),
+        intake=Intake(frozenset({URL}), max_request_bytes, None, prefixes, max_object_bytes),
         messages=OutcomeMessages(
             route="embeddings",
             model="minilm",
@@ -59,7 +65,9 @@ def make_engine(
             most_chunk_records=chunk_records,
             metadata_limit_characters=metadata_limit_characters,
             ordering=ordering,
+            attempt_timeout_s=attempt_timeout_s,
         ),
+        claim_check=claim_check,
     )
 
 
@@ -70,7 +78,7 @@ def next_call(engine: Engine, now_s: float, now_ms: int) -> tuple[Call, Chunk]:
     return call_and_chunk
 
 
-def line(custom_id: str = "a", **changes: Any) -> bytes:
+def line(custom_id: str | int = "a", **changes: Any) -> bytes:
     return orjson.dumps(
         {"custom_id": custom_id, "method": "POST", "url": URL, "body": {"input": "text"}} | changes
     )

@@ -14,10 +14,10 @@ from benchmarks import load
 from benchmarks.cases.engine import noop_settings
 from benchmarks.context import Context
 from benchmarks.harness import Bar, Curve, CurvePlot, Result, Round, Series
-from benchmarks.load import Topics
+from benchmarks.load import Headers, Topics
 from benchmarks.processes import MemorySampler, cpu_seconds
 from benchmarks.registry import Benchmark
-from benchmarks.workloads import noop_lines
+from benchmarks.workloads import noop_lines, request_headers
 from consumer.clock import SystemClock
 
 BACKLOGS_RECORDS = (1_000, 10_000, 100_000, 1_000_000)
@@ -60,15 +60,23 @@ class Drain:
         topics: What the consumer reads and writes.
         consumer: Its process.
         gate: The gate's file.
+        deadline_in_s: When records are to be answered, if they have deadlines; those have headers
+            as well.
     """
 
     def __init__(
-        self, bootstrap: str, topics: Topics, consumer: psutil.Process, gate: Path
+        self,
+        bootstrap: str,
+        topics: Topics,
+        consumer: psutil.Process,
+        gate: Path,
+        deadline_in_s: float | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._topics = topics
         self._consumer = consumer
         self._gate = gate
+        self._deadline_in_s = deadline_in_s
         self._clock = SystemClock()
         self._done_records = 0
 
@@ -101,7 +109,11 @@ class Drain:
         """Return the consumer's CPU seconds for a backlog, and the seconds that it took."""
         cpu_s = cpu_seconds(self._consumer)
         with _closed(self._gate):
-            asyncio.run(load.publish(self._bootstrap, self._topics.requests, noop_lines(records)))
+            asyncio.run(
+                load.publish(
+                    self._bootstrap, self._topics.requests, noop_lines(records), self._headers()
+                )
+            )
         opened_s = self._clock.monotonic()
         self._done_records += records
         asyncio.run(
@@ -115,6 +127,11 @@ class Drain:
         ended_s = self._clock.monotonic()
         return cpu_seconds(self._consumer) - cpu_s, ended_s - opened_s
 
+    def _headers(self) -> Headers:
+        if self._deadline_in_s is None:
+            return ()
+        return request_headers(self._clock.epoch_ms() + int(self._deadline_in_s * 1000))
+
 
 @contextmanager
 def _closed(gate: Path) -> Iterator[None]:
@@ -125,15 +142,22 @@ def _closed(gate: Path) -> Iterator[None]:
         gate.unlink()
 
 
-def run(context: Context) -> Result:
-    """Measure every backlog in each round, the first against the last."""
+def run(context: Context, deadline_in_s: float | None = None) -> Result:
+    """Measure every backlog in each round, the first against the last.
+
+    Args:
+        context: Where and how.
+        deadline_in_s: When records are to be answered, if they have deadlines and headers.
+    """
     sizes = QUICK_BACKLOGS_RECORDS if context.is_quick else BACKLOGS_RECORDS
     least_records = context.size(LEAST_RECORDS, 2_000)
-    rounds = [_measure(context, sizes, least_records) for _ in range(context.rounds)]
+    rounds = [_measure(context, sizes, least_records, deadline_in_s) for _ in range(context.rounds)]
     return summarize(rounds)
 
 
-def _measure(context: Context, sizes: Sequence[int], least_records: int) -> list[Point]:
+def _measure(
+    context: Context, sizes: Sequence[int], least_records: int, deadline_in_s: float | None
+) -> list[Point]:
     stage = context.stage
     gate = context.scratch / "gate"
     model = noop_settings(gate_file=str(gate))
@@ -143,7 +167,7 @@ def _measure(context: Context, sizes: Sequence[int], least_records: int) -> list
         stage.topics() as topics,
         stage.consumer(topics, model) as consumer,
     ):
-        drain = Drain(stage.bootstrap, topics, consumer, gate)
+        drain = Drain(stage.bootstrap, topics, consumer, gate, deadline_in_s)
         drain.warm_up()
         for backlog_records in sizes:
             point = drain.measure(backlog_records, least_records)

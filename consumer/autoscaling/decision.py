@@ -13,6 +13,8 @@ class Clamp(Enum):
     MAX_REPLICAS = "max_replicas"
     PARTITIONS = "partitions"
     """A consumer without a partition is waste."""
+    PARALLELISM = "parallelism"
+    """The route's ordering lets no more records be at work at a time."""
     DOWNSCALE_DELAY = "downscale_delay"
     """More was wanted a moment ago."""
     HELD = "held"

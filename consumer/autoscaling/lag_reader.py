@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from consumer.autoscaling.measures import Ordering, RouteMeasures
 from consumer.clock import SystemClock
 from consumer.core.lag import Backlog, BacklogTracker, tokens_left
 from consumer.core.ports import Clock
@@ -30,12 +31,14 @@ class GroupLagSource:
         topic: The requests topic.
         from_latest: Whether a group without a commit starts at the end of the log.
         route: The route whose consumers the group is.
+        ordering: The route's.
     """
 
     group: str
     topic: str
     from_latest: bool
     route: str = ""
+    ordering: Ordering = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +49,20 @@ class Reading:
         number: Counts readings, failed ones included; 0 before the first.
         is_complete: Whether every group was read; where not, numbers are held.
         backlogs: In the order of the sources.
-        tokens_per_record: The same; of each the measured mean, if there is one.
+        measures: The same; of each what its consumers have measured.
     """
 
     number: int = 0
     is_complete: bool = False
     backlogs: tuple[Backlog, ...] = ()
-    tokens_per_record: tuple[float | None, ...] = ()
+    measures: tuple[RouteMeasures, ...] = ()
 
     @property
     def remaining_tokens(self) -> int | None:
         """What the backlogs come to in tokens; ``None`` where no mean is known."""
         found = [
-            tokens_left(backlog.records, mean)
-            for backlog, mean in zip(self.backlogs, self.tokens_per_record, strict=False)
+            tokens_left(backlog.records, measures.tokens_per_record)
+            for backlog, measures in zip(self.backlogs, self.measures, strict=False)
         ]
         known = [each for each in found if each is not None]
         return sum(known) if known else None
@@ -84,7 +87,7 @@ class LagReader:
         interval_s: Between two readings.
         timeout_s: After which a reading is given up.
         tell: Takes, in the thread, what ``tell`` of this object was given last; may block.
-        ask_tokens: Returns, in the thread, the mean tokens of a route's records; may block.
+        ask_measures: Returns, in the thread, what a route's consumers have measured; may block.
         clock: Time; the machine's where unset.
     """
 
@@ -97,7 +100,7 @@ class LagReader:
         interval_s: float,
         timeout_s: float,
         tell: Callable[[bytes], None] = lambda _told: None,
-        ask_tokens: Callable[[str], float | None] = lambda _route: None,
+        ask_measures: Callable[[str], RouteMeasures] = lambda _route: RouteMeasures(),
         clock: Clock | None = None,
     ) -> None:
         self._exchange = _Exchange()
@@ -111,7 +114,7 @@ class LagReader:
                 interval_s,
                 timeout_s,
                 tell,
-                ask_tokens,
+                ask_measures,
                 clock or SystemClock(),
             ),
             name="headrace-lag",
@@ -134,7 +137,7 @@ def _read_on(
     interval_s: float,
     timeout_s: float,
     tell: Callable[[bytes], None],
-    ask_tokens: Callable[[str], float | None],
+    ask_measures: Callable[[str], RouteMeasures],
     clock: Clock,
 ) -> None:
     trackers = [BacklogTracker(from_latest=source.from_latest) for source in sources]
@@ -145,7 +148,7 @@ def _read_on(
             exchange.reading.number + 1,
             is_complete,
             tuple(each.current for each in trackers),
-            _tokens(sources, ask_tokens),
+            _measures(sources, ask_measures),
         )
         told, exchange.told = exchange.told, None
         if told is not None:
@@ -156,14 +159,14 @@ def _read_on(
         exchange.stop.wait(max(0.0, interval_s - (clock.monotonic() - began_s)))
 
 
-def _tokens(
-    sources: Sequence[GroupLagSource], ask_tokens: Callable[[str], float | None]
-) -> tuple[float | None, ...]:
+def _measures(
+    sources: Sequence[GroupLagSource], ask_measures: Callable[[str], RouteMeasures]
+) -> tuple[RouteMeasures, ...]:
     try:
-        return tuple(ask_tokens(source.route) for source in sources)
-    except Exception as error:  # noqa: BLE001 - only shown: the lag is read without it
-        log.debug("tokens per record could not be asked for: %r", error)
-        return ()
+        return tuple(ask_measures(source.route) for source in sources)
+    except Exception as error:  # noqa: BLE001 - only a bound: the lag is read without it
+        log.debug("what the consumers have measured could not be asked for: %r", error)
+        return tuple(RouteMeasures() for _ in sources)
 
 
 async def _read(

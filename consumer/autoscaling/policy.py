@@ -37,6 +37,8 @@ class Signals:
         done_records: Records done since then.
         is_fresh: Whether the lag was read since the last decision; False holds the target.
         partitions: Of the topic, for consumers; ``None`` where they do not matter.
+        parallel_records: The most records that may be at work at a time; ``None`` where nothing
+            bounds them, or it is not known.
         remaining_tokens: The remaining records in tokens, where a mean is known; only told.
         ongoing_calls: What Serve's handles count.
         notes: What to tell a person beside the numbers.
@@ -49,6 +51,7 @@ class Signals:
     done_records: int
     is_fresh: bool = True
     partitions: int | None = None
+    parallel_records: int | None = None
     remaining_tokens: int | None = None
     ongoing_calls: float = 0.0
     notes: tuple[str, ...] = ()
@@ -126,7 +129,7 @@ class DrainPolicy:
             now_s, signals.done_records, signals.remaining_records, signals.running
         )
         wanted = self._wanted(signals, target)
-        bounded, clamp = self._bound(_whole(wanted, target), signals.partitions)
+        bounded, clamp = self._bound(_whole(wanted, target), signals)
         decided = self._slowly_down(bounded, target, now_s)
         if decided != bounded:
             clamp = Clamp.DOWNSCALE_DELAY
@@ -177,10 +180,13 @@ class DrainPolicy:
         start_s = min(self._cold_start.seconds, self._drain_target_s)
         return start_s + SAFETY * (self._drain_target_s - start_s)
 
-    def _bound(self, wanted: int, partitions: int | None) -> tuple[int, Clamp]:
+    def _bound(self, wanted: int, signals: Signals) -> tuple[int, Clamp]:
         most, clamp = self._max, Clamp.MAX_REPLICAS
-        if partitions is not None and partitions < most:
-            most, clamp = partitions, Clamp.PARTITIONS
+        if signals.partitions is not None and signals.partitions < most:
+            most, clamp = signals.partitions, Clamp.PARTITIONS
+        # One record may always be at work, be it one that has only just arrived.
+        if signals.parallel_records is not None and max(1, signals.parallel_records) < most:
+            most, clamp = max(1, signals.parallel_records), Clamp.PARALLELISM
         if wanted > most:
             return most, clamp
         if wanted < self._min:

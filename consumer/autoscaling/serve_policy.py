@@ -9,8 +9,9 @@ from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
+from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.policy import DrainPolicy, Signals
-from consumer.autoscaling.told import tell_decision, told_tokens
+from consumer.autoscaling.told import tell_decision, told_measures
 from consumer.clock import SystemClock
 from consumer.core.ports import Clock
 from schemas.autoscaling_settings import AutoscalingSettings
@@ -110,9 +111,17 @@ class ServeScalingPolicy:
             done_records=sum(each.done_records for each in backlogs),
             is_fresh=reading.is_complete,
             partitions=sum(each.partitions for each in backlogs) if self._is_consumer else None,
+            parallel_records=self._parallel_records(reading),
             ongoing_calls=float(context.total_num_requests),
             notes=tuple(note for each in backlogs for note in each.notes),
         )
+
+    def _parallel_records(self, reading: Reading) -> int | None:
+        if not reading.backlogs:
+            return None
+        orderings = [source.ordering for source in self._sources]
+        measures = reading.measures or (RouteMeasures(),) * len(orderings)
+        return parallel_records(list(zip(orderings, reading.backlogs, measures, strict=False)))
 
     def _start_reader(self) -> LagReader:
         if self._make_reader is not None:
@@ -125,7 +134,7 @@ class ServeScalingPolicy:
             interval_s=self._settings.period_s,
             timeout_s=self._settings.lag_timeout_s,
             tell=lambda told: tell_decision(deployment, told),
-            ask_tokens=told_tokens,
+            ask_measures=told_measures,
         )
 
     def _explain(self, decision: Decision) -> None:

@@ -14,8 +14,10 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
+from consumer.autoscaling.measures import RouteMeasures
+
 _NAMESPACE = b"headrace-autoscaling"
-_TOKENS_NAMESPACE = b"headrace-tokens"
+_MEASURES_NAMESPACE = b"headrace-measures"
 
 
 def tell_decision(deployment: str, decision: bytes) -> None:
@@ -33,17 +35,17 @@ def told_decisions() -> dict[str, dict[str, Any]]:
     return decisions
 
 
-def tell_tokens(route: str, tokens_per_record: float) -> None:
-    """Keep the mean of what a route's records take; blocks for a moment."""
+def tell_measures(route: str, measures: RouteMeasures) -> None:
+    """Keep what a route's consumers have measured; blocks for a moment."""
     _internal_kv_put(
         route.encode(),
-        repr(tokens_per_record).encode(),
+        orjson.dumps(measures.to_dict()),
         overwrite=True,
-        namespace=_TOKENS_NAMESPACE,
+        namespace=_MEASURES_NAMESPACE,
     )
 
 
-def told_tokens(route: str) -> float | None:
-    """Return what was told last of a route's records, if anything; blocks for a moment."""
-    value = _internal_kv_get(route.encode(), namespace=_TOKENS_NAMESPACE)
-    return float(value) if value else None
+def told_measures(route: str) -> RouteMeasures:
+    """Return what was told last of a route, nothing known where nothing was; blocks a moment."""
+    value = _internal_kv_get(route.encode(), namespace=_MEASURES_NAMESPACE)
+    return RouteMeasures.from_dict(orjson.loads(value)) if value else RouteMeasures()

@@ -12,8 +12,9 @@ class Admission:
 
     Attributes:
         max_records: The most records held.
-        max_bytes: The most bytes held: request values, and results until acknowledged. A poll
-            that was under way may overshoot it by what the client has prefetched.
+        max_bytes: The most bytes held: requests with their keys and headers, and results until
+            acknowledged. A poll that was under way may overshoot it by what the client has
+            prefetched.
     """
 
     max_records: int

@@ -11,9 +11,11 @@ class CircuitBreaker:
     """Opens after calls that failed as a whole, one after the other, with no answer between them.
 
     While it is open one call at a time goes out, after a growing pause, to find out whether the
-    model is back, with the records that are suspected least. Its failure is held only against
-    records that kept failing while others were answered. Any answer closes it. The pattern is
-    Nygard's ("Release It!", 2007).
+    model is back, with the records that are suspected least. A call that has outlived those that
+    failed is being computed, and no such question any more: the next goes out beside it. So one
+    replica that dies again and again cannot keep the others, whose answers take long, from being
+    given work. A failure meanwhile is held only against records that kept failing while others
+    were answered. Any answer closes it. The pattern is Nygard's ("Release It!", 2007).
     """
 
     def __init__(self) -> None:
@@ -21,6 +23,7 @@ class CircuitBreaker:
         self._opened_at_s = 0.0
         self._next_probe_s = 0.0
         self._answered_at_s = 0.0
+        self._longest_failed_s = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -31,19 +34,26 @@ class CircuitBreaker:
         """The model has answered a record, by whatever outcome but a failure."""
         self._failures = 0
         self._answered_at_s = now_s
+        self._longest_failed_s = 0.0
 
-    def call_failed(self, now_s: float) -> None:
-        """A call ended without an answer to any of its records."""
+    def call_failed(self, now_s: float, lived_s: float) -> None:
+        """A call ended without an answer, so long after a replica had taken it."""
         self._failures += 1
+        self._longest_failed_s = max(self._longest_failed_s, lived_s)
         if self._failures == FAILURES_TO_OPEN:
             self._opened_at_s = now_s
         doublings = min(self._failures - FAILURES_TO_OPEN, 10)
         if doublings >= 0:
             self._next_probe_s = now_s + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
 
-    def may_call(self, now_s: float, calls_in_flight: int) -> bool:
-        """Say whether a call may go out now."""
-        return not self.is_open or (calls_in_flight == 0 and now_s >= self._next_probe_s)
+    @property
+    def outlived_s(self) -> float:
+        """After how long with a replica a call is being computed, going by those that failed."""
+        return max(LONGEST_PAUSE_S, 2.0 * self._longest_failed_s)
+
+    def may_call(self, now_s: float, probes_in_flight: int) -> bool:
+        """Say whether a call may go out beside so many that have outlived nothing yet."""
+        return not self.is_open or (probes_in_flight == 0 and now_s >= self._next_probe_s)
 
     def blames(self, first_failed_at_s: float, now_s: float) -> bool:
         """Say whether a failure now counts against a record that first failed at some time.

@@ -1,5 +1,6 @@
 """Calls of model replicas: what goes out together, and what comes of it."""
 
+from consumer.core.attempt_timeout import AttemptTimeout
 from consumer.core.counters import Counters
 from consumer.core.dispatch import ReplicaWindows, chunk_records
 from consumer.core.engine_settings import EngineSettings
@@ -10,7 +11,7 @@ from consumer.core.recovery import Recovery
 from consumer.core.settlement import Settlement
 from consumer.core.work import Call, WorkItem
 from consumer.core.work_queue import Suspicion, WorkQueue, suspicion_of
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
+from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from schemas.results import ErrorCode
 
 _REASONS = {
@@ -18,6 +19,11 @@ _REASONS = {
     Failure.UNAVAILABLE: "the model had no room for this request",
     Failure.UNRECOVERABLE: "the model failed on this request, and says that it would again",
 }
+
+DEADLINE_GRACE_S = 5.0
+"""The model replica answers a record whose deadline passes; after this the consumer does."""
+_LONGEST_LOOK_S = 10.0
+"""More time between two looks for overdue calls is a pause of this process, and nobody's fault."""
 
 
 class Calls:
@@ -61,10 +67,14 @@ class Calls:
         self.takes_back = True
         self._sole: Call | None = None
         self._suspect: Call | None = None
+        self._under_way: dict[Call, None] = {}
+        self._timeout = AttemptTimeout(settings.attempt_timeout_s)
+        self._looked_at_s: float | None = None
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
-        while self._recovery.breaker.may_call(now_s, self.in_flight):
+        breaker = self._recovery.breaker
+        while breaker.may_call(now_s, self._probes(now_s) if breaker.is_open else 0):
             suspicion = self._most_suspicion()
             most = chunk_records(
                 queued=self._queue.available_records(suspicion),
@@ -84,6 +94,20 @@ class Calls:
             if items:
                 return self._start(items, now_s)
         return None
+
+    def next_probe_at_s(self) -> float | None:
+        """Return when a model that is down may be tried again, if that is known."""
+        breaker = self._recovery.breaker
+        at_s = breaker.next_probe_at_s()
+        if at_s is None or not all(call.is_accepted for call in self._under_way):
+            return None
+        return max((at_s, *(call.heard_at_s + breaker.outlived_s for call in self._under_way)))
+
+    def _probes(self, now_s: float) -> int:
+        outlived_s = self._recovery.breaker.outlived_s
+        return sum(
+            not call.is_accepted or now_s - call.heard_at_s < outlived_s for call in self._under_way
+        )
 
     def _most_suspicion(self) -> Suspicion:
         """Return how much what goes next may be suspected.
@@ -112,6 +136,7 @@ class Calls:
     def _start(self, items: list[WorkItem], now_s: float) -> tuple[Call, Chunk]:
         for item in items:
             item.attempts += 1
+            item.is_in_flight = True
             item.dispatched_at_s = now_s
         self.in_flight_records += len(items)
         self.in_flight += 1
@@ -131,6 +156,7 @@ class Calls:
         self._sole = call if call.is_exclusive else None
         if suspicion_of(items) is Suspicion.STRONG:
             self._suspect = call
+        self._under_way[call] = None
         return call, chunk
 
     def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
@@ -139,10 +165,16 @@ class Calls:
         Raises:
             ModelContractError: They are not what ``Outcomes`` promises; nothing was taken in.
         """
-        call.is_accepted = True
+        if not call.is_accepted:
+            call.is_accepted = True
+            call.heard_at_s = now_s
         if not outcomes.replica:
             return
         call.check(outcomes)
+        if outcomes.indexes:
+            if STATUS_OK in outcomes.statuses:
+                self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
+            call.heard_at_s = now_s
         self.windows.learn(outcomes.replica, outcomes.window_records, now_s)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
@@ -174,6 +206,36 @@ class Calls:
                 items, failure, reason, now_s, epoch_ms, is_alone=len(items) == 1, is_cornered=True
             )
 
+    def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
+        """Give up what has waited too long in calls under way; to be asked every second or so.
+
+        A record is answered as expired where its deadline has passed and its replica does not say
+        so. A call that has been silent for too long is marked ``overdue``.
+
+        Returns:
+            Calls in which nothing is wanted any more; the caller ends them.
+        """
+        if self._looked_at_s is not None:
+            paused_s = now_s - self._looked_at_s - _LONGEST_LOOK_S
+            if paused_s > 0:
+                for call in self._under_way:
+                    call.heard_at_s += paused_s
+        self._looked_at_s = now_s
+        expired_ms = epoch_ms - int(DEADLINE_GRACE_S * 1000)
+        unwanted = []
+        for call in self._under_way:
+            expired = call.take_expired(expired_ms)
+            for item in expired:
+                self._settlement.expire(item, now_s)
+            limit_s = self._timeout.limit_s(call.earlier_timeouts)
+            if call.overdue is None and call.is_accepted and now_s - call.heard_at_s >= limit_s:
+                call.overdue = f"the model replica sent nothing for {limit_s:g} s"
+                self._timeout.exceeded()
+                unwanted.append(call)
+            elif expired and not call.is_wanted():
+                unwanted.append(call)
+        return unwanted
+
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
         """Take note that a call is over; what it left unanswered goes back or is given up.
 
@@ -184,9 +246,10 @@ class Calls:
             epoch_ms: Wall clock in milliseconds.
         """
         self.in_flight -= 1
+        del self._under_way[call]
         if self._sole is call:
             self._sole = None
-        is_cornered = call.is_exclusive or call is self._suspect
+        is_cornered = call.is_exclusive or call is self._suspect or call.overdue is not None
         if call is self._suspect:
             self._suspect = None
         left = call.unanswered()
@@ -195,16 +258,18 @@ class Calls:
         if not call.has_answers and (
             has_lost or call.has_fresh_failures or (call.has_failures and breaker.is_open)
         ):
-            breaker.call_failed(now_s)
+            breaker.call_failed(now_s, now_s - call.heard_at_s if call.is_accepted else 0.0)
         self.in_flight_records -= len(left)
         self._fail(
             left,
             Failure.REPLICA_LOST,
-            printable(reason),
+            printable(call.overdue or reason),
             now_s,
             epoch_ms,
-            is_alone=call.is_exclusive and call.records == 1,
+            # A dying replica takes other calls with it; one that is silent has this one to itself.
+            is_alone=call.records == 1 and (call.is_exclusive or call.overdue is not None),
             is_cornered=is_cornered,
+            has_timed_out=call.overdue is not None,
         )
 
     def _fail(
@@ -217,17 +282,24 @@ class Calls:
         *,
         is_alone: bool,
         is_cornered: bool,
+        has_timed_out: bool = False,
     ) -> None:
         wanted = []
         for item in items:
+            item.is_in_flight = False
             if item.settled:
                 continue
             if item.assignment.revoked or not self.takes_back:
                 self._settlement.drop(item)
-            else:
+            elif not self._is_over(item, now_s, epoch_ms):
                 wanted.append(item)
         given_up = self._recovery.take_back(
-            wanted, failure, now_s, is_alone=is_alone, is_cornered=is_cornered
+            wanted,
+            failure,
+            now_s,
+            is_alone=is_alone,
+            is_cornered=is_cornered,
+            has_timed_out=has_timed_out,
         )
         self._counters.retried_records += len(wanted) - len(given_up)
         for item in wanted:

@@ -33,12 +33,12 @@ class Cancellations:
         self._horizon_ms = horizon_ms
         # In the order of the control topic, so that the first is the oldest.
         self._targets: dict[tuple[str, str | bytes], int] = {}
-        self._route_until_ms = -1
+        self._route_until_ms: int | None = None
         self.forgotten_targets = 0
 
     def __len__(self) -> int:
         """Return how many cancellations are remembered."""
-        return len(self._targets) + (self._route_until_ms >= 0)
+        return len(self._targets) + (self._route_until_ms is not None)
 
     def add(self, control: ControlRecord, timestamp_ms: int) -> bool:
         """Take in a control record, whose timestamp is in epoch milliseconds.
@@ -53,16 +53,18 @@ class Cancellations:
         elif control.job is not None:
             self._remember((_JOB, control.job.encode()), timestamp_ms)
         else:
-            self._route_until_ms = max(timestamp_ms, self._route_until_ms)
+            self._route_until_ms = max(timestamp_ms, self._route_until_ms or 0)
         return True
 
     def covers(self, record: Record, custom_id: str | None) -> bool:
-        """Say whether a request has been cancelled."""
-        timestamp_ms = record.timestamp_ms
-        if timestamp_ms <= self._route_until_ms:
-            return True
-        if not self._targets:
+        """Say whether a request has been cancelled; not where nobody knows when it was made."""
+        if not self._targets and self._route_until_ms is None:
             return False
+        timestamp_ms = record.timestamp_ms
+        if timestamp_ms is None or timestamp_ms < 0:
+            return False
+        if self._route_until_ms is not None and timestamp_ms <= self._route_until_ms:
+            return True
         if timestamp_ms <= self._targets.get((_CUSTOM_ID, custom_id or ""), -1):
             return True
         job = last_value(record.headers, JOB)
@@ -72,8 +74,8 @@ class Cancellations:
         """Forget what is older than the horizon."""
         oldest_ms = epoch_ms - self._horizon_ms
         self._targets = {target: at for target, at in self._targets.items() if at >= oldest_ms}
-        if self._route_until_ms < oldest_ms:
-            self._route_until_ms = -1
+        if self._route_until_ms is not None and self._route_until_ms < oldest_ms:
+            self._route_until_ms = None
 
     def _remember(self, target: tuple[str, str | bytes], timestamp_ms: int) -> None:
         earlier_ms = self._targets.pop(target, -1)

@@ -1,19 +1,15 @@
 """Claim check: bodies too large for a topic, on their way to the object store and from it.
 
-Pure: which body moves next, when a move that failed is tried again, and when it is given up. Moves
-run beside everything else, so that a slow store holds back nothing but the records that need it.
+Which bodies go there, what moves and how that may end. ``consumer.core.body_moves`` says when.
 """
 
-import random
-from collections import deque
+import codecs
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import orjson
 
-from consumer.core.admission import Admission
-from consumer.core.retry import RetryPolicy
-from consumer.core.schedule import Schedule
 from consumer.core.work import WorkItem
 from schemas.references import BodyReference, RequestBodyReference
 from schemas.results import encode_response_line, result_id
@@ -21,7 +17,6 @@ from schemas.results import encode_response_line, result_id
 MAX_MOVES = 8
 """Bodies on their way at once: enough to fill a network, few enough to hold them all in memory."""
 STATUS_BAD_REQUEST = 400
-_SPARE_ENTRIES = 64
 _MAX_ENVELOPE_BYTES = 8192
 """More than a result line has around its body: ids and custom_ids are of limited length."""
 _OWN_BYTES = 1024
@@ -74,6 +69,7 @@ class Deposit:
         body: UTF-8 JSON.
         failed_at_s: Monotonic seconds when the store failed on it first.
         attempts: How often the store failed on it.
+        failure: Why it failed last.
     """
 
     item: WorkItem
@@ -81,6 +77,7 @@ class Deposit:
     body: bytes
     failed_at_s: float | None = None
     attempts: int = 0
+    failure: str = ""
 
     @property
     def name(self) -> str:
@@ -102,8 +99,12 @@ class Fetch:
         url: The endpoint of the request.
         reference: Where it lies.
         size_bytes: Its size, as told by the reference or by the store; ``None`` until known.
-        failed_at_s: Monotonic seconds when the store failed on it first.
+        failed_at_s: Monotonic seconds when the store failed on it first, and later by as long as it
+            waited for room since.
         attempts: How often the store failed on it.
+        failure: Why it failed last.
+        number: Its place in the line: first come, first served.
+        no_room_since_s: Monotonic seconds when its turn came and there was no room for it.
     """
 
     item: WorkItem
@@ -112,6 +113,9 @@ class Fetch:
     size_bytes: int | None
     failed_at_s: float | None = None
     attempts: int = 0
+    failure: str = ""
+    number: int = 0
+    no_room_since_s: float | None = None
 
     @property
     def is_wanted(self) -> bool:
@@ -214,127 +218,30 @@ class BodyStore(Protocol):
         ...
 
 
-class BodyMoves:
-    """Which bodies move, and which wait.
-
-    Memory is bounded: a body is fetched only where admission has room for all of its bytes, or no
-    other fetched body is held. Deposits are counted as results are; they go first, as each one
-    that ends frees its bytes.
-
-    Args:
-        admission: Counts what is held.
-        retry: Backoff after the store failed.
-        jitter: Randomness of the backoff.
-        give_up_after_s: How long a store may fail on one body.
-    """
-
-    def __init__(
-        self,
-        admission: Admission,
-        retry: RetryPolicy,
-        jitter: random.Random,
-        give_up_after_s: float,
-    ) -> None:
-        self._admission = admission
-        self._retry = retry
-        self._jitter = jitter
-        self._give_up_after_s = give_up_after_s
-        self._deposits: deque[Deposit] = deque()
-        self._fetches: deque[Fetch] = deque()
-        self._failed: Schedule[Move] = Schedule()
-        self._running: dict[Move, int] = {}
-        self._reserved_bytes = 0
-        self._fetched: deque[WorkItem] = deque()
-
-    def add(self, move: Move) -> None:
-        """Queue a body."""
-        if isinstance(move, Deposit):
-            self._deposits.append(move)
-        else:
-            self._fetches.append(move)
-
-    def __len__(self) -> int:
-        """Return how many bodies move or wait."""
-        waiting = len(self._deposits) + len(self._fetches) + len(self._failed)
-        return waiting + len(self._running)
-
-    @property
-    def has_deposits(self) -> bool:
-        """Whether any response body moves or waits."""
-        return bool(self._deposits) or any(
-            isinstance(move, Deposit) for move in (*self._running, *self._failed.items())
-        )
-
-    def requests(self) -> list[WorkItem]:
-        """Return the records whose own bodies move or wait."""
-        moves = (*self._running, *self._fetches, *self._failed.items())
-        return [move.item for move in moves if isinstance(move, Fetch)]
-
-    def next_move(self, now_s: float) -> Move | None:
-        """Start the next move, if one may start now; tell ``ended`` how it went."""
-        for move in self._failed.take_due(now_s):
-            self.add(move)
-        if len(self._running) >= MAX_MOVES:
-            return None
-        if self._deposits:
-            return self._start(self._deposits.popleft())
-        while self._fetches and not self._fetches[0].is_wanted:
-            self._fetches.popleft()
-        if self._fetches and self._has_room(self._fetches[0]):
-            fetch = self._fetches.popleft()
-            return self._start(fetch, fetch.size_bytes or 0)
-        return None
-
-    def ended(self, move: Move) -> None:
-        """Take note that a started move is over, well or not."""
-        reserved_bytes = self._running.pop(move)
-        self._reserved_bytes -= reserved_bytes
-        self._admission.grow(-reserved_bytes)
-
-    def holds(self, item: WorkItem) -> None:
-        """Take note that the engine holds a fetched body, until the item's outcome is decided."""
-        self._fetched.append(item)
-        if len(self._fetched) > 2 * self._admission.held_records + _SPARE_ENTRIES:
-            self._fetched = deque(each for each in self._fetched if each.is_wanted())
-
-    def try_again(self, move: Move, now_s: float) -> bool:
-        """Schedule a move that failed; False where it is to be given up instead."""
-        move.attempts += 1
-        if move.failed_at_s is None:
-            move.failed_at_s = now_s
-        if now_s - move.failed_at_s >= self._give_up_after_s:
-            return False
-        self._failed.add(now_s + self._retry.backoff_s(move.attempts, self._jitter), move)
-        return True
-
-    def next_due_in_s(self, now_s: float) -> float | None:
-        """Return in how many seconds a failed move is to be tried again, if there is one."""
-        due_at_s = self._failed.next_at()
-        return None if due_at_s is None else max(0.0, due_at_s - now_s)
-
-    def _start(self, move: Move, reserved_bytes: int = 0) -> Move:
-        self._running[move] = reserved_bytes
-        self._reserved_bytes += reserved_bytes
-        self._admission.grow(reserved_bytes)
-        return move
-
-    def _has_room(self, fetch: Fetch) -> bool:
-        if fetch.size_bytes is None:
-            return True
-        if self._admission.held_bytes + fetch.size_bytes <= self._admission.max_bytes:
-            return True
-        while self._fetched and not self._fetched[0].is_wanted():
-            self._fetched.popleft()
-        return not self._fetched and not self._reserved_bytes
+_AN_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PIECE_BYTES = 1 << 20
 
 
 def splice_body(custom_id: str, url: str, body: bytes) -> bytes | None:
-    """Return the request line with a fetched body in it; ``None`` where that is no JSON object."""
+    """Return the request line with a fetched body in it; ``None`` where that is no JSON object.
+
+    The body is looked through and no objects are made of it: they would take several times its
+    size, and seconds of everybody's time.
+    """
     try:
-        is_object = isinstance(orjson.loads(body), dict)
-    except orjson.JSONDecodeError:
-        return None
-    if not is_object:
+        _AN_OBJECT.decode(body)
+        _check_utf8(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     head = orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url})
     return b"".join((head[:-1], b',"body":', body, b"}"))
+
+
+def _check_utf8(body: bytes) -> None:
+    """Raise ``UnicodeDecodeError`` where a body is not UTF-8, which its check as JSON passes."""
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _PIECE_BYTES):
+        decoder.decode(body[start : start + _PIECE_BYTES])
+    decoder.decode(b"", final=True)

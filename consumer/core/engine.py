@@ -12,10 +12,10 @@ import random
 from collections.abc import Iterable, Mapping
 
 from consumer.core.admission import Admission
+from consumer.core.body_moves import BodyMoves
 from consumer.core.calls import Calls
 from consumer.core.cancellation import Cancellations
 from consumer.core.claims import (
-    BodyMoves,
     ClaimCheckPolicy,
     Fetch,
     Move,
@@ -24,17 +24,33 @@ from consumer.core.claims import (
 from consumer.core.counters import Counters
 from consumer.core.engine_settings import EngineSettings
 from consumer.core.held_partitions import Allowance, AssignmentChange, HeldPartitions
-from consumer.core.intake import Intake, Refused, Request, Tombstone, is_expired
+from consumer.core.intake import (
+    MOST_ENDS,
+    Intake,
+    Refused,
+    Request,
+    Tombstone,
+    give_up,
+    is_expired,
+)
 from consumer.core.large_bodies import LargeBodies
 from consumer.core.ledger import Delivery
 from consumer.core.ordering import OrderedLanes
 from consumer.core.outbox import Outbox, Publication
 from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import CommitPoint, Record, Rejection, SourceError, TopicPartition
+from consumer.core.ports import (
+    CommitPoint,
+    ReadingNotes,
+    Record,
+    Rejection,
+    SourceError,
+    TopicPartition,
+)
 from consumer.core.recovery import Recovery
 from consumer.core.retry import RetryPolicy
 from consumer.core.schedule import Schedule
 from consumer.core.settlement import Settlement
+from consumer.core.standing import Standing
 from consumer.core.transactions import Transaction, Transactions
 from consumer.core.work import Call, PartitionAssignment, WorkItem
 from consumer.core.work_queue import WorkQueue
@@ -56,6 +72,7 @@ class Engine:
         jitter: Randomness of the backoff.
         settings: Portions, order and the room for progress.
         claim_check: What becomes of large bodies; ``None`` where there is no object store.
+        notes: Tell of records that end the consumer, if anybody keeps them.
     """
 
     def __init__(
@@ -69,13 +86,16 @@ class Engine:
         jitter: random.Random,
         settings: EngineSettings,
         claim_check: ClaimCheckPolicy | None = None,
+        notes: ReadingNotes | None = None,
     ) -> None:
         self._intake = intake
+        self._notes = notes
         self._admission = admission
         self._held = HeldPartitions(
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
         )
         self._queue = WorkQueue(longest_first=intake.work_field is not None)
+        self._ordering = settings.ordering
         self._lanes = OrderedLanes(settings.ordering)
         self._recovery = Recovery(retry, jitter)
         self.body_moves = BodyMoves(
@@ -105,8 +125,17 @@ class Engine:
             counters=self.counters,
         )
         self._bodies = LargeBodies(self.body_moves, self._queue, self._settlement, messages)
+        self._standing = Standing(
+            held=self._held,
+            admission=admission,
+            calls=self._calls,
+            recovery=self._recovery,
+            body_moves=self.body_moves,
+            counters=self.counters,
+        )
         self._is_suspended = True
         self._takes_records = True
+        self._has_ended = False
 
     # --- assignment ---
 
@@ -126,6 +155,8 @@ class Engine:
 
     def assign(self, committed: Mapping[TopicPartition, CommitPoint | None]) -> AssignmentChange:
         """Take over an assignment, with what the group has committed, and go on."""
+        if self._has_ended:
+            return AssignmentChange()
         change = self._held.change(committed)
         if change.lost:
             self._lose(change.lost)
@@ -144,7 +175,7 @@ class Engine:
         self._queue.drop_unwanted()
         for assignment in assignments:
             for publication in self._outbox.remove(assignment):
-                self._admission.release(publication.item.held_bytes)
+                self._settlement.let_go(publication.item)
 
     def stop_intake(self) -> None:
         """Take in and dispatch nothing more: what only waits is left to the next owner."""
@@ -157,6 +188,19 @@ class Engine:
         self._queue.drop_unwanted()
         self._recovery.clear()
 
+    def end(self) -> None:
+        """Take in, dispatch, publish and commit nothing more, for good.
+
+        Something has failed, and with it what this engine knows may be wrong: its offsets may be
+        those of another log, its partitions another member's. Only flags change, as the engine
+        itself may be what failed.
+        """
+        self._has_ended = True
+        self._is_suspended = True
+        self._takes_records = False
+        self._calls.takes_back = False
+        self._outbox.close(let_out_waiting=False)
+
     @property
     def partitions(self) -> list[TopicPartition]:
         """The partitions held now."""
@@ -166,6 +210,19 @@ class Engine:
     def queued_records(self) -> int:
         """Records that wait for a model replica, or for an earlier record of their lane."""
         return self._queue.records + self._lanes.held_records
+
+    @property
+    def runnable_records(self) -> int | None:
+        """Records at work or ready to be; ``None`` on a route without order, where all are."""
+        if self._ordering == "none":
+            return None
+        waiting = len(self._recovery.waiting())
+        return self._queue.records + waiting + self.in_flight_records
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether more records would be taken in than are held."""
+        return self._admission.allowance_records() > 0
 
     @property
     def held_records(self) -> int:
@@ -186,6 +243,27 @@ class Engine:
     def model_replicas(self) -> list[str]:
         """Names of the model replicas seen lately."""
         return self._calls.windows.replicas
+
+    # --- standing still ---
+
+    def standing(self) -> tuple[int, ...]:
+        """Return numbers that change whenever a record is read or gets on."""
+        return self._standing.numbers()
+
+    def neglected(self) -> str | None:
+        """Return what waits here with nothing in its way, for a person, if anything does."""
+        if self._is_suspended or not self._takes_records:
+            return None
+        return self._standing.neglected((*self._queued_items(), *self._lanes.held()))
+
+    def readable_offsets(self) -> dict[TopicPartition, int]:
+        """Return the next offset of each partition that may be read now, where it is known."""
+        offsets = {}
+        for partition in self.allowance().partitions:
+            assignment = self._held.get(partition)
+            if assignment is not None and assignment.ledger.next_offset is not None:
+                offsets[partition] = assignment.ledger.next_offset
+        return offsets
 
     # --- intake ---
 
@@ -218,7 +296,12 @@ class Engine:
                 continue
             delivery = assignment.ledger.deliver(record.offset)
             if delivery is Delivery.ADMITTED:
-                self._admit(assignment, record, now_s, epoch_ms)
+                if self._notes is None:
+                    self._admit(assignment, record, now_s, epoch_ms)
+                else:
+                    ends = self._notes.begin(record)
+                    self._admit(assignment, record, now_s, epoch_ms, ends)
+                    self._notes.end(record)
             elif delivery is Delivery.NO_ROOM:
                 rewinds[record.partition] = record.offset
             elif delivery is Delivery.BEHIND:
@@ -241,19 +324,30 @@ class Engine:
                 assignment.ledger.pass_over(position)
 
     def _admit(
-        self, assignment: PartitionAssignment, record: Record, now_s: float, epoch_ms: int
+        self,
+        assignment: PartitionAssignment,
+        record: Record,
+        now_s: float,
+        epoch_ms: int,
+        ends: int = 0,
     ) -> None:
-        read = self._intake.read(record)
+        if record.timestamp_ms is None or record.timestamp_ms < 0:
+            # What is cancelled from now on is cancelled, and no earlier cancellation meant it.
+            record = record._replace(timestamp_ms=epoch_ms)
+        read = self._intake.read(record) if ends < MOST_ENDS else give_up(record, ends)
         self.counters.received_records += 1
         if isinstance(read, Tombstone):
             self.counters.skipped_records += 1
             assignment.ledger.complete(record.offset)
             return
-        held_bytes = len(record.value or b"") + len(record.key or b"")
+        held_bytes = record.size_bytes()
         self._admission.admit(held_bytes)
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
             item.work = read.work
+            if read.line is not None:
+                item.fetched_line = read.line
+                self._settlement.grow(item, len(read.line))
             self._enter(item)
             if self.cancellations.covers(record, read.custom_id):
                 self._settlement.cancel(item, now_s)
@@ -273,7 +367,7 @@ class Engine:
             self._enter(item)
             self._settlement.respond(item, read.status_code, read.body, now_s)
         else:
-            item = WorkItem(assignment, record, None, None, now_s, held_bytes)
+            item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
             self._enter(item)
             self._settlement.bury(item, read.code, read.message, now_s, epoch_ms)
 
@@ -300,6 +394,10 @@ class Engine:
     def end_call(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
         """Take note that a call is over; see ``Calls.end``."""
         self._calls.end(call, reason, now_s, epoch_ms)
+
+    def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
+        """Give up what takes too long; see ``Calls.give_up_overdue``."""
+        return self._calls.give_up_overdue(now_s, epoch_ms)
 
     def end_move(self, move: Move, end: MoveEnd, now_s: float, epoch_ms: int) -> None:
         """Take note how a move of ``body_moves`` ended."""
@@ -345,13 +443,15 @@ class Engine:
         """Do what time brings: retries come due, deadlines of waiting records pass."""
         for group in self._recovery.take_due(now_s):
             self._queue.add_group(group)
-        expired = False
+        self._bodies.give_up_overdue(now_s, epoch_ms)
+        is_left_over = False
         for item in self._deadlines.take_due(epoch_ms):
-            # In flight the model replica holds the deadline; back in the queue `next_call` does.
-            if not item.settled and item.attempts == 0:
+            # In flight the model replica holds the deadline; `Calls` does when it comes back.
+            if not item.settled and not item.is_in_flight:
                 self._settlement.expire(item, now_s)
-                expired = True
-        if expired:
+                # Looking through all that waits is for the few that failed before.
+                is_left_over |= not self._queue.forget(item) and item.attempts > 0
+        if is_left_over:
             self._queue.drop_unwanted()
         if len(self._deadlines) > 2 * self.held_records + _SPARE_DEADLINES:
             self._deadlines.keep(lambda item: not item.settled)
@@ -362,10 +462,13 @@ class Engine:
         waits = []
         if (retry_at_s := self._recovery.next_at_s()) is not None:
             waits.append(retry_at_s - now_s)
-        probe_at_s = self._recovery.breaker.next_probe_at_s()
-        waits_for_probe = self._queue.records and not self._calls.in_flight
-        if probe_at_s is not None and waits_for_probe and not self._is_suspended:
+        probe_at_s = self._calls.next_probe_at_s()
+        waits_for_probe = self._queue.records and not self._is_suspended
+        # Where its time has come and no call went out, something else is in the way.
+        if probe_at_s is not None and waits_for_probe and probe_at_s > now_s:
             waits.append(probe_at_s - now_s)
+        if (judgement_at_s := self.body_moves.next_judgement_at_s()) is not None:
+            waits.append(judgement_at_s - now_s)
         if (deadline_ms := self._deadlines.next_at()) is not None:
             waits.append((deadline_ms - epoch_ms) / 1000)
         return max(0.0, min(waits)) if waits else None
@@ -393,7 +496,7 @@ class Engine:
     def withdrawn(self, publications: Iterable[Publication]) -> None:
         """Let go of outcomes of lost partitions; they may have been published, or in part."""
         for publication in publications:
-            self._admission.release(publication.item.held_bytes)
+            self._settlement.let_go(publication.item)
 
     def rejected(
         self,
@@ -462,11 +565,11 @@ class Engine:
 
     def has_commit_points(self) -> bool:
         """Say whether there is anything to commit."""
-        return self._held.has_commit_points()
+        return not self._has_ended and self._held.has_commit_points()
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
         """Return what there is to commit; pass it to ``committed`` once it is acknowledged."""
-        return self._held.commit_points()
+        return {} if self._has_ended else self._held.commit_points()
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Take note that ``points`` are committed and acknowledged."""

@@ -14,6 +14,7 @@ class EngineSettings:
         calls_per_window: Into how many calls a model replica's window is divided.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         ordering: Which records wait for earlier ones.
+        attempt_timeout_s: How long a call may be silent; ``None`` to learn it from the work.
         may_repeat: Whether outcomes may be published again where progress cannot be read.
     """
 
@@ -21,4 +22,5 @@ class EngineSettings:
     metadata_limit_characters: int
     calls_per_window: int = 4
     ordering: Ordering = "none"
+    attempt_timeout_s: float | None = None
     may_repeat: bool = True

@@ -8,7 +8,7 @@ runs commits past them within a commit interval, so they count for no longer tha
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from consumer.core import completion_map
@@ -106,7 +106,8 @@ class Backlog:
         partitions: How many the topic has; 0 where it was never read.
         active_partitions: Those with remaining records.
         read_at_s: Monotonic seconds of the last good reading; ``None`` if there never was one.
-        notes: For a person: what is held, unknown or expired.
+        blocked_records: Offsets behind open transactions, which nobody may read yet.
+        notes: For a person: what is held, unknown, expired or blocked.
     """
 
     records: int = 0
@@ -115,6 +116,7 @@ class Backlog:
     done_records: int = 0
     partitions: int = 0
     active_partitions: int = 0
+    blocked_records: int = 0
     read_at_s: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -145,17 +147,7 @@ class BacklogTracker:
         Args:
             reason: Why, for a person.
         """
-        held = self._current
-        self._current = Backlog(
-            records=held.records,
-            unknown_records=held.unknown_records,
-            arrived_records=held.arrived_records,
-            done_records=held.done_records,
-            partitions=held.partitions,
-            active_partitions=held.active_partitions,
-            read_at_s=held.read_at_s,
-            notes=(f"held: {reason}",),
-        )
+        self._current = replace(self._current, notes=(f"held: {reason}",))
         return self._current
 
     def observe(self, lags: Mapping[TopicPartition, Lag], now_s: float) -> Backlog:
@@ -191,6 +183,12 @@ class BacklogTracker:
             notes.append(f"held, no answer: {_some(names)}")
         if expired_records:
             notes.append(f"{expired_records} offsets expired before they were done")
+        blocked = {each: lag.blocked_records for each, lag in lags.items() if lag.blocked_records}
+        if blocked:
+            names = sorted(f"{each.topic}/{each.partition}" for each in blocked)
+            notes.append(
+                f"{sum(blocked.values())} records wait behind an open transaction: {_some(names)}"
+            )
         self._current = Backlog(
             records=sum(each.records for each in self._known.values()),
             unknown_records=unknown_records,
@@ -198,6 +196,7 @@ class BacklogTracker:
             done_records=self._done_records,
             partitions=len(lags.keys() | self._lags.keys()),
             active_partitions=sum(1 for each in self._known.values() if each.records),
+            blocked_records=sum(blocked.values()),
             read_at_s=now_s,
             notes=tuple(notes),
         )

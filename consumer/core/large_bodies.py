@@ -1,8 +1,8 @@
 """Large bodies: what becomes of a record when a fetch or a deposit of its body has ended."""
 
+from consumer.core.body_moves import BodyMoves
 from consumer.core.claims import (
     STATUS_BAD_REQUEST,
-    BodyMoves,
     BodyRefused,
     Deposit,
     Deposited,
@@ -48,8 +48,7 @@ class LargeBodies:
         self._moves.ended(move)
         item = move.item
         if not move.is_wanted:
-            if isinstance(move, Deposit):
-                self._settlement.drop(item)
+            self._forget(move)
             return
         match end:
             case Deposited(reference) if isinstance(move, Deposit):
@@ -69,12 +68,28 @@ class LargeBodies:
                 self._settlement.respond(
                     item, status, encode_refusal_body(message, code, "body_ref"), now_s
                 )
-            case MoveFailed(reason) if not self._moves.try_again(move, now_s):
-                if isinstance(move, Deposit):
-                    self._settlement.grow(item, -len(move.body))
-                self._settlement.bury(
-                    item, ErrorCode.STORE_FAILED, printable(reason), now_s, epoch_ms
-                )
+            case MoveFailed(reason) if not self._moves.try_again(move, reason, now_s):
+                self._give_up(move, now_s, epoch_ms)
+
+    def give_up_overdue(self, now_s: float, epoch_ms: int) -> None:
+        """Give up what the store failed on, and has had no turn since, when its time is over."""
+        for move in self._moves.take_overdue(now_s):
+            if move.is_wanted:
+                self._give_up(move, now_s, epoch_ms)
+            else:
+                self._forget(move)
+
+    def _forget(self, move: Move) -> None:
+        # A request's record was dropped already, with all that waited.
+        if isinstance(move, Deposit):
+            self._settlement.drop(move.item)
+
+    def _give_up(self, move: Move, now_s: float, epoch_ms: int) -> None:
+        if isinstance(move, Deposit):
+            self._settlement.grow(move.item, -len(move.body))
+        self._settlement.bury(
+            move.item, ErrorCode.STORE_FAILED, printable(move.failure), now_s, epoch_ms
+        )
 
     def _take_body(self, item: WorkItem, url: str, body: bytes, now_s: float) -> None:
         line = splice_body(item.custom_id or "", url, body)

@@ -82,6 +82,8 @@ class OrderedLanes:
         lanes = self._assignments.pop(assignment, None)
         held = [] if lanes is None else list(lanes.held)
         self.held_records -= len(held)
+        for item in held:
+            item.successor = None
         return held
 
     def clear(self) -> list[WorkItem]:

@@ -27,7 +27,9 @@ class Record(NamedTuple):
         key: The producer's key, untouched.
         value: The value's bytes, untouched; ``None`` is a tombstone.
         headers: The producer's headers, in order.
-        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured.
+        timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured;
+            ``None`` or negative where the producer left it out.
+        problem: Why it could not be read; then it has neither key nor value nor headers.
     """
 
     partition: TopicPartition
@@ -35,7 +37,15 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]
-    timestamp_ms: int
+    timestamp_ms: int | None
+    problem: str | None = None
+
+    def size_bytes(self) -> int:
+        """Return how many bytes its producer put into it."""
+        size_bytes = len(self.value or b"") + len(self.key or b"")
+        for name, value in self.headers:
+            size_bytes += len(name) + len(value or b"")
+        return size_bytes
 
 
 class CommitPoint(NamedTuple):
@@ -75,11 +85,24 @@ class Rejection:
 
 
 class Lag(NamedTuple):
-    """A partition's log as the broker sees it; offsets, so counts are upper bounds."""
+    """A partition's log as the broker sees it; offsets, so counts are upper bounds.
+
+    Attributes:
+        log_start: The oldest offset that is kept.
+        log_end: Where reading ends: the next offset, or the first of an open transaction.
+        committed: What the group has committed, or ``None``.
+        high_watermark: The next offset, open transactions or none; ``None`` where it was not asked.
+    """
 
     log_start: int
     log_end: int
     committed: CommitPoint | None
+    high_watermark: int | None = None
+
+    @property
+    def blocked_records(self) -> int:
+        """Offsets that nobody may read before a transaction ends; they are work for nobody yet."""
+        return 0 if self.high_watermark is None else max(0, self.high_watermark - self.log_end)
 
 
 class SourceError(Exception):
@@ -92,6 +115,18 @@ class FencedError(Exception):
 
 class CommitRefusedError(Exception):
     """The group has rebalanced since: what was committed may be another member's by now."""
+
+
+class ReadingNotes(Protocol):
+    """Says which record was being taken in when a consumer ended: it may have been the cause."""
+
+    def begin(self, record: Record) -> int:
+        """Note that a record is being taken in; return how many consumers ended just then."""
+        ...
+
+    def end(self, record: Record) -> None:
+        """Take the note back."""
+        ...
 
 
 class RebalanceListener(Protocol):
@@ -167,6 +202,13 @@ class RecordSource(Protocol):
         """Have the group say anew whose its partitions are; the listener is called as ever.
 
         Does nothing while that is under way already, or before the start.
+        """
+        ...
+
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where each partition's log ends: below it all that can be read now stands.
+
+        Partitions whose end is not to be had soon, e.g. for want of a leader, are left out.
         """
         ...
 

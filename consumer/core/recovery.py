@@ -31,6 +31,7 @@ class Recovery:
         *,
         is_alone: bool,
         is_cornered: bool,
+        has_timed_out: bool = False,
     ) -> list[WorkItem]:
         """Schedule failed records to go again, and count the failure where it counts.
 
@@ -42,6 +43,7 @@ class Recovery:
             is_cornered: The cause is thought to be among these records, so they are split. Where
                 several calls were lost together they go again as they are: splitting each would
                 multiply the calls and tell nothing.
+            has_timed_out: Their call took too long; its replica may live.
 
         Returns:
             Those that are to be given up instead.
@@ -62,7 +64,9 @@ class Recovery:
             if step is NextStep.GIVE_UP:
                 given_up.append(item)
                 continue
-            item.strikes += step is NextStep.AGAIN
+            if step is NextStep.AGAIN:
+                item.strikes += 1
+                item.timeouts += has_timed_out
             again.append(item)
         # Lack of room is nobody's fault: what had none together may have some together.
         splits = is_cornered and failure is not Failure.UNAVAILABLE
@@ -76,8 +80,13 @@ class Recovery:
 
         A replica that dies fails every call that it had taken, and a healthy record may stand
         alone in one of those. Only the one that had no other call beside it is given up.
+
+        A call that takes too long fails no other. A record that has only had timeouts goes beside
+        others to the end, or each such record would stop the route for as long as it hangs.
         """
-        return len(group) == 1 and self._policy.is_last_chance(group[0].strikes)
+        if len(group) != 1 or group[0].strikes == group[0].timeouts:
+            return False
+        return self._policy.is_last_chance(group[0].strikes)
 
     def take_due(self, now_s: float) -> list[list[WorkItem]]:
         """Take the groups whose delay is over, without records that are settled by now."""

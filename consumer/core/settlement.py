@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from consumer.core.admission import Admission
-from consumer.core.claims import BodyMoves, ClaimCheckPolicy, Deposit
+from consumer.core.body_moves import BodyMoves
+from consumer.core.claims import ClaimCheckPolicy, Deposit
 from consumer.core.counters import Counters
 from consumer.core.ordering import OrderedLanes
 from consumer.core.outbox import Outbox, Publication
@@ -89,7 +90,7 @@ class Settlement:
 
     def settle(self, item: WorkItem, messages: list[Message]) -> None:
         """Publish its outcome, once its lane lets it."""
-        item.settled = True
+        self._decide(item)
         result_bytes = 0
         for message in messages:  # a generator here costs a third of the whole method
             result_bytes += len(message.value or b"")
@@ -105,6 +106,7 @@ class Settlement:
         item = self._lanes.leave(finished)
         if item is None:
             return
+        self._body_moves.release(item)
         if item.deferred is not None:
             self._outbox.add(Publication(item, item.deferred))
         elif item.is_ready and not item.settled:
@@ -112,9 +114,17 @@ class Settlement:
 
     def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
         # Decided, so that neither a deadline nor a cancellation decides it again.
-        item.settled = True
+        self._decide(item)
         self.grow(item, len(body))
         self._body_moves.add(Deposit(item, status, body))
+
+    def _decide(self, item: WorkItem) -> None:
+        item.settled = True
+        if item.fetched_line is not None:
+            # Whoever wants the body again has the reference.
+            self.grow(item, -len(item.fetched_line))
+            item.fetched_line = None
+            self._body_moves.let_go(item)
 
     def grow(self, item: WorkItem, size_bytes: int) -> None:
         """Count more bytes as held for it, or fewer."""
@@ -127,11 +137,17 @@ class Settlement:
             # Whose result is on its way to the object store is dropped when it has arrived.
             if not item.settled or item.deferred is not None:
                 self.drop(item)
+            self._body_moves.release(item)
 
     def drop(self, item: WorkItem) -> None:
         """Let go of it without an outcome: the partition's next owner has it."""
-        item.settled = True
+        self._decide(item)
+        self.let_go(item)
+
+    def let_go(self, item: WorkItem) -> None:
+        """Forget its payload, and no longer count it."""
         self._admission.release(item.held_bytes)
+        item.let_go()
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
         """Take the next outcomes to publish; none of partitions that were lost."""
@@ -142,7 +158,7 @@ class Settlement:
         ):
             publication = self._outbox.take()
             if publication.item.assignment.revoked:
-                self._admission.release(publication.item.held_bytes)
+                self.let_go(publication.item)
                 continue
             size_bytes += publication.item.held_bytes
             taken.append(publication)
@@ -154,7 +170,7 @@ class Settlement:
             item = publication.item
             item.assignment.ledger.complete(item.record.offset)
             self._release_next(item)
-            self._admission.release(item.held_bytes)
+            self.let_go(item)
             self._counters.completed_records += 1
 
     def rejected(

@@ -1,11 +1,15 @@
 """A record on its way through the engine, and the assignment it belongs to."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from consumer.core.failures import Failure
 from consumer.core.ledger import PartitionLedger
 from consumer.core.ports import CommitPoint, Message, Record, TopicPartition
 from schemas.handoff import Outcomes
+from schemas.headers import Headers
+
+_NO_HEADERS: Headers = []
 
 
 class ModelContractError(ValueError):
@@ -56,11 +60,15 @@ class WorkItem:
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
         attempts: How often it was handed to a model replica, by earlier owners too where it failed.
         strikes: Failures that count against it.
+        timeouts: How many of those were calls that took too long.
         first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
-        fetched_line: The request line with its body, where the record only refers to that.
-        is_taken: It has left the queue of new records.
+        fetched_line: The request line as the model gets it, where the record's value is another:
+            its body was fetched, its url is spelled otherwise, or something stands before it.
+        is_queued: It waits in the queue of new records.
+        is_taken: It has left that queue for a model replica.
+        is_in_flight: A model replica has it, and holds it to its deadline.
         settled: Its terminal outcome is decided; whatever comes later is dropped.
         is_ready: A model replica may have it as soon as nothing holds it.
         is_held: It waits for an earlier record of its lane (``consumer.core.ordering``).
@@ -77,10 +85,13 @@ class WorkItem:
     dispatched_at_s: float = 0.0
     attempts: int = 0
     strikes: int = 0
+    timeouts: int = 0
     first_failed_at_s: float = 0.0
     work: float = 0.0
     fetched_line: bytes | None = None
+    is_queued: bool = False
     is_taken: bool = False
+    is_in_flight: bool = False
     settled: bool = False
     is_ready: bool = False
     is_held: bool = False
@@ -91,6 +102,20 @@ class WorkItem:
     def line(self) -> bytes:
         """The request line as the model gets it."""
         return self.record.value or b"" if self.fetched_line is None else self.fetched_line
+
+    def let_go(self) -> None:
+        """Forget the payload: the outcome is acknowledged, or is the next owner's to give.
+
+        What is left may lie about in structures that are cleared now and then, and in a call whose
+        other records take longer. It costs the same however large the record was.
+        """
+        record = self.record
+        # Every record comes by here, and a named tuple's own constructor costs three times this.
+        self.record = tuple.__new__(
+            Record,
+            (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms, None),
+        )
+        self.deferred = None
 
     def is_new(self) -> bool:
         """Say whether it still waits for its first dispatch."""
@@ -116,6 +141,10 @@ class Call:
         has_failures: Some record was answered with a failure.
         has_fresh_failures: Among those are records that had not failed before, or the replica had
             no room: that speaks against the model rather than against the records.
+        heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
+        earlier_timeouts: The most timeouts that a record of it had before.
+        first_deadline_ms: The earliest deadline among the records without an outcome, if any.
+        overdue: Why the call is given up for having taken too long, if it is.
     """
 
     def __init__(
@@ -128,6 +157,10 @@ class Call:
         self.has_answers = False
         self.has_failures = False
         self.has_fresh_failures = False
+        self.heard_at_s = 0.0
+        self.earlier_timeouts = max(item.timeouts for item in items)
+        self.first_deadline_ms = _first_deadline_ms(items)
+        self.overdue: str | None = None
         self._items: list[WorkItem | None] = list(items)
 
     def check(self, outcomes: Outcomes) -> None:
@@ -170,8 +203,23 @@ class Call:
 
     def is_wanted(self) -> bool:
         """Say whether an outcome of any unanswered item still counts."""
-        return any(item is not None and item.is_wanted() for item in self._items)
+        return self.overdue is None and any(
+            item is not None and item.is_wanted() for item in self._items
+        )
 
     def waiting(self) -> list[WorkItem]:
         """Return the items that have no outcome yet."""
         return [item for item in self._items if item is not None]
+
+    def take_expired(self, until_ms: int) -> list[WorkItem]:
+        """Return the wanted items whose deadline is not after ``until_ms``; they stay in it."""
+        if self.first_deadline_ms is None or self.first_deadline_ms > until_ms:
+            return []
+        wanted = [item for item in self.waiting() if item.is_wanted()]
+        expired = [each for each in wanted if (each.deadline_ms or until_ms + 1) <= until_ms]
+        self.first_deadline_ms = _first_deadline_ms(set(wanted) - set(expired))
+        return expired
+
+
+def _first_deadline_ms(items: Iterable[WorkItem]) -> int | None:
+    return min((item.deadline_ms for item in items if item.deadline_ms is not None), default=None)

@@ -27,7 +27,8 @@ class Suspicion(IntEnum):
     SOME = 1
     """It has failed, once, with others or alone."""
     STRONG = 2
-    """So often that it goes one call at a time: a suspect."""
+    """So often that it goes one call at a time: a suspect. Timeouts do not count here, as what
+    takes too long fails by itself."""
 
 
 class WorkQueue:
@@ -58,6 +59,7 @@ class WorkQueue:
 
     def add(self, item: WorkItem) -> None:
         """Queue a new record."""
+        item.is_queued = True
         self._by_arrival.append(item)
         if self._longest_first:
             self._added += 1
@@ -118,12 +120,17 @@ class WorkQueue:
             self._remove(item)
             chunk.append(item)
         self.records -= len(chunk)
-        if len(self._by_work) > 2 * self.records + _SPARE_ENTRIES:
-            self._by_work = [entry for entry in self._by_work if entry[2].is_new()]
-            heapq.heapify(self._by_work)
-        if len(self._by_arrival) > 2 * self.records + _SPARE_ENTRIES:
-            self._by_arrival = deque(item for item in self._by_arrival if item.is_new())
+        self._compact()
         return chunk
+
+    def forget(self, item: WorkItem) -> bool:
+        """Take note that a new record is settled; False where it is not one that waits here."""
+        if not item.is_queued:
+            return False
+        item.is_queued = False
+        self.records -= 1
+        self._compact()
+        return True
 
     def waiting(self) -> list[WorkItem]:
         """Return every record that waits, in no particular order."""
@@ -139,6 +146,13 @@ class WorkQueue:
         self._groups = {each: _wanted_groups(groups) for each, groups in self._groups.items()}
         self._grouped_records = {each: sum(map(len, self._groups[each])) for each in Suspicion}
         self.records = len(self._by_arrival) + sum(self._grouped_records.values())
+
+    def _compact(self) -> None:
+        if len(self._by_work) > 2 * self.records + _SPARE_ENTRIES:
+            self._by_work = [entry for entry in self._by_work if entry[2].is_new()]
+            heapq.heapify(self._by_work)
+        if len(self._by_arrival) > 2 * self.records + _SPARE_ENTRIES:
+            self._by_arrival = deque(item for item in self._by_arrival if item.is_new())
 
     def _next_suspicion(self, most: Suspicion) -> Suspicion | None:
         return next((each for each in self._groups if each <= most and self._groups[each]), None)
@@ -159,16 +173,16 @@ class WorkQueue:
 
     def _remove(self, item: WorkItem) -> None:
         item.is_taken = True
+        item.is_queued = False
         if self._by_arrival[0] is item:
             self._by_arrival.popleft()
 
 
 def suspicion_of(items: list[WorkItem]) -> Suspicion:
     """Return how much records that go together are suspected: as the most suspected of them."""
-    strikes = max(item.strikes for item in items)
-    if strikes >= SUSPECT_STRIKES:
+    if any(item.strikes - item.timeouts >= SUSPECT_STRIKES for item in items):
         return Suspicion.STRONG
-    return Suspicion.SOME if strikes else Suspicion.NONE
+    return Suspicion.SOME if any(item.strikes for item in items) else Suspicion.NONE
 
 
 def _wanted_groups(groups: Iterable[list[WorkItem]]) -> deque[list[WorkItem]]:

@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
+from consumer.kafka import internals
 from consumer.kafka.connection import client_options, explaining_failures
 from consumer.kafka.topic_settings import (
     DEFAULT_LIMITS,
@@ -151,7 +152,7 @@ class TopicAdmin:
         """Return how far a consumer group is in a topic; empty where the topic does not exist.
 
         The log ends where a consumer's reading does: at the first record of a transaction that is
-        open. What lies behind it is work for nobody yet.
+        open. What lies behind it is work for nobody yet, and counted apart.
 
         Raises:
             SourceError: Something was not told: what is missing is never taken for 'no commit'.
@@ -179,6 +180,7 @@ class TopicAdmin:
                 await consumer.start()
                 starts = await consumer.beginning_offsets(partitions)
                 ends = await consumer.end_offsets(partitions)
+                high_watermarks = await internals.high_watermarks(consumer, partitions)
             finally:
                 await consumer.stop()
         lag: dict[TopicPartition, Lag] = {}
@@ -188,6 +190,7 @@ class TopicAdmin:
                 starts[partition],
                 ends[partition],
                 CommitPoint(point.offset, point.metadata or "") if point.offset >= 0 else None,
+                high_watermarks[partition],
             )
         return lag
 

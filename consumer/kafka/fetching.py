@@ -21,7 +21,13 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import SourceError, TopicPartition
 from consumer.kafka import internals
-from consumer.kafka.raw_records import MisnamedBatch, is_about_a_name, read_misnamed
+from consumer.kafka.raw_records import (
+    MisnamedBatch,
+    UnreadRecord,
+    is_readable_here,
+    read_misnamed,
+)
+from consumer.kafka.unpacking import UnpackedTooLargeError, Unpacking
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +36,7 @@ Fetched = dict[KafkaPartition, list[ConsumerRecord[Any, Any]]]
 NOWHERE = KafkaPartition("-", -1)
 """No partition matches it: fetching it takes nothing, and counts as a poll to aiokafka."""
 
+_UNREADABLE = (UnicodeDecodeError, errors.CorruptRecordException, UnpackedTooLargeError)
 _POSITION_WAIT_S = 0.05
 """How soon a partition is looked at again that has no position yet."""
 _RAW_FETCH_TIMEOUT_S = 5.0
@@ -42,10 +49,12 @@ class Fetching:
 
     Args:
         consumer: The consumer; started before the first fetch.
+        unpacking: How batches are unpacked.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, unpacking: Unpacking) -> None:
         self._consumer = consumer
+        self._unpacking = unpacking
         self._failure: SourceError | None = None
         self._waiting: asyncio.Task[Fetched] | None = None
         self._started_from: dict[KafkaPartition, int] = {}
@@ -121,7 +130,7 @@ class Fetching:
             wait_s = timeout_s if has_all else min(timeout_s, _POSITION_WAIT_S)
             try:
                 fetched = await self._read(known, max_records, wait_s)
-            except (UnicodeDecodeError, errors.CorruptRecordException) as error:
+            except _UNREADABLE as error:
                 if not self._go_back(error):
                     raise errors.CorruptRecordException(str(error)) from error
                 return {}
@@ -222,9 +231,17 @@ class Fetching:
         self._check()
         if not self._is_open or self._position(partition) != offset:
             return None
-        batch = read_misnamed(data, partition, offset)
+        batch = read_misnamed(data, partition, offset, self._unpacking)
         if batch is None:
             self._unreadable.pop(partition, None)
+        elif isinstance(batch.records[0], UnreadRecord):
+            log.warning(
+                "%s: records from offset %d to %d cannot be read: %s",
+                partition,
+                offset,
+                batch.end_offset - 1,
+                batch.records[0].value,
+            )
         else:
             log.warning(
                 "%s: in the batch that ends before offset %d is a header whose name is not UTF-8; "
@@ -245,7 +262,7 @@ class Fetching:
             False where it is not known which record that is.
         """
         failed = internals.end_failed_fetch(self._consumer, self._started_from)
-        if not is_about_a_name(error):
+        if not is_readable_here(error):
             return False
         self._unreadable.update(failed)
         for partition, started_from in self._started_from.items():
@@ -278,8 +295,8 @@ class Fetching:
         self._waiting = None
         try:
             fetched = waiting.result()
-        except (UnicodeDecodeError, errors.CorruptRecordException) as error:
-            if not is_about_a_name(error):
+        except _UNREADABLE as error:
+            if not is_readable_here(error):
                 raise
             # Where it stands, a later fetch finds out.
             self._go_back(error)

@@ -30,6 +30,7 @@ _REFUSALS = (
     errors.RebalanceInProgressError,
 )
 _READ_COMMITTED = 1
+_READ_UNCOMMITTED = 0
 _LEAST_EMPTY_FETCH_S = 0.025
 _OFFSETS_RETRY_S = 0.02
 _MOVED_COORDINATOR = (
@@ -269,3 +270,21 @@ async def abandon(consumer: AIOKafkaConsumer) -> None:
     if consumer._fetcher is not None:
         await consumer._fetcher.close()
     await consumer._client.close()
+
+
+async def high_watermarks(
+    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
+) -> dict[KafkaPartition, int]:
+    """Return where logs end, open transactions included.
+
+    Args:
+        consumer: A consumer in no group, of ``read_committed``, that nobody else uses meanwhile.
+        partitions: Which to ask about.
+    """
+    fetcher = consumer._fetcher
+    level, fetcher._isolation_level = fetcher._isolation_level, _READ_UNCOMMITTED
+    try:
+        found: dict[KafkaPartition, int] = await consumer.end_offsets(list(partitions))
+    finally:
+        fetcher._isolation_level = level
+    return found

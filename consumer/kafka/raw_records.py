@@ -1,38 +1,41 @@
-"""Reading a batch that aiokafka cannot: one with a header whose name is not UTF-8.
+"""Reading a batch that aiokafka cannot: one with a header whose name is not UTF-8, or a huge one.
 
 aiokafka decodes the names strictly and gives up on the record, and so on all that follow it in its
 batch, wherever a fetch begins, and on the partition. Kafka itself takes any bytes. Format: Kafka's
 documentation, "Message Format", record batch version 2; the older ones have no headers.
+
+Of a batch that unpacks to more than is allowed only the offsets are known: for each of them stands
+an ``UnreadRecord``.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.record.util import decode_varint
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.kafka.unpacking import UnpackedTooLargeError, Unpacking
 
 _BATCH_HEADER = struct.Struct(">qiibIhiqqqhii")
 _BYTES_BEFORE_BATCH_LENGTH_COUNTS = 12
 _MAGIC = 2
 _CODEC_MASK, _LOG_APPEND_TIME, _CONTROL = 0x07, 0x08, 0x20
-_DECOMPRESS: dict[int, Callable[[bytes], bytes]] = {
-    0: bytes,
-    1: gzip_decode,
-    2: snappy_decode,
-    3: lz4_decode,
-    4: zstd_decode,
-}
+_MOST_UNREAD = 1_000
+"""Of a huge batch these many records are told about at a time: it may have millions."""
+
+
+class UnreadRecord(ConsumerRecord[Any, Any]):  # type: ignore[misc] # aiokafka is untyped
+    """A place in the log whose record was not read; its value says why."""
 
 
 class MisnamedBatch(NamedTuple):
-    """The records of a batch with a header whose name is not UTF-8.
+    """The records of a batch that aiokafka cannot read.
 
     Attributes:
-        records: All of them, in the order of their offsets.
-        end_offset: The offset behind the batch.
+        records: All of them, or the next of a huge one, in the order of their offsets.
+        end_offset: The offset behind them.
     """
 
     records: list[ConsumerRecord[Any, Any]]
@@ -55,18 +58,22 @@ class _Batch(NamedTuple):
     payload: bytes
 
 
-def is_about_a_name(error: BaseException) -> bool:
-    """Tell whether aiokafka failed on bytes that are no UTF-8, i.e. on a header's name."""
-    return isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)
+def is_readable_here(error: BaseException) -> bool:
+    """Tell whether aiokafka failed on bytes that are no UTF-8, a header's name, or on a size."""
+    kinds = (UnicodeDecodeError, UnpackedTooLargeError)
+    return isinstance(error, kinds) or isinstance(error.__cause__, kinds)
 
 
-def read_misnamed(data: bytes, partition: KafkaPartition, offset: int) -> MisnamedBatch | None:
+def read_misnamed(
+    data: bytes, partition: KafkaPartition, offset: int, unpacking: Unpacking
+) -> MisnamedBatch | None:
     r"""Return the batch that the first record at or above ``offset`` is in.
 
     Args:
         data: Record batches as a fetch brings them; the last may be cut off.
         partition: Where they are from.
         offset: Batches that end below are passed over.
+        unpacking: How batches are unpacked.
 
     Returns:
         The batch, with ``\xff`` in the names for each byte that is not UTF-8; ``None`` where all
@@ -75,7 +82,10 @@ def read_misnamed(data: bytes, partition: KafkaPartition, offset: int) -> Misnam
     for batch in _batches(data):
         if batch.end_offset <= offset or batch.attributes & _CONTROL:
             continue
-        decoded = list(_records(batch, partition))
+        try:
+            decoded = list(_records(batch, partition, unpacking))
+        except UnpackedTooLargeError as error:
+            return _unread(batch, partition, offset, str(error))
         if any(is_misnamed for _, is_misnamed in decoded):
             return MisnamedBatch([record for record, _ in decoded], batch.end_offset)
         return None
@@ -98,10 +108,20 @@ def _batches(data: bytes) -> Iterator[_Batch]:
         start = end
 
 
+def _unread(batch: _Batch, partition: KafkaPartition, offset: int, reason: str) -> MisnamedBatch:
+    start = max(offset, batch.base_offset)
+    end = min(batch.end_offset, start + _MOST_UNREAD)
+    records: list[ConsumerRecord[Any, Any]] = [
+        UnreadRecord(*partition, each, batch.max_timestamp_ms, 0, None, reason, None, -1, -1, ())
+        for each in range(start, end)
+    ]
+    return MisnamedBatch(records, end)
+
+
 def _records(
-    batch: _Batch, partition: KafkaPartition
+    batch: _Batch, partition: KafkaPartition, unpacking: Unpacking
 ) -> Iterator[tuple[ConsumerRecord[Any, Any], bool]]:
-    fields = _Fields(_DECOMPRESS[batch.attributes & _CODEC_MASK](batch.payload))
+    fields = _Fields(unpacking.by_codec[batch.attributes & _CODEC_MASK](batch.payload))
     has_append_time = bool(batch.attributes & _LOG_APPEND_TIME)
     for _ in range(batch.record_count):
         fields.varint()  # the record's length

@@ -24,7 +24,9 @@ from consumer.kafka.assignor import make_assignor
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
 from consumer.kafka.log_bounds import ask_each
+from consumer.kafka.raw_records import UnreadRecord
 from consumer.kafka.static_membership import leave_on_stop, name_in_heartbeats
+from consumer.kafka.unpacking import Unpacking
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class KafkaSource:
         self._is_named = False
         self._is_stopped = False
         self._takes_commits = False
+        self._has_failed = False
         self._generation = NEVER_ASSIGNED
         self._commits: set[asyncio.Task[None]] = set()
         self._commit_lock = asyncio.Lock()
@@ -96,7 +99,9 @@ class KafkaSource:
             fetch_max_bytes=route.flow.fetch_max_bytes,
             max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
         )
-        self._fetching = Fetching(consumer)
+        unpacking = Unpacking(route.flow.max_batch_bytes)
+        unpacking.install()
+        self._fetching = Fetching(consumer, unpacking)
         consumer.subscribe([self._topic], listener=_Callbacks(self))
         try:
             with explaining_failures(self._settings, self._doing):
@@ -118,7 +123,7 @@ class KafkaSource:
         try:
             fetched = await fetching.fetch(wanted, max_records, timeout_s)
         except errors.KafkaError as error:
-            raise explain(error, self._settings, self._doing) from error
+            raise self._fail(explain(error, self._settings, self._doing)) from error
         records: list[Record] = []
         for partition, fetched_records in fetched.items():
             records += _convert(TopicPartition(*partition), fetched_records)
@@ -193,6 +198,15 @@ class KafkaSource:
         """Join the group again; see ``RecordSource``."""
         if self._consumer is not None and not self._is_stopped:
             internals.rejoin(self._consumer)
+
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where logs end; see ``RecordSource``. An open transaction's records are beyond."""
+        ask = self._started_consumer().end_offsets
+        try:
+            return await ask_each(ask, partitions, self._log_bounds_timeout_s)
+        except (OSError, KeyError) as error:  # aiokafka's client, where a request has timed out
+            log.warning("%s: nobody says where the logs end: %r", self._doing, error)
+            return {}
 
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
@@ -297,12 +311,20 @@ class KafkaSource:
         if not isinstance(error, SourceError):
             log.error("%s: %s failed", self._doing, doing, exc_info=error)
             error = SourceError(f"{self._doing}: {doing} failed: {error!r}")
+        self._fail(error)
+
+    def _fail(self, error: SourceError) -> SourceError:
+        """Hand out and commit nothing more: whose the log and the partitions are is in doubt."""
+        self._has_failed = True
         self._started_fetching().fail(error)
+        return error
 
     async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         async with self._commit_lock:
             consumer = self._started_consumer()
             while True:
+                if self._has_failed:
+                    raise CommitRefusedError("this consumer has failed")
                 if not self._takes_commits:
                     raise CommitRefusedError("the group is rebalancing")
                 strangers = points.keys() - self._assigned
@@ -310,9 +332,17 @@ class KafkaSource:
                     raise CommitRefusedError(f"not assigned any more: {sorted(strangers)}")
                 try:
                     await internals.commit_once(consumer, points, self._generation)
+                except errors.UnknownTopicOrPartitionError as error:
+                    # Sent again until the topic is back, it would be committed for another log.
+                    raise self._fail(
+                        SourceError(
+                            f"{self._doing}: the topic is gone, or is being created again; the "
+                            "consumer starts afresh from what is committed"
+                        )
+                    ) from error
                 except errors.KafkaError as error:
                     if not error.retriable:
-                        raise explain(error, self._settings, self._doing) from error
+                        raise self._fail(explain(error, self._settings, self._doing)) from error
                     log.warning("%s: committing again after %s", self._doing, error)
                     await asyncio.sleep(_COMMIT_RETRY_S)
                 else:
@@ -320,8 +350,7 @@ class KafkaSource:
 
     def _succeeded(self) -> None:
         """Another member has taken our instance id."""
-        self._takes_commits = False
-        self._started_fetching().fail(
+        self._fail(
             SourceError(
                 f"{self._doing}: another consumer has joined as instance {self._instance_id}; this "
                 "one ends. Where it was not a restart, two services share the group: give each a "
@@ -365,6 +394,11 @@ class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
 
 
 def _convert(partition: TopicPartition, fetched: list[ConsumerRecord[Any, Any]]) -> list[Record]:
+    if isinstance(fetched[0], UnreadRecord):
+        return [
+            Record(partition, each.offset, None, None, [], each.timestamp, each.value)
+            for each in fetched
+        ]
     return [
         Record(
             partition,

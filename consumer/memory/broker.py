@@ -179,6 +179,14 @@ class MemoryBroker:
         reason = f"topic {topic} takes no message without a key, as its cleanup.policy is compact"
         self.refuse(topic, lambda message: reason if message.key is None else None)
 
+    def recreate_topic(self, topic: str) -> None:
+        """Delete a topic and create it again: its records are gone, and what groups committed."""
+        self._topics[topic] = [PartitionLog(each) for each in self.partitions(topic)]
+        for (_, of_topic), group in self._groups.items():
+            if of_topic == topic:
+                group.committed.clear()
+        self._announce()
+
     def records(self, topic: str) -> list[Record]:
         """Return all of a topic's records, partition by partition."""
         return [

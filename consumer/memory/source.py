@@ -52,6 +52,7 @@ class MemorySource:
         self._coordination: asyncio.Task[None] | None = None
         self._failure: SourceError | None = None
         self._is_open = False
+        self._is_deaf = False
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see ``RecordSource``."""
@@ -126,6 +127,12 @@ class MemorySource:
         if self._member is not None and self._membership is not None:
             self._broker.group(self._group_name, self._topic).rebalance()
 
+    async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where logs end; see ``RecordSource``. None while the broker is away."""
+        if self._broker.is_away:
+            return {}
+        return {partition: self._broker.log(partition).end_offset for partition in partitions}
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         points = await self.committed(partitions)
@@ -149,6 +156,15 @@ class MemorySource:
             self._coordination.cancel()
             await asyncio.wait([self._coordination])
         self._broker.wake()
+
+    def fail(self, error: SourceError) -> None:
+        """Have every poll raise ``error`` from here on, as where the broker refuses us."""
+        self._failure = error
+        self._broker.wake()
+
+    def go_deaf(self) -> None:
+        """Bring nothing from here on and say nothing of it, as where a fetching task has died."""
+        self._is_deaf = True
 
     def expire(self) -> None:
         """End the member's session, as the broker does when no heartbeat comes.
@@ -200,12 +216,14 @@ class MemorySource:
 
     def _take(self, partitions: Collection[TopicPartition], max_records: int) -> list[Record]:
         records: list[Record] = []
-        if not self._is_open or self._broker.is_away:
+        if not self._is_open or self._is_deaf or self._broker.is_away:
             return records
         for partition in partitions:
             if partition not in self._positions or len(records) >= max_records:
                 continue
             log = self._broker.log(partition)
+            if self._positions[partition] > log.end_offset:  # another log: as a reset to earliest
+                self._positions[partition] = log.start_offset
             found = log.read(self._positions[partition], max_records - len(records))
             records += found
             # Behind the last record there may be offsets without any, e.g. of compaction.

@@ -28,8 +28,10 @@ def safe(text: str, *, keeps_lines: bool = False) -> str:
     return "".join(c if c.isprintable() or (keeps_lines and c == "\n") else "·" for c in text)
 
 
-def describe_age(failed_at_ms: int, now_ms: int) -> str:
-    """Return how long ago something was, in its largest unit."""
+def describe_age(failed_at_ms: int | None, now_ms: int) -> str:
+    """Return how long ago something was, in its largest unit; nothing where nobody knows."""
+    if failed_at_ms is None or failed_at_ms < 0:
+        return ""
     seconds = max(0, now_ms - failed_at_ms) // 1000
     for unit, length_s in _UNITS:
         if seconds >= length_s:

@@ -45,6 +45,14 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def shorten(text: str, most_characters: int) -> str:
+    """Return ``text``, or its beginning and end where it is too long."""
+    if len(text) <= most_characters:
+        return text
+    tail = (most_characters - 1) // 2
+    return f"{text[: most_characters - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 class RateColumn(ProgressColumn):
     """Records a second, from the field ``records`` of a task."""
 

@@ -1,17 +1,20 @@
-"""The table of routes that `status` prints and `up` keeps on the screen; pure."""
+"""What `status` prints of the routes and `up` keeps on the screen; pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from consumer.core.lag import seconds_left, tokens_left
-from headrace.cli.output import count
+from headrace.cli.output import count, shorten
 from headrace.lag import PartitionLag
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 
-MAX_ROUTE_COLUMNS = 3
+MAX_NAME_CHARACTERS = 24
+"""Of a name that heads a column."""
 
 _HEADINGS = (
     "lag",
@@ -21,9 +24,9 @@ _HEADINGS = (
     "in flight",
     "queued",
     "completed",
-    "of them 4xx",
-    "of them expired",
-    "of them dead letters",
+    "refused (4xx)",
+    "expired",
+    "dead letters",
     "consumers",
     "models",
     "partitions",
@@ -75,18 +78,65 @@ def route_report(
     return {"routes": routes}
 
 
-def route_table(report: Mapping[str, Any], title: str = "") -> Table:
-    """Return a report as a table: a column a route while they are few, else a row a route."""
-    rows = [[name, *_cells(route)] for name, route in report["routes"].items()]
-    headings = ["route", *_HEADINGS]
-    if len(rows) <= MAX_ROUTE_COLUMNS:
-        headings, *rows = map(list, zip(headings, *rows, strict=True))
-    table = Table(title=title or None)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+def route_view(report: Mapping[str, Any], width_columns: int, title: str = "") -> RenderableType:
+    """Return a report as a table with a column a route, or as blocks where that does not fit.
+
+    Args:
+        report: What ``route_report`` returned.
+        width_columns: The terminal's width in characters.
+        title: What to print above it.
+    """
+    cells = {name: _cells(route) for name, route in report["routes"].items()}
+    table = _one_table(cells, title)
+    if _width_columns(table) <= width_columns:
+        return table
+    for pairs_a_line in (3, 2, 1):
+        blocks = _blocks(cells, pairs_a_line, width_columns)
+        if all(_width_columns(block) <= width_columns for block in blocks):
+            break
+    return Group(*([Text(title)] if title else []), *blocks)
+
+
+def _width_columns(table: Table) -> int:
+    # Without a limit: a table that may shrink says that it fits.
+    return Console(width=10_000).measure(table).maximum
+
+
+def _one_table(cells: Mapping[str, list[str]], title: str) -> Table:
+    table = Table("route", title=Text(title) if title else None)
+    for name in cells:
+        table.add_column(shorten(name, MAX_NAME_CHARACTERS), justify="right")
+    for heading, *row in zip(_HEADINGS, *cells.values(), strict=True):
+        table.add_row(heading, *row)
     return table
+
+
+def _blocks(cells: Mapping[str, list[str]], pairs_a_line: int, width_columns: int) -> list[Table]:
+    """Return a table a route, all with the same columns."""
+    columns = range(pairs_a_line)
+    heading_widths = [max(map(len, _HEADINGS[each::pairs_a_line])) for each in columns]
+    value_widths = [
+        max(len(cell) for values in cells.values() for cell in values[each::pairs_a_line])
+        for each in columns
+    ]
+    blocks = []
+    for name, values in cells.items():
+        block = Table(
+            title=Text(shorten(name, width_columns), style="bold"),
+            title_justify="left",
+            box=None,
+            show_header=False,
+            padding=(0, 0, 0, 2),
+        )
+        for heading_width, value_width in zip(heading_widths, value_widths, strict=True):
+            block.add_column(min_width=heading_width, no_wrap=True)
+            block.add_column(min_width=value_width, justify="right", no_wrap=True)
+        pairs = list(zip(_HEADINGS, values, strict=True))
+        for start in range(0, len(pairs), pairs_a_line):
+            line = pairs[start : start + pairs_a_line]
+            block.add_row(*(cell for pair in line for cell in pair))
+        blocks.append(block)
+    return blocks
 
 
 def _cells(route: Mapping[str, Any]) -> list[str]:
@@ -106,21 +156,23 @@ def _count_if_known(number: float | None) -> str:
     return "-" if number is None else count(number)
 
 
-def partition_table(report: Mapping[str, Any]) -> Table:
-    """Return the lag of every partition, one row each."""
-    table = Table("route", "topic", title="Lag by partition")
-    for name in ("partition", "log start", "committed", "log end", "lag"):
-        table.add_column(name, justify="right")
+def partition_tables(report: Mapping[str, Any], width_columns: int) -> RenderableType:
+    """Return the lag of every partition, a table a route with a row a partition."""
+    tables: list[RenderableType] = []
     for name, route in report["routes"].items():
+        title = f"{name}: lag of {route['requests_topic']} by partition"
+        table = Table()
+        for heading in ("partition", "log start", "committed", "log end", "lag"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for each in route["partitions"] or []:
-            committed = "none" if each["committed"] is None else count(each["committed"])
+            committed = each["committed"]
             table.add_row(
-                name,
-                route["requests_topic"],
                 str(each["partition"]),
                 count(each["log_start"]),
-                committed,
+                "none" if committed is None else count(committed),
                 count(each["log_end"]),
                 count(each["lag_records"]),
             )
-    return table
+        if table.rows:
+            tables += [Text(shorten(title, width_columns), style="bold"), table]
+    return Group(*tables)

@@ -9,7 +9,7 @@ import typer
 from consumer.kafka.admin import TopicAdmin
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import err, out, print_error, print_json, print_note
-from headrace.cli.route_table import partition_table, route_report, route_table
+from headrace.cli.route_table import partition_tables, route_report, route_view
 from headrace.errors import ServiceError
 from headrace.lag import PartitionLag, read_lags
 from schemas.settings import Settings
@@ -37,8 +37,8 @@ def status(
     if json:
         print_json({**report, "scaling": decisions, "service_error": why_not or None})
         return
-    out.print(route_table(report))
-    out.print(partition_table(report))
+    out.print(route_view(report, out.width))
+    out.print(partition_tables(report, out.width))
     for name, route in settings.routes.items():
         if not lags[name]:
             print_note(

@@ -1,26 +1,24 @@
 """``headrace submit``: publishes a file of request lines."""
 
 import asyncio
-import sys
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from enum import StrEnum
-from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import orjson
 import typer
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import byte_progress, count, out, print_error, print_json
-from headrace.errors import UserError
-from headrace.lines import LineCutter, LongLine
+from headrace.json_values import BrokenFileError
+from headrace.lines import BadLine, LineCutter
+from headrace.request_files import STDIN, check_lines, decompressed, open_file, read_some
+from headrace.request_lines import RequestLines
 from headrace.submission import MAX_LINE_BYTES, Submission, publish_lines
 from schemas.settings import Settings
-
-READ_BYTES = 1024 * 1024
-STDIN = "-"
 
 
 class KeyField(StrEnum):
@@ -38,36 +36,38 @@ def submit(
     key_field: Annotated[
         KeyField, typer.Option("--key-field", help="What becomes the record's key.")
     ] = KeyField.CUSTOM_ID,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Send a file's lines as they are, whatever they be.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Publish each line of a file, as it is, to a route's requests topic.
 
-    Blank lines are skipped. Lines are not checked: the service answers bad ones, or puts them
-    among the dead letters.
+    Blank lines are skipped. The file may be compressed by gzip or zstd, be in UTF-16, and hold a
+    JSON array, or objects of several lines. If any of it is no JSON object, nothing is sent; of a
+    pipe the rest is. What the objects say is not checked: the service answers bad ones.
     """
     settings = read_settings(config)
     _, chosen = choose_route(settings, route)
+    topic = chosen.requests_topic
+    key_of = key_of_line if key_field is KeyField.CUSTOM_ID else no_key
     with ExitStack() as stack:
-        if file == STDIN:
-            source, size_bytes = sys.stdin.buffer, None
-        else:
-            path = Path(file)
-            try:
-                source = stack.enter_context(path.open("rb"))
-            except OSError as error:
-                raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-            size_bytes = path.stat().st_size
-        submission = asyncio.run(
-            _submit(settings, chosen.requests_topic, source, size_bytes, key_field)
-        )
+        opened = stack.enter_context(open_file(file))
+        source = opened if unchecked else stack.enter_context(decompressed(opened, file))
+        is_plain_file = source is opened and file != STDIN
+        size_bytes = Path(file).stat().st_size if is_plain_file else None
+        if not unchecked and source.seekable():
+            _check(source, file, size_bytes)
+        lines = LineCutter(MAX_LINE_BYTES) if unchecked else RequestLines(MAX_LINE_BYTES)
+        submission = asyncio.run(_submit(settings, topic, source, lines, size_bytes, key_of))
     if json:
-        print_json({"topic": chosen.requests_topic, **submission.to_dict()})
+        print_json({"topic": topic, **submission.to_dict()})
     else:
         for problem in submission.problems:
             print_error(problem)
         out.print(
-            f"{count(submission.sent_records)} records sent to {chosen.requests_topic}"
+            f"{count(submission.sent_records)} records sent to {topic}"
             + (f", {count(submission.refused_records)} refused" * bool(submission.refused_records)),
             highlight=False,
         )
@@ -75,8 +75,20 @@ def submit(
         raise typer.Exit(1)
 
 
+def _check(source: io.BufferedIOBase, file: str, size_bytes: int | None) -> None:
+    with byte_progress() as progress:
+        bar = progress.add_task("checking", total=size_bytes, records=0)
+        check_lines(source, file, lambda read_bytes: progress.update(bar, completed=read_bytes))
+    source.seek(0)
+
+
 async def _submit(
-    settings: Settings, topic: str, source: BinaryIO, size_bytes: int | None, key_field: KeyField
+    settings: Settings,
+    topic: str,
+    source: io.BufferedIOBase,
+    lines: LineCutter | RequestLines,
+    size_bytes: int | None,
+    key_of: Callable[[bytes], bytes | None],
 ) -> Submission:
     with byte_progress() as progress:
         bar = progress.add_task("sending", total=size_bytes, records=0)
@@ -88,8 +100,8 @@ async def _submit(
         await publish_lines(
             settings.kafka,
             topic,
-            _read_lines(source, show),
-            key_of=key_of_line if key_field is KeyField.CUSTOM_ID else no_key,
+            _read_lines(source, lines, show),
+            key_of=key_of,
             submission=submission,
         )
         progress.update(bar, records=submission.sent_records)
@@ -97,25 +109,20 @@ async def _submit(
 
 
 async def _read_lines(
-    source: BinaryIO, show: Callable[[int], None]
-) -> AsyncIterator[bytes | LongLine]:
+    source: io.BufferedIOBase, lines: LineCutter | RequestLines, show: Callable[[int], None]
+) -> AsyncIterator[bytes | BadLine]:
     """Read lines without ever holding the file, nor blocking the producer while a pipe is idle."""
-    cutter = LineCutter(MAX_LINE_BYTES)
     read_bytes = 0
-    while data := await asyncio.to_thread(_read_some, source):
-        read_bytes += len(data)
-        for line in cutter.feed(data):
+    try:
+        while data := await asyncio.to_thread(read_some, source):
+            read_bytes += len(data)
+            for line in lines.feed(data):
+                yield line
+            show(read_bytes)
+        for line in lines.finish():
             yield line
-        show(read_bytes)
-    for line in cutter.finish():
-        yield line
-
-
-def _read_some(source: BinaryIO) -> bytes:
-    """Return what is there, up to ``READ_BYTES``: a pipe must not have to fill a block first."""
-    if isinstance(source, BufferedReader):
-        return source.read1(READ_BYTES)
-    return source.read(READ_BYTES)
+    except BrokenFileError as error:
+        yield BadLine(error.number, f"{error.reason}; what comes after was not read")
 
 
 def key_of_line(line: bytes) -> bytes | None:

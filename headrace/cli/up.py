@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.live import Live
-from rich.markup import escape
 
 from consumer.core.ports import SourceError
 from consumer.kafka.admin import TopicAdmin
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import out, print_json, print_note
-from headrace.cli.route_table import route_report, route_table
+from headrace.cli.route_table import route_report, route_view
 from headrace.errors import ServiceError
 from headrace.lag import read_lags
 
@@ -114,4 +113,4 @@ async def _report(service: "LocalService", admin: TopicAdmin) -> dict[str, Any]:
 
 def _show(live: Live, report: dict[str, Any]) -> None:
     title = "\n".join([f"Kafka at {report['bootstrap']}", *report["errors"]])
-    live.update(route_table(report, escape(title)), refresh=True)
+    live.update(route_view(report, out.width, title), refresh=True)

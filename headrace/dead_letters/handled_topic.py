@@ -10,27 +10,9 @@ from contextlib import aclosing
 from consumer.core.ports import SourceError
 from consumer.kafka.dead_letter_admin import create_compacted_topic
 from headrace.dead_letters.handled import HandledOffsets, HandledPageError
-from headrace.errors import UserError
+from headrace.dead_letters.names import handled_topic_of
 from headrace.reading import MissingTopicError, read_topic
 from schemas.settings import KafkaSettings
-
-SUFFIX = "-handled"
-MAX_TOPIC_CHARACTERS = 249
-
-
-def handled_topic_of(dead_letters_topic: str) -> str:
-    """Return the name of the topic that remembers what was handled.
-
-    Raises:
-        UserError: There is no room in a topic's name for it.
-    """
-    name = dead_letters_topic + SUFFIX
-    if len(name) > MAX_TOPIC_CHARACTERS:
-        raise UserError(
-            f"dead_letters_topic: {dead_letters_topic} leaves no room for '{SUFFIX}' behind it, "
-            "the topic that remembers what was handled; choose a shorter name"
-        )
-    return name
 
 
 def page_key(partition: int, page: int) -> bytes:

@@ -15,6 +15,7 @@ from schemas.deadletters import (
     read_replays,
     split_headers,
 )
+from schemas.framing import strip_marks
 from schemas.headers import Headers
 
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
@@ -98,7 +99,7 @@ class DeadLetter:
         Reads the value anew at each call: most readers of a topic never ask.
         """
         try:
-            line = orjson.loads(self.record.value or b"")
+            line = orjson.loads(strip_marks(self.record.value or b"", takes_frame=True))
         except orjson.JSONDecodeError:
             line = None
         custom_id = line.get("custom_id") if isinstance(line, dict) else None

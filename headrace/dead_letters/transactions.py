@@ -16,6 +16,7 @@ from consumer.kafka.connection import client_options, explain, explaining_failur
 from consumer.kafka.message_size import LARGEST_REQUEST_BYTES
 from headrace.dead_letters.handled import HandledOffsets
 from headrace.dead_letters.handled_topic import ensure_handled_topic, page_key
+from headrace.dead_letters.names import transactional_id
 from headrace.dead_letters.replay import Outgoing
 from headrace.errors import UserError
 from schemas.settings import KafkaSettings
@@ -25,11 +26,6 @@ log = logging.getLogger(__name__)
 TRANSACTION_TIMEOUT_MS = 60_000
 CLOSE_TIMEOUT_S = 10.0
 MAX_BATCH_BYTES = 256 * 1024
-
-
-def transactional_id(dead_letters_topic: str) -> str:
-    """Return the id under which a topic's dead letters are replayed."""
-    return f"headrace-dlq.{dead_letters_topic}"
 
 
 class HandlingTransactions:

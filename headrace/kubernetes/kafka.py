@@ -7,6 +7,7 @@ from consumer.kafka.transactional_names import (
     earlier_transactional_prefix_of,
     transactional_prefix_of,
 )
+from headrace.dead_letters.names import handled_topic_of, transactional_id
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
 from schemas.settings import RouteSettings, Settings
 
@@ -161,9 +162,16 @@ def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
 def _client_acls(route: RouteSettings) -> list[dict[str, Any]]:
     acls = [
         _acl("group", route.group, ["Describe"]),
-        _acl("topic", route.requests_topic, ["Write", "Describe", "DescribeConfigs"]),
+        # Read: a dead letter that was too large left its value out, and a replay fetches it there.
+        _acl("topic", route.requests_topic, ["Read", "Write", "Describe", "DescribeConfigs"]),
         _acl("topic", route.results_topic, ["Read", "Describe"]),
         _acl("topic", route.dead_letters_topic, ["Read", "Delete", "Describe"]),
+        _acl(
+            "topic",
+            handled_topic_of(route.dead_letters_topic),
+            ["Create", "Read", "Write", "Describe"],
+        ),
+        _acl("transactionalId", transactional_id(route.dead_letters_topic), ["Describe", "Write"]),
     ]
     if route.control_topic is not None:
         acls.append(_acl("topic", route.control_topic, ["Write", "Describe"]))

@@ -11,7 +11,7 @@ from schemas.handoff import STATUS_OK
 from schemas.results import ErrorCode, result_id
 from tests.chaos.model_replica import embed
 from tests.chaos.promises import Position
-from tests.chaos.records import Expectation, expectation
+from tests.chaos.records import MAX_REQUEST_BYTES, Expectation, expectation
 
 _EMBEDDING_TOLERANCE = 0.01
 """Another number of threads adds a matrix product up in another order; the numbers lie between -1
@@ -87,7 +87,9 @@ def _wrong_in_result(line_id: str, request: Message, result: Message) -> str | N
     if line["error"] is not None:
         # Of what else may go wrong with a record nothing is in the schedule.
         code = line["error"]["code"]
-        is_right = code == ErrorCode.MODEL_FAILED and line["response"] is None
+        is_oversized = len(request.value or b"") > MAX_REQUEST_BYTES
+        expected = ErrorCode.REQUEST_TOO_LARGE if is_oversized else ErrorCode.MODEL_FAILED
+        is_right = code == expected and line["response"] is None
         return None if is_right else f"the error is {code!r}"
     return _wrong_in_response(line_id, asked, line["response"])
 

@@ -41,7 +41,7 @@ def expectation(value: bytes | None) -> Expectation:
     if value is None:
         return Expectation.NONE
     if len(value) > MAX_REQUEST_BYTES:
-        return Expectation.DEAD_LETTER
+        return Expectation.BOTH
     try:
         request = orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -1,7 +1,7 @@
 """An Apache Kafka with TLS, SCRAM and ACLs that a test may also kill and start again."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,12 @@ PASSWORDS = {"admin": "admin-pass-1", "stranger": "stranger-pass-2"}
 class SecuredBroker:
     """One node: a plain listener, whose user may do anything, and one with TLS and SCRAM.
 
-    There ``admin`` may do anything and ``stranger`` nothing.
+    There ``admin`` may do anything and the others nothing, until they are granted it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, passwords: Mapping[str, str] = PASSWORDS) -> None:
         self._directory = directory
+        self._passwords = passwords
         self.ca_file, store = make_certificates(directory)
         self._port, self._secure_port = free_port(), free_port()
         self._options = BrokerOptions(
@@ -31,7 +32,7 @@ class SecuredBroker:
             ),
             scram_credentials=[
                 f"SCRAM-SHA-512=[name={name},password={password}]"
-                for name, password in PASSWORDS.items()
+                for name, password in passwords.items()
             ],
             properties={
                 "sasl.enabled.mechanisms": "SCRAM-SHA-512",
@@ -57,7 +58,7 @@ class SecuredBroker:
             sasl=SaslSettings(
                 mechanism="SCRAM-SHA-512",
                 username=user,
-                password=SecretStr(password or PASSWORDS[user]),
+                password=SecretStr(password or self._passwords[user]),
             ),
         )
 
@@ -77,9 +78,11 @@ class SecuredBroker:
 
 
 @contextmanager
-def running_secured_broker(directory: Path) -> Iterator[SecuredBroker]:
+def running_secured_broker(
+    directory: Path, passwords: Mapping[str, str] = PASSWORDS
+) -> Iterator[SecuredBroker]:
     """Start the broker, and stop whichever runs at the end."""
-    broker = SecuredBroker(directory)
+    broker = SecuredBroker(directory, passwords)
     try:
         yield broker
     finally:

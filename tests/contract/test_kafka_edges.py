@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from consumer.core.ports import CommitPoint, Message, SourceError
+from consumer.core.ports import CommitPoint, Lag, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
 from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
 from consumer.kafka.connection import client_options
+from consumer.kafka.open_producers import open_producers
 from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
 from schemas.settings import KafkaSettings
@@ -185,8 +186,8 @@ async def test_lag_is_told_from_outside_the_group(world: KafkaWorld) -> None:
         nothing = await admin.group_lag("g", "no-such-topic")
 
     assert lag == {
-        Partition(topic, 0): (0, 10, CommitPoint(4, "map")),
-        Partition(topic, 1): (0, 0, None),
+        Partition(topic, 0): Lag(0, 10, CommitPoint(4, "map"), 10),
+        Partition(topic, 1): Lag(0, 0, None, 0),
     }
     assert nothing == {}
 
@@ -204,6 +205,7 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorl
         await producer.send_and_wait(topic, b"undecided", partition=0)
         await world.write(topic, [b"x"] * 3)
         behind = (await admin.group_lag("g", topic))[Partition(topic, 0)]
+        blockers = await open_producers(world.settings, [Partition(topic, 0)], PATIENCE_S)
         await producer.commit_transaction()
         # (The coordinator answers before it writes the marker.) Its record, its marker, and the
         # three that came meanwhile.
@@ -212,6 +214,8 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorl
                 await asyncio.sleep(0.05)
 
     assert behind.log_end == 4
+    assert behind.blocked_records == 4
+    assert blockers[Partition(topic, 0)].since_offset == 4
 
 
 async def test_an_answer_without_offsets_is_not_taken_for_no_commit(

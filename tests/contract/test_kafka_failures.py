@@ -11,9 +11,10 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, Record, SourceError
 from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka import fetching, internals
+from consumer.kafka import fetching, internals, source
 from consumer.kafka.connection import client_options
 from consumer.kafka.source import KafkaSource
+from consumer.kafka.unpacking import Unpacking
 from tests.brokers import TestBroker
 from tests.contract.misnamed import MISNAMED, MISNAMED_AS_READ, rename
 from tests.contract.worlds import KafkaWorld, Member, aiokafka_consumer, make_route
@@ -197,3 +198,28 @@ async def test_while_a_misnamed_record_cannot_be_fetched_others_are_read(
 
     assert values_by_partition(records) == {odd: [b"0", b"1"], fine: [b"fine"] * 3}
     assert records[0].partition == fine
+
+
+async def test_a_small_batch_that_unpacks_to_too_much_is_told_about_and_passed(
+    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await world.topic(partitions=2)
+    huge, fine = Partition(topic, 0), Partition(topic, 1)
+    async with AIOKafkaProducer(
+        **client_options(world.settings), compression_type="zstd", max_request_size=9_000_000
+    ) as producer:
+        for value in (b"before", bytes(8_000_000), b"after"):
+            await producer.send_and_wait(topic, value, partition=0)
+    await world.write(topic, [b"fine"] * 3, partition=1)
+    monkeypatch.setattr(source, "Unpacking", lambda _: Unpacking(1_000_000))
+    try:
+        member = await world.join(topic)
+        records = await member.read(6)
+    finally:
+        Unpacking(256 * 1024 * 1024).install()
+
+    assert values_by_partition(records) == {huge: [b"before", None, b"after"], fine: [b"fine"] * 3}
+    problems = {record.offset: record.problem for record in records if record.problem}
+    assert list(problems) == [1]
+    assert "flow.max_batch_bytes" in problems[1]
+    assert aiokafka_consumer(member)._subscription._fetch_count == 0

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumer.core.ports import CommitPoint, CommitRefusedError, Message, SourceError
+from consumer.core.ports import CommitPoint, CommitRefusedError, Lag, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
 from tests.contract.worlds import World
 
@@ -134,8 +134,9 @@ async def test_a_commit_keeps_its_metadata(world: World) -> None:
 
     assert await member.source.committed(partitions) == {partitions[0]: point, partitions[1]: None}
     lag = await member.source.lag(partitions)
-    assert lag[partitions[0]] == (0, 10, point)
-    assert lag[partitions[1]] == (0, 0, None)
+    assert lag[partitions[0]] == Lag(0, 10, point)
+    assert lag[partitions[1]] == Lag(0, 0, None)
+    assert await member.source.log_ends(partitions) == {partitions[0]: 10, partitions[1]: 0}
 
 
 async def test_metadata_over_the_limit_is_refused(world: World) -> None:
@@ -228,7 +229,7 @@ async def test_offsets_without_a_record_are_passed_over(world: World) -> None:
 
     assert [record.value for record in records] == [b"a", b"b", b"c"]
     assert records[2].offset > 2
-    end = (await member.source.lag([partition]))[partition].log_end
+    end = (await member.source.log_ends([partition]))[partition]
     for _ in range(50):
         if member.source.position(partition) == end:
             break

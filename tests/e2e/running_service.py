@@ -86,6 +86,12 @@ class Service:
             await consumer.stop()
         return records
 
+    async def read_all(self, route: str) -> list[ConsumerRecord]:
+        """Return the results that a route has published so far."""
+        topic = self.route(route).results_topic
+        records = await self.count_records(topic)
+        return await self.read(topic, lambda read: len(read) >= records)
+
     async def count_records(self, topic: str) -> int:
         """Return how many records a topic holds, by its offsets: an empty read could be early."""
         consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.settings.kafka.bootstrap)

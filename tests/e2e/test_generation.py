@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from schemas.pipeline_settings import PipelineSettings
 from schemas.settings import KafkaSettings, RetrySettings, Settings
 from tests.brokers import TestBroker
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
+from tests.e2e.serve_replicas import Replica, replicas_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
@@ -34,12 +35,12 @@ MAX_MODEL_LEN_TOKENS = 1024
 REPLICAS = 2
 MAX_NUM_SEQS = 8
 
+MODEL_DEPLOYMENT = "model-chat"
+
 # Of the tests that kill.
 LONG_TOKENS = 200
 SHORT_TOKENS = 20
-LONG_RECORDS = int(MAX_NUM_SEQS * 1.25) + 2
-"""More than one replica takes, so that each has some; fewer than both have slots, so that a short
-one behind them is answered while they run."""
+LONG_RECORDS = 12
 
 
 @pytest.fixture(scope="module")
@@ -314,59 +315,71 @@ def test_unsafe_prompts_are_answered_without_the_generator(service: Service) -> 
 
 
 def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Service) -> None:
+    wait_until_all_replicas_run()
     records = 40
-    replica = generator_replicas()[0]
-    engines = replica.children(recursive=True)
-    assert engines
-    asyncio.run(publish_and_end(service, "killed-", records, replica))
+
+    replica = asyncio.run(publish_and_end(service, "killed-", records, kill_replica))
 
     read = wait_for_records(service, "chat", "killed-", records)
     results = wait_for_results(service, "chat", "killed-", records)
-
     # What was in flight is dispatched again, once, and nothing else is.
     assert set(attempts_of(read, "killed-").values()) == {1, 2}
     assert all(generated_tokens(each) == expected_tokens(each) for each in results)
     assert dead_letters(service) == 0
     # Its engine does not outlive it, and hold its memory.
-    psutil.wait_procs(engines, timeout=PATIENCE_S)
-    assert not any(engine.is_running() for engine in engines)
+    psutil.wait_procs(replica.engines, timeout=PATIENCE_S)
+    assert not any(engine.is_running() for engine in replica.engines)
 
 
 def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) -> None:
-    # (The test before this one killed the other replica.)
+    # (The test before this one killed a replica.)
     wait_until_all_replicas_run()
     records = 150
-    engine = engines_of(generator_replicas()[0])[0]
-    asyncio.run(publish_and_end(service, "died-", records, engine))
+
+    asyncio.run(publish_and_end(service, "died-", records, kill_engine))
 
     read = wait_for_records(service, "chat", "died-", records)
     results = wait_for_results(service, "chat", "died-", records)
-
     assert set(attempts_of(read, "died-").values()) == {1, 2}
     assert all(generated_tokens(each) == expected_tokens(each) for each in results)
     assert dead_letters(service) == 0
 
 
 async def publish_and_end(
-    service: Service, prefix: str, records: int, process: psutil.Process
-) -> None:
-    """Publish long requests and short ones behind them; kill when both replicas run long ones."""
+    service: Service, prefix: str, records: int, end: Callable[[Replica], None]
+) -> Replica:
+    """Publish long requests, ``end`` a replica that runs some of them, and publish short ones.
+
+    Serve's router decides which replica that is: it may give all of them to one.
+    """
     long = [completion(f"{prefix}long-{number}", LONG_TOKENS) for number in range(LONG_RECORDS)]
     short = [
         completion(f"{prefix}short-{number}", SHORT_TOKENS)
         for number in range(records - LONG_RECORDS)
     ]
+    replicas = replicas_of(MODEL_DEPLOYMENT)
+    await service.publish("chat", long)
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not (at_work := [each for each in replicas if each.ongoing_calls()]):
+        assert time.monotonic() < give_up_s
+        await asyncio.sleep(0.01)
+    replica = at_work[0]
+    # A stopped process answers nothing: what it has taken by now is lost with it.
+    replica.process.suspend()
+    answered = len(results_of(await service.read_all("chat"), prefix))
+    assert answered == 0, f"the premise: {answered} long requests ended before the replica did"
+    end(replica)
+    await service.publish("chat", short)
+    return replica
 
-    def kill_after_a_short_one(read: list[ConsumerRecord]) -> bool:
-        if is_answered := bool(results_of(read, f"{prefix}short-")):
-            process.kill()
-        return is_answered
 
-    # Before they are published, and at once: the long ones must not end meanwhile.
-    topic = service.route("chat").results_topic
-    reading = asyncio.create_task(service.read(topic, kill_after_a_short_one))
-    await service.publish("chat", [*long, *short])
-    await reading
+def kill_replica(replica: Replica) -> None:
+    replica.process.kill()
+
+
+def kill_engine(replica: Replica) -> None:
+    replica.engines[0].kill()
+    replica.process.resume()
 
 
 def expected_tokens(result: dict[str, Any]) -> int:
@@ -376,37 +389,13 @@ def expected_tokens(result: dict[str, Any]) -> int:
 def wait_until_all_replicas_run() -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while True:
-        states = serve.status().applications[APP_NAME].deployments["model-chat"].replica_states
+        states = serve.status().applications[APP_NAME].deployments[MODEL_DEPLOYMENT].replica_states
         # (The controller learns of a killed one from its next health check.)
-        with_engine = [each for each in generator_replicas() if engines_of(each)]
+        with_engine = [each for each in replicas_of(MODEL_DEPLOYMENT) if each.engines]
         if states == {"RUNNING": REPLICAS} and len(with_engine) == REPLICAS:
             return
         assert time.monotonic() < give_up_s, states
         time.sleep(0.3)
-
-
-def generator_replicas() -> list[psutil.Process]:
-    """Return those of this run; the machine may run others, of the same name."""
-    return [
-        each
-        for each in psutil.Process().children(recursive=True)
-        if "model-chat" in command_line(each)
-    ]
-
-
-def engines_of(replica: psutil.Process) -> list[psutil.Process]:
-    try:
-        children = replica.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return [each for each in children if "EngineCore" in command_line(each)]
-
-
-def command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def dead_letters(service: Service) -> int:

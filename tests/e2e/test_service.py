@@ -102,17 +102,19 @@ def test_good_and_bad_records_each_get_their_outcome(
         "empty-input": line("empty-input", input=[]),
         "wrong-type": line("wrong-type", input={"text": "x"}),
         "dimensions": line("dimensions", input="x", dimensions=100_000),
+        "nan": b'{"custom_id":"nan","url":"/v1/embeddings","body":{"input":NaN}}',
+        "pair": b'{"custom_id":"pair","url":"/v1/embeddings","body":{"input":"\\ud800"}}',
+        "no-body": b'{"custom_id":"no-body","url":"/v1/embeddings"}',
+        "7": b'{"custom_id":7,"url":"/v1/embeddings","body":{"input":"x"}}',
     }
     dead: dict[bytes, bytes] = {
         b"not json": b"invalid_json",
         line("x", input="caf\u00e9").decode().encode("utf-16"): b"invalid_json",
-        b'{"custom_id":"nan","url":"/v1/embeddings","body":{"input":NaN}}': b"invalid_json",
-        b'{"custom_id":"s","url":"/v1/embeddings","body":{"input":"\\ud800"}}': b"invalid_json",
         b'{"url":"/v1/embeddings","body":{"input":"x"}}': b"invalid_request_line",
     }
     # Over the dead letters topic's own limit: their letters go without the value.
     sizes = [1_100_000, HUNDRED_MB] if kafka_broker.is_apache_kafka else []
-    huge = [line("huge", input="x" * size) for size in sizes]
+    huge = [line(f"huge{size}", input="x" * size) for size in sizes]
     mixed: list[bytes | None] = [*refused.values(), *dead, None, *huge]
     for position, bad in enumerate(mixed):
         good.insert(position * 7, bad)
@@ -121,11 +123,13 @@ def test_good_and_bad_records_each_get_their_outcome(
     asyncio.run(service.publish("texts", [line("late", input="x")], deadline))
 
     route = service.route("texts")
-    expected = len(texts) + len(refused) + 1
+    expected = len(texts) + len(refused) + len(huge) + 1
     records = asyncio.run(service.read(route.results_topic, lambda read: len(read) >= expected))
     results = {(r := orjson.loads(each.value))["custom_id"]: r for each in records}
     assert len(records) == len(results) == expected
     assert results["late"]["error"]["code"] == "request_expired"
+    for size in sizes:
+        assert results[f"huge{size}"]["error"]["code"] == "request_too_large"
     for custom_id in refused:
         response = results[custom_id]["response"]
         assert 400 <= response["status_code"] < 500, custom_id

@@ -1,5 +1,6 @@
 """The commands that talk to Kafka, against a real broker."""
 
+import gzip
 import io
 import json
 import sys
@@ -71,7 +72,11 @@ def test_lines_come_back_as_they_went_in(
     source = tmp_path / "in.jsonl"
     source.write_bytes(b"\n".join(lines) + b"\n\n")
 
-    code, out, _ = run(capsys, "submit", str(source), "-r", "forth", "--json")
+    code, out, err = run(capsys, "submit", str(source), "-r", "forth", "--json")
+    assert (code, out) == (2, "")
+    assert "line 3001 is not JSON" in err
+
+    code, out, _ = run(capsys, "submit", str(source), "-r", "forth", "--json", "--unchecked")
     assert code == 0
     assert json.loads(out)["sent_records"] == len(lines)
 
@@ -93,7 +98,9 @@ def test_what_follows_ends_at_the_maximum(
 ) -> None:
     run(capsys, "topics", "create")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\nc\n")))
-    code, out, _ = run(capsys, "submit", "-", "-r", "forth", "--key-field", "none", "--json")
+    code, out, _ = run(
+        capsys, "submit", "-", "-r", "forth", "--key-field", "none", "--json", "--unchecked"
+    )
     assert (code, json.loads(out)["sent_records"]) == (0, 3)
 
     target = tmp_path / "out"
@@ -111,7 +118,7 @@ def test_what_the_broker_will_not_take_is_told_about(
     source = tmp_path / "in.jsonl"
     source.write_bytes(b"small\n" + b"x" * (17 * 1024 * 1024) + b"\nsmall\n")
 
-    code, out, _ = run(capsys, "submit", str(source), "-r", "forth", "--json")
+    code, out, _ = run(capsys, "submit", str(source), "-r", "forth", "--json", "--unchecked")
 
     report = json.loads(out)
     assert code == 1
@@ -137,3 +144,21 @@ def test_a_broker_that_is_not_there_says_what_to_check(
 
     assert code == 2
     assert "kafka.bootstrap" in err
+
+
+def test_a_packed_array_is_sent_as_its_requests(
+    settings_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run(capsys, "topics", "create")
+    requests = [{"custom_id": str(number), "body": {"input": ["é"]}} for number in range(300)]
+    source = tmp_path / "in.json.gz"
+    source.write_bytes(gzip.compress(json.dumps(requests, indent=2).encode("utf-16")))
+
+    code, out, err = run(capsys, "submit", str(source), "-r", "forth", "--json")
+    assert (code, json.loads(out)["sent_records"]) == (0, 300), err
+
+    target = tmp_path / "out.jsonl"
+    code, _, _ = run(capsys, "results", "-r", "back", "-o", str(target))
+    assert code == 0
+    sent = [json.loads(line) for line in target.read_bytes().splitlines()]
+    assert sorted(sent, key=lambda each: int(each["custom_id"])) == requests

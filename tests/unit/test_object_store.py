@@ -26,6 +26,7 @@ class World:
             read_prefixes=(f"{root}/in/", f"{root}/out"),
             max_object_bytes=1_000,
         )
+        self.store.make_place()
 
     def put(self, name: str, body: bytes) -> str:
         with fsspec.open(f"{self.root}/{name}", "wb", auto_mkdir=True) as file:
@@ -188,3 +189,52 @@ def test_a_scheme_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPat
 def test_a_store_must_be_a_plain_url(url: str) -> None:
     with pytest.raises(IllegalUrlError):
         ObjectStore(store_url=url, route="chat", read_prefixes=(), max_object_bytes=1)
+
+
+async def test_a_place_that_is_missing_is_a_failure_of_the_store(world: World) -> None:
+    """A mount that is not there yet, or a bucket: no request can help that."""
+    reference = RequestBodyReference(url=f"{world.root}-unmounted/in/a.json")
+    unmounted = World(f"{world.root}-unmounted")
+    with pytest.raises(StoreError, match=r"-unmounted.* is not there.*request_prefixes: mount"):
+        await unmounted.store.read(reference)
+    with pytest.raises(StoreError, match="is not there"):
+        await unmounted.store.size_bytes(reference.url)
+    unmounted.put("in/other.json", BODY)
+    assert (await refused(unmounted, url=reference.url))[0] == 404
+    unmounted.put("in/a.json", BODY)
+    assert await unmounted.store.read(reference) == BODY
+    unmounted.store.close()
+
+
+async def test_a_mount_that_goes_is_not_written_below(tmp_path: Path) -> None:
+    world = World(f"file://{tmp_path}/mount")
+    assert (tmp_path / "mount/out").is_dir()
+    (tmp_path / "mount/out").rename(tmp_path / "gone")
+    with pytest.raises(StoreError, match=r"claim_check.store.*mount/out is not there: mount or"):
+        await world.store.write("a", BODY)
+    assert not (tmp_path / "mount/out").exists()
+    (tmp_path / "gone").rename(tmp_path / "mount/out")
+    await world.store.write("a", BODY)
+    world.store.close()
+
+
+def test_a_directory_for_results_is_made_at_the_start_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(f"file://{tmp_path}/new")
+    assert f"made {tmp_path}/new/out; if a mount belongs there, it is missing" in caplog.text
+    world.store.make_place()
+    assert len(caplog.records) == 1
+    world.store.close()
+    World("memory://nothing-to-make").store.close()
+
+
+async def test_a_directory_for_results_that_cannot_be_made_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    world = World(f"file://{tmp_path}/file")
+    assert "cannot be made" in caplog.text
+    with pytest.raises(StoreError):
+        await world.store.write("a", BODY)
+    world.store.close()

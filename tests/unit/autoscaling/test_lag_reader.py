@@ -7,6 +7,7 @@ import pytest
 
 from consumer.autoscaling import lag_reader
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
+from consumer.autoscaling.measures import RouteMeasures
 from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
 from schemas.settings import KafkaSettings
 
@@ -58,7 +59,9 @@ def reader_of(owner: object, told: Any = None) -> LagReader:
         interval_s=0.001,
         timeout_s=PATIENCE_S,
         tell=told or (lambda _told: None),
-        ask_tokens={"chat": 100.0}.get,
+        ask_measures=lambda route: RouteMeasures(
+            tokens_per_record=100.0 if route == "chat" else None
+        ),
     )
 
 
@@ -84,7 +87,8 @@ def test_it_reads_every_group_and_tells_in_its_own_thread(admin: type[FakeAdmin]
     reader.tell(b"a decision")
 
     assert [each.records for each in reading.backlogs] == [6, 6]
-    assert (reading.tokens_per_record, reading.remaining_tokens) == ((100.0, None), 600)
+    means = tuple(each.tokens_per_record for each in reading.measures)
+    assert (means, reading.remaining_tokens) == ((100.0, None), 600)
     assert heard.wait(PATIENCE_S)
     assert threads == ["headrace-lag"]
     later = wait_for(reader, admin, is_complete=True)

@@ -72,11 +72,15 @@ def test_a_burst_gets_what_clears_it_in_time_at_once() -> None:
 
 def test_bounds_are_kept_and_named() -> None:
     most = policy(max_replicas=3).decide(signals(remaining=100_000), 1)
+    order = policy().decide(signals(remaining=100_000, parallel_records=2), 1)
+    stuck = policy().decide(signals(remaining=100_000, parallel_records=0), 1)
     parts = policy().decide(signals(remaining=100_000, partitions=4), 1)
     least = policy(min_replicas=2).decide(signals(), 2)
 
     assert (most.target, most.clamp) == (3, Clamp.MAX_REPLICAS)
     assert (parts.target, parts.clamp) == (4, Clamp.PARTITIONS)
+    assert (order.target, order.clamp) == (2, Clamp.PARALLELISM)
+    assert (stuck.target, stuck.clamp) == (1, Clamp.PARALLELISM)
     assert (least.target, least.clamp) == (2, Clamp.MIN_REPLICAS)
 
 

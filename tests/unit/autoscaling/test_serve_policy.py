@@ -253,3 +253,21 @@ def test_the_password_stands_in_nothing_that_serve_logs() -> None:
     assert "hush" not in repr(config)
     assert config.policy.policy_kwargs == {}
     assert isinstance(config.policy.get_policy(), ServeScalingPolicy)
+
+
+def test_a_route_in_order_is_not_scaled_past_what_can_run_at_once() -> None:
+    reader = FakeReader()
+    policy = ServeScalingPolicy(
+        deployment="model-m",
+        settings=SCALING,
+        kafka=KAFKA,
+        sources=[GroupLagSource("g", "t", from_latest=False, ordering="partition")],
+        is_consumer=False,
+        clock=StillClock(),
+        make_reader=lambda _policy: reader,  # type: ignore[arg-type, return-value] # as above
+    )
+    backlog = Backlog(records=20_000, arrived_records=20_000, partitions=8, active_partitions=1)
+    reader.reading = Reading(1, is_complete=True, backlogs=(backlog,))
+
+    assert policy(context(1, running=1))[0] == 1
+    assert b"clamped by parallelism" in reader.told[-1]

@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from consumer.autoscaling import told
+from consumer.autoscaling.measures import RouteMeasures
 from headrace import status_client
 from headrace.cli import main
 from headrace.cli import status as status_command
@@ -59,11 +60,12 @@ def test_the_latest_decision_of_each_deployment_is_told(store: Any) -> None:
     assert told.told_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
 
 
-def test_the_mean_tokens_of_a_route_are_told(store: Any) -> None:
-    told.tell_tokens("chat", 250.5)
+def test_what_a_route_has_measured_is_told(store: Any) -> None:
+    measures = RouteMeasures(tokens_per_record=250.5, runnable_records=3, reads_on=False)
+    told.tell_measures("chat", measures)
 
-    assert told.told_tokens("chat") == 250.5
-    assert told.told_tokens("texts") is None
+    assert told.told_measures("chat") == measures
+    assert told.told_measures("texts") == RouteMeasures()
     assert told.told_decisions() == {}
 
 

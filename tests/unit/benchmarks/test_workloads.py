@@ -9,9 +9,11 @@ from benchmarks.workloads import (
     first_come_first_served_s,
     lognormal_texts,
     noop_lines,
+    request_headers,
     sleep_lines,
     uneven_sleep_ms,
 )
+from schemas import headers
 from schemas.requests import parse_request_line
 
 
@@ -24,6 +26,13 @@ def test_noop_records_have_the_size_that_was_asked_for() -> None:
         "00000001",
         "00000002",
     ]
+
+
+def test_headers_have_the_size_that_is_told_beside_a_deadline() -> None:
+    (name, deadline), *others = request_headers(1_800_000_000_000)
+
+    assert (name, deadline) == (headers.DEADLINE, b"1800000000000")
+    assert sum(len(name) + len(value) for name, value in others) == pytest.approx(1_000, abs=10)
 
 
 def test_a_record_cannot_be_smaller_than_its_frame() -> None:

@@ -1,5 +1,6 @@
 """Which requests are cancelled."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ def control(route: str = "chat", **target: object) -> ControlRecord:
     return ControlRecord.model_validate({"action": "cancel", "route": route, **target})
 
 
-def request(at_ms: int, job: str | None = None) -> Record:
+def request(at_ms: int | None, job: str | None = None) -> Record:
     headers = [] if job is None else [("headrace-job", job.encode())]
     return Record(P0, 0, None, b"{}", headers, at_ms)
 
@@ -63,6 +64,28 @@ def test_a_request_is_cancelled_by_what_names_it_and_is_not_older(
         for target, control_ms, route in controls
     )
     assert table.covers(request(at_ms, job), name) is expected
+
+
+GO_ZERO_TIME_MS = -62_135_596_800_000
+
+
+@pytest.mark.parametrize("at_ms", [None, -1, GO_ZERO_TIME_MS])
+def test_a_request_of_no_time_is_cancelled_by_nothing(at_ms: int | None) -> None:
+    table = Cancellations("chat")
+    assert not table.covers(request(at_ms, "a"), "a")
+    for target in ({"custom_id": "a"}, {"job": "a"}, {"whole_route": True}):
+        table.add(control(**target), 10)
+        assert not table.covers(request(at_ms, "a"), "a")
+
+
+def test_a_route_may_be_cancelled_at_any_time_and_until_the_horizon() -> None:
+    table = Cancellations("chat", horizon_ms=100)
+    table.add(control(whole_route=True), 0)
+    assert len(table) == 1
+    assert table.covers(request(0), "a")
+    table.expire(101)
+    assert len(table) == 0
+    assert not table.covers(request(0), "a")
 
 
 def test_a_custom_id_is_no_job() -> None:

@@ -8,6 +8,7 @@ import pytest
 from consumer.core.engine import Engine
 from consumer.core.ports import CommitPoint, Message, SourceError
 from consumer.core.work import Call, ModelContractError
+from schemas.control import ControlRecord
 from schemas.handoff import Chunk, Outcomes
 from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
@@ -58,19 +59,12 @@ def test_a_record_goes_all_the_way_and_is_committed_only_when_acknowledged() -> 
         (b"", b"invalid_json"),
         ("{}".encode("utf-16"), b"invalid_json"),
         (b'\xff{"custom_id":"a"}', b"invalid_json"),
-        (b'{"custom_id":"a","url":"/v1/embeddings","body":{"x":NaN}}', b"invalid_json"),
         (b'{"custom_id":"\\ud800","url":"/v1/embeddings","body":{}}', b"invalid_json"),
         (b"[" * 5_000, b"invalid_json"),
         (b"[]", b"invalid_request_line"),
         (b"null", b"invalid_request_line"),
         (b'{"url":"/v1/embeddings","body":{}}', b"invalid_request_line"),
         (b'{"custom_id":"","url":"/v1/embeddings","body":{}}', b"invalid_request_line"),
-        (b'{"custom_id":7,"url":"/v1/embeddings","body":{}}', b"invalid_request_line"),
-        (b'{"custom_id":"a","url":"/v1/embeddings","body":[]}', b"invalid_request_line"),
-        (
-            b'{"custom_id":"a","method":"GET","url":"/v1/embeddings","body":{}}',
-            b"invalid_request_line",
-        ),
         (b'{"custom_id":"' + b"a" * 15_000 + b'"}', b"request_too_large"),
     ],
 )
@@ -90,6 +84,71 @@ def test_an_unreadable_record_is_a_dead_letter_and_costs_its_neighbours_nothing(
     assert letter.headers[0] == ("own", b"\x80")
     assert headers_of(letter)["headrace-error-code"] == code
     assert engine.commit_points() == {P0: CommitPoint(3, "")}
+
+
+@pytest.mark.parametrize(
+    ("value", "custom_id", "code", "param"),
+    [
+        (line(body=[]), "a", "invalid_request_line", "body"),
+        (line(method="GET"), "a", "invalid_request_line", "method"),
+        (line(url=7), "a", "invalid_request_line", "url"),
+        (line(custom_id=7), "7", "invalid_request_line", "custom_id"),
+        (
+            b'{"custom_id":"a","url":"/v1/embeddings","body":{"x":NaN}}',
+            "a",
+            "invalid_json",
+            None,
+        ),
+    ],
+)
+def test_a_broken_line_whose_id_can_be_read_is_answered_and_is_no_dead_letter(
+    value: bytes, custom_id: str, code: str, param: str | None
+) -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, value, key=b"k")], 0.0, EPOCH_MS)
+    ((message,),) = [publication.messages for publication in publish_all(engine)]
+    assert (message.topic, message.key) == ("results", b"k")
+    result = orjson.loads(message.value or b"")
+    error = result["response"]["body"]["error"]
+    assert (result["custom_id"], result["response"]["status_code"]) == (custom_id, 400)
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
+    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+
+
+def test_who_waits_for_a_request_that_is_too_large_is_told() -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, line("big", body={"input": "x" * 20_000}))], 0.0, EPOCH_MS)
+    (publication,) = publish_all(engine)
+    letter, message = publication.messages
+    assert headers_of(letter)["headrace-error-code"] == b"request_too_large"
+    result = orjson.loads(message.value or b"")
+    assert (result["custom_id"], result["error"]["code"]) == ("big", "request_too_large")
+
+
+@pytest.mark.parametrize("timestamp_ms", [None, -1, -62_135_596_800_000])
+def test_a_request_without_a_timestamp_runs_and_can_be_cancelled(timestamp_ms: int | None) -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    control = ControlRecord(action="cancel", route="embeddings", whole_route=True)
+    engine.cancel([(control, EPOCH_MS)], [], 0.0, EPOCH_MS)
+    engine.deliver([record(0)._replace(timestamp_ms=timestamp_ms)], 1.0, EPOCH_MS + 1_000)
+    assert engine.queued_records == 1
+    assert engine.cancel([(control, EPOCH_MS + 2_000)], [], 2.0, EPOCH_MS + 2_000) == 1
+    assert engine.queued_records == 0
+
+
+def test_a_record_that_could_not_be_read_is_a_dead_letter() -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    unread = record(0, tombstone=True)._replace(problem="its batch unpacks to too much")
+    engine.deliver([unread], 0.0, EPOCH_MS)
+    ((letter,),) = [publication.messages for publication in publish_all(engine)]
+    assert (letter.topic, letter.value) == ("dead-letters", None)
+    assert headers_of(letter)["headrace-error-code"] == b"request_too_large"
+    assert headers_of(letter)["headrace-error-message"] == b"its batch unpacks to too much"
+    assert engine.commit_points() == {P0: CommitPoint(1, "")}
 
 
 def test_a_tombstone_is_skipped_and_counted() -> None:

@@ -136,3 +136,12 @@ def test_the_map_of_a_partition_that_stands_still_is_read_once(
 
     assert (first.records, again.records, again.done_records) == (7, 7, 0)
     assert again.notes == ()
+
+
+def test_what_stands_behind_an_open_transaction_is_counted_apart_and_named() -> None:
+    tracker = BacklogTracker(from_latest=False)
+
+    backlog = tracker.observe({ZERO: Lag(0, 10, committed(10), 5_010)}, 1.0)
+
+    assert (backlog.records, backlog.blocked_records) == (0, 5_000)
+    assert backlog.notes == ("5000 records wait behind an open transaction: t/0",)

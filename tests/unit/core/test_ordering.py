@@ -302,3 +302,15 @@ def _answer_somehow(
             outcomes.add(index, randomly.choice([200, 200, 400, 500, 503]), b"{}")
     engine.take_outcomes(call, outcomes, now_s, EPOCH_MS)
     engine.end_call(call, "lost", now_s, EPOCH_MS)
+
+
+def test_what_can_run_side_by_side_is_counted_under_an_order_only() -> None:
+    by_partition, unordered = make_engine(ordering="partition"), make_engine()
+    for engine in (by_partition, unordered):
+        engine.assign({P0: None, P1: None})
+        engine.deliver([record(offset, key=b"a") for offset in range(9)], 0.0, EPOCH_MS)
+        next_call(engine, 0.0, EPOCH_MS)
+
+    assert by_partition.runnable_records == 1
+    assert unordered.runnable_records is None
+    assert by_partition.reads_on

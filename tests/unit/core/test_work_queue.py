@@ -1,5 +1,6 @@
 """Which of the waiting records go next."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,3 +130,20 @@ def test_unwanted_suspects_are_forgotten() -> None:
     assert queue.records == 1
     assert queue.available_records(Suspicion.SOME) == 0
     assert ids(queue.waiting()) == ["2"]
+
+
+@pytest.mark.parametrize("longest_first", [False, True])
+def test_what_is_forgotten_is_neither_taken_nor_counted_nor_kept(longest_first: bool) -> None:
+    queue = WorkQueue(longest_first=longest_first)
+    items = [item(number) for number in range(1_000)]
+    for each in items:
+        queue.add(each)
+    for each in items[1:]:
+        each.settled = True
+        assert queue.forget(each)
+        assert not queue.forget(each)
+    assert queue.records == 1
+    assert len(queue._by_arrival) < 100
+    assert len(queue._by_work) < 100
+    assert queue.take(10, 0.0) == [items[0]]
+    assert queue.records == 0

@@ -19,10 +19,10 @@ from headrace.dead_letters.handled import (
     HandledPageError,
     fingerprint,
 )
-from headrace.dead_letters.handled_topic import handled_topic_of
 from headrace.dead_letters.inbox import Found, Inbox, _is_same_log, reopened
 from headrace.dead_letters.letter import DeadLetter, Place, parse_place, read_letter
 from headrace.dead_letters.log_reader import LogRange, LogReader
+from headrace.dead_letters.names import handled_topic_of
 from headrace.dead_letters.replay import (
     NotReplayableError,
     Pace,
@@ -66,6 +66,7 @@ def letter(**arguments: Any) -> DeadLetter:
 class TestReading:
     def test_the_value_names_it_or_else_the_key(self) -> None:
         assert letter().custom_id() == "a"
+        assert letter(value=b'\0\0\0\0\x07{"custom_id":"framed"}').custom_id() == "framed"
         assert letter(value=b"no json").custom_id() == "key"
         assert letter(value=None).custom_id() == "key"
         assert letter(value=b'["custom_id"]').custom_id() == "key"

@@ -1,16 +1,23 @@
 """The shipped file, and the demo's bookkeeping."""
 
+import shlex
 from collections import Counter
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+import typer
 
+from headrace.cli.main import app
 from headrace.demo_records import demo_records
 from headrace.demo_report import Tally, adds_up, nearest_neighbours, prompts_by_id, texts_by_id
 from headrace.demo_tables import QUERY, report
+from headrace.demo_trial import LINE, PROMPT, commands, settings_text
 from headrace.reading import TopicRecord
+from headrace.settings_file import parse_settings
 from schemas.embeddings import parse_embeddings_body
 from schemas.requests import UnreadableRequestError, parse_request_line
 
@@ -154,3 +161,29 @@ def test_neighbours_are_by_cosine_and_of_one_size() -> None:
 
 def test_the_query_is_in_the_file() -> None:
     assert QUERY in texts_by_id(LINES)
+
+
+def test_other_commands_find_the_demos_service_by_the_file_that_it_writes() -> None:
+    shipped = parse_settings(files("headrace").joinpath("data", "demo.yaml").read_bytes(), "demo")
+    running = shipped.model_copy(
+        update={"kafka": shipped.kafka.model_copy(update={"bootstrap": "127.0.0.1:4711"})}
+    )
+
+    written = parse_settings(settings_text(running).encode(), "headrace.yaml")
+
+    assert (written.kafka.broker, written.kafka.bootstrap) == ("external", "127.0.0.1:4711")
+    assert (written.routes, written.models) == (running.routes, running.models)
+
+
+def test_what_a_person_may_try_are_requests_and_commands_that_exist() -> None:
+    for line in (LINE, PROMPT):
+        assert parse_request_line(line.encode()).custom_id in ("mine", "ask")
+    for lines in (commands(), commands(Path("headrace.yaml"))):
+        for line in lines:
+            words = shlex.split(line.split(" | ")[-1])
+            if words[0] == "export":
+                continue
+            assert Path(words[0]).name == "headrace"
+            # Its arguments are parsed, and nothing is run.
+            group: Any = typer.main.get_command(app)
+            group.commands[words[1]].make_context(words[1], words[2:])

@@ -6,6 +6,7 @@ import pytest
 
 from headrace.cli import main
 from headrace.cli.dlq_options import confirm, make_selection
+from headrace.cli.dlq_output import describe_age
 from headrace.dead_letters.inbox import inbox_topics
 from headrace.errors import UserError
 from headrace.settings_file import load_settings
@@ -81,3 +82,10 @@ def test_routes_that_share_a_dead_letter_topic_are_read_once() -> None:
 
     assert inbox_topics(shared, None) == {"dead": tuple(routes)}
     assert inbox_topics(shared, next(iter(routes))) == {"dead": tuple(routes)}
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "age"), [(None, ""), (-1, ""), (0, "2m"), (119_000, "1s"), (130_000, "0s")]
+)
+def test_the_age_of_a_record_is_told_where_it_has_a_time(at_ms: int | None, age: str) -> None:
+    assert describe_age(at_ms, now_ms=120_000) == age

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.lines import LineCutter, LongLine
+from headrace.lines import BadLine, LineCutter
 
 
-def cut(parts: list[bytes], max_line_bytes: int = 1000) -> list[bytes | LongLine]:
+def cut(parts: list[bytes], max_line_bytes: int = 1000) -> list[bytes | BadLine]:
     cutter = LineCutter(max_line_bytes)
     lines = [line for part in parts for line in cutter.feed(part)]
     return [*lines, *cutter.finish()]
@@ -34,13 +34,15 @@ def test_bytes_are_untouched() -> None:
 def test_a_long_line_is_told_about_and_dropped() -> None:
     assert cut([b"ok\n", b"x" * 6, b"x" * 6, b"x\nok\n"], max_line_bytes=10) == [
         b"ok",
-        LongLine(number=2, size_bytes=13),
+        BadLine(2, "has 13 bytes, over the 10 of a line"),
         b"ok",
     ]
 
 
 def test_a_long_line_at_the_end_is_told_about() -> None:
-    assert cut([b"x" * 30], max_line_bytes=10) == [LongLine(number=1, size_bytes=30)]
+    assert cut([b"x" * 30], max_line_bytes=10) == [
+        BadLine(1, "has 30 bytes, over the 10 of a line")
+    ]
 
 
 def test_a_line_of_just_the_limit_is_taken() -> None:

@@ -1,13 +1,15 @@
 """Topics, lag and the tables of routes."""
 
 import io
+from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from consumer.core.ports import CommitPoint, Lag
 from consumer.kafka.admin import TopicInfo, TopicReport
-from headrace.cli.route_table import MAX_ROUTE_COLUMNS, partition_table, route_report, route_table
+from headrace.cli.output import shorten
+from headrace.cli.route_table import partition_tables, route_report, route_view
 from headrace.lag import PartitionLag, partition_lag
 from headrace.topics import describe_report, wanted_topics
 from schemas.model_settings import EmbedderSettings
@@ -79,9 +81,9 @@ def test_lag(start: int, end: int, committed: int | None, from_latest: bool, lag
     assert found.committed == committed
 
 
-def text_of(table: object) -> str:
+def text_of(view: RenderableType, width: int = 200) -> str:
     screen = io.StringIO()
-    Console(width=200, file=screen).print(table)
+    Console(width=width, file=screen).print(view)
     return screen.getvalue()
 
 
@@ -93,11 +95,11 @@ def test_the_report_tells_what_is_known() -> None:
     report = route_report(settings, lags, statuses)
 
     assert report["routes"]["r0"]["lag_records"] == 1_205
-    shown = text_of(route_table(report, "title"))
+    shown = text_of(route_view(report, 200, "title"))
     assert "1,205" in shown
     assert "100" in shown
     assert "2/2" in shown
-    assert "none" in text_of(partition_table(report))
+    assert "none" in text_of(partition_tables(report, 200))
 
 
 def test_lag_is_also_told_in_seconds_and_in_tokens() -> None:
@@ -114,7 +116,7 @@ def test_lag_is_also_told_in_seconds_and_in_tokens() -> None:
     generating, idle = report["routes"]["r0"], report["routes"]["r1"]
     assert (generating["lag_s"], generating["lag_tokens"]) == (375.0, 154_500)
     assert (idle["lag_s"], idle["lag_tokens"]) == (None, None)
-    rows = [each.split() for each in text_of(route_table(report)).splitlines()]
+    rows = [each.split() for each in text_of(route_view(report, 200)).splitlines()]
     assert ["│", "lag,", "s", "│", "375", "│", "-", "│"] in rows
     assert ["│", "lag,", "tokens", "│", "154,500", "│", "-", "│"] in rows
 
@@ -124,10 +126,63 @@ def test_the_report_says_nothing_of_what_is_not_known() -> None:
 
     assert report["routes"]["r0"]["lag_records"] is None
     assert report["routes"]["r0"]["service"] is None
-    assert "-/-" in text_of(route_table(report))
+    assert "-/-" in text_of(route_view(report, 200))
 
 
-def test_many_routes_are_rows() -> None:
-    settings = settings_of(*(route(f"n{number}") for number in range(MAX_ROUTE_COLUMNS + 1)))
+def many_routes(routes: int) -> dict[str, Any]:
+    """Return a report of busy routes with names as long as people give."""
+    settings = Settings(
+        models={"m": EmbedderSettings(kind="embedder", source="wheel:x")},
+        routes={
+            f"embeddings-production-eu-west-{number}": route(f"team-search.documents.{number}")
+            for number in range(routes)
+        },
+    )
+    names = list(settings.routes)
+    lags = {name: [PartitionLag(0, 1_000, 9_999_999, 34, 9_999_965)] * 2 for name in names}
+    statuses = {
+        name: RouteStatus(
+            route=name,
+            rate_records_per_s=12_345,
+            working_records_per_s=3,
+            completed_records=123_456_789,
+            refused_records=77,
+            measured_records=1,
+            measured_tokens=900,
+            partitions=[0, 1],
+        )
+        for name in names
+    }
+    return route_report(settings, lags, statuses)
 
-    assert len(route_table(route_report(settings, None, None)).rows) == MAX_ROUTE_COLUMNS + 1
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("routes", [1, 2, 4, 12])
+def test_every_number_is_whole_at_any_width(routes: int, width: int) -> None:
+    report = many_routes(routes)
+
+    shown = text_of(route_view(report, width, "Kafka at [::1]:9092"), width)
+    by_partition = text_of(partition_tables(report, width), width)
+
+    assert shown.count("123,456,789") == routes
+    assert shown.count("19,999,930") == routes
+    assert "Kafka at [::1]:9092" in shown
+    assert by_partition.count("9,999,965") == 2 * routes
+    lines = [*shown.splitlines(), *by_partition.splitlines()]
+    assert max(map(len, lines)) <= width
+    # A cell that does not fit is wrapped to lines of a letter or two.
+    assert not [line for line in lines if 0 < max(map(len, line.split())) < 3]
+
+
+def test_routes_are_columns_while_they_fit() -> None:
+    one_table = text_of(route_view(many_routes(4), 140), 140)
+    blocks = text_of(route_view(many_routes(4), 80), 80)
+
+    assert len([line for line in one_table.splitlines() if "refused (4xx)" in line]) == 1
+    assert len([line for line in blocks.splitlines() if "refused (4xx)" in line]) == 4
+
+
+def test_a_long_name_is_shortened_in_the_middle() -> None:
+    assert shorten("embeddings-production-eu-west-1", 15) == "embeddi…-west-1"
+    assert shorten("short", 5) == "short"
+    assert [len(shorten("x" * 40, most)) for most in (1, 2, 3, 39)] == [1, 2, 3, 39]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from consumer.autoscaling.measures import RouteMeasures
 from headrace.status_board import StatusBoard
 from headrace.status_report import MAX_SILENT_REPLICAS, SILENT_AFTER_S, StatusReport
 from schemas.status import ReplicaSnapshot, RouteStatus
@@ -152,22 +153,35 @@ async def test_the_board_stamps_and_answers() -> None:
 
 
 async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
-    clock, told = StoppedClock(), list[tuple[str, float]]()
-    board = StatusBoard(clock=clock, tell_tokens=lambda route, mean: told.append((route, mean)))
+    clock, told = StoppedClock(), list[tuple[str, RouteMeasures]]()
+    board = StatusBoard(clock=clock, tell_measures=lambda *measured: told.append(measured))
     for second, tokens in enumerate([100, 400, 900, 900, 900, 1_000]):
         clock.now_s = float(second)
         counts = {"measured_records": 2, "measured_tokens": tokens}
         await board.report(snapshot("a", second, **counts).to_dict())
     await board.report(ReplicaSnapshot(route="other", replica="b").to_dict())
 
-    assert told == [("r", 50.0), ("r", 500.0)]
+    assert [(route, each.tokens_per_record) for route, each in told] == [("r", 50.0), ("r", 500.0)]
+
+
+async def test_the_board_tells_how_much_of_an_ordered_route_can_run() -> None:
+    told = list[tuple[str, RouteMeasures]]()
+    board = StatusBoard(clock=StoppedClock(), tell_measures=lambda *measured: told.append(measured))
+    ordered = {"runnable_records": 2, "queued_records": 90, "in_flight_records": 1}
+    await board.report(snapshot("a", 1, **ordered).to_dict())
+    await board.report(snapshot("b", 1).to_dict())
+    status = (await board.routes())["r"]
+
+    assert told == [("r", RouteMeasures(runnable_records=2, held_records=91, reads_on=True))]
+    # A replica that does not say it leaves the sum unknown.
+    assert status["runnable_records"] is None
 
 
 async def test_a_store_that_fails_does_not_cost_the_report() -> None:
-    def fail(_route: str, _mean: float) -> None:
+    def fail(_route: str, _measures: RouteMeasures) -> None:
         raise RuntimeError("no store")
 
-    board = StatusBoard(clock=StoppedClock(), tell_tokens=fail)
+    board = StatusBoard(clock=StoppedClock(), tell_measures=fail)
     await board.report(snapshot("a", 1, measured_records=1, measured_tokens=5).to_dict())
 
     assert (await board.routes())["r"]["measured_tokens"] == 5

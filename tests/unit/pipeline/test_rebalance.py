@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumer.core.ports import SourceError
+from schemas.settings import RetrySettings
 from tests.counting_model import CountingModel
-from tests.simulated_service import SimulatedService
+from tests.simulated_service import ROUTE, SimulatedService
 from tests.simulation import SimulatedClock, simulate
 
 
@@ -138,6 +140,19 @@ async def kill_model(service: SimulatedService, _size: int) -> None:
     await service.model.kill()
 
 
+async def hang_model(service: SimulatedService, _size: int) -> None:
+    await service.model.hang()
+
+
+async def fail(service: SimulatedService, size: int) -> None:
+    """Have a worker fail; it is stopped when its health check has been heard."""
+    if service.members:
+        failed = service.members[size % len(service.members)]
+        service.sources[failed].fail(SourceError("the broker refuses us"))
+        await asyncio.sleep(size / 10)
+        await service.leave(failed)
+
+
 async def take_broker_away(service: SimulatedService, size: int) -> None:
     service.broker.go_away()
     await asyncio.sleep(size / 10)
@@ -173,13 +188,16 @@ ACTIONS = {
     "crash": crash,
     "expire": expire,
     "kill model": kill_model,
+    "hang model": hang_model,
+    "fail": fail,
 }
 CLEAN = ["publish", "join", "leave", "wait", "broker away", "delete", "markers"]
-UNCLEAN = [*CLEAN, "crash", "expire", "kill model"]
+UNCLEAN = [*CLEAN, "crash", "expire", "kill model", "hang model", "fail"]
 
 
 async def run_schedule(actions: list[str], sizes: list[int]) -> SimulatedService:
-    service = SimulatedService(partitions=3, model=CountingModel(window_records=32))
+    route = ROUTE.model_copy(update={"retry": RetrySettings(attempt_timeout_s=20.0)})
+    service = SimulatedService(partitions=3, model=CountingModel(window_records=32), route=route)
     service.publish(60, ms=30)
     await service.join()
     for action, size in zip(actions, sizes, strict=True):

@@ -3,8 +3,10 @@
 import subprocess
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM, modeling_gguf_pytorch_utils
 
 from serve_models import gguf_conversion
 from serve_models.gguf_conversion import ConversionError, convert_gguf, find_gguf_file
@@ -95,3 +97,23 @@ def test_a_pulled_wheels_gguf_file_is_converted_too(
             "config.json",
             "model.safetensors",
         ]
+
+
+def test_a_conversion_draws_no_bar_across_whatever_its_caller_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    conversion: Any = modeling_gguf_pytorch_utils
+    bar = conversion.tqdm
+
+    def from_pretrained(*_: object, **__: object) -> None:
+        for _tensor in conversion.tqdm(range(3)):
+            pass
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+
+    with pytest.raises(ConversionError, match="far enough"):
+        convert_gguf(tmp_path / "m.gguf", tmp_path / "model")
+
+    assert capfd.readouterr().err == ""
+    assert conversion.tqdm is bar

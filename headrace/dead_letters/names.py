@@ -1,0 +1,26 @@
+"""What handling a route's dead letters is named by in Kafka; pure."""
+
+from headrace.errors import UserError
+
+SUFFIX = "-handled"
+MAX_TOPIC_CHARACTERS = 249
+
+
+def handled_topic_of(dead_letters_topic: str) -> str:
+    """Return the name of the topic that remembers what was handled.
+
+    Raises:
+        UserError: There is no room in a topic's name for it.
+    """
+    name = dead_letters_topic + SUFFIX
+    if len(name) > MAX_TOPIC_CHARACTERS:
+        raise UserError(
+            f"dead_letters_topic: {dead_letters_topic} leaves no room for '{SUFFIX}' behind it, "
+            "the topic that remembers what was handled; choose a shorter name"
+        )
+    return name
+
+
+def transactional_id(dead_letters_topic: str) -> str:
+    """Return the id under which a topic's dead letters are replayed."""
+    return f"headrace-dlq.{dead_letters_topic}"

@@ -1,0 +1,121 @@
+"""Cuts a stream of bytes into the JSON objects of an array, or that stand one after another; pure.
+
+Their bytes stay as they were, which no parser gives back: numbers keep their spelling.
+"""
+
+import re
+from collections.abc import Iterator
+
+_BEGIN = re.compile(rb"[^\s,]")
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(")?|[{}\[\]]', re.DOTALL)
+"""A string, of which the end may still be to come, or a bracket outside of one."""
+
+
+class BrokenFileError(ValueError):
+    """A file is not what it began as.
+
+    Attributes:
+        number: The line from which on it is not, from 1.
+        reason: What is wrong, as the rest of a sentence that begins with the line.
+    """
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"line {number} {reason}")
+        self.number = number
+        self.reason = reason
+
+
+class ObjectCutter:
+    """Yields objects as they are, with whatever newlines they have.
+
+    Args:
+        max_object_bytes: A longer object breaks the file, and is never held in memory.
+        is_array: They are the elements of one array.
+
+    Attributes:
+        number: The line that the object yielded last begins in, from 1.
+    """
+
+    def __init__(self, max_object_bytes: int, *, is_array: bool) -> None:
+        self._max_object_bytes = max_object_bytes
+        self._is_array = is_array
+        self._is_open = False
+        self._is_over = False
+        self._rest = b""
+        self._line = 1
+        self.number = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take in the next bytes of the stream, and yield the objects that end in them.
+
+        Raises:
+            BrokenFileError: Something else than objects stands there.
+        """
+        buffer, position = self._rest + data, 0
+        while (start := self._next_object(buffer, position)) is not None:
+            position = start
+            end = _end_of_object(buffer, start)
+            if end is None:
+                break
+            self._check_size(end - start)
+            self.number = self._line
+            yield buffer[start:end]
+            self._line += buffer.count(b"\n", start, end)
+            position = end
+        else:
+            position = len(buffer)
+        self._rest = buffer[position:]
+        self._check_size(len(self._rest))
+
+    def finish(self) -> None:
+        """Return if all that was opened is closed.
+
+        Raises:
+            BrokenFileError: The stream ends within an object, or within the array.
+        """
+        if self._rest:
+            raise BrokenFileError(self._line, "begins a JSON object that is never closed")
+        if self._is_array and not self._is_over:
+            raise BrokenFileError(self._line, "ends the file within its JSON array: it is cut off")
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._max_object_bytes:
+            raise BrokenFileError(
+                self._line, f"begins an object of more than {self._max_object_bytes:,} bytes"
+            )
+
+    def _next_object(self, buffer: bytes, position: int) -> int | None:
+        """Return where the next object begins, if it has come yet."""
+        while True:
+            found = _BEGIN.search(buffer, position)
+            start = found.start() if found else len(buffer)
+            self._line += buffer.count(b"\n", position, start)
+            mark = buffer[start : start + 1]
+            if not mark:
+                return None
+            if self._is_over:
+                raise BrokenFileError(self._line, "goes on behind the end of the JSON array")
+            if mark == b"{" and self._is_open == self._is_array:
+                return start
+            if mark == b"[" and self._is_array and not self._is_open:
+                self._is_open = True
+            elif mark == b"]" and self._is_open:
+                self._is_over = True
+            else:
+                raise BrokenFileError(self._line, "has something else than a JSON object")
+            position = start + 1
+
+
+def _end_of_object(buffer: bytes, start: int) -> int | None:
+    depth = 0
+    for token in _TOKEN.finditer(buffer, start):
+        mark = token[0]
+        if mark in (b"{", b"["):
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+            if not depth:
+                return token.end()
+        elif token[1] is None:
+            return None
+    return None
