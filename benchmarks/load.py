@@ -286,11 +286,12 @@ async def _publish(
 ) -> int:
     builders = [producer.create_batch() for _ in range(PARTITIONS)]
     deliveries: list[asyncio.Future[object]] = []
+    listed = list(headers)  # which is what aiokafka takes
     number = -1
     for number, value in enumerate(values):
         partition = number % PARTITIONS
         key = b"%d" % number
-        record = {"timestamp": None, "key": key, "value": value, "headers": headers}
+        record = {"timestamp": None, "key": key, "value": value, "headers": listed}
         if builders[partition].append(**record) is None:
             full, builders[partition] = builders[partition], producer.create_batch()
             deliveries.append(await producer.send_batch(full, topic, partition=partition))

@@ -249,19 +249,25 @@ class Pipeline:
             self._note_pause()
 
     def _note_pause(self) -> None:
-        """Ask the group after a pause of this process in which it may have been given up.
+        """Ask the group after a time in which it may have given this member up.
 
         What was in flight then may be published by a new owner too, so nothing is until the group
         has said whose the partitions are.
         """
         now_s = self._clock.monotonic()
         paused_s, self._awake_at_s = now_s - self._awake_at_s, now_s
-        if paused_s <= self._settings.session_timeout_s or self._is_stopping:
+        unheard_s = self._source.unheard_s() or 0.0
+        if max(paused_s, unheard_s) <= self._settings.session_timeout_s or self._is_stopping:
             return
+        if paused_s > self._settings.session_timeout_s:
+            what, silent_s = "this process stood still", paused_s
+        else:
+            what, silent_s = "the group's coordinator has not answered our heartbeats", unheard_s
         log.warning(
-            "this process stood still for %.1f s, longer than a session: joining the group again "
-            "before anything more is published",
-            paused_s,
+            "%s for %.1f s, longer than a session: joining the group again before anything more "
+            "is published",
+            what,
+            silent_s,
         )
         self.engine.suspend()
         self.engine.hold_publications()
@@ -307,9 +313,12 @@ class Pipeline:
         await self._notify()
 
     def _cancel_unwanted_calls(self) -> None:
+        loop = asyncio.get_running_loop()
         for task, call in self._calls.items():
             if not call.is_wanted():
-                task.cancel()
+                # Not at once: a task that is cancelled before its first step never runs, and its
+                # call would never end.
+                loop.call_soon(task.cancel)
 
     def _end_unwanted_calls(self) -> None:
         self._cancel_unwanted_calls()

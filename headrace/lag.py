@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from consumer.core.lag import remaining
+from consumer.core.lag import begins_at_end, remaining
 from consumer.core.ports import Lag, SourceError, TopicPartition
 from consumer.kafka.admin import TopicAdmin
 from schemas.settings import RouteSettings, Settings
@@ -49,7 +49,7 @@ def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLa
     Args:
         partition: Its number.
         lag: The log and the commit as the broker sees them.
-        from_latest: Whether a group without a commit starts at the end of the log.
+        from_latest: Whether a partition without a commit is read from the end of its log.
     """
     committed = None if lag.committed is None else lag.committed.offset
     left = remaining(lag, from_latest=from_latest)
@@ -70,13 +70,15 @@ async def read_lags(admin: TopicAdmin, settings: Settings) -> dict[str, list[Par
     Raises:
         SourceError: The cluster does not answer; says what to check.
     """
-    return {
-        name: [
-            partition_lag(each.partition, lag, from_latest=route.start_from == "latest")
-            for each, lag in sorted((await _group_lag(admin, route)).items())
+    found: dict[str, list[PartitionLag]] = {}
+    for name, route in settings.routes.items():
+        lags = await _group_lag(admin, route)
+        from_latest = begins_at_end(lags, from_latest=route.start_from == "latest")
+        found[name] = [
+            partition_lag(each.partition, lag, from_latest=from_latest)
+            for each, lag in sorted(lags.items())
         ]
-        for name, route in settings.routes.items()
-    }
+    return found
 
 
 async def _group_lag(admin: TopicAdmin, route: RouteSettings) -> dict[TopicPartition, Lag]:

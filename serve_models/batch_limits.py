@@ -12,6 +12,11 @@ _MOST_PARALLEL_BATCHES = 8
 many even batches: beyond this, more threads to a batch do better than more batches."""
 
 
+def cpu_threads(settings: TextModelSettings) -> int:
+    """Return how many CPU threads a replica has in all."""
+    return settings.threads or max(1, int(settings.num_cpus))
+
+
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
     """What batches are cut to and run on.
@@ -44,7 +49,7 @@ class BatchLimits:
                 runs at a time whatever the settings ask for, on all threads.
         """
         is_cpu = device == "cpu"
-        threads = settings.threads or max(1, int(settings.num_cpus))
+        threads = cpu_threads(settings)
         parallel_batches = settings.parallel_batches or (
             min(threads, _MOST_PARALLEL_BATCHES) if is_cpu else 1
         )

@@ -56,10 +56,15 @@ class TextPool(Generic[T]):
         max_batch_texts: The most rows of a batch.
         max_wait_s: Once the oldest text has waited this long, the next batch holds it. Under a
             steady backlog every text waits longer, and batches then go by age.
+
+    Attributes:
+        token_budget_tokens: As given; may be changed between batches.
+        tokens: Of all texts that wait.
     """
 
     def __init__(self, token_budget_tokens: int, max_batch_texts: int, max_wait_s: float) -> None:
-        self._token_budget_tokens = token_budget_tokens
+        self.token_budget_tokens = token_budget_tokens
+        self.tokens = 0
         self._max_batch_texts = max_batch_texts
         self._max_wait_s = max_wait_s
         self._by_length: list[Waiting[T]] = []
@@ -75,6 +80,7 @@ class TextPool(Generic[T]):
         """Put a text of ``tokens`` tokens into the pool and return its place."""
         place = Waiting(text, tokens, now_s, (tokens, self._added))
         self._added += 1
+        self.tokens += tokens
         self._by_length.append(place)
         self._by_age.append(place)
         self._is_sorted = False
@@ -89,6 +95,7 @@ class TextPool(Generic[T]):
         waiting = [place for place in places if place.in_pool]
         for place in waiting:
             place.in_pool = False
+            self.tokens -= place.tokens
         if waiting:
             self._by_length = [place for place in self._by_length if place.in_pool]
             self._by_age = deque(place for place in self._by_age if place.in_pool)
@@ -114,6 +121,7 @@ class TextPool(Generic[T]):
         del self._by_length[start:stop]
         for place in batch:
             place.in_pool = False
+            self.tokens -= place.tokens
         return [place.text for place in reversed(batch)]
 
     def _oldest(self) -> Waiting[T]:
@@ -126,7 +134,7 @@ class TextPool(Generic[T]):
         tokens = np.fromiter((place.tokens for place in self._by_length), np.int64)
         tokens_before = np.concatenate(([0], np.cumsum(tokens)))
         stops = np.arange(1, len(tokens) + 1)
-        rows = np.clip(self._token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
+        rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
         starts = np.maximum(stops - rows, 0)
         real_tokens = np.maximum(tokens_before[stops] - tokens_before[starts], 1)
         cost = ((stops - starts) * tokens + _FORWARD_TOKENS) / real_tokens
@@ -155,7 +163,7 @@ class TextPool(Generic[T]):
                 return start, stop
 
     def _rows_within_budget(self, longest_tokens: int) -> int:
-        rows = self._token_budget_tokens // max(longest_tokens, 1)
+        rows = self.token_budget_tokens // max(longest_tokens, 1)
         return max(1, min(rows, self._max_batch_texts))
 
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from schemas.model_settings import ClassifierSettings
+from serve_models.positions import check_runs, longest_text, positions_of
 from serve_models.probabilities import Activation, activation_of
 from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel, check_length
@@ -75,6 +76,7 @@ class ClassificationModel:
         self._activation = activation_of(config.problem_type, len(self._labels))
         # The first forward pays for lazy initialisation; a model that cannot run must not start.
         self.run([self.probe()])
+        check_runs(self.run, self.tokenize([longest_text(self._max_tokens, device)])[0])
 
     @property
     def width(self) -> int:
@@ -148,25 +150,12 @@ def _load_model(path: Path, dtype: str) -> Any:
 
 def _length_of(asked_tokens: int | None, tokenizer: Any, model: Any) -> int | None:
     """Return where texts are cut: the settings' length, or what the checkpoint can read."""
-    positions = _positions_of(model)
+    positions = positions_of(model)
     if asked_tokens is not None:
         check_length(asked_tokens, positions)
         return asked_tokens
     limits = [limit for limit in (limit_of(tokenizer.model_max_length), positions) if limit]
     return min(limits, default=None)
-
-
-def _positions_of(model: Any) -> int | None:
-    """Return how many positions the checkpoint has, where it counts them."""
-    for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
-        if isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its like begin to count behind the padding's index.
-            offset = 0 if table.padding_idx is None else table.padding_idx + 1
-            return table.num_embeddings - offset
-    positions = getattr(model.config, "max_position_embeddings", None)
-    # XLNet has -1 for no limit.
-    return int(positions) if positions is not None and positions > 0 else None
 
 
 def _labels_of(config: Any) -> list[str]:

@@ -4,12 +4,14 @@ import inspect
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from importlib import import_module
-from typing import Any
 
 from ray import serve
 
 from schemas.handoff import Chunk, ChunkModel, Outcomes
 from schemas.model_settings import CustomModelSettings
+from serve_models.clock import SystemClock
+from serve_models.custom_engine import CustomEngine
+from serve_models.engine_end import leave_soon
 
 
 class CustomModelError(ValueError):
@@ -59,22 +61,19 @@ class CustomModel:
     """
 
     def __init__(self, settings: CustomModelSettings) -> None:
-        self._model = build_custom_model(settings)
-        self._replica = serve.get_replica_context().replica_id.unique_id
+        self._engine = CustomEngine(
+            build_custom_model(settings),
+            replica=serve.get_replica_context().replica_id.unique_id,
+            clock=SystemClock(),
+            on_death=leave_soon,
+        )
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         """Stream the outcomes of a chunk's records, as the class gives them."""
-        stream: Any = self._model.infer(chunk)
-        # Closed with this generator and not some time later: a consumer that went away frees it.
-        async with aclosing(stream):
+        async with aclosing(self._engine.infer(chunk)) as stream:
             async for outcomes in stream:
-                outcomes.replica = outcomes.replica or self._replica
                 yield outcomes
 
     async def check_health(self) -> None:
         """Ask the class, where it can tell."""
-        check = getattr(self._model, "check_health", None)
-        if check is not None:
-            answer = check()
-            if inspect.isawaitable(answer):
-                await answer
+        await self._engine.check_health()

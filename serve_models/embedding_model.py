@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from schemas.model_settings import EmbedderSettings
 from serve_models.front_ends import front_end_of
 from serve_models.library_models import run_batch, shorten
+from serve_models.positions import check_runs, longest_text
 from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel
 from serve_models.tokenizing import TokenizedText, limit_of
@@ -83,6 +84,8 @@ class EmbeddingModel:
         self._front_end = front_end_of(self._model)
         # The first forward pays for lazy initialisation; a model that cannot run must not start.
         self._width = int(self.run([self.probe()]).shape[1])
+        longest = longest_text(self.max_seq_length_tokens, device)
+        check_runs(self.run, self.tokenize([longest], [None])[0])
 
     @property
     def width(self) -> int:

@@ -153,10 +153,20 @@ class LibraryFrontEnd:
     def _was_truncated(self, text: TextInput, prompt: str, task: str | None, tokens: int) -> bool:
         if self._max_tokens is None or tokens < self._max_tokens:
             return False
-        if not isinstance(self._model[0], Transformer):
+        if not _takes_max_length(self._model[0]):
             return True
         longer = self._preprocess([text], prompt, task, max_length=self._max_tokens + 1)
         return _count_tokens(longer, text) > tokens
+
+
+def _takes_max_length(first: Any) -> bool:
+    """Whether a model's first module can be asked for more tokens than it reads."""
+    if isinstance(first, Router):
+        return all(
+            isinstance(next(modules.children()), Transformer)
+            for modules in first.sub_modules.values()
+        )
+    return isinstance(first, Transformer)
 
 
 def _behind(prompt: str, text: TextInput) -> TextInput:

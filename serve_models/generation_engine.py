@@ -14,6 +14,7 @@ import orjson
 
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from serve_models.clock import Clock
+from serve_models.engine_end import EngineEnd
 from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
 from serve_models.slot_window import SlotWindow
 
@@ -79,9 +80,7 @@ class GenerationEngine:
         outcome_linger_ms: How long outcomes gather before they are streamed back.
         replica: Names this replica in its outcomes.
         clock: Tells deadlines.
-        on_death: Called once when the model dies; it ends the process soon. Until then no call
-            ends: a record that its consumer had back by then might be sent here once more, and
-            lose another attempt. Without it calls end as the model dies.
+        on_death: As ``serve_models.engine_end.EngineEnd`` calls it.
     """
 
     def __init__(
@@ -94,7 +93,6 @@ class GenerationEngine:
         clock: Clock,
         on_death: Callable[[], None] | None = None,
     ) -> None:
-        self._on_death = on_death
         self._model = model
         self._replica = replica
         self._clock = clock
@@ -102,8 +100,7 @@ class GenerationEngine:
         self._window = SlotWindow(model.max_num_seqs, in_flight_ratio)
         self._calls: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._death: GeneratorDiedError | None = None
-        self._calls_may_end = asyncio.Event()
+        self._end = EngineEnd(on_death)
 
     @property
     def in_flight_records(self) -> int:
@@ -125,9 +122,9 @@ class GenerationEngine:
 
     async def stop(self) -> None:
         """Stop; calls that still wait end, so that their records go elsewhere."""
-        self._on_death = None
-        self._calls_may_end.set()
-        self._die(GeneratorDiedError("the replica was stopped"))
+        stopped = GeneratorDiedError("the replica was stopped")
+        self._end.stop(stopped)
+        self._die(stopped)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._model.shut_down()
 
@@ -145,8 +142,8 @@ class GenerationEngine:
         Raises:
             GeneratorDiedError: The model died, before or now; other replicas may live.
         """
-        if self._death is not None:
-            await self._calls_may_end.wait()
+        if self._end.cause is not None:
+            await self._end.calls_may_end()
         self._raise_if_dead()
         self._window.call_started(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
@@ -160,7 +157,7 @@ class GenerationEngine:
             async for outcomes in call.stream(self._new_outcomes):
                 yield outcomes
             if call.loss is not None:
-                await self._calls_may_end.wait()
+                await self._end.calls_may_end()
                 raise GeneratorDiedError(str(call.loss)) from call.loss
         finally:
             for task in tasks:
@@ -211,16 +208,11 @@ class GenerationEngine:
             call.answer(index, status, answer.body, answer.tokens)
 
     def _raise_if_dead(self) -> None:
-        if self._death is not None:
-            raise GeneratorDiedError(str(self._death)) from self._death
+        if self._end.cause is not None:
+            raise GeneratorDiedError(str(self._end.cause)) from self._end.cause
 
     def _die(self, error: GeneratorDiedError) -> None:
-        if self._death is None:
-            self._death = error
-            if self._on_death is None:
-                self._calls_may_end.set()
-            else:
-                self._on_death()
+        self._end.die(error)
         for call in self._calls:
             call.give_up(error)
         current = asyncio.current_task()

@@ -1,29 +1,14 @@
 """The generator as a Ray Serve deployment's class."""
 
-import asyncio
-import os
-
 from ray import serve
 
 from schemas.model_settings import GeneratorSettings
 from serve_models.clock import SystemClock
+from serve_models.engine_end import leave_soon
 from serve_models.engine_process import set_engine_environment
 from serve_models.engine_replica import EngineReplica
 from serve_models.generation_engine import GenerationEngine
 from serve_models.sources import resolve
-
-_LAST_WORDS_S = 0.5
-"""Time for what is finished to be streamed; the calls end with the process."""
-
-
-def _leave_soon() -> None:
-    """End this process: its engine is dead.
-
-    Ray Serve waits for three failed health checks, while its router prefers the replica that has
-    nothing to do, and each record sent to a dead engine costs it an attempt. A process that is
-    gone gets no calls, and is replaced at once.
-    """
-    asyncio.get_running_loop().call_later(_LAST_WORDS_S, os._exit, 1)
 
 
 class Generator(EngineReplica):
@@ -54,5 +39,5 @@ class Generator(EngineReplica):
             outcome_linger_ms=settings.outcome_linger_ms,
             replica=serve.get_replica_context().replica_id.unique_id,
             clock=SystemClock(),
-            on_death=_leave_soon,
+            on_death=leave_soon,
         )

@@ -8,8 +8,9 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from serve_models.front_ends import FrontEnd
+from serve_models.positions import positions_of
 from serve_models.text_model import Rows, check_length
-from serve_models.tokenizing import TokenizedText
+from serve_models.tokenizing import TokenizedText, limit_of
 
 
 @torch.inference_mode()
@@ -45,12 +46,15 @@ def run_batch(
 
 
 def shorten(model: SentenceTransformer | CrossEncoder, max_seq_length_tokens: int | None) -> None:
-    """Cut texts at the settings' length, where they have one.
+    """Cut texts at the settings' length, else at what the checkpoint can read.
 
     Raises:
         ModelSettingsError: The checkpoint has fewer positions.
     """
-    if max_seq_length_tokens is None:
-        return
-    check_length(max_seq_length_tokens, getattr(model.config, "max_position_embeddings", None))
-    model.max_seq_length = max_seq_length_tokens
+    positions = positions_of(model)
+    if max_seq_length_tokens is not None:
+        check_length(max_seq_length_tokens, positions)
+        model.max_seq_length = max_seq_length_tokens
+    elif positions is not None:
+        own_tokens = limit_of(model.max_seq_length)
+        model.max_seq_length = positions if own_tokens is None else min(own_tokens, positions)

@@ -1,11 +1,11 @@
 """One handle call's outcomes on their way back: each record once, gathered for a moment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 import orjson
 
-from schemas.handoff import STATUS_FAILED, Outcomes
+from schemas.handoff import STATUS_FAILED, STATUS_UNAVAILABLE, STATUS_UNRECOVERABLE, Outcomes
 
 ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 """Raised to end a task or the process. Whatever else is raised is a failure to answer for, even
@@ -14,9 +14,27 @@ where it is no ``Exception``: a Rust panic, in tokenizers say, is a bare ``BaseE
 _MAX_ERROR_CHARACTERS = 500
 
 
-def encode_failure_body(error: BaseException) -> bytes:
+def describe(error: BaseException) -> str:
+    """Return an error in words."""
+    return f"{type(error).__name__}: {error}"
+
+
+def status_of_failure(error: BaseException) -> int:
+    """Return the status of a record that a model in good health failed on, alone, by ``error``.
+
+    ``STATUS_UNRECOVERABLE`` where the same would be raised again: an index beyond a table, a value
+    that is none, a Rust panic. ``RuntimeError`` is torch's for whatever befalls a device.
+    """
+    would_recur = isinstance(error, ArithmeticError | LookupError | TypeError | ValueError)
+    # The tokenizers library raises the bare class.
+    would_recur = would_recur or type(error) is Exception or not isinstance(error, Exception)
+    return STATUS_UNRECOVERABLE if would_recur else STATUS_FAILED
+
+
+def encode_failure_body(error: BaseException | str) -> bytes:
     """Return the ``response.body`` of a record that the model failed on, in OpenAI's shape."""
-    message = f"the model failed on this request: {type(error).__name__}: {error}"
+    reason = error if isinstance(error, str) else describe(error)
+    message = f"the model failed on this request: {reason}"
     return orjson.dumps(
         {
             "error": {
@@ -76,6 +94,15 @@ class Call:
         """Answer every record that still waits: the model failed, another replica may not."""
         for index in sorted(self._unanswered):
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
+
+    def send_window(self) -> None:
+        """Have ``stream`` yield what is there, be it nothing: its window is worth saying."""
+        self._has_some.set()
+
+    def turn_away(self, but: Collection[int]) -> None:
+        """Send every record that still waits elsewhere, unblamed, save those at ``but``."""
+        for index in sorted(self._unanswered.difference(but)):
+            self.answer(index, STATUS_UNAVAILABLE, b"")
 
     def give_up(self, loss: BaseException) -> None:
         """Let ``stream`` yield what is there and end; what is unanswered stays so.

@@ -9,6 +9,7 @@ from ray import serve
 from schemas.handoff import Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.clock import SystemClock
+from serve_models.engine_end import leave_soon
 from serve_models.engine_replica import EngineReplica
 from serve_models.pipeline_engine import PipelineEngine
 
@@ -41,6 +42,7 @@ class Pipeline(EngineReplica):
             calls_per_window=calls_per_window,
             replica=serve.get_replica_context().replica_id.unique_id,
             clock=SystemClock(),
+            on_death=leave_soon,
         )
 
 

@@ -7,7 +7,7 @@ takes its record on at once, so that a slow record holds nobody up.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.pipeline_settings import PipelineSettings
 from serve_models.clock import Clock
+from serve_models.engine_end import EngineEnd
 from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
 from serve_models.pipeline_graph import Ending, PipelineGraph, StepAnswerError, StepRequest
 from serve_models.pipeline_records import IncomingCall, Record, Request, StepCall, StepLostError
@@ -61,6 +62,7 @@ class PipelineEngine:
         calls_per_window: Of each of these models, into how many calls a window of it is divided.
         replica: Names this replica in its outcomes, and to the models that it calls.
         clock: Tells deadlines, and who was seen lately.
+        on_death: As ``serve_models.engine_end.EngineEnd`` calls it.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class PipelineEngine:
         calls_per_window: Mapping[str, int],
         replica: str,
         clock: Clock,
+        on_death: Callable[[], None] | None = None,
     ) -> None:
         self._graph = PipelineGraph(name, settings)
         self._replica = replica
@@ -89,7 +92,7 @@ class PipelineEngine:
         }
         self._calls: set[IncomingCall] = set()
         self._step_calls: set[StepCall] = set()
-        self._death: BaseException | None = None
+        self._engine_end = EngineEnd(on_death)
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
@@ -113,8 +116,9 @@ class PipelineEngine:
             StepLostError: A step's call was lost; the records without an outcome can be tried
                 again.
         """
-        if self._death is not None:
-            raise PipelineStoppedError(f"the pipeline ended: {self._death}") from self._death
+        if self._engine_end.cause is not None:
+            await self._engine_end.calls_may_end()
+        self.check_health()
         self._window.call_started(chunk.consumer, self._clock.monotonic())
         call = IncomingCall(len(chunk.lines), self._outcome_linger_s)
         self._calls.add(call)
@@ -124,6 +128,8 @@ class PipelineEngine:
             async for outcomes in call.stream(self._new_outcomes):
                 yield outcomes
             if call.loss is not None:
+                if self._engine_end.cause is not None:
+                    await self._engine_end.calls_may_end()
                 raise call.loss
         finally:
             self._calls.discard(call)
@@ -132,7 +138,9 @@ class PipelineEngine:
 
     async def stop(self) -> None:
         """Stop; calls that still wait end, so that their records go elsewhere."""
-        self._die(PipelineStoppedError("the replica was stopped"))
+        stopped = PipelineStoppedError("the replica was stopped")
+        self._engine_end.stop(stopped)
+        self._die(stopped)
         for line in self._lines.values():
             if line.timer is not None:
                 line.timer.cancel()
@@ -147,8 +155,9 @@ class PipelineEngine:
         Raises:
             PipelineStoppedError: It cannot.
         """
-        if self._death is not None:
-            raise PipelineStoppedError(f"the pipeline ended: {self._death}") from self._death
+        cause = self._engine_end.cause
+        if cause is not None:
+            raise PipelineStoppedError(f"the pipeline ended: {cause}") from cause
 
     def _new_outcomes(self) -> Outcomes:
         return Outcomes(self._replica, self._window.window_records(self._clock.monotonic()))
@@ -230,7 +239,7 @@ class PipelineEngine:
             line.timer = None
         now_s = self._clock.monotonic()
         try:
-            while self._death is None and (requests := line.queue.take(now_s)):
+            while self._engine_end.cause is None and (requests := line.queue.take(now_s)):
                 self._call(line, requests)
         except BaseException as error:
             # Called by the event loop, which would only log it: waiters must learn of it.
@@ -239,7 +248,7 @@ class PipelineEngine:
             if isinstance(error, ENDS_THE_TASK):
                 raise
         pause_s = line.queue.pause_s(now_s)
-        if pause_s is not None and len(line.queue) and self._death is None:
+        if pause_s is not None and len(line.queue) and self._engine_end.cause is None:
             loop = asyncio.get_running_loop()
             line.timer = loop.call_later(pause_s, self._flush, line)
 
@@ -354,7 +363,7 @@ class PipelineEngine:
             self._end(request.record, STATUS_FAILED, body)
 
     def _die(self, error: BaseException) -> None:
-        self._death = self._death or error
+        self._engine_end.die(error)
         for call in self._calls:
             # One each: an exception that is raised in several calls would gather their tracebacks.
             call.give_up(PipelineStoppedError(f"the pipeline ended: {error}"))

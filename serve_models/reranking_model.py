@@ -11,6 +11,7 @@ from sentence_transformers import CrossEncoder
 from schemas.model_settings import RerankerSettings
 from serve_models.front_ends import front_end_of
 from serve_models.library_models import run_batch, shorten
+from serve_models.positions import check_runs, longest_text
 from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel
 from serve_models.tokenizing import TokenizedText, limit_of
@@ -69,6 +70,8 @@ class RerankingModel:
         self._front_end = front_end_of(self._model)
         # The first forward pays for lazy initialisation; a model that cannot run must not start.
         self.run([self.probe()])
+        longest = longest_text(self.max_seq_length_tokens, device)
+        check_runs(self.run, self.tokenize_pairs([(longest, longest)])[0])
 
     @property
     def width(self) -> int:

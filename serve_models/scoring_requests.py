@@ -41,6 +41,7 @@ class PairsEndpoint(Endpoint[Pairs]):
         self._query_field = query_field
         self._body_model = body_model
         self._scorer = scorer
+        self.repeats_texts = scorer.repeats_query
 
     def parse(self, body: Any) -> Pairs:
         """Check a body against the endpoint and the model.
@@ -72,6 +73,16 @@ class PairsEndpoint(Endpoint[Pairs]):
                 "shorten the query, or split the request",
                 param=self._query_field,
             )
+
+    def characters(self, body: Any) -> int | None:
+        """Return how many characters a body has with its query before each document."""
+        try:
+            parsed = self.parse(body)
+        except BodyRefusedError:
+            return None
+        documents = parsed.document_texts
+        repeated = len(documents) if len(parsed.query_texts) == 1 else 1
+        return repeated * sum(map(len, parsed.query_texts)) + sum(map(len, documents))
 
     def tokenize(self, bodies: Sequence[Pairs]) -> list[list[TokenizedText]]:
         """Tokenize what the model must read for each body."""

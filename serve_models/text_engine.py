@@ -7,32 +7,34 @@ than run at a time, so that the next one stands ready when the model is done wit
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from schemas.handoff import STATUS_EXPIRED, STATUS_OK, Chunk, Outcomes
 from schemas.model_settings import TextModelSettings
 from serve_models.batch_limits import BatchLimits
 from serve_models.batching import TextPool, Waiting
 from serve_models.clock import Clock
-from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body
+from serve_models.engine_end import EngineEnd
+from serve_models.isolation import Isolated, TextFailure, cost_tokens, run_isolating
+from serve_models.outcomes import ENDS_THE_TASK, Call, encode_failure_body, status_of_failure
+from serve_models.preparation import Preparation, Slice
 from serve_models.text_model import Rows, TextModel
 from serve_models.text_requests import Endpoints, Refusal, TextRequest, respond_to
+from serve_models.token_budget import TokenBudget
 from serve_models.tokenizing import TokenizedText
+from serve_models.watchdog import Patience, Watchdog
 from serve_models.window import WindowEstimator
 
 logger = logging.getLogger(__name__)
 
-_PREPARED_TOGETHER_RECORDS = 64
-"""A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
-_FAILED_BATCHES_TO_REPLACE = 3
-
-Row = NDArray[np.float32]
+_MOST_INTRODUCED = 1024
+"""Names of consumers that are remembered; each start of one is a name of its own."""
+_TOLD_EVERY_S = 60.0
+_PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
 
 class EngineDiedError(RuntimeError):
@@ -70,6 +72,7 @@ class TextEngine:
         clock: Tells waits and deadlines.
         limits: How large batches are and how many run at a time.
         use_threads: Sets how many CPU threads the calling thread's batches get.
+        on_death: As ``serve_models.engine_end.EngineEnd`` calls it.
     """
 
     def __init__(
@@ -82,29 +85,37 @@ class TextEngine:
         clock: Clock,
         limits: BatchLimits,
         use_threads: Callable[[int], None],
+        on_death: Callable[[], None] | None = None,
     ) -> None:
         self._model = model
         self._replica = replica
         self._clock = clock
         self._linger_s = settings.outcome_linger_ms / 1000
-        self._endpoints = endpoints
         self._pool: TextPool[_Text] = TextPool(
             limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
         )
         self._window = WindowEstimator(
             settings.pool_texts, parallel_batches=limits.parallel_batches
         )
+        self._budget = TokenBudget(limits.token_budget_tokens)
+        self._memory_told_at_s = -_TOLD_EVERY_S
         self._limits = limits
         self._use_threads = use_threads
-        self._batches_under_way = 0
+        self._batches_under_way: list[list[_Text]] = []
+        self._preparation = Preparation(endpoints, clock, lambda: self._pool.tokens)
+        self._introduced: set[str] = set()
+        self._forwards = Watchdog(_PATIENCE)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
-        self._tokenizer_thread = ThreadPoolExecutor(1, "headrace-tokenizer")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
         self._texts_wait = asyncio.Event()
         self._calls: set[Call] = set()
         self._runners: list[asyncio.Task[None]] = []
-        self._death: BaseException | None = None
-        self._failed_batches = 0
+        self._end = EngineEnd(on_death)
+
+    @property
+    def too_large_batches(self) -> int:
+        """How many batches, or parts of one, the device had no memory for so far."""
+        return self._budget.too_large
 
     @property
     def waiting_texts(self) -> int:
@@ -122,23 +133,23 @@ class TextEngine:
         for runner in self._runners:
             runner.cancel()
         await asyncio.gather(*self._runners, return_exceptions=True)
-        self._die(EngineDiedError("the replica was stopped"))
-        for thread in (self._model_threads, self._tokenizer_thread, self._encoder_thread):
+        stopped = EngineDiedError("the replica was stopped")
+        self._end.stop(stopped)
+        self._die(stopped)
+        self._preparation.shut_down()
+        for thread in (self._model_threads, self._encoder_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
     def check_health(self) -> None:
         """Return if the engine can go on.
 
         Raises:
-            EngineDiedError: It cannot: its loop died, or the model fails on whatever it is given.
+            EngineDiedError: It cannot: its loop died, the model fails on whatever it is given, or
+                a batch or the tokenizer hangs.
         """
-        if self._death is not None:
-            raise EngineDiedError(f"the text engine died: {self._death}") from self._death
-        if self._failed_batches >= _FAILED_BATCHES_TO_REPLACE:
-            raise EngineDiedError(
-                f"the model failed on every text of its last {self._failed_batches} batches, "
-                "and on a harmless one after each"
-            )
+        self._lose_what_hangs()
+        if self._end.cause is not None:
+            raise EngineDiedError(f"the text engine died: {self._end.cause}") from self._end.cause
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once.
@@ -146,13 +157,16 @@ class TextEngine:
         Closing the iterator early takes the chunk's waiting texts out of the pool.
 
         Where the engine dies or stops, the stream yields what is finished and raises, as one from
-        a replica that was killed: the model has not failed on the other records.
+        a replica that was killed: the model has not failed on the other records. Those that a
+        broken model was never given are turned away with ``STATUS_UNAVAILABLE`` instead, which
+        counts against nobody.
 
         Raises:
             EngineDiedError: The engine died, before or now; other replicas may live.
         """
-        if self._death is not None:
-            raise EngineDiedError(f"the text engine died: {self._death}") from self._death
+        if self._end.cause is not None:
+            await self._end.calls_may_end()
+        self.check_health()
         self._window.consumer_seen(chunk.consumer, self._clock.monotonic())
         call = Call(len(chunk.lines), self._linger_s)
         self._calls.add(call)
@@ -162,11 +176,13 @@ class TextEngine:
             async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
                 yield outcomes
             if call.loss is not None:
+                await self._end.calls_may_end()
                 raise EngineDiedError(f"the text engine died: {call.loss}") from call.loss
         finally:
             feeding.cancel()
             self._calls.discard(call)
             self._pool.discard(places)
+            self._preparation.pool_shrank()
 
     def _new_outcomes(self, consumer: str) -> Outcomes:
         now_s = self._clock.monotonic()
@@ -174,32 +190,29 @@ class TextEngine:
         return Outcomes(self._replica, self._window.window_records(now_s))
 
     async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
-        """Check, tokenize and pool a chunk, slice by slice."""
+        """Check, tokenize and pool a chunk, slice by slice, as the pool has room."""
+        start = 0
         try:
-            for start in range(0, len(chunk.lines), _PREPARED_TOGETHER_RECORDS):
-                stop = min(start + _PREPARED_TOGETHER_RECORDS, len(chunk.lines))
-                await self._feed_slice(call, chunk, range(start, stop), places)
+            while start < len(chunk.lines):
+                prepared = await self._preparation.next_slice(call, chunk, start)
+                self._pool_slice(call, chunk, prepared, places)
+                start = prepared.stop
+                self._introduce(call, chunk.consumer)
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
             logger.exception("could not prepare a chunk of %d records", len(chunk.lines))
             call.fail_unanswered(error)
 
-    async def _feed_slice(
-        self, call: Call, chunk: Chunk, indexes: range, places: list[Waiting[_Text]]
+    def _pool_slice(
+        self, call: Call, chunk: Chunk, prepared: Slice, places: list[Waiting[_Text]]
     ) -> None:
-        alive = [index for index in indexes if not self._expired(chunk.deadline_ms(index))]
-        for index in set(indexes).difference(alive):
+        for index in prepared.expired:
             call.answer(index, STATUS_EXPIRED, b"")
-        prepared = await asyncio.get_running_loop().run_in_executor(
-            self._tokenizer_thread,
-            self._endpoints.prepare,
-            [chunk.lines[index] for index in alive],
-        )
         now_s = self._clock.monotonic()
         requests = 0
         before = len(places)
-        for index, request in zip(alive, prepared, strict=True):
+        for index, request in zip(prepared.indexes, prepared.prepared, strict=True):
             if isinstance(request, Refusal):
                 call.answer(index, request.status, request.body)
             elif call.waits_for(index):
@@ -213,10 +226,18 @@ class TextEngine:
         self._window.records_arrived(requests, len(arrived), sum(place.tokens for place in arrived))
         self._texts_wait.set()
 
+    def _introduce(self, call: Call, consumer: str) -> None:
+        """Tell a new consumer the window once its first texts are known, before any is answered."""
+        if consumer not in self._introduced:
+            if len(self._introduced) >= _MOST_INTRODUCED:
+                self._introduced.clear()
+            self._introduced.add(consumer)
+            call.send_window()
+
     async def _run(self) -> None:
         """Form and run batches until the engine dies, which every waiter then learns."""
         try:
-            while self._death is None:
+            while self._end.cause is None:
                 batch = self._take_batch()
                 if batch:
                     await self._run_batch(batch)
@@ -232,6 +253,7 @@ class TextEngine:
     def _take_batch(self) -> list[_Text]:
         """Take a batch of texts that somebody still waits for; expired records are answered."""
         while batch := self._pool.next_batch(self._clock.monotonic()):
+            self._preparation.pool_shrank()
             wanted = []
             for text in batch:
                 record = text.record
@@ -248,22 +270,26 @@ class TextEngine:
     async def _run_batch(self, batch: list[_Text]) -> None:
         loop = asyncio.get_running_loop()
         texts = [text.record.request.texts[text.position] for text in batch]
-        self._batches_under_way += 1
+        self._batches_under_way.append(batch)
         # A batch that is alone has all threads; under a backlog each has its share.
-        threads = self._limits.threads_for(self._batches_under_way + bool(self._pool))
+        threads = self._limits.threads_for(len(self._batches_under_way) + bool(self._pool))
         try:
-            rows, duration_s, is_broken = await loop.run_in_executor(
+            isolated, duration_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, texts, threads
             )
+            if is_broken:
+                self._lose_batches(
+                    EngineDiedError("the model failed on a batch, and on a harmless text after it")
+                )
+                return
         finally:
-            self._batches_under_way -= 1
-        self._failed_batches = self._failed_batches + 1 if is_broken else 0
-        self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
+            self._batches_under_way.remove(batch)
+        self._learn(texts, isolated, duration_s)
         complete = []
-        for text, row in zip(batch, rows, strict=True):
+        for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
-            if isinstance(row, BaseException):
-                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(row))
+            if isinstance(row, TextFailure):
+                record.call.answer(record.index, row.status, encode_failure_body(row.reason))
             elif record.request.place(text.position, row):
                 complete.append(record)
         if complete:
@@ -275,60 +301,99 @@ class TextEngine:
         )
         for record, body in zip(records, bodies, strict=True):
             if isinstance(body, BaseException):
-                record.call.answer(record.index, STATUS_FAILED, encode_failure_body(body))
+                status = status_of_failure(body)
+                record.call.answer(record.index, status, encode_failure_body(body))
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
+    def _learn(self, texts: Sequence[TokenizedText], isolated: Isolated, duration_s: float) -> None:
+        """Learn from a batch how fast the model is, and how large the next ones may be."""
+        self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
+        if not isolated.too_large_tokens and not isolated.raised:
+            self._budget.fitted(cost_tokens(texts))
+        for too_large_tokens in isolated.too_large_tokens:
+            self._budget.was_too_large(too_large_tokens)
+        self._pool.token_budget_tokens = self._budget.tokens
+        now_s = self._clock.monotonic()
+        if isolated.too_large_tokens and now_s - self._memory_told_at_s >= _TOLD_EVERY_S:
+            self._memory_told_at_s = now_s
+            logger.warning(
+                "out of memory: a batch of %d texts and %d tokens with padding was run in parts "
+                "(%d times so far); batches have at most %d tokens of token_budget_tokens: %d for "
+                "now; lower token_budget_tokens, or see what else holds the device's memory",
+                len(texts),
+                cost_tokens(texts),
+                self._budget.too_large,
+                self._budget.tokens,
+                self._limits.token_budget_tokens,
+            )
+
     def _run_model(
         self, texts: Sequence[TokenizedText], threads: int
-    ) -> tuple[list[Row | BaseException], float, bool]:
+    ) -> tuple[Isolated, float, bool]:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
-        rows = run_isolating(self._model, texts)
+        isolated = run_isolating(self._forward, texts)
         duration_s = self._clock.monotonic() - started_s
-        has_failed = all(isinstance(row, BaseException) for row in rows)
-        return rows, duration_s, has_failed and self._model_is_broken()
+        is_suspect = isolated.raised or isolated.has_only_failures
+        return isolated, duration_s, is_suspect and self._model_is_broken()
 
     def _model_is_broken(self) -> bool:
-        """Whether the model fails on a harmless text too, and not just on those it was given."""
-        return isinstance(run_isolating(self._model, [self._model.probe()])[0], BaseException)
+        """Whether the model fails on a harmless text too, and not just on those it was given.
+
+        After an error on a GPU that sticks, say, whatever runs there fails.
+        """
+        try:
+            probe = self._model.probe()
+        except ENDS_THE_TASK:
+            raise
+        except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
+            return True
+        return run_isolating(self._forward, [probe]).has_only_failures
+
+    def _forward(self, texts: Sequence[TokenizedText]) -> Rows:
+        key = object()
+        self._forwards.began(key, self._clock.monotonic(), cost_tokens(texts))
+        try:
+            rows = self._model.run(texts)
+        finally:
+            self._forwards.finished(key, self._clock.monotonic())
+        if rows.shape != (len(texts), self._model.width):
+            raise ValueError(
+                f"the model's output is of shape {rows.shape} for {len(texts)} texts "
+                f"and a width of {self._model.width}"
+            )
+        return rows
 
     def _expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
 
+    def _lose_what_hangs(self) -> None:
+        forward_s = self._forwards.overdue_s(self._clock.monotonic())
+        slice_s = self._preparation.overdue_s()
+        if forward_s is not None:
+            self._lose_batches(EngineDiedError(f"a batch has been running for {forward_s:.0f} s"))
+        elif slice_s is not None:
+            error = EngineDiedError(f"texts have been in the tokenizer for {slice_s:.0f} s")
+            self._lose(self._preparation.under_way, error)
+
+    def _lose_batches(self, error: BaseException) -> None:
+        """Die of what the model was given."""
+        batches = self._batches_under_way
+        self._lose(
+            [(text.record.call, text.record.index) for each in batches for text in each], error
+        )
+
+    def _lose(self, records: Iterable[tuple[Call, int]], error: BaseException) -> None:
+        """Die of some records: these are lost, what waited beside them is another's to do."""
+        lost: defaultdict[Call, set[int]] = defaultdict(set)
+        for call, index in records:
+            lost[call].add(index)
+        for call in self._calls:
+            call.turn_away(but=lost[call])
+        self._die(error)
+
     def _die(self, error: BaseException) -> None:
-        self._death = self._death or error
+        self._end.die(error)
         for call in self._calls:
             call.give_up(error)
-
-
-def run_isolating(model: TextModel, texts: Sequence[TokenizedText]) -> list[Row | BaseException]:
-    """Run a batch; where that fails, halve it until only the texts at fault are without a row.
-
-    Returns:
-        For each text its row, float32 [width], or the error that it met alone.
-    """
-    try:
-        rows = _run_together(model, texts)
-    except ENDS_THE_TASK:
-        raise
-    except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
-        if len(texts) == 1:
-            return [error]
-        half = len(texts) // 2
-        return run_isolating(model, texts[:half]) + run_isolating(model, texts[half:])
-    finite = np.all(np.isfinite(rows), axis=1)
-    return [
-        row if is_finite else ValueError("the model's output holds NaN or infinity")
-        for row, is_finite in zip(rows, finite.tolist(), strict=True)
-    ]
-
-
-def _run_together(model: TextModel, texts: Sequence[TokenizedText]) -> Rows:
-    rows = model.run(texts)
-    if rows.shape != (len(texts), model.width):
-        raise ValueError(
-            f"the model's output is of shape {rows.shape} for {len(texts)} texts "
-            f"and a width of {model.width}"
-        )
-    return rows

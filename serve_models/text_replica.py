@@ -8,9 +8,10 @@ from typing import TypeVar
 from ray import serve
 
 from schemas.model_settings import TextModelSettings
-from serve_models.batch_limits import BatchLimits
+from serve_models.batch_limits import BatchLimits, cpu_threads
 from serve_models.clock import SystemClock
-from serve_models.devices import choose_device, use_threads
+from serve_models.devices import bound_tokenizer_threads, choose_device, use_threads
+from serve_models.engine_end import leave_soon
 from serve_models.engine_replica import EngineReplica
 from serve_models.sources import resolve
 from serve_models.text_engine import TextEngine
@@ -42,6 +43,7 @@ class TextReplica(EngineReplica):
             ModelSettingsError: A setting does not fit the checkpoint.
         """
         device = choose_device(settings.device)
+        bound_tokenizer_threads(cpu_threads(settings))
         # Loading takes seconds, in which Serve asks for health.
         model = await asyncio.to_thread(
             lambda: load_model(resolve(settings.source), settings, device)
@@ -54,5 +56,6 @@ class TextReplica(EngineReplica):
             clock=SystemClock(),
             limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
             use_threads=use_threads,
+            on_death=leave_soon,
         )
         self._engine.start()

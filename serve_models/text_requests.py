@@ -14,9 +14,8 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.bodies import BodyRefusedError, TextBody
-from schemas.handoff import STATUS_FAILED
 from schemas.results import encode_refusal_body
-from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
+from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body, status_of_failure
 from serve_models.text_model import Rows
 from serve_models.tokenizing import TokenizedText
 
@@ -132,10 +131,14 @@ class Endpoint(ABC, Generic[Body]):
         texts_field: The body's field that texts come from, for messages.
         served: Names and limits of the model.
         max_tokens: Tokens beyond which the model truncates; ``None`` where there is no limit.
+
+    Attributes:
+        repeats_texts: Whether the model may read more characters than a body has.
     """
 
     def __init__(self, url: str, texts_field: str, served: Served, max_tokens: int | None) -> None:
         self.url = url
+        self.repeats_texts = False
         self._texts_field = texts_field
         self._served = served
         self._max_tokens = max_tokens
@@ -151,6 +154,14 @@ class Endpoint(ABC, Generic[Body]):
     @abstractmethod
     def tokenize(self, bodies: Sequence[Body]) -> list[list[TokenizedText]]:
         """Tokenize the texts of each body, in the order in which rows are wanted."""
+
+    def characters(self, body: Any) -> int | None:  # noqa: ARG002 -- for endpoints that repeat texts
+        """Return how many characters a body has to tokenize where that may be over its own length.
+
+        Args:
+            body: As it came; nothing is checked yet.
+        """
+        return None
 
     @abstractmethod
     def respond(self, request: TextRequest[Body]) -> bytes:
@@ -170,7 +181,7 @@ class Endpoint(ABC, Generic[Body]):
             raise
         except BaseException as error:  # noqa: BLE001 -- one record's text must not cost the others
             if len(bodies) == 1:
-                return [Refusal(STATUS_FAILED, encode_failure_body(error))]
+                return [Refusal(status_of_failure(error), encode_failure_body(error))]
             return [outcome for body in bodies for outcome in self.prepare([body])]
         return [
             body if isinstance(body, Refusal) else self._request(body, next(tokenized))
@@ -222,6 +233,18 @@ class Endpoints:
     def __init__(self, name: str, endpoints: Collection[Endpoint[Any]]) -> None:
         self._name = name
         self._by_url = {endpoint.url: endpoint for endpoint in endpoints}
+        self._repeats_texts = any(endpoint.repeats_texts for endpoint in endpoints)
+
+    def characters(self, line: bytes) -> int:
+        """Return about how many characters of a record there are to tokenize, or a few more."""
+        characters: int | None = None
+        if self._repeats_texts:
+            try:
+                url, body = self._read(line)
+            except BodyRefusedError:
+                return len(line)
+            characters = self._by_url[url].characters(body)
+        return len(line) if characters is None else characters
 
     def prepare(self, lines: Sequence[bytes]) -> list[TextRequest[Any] | Refusal]:
         """Check and tokenize records; each gets a request for the model, or its refusal."""

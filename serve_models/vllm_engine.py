@@ -26,6 +26,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from schemas.handoff import STATUS_OK
 from schemas.model_settings import GeneratorSettings
+from serve_models.clock import Clock, SystemClock
 from serve_models.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation_bodies import BodyNotTakenError, check_body
 from serve_models.generation_engine import Answer, GeneratorDiedError
@@ -39,11 +40,15 @@ from serve_models.vllm_settings import (
     read_chat_template,
     split_arguments,
 )
+from serve_models.watchdog import Patience, SilenceWatch
 
 CHAT_URL = "/v1/chat/completions"
 COMPLETIONS_URL = "/v1/completions"
 _CHAT_REFUSALS = Refusals(ChatCompletionRequest, "messages", [{"role": "user", "content": "Hello"}])
 _COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt", "Hello")
+_PATIENCE = Patience(least_s=600.0, first_s=1800.0)
+"""For vLLM to give the next tokens of any request: a long prompt gives none until it is read, and
+on a CPU that takes minutes."""
 _GONE = "Client disconnected"
 """vLLM's answer to a cancellation; where nobody cancelled here, the engine did."""
 
@@ -83,12 +88,16 @@ class VllmEngine:
         completion: _Completion,
         names: tuple[str, ...],
         engine_args: Mapping[str, JsonValue],
+        clock: Clock | None = None,
     ) -> None:
         self._engine = engine
         self._chat = chat
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
+        self._clock = clock or SystemClock()
+        self.watch = SilenceWatch(_PATIENCE)
+        self._listen()
         config = engine.model_config
         vocabulary = config.get_vocab_size()
         self._limits = ModelLimits(
@@ -191,10 +200,7 @@ class VllmEngine:
         except BodyNotTakenError as error:
             return refuse(str(error), param=error.param)
         try:
-            if is_chat:
-                response = await self._chat.create_chat_completion(request)
-            else:
-                response = await self._completion.create_completion(request)
+            response = await self._respond(request)
         except EngineDeadError as error:
             raise GeneratorDiedError(f"vLLM's engine died: {error}") from error
         except Exception as error:
@@ -217,6 +223,15 @@ class VllmEngine:
             STATUS_OK, response.model_dump_json().encode(), tokens=response.usage.total_tokens
         )
 
+    async def _respond(self, request: ChatCompletionRequest | CompletionRequest) -> Any:
+        self.watch.opened(self._clock.monotonic())
+        try:
+            if isinstance(request, ChatCompletionRequest):
+                return await self._chat.create_chat_completion(request)
+            return await self._completion.create_completion(request)
+        finally:
+            self.watch.closed()
+
     def check_alive(self) -> None:
         """Return if the engine can go on.
 
@@ -225,10 +240,26 @@ class VllmEngine:
         """
         if self._engine.errored:
             raise GeneratorDiedError(f"vLLM's engine died: {self._engine.dead_error}")
+        silent_s = self.watch.silent_s(self._clock.monotonic())
+        if silent_s is not None:
+            raise GeneratorDiedError(
+                f"vLLM's engine hangs: for {silent_s:.0f} s it has given no token of any request"
+            )
 
     def shut_down(self) -> None:
         """End the engine's processes."""
         self._engine.shutdown()
+
+    def _listen(self) -> None:
+        """Hear of each step that gave tokens: the answers themselves come whole."""
+        processor = self._engine.output_processor
+        process = processor.process_outputs
+
+        def process_and_hear(*args: Any, **kwargs: Any) -> Any:
+            self.watch.heard(self._clock.monotonic())
+            return process(*args, **kwargs)
+
+        processor.process_outputs = process_and_hear
 
     def _refuse_unserved(self, body: dict[str, Any], model: object) -> Answer | None:
         if isinstance(model, str) and model not in self._names:

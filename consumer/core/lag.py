@@ -26,7 +26,7 @@ class LagBasis(Enum):
     EXPIRED = "expired"
     """The start of the log: records between the committed offset and it have expired."""
     NO_COMMIT = "no_commit"
-    """Where the group would begin. Nothing says that it will: no amount of work is known."""
+    """Where it would be read from. Nothing says that it will: no amount of work is known."""
     BEYOND_END = "beyond_end"
     """Nothing: the committed offset lies beyond the log's end, so it is of another log."""
 
@@ -57,7 +57,7 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
 
     Args:
         lag: The log and the commit as the broker sees them.
-        from_latest: Whether a group without a commit starts at the end of the log.
+        from_latest: Whether a partition without a commit is read from the end of its log.
     """
     if lag.committed is None or lag.committed.offset < 0:
         begin = lag.log_end if from_latest else lag.log_start
@@ -80,6 +80,15 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
     below = len(incomplete) - bisect_left(incomplete, begin)
     above = max(0, lag.log_end - max(done.highest_completed + 1, begin))
     return Remaining(below + above, expired, basis)
+
+
+def begins_at_end(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> bool:
+    """Say whether a partition without a commit will be read from the end of its log.
+
+    Only a group that has committed nothing on the topic begins there, if it is set to; a partition
+    that was added later is read from its start.
+    """
+    return from_latest and all(lag.committed is None for lag in lags.values())
 
 
 def seconds_left(records: int, records_per_s: float | None) -> float | None:
@@ -159,15 +168,14 @@ class BacklogTracker:
         """
         if not lags:
             return self.failed("no partition was told of")
+        from_latest = begins_at_end(lags, from_latest=self._from_latest)
         unknown_records = expired_records = 0
         held: list[str] = []
         for partition, lag in lags.items():
             # Of an idle partition nothing changes: its map need not be read again.
             is_unchanged = self._lags.get(partition) == lag
             found = (
-                self._known[partition]
-                if is_unchanged
-                else remaining(lag, from_latest=self._from_latest)
+                self._known[partition] if is_unchanged else remaining(lag, from_latest=from_latest)
             )
             if not found.is_known:
                 unknown_records += found.records

@@ -135,8 +135,8 @@ class RebalanceListener(Protocol):
     async def revoking(self) -> None:
         """All partitions are about to be taken away, most likely to be handed straight back.
 
-        Called while commits still count for the old generation, every time before ``assigned``
-        except the first. Must return within the rebalance timeout.
+        Called while commits still count for the old generation, once for each ``assigned`` that
+        has returned. Must return within the rebalance timeout.
         """
         ...
 
@@ -144,7 +144,8 @@ class RebalanceListener(Protocol):
         """These partitions, and no others, are assigned now.
 
         The listener may call ``committed`` and ``seek`` of the source. Records that the source
-        hands out before this returns must be ignored by the listener.
+        hands out before this returns must be ignored by the listener. Cancelled where it still
+        waits while the group rebalances once more; it is called anew then.
         """
         ...
 
@@ -209,6 +210,14 @@ class RecordSource(Protocol):
         """Return where each partition's log ends: below it all that can be read now stands.
 
         Partitions whose end is not to be had soon, e.g. for want of a leader, are left out.
+        """
+        ...
+
+    def unheard_s(self) -> float | None:
+        """Return for how long the group has not confirmed this member.
+
+        Past the session's timeout its partitions may be another member's. ``None`` where it has
+        none, or joins again, or that is not known.
         """
         ...
 
@@ -344,7 +353,7 @@ class Clock(Protocol):
     """Time, injected."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return seconds that never go back, and go on while the machine is asleep."""
         ...
 
     def epoch_ms(self) -> int:

@@ -13,6 +13,7 @@ from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
 
 from consumer.core.ports import TopicPartition
+from consumer.kafka.client_mending import mend
 from consumer.kafka.connection import client_options
 from schemas.settings import KafkaSettings
 
@@ -41,6 +42,7 @@ class ClusterClient:
             client_id=client_id,
             request_timeout_ms=self.request_timeout_ms,
         )
+        mend(self._client)
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
 
     async def start(self, topics: Collection[str]) -> None:
@@ -122,11 +124,7 @@ class ClusterClient:
             raise
 
     async def _send(self, broker: int, request: Request[Any], group: ConnectionGroup) -> Any:
-        try:
-            return await self._client.send(broker, request, group=group)
-        except (OSError, KeyError) as error:
-            # KeyError: the connection went between aiokafka's look and its use.
-            raise errors.KafkaConnectionError(f"broker {broker}: {error!r}") from error
+        return await self._client.send(broker, request, group=group)
 
 
 class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped

@@ -6,6 +6,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from consumer.core.ports import Record, SourceError, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.admin import TopicAdmin
+from consumer.kafka.client_mending import check_tasks, mend_client_of
 from consumer.kafka.connection import client_options, explaining_failures
 from schemas.settings import KafkaSettings
 
@@ -46,6 +47,7 @@ class KafkaControlSource:
                 isolation_level="read_committed",
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
             )
+            mend_client_of(consumer)
             self._consumer = consumer
             try:
                 await consumer.start()
@@ -62,6 +64,7 @@ class KafkaControlSource:
         """Return the next control records; see ``ControlSource``."""
         if self._consumer is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
+        check_tasks(self._consumer)
         with explaining_failures(self._settings, self._doing):
             batches = await self._consumer.getmany(
                 timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_RECORDS

@@ -39,9 +39,9 @@ from consumer.kafka.transaction_batches import (
 from consumer.kafka.transaction_errors import TRANSACTIONAL_ID_NOT_FOUND, UNSTABLE_OFFSET_COMMIT
 from consumer.kafka.transaction_wire import (
     NO_PRODUCER,
+    CommittedOffsetsRequest,
     DescribeTransactionsRequest,
     InitProducerIdRequest,
-    StableOffsetFetchRequest,
 )
 
 log = logging.getLogger(__name__)
@@ -226,7 +226,9 @@ class Epochs:
                     raise UndecidedError(str(self.identity.partition))
             return codes
 
-        request = StableOffsetFetchRequest(self.identity.group, [(topic, [number])])
+        request = CommittedOffsetsRequest(
+            self.identity.group, [(topic, [number])], require_stable=True
+        )
         try:
             await self.requests.ask_group(request, take)
         except (EpochGoneError, AttemptFailedError) as error:

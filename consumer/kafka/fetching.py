@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import SourceError, TopicPartition
 from consumer.kafka import internals
+from consumer.kafka.client_mending import check_tasks
 from consumer.kafka.raw_records import (
     MisnamedBatch,
     UnreadRecord,
@@ -106,10 +107,11 @@ class Fetching:
         What may be read is for the caller to say again then.
 
         Raises:
-            SourceError: What ``fail`` was called with.
+            SourceError: What ``fail`` was called with, or the client's own tasks have ended.
             errors.KafkaError: What aiokafka cannot get over.
         """
         self._check()
+        check_tasks(self._consumer)
         if not self._is_open or not await self._is_clear(timeout_s):
             internals.note_poll(self._consumer)
             # Wakes up when the rebalance is over, or the source has failed.

@@ -22,7 +22,7 @@ from consumer.core.ports import CommitPoint, CommitRefusedError, TopicPartition
 from consumer.kafka.cluster_client import numbers_by_topic
 from consumer.kafka.committed_points import read_points
 from consumer.kafka.transaction_errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
-from consumer.kafka.transaction_wire import StableOffsetFetchRequest
+from consumer.kafka.transaction_wire import CommittedOffsetsRequest
 
 _REFUSALS = (
     errors.UnknownMemberIdError,
@@ -33,6 +33,7 @@ _READ_COMMITTED = 1
 _READ_UNCOMMITTED = 0
 _LEAST_EMPTY_FETCH_S = 0.025
 _OFFSETS_RETRY_S = 0.02
+_LONGEST_OFFSETS_RETRY_S = 0.2
 _MOVED_COORDINATOR = (
     errors.GroupCoordinatorNotAvailableError,
     errors.NotCoordinatorForGroupError,
@@ -80,55 +81,46 @@ def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
 
 
 async def committed(
-    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, require_stable: bool
 ) -> dict[TopicPartition, CommitPoint | None]:
     """Return the group's committed points; retries for as long as the coordinator is away.
 
-    Raises:
-        errors.KafkaError: What retrying does not cure.
-    """
-    found = await consumer._coordinator.fetch_committed_offsets(
-        [KafkaPartition(*partition) for partition in partitions]
-    )
-    points: dict[TopicPartition, CommitPoint | None] = {}
-    for partition in partitions:
-        point = found.get(KafkaPartition(*partition))
-        points[partition] = (
-            None if point is None else CommitPoint(point.offset, point.metadata or "")
-        )
-    return points
+    aiokafka's own ``committed`` looks at the partitions' error codes only. A coordinator that is
+    loading or has moved sets the code of the whole answer and names no partition, which aiokafka
+    takes for 'nothing was ever committed'.
 
-
-async def committed_stably(
-    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
-) -> dict[TopicPartition, CommitPoint | None]:
-    """Return the group's committed points once no transaction on them is undecided.
-
-    Retries for as long as the coordinator is away, or a transaction is open.
+    Args:
+        consumer: The member that asks.
+        partitions: Which to ask about.
+        require_stable: Wait until no transaction on the points is undecided.
 
     Raises:
         errors.KafkaError: What retrying does not cure.
     """
     coordinator = consumer._coordinator
     topics = numbers_by_topic(partitions)
+    retry_s = _OFFSETS_RETRY_S
     while True:
         await coordinator.ensure_coordinator_known()
-        request = StableOffsetFetchRequest(coordinator.group_id, topics)
+        request = CommittedOffsetsRequest(
+            coordinator.group_id, topics, require_stable=require_stable
+        )
         try:
             codes, points = read_points(await coordinator._send_req(request))
         except errors.KafkaError as error:
             if not error.retriable:
                 raise
-            codes = {errors.RequestTimedOutError.errno}
+            codes, points = {errors.RequestTimedOutError.errno}, {}
         codes -= {NONE}
-        if not codes:
+        if not codes and points.keys() >= set(partitions):
             return points
         for code in codes:
             if next_step(code) not in (NextStep.SOON, NextStep.MOVED):
                 raise errors.for_code(code)(coordinator.group_id)
         if codes != {UNSTABLE_OFFSET_COMMIT}:
             coordinator.coordinator_dead()
-        await asyncio.sleep(_OFFSETS_RETRY_S)
+        await asyncio.sleep(retry_s)
+        retry_s = min(2 * retry_s, _LONGEST_OFFSETS_RETRY_S)
 
 
 async def commit_once(
@@ -179,6 +171,26 @@ def rejoin(consumer: AIOKafkaConsumer) -> None:
     """
     if consumer._coordinator is not None:
         consumer._coordinator.request_rejoin()
+
+
+def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
+    """Begin the heartbeats of a generation; for use in the callback that assigns it.
+
+    aiokafka stops them before it joins, and begins them once that callback has returned, where it
+    finds that these run already.
+
+    Returns:
+        Done as soon as the member has to join again.
+    """
+    coordinator = consumer._coordinator
+    coordinator._start_heartbeat_task()
+    rejoin_needed: asyncio.Future[None] = coordinator._rejoin_needed_fut
+    return rejoin_needed
+
+
+def must_join(consumer: AIOKafkaConsumer) -> bool:
+    """Say whether the member has to join the group again before its assignment counts."""
+    return bool(consumer._coordinator._rejoin_needed_fut.done())
 
 
 def note_poll(consumer: AIOKafkaConsumer) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, errors
 
 from consumer.core.ports import SourceError
+from consumer.kafka.client_mending import mend_client_of
 from consumer.kafka.connection import client_options, explain, explaining_failures
 from schemas.settings import KafkaSettings
 
@@ -105,6 +106,7 @@ class ProducerSlot:
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(**self._options)
+        mend_client_of(producer)
         try:
             await producer.start()
         except BaseException:

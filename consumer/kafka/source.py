@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, errors
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.core.assignment import NEVER_ASSIGNED
+from consumer.clock import SystemClock
 from consumer.core.ports import (
+    Clock,
     CommitPoint,
-    CommitRefusedError,
     Lag,
     RebalanceListener,
     Record,
@@ -21,20 +21,25 @@ from consumer.core.ports import (
 )
 from consumer.kafka import internals
 from consumer.kafka.assignor import make_assignor
+from consumer.kafka.beginning import begin_at_end
+from consumer.kafka.client_mending import mend_client_of
+from consumer.kafka.committing import Commits
 from consumer.kafka.connection import client_options, explain, explaining_failures, warn_if_slow
 from consumer.kafka.fetching import Fetching
 from consumer.kafka.log_bounds import ask_each
 from consumer.kafka.raw_records import UnreadRecord
+from consumer.kafka.session import Session
 from consumer.kafka.static_membership import leave_on_stop, name_in_heartbeats
 from consumer.kafka.unpacking import Unpacking
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
 
-_COMMIT_RETRY_S = 0.1
 _STOP_TIMEOUT_S = 5.0
 _LOG_BOUNDS_SHARE = 0.2
 """The part of the session's timeout that asking once for logs' bounds may take in a callback."""
+_TAKE_OVER_SHARE = 0.2
+"""The part of the rebalance timeout for which a take-over may keep the next rebalance waiting."""
 
 
 class KafkaSource:
@@ -50,31 +55,36 @@ class KafkaSource:
         group_instance_id: Makes it a static member of this name: started again within the session
             timeout it has its partitions back at once. While two hold the same name, the one that
             joined earlier fails.
+        clock: Time; the machine's where unset.
     """
 
     def __init__(
-        self, settings: KafkaSettings, route: RouteSettings, *, group_instance_id: str | None = None
+        self,
+        settings: KafkaSettings,
+        route: RouteSettings,
+        *,
+        group_instance_id: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._instance_id = group_instance_id
         self._requires_stable = route.delivery == "exactly_once"
         self._route = route
         self._topic = route.requests_topic
-        self._log_bounds_timeout_s = route.membership.session_timeout_ms / 1000 * _LOG_BOUNDS_SHARE
+        membership = route.membership
+        self._log_bounds_timeout_s = membership.session_timeout_ms / 1000 * _LOG_BOUNDS_SHARE
+        self._give_up_after_s = membership.rebalance_timeout_ms / 1000 * _TAKE_OVER_SHARE
         self._doing = f"reading topic {self._topic} in group {route.group}"
         self._consumer: AIOKafkaConsumer | None = None
         self._fetching: Fetching | None = None
         self._listener: RebalanceListener | None = None
         self._callback: asyncio.Task[None] | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
-        self._has_joined = False
-        self._is_named = False
+        self._is_taken_over = False
+        self._is_watched = False
         self._is_stopped = False
-        self._takes_commits = False
-        self._has_failed = False
-        self._generation = NEVER_ASSIGNED
-        self._commits: set[asyncio.Task[None]] = set()
-        self._commit_lock = asyncio.Lock()
+        self._commits: Commits | None = None
+        self._session = Session((clock or SystemClock()).monotonic)
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see ``RecordSource``."""
@@ -87,7 +97,7 @@ class KafkaSource:
             group_id=route.group,
             group_instance_id=self._instance_id,
             enable_auto_commit=False,
-            # Not start_from: see _seek_to_end.
+            # Not start_from: see _begin_at_end.
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             partition_assignment_strategy=(
@@ -101,7 +111,9 @@ class KafkaSource:
         )
         unpacking = Unpacking(route.flow.max_batch_bytes)
         unpacking.install()
+        mend_client_of(consumer)
         self._fetching = Fetching(consumer, unpacking)
+        self._commits = Commits(consumer, self._refused)
         consumer.subscribe([self._topic], listener=_Callbacks(self))
         try:
             with explaining_failures(self._settings, self._doing):
@@ -123,7 +135,7 @@ class KafkaSource:
         try:
             fetched = await fetching.fetch(wanted, max_records, timeout_s)
         except errors.KafkaError as error:
-            raise self._fail(explain(error, self._settings, self._doing)) from error
+            raise self._refused(error) from error
         records: list[Record] = []
         for partition, fetched_records in fetched.items():
             records += _convert(TopicPartition(*partition), fetched_records)
@@ -158,10 +170,9 @@ class KafkaSource:
             return {}
         consumer = self._started_consumer()
         with explaining_failures(self._settings, self._doing):
-            if self._requires_stable:
-                points = await internals.committed_stably(consumer, partitions)
-            else:
-                points = await internals.committed(consumer, partitions)
+            points = await internals.committed(
+                consumer, partitions, require_stable=self._requires_stable
+            )
         offsets = {each: point.offset for each, point in points.items() if point is not None}
         ends = await ask_each(consumer.end_offsets, offsets, self._log_bounds_timeout_s)
         beyond = [each for each, log_end in ends.items() if offsets[each] > log_end]
@@ -187,16 +198,13 @@ class KafkaSource:
 
         A caller that is cancelled leaves the commit under way; a rebalance waits for it.
         """
-        if not points:
-            return
-        task = asyncio.create_task(self._commit(dict(points)))
-        self._commits.add(task)
-        task.add_done_callback(self._forget_commit)
-        await asyncio.shield(task)
+        if points:
+            await self._started_commits().commit(points)
 
     def rejoin(self) -> None:
         """Join the group again; see ``RecordSource``."""
         if self._consumer is not None and not self._is_stopped:
+            self._session.forget()
             internals.rejoin(self._consumer)
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
@@ -208,6 +216,11 @@ class KafkaSource:
             log.warning("%s: nobody says where the logs end: %r", self._doing, error)
             return {}
 
+    def unheard_s(self) -> float | None:
+        """Return how long ago the group's coordinator confirmed us; see ``RecordSource``."""
+        is_member = self._commits is not None and self._commits.is_open
+        return self._session.unheard_s if is_member else None
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         if not partitions:
@@ -217,7 +230,7 @@ class KafkaSource:
         with explaining_failures(self._settings, self._doing):
             starts = await consumer.beginning_offsets(wanted)
             ends = await consumer.end_offsets(wanted)
-            points = await internals.committed(consumer, partitions)
+            points = await internals.committed(consumer, partitions, require_stable=False)
         return {
             each: Lag(starts[KafkaPartition(*each)], ends[KafkaPartition(*each)], points[each])
             for each in partitions
@@ -229,10 +242,11 @@ class KafkaSource:
         if consumer is None or self._is_stopped:
             return
         self._is_stopped = True
-        self._takes_commits = False
+        commits = self._started_commits()
+        commits.close()
         leave_on_stop(consumer)
         # aiokafka retries without end, and its stop waits for callbacks: end both first.
-        ending = [*self._commits, *([self._callback] if self._callback else [])]
+        ending = [*commits.under_way, *([self._callback] if self._callback else [])]
         for task in ending:
             task.cancel()
         if ending:
@@ -248,59 +262,94 @@ class KafkaSource:
     async def on_revoked(self) -> None:
         """Aiokafka is about to join the group again, or for the first time."""
         self._started_fetching().suspend()
-        if self._instance_id is not None and not self._is_named:
-            self._is_named = True
-            name_in_heartbeats(self._started_consumer(), self._instance_id, self._succeeded)
-        if self._has_joined and not self._is_stopped:
+        if not self._is_watched:
+            self._is_watched = True
+            self._session.watch(self._started_consumer())
+            if self._instance_id is not None:
+                name_in_heartbeats(self._started_consumer(), self._instance_id, self._succeeded)
+        if self._is_taken_over and not self._is_stopped:
+            self._is_taken_over = False
             await self._call("revoking partitions", self._listener_there().revoking())
         # From here to the next assignment a commit could only go out under a wrong generation.
-        self._takes_commits = False
-        if self._commits:
-            await asyncio.wait(self._commits)
+        commits = self._started_commits()
+        commits.close()
+        if commits.under_way:
+            await asyncio.wait(commits.under_way)
 
     async def on_assigned(self, assigned: Collection[KafkaPartition]) -> None:
         """The group has a new generation, and we have ``assigned`` in it."""
         if self._is_stopped:
             return
+        consumer = self._started_consumer()
         self._assigned = frozenset(TopicPartition(*each) for each in assigned)
-        self._generation = internals.generation(self._started_consumer())
-        self._has_joined = True
-        await self._call("taking over partitions", self._take_over())
+        self._started_commits().begin(internals.generation(consumer), self._assigned)
+        # Taking over may outlast a session: a transaction, or a partition's leader, is waited for.
+        rejoin_needed = internals.start_heartbeats(consumer)
+        await self._call("taking over partitions", self._take_over(), rejoin_needed)
 
     async def _take_over(self) -> None:
         if not self._started_consumer().partitions_for_topic(self._topic):
             raise SourceError(
                 f"{self._doing}: the topic is gone; create it again, or remove the route"
             )
-        if self._route.start_from == "latest":
-            await self._seek_to_end()
+        if self._route.start_from == "latest" and not await self._begin_at_end():
+            return
         await self._listener_there().assigned(sorted(self._assigned))
+        self._is_taken_over = True
         # Before, the listener's progress could be of a time when the partitions were its own.
-        self._takes_commits = True
+        self._started_commits().open()
         self._started_fetching().go_on()
 
-    async def _seek_to_end(self) -> None:
-        """Skip what there is where the group has committed nothing.
+    async def _begin_at_end(self) -> bool:
+        """Have the group begin if it has not; False where it rebalances first.
 
         aiokafka's own ``latest`` would also skip records that retention made unreachable up to,
-        i.e. lose everything between the deleted records and the end.
+        i.e. lose everything between the deleted records and the end, and those of new partitions.
         """
         consumer = self._started_consumer()
-        points = await internals.committed(consumer, self._assigned)
-        unread = sorted(each for each, point in points.items() if point is None)
-        ends = await ask_each(consumer.end_offsets, unread, self._log_bounds_timeout_s)
-        unknown = [f"{each.topic}/{each.partition}" for each in unread if each not in ends]
-        if unknown:
-            raise SourceError(
-                f"{self._doing}: start_from is latest, and nobody says where the log of "
-                f"{', '.join(unknown)} ends; check that each partition has a leader"
-            )
-        for partition, log_end in ends.items():
-            consumer.seek(KafkaPartition(*partition), log_end)
+        known = consumer.partitions_for_topic(self._topic) or ()
+        everywhere = sorted({TopicPartition(self._topic, number) for number in known})
 
-    async def _call(self, doing: str, callback: Coroutine[Any, Any, None]) -> None:
-        """Run a listener's coroutine; aiokafka would swallow what it raises."""
+        async def committed(
+            partitions: Collection[TopicPartition],
+        ) -> Mapping[TopicPartition, CommitPoint | None]:
+            # What is seen of one partition is enough; else a transaction may be about to say it.
+            points = await internals.committed(consumer, partitions, require_stable=False)
+            if self._requires_stable and not any(points.values()):
+                points = await internals.committed(consumer, partitions, require_stable=True)
+            return points
+
+        with explaining_failures(self._settings, self._doing):
+            return await begin_at_end(
+                everywhere,
+                self._assigned,
+                committed=committed,
+                ends=lambda each: ask_each(consumer.end_offsets, each, self._log_bounds_timeout_s),
+                commit=self._started_commits().commit_at_once,
+                is_outdated=lambda: internals.must_join(consumer),
+            )
+
+    async def _call(
+        self,
+        doing: str,
+        callback: Coroutine[Any, Any, None],
+        outdated: asyncio.Future[None] | None = None,
+    ) -> None:
+        """Run a listener's coroutine; aiokafka would swallow what it raises.
+
+        Args:
+            doing: What it does.
+            callback: The coroutine.
+            outdated: Once this is done the others wait for us, and another assignment will come:
+                the coroutine has a little time left.
+        """
         self._callback = asyncio.create_task(callback)
+        if outdated is not None:
+            await asyncio.wait([self._callback, outdated], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._callback], timeout=self._give_up_after_s)
+            if not self._callback.done():
+                log.warning("%s: the group rebalances; %s is given up", self._doing, doing)
+                self._callback.cancel()
         await asyncio.wait([self._callback])
         if self._callback.cancelled():
             return
@@ -315,38 +364,20 @@ class KafkaSource:
 
     def _fail(self, error: SourceError) -> SourceError:
         """Hand out and commit nothing more: whose the log and the partitions are is in doubt."""
-        self._has_failed = True
+        self._started_commits().fail()
         self._started_fetching().fail(error)
         return error
 
-    async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        async with self._commit_lock:
-            consumer = self._started_consumer()
-            while True:
-                if self._has_failed:
-                    raise CommitRefusedError("this consumer has failed")
-                if not self._takes_commits:
-                    raise CommitRefusedError("the group is rebalancing")
-                strangers = points.keys() - self._assigned
-                if strangers:
-                    raise CommitRefusedError(f"not assigned any more: {sorted(strangers)}")
-                try:
-                    await internals.commit_once(consumer, points, self._generation)
-                except errors.UnknownTopicOrPartitionError as error:
-                    # Sent again until the topic is back, it would be committed for another log.
-                    raise self._fail(
-                        SourceError(
-                            f"{self._doing}: the topic is gone, or is being created again; the "
-                            "consumer starts afresh from what is committed"
-                        )
-                    ) from error
-                except errors.KafkaError as error:
-                    if not error.retriable:
-                        raise self._fail(explain(error, self._settings, self._doing)) from error
-                    log.warning("%s: committing again after %s", self._doing, error)
-                    await asyncio.sleep(_COMMIT_RETRY_S)
-                else:
-                    return
+    def _refused(self, error: errors.KafkaError) -> SourceError:
+        """Fail by what the broker answered."""
+        if isinstance(error, errors.UnknownTopicOrPartitionError):
+            return self._fail(
+                SourceError(
+                    f"{self._doing}: the topic is gone, or is being created again; the consumer "
+                    "starts afresh from what is committed"
+                )
+            )
+        return self._fail(self._explain(error))
 
     def _succeeded(self) -> None:
         """Another member has taken our instance id."""
@@ -358,11 +389,8 @@ class KafkaSource:
             )
         )
 
-    def _forget_commit(self, task: asyncio.Task[None]) -> None:
-        self._commits.discard(task)
-        if not task.cancelled():
-            # Its caller may be gone; then nobody else takes note of how it ended.
-            task.exception()
+    def _explain(self, error: errors.KafkaError) -> SourceError:
+        return explain(error, self._settings, self._doing)
 
     def _started_consumer(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -373,6 +401,11 @@ class KafkaSource:
         if self._listener is None:
             raise SourceError(f"{self._doing}: not started")
         return self._listener
+
+    def _started_commits(self) -> Commits:
+        if self._commits is None:
+            raise SourceError(f"{self._doing}: not started")
+        return self._commits
 
     def _started_fetching(self) -> Fetching:
         if self._fetching is None:

@@ -156,30 +156,33 @@ class OffsetFetchRequest_v7(RequestStruct):  # type: ignore[misc]  # noqa: N801 
     )
 
 
-class StableOffsetFetchRequest(
+class CommittedOffsetsRequest(
     Request[OffsetFetchRequest_v3 | OffsetFetchRequest_v7]  # type: ignore[misc]  # aiokafka is untyped
 ):
-    """Asks for committed offsets; UNSTABLE_OFFSET_COMMIT while a transaction on them is undecided.
-
-    A broker before Kafka 2.5 answers what it has.
+    """Asks for committed offsets.
 
     Args:
         group: The consumer group.
         topics: Partition numbers by topic.
+        require_stable: The answer is UNSTABLE_OFFSET_COMMIT while a transaction on the offsets is
+            undecided. A broker before Kafka 2.5 answers what it has.
     """
 
     API_KEY = 9
 
-    def __init__(self, group: str, topics: list[tuple[str, list[int]]]) -> None:
+    def __init__(
+        self, group: str, topics: list[tuple[str, list[int]]], *, require_stable: bool
+    ) -> None:
         self._group = group
         self._topics = topics
+        self._require_stable = require_stable
 
     def build(self, request_struct_class: type[Any]) -> Any:
         """Return the request in the version of ``request_struct_class``."""
         if request_struct_class.API_VERSION < _OFFSETS_STABLE_FROM_VERSION:
             return request_struct_class(self._group, self._topics)
         topics = [(topic, partitions, _NO_TAGS) for topic, partitions in self._topics]
-        return request_struct_class(self._group, topics, True, _NO_TAGS)
+        return request_struct_class(self._group, topics, self._require_stable, _NO_TAGS)
 
 
 class DescribeProducersResponse_v0(Response):  # type: ignore[misc]  # noqa: N801 - aiokafka's way

@@ -27,7 +27,7 @@ class MemorySource:
         broker: Where the topic is.
         topic: The topic to read.
         group: The consumer group.
-        start_from: Where to read on where the group has committed nothing.
+        start_from: Where a group begins that has committed nothing on the topic.
         rebalance_timeout_s: How long the others may take to join before they are expelled.
     """
 
@@ -133,6 +133,10 @@ class MemorySource:
             return {}
         return {partition: self._broker.log(partition).end_offset for partition in partitions}
 
+    def unheard_s(self) -> float | None:
+        """Return ``None``: the group needs no heartbeats; see ``RecordSource``."""
+        return None
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""
         points = await self.committed(partitions)
@@ -192,6 +196,8 @@ class MemorySource:
             if membership is None:
                 continue
             claim = Claim(*membership)
+            if self._start_from == "latest" and not group.committed:
+                group.commit(self._member, membership.generation, self._ends())
             self._positions = {
                 partition: self._start_position(group.committed.get(partition), partition)
                 for partition in membership.partitions
@@ -203,10 +209,12 @@ class MemorySource:
             self._broker.wake()
 
     def _start_position(self, point: CommitPoint | None, partition: TopicPartition) -> int:
-        log = self._broker.log(partition)
-        if point is not None:
-            return point.offset
-        return log.start_offset if self._start_from == "earliest" else log.end_offset
+        return self._broker.log(partition).start_offset if point is None else point.offset
+
+    def _ends(self) -> dict[TopicPartition, CommitPoint]:
+        """Return where a group begins that is to read from the end: of all partitions at once."""
+        partitions = self._broker.partitions(self._topic)
+        return {each: CommitPoint(self._broker.log(each).end_offset, "") for each in partitions}
 
     async def _call(self, callback: Coroutine[Any, Any, None]) -> None:
         try:

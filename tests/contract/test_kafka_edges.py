@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.core.ports import CommitPoint, Lag, Message, SourceError
@@ -18,7 +18,13 @@ from consumer.kafka.sink import KafkaSink
 from consumer.kafka.source import KafkaSource
 from schemas.settings import KafkaSettings
 from tests.brokers import TestBroker
-from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, make_route
+from tests.contract.worlds import (
+    PATIENCE_S,
+    KafkaWorld,
+    Member,
+    aiokafka_consumer,
+    make_route,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -96,6 +102,25 @@ async def test_a_topic_that_is_deleted_ends_the_source(
 
     with pytest.raises(SourceError, match="the topic is gone"):
         await poll_until_it_fails(member)
+
+
+async def test_records_of_added_partitions_are_read_though_the_group_begins_at_the_end(
+    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+) -> None:
+    topic = await world.topic(partitions=4)
+    await world.write(topic, [b"old"], 1)
+    member = await world.join(topic, start_from="latest")
+
+    await admin_client.create_partitions({topic: NewPartitions(8)})
+    async with AIOKafkaProducer(**client_options(world.settings)) as producer:
+        for number in range(100):
+            await producer.send_and_wait(topic, b"%d" % number, partition=4 + number % 4)
+    # It is noticed within a minute; the member need not wait for that here.
+    await aiokafka_consumer(member)._client.force_metadata_update()
+    await member.until(lambda it: len(it.assignment) == 8)
+
+    records = await member.read(100)
+    assert {record.value for record in records} == {b"%d" % number for number in range(100)}
 
 
 async def test_what_a_listener_raises_ends_the_source(world: KafkaWorld) -> None:

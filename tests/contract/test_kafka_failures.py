@@ -74,6 +74,84 @@ async def test_a_rebalance_longer_than_the_longest_pause_between_polls_comes_to_
     await member.until(lambda it: it.events == ["assigned", "revoking", "assigned"])
 
 
+class SlowMember(Member):
+    """Takes over when it is let."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        super().__init__(source)
+        self.may_take_over = asyncio.Event()
+        self.begun = 0
+
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        self.begun += 1
+        await self.may_take_over.wait()
+        await super().assigned(partitions)
+
+
+async def test_a_take_over_longer_than_a_session_does_not_cost_the_membership(
+    world: KafkaWorld,
+) -> None:
+    topic = await world.topic()
+    session_s = 6.0
+    source = KafkaSource(world.settings, make_route(topic, topic))
+    member = SlowMember(source)
+    await source.start(member)
+    try:
+        await member.until(lambda it: bool(member.begun))
+        coordinator = coordinator_of(member)
+        generation, member_id = coordinator.generation, coordinator.member_id
+
+        # In real time, as it is the broker's clock that counts.
+        async with asyncio.timeout(session_s + 10):
+            gives_up_at_s = asyncio.get_running_loop().time() + session_s + 2
+            while asyncio.get_running_loop().time() < gives_up_at_s:
+                await source.poll((), 1, 0.2)
+        member.may_take_over.set()
+        await member.until(lambda it: bool(it.events))
+        await source.commit({Partition(topic, 0): CommitPoint(0, "still a member")})
+
+        assert (coordinator.generation, coordinator.member_id) == (generation, member_id)
+    finally:
+        await source.stop()
+
+
+async def test_a_take_over_that_hangs_holds_up_no_rebalance(world: KafkaWorld) -> None:
+    topic = await world.topic(partitions=2)
+    source = KafkaSource(world.settings, make_route(topic, f"{topic}-g", rebalance_timeout_s=10))
+    slow = SlowMember(source)
+    await source.start(slow)
+    try:
+        await slow.until(lambda it: bool(slow.begun))
+        joining = asyncio.create_task(world.join(topic, rebalance_timeout_s=10))
+        await slow.until(lambda it: joining.done())
+        other = await joining
+
+        assert len(other.assignment) == 1
+        slow.may_take_over.set()
+        await slow.until(lambda it: bool(it.events))
+        assert len(slow.assignment) == 1
+        assert slow.begun == 2
+        # What was never taken over was not taken away either.
+        assert slow.events == ["assigned"]
+    finally:
+        await source.stop()
+
+
+async def test_a_member_finds_brokers_that_have_all_moved(world: KafkaWorld) -> None:
+    topic = await world.topic()
+    member = await world.join(topic)
+    client = aiokafka_consumer(member)._client
+    (broker,) = client.cluster.brokers()
+    nowhere = broker._replace(port=1)
+    client.cluster._brokers = {broker.nodeId: nowhere}
+    for connection in list(client._conns.values()):
+        connection.close()
+
+    await world.write(topic, [b"after"])
+
+    assert [record.value for record in await member.read(1)] == [b"after"]
+
+
 async def test_a_partition_without_a_leader_does_not_hold_up_the_others(
     world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

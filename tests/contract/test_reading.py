@@ -206,6 +206,22 @@ async def test_latest_means_nothing_to_a_group_that_has_committed(world: World) 
     assert (await second.read(3))[0].offset == 2
 
 
+async def test_a_group_of_latest_begins_before_anything_is_polled(world: World) -> None:
+    topic = await world.topic(partitions=2)
+    await world.write(topic, [b"old"], 0)
+    await world.write(topic, [b"old"], 1)
+    first = await world.join(topic, start_from="latest")
+
+    await world.write(topic, [b"new"], 0)
+    await world.write(topic, [b"new"], 1)
+    joining = asyncio.create_task(world.join(topic, start_from="latest"))
+    await first.until(lambda _it: joining.done())
+    second = await joining
+
+    assert [record.value for record in await first.read(1)] == [b"new"]
+    assert [record.value for record in await second.read(1)] == [b"new"]
+
+
 async def test_a_stopped_source_says_so(world: World) -> None:
     topic = await world.topic()
     member = await world.join(topic)

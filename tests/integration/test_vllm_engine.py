@@ -7,6 +7,7 @@ module: it takes most of a minute to start.
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from importlib import metadata
@@ -23,8 +24,9 @@ from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from schemas.model_settings import GeneratorSettings
 from serve_models.clock import SystemClock
 from serve_models.engine_process import set_engine_environment
-from serve_models.generation_engine import GeneratingModel, GenerationEngine
+from serve_models.generation_engine import GeneratingModel, GenerationEngine, GeneratorDiedError
 from serve_models.sources import resolve
+from serve_models.watchdog import Patience, SilenceWatch
 
 if TYPE_CHECKING:
     from serve_models.vllm_engine import VllmEngine
@@ -420,6 +422,43 @@ async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_sta
     )
     with pytest.raises(GeneratorSettingsError, match=said):
         await vllm_engine.VllmEngine.start(settings, name="chat", model=tmp_path, adapters={})
+
+
+class SteppedClock(SystemClock):
+    """Seconds that pass when the test says so."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_an_engine_that_hangs_is_found_out(
+    model: "VllmEngine", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SteppedClock()
+    monkeypatch.setattr(model, "_clock", clock)
+    # The model's own has learned how slow this machine is.
+    monkeypatch.setattr(model, "watch", SilenceWatch(Patience(least_s=600.0, first_s=1800.0)))
+    await complete(model, "Once upon a time", max_tokens=4)
+    clock.now_s += 100_000
+    model.check_alive()  # idle, not silent
+    (core,) = model._engine.engine_core.resources.engine_manager.processes
+    os.kill(core.pid, signal.SIGSTOP)
+    try:
+        answering = asyncio.create_task(complete(model, "Once upon a time", max_tokens=4))
+        async with asyncio.timeout(60):
+            while not model.unfinished_requests:
+                await asyncio.sleep(0.01)
+        clock.now_s += 600
+        model.check_alive()
+        clock.now_s += 1
+        with pytest.raises(GeneratorDiedError, match="for 601 s it has given no token"):
+            model.check_alive()
+    finally:
+        os.kill(core.pid, signal.SIGCONT)
+    await answering
+    model.check_alive()
 
 
 async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said(

@@ -145,3 +145,14 @@ def test_what_stands_behind_an_open_transaction_is_counted_apart_and_named() -> 
 
     assert (backlog.records, backlog.blocked_records) == (0, 5_000)
     assert backlog.notes == ("5000 records wait behind an open transaction: t/0",)
+
+
+def test_an_added_partition_is_unread_from_its_start_though_the_group_began_at_the_end() -> None:
+    added = TopicPartition("t", 1)
+    tracker = BacklogTracker(from_latest=True)
+
+    new = tracker.observe({ZERO: Lag(0, 25, None), added: Lag(0, 40, None)}, 1.0)
+    begun = tracker.observe({ZERO: Lag(0, 25, committed(25)), added: Lag(0, 40, None)}, 2.0)
+
+    assert (new.records, new.unknown_records) == (0, 0)
+    assert (begun.records, begun.unknown_records) == (0, 40)

@@ -9,8 +9,9 @@ from aiokafka import errors
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
-from consumer.kafka import internals
+from consumer.kafka import committing, fetching, internals
 from consumer.kafka import source as source_module
+from consumer.kafka.session import Session
 from consumer.kafka.source import KafkaSource
 from schemas.settings import KafkaSettings
 from tests.simulated_service import ROUTE
@@ -63,7 +64,11 @@ class Broker:
 
 async def start_source(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> KafkaSource:
     monkeypatch.setattr(source_module, "AIOKafkaConsumer", StandIn)
-    monkeypatch.setattr(source_module, "warn_if_slow", lambda: None)
+    for name in ("warn_if_slow", "mend_client_of"):
+        monkeypatch.setattr(source_module, name, lambda *_: None)
+    monkeypatch.setattr(fetching, "check_tasks", lambda *_: None)
+    monkeypatch.setattr(internals, "start_heartbeats", lambda _consumer: None)
+    monkeypatch.setattr(Session, "watch", lambda *_: None)
     monkeypatch.setattr(internals, "commit_once", broker.commit_once)
     source = KafkaSource(KafkaSettings(bootstrap="127.0.0.1:9"), ROUTE)
     await source.start(Listener())
@@ -106,7 +111,7 @@ async def test_a_commit_is_not_sent_again_until_a_deleted_topic_is_back(
 
 
 async def test_a_passing_failure_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "_COMMIT_RETRY_S", 0.0)
+    monkeypatch.setattr(committing, "_COMMIT_RETRY_S", 0.0)
     broker = Broker(errors.NotCoordinatorForGroupError(), errors.RequestTimedOutError())
     source = await start_source(monkeypatch, broker)
     await source.commit(POINTS)

@@ -49,6 +49,28 @@ def test_a_cancelled_job_ends_queued_and_running_and_others_go_on() -> None:
     simulate(main())
 
 
+def test_a_call_that_is_cancelled_before_it_has_begun_ends_all_the_same() -> None:
+    async def main() -> None:
+        service = SimulatedService(route=CONTROLLED, partitions=1)
+        pipeline = await service.join()
+        await asyncio.sleep(1)
+        (custom_id,) = service.publish(1, ms=5_000)
+        (record,) = service.broker.records("requests")
+        # All within one turn of the event loop.
+        service.sources[pipeline].seek(record.partition, record.offset + 1)
+        pipeline.engine.deliver([record], service.clock.monotonic(), service.clock.epoch_ms())
+        pipeline._dispatch()
+        control = ControlRecord(action="cancel", route="embeddings", custom_id=custom_id)
+        pipeline._cancel([(control, service.clock.epoch_ms() + 1)])
+        await asyncio.sleep(1)
+        assert not pipeline._calls
+        assert pipeline.engine.in_flight_records == 0
+        assert codes(service) == {custom_id: "request_cancelled"}
+        await service.close()
+
+    simulate(main())
+
+
 def test_what_is_published_later_under_the_same_name_runs() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED)

@@ -94,6 +94,44 @@ def test_a_member_that_stood_still_for_too_long_publishes_nothing_before_the_gro
     simulate(main())
 
 
+def test_a_member_whose_heartbeats_go_unanswered_publishes_nothing_past_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        service = SimulatedService(partitions=1, model=CountingModel(window_records=64))
+        cut_off = await service.join()
+        source = service.sources[cut_off]
+        session_s = service.settings.session_timeout_s
+        heard_at_s: list[float] = [service.clock.monotonic()]
+        asked: list[float] = []
+        rejoin = source.rejoin
+
+        def unheard_s() -> float | None:
+            return service.clock.monotonic() - heard_at_s[0] if heard_at_s else None
+
+        def join_again() -> None:
+            heard_at_s.clear()
+            asked.append(service.clock.monotonic())
+
+        monkeypatch.setattr(source, "unheard_s", unheard_s)
+        monkeypatch.setattr(source, "rejoin", join_again)
+        service.publish(20, ms=1_000 * (session_s + 0.1))
+        await asyncio.sleep(session_s - 1)
+        assert not asked, "a session that has not run out is a session"
+
+        await asyncio.sleep(20)
+        assert len(asked) == 1
+        assert cut_off.engine.in_flight_records == 0
+        assert not service.results()
+
+        rejoin()
+        await service.until_done()
+        await service.close()
+        assert set(service.results().values()) == {1}
+
+    simulate(main())
+
+
 def test_a_member_that_stood_still_and_was_not_missed_goes_on_where_it_was() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1, model=CountingModel(window_records=64))

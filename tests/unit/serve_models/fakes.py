@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import orjson
+import torch
 from numpy.typing import NDArray
 
 from schemas.model_settings import EmbedderSettings
@@ -51,6 +52,8 @@ class FakeModel:
         self.most_at_work = 0
         self._counting = threading.Lock()
         self.is_broken = False
+        self.poison_breaks = False
+        self.memory_tokens = 1_000_000
         self.poison = "poison"
         self.not_a_number = "nan!"
         self.untokenizable = "untokenizable"
@@ -65,6 +68,8 @@ class FakeModel:
     ) -> list[TokenizedText]:
         if any(self.untokenizable in text for text in texts):
             raise RuntimeError("cannot tokenize")
+        if any("tokenizer's value" in text for text in texts):
+            raise ValueError("a value that cannot be tokenized")
         if any(self.tokenizer_panic in text for text in texts):
             raise FakePanicError("slice index")
         prompted = [
@@ -92,8 +97,14 @@ class FakeModel:
         with self._counting:
             self.at_work -= 1
         self.batches.append([str(text.text) for text in texts])
-        if self.is_broken or any(self.poison in str(text.text) for text in texts):
+        is_poisoned = any(self.poison in str(text.text) for text in texts)
+        if self.is_broken or is_poisoned:
+            self.is_broken = self.is_broken or self.poison_breaks
             raise RuntimeError("device-side assert")
+        if len(texts) * max(text.tokens for text in texts) > self.memory_tokens:
+            raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
+        if any("beyond the table" in str(text.text) for text in texts):
+            raise IndexError("index out of range in self")
         if any(self.model_panic in str(text.text) for text in texts):
             raise FakePanicError("unwrap on None")
         vectors = np.stack([fake_vector(str(text.text)) for text in texts])
@@ -158,6 +169,7 @@ class FakePairModel:
 
     max_seq_length_tokens = 32
     width = 1
+    runs_in_parallel = True
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
         return [

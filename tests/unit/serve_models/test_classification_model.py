@@ -14,9 +14,6 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForSequenceClassification,
-    PreTrainedModel,
-    RobertaConfig,
-    RobertaForSequenceClassification,
     pipeline,
 )
 
@@ -26,7 +23,7 @@ from serve_models.probabilities import Activation, apply_activation
 from serve_models.text_model import ModelSettingsError
 from serve_models.tokenizing import PythonTokenizer, RustTokenizer
 
-from .checkpoints import TEXTS, save_classifier
+from .checkpoints import TEXTS, save_classifier, save_tiny, tiny_roberta
 
 LABELS = ["safe", "unsafe", "unclear"]
 
@@ -160,12 +157,6 @@ def test_a_length_beyond_the_positions_is_refused(path: Path) -> None:
     assert load(path, max_seq_length_tokens=8).tokenize(["a b c d e f g"])[0].tokens == 8
 
 
-def save_tiny(model: PreTrainedModel, minilm_path: Path, directory: Path) -> Path:
-    model.save_pretrained(directory)
-    AutoTokenizer.from_pretrained(minilm_path).save_pretrained(directory)
-    return directory
-
-
 def test_a_decoder_that_names_no_padding_token_classifies_by_each_texts_last(
     minilm_path: Path, tmp_path: Path
 ) -> None:
@@ -192,19 +183,7 @@ def test_a_decoder_that_names_no_padding_token_classifies_by_each_texts_last(
 def test_positions_that_count_from_behind_the_padding_leave_fewer_tokens(
     minilm_path: Path, tmp_path: Path
 ) -> None:
-    torch.manual_seed(7)
-    config = RobertaConfig(
-        vocab_size=30_522,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=33,
-        pad_token_id=0,
-        type_vocab_size=2,
-    )
-    library = RobertaForSequenceClassification(config)  # type: ignore[no-untyped-call]
-    path = save_tiny(library, minilm_path, tmp_path)
+    path = save_tiny(tiny_roberta(labels=2, positions=33), minilm_path, tmp_path)
     model = load(path)
     assert model.max_seq_length_tokens == 32
     long = model.tokenize(["word " * 90])

@@ -1,8 +1,8 @@
 """The pipeline's engine over models that answer when the test says so."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Never
 
 import orjson
 import pytest
@@ -93,6 +93,7 @@ class World:
         steps: dict[str, Any] | None = None,
         answer: str = "generate",
         calls_per_window: dict[str, int] | None = None,
+        on_death: Callable[[], None] | None = None,
         **values: object,
     ) -> None:
         pipeline = PipelineSettings.model_validate(
@@ -115,6 +116,7 @@ class World:
             calls_per_window=dict.fromkeys(self.models, 1) | (calls_per_window or {}),
             replica="pipeline-1",
             clock=self.clock,
+            on_death=on_death,
         )
         self.outcomes: dict[str, tuple[int, bytes]] = {}
         self.windows: list[int] = []
@@ -615,6 +617,29 @@ async def test_a_stop_ends_the_calls_that_wait_after_what_is_finished() -> None:
         world.engine.check_health()
     with pytest.raises(PipelineStoppedError):
         await world.run("b")
+
+
+async def test_a_pipeline_that_dies_keeps_its_calls_until_its_process_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deaths: list[str] = []
+    world = World(on_death=lambda: deaths.append("dead"))
+    waiting = await world.start("a")
+
+    def broken(now_s: float) -> Never:
+        raise AssertionError("a bug in the queue")
+
+    monkeypatch.setattr(world.engine._lines["classifier"].queue, "take", broken)
+    calls = [waiting, await world.start("b"), await world.start("late")]
+    await settle()
+    assert deaths == ["dead"]
+    assert not any(call.done() for call in calls)
+    with pytest.raises(PipelineStoppedError, match="a bug in the queue"):
+        world.engine.check_health()
+    await world.engine.stop()
+    for call in calls:
+        with pytest.raises(PipelineStoppedError, match="a bug in the queue"):
+            await finish(call)
 
 
 async def test_an_empty_chunk_is_over_at_once() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Never
@@ -11,10 +12,19 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from schemas.handoff import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk
+from schemas.handoff import (
+    STATUS_EXPIRED,
+    STATUS_FAILED,
+    STATUS_OK,
+    STATUS_UNAVAILABLE,
+    STATUS_UNRECOVERABLE,
+    Chunk,
+)
+from serve_models import preparation
 from serve_models.batch_limits import BatchLimits
 from serve_models.text_endpoints import embedder_endpoints
 from serve_models.text_engine import EngineDiedError, TextEngine
+from serve_models.tokenizing import TokenizedText
 
 from .fakes import FAKE_DIMS, FakeClock, FakeModel, FakePanicError, fake_vector, line, settings
 
@@ -27,6 +37,7 @@ async def running(
     model: FakeModel,
     clock: FakeClock | None = None,
     use_threads: Callable[[int], None] = lambda threads: None,
+    on_death: Callable[[], None] | None = None,
     **changes: object,
 ) -> AsyncIterator[TextEngine]:
     configured = settings(served_names=["text-embedding-3-small"], **changes)
@@ -38,6 +49,7 @@ async def running(
         clock=clock or FakeClock(),
         limits=BatchLimits.of(configured, "cpu"),
         use_threads=use_threads,
+        on_death=on_death,
     )
     engine.start()
     try:
@@ -162,7 +174,9 @@ async def test_a_poison_text_fails_alone_and_its_record_once() -> None:
         engine.check_health()
     failed = {index for index, (status, _) in collected.items() if status != STATUS_OK}
     assert failed == {17, 23, 29}
-    assert {collected[index][0] for index in failed} == {STATUS_FAILED}
+    # What befalls a device may pass; what is in the text would be there again.
+    statuses = [collected[index][0] for index in (17, 23, 29)]
+    assert statuses == [STATUS_FAILED, STATUS_UNRECOVERABLE, STATUS_FAILED]
     assert "device-side assert" in error_of(collected[17])["message"]
     assert "NaN" in error_of(collected[23])["message"]
     assert error_of(collected[29])["code"] == "model_failed"
@@ -177,8 +191,38 @@ async def test_a_text_that_makes_rust_code_panic_fails_alone() -> None:
         engine.check_health()
     failed = {index for index, (status, _) in collected.items() if status != STATUS_OK}
     assert failed == {3, 21}
+    assert {collected[index][0] for index in failed} == {STATUS_UNRECOVERABLE}
     assert "FakePanicError: slice index" in error_of(collected[3])["message"]
     assert "FakePanicError: unwrap on None" in error_of(collected[21])["message"]
+
+
+@pytest.mark.parametrize("words", ["beyond the table", "tokenizer's value"])
+async def test_a_text_that_would_fail_again_is_given_up_at_once(words: str) -> None:
+    lines = [line(f"text {n}") for n in range(9)]
+    lines[4] = line(words)
+    async with running(FakeModel(), token_budget_tokens=4096) as engine:
+        collected = await outcomes_of(engine, lines)
+        engine.check_health()
+    assert collected.pop(4)[0] == STATUS_UNRECOVERABLE
+    assert {status for status, _ in collected.values()} == {STATUS_OK}
+
+
+async def test_batches_shrink_to_what_memory_holds_and_it_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = FakeModel()
+    model.memory_tokens = 120
+    lines = [line("a text of 15 ch") for _ in range(64)]
+    async with running(model, token_budget_tokens=1024, parallel_batches=1) as engine:
+        first = await outcomes_of(engine, lines)
+        ran_out = engine.too_large_batches
+        again = await outcomes_of(engine, lines)
+        assert engine.too_large_batches == ran_out
+        engine.check_health()
+    assert {status for status, _ in [*first.values(), *again.values()]} == {STATUS_OK}
+    assert ran_out > 0
+    (told,) = [each.getMessage() for each in caplog.records if "out of memory" in each.message]
+    assert "token_budget_tokens" in told
 
 
 async def test_poison_after_poison_does_not_cost_a_healthy_replica() -> None:
@@ -189,14 +233,163 @@ async def test_poison_after_poison_does_not_cost_a_healthy_replica() -> None:
         engine.check_health()
 
 
-async def test_a_broken_model_answers_every_waiter_and_fails_health() -> None:
+async def test_what_a_broken_model_was_given_is_lost_with_the_replica() -> None:
+    deaths: list[str] = []
     model = FakeModel()
-    async with running(model, token_budget_tokens=16) as engine:
+    model.release.clear()
+    async with running(
+        model, on_death=lambda: deaths.append("dead"), max_batch_texts=2, parallel_batches=1
+    ) as engine:
+        # Given two batches of two, one under way and one that stands ready, and more in the pool
         model.is_broken = True
-        collected = await outcomes_of(engine, [line(f"text number {n}") for n in range(8)])
-        assert {status for status, _ in collected.values()} == {STATUS_FAILED}
+        collected: Collected = {}
+        lines = [line(f"text number {n}") for n in range(8)]
+        call = asyncio.create_task(outcomes_of(engine, lines, collected=collected))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 4)
+        # When the model fails on the first and on a harmless text too
+        model.release.set()
+        await wait_until(lambda: deaths)
+        # Then nobody is answered that the model failed on him, and who only waited is sent away
+        await wait_until(lambda: collected)
+        assert [status for status, _ in collected.values()] == [STATUS_UNAVAILABLE] * 4
         with pytest.raises(EngineDiedError, match="harmless"):
             engine.check_health()
+        # And no call ends before the process does, lest its records come back to this replica
+        late = asyncio.create_task(outcomes_of(engine, [line("late")]))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not call.done()
+        assert not late.done()
+        await engine.stop()
+        for lost in (call, late):
+            with pytest.raises(EngineDiedError, match="harmless"):
+                await lost
+    assert len(collected) == 4
+    assert deaths == ["dead"]
+
+
+async def test_a_text_that_breaks_the_model_is_lost_with_the_replica() -> None:
+    model = FakeModel()
+    async with running(model, token_budget_tokens=4096) as engine:
+        # Given a model that fails on whatever it is given from the first poison on
+        model.poison_breaks = True
+        lines = [line(f"a text {n}") for n in range(8)] + [line("poison")]
+        collected: Collected = {}
+        with pytest.raises(EngineDiedError, match="harmless"):
+            await outcomes_of(engine, lines, collected=collected)
+    assert STATUS_FAILED not in {status for status, _ in collected.values()}
+
+
+async def test_a_batch_that_hangs_is_lost_and_what_waits_goes_elsewhere() -> None:
+    deaths: list[str] = []
+    model, clock = FakeModel(), FakeClock()
+    async with running(
+        model,
+        clock,
+        on_death=lambda: deaths.append("dead"),
+        max_batch_texts=1,
+        parallel_batches=1,
+    ) as engine:
+        await outcomes_of(engine, [line("quick")])
+        model.running.clear()
+        model.release.clear()
+        collected: Collected = {}
+        lines = [line(f"text number {n}") for n in range(5)]
+        call = asyncio.create_task(outcomes_of(engine, lines, collected=collected))
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts == 3)
+        clock.now_s += 60.0
+        engine.check_health()
+        clock.now_s += 1.0
+        with pytest.raises(EngineDiedError, match="a batch has been running for 61 s"):
+            engine.check_health()
+        assert deaths == ["dead"]
+        await wait_until(lambda: collected)
+        assert [status for status, _ in collected.values()] == [STATUS_UNAVAILABLE] * 3
+        model.release.set()
+        await engine.stop()
+        with pytest.raises(EngineDiedError, match="61 s"):
+            await call
+
+
+async def test_a_tokenizer_that_hangs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clock = FakeModel(), FakeClock()
+    async with running(model, clock) as engine:
+        tokenizing, release = threading.Event(), threading.Event()
+        tokenize = model.tokenize
+
+        def hanging(texts: Sequence[str], names: Sequence[str | None]) -> list[TokenizedText]:
+            tokenizing.set()
+            assert release.wait(20)
+            return tokenize(texts, names)
+
+        await outcomes_of(engine, [line("quick")])
+        monkeypatch.setattr(model, "tokenize", hanging)
+        call = asyncio.create_task(outcomes_of(engine, [line("hangs")]))
+        await asyncio.to_thread(tokenizing.wait, 20)
+        clock.now_s += 61.0
+        with pytest.raises(EngineDiedError, match="in the tokenizer for 61 s"):
+            engine.check_health()
+        with pytest.raises(EngineDiedError, match="in the tokenizer for 61 s"):
+            await call
+        release.set()
+
+
+async def test_a_pool_that_is_full_of_tokens_lets_the_rest_wait_untokenized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparation, "_MOST_POOL_TOKENS", 1000)
+    model = FakeModel()
+    model.release.clear()
+    lines = [line("thirty characters of one text.") for _ in range(300)]
+    async with running(model, max_batch_texts=1, parallel_batches=1) as engine:
+        calls = [asyncio.create_task(outcomes_of(engine, lines)) for _ in range(4)]
+        await asyncio.to_thread(model.running.wait, 20)
+        await wait_until(lambda: engine.waiting_texts > 30)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        # One slice of 64 texts, of which two are with the model; nobody else found room.
+        assert (model.tokenized_texts, engine.waiting_texts) == (64, 62)
+        model.release.set()
+        for call in calls:
+            await call
+    assert model.tokenized_texts == 4 * 300
+
+
+async def test_a_consumer_that_goes_away_leaves_its_room_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparation, "_MOST_POOL_TOKENS", 100)
+    model = FakeModel()
+    model.release.clear()
+    async with running(model, max_batch_texts=1, parallel_batches=1) as engine:
+        leaving = asyncio.create_task(outcomes_of(engine, [line("a text to leave")] * 100))
+        await wait_until(lambda: engine.waiting_texts == 62)
+        staying = asyncio.create_task(outcomes_of(engine, [line("stays")]))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert model.tokenized_texts == 64
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        await wait_until(lambda: model.tokenized_texts == 65)
+        model.release.set()
+        assert (await staying)[0][0] == STATUS_OK
+
+
+async def test_a_new_consumer_learns_the_window_before_anything_is_answered() -> None:
+    model = FakeModel()
+    model.release.clear()
+    async with running(model) as engine:
+        lines = [line(["text"] * 100) for _ in range(8)]
+        async with aclosing(engine.infer(Chunk("consumer-1", lines))) as stream:
+            first = await anext(stream)
+            assert (first.replica, first.indexes) == ("replica-1", [])
+            # By what the records hold: 256 of them would be 25,600 texts.
+            assert first.window_records < 8
+        model.release.set()
+        async with aclosing(engine.infer(Chunk("consumer-1", lines))) as stream:
+            assert (await anext(stream)).indexes
 
 
 async def test_an_expired_record_costs_no_model_time() -> None:
@@ -300,7 +493,7 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(
         def panicking(lines: object) -> Never:
             raise FakePanicError("out of bounds")
 
-        monkeypatch.setattr(engine._endpoints, "prepare", panicking)
+        monkeypatch.setattr(engine._preparation._endpoints, "prepare", panicking)
         collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
         assert {status for status, _ in collected.values()} == {STATUS_FAILED}
         engine.check_health()

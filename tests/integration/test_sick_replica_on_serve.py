@@ -1,0 +1,76 @@
+"""A replica that falls ill on a real, local Ray Serve: it leaves, and answers nobody before."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+
+from headrace.app import bind_model
+from schemas.handoff import STATUS_OK, Chunk
+from schemas.model_settings import CustomModelSettings, ModelSettings
+
+pytestmark = pytest.mark.serve
+
+
+@pytest.fixture
+def handle() -> Iterator[Any]:
+    # Ray's workers import the model from here.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    ray.init(
+        address="local",
+        namespace=f"sick-{uuid.uuid4().hex[:8]}",
+        num_cpus=2,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    serve.start(proxy_location="Disabled")
+    models: dict[str, ModelSettings] = {
+        "mine": CustomModelSettings(
+            kind="custom",
+            import_path="tests.sickening_model:SickeningModel",
+            urls=("/v1/mine",),
+            num_cpus=0.1,
+            # Serve alone would find the replica ill after three of these.
+            health_check_period_s=5.0,
+        )
+    }
+    running = serve.run(bind_model("mine", models, {}), name="sick", route_prefix=None)
+    yield running.options(stream=True, method_name="infer")
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
+    del os.environ["PYTHONPATH"]
+
+
+def ask(handle: Any, **body: object) -> list[tuple[int, int]]:
+    """Return status and process id of each outcome of a chunk of one record."""
+    line = orjson.dumps({"custom_id": "c", "url": "/v1/mine", "body": body})
+    return [
+        (status, orjson.loads(answer)["pid"])
+        for outcomes in handle.remote(Chunk("driver", [line]))
+        for status, answer in zip(outcomes.statuses, outcomes.bodies, strict=True)
+    ]
+
+
+def test_a_sick_replica_leaves_and_answers_nobody_before(handle: Any) -> None:
+    ((status, pid),) = ask(handle)
+    assert status == STATUS_OK
+    with pytest.raises((RayActorError, RayTaskError)):
+        ask(handle, **{"break": True})
+    # Lost with the replica or answered by the next one, but never by this one.
+    for _ in range(20):
+        with suppress(RayActorError, RayTaskError):
+            ((status, next_pid),) = ask(handle)
+            break
+    else:
+        pytest.fail("nobody took the sick replica's place")
+    assert status == STATUS_OK
+    assert next_pid != pid

@@ -1,0 +1,27 @@
+"""A model for real Serve replicas that falls ill where a record says so, and stays ill."""
+
+import os
+from collections.abc import AsyncIterator
+
+import orjson
+
+from schemas.handoff import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+
+
+class SickeningModel:
+    """Answers with its process id until ``body.break`` is set, then fails on whatever comes."""
+
+    def __init__(self) -> None:
+        self._is_sick = False
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        outcomes = Outcomes(replica="", window_records=16)
+        for index, line in enumerate(chunk.lines):
+            self._is_sick = self._is_sick or orjson.loads(line)["body"].get("break", False)
+            status = STATUS_FAILED if self._is_sick else STATUS_OK
+            outcomes.add(index, status, orjson.dumps({"pid": os.getpid()}))
+        yield outcomes
+
+    def check_health(self) -> None:
+        if self._is_sick:
+            raise RuntimeError("an error that sticks")
