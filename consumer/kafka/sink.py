@@ -109,7 +109,9 @@ class KafkaSink:
 
     def _is_backed_up(self, partition: TopicPartition) -> bool:
         lane = self._lanes.get(partition)
-        return lane is not None and lane.records > _BACKED_UP_RECORDS
+        # Of one that took nothing last a single run finds out whether it does again.
+        most_records = 0 if lane is not None and lane.is_stuck else _BACKED_UP_RECORDS
+        return lane is not None and lane.records > most_records
 
     async def _partitions_of(
         self, messages: Sequence[Message], slot: ProducerSlot

@@ -207,6 +207,22 @@ def test_what_was_stuck_goes_elsewhere_if_it_has_no_key_and_keeps_its_place_if_i
     run(main)
 
 
+def test_a_partition_that_took_nothing_is_given_one_run_to_show_that_it_does() -> None:
+    async def main(it: Publishing) -> None:
+        await it.run(2, key=lambda n: STUCK_KEY if n == 0 else None)
+        it.producer.give_up()
+        await asyncio.sleep(0.05)
+        before = it.engine.counters.completed_records
+        await it.run(10, key=lambda _: None)
+        assert it.engine.counters.completed_records == before + 10 * 64
+        it.producer.find_leader()
+        await asyncio.sleep(10)
+        await it.run(10, key=lambda _: None)
+        assert len(it.producer.taken[STUCK]) == 1 + 5 * 64
+
+    run(main)
+
+
 @pytest.mark.parametrize("fails", [True, False])
 def test_what_waits_for_a_partition_is_dropped_when_its_record_is_anothers(
     monkeypatch: pytest.MonkeyPatch, fails: bool
