@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
 from typing import Protocol
 
@@ -16,15 +17,15 @@ from consumer.core.ports import (
     Clock,
     CommitRefusedError,
     RecordSource,
+    Rejection,
     ResultSink,
+    SourceError,
     TopicPartition,
 )
 from consumer.pipeline_settings import PipelineSettings
 
 log = logging.getLogger(__name__)
 
-_PUBLISHERS = 2
-"""Batches on their way to the broker at once: one is acknowledged while the next is built."""
 _REFUSED_COMMIT_PAUSE_S = 0.2
 _QUIET_COMMIT_S = 0.5
 """Skipped records move the offset without an outcome to announce them; commit those this often."""
@@ -91,10 +92,14 @@ class AtLeastOnce:
         self._sink = sink
         self._clock = clock
         self._settings = settings
-        self._publishing = 0
+        self._refusals = outgoing.RefusalLog()
+        self._on_progress: Callable[[], None] = _do_nothing
         self._publishable = asyncio.Event()
-        self._published = asyncio.Condition()
+        self._ended = asyncio.Event()
+        self._completed = asyncio.Event()
         self._commit_lock = asyncio.Lock()
+        self._sendings: set[Sending] = set()
+        self._failed: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Connect; see ``Publishing``."""
@@ -102,7 +107,9 @@ class AtLeastOnce:
 
     def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
         """Return the publishing and the committing loops; see ``Publishing``."""
-        return [*(self._publish(on_progress) for _ in range(_PUBLISHERS)), self._commit()]
+        self._on_progress = on_progress
+        self._failed = asyncio.get_running_loop().create_future()
+        return [self._publish(), self._commit(), self._fail(self._failed)]
 
     def wake(self) -> None:
         """Take note that the engine has outcomes to publish."""
@@ -114,50 +121,57 @@ class AtLeastOnce:
     async def flush(self) -> None:
         """Publish and commit what there is; see ``Publishing``."""
         self.wake()
-        async with self._published:
-            await self._published.wait_for(self._is_published)
+        while self._sendings or self._engine.has_publications:
+            self._ended.clear()
+            await self._ended.wait()
         await self._commit_once()
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._sink.stop()
 
-    def _is_published(self) -> bool:
-        return not self._publishing and not self._engine.has_publications
-
-    async def _publish(self, on_progress: Callable[[], None]) -> None:
+    async def _publish(self) -> None:
         while True:
             await self._publishable.wait()
-            taken = self._engine.take_publications(
+            self._publishable.clear()
+            while taken := self._engine.take_publications(
                 self._settings.publish_records, self._settings.publish_bytes
-            )
-            if not taken:
-                self._publishable.clear()
-                await self._notify()
-                continue
-            self._publishing += 1
-            try:
-                await self._publish_all(taken)
-            finally:
-                self._publishing -= 1
-            on_progress()
-            if self._engine.has_publications:  # substitutes for what was refused
-                self._publishable.set()
-            await self._notify()
+            ):
+                await self._send(taken)
+            # What was taken may have been of lost partitions alone.
+            self._ended.set()
 
-    async def _publish_all(self, publications: list[Publication]) -> None:
+    async def _send(self, publications: list[Publication]) -> None:
         owners, messages = outgoing.flatten(publications)
-        rejections = await self._sink.publish(messages)
-        if not rejections:
-            self._engine.acknowledged(publications)
-            return
-        refused = outgoing.by_publication(owners, rejections)
-        self._engine.acknowledged(each for each in publications if id(each) not in refused)
-        now_s = self._clock.monotonic()
-        for publication in publications:
-            reasons = refused.get(id(publication))
-            if reasons and not self._engine.rejected(publication, reasons, now_s):
-                raise outgoing.UnpublishableError(publication, reasons)
+        sending = Sending(owners, self)
+        self._sendings.add(sending)
+        await self._sink.send(messages, sending)
+
+    def complete(self, sending: "Sending") -> None:
+        """Take in what has become of outcomes' messages."""
+        acknowledged, refused, dropped = sending.take_ended()
+        self._engine.acknowledged(acknowledged)
+        self._engine.withdrawn(dropped)
+        for publication, rejections in refused:
+            self._refusals.note(publication, rejections)
+            now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
+            if not self._engine.rejected(publication, rejections, now_s, epoch_ms):
+                self.end_with(outgoing.UnpublishableError(publication, rejections))
+        if not sending.is_open:
+            self._sendings.discard(sending)
+        if self._engine.has_publications:  # substitutes for what was refused
+            self._publishable.set()
+        self._ended.set()
+        self._completed.set()
+        self._on_progress()
+
+    def end_with(self, error: BaseException) -> None:
+        """Take note that publishing cannot go on."""
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _fail(self, failed: asyncio.Future[None]) -> None:
+        await failed
 
     async def _commit(self) -> None:
         while True:
@@ -166,8 +180,10 @@ class AtLeastOnce:
             else:
                 # Committing without a pause still waits until there is something to commit.
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_QUIET_COMMIT_S), self._published:
-                        await self._published.wait_for(self._engine.has_commit_points)
+                    async with asyncio.timeout(_QUIET_COMMIT_S):
+                        while not self._engine.has_commit_points():
+                            self._completed.clear()
+                            await self._completed.wait()
             if not await self._commit_once():
                 await asyncio.sleep(_REFUSED_COMMIT_PAUSE_S)
 
@@ -185,6 +201,89 @@ class AtLeastOnce:
             self._engine.committed(points)
             return True
 
-    async def _notify(self) -> None:
-        async with self._published:
-            self._published.notify_all()
+
+class Sending:
+    """Outcomes on their way: gathers what became of their messages, for ``complete`` to take in.
+
+    Args:
+        owners: Whose each message is.
+        publishing: What takes it in.
+    """
+
+    def __init__(self, owners: list[outgoing.Owner], publishing: AtLeastOnce) -> None:
+        self._publishing = publishing
+        # One message may be stuck for long, and must not hold the others' payloads.
+        self._owners = dict(enumerate(owners))
+        self._open_messages = Counter(id(publication) for publication, _ in owners)
+        self._rejections: dict[int, dict[int, Rejection]] = {}
+        self._dropped: set[int] = set()
+        self._ended: list[Publication] = []
+        self._soon: asyncio.Handle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any of it has no outcome yet."""
+        return bool(self._open_messages)
+
+    def is_wanted(self, index: int) -> bool:
+        """Say whether a message is still this member's to publish; see ``PublishListener``."""
+        return not self._owners[index][0].item.assignment.revoked
+
+    def acknowledged(self, index: int) -> None:
+        """The broker has acknowledged a message."""
+        self._end(self._owners.pop(index)[0])
+
+    def rejected(self, rejection: Rejection) -> None:
+        """A message can never be published as it is."""
+        publication, position = self._owners.pop(rejection.index)
+        self._rejections.setdefault(id(publication), {})[position] = rejection
+        self._end(publication)
+
+    def dropped(self, index: int) -> None:
+        """A message was not wanted any more."""
+        publication = self._owners.pop(index)[0]
+        self._dropped.add(id(publication))
+        self._end(publication)
+
+    def failed(self, error: SourceError) -> None:
+        """The sink cannot go on."""
+        self._publishing.end_with(error)
+
+    def take_ended(
+        self,
+    ) -> tuple[
+        list[Publication], list[tuple[Publication, dict[int, Rejection]]], list[Publication]
+    ]:
+        """Take the outcomes that have ended: acknowledged, refused in part, not wanted any more."""
+        ended, self._ended, self._soon = self._ended, [], None
+        if not self._rejections and not self._dropped:
+            return ended, [], []
+        dropped = [each for each in ended if id(each) in self._dropped]
+        refused = [
+            (each, self._rejections.pop(id(each)))
+            for each in ended
+            if id(each) in self._rejections and id(each) not in self._dropped
+        ]
+        others = {id(each) for each, _ in refused} | self._dropped
+        return [each for each in ended if id(each) not in others], refused, dropped
+
+    def _end(self, publication: Publication) -> None:
+        key = id(publication)
+        self._open_messages[key] -= 1
+        if self._open_messages[key]:
+            return
+        del self._open_messages[key]
+        self._ended.append(publication)
+        if self._soon is None:
+            # Once for all that end together.
+            self._soon = asyncio.get_running_loop().call_soon(self._complete)
+
+    def _complete(self) -> None:
+        try:
+            self._publishing.complete(self)
+        except Exception as error:  # noqa: BLE001 - the event loop would only log it
+            self._publishing.end_with(error)
+
+
+def _do_nothing() -> None:
+    pass

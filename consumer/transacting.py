@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 
 from consumer import outgoing
 from consumer.core.engine import Engine
@@ -10,6 +10,7 @@ from consumer.core.ports import (
     Clock,
     FencedError,
     RecordSource,
+    Rejection,
     TopicPartition,
     TransactionalSink,
 )
@@ -52,6 +53,7 @@ class ExactlyOnce:
         self._clock = clock
         self._settings = settings
         self._on_progress: Callable[[], None] = _do_nothing
+        self._refusals = outgoing.RefusalLog()
         self._publishable = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
@@ -142,16 +144,21 @@ class ExactlyOnce:
                 self._engine.transaction_committed(transaction)
         self._on_progress()
 
-    def _substitute(self, transaction: Transaction, refused: dict[int, dict[int, str]]) -> None:
-        reasons = {
+    def _substitute(
+        self, transaction: Transaction, refused: Mapping[int, Mapping[int, Rejection]]
+    ) -> None:
+        by_position = {
             position: refused[id(publication)]
             for position, publication in enumerate(transaction.publications)
             if id(publication) in refused
         }
-        now_s = self._clock.monotonic()
-        if not self._engine.transaction_refused(transaction, reasons, now_s):
-            position = next(iter(reasons))
-            raise outgoing.UnpublishableError(transaction.publications[position], reasons[position])
+        for position, of_it in by_position.items():
+            self._refusals.note(transaction.publications[position], of_it)
+        now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
+        if not self._engine.transaction_refused(transaction, by_position, now_s, epoch_ms):
+            position = next(iter(by_position))
+            publication = transaction.publications[position]
+            raise outgoing.UnpublishableError(publication, by_position[position])
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

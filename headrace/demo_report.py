@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headrace.reading import TopicRecord
 from schemas import headers
+from schemas.headers import last_value
 
 SKIPPED = "skipped (tombstone)"
 
@@ -98,8 +99,7 @@ class Tally:
 
 def header(record: TopicRecord, name: str) -> str:
     """Return a header's last value as text, or nothing."""
-    values = [value for key, value in record.headers if key == name]
-    return values[-1].decode(errors="replace") if values else ""
+    return (last_value(record.headers, name) or b"").decode(errors="replace")
 
 
 def adds_up(tally: Tally, skipped_records: int) -> bool:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import client_options, explaining_failures
+from schemas.headers import Header
 from schemas.settings import KafkaSettings
 
 POLL_TIMEOUT_MS = 500
@@ -29,7 +30,7 @@ class TopicRecord:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[Header, ...]
     timestamp_ms: int | None
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from headrace.local_ray import start_local_ray
 from headrace.status_board import APP_NAME
 from headrace.status_client import quiet_ray, read_statuses
 from headrace.stopping import application_stop_timeout_s, delete_application
-from headrace.topics import create_missing_topics, describe_report
+from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
 from schemas.autoscaling_settings import most_replicas
 from schemas.model_settings import missing_template, weight_sources
 from schemas.settings import Settings
@@ -124,6 +124,8 @@ class LocalService:
         for report in create_missing_topics(self.settings):
             if report.is_created or report.found.partitions != report.wanted.partitions:
                 self._say(f"Topic {report.topic}: {describe_report(report)}")
+        for problem in find_unfit_topics(self.settings):
+            self._say(f"Warning: {problem}")
 
     def _start_ray(self) -> None:
         if ray.is_initialized():

@@ -1,11 +1,14 @@
 """Which topics a settings file's routes need, and their creation."""
 
 import asyncio
+from collections.abc import Mapping
 
 from consumer.core.ports import SourceError
 from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
+from consumer.kafka.topic_settings import Published, unfit_settings
 from schemas.settings import Settings
 
+LOOK_TIMEOUT_S = 5.0
 VISIBLE_POLLS = 300
 VISIBLE_POLL_S = 0.1
 
@@ -34,6 +37,57 @@ def describe_report(report: TopicReport) -> str:
         f"exists with {report.found.partitions} partitions where the settings say "
         f"{report.wanted.partitions}; left as it is, since adding partitions moves keys"
     )
+
+
+def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return which topics cannot take what the routes publish, which setting is why, and the fix.
+
+    Args:
+        settings: Whose routes.
+        found: Topics' settings by name, as ``TopicAdmin.topic_settings`` returns them.
+    """
+    problems: dict[str, None] = {}
+    for name, route in settings.routes.items():
+        limits = f"routes.{name}.limits"
+        for topic, published in (
+            (
+                route.results_topic,
+                Published("results", route.limits.max_result_bytes, f"{limits}.max_result_bytes"),
+            ),
+            (
+                route.dead_letters_topic,
+                Published(
+                    "dead letters", route.limits.max_request_bytes, f"{limits}.max_request_bytes"
+                ),
+            ),
+        ):
+            # Routes may share a topic.
+            problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
+    return list(problems)
+
+
+def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
+    """Ask the cluster about the routes' topics; see ``unfit_topics``.
+
+    Raises:
+        SourceError: The cluster cannot be reached within ``timeout_s``, or refuses.
+    """
+    return asyncio.run(_find_unfit_topics(settings, timeout_s))
+
+
+async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
+    topics = {
+        topic
+        for route in settings.routes.values()
+        for topic in (route.results_topic, route.dead_letters_topic)
+    }
+    try:
+        async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
+            return unfit_topics(settings, await admin.topic_settings(sorted(topics)))
+    except TimeoutError as error:
+        raise SourceError(
+            f"no broker at {settings.kafka.bootstrap} has answered within {timeout_s:g} s"
+        ) from error
 
 
 def create_missing_topics(settings: Settings) -> list[TopicReport]:

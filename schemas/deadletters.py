@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas import headers
 from schemas.header_models import DIGITS, SOURCE_PATTERN, RequestHeaders
-from schemas.headers import Headers
+from schemas.headers import Header, Headers
 from schemas.results import ErrorCode
 
 MAX_HISTORY_BYTES = 3_800
@@ -66,7 +66,7 @@ class DeadLetterHeaders(RequestHeaders):
     )
 
     @classmethod
-    def read(cls, record_headers: Iterable[tuple[str, bytes]]) -> Self:
+    def read(cls, record_headers: Iterable[Header]) -> Self:
         """Read the headers of a dead letter.
 
         The last of each name counts: the request may have carried one of the same name.
@@ -75,7 +75,11 @@ class DeadLetterHeaders(RequestHeaders):
             pydantic.ValidationError: They are not a dead letter's.
         """
         return cls.model_validate(
-            {name: value.decode("utf-8", "replace") for name, value in record_headers}
+            {
+                name: value.decode("utf-8", "replace")
+                for name, value in record_headers
+                if value is not None
+            }
         )
 
 
@@ -97,7 +101,7 @@ class Failure(BaseModel):
 _FAILURES = TypeAdapter(list[Failure])
 
 
-def split_headers(record_headers: Sequence[tuple[str, bytes]]) -> tuple[Headers, Headers]:
+def split_headers(record_headers: Sequence[Header]) -> tuple[Headers, Headers]:
     """Return a dead letter's headers in two: the request's own, and what Headrace added behind.
 
     ``headrace-source`` opens what was added; the request may have carried one of that name itself,
@@ -109,18 +113,18 @@ def split_headers(record_headers: Sequence[tuple[str, bytes]]) -> tuple[Headers,
     return list(record_headers), []
 
 
-def read_replays(record_headers: Iterable[tuple[str, bytes]]) -> int:
+def read_replays(record_headers: Iterable[Header]) -> int:
     """Return how often the record was replayed; what is no number counts as none."""
-    value = _last(record_headers, headers.REPLAYS)
+    value = headers.last_value(record_headers, headers.REPLAYS) or b""
     return int(value) if value.isdigit() and len(value) <= _MAX_REPLAYS_DIGITS else 0
 
 
-def read_failures(record_headers: Iterable[tuple[str, bytes]]) -> list[Failure]:
+def read_failures(record_headers: Iterable[Header]) -> list[Failure]:
     """Return the earlier failures of a replayed record, the oldest first.
 
     What another program wrote under that name counts as none.
     """
-    value = _last(record_headers, headers.FAILURES)
+    value = headers.last_value(record_headers, headers.FAILURES)
     if not value or len(value) > MAX_HISTORY_BYTES:
         return []
     try:
@@ -130,7 +134,7 @@ def read_failures(record_headers: Iterable[tuple[str, bytes]]) -> list[Failure]:
 
 
 def replayed_headers(
-    request_headers: Sequence[tuple[str, bytes]], failure: Failure, *, keeps_deadline: bool = True
+    request_headers: Sequence[Header], failure: Failure, *, keeps_deadline: bool = True
 ) -> Headers:
     """Return the headers with which a dead letter goes out again as a request.
 
@@ -160,7 +164,3 @@ def _encode_failures(failures: list[Failure]) -> bytes:
         del kept[1 if len(kept) > 2 else 0]
         encoded = orjson.dumps(kept)
     return encoded
-
-
-def _last(record_headers: Iterable[tuple[str, bytes]], wanted: str) -> bytes:
-    return next((v for name, v in reversed(list(record_headers)) if name == wanted), b"")

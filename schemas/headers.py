@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-Headers = list[tuple[str, bytes]]
+Header = tuple[str, bytes | None]
+"""A name and a value; Kafka's headers may have none, which is not an empty one."""
+
+Headers = list[Header]
 
 RESERVED_PREFIX = "headrace-"
 DEADLINE = "headrace-deadline"
@@ -67,19 +70,26 @@ class RequestContext:
 NO_CONTEXT = RequestContext()
 
 
-def read_context(headers: Iterable[tuple[str, bytes]]) -> RequestContext:
+def read_context(headers: Iterable[Header]) -> RequestContext:
     """Read the headers that steer the engine; a malformed one counts as absent.
 
     A record must never fail by a header that another program stamped on it.
     """
-    for name, value in headers:
-        if name == DEADLINE:
-            is_epoch_ms = value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS
-            return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT
-    return NO_CONTEXT
+    value = last_value(headers, DEADLINE) or b""
+    is_epoch_ms = value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS
+    return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT
 
 
-def echo(headers: Iterable[tuple[str, bytes]]) -> Headers:
+def last_value(headers: Iterable[Header], name: str) -> bytes | None:
+    """Return what counts of a name: the last value, also where that is none."""
+    found = None
+    for each, value in headers:
+        if each == name:
+            found = value
+    return found
+
+
+def echo(headers: Iterable[Header]) -> Headers:
     """Return the request's headers that its result carries: all but the reserved ones."""
     return [
         (name, value)

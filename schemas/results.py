@@ -30,6 +30,8 @@ class ErrorCode(StrEnum):
     """The object store failed for ``claim_check.give_up_after_s`` on the body. Dead letter too."""
     RESULT_TOO_LARGE = "result_too_large"
     """The result is over what the results topic or the client takes."""
+    RESULT_REFUSED = "result_refused"
+    """The results topic refuses the result; the message names the setting. Dead letter too."""
     MODEL_FAILED = "model_failed"
     """The model failed on every attempt that the route allows. Dead letter too."""
 

@@ -1,6 +1,7 @@
 """Engines and records for tests."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,16 +15,20 @@ from consumer.core.intake import Intake
 from consumer.core.ordering import Ordering
 from consumer.core.outbox import Publication
 from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import Record, TopicPartition
+from consumer.core.ports import Record, Rejection, TopicPartition
 from consumer.core.retry import RetryPolicy
 from consumer.core.work import Call
 from schemas.handoff import STATUS_OK, Chunk, Outcomes
+from schemas.headers import Header
 from tests.simulation import EPOCH_MS
 
 URL = "/v1/embeddings"
 PREFIX = "s3://bucket/requests"
 P0 = TopicPartition("requests", 0)
 P1 = TopicPartition("requests", 1)
+
+TOO_LARGE = Rejection(0, "too large", is_too_large=True)
+"""A rejection of whatever message it is given for."""
 
 
 def make_engine(
@@ -87,12 +92,12 @@ def record(
     *,
     partition: TopicPartition = P0,
     key: bytes | None = None,
-    headers: list[tuple[str, bytes]] | None = None,
+    headers: Sequence[Header] = (),
     tombstone: bool = False,
 ) -> Record:
     if value is None and not tombstone:
         value = line(f"{partition.partition}-{offset}")
-    return Record(partition, offset, key, value, headers or [], EPOCH_MS)
+    return Record(partition, offset, key, value, headers, EPOCH_MS)
 
 
 def answer(

@@ -2,7 +2,7 @@
 
 from consumer.core.ports import Record
 from schemas.control import ControlRecord
-from schemas.headers import JOB
+from schemas.headers import JOB, last_value
 
 MAX_TARGETS = 100_000
 """The most custom_ids and jobs remembered, some 20 MB; beyond, the oldest are forgotten."""
@@ -67,7 +67,7 @@ class Cancellations:
             return True
         if timestamp_ms <= self._targets.get((_CUSTOM_ID, custom_id or ""), -1):
             return True
-        job = next((value for name, value in record.headers if name == JOB), None)
+        job = last_value(record.headers, JOB)
         return job is not None and timestamp_ms <= self._targets.get((_JOB, job), -1)
 
     def expire(self, epoch_ms: int) -> None:

@@ -47,7 +47,7 @@ class ClaimCheckPolicy:
         record = item.record
         beside_bytes = _OWN_BYTES + len(record.key or b"")
         for name, value in record.headers:
-            beside_bytes += len(name.encode()) + len(value) + _HEADER_BYTES
+            beside_bytes += len(name.encode()) + len(value or b"") + _HEADER_BYTES
         # The line's exact length costs quoting its parts: for the few that come close.
         if len(body) + beside_bytes + _MAX_ENVELOPE_BYTES <= limit_bytes:
             return False

@@ -8,8 +8,9 @@ class Counters:
     """Counts of records; each only grows.
 
     ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
-    any time, save for records that were dropped because their partition was lost. What is lost to
-    retention was never received.
+    any time, save for records that were dropped because their partition was lost, and for answers
+    that their topic refused, which count as dead letters too. What is lost to retention was never
+    received.
     """
 
     received_records: int = 0

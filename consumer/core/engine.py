@@ -42,6 +42,7 @@ from consumer.core.ports import (
     CommitPoint,
     ReadingNotes,
     Record,
+    Rejection,
     SourceError,
     TopicPartition,
 )
@@ -514,9 +515,20 @@ class Engine:
         """Take note that the broker has acknowledged all messages of these outcomes."""
         self._settlement.acknowledged(publications)
 
-    def rejected(self, publication: Publication, reasons: Mapping[int, str], now_s: float) -> bool:
-        """Put smaller messages in place of refused ones; see ``Settlement.rejected``."""
-        return self._settlement.rejected(publication, reasons, now_s)
+    def withdrawn(self, publications: Iterable[Publication]) -> None:
+        """Let go of outcomes of lost partitions; they may have been published, or in part."""
+        for publication in publications:
+            self._settlement.let_go(publication.item)
+
+    def rejected(
+        self,
+        publication: Publication,
+        refused: Mapping[int, Rejection],
+        now_s: float,
+        epoch_ms: int,
+    ) -> bool:
+        """Put others in the place of refused messages; see ``Settlement.rejected``."""
+        return self._settlement.rejected(publication, refused, now_s, epoch_ms)
 
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
         """Return the partitions for which ``begin_transaction`` has something.
@@ -538,23 +550,28 @@ class Engine:
         self._transactions.committed(transaction)
 
     def transaction_refused(
-        self, transaction: Transaction, reasons: Mapping[int, Mapping[int, str]], now_s: float
+        self,
+        transaction: Transaction,
+        refused: Mapping[int, Mapping[int, Rejection]],
+        now_s: float,
+        epoch_ms: int,
     ) -> bool:
-        """Put smaller messages in the place of those that the broker will never take.
+        """Put others in the place of messages that the broker will never take.
 
         Args:
             transaction: Nothing of it was published; its outcomes wait again.
-            reasons: Why, by position of the publication and index of the message in it.
+            refused: Why, by position of the publication and index of the message in it.
             now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
 
         Returns:
-            False where a substitute itself was refused.
+            False where the topic takes no dead letter of any record.
         """
         self._transactions.came_to_nothing(transaction)
         if transaction.assignment.revoked:
             self._lose([transaction.assignment])
             return True
-        return self._settlement.substitute(transaction.publications, reasons, now_s)
+        return self._settlement.substitute(transaction.publications, refused, now_s, epoch_ms)
 
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Take note that the partition is another member's; ``assign`` will say so too.

@@ -15,12 +15,14 @@ class Publication:
     Attributes:
         item: The record's work.
         messages: What to publish.
-        substituted: The messages stand in for ones that the broker refused.
+        is_small: The result is the small one in the place of one that its topic refused.
+        has_letter: A dead letter is among its messages, or published already.
     """
 
     item: WorkItem
     messages: list[Message]
-    substituted: bool = False
+    is_small: bool = False
+    has_letter: bool = False
 
 
 class Outbox:

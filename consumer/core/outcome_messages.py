@@ -1,7 +1,5 @@
 """Terminal outcomes as records to publish: results and dead letters."""
 
-import hashlib
-import itertools
 from dataclasses import dataclass
 
 from consumer.core.ports import Message
@@ -16,10 +14,6 @@ from schemas.results import (
     encode_stored_line,
     result_id,
 )
-
-_MAX_SUBSTITUTE_KEY_BYTES = 1024
-_MAX_SUBSTITUTE_HEADERS_BYTES = 8192
-_MAX_OWN_HEADER_BYTES = 4 * headers.MAX_MESSAGE_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +96,6 @@ class OutcomeMessages:
             messages.append(self.error(item, item.custom_id, code, message, now_s))
         return messages
 
-    def substitute(self, item: WorkItem, refused: Message, reason: str, now_s: float) -> Message:
-        """Return a small message in the place of one that the broker will never take.
-
-        A result becomes a result that says so. A dead letter goes without its value, which can be
-        read at its source, and carries the value's size and checksum instead. Key and producer's
-        headers are kept unless they may be what was too large.
-        """
-        if refused.topic == self.results_topic:
-            text = f"the result could not be published: {reason}"
-            code = ErrorCode.RESULT_TOO_LARGE
-            message = self.error(item, item.custom_id or "", code, text, now_s)
-        else:
-            omitted = [] if refused.value is None else _describe_omitted(refused.value)
-            message = refused._replace(value=None, headers=[*refused.headers, *omitted])
-        key = message.key if len(message.key or b"") <= _MAX_SUBSTITUTE_KEY_BYTES else None
-        # Ours stand last; a producer's own of the same name may be what was too large.
-        own = list(itertools.takewhile(_is_own, reversed(message.headers)))[::-1]
-        keeps_all = _headers_bytes(message.headers) <= _MAX_SUBSTITUTE_HEADERS_BYTES
-        return message._replace(key=key, headers=message.headers if keeps_all else own)
-
     def _result_headers(self, item: WorkItem, now_s: float) -> Headers:
         record = item.record
         dispatched_at_s = item.dispatched_at_s or now_s
@@ -134,21 +108,6 @@ class OutcomeMessages:
             (headers.TIMINGS, f"queued_ms={queued_ms:.1f},model_ms={model_ms:.1f}".encode()),
         ]
         return headers.echo(record.headers) + own if record.headers else own
-
-
-def _describe_omitted(value: bytes) -> Headers:
-    return [
-        (headers.OMITTED_VALUE_BYTES, b"%d" % len(value)),
-        (headers.OMITTED_VALUE_SHA256, hashlib.sha256(value).hexdigest().encode()),
-    ]
-
-
-def _headers_bytes(all_headers: Headers) -> int:
-    return sum(len(name) + len(value) for name, value in all_headers)
-
-
-def _is_own(header: tuple[str, bytes]) -> bool:
-    return header[0] in headers.OWN and len(header[1]) <= _MAX_OWN_HEADER_BYTES
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from schemas.handoff import Chunk, Outcomes
-from schemas.headers import Headers
+from schemas.headers import Header
 
 
 class TopicPartition(NamedTuple):
@@ -36,7 +36,7 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: Sequence[Header]
     timestamp_ms: int | None
     problem: str | None = None
 
@@ -66,7 +66,7 @@ class Message(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: Sequence[Header]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,13 @@ class Rejection:
 
     Attributes:
         index: Its position in the published sequence.
-        reason: Why, for a person.
+        reason: Why, for a person; names the topic and the setting.
+        is_too_large: A smaller message would be taken.
     """
 
     index: int
     reason: str
+    is_too_large: bool = False
 
 
 class Lag(NamedTuple):
@@ -243,6 +245,34 @@ class RecordSource(Protocol):
         ...
 
 
+class PublishListener(Protocol):
+    """Is told what becomes of the messages of one ``ResultSink.send``, by their positions in it.
+
+    Each message ends in one of ``acknowledged``, ``rejected`` and ``dropped``, unless the sink
+    fails.
+    """
+
+    def is_wanted(self, index: int) -> bool:
+        """Say whether a message may still be published; asked before each try."""
+        ...
+
+    def acknowledged(self, index: int) -> None:
+        """The broker has acknowledged a message."""
+        ...
+
+    def rejected(self, rejection: Rejection) -> None:
+        """A message can never be published as it is, e.g. over the size limit."""
+        ...
+
+    def dropped(self, index: int) -> None:
+        """A message was not wanted any more; it may have been published all the same."""
+        ...
+
+    def failed(self, error: SourceError) -> None:
+        """The sink cannot go on; nothing more is told. It may be told several times."""
+        ...
+
+
 class ResultSink(Protocol):
     """Where results and dead letters go."""
 
@@ -254,14 +284,17 @@ class ResultSink(Protocol):
         """
         ...
 
-    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Publish all, and return when each is acknowledged by the broker or rejected for good.
+    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
+        """Take messages over, to be published; the listener is told of each as it ends.
+
+        One at a time. Messages of a key keep the order in which they were sent. A partition that
+        takes nothing holds up its own messages only, and those without a key go round it.
 
         Passing failures (a broker away, a leader moving) are retried inside until they pass, so
         that a message may be published twice but is never reported acknowledged when it is not.
 
-        Returns:
-            The messages that can never be published as they are, e.g. over the size limit.
+        Raises:
+            SourceError: The broker refuses us, or the sink is stopped.
         """
         ...
 
@@ -289,8 +322,9 @@ class TransactionalSink(Protocol):
         """Fence the earlier owners of ``partitions``, and let go of all other partitions.
 
         When this returns no transaction of theirs is open or undecided, so what the group has
-        committed can be read, by ``RecordSource.committed``, and stays as it is. Partitions that
-        this sink holds already, unfenced, are left as they are.
+        committed can be read, by ``RecordSource.committed``, and stays as it is. A partition that
+        this sink holds already stays its own, and is made sure of like the others: whoever was
+        given it meanwhile is fenced.
 
         Raises:
             SourceError: The broker refuses us.

@@ -9,7 +9,8 @@ from consumer.core.counters import Counters
 from consumer.core.ordering import OrderedLanes
 from consumer.core.outbox import Outbox, Publication
 from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import Message
+from consumer.core.ports import Message, Rejection
+from consumer.core.substitutes import Substitutes
 from consumer.core.work import WorkItem
 from consumer.core.work_queue import WorkQueue
 from schemas.results import ErrorCode
@@ -45,6 +46,7 @@ class Settlement:
         counters: Counters,
     ) -> None:
         self._messages = messages
+        self._substitutes = Substitutes(messages)
         self._admission = admission
         self._lanes = lanes
         self._queue = queue
@@ -171,48 +173,70 @@ class Settlement:
             self.let_go(item)
             self._counters.completed_records += 1
 
-    def rejected(self, publication: Publication, reasons: Mapping[int, str], now_s: float) -> bool:
-        """Put smaller messages in the place of those that the broker will never take.
+    def rejected(
+        self,
+        publication: Publication,
+        refused: Mapping[int, Rejection],
+        now_s: float,
+        epoch_ms: int,
+    ) -> bool:
+        """Put others in the place of messages that the broker will never take; see ``Substitutes``.
 
         Args:
             publication: The outcome; its other messages are acknowledged.
-            reasons: Why, by index of the message in the publication.
+            refused: Why, by index of the message in the publication.
             now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
 
         Returns:
-            False where a substitute itself was refused: nothing more can be done for the record.
+            False where the topic takes no dead letter of any record.
         """
-        if publication.substituted:
+        found = self._replace(publication, refused, now_s, epoch_ms)
+        if found is None:
             return False
-        publication.substituted = True
-        publication.messages = [
-            self._messages.substitute(publication.item, publication.messages[index], reason, now_s)
-            for index, reason in reasons.items()
-        ]
-        self._outbox.add(publication)
+        publication.messages = [each for index in sorted(found) for each in found[index]]
+        if not publication.messages:
+            self.acknowledged([publication])
+        else:
+            self._outbox.add(publication)
         return True
 
     def substitute(
         self,
         publications: Sequence[Publication],
-        reasons: Mapping[int, Mapping[int, str]],
+        refused: Mapping[int, Mapping[int, Rejection]],
         now_s: float,
+        epoch_ms: int,
     ) -> bool:
         """As ``rejected`` for several, which stay where they are with all their messages.
 
         Args:
             publications: None of their messages was published.
-            reasons: Why, by position of the publication and index of the message in it.
+            refused: Why, by position of the publication and index of the message in it.
             now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
         """
-        for position, of_message in reasons.items():
+        for position, of_message in refused.items():
             publication = publications[position]
-            if publication.substituted:
+            found = self._replace(publication, of_message, now_s, epoch_ms)
+            if found is None:
                 return False
-            publication.substituted = True
-            for index, reason in of_message.items():
-                refused = publication.messages[index]
-                publication.messages[index] = self._messages.substitute(
-                    publication.item, refused, reason, now_s
-                )
+            publication.messages = [
+                message
+                for index, kept in enumerate(publication.messages)
+                for message in found.get(index, [kept])
+            ]
         return True
+
+    def _replace(
+        self,
+        publication: Publication,
+        refused: Mapping[int, Rejection],
+        now_s: float,
+        epoch_ms: int,
+    ) -> dict[int, list[Message]] | None:
+        found = self._substitutes.take_place(publication, refused, now_s, epoch_ms)
+        for index, messages in (found or {}).items():
+            if messages and messages[0].topic != publication.messages[index].topic:
+                self._counters.dead_letter_records += 1
+        return found

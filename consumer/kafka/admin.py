@@ -13,8 +13,13 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.connection import client_options, explaining_failures
-from consumer.kafka.message_size import DEFAULT_LIMIT_BYTES
 from consumer.kafka.reach import contact, within_reach
+from consumer.kafka.topic_settings import (
+    DEFAULT_LIMITS,
+    READ_SETTINGS,
+    TopicLimits,
+    limits_of,
+)
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -112,30 +117,39 @@ class TopicAdmin:
 
     async def message_limits_bytes(self, topics: Sequence[str]) -> dict[str, int]:
         """Return each topic's ``max.message.bytes``; Kafka's default where it cannot be asked."""
-        limits = dict.fromkeys(topics, DEFAULT_LIMIT_BYTES)
+        limits = await self.topic_limits(topics)
+        return {topic: limits[topic].max_message_bytes for topic in topics}
+
+    async def topic_limits(self, topics: Sequence[str]) -> dict[str, TopicLimits]:
+        """Return what each topic takes; Kafka's defaults where it cannot be asked."""
+        settings = await self.topic_settings(topics)
+        if unknown := [topic for topic in topics if topic not in settings]:
+            log.info("%s: taking Kafka's default limits, %s", ", ".join(unknown), DEFAULT_LIMITS)
+        return {topic: limits_of(settings.get(topic, {})) for topic in topics}
+
+    async def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the ``READ_SETTINGS`` of each topic that the broker tells them of."""
+        found: dict[str, dict[str, str]] = {}
+        if not topics:
+            return found
         resources = [
-            ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": None})
+            ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(READ_SETTINGS))
             for topic in topics
         ]
         try:
             responses = await self._started().describe_configs(resources)
         except errors.KafkaError as error:
-            log.info("no topic settings (%s): taking %d as limit", error, DEFAULT_LIMIT_BYTES)
-            return limits
+            log.info("no topic settings (%s)", error)
+            return found
         for response in responses:
             for error_code, _message, _kind, topic, entries in response.resources:
                 if error_code:
                     log.info(
-                        "no settings of topic %s (%s): taking %d as limit",
-                        topic,
-                        errors.for_code(error_code).__name__,
-                        DEFAULT_LIMIT_BYTES,
+                        "no settings of topic %s (%s)", topic, errors.for_code(error_code).__name__
                     )
                     continue
-                for name, value, *_rest in entries:
-                    if name == "max.message.bytes" and value is not None:
-                        limits[topic] = int(value)
-        return limits
+                found[topic] = {name: value for name, value, *_ in entries if value is not None}
+        return found
 
     async def group_lag(self, group: str, topic: str) -> dict[TopicPartition, Lag]:
         """Return how far a consumer group is in a topic; empty where the topic does not exist.

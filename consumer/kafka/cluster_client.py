@@ -78,6 +78,10 @@ class ClusterClient:
             led.setdefault(None if leader == -1 else leader, []).append(partition)
         return led
 
+    def is_leaderless(self, partition: TopicPartition) -> bool:
+        """Say whether nobody is known to lead a partition."""
+        return self._client.cluster.leader_for_partition(partition) in {None, -1}
+
     async def learn_leaders(self) -> None:
         """Ask for metadata again: somebody else leads."""
         await self._client.force_metadata_update()

@@ -27,6 +27,8 @@ CodesOf = Callable[[Any], set[int]]
 """Returns a response's error codes, and may take note of the rest."""
 
 _SOON_S = 0.002
+_MOST_SOON_S = 0.2
+"""A marker takes milliseconds, unless its partition has no leader."""
 _UNKNOWN_TOPIC_PATIENCE = 12
 """How often in a row a topic may be unknown, with growing pauses: about 40 s."""
 
@@ -98,6 +100,7 @@ class CoordinatedRequests:
         may_repeat: bool,
     ) -> None:
         backoff_s = FIRST_BACKOFF_S
+        soon_s = _SOON_S
         unknown_topics = 0
         while True:
             try:
@@ -119,7 +122,8 @@ class CoordinatedRequests:
                 if unknown_topics == _UNKNOWN_TOPIC_PATIENCE:
                     raise self._explain(errors.UnknownTopicOrPartitionError())
                 if self._is_soon(codes):
-                    await asyncio.sleep(_SOON_S)
+                    await asyncio.sleep(soon_s)
+                    soon_s = min(2 * soon_s, _MOST_SOON_S)
                     continue
                 self._client.forget_coordinators(coordinated)
                 if not may_repeat and codes & COORDINATOR_GONE:
@@ -133,8 +137,8 @@ class CoordinatedRequests:
         if NextStep.FENCED in steps:
             raise EpochGoneError(_describe(codes))
         if NextStep.REFUSED in steps:
-            kind = errors.for_code(steps[NextStep.REFUSED])
-            raise self._explain(kind(self._name))
+            error = errors.for_code(steps[NextStep.REFUSED])(self._name)
+            raise self._explain(error) from error
         if codes & {INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING} or steps.keys() & {
             NextStep.BEGIN_AGAIN,
             NextStep.REJECT,

@@ -276,6 +276,36 @@ class Epochs:
         except (EpochGoneError, AttemptFailedError) as error:
             log.debug("%s: nothing to give up (%r)", self._name, error)
 
+    async def end_if_known(self) -> None:
+        """Fence whoever publishes under the id, and end what is open; if it was ever used.
+
+        Raises:
+            SourceError: The broker refuses us, for another reason than that the id is not ours.
+        """
+        try:
+            if await self._is_known():
+                await self.begin(NO_PRODUCER)
+                await self.settle()
+        except FencedError as error:
+            log.info("%s: is fenced already (%s)", self._name, error)
+        except SourceError as error:
+            if not isinstance(error.__cause__, errors.TransactionalIdAuthorizationFailed):
+                raise
+            log.debug("%s: nobody with our rights publishes under it (%s)", self._name, error)
+
+    async def _is_known(self) -> bool:
+        """Say whether the coordinator knows the id; a broker before Kafka 3.0 cannot tell."""
+        unknown: list[int] = []
+
+        def take(response: Any) -> set[int]:
+            ((code, *_),) = response.transactions
+            unknown[:] = [code] if code == TRANSACTIONAL_ID_NOT_FOUND else []
+            return {code}.difference(unknown)
+
+        with contextlib.suppress(errors.IncompatibleBrokerVersion):
+            await self.requests.ask_transactions(DescribeTransactionsRequest(self._name), take)
+        return not unknown
+
     def fenced(self) -> FencedError:
         """Return the error that says so."""
         return FencedError(f"{self.identity.partition} is another member's now ({self._name})")

@@ -1,6 +1,6 @@
 """Publishing to one partition: in order, one batch at a time, until each message has its outcome.
 
-What arrives while a batch is under way makes up the next one, so that many small ``publish`` calls
+What arrives while a batch is under way makes up the next one, so that many small ``send`` calls
 share few requests.
 """
 
@@ -13,60 +13,37 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from consumer.core.ports import Message, Rejection, SourceError
+from consumer.core.ports import Message, PublishListener, Rejection, SourceError
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS, ProducerSlot
+from consumer.kafka.refusals import (
+    INVALID_TIMESTAMP,
+    MESSAGE_REFUSED,
+    TOO_LARGE,
+    explain_refusal,
+)
 
 log = logging.getLogger(__name__)
 
-_POISON = (
-    errors.MessageSizeTooLargeError,
-    errors.RecordListTooLargeError,
-    errors.CorruptRecordException,
-    errors.InvalidTimestampError,
-    errors.PolicyViolationError,
-    errors.UnsupportedForMessageFormatError,
-)
-"""Errors that are about a message in the batch, and will come again with it."""
+_UNKNOWN_ERRORS_PATIENCE = 2
+"""How often a single message that meets an error unknown to aiokafka is tried again."""
 
-_MOST_UNKNOWN_ERRORS = 3
-"""How often a single message may meet an error unknown to aiokafka before it is given up."""
-
-
-class PublishCall:
-    """One call of ``publish``: counts down its messages.
-
-    Args:
-        message_count: How many messages need an outcome.
-    """
-
-    def __init__(self, message_count: int) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.rejections: list[Rejection] = []
-        self._open_count = message_count
-
-    def acknowledged(self) -> None:
-        """One more message has its outcome."""
-        self._open_count -= 1
-        if self._open_count == 0 and not self.done.done():
-            self.done.set_result(None)
-
-    def rejected(self, index: int, reason: str) -> None:
-        """A message will never be published as it is."""
-        self.rejections.append(Rejection(index, reason))
-        self.acknowledged()
-
-    def failed(self, error: SourceError) -> None:
-        """The sink cannot go on."""
-        if not self.done.done():
-            self.done.set_exception(error)
+_LOOK_S = 5.0
+"""How often a batch that nobody acknowledges is looked at: is any of it still wanted?"""
 
 
 class Entry(NamedTuple):
-    """A message on its way, the call that waits for it, and the message's position in that."""
+    """A message on its way, who is told of it, and its position for them."""
 
     message: Message
-    call: PublishCall
+    listener: PublishListener
     position: int
+
+    def is_wanted(self) -> bool:
+        """Say whether it may still be published; one that may not is dropped, once."""
+        if self.listener.is_wanted(self.position):
+            return True
+        self.listener.dropped(self.position)
+        return False
 
 
 class Lane:
@@ -78,6 +55,9 @@ class Lane:
         partition: Its number.
         explain: Makes a ``SourceError`` of a broker's refusal.
         fail: Called with what ends the whole sink.
+        on_refused: Called when the broker has refused a message.
+        move: Called with messages that may go to another partition, as this one takes nothing;
+            says whether they did.
     """
 
     def __init__(
@@ -88,14 +68,35 @@ class Lane:
         *,
         explain: Callable[[errors.KafkaError], SourceError],
         fail: Callable[[SourceError], None],
+        on_refused: Callable[[], None],
+        move: Callable[[Sequence[Entry]], bool],
     ) -> None:
         self._slot = slot
         self._topic = topic
         self._partition = partition
         self._explain = explain
         self._fail = fail
+        self._on_refused = on_refused
+        self._move = move
         self._waiting: deque[Entry] = deque()
+        self._sending: Sequence[Entry] = ()
+        self._is_stuck = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def records(self) -> int:
+        """How many messages have no outcome yet."""
+        return len(self._waiting) + len(self._sending)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its last batch was not taken, nor any since."""
+        return self._is_stuck
+
+    @property
+    def listeners(self) -> list[PublishListener]:
+        """Who waits for these; some may be named several times."""
+        return [entry.listener for entry in (*self._sending, *self._waiting)]
 
     def append(self, entry: Entry) -> None:
         """Queue a message; ``wake`` sends it."""
@@ -118,52 +119,67 @@ class Lane:
             while self._waiting:
                 producer = await self._slot.get()
                 builder = producer.create_batch()
-                await self._deliver(self._fill(builder), builder)
+                batch = self._fill(builder)
+                if batch:
+                    self._sending = batch
+                    await self._deliver(batch, builder)
+                    self._sending = ()
         except SourceError as error:
             self._fail(error)
         except Exception as error:
-            # Whatever it is, the waiting calls must hear of it.
+            # Whatever it is, the listeners must hear of it.
             log.exception("publishing to %s/%d failed", self._topic, self._partition)
             self._fail(SourceError(f"publishing to {self._topic} failed: {error!r}"))
         finally:
             self._task = None
 
     def _fill(self, builder: BatchBuilder) -> list[Entry]:
-        """Take as many messages as one batch holds, at least one."""
+        """Take as many messages as one batch holds, at least one if any is wanted."""
         batch: list[Entry] = []
-        while self._waiting and _append(builder, self._waiting[0].message):
-            batch.append(self._waiting.popleft())
+        while self._waiting:
+            entry = self._waiting[0]
+            if entry.listener.is_wanted(entry.position):
+                if not _append(builder, entry.message):
+                    break
+                batch.append(entry)
+            else:
+                entry.listener.dropped(entry.position)
+            self._waiting.popleft()
         return batch
 
     async def _deliver(self, batch: Sequence[Entry], builder: BatchBuilder | None = None) -> None:
-        """Send a batch until each message in it is acknowledged or rejected.
+        """Send a batch until each message in it is acknowledged, rejected or not wanted any more.
 
         Args:
             batch: Messages that fit into one batch.
             builder: The batch, where it is built already; it can be sent only once.
         """
         backoff_s = FIRST_BACKOFF_S
-        unknown_errors = 0
+        suspicions = 0
         while True:
             producer = await self._slot.get()
             try:
                 built, builder = builder or _build(producer, batch), None
-                await self._send(producer, built)
-            except REFUSALS as error:
+                await self._send(producer, built, batch)
+            except (*REFUSALS, errors.InvalidTopicError) as error:
                 raise self._explain(error) from error
             except errors.UnknownTopicOrPartitionError as error:
                 raise self._explain(error) from error
             except (errors.KafkaError, errors.ProducerClosed) as error:
                 self._slot.retire(producer)
-                is_unknown = isinstance(error, errors.UnknownError)
-                unknown_errors += is_unknown
-                if isinstance(error, _POISON) or is_unknown:
+                if (patience := _patience(error)) is not None:
                     if len(batch) > 1:
                         await self._deliver(batch[: len(batch) // 2])
                         await self._deliver(batch[len(batch) // 2 :])
                         return
-                    if not is_unknown or unknown_errors == _MOST_UNKNOWN_ERRORS:
-                        batch[0].call.rejected(batch[0].position, f"the broker refuses it: {error}")
+                    suspicions += 1
+                    if suspicions > patience:
+                        self._reject(batch[0], error)
+                        return
+                else:
+                    self._is_stuck = True
+                    batch = self._left_to_deliver(batch)
+                    if not batch:
                         return
                 log.warning(
                     "publishing %d messages to %s/%d again after %s",
@@ -175,19 +191,69 @@ class Lane:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
             else:
+                self._is_stuck = False
                 for entry in batch:
-                    entry.call.acknowledged()
+                    entry.listener.acknowledged(entry.position)
                 return
 
-    async def _send(self, producer: AIOKafkaProducer, builder: BatchBuilder) -> None:
-        """Send a batch once and await the broker's acknowledgement."""
+    def _left_to_deliver(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Return what of a batch is still wanted and can go nowhere else; move what can.
+
+        aiokafka has tried for long by now.
+        """
+        batch = [entry for entry in batch if entry.is_wanted()]
+        waiting = [entry for entry in self._waiting if entry.is_wanted()]
+        movable = [entry for entry in (*batch, *waiting) if entry.message.key is None]
+        if self._move(movable):
+            batch = [entry for entry in batch if entry.message.key is not None]
+            waiting = [entry for entry in waiting if entry.message.key is not None]
+        self._waiting = deque(waiting)
+        self._sending = batch
+        return batch
+
+    def _reject(self, entry: Entry, error: errors.KafkaError) -> None:
+        self._on_refused()
+        if isinstance(error, errors.UnknownError):
+            reason = (
+                f"topic {self._topic} refuses it with an error that the client does not know: see "
+                "the broker's log"
+            )
+        else:
+            reason = explain_refusal(error.errno, entry.message)
+        is_too_large = error.errno in TOO_LARGE
+        entry.listener.rejected(Rejection(entry.position, reason, is_too_large=is_too_large))
+
+    async def _send(
+        self, producer: AIOKafkaProducer, builder: BatchBuilder, batch: Sequence[Entry]
+    ) -> None:
+        """Send a batch once and await the broker's acknowledgement.
+
+        Raises:
+            errors.KafkaError: There was none, or nobody wants any of it any more.
+        """
         if self._partition not in await producer.partitions_for(self._topic):
             raise SourceError(
                 f"publishing to {self._topic}: partition {self._partition} is gone; the topic was "
                 "created again with fewer partitions"
             )
         acknowledgement = await producer.send_batch(builder, self._topic, partition=self._partition)
-        await acknowledgement
+        while not (await asyncio.wait([acknowledgement], timeout=_LOOK_S))[0]:
+            # A broker that comes back after long would publish what its new owner has published.
+            if not any(entry.listener.is_wanted(entry.position) for entry in batch):
+                acknowledgement.cancel()
+                raise errors.ProducerClosed("nobody wants the batch any more")
+        acknowledgement.result()
+
+
+def _patience(error: errors.KafkaError | errors.ProducerClosed) -> int | None:
+    """Return how often a lone message is tried again; ``None`` where the error is not about it."""
+    if isinstance(error, errors.UnknownError):
+        return _UNKNOWN_ERRORS_PATIENCE
+    code = getattr(error, "errno", None)
+    if code == INVALID_TIMESTAMP:
+        # It may have waited long for its leader; now it gets the time of its next try.
+        return 1
+    return 0 if code in MESSAGE_REFUSED else None
 
 
 def _build(producer: AIOKafkaProducer, batch: Sequence[Entry]) -> BatchBuilder:

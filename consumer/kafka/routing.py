@@ -1,16 +1,17 @@
-"""Which partition of its topic each message goes to, and which are too large for their topics."""
+"""Which partition of its topic each message goes to, and which their topics do not take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from consumer.core.partitioning import RunPartitioner, partition_of_key
 from consumer.core.ports import Message, Rejection, TopicPartition
 from consumer.kafka.message_size import (
-    DEFAULT_LIMIT_BYTES,
     LARGEST_REQUEST_BYTES,
     batch_size_bytes,
     explain_too_large,
 )
+from consumer.kafka.refusals import explain_keyless
+from consumer.kafka.topic_settings import DEFAULT_LIMITS, TopicLimits
 
 MAX_BATCH_BYTES = 512 * 1024
 RUN_RECORDS = 64
@@ -21,56 +22,75 @@ class Routed(NamedTuple):
 
     Attributes:
         indexes: Positions in the routed sequence, in its order, by the partition they go to.
-        rejections: Messages that are over their topic's limit; they are in no partition.
+        rejections: Messages that their topic does not take; they are in no partition.
     """
 
     indexes: dict[TopicPartition, list[int]]
     rejections: list[Rejection]
 
 
+def _never(_partition: TopicPartition) -> bool:
+    return False
+
+
 class MessageRouter:
     """Routes as Kafka's Java producer does by key; messages without a key are spread in runs.
 
-    Args:
-        limits_bytes: Topics' ``max.message.bytes``; Kafka's default for topics not named.
+    Attributes:
+        limits: What topics take; Kafka's default for topics not named.
     """
 
-    def __init__(self, limits_bytes: Mapping[str, int]) -> None:
-        self._limits_bytes = limits_bytes
+    def __init__(self) -> None:
+        self.limits: Mapping[str, TopicLimits] = {}
         self._runs: dict[str, RunPartitioner] = {}
 
     @property
     def max_batch_bytes(self) -> int:
         """The most that a batch of several messages may take, uncompressed."""
-        return min([MAX_BATCH_BYTES, *self._limits_bytes.values()])
+        limits_bytes = (each.max_message_bytes for each in self.limits.values())
+        return min([MAX_BATCH_BYTES, *limits_bytes])
 
-    def route(self, messages: Sequence[Message], partitions: Mapping[str, Sequence[int]]) -> Routed:
+    def route(
+        self,
+        messages: Sequence[Message],
+        partitions: Mapping[str, Sequence[int]],
+        is_backed_up: Callable[[TopicPartition], bool] = _never,
+    ) -> Routed:
         """Return where each message goes.
 
         Args:
             messages: What is to be published.
             partitions: The partition numbers of every topic among them, sorted.
+            is_backed_up: Whether a message without a key had better go elsewhere.
         """
         routed = Routed({}, [])
+        preferred: dict[str, Sequence[int]] = {}
         for index, message in enumerate(messages):
             topic = message.topic
             size_bytes = batch_size_bytes(message)
-            limit_bytes = self._limit_bytes(topic)
+            limits = self.limits.get(topic, DEFAULT_LIMITS)
+            limit_bytes = min(limits.max_message_bytes, LARGEST_REQUEST_BYTES)
             if size_bytes > limit_bytes:
                 reason = explain_too_large(message, size_bytes, limit_bytes)
-                routed.rejections.append(Rejection(index, reason))
+                routed.rejections.append(Rejection(index, reason, is_too_large=True))
+                continue
+            if limits.needs_keys and message.key is None:
+                routed.rejections.append(Rejection(index, explain_keyless(topic)))
                 continue
             if message.key is None:
-                number = self._run(topic).next_partition(partitions[topic])
+                if topic not in preferred:
+                    preferred[topic] = [
+                        number
+                        for number in partitions[topic]
+                        if not is_backed_up(TopicPartition(topic, number))
+                    ] or partitions[topic]
+                number = self._run(topic).next_partition(preferred[topic])
             else:
                 number = partitions[topic][partition_of_key(message.key, len(partitions[topic]))]
             routed.indexes.setdefault(TopicPartition(topic, number), []).append(index)
         for topic in partitions:
             self._run(topic).end_run()
         return routed
-
-    def _limit_bytes(self, topic: str) -> int:
-        return min(self._limits_bytes.get(topic, DEFAULT_LIMIT_BYTES), LARGEST_REQUEST_BYTES)
 
     def _run(self, topic: str) -> RunPartitioner:
         run = self._runs.get(topic)

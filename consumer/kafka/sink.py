@@ -2,19 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from aiokafka import AIOKafkaProducer, errors
 
-from consumer.core.ports import Message, Rejection, SourceError, TopicPartition
-from consumer.kafka.admin import TopicAdmin
+from consumer.core.ports import Message, PublishListener, SourceError, TopicPartition
 from consumer.kafka.connection import explain, warn_if_slow
-from consumer.kafka.lane import Entry, Lane, PublishCall
+from consumer.kafka.lane import Entry, Lane
+from consumer.kafka.limits_reader import LimitsReader
 from consumer.kafka.producer_slot import ProducerSlot
-from consumer.kafka.routing import MessageRouter
+from consumer.kafka.routing import RUN_RECORDS, MessageRouter
+from consumer.kafka.topic_settings import TopicLimits
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
+
+
+_BACKED_UP_RECORDS = 4 * RUN_RECORDS
+"""From so many unacknowledged messages on, those without a key go to other partitions."""
 
 
 class KafkaSink:
@@ -32,17 +38,17 @@ class KafkaSink:
         self._settings = settings
         self._topics = tuple(topics)
         self._doing = f"publishing to {', '.join(self._topics)}"
-        self._router = MessageRouter({})
+        self._router = MessageRouter()
+        self._limits = LimitsReader(settings, self._topics, self._learn)
         self._slot: ProducerSlot | None = None
         self._lanes: dict[TopicPartition, Lane] = {}
-        self._calls: set[PublishCall] = set()
+        self._in_turn = asyncio.Lock()
         self._failure: SourceError | None = None
 
     async def start(self) -> None:
         """Connect; see ``ResultSink``."""
         warn_if_slow()
-        async with TopicAdmin(self._settings) as admin:
-            self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
+        await self._limits.read()
         self._slot = ProducerSlot(self._settings, self._router.max_batch_bytes, self._doing)
         producer = await self._slot.start()
         try:
@@ -52,8 +58,8 @@ class KafkaSink:
             await self.stop()
             raise
 
-    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Publish all; see ``ResultSink``.
+    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
+        """Take messages over; see ``ResultSink``.
 
         Raises:
             SourceError: The broker refuses us, or the sink is stopped.
@@ -61,21 +67,15 @@ class KafkaSink:
         if self._slot is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         if not messages:
-            return []
-        partitions = await self._partitions_of(messages, self._slot)
-        if self._failure is not None:
-            raise self._failure
-        call = PublishCall(len(messages))
-        self._calls.add(call)
-        try:
-            self._enqueue(messages, partitions, call, self._slot)
-            await call.done
-        finally:
-            self._calls.discard(call)
-        return sorted(call.rejections, key=lambda rejection: rejection.index)
+            return
+        async with self._in_turn:
+            partitions = await self._partitions_of(messages, self._slot)
+            if self._failure is not None:
+                raise self._failure
+            self._enqueue(messages, partitions, listener, self._slot)
 
     async def stop(self) -> None:
-        """Disconnect; see ``ResultSink``. Calls of ``publish`` that still wait fail."""
+        """Disconnect; see ``ResultSink``. Who waits for a message hears of it."""
         slot, self._slot = self._slot, None
         if slot is None:
             return
@@ -83,23 +83,35 @@ class KafkaSink:
         ending = [task for task in [lane.cancel() for lane in self._lanes.values()] if task]
         if ending:
             await asyncio.wait(ending)
+        await self._limits.stop()
         await slot.stop()
+
+    def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
+        self._router.limits = limits
 
     def _enqueue(
         self,
         messages: Sequence[Message],
         partitions: dict[str, list[int]],
-        call: PublishCall,
+        listener: PublishListener,
         slot: ProducerSlot,
     ) -> None:
-        routed = self._router.route(messages, partitions)
+        routed = self._router.route(messages, partitions, self._is_backed_up)
+        if routed.rejections:
+            self._limits.look_again()
         for rejection in routed.rejections:
-            call.rejected(rejection.index, rejection.reason)
+            listener.rejected(rejection)
         for partition, indexes in routed.indexes.items():
             lane = self._lane(slot, partition)
             for index in indexes:
-                lane.append(Entry(messages[index], call, index))
+                lane.append(Entry(messages[index], listener, index))
             lane.wake()
+
+    def _is_backed_up(self, partition: TopicPartition) -> bool:
+        lane = self._lanes.get(partition)
+        # Of one that took nothing last a single run finds out whether it does again.
+        most_records = 0 if lane is not None and lane.is_stuck else _BACKED_UP_RECORDS
+        return lane is not None and lane.records > most_records
 
     async def _partitions_of(
         self, messages: Sequence[Message], slot: ProducerSlot
@@ -127,11 +139,28 @@ class KafkaSink:
                 *partition,
                 explain=lambda error: explain(error, self._settings, doing),
                 fail=self._end,
+                on_refused=self._limits.look_again,
+                move=partial(self._move, partition),
             )
         return lane
 
+    def _move(self, stuck: TopicPartition, entries: Sequence[Entry]) -> bool:
+        """Give messages without a key to partitions that take some; say whether there are any."""
+        others = [
+            lane
+            for partition, lane in self._lanes.items()
+            if partition.topic == stuck.topic and partition != stuck and not lane.is_stuck
+        ]
+        for number, entry in enumerate(entries):
+            if others:
+                others[number // RUN_RECORDS % len(others)].append(entry)
+        for lane in others:
+            lane.wake()
+        return bool(others)
+
     def _end(self, error: SourceError) -> None:
-        """Nothing can be published any more: tell every call that waits, and every later one."""
+        """Nothing can be published any more: tell everyone who waits, and every later call."""
         self._failure = self._failure or error
-        for call in self._calls:
-            call.failed(self._failure)
+        for lane in self._lanes.values():
+            for listener in lane.listeners:
+                listener.failed(self._failure)

@@ -113,7 +113,7 @@ class KafkaSource:
         except BaseException:
             await self.stop()
             raise
-        self._watching = asyncio.create_task(self._identity.watch(self._fetching.fail))
+        self._watching = asyncio.create_task(self._identity.watch(self._fail))
         if self._settings.broker == "embedded":
             internals.space_out_empty_fetches(consumer)
 
@@ -442,7 +442,7 @@ def _convert(partition: TopicPartition, fetched: list[ConsumerRecord[Any, Any]])
             record.offset,
             record.key,
             record.value,
-            [(name, value or b"") for name, value in record.headers] if record.headers else [],
+            list(record.headers) if record.headers else [],
             record.timestamp,
         )
         for record in fetched

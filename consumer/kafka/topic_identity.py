@@ -173,7 +173,7 @@ class TopicIdentity:
             )
         self.log_id = log_id or self.log_id
 
-    async def watch(self, on_change: Callable[[SourceError], None]) -> None:
+    async def watch(self, on_change: Callable[[SourceError], object]) -> None:
         """Look on and on, until it is another topic."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)

@@ -52,12 +52,14 @@ class BatchRefusedError(AttemptFailedError):
     Attributes:
         partition: Where the batch was to go.
         batch: The batch.
+        code: One of ``refusals.MESSAGE_REFUSED``.
     """
 
-    def __init__(self, partition: TopicPartition, batch: Batch, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, partition: TopicPartition, batch: Batch, code: int) -> None:
+        super().__init__(f"{partition}: {errors.for_code(code).__name__} ({code})")
         self.partition = partition
         self.batch = batch
+        self.code = code
 
 
 class BatchEncoder:
@@ -201,7 +203,7 @@ class BatchSending:
             case NextStep.MOVED | NextStep.SOON:
                 return True
             case NextStep.REJECT:
-                raise BatchRefusedError(partition, batch, f"the broker refuses it: {name}")
+                raise BatchRefusedError(partition, batch, code)
             case NextStep.REFUSED:
                 raise self._explain(errors.for_code(code)(str(partition)))
             case NextStep.BEGIN_AGAIN:

@@ -5,6 +5,8 @@ By codes, as aiokafka 0.14 has no names for some of them.
 
 from enum import Enum, auto
 
+from consumer.kafka.refusals import MESSAGE_REFUSED
+
 NONE = 0
 UNKNOWN_TOPIC_OR_PARTITION = 3
 TOPIC_AUTHORIZATION_FAILED = 29
@@ -60,15 +62,7 @@ _STEPS = {
         47,  # INVALID_PRODUCER_EPOCH
         90,  # PRODUCER_FENCED
     },
-    NextStep.REJECT: {
-        2,  # CORRUPT_MESSAGE
-        10,  # MESSAGE_TOO_LARGE
-        18,  # RECORD_LIST_TOO_LARGE
-        32,  # INVALID_TIMESTAMP
-        43,  # UNSUPPORTED_FOR_MESSAGE_FORMAT
-        44,  # POLICY_VIOLATION
-        87,  # INVALID_RECORD
-    },
+    NextStep.REJECT: MESSAGE_REFUSED,
     NextStep.REFUSED: {
         12,  # OFFSET_METADATA_TOO_LARGE
         17,  # INVALID_TOPIC_EXCEPTION

@@ -26,6 +26,7 @@ from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.coordinated_requests import codes_by_partition
 from consumer.kafka.epochs import UNDECIDED_S, Epochs, UndecidedError
 from consumer.kafka.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from consumer.kafka.refusals import INVALID_TIMESTAMP
 from consumer.kafka.transaction_batches import (
     AttemptFailedError,
     BatchEncoder,
@@ -46,14 +47,14 @@ class MessageRefusedError(Exception):
     Attributes:
         partition: Where it was to go.
         position: Which of the partition's messages it is.
-        reason: Why, for a person.
+        code: One of ``refusals.MESSAGE_REFUSED``.
     """
 
-    def __init__(self, partition: TopicPartition, position: int, reason: str) -> None:
-        super().__init__(f"{partition}: {reason}")
+    def __init__(self, partition: TopicPartition, position: int, code: int) -> None:
+        super().__init__(f"{partition}: message {position} is refused with error {code}")
         self.partition = partition
         self.position = position
-        self.reason = reason
+        self.code = code
 
 
 class TransactionalId:
@@ -80,6 +81,11 @@ class TransactionalId:
         self._encoder = BatchEncoder(max_batch_bytes)
         self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
         self._committed: CommitPoint | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has had an epoch, and so may have left a transaction open."""
+        return self._epochs.producer != NO_PRODUCER
 
     async def take_over(self) -> None:
         """Fence every other owner, and learn what the group has committed.
@@ -135,7 +141,7 @@ class TransactionalId:
                 elif await self._was_committed(point, may_be=True):
                     break
                 if isinstance(error, BatchRefusedError):
-                    most_records = _narrow_down(error)
+                    most_records = _narrow_down(error, most_records)
                     continue
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
@@ -225,8 +231,11 @@ class TransactionalId:
         return False
 
 
-def _narrow_down(error: BatchRefusedError) -> int:
+def _narrow_down(error: BatchRefusedError, most_records: int | None) -> int:
     """Return how many records a batch may have next, to find the one at fault."""
-    if error.batch.records == 1:
-        raise MessageRefusedError(error.partition, error.batch.first, str(error)) from error
-    return error.batch.records // 2
+    if error.batch.records > 1:
+        return error.batch.records // 2
+    if error.code == INVALID_TIMESTAMP and most_records != 1:
+        # It may have waited long for its leader; now it gets the time of its next try.
+        return 1
+    raise MessageRefusedError(error.partition, error.batch.first, error.code) from error

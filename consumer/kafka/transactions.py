@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import errors
@@ -15,13 +15,17 @@ from consumer.core.ports import (
     SourceError,
     TopicPartition,
 )
-from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.cluster_client import ClusterClient
 from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
 from consumer.kafka.epochs import Epochs, Identity
+from consumer.kafka.limits_reader import LimitsReader
 from consumer.kafka.open_transactions import OpenTransactions
+from consumer.kafka.refusals import TOO_LARGE, explain_refusal
 from consumer.kafka.routing import MessageRouter
+from consumer.kafka.topic_settings import TopicLimits
+from consumer.kafka.transaction_batches import Explain
 from consumer.kafka.transactional_id import MessageRefusedError, TransactionalId
+from consumer.kafka.transactional_names import earlier_transactional_id_of, transactional_id_of
 from schemas.settings import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -51,17 +55,17 @@ class KafkaTransactionalSink:
         self._route = route
         self._topics = (route.results_topic, route.dead_letters_topic)
         self._doing = f"publishing to {', '.join(self._topics)} in transactions"
-        self._router = MessageRouter({})
+        self._router = MessageRouter()
+        self._limits = LimitsReader(settings, self._topics, self._learn)
         self._connected: _Connected | None = None
         self._ids: dict[TopicPartition, TransactionalId] = {}
-        self._left_open: list[TransactionalId] = []
+        self._left_open: dict[TopicPartition, TransactionalId] = {}
         self._publishing: dict[TopicPartition, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Connect; see ``TransactionalSink``."""
         warn_if_slow()
-        async with TopicAdmin(self._settings) as admin:
-            self._router = MessageRouter(await admin.message_limits_bytes(self._topics))
+        await self._limits.read()
         client = ClusterClient(
             self._settings,
             client_id=f"headrace-{self._route.group}-transactions",
@@ -88,14 +92,20 @@ class KafkaTransactionalSink:
         if self._publishing:
             await asyncio.wait(self._publishing.values())
         await _all_of(*(each.abort() for each in let_go.values()))
+        await _all_of(
+            *(self._end_earlier(connected, each) for each in partitions if each not in self._ids)
+        )
         ids = {each: self._ids.get(each) or self._make_id(connected, each) for each in partitions}
         try:
             await _all_of(*(each.take_over() for each in ids.values()))
         except BaseException:
             # What they have begun is ended when the sink stops.
-            self._left_open += ids.values()
+            self._left_open |= {each: made for each, made in ids.items() if made.has_begun}
             raise
         self._ids = ids
+        for each in ids:
+            # Whatever was open has been aborted with the epoch before.
+            self._left_open.pop(each, None)
 
     async def publish(
         self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
@@ -109,8 +119,10 @@ class KafkaTransactionalSink:
         transactional_id = self._ids.get(partition)
         if transactional_id is None:
             raise FencedError(f"{partition} was not taken over, or was let go")
-        routed = self._router.route(messages, await self._partitions_of(client, messages))
+        partitions = await self._partitions_of(client, messages)
+        routed = self._router.route(messages, partitions, client.is_leaderless)
         if routed.rejections:
+            self._limits.look_again()
             return routed.rejections
         placed = {each: [messages[n] for n in found] for each, found in routed.indexes.items()}
         task = asyncio.create_task(transactional_id.publish(placed, point))
@@ -119,15 +131,17 @@ class KafkaTransactionalSink:
             await asyncio.wait([task])
             task.result()
         except MessageRefusedError as refused:
+            self._limits.look_again()
             index = routed.indexes[refused.partition][refused.position]
-            return [Rejection(index, refused.reason)]
+            reason = explain_refusal(refused.code, messages[index])
+            return [Rejection(index, reason, is_too_large=refused.code in TOO_LARGE)]
         except FencedError:
             self._let_go(partition, transactional_id)
             raise
         except asyncio.CancelledError:
             # What became of it is found out by whoever takes the partition over.
             self._let_go(partition, transactional_id)
-            self._left_open.append(transactional_id)
+            self._left_open[partition] = transactional_id
             if task.cancelled() and self._connected is None:
                 raise SourceError(f"{self._doing}: the sink was stopped") from None
             if task.cancelled():
@@ -148,34 +162,46 @@ class KafkaTransactionalSink:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        ids = {*self._ids.values(), *self._left_open}
+        ids = {*self._ids.values(), *self._left_open.values()}
         self._ids = {}
+        self._left_open = {}
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await _all_of(*(each.abort() for each in ids))
         except (TimeoutError, SourceError) as error:
             log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
+        await self._limits.stop()
         await connected.open_transactions.stop()
         await connected.client.close()
+
+    def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
+        self._router.limits = limits
 
     def _let_go(self, partition: TopicPartition, transactional_id: TransactionalId) -> None:
         if self._ids.get(partition) is transactional_id:
             del self._ids[partition]
 
     def _make_id(self, connected: _Connected, partition: TopicPartition) -> TransactionalId:
-        route = self._route
-        name = transactional_id_of(route.group, partition)
-        identity = Identity(name, route.group, partition, route.transactions.timeout_ms)
-
-        def explain_of(error: errors.KafkaError) -> SourceError:
-            return explain(error, self._settings, f"{self._doing} ({name})")
-
+        name = transactional_id_of(self._route.group, partition)
         return TransactionalId(
             connected.client,
-            Epochs(*connected, identity, explain_of),
+            self._epochs(connected, name, partition),
             max_batch_bytes=self._router.max_batch_bytes,
-            explain=explain_of,
+            explain=self._explain_of(name),
         )
+
+    async def _end_earlier(self, connected: _Connected, partition: TopicPartition) -> None:
+        """Fence an owner of an earlier release, which publishes under another id."""
+        name = earlier_transactional_id_of(self._route.group, partition)
+        await self._epochs(connected, name, partition).end_if_known()
+
+    def _epochs(self, connected: _Connected, name: str, partition: TopicPartition) -> Epochs:
+        route = self._route
+        identity = Identity(name, route.group, partition, route.transactions.timeout_ms)
+        return Epochs(*connected, identity, self._explain_of(name))
+
+    def _explain_of(self, name: str) -> Explain:
+        return lambda error: explain(error, self._settings, f"{self._doing} ({name})")
 
     async def _partitions_of(
         self, client: ClusterClient, messages: Sequence[Message]
@@ -192,11 +218,6 @@ class KafkaTransactionalSink:
         if self._connected is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         return self._connected
-
-
-def transactional_id_of(group: str, partition: TopicPartition) -> str:
-    """Return the transactional id under which ``group`` publishes for an input partition."""
-    return f"headrace-{group}-{partition.topic}-{partition.partition}"
 
 
 async def _all_of(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -35,6 +35,7 @@ class MemoryBroker:
         self._now_ms = now_ms
         self._topics: dict[str, list[PartitionLog]] = {}
         self._limits_bytes: dict[str, int] = {}
+        self._refusing: dict[str, Callable[[Message], str | None]] = {}
         self._runs: dict[str, RunPartitioner] = {}
         self._groups: dict[tuple[str, str], MemoryGroup] = {}
         self._reachable = asyncio.Event()
@@ -110,20 +111,27 @@ class MemoryBroker:
             partition_log.skip(1)
 
     def rejections(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Return the messages that are over their topic's limit."""
-        limits_bytes = map(self.over_limit_bytes, messages)
-        return [
-            Rejection(index, f"over the {limit_bytes} bytes that {messages[index].topic} takes")
-            for index, limit_bytes in enumerate(limits_bytes)
-            if limit_bytes is not None
-        ]
+        """Return the messages that their topics do not take."""
+        rejections = []
+        for index, message in enumerate(messages):
+            limit_bytes = self.over_limit_bytes(message)
+            if limit_bytes is not None:
+                reason = f"over the {limit_bytes} bytes that {message.topic} takes"
+                rejections.append(Rejection(index, reason, is_too_large=True))
+            elif (reason_why := self._refuses(message)) is not None:
+                rejections.append(Rejection(index, reason_why))
+        return rejections
 
     def over_limit_bytes(self, message: Message) -> int | None:
         """Return the topic's limit where the message is over it."""
         size_bytes = len(message.key or b"") + len(message.value or b"")
-        size_bytes += sum(len(name) + len(value) for name, value in message.headers)
+        size_bytes += sum(len(name) + len(value or b"") for name, value in message.headers)
         limit_bytes = self._limits_bytes[message.topic]
         return limit_bytes if size_bytes > limit_bytes else None
+
+    def _refuses(self, message: Message) -> str | None:
+        refuses = self._refusing.get(message.topic)
+        return None if refuses is None else refuses(message)
 
     async def reachable(self) -> None:
         """Return when the broker can be reached."""
@@ -161,6 +169,15 @@ class MemoryBroker:
     def set_message_limit(self, topic: str, max_message_bytes: int) -> None:
         """Change what a topic takes, in bytes of key, value and headers."""
         self._limits_bytes[topic] = max_message_bytes
+
+    def refuse(self, topic: str, why: Callable[[Message], str | None]) -> None:
+        """Have a topic refuse the messages for which ``why`` has a reason."""
+        self._refusing[topic] = why
+
+    def need_keys(self, topic: str) -> None:
+        """Have a topic refuse messages without a key, as a compacted one does."""
+        reason = f"topic {topic} takes no message without a key, as its cleanup.policy is compact"
+        self.refuse(topic, lambda message: reason if message.key is None else None)
 
     def recreate_topic(self, topic: str) -> None:
         """Delete a topic and create it again: its records are gone, and what groups committed."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from consumer.core.ports import Message, Rejection, SourceError
+from consumer.core.ports import Message, PublishListener, SourceError
 from consumer.memory.broker import MemoryBroker
 
 
@@ -21,19 +21,26 @@ class MemorySink:
         """Connect; see ``ResultSink``."""
         self._is_started = True
 
-    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Publish all; see ``ResultSink``. Waits while the broker is away."""
+    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
+        """Take messages over; see ``ResultSink``. Waits while the broker is away."""
         if not self._is_started:
             raise SourceError("the sink is not started, or stopped already")
         for message in messages:
             if not self._broker.has_topic(message.topic):
                 raise SourceError(f"topic {message.topic} does not exist: create it")
         await self._broker.reachable()
-        rejections = self._broker.rejections(messages)
-        rejected = {rejection.index for rejection in rejections}
-        accepted = [each for index, each in enumerate(messages) if index not in rejected]
-        self._broker.append(accepted)
-        return rejections
+        rejections = {each.index: each for each in self._broker.rejections(messages)}
+        accepted = []
+        for index in range(len(messages)):
+            if index in rejections:
+                listener.rejected(rejections[index])
+            elif listener.is_wanted(index):
+                accepted.append(index)
+            else:
+                listener.dropped(index)
+        self._broker.append([messages[index] for index in accepted])
+        for index in accepted:
+            listener.acknowledged(index)
 
     async def stop(self) -> None:
         """Disconnect; see ``ResultSink``."""

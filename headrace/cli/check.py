@@ -6,10 +6,12 @@ from typing import Annotated, Any, assert_never
 import typer
 from rich.table import Table
 
+from consumer.core.ports import SourceError
 from headrace.cli.options import JsonOption
-from headrace.cli.output import out, print_json
+from headrace.cli.output import out, print_json, print_note
 from headrace.settings_file import find_settings_file, load_settings
 from headrace.settings_problems import SettingsError
+from headrace.topics import find_unfit_topics
 from schemas.model_settings import (
     CustomModelSettings,
     GeneratorSettings,
@@ -30,7 +32,10 @@ ConfigOption = Annotated[
 
 
 def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Check a settings file, and show its models and routes or everything wrong with it."""
+    """Check a settings file, and show its models and routes or everything wrong with it.
+
+    Where the brokers can be reached, also whether the topics can take what the routes publish.
+    """
     path = find_settings_file(file or config)
     try:
         settings = load_settings(path)
@@ -43,12 +48,29 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
         ]
         print_json({"file": str(path), "valid": False, "problems": problems})
         raise typer.Exit(2) from None
+    unfit, unseen = look_at_topics(settings)
     if json:
         # Secrets print as asterisks: pydantic masks them in JSON mode.
         summary: dict[str, Any] = settings.model_dump(mode="json")
-        print_json({"file": str(path), "valid": True, "settings": summary})
+        topics = {"looked_at": unseen is None, "warnings": unfit, "reason": unseen}
+        print_json({"file": str(path), "valid": True, "settings": summary, "topics": topics})
         return
     print_summary(path, settings)
+    for warning in unfit:
+        print_note(f"Warning: {warning}")
+    if unseen is not None:
+        print_note(f"The topics were not looked at: {unseen}")
+
+
+def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
+    """Return which topics cannot take what is published, and why that is not known, if it is not.
+
+    That a broker cannot be reached from here is no mistake in the settings.
+    """
+    try:
+        return find_unfit_topics(settings), None
+    except SourceError as error:
+        return [], str(error)
 
 
 def print_summary(path: Path, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from headrace.dead_letters.handling import Survey
 from headrace.dead_letters.inbox import Found, Progress, Tally
 from headrace.dead_letters.letter import DeadLetter
 from schemas.deadletters import Failure
+from schemas.headers import Headers
 
 COLUMNS = (("place", 34), ("custom_id", 20), ("error code", 20), ("age", 5), ("try", 3))
 MAX_HEADER_CHARACTERS = 300
@@ -171,12 +172,13 @@ def _history(failures: Iterable[Failure], now_ms: int) -> Table:
     return table
 
 
-def _headers(headers: list[tuple[str, bytes]]) -> Table:
+def _headers(headers: Headers) -> Table:
     table = Table("header", "value", title="Headers of the request")
     for name, value in headers[:MAX_SHOWN_HEADERS]:
-        text = value[: 4 * MAX_HEADER_CHARACTERS].decode("utf-8", "replace")
+        text = (value or b"")[: 4 * MAX_HEADER_CHARACTERS].decode("utf-8", "replace")
         shown = text[:MAX_HEADER_CHARACTERS] + "…" * (len(text) > MAX_HEADER_CHARACTERS)
-        table.add_row(Text(safe(name[:MAX_HEADER_CHARACTERS])), Text(safe(shown)))
+        described = Text("null", "dim italic") if value is None else Text(safe(shown))
+        table.add_row(Text(safe(name[:MAX_HEADER_CHARACTERS])), described)
     if len(headers) > MAX_SHOWN_HEADERS:
         table.caption = f"and {count(len(headers) - MAX_SHOWN_HEADERS)} more"
     return table

@@ -197,7 +197,7 @@ def _scores(items: Sequence[object]) -> list[tuple[float, int]]:
 
 def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:
     """Return a dead letter's key, error code and message."""
-    values = {name: value.decode(errors="replace") for name, value in record.headers}
+    values = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     key = "" if record.key is None else record.key.decode(errors="replace")
     return key, values.get(headers.ERROR_CODE, ""), values.get(headers.ERROR_MESSAGE, "")
 

@@ -4,8 +4,8 @@ import typer
 from rich.table import Table
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import out, print_json
-from headrace.topics import create_missing_topics, describe_report
+from headrace.cli.output import out, print_json, print_note
+from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
 
 topics_app = typer.Typer(help="The topics that the routes need.", no_args_is_help=True)
 
@@ -18,7 +18,10 @@ def topics() -> None:
 @topics_app.command("create")
 def create(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Create the topics that are missing; those that exist stay as they are."""
-    reports = create_missing_topics(read_settings(config))
+    settings = read_settings(config)
+    reports = create_missing_topics(settings)
+    for problem in find_unfit_topics(settings):
+        print_note(f"Warning: {problem}")
     if json:
         print_json(
             [

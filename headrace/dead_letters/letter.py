@@ -127,7 +127,7 @@ class DeadLetter:
 def read_letter(record: TopicRecord) -> DeadLetter | None:
     """Return the record as a dead letter; ``None`` where another program wrote it."""
     request_headers, own = split_headers(record.headers)
-    said = {name: value.decode("utf-8", "replace") for name, value in own}
+    said = {name: value.decode("utf-8", "replace") for name, value in own if value is not None}
     source = parse_place(said.get(headers.SOURCE, ""))
     error_code = said.get(headers.ERROR_CODE)
     failed_at_ms = _number(said.get(headers.FAILED_AT))

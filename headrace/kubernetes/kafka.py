@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from consumer.kafka.transactional_names import (
+    earlier_transactional_prefix_of,
+    transactional_prefix_of,
+)
 from headrace.dead_letters.names import handled_topic_of, transactional_id
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
 from schemas.settings import RouteSettings, Settings
@@ -147,9 +151,11 @@ def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
     if route.control_topic is not None:
         acls.append(_acl("topic", route.control_topic, ["Read", "Describe"]))
     if route.delivery == "exactly_once":
-        # One transactional id for each partition of the requests topic.
-        prefix = f"headrace-{route.group}-{route.requests_topic}-"
-        acls.append(_acl("transactionalId", prefix, ["Describe", "Write"], pattern="prefix"))
+        # One transactional id for each partition of the requests topic; those of the release before
+        # have other names, and an upgrade fences who still publishes under them.
+        for prefix_of in (transactional_prefix_of, earlier_transactional_prefix_of):
+            prefix = prefix_of(route.group, route.requests_topic)
+            acls.append(_acl("transactionalId", prefix, ["Describe", "Write"], pattern="prefix"))
     return acls
 
 

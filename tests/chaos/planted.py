@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 
 from aiokafka import AIOKafkaProducer, errors
@@ -12,10 +12,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.core.held_partitions import AssignmentChange, HeldPartitions
 from consumer.core.ledger import PartitionLedger
-from consumer.core.outbox import Publication
 from consumer.core.ports import CommitPoint, TopicPartition
-from consumer.kafka.lane import Lane
-from consumer.publishing import AtLeastOnce
+from consumer.kafka.lane import Entry, Lane
+from consumer.outgoing import Owner
+from consumer.publishing import AtLeastOnce, Sending
 from tests.chaos.schedule import Kind
 
 log = logging.getLogger(__name__)
@@ -83,9 +83,11 @@ def _drop_the_map() -> None:
 def _ignore_a_failed_send() -> None:
     sound = Lane._send
 
-    async def send(self: Lane, producer: AIOKafkaProducer, builder: BatchBuilder) -> None:
+    async def send(
+        self: Lane, producer: AIOKafkaProducer, builder: BatchBuilder, batch: Sequence[Entry]
+    ) -> None:
         try:
-            await sound(self, producer, builder)
+            await sound(self, producer, builder, batch)
         except (errors.KafkaError, errors.ProducerClosed) as error:
             log.warning("ignored: %r", error)
 
@@ -93,14 +95,15 @@ def _ignore_a_failed_send() -> None:
 
 
 def _commit_before_acknowledgement() -> None:
-    sound = AtLeastOnce._publish_all
+    sound = Sending.__init__
 
-    async def publish_all(self: AtLeastOnce, publications: list[Publication]) -> None:
-        for each in publications:
-            each.item.assignment.ledger.complete(each.item.record.offset)
-        await sound(self, publications)
+    def init(self: Sending, owners: list[Owner], publishing: AtLeastOnce) -> None:
+        for publication, _position in owners:
+            item = publication.item
+            item.assignment.ledger.complete(item.record.offset)
+        sound(self, owners, publishing)
 
-    AtLeastOnce._publish_all = publish_all  # type: ignore[method-assign]
+    Sending.__init__ = init  # type: ignore[method-assign]
 
 
 def _complete_from_a_stale_epoch() -> None:

@@ -107,7 +107,7 @@ async def test_keys_values_headers_and_tombstones_come_as_they_were_published(wo
     topic = await world.topic()
     sink = await world.sink(topic)
     every_byte = bytes(range(256))
-    headers = [("a", b"1"), ("a", b""), ("traceparent", every_byte)]
+    headers = [("a", b"1"), ("a", b""), ("a", None), ("traceparent", every_byte)]
     messages = [
         Message(topic, every_byte, b"", headers),
         Message(topic, b"", every_byte, []),

@@ -16,6 +16,7 @@ from schemas.settings import KafkaSettings, TlsSettings
 from tests.brokers import kafka_home_needed
 from tests.contract.secured import PASSWORDS, SecuredBroker, running_secured_broker
 from tests.contract.worlds import Member, make_route
+from tests.publishing import PublishingSink
 
 pytestmark = kafka_home_needed("TLS, SASL and ACLs need an Apache Kafka that we start")
 
@@ -37,7 +38,7 @@ async def test_publishing_and_reading_over_tls_and_scram(
     caplog.set_level(logging.DEBUG)
     settings = secured.secure("admin")
     await make_topic(settings, "over-tls")
-    sink = KafkaSink(settings, ["over-tls"])
+    sink = PublishingSink(KafkaSink(settings, ["over-tls"]))
     await sink.start()
     source = KafkaSource(settings, make_route("over-tls", "tls-readers"))
     member = Member(source)
@@ -90,7 +91,7 @@ async def test_a_user_without_rights_is_told_which_to_ask_for(secured: SecuredBr
 async def test_a_broker_killed_and_started_again_costs_nothing(secured: SecuredBroker) -> None:
     settings = secured.plain
     await make_topic(settings, "survives")
-    sink = KafkaSink(settings, ["survives"])
+    sink = PublishingSink(KafkaSink(settings, ["survives"]))
     await sink.start()
     source = KafkaSource(settings, make_route("survives", "survivors"))
     member = Member(source)
@@ -141,10 +142,11 @@ async def test_what_a_cut_off_producer_had_in_flight_is_published_again(
     monkeypatch.setattr(producer_slot, "RETIRE_TIMEOUT_S", 0.2)
     settings = secured.plain
     await make_topic(settings, "cut-off")
-    sink = KafkaSink(settings, ["cut-off"])
+    on_kafka = KafkaSink(settings, ["cut-off"])
+    sink = PublishingSink(on_kafka)
     await sink.start()
     assert await sink.publish([Message("cut-off", b"k", b"before", [])]) == []
-    slot = sink._slot
+    slot = on_kafka._slot
     assert slot is not None
     secured.kill()
     try:

@@ -19,8 +19,10 @@ from aiokafka.protocol.transaction import (
 
 from consumer.core.ports import CommitPoint, FencedError, Message, SourceError
 from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka import transactions
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.connection import client_options
+from consumer.kafka.transactional_names import earlier_transactional_id_of
 from consumer.kafka.transactions import KafkaTransactionalSink
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, make_route
@@ -315,3 +317,46 @@ async def test_a_partition_let_go_in_mid_transaction_is_fenced(
     with pytest.raises(FencedError):
         await publishing
     assert await world.published(topic) == []
+
+
+async def test_an_owner_of_the_release_before_is_fenced_though_its_ids_had_other_names(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = Partition(topic, 0)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(transactions, "transactional_id_of", earlier_transactional_id_of)
+        zombie = await owner(world, topic)
+    assert await zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "")) == []
+    interference = Interference(zombie, monkeypatch)
+    interference.held_up = EndTxnRequest
+    publishing = asyncio.create_task(
+        zombie.publish(partition, results(topic, b"zombie"), CommitPoint(2, "zombie"))
+    )
+    await asyncio.wait_for(interference.is_held_up.wait(), 10)
+
+    heir = await owner(world, topic)
+    assert await world.committed(topic) == CommitPoint(1, "")
+    assert await heir.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
+    interference.go_on.set()
+    with pytest.raises(FencedError):
+        await publishing
+    assert await world.published(topic) == [b"1", b"2"]
+
+
+async def test_what_was_left_open_is_forgotten_when_the_partition_is_taken_over_again(
+    world: KafkaWorld, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = Partition(topic, 0)
+    sink = await owner(world, topic)
+    for _ in range(3):
+        interference = Interference(sink, monkeypatch)
+        interference.held_up = EndTxnRequest
+        publishing = asyncio.create_task(
+            sink.publish(partition, results(topic, b"gone"), CommitPoint(1, "gone"))
+        )
+        await asyncio.wait_for(interference.is_held_up.wait(), 10)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        assert list(sink._left_open) == [partition]
+        await sink.take_over([partition])
+        assert not sink._left_open

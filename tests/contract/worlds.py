@@ -31,6 +31,7 @@ from consumer.memory.source import MemorySource
 from consumer.memory.transactions import MemoryTransactionalSink
 from schemas.settings import KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
+from tests.publishing import PublishingSink
 
 PATIENCE_S = 20.0
 
@@ -83,7 +84,7 @@ class World(ABC):
 
     def __init__(self) -> None:
         self._sources: list[RecordSource] = []
-        self._sinks: list[ResultSink | TransactionalSink] = []
+        self._sinks: list[PublishingSink | TransactionalSink] = []
 
     @abstractmethod
     def make_source(
@@ -119,8 +120,8 @@ class World(ABC):
         await member.until(lambda it: bool(it.events))
         return member
 
-    async def sink(self, topic: str) -> ResultSink:
-        sink = self.make_sink(topic)
+    async def sink(self, topic: str) -> PublishingSink:
+        sink = PublishingSink(self.make_sink(topic))
         self._sinks.append(sink)
         await sink.start()
         return sink

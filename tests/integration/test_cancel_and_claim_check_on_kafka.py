@@ -26,6 +26,7 @@ from schemas.control import ControlRecord
 from schemas.settings import KafkaSettings
 from tests.brokers import TestBroker
 from tests.counting_model import CountingModel
+from tests.publishing import PublishingSink
 
 pytestmark = pytest.mark.kafka
 
@@ -78,7 +79,7 @@ class Service:
 
     async def publish(self, *values: Mapping[str, object], topic: str | None = None) -> None:
         topic = topic or self.route.requests_topic
-        sink = KafkaSink(self.kafka, (topic,))
+        sink = PublishingSink(KafkaSink(self.kafka, (topic,)))
         await sink.start()
         lines = [orjson.dumps(value) for value in values]
         await sink.publish([Message(topic, None, line, []) for line in lines])

@@ -71,7 +71,7 @@ def dead_letter(
     *,
     code: str = "model_failed",
     age_ms: int = 0,
-    own: Sequence[tuple[str, bytes]] = (),
+    own: Sequence[tuple[str, bytes | None]] = (),
     source: str | None = None,
     value: bytes | None = b"",
     omitted: bytes | None = None,

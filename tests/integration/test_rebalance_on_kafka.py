@@ -22,6 +22,7 @@ from consumer.pipeline import Pipeline
 from schemas.settings import GroupSettings, KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
 from tests.counting_model import CountingModel
+from tests.publishing import PublishingSink
 from tests.simulated_service import URL, covers, request
 
 pytestmark = pytest.mark.kafka
@@ -59,7 +60,7 @@ class Route:
             await admin.ensure_topics({name: TopicInfo(PARTITIONS, 1) for name in names})
 
     async def publish(self, records: int, ms: float) -> None:
-        sink = KafkaSink(self.kafka, (self.route.requests_topic,))
+        sink = PublishingSink(KafkaSink(self.kafka, (self.route.requests_topic,)))
         await sink.start()
         ids = [f"r{self.expected + number}" for number in range(records)]
         topic = self.route.requests_topic

@@ -27,6 +27,17 @@ def request(at_ms: int | None, job: str | None = None) -> Record:
     return Record(P0, 0, None, b"{}", headers, at_ms)
 
 
+def test_of_two_jobs_the_last_counts() -> None:
+    cancellations = Cancellations("chat")
+    cancellations.add(control(job="two"), 10)
+    headers = [("headrace-job", b"one"), ("headrace-job", b"two")]
+    assert cancellations.covers(Record(P0, 0, None, b"{}", headers, 5), "id")
+    assert not cancellations.covers(Record(P0, 0, None, b"{}", headers[::-1], 5), "id")
+    assert not cancellations.covers(
+        Record(P0, 0, None, b"{}", [*headers, ("headrace-job", None)], 5), "id"
+    )
+
+
 @given(
     st.lists(st.tuples(TARGETS, TIMES, st.sampled_from(["chat", "other"]))),
     NAMES,

@@ -1,6 +1,5 @@
 """The engine's decisions, one behaviour a test."""
 
-import hashlib
 from collections.abc import Callable
 
 import orjson
@@ -15,11 +14,10 @@ from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_
 from tests.simulation import EPOCH_MS
 
 NOTHING = {P0: None, P1: None}
-BIG_HEADERS = [("big", b"h" * 9_000), ("headrace-job", b"j" * 9_000)]
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
-    return dict(message.headers)
+    return {name: value or b"" for name, value in message.headers}
 
 
 def test_a_record_goes_all_the_way_and_is_committed_only_when_acknowledged() -> None:
@@ -129,26 +127,6 @@ def test_who_waits_for_a_request_that_is_too_large_is_told() -> None:
     assert (result["custom_id"], result["error"]["code"]) == ("big", "request_too_large")
 
 
-def test_a_dead_letter_too_large_for_its_topic_says_where_its_value_is() -> None:
-    engine = make_engine()
-    engine.assign(NOTHING)
-    value = b"x" * 50_000
-    engine.deliver([record(0, value, headers=[("traceparent", b"00-1")])], 0.0, EPOCH_MS)
-    (publication,) = engine.take_publications(10, 1 << 20)
-    assert publication.messages[0].value == value
-    assert engine.rejected(publication, {0: "too large"}, 0.1)
-    (substitute,) = publish_all(engine)
-    (letter,) = substitute.messages
-    assert letter.topic == "dead-letters"
-    assert letter.value is None
-    headers = headers_of(letter)
-    assert headers["headrace-omitted-value-bytes"] == b"50000"
-    assert headers["headrace-omitted-value-sha256"] == hashlib.sha256(value).hexdigest().encode()
-    assert headers["headrace-source"] == b"requests/0/0"
-    assert headers["headrace-error-code"] == b"request_too_large"
-    assert headers["traceparent"] == b"00-1"
-
-
 @pytest.mark.parametrize("timestamp_ms", [None, -1, -62_135_596_800_000])
 def test_a_request_without_a_timestamp_runs_and_can_be_cancelled(timestamp_ms: int | None) -> None:
     engine = make_engine()
@@ -193,11 +171,33 @@ def test_an_unknown_url_is_a_result_with_404() -> None:
     assert "/v1/embeddings" in result["response"]["body"]["error"]["message"]
 
 
+def test_of_two_deadlines_the_last_counts() -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    past, future = (("headrace-deadline", b"%d" % (EPOCH_MS + ms)) for ms in (-1_000, 1_000))
+    engine.deliver([record(0, headers=[past, future])], 0.0, EPOCH_MS)
+    engine.deliver([record(1, headers=[future, past])], 0.0, EPOCH_MS)
+    engine.deliver([record(2, headers=[past, ("headrace-deadline", None)])], 0.0, EPOCH_MS)
+    assert [p.item.record.offset for p in publish_all(engine)] == [1]
+    assert engine.counters.expired_records == 1
+
+
+@pytest.mark.parametrize("status", [200, 501])
+def test_a_header_without_a_value_comes_back_without_one(status: int) -> None:
+    engine = make_engine()
+    engine.assign(NOTHING)
+    engine.deliver([record(0, headers=[("own", None), ("empty", b"")])], 0.0, EPOCH_MS)
+    answer(*next_call(engine, 0.0, EPOCH_MS), engine, status=status)
+    (publication,) = publish_all(engine)
+    for message in publication.messages:
+        assert list(message.headers)[:2] == [("own", None), ("empty", b"")]
+
+
 def test_deadlines_expire_on_arrival_in_the_queue_and_at_dispatch() -> None:
     engine = make_engine()
     engine.assign(NOTHING)
 
-    def due(ms: int) -> list[tuple[str, bytes]]:
+    def due(ms: int) -> list[tuple[str, bytes | None]]:
         return [("headrace-deadline", b"%d" % (EPOCH_MS + ms))]
 
     engine.deliver([record(0, headers=due(-1)), record(1, headers=due(500))], 0.0, EPOCH_MS)
@@ -335,22 +335,6 @@ def test_a_result_over_the_limit_becomes_an_error() -> None:
     (publication,) = publish_all(engine)
     result = orjson.loads(publication.messages[0].value or b"")
     assert result["error"]["code"] == "result_too_large"
-
-
-def test_a_message_the_broker_refuses_gets_a_small_substitute_and_then_gives_up() -> None:
-    engine = make_engine()
-    engine.assign(NOTHING)
-    engine.deliver([record(0, key=b"k" * 5_000, headers=BIG_HEADERS)], 0.0, EPOCH_MS)
-    call, chunk = next_call(engine, 0.0, EPOCH_MS)
-    answer(call, chunk, engine)
-    (publication,) = engine.take_publications(10, 1 << 20)
-    assert engine.rejected(publication, {0: "too large"}, 1.0)
-    (again,) = engine.take_publications(10, 1 << 20)
-    (message,) = again.messages
-    assert message.key is None
-    assert not {"big", "headrace-job"} & set(headers_of(message))
-    assert orjson.loads(message.value or b"")["error"]["code"] == "result_too_large"
-    assert not engine.rejected(again, {0: "still too large"}, 1.0)
 
 
 def test_admission_closes_at_its_limits_and_opens_with_room_to_spare() -> None:

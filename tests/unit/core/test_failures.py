@@ -108,7 +108,8 @@ def test_what_would_fail_again_is_given_up_at_once_and_its_neighbours_are_answer
         if message.topic == "dead-letters"
     ]
     assert [letter.value for letter in letters] == [line("0-1")]
-    assert b"says that it would again" in dict(letters[0].headers)["headrace-error-message"]
+    said = dict(letters[0].headers)["headrace-error-message"] or b""
+    assert b"says that it would again" in said
     assert engine.counters.retried_records == 0
 
 

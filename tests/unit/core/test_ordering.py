@@ -14,7 +14,17 @@ from consumer.core.ordering import OrderedLanes, Ordering
 from consumer.core.ports import CommitPoint, Record
 from consumer.core.work import Call, PartitionAssignment, WorkItem
 from schemas.handoff import Chunk, Outcomes
-from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_all, record
+from tests.engines import (
+    P0,
+    P1,
+    TOO_LARGE,
+    answer,
+    line,
+    make_engine,
+    next_call,
+    publish_all,
+    record,
+)
 from tests.simulation import EPOCH_MS
 
 
@@ -120,7 +130,7 @@ def test_a_refused_message_holds_the_next_until_its_substitute_stands() -> None:
     engine.deliver([record(0, key=b"a"), record(1, key=b"a")], 0.0, EPOCH_MS)
     answer(*next_call(engine, 0.0, EPOCH_MS), engine)
     (publication,) = engine.take_publications(10, 1 << 20)
-    assert engine.rejected(publication, {0: "too large"}, 1.0)
+    assert engine.rejected(publication, {0: TOO_LARGE}, 1.0, EPOCH_MS)
     assert engine.next_call(1.0, EPOCH_MS) is None
     assert published(engine) == [0]
     assert engine.next_call(1.0, EPOCH_MS) is not None

@@ -72,7 +72,7 @@ class ModelOfReplicas:
             for message in publication.messages:
                 if message.topic == "dead-letters":
                     self.letters.append(message.value or b"")
-                    self.attempts.append(int(dict(message.headers)["headrace-attempts"]))
+                    self.attempts.append(int(dict(message.headers)["headrace-attempts"] or b""))
                 else:
                     self.results += 1
 

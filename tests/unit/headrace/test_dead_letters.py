@@ -41,7 +41,7 @@ from schemas.deadletters import read_replays
 def record(
     offset: int = 0,
     value: bytes | None = b'{"custom_id": "a"}',
-    own: Sequence[tuple[str, bytes]] = (),
+    own: Sequence[tuple[str, bytes | None]] = (),
     **changed: str,
 ) -> TopicRecord:
     said = {

@@ -28,6 +28,8 @@ class FakeCoordinator:
         self.lost_requests: list[str] = []
         self.lost_answers: list[str] = []
         self.stuck_at = ""
+        self.code = 0
+        self.concurrent = 0
 
     def forget_coordinators(self, *_keys: str) -> None:
         self.disruptions += 1
@@ -51,9 +53,22 @@ class FakeCoordinator:
     def _answer(self, kind: str, request: Any) -> Any:
         match kind:
             case "DescribeTransactionsRequest":
-                one: tuple[Any, ...] = (0, "id", self.state, 1, 1, PRODUCER_ID, self.epoch, [], {})
+                one: tuple[Any, ...] = (
+                    self.code,
+                    "id",
+                    self.state,
+                    1,
+                    1,
+                    PRODUCER_ID,
+                    self.epoch,
+                    [],
+                    {},
+                )
                 return SimpleNamespace(transactions=[one])
             case "InitProducerIdRequest":
+                if self.concurrent:
+                    self.concurrent -= 1
+                    return SimpleNamespace(error_code=51, producer_id=-1, producer_epoch=-1)
                 if self.state == "Ongoing":
                     self._end(is_commit=False)
                 self.epoch += 1
@@ -165,3 +180,44 @@ async def test_a_disruption_leaves_doubt_until_the_next_epoch() -> None:
     assert await taken.begin(taken.producer)
     doubts.append(taken.is_in_doubt)
     assert doubts == [False, True, False]
+
+
+async def test_an_earlier_id_that_was_never_used_is_left_alone() -> None:
+    coordinator = FakeCoordinator("CompleteCommit")
+    coordinator.code = 105
+    await epochs_of(coordinator).end_if_known()
+    assert coordinator.epoch == 3
+
+
+async def test_an_earlier_id_that_is_not_ours_is_left_alone() -> None:
+    coordinator = FakeCoordinator("CompleteCommit")
+    coordinator.code = 53
+    await epochs_of(coordinator).end_if_known()
+    assert coordinator.epoch == 3
+
+
+@pytest.mark.parametrize(("state", "ends"), [("Ongoing", [False]), ("CompleteCommit", [True])])
+async def test_who_publishes_under_an_earlier_id_is_fenced(state: str, ends: list[bool]) -> None:
+    coordinator = FakeCoordinator(state)
+    await epochs_of(coordinator).end_if_known()
+    assert coordinator.epoch > 3
+    assert coordinator.ends == ends
+
+
+async def test_a_marker_that_cannot_be_written_is_asked_for_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    coordinator = FakeCoordinator("CompleteCommit")
+    coordinator.concurrent = 50
+    taken = epochs_of(coordinator)
+    await taken.begin(NO_PRODUCER)
+    assert len(pauses) == 50
+    assert pauses[0] == 0.002
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 0.2

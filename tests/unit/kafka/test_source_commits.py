@@ -41,6 +41,18 @@ class StandIn:
         return {}
 
 
+class KnownTopic:
+    """A topic that is what it was."""
+
+    log_id = b""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    async def look(self) -> None: ...
+
+    async def watch(self, _fail: Any) -> None: ...
+
+
 class Listener:
     async def revoking(self) -> None: ...
 
@@ -63,11 +75,16 @@ class Broker:
 
 
 async def start_source(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> KafkaSource:
-    monkeypatch.setattr(source_module, "AIOKafkaConsumer", StandIn)
-    for name in ("warn_if_slow", "mend_client_of"):
-        monkeypatch.setattr(source_module, name, lambda *_: None)
+    async def started(stand_in: StandIn, *_: Any) -> None:
+        await stand_in.start()
+
+    monkeypatch.setattr(source_module, "make_consumer", lambda *_: StandIn())
+    monkeypatch.setattr(source_module, "start_within_reach", started)
+    monkeypatch.setattr(source_module, "TopicIdentity", KnownTopic)
+    monkeypatch.setattr(source_module, "warn_if_slow", lambda: None)
     monkeypatch.setattr(fetching, "check_tasks", lambda *_: None)
     monkeypatch.setattr(internals, "start_heartbeats", lambda _consumer: None)
+    monkeypatch.setattr(internals, "begin_at_log_start", lambda *_: None)
     monkeypatch.setattr(Session, "watch", lambda *_: None)
     monkeypatch.setattr(internals, "commit_once", broker.commit_once)
     source = KafkaSource(KafkaSettings(bootstrap="127.0.0.1:9"), ROUTE)

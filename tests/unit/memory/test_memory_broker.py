@@ -10,6 +10,7 @@ from consumer.core.ports import TopicPartition as Partition
 from consumer.memory.broker import MemoryBroker
 from consumer.memory.sink import MemorySink
 from consumer.memory.source import MemorySource
+from tests.publishing import PublishingSink
 
 
 class Listener:
@@ -113,7 +114,7 @@ async def test_while_the_broker_is_away_nothing_comes_and_nothing_is_lost(
     broker: MemoryBroker,
 ) -> None:
     source, _ = await join(broker)
-    sink = MemorySink(broker)
+    sink = PublishingSink(MemorySink(broker))
     await sink.start()
     broker.append(messages(1))
     broker.go_away()
@@ -145,7 +146,7 @@ async def test_compaction_leaves_gaps(broker: MemoryBroker) -> None:
 
 
 async def test_a_changed_limit_counts_from_then_on(broker: MemoryBroker) -> None:
-    sink = MemorySink(broker)
+    sink = PublishingSink(MemorySink(broker))
     await sink.start()
     broker.set_message_limit("t", 10)
 
@@ -178,7 +179,7 @@ async def test_what_a_listener_raises_ends_the_source(broker: MemoryBroker) -> N
 
 
 async def test_topics_have_to_exist(broker: MemoryBroker) -> None:
-    sink = MemorySink(broker)
+    sink = PublishingSink(MemorySink(broker))
     await sink.start()
 
     with pytest.raises(SourceError, match="create it"):

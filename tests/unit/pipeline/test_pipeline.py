@@ -189,17 +189,56 @@ def test_idle_records_go_straight_through() -> None:
     simulate(main())
 
 
-def test_an_outcome_that_cannot_be_published_at_all_fails_the_replica() -> None:
+def test_a_topic_that_takes_no_dead_letter_fails_the_replica_rather_than_lose_records() -> None:
     async def main() -> None:
         service = SimulatedService()
-        service.broker.set_message_limit("results", 10)
+        for topic in ("results", "dead-letters"):
+            service.broker.refuse(topic, lambda _message: "message.timestamp.after.max.ms")
         service.publish(1)
         pipeline = await service.join()
         await asyncio.sleep(5)
-        with pytest.raises(RuntimeError, match="small substitute"):
+        with pytest.raises(RuntimeError, match=r"requests.*offset 0.*message\.timestamp"):
             pipeline.check()
         assert service.group.committed.get(TopicPartition("requests", 0)) in (None, (0, ""))
         service.check_commits()
+
+    simulate(main())
+
+
+def test_a_record_whose_result_is_refused_holds_up_nobody() -> None:
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        for topic in ("results", "dead-letters"):
+            service.broker.need_keys(topic)
+        service.publish(20)
+        service.broker.append([Message("requests", None, request("keyless"), [])])
+        service.publish(20)
+        pipeline = await service.join()
+        await service.until_done()
+        await asyncio.sleep(5)
+        pipeline.check()
+        await service.close()
+        (letter,) = service.broker.records("dead-letters")
+        assert letter.value == request("keyless")
+        assert dict(letter.headers)["headrace-error-code"] == b"result_refused"
+        assert set(service.results().values()) == {1}
+        assert service.results()["keyless"] == 1, "whoever waits for it is told"
+        assert service.group.committed[TopicPartition("requests", 0)] == (41, "")
+
+    simulate(main())
+
+
+def test_a_results_topic_that_takes_next_to_nothing_leaves_dead_letters() -> None:
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        service.broker.set_message_limit("results", 10)
+        service.publish(5)
+        pipeline = await service.join()
+        await asyncio.sleep(5)
+        pipeline.check()
+        await service.close()
+        assert len(service.broker.records("dead-letters")) == 5
+        assert service.group.committed[TopicPartition("requests", 0)] == (5, "")
 
     simulate(main())
 

@@ -1,0 +1,107 @@
+"""Which topics cannot take what the routes publish, and what the commands say of them."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from headrace.cli import check
+from headrace.cli.main import main
+from headrace.settings_file import load_settings
+from headrace.topics import unfit_topics
+from schemas.settings import Settings
+
+SETTINGS = """\
+kafka:
+  bootstrap: 127.0.0.1:1
+models:
+  m: {kind: custom, import_path: "m:C", urls: [/x]}
+routes:
+  one: {model: m, requests_topic: in, results_topic: out, dead_letters_topic: dead, group: g}
+  two: {model: m, requests_topic: in2, results_topic: out, dead_letters_topic: dead, group: g2}
+"""
+FIT = {
+    "cleanup.policy": "delete",
+    "max.message.bytes": "1048588",
+    "message.timestamp.before.max.ms": "9223372036854775807",
+    "message.timestamp.after.max.ms": "3600000",
+    "message.timestamp.type": "CreateTime",
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "headrace.yaml"
+    path.write_text(SETTINGS)
+    return path
+
+
+@pytest.fixture
+def settings(path: Path) -> Settings:
+    return load_settings(path)
+
+
+def test_kafkas_defaults_take_what_the_defaults_publish(settings: Settings) -> None:
+    assert unfit_topics(settings, {"out": FIT, "dead": FIT}) == []
+    assert unfit_topics(settings, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "value", "words"),
+    [
+        ("out", "cleanup.policy", "compact", ["results without a key", "cleanup.policy=delete"]),
+        ("dead", "cleanup.policy", "delete, compact", ["dead letters without a key"]),
+        ("out", "max.message.bytes", "1000", ["routes.one.limits.max_result_bytes", "1000"]),
+        ("dead", "max.message.bytes", "1000", ["routes.one.limits.max_request_bytes"]),
+        ("out", "message.timestamp.before.max.ms", "1000", ["results that wait for a leader"]),
+        ("dead", "message.timestamp.after.max.ms", "0", ["clocks differ"]),
+    ],
+)
+def test_a_setting_that_refuses_what_is_published_is_named_with_its_fix(
+    settings: Settings, topic: str, name: str, value: str, words: list[str]
+) -> None:
+    found = {"out": FIT, "dead": FIT} | {topic: {**FIT, name: value}}
+    problem, *others = unfit_topics(settings, found)
+    assert all(word in problem for word in (f"topic {topic}: {name}={value}", *words))
+    # Of a limit each route has its own.
+    assert len(others) == (name == "max.message.bytes")
+
+
+def test_the_brokers_own_timestamps_are_never_out_of_bounds(settings: Settings) -> None:
+    stamped = FIT | {
+        "message.timestamp.type": "LogAppendTime",
+        "message.timestamp.before.max.ms": "0",
+    }
+    assert unfit_topics(settings, {"out": stamped, "dead": FIT}) == []
+
+
+def run_check(path: Path, *options: str) -> int:
+    try:
+        main(["check", str(path), *options])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_brokers_that_cannot_be_reached_are_no_mistake_in_the_settings(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_check(path) == 0
+    said = capsys.readouterr().err
+    assert "The topics were not looked at" in said
+    assert "127.0.0.1:1" in said
+
+
+def test_check_tells_of_unfit_topics(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "find_unfit_topics", lambda _settings: ["topic out: is odd"])
+    assert run_check(path) == 0
+    assert "Warning: topic out: is odd" in capsys.readouterr().err
+    assert run_check(path, "--json") == 0
+    report = orjson.loads(capsys.readouterr().out)
+    assert report["topics"] == {
+        "looked_at": True,
+        "warnings": ["topic out: is odd"],
+        "reason": None,
+    }
