@@ -1,15 +1,40 @@
 """What the request bodies of the text endpoints have in common, and how one is refused."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from schemas.requests import describe_validation_error
 
+_ANNOTATIONS = frozenset({"title", "description", "default"})
+_NULL = {"type": "null"}
+
+
+def _as_integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_as_integer)
+"""Takes 64.0 for 64, as JSON Schema does: JavaScript's and Lua's numbers have no other form."""
+
 
 class TextBody(BaseModel):
-    """A request body with texts in it. Fields that are not named are ignored; types are strict."""
+    """A request body with texts in it. Fields that are not named are ignored; types are strict.
+
+    Null for an optional field is the field left out: clients write out what they have not set.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
 
@@ -19,6 +44,63 @@ class TextBody(BaseModel):
     truncation: bool = Field(
         default=True, description="Cut a text over the model's length; false: refuse it with 400."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, body: Any) -> Any:
+        if not isinstance(body, dict) or None not in body.values():
+            return body
+        given = {name: value for name, value in body.items() if value is not None}
+        for names, is_required in cls._names():
+            if is_required and given.keys().isdisjoint(names):
+                # Told as a null, and not as a field that is missing.
+                given.update({name: None for name in names if name in body})
+        return given
+
+    @classmethod
+    def _names(cls) -> Iterator[tuple[tuple[str, ...], bool]]:
+        """Yield the names that each field goes by, and whether it is required."""
+        for name, field in cls.model_fields.items():
+            alias = field.validation_alias
+            names = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+            yield tuple(each for each in names if isinstance(each, str)), field.is_required()
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Publish every name of a field, where pydantic knows the first, and the nulls."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        properties = schema["properties"]
+        required, choices = [], []
+        for names, is_required in cls._names():
+            published = properties[names[0]]
+            if is_required and len(names) == 1:
+                required.append(names[0])
+                continue
+            if is_required:
+                choices.append({"anyOf": [_requirement(name) for name in names]})
+            properties[names[0]] = _or_null(published)
+            for name in names[1:]:
+                properties[name] = {**_or_null(published), "title": name}
+        schema.pop("required", None)
+        if required:
+            schema["required"] = required
+        if choices:
+            schema["allOf"] = choices
+        return reference
+
+
+def _requirement(name: str) -> JsonSchemaValue:
+    return {"required": [name], "properties": {name: {"not": _NULL}}}
+
+
+def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    annotations = {name: value for name, value in schema.items() if name in _ANNOTATIONS}
+    own = {name: value for name, value in schema.items() if name not in _ANNOTATIONS}
+    options = own.get("anyOf", [own])
+    return {"anyOf": options if _NULL in options else [*options, _NULL], **annotations}
 
 
 class Usage(BaseModel):

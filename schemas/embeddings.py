@@ -4,11 +4,11 @@ Beyond OpenAI's fields: ``output_dtype`` as Voyage's and Jina's, ``prompt_name``
 for models that were trained with prompts, ``normalize`` and ``truncation``.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
-from schemas.bodies import TextBody, Usage, check_texts, parse_body
+from schemas.bodies import INTEGRAL, TextBody, Usage, check_texts, parse_body
 
 EMBEDDINGS_URL = "/v1/embeddings"
 
@@ -22,8 +22,8 @@ class EmbeddingsBody(TextBody):
     input: str | list[str] = Field(
         description="One text, or a list of them. No text may be empty; token ids are not accepted."
     )
-    dimensions: int | None = Field(
-        default=None, ge=1, description="Keep this many leading components, then normalise again."
+    dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = Field(
+        default=None, description="Keep this many leading components, then normalise again."
     )
     encoding_format: EncodingFormat = Field(
         default="float",

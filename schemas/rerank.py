@@ -6,24 +6,13 @@ Documents and queries are texts, or objects with ``text``. Responses have no ``i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-from schemas.bodies import TextBody, Usage
+from schemas.bodies import INTEGRAL, TextBody, Usage
 
 RERANK_URL = "/v1/rerank"
 SCORE_URL = "/v1/score"
-
-_QUERIES_NAMES = ("queries", "text_1", "data_1")
-_DOCUMENTS_NAMES = ("documents", "text_2", "items", "data_2")
 
 
 class TextObject(BaseModel):
@@ -98,8 +87,8 @@ class RerankBody(PairsBody):
 
     query: Text
     documents: Texts = Field(description="One text or a list of them, none empty.")
-    top_n: int | None = Field(
-        default=None, ge=0, description="Return the best so many; all where unset or 0."
+    top_n: Annotated[int, Field(ge=0), INTEGRAL] | None = Field(
+        default=None, description="Return the best so many; all where unset or 0."
     )
     return_documents: bool = Field(
         default=True, description="Whether results repeat the documents' texts."
@@ -123,11 +112,11 @@ class ScoreBody(PairsBody):
     """
 
     queries: Texts = Field(
-        validation_alias=AliasChoices(*_QUERIES_NAMES),
+        validation_alias=AliasChoices("queries", "text_1", "data_1"),
         description="One text, or as many as documents. Also called text_1 or data_1.",
     )
     documents: Texts = Field(
-        validation_alias=AliasChoices(*_DOCUMENTS_NAMES),
+        validation_alias=AliasChoices("documents", "text_2", "items", "data_2"),
         description="One text or a list of them. Also called text_2, items or data_2.",
     )
 
@@ -140,24 +129,6 @@ class ScoreBody(PairsBody):
     def document_texts(self) -> list[str]:
         """The documents, in the order that the response numbers them."""
         return _texts(self.documents)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Publish every name of a field: pydantic knows the first one only."""
-        reference = handler(core_schema)
-        schema = handler.resolve_ref_schema(reference)
-        properties = schema["properties"]
-        for names in (_QUERIES_NAMES, _DOCUMENTS_NAMES):
-            for name in names[1:]:
-                properties[name] = {**properties[names[0]], "title": name}
-        schema.pop("required", None)
-        schema["allOf"] = [
-            {"anyOf": [{"required": [name]} for name in names]}
-            for names in (_QUERIES_NAMES, _DOCUMENTS_NAMES)
-        ]
-        return reference
 
 
 class RerankResult(BaseModel):
