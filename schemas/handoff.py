@@ -28,11 +28,14 @@ class Chunk:
         lines: One request line each, the record's value as it was published (UTF-8 JSON).
         deadlines_ms: Epoch milliseconds by which each record must be answered, or ``None``; empty
             where no record of the chunk has a deadline.
+        max_body_bytes: The most bytes of a response body that the consumer can publish; 0 where it
+            does not say.
     """
 
     consumer: str
     lines: list[bytes]
     deadlines_ms: list[int | None] = field(default_factory=list)
+    max_body_bytes: int = 0
 
     def deadline_ms(self, index: int) -> int | None:
         """Return the deadline of record ``index`` in epoch milliseconds, if it has one."""

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from schemas.model_settings import EmbedderSettings
@@ -26,6 +28,11 @@ _PROMPT_NAMES: Mapping[Role, tuple[str, ...]] = {
 
 class EmbeddingTextModel(TextModel, Protocol):
     """What the embedder's endpoints need of a model. Its rows are vectors."""
+
+    @property
+    def sample(self) -> NDArray[np.float32]:
+        """The vector of a harmless text, float32 [width]."""
+        ...
 
     @property
     def prompts(self) -> Mapping[str, str]:
@@ -82,12 +89,17 @@ class EmbeddingModel:
             )
         self._front_end = front_end_of(self._model)
         # The first forward pays for lazy initialisation; a model that cannot run must not start.
-        self._width = int(self.run([self.probe()]).shape[1])
+        self._sample: NDArray[np.float32] = self.run([self.probe()])[0]
 
     @property
     def width(self) -> int:
         """Components of a vector."""
-        return self._width
+        return len(self._sample)
+
+    @property
+    def sample(self) -> NDArray[np.float32]:
+        """The vector of a harmless text, float32 [width]."""
+        return self._sample
 
     @property
     def runs_in_parallel(self) -> bool:

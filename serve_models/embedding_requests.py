@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,19 @@ import numpy as np
 from schemas.bodies import BodyRefusedError
 from schemas.embeddings import EMBEDDINGS_URL, EmbeddingsBody, parse_embeddings_body
 from serve_models.embedding_model import EmbeddingTextModel
-from serve_models.encodings import VectorForm, encode_response_body, form_vectors
+from serve_models.encodings import (
+    VectorForm,
+    encode_response_body,
+    form_vectors,
+    least_vector_bytes,
+)
 from serve_models.outcomes import ENDS_THE_TASK
 from serve_models.text_requests import Endpoint, Served, TextRequest
 from serve_models.tokenizing import TokenizedText
+
+_LEAST_ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
+_FORMS_KEPT = 256
+"""Of the vector forms that requests ask for, whose sizes are remembered."""
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
@@ -28,6 +38,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
         self._model = model
         self._normalize = normalize
+        self._least_vector_bytes = lru_cache(_FORMS_KEPT)(partial(least_vector_bytes, model.sample))
 
     def parse(self, body: Any) -> EmbeddingsBody:
         """Check a body against the endpoint and the model.
@@ -58,6 +69,17 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         prompt_names = [body.prompt_name for body in bodies for _ in body.texts]
         tokenized = iter(self._model.tokenize(texts, prompt_names))
         return [[next(tokenized) for _ in body.texts] for body in bodies]
+
+    def least_response_bytes(self, body: EmbeddingsBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        item_bytes = _LEAST_ITEM_BYTES + self._least_vector_bytes(
+            self._form_of(body), body.encoding_format
+        )
+        return len(body.texts) * item_bytes
+
+    def smaller_form(self, body: EmbeddingsBody) -> str | None:
+        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+        return "set encoding_format to base64" if body.encoding_format == "float" else None
 
     def respond(self, request: TextRequest[EmbeddingsBody]) -> bytes:
         """Return a finished request's response body."""

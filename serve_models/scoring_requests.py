@@ -17,6 +17,10 @@ Pairs = TypeVar("Pairs", bound=PairsBody)
 MOST_REPEATED_CHARACTERS = 16 * 1024 * 1024
 """A query over thousands of documents makes gigabytes to tokenize of a record of one mebibyte."""
 
+_LEAST_RESULT_BYTES = len('{"index":0,"relevance_score":0.0},')
+_LEAST_SCORE_BYTES = len('{"index":0,"object":"score","score":0.0},')
+_DOCUMENT = ',"document":{"text":}'
+
 
 class PairsEndpoint(Endpoint[Pairs]):
     """What rerank and score have in common.
@@ -99,6 +103,19 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(RERANK_URL, "query", RerankBody, scorer, served)
 
+    def least_response_bytes(self, body: RerankBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        documents = body.document_texts
+        results = min(body.top_n or len(documents), len(documents))
+        if not body.return_documents:
+            return results * _LEAST_RESULT_BYTES
+        repeated_bytes = sum(sorted(len(orjson.dumps(text)) for text in documents)[:results])
+        return results * (_LEAST_RESULT_BYTES + len(_DOCUMENT)) + repeated_bytes
+
+    def smaller_form(self, body: RerankBody) -> str | None:
+        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+        return "set return_documents to false" if body.return_documents else None
+
     def respond(self, request: TextRequest[RerankBody]) -> bytes:
         """Return a finished request's response body, the most relevant document first."""
         body = request.body
@@ -133,6 +150,14 @@ class ScoreEndpoint(PairsEndpoint[ScoreBody]):
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(SCORE_URL, "queries", ScoreBody, scorer, served)
+
+    def least_response_bytes(self, body: ScoreBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        return len(body.document_texts) * _LEAST_SCORE_BYTES
+
+    def smaller_form(self, body: ScoreBody) -> str | None:  # noqa: ARG002 -- whatever was asked
+        """Return ``None``: a score has one form."""
+        return None
 
     def respond(self, request: TextRequest[ScoreBody]) -> bytes:
         """Return a finished request's response body."""

@@ -195,6 +195,7 @@ class TextEngine:
             self._tokenizer_thread,
             self._endpoints.prepare,
             [chunk.lines[index] for index in alive],
+            chunk.max_body_bytes,
         )
         now_s = self._clock.monotonic()
         requests = 0

@@ -120,6 +120,7 @@ class Calls:
             consumer=self._consumer,
             lines=[item.line for item in items],
             deadlines_ms=deadlines if any(deadlines) else [],
+            max_body_bytes=self._settings.max_body_bytes,
         )
         if self._sole is not None:
             self._sole.is_exclusive = False

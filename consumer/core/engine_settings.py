@@ -12,6 +12,8 @@ class EngineSettings:
     Attributes:
         most_chunk_records: The route's ``flow.chunk_records``.
         calls_per_window: Into how many calls a model replica's window is divided.
+        max_body_bytes: The most bytes of a response body that has a place, on the topic or in an
+            object store; 0 where there is no limit.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         ordering: Which records wait for earlier ones.
         may_repeat: Whether outcomes may be published again where progress cannot be read.
@@ -20,5 +22,6 @@ class EngineSettings:
     most_chunk_records: int
     metadata_limit_characters: int
     calls_per_window: int = 4
+    max_body_bytes: int = 0
     ordering: Ordering = "none"
     may_repeat: bool = True

@@ -44,6 +44,7 @@ class FakeModel:
     runs_in_parallel = True
 
     def __init__(self) -> None:
+        self.sample = fake_vector("probe")
         self.prompts: Mapping[str, str] = {"query": "query: "}
         self.batches: list[list[str]] = []
         self.tokenized_texts = 0
