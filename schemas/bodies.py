@@ -1,6 +1,7 @@
 """What the request bodies of the text endpoints have in common, and how one is refused."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import (
@@ -28,6 +29,20 @@ def _as_integer(value: Any) -> Any:
 
 INTEGRAL = BeforeValidator(_as_integer)
 """Takes 64.0 for 64, as JSON Schema does: JavaScript's and Lua's numbers have no other form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a model's settings let requests have that others may not have.
+
+    Attributes:
+        token_ids: Token ids in place of texts.
+    """
+
+    token_ids: bool = False
+
+
+NOTHING_MORE = Accepted()
 
 
 class TextBody(BaseModel):
@@ -138,14 +153,19 @@ class BodyRefusedError(ValueError):
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def parse_body(model: type[Body], body: Any) -> Body:
+def parse_body(model: type[Body], body: Any, accepted: Accepted = NOTHING_MORE) -> Body:
     """Check a request body against its endpoint.
+
+    Args:
+        model: The endpoint's schema.
+        body: The body.
+        accepted: What the model's settings let it have.
 
     Raises:
         BodyRefusedError: A field is missing or wrong; names the first such field in ``param``.
     """
     try:
-        return model.model_validate(body)
+        return model.model_validate(body, context=accepted)
     except ValidationError as error:
         location = error.errors(include_url=False, include_context=False, include_input=False)[0][
             "loc"
@@ -153,6 +173,11 @@ def parse_body(model: type[Body], body: Any) -> Body:
         raise BodyRefusedError(
             describe_validation_error(error), param=str(location[0]) if location else None
         ) from None
+
+
+def is_token_id_or_ids(value: Any) -> bool:
+    """Whether one of a list of inputs is no text, but a token id or a list of them."""
+    return isinstance(value, int | list) and not isinstance(value, bool)
 
 
 def check_texts(value: Any) -> Any:
@@ -170,7 +195,7 @@ def check_texts(value: Any) -> Any:
         raise PydanticCustomError("no_texts", "must hold at least one text")
     else:
         for position, text in enumerate(value):
-            if isinstance(text, int | list) and not isinstance(text, bool):
+            if is_token_id_or_ids(text):
                 raise PydanticCustomError(
                     "token_ids", "token ids are not accepted: send the text as a string"
                 )

@@ -79,6 +79,12 @@ class EmbedderSettings(TextModelSettings):
         description="Prompts by name, e.g. query and document; adds to the model's own.",
     )
     default_prompt_name: str | None = None
+    accept_token_ids: bool = Field(
+        default=False,
+        description="Whether input may be token ids of the checkpoint's own tokenizer, which are "
+        "read as they are. OpenAI's clients may send ids of OpenAI's tokenizer, which would mean "
+        "other words.",
+    )
 
     @property
     def endpoints(self) -> frozenset[str]:

@@ -17,6 +17,7 @@ from serve_models.encodings import (
     least_vector_bytes,
 )
 from serve_models.outcomes import ENDS_THE_TASK
+from serve_models.prompts import PURPOSES
 from serve_models.text_requests import Endpoint, Served, TextRequest
 from serve_models.tokenizing import TokenizedText
 
@@ -46,36 +47,68 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         Raises:
             BodyRefusedError: It cannot be answered.
         """
-        parsed = parse_embeddings_body(body)
+        parsed = parse_embeddings_body(body, self._served.accepted)
         self._served.check_model(parsed.model)
-        self._served.check_inputs(len(parsed.texts), "input")
+        self._served.check_inputs(parsed.inputs, "input")
         if parsed.dimensions is not None and parsed.dimensions > self._model.width:
             raise BodyRefusedError(
                 f"dimensions: {parsed.dimensions} is over the {self._model.width} that the model "
                 "has; ask for at most that",
                 param="dimensions",
             )
-        if parsed.prompt_name is not None and parsed.prompt_name not in self._model.prompts:
-            known = ", ".join(sorted(self._model.prompts)) or "none"
-            raise BodyRefusedError(
-                f"prompt_name: no prompt '{parsed.prompt_name}'; the model has: {known}",
-                param="prompt_name",
-            )
+        self._check_prompt(parsed)
+        self._check_token_ids(parsed)
         return parsed
 
+    def _check_prompt(self, body: EmbeddingsBody) -> None:
+        prompts = self._model.prompts
+        for field, name in (("prompt_name", body.prompt_name), ("input_type", body.input_type)):
+            if name is None:
+                continue
+            prompt = prompts.find(name)
+            if prompt is None and not (field == "input_type" and name in PURPOSES):
+                known = ", ".join(prompts.names) or "none"
+                raise BodyRefusedError(
+                    f"{field}: no prompt '{name[:100]}'; the model has: {known}", param=field
+                )
+            if prompt and body.token_ids:
+                raise BodyRefusedError(
+                    f"{field}: the prompt '{name[:100]}' cannot be put before token ids; leave it "
+                    "out, or send texts",
+                    param=field,
+                )
+
+    def _check_token_ids(self, body: EmbeddingsBody) -> None:
+        vocabulary_tokens = self._model.vocabulary_tokens
+        for position, ids in enumerate(body.token_ids):
+            if min(ids) < 0 or max(ids) >= vocabulary_tokens:
+                raise BodyRefusedError(
+                    f"input: [{position}] has token ids that are not of this model's vocabulary, "
+                    f"0 to {vocabulary_tokens - 1}: send those of its own tokenizer, or the text",
+                    param="input",
+                )
+
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
-        """Tokenize the texts of each body behind its prompt."""
-        texts = [text for body in bodies for text in body.texts]
-        prompt_names = [body.prompt_name for body in bodies for _ in body.texts]
-        tokenized = iter(self._model.tokenize(texts, prompt_names))
-        return [[next(tokenized) for _ in body.texts] for body in bodies]
+        """Tokenize the texts of each body behind its prompt; token ids are taken as they are."""
+        texts: list[str] = []
+        names: list[str | None] = []
+        for body in bodies:
+            texts += body.texts
+            names += [body.prompt_name or body.input_type] * (len(texts) - len(names))
+        tokenized = iter(self._model.tokenize(texts, names))
+        return [
+            self._model.take_token_ids(body.token_ids)
+            if body.token_ids
+            else [next(tokenized) for _ in range(body.inputs)]
+            for body in bodies
+        ]
 
     def least_response_bytes(self, body: EmbeddingsBody) -> int:
         """Return what the response takes at the very least: never more than it will have."""
         item_bytes = _LEAST_ITEM_BYTES + self._least_vector_bytes(
             self._form_of(body), body.encoding_format
         )
-        return len(body.texts) * item_bytes
+        return body.inputs * item_bytes
 
     def smaller_form(self, body: EmbeddingsBody) -> str | None:
         """Return what to ask for to get the same in fewer bytes, if there is anything."""

@@ -6,8 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from schemas.rerank import PairsBody
-from serve_models.embedding_model import EmbeddingTextModel, Role
+from serve_models.embedding_model import EmbeddingTextModel
 from serve_models.encodings import VectorForm, form_vectors
+from serve_models.prompts import Role
 from serve_models.reranking_model import PairModel
 from serve_models.text_model import Rows
 from serve_models.tokenizing import TokenizedText

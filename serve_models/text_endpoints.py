@@ -1,5 +1,6 @@
 """Which endpoints each kind of text model answers."""
 
+from schemas.bodies import Accepted
 from schemas.model_settings import (
     ClassifierSettings,
     EmbedderSettings,
@@ -47,4 +48,10 @@ def reranker_endpoints(model: PairModel, name: str, settings: RerankerSettings) 
 
 
 def _served(name: str, settings: TextModelSettings) -> Served:
-    return Served.under(name, settings.served_names, settings.max_inputs_per_request)
+    takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
+    return Served(
+        name,
+        frozenset({name, *settings.served_names}),
+        settings.max_inputs_per_request,
+        Accepted(token_ids=takes_ids),
+    )

@@ -5,7 +5,7 @@ Plain functions of their input, run in worker threads; an error in one record is
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from schemas.bodies import BodyRefusedError, TextBody
+from schemas.bodies import Accepted, BodyRefusedError, TextBody
 from schemas.handoff import STATUS_FAILED
 from schemas.results import ErrorCode, encode_refusal_body
 from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body
@@ -84,16 +84,13 @@ class Served:
         name: The model's name in the settings.
         names: Every name that ``body.model`` may carry.
         max_inputs_per_request: The most texts, or pairs, of one record.
+        accepted: What bodies may have besides texts.
     """
 
     name: str
     names: frozenset[str]
     max_inputs_per_request: int
-
-    @classmethod
-    def under(cls, name: str, served_names: Iterable[str], max_inputs_per_request: int) -> "Served":
-        """Return what is served under the settings' own name and others."""
-        return cls(name, frozenset({name, *served_names}), max_inputs_per_request)
+    accepted: Accepted
 
     def check_model(self, model: str | None) -> None:
         """Refuse a request for another model.

@@ -118,7 +118,6 @@ def test_the_default_prompt_is_put_before_texts_that_name_none(
     ("prompts", "default"),
     [
         ({}, None),
-        ({"query": "Find: ", "passage": "Text: "}, None),
         ({"query": "Find: ", "document": "Document: ", "passage": "Text: "}, "query"),
         ({"search": "Search: "}, "search"),
     ],
@@ -132,6 +131,41 @@ def test_roles_have_the_prompts_that_the_library_gives_them(
     rows = model.run(model.tokenize_roles([TEXTS[0]] * 2, ["query", "document"]))
     np.testing.assert_allclose(rows[0], library.encode_query(TEXTS[0]), atol=1e-5)
     np.testing.assert_allclose(rows[1], library.encode_document(TEXTS[0]), atol=1e-5)
+
+
+def test_the_settings_prompt_for_passages_is_that_for_documents(
+    minilm_path: Path, library: SentenceTransformer
+) -> None:
+    prompts = {"query": "query: ", "passage": "passage: "}
+    model = EmbeddingModel(minilm_path, settings(prompts=prompts, device="cpu"), "cpu")
+    expected = library.encode(TEXTS[0], prompt="passage: ")
+
+    row = model.run(model.tokenize_roles([TEXTS[0]], ["document"]))[0]
+    np.testing.assert_allclose(row, expected, atol=1e-5)
+    for name in ("document", "passage", "search_document"):
+        np.testing.assert_allclose(embed(model, [TEXTS[0]], [name])[0], expected, atol=1e-5)
+
+
+def test_token_ids_of_the_models_own_tokenizer_give_the_texts_vectors(
+    minilm_path: Path, library: SentenceTransformer
+) -> None:
+    accepting = settings(accept_token_ids=True, device="cpu")
+    model = EmbeddingModel(minilm_path, accepting, "cpu")
+    ids = [library[0].tokenizer(text)["input_ids"] for text in TEXTS]  # type: ignore[operator] # not a tensor
+    taken = model.take_token_ids(ids)
+
+    assert model.vocabulary_tokens == 30522
+    tokenized = model.tokenize(TEXTS, [None] * len(TEXTS))
+    assert [text.tokens for text in taken] == [text.tokens for text in tokenized]
+    assert [text.truncated for text in taken] == [False] * 5 + [True, False]
+    np.testing.assert_allclose(model.run(taken), library.encode(TEXTS), atol=1e-5)
+
+
+def test_token_ids_without_special_tokens_are_read_as_they_are(model: EmbeddingModel) -> None:
+    whole, bare = model.take_token_ids([[101, 7592, 102], [7592]])
+    assert (whole.tokens, bare.tokens) == (3, 1)
+    first, second = model.run([whole, bare])
+    assert abs(first - second).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -184,6 +218,11 @@ def static_path(minilm_path: Path, tmp_path: Path) -> Path:
     static = StaticEmbedding(tokenizer, embedding_dim=32)
     SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path))
     return tmp_path
+
+
+def test_a_model_that_takes_texts_only_says_so_at_construction(static_path: Path) -> None:
+    with pytest.raises(ModelSettingsError, match="accept_token_ids: the checkpoint takes texts"):
+        EmbeddingModel(static_path, settings(accept_token_ids=True, device="cpu"), "cpu")
 
 
 def test_a_static_embedding_takes_the_librarys_path(static_path: Path) -> None:
