@@ -37,9 +37,11 @@ class Accepted:
 
     Attributes:
         token_ids: Token ids in place of texts.
+        empty_texts: Empty texts to embed or to classify, and empty documents.
     """
 
     token_ids: bool = False
+    empty_texts: bool = False
 
 
 NOTHING_MORE = Accepted()
@@ -180,14 +182,14 @@ def is_token_id_or_ids(value: Any) -> bool:
     return isinstance(value, int | list) and not isinstance(value, bool)
 
 
-def check_texts(value: Any) -> Any:
+def check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
     """Refuse what is neither a text nor a list of texts, in words that say so.
 
     Raises:
         PydanticCustomError: Names the position at fault.
     """
     if isinstance(value, str):
-        if not value:
+        if not value and not accepted.empty_texts:
             raise PydanticCustomError("empty_text", "must not be an empty string")
     elif not isinstance(value, list):
         raise PydanticCustomError("no_text", "must be a string or a list of strings")
@@ -203,7 +205,7 @@ def check_texts(value: Any) -> Any:
                 raise PydanticCustomError(
                     "no_text", "[{position}] must be a string", {"position": position}
                 )
-            if not text:
+            if not text and not accepted.empty_texts:
                 raise PydanticCustomError(
                     "empty_text",
                     "[{position}] must not be an empty string",

@@ -36,7 +36,8 @@ class EmbeddingsBody(TextBody):
     """What to embed and how the vectors come back. Fields that are not named here are ignored."""
 
     input: str | list[str] | list[int] | list[list[int]] = Field(
-        description="One text, or a list of them; none may be empty. Where the model's "
+        description="One text, or a list of them; none may be empty, unless the model's setting "
+        "accept_empty_texts is true. Where the model's "
         "setting accept_token_ids is true, also one text's token ids, or a list of such lists."
     )
     dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = Field(
@@ -70,7 +71,7 @@ class EmbeddingsBody(TextBody):
     def _check_input(cls, value: Any, info: ValidationInfo) -> Any:
         accepted = info.context or NOTHING_MORE
         if not isinstance(value, list) or not any(map(is_token_id_or_ids, value)):
-            return check_texts(value)
+            return check_texts(value, accepted)
         if not accepted.token_ids:
             raise PydanticCustomError("token_ids", _SEND_TEXTS)
         return check_token_ids(value)

@@ -62,6 +62,11 @@ class TextModelSettings(ReplicaSettings):
         default=None, ge=1, description="The model's own where unset."
     )
     max_inputs_per_request: int = Field(default=2048, ge=1)
+    accept_empty_texts: bool = Field(
+        default=False,
+        description="Whether a text to embed or classify, or a document, may be empty. The model "
+        "reads it as any other; a rerank puts an empty document last.",
+    )
 
     @property
     def work_field(self) -> str | None:

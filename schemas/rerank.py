@@ -6,10 +6,10 @@ Documents and queries are texts, or objects with ``text``. Responses have no ``i
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from schemas.bodies import INTEGRAL, TextBody, Usage
+from schemas.bodies import INTEGRAL, NOTHING_MORE, Accepted, TextBody, Usage
 
 RERANK_URL = "/v1/rerank"
 SCORE_URL = "/v1/score"
@@ -23,26 +23,26 @@ class TextObject(BaseModel):
     text: str
 
 
-def _problem_with(value: Any) -> str | None:
+def _problem_with(value: Any, accepted: Accepted) -> str | None:
     text = value.get("text") if isinstance(value, dict) else value
     if not isinstance(text, str):
         return "must be a string or an object with text"
-    return None if text else "must not be an empty text"
+    return None if text or accepted.empty_texts else "must not be an empty text"
 
 
-def _check_text(value: Any) -> Any:
-    if problem := _problem_with(value):
+def _check_text(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
+    if problem := _problem_with(value, accepted):
         raise PydanticCustomError("bad_text", "{problem}", {"problem": problem})
     return value
 
 
-def _check_text_or_texts(value: Any) -> Any:
+def _check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
     if not isinstance(value, list):
-        return _check_text(value)
+        return _check_text(value, accepted)
     if not value:
         raise PydanticCustomError("no_texts", "must hold at least one text")
     for position, item in enumerate(value):
-        if problem := _problem_with(item):
+        if problem := _problem_with(item, accepted):
             raise PydanticCustomError(
                 "bad_text",
                 "[{position}] {problem}",
@@ -51,15 +51,29 @@ def _check_text_or_texts(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str | TextObject, BeforeValidator(_check_text)]
-Texts = Annotated[str | TextObject | list[str | TextObject], BeforeValidator(_check_text_or_texts)]
+def _check_query(value: Any) -> Any:
+    return _check_text(value)
+
+
+def _check_queries(value: Any) -> Any:
+    return _check_texts(value)
+
+
+def _check_documents(value: Any, info: ValidationInfo) -> Any:
+    return _check_texts(value, info.context or NOTHING_MORE)
+
+
+OneOrMore = str | TextObject | list[str | TextObject]
+Query = Annotated[str | TextObject, BeforeValidator(_check_query)]
+Queries = Annotated[OneOrMore, BeforeValidator(_check_queries)]
+Documents = Annotated[OneOrMore, BeforeValidator(_check_documents)]
 
 
 def _text(value: str | TextObject) -> str:
     return value if isinstance(value, str) else value.text
 
 
-def _texts(value: str | TextObject | list[str | TextObject]) -> list[str]:
+def _texts(value: OneOrMore) -> list[str]:
     return [_text(item) for item in (value if isinstance(value, list) else [value])]
 
 
@@ -85,8 +99,11 @@ class PairsBody(TextBody):
 class RerankBody(PairsBody):
     """A query and the documents to order by it. Fields that are not named here are ignored."""
 
-    query: Text
-    documents: Texts = Field(description="One text or a list of them, none empty.")
+    query: Query
+    documents: Documents = Field(
+        description="One text or a list of them; none may be empty, unless the model's setting "
+        "accept_empty_texts is true."
+    )
     top_n: Annotated[int, Field(ge=0), INTEGRAL] | None = Field(
         default=None, description="Return the best so many; all where unset or 0."
     )
@@ -111,11 +128,11 @@ class ScoreBody(PairsBody):
     Each field goes by any of vLLM's names. Fields of other names are ignored.
     """
 
-    queries: Texts = Field(
+    queries: Queries = Field(
         validation_alias=AliasChoices("queries", "text_1", "data_1"),
         description="One text, or as many as documents. Also called text_1 or data_1.",
     )
-    documents: Texts = Field(
+    documents: Documents = Field(
         validation_alias=AliasChoices("documents", "text_2", "items", "data_2"),
         description="One text or a list of them. Also called text_2, items or data_2.",
     )

@@ -37,7 +37,7 @@ class ClassifyEndpoint(Endpoint[ClassifyBody]):
         Raises:
             BodyRefusedError: It cannot be answered.
         """
-        parsed = parse_body(ClassifyBody, body)
+        parsed = parse_body(ClassifyBody, body, self._served.accepted)
         self._served.check_model(parsed.model)
         self._served.check_inputs(len(parsed.texts), "input")
         return parsed

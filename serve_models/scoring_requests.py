@@ -9,6 +9,7 @@ import orjson
 from schemas.bodies import BodyRefusedError, parse_body
 from schemas.rerank import RERANK_URL, SCORE_URL, PairsBody, RerankBody, ScoreBody
 from serve_models.scoring import PairScorer
+from serve_models.text_model import Rows
 from serve_models.text_requests import Endpoint, Served, TextRequest
 from serve_models.tokenizing import TokenizedText
 
@@ -52,7 +53,7 @@ class PairsEndpoint(Endpoint[Pairs]):
         Raises:
             BodyRefusedError: It cannot be answered.
         """
-        parsed = parse_body(self._body_model, body)
+        parsed = parse_body(self._body_model, body, self._served.accepted)
         self._served.check_model(parsed.model)
         queries, documents = len(parsed.query_texts), len(parsed.document_texts)
         self._served.check_inputs(documents, "documents")
@@ -85,11 +86,14 @@ class PairsEndpoint(Endpoint[Pairs]):
         """Tell for each document whether it or its query was cut to the model's length."""
         return self._scorer.truncated(body, texts)
 
+    def scores(self, request: TextRequest[Pairs]) -> Rows:
+        """Return each document's score, float32 [documents]."""
+        return self._scorer.scores(request.body, request.stacked_rows)
+
     def scored(self, request: TextRequest[Pairs]) -> list[tuple[np.float32, bool]]:
         """Return each document's score, and whether something was cut for it."""
-        scores = self._scorer.scores(request.body, request.stacked_rows)
         truncated = self.truncated(request.body, request.texts)
-        return list(zip(scores, truncated, strict=True))
+        return list(zip(self.scores(request), truncated, strict=True))
 
 
 class RerankEndpoint(PairsEndpoint[RerankBody]):
@@ -116,6 +120,14 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
         """Return what to ask for to get the same in fewer bytes, if there is anything."""
         return "set return_documents to false" if body.return_documents else None
 
+    def scores(self, request: TextRequest[RerankBody]) -> Rows:
+        """Return each document's score; an empty one's is no better than that of any other."""
+        scores = super().scores(request)
+        is_empty = np.array([not document for document in request.body.document_texts])
+        if is_empty.all() or not is_empty.any():
+            return scores
+        return np.where(is_empty, np.minimum(scores, scores[~is_empty].min()), scores)
+
     def respond(self, request: TextRequest[RerankBody]) -> bytes:
         """Return a finished request's response body, the most relevant document first."""
         body = request.body
@@ -128,8 +140,11 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
             if truncated:
                 result["truncated"] = True
             results.append(result)
-        # Stable: equals stay in the order in which they were given.
-        results.sort(key=lambda result: result["relevance_score"], reverse=True)
+        # Stable: equals stay in the order in which they were given, the empty after the others.
+        results.sort(
+            key=lambda result: (result["relevance_score"], bool(documents[result["index"]])),
+            reverse=True,
+        )
         return orjson.dumps(
             {
                 "model": self.name_of(body),

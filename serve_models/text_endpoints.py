@@ -53,5 +53,5 @@ def _served(name: str, settings: TextModelSettings) -> Served:
         name,
         frozenset({name, *settings.served_names}),
         settings.max_inputs_per_request,
-        Accepted(token_ids=takes_ids),
+        Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
     )

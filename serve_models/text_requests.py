@@ -229,6 +229,15 @@ class Endpoint(ABC, Generic[Body]):
             )
 
     def _request(self, body: Body, texts: list[TokenizedText]) -> TextRequest[Body] | Refusal:
+        if not all(text.tokens for text in texts):
+            # What a model makes of none depends on what shares the batch.
+            return Refusal.of(
+                BodyRefusedError(
+                    f"{self._texts_field}: an empty text has no tokens for this model to read; "
+                    "leave it out",
+                    param=self._texts_field,
+                )
+            )
         if not body.truncation:
             for position, is_truncated in enumerate(self.truncated(body, texts)):
                 if is_truncated:

@@ -75,7 +75,7 @@ class FakeModel:
         ]
         self.tokenized_texts += len(texts)
         return [
-            TokenizedText(tokens=min(len(text), 32), truncated=len(text) > 32, text=text)
+            TokenizedText(tokens=min(len(text), 32) or 1, truncated=len(text) > 32, text=text)
             for text in prompted
         ]
 
@@ -147,7 +147,7 @@ class FakeClassifier:
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         return [
-            TokenizedText(tokens=min(len(text), 32), truncated=len(text) > 32, text=text)
+            TokenizedText(tokens=min(len(text), 32) or 1, truncated=len(text) > 32, text=text)
             for text in texts
         ]
 

@@ -97,6 +97,12 @@ def test_pooling_leaves_prompts_out_where_the_model_says_so(
     np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
 
 
+def test_an_empty_texts_vector_is_the_librarys(
+    library: SentenceTransformer, model: EmbeddingModel
+) -> None:
+    np.testing.assert_allclose(embed(model, ["", "a"]), library.encode(["", "a"]), atol=1e-5)
+
+
 def test_only_texts_over_the_length_count_as_truncated(minilm_path: Path) -> None:
     model = EmbeddingModel(minilm_path, settings(max_seq_length_tokens=8, device="cpu"), "cpu")
     exact, over = model.tokenize(["a b c d e f", "a b c d e f g"], [None, None])

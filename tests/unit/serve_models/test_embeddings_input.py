@@ -1,11 +1,14 @@
 """What ``/v1/embeddings`` takes besides plain texts, from request line to response body."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from schemas.handoff import STATUS_OK
 from serve_models.prompts import Prompts
+from serve_models.tokenizing import TokenizedText
 
 from .fakes import FakeModel, line
 from .text_engines import answers_of, running
@@ -71,6 +74,31 @@ async def test_what_a_text_is_for_chooses_the_prompt_that_the_model_has_for_that
         model=model,
     )
     assert answered == sent
+
+
+async def test_empty_texts_are_embedded_where_the_model_takes_them() -> None:
+    model = FakeModel()
+    many, one = await answers(line(["a", "", "b"]), line(""), model=model, accept_empty_texts=True)
+    assert many[0] == one[0] == STATUS_OK
+    assert many[1]["data"][1]["embedding"] == one[1]["data"][0]["embedding"]
+
+
+async def test_a_text_without_any_token_is_refused_and_costs_no_other_record() -> None:
+    class Tokenless(FakeModel):
+        def tokenize(
+            self, texts: Sequence[str], prompt_names: Sequence[str | None]
+        ) -> list[TokenizedText]:
+            tokenized = super().tokenize(texts, prompt_names)
+            return [
+                replace(each, tokens=len(text)) for each, text in zip(tokenized, texts, strict=True)
+            ]
+
+    good, refused = await answers(
+        line("a"), line(["a", ""]), model=Tokenless(), accept_empty_texts=True
+    )
+    assert good[0] == STATUS_OK
+    assert (refused[0], refused[1]["error"]["param"]) == (400, "input")
+    assert "has no tokens for this model" in refused[1]["error"]["message"]
 
 
 @pytest.mark.parametrize("field", ["input_type", "prompt_name"])

@@ -64,6 +64,46 @@ async def test_rerank_of_equals_keeps_their_order() -> None:
     assert [result["index"] for result in body["results"]] == [0, 1, 2]
 
 
+async def test_an_empty_document_ranks_last_where_the_model_takes_it() -> None:
+    refused, ranked, every = await answers_of_pairs(
+        rerank("", ["a"]),
+        rerank("q", ["", "calm", "loud!", {"text": ""}]),
+        rerank("q", ["", ""]),
+        accept_empty_texts=True,
+    )
+    assert refused[0] == 400
+    assert [result["index"] for result in ranked[1]["results"]] == [2, 1, 0, 3]
+    assert [result["index"] for result in every[1]["results"]] == [0, 1]
+
+
+async def test_an_empty_document_ranks_last_whatever_the_model_makes_of_it() -> None:
+    documents = ["", *(f"document {number}" for number in range(50)), ""]
+    (ranked,) = await answers_of_pairs(
+        rerank("q", documents), kind="embedder", model=FakeModel(), accept_empty_texts=True
+    )
+    results = ranked[1]["results"]
+    assert [result["index"] for result in results[-2:]] == [0, 51]
+    own = cosine("query: q", "")
+    others = min(result["relevance_score"] for result in results[:-2])
+    for result in results[-2:]:
+        assert result["relevance_score"] == pytest.approx(min(own, others), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["reranker", "embedder"])
+async def test_an_empty_document_is_scored_as_any_other(kind: str) -> None:
+    model = FakePairModel() if kind == "reranker" else FakeModel()
+    empty, refused = await answers_of_pairs(
+        score(text_1="q", text_2=["", "a!!"]),
+        score(text_1=["", "q"], text_2=["", "a"]),
+        kind=kind,
+        model=model,
+        accept_empty_texts=True,
+    )
+    expected = sigmoid(-1) if kind == "reranker" else cosine("query: q", "")
+    assert empty[1]["data"][0]["score"] == pytest.approx(expected, abs=1e-6)
+    assert (refused[0], refused[1]["error"]["param"]) == (400, "text_1")
+
+
 async def test_rerank_returns_as_much_as_is_asked_for() -> None:
     some, every, bare, single = await answers_of_pairs(
         rerank("q", ["a", "b!", "c!!"], top_n=2),
