@@ -1,7 +1,7 @@
 """``POST /v1/rerank`` and ``POST /v1/score``: bodies as Jina's and vLLM's APIs have them.
 
-Documents and queries are texts, or objects with ``text``. Responses have no ``id`` and no
-``created``: the result line around one has its own.
+Documents and queries are texts, or objects with ``text``. Of vLLM's ``id`` and ``created`` there is
+the ``id`` of a rerank, without which its types refuse the body.
 """
 
 from typing import Annotated, Any, Literal
@@ -168,6 +168,11 @@ class RerankResponse(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
+    id: str | None = Field(
+        default=None,
+        description="A digest of the answer, absent from results of versions before it; the result "
+        "line's id is what tells requests apart.",
+    )
     model: str
     usage: Usage
     results: list[RerankResult] = Field(min_length=1)

@@ -59,6 +59,15 @@ async def test_rerank_gives_the_best_first_with_their_positions_and_texts() -> N
     assert body["usage"]["total_tokens"] == (3 + 4) + (3 + 7) + (3 + 6)
 
 
+async def test_the_same_answer_has_the_same_id() -> None:
+    first, again, other = await answers_of_pairs(
+        rerank("q", ["a", "b!"]), rerank("q", ["a", "b!"]), rerank("q", ["a", "c!"])
+    )
+    assert first == again
+    assert first[1]["id"].startswith("rerank-")
+    assert other[1]["id"] != first[1]["id"]
+
+
 async def test_rerank_of_equals_keeps_their_order() -> None:
     ((_, body),) = await answers_of_pairs(rerank("q", ["a!", "b!", "c!"]))
     assert [result["index"] for result in body["results"]] == [0, 1, 2]
