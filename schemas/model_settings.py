@@ -20,6 +20,10 @@ Source = Annotated[
 ]
 
 
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""By the names that Sentence Transformers has for them."""
+
+
 class TextModelSettings(ReplicaSettings):
     """A model that runs over batches of texts, cut by length from a pool of waiting ones."""
 
@@ -84,6 +88,11 @@ class EmbedderSettings(TextModelSettings):
         description="Prompts by name, e.g. query and document; adds to the model's own.",
     )
     default_prompt_name: str | None = None
+    similarity: Similarity | None = Field(
+        default=None,
+        description="What rerank and score measure vectors by; the checkpoint's where unset, which "
+        "is cosine where it names none.",
+    )
     accept_token_ids: bool = Field(
         default=False,
         description="Whether input may be token ids of the checkpoint's own tokenizer, which are "

@@ -1,5 +1,6 @@
 """A Sentence Transformers checkpoint, run batch by batch. Knows nothing of Ray or requests."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from schemas.model_settings import EmbedderSettings
+from schemas.model_settings import EmbedderSettings, Similarity
 from serve_models.front_ends import FastFrontEnd, front_end_of
 from serve_models.library_models import run_batch, shorten
 from serve_models.prompts import Prompts, Role, role_of
 from serve_models.rotary import runs_in_parallel
 from serve_models.text_model import ModelSettingsError, Rows, TextModel
 from serve_models.tokenizing import TokenizedText, limit_of
+
+logger = logging.getLogger(__name__)
 
 
 class EmbeddingTextModel(TextModel, Protocol):
@@ -29,6 +32,11 @@ class EmbeddingTextModel(TextModel, Protocol):
     @property
     def prompts(self) -> Prompts:
         """Prompts by the names that a request may give."""
+        ...
+
+    @property
+    def similarity(self) -> Similarity:
+        """What its vectors are to be compared by."""
         ...
 
     @property
@@ -80,6 +88,13 @@ class EmbeddingModel:
             model_kwargs={"dtype": getattr(torch, settings.dtype), "use_safetensors": True},
         ).eval()
         shorten(self._model, settings.max_seq_length_tokens)
+        self._similarity = settings.similarity or self._model.similarity_fn_name
+        if self._similarity != "cosine" and "normalize" not in settings.model_fields_set:
+            logger.warning(
+                "vectors are compared by %s, and /v1/embeddings scales them to length 1: set "
+                "normalize to false to get them as they are, or to true to say that this is meant",
+                self._similarity,
+            )
         self._prompts = _prompts_of(self._model, settings)
         self._front_end = front_end_of(self._model)
         if settings.accept_token_ids and not self.vocabulary_tokens:
@@ -109,6 +124,11 @@ class EmbeddingModel:
     def prompts(self) -> Prompts:
         """The checkpoint's prompts, and over them the settings'."""
         return self._prompts
+
+    @property
+    def similarity(self) -> Similarity:
+        """The settings' measure, or the checkpoint's."""
+        return self._similarity
 
     @property
     def vocabulary_tokens(self) -> int:

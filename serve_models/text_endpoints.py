@@ -20,7 +20,7 @@ from serve_models.text_requests import Endpoints, Served
 def embedder_endpoints(
     model: EmbeddingTextModel, name: str, settings: EmbedderSettings
 ) -> Endpoints:
-    """Return ``/v1/embeddings``, and rerank and score by the cosine of its vectors."""
+    """Return ``/v1/embeddings``, and rerank and score by how alike its vectors are."""
     served = _served(name, settings)
     scorer = EmbeddingScorer(model)
     return Endpoints(

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from schemas.model_settings import EmbedderSettings
+from schemas.model_settings import EmbedderSettings, Similarity
 from serve_models.probabilities import Activation, apply_activation
 from serve_models.prompts import Prompts, Role
 from serve_models.tokenizing import TokenizedText
@@ -42,6 +42,7 @@ class FakeModel:
     width = FAKE_DIMS
     max_seq_length_tokens = 32
     vocabulary_tokens = 128
+    similarity: Similarity = "cosine"
     runs_in_parallel = True
 
     def __init__(self) -> None:

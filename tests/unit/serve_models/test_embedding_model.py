@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SimilarityFunction
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 
+from schemas.model_settings import Similarity
 from serve_models.embedding_model import EmbeddingModel
 from serve_models.front_ends import FastFrontEnd, LibraryFrontEnd
+from serve_models.similarity import similarities
 from serve_models.text_model import ModelSettingsError, Rows
 
 from .fakes import settings
@@ -172,6 +174,44 @@ def test_token_ids_without_special_tokens_are_read_as_they_are(model: EmbeddingM
     assert (whole.tokens, bare.tokens) == (3, 1)
     first, second = model.run([whole, bare])
     assert abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("saved", "changes", "measure", "warns"),
+    [
+        ("cosine", {}, "cosine", False),
+        ("dot", {}, "dot", True),
+        ("dot", {"normalize": False}, "dot", False),
+        ("dot", {"similarity": "cosine"}, "cosine", False),
+        ("euclidean", {"normalize": True}, "euclidean", False),
+    ],
+)
+def test_vectors_are_compared_as_the_checkpoint_says_unless_the_settings_do(
+    minilm_path: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    saved: Any,
+    changes: dict[str, Any],
+    measure: str,
+    warns: bool,
+) -> None:
+    library = SentenceTransformer(str(minilm_path), device="cpu", similarity_fn_name=saved)
+    library.save_pretrained(str(tmp_path))
+    model = EmbeddingModel(tmp_path, settings(device="cpu", **changes), "cpu")
+    assert model.similarity == measure
+    assert ("set normalize to false" in caplog.text) is warns
+
+
+@pytest.mark.parametrize("measure", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("queries", [1, 7])
+def test_vectors_are_as_alike_as_the_library_finds_them(measure: Similarity, queries: int) -> None:
+    generator = np.random.default_rng(3)
+    first = generator.normal(size=(queries, 32)).astype(np.float32)
+    second = generator.normal(size=(7, 32)).astype(np.float32)
+    expected = SimilarityFunction.to_similarity_pairwise_fn(measure)(first, second)
+    found = similarities(measure, first, second)
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-5)
+    assert found.dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,16 @@ async def test_an_embedder_reranks_by_the_cosine_of_its_vectors() -> None:
     assert embedded[0] == STATUS_OK
 
 
+async def test_an_embedder_reranks_by_what_its_vectors_are_compared_by() -> None:
+    model = FakeModel()
+    model.similarity = "dot"
+    (scored,) = await answers_of_pairs(
+        score(text_1="q", text_2=["one", "two"]), kind="embedder", model=model
+    )
+    expected = [float(fake_vector("query: q") @ fake_vector(text)) for text in ("one", "two")]
+    np.testing.assert_allclose([item["score"] for item in scored[1]["data"]], expected, rtol=1e-5)
+
+
 async def test_a_long_query_counts_as_cut_for_each_of_its_documents() -> None:
     ((_, body),) = await answers_of_pairs(
         score(text_1="q" * 40, text_2=["a", "b"]), kind="embedder", model=FakeModel()
