@@ -6,9 +6,16 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.bodies import BodyRefusedError
-from schemas.embeddings import EMBEDDINGS_URL, EmbeddingsBody, parse_embeddings_body
+from schemas.embeddings import (
+    EMBEDDINGS_URL,
+    EmbeddingsBody,
+    EncodingFormat,
+    OutputDtype,
+    parse_embeddings_body,
+)
 from serve_models.embedding_model import EmbeddingTextModel
 from serve_models.encodings import (
     VectorForm,
@@ -21,7 +28,7 @@ from serve_models.prompts import PURPOSES
 from serve_models.text_requests import Endpoint, Served, TextRequest
 from serve_models.tokenizing import TokenizedText
 
-_LEAST_ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
+_ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
 _FORMS_KEPT = 256
 """Of the vector forms that requests ask for, whose sizes are remembered."""
 
@@ -39,7 +46,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
         self._model = model
         self._normalize = normalize
-        self._least_vector_bytes = lru_cache(_FORMS_KEPT)(partial(least_vector_bytes, model.sample))
+        self._least_item_bytes = lru_cache(_FORMS_KEPT)(partial(_least_item_bytes, model.sample))
 
     def parse(self, body: Any) -> EmbeddingsBody:
         """Check a body against the endpoint and the model.
@@ -56,27 +63,26 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 "has; ask for at most that",
                 param="dimensions",
             )
-        self._check_prompt(parsed)
-        self._check_token_ids(parsed)
+        for field, name in (("prompt_name", parsed.prompt_name), ("input_type", parsed.input_type)):
+            if name is not None:
+                self._check_prompt(parsed, field, name)
+        if self._served.accepted.token_ids:
+            self._check_token_ids(parsed)
         return parsed
 
-    def _check_prompt(self, body: EmbeddingsBody) -> None:
-        prompts = self._model.prompts
-        for field, name in (("prompt_name", body.prompt_name), ("input_type", body.input_type)):
-            if name is None:
-                continue
-            prompt = prompts.find(name)
-            if prompt is None and not (field == "input_type" and name in PURPOSES):
-                known = ", ".join(prompts.names) or "none"
-                raise BodyRefusedError(
-                    f"{field}: no prompt '{name[:100]}'; the model has: {known}", param=field
-                )
-            if prompt and body.token_ids:
-                raise BodyRefusedError(
-                    f"{field}: the prompt '{name[:100]}' cannot be put before token ids; leave it "
-                    "out, or send texts",
-                    param=field,
-                )
+    def _check_prompt(self, body: EmbeddingsBody, field: str, name: str) -> None:
+        prompt = self._model.prompts.find(name)
+        if prompt is None and not (field == "input_type" and name in PURPOSES):
+            known = ", ".join(self._model.prompts.names) or "none"
+            raise BodyRefusedError(
+                f"{field}: no prompt '{name[:100]}'; the model has: {known}", param=field
+            )
+        if prompt and body.token_ids:
+            raise BodyRefusedError(
+                f"{field}: the prompt '{name[:100]}' cannot be put before token ids; leave it "
+                "out, or send texts",
+                param=field,
+            )
 
     def _check_token_ids(self, body: EmbeddingsBody) -> None:
         vocabulary_tokens = self._model.vocabulary_tokens
@@ -90,25 +96,27 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
 
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
         """Tokenize the texts of each body behind its prompt; token ids are taken as they are."""
-        texts: list[str] = []
-        names: list[str | None] = []
-        for body in bodies:
-            texts += body.texts
-            names += [body.prompt_name or body.input_type] * (len(texts) - len(names))
+        texts_of = [body.texts for body in bodies]
+        texts = [text for texts in texts_of for text in texts]
+        names = [
+            body.prompt_name or body.input_type
+            for body, texts in zip(bodies, texts_of, strict=True)
+            for _ in texts
+        ]
         tokenized = iter(self._model.tokenize(texts, names))
         return [
-            self._model.take_token_ids(body.token_ids)
-            if body.token_ids
-            else [next(tokenized) for _ in range(body.inputs)]
-            for body in bodies
+            [next(tokenized) for _ in texts] or self._model.take_token_ids(body.token_ids)
+            for body, texts in zip(bodies, texts_of, strict=True)
         ]
 
     def least_response_bytes(self, body: EmbeddingsBody) -> int:
         """Return what the response takes at the very least: never more than it will have."""
-        item_bytes = _LEAST_ITEM_BYTES + self._least_vector_bytes(
-            self._form_of(body), body.encoding_format
+        return body.inputs * self._least_item_bytes(
+            self._normalize if body.normalize is None else body.normalize,
+            body.dimensions,
+            body.output_dtype,
+            body.encoding_format,
         )
-        return body.inputs * item_bytes
 
     def smaller_form(self, body: EmbeddingsBody) -> str | None:
         """Return what to ask for to get the same in fewer bytes, if there is anything."""
@@ -164,3 +172,14 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
             self.name_of(request.body),
             request.usage["prompt_tokens"],
         )
+
+
+def _least_item_bytes(
+    sample: NDArray[np.float32],
+    normalize: bool,
+    dimensions: int | None,
+    output_dtype: OutputDtype,
+    encoding_format: EncodingFormat,
+) -> int:
+    form = VectorForm(dimensions, normalize, output_dtype)
+    return _ITEM_BYTES + least_vector_bytes(sample, form, encoding_format)

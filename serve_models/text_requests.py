@@ -229,7 +229,7 @@ class Endpoint(ABC, Generic[Body]):
             )
 
     def _request(self, body: Body, texts: list[TokenizedText]) -> TextRequest[Body] | Refusal:
-        if not all(text.tokens for text in texts):
+        if 0 in [text.tokens for text in texts]:
             # What a model makes of none depends on what shares the batch.
             return Refusal.of(
                 BodyRefusedError(
