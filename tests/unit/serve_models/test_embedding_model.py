@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer
 
 from schemas.model_settings import Similarity
 from serve_models.embedding_model import EmbeddingModel
+from serve_models.encodings import VectorForm, form_vectors, least_vector_bytes
 from serve_models.front_ends import FastFrontEnd, LibraryFrontEnd
 from serve_models.similarity import similarities
 from serve_models.text_model import ModelSettingsError, Rows
@@ -103,6 +105,25 @@ def test_an_empty_texts_vector_is_the_librarys(
     library: SentenceTransformer, model: EmbeddingModel
 ) -> None:
     np.testing.assert_allclose(embed(model, ["", "a"]), library.encode(["", "a"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_no_texts_vector_takes_less_than_the_models_bound(
+    minilm_path: Path, dtype: str, normalize: bool
+) -> None:
+    model = EmbeddingModel(minilm_path, settings(dtype=dtype, device="cpu"), "cpu")
+    rows = embed(model, [*TEXTS, "", "0 0 0", "?", *map(str, range(50))])
+    for dimensions in (1, 2, 8, 64, None):
+        form = VectorForm(dimensions, normalize)
+        taken = [len(encode(vector)) for vector in form_vectors(rows, form)]
+        bound_bytes = least_vector_bytes(model.sample, form, "float")
+        assert bound_bytes <= min(taken)
+        assert bound_bytes >= 0.6 * max(taken)
+
+
+def encode(vector: Rows) -> bytes:
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def test_only_texts_over_the_length_count_as_truncated(minilm_path: Path) -> None:

@@ -14,9 +14,11 @@ from serve_models.encodings import (
     form_vectors,
     least_vector_bytes,
 )
+from serve_models.text_endpoints import embedder_endpoints
 from serve_models.text_engine import TextEngine
+from serve_models.text_requests import Refusal
 
-from .fakes import FakeClassifier, FakeModel, FakePairModel, request_line
+from .fakes import FakeClassifier, FakeModel, FakePairModel, request_line, settings
 from .text_engines import running
 
 MODELS: dict[str, Any] = {
@@ -136,3 +138,27 @@ def test_in_base64_the_size_is_known_to_the_byte() -> None:
     )
     embedding = orjson.loads(body)["data"][0]["embedding"]
     assert least_vector_bytes(sample, VectorForm(), "base64") == len(embedding) + 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "more", "is_refused"),
+    [
+        (200, {}, False),
+        (400, {}, True),
+        (400, {"encoding_format": "base64"}, False),
+        (400, {"dimensions": 64}, False),
+        (2_000, {"encoding_format": "base64"}, True),
+    ],
+)
+def test_four_hundred_texts_do_not_fit_into_a_mebibyte(
+    texts: int, more: dict[str, Any], is_refused: bool
+) -> None:
+    model = FakeModel()
+    model.width = 384
+    model.sample = np.random.default_rng(0).normal(size=384).astype(np.float32)
+    endpoints = embedder_endpoints(model, "minilm", settings())
+
+    (prepared,) = endpoints.prepare([line("/v1/embeddings", texts, more)], 1_048_576)
+
+    assert isinstance(prepared, Refusal) is is_refused
+    assert bool(model.tokenized_texts) is not is_refused
