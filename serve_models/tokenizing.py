@@ -4,6 +4,7 @@ Tokenizing is parted from padding, because texts are tokenized as they come and 
 batch that they end up in.
 """
 
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -62,9 +63,9 @@ def take_token_ids(
     As a tokenizer does it: a special token stays the last, since models pool by it.
     """
     if max_tokens is None or len(ids) <= max_tokens:
-        return TokenizedText(tokens=len(ids), truncated=False, ids=ids)
+        return TokenizedText(tokens=len(ids), truncated=False, ids=array("i", ids))
     end = ids[-1:] if ids[-1] in special_ids else ids[:0]
-    cut = [*ids[: max_tokens - len(end)], *end]
+    cut = array("i", [*ids[: max_tokens - len(end)], *end])
     return TokenizedText(tokens=len(cut), truncated=True, ids=cut)
 
 
