@@ -73,11 +73,17 @@ def build_engine(
             most_chunk_records=route.flow.chunk_records,
             metadata_limit_characters=metadata_limit_characters,
             calls_per_window=calls_per_window,
+            max_body_bytes=_max_body_bytes(route),
             ordering=route.ordering,
             attempt_timeout_s=route.retry.attempt_timeout_s,
             may_repeat=route.delivery == "at_least_once",
         ),
     )
+
+
+def _max_body_bytes(route: RouteSettings) -> int:
+    stored_bytes = 0 if route.claim_check is None else route.claim_check.max_object_bytes
+    return max(route.limits.max_result_bytes, stored_bytes)
 
 
 def _build_intake(route: RouteSettings, urls: frozenset[str], work_field: str | None) -> Intake:

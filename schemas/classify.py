@@ -6,9 +6,9 @@ response has no ``id`` and no ``created``: the result line around it has its own
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from schemas.bodies import TextBody, Usage, check_texts
+from schemas.bodies import NOTHING_MORE, TextBody, Usage, check_texts
 
 CLASSIFY_URL = "/classify"
 
@@ -17,7 +17,8 @@ class ClassifyBody(TextBody):
     """What to classify. Fields that are not named here are ignored."""
 
     input: str | list[str] = Field(
-        description="One text, or a list of them. No text may be empty; token ids are not accepted."
+        description="One text, or a list of them; none may be empty, unless the model's setting "
+        "accept_empty_texts is true. Token ids are not accepted."
     )
     use_activation: bool | None = Field(
         default=None,
@@ -27,8 +28,8 @@ class ClassifyBody(TextBody):
 
     @field_validator("input", mode="before")
     @classmethod
-    def _texts_only(cls, value: Any) -> Any:
-        return check_texts(value)
+    def _texts_only(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_texts(value, info.context or NOTHING_MORE)
 
     @property
     def texts(self) -> list[str]:

@@ -32,12 +32,15 @@ class Chunk:
         wanted_records: How many records the consumer would have in flight at this replica if it
             might, these included: its part of all that waits or is in flight. ``None`` is no
             limit.
+        max_body_bytes: The most bytes of a response body that the consumer can publish; 0 where it
+            does not say.
     """
 
     consumer: str
     lines: list[bytes]
     deadlines_ms: list[int | None] = field(default_factory=list)
     wanted_records: int | None = None
+    max_body_bytes: int = 0
 
     def deadline_ms(self, index: int) -> int | None:
         """Return the deadline of record ``index`` in epoch milliseconds, if it has one."""

@@ -20,6 +20,10 @@ Source = Annotated[
 ]
 
 
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""By the names that Sentence Transformers has for them."""
+
+
 class TextModelSettings(ReplicaSettings):
     """A model that runs over batches of texts, cut by length from a pool of waiting ones."""
 
@@ -62,6 +66,11 @@ class TextModelSettings(ReplicaSettings):
         default=None, ge=1, description="The model's own where unset."
     )
     max_inputs_per_request: int = Field(default=2048, ge=1)
+    accept_empty_texts: bool = Field(
+        default=False,
+        description="Whether a text to embed or classify, or a document, may be empty. The model "
+        "reads it as any other; a rerank puts an empty document last.",
+    )
 
     @property
     def work_field(self) -> str | None:
@@ -79,6 +88,17 @@ class EmbedderSettings(TextModelSettings):
         description="Prompts by name, e.g. query and document; adds to the model's own.",
     )
     default_prompt_name: str | None = None
+    similarity: Similarity | None = Field(
+        default=None,
+        description="What rerank and score measure vectors by; the checkpoint's where unset, which "
+        "is cosine where it names none.",
+    )
+    accept_token_ids: bool = Field(
+        default=False,
+        description="Whether input may be token ids of the checkpoint's own tokenizer, which are "
+        "read as they are. OpenAI's clients may send ids of OpenAI's tokenizer, which would mean "
+        "other words.",
+    )
 
     @property
     def endpoints(self) -> frozenset[str]:

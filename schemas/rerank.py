@@ -1,29 +1,18 @@
 """``POST /v1/rerank`` and ``POST /v1/score``: bodies as Jina's and vLLM's APIs have them.
 
-Documents and queries are texts, or objects with ``text``. Responses have no ``id`` and no
-``created``: the result line around one has its own.
+Documents and queries are texts, or objects with ``text``. Of vLLM's ``id`` and ``created`` there is
+the ``id`` of a rerank, without which its types refuse the body.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
 
-from schemas.bodies import TextBody, Usage
+from schemas.bodies import INTEGRAL, NOTHING_MORE, Accepted, TextBody, Usage
 
 RERANK_URL = "/v1/rerank"
 SCORE_URL = "/v1/score"
-
-_QUERIES_NAMES = ("queries", "text_1", "data_1")
-_DOCUMENTS_NAMES = ("documents", "text_2", "items", "data_2")
 
 
 class TextObject(BaseModel):
@@ -34,26 +23,26 @@ class TextObject(BaseModel):
     text: str
 
 
-def _problem_with(value: Any) -> str | None:
+def _problem_with(value: Any, accepted: Accepted) -> str | None:
     text = value.get("text") if isinstance(value, dict) else value
     if not isinstance(text, str):
         return "must be a string or an object with text"
-    return None if text else "must not be an empty text"
+    return None if text or accepted.empty_texts else "must not be an empty text"
 
 
-def _check_text(value: Any) -> Any:
-    if problem := _problem_with(value):
+def _check_text(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
+    if problem := _problem_with(value, accepted):
         raise PydanticCustomError("bad_text", "{problem}", {"problem": problem})
     return value
 
 
-def _check_text_or_texts(value: Any) -> Any:
+def _check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
     if not isinstance(value, list):
-        return _check_text(value)
+        return _check_text(value, accepted)
     if not value:
         raise PydanticCustomError("no_texts", "must hold at least one text")
     for position, item in enumerate(value):
-        if problem := _problem_with(item):
+        if problem := _problem_with(item, accepted):
             raise PydanticCustomError(
                 "bad_text",
                 "[{position}] {problem}",
@@ -62,15 +51,29 @@ def _check_text_or_texts(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str | TextObject, BeforeValidator(_check_text)]
-Texts = Annotated[str | TextObject | list[str | TextObject], BeforeValidator(_check_text_or_texts)]
+def _check_query(value: Any) -> Any:
+    return _check_text(value)
+
+
+def _check_queries(value: Any) -> Any:
+    return _check_texts(value)
+
+
+def _check_documents(value: Any, info: ValidationInfo) -> Any:
+    return _check_texts(value, info.context or NOTHING_MORE)
+
+
+OneOrMore = str | TextObject | list[str | TextObject]
+Query = Annotated[str | TextObject, BeforeValidator(_check_query)]
+Queries = Annotated[OneOrMore, BeforeValidator(_check_queries)]
+Documents = Annotated[OneOrMore, BeforeValidator(_check_documents)]
 
 
 def _text(value: str | TextObject) -> str:
     return value if isinstance(value, str) else value.text
 
 
-def _texts(value: str | TextObject | list[str | TextObject]) -> list[str]:
+def _texts(value: OneOrMore) -> list[str]:
     return [_text(item) for item in (value if isinstance(value, list) else [value])]
 
 
@@ -96,10 +99,13 @@ class PairsBody(TextBody):
 class RerankBody(PairsBody):
     """A query and the documents to order by it. Fields that are not named here are ignored."""
 
-    query: Text
-    documents: Texts = Field(description="One text or a list of them, none empty.")
-    top_n: int | None = Field(
-        default=None, ge=0, description="Return the best so many; all where unset or 0."
+    query: Query
+    documents: Documents = Field(
+        description="One text or a list of them; none may be empty, unless the model's setting "
+        "accept_empty_texts is true."
+    )
+    top_n: Annotated[int, Field(ge=0), INTEGRAL] | None = Field(
+        default=None, description="Return the best so many; all where unset or 0."
     )
     return_documents: bool = Field(
         default=True, description="Whether results repeat the documents' texts."
@@ -122,12 +128,12 @@ class ScoreBody(PairsBody):
     Each field goes by any of vLLM's names. Fields of other names are ignored.
     """
 
-    queries: Texts = Field(
-        validation_alias=AliasChoices(*_QUERIES_NAMES),
+    queries: Queries = Field(
+        validation_alias=AliasChoices("queries", "text_1", "data_1"),
         description="One text, or as many as documents. Also called text_1 or data_1.",
     )
-    documents: Texts = Field(
-        validation_alias=AliasChoices(*_DOCUMENTS_NAMES),
+    documents: Documents = Field(
+        validation_alias=AliasChoices("documents", "text_2", "items", "data_2"),
         description="One text or a list of them. Also called text_2, items or data_2.",
     )
 
@@ -140,24 +146,6 @@ class ScoreBody(PairsBody):
     def document_texts(self) -> list[str]:
         """The documents, in the order that the response numbers them."""
         return _texts(self.documents)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Publish every name of a field: pydantic knows the first one only."""
-        reference = handler(core_schema)
-        schema = handler.resolve_ref_schema(reference)
-        properties = schema["properties"]
-        for names in (_QUERIES_NAMES, _DOCUMENTS_NAMES):
-            for name in names[1:]:
-                properties[name] = {**properties[names[0]], "title": name}
-        schema.pop("required", None)
-        schema["allOf"] = [
-            {"anyOf": [{"required": [name]} for name in names]}
-            for names in (_QUERIES_NAMES, _DOCUMENTS_NAMES)
-        ]
-        return reference
 
 
 class RerankResult(BaseModel):
@@ -180,6 +168,11 @@ class RerankResponse(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
+    id: str | None = Field(
+        default=None,
+        description="A digest of the answer, absent from results of versions before it; the result "
+        "line's id is what tells requests apart.",
+    )
     model: str
     usage: Usage
     results: list[RerankResult] = Field(min_length=1)

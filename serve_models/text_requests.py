@@ -5,7 +5,7 @@ Plain functions of their input, run in worker threads; an error in one record is
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -13,8 +13,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from schemas.bodies import BodyRefusedError, TextBody
-from schemas.results import encode_refusal_body
+from schemas.bodies import Accepted, BodyRefusedError, TextBody
+from schemas.results import ErrorCode, encode_refusal_body
 from serve_models.outcomes import ENDS_THE_TASK, encode_failure_body, status_of_failure
 from serve_models.text_model import Rows
 from serve_models.tokenizing import TokenizedText
@@ -83,16 +83,13 @@ class Served:
         name: The model's name in the settings.
         names: Every name that ``body.model`` may carry.
         max_inputs_per_request: The most texts, or pairs, of one record.
+        accepted: What bodies may have besides texts.
     """
 
     name: str
     names: frozenset[str]
     max_inputs_per_request: int
-
-    @classmethod
-    def under(cls, name: str, served_names: Iterable[str], max_inputs_per_request: int) -> "Served":
-        """Return what is served under the settings' own name and others."""
-        return cls(name, frozenset({name, *served_names}), max_inputs_per_request)
+    accepted: Accepted
 
     def check_model(self, model: str | None) -> None:
         """Refuse a request for another model.
@@ -164,6 +161,14 @@ class Endpoint(ABC, Generic[Body]):
         return None
 
     @abstractmethod
+    def least_response_bytes(self, body: Body) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+
+    @abstractmethod
+    def smaller_form(self, body: Body) -> str | None:
+        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+
+    @abstractmethod
     def respond(self, request: TextRequest[Body]) -> bytes:
         """Return a finished request's response body."""
 
@@ -171,9 +176,16 @@ class Endpoint(ABC, Generic[Body]):
         """Return finished requests' response bodies, or what went wrong with each."""
         return [_respond_guarded(request) for request in requests]
 
-    def prepare(self, bodies: Sequence[Any]) -> list[TextRequest[Body] | Refusal]:
-        """Check and tokenize bodies; each gets a request for the model, or its refusal."""
-        parsed = [self._parse_or_refuse(body) for body in bodies]
+    def prepare(
+        self, bodies: Sequence[Any], max_body_bytes: int = 0
+    ) -> list[TextRequest[Body] | Refusal]:
+        """Check and tokenize bodies; each gets a request for the model, or its refusal.
+
+        Args:
+            bodies: Request bodies.
+            max_body_bytes: The most bytes that a response may have; 0 where there is no limit.
+        """
+        parsed = [self._parse_or_refuse(body, max_body_bytes) for body in bodies]
         accepted = [body for body in parsed if not isinstance(body, Refusal)]
         try:
             tokenized = iter(self.tokenize(accepted) if accepted else [])
@@ -182,7 +194,7 @@ class Endpoint(ABC, Generic[Body]):
         except BaseException as error:  # noqa: BLE001 -- one record's text must not cost the others
             if len(bodies) == 1:
                 return [Refusal(status_of_failure(error), encode_failure_body(error))]
-            return [outcome for body in bodies for outcome in self.prepare([body])]
+            return [outcome for body in bodies for outcome in self.prepare([body], max_body_bytes)]
         return [
             body if isinstance(body, Refusal) else self._request(body, next(tokenized))
             for body in parsed
@@ -200,13 +212,43 @@ class Endpoint(ABC, Generic[Body]):
         """Return the model's name to answer with: the one that it was asked by."""
         return body.model or self._served.name
 
-    def _parse_or_refuse(self, body: Any) -> Body | Refusal:
+    def _parse_or_refuse(self, body: Any, max_body_bytes: int) -> Body | Refusal:
         try:
-            return self.parse(body)
+            parsed = self.parse(body)
+            if max_body_bytes:
+                self._check_response_fits(parsed, max_body_bytes)
         except BodyRefusedError as error:
             return Refusal.of(error)
+        return parsed
+
+    def _check_response_fits(self, body: Body, max_body_bytes: int) -> None:
+        """Refuse what the model would work on for nothing.
+
+        Raises:
+            BodyRefusedError: The response cannot be small enough to be published.
+        """
+        least_bytes = self.least_response_bytes(body)
+        if least_bytes > max_body_bytes:
+            smaller = self.smaller_form(body)
+            raise BodyRefusedError(
+                f"{self._texts_field}: the answer has at least {least_bytes:,} bytes, over the "
+                f"{max_body_bytes:,} that this route's results may have; "
+                f"{f'{smaller}, or ' if smaller else ''}split the request, or have the route take "
+                "larger results (limits.max_result_bytes, claim_check)",
+                code=ErrorCode.RESULT_TOO_LARGE.value,
+                param=self._texts_field,
+            )
 
     def _request(self, body: Body, texts: list[TokenizedText]) -> TextRequest[Body] | Refusal:
+        if 0 in [text.tokens for text in texts]:
+            # What a model makes of none depends on what shares the batch.
+            return Refusal.of(
+                BodyRefusedError(
+                    f"{self._texts_field}: an empty text has no tokens for this model to read; "
+                    "leave it out",
+                    param=self._texts_field,
+                )
+            )
         if not body.truncation:
             for position, is_truncated in enumerate(self.truncated(body, texts)):
                 if is_truncated:
@@ -246,8 +288,15 @@ class Endpoints:
             characters = self._by_url[url].characters(body)
         return len(line) if characters is None else characters
 
-    def prepare(self, lines: Sequence[bytes]) -> list[TextRequest[Any] | Refusal]:
-        """Check and tokenize records; each gets a request for the model, or its refusal."""
+    def prepare(
+        self, lines: Sequence[bytes], max_body_bytes: int = 0
+    ) -> list[TextRequest[Any] | Refusal]:
+        """Check and tokenize records; each gets a request for the model, or its refusal.
+
+        Args:
+            lines: Request lines.
+            max_body_bytes: The most bytes that a response may have; 0 where there is no limit.
+        """
         prepared: dict[int, TextRequest[Any] | Refusal] = {}
         bodies: defaultdict[str, dict[int, Any]] = defaultdict(dict)
         for number, line in enumerate(lines):
@@ -258,7 +307,7 @@ class Endpoints:
             else:
                 bodies[url][number] = body
         for url, by_number in bodies.items():
-            outcomes = self._by_url[url].prepare(list(by_number.values()))
+            outcomes = self._by_url[url].prepare(list(by_number.values()), max_body_bytes)
             prepared.update(zip(by_number, outcomes, strict=True))
         return [prepared[number] for number in range(len(lines))]
 

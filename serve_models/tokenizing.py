@@ -5,7 +5,7 @@ batch that they end up in.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -54,6 +54,20 @@ class TokenizedText:
 def limit_of(max_tokens: float | None) -> int | None:
     """Return a tokenizer's or model's length in tokens; ``None`` where there is no limit."""
     return None if max_tokens is None or max_tokens >= _UNLIMITED_TOKENS else int(max_tokens)
+
+
+def take_token_ids(
+    ids: Sequence[int], max_tokens: int | None, special_ids: Collection[int]
+) -> TokenizedText:
+    """Return a text that came as token ids, cut at its end where it is over the model's length.
+
+    As a tokenizer does it: a special token stays the last, since models pool by it.
+    """
+    if max_tokens is None or len(ids) <= max_tokens:
+        return TokenizedText(tokens=len(ids), truncated=False, ids=array("i", ids))
+    end = ids[-1:] if ids[-1] in special_ids else ids[:0]
+    cut = array("i", [*ids[: max_tokens - len(end)], *end])
+    return TokenizedText(tokens=len(cut), truncated=True, ids=cut)
 
 
 def parts_of(inputs: Sequence[TextInput], most_characters: int) -> Iterator[Sequence[TextInput]]:

@@ -152,6 +152,7 @@ class Calls:
             lines=[item.line for item in items],
             deadlines_ms=deadlines if any(deadlines) else [],
             wanted_records=wanted_records,
+            max_body_bytes=self._settings.max_body_bytes,
         )
         if self._sole is not None:
             self._sole.is_exclusive = False

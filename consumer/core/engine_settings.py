@@ -12,6 +12,8 @@ class EngineSettings:
     Attributes:
         most_chunk_records: The route's ``flow.chunk_records``.
         calls_per_window: Into how many calls a model replica's window is divided.
+        max_body_bytes: The most bytes of a response body that has a place, on the topic or in an
+            object store; 0 where there is no limit.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         ordering: Which records wait for earlier ones.
         attempt_timeout_s: How long a call may be silent; ``None`` to learn it from the work.
@@ -21,6 +23,7 @@ class EngineSettings:
     most_chunk_records: int
     metadata_limit_characters: int
     calls_per_window: int = 4
+    max_body_bytes: int = 0
     ordering: Ordering = "none"
     attempt_timeout_s: float | None = None
     may_repeat: bool = True

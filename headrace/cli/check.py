@@ -9,6 +9,7 @@ from rich.table import Table
 from consumer.core.ports import SourceError
 from headrace.cli.options import JsonOption
 from headrace.cli.output import out, print_json, print_note
+from headrace.result_sizes import describe_oversized
 from headrace.settings_file import find_settings_file, load_settings
 from headrace.settings_problems import SettingsError
 from headrace.topics import find_unfit_topics
@@ -90,6 +91,8 @@ def print_summary(path: Path, settings: Settings) -> None:
                 soft_wrap=True,
                 highlight=False,
             )
+    for notice in describe_oversized(settings):
+        out.print(notice, soft_wrap=True, highlight=False)
     models = Table(title="Models")
     for column in ("model", "kind", "what", "replicas", "CPUs each", "GPUs each"):
         models.add_column(column, overflow="fold")

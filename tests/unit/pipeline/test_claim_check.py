@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ import pytest
 
 from consumer.core.ports import Message
 from consumer.pipeline import Pipeline
+from schemas.handoff import Chunk, Outcomes
 from schemas.settings import ClaimCheckSettings, FlowSettings, LimitSettings
 from tests.counting_model import CountingModel
 from tests.simulated_service import ROUTE, URL, SimulatedService
@@ -34,6 +36,19 @@ class LargeModel(CountingModel):
         request = orjson.loads(line)
         padding = request["body"].get("answer_bytes", 0)
         return orjson.dumps(orjson.loads(answer) | {"padding": "x" * padding})
+
+
+class ToldModel(CountingModel):
+    """Keeps what chunks say of the size of answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told_bytes: set[int] = set()
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        self.told_bytes.add(chunk.max_body_bytes)
+        async for outcomes in super().infer(chunk):
+            yield outcomes
 
 
 def service_with(store: StoredBodies, **changes: object) -> SimulatedService:
@@ -93,6 +108,25 @@ def test_a_result_over_what_the_store_takes_says_so() -> None:
         await service.join()
         await service.until_done()
         assert lines(service)["huge"]["error"]["code"] == "result_too_large"
+        await service.close()
+
+    simulate(main())
+
+
+@pytest.mark.parametrize(
+    ("claim_check", "max_body_bytes"), [(None, 2_000), (CLAIM_CHECK, CLAIM_CHECK.max_object_bytes)]
+)
+def test_the_model_is_told_how_large_an_answer_may_be(
+    claim_check: ClaimCheckSettings | None, max_body_bytes: int
+) -> None:
+    async def main() -> None:
+        limits = LimitSettings(max_result_bytes=2_000)
+        service = service_with(StoredBodies(), limits=limits, claim_check=claim_check)
+        model = service.model = ToldModel()
+        send(service, "any", body={})
+        await service.join()
+        await service.until_done()
+        assert model.told_bytes == {max_body_bytes}
         await service.close()
 
     simulate(main())

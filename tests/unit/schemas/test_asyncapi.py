@@ -311,7 +311,7 @@ def test_results_of_a_model_are_those_of_its_urls(route: str) -> None:
         "guard": b'{"object":"list","data":[{"index":0,"label":"safe","probs":[0.75,0.25],'
         b'"num_classes":2,"probabilities":{"safe":0.75,"unsafe":0.25}}],"model":"guard",'
         b'"usage":{"prompt_tokens":3,"total_tokens":3}}',
-        "rank": b'{"model":"rank","results":[{"index":0,"relevance_score":0.5,'
+        "rank": b'{"id":"rerank-1","model":"rank","results":[{"index":0,"relevance_score":0.5,'
         b'"document":{"text":"a"}}],"usage":{"prompt_tokens":3,"total_tokens":3}}',
     }
     document = asyncapi_document(EVERY_KIND, "1")

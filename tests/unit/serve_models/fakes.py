@@ -1,16 +1,16 @@
 """A model and a clock whose behaviour the test decides."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import orjson
 import torch
 from numpy.typing import NDArray
 
-from schemas.model_settings import EmbedderSettings
-from serve_models.embedding_model import Role
+from schemas.model_settings import EmbedderSettings, Similarity
 from serve_models.probabilities import Activation, apply_activation
+from serve_models.prompts import Prompts, Role
 from serve_models.tokenizing import TokenizedText
 
 FAKE_DIMS = 8
@@ -42,10 +42,13 @@ class FakeModel:
 
     width = FAKE_DIMS
     max_seq_length_tokens = 32
+    vocabulary_tokens = 128
+    similarity: Similarity = "cosine"
     runs_in_parallel = True
 
     def __init__(self) -> None:
-        self.prompts: Mapping[str, str] = {"query": "query: "}
+        self.sample = fake_vector("probe")
+        self.prompts = Prompts({}, {"query": "query: "})
         self.batches: list[list[str]] = []
         self.tokenized_texts = 0
         self.at_work = 0
@@ -73,17 +76,21 @@ class FakeModel:
         if any(self.tokenizer_panic in text for text in texts):
             raise FakePanicError("slice index")
         prompted = [
-            (self.prompts[name] if name else "") + text
+            (self.prompts.find_or_default(name)) + text
             for text, name in zip(texts, prompt_names, strict=True)
         ]
         self.tokenized_texts += len(texts)
         return [
-            TokenizedText(tokens=min(len(text), 32), truncated=len(text) > 32, text=text)
+            TokenizedText(tokens=min(len(text), 32) or 1, truncated=len(text) > 32, text=text)
             for text in prompted
         ]
 
     def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
         return self.tokenize(texts, ["query" if role == "query" else None for role in roles])
+
+    def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        texts = ["".join(map(chr, each)) for each in ids]
+        return self.tokenize(texts, [None] * len(texts))
 
     def probe(self) -> TokenizedText:
         return self.tokenize(["probe"], [None])[0]
@@ -152,7 +159,7 @@ class FakeClassifier:
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         return [
-            TokenizedText(tokens=min(len(text), 32), truncated=len(text) > 32, text=text)
+            TokenizedText(tokens=min(len(text), 32) or 1, truncated=len(text) > 32, text=text)
             for text in texts
         ]
 

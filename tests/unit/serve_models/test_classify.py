@@ -85,6 +85,13 @@ async def test_a_wrong_body_is_refused_by_field_and_costs_no_other_record(
     assert (good[0], good_too[0]) == (STATUS_OK, STATUS_OK)
 
 
+async def test_empty_texts_are_classified_where_the_model_takes_them() -> None:
+    async with running("classifier", FakeClassifier(), accept_empty_texts=True) as engine:
+        many, one = await answers_of(engine, [classify(["a", ""]), classify("")])
+    assert [item["label"] for item in many[1]["data"]] == ["safe", "safe"]
+    assert one[0] == STATUS_OK
+
+
 async def test_another_url_is_refused_and_the_right_one_named() -> None:
     async with running("classifier", FakeClassifier()) as engine:
         ((status, body),) = await answers_of(engine, [request_line("/v1/embeddings", {})])

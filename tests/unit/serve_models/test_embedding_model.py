@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SimilarityFunction
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 
+from schemas.model_settings import Similarity
 from serve_models.embedding_model import EmbeddingModel
+from serve_models.encodings import VectorForm, form_vectors, least_vector_bytes
 from serve_models.front_ends import FastFrontEnd, LibraryFrontEnd
+from serve_models.similarity import similarities
 from serve_models.text_model import ModelSettingsError, Rows
 
 from .fakes import settings
@@ -97,6 +101,31 @@ def test_pooling_leaves_prompts_out_where_the_model_says_so(
     np.testing.assert_allclose(embed(model, TEXTS, names), expected, atol=1e-5)
 
 
+def test_an_empty_texts_vector_is_the_librarys(
+    library: SentenceTransformer, model: EmbeddingModel
+) -> None:
+    np.testing.assert_allclose(embed(model, ["", "a"]), library.encode(["", "a"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_no_texts_vector_takes_less_than_the_models_bound(
+    minilm_path: Path, dtype: str, normalize: bool
+) -> None:
+    model = EmbeddingModel(minilm_path, settings(dtype=dtype, device="cpu"), "cpu")
+    rows = embed(model, [*TEXTS, "", "0 0 0", "?", *map(str, range(50))])
+    for dimensions in (1, 2, 8, 64, None):
+        form = VectorForm(dimensions, normalize)
+        taken = [len(encode(vector)) for vector in form_vectors(rows, form)]
+        bound_bytes = least_vector_bytes(model.sample, form, "float")
+        assert bound_bytes <= min(taken)
+        assert bound_bytes >= 0.6 * max(taken)
+
+
+def encode(vector: Rows) -> bytes:
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def test_only_texts_over_the_length_count_as_truncated(minilm_path: Path) -> None:
     model = EmbeddingModel(minilm_path, settings(max_seq_length_tokens=8, device="cpu"), "cpu")
     exact, over = model.tokenize(["a b c d e f", "a b c d e f g"], [None, None])
@@ -118,7 +147,6 @@ def test_the_default_prompt_is_put_before_texts_that_name_none(
     ("prompts", "default"),
     [
         ({}, None),
-        ({"query": "Find: ", "passage": "Text: "}, None),
         ({"query": "Find: ", "document": "Document: ", "passage": "Text: "}, "query"),
         ({"search": "Search: "}, "search"),
     ],
@@ -132,6 +160,79 @@ def test_roles_have_the_prompts_that_the_library_gives_them(
     rows = model.run(model.tokenize_roles([TEXTS[0]] * 2, ["query", "document"]))
     np.testing.assert_allclose(rows[0], library.encode_query(TEXTS[0]), atol=1e-5)
     np.testing.assert_allclose(rows[1], library.encode_document(TEXTS[0]), atol=1e-5)
+
+
+def test_the_settings_prompt_for_passages_is_that_for_documents(
+    minilm_path: Path, library: SentenceTransformer
+) -> None:
+    prompts = {"query": "query: ", "passage": "passage: "}
+    model = EmbeddingModel(minilm_path, settings(prompts=prompts, device="cpu"), "cpu")
+    expected = library.encode(TEXTS[0], prompt="passage: ")
+
+    row = model.run(model.tokenize_roles([TEXTS[0]], ["document"]))[0]
+    np.testing.assert_allclose(row, expected, atol=1e-5)
+    for name in ("document", "passage", "search_document"):
+        np.testing.assert_allclose(embed(model, [TEXTS[0]], [name])[0], expected, atol=1e-5)
+
+
+def test_token_ids_of_the_models_own_tokenizer_give_the_texts_vectors(
+    minilm_path: Path, library: SentenceTransformer
+) -> None:
+    accepting = settings(accept_token_ids=True, device="cpu")
+    model = EmbeddingModel(minilm_path, accepting, "cpu")
+    ids = [library[0].tokenizer(text)["input_ids"] for text in TEXTS]  # type: ignore[operator] # not a tensor
+    taken = model.take_token_ids(ids)
+
+    assert model.vocabulary_tokens == 30522
+    tokenized = model.tokenize(TEXTS, [None] * len(TEXTS))
+    assert [text.tokens for text in taken] == [text.tokens for text in tokenized]
+    assert [text.truncated for text in taken] == [False] * 5 + [True, False]
+    np.testing.assert_allclose(model.run(taken), library.encode(TEXTS), atol=1e-5)
+
+
+def test_token_ids_without_special_tokens_are_read_as_they_are(model: EmbeddingModel) -> None:
+    whole, bare = model.take_token_ids([[101, 7592, 102], [7592]])
+    assert (whole.tokens, bare.tokens) == (3, 1)
+    first, second = model.run([whole, bare])
+    assert abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("saved", "changes", "measure", "warns"),
+    [
+        ("cosine", {}, "cosine", False),
+        ("dot", {}, "dot", True),
+        ("dot", {"normalize": False}, "dot", False),
+        ("dot", {"similarity": "cosine"}, "cosine", False),
+        ("euclidean", {"normalize": True}, "euclidean", False),
+    ],
+)
+def test_vectors_are_compared_as_the_checkpoint_says_unless_the_settings_do(
+    minilm_path: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    saved: Any,
+    changes: dict[str, Any],
+    measure: str,
+    warns: bool,
+) -> None:
+    library = SentenceTransformer(str(minilm_path), device="cpu", similarity_fn_name=saved)
+    library.save_pretrained(str(tmp_path))
+    model = EmbeddingModel(tmp_path, settings(device="cpu", **changes), "cpu")
+    assert model.similarity == measure
+    assert ("set normalize to false" in caplog.text) is warns
+
+
+@pytest.mark.parametrize("measure", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("queries", [1, 7])
+def test_vectors_are_as_alike_as_the_library_finds_them(measure: Similarity, queries: int) -> None:
+    generator = np.random.default_rng(3)
+    first = generator.normal(size=(queries, 32)).astype(np.float32)
+    second = generator.normal(size=(7, 32)).astype(np.float32)
+    expected = SimilarityFunction.to_similarity_pairwise_fn(measure)(first, second)
+    found = similarities(measure, first, second)
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-5)
+    assert found.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -184,6 +285,11 @@ def static_path(minilm_path: Path, tmp_path: Path) -> Path:
     static = StaticEmbedding(tokenizer, embedding_dim=32)
     SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path))
     return tmp_path
+
+
+def test_a_model_that_takes_texts_only_says_so_at_construction(static_path: Path) -> None:
+    with pytest.raises(ModelSettingsError, match="accept_token_ids: the checkpoint takes texts"):
+        EmbeddingModel(static_path, settings(accept_token_ids=True, device="cpu"), "cpu")
 
 
 def test_a_static_embedding_takes_the_librarys_path(static_path: Path) -> None:

@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from schemas.bodies import BodyRefusedError
+from schemas.asyncapi import json_schema
+from schemas.bodies import Accepted, BodyRefusedError
 from schemas.embeddings import EmbeddingsResponse, parse_embeddings_body
 
 
@@ -15,9 +17,34 @@ def test_a_plain_openai_body_is_taken_with_openais_defaults() -> None:
     assert body.normalize is None
 
 
-def test_input_type_is_another_name_of_prompt_name() -> None:
-    assert parse_embeddings_body({"input": ["a"], "input_type": "query"}).prompt_name == "query"
-    assert parse_embeddings_body({"input": ["a"], "prompt_name": "doc"}).prompt_name == "doc"
+@pytest.mark.parametrize("ids", [[1, 2, 3], [[1, 2], [3]]])
+def test_token_ids_are_refused_with_the_switch_of_who_sends_them_unless_they_are_wanted(
+    ids: list[Any],
+) -> None:
+    with pytest.raises(BodyRefusedError, match="check_embedding_ctx_length=False"):
+        parse_embeddings_body({"input": ids})
+
+    body = parse_embeddings_body({"input": ids}, Accepted(token_ids=True))
+    assert body.token_ids == ([ids] if ids[0] == 1 else ids)
+    assert body.inputs == len(body.token_ids)
+    assert body.texts == []
+    Draft202012Validator(json_schema("embeddings-request")).validate({"input": ids})
+
+
+@pytest.mark.parametrize(
+    ("ids", "position"),
+    [([1, True], 0), ([1, "a"], 0), ([1, None], 0), ([[1], []], 1), ([[1], [1.5]], 1)],
+)
+def test_what_is_no_list_of_token_ids_is_refused_by_position(ids: Any, position: int) -> None:
+    with pytest.raises(BodyRefusedError, match=rf"input: \[{position}\] must be a list of token"):
+        parse_embeddings_body({"input": ids}, Accepted(token_ids=True))
+
+
+@pytest.mark.parametrize("text", ["a", ["a", "b"]])
+def test_where_token_ids_are_wanted_texts_are_taken_too(text: Any) -> None:
+    body = parse_embeddings_body({"input": text}, Accepted(token_ids=True))
+    assert body.texts == list(text)
+    assert body.token_ids == []
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,58 @@ async def test_rerank_gives_the_best_first_with_their_positions_and_texts() -> N
     assert body["usage"]["total_tokens"] == (3 + 4) + (3 + 7) + (3 + 6)
 
 
+async def test_the_same_answer_has_the_same_id() -> None:
+    first, again, other = await answers_of_pairs(
+        rerank("q", ["a", "b!"]), rerank("q", ["a", "b!"]), rerank("q", ["a", "c!"])
+    )
+    assert first == again
+    assert first[1]["id"].startswith("rerank-")
+    assert other[1]["id"] != first[1]["id"]
+
+
 async def test_rerank_of_equals_keeps_their_order() -> None:
     ((_, body),) = await answers_of_pairs(rerank("q", ["a!", "b!", "c!"]))
     assert [result["index"] for result in body["results"]] == [0, 1, 2]
+
+
+async def test_an_empty_document_ranks_last_where_the_model_takes_it() -> None:
+    refused, ranked, every = await answers_of_pairs(
+        rerank("", ["a"]),
+        rerank("q", ["", "calm", "loud!", {"text": ""}]),
+        rerank("q", ["", ""]),
+        accept_empty_texts=True,
+    )
+    assert refused[0] == 400
+    assert [result["index"] for result in ranked[1]["results"]] == [2, 1, 0, 3]
+    assert [result["index"] for result in every[1]["results"]] == [0, 1]
+
+
+async def test_an_empty_document_ranks_last_whatever_the_model_makes_of_it() -> None:
+    documents = ["", *(f"document {number}" for number in range(50)), ""]
+    (ranked,) = await answers_of_pairs(
+        rerank("q", documents), kind="embedder", model=FakeModel(), accept_empty_texts=True
+    )
+    results = ranked[1]["results"]
+    assert [result["index"] for result in results[-2:]] == [0, 51]
+    own = cosine("query: q", "")
+    others = min(result["relevance_score"] for result in results[:-2])
+    for result in results[-2:]:
+        assert result["relevance_score"] == pytest.approx(min(own, others), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["reranker", "embedder"])
+async def test_an_empty_document_is_scored_as_any_other(kind: str) -> None:
+    model = FakePairModel() if kind == "reranker" else FakeModel()
+    empty, refused = await answers_of_pairs(
+        score(text_1="q", text_2=["", "a!!"]),
+        score(text_1=["", "q"], text_2=["", "a"]),
+        kind=kind,
+        model=model,
+        accept_empty_texts=True,
+    )
+    expected = sigmoid(-1) if kind == "reranker" else cosine("query: q", "")
+    assert empty[1]["data"][0]["score"] == pytest.approx(expected, abs=1e-6)
+    assert (refused[0], refused[1]["error"]["param"]) == (400, "text_1")
 
 
 async def test_rerank_returns_as_much_as_is_asked_for() -> None:
@@ -197,6 +246,16 @@ async def test_an_embedder_reranks_by_the_cosine_of_its_vectors() -> None:
     )
     assert ranked[1]["usage"]["total_tokens"] == len("query: q") + 3 + 3 + 5
     assert embedded[0] == STATUS_OK
+
+
+async def test_an_embedder_reranks_by_what_its_vectors_are_compared_by() -> None:
+    model = FakeModel()
+    model.similarity = "dot"
+    (scored,) = await answers_of_pairs(
+        score(text_1="q", text_2=["one", "two"]), kind="embedder", model=model
+    )
+    expected = [float(fake_vector("query: q") @ fake_vector(text)) for text in ("one", "two")]
+    np.testing.assert_allclose([item["score"] for item in scored[1]["data"]], expected, rtol=1e-5)
 
 
 async def test_a_long_query_counts_as_cut_for_each_of_its_documents() -> None:

@@ -1,0 +1,80 @@
+"""A model's prompts: by their own names, and by what a text is for. Pure."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+Role = Literal["query", "document"]
+"""What a text is in a search."""
+
+_NAMES: Mapping[Role, tuple[str, ...]] = {
+    "query": ("query", "search_query"),
+    "document": ("document", "passage", "corpus", "search_document"),
+}
+"""As ``encode_query`` and ``encode_document`` of the library look for them, then Cohere's."""
+_ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names}
+
+PURPOSES = frozenset({*_ROLES, "classification", "clustering"})
+"""What ``input_type`` may say of any model, whether it has a prompt for that or none."""
+
+
+def role_of(name: str | None) -> Role | None:
+    """Return the role that a name stands for, if it stands for one."""
+    return None if name is None else _ROLES.get(name)
+
+
+class Prompts:
+    """The settings' prompts over the checkpoint's.
+
+    Args:
+        checkpoint: The checkpoint's by name. Sentence Transformers puts an empty one for queries
+            and one for documents into every model.
+        settings: The settings' by name.
+        default_name: The prompt where a request names none.
+
+    Attributes:
+        default_name: The same.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Mapping[str, str],
+        settings: Mapping[str, str],
+        default_name: str | None = None,
+    ) -> None:
+        self.default_name = default_name
+        self._settings = dict(settings)
+        self._all = {**checkpoint, **settings}
+        self._default = "" if default_name is None else self._all[default_name]
+
+    @property
+    def names(self) -> list[str]:
+        """The names, sorted."""
+        return sorted(self._all)
+
+    def find(self, name: str | None) -> str | None:
+        """Return the prompt that a request asks for, or ``None`` where there is none of that name.
+
+        The names of one role stand for each other, where the model has no prompt by the very name.
+        """
+        if name is None:
+            return self._default
+        if name in self._settings or self._all.get(name):
+            return self._all[name]
+        role = role_of(name)
+        return self._all.get(name) if role is None else self.of_role(role)
+
+    def find_or_default(self, name: str | None) -> str:
+        """Return the prompt that a request asks for, or the default where there is no such one."""
+        prompt = self.find(name)
+        return self._default if prompt is None else prompt
+
+    def of_role(self, role: Role) -> str:
+        """Return the prompt for queries or for documents.
+
+        The settings' come first, and of them one that is not empty. Of the checkpoint's it is the
+        one that the library would take, and the default where there is none.
+        """
+        own = [self._settings[name] for name in _NAMES[role] if name in self._settings]
+        if own:
+            return next(filter(None, own), "")
+        return next((self._all[name] for name in _NAMES[role] if name in self._all), self._default)

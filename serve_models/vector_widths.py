@@ -1,0 +1,48 @@
+"""How many components a Sentence Transformers checkpoint's vectors have, by its files alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+_WIDTH_NAMES = ("out_features", "embedding_dimension", "word_embedding_dimension", "hidden_size")
+_POOLING_MODES = frozenset(
+    f"pooling_mode_{mode}"
+    for mode in (
+        "cls_token",
+        "max_tokens",
+        "mean_tokens",
+        "mean_sqrt_len_tokens",
+        "weightedmean_tokens",
+        "lasttoken",
+    )
+)
+"""As checkpoints name them that were saved before ``pooling_mode`` was one key."""
+
+
+def read_vector_width(directory: Path) -> int | None:
+    """Return the width that the last module with one says; ``None`` where none can be read."""
+    modules = _read_json(directory / "modules.json")
+    paths = [str(module.get("path", "")) for module in modules] if isinstance(modules, list) else []
+    for path in [*reversed(paths), ""]:
+        config = _read_json(directory / path / "config.json")
+        width = _width_of(config) if isinstance(config, dict) else None
+        if width is not None:
+            return width
+    return None
+
+
+def _width_of(config: dict[str, Any]) -> int | None:
+    width = next((config[name] for name in _WIDTH_NAMES if name in config), None)
+    if not isinstance(width, int):
+        return None
+    mode = config.get("pooling_mode")
+    modes = len(mode) if isinstance(mode, list) else 0
+    modes += [is_on for name, is_on in config.items() if name in _POOLING_MODES].count(True)
+    return width * max(1, modes)
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
