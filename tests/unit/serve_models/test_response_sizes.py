@@ -60,7 +60,7 @@ async def outcomes_of(
 ) -> list[tuple[int, bytes]]:
     found: dict[int, tuple[int, bytes]] = {}
     streamed: Outcomes
-    async for streamed in engine.infer(Chunk("consumer-1", lines, [], max_body_bytes)):
+    async for streamed in engine.infer(Chunk("consumer-1", lines, max_body_bytes=max_body_bytes)):
         for outcome in zip(streamed.indexes, streamed.statuses, streamed.bodies, strict=True):
             found[outcome[0]] = outcome[1:]
     return [found[index] for index in range(len(lines))]
