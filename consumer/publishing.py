@@ -61,6 +61,10 @@ class Publishing(Protocol):
         """Publish what the engine lets out, and commit; return when all is acknowledged."""
         ...
 
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``consumer.core.waits``."""
+        ...
+
     async def stop(self) -> None:
         """Disconnect."""
         ...
@@ -117,6 +121,10 @@ class AtLeastOnce:
         async with self._published:
             await self._published.wait_for(self._is_published)
         await self._commit_once()
+
+    def waits(self) -> list[str]:
+        """Return what the sink waits for; see ``Publishing``."""
+        return self._sink.waits()
 
     async def stop(self) -> None:
         """Disconnect."""

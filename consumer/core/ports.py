@@ -219,6 +219,10 @@ class RecordSource(Protocol):
         """
         ...
 
+    def waits(self) -> list[str]:
+        """Return what reading waits for now, a line each; see ``consumer.core.waits``."""
+        ...
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return each partition's log start, log end and committed point."""
         ...
@@ -248,6 +252,10 @@ class ResultSink(Protocol):
         Returns:
             The messages that can never be published as they are, e.g. over the size limit.
         """
+        ...
+
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``consumer.core.waits``."""
         ...
 
     async def stop(self) -> None:
@@ -300,6 +308,10 @@ class TransactionalSink(Protocol):
                 was published that stays.
             SourceError: The broker refuses us, or the sink is stopped.
         """
+        ...
+
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``consumer.core.waits``."""
         ...
 
     async def stop(self) -> None:

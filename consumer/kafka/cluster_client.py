@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
 
@@ -77,6 +78,11 @@ class ClusterClient:
             leader = self._client.cluster.leader_for_partition(partition)
             led.setdefault(None if leader == -1 else leader, []).append(partition)
         return led
+
+    @property
+    def cluster(self) -> ClusterMetadata:
+        """What the brokers have told last."""
+        return self._client.cluster
 
     async def learn_leaders(self) -> None:
         """Ask for metadata again: somebody else leads."""

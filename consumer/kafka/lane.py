@@ -101,6 +101,11 @@ class Lane:
         """Queue a message; ``wake`` sends it."""
         self._waiting.append(entry)
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether messages are under way."""
+        return self._task is not None
+
     def wake(self) -> None:
         """Send what is queued."""
         if self._task is None and self._waiting:

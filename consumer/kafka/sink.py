@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer, errors
 
 from consumer.core.ports import Message, Rejection, SourceError, TopicPartition
+from consumer.core.waits import no_broker
 from consumer.kafka.admin import TopicAdmin
+from consumer.kafka.cluster_waits import cluster_waits
 from consumer.kafka.connection import explain, warn_if_slow
 from consumer.kafka.lane import Entry, Lane, PublishCall
 from consumer.kafka.producer_slot import ProducerSlot
@@ -73,6 +75,14 @@ class KafkaSink:
         finally:
             self._calls.discard(call)
         return sorted(call.rejections, key=lambda rejection: rejection.index)
+
+    def waits(self) -> list[str]:
+        """Return what messages under way wait for; see ``ResultSink``."""
+        sending = [partition for partition, lane in self._lanes.items() if lane.is_sending]
+        if self._slot is None or not sending:
+            return []
+        cluster = self._slot.cluster
+        return [no_broker(self._doing)] if cluster is None else cluster_waits(cluster, sending)
 
     async def stop(self) -> None:
         """Disconnect; see ``ResultSink``. Calls of ``publish`` that still wait fail."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from consumer.core.ports import Message, Rejection, SourceError
+from consumer.core.waits import no_broker
 from consumer.memory.broker import MemoryBroker
 
 
@@ -34,6 +35,10 @@ class MemorySink:
         accepted = [each for index, each in enumerate(messages) if index not in rejected]
         self._broker.append(accepted)
         return rejections
+
+    def waits(self) -> list[str]:
+        """Say whether the broker is away; see ``ResultSink``."""
+        return [no_broker("publishing")] if self._broker.is_away else []
 
     async def stop(self) -> None:
         """Disconnect; see ``ResultSink``."""
