@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 LEAST_S = 5.0
 """What is over sooner is no standing still: a leader that moves, a transaction under way."""
 MOST_LINES = 8
-MOST_CHARACTERS = 320
+MOST_CHARACTERS = 600
 
 
 def topic_gone(topic: str) -> str:
