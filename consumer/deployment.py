@@ -142,6 +142,7 @@ class Consumer:
             reads_on=engine.reads_on,
             partitions=[each.partition for each in engine.partitions],
             model_replicas=engine.model_replicas,
+            waits=[] if error else self._pipeline.waits(),
             error=None if error is None else repr(error),
         )
 

@@ -22,6 +22,7 @@ from consumer.core.ports import (
     RecordSource,
     TopicPartition,
 )
+from consumer.core.waits import LastingWaits
 from consumer.core.work import Call, ModelContractError
 from consumer.pipeline_settings import PipelineSettings
 from consumer.publishing import Publishing
@@ -76,6 +77,7 @@ class Pipeline:
             None if control is None else ControlReader(control, engine.counters, self._cancel)
         )
         self._watch = Watch(engine, source, clock, self._end_unwanted_calls)
+        self._waits = LastingWaits()
         self._loops: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._is_stopping = False
@@ -131,6 +133,12 @@ class Pipeline:
     def failure(self) -> BaseException | None:
         """What ended the pipeline, if anything did."""
         return self._failure
+
+    def waits(self) -> list[str]:
+        """Return what this consumer has waited for lately; to be asked every second or so."""
+        now_s = self._clock.monotonic()
+        lines = [*self.engine.waits(now_s), *self._source.waits(), *self._publishing.waits()]
+        return self._waits.of(lines, now_s)
 
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
@@ -271,7 +279,7 @@ class Pipeline:
             what,
             silent_s,
         )
-        self.engine.suspend()
+        self.engine.suspend(f"the group may have given this consumer up: {what}; it joins again")
         self.engine.hold_publications()
         self._source.rejoin()
 

@@ -62,6 +62,10 @@ class Publishing(Protocol):
         """Publish what the engine lets out, and commit; return when all is acknowledged."""
         ...
 
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``consumer.core.waits``."""
+        ...
+
     async def stop(self) -> None:
         """Disconnect."""
         ...
@@ -125,6 +129,10 @@ class AtLeastOnce:
             self._ended.clear()
             await self._ended.wait()
         await self._commit_once()
+
+    def waits(self) -> list[str]:
+        """Return what the sink waits for; see ``Publishing``."""
+        return self._sink.waits()
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -88,6 +88,10 @@ class ExactlyOnce:
                 return
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
+    def waits(self) -> list[str]:
+        """Return what the sink waits for; see ``Publishing``."""
+        return self._sink.waits()
+
     async def stop(self) -> None:
         """Disconnect; what is under way is aborted."""
         if self._fenced is not None:

@@ -19,7 +19,7 @@ from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
 from headrace.local_ray import start_local_ray
 from headrace.status_board import APP_NAME
-from headrace.status_client import quiet_ray, read_statuses
+from headrace.status_client import quiet_ray, read_deployments, read_statuses
 from headrace.stopping import application_stop_timeout_s, delete_application
 from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
 from schemas.autoscaling_settings import most_replicas
@@ -94,6 +94,10 @@ class LocalService:
     def statuses(self) -> dict[str, RouteStatus]:
         """Return what each route's consumers report; a route that has not reported is missing."""
         return read_statuses()
+
+    def deployments(self) -> dict[str, str]:
+        """Return a line for each deployment that waits for replicas."""
+        return read_deployments()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -8,6 +8,7 @@ import ray
 from ray import serve
 
 from consumer.autoscaling.told import told_decisions
+from headrace.deployment_lines import missing_replicas
 from headrace.errors import ServiceError
 from headrace.status_board import APP_NAME
 from schemas.status import RouteStatus
@@ -42,6 +43,27 @@ def read_decisions() -> dict[str, str]:
         raise ServiceError(f"Ray does not tell the scaling decisions: {error}") from error
     # The store outlives a service: what an earlier one decided is nobody's business now.
     return {name: str(decision["text"]) for name, decision in told.items() if name in running}
+
+
+def read_deployments() -> dict[str, str]:
+    """Return a line for each deployment that has fewer replicas running than it is to have.
+
+    Raises:
+        ServiceError: Serve does not tell.
+    """
+    try:
+        deployments = serve.status().applications[APP_NAME].deployments
+    except (KeyError, serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
+        raise ServiceError(f"Serve does not tell of its deployments: {error}") from error
+    lines = {
+        name: missing_replicas(
+            str(each.status.value),
+            {str(state.value): replicas for state, replicas in each.replica_states.items()},
+            each.message,
+        )
+        for name, each in deployments.items()
+    }
+    return {name: line for name, line in lines.items() if line is not None}
 
 
 def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:

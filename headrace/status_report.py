@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+from consumer.core.waits import merged
 from schemas.status import COUNTER_NAMES, ReplicaSnapshot, RouteStatus
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ class StatusReport:
             reads_on=any(one.reads_on for one in latest),
             partitions=sorted(_union(one.partitions for one in latest)),
             model_replicas=len(_union(one.model_replicas for one in latest)),
+            waits=merged(one.waits for one in latest),
             errors=[f"{one.replica}: {one.error}" for one in latest if one.error],
             **totals,
         )

@@ -60,6 +60,7 @@ class ReplicaSnapshot(Counters):
         reads_on: Whether the replica would read more than it holds.
         partitions: Partitions of the requests topic that the replica holds.
         model_replicas: Names of the model replicas that have answered it lately.
+        waits: What it stands still for, a line each; few and short.
         error: Why it is unwell, for a person, or ``None``.
     """
 
@@ -72,6 +73,7 @@ class ReplicaSnapshot(Counters):
     reads_on: bool = True
     partitions: list[int] = field(default_factory=list)
     model_replicas: list[str] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
     error: str | None = None
 
     @classmethod
@@ -101,6 +103,7 @@ class RouteStatus(Counters):
         reads_on: Whether a replica would read more than it holds.
         partitions: Partitions held by any replica, in order.
         model_replicas: Model replicas that have answered lately.
+        waits: What consumers stand still for, a line each; few and short.
         errors: What unwell replicas say, ``REPLICA: WHY``.
     """
 
@@ -114,6 +117,7 @@ class RouteStatus(Counters):
     reads_on: bool = True
     partitions: list[int] = field(default_factory=list)
     model_replicas: int = 0
+    waits: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:

@@ -64,5 +64,8 @@ class PublishingSink:
             await awaited.done
         return sorted(awaited.rejections, key=lambda rejection: rejection.index)
 
+    def waits(self) -> list[str]:
+        return self.sink.waits()
+
     async def stop(self) -> None:
         await self.sink.stop()

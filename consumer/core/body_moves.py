@@ -97,6 +97,11 @@ class BodyMoves:
         """Whether any body moves, or has a move to come that waits for no room."""
         return bool(self._running) or bool(self._deposits) or len(self._failed) > 0
 
+    def failing(self) -> list[Move]:
+        """Return the moves that have failed and are to be tried again, or are being so."""
+        moves = (*self._running, *self._failing)
+        return [move for move in moves if move.failed_at_s is not None]
+
     def requests(self) -> list[WorkItem]:
         """Return the records whose own bodies move or wait."""
         moves = (*self._running, *self._fetches, *self._in_lanes.values(), *self._failed.items())

@@ -26,6 +26,11 @@ class CircuitBreaker:
         self._longest_failed_s = 0.0
 
     @property
+    def failures(self) -> int:
+        """How many calls failed since the last answer."""
+        return self._failures
+
+    @property
     def is_open(self) -> bool:
         """Whether the model counts as down."""
         return self._failures >= FAILURES_TO_OPEN

@@ -100,6 +100,12 @@ class Calls:
                 return self._start(items, wanted_records, now_s)
         return None
 
+    def untaken_since_s(self) -> float | None:
+        """Return since when the oldest call waits that no model replica has taken, if one does."""
+        return min(
+            (call.sent_at_s for call in self._under_way if not call.is_accepted), default=None
+        )
+
     def next_probe_at_s(self) -> float | None:
         """Return when a model that is down may be tried again, if that is known."""
         breaker = self._recovery.breaker
@@ -162,6 +168,7 @@ class Calls:
             is_exclusive=self.in_flight == 1,
             is_reserved=self._recovery.needs_exclusive_call(items),
         )
+        call.sent_at_s = now_s
         self._sole = call if call.is_exclusive else None
         if suspicion_of(items) is Suspicion.STRONG:
             self._suspect = call

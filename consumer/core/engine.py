@@ -58,6 +58,7 @@ from schemas.control import ControlRecord
 from schemas.handoff import Chunk, Outcomes
 
 _SPARE_DEADLINES = 1024
+REBALANCING = "the group is rebalancing: reading goes on when each of its members has joined again"
 
 
 class Engine:
@@ -134,18 +135,24 @@ class Engine:
             counters=self.counters,
         )
         self._is_suspended = True
+        self._suspension = "waits for the group: it has handed out no partitions yet"
         self._takes_records = True
         self._has_ended = False
 
     # --- assignment ---
 
-    def suspend(self) -> None:
+    def suspend(self, reason: str = REBALANCING) -> None:
         """Stop taking in, dispatching and publishing: the partitions may be about to go.
 
         Work in flight runs on. Outcomes that are decided already may still be published; what
         finishes from here on could be published by a new owner too, so it waits until ``assign``
         says whose it is.
+
+        Args:
+            reason: A line on what is waited for; see ``waits``.
         """
+        if not self._is_suspended:
+            self._suspension = reason
         self._is_suspended = True
         self._outbox.close(let_out_waiting=True)
 
@@ -264,6 +271,13 @@ class Engine:
         if self._is_suspended or not self._takes_records:
             return None
         return self._standing.neglected((*self._queued_items(), *self._lanes.held()))
+
+    def waits(self, now_s: float) -> list[str]:
+        """Return what is waited for now, a line each; see ``consumer.core.waits``."""
+        if self._has_ended or not self._takes_records:
+            return []
+        suspension = [self._suspension] if self._is_suspended else []
+        return [*suspension, *self._standing.waits(self.queued_records, now_s)]
 
     def readable_offsets(self) -> dict[TopicPartition, int]:
         """Return the next offset of each partition that may be read now, where it is known."""

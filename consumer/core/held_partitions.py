@@ -138,6 +138,18 @@ class HeldPartitions:
             records = min(records, room)
         return Allowance(partitions, records, len(partitions) < len(self._held))
 
+    def held_up(self) -> dict[TopicPartition, int]:
+        """Return the partitions that may not be read on, each with the offset that is not done."""
+        found: dict[TopicPartition, int] = {}
+        for partition, assignment in self._held.items():
+            ledger = assignment.ledger
+            lowest = ledger.lowest_incomplete
+            if lowest is None or ledger.next_offset is None:
+                continue
+            if not ledger.has_room(ledger.next_offset, _SMALLEST_POLL_RECORDS):
+                found[partition] = lowest
+        return found
+
     def has_commit_points(self) -> bool:
         """Say whether any partition moved since it was last committed."""
         return any(each.ledger.commit_point() not in (None, each.committed) for each in self)

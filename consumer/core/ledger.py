@@ -84,6 +84,11 @@ class PartitionLedger:
         """How many delivered records have no acknowledged outcome yet."""
         return len(self._incomplete)
 
+    @property
+    def lowest_incomplete(self) -> int | None:
+        """The first offset that is not done of those delivered or committed as incomplete."""
+        return self._order[0] if self._order else None
+
     def deliver(self, offset: int) -> Delivery:
         """Take in a record that was handed out; offsets come in ascending order."""
         if self._next_offset is not None and offset < self._next_offset:

@@ -236,6 +236,10 @@ class RecordSource(Protocol):
         """
         ...
 
+    def waits(self) -> list[str]:
+        """Return what reading waits for now, a line each; see ``consumer.core.waits``."""
+        ...
+
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return each partition's log start, log end and committed point."""
         ...
@@ -298,6 +302,10 @@ class ResultSink(Protocol):
         """
         ...
 
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``consumer.core.waits``."""
+        ...
+
     async def stop(self) -> None:
         """Disconnect."""
         ...
@@ -349,6 +357,10 @@ class TransactionalSink(Protocol):
                 was published that stays.
             SourceError: The broker refuses us, or the sink is stopped.
         """
+        ...
+
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``consumer.core.waits``."""
         ...
 
     async def stop(self) -> None:

@@ -143,6 +143,7 @@ class Call:
         has_failures: Some record was answered with a failure.
         has_fresh_failures: Among those are records that had not failed before, or the replica had
             no room: that speaks against the model rather than against the records.
+        sent_at_s: Monotonic seconds when it went out.
         heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
         earlier_timeouts: The most timeouts that a record of it had before.
         first_deadline_ms: The earliest deadline among the records without an outcome, if any.
@@ -165,6 +166,7 @@ class Call:
         self.has_answers = False
         self.has_failures = False
         self.has_fresh_failures = False
+        self.sent_at_s = 0.0
         self.heard_at_s = 0.0
         self.earlier_timeouts = max(item.timeouts for item in items)
         self.first_deadline_ms = _first_deadline_ms(items)

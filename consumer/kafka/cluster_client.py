@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
 
@@ -81,6 +82,11 @@ class ClusterClient:
     def is_leaderless(self, partition: TopicPartition) -> bool:
         """Say whether nobody is known to lead a partition."""
         return self._client.cluster.leader_for_partition(partition) in {None, -1}
+
+    @property
+    def cluster(self) -> ClusterMetadata:
+        """What the brokers have told last."""
+        return self._client.cluster
 
     async def learn_leaders(self) -> None:
         """Ask for metadata again: somebody else leads."""

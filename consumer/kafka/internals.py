@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.fetch import FetchRequest
@@ -57,6 +58,25 @@ def position(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> int | Non
     if state is None or not state.has_valid_position:
         return None
     return int(state.position)
+
+
+def cluster(consumer: AIOKafkaConsumer) -> ClusterMetadata:
+    """Return what the brokers have told the consumer last."""
+    return consumer._client.cluster
+
+
+def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int, int] | None:
+    """Return where an open transaction stops the reading, and how many offsets are beyond.
+
+    By the latest fetch; ``None`` where there is still something to read, or nothing at all.
+    """
+    at = position(consumer, partition)
+    if at is None:
+        return None
+    state = consumer._subscription.subscription.assignment.state_value(partition)
+    if state.lso is None or state.highwater is None or not state.lso <= at < state.highwater:
+        return None
+    return int(state.lso), int(state.highwater) - at
 
 
 def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:

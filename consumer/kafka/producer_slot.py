@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
+from aiokafka.cluster import ClusterMetadata
 
 from consumer.core.ports import SourceError
 from consumer.kafka.client_mending import mend_client_of
@@ -85,6 +86,11 @@ class ProducerSlot:
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
             return self._producer
+
+    @property
+    def cluster(self) -> ClusterMetadata | None:
+        """What the producer knows of the cluster; ``None`` while there is no producer."""
+        return None if self._producer is None else self._producer.client.cluster
 
     def retire(self, producer: AIOKafkaProducer) -> None:
         """Take ``producer`` out of use; what others have in flight with it may still arrive."""

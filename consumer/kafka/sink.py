@@ -8,6 +8,8 @@ from functools import partial
 from aiokafka import AIOKafkaProducer, errors
 
 from consumer.core.ports import Message, PublishListener, SourceError, TopicPartition
+from consumer.core.waits import no_broker
+from consumer.kafka.cluster_waits import cluster_waits
 from consumer.kafka.connection import explain, warn_if_slow
 from consumer.kafka.lane import Entry, Lane
 from consumer.kafka.limits_reader import LimitsReader
@@ -73,6 +75,14 @@ class KafkaSink:
             if self._failure is not None:
                 raise self._failure
             self._enqueue(messages, partitions, listener, self._slot)
+
+    def waits(self) -> list[str]:
+        """Return what messages under way wait for; see ``ResultSink``."""
+        sending = [partition for partition, lane in self._lanes.items() if lane.records]
+        if self._slot is None or not sending:
+            return []
+        cluster = self._slot.cluster
+        return [no_broker(self._doing)] if cluster is None else cluster_waits(cluster, sending)
 
     async def stop(self) -> None:
         """Disconnect; see ``ResultSink``. Who waits for a message hears of it."""

@@ -19,9 +19,11 @@ from consumer.core.ports import (
     SourceError,
     TopicPartition,
 )
+from consumer.core.waits import open_transaction
 from consumer.kafka import internals
 from consumer.kafka.assignor import make_assignor
 from consumer.kafka.beginning import begin_at_end
+from consumer.kafka.cluster_waits import cluster_waits
 from consumer.kafka.committed_logs import Logs, fits, point_in
 from consumer.kafka.committing import Commits
 from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
@@ -214,6 +216,18 @@ class KafkaSource:
         """Return how long ago the group's coordinator confirmed us; see ``RecordSource``."""
         is_member = self._commits is not None and self._commits.is_open
         return self._session.unheard_s if is_member else None
+
+    def waits(self) -> list[str]:
+        """Return what reading waits for; see ``RecordSource``."""
+        consumer = self._consumer
+        if consumer is None or self._is_stopped:
+            return []
+        lines = cluster_waits(internals.cluster(consumer), self._assigned)
+        for partition in sorted(self._assigned):
+            blocked = internals.blocked(consumer, KafkaPartition(*partition))
+            if blocked is not None:
+                lines.append(open_transaction(*partition, *blocked))
+        return lines
 
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""

@@ -16,6 +16,7 @@ from consumer.core.ports import (
     TopicPartition,
 )
 from consumer.kafka.cluster_client import ClusterClient
+from consumer.kafka.cluster_waits import cluster_waits
 from consumer.kafka.connection import explain, explaining_failures, warn_if_slow
 from consumer.kafka.epochs import Epochs, Identity
 from consumer.kafka.limits_reader import LimitsReader
@@ -151,6 +152,18 @@ class KafkaTransactionalSink:
         finally:
             del self._publishing[partition]
         return []
+
+    def waits(self) -> list[str]:
+        """Return what transactions under way wait for; see ``TransactionalSink``."""
+        if self._connected is None or not self._publishing:
+            return []
+        cluster = self._connected.client.cluster
+        places = (
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in cluster.partitions_for_topic(topic) or {0}
+        )
+        return cluster_waits(cluster, places)
 
     async def stop(self) -> None:
         """Disconnect; see ``TransactionalSink``."""

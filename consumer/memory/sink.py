@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from consumer.core.ports import Message, PublishListener, SourceError
+from consumer.core.waits import no_broker
 from consumer.memory.broker import MemoryBroker
 
 
@@ -41,6 +42,10 @@ class MemorySink:
         self._broker.append([messages[index] for index in accepted])
         for index in accepted:
             listener.acknowledged(index)
+
+    def waits(self) -> list[str]:
+        """Say whether the broker is away; see ``ResultSink``."""
+        return [no_broker("publishing")] if self._broker.is_away else []
 
     async def stop(self) -> None:
         """Disconnect; see ``ResultSink``."""

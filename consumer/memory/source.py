@@ -14,6 +14,7 @@ from consumer.core.ports import (
     SourceError,
     TopicPartition,
 )
+from consumer.core.waits import no_broker
 from consumer.memory.broker import MemoryBroker
 from consumer.memory.group import Member, Membership
 
@@ -146,6 +147,10 @@ class MemorySource:
     def unheard_s(self) -> float | None:
         """Return ``None``: the group needs no heartbeats; see ``RecordSource``."""
         return None
+
+    def waits(self) -> list[str]:
+        """Say whether the broker is away; see ``RecordSource``."""
+        return [no_broker("reading")] if self._broker.is_away else []
 
     async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
         """Return log start, log end and committed point; see ``RecordSource``."""

@@ -13,6 +13,7 @@ from consumer.core.ports import (
     SourceError,
     TopicPartition,
 )
+from consumer.core.waits import no_broker
 from consumer.memory.broker import MemoryBroker
 
 RETRY_S = 0.1
@@ -106,6 +107,10 @@ class MemoryTransactionalSink:
                 await self._pass_time(RETRY_S)
                 # Somebody may have gone on from it by now, which changes nothing about it.
             return []
+
+    def waits(self) -> list[str]:
+        """Say whether the broker is away; see ``TransactionalSink``."""
+        return [no_broker("publishing")] if self._broker.is_away else []
 
     async def stop(self) -> None:
         """Disconnect; see ``TransactionalSink``."""

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.core.lag import seconds_left, tokens_left
+from consumer.core.waits import subject
 from headrace.cli.output import count, shorten
 from headrace.lag import PartitionLag
 from schemas.settings import Settings
@@ -50,6 +51,7 @@ def route_report(
     settings: Settings,
     lags: Mapping[str, list[PartitionLag]] | None,
     statuses: Mapping[str, RouteStatus] | None,
+    open_transactions: Mapping[str, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Return what is known of each route as JSON values.
 
@@ -57,6 +59,7 @@ def route_report(
         settings: Whose routes.
         lags: Partitions by route; ``None`` where Kafka was not asked or did not answer.
         statuses: What the running service reports; ``None`` where none runs here.
+        open_transactions: Lines by route on what they hold back, where Kafka was asked.
     """
     routes = {}
     for name, route in settings.routes.items():
@@ -75,9 +78,25 @@ def route_report(
             "lag_s": lag_s,
             "lag_tokens": lag_tokens,
             "partitions": None if partitions is None else [each.to_dict() for each in partitions],
+            "waits": _waits(status, (open_transactions or {}).get(name, [])),
             "service": None if status is None else status.to_dict(),
         }
     return {"routes": routes}
+
+
+def _waits(status: RouteStatus | None, open_transactions: list[str]) -> list[str]:
+    # Whose transaction it is the brokers know, and no consumer: their line counts.
+    lines = [*([] if status is None else status.waits), *open_transactions]
+    return list({subject(line): line for line in lines}.values())
+
+
+def waits_view(report: Mapping[str, Any]) -> RenderableType:
+    """Return what routes and deployments wait for, a line each; nothing where none does."""
+    lines = [
+        f"{name}: {line}" for name, route in report["routes"].items() for line in route["waits"]
+    ]
+    lines += [f"{name}: {line}" for name, line in report.get("deployments", {}).items()]
+    return Group(*(Text(line, style="yellow") for line in lines))
 
 
 def route_view(report: Mapping[str, Any], width_columns: int, title: str = "") -> RenderableType:

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from consumer.clock import SystemClock
 from consumer.kafka.admin import TopicAdmin
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import err, out, print_error, print_json, print_note
-from headrace.cli.route_table import partition_tables, route_report, route_view
+from headrace.cli.route_table import partition_tables, route_report, route_view, waits_view
 from headrace.errors import ServiceError
 from headrace.lag import PartitionLag, read_lags
+from headrace.open_transactions import OpenTransactionLines
 from schemas.settings import Settings
 from schemas.status import RouteStatus
 
@@ -27,18 +29,21 @@ def status(
     settings = read_settings(config)
     statuses, why_not = None, ""
     decisions: dict[str, str] = {}
+    deployments: dict[str, str] = {}
     if service:
         with err.status("asking the service"):
-            statuses, decisions, why_not = _ask_service()
+            statuses, decisions, deployments, why_not = _ask_service()
     # After the service, which takes longer: the two should tell of the same moment.
     with err.status("asking Kafka"):
-        lags = asyncio.run(_read_lags(settings))
-    report = route_report(settings, lags, statuses)
+        lags, open_transactions = asyncio.run(_ask_kafka(settings))
+    report = route_report(settings, lags, statuses, open_transactions)
+    report["deployments"] = deployments
     if json:
         print_json({**report, "scaling": decisions, "service_error": why_not or None})
         return
     out.print(route_view(report, out.width))
     out.print(partition_tables(report, out.width))
+    out.print(waits_view(report))
     for name, route in settings.routes.items():
         if not lags[name]:
             print_note(
@@ -58,14 +63,26 @@ async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
         return await read_lags(admin, settings)
 
 
-def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], str]:
-    """Return what the service reports or ``None``, how it scales, and why it does not answer."""
+async def _ask_kafka(
+    settings: Settings,
+) -> tuple[dict[str, list[PartitionLag]], dict[str, list[str]]]:
+    """Return each route's partitions, and lines on transactions that hold them back."""
+    lags = await _read_lags(settings)
+    return lags, await OpenTransactionLines(settings, SystemClock()).of(lags)
+
+
+def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], dict[str, str], str]:
+    """Return what the service reports or ``None``, and why it does not answer.
+
+    In between stand its scaling decisions, and the deployments that lack replicas.
+    """
     # Ray takes a second or two to import, and the other commands do without it.
     import ray  # noqa: PLC0415 - see above
 
     from headrace.status_client import (  # noqa: PLC0415 - see above
         quiet_ray,
         read_decisions,
+        read_deployments,
         read_statuses,
     )
 
@@ -73,10 +90,13 @@ def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], str]:
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError:
-        return None, {}, "no Ray cluster runs on this machine; `headrace up` starts one"
+        return None, {}, {}, "no Ray cluster runs on this machine; `headrace up` starts one"
+    deployments: dict[str, str] = {}
     try:
-        return read_statuses(), read_decisions(), ""
+        # First: where replicas are missing, the board may be one of them.
+        deployments = read_deployments()
+        return read_statuses(), read_decisions(), deployments, ""
     except ServiceError as error:
-        return None, {}, str(error)
+        return None, {}, deployments, str(error)
     finally:
         ray.shutdown()

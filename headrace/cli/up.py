@@ -3,22 +3,27 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.live import Live
 
+from consumer.clock import SystemClock
 from consumer.core.ports import SourceError
+from consumer.core.waits import LastingWaits
 from consumer.kafka.admin import TopicAdmin
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import out, print_json, print_note
-from headrace.cli.route_table import route_report, route_view
+from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError
-from headrace.lag import read_lags
+from headrace.lag import PartitionLag, read_lags
+from headrace.open_transactions import OpenTransactionLines
+from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from headrace.service import LocalService
@@ -82,21 +87,42 @@ def _until_signal() -> Iterator[threading.Event]:
 async def _watch(
     service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
 ) -> None:
+    held_back = _HeldBack(service.settings)
     async with TopicAdmin(service.settings.kafka) as admin:
         while not stop.is_set():
-            show(await _report(service, admin))
+            show(await _report(service, admin, held_back))
             await asyncio.to_thread(stop.wait, REFRESH_S)
 
 
-async def _report(service: "LocalService", admin: TopicAdmin) -> dict[str, Any]:
+class _HeldBack:
+    """Lines on transactions that have held a route's readers back for some seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._clock = SystemClock()
+        self._open_transactions = OpenTransactionLines(settings, self._clock)
+        self._lasting = {name: LastingWaits() for name in settings.routes}
+
+    async def by(self, lags: Mapping[str, list[PartitionLag]]) -> dict[str, list[str]]:
+        lines = await self._open_transactions.of(lags)
+        now_s = self._clock.monotonic()
+        return {name: each.of(lines.get(name, []), now_s) for name, each in self._lasting.items()}
+
+
+async def _report(
+    service: "LocalService", admin: TopicAdmin, held_back: _HeldBack
+) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
     lags = statuses = None
+    open_transactions: dict[str, list[str]] = {}
+    deployments: dict[str, str] = {}
     try:
         lags = await read_lags(admin, service.settings)
+        open_transactions = await held_back.by(lags)
     except SourceError as error:
         errors.append(str(error))
     try:
+        deployments = await asyncio.to_thread(service.deployments)
         statuses = await asyncio.to_thread(service.statuses)
     except ServiceError as error:
         errors.append(str(error))
@@ -106,11 +132,13 @@ async def _report(service: "LocalService", admin: TopicAdmin) -> dict[str, Any]:
     return {
         "at": at,
         "bootstrap": service.settings.kafka.bootstrap,
-        **route_report(service.settings, lags, statuses),
+        **route_report(service.settings, lags, statuses, open_transactions),
+        "deployments": deployments,
         "errors": errors,
     }
 
 
 def _show(live: Live, report: dict[str, Any]) -> None:
     title = "\n".join([f"Kafka at {report['bootstrap']}", *report["errors"]])
-    live.update(route_view(report, out.width, title), refresh=True)
+    view = Group(route_view(report, out.width, title), waits_view(report))
+    live.update(view, refresh=True)

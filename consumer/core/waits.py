@@ -1,0 +1,99 @@
+"""What a consumer waits for, in lines for a person: ``WHAT: particulars, and what to do``.
+
+What stands before the first colon stays the same for as long as the same wait lasts, and is the
+same for each consumer that waits for it; numbers that change stand behind it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+LEAST_S = 5.0
+"""What is over sooner is no standing still: a leader that moves, a transaction under way."""
+MOST_LINES = 8
+MOST_CHARACTERS = 600
+
+
+def topic_gone(topic: str) -> str:
+    """Return the line of a topic that the brokers do not know."""
+    return f"topic {topic} is gone: create it (`headrace topics create`)"
+
+
+def no_leader(topic: str, partition: int) -> str:
+    """Return the line of a partition that nobody can read or write now."""
+    return f"{topic}/{partition} has no leader: bring back a broker that has a replica of it"
+
+
+def no_broker(doing: str) -> str:
+    """Return the line of a client that has no connection."""
+    return f"{doing} waits for a broker: none answers; check kafka.bootstrap and the brokers"
+
+
+def open_transaction(
+    topic: str, partition: int, offset: int, records: int, details: str = ""
+) -> str:
+    """Return the line of records that a transaction's end is awaited for.
+
+    Args:
+        topic: The requests topic.
+        partition: Its number.
+        offset: Where the transaction begins.
+        records: How many stand behind it.
+        details: Whose it is, and what ends it.
+    """
+    return (
+        f"{topic}/{partition} is held at offset {offset} by an open transaction: {records:,} "
+        f"records wait for its end{details}"
+    )
+
+
+def subject(line: str) -> str:
+    """Return what a line is about, without the particulars."""
+    return line.split(": ", 1)[0]
+
+
+def merged(groups: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of several consumers, each subject once; the last one's particulars.
+
+    Where several say the same, the line ends in how many.
+    """
+    found: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for lines in groups:
+        for about, line in {subject(line): line for line in lines}.items():
+            found[about] = line
+            counts[about] = counts.get(about, 0) + 1
+    return bounded(
+        line if counts[about] == 1 else f"{line} ({counts[about]} consumers)"
+        for about, line in found.items()
+    )
+
+
+def bounded(lines: Iterable[str]) -> list[str]:
+    """Return no more lines, and no longer ones, than anybody reads."""
+    short = [
+        line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
+        for line in lines
+    ]
+    if len(short) <= MOST_LINES:
+        return short
+    kept = MOST_LINES - 1
+    return [*short[:kept], f"more: {len(short) - kept} other lines like these"]
+
+
+class LastingWaits:
+    """Passes on what lasts: each line whose subject was there at every look for some seconds."""
+
+    def __init__(self) -> None:
+        self._since_s: Mapping[str, float] = {}
+
+    def of(self, lines: Iterable[str], now_s: float) -> list[str]:
+        """Return those of ``lines`` that last; to be asked every second or so.
+
+        Args:
+            lines: What is waited for at this moment.
+            now_s: Monotonic seconds.
+        """
+        by_subject = {subject(line): line for line in lines}
+        self._since_s = {each: self._since_s.get(each, now_s) for each in by_subject}
+        return bounded(
+            line for each, line in by_subject.items() if now_s - self._since_s[each] >= LEAST_S
+        )
