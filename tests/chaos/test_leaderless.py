@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.faults import Faults
 from tests.chaos.schedule import Fault, Kind
-from tests.chaos.stage import PARTITIONS, Stage, make_route
+from tests.chaos.stage import PARTITIONS, Delivery, Stage, make_route
 from tests.simulation import simulate
 
 VICTIM = 1 + PARTITIONS
@@ -28,14 +28,14 @@ class StubNode:
 class StubStage:
     """A stage of which some partitions go on; it is its own cluster, checker and load."""
 
-    def __init__(self, going_on: Collection[int]) -> None:
+    def __init__(self, going_on: Collection[int], delivery: Delivery) -> None:
         self.cluster = self.checker = self.load = self
         self.nodes = [StubNode(number) for number in (1, 2, 3)]
         self.going_on = going_on
         self.failures: list[str] = []
         self.was_down: set[int] = set()
         self.left_out: list[list[int]] = []
-        self.route = make_route("at_least_once")
+        self.route = make_route(delivery)
         self.placed: list[tuple[str, int, list[int]]] = []
 
     def now_s(self) -> float:
@@ -70,8 +70,10 @@ class StubStage:
         pass
 
 
-def stage_after(kind: Kind, going_on: Collection[int]) -> StubStage:
-    stage = StubStage(going_on)
+def stage_after(
+    kind: Kind, going_on: Collection[int], delivery: Delivery = "at_least_once"
+) -> StubStage:
+    stage = StubStage(going_on, delivery)
 
     async def main() -> None:
         fault = Fault(number=1, kind=kind, pause_s=0.0, victim=VICTIM, strength=1.0)
@@ -82,20 +84,28 @@ def stage_after(kind: Kind, going_on: Collection[int]) -> StubStage:
 
 
 @pytest.mark.parametrize(
-    ("kind", "topic"),
+    ("kind", "delivery", "topic"),
     [
-        (Kind.LEADERLESS_RESULTS, "chaos.results"),
-        (Kind.LEADERLESS_REQUESTS, "chaos.requests"),
+        (Kind.LEADERLESS_RESULTS, "at_least_once", "chaos.results"),
+        (Kind.LEADERLESS_REQUESTS, "at_least_once", "chaos.requests"),
+        (Kind.LEADERLESS_REQUESTS, "exactly_once", "chaos.requests"),
     ],
 )
-def test_all_other_partitions_must_go_on(kind: Kind, topic: str) -> None:
-    good, bad = stage_after(kind, OTHERS), stage_after(kind, OTHERS[1:])
+def test_all_other_partitions_must_go_on(kind: Kind, delivery: Delivery, topic: str) -> None:
+    good, bad = stage_after(kind, OTHERS, delivery), stage_after(kind, OTHERS[1:], delivery)
     assert not good.failures
     assert len(bad.failures) == 1
     for stage in (good, bad):
         assert stage.was_down == {NODE}
         assert stage.placed == [(topic, LEADERLESS, [NODE]), (topic, LEADERLESS, [1, 2, 3])]
         assert all(each.is_up for each in stage.nodes)
+
+
+def test_transactions_may_wait_for_a_partition_of_the_results() -> None:
+    stage = stage_after(Kind.LEADERLESS_RESULTS, [], "exactly_once")
+    assert not stage.failures
+    assert len(stage.placed) == 2
+    assert all(each.is_up for each in stage.nodes)
 
 
 def test_a_partition_of_requests_without_a_leader_gets_no_load_meanwhile() -> None:
