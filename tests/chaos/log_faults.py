@@ -16,6 +16,7 @@ from tests.chaos.stage import PARTITIONS, Stage
 
 _EMPTY_GROUP_PATIENCE_S = 30.0
 _COUNTED_PATIENCE_S = 20.0
+_COMMITTED_PATIENCE_S = 45.0
 _UNREAD_RECORDS = 100
 _IN_FLIGHT_RECORDS = 40
 _REFILLED_RECORDS = 1_000
@@ -154,11 +155,19 @@ class LogFaults:
             await stage.load.publish_together(quick)
         finally:
             stage.load.resume()
-        await asyncio.sleep(1.0)
+        # Until a new owner has committed, a partition's point may be the old topic's.
+        await stage.until(
+            lambda: all(self._is_of_new_topic(each) for each in range(PARTITIONS)),
+            _COMMITTED_PATIENCE_S,
+            "the group has committed what it has done of the new topic",
+        )
         await stage.balanced()
-        # Until each partition has been committed anew, its point is the old topic's.
-        await asyncio.sleep(2.0)
         stage.observer.is_checking = True
+
+    def _is_of_new_topic(self, partition: int) -> bool:
+        offset, _ = self._stage.observer.committed.get(partition, (0, ""))
+        finished = self._stage.checker.finished_below(self._stage.observer.log(partition))
+        return 0 < offset <= finished
 
     async def _offset_moved(self, fault: Fault) -> None:
         stage = self._stage

@@ -18,6 +18,7 @@ from tests.chaos.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1
+_SAID_OF_ANOTHER_TOPIC = ("created again", "the topic is gone")
 _libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
@@ -174,7 +175,7 @@ class Member(Child):
         """
         if self.was_killed or (is_cut_off and not self.has_started):
             return None
-        if is_recreated and "created again" in (self.failure or ""):
+        if is_recreated and any(each in (self.failure or "") for each in _SAID_OF_ANOTHER_TOPIC):
             return None
         return self.failure or f"it ended with status {self.process.returncode}"
 

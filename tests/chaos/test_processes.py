@@ -47,6 +47,7 @@ async def test_a_kill_explains_every_end(tmp_path: Path) -> None:
     ("is_recreated", "failure", "is_explained"),
     [
         (True, "the topic was deleted and created again", True),
+        (True, "the topic is gone; create it again", True),
         (True, "the model is gone", False),
         (False, "the topic was deleted and created again", False),
     ],
