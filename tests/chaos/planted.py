@@ -16,8 +16,12 @@ from consumer.core.outbox import Publication
 from consumer.core.ports import CommitPoint, TopicPartition
 from consumer.kafka.lane import Lane
 from consumer.publishing import AtLeastOnce
-from tests.chaos import silence_bugs
 from tests.chaos.schedule import Kind
+from tests.chaos.silence_bugs import (
+    outlive_the_session,
+    take_loading_for_nothing_committed,
+    wait_for_a_hung_model,
+)
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +140,7 @@ _PLANTERS: Mapping[Bug, Callable[[], None]] = {
     Bug.IGNORE_A_FAILED_SEND: _ignore_a_failed_send,
     Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: _commit_before_acknowledgement,
     Bug.COMPLETE_FROM_A_STALE_EPOCH: _complete_from_a_stale_epoch,
-    Bug.WAIT_FOR_A_HUNG_MODEL: silence_bugs.wait_for_a_hung_model,
-    Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: silence_bugs.take_loading_for_nothing_committed,
-    Bug.OUTLIVE_THE_SESSION: silence_bugs.outlive_the_session,
+    Bug.WAIT_FOR_A_HUNG_MODEL: wait_for_a_hung_model,
+    Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: take_loading_for_nothing_committed,
+    Bug.OUTLIVE_THE_SESSION: outlive_the_session,
 }
