@@ -45,6 +45,7 @@ class Checker:
         self._is_disturbed = False
         self._stalled: set[int] = set()
         self._hanging = 0
+        self._gone: set[int] = set()
         self._given_up: list[tuple[Position, float]] = []
         self._models_down_s: list[tuple[float, float]] = []
         self._violations: Counter[str] = Counter()
@@ -56,7 +57,10 @@ class Checker:
         """A record stands on the requests topic."""
         self._expected[position] = expected
         self._accepted_s[position] = at_s
-        if expected is not Expectation.NONE and not self._has_outcome(position):
+        if position[0] in self._gone:
+            self._may_be_lost.add(position)
+        is_awaited = expected is not Expectation.NONE and position not in self._may_be_lost
+        if is_awaited and not self._has_outcome(position):
             partition, offset = position
             pending = self._pending.setdefault(partition, set())
             if not pending:
@@ -113,6 +117,16 @@ class Checker:
         for position in positions:
             self._may_be_lost.add(position)
             self._pending.get(position[0], set()).discard(position[1])
+
+    def deleted(self, partitions: Iterable[int]) -> None:
+        """These partitions are about to be deleted, with whatever nobody has read or answered.
+
+        What was done of them may still come, as often as at any time.
+        """
+        for partition in partitions:
+            self._gone.add(partition)
+            unfinished = self._pending.get(partition, ())
+            self.excuse_loss([(partition, offset) for offset in unfinished])
 
     def offset_moved(self, partition: int, was: int, metadata: str, now: int) -> None:
         """Somebody has committed ``now`` in the place of ``was`` and its map, while no member ran.
@@ -183,6 +197,10 @@ class Checker:
             return min(pending)
         return max((o for p, o in self._expected if p == partition), default=-1) + 1
 
+    def latest_outcome_s(self, partition: int) -> float:
+        """Return when a partition's latest record to finish was published; 0 where none was."""
+        return max(self._firsts_s.get(partition, (0.0,))[-100:])
+
     def unfinished_of(self, partition: int) -> list[int]:
         """Return a partition's unfinished offsets, ascending."""
         return sorted(self._pending.get(partition, ()))
@@ -192,7 +210,9 @@ class Checker:
         lost = [p for p in self._expected if self._is_lost(p)]
         for position in lost:
             self._violate("lost", f"{position}: {self._expected[position].value}")
-        for position in self._seen.keys() - self._expected.keys() - self._may_be_lost:
+        unknown = self._seen.keys() - self._expected.keys() - self._may_be_lost
+        # The reader may not have come to what was deleted with its topic.
+        for position in [each for each in unknown if each[0] not in self._gone]:
             self._violate("outcome_of_nothing", f"{position} is no record of the requests topic")
         for position, seen in self._seen.items():
             expected = self._expected.get(position)

@@ -9,6 +9,7 @@ import orjson
 
 from schemas.handoff import STATUS_OK
 from schemas.results import ErrorCode, result_id
+from tests.chaos.incarnations import partition_of
 from tests.chaos.model_replica import embed
 from tests.chaos.promises import Position
 from tests.chaos.records import MAX_REQUEST_BYTES, Expectation, expectation
@@ -54,7 +55,7 @@ class Contents:
         if request is None:
             self._early_results.setdefault(position, []).append(result)
             return None
-        wrong = _wrong_in_result(result_id(self._topic, *position), request, result)
+        wrong = _wrong_in_result(self._id(position), request, result)
         return None if wrong is None else f"{position}: {wrong}"
 
     def dead_letter(self, position: Position, dead_letter: Message) -> str | None:
@@ -66,6 +67,10 @@ class Contents:
         if dead_letter == request:
             return None
         return f"{position}: the dead letter is not the request, but {_shown(dead_letter.value)}"
+
+    def _id(self, position: Position) -> str:
+        log, offset = position
+        return result_id(self._topic, partition_of(log), offset)
 
 
 def is_given_up(result: bytes) -> bool:

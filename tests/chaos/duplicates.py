@@ -44,7 +44,8 @@ def judge_duplicates(
     for (index, partition), duplicates in counted.items():
         fault = unclean[index]
         starts_s, ends_s = fault.start_s - reach_s, fault.end_s + promises.settle_s
-        most = _most_within(firsts_s[partition], starts_s, ends_s, reach_s)
+        span_s = reach_s + fault.uncommitted_s
+        most = _most_within(firsts_s[partition], starts_s, ends_s, span_s)
         if duplicates > most:
             detail = f"{fault.name}, partition {partition}: {duplicates}, at most {most}"
             found.append(Violation(TOO_MANY, detail))

@@ -2,26 +2,30 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from collections.abc import Mapping
 
 from tests.chaos.coordinators import Role, find_coordinator, leader_of
-from tests.chaos.observer import read_committed_points
+from tests.chaos.log_faults import Action, LogFaults
 from tests.chaos.records import NewRecord
 from tests.chaos.schedule import CLEAN, CUTTING_OFF, UNDISTURBING, Fault, Kind
-from tests.chaos.stage import PARTITIONS, SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S, Stage
+from tests.chaos.stage import (
+    PARTITIONS,
+    SESSION_TIMEOUT_S,
+    TRANSACTION_TIMEOUT_S,
+    Stage,
+)
 
 _PAST_TIMEOUTS_S = max(SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S) + 1.5
 _MOST_MEMBERS = 5
-_BALANCE_PATIENCE_S = 45.0
-_EMPTY_GROUP_PATIENCE_S = 30.0
 _MAP_RECORDS = 1_600
-
-Action = Callable[[Fault], Awaitable[None]]
+_LEADERLESS_S = 5.0
+"""Long enough for what the node led besides to have other leaders."""
+_OTHERS_PATIENCE_S = 20.0
+_UNCOMMITTED_S = {
+    # Until the session that the member knows of is over, it publishes.
+    Kind.ASYMMETRIC_CUT: SESSION_TIMEOUT_S,
+    Kind.COORDINATOR_LOADING: 2.0,
+}
 
 
 class Faults:
@@ -34,6 +38,7 @@ class Faults:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._actions: Mapping[Kind, Action] = {
+            **LogFaults(stage).actions,
             Kind.CONSUMER_KILL: self._consumer_kill,
             Kind.CONSUMER_FREEZE: self._consumer_freeze,
             Kind.CONSUMER_RESTART: self._consumer_restart,
@@ -43,17 +48,16 @@ class Faults:
             Kind.REVOKE_DURING_GENERATION: self._revoke_during_generation,
             Kind.MODEL_KILL: self._model_kill,
             Kind.MODEL_FREEZE: self._model_freeze,
+            Kind.HUNG_MODEL: self._hung_model,
             Kind.BROKER_KILL: self._broker_kill,
             Kind.BROKER_FREEZE: self._broker_freeze,
             Kind.BROKER_RESTART: self._broker_restart,
             Kind.CONNECTION_CUT: self._connection_cut,
             Kind.CONNECTION_DELAY: self._connection_delay,
+            Kind.ASYMMETRIC_CUT: self._asymmetric_cut,
+            Kind.COORDINATOR_LOADING: self._coordinator_loading,
             Kind.PRODUCE_REFUSED: self._produce_refused,
             Kind.PRODUCE_UNKNOWN: self._produce_unknown,
-            Kind.COMPACTION: self._compaction,
-            Kind.TRANSACTION_MARKERS: self._transaction_markers,
-            Kind.DELETED_RECORDS: self._deleted_records,
-            Kind.OFFSET_MOVED: self._offset_moved,
             Kind.POISON: self._poison,
             Kind.FAILING_RECORD: self._failing_record,
             Kind.TOMBSTONES: self._tombstones,
@@ -61,6 +65,8 @@ class Faults:
             Kind.OVERSIZED: self._oversized,
             Kind.METADATA_LIMIT: self._metadata_limit,
             Kind.LEADER_MOVE: self._leader_move,
+            Kind.LEADERLESS_RESULTS: self._leaderless_results,
+            Kind.LEADERLESS_REQUESTS: self._leaderless_requests,
             Kind.GROUP_COORDINATOR_MOVE: self._group_coordinator_move,
             Kind.TRANSACTION_COORDINATOR_MOVE: self._transaction_coordinator_move,
         }
@@ -75,11 +81,7 @@ class Faults:
             is_clean=fault.kind in CLEAN,
             is_disturbing=fault.kind not in UNDISTURBING,
             is_cutting_off=fault.kind in CUTTING_OFF,
-        )
-
-    async def _balanced(self) -> None:
-        await self._stage.until(
-            self._stage.is_balanced, _BALANCE_PATIENCE_S, "all partitions are held again"
+            uncommitted_s=_UNCOMMITTED_S.get(fault.kind, 0.0),
         )
 
     # --- consumers ---
@@ -88,7 +90,7 @@ class Faults:
         await self._stage.member(fault.victim).kill()
         # Its replacement is on its way by itself.
         await asyncio.sleep(0.5)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _consumer_freeze(self, fault: Fault) -> None:
         member = self._stage.member(fault.victim)
@@ -98,13 +100,13 @@ class Faults:
         finally:
             member.signal(signal.SIGCONT)
         await asyncio.sleep(0.5)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _consumer_restart(self, fault: Fault) -> None:
         member = self._stage.member(fault.victim)
         await self._stage.remove_member(member)
         await self._stage.add_member(member.rank)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _consumer_joins(self, fault: Fault) -> None:
         if len(self._stage.members) >= _MOST_MEMBERS:
@@ -118,7 +120,7 @@ class Faults:
             await self._consumer_joins(fault)
             return
         await self._stage.remove_member(self._stage.member(fault.victim))
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _joined(self) -> None:
         member = self._stage.members[-1]
@@ -126,7 +128,7 @@ class Faults:
             lambda: member.has_joined.is_set() or not member.is_alive, 30, "a member has joined"
         )
         await asyncio.sleep(0.5)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _revoke_during_commit(self, fault: Fault) -> None:
         members = list(self._stage.members)
@@ -167,6 +169,12 @@ class Faults:
         finally:
             model.signal(signal.SIGCONT)
 
+    async def _hung_model(self, fault: Fault) -> None:
+        models = self._stage.models
+        models[fault.victim % len(models)].signal(signal.SIGUSR1)
+        # They end with their limit, long after this; whether each record ends, the checker sees.
+        await asyncio.sleep(1.0)
+
     # --- brokers ---
 
     async def _broker_kill(self, fault: Fault) -> None:
@@ -178,7 +186,7 @@ class Faults:
         node.kill()
         await asyncio.sleep(0.5)
         await self._stage.cluster.restart(node)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _broker_freeze(self, fault: Fault) -> None:
         nodes = self._stage.cluster.nodes
@@ -189,19 +197,58 @@ class Faults:
         finally:
             node.signal(signal.SIGCONT)
         await asyncio.sleep(1.0)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _broker_restart(self, fault: Fault) -> None:
         nodes = self._stage.cluster.nodes
         node = nodes[fault.victim % len(nodes)]
         await node.stop()
         await self._stage.cluster.restart(node)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _leader_move(self, fault: Fault) -> None:
         topic = self._stage.route.results_topic
         partition = fault.victim % PARTITIONS
         await self._kill_node(await leader_of(self._stage.cluster.bootstrap, topic, partition))
+
+    async def _leaderless_results(self, fault: Fault) -> None:
+        await self._leaderless(self._stage.route.results_topic, fault)
+
+    async def _leaderless_requests(self, fault: Fault) -> None:
+        await self._stage.load.published_around([fault.victim % PARTITIONS])
+        try:
+            await self._leaderless(self._stage.route.requests_topic, fault)
+        finally:
+            await self._stage.load.published_around([])
+
+    async def _leaderless(self, topic: str, fault: Fault) -> None:
+        """Have a partition without a leader until all others are seen to go on.
+
+        A record's results go to the partition of its own number: keys are placed alike. In
+        exactly-once others wait for a partition of the results, too: a transaction may be open in
+        it of whoever has lost a connection.
+        """
+        stage = self._stage
+        nodes = stage.cluster.nodes
+        node = nodes[fault.victim // PARTITIONS % len(nodes)]
+        partition = fault.victim % PARTITIONS
+        others = [each for each in range(PARTITIONS) if each != partition]
+        await stage.place(topic, partition, [node.number])
+        # In order: of a node that was killed Kafka takes no word for what it alone has.
+        await node.stop()
+        try:
+            await asyncio.sleep(_LEADERLESS_S)
+            since_s = stage.now_s()
+            if topic == stage.route.requests_topic or stage.route.delivery == "at_least_once":
+                await stage.until(
+                    lambda: all(stage.checker.latest_outcome_s(each) > since_s for each in others),
+                    _OTHERS_PATIENCE_S,
+                    f"outcomes of all partitions but {partition}, which has no leader",
+                )
+        finally:
+            await stage.cluster.restart(node)
+            await stage.place(topic, partition, [each.number for each in nodes])
+        await stage.balanced()
 
     async def _group_coordinator_move(self, fault: Fault) -> None:
         group = self._stage.route.group
@@ -221,7 +268,7 @@ class Faults:
         cuts = [node.proxy.cut_for(0.2 + 2 * fault.strength) for node in self._stage.cluster.nodes]
         await asyncio.gather(*cuts)
         await asyncio.sleep(0.5)
-        await self._balanced()
+        await self._stage.balanced()
 
     async def _connection_delay(self, fault: Fault) -> None:
         nodes = self._stage.cluster.nodes
@@ -235,7 +282,33 @@ class Faults:
                 node.proxy.delay_s = 0.0
         # What is held back is let through, there and back.
         await asyncio.sleep(2 * delay_s)
-        await self._balanced()
+        await self._stage.balanced()
+
+    async def _asymmetric_cut(self, fault: Fault) -> None:
+        victim = self._stage.member(fault.victim)
+        duration_s = _PAST_TIMEOUTS_S + 2 * fault.strength
+        nodes = self._stage.cluster.nodes
+        await asyncio.gather(
+            *(node.proxy.withhold_for(duration_s, victim.has_port) for node in nodes)
+        )
+        await asyncio.sleep(0.5)
+        await self._stage.balanced()
+
+    async def _coordinator_loading(self, fault: Fault) -> None:
+        if len(self._stage.members) == 1:
+            await self._consumer_joins(fault)
+        leaving = self._stage.member(fault.victim)
+        taking_over = [each for each in self._stage.members if each is not leaving]
+        for member in taking_over:
+            await member.command(loading_answers=2 + round(fault.strength))
+        try:
+            await self._stage.remove_member(leaving)
+            await self._stage.balanced()
+        finally:
+            for member in taking_over:
+                await member.command(loading_answers=0)
+        await self._stage.add_member(leaving.rank)
+        await self._joined()
 
     async def _produce_refused(self, fault: Fault) -> None:
         await self._fail_batches("refused_batches", fault)
@@ -251,114 +324,6 @@ class Faults:
         # One that held no partition would fail at its first batch, long after this fault.
         for member in members:
             await member.command(**{name: 0})
-
-    # --- the log ---
-
-    async def _compaction(self, fault: Fault) -> None:
-        workload = self._stage.load.workload
-        keys = [workload.next_name().encode() for _ in range(5)]
-        records = [workload.make(ms=200) for _ in range(60)]
-        await self._stage.load.publish(
-            NewRecord(keys[number % len(keys)], record.value)
-            for number, record in enumerate(records)
-        )
-
-    async def _transaction_markers(self, fault: Fault) -> None:
-        stage = self._stage
-        producer = AIOKafkaProducer(
-            bootstrap_servers=stage.cluster.bootstrap,
-            transactional_id=f"requests-{fault.number}",
-            transaction_timeout_ms=10_000,
-        )
-        await producer.start()
-        try:
-            for is_committed in (True, False, True):
-                await producer.begin_transaction()
-                for _ in range(10):
-                    record = stage.load.workload.make(ms=5)
-                    await producer.send(stage.route.requests_topic, record.value, key=record.key)
-                if is_committed:
-                    await producer.commit_transaction()
-                else:
-                    await producer.flush()
-                    await producer.abort_transaction()
-        finally:
-            await producer.stop()
-
-    async def _deleted_records(self, fault: Fault) -> None:
-        stage = self._stage
-        partition = fault.victim % PARTITIONS
-        unfinished = stage.checker.unfinished_of(partition)
-        # Past some that nobody has finished, so that some are gone unread or in flight.
-        before = unfinished[len(unfinished) // 4] if unfinished else 0
-        if not before:
-            before = stage.checker.finished_below(partition)
-        stage.checker.excuse_loss((partition, offset) for offset in unfinished if offset < before)
-        where = TopicPartition(stage.route.requests_topic, partition)
-        admin = AIOKafkaAdminClient(bootstrap_servers=stage.cluster.bootstrap)
-        await admin.start()
-        try:
-            await admin.delete_records({where: RecordsToDelete(before)})
-        finally:
-            await admin.close()
-
-    async def _offset_moved(self, fault: Fault) -> None:
-        stage = self._stage
-        # What a broker's restart left open, the members end; without them nobody would.
-        await self._balanced()
-        await stage.caught_up()
-        members = list(stage.members)
-        for member in members:
-            await stage.remove_member(member)
-        stage.observer.is_checking = False
-        try:
-            await self._move_offset(fault)
-        finally:
-            for member in members:
-                await stage.add_member(member.rank)
-        await self._balanced()
-        # Until each partition has been committed anew, its point says nothing about outcomes.
-        await asyncio.sleep(2.0)
-        stage.observer.is_checking = True
-
-    async def _move_offset(self, fault: Fault) -> None:
-        stage = self._stage
-        partition = fault.victim % PARTITIONS
-        where = TopicPartition(stage.route.requests_topic, partition)
-        admin = AIOKafkaAdminClient(bootstrap_servers=stage.cluster.bootstrap)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=stage.cluster.bootstrap,
-            group_id=stage.route.group,
-            enable_auto_commit=False,
-        )
-        await admin.start()
-        await consumer.start()
-        consumer.assign([where])
-        try:
-            await stage.caught_up()
-            points = await read_committed_points(admin, stage.route)
-            was, metadata = points.get(partition, (0, ""))
-            start = (await consumer.beginning_offsets([where]))[where]
-            is_forward = fault.victim & 0x100
-            distance = 1 + round(30 * fault.strength)
-            now = max(start, was + distance if is_forward else was - distance)
-            end = (await consumer.end_offsets([where]))[where]
-            now = min(now, end)
-            stage.checker.offset_moved(partition, was, metadata, now)
-            give_up_at_s = stage.clock.monotonic() + _EMPTY_GROUP_PATIENCE_S
-            while True:
-                try:
-                    # Refused while a member's session is still counted.
-                    await consumer.commit({where: OffsetAndMetadata(now, "")})
-                except KafkaError:
-                    if stage.clock.monotonic() > give_up_at_s:
-                        raise
-                    await asyncio.sleep(0.3)
-                else:
-                    return
-        finally:
-            await consumer.stop()
-            await admin.close()
 
     # --- records ---
 

@@ -1,15 +1,17 @@
-"""Faults inside a consumer process: batches that fail, commits that take long.
+"""Faults inside a consumer process: batches that fail, slow commits, a loading coordinator.
 
 The harness switches them on by a line of JSON on the process's standard input; the wrappers stand
 around the Kafka client, and the service's own code is as it is.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
 from aiokafka.client import ConnectionGroup
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
@@ -17,6 +19,7 @@ from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 from consumer.core.ports import CommitPoint, TopicPartition
 from consumer.kafka import internals
 from consumer.kafka.cluster_client import ClusterClient
+from tests.chaos.loading import answer
 
 _DECIDING_REQUESTS = (ProduceRequest, TxnOffsetCommitRequest, EndTxnRequest)
 
@@ -28,12 +31,25 @@ class Injection:
         self.refused_batches = 0
         self.unknown_batches = 0
         self.commit_delay_s = 0.0
+        self._loading_answers = 0
+        self._answered: Counter[int] = Counter()
+
+    @property
+    def loading_answers(self) -> int:
+        """How many requests of each kind the group's coordinator answers that it is loading."""
+        return self._loading_answers
+
+    @loading_answers.setter
+    def loading_answers(self, count: int) -> None:
+        self._loading_answers = count
+        self._answered.clear()
 
     def install(self) -> None:
         """Wrap the client's producing and committing."""
         self._wrap_send_batch()
         self._wrap_transactions()
         self._wrap_commit()
+        self._wrap_coordinator()
 
     def _wrap_send_batch(self) -> None:
         sound = AIOKafkaProducer.send_batch
@@ -52,6 +68,8 @@ class Injection:
         async def send(
             client: ClusterClient, broker: int, request: Request[Any], group: ConnectionGroup
         ) -> Any:
+            if (loading := self._loading(request)) is not None:
+                return loading
             if isinstance(request, EndTxnRequest):
                 await asyncio.sleep(self.commit_delay_s)
             if isinstance(request, ProduceRequest) and self._takes_refusal():
@@ -73,6 +91,24 @@ class Injection:
             await sound(consumer, points, expected)
 
         internals.commit_once = commit_once
+
+    def _wrap_coordinator(self) -> None:
+        sound = GroupCoordinator._send_req
+
+        async def send(coordinator: GroupCoordinator, request: Request[Any]) -> Any:
+            if (loading := self._loading(request)) is not None:
+                return loading
+            return await sound(coordinator, request)
+
+        GroupCoordinator._send_req = send
+
+    def _loading(self, request: Request[Any]) -> Any:
+        """Return a loading coordinator's answer, or ``None`` where it is to be asked."""
+        key = request.API_KEY
+        if self._answered[key] >= self._loading_answers:
+            return None
+        self._answered[key] += 1
+        return answer(request, self._answered[key])
 
     def _takes_refusal(self) -> bool:
         self.refused_batches -= 1

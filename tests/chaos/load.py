@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -54,6 +54,9 @@ class Load:
         self._producer: AIOKafkaProducer | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_paused = False
+        self.avoided: frozenset[int] = frozenset()
+        """Partitions that get none of the steady load: they have no leader to take it."""
+        self._is_quiet = asyncio.Event()
 
     async def start(self) -> None:
         """Connect, and begin."""
@@ -89,16 +92,36 @@ class Load:
         """Publish no more of the steady load."""
         self._is_paused = True
 
+    async def paused(self) -> None:
+        """Pause, and return when what was begun is published."""
+        self.pause()
+        await self._is_quiet.wait()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._is_paused = False
+
+    async def published_around(self, partitions: Collection[int]) -> None:
+        """Leave partitions out from now on; returns when what was begun is published."""
+        self.avoided = frozenset(partitions)
+        self._is_quiet.clear()
+        await self._is_quiet.wait()
+
     async def _run(self) -> None:
         owed = 0.0
         while True:
+            self._is_quiet.set()
             await asyncio.sleep(_TICK_S)
             if self._is_paused or self._checker.unfinished_records > self._most_unfinished:
                 continue
             owed += self._rate_per_s * _TICK_S
             records = [self.workload.uneven() for _ in range(int(owed))]
             owed -= len(records)
-            await self._publish(records)
+            self._is_quiet.clear()
+            await self._publish([each for each in records if self._is_wanted(each)])
+
+    def _is_wanted(self, record: NewRecord) -> bool:
+        return partition_of_key(record.key, self._partitions) not in self.avoided
 
     async def _publish(self, records: list[NewRecord]) -> None:
         while records:

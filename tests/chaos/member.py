@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ async def _obey(commands: asyncio.StreamReader, injection: Injection) -> None:
 def _report(pipeline: Pipeline) -> None:
     report = {
         "partitions": [each.partition for each in pipeline.engine.partitions],
-        "completed_records": pipeline.engine.counters.completed_records,
+        "counters": asdict(pipeline.engine.counters),
         "failure": None if pipeline.failure is None else repr(pipeline.failure),
     }
     sys.stdout.write(json.dumps(report) + "\n")

@@ -2,11 +2,12 @@
 
 It speaks lines of JSON over TCP, so that a kill or a freeze hits exactly the model. Bodies say what
 is to happen: ``ms`` sleeps, ``embed`` is a piece of real work, ``fail`` fails each time, ``poison``
-ends the process.
+ends the process. SIGUSR1 has the next calls hang: they are taken and never answered.
 """
 
 import asyncio
 import os
+import signal
 import sys
 from hashlib import sha256
 from typing import Any
@@ -19,10 +20,31 @@ from schemas.handoff import STATUS_FAILED, STATUS_OK
 WINDOW_RECORDS = 256
 MAX_LINE_BYTES = 64 * 1024 * 1024
 POISON_STATUS = 9
+HUNG_CALLS = 2
+"""Fewer than a record has attempts: no record may be given up for them."""
 _DIMENSIONS = 384
 _LINGER_S = 0.005
 
 _weights = np.random.default_rng(7).standard_normal((_DIMENSIONS, _DIMENSIONS)).astype(np.float32)
+
+
+class Hanging:
+    """Which calls are taken and never answered, while the replica goes on with the others."""
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def begin(self) -> None:
+        """Have the next calls hang."""
+        self._left = HUNG_CALLS
+
+    def takes(self) -> bool:
+        """Say whether the call that has come is to hang."""
+        self._left -= 1
+        return self._left >= 0
+
+
+hanging = Hanging()
 
 
 async def compute(line: bytes) -> tuple[int, bytes]:
@@ -56,7 +78,9 @@ async def serve_call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     tasks: dict[asyncio.Task[tuple[int, bytes]], int] = {}
     try:
         lines: list[str] = orjson.loads(await reader.readline())
-        _send(writer, {"replica": "", "window_records": 0, "outcomes": []})
+        if hanging.takes():
+            await reader.read()  # returns when the caller has gone
+            return
         for index, line in enumerate(lines):
             tasks[asyncio.create_task(compute(line.encode()))] = index
         while tasks:
@@ -86,6 +110,7 @@ def _send(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
 async def main(port: int) -> None:
     """Serve until killed."""
     server = await asyncio.start_server(serve_call, "127.0.0.1", port, limit=MAX_LINE_BYTES)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, hanging.begin)
     async with server:
         await server.serve_forever()
 

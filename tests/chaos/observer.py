@@ -20,7 +20,7 @@ from schemas import headers
 from schemas.settings import RouteSettings
 from tests.chaos.checker import Checker
 from tests.chaos.contents import Contents, Message, is_given_up
-from tests.chaos.promises import Position
+from tests.chaos.incarnations import Incarnations
 from tests.chaos.records import expectation
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Observer:
         self._checker = checker
         self._contents = Contents(route.requests_topic)
         self._clock = SystemClock()
+        self._incarnations = Incarnations()
         self._tasks: list[asyncio.Task[None]] = []
         self._reader: AIOKafkaConsumer | None = None
         self._latest_of_key: dict[tuple[int, bytes], int] = {}
@@ -61,10 +62,10 @@ class Observer:
     async def start(self) -> None:
         """Begin to read."""
         route = self._route
+        topics = [route.requests_topic, route.results_topic, route.dead_letters_topic]
+        async with _admin(self._bootstrap) as admin:
+            described = await admin.describe_topics(topics)
         self._reader = AIOKafkaConsumer(
-            route.requests_topic,
-            route.results_topic,
-            route.dead_letters_topic,
             bootstrap_servers=self._bootstrap,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -74,6 +75,14 @@ class Observer:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         await self._reader.start()
+        # A subscription would read all topics from the start again when one has gone.
+        self._reader.assign(
+            [
+                TopicPartition(topic["topic"], each["partition"])
+                for topic in described
+                for each in topic["partitions"]
+            ]
+        )
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._poll())]
 
     async def stop(self) -> None:
@@ -90,6 +99,22 @@ class Observer:
             if task.done():
                 task.result()
 
+    def log(self, partition: int) -> int:
+        """Return under which number the checker has a partition of the requests topic by now."""
+        return self._incarnations.log(partition)
+
+    def recreated(self, drawn: int) -> None:
+        """Read the requests topic from its start: it is another one, and still empty.
+
+        Args:
+            drawn: How many names of records had been drawn before.
+        """
+        self._incarnations.recreated(drawn)
+        self._latest_of_key.clear()
+        for partition in self._partitions():
+            if partition.topic == self._route.requests_topic:
+                self._started().seek(partition, 0)
+
     async def caught_up(self, patience_s: float) -> bool:
         """Return when everything that the topics hold by now has been seen.
 
@@ -98,12 +123,21 @@ class Observer:
         """
         try:
             async with asyncio.timeout(patience_s):
-                async with _asking(self._bootstrap) as asker:
-                    ends = await asker.end_offsets(self._partitions())
-                await self._passed(ends)
+                await self._passed(await self._ends())
         except TimeoutError:
             return False
         return True
+
+    async def _ends(self) -> dict[TopicPartition, int]:
+        """Ask until there is an answer: a partition may have no leader for a moment."""
+        while True:
+            try:
+                async with _asking(self._bootstrap) as asker:
+                    ends: dict[TopicPartition, int] = await asker.end_offsets(self._partitions())
+            except KafkaError as error:
+                log.info("asking for the topics' ends again after %r", error)
+            else:
+                return ends
 
     async def undecided(self) -> list[str]:
         """Return the partitions that an open transaction holds back."""
@@ -146,16 +180,16 @@ class Observer:
         at_s = record.timestamp / 1000
         message = Message(record.key, record.value)
         if record.topic == self._route.requests_topic:
-            position = (record.partition, record.offset)
+            position = self._incarnations.position(record.partition, record.offset, record.key)
             self._checker.accepted(position, expectation(record.value), at_s)
-            superseded = self._latest_of_key.get((record.partition, record.key))
+            superseded = self._latest_of_key.get((position[0], record.key))
             if superseded is not None:
                 # The topic is compacted: whoever reads it later may find only the latest.
-                self._checker.excuse_loss([(record.partition, superseded)])
-            self._latest_of_key[(record.partition, record.key)] = record.offset
+                self._checker.excuse_loss([(position[0], superseded)])
+            self._latest_of_key[(position[0], record.key)] = record.offset
             self._tell(self._contents.request(position, message))
             return
-        source = _source(record)
+        source = self._incarnations.position(*_source(record), record.key)
         if record.topic == self._route.results_topic:
             self._checker.result(source, at_s, is_given_up=is_given_up(record.value))
             wrong = self._contents.result(source, message)
@@ -185,7 +219,7 @@ class Observer:
             points = await read_committed_points(admin, self._route)
             ends = await asker.end_offsets(self._partitions())
         self.committed = points
-        is_checking = self.is_checking
+        is_checking, incarnation = self.is_checking, self._incarnations.number
         try:
             async with asyncio.timeout(_PASS_PATIENCE_S):
                 await self._passed(ends)
@@ -194,7 +228,8 @@ class Observer:
             # against the points, but a partition may stand still for it.
             log.info("the reader has not passed %s", ends)
         else:
-            if is_checking and self.is_checking:
+            is_same = incarnation == self._incarnations.number
+            if is_checking and self.is_checking and is_same:
                 self._check_points(points)
         self._checker.time_passed(self._clock.epoch_ms() / 1000)
 
@@ -202,7 +237,7 @@ class Observer:
         for partition, (offset, metadata) in points.items():
             longest = max(self.longest_metadata_characters, len(metadata))
             self.longest_metadata_characters = longest
-            self._checker.committed(partition, offset, metadata)
+            self._checker.committed(self.log(partition), offset, metadata)
             self.points_checked += 1
 
 
@@ -216,7 +251,7 @@ async def read_committed_points(admin: AIOKafkaAdminClient, route: RouteSettings
     }
 
 
-def _source(record: ConsumerRecord) -> Position:
+def _source(record: ConsumerRecord) -> tuple[int, int]:
     """Return where the request of a result or dead letter stands: the last such header counts."""
     for name, value in reversed(record.headers):
         if name == headers.SOURCE:

@@ -17,6 +17,11 @@ from consumer.kafka.lane import Entry, Lane
 from consumer.outgoing import Owner
 from consumer.publishing import AtLeastOnce, Sending
 from tests.chaos.schedule import Kind
+from tests.chaos.silence_bugs import (
+    outlive_the_session,
+    take_loading_for_nothing_committed,
+    wait_for_a_hung_model,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,12 @@ class Bug(StrEnum):
     """Records count as complete when their outcome is handed to the producer."""
     COMPLETE_FROM_A_STALE_EPOCH = "complete_from_a_stale_epoch"
     """Work of a partition that was lost is published all the same."""
+    WAIT_FOR_A_HUNG_MODEL = "wait_for_a_hung_model"
+    """A call that nobody answers is waited for without end."""
+    TAKE_LOADING_FOR_NOTHING_COMMITTED = "take_loading_for_nothing_committed"
+    """A coordinator that is loading counts as one that has no offsets."""
+    OUTLIVE_THE_SESSION = "outlive_the_session"
+    """A member that the coordinator does not answer keeps its partitions."""
 
 
 PROVOKED_BY: Mapping[Bug, tuple[Kind, ...]] = {
@@ -44,6 +55,9 @@ PROVOKED_BY: Mapping[Bug, tuple[Kind, ...]] = {
     Bug.IGNORE_A_FAILED_SEND: (Kind.PRODUCE_REFUSED,),
     Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: (Kind.CONNECTION_DELAY, Kind.CONSUMER_KILL),
     Bug.COMPLETE_FROM_A_STALE_EPOCH: (Kind.REVOKE_DURING_GENERATION,),
+    Bug.WAIT_FOR_A_HUNG_MODEL: (Kind.HUNG_MODEL,),
+    Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: (Kind.COORDINATOR_LOADING,),
+    Bug.OUTLIVE_THE_SESSION: (Kind.ASYMMETRIC_CUT,),
 }
 """The kinds of fault in whose company each bug must show."""
 
@@ -53,6 +67,9 @@ SHOWS_AS: Mapping[Bug, frozenset[str]] = {
     Bug.IGNORE_A_FAILED_SEND: frozenset({"covered_without_outcome", "lost"}),
     Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: frozenset({"covered_without_outcome"}),
     Bug.COMPLETE_FROM_A_STALE_EPOCH: frozenset({"unexplained_duplicate"}),
+    Bug.WAIT_FOR_A_HUNG_MODEL: frozenset({"lost"}),
+    Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: frozenset({"unexplained_duplicate"}),
+    Bug.OUTLIVE_THE_SESSION: frozenset({"too_many_duplicates"}),
 }
 """The rules of which each bug must break one; whatever else is found beside them proves nothing."""
 
@@ -128,4 +145,7 @@ _PLANTERS: Mapping[Bug, Callable[[], None]] = {
     Bug.IGNORE_A_FAILED_SEND: _ignore_a_failed_send,
     Bug.COMMIT_BEFORE_ACKNOWLEDGEMENT: _commit_before_acknowledgement,
     Bug.COMPLETE_FROM_A_STALE_EPOCH: _complete_from_a_stale_epoch,
+    Bug.WAIT_FOR_A_HUNG_MODEL: wait_for_a_hung_model,
+    Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: take_loading_for_nothing_committed,
+    Bug.OUTLIVE_THE_SESSION: outlive_the_session,
 }

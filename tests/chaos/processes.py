@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from consumer.clock import SystemClock
 from tests.chaos import planted
 from tests.chaos.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1
+_SAID_OF_ANOTHER_TOPIC = ("created again", "the topic is gone")
 _libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
@@ -136,6 +139,7 @@ class Member(Child):
         super().__init__(name, folder / f"{name}.log")
         self.rank = rank
         self.partitions: list[int] = []
+        self.lost_to_retention_records = 0
         self.failure: str | None = None
         self.has_started = False
         self.has_joined = asyncio.Event()
@@ -149,17 +153,29 @@ class Member(Child):
         await self.spawn("tests.chaos.member", str(self._config_file), environment=environment)
         self._reading = asyncio.create_task(self._read())
 
-    def unforeseen_end(self, *, is_cut_off: bool) -> str | None:
+    def has_port(self, port: int) -> bool:
+        """Say whether a connection from this local port is one of this process's."""
+        try:
+            connections = psutil.Process(self.process.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(each.laddr.port == port for each in connections)
+
+    def unforeseen_end(self, *, is_cut_off: bool, is_recreated: bool = False) -> str | None:
         """Return why an ended process ended, where no fault explains it.
 
-        One that cannot reach the broker when it starts says so and ends: Serve starts another.
+        One that cannot reach the broker when it starts says so and ends: Serve starts another. So
+        does one whose topic is another by now, with a log of its own.
         Nothing else makes a consumer end by itself: no fault is so long that a client gives up,
         and no instance id is in use twice.
 
         Args:
             is_cut_off: Whether the brokers could not be reached just now.
+            is_recreated: Whether the requests topic was created again just now.
         """
         if self.was_killed or (is_cut_off and not self.has_started):
+            return None
+        if is_recreated and any(each in (self.failure or "") for each in _SAID_OF_ANOTHER_TOPIC):
             return None
         return self.failure or f"it ended with status {self.process.returncode}"
 
@@ -193,6 +209,8 @@ class Member(Child):
                 continue
             self.partitions = report["partitions"]
             self.failure = report["failure"]
+            counters = report["counters"]
+            self.lost_to_retention_records = counters.get("lost_to_retention_records", 0)
             self.has_started = True
             self.has_joined.set()
         self.partitions = []

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 Position = tuple[int, int]
-"""Partition and offset in the requests topic."""
+"""Partition and offset in the requests topic; see ``incarnations`` where it was created again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class FaultWindow:
         end_s: Epoch seconds.
         is_clean: It excuses no repeat.
         is_disturbing: It touched the group or the brokers: partitions may stand still meanwhile.
+        uncommitted_s: How long a member could publish in it, and not commit.
     """
 
     name: str
@@ -57,6 +58,7 @@ class FaultWindow:
     end_s: float
     is_clean: bool
     is_disturbing: bool = True
+    uncommitted_s: float = 0.0
 
 
 @dataclass(slots=True)

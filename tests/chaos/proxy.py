@@ -1,9 +1,20 @@
-"""A TCP proxy between clients and one broker: cuts, refusals and delays."""
+"""A TCP proxy between clients and one broker: cuts, refusals, delays, and one-sided silence."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.chaos.request_kinds import GROUP_KINDS, RequestKinds
 
 _READ_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class _Connection:
+    client_port: int
+    kinds: RequestKinds = field(default_factory=RequestKinds)
+    is_to_coordinator: bool = False
 
 
 class Proxy:
@@ -19,6 +30,8 @@ class Proxy:
         self.delay_s = 0.0
         self._target_port = target_port
         self._is_refusing = False
+        self._is_withheld: Callable[[int], bool] = _nobodys
+        self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -52,6 +65,24 @@ class Proxy:
             self._is_refusing = False
         return count
 
+    async def withhold_for(self, duration_s: float, is_theirs: Callable[[int], bool]) -> None:
+        """Pass nothing on between some clients and the group's coordinator for a while.
+
+        As on a network that drops packets nothing is refused and nothing answered, until the
+        connections are reset in the end. What the same clients ask partition leaders goes through.
+
+        Args:
+            duration_s: For how long.
+            is_theirs: Says of a client's port whether it is one of these clients'.
+        """
+        self._healed.clear()
+        self._is_withheld = is_theirs
+        try:
+            await asyncio.sleep(duration_s)
+        finally:
+            self._is_withheld = _nobodys
+            self._healed.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None or self._is_refusing:
@@ -59,13 +90,14 @@ class Proxy:
             return
         self._connections.add(task)
         upstream: asyncio.StreamWriter | None = None
+        connection = _Connection(writer.get_extra_info("peername")[1])
         # A cut is what this is for; to the server's own bookkeeping the connection just ended.
         with contextlib.suppress(OSError, asyncio.CancelledError):
             try:
                 broker, upstream = await asyncio.open_connection("127.0.0.1", self._target_port)
                 async with asyncio.TaskGroup() as pumps:
-                    pumps.create_task(self._pump(reader, upstream))
-                    pumps.create_task(self._pump(broker, writer))
+                    pumps.create_task(self._pump(reader, upstream, connection, asks=True))
+                    pumps.create_task(self._pump(broker, writer, connection, asks=False))
             except* OSError:
                 pass
             finally:
@@ -74,8 +106,20 @@ class Proxy:
                 if upstream is not None:
                     _reset(upstream)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        connection: _Connection,
+        *,
+        asks: bool,
+    ) -> None:
         while part := await reader.read(_READ_BYTES):
+            if asks and not GROUP_KINDS.isdisjoint(connection.kinds.seen_in(part)):
+                connection.is_to_coordinator = True
+            if connection.is_to_coordinator and self._is_withheld(connection.client_port):
+                await self._healed.wait()
+                raise ConnectionResetError
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
             writer.write(part)
@@ -86,3 +130,7 @@ class Proxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
+
+
+def _nobodys(_client_port: int) -> bool:
+    return False

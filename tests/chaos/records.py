@@ -69,6 +69,11 @@ class Workload:
     def __post_init__(self) -> None:
         self._rng = random.Random(f"{self.seed}/load")
 
+    @property
+    def drawn(self) -> int:
+        """How many names have been drawn."""
+        return self._drawn
+
     def uneven(self) -> NewRecord:
         """Return a record of the steady load: mostly quick, some slow, a share of real work."""
         draw = self._rng.random()

@@ -160,7 +160,7 @@ async def come_to_rest(stage: Stage, patience_s: float) -> None:
     await asyncio.sleep(TRANSACTION_TIMEOUT_S + 1.0)
     has_seen_all = await stage.observer.caught_up(_READER_PATIENCE_S)
     for partition in range(PARTITIONS):
-        if unfinished := checker.unfinished_of(partition):
+        if unfinished := checker.unfinished_of(stage.observer.log(partition)):
             log.warning("partition %d: unfinished %s", partition, unfinished[:10])
     stage.note_models()
     undecided = await stage.observer.undecided()

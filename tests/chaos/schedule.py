@@ -23,12 +23,18 @@ class Kind(StrEnum):
     """A member joins and leaves while slow records are in flight."""
     MODEL_KILL = "model_kill"
     MODEL_FREEZE = "model_freeze"
+    HUNG_MODEL = "hung_model"
+    """Calls that a healthy replica takes and never answers."""
     BROKER_KILL = "broker_kill"
     BROKER_FREEZE = "broker_freeze"
     BROKER_RESTART = "broker_restart"
     CONNECTION_CUT = "connection_cut"
     """Every connection between consumers and broker is reset, and refused for a moment."""
     CONNECTION_DELAY = "connection_delay"
+    ASYMMETRIC_CUT = "asymmetric_cut"
+    """A consumer reaches partition leaders, but not the group's coordinator, past its session."""
+    COORDINATOR_LOADING = "coordinator_loading"
+    """The group's coordinator says that it loads, or has moved, while members take over."""
     PRODUCE_REFUSED = "produce_refused"
     """Batches fail before they are sent."""
     PRODUCE_UNKNOWN = "produce_unknown"
@@ -39,6 +45,10 @@ class Kind(StrEnum):
     """A producer commits one transaction of requests and aborts another."""
     DELETED_RECORDS = "deleted_records"
     """The log's start moves past records that nobody has read."""
+    RETENTION = "retention"
+    """The log's start moves past records that a consumer has yet to fetch."""
+    TOPIC_RECREATED = "topic_recreated"
+    """The requests topic is deleted with records in flight, and created again."""
     OFFSET_MOVED = "offset_moved"
     """Somebody moves a committed offset by hand while the group is empty."""
     POISON = "poison"
@@ -52,6 +62,10 @@ class Kind(StrEnum):
     """Slow records, and many quick ones behind them: the completion map grows to its limit."""
     LEADER_MOVE = "leader_move"
     """The node that leads a partition of the results is killed."""
+    LEADERLESS_RESULTS = "leaderless_results"
+    """The only node with a partition of the results is away."""
+    LEADERLESS_REQUESTS = "leaderless_requests"
+    """The only node with a partition of the requests is away."""
     GROUP_COORDINATOR_MOVE = "group_coordinator_move"
     TRANSACTION_COORDINATOR_MOVE = "transaction_coordinator_move"
 
@@ -63,12 +77,15 @@ CLEAN = frozenset(
         Kind.CONSUMER_LEAVES,
         Kind.MODEL_KILL,
         Kind.MODEL_FREEZE,
+        Kind.HUNG_MODEL,
         Kind.REVOKE_DURING_COMMIT,
         Kind.REVOKE_DURING_GENERATION,
         Kind.CONNECTION_DELAY,
         Kind.COMPACTION,
         Kind.TRANSACTION_MARKERS,
         Kind.DELETED_RECORDS,
+        Kind.RETENTION,
+        Kind.TOPIC_RECREATED,
         Kind.OFFSET_MOVED,
         Kind.POISON,
         Kind.FAILING_RECORD,
@@ -88,6 +105,7 @@ UNDISTURBING = frozenset(
     {
         Kind.MODEL_KILL,
         Kind.MODEL_FREEZE,
+        Kind.HUNG_MODEL,
         Kind.POISON,
         Kind.FAILING_RECORD,
         Kind.PRODUCE_REFUSED,
@@ -95,6 +113,7 @@ UNDISTURBING = frozenset(
         Kind.COMPACTION,
         Kind.TRANSACTION_MARKERS,
         Kind.DELETED_RECORDS,
+        Kind.RETENTION,
         Kind.TOMBSTONES,
         Kind.MALFORMED,
         Kind.OVERSIZED,
@@ -109,11 +128,19 @@ CUTTING_OFF = frozenset(
 """Faults in which a consumer that is starting may find no broker, and end."""
 
 _NEEDS_THREE_NODES = frozenset(
-    {Kind.LEADER_MOVE, Kind.GROUP_COORDINATOR_MOVE, Kind.TRANSACTION_COORDINATOR_MOVE}
+    {
+        Kind.LEADER_MOVE,
+        Kind.LEADERLESS_RESULTS,
+        Kind.LEADERLESS_REQUESTS,
+        Kind.GROUP_COORDINATOR_MOVE,
+        Kind.TRANSACTION_COORDINATOR_MOVE,
+    }
 )
 ONE_NODE = tuple(kind for kind in Kind if kind not in _NEEDS_THREE_NODES)
 THREE_NODES = (
     Kind.LEADER_MOVE,
+    Kind.LEADERLESS_RESULTS,
+    Kind.LEADERLESS_REQUESTS,
     Kind.GROUP_COORDINATOR_MOVE,
     Kind.TRANSACTION_COORDINATOR_MOVE,
     Kind.CONSUMER_KILL,
@@ -143,6 +170,7 @@ _WEIGHTS = {
     Kind.BROKER_RESTART: 1,
     Kind.BROKER_KILL: 1,
     Kind.OFFSET_MOVED: 1,
+    Kind.TOPIC_RECREATED: 1,
 }
 _OTHERS_WEIGHT = 2
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
+import json
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,10 +42,17 @@ it."""
 SESSION_TIMEOUT_S = 3.0
 TRANSACTION_TIMEOUT_S = 4.0
 COMMIT_INTERVAL_S = 0.5
+ATTEMPT_TIMEOUT_S = 8.0
+"""Longer than the slowest record takes."""
 _DRAIN_TIMEOUT_S = 25.0
+_BALANCE_PATIENCE_S = 45.0
+_TOPIC_ATTEMPTS = 50
+_TOPIC_PAUSE_S = 0.2
 _RESPAWN_AFTER_S = 0.2
 _LATE_END_S = 1.0
 """Between a consumer's last try to connect and its process's end being seen."""
+_RECREATED_S = 10.0
+"""In which a consumer finds that its topic is another: it asks for metadata every few seconds."""
 _CATCH_UP_PATIENCE_S = 30.0
 _MODEL_START_S = 5.0
 """The most that a model replica takes from its start until it answers."""
@@ -114,6 +122,7 @@ class Stage:
         )
         self.member_failures: list[str] = []
         self._cut_off_until_s = 0.0
+        self._recreated_until_s = 0.0
         self._names = itertools.count(1)
         self._keeping: asyncio.Task[None] | None = None
 
@@ -141,7 +150,50 @@ class Stage:
         await self.cluster.stop()
 
     async def create_topics(self) -> None:
-        """Create the route's topics; that of the requests is compacted."""
+        """Create the route's topics."""
+        route, nodes = self.route, self.plan.nodes
+        topics = [
+            self._requests_topic(),
+            NewTopic(route.results_topic, PARTITIONS, nodes),
+            NewTopic(route.dead_letters_topic, 2, nodes),
+        ]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)
+        await admin.start()
+        try:
+            await _create(admin, topics)
+        finally:
+            await admin.close()
+        # The controller has them before every broker's listener shows them.
+        await asyncio.sleep(1.0)
+
+    async def recreate_requests_topic(self) -> None:
+        """Delete the requests topic with all that is in it, and create it again."""
+        self._recreated_until_s = math.inf
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_topics([self.route.requests_topic])
+            await _create(admin, [self._requests_topic()])
+        finally:
+            await admin.close()
+        self._recreated_until_s = self.now_s() + _RECREATED_S
+        await asyncio.sleep(1.0)
+
+    async def place(self, topic: str, partition: int, nodes: Sequence[int]) -> None:
+        """Have these nodes, and no others, keep a partition."""
+        placed = {"topic": topic, "partition": partition, "replicas": list(nodes)}
+        path = self.folder / "placed.json"
+        path.write_text(json.dumps({"version": 1, "partitions": [placed]}))
+        await self.cluster.run_tool(
+            "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+            "--bootstrap-server",
+            self.cluster.bootstrap,
+            "--reassignment-json-file",
+            str(path),
+            "--execute",
+        )
+
+    def _requests_topic(self) -> NewTopic:
         compacted = {
             "cleanup.policy": "compact,delete",
             "retention.ms": "-1",
@@ -150,23 +202,8 @@ class Stage:
             "delete.retention.ms": "0",
             "min.compaction.lag.ms": "0",
         }
-        route, nodes = self.route, self.plan.nodes
-        topics = [
-            NewTopic(route.requests_topic, PARTITIONS, nodes, topic_configs=compacted),
-            NewTopic(route.results_topic, PARTITIONS, nodes),
-            NewTopic(route.dead_letters_topic, 2, nodes),
-        ]
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)
-        await admin.start()
-        try:
-            response = await admin.create_topics(topics)
-            failed = [each for each in response.topic_errors if each[1]]
-            if failed:
-                raise RuntimeError(f"the topics were not created: {failed}")
-        finally:
-            await admin.close()
-        # The controller has them before every broker's listener shows them.
-        await asyncio.sleep(1.0)
+        topic, nodes = self.route.requests_topic, self.plan.nodes
+        return NewTopic(topic, PARTITIONS, nodes, topic_configs=compacted)
 
     # --- members ---
 
@@ -209,12 +246,24 @@ class Stage:
         held = sorted(each for member in self.members for each in member.partitions)
         return held == list(range(PARTITIONS)) and all(m.is_alive for m in self.members)
 
+    def lost_to_retention_records(self) -> int:
+        """Return how many records the members have counted as lost to retention."""
+        return sum(member.lost_to_retention_records for member in self.members)
+
+    async def balanced(self) -> None:
+        """Wait until all partitions are held again."""
+        await self.until(self.is_balanced, _BALANCE_PATIENCE_S, "all partitions are held again")
+
     async def _keep_members(self) -> None:
         """Put a new process in the place of one that died or failed, as Serve does."""
         while True:
             await asyncio.sleep(_RESPAWN_AFTER_S)
             for member in [each for each in self.members if each.has_ended]:
-                reason = member.unforeseen_end(is_cut_off=self.now_s() < self._cut_off_until_s)
+                now_s = self.now_s()
+                reason = member.unforeseen_end(
+                    is_cut_off=now_s < self._cut_off_until_s,
+                    is_recreated=now_s < self._recreated_until_s,
+                )
                 if reason is not None:
                     self.member_failures.append(f"{member.name}: {reason}")
                     self.checker.failed("member_failed", self.member_failures[-1])
@@ -235,6 +284,7 @@ class Stage:
         is_clean: bool,
         is_disturbing: bool = True,
         is_cutting_off: bool = False,
+        uncommitted_s: float = 0.0,
     ) -> None:
         """Do something, with its time noted as a fault's."""
         start_s = self.now_s()
@@ -247,7 +297,8 @@ class Stage:
             end_s = self.now_s()
             if is_cutting_off:
                 self._cut_off_until_s = end_s + _LATE_END_S
-            self.checker.fault(FaultWindow(name, start_s, end_s, is_clean, is_disturbing))
+            window = FaultWindow(name, start_s, end_s, is_clean, is_disturbing, uncommitted_s)
+            self.checker.fault(window)
 
     def note_models(self) -> None:
         """Tell the checker when model replicas were down."""
@@ -273,6 +324,17 @@ class Stage:
         return True
 
 
+async def _create(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
+    for _ in range(_TOPIC_ATTEMPTS):
+        response = await admin.create_topics(topics)
+        failed = [each for each in response.topic_errors if each[1]]
+        if not failed:
+            return
+        # One of the name is about to go.
+        await asyncio.sleep(_TOPIC_PAUSE_S)
+    raise RuntimeError(f"the topics were not created: {failed}")
+
+
 def make_route(delivery: Delivery) -> RouteSettings:
     """Return the route of a stage: short timeouts, small limits."""
     return RouteSettings(
@@ -291,7 +353,12 @@ def make_route(delivery: Delivery) -> RouteSettings:
             rebalance_timeout_ms=8_000,
         ),
         # A record that shares its replica with a poisonous one must not be given up with it.
-        retry=RetrySettings(max_attempts=5, first_backoff_ms=100, max_backoff_ms=2_000),
+        retry=RetrySettings(
+            max_attempts=5,
+            first_backoff_ms=100,
+            max_backoff_ms=2_000,
+            attempt_timeout_s=ATTEMPT_TIMEOUT_S,
+        ),
         limits=LimitSettings(max_request_bytes=MAX_REQUEST_BYTES),
         transactions=TransactionSettings(timeout_ms=round(TRANSACTION_TIMEOUT_S * 1000)),
     )

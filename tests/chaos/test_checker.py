@@ -266,3 +266,66 @@ def test_a_failing_record_is_given_up_as_it_must() -> None:
     verdict = seen.verdict()
     assert verdict.given_up == 0
     assert not verdict.violations
+
+
+def test_what_is_deleted_with_its_topic_may_be_lost() -> None:
+    seen = checker(exactly_once=True)
+    for offset in range(2):
+        seen.accepted((0, offset), RESULT, 1.0)
+    seen.deleted([0])
+    assert seen.unfinished_records == 0
+    # Read late, or never.
+    seen.accepted((0, 2), RESULT, 1.0)
+    seen.result((0, 3), 2.0)
+    seen.result((0, 1), 2.0)
+    assert seen.unfinished_records == 0
+    verdict = seen.verdict()
+    assert (verdict.accepted, verdict.lost) == (3, 0)
+    assert not verdict.violations
+
+
+def test_what_is_deleted_with_its_topic_comes_once_at_most() -> None:
+    seen = checker(exactly_once=True)
+    seen.accepted((0, 1), RESULT, 1.0)
+    seen.deleted([0])
+    seen.result((0, 1), 2.0)
+    seen.result((0, 1), 3.0)
+    assert seen.verdict().violations["doubled"] == 1
+
+
+def test_a_topic_created_again_owes_each_of_its_records() -> None:
+    seen = checker()
+    seen.accepted((0, 0), RESULT, 1.0)
+    seen.result((0, 0), 2.0)
+    seen.deleted([0])
+    seen.accepted((1_000, 0), RESULT, 3.0)
+    assert seen.unfinished_of(1_000) == [0]
+    assert seen.verdict().violations["lost"] == 1
+
+
+def test_what_may_be_lost_is_not_waited_for() -> None:
+    seen = checker()
+    seen.excuse_loss([(0, 1)])
+    seen.accepted((0, 1), RESULT, 1.0)
+    assert seen.unfinished_records == 0
+    assert not seen.verdict().violations
+
+
+def test_when_a_partition_came_to_its_latest_outcome() -> None:
+    seen = checker()
+    assert seen.latest_outcome_s(0) == 0.0
+    for offset, at_s in enumerate((2.0, 4.0, 3.0)):
+        seen.result((0, offset), at_s)
+    assert seen.latest_outcome_s(0) == 4.0
+
+
+@pytest.mark.parametrize(("uncommitted_s", "is_permitted"), [(3.0, True), (1.0, False)])
+def test_what_could_not_be_committed_may_repeat(uncommitted_s: float, is_permitted: bool) -> None:
+    seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=1.0)
+    for offset in range(6):
+        seen.accepted((0, offset), RESULT, 1.0)
+        seen.result((0, offset), 10.0 + offset)
+        if offset < 4:
+            seen.result((0, offset), 20.0)
+    seen.fault(FaultWindow("cut", 10.0, 16.0, is_clean=False, uncommitted_s=uncommitted_s))
+    assert bool(seen.verdict().violations["too_many_duplicates"]) is not is_permitted

@@ -32,7 +32,7 @@ class StubStage:
         self.members = [StubMember(), StubMember()]
         self.duration_s = 0.0
 
-    async def during(self, _name: str, action: Callable[[], Awaitable[Any]], **_: bool) -> None:
+    async def during(self, _name: str, action: Callable[[], Awaitable[Any]], **_: object) -> None:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         await action()

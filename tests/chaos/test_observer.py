@@ -1,5 +1,7 @@
+from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
@@ -44,12 +46,45 @@ def test_a_dead_letter_is_compared_with_its_request() -> None:
     assert checker.violations["wrong_content"] == 1
 
 
+@pytest.mark.parametrize(("key", "pending"), [(b"r3", [5]), (b"r4", [])])
+def test_an_outcome_belongs_to_the_topic_that_its_key_stood_on(
+    key: bytes, pending: list[int]
+) -> None:
+    seen, checker = watched()
+    reader: Any = Asked()
+    seen._reader = reader
+    checker.deleted([seen.log(1)])
+    seen.recreated(3)
+    seen._take(replace(record(ROUTE.requests_topic, line("r4", ms=3)), key=b"r4"))
+    assert checker.unfinished_of(seen.log(1)) == [5]
+    line_id = result_id(ROUTE.requests_topic, *POSITION)
+    value = encode_response_line(line_id, key.decode(), 200, orjson.dumps({"echo": key.decode()}))
+    seen._take(replace(record(ROUTE.results_topic, value, SOURCE), key=key))
+    assert checker.unfinished_of(seen.log(1)) == pending
+    assert not checker.violations
+
+
+def test_a_topic_created_again_is_read_from_its_start() -> None:
+    seen, _ = watched()
+    reader: Any = Asked(TopicPartition(ROUTE.requests_topic, 1), TopicPartition("others", 1))
+    seen._reader = reader
+    seen.recreated(3)
+    assert reader.sought == {TopicPartition(ROUTE.requests_topic, 1): 0}
+
+
 class Asked:
+    def __init__(self, *assigned: TopicPartition) -> None:
+        self.assigned = frozenset(assigned)
+        self.sought: dict[TopicPartition, int] = {}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought[partition] = offset
+
     async def end_offsets(self, _partitions: object) -> dict[TopicPartition, int]:
         return {TopicPartition(ROUTE.results_topic, 0): 7}
 
     def assignment(self) -> frozenset[TopicPartition]:
-        return frozenset()
+        return self.assigned
 
 
 async def test_a_reader_that_is_held_back_hides_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:

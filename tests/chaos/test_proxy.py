@@ -6,6 +6,8 @@ import pytest
 from tests.chaos.ports import reserve_port
 from tests.chaos.proxy import Proxy
 
+FETCH, HEARTBEAT = 1, 12
+
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while part := await reader.read(100):
@@ -52,3 +54,27 @@ async def test_while_it_is_cut_it_refuses(proxy: Proxy) -> None:
     writer.write(b"again")
     assert await reader.read(100) == b"again"
     writer.close()
+
+
+def request(kind: int) -> bytes:
+    return (5).to_bytes(4, "big") + kind.to_bytes(2, "big") + b"abc"
+
+
+async def test_it_withholds_what_is_for_the_coordinator(proxy: Proxy) -> None:
+    streams = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(3)]
+    (theirs, to_theirs), (data, to_data), (other, to_other) = streams
+    ports = {each.get_extra_info("sockname")[1] for each in (to_theirs, to_data)}
+    withholding = asyncio.create_task(proxy.withhold_for(60, ports.__contains__))
+    await asyncio.sleep(0)
+    for writer, kind in ((to_theirs, HEARTBEAT), (to_data, FETCH), (to_other, HEARTBEAT)):
+        writer.write(request(kind))
+    # A leader's answers come, and those that another client has of the coordinator.
+    assert await data.read(100) == request(FETCH)
+    assert await other.read(100) == request(HEARTBEAT)
+    answer = asyncio.create_task(ends(theirs))
+    await asyncio.wait([answer], timeout=0.05)
+    assert not answer.done()
+    withholding.cancel()
+    assert await answer
+    for writer in (to_theirs, to_data, to_other):
+        writer.close()

@@ -1,0 +1,44 @@
+"""Tells the topics apart that have stood under one name: each counts its offsets from 0. Pure."""
+
+from bisect import bisect_right
+
+from tests.chaos.promises import Position
+
+_STRIDE = 1_000
+"""Partition 2 of the topic that was created again once is log 1002."""
+
+
+def partition_of(log: int) -> int:
+    """Return the partition's number in its topic."""
+    return log % _STRIDE
+
+
+class Incarnations:
+    """Which topic a record stood on; what is known of a record is filed under its partition's log.
+
+    An outcome says only partition and offset of its request, and two topics have had both. Its key
+    is the request's, though, and names are drawn in order.
+    """
+
+    def __init__(self) -> None:
+        self._first_drawn: list[int] = []
+
+    def recreated(self, drawn: int) -> None:
+        """Take note that the topic was created again when so many names had been drawn."""
+        self._first_drawn.append(drawn)
+
+    @property
+    def number(self) -> int:
+        """How often the topic was created again."""
+        return len(self._first_drawn)
+
+    def log(self, partition: int) -> int:
+        """Return the log that a partition is now."""
+        return self.number * _STRIDE + partition
+
+    def position(self, partition: int, offset: int, key: bytes | None) -> Position:
+        """Return where the record with this key stood."""
+        incarnation = self.number
+        if self._first_drawn and key is not None:
+            incarnation = bisect_right(self._first_drawn, int(key[1:]) - 1)
+        return incarnation * _STRIDE + partition, offset
