@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, errors
@@ -24,6 +25,7 @@ from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
+NOTHING_KNOWN: Mapping[str, TopicLimits] = MappingProxyType({})
 LOOK_AGAIN_AFTER_S = 0.05
 VISIBLE_AFTER_LOOKS = 200
 
@@ -120,12 +122,24 @@ class TopicAdmin:
         limits = await self.topic_limits(topics)
         return {topic: limits[topic].max_message_bytes for topic in topics}
 
-    async def topic_limits(self, topics: Sequence[str]) -> dict[str, TopicLimits]:
-        """Return what each topic takes; Kafka's defaults where it cannot be asked."""
+    async def topic_limits(
+        self, topics: Sequence[str], known: Mapping[str, TopicLimits] = NOTHING_KNOWN
+    ) -> dict[str, TopicLimits]:
+        """Return what each topic takes.
+
+        Args:
+            topics: Which.
+            known: What stands for topics that cannot be asked; Kafka's defaults for the others.
+        """
         settings = await self.topic_settings(topics)
-        if unknown := [topic for topic in topics if topic not in settings]:
+        if unknown := [topic for topic in topics if topic not in {*settings, *known}]:
             log.info("%s: taking Kafka's default limits, %s", ", ".join(unknown), DEFAULT_LIMITS)
-        return {topic: limits_of(settings.get(topic, {})) for topic in topics}
+        return {
+            topic: limits_of(settings[topic])
+            if topic in settings
+            else known.get(topic, DEFAULT_LIMITS)
+            for topic in topics
+        }
 
     async def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return the ``READ_SETTINGS`` of each topic that the broker tells them of."""
