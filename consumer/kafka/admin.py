@@ -19,6 +19,7 @@ from consumer.kafka.topic_settings import (
     DEFAULT_LIMITS,
     READ_SETTINGS,
     TopicLimits,
+    explain_denied,
     limits_of,
 )
 from schemas.settings import KafkaSettings
@@ -58,10 +59,14 @@ class TopicAdmin:
 
     Every method raises ``SourceError``, with what to check, where the cluster cannot be reached or
     refuses.
+
+    Attributes:
+        denied_topics: Topics whose settings this user has been refused.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+        self.denied_topics: set[str] = set()
         self._client: AIOKafkaAdminClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -134,6 +139,8 @@ class TopicAdmin:
         settings = await self.topic_settings(topics)
         if unknown := [topic for topic in topics if topic not in {*settings, *known}]:
             log.info("%s: taking Kafka's default limits, %s", ", ".join(unknown), DEFAULT_LIMITS)
+        for topic in self.denied_topics.intersection(unknown):
+            log.warning("%s", explain_denied(topic))
         return {
             topic: limits_of(settings[topic])
             if topic in settings
@@ -158,9 +165,10 @@ class TopicAdmin:
         for response in responses:
             for error_code, _message, _kind, topic, entries in response.resources:
                 if error_code:
-                    log.info(
-                        "no settings of topic %s (%s)", topic, errors.for_code(error_code).__name__
-                    )
+                    kind = errors.for_code(error_code)
+                    log.info("no settings of topic %s (%s)", topic, kind.__name__)
+                    if kind is errors.TopicAuthorizationFailedError:
+                        self.denied_topics.add(topic)
                     continue
                 found[topic] = {name: value for name, value, *_ in entries if value is not None}
         return found
