@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
 from consumer.kafka import internals
+from consumer.kafka.client_mending import mend
 from consumer.kafka.connection import client_options, explaining_failures
 from consumer.kafka.reach import contact, within_reach
 from consumer.kafka.topic_settings import (
@@ -71,10 +72,11 @@ class TopicAdmin:
 
     async def __aenter__(self) -> Self:
         client = AIOKafkaAdminClient(**client_options(self._settings))
+        known = client._client  # noqa: SLF001 - nothing public tells the brokers
+        mend(known)
         try:
             with explaining_failures(self._settings, "asking the cluster"):
                 await client.start()
-                known = client._client  # noqa: SLF001 - nothing public tells the brokers
                 await within_reach(contact(known), known, "asking the cluster")
         except BaseException:
             await client.close()

@@ -1,12 +1,14 @@
-"""What an administrative connection makes of refusals."""
+"""What an administrative connection makes of refusals, and of a connection that goes."""
 
 import logging
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Never, Self
 
 import pytest
 from aiokafka import errors
+from aiokafka.admin import AIOKafkaAdminClient
 
+from consumer.kafka import admin as admin_module
 from consumer.kafka.admin import TopicAdmin
 from consumer.kafka.topic_settings import DEFAULT_LIMITS, MAX_MESSAGE_BYTES, TopicLimits
 from headrace import topics
@@ -67,3 +69,19 @@ def test_the_commands_say_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert DENIED in warning
     assert "DescribeConfigs" in warning
+
+
+@pytest.mark.parametrize("error", [KeyError((1, 0)), OSError("gone")])
+async def test_a_connection_that_goes_meanwhile_leaves_the_defaults(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: Any) -> None: ...
+
+    async def fail(*_: Any, **_options: Any) -> Never:
+        raise error
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "start", nothing)
+    monkeypatch.setattr(admin_module, "contact", nothing)
+    monkeypatch.setattr("aiokafka.client.AIOKafkaClient.ready", fail)
+    async with TopicAdmin(KafkaSettings()) as admin:
+        assert await admin.topic_limits([TOLD]) == {TOLD: DEFAULT_LIMITS}
