@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from consumer.core.ports import SourceError
 from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
-from consumer.kafka.topic_settings import Published, unfit_settings
+from consumer.kafka.topic_settings import Published, explain_denied, unfit_settings
 from schemas.settings import Settings
 
 LOOK_TIMEOUT_S = 5.0
@@ -69,6 +69,8 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
 def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
     """Ask the cluster about the routes' topics; see ``unfit_topics``.
 
+    Those whose settings this user may not read are named as well.
+
     Raises:
         SourceError: The cluster cannot be reached within ``timeout_s``, or refuses.
     """
@@ -83,7 +85,9 @@ async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
     }
     try:
         async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
-            return unfit_topics(settings, await admin.topic_settings(sorted(topics)))
+            found = await admin.topic_settings(sorted(topics))
+            denied = [explain_denied(topic) for topic in sorted(admin.denied_topics)]
+            return denied + unfit_topics(settings, found)
     except TimeoutError as error:
         raise SourceError(
             f"no broker at {settings.kafka.bootstrap} has answered within {timeout_s:g} s"

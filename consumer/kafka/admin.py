@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, errors
@@ -12,18 +13,21 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
 from consumer.kafka import internals
+from consumer.kafka.client_mending import mend
 from consumer.kafka.connection import client_options, explaining_failures
 from consumer.kafka.reach import contact, within_reach
 from consumer.kafka.topic_settings import (
     DEFAULT_LIMITS,
     READ_SETTINGS,
     TopicLimits,
+    explain_denied,
     limits_of,
 )
 from schemas.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
+NOTHING_KNOWN: Mapping[str, TopicLimits] = MappingProxyType({})
 LOOK_AGAIN_AFTER_S = 0.05
 VISIBLE_AFTER_LOOKS = 200
 
@@ -56,18 +60,23 @@ class TopicAdmin:
 
     Every method raises ``SourceError``, with what to check, where the cluster cannot be reached or
     refuses.
+
+    Attributes:
+        denied_topics: Topics whose settings this user has been refused.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+        self.denied_topics: set[str] = set()
         self._client: AIOKafkaAdminClient | None = None
 
     async def __aenter__(self) -> Self:
         client = AIOKafkaAdminClient(**client_options(self._settings))
+        known = client._client  # noqa: SLF001 - nothing public tells the brokers
+        mend(known)
         try:
             with explaining_failures(self._settings, "asking the cluster"):
                 await client.start()
-                known = client._client  # noqa: SLF001 - nothing public tells the brokers
                 await within_reach(contact(known), known, "asking the cluster")
         except BaseException:
             await client.close()
@@ -120,12 +129,26 @@ class TopicAdmin:
         limits = await self.topic_limits(topics)
         return {topic: limits[topic].max_message_bytes for topic in topics}
 
-    async def topic_limits(self, topics: Sequence[str]) -> dict[str, TopicLimits]:
-        """Return what each topic takes; Kafka's defaults where it cannot be asked."""
+    async def topic_limits(
+        self, topics: Sequence[str], known: Mapping[str, TopicLimits] = NOTHING_KNOWN
+    ) -> dict[str, TopicLimits]:
+        """Return what each topic takes.
+
+        Args:
+            topics: Which.
+            known: What stands for topics that cannot be asked; Kafka's defaults for the others.
+        """
         settings = await self.topic_settings(topics)
-        if unknown := [topic for topic in topics if topic not in settings]:
+        if unknown := [topic for topic in topics if topic not in {*settings, *known}]:
             log.info("%s: taking Kafka's default limits, %s", ", ".join(unknown), DEFAULT_LIMITS)
-        return {topic: limits_of(settings.get(topic, {})) for topic in topics}
+        for topic in self.denied_topics.intersection(unknown):
+            log.warning("%s", explain_denied(topic))
+        return {
+            topic: limits_of(settings[topic])
+            if topic in settings
+            else known.get(topic, DEFAULT_LIMITS)
+            for topic in topics
+        }
 
     async def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return the ``READ_SETTINGS`` of each topic that the broker tells them of."""
@@ -144,9 +167,10 @@ class TopicAdmin:
         for response in responses:
             for error_code, _message, _kind, topic, entries in response.resources:
                 if error_code:
-                    log.info(
-                        "no settings of topic %s (%s)", topic, errors.for_code(error_code).__name__
-                    )
+                    kind = errors.for_code(error_code)
+                    log.info("no settings of topic %s (%s)", topic, kind.__name__)
+                    if kind is errors.TopicAuthorizationFailedError:
+                        self.denied_topics.add(topic)
                     continue
                 found[topic] = {name: value for name, value, *_ in entries if value is not None}
         return found

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from consumer.core import completion_map
 from consumer.core.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ async def begin_at_end(
     everywhere: Sequence[TopicPartition],
     assigned: Collection[TopicPartition],
     *,
+    log_id: bytes,
     committed: Committed,
     ends: Ends,
     commit: Commit,
@@ -36,6 +38,7 @@ async def begin_at_end(
     Args:
         everywhere: The topic's partitions, in order.
         assigned: Those of this member.
+        log_id: Identifies the topic, to be committed with the ends; empty where not known.
         committed: Asks what the group has committed.
         ends: Asks where logs end; leaves out the partitions that nobody leads.
         commit: Commits under the generation of ``assigned``.
@@ -61,7 +64,7 @@ async def begin_at_end(
                 "ends; check that each partition has a leader"
             )
         try:
-            await commit({each: CommitPoint(log_end, "") for each, log_end in found.items()})
+            await commit({each: _point(log_end, log_id) for each, log_end in found.items()})
         except CommitRefusedError as error:
             log.info("the group rebalances before it has begun: %s", error)
             return False
@@ -71,3 +74,11 @@ async def begin_at_end(
         )
         return True
     return True
+
+
+def _point(offset: int, log_id: bytes) -> CommitPoint:
+    """Return a point with nothing done above it; without an id it would hold in any log."""
+    if not log_id:
+        return CommitPoint(offset, "")
+    nothing_above = completion_map.CompletionMap(offset, log_id=log_id)
+    return CommitPoint(offset, completion_map.encode(offset, nothing_above))

@@ -112,13 +112,14 @@ class CoordinatedRequests:
             except errors.IncompatibleBrokerVersion:
                 raise
             except (errors.KafkaError, OSError) as error:
+                unknown_topics = 0
                 if not may_repeat:
                     raise AttemptFailedError(repr(error)) from error
                 log.info("%s: asks again after %r", self._name, error)
             else:
                 if not codes:
                     return
-                unknown_topics += UNKNOWN_TOPIC_OR_PARTITION in codes
+                unknown_topics = unknown_topics + 1 if UNKNOWN_TOPIC_OR_PARTITION in codes else 0
                 if unknown_topics == _UNKNOWN_TOPIC_PATIENCE:
                     raise self._explain(errors.UnknownTopicOrPartitionError())
                 if self._is_soon(codes):

@@ -124,7 +124,9 @@ class Fetching:
         """
         self._check()
         check_tasks(self._consumer)
-        if not self._is_open or not await self._is_clear(timeout_s):
+        is_clear = self._is_open and await self._is_clear(timeout_s)
+        # Clearing may take long enough for a rebalance to begin.
+        if not is_clear or not self._is_open:
             internals.note_poll(self._consumer)
             # Wakes up when the rebalance is over, or the source has failed.
             await asyncio.wait([self._changed], timeout=timeout_s)

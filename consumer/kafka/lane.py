@@ -201,6 +201,8 @@ class Lane:
 
         aiokafka has tried for long by now.
         """
+        # Of a batch that was refused this may be a half; the other one stays on its way.
+        others = {id(entry) for entry in self._sending} - {id(entry) for entry in batch}
         batch = [entry for entry in batch if entry.is_wanted()]
         waiting = [entry for entry in self._waiting if entry.is_wanted()]
         movable = [entry for entry in (*batch, *waiting) if entry.message.key is None]
@@ -208,7 +210,8 @@ class Lane:
             batch = [entry for entry in batch if entry.message.key is not None]
             waiting = [entry for entry in waiting if entry.message.key is not None]
         self._waiting = deque(waiting)
-        self._sending = batch
+        others |= {id(entry) for entry in batch}
+        self._sending = [entry for entry in self._sending if id(entry) in others]
         return batch
 
     def _reject(self, entry: Entry, error: errors.KafkaError) -> None:

@@ -34,6 +34,7 @@ class LimitsReader:
         self._topics = topics
         self._learn = learn
         self._looking: asyncio.Task[None] | None = None
+        self._known: Mapping[str, TopicLimits] = {}
 
     async def read(self) -> None:
         """Read them.
@@ -42,7 +43,8 @@ class LimitsReader:
             SourceError: The cluster cannot be reached or refuses us; says what to check.
         """
         async with TopicAdmin(self._settings) as admin:
-            self._learn(await admin.topic_limits(self._topics))
+            self._known = await admin.topic_limits(self._topics, self._known)
+        self._learn(self._known)
 
     def look_again(self) -> None:
         """Read them again soon: a message was refused, or the setting may have been mended."""

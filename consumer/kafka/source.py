@@ -337,6 +337,7 @@ class KafkaSource:
             return await begin_at_end(
                 everywhere,
                 self._assigned,
+                log_id=self._log_id,
                 committed=committed,
                 ends=lambda each: ask_each(consumer.end_offsets, each, self._log_bounds_timeout_s),
                 commit=self._started_commits().commit_at_once,

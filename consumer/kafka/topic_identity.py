@@ -169,7 +169,7 @@ class TopicIdentity:
         if self.log_id and log_id and log_id != self.log_id:
             raise SourceError(
                 f"topic {self._topic} was deleted and created again while it was read: the "
-                "consumer starts afresh, at the start of the new topic's log"
+                "consumer starts afresh on the new one"
             )
         self.log_id = log_id or self.log_id
 

@@ -97,6 +97,14 @@ def unfit_settings(topic: str, settings: Mapping[str, str], published: Published
     return problems
 
 
+def explain_denied(topic: str) -> str:
+    """Return what follows where this user may not read a topic's settings, and what to do."""
+    return (
+        f"topic {topic}: this user may not read its settings, so that Kafka's defaults are taken "
+        "for them: allow it DescribeConfigs on the topic"
+    )
+
+
 def _is_compacted(settings: Mapping[str, str]) -> bool:
     policies = settings.get(CLEANUP_POLICY, "").split(",")
     return "compact" in (policy.strip() for policy in policies)

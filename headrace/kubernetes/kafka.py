@@ -164,8 +164,9 @@ def _client_acls(route: RouteSettings) -> list[dict[str, Any]]:
         _acl("group", route.group, ["Describe"]),
         # Read: a dead letter that was too large left its value out, and a replay fetches it there.
         _acl("topic", route.requests_topic, ["Read", "Write", "Describe", "DescribeConfigs"]),
-        _acl("topic", route.results_topic, ["Read", "Describe"]),
-        _acl("topic", route.dead_letters_topic, ["Read", "Delete", "Describe"]),
+        # DescribeConfigs: `headrace check` looks whether they take what is published there.
+        _acl("topic", route.results_topic, ["Read", "Describe", "DescribeConfigs"]),
+        _acl("topic", route.dead_letters_topic, ["Read", "Delete", "Describe", "DescribeConfigs"]),
         _acl(
             "topic",
             handled_topic_of(route.dead_letters_topic),

@@ -142,6 +142,11 @@ def test_the_client_user_may_run_every_command_of_a_client(
         assert not caught.value.code, f"{arguments}: {captured.err}"
         return captured.out
 
+    assert json.loads(run("check", "--json"))["topics"] == {
+        "looked_at": True,
+        "warnings": [],
+        "reason": None,
+    }
     run("submit", str(lines))
     run("results")
     run("status", "--no-service")

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
+from consumer.core.completion_map import log_id_of
+from consumer.core.ledger import Delivery, PartitionLedger
 from consumer.core.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
 from consumer.kafka.beginning import begin_at_end
 from tests.simulation import simulate
@@ -22,11 +24,13 @@ class Group:
         self.commits = 0
         self.refuses = False
         self.is_outdated = False
+        self.log_id = b""
 
     async def begin(self, *assigned: TopicPartition) -> bool:
         return await begin_at_end(
             EVERYWHERE,
             assigned,
+            log_id=self.log_id,
             committed=self._committed,
             ends=self._ends,
             commit=self._commit,
@@ -54,6 +58,20 @@ def test_whoever_has_the_first_partition_commits_the_end_of_all() -> None:
     assert simulate(group.begin(FIRST))
 
     assert group.points == {each: CommitPoint(end, "") for each, end in ENDS.items()}
+
+
+def test_the_ends_are_committed_as_those_of_their_topic() -> None:
+    group = Group()
+    group.log_id = b"abcd"
+
+    assert simulate(group.begin(FIRST))
+
+    assert {each: point.offset for each, point in group.points.items()} == ENDS
+    assert {log_id_of(point) for point in group.points.values()} == {b"abcd"}
+    for point in group.points.values():
+        ledger = PartitionLedger(point, 4096, b"abcd")
+        assert ledger.next_offset == point.offset
+        assert ledger.deliver(point.offset) is Delivery.ADMITTED
 
 
 def test_a_group_that_has_committed_anything_has_begun() -> None:
