@@ -29,8 +29,8 @@ def describe_oversized(settings: Settings) -> Iterator[str]:
             f"routes.{name}.limits.max_result_bytes: {limit_bytes:,} bytes hold the vectors of "
             f"some {as_floats:,} texts as numbers, or {in_base64:,} in base64 ({width:,} "
             f"components each), and models.{route.model}.max_inputs_per_request lets one request "
-            f"have {model.max_inputs_per_request:,}: more than fits gets no answer. Lower "
-            "that, raise this, or set claim_check"
+            f"have {model.max_inputs_per_request:,}: more than fits is refused. Lower that, "
+            "raise this, or set claim_check"
         )
 
 

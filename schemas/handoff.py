@@ -26,7 +26,8 @@ class Chunk:
     Attributes:
         consumer: Identifies the consumer replica, so that a model replica can divide its window.
         lines: One request line each, the record's value as it was published (UTF-8 JSON), save that
-            its url is spelled as the model's settings spell it.
+            its url is spelled as the model's settings spell it, and that no byte order mark or
+            schema registry's frame stands before it.
         deadlines_ms: Epoch milliseconds by which each record must be answered, or ``None``; empty
             where no record of the chunk has a deadline.
         wanted_records: How many records the consumer would have in flight at this replica if it

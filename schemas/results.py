@@ -18,7 +18,8 @@ class ErrorCode(StrEnum):
     """JSON, but custom_id, url or body is missing or of the wrong type. Dead letter, unless its
     custom_id can be read."""
     REQUEST_TOO_LARGE = "request_too_large"
-    """The value is over the route's ``max_request_bytes``. Dead letter."""
+    """The value is over the route's ``max_request_bytes``, or its batch unpacks to too much. Dead
+    letter."""
     READING_FAILED = "reading_failed"
     """Consumers ended, one after another, while they read the record. Dead letter."""
     REQUEST_EXPIRED = "request_expired"
@@ -29,11 +30,13 @@ class ErrorCode(StrEnum):
     STORE_FAILED = "store_failed"
     """The object store failed for ``claim_check.give_up_after_s`` on the body. Dead letter too."""
     RESULT_TOO_LARGE = "result_too_large"
-    """The result is over what the results topic or the client takes."""
+    """The result is over what the results topic or the client takes; with status 400 where that is
+    known before the model works."""
     RESULT_REFUSED = "result_refused"
     """The results topic refuses the result; the message names the setting. Dead letter too."""
     MODEL_FAILED = "model_failed"
-    """The model failed on every attempt that the route allows. Dead letter too."""
+    """The model failed on every attempt that the route allows, or would fail again. Dead letter
+    too."""
 
 
 class Response(BaseModel):

@@ -50,9 +50,9 @@ class CustomEngine:
         if self._end.cause is not None:
             await self._raise_sick(self._end.cause)
         stream: Any = self._model.infer(chunk)
-        # Closed with this generator and not some time later: a consumer that went away frees it.
         self._watch.opened(self._clock.monotonic())
         try:
+            # Closed with this generator, not some time later: a consumer that went away frees it.
             async with aclosing(stream):
                 while (outcomes := await self._next(stream)) is not None:
                     now_s = self._clock.monotonic()

@@ -296,9 +296,12 @@ class PipelineEngine:
             if unanswered:
                 error = StepLostError("the call ended without an outcome for this request")
                 self._lose(line, step_call, error)
-        except asyncio.CancelledError:
-            # Nobody waits for the rest, or the replica stops.
-            pass
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            # Cancelled from here, nobody waits for the rest, or the replica stops. Otherwise it
+            # was the model's replica, and its records still wait.
+            if task is None or not task.cancelling():
+                self._lose(line, step_call, error)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 -- whatever ended the call, its records are answered for

@@ -170,6 +170,7 @@ class TextEngine:
         Raises:
             EngineDiedError: The engine died, before or now; other replicas may live.
         """
+        self._lose_what_hangs()
         if self._end.cause is not None:
             await self._end.calls_may_end()
         self.check_health()

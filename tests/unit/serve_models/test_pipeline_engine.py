@@ -404,6 +404,21 @@ async def test_a_call_that_ends_early_fails_what_it_has_not_answered() -> None:
     assert world.statuses() == {"a": 400, "b": STATUS_FAILED}
 
 
+async def test_a_call_that_the_models_replica_cancels_is_lost() -> None:
+    # Ray says so where a replica's own task is cancelled, though nobody here cancelled the call.
+    world = World()
+    task = await world.start("a", "b")
+    (guard,) = world.models["classifier"].calls
+    guard.answer(0, body={"label": "unsafe"})
+    guard.lose(asyncio.CancelledError())
+    await finish(task)
+    assert world.statuses() == {"a": 400, "b": STATUS_FAILED}
+    task = await world.start("c")
+    world.models["classifier"].calls[1].lose(asyncio.CancelledError())
+    await finish_lost(task, "CancelledError")
+    assert world.engine._lines["classifier"].queue.in_flight == 0
+
+
 async def test_a_failed_outcome_is_the_records() -> None:
     world = World()
     task = await world.start("a", "b")

@@ -313,6 +313,32 @@ async def test_a_batch_that_hangs_is_lost_and_what_waits_goes_elsewhere() -> Non
             await call
 
 
+async def test_a_call_that_finds_out_that_a_batch_hangs_ends_with_the_process() -> None:
+    deaths: list[str] = []
+    model, clock = FakeModel(), FakeClock()
+    async with running(model, clock, on_death=lambda: deaths.append("dead")) as engine:
+        await outcomes_of(engine, [line("quick")])
+        model.running.clear()
+        model.release.clear()
+        call = asyncio.create_task(outcomes_of(engine, [line("hangs")]))
+        await asyncio.to_thread(model.running.wait, 20)
+        # When the next call comes before Serve has asked for health
+        clock.now_s += 61.0
+        late = asyncio.create_task(outcomes_of(engine, [line("late")]))
+        await wait_until(lambda: deaths)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        # Then its record does not go back while it might be sent here again
+        assert not call.done()
+        assert not late.done()
+        model.release.set()
+        await engine.stop()
+        for lost in (call, late):
+            with pytest.raises(EngineDiedError, match="61 s"):
+                await lost
+    assert deaths == ["dead"]
+
+
 async def test_a_tokenizer_that_hangs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model, clock = FakeModel(), FakeClock()
     async with running(model, clock) as engine:
