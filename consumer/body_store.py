@@ -11,6 +11,8 @@ from schemas.settings import KafkaSettings, RouteSettings
 def open_store(route_name: str, route: RouteSettings) -> ObjectStore | None:
     """Return the object store that a route's bodies go to and come from, if it has one.
 
+    For the start of a consumer: a local directory of results is made where it is missing.
+
     Raises:
         SourceError: A url is illegal, or its package is not installed.
     """
@@ -18,7 +20,7 @@ def open_store(route_name: str, route: RouteSettings) -> ObjectStore | None:
     if settings is None:
         return None
     try:
-        return ObjectStore(
+        store = ObjectStore(
             store_url=settings.store,
             route=route_name,
             read_prefixes=settings.request_prefixes,
@@ -26,6 +28,8 @@ def open_store(route_name: str, route: RouteSettings) -> ObjectStore | None:
         )
     except (IllegalUrlError, ImportError) as error:
         raise SourceError(f"routes.{route_name}.claim_check: {error}") from error
+    store.make_place()
+    return store
 
 
 async def result_limit_bytes(kafka: KafkaSettings, route: RouteSettings) -> int:

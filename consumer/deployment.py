@@ -60,8 +60,6 @@ class Consumer:
         self._status = serve.get_deployment_handle(status_deployment, context.app_name)
         self._metrics = ConsumerMetrics(route_name)
         store = open_store(route_name, route)
-        if store is not None:
-            store.make_place()
         control = (
             None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
         )
