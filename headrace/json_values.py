@@ -42,6 +42,9 @@ class ObjectCutter:
         self._is_open = False
         self._is_over = False
         self._rest = b""
+        # How much of the object that is still to end has been looked through, and what is open.
+        self._seen_bytes = 0
+        self._depth = 0
         self._line = 1
         self.number = 0
 
@@ -54,7 +57,7 @@ class ObjectCutter:
         buffer, position = self._rest + data, 0
         while (start := self._next_object(buffer, position)) is not None:
             position = start
-            end = _end_of_object(buffer, start)
+            end = self._end_of_object(buffer, start)
             if end is None:
                 break
             self._check_size(end - start)
@@ -105,17 +108,19 @@ class ObjectCutter:
                 raise BrokenFileError(self._line, "has something else than a JSON object")
             position = start + 1
 
-
-def _end_of_object(buffer: bytes, start: int) -> int | None:
-    depth = 0
-    for token in _TOKEN.finditer(buffer, start):
-        mark = token[0]
-        if mark in (b"{", b"["):
-            depth += 1
-        elif mark in (b"}", b"]"):
-            depth -= 1
-            if not depth:
-                return token.end()
-        elif token[1] is None:
-            return None
-    return None
+    def _end_of_object(self, buffer: bytes, start: int) -> int | None:
+        """Return where the object at ``start`` ends, if that has come yet."""
+        for token in _TOKEN.finditer(buffer, start + self._seen_bytes):
+            mark = token[0]
+            if mark in (b"{", b"["):
+                self._depth += 1
+            elif mark in (b"}", b"]"):
+                self._depth -= 1
+                if not self._depth:
+                    self._seen_bytes = 0
+                    return token.end()
+            elif token[1] is None:
+                self._seen_bytes = token.start() - start
+                return None
+        self._seen_bytes = len(buffer) - start
+        return None

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 APP_NAME = "headrace"
 DEPLOYMENT_NAME = "status"
-REPORT_INTERVAL_S = 1.0
 TELL_EVERY_S = 5.0
 
 

@@ -184,9 +184,11 @@ class DrainPolicy:
         most, clamp = self._max, Clamp.MAX_REPLICAS
         if signals.partitions is not None and signals.partitions < most:
             most, clamp = signals.partitions, Clamp.PARTITIONS
-        # One record may always be at work, be it one that has only just arrived.
-        if signals.parallel_records is not None and max(1, signals.parallel_records) < most:
-            most, clamp = max(1, signals.parallel_records), Clamp.PARALLELISM
+        # One record may always be at work, be it one that has only just arrived; and replicas that
+        # are kept for the sake of their start are kept whatever the records' order.
+        least = max(1, self._min)
+        if signals.parallel_records is not None and max(least, signals.parallel_records) < most:
+            most, clamp = max(least, signals.parallel_records), Clamp.PARALLELISM
         if wanted > most:
             return most, clamp
         if wanted < self._min:

@@ -106,7 +106,7 @@ class MemorySource:
         return points
 
     def log_ids(self) -> dict[TopicPartition, bytes]:
-        """Return none: a topic in memory is never created again; see ``RecordSource``."""
+        """Return none: commits go with a topic that is deleted; see ``RecordSource``."""
         return {}
 
     def take_expired(self) -> dict[TopicPartition, int]:

@@ -57,7 +57,8 @@ def submit(
         source = opened if unchecked else stack.enter_context(decompressed(opened, file))
         is_plain_file = source is opened and file != STDIN
         size_bytes = Path(file).stat().st_size if is_plain_file else None
-        if not unchecked and source.seekable():
+        # Of a pipe: what unpacks it says that it could go back, and cannot.
+        if not unchecked and opened.seekable():
             _check(source, file, size_bytes)
         lines = LineCutter(MAX_LINE_BYTES) if unchecked else RequestLines(MAX_LINE_BYTES)
         submission = asyncio.run(_submit(settings, topic, source, lines, size_bytes, key_of))

@@ -76,12 +76,14 @@ def test_bounds_are_kept_and_named() -> None:
     stuck = policy().decide(signals(remaining=100_000, parallel_records=0), 1)
     parts = policy().decide(signals(remaining=100_000, partitions=4), 1)
     least = policy(min_replicas=2).decide(signals(), 2)
+    kept = policy(min_replicas=3).decide(signals(remaining=100_000, parallel_records=1), 3)
 
     assert (most.target, most.clamp) == (3, Clamp.MAX_REPLICAS)
     assert (parts.target, parts.clamp) == (4, Clamp.PARTITIONS)
     assert (order.target, order.clamp) == (2, Clamp.PARALLELISM)
     assert (stuck.target, stuck.clamp) == (1, Clamp.PARALLELISM)
     assert (least.target, least.clamp) == (2, Clamp.MIN_REPLICAS)
+    assert kept.target == 3
 
 
 def test_an_unknown_lag_holds_the_target_and_says_so() -> None:

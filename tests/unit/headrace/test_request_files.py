@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import cramjam
@@ -108,6 +109,29 @@ def test_of_a_pipe_the_good_lines_are_sent_and_the_others_told(pack: object) -> 
     assert (first, last) == (b'{"a": 1}', b'{"b": 2}')
     assert isinstance(bad, BadLine)
     assert bad.number == 2
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
+def test_what_is_piped_into_submit_is_sent(
+    monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    sent: list[bytes | BadLine] = []
+
+    async def publish_lines(
+        _kafka: object, _topic: str, lines: AsyncIterator[bytes | BadLine], **_more: object
+    ) -> None:
+        sent.extend([line async for line in lines])
+
+    read_end, write_end = os.pipe()
+    os.write(write_end, pack(b'{"a": 1}\n{"b": 2}\n'))
+    os.close(write_end)
+    monkeypatch.setattr("headrace.cli.submit.publish_lines", publish_lines)
+    with os.fdopen(read_end, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pipe))
+        with pytest.raises(SystemExit) as caught:
+            main(["submit", "-", "-c", SETTINGS, "-r", "embeddings"])
+    assert caught.value.code in (0, None)
+    assert sent == [b'{"a": 1}', b'{"b": 2}']
 
 
 def test_a_pipe_that_breaks_off_is_told() -> None:

@@ -1,6 +1,8 @@
 """What is clear is read, in whatever format; what is not is told by its line."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.json_values import _TOKEN as TOKEN
 from headrace.json_values import BrokenFileError
 from headrace.lines import BadLine
 from headrace.request_lines import RequestLines
@@ -124,3 +127,20 @@ def test_any_bytes_are_read_or_told(data: bytes) -> None:
         return
     assert lines
     assert all(isinstance(line, BadLine) or orjson.loads(line) is not None for line in lines)
+
+
+def test_a_large_object_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bytes] = []
+
+    class CountedToken:
+        def finditer(self, buffer: bytes, start: int) -> Iterator[re.Match[bytes]]:
+            for token in TOKEN.finditer(buffer, start):
+                found.append(token[0])
+                yield token
+
+    monkeypatch.setattr("headrace.json_values._TOKEN", CountedToken())
+    texts = [f"text {number}" for number in range(5_000)]
+    data = json.dumps({"custom_id": "a", "body": {"input": texts}}, indent=1).encode()
+    assert parsed(read(data, [100] * (len(data) // 100), limit=len(data))) == [json.loads(data)]
+    # Beside those are the strings that were cut, once for each piece.
+    assert len(found) < 2 * len(texts)
