@@ -33,16 +33,18 @@ def replicas_of(deployment: str) -> list[Replica]:
             actor: Any = ray.get_actor(name, namespace=SERVE_NAMESPACE)
             process_id: Any = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
             process = psutil.Process(process_id)
-            children = process.children(recursive=True)
+            children = process.children()
         except (ValueError, ray.exceptions.RayActorError, psutil.NoSuchProcess):
             continue
-        engines = [each for each in children if "EngineCore" in _command_line(each)]
+        engines = [each for each in children if _is_engine(each)]
         found.append(Replica(actor, process, engines))
     return found
 
 
-def _command_line(process: psutil.Process) -> str:
+def _is_engine(process: psutil.Process) -> bool:
+    """Tell vLLM's engine from Python's resource tracker; it does not always set its title."""
     try:
-        return " ".join(process.cmdline())
+        command_line = " ".join(process.cmdline())
     except psutil.NoSuchProcess:
-        return ""
+        return False
+    return "EngineCore" in command_line or "spawn_main" in command_line
