@@ -23,6 +23,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/cpu.lock > /tmp/image.lock \
     && pip install --no-deps -r /tmp/image.lock
 COPY schemas schemas
+COPY handoff handoff
 COPY consumer consumer
 COPY serve_models serve_models
 COPY headrace headrace
@@ -30,6 +31,7 @@ RUN pip install --no-deps --no-build-isolation .
 
 FROM build AS build-gpu
 COPY schemas schemas
+COPY handoff handoff
 COPY consumer consumer
 COPY serve_models serve_models
 COPY headrace headrace

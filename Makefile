@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3) python3)
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := schemas consumer serve_models headrace benchmarks tests
+SOURCES := schemas handoff consumer serve_models headrace benchmarks tests
 
 # `make install GPU=1` takes PyPI's own torch (a CUDA build) and vLLM instead of the CPU lock.
 VARIANT := $(if $(GPU),gpu,cpu)

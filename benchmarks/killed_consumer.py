@@ -1,8 +1,8 @@
 """A consumer replica in a process of its own, to be killed.
 
-Run as ``python -m benchmarks.killed_consumer``. It is composed as ``consumer.deployment`` composes
-one, without Serve around it, over a model in the same process that sleeps. As under Serve it is a
-static member of its group, and ends if its pipeline fails. SIGTERM drains it.
+Run as ``python -m benchmarks.killed_consumer``. It is composed as ``consumer.replica.deployment``
+composes one, without Serve around it, over a model in the same process that sleeps. As under
+Serve it is a static member of its group, and ends if its pipeline fails. SIGTERM drains it.
 """
 
 import argparse
@@ -17,14 +17,14 @@ import orjson
 from benchmarks.journal import JournalWriter
 from benchmarks.models import Sleeper
 from benchmarks.workloads import NOOP_URL
-from consumer.build import build_engine, pipeline_settings
-from consumer.clock import SystemClock
-from consumer.kafka.source import KafkaSource
-from consumer.kafka_publishing import kafka_publishing
-from consumer.pipeline import Pipeline
-from schemas.handoff import STATUS_OK
-from schemas.settings import KafkaSettings, RouteSettings
-from serve_models.outcomes import Call
+from consumer.kafka.source.source import KafkaSource
+from consumer.loop.consumer_loop import Pipeline
+from consumer.replica.build import build_engine, pipeline_settings
+from consumer.replica.kafka_publishing import kafka_publishing
+from handoff.chunk import STATUS_OK
+from handoff.clock import SystemClock
+from schemas.settings.file import KafkaSettings, RouteSettings
+from serve_models.serving.call import Call
 
 FAILED_STATUS = 3
 _CHECK_EVERY_S = 0.25

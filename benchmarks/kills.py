@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks import load
 from benchmarks.journal import Computations, JournalReader
 from benchmarks.load import BenchmarkFailedError, TopicContent, Topics
-from consumer.clock import SystemClock
-from schemas.settings import KafkaSettings, RouteSettings
+from handoff.clock import SystemClock
+from schemas.settings.file import KafkaSettings, RouteSettings
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LOOK_EVERY_S = 0.005

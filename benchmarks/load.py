@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from consumer.clock import SystemClock
+from handoff.clock import SystemClock
 
 PARTITIONS = 4
 """Of every topic here."""

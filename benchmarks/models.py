@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from schemas.handoff import STATUS_OK, Chunk, Outcomes
-from serve_models.outcomes import Call
+from handoff.chunk import STATUS_OK, Chunk, Outcomes
+from serve_models.serving.call import Call
 
 _GATE_POLL_S = 0.005
 

@@ -2,7 +2,7 @@
 
 The model is a Serve application of its own here, so that it stays loaded and warm while consumers
 come and go: Serve restarts every deployment of an application that is run again. The consumer
-deployment is composed by ``headrace.app``, as in the service.
+deployment is composed by ``headrace.service.app``, as in the service.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from benchmarks import load
 from benchmarks.environment import BrokerChoice
 from benchmarks.load import Topics
 from benchmarks.processes import find_replica
-from headrace.app import bind_consumer, consumer_deployment_name, model_deployment_name
 from headrace.brokers import start_broker
-from headrace.local_ray import start_local_ray
-from headrace.status_board import APP_NAME, status_board_deployment
-from schemas.model_settings import ModelSettings
-from schemas.settings import KafkaSettings, RouteSettings, TopicSettings
+from headrace.service.app import bind_consumer, consumer_deployment_name, model_deployment_name
+from headrace.service.local_ray import start_local_ray
+from headrace.status.board import APP_NAME, status_board_deployment
+from schemas.settings.file import KafkaSettings, RouteSettings, TopicSettings
+from schemas.settings.models import ModelSettings
 from serve_models.deployments import deployment_for
 
 MODEL_APP_NAME = "benchmark-model"

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 
-from consumer.core.ports import SourceError
-from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
-from consumer.kafka.topic_settings import Published, explain_denied, unfit_settings
-from schemas.settings import Settings
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo, TopicReport
+from consumer.kafka.admin.topic_settings import Published, explain_denied, unfit_settings
+from consumer.ports import SourceError
+from schemas.settings.file import Settings
 
 LOOK_TIMEOUT_S = 5.0
 VISIBLE_POLLS = 300

@@ -8,22 +8,22 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
-from schemas.model_settings import (
+from schemas.settings.models import (
     ClassifierSettings,
     CustomModelSettings,
     EmbedderSettings,
     GeneratorSettings,
     RerankerSettings,
 )
-from schemas.pipeline_settings import PipelineSettings
-from schemas.replica_settings import ReplicaSettings
-from serve_models.classifier import Classifier
-from serve_models.custom import CustomModel
-from serve_models.embedder import Embedder
-from serve_models.generator import Generator
-from serve_models.pipeline import Pipeline
-from serve_models.placement import placement_options
-from serve_models.reranker import Reranker
+from schemas.settings.pipelines import PipelineSettings
+from schemas.settings.replicas import ReplicaSettings
+from serve_models.generation.placement import placement_options
+from serve_models.replicas.classifier import Classifier
+from serve_models.replicas.custom import CustomModel
+from serve_models.replicas.embedder import Embedder
+from serve_models.replicas.generator import Generator
+from serve_models.replicas.pipeline import Pipeline
+from serve_models.replicas.reranker import Reranker
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

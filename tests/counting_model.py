@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 
-from schemas.handoff import Chunk, Outcomes
+from handoff.chunk import Chunk, Outcomes
 
 
 class ReplicaDiedError(RuntimeError):

@@ -6,20 +6,20 @@ from typing import Any
 
 import orjson
 
-from consumer.core.admission import Admission
-from consumer.core.claims import ClaimCheckPolicy
-from consumer.core.engine import Engine
-from consumer.core.engine_settings import EngineSettings
-from consumer.core.failures import Failure
-from consumer.core.intake import Intake
-from consumer.core.ordering import Ordering
-from consumer.core.outbox import Publication
-from consumer.core.outcome_messages import OutcomeMessages
-from consumer.core.ports import Record, Rejection, TopicPartition
-from consumer.core.retry import RetryPolicy
-from consumer.core.work import Call
-from schemas.handoff import STATUS_OK, Chunk, Outcomes
-from schemas.headers import Header
+from consumer.engine.admission import Admission
+from consumer.engine.bodies.claims import ClaimCheckPolicy
+from consumer.engine.calls.ordering import Ordering
+from consumer.engine.engine import Engine
+from consumer.engine.failures.failures import Failure
+from consumer.engine.failures.retry import RetryPolicy
+from consumer.engine.intake import Intake
+from consumer.engine.outcomes.messages import OutcomeMessages
+from consumer.engine.outcomes.outbox import Publication
+from consumer.engine.settings import EngineSettings
+from consumer.engine.work import Call
+from consumer.ports import Record, Rejection, TopicPartition
+from handoff.chunk import STATUS_OK, Chunk, Outcomes
+from schemas.wire.headers import Header
 from tests.simulation import EPOCH_MS
 
 URL = "/v1/embeddings"

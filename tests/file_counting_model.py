@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from schemas.handoff import Chunk, Outcomes
+from handoff.chunk import Chunk, Outcomes
 
 
 class FileCountingModel:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from schemas.handoff import STATUS_OK, Chunk, Outcomes
+from handoff.chunk import STATUS_OK, Chunk, Outcomes
 
 
 class KeywordGuard:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from schemas.handoff import Chunk, Outcomes
+from handoff.chunk import Chunk, Outcomes
 
 
 class LabellingModel:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from consumer.core.ports import Message, Rejection, ResultSink, SourceError
+from consumer.ports import Message, Rejection, ResultSink, SourceError
 
 
 class Awaited:

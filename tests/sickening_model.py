@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from schemas.handoff import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from handoff.chunk import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 
 
 class SickeningModel:

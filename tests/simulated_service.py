@@ -6,23 +6,23 @@ from collections import Counter
 
 import orjson
 
-from consumer.build import build_engine
-from consumer.core.claims import BodyStore
-from consumer.core.completion_map import decode
-from consumer.core.engine import Engine
-from consumer.core.ports import CommitPoint, Message, TopicPartition
-from consumer.memory.broker import MemoryBroker
-from consumer.memory.control import MemoryControlSource
-from consumer.memory.group import MemoryGroup
-from consumer.memory.sink import MemorySink
-from consumer.memory.source import MemorySource
-from consumer.memory.transactions import MemoryTransactionalSink
-from consumer.pipeline import Pipeline
-from consumer.pipeline_settings import PipelineSettings
-from consumer.publishing import AtLeastOnce, Publishing
-from consumer.transacting import ExactlyOnce
-from schemas.settings import RouteSettings
+from consumer.engine.bodies.claims import BodyStore
+from consumer.engine.engine import Engine
+from consumer.engine.offsets.completion_map import decode
+from consumer.loop.at_least_once import AtLeastOnce, Publishing
+from consumer.loop.consumer_loop import Pipeline
+from consumer.loop.exactly_once import ExactlyOnce
+from consumer.loop.settings import PipelineSettings
+from consumer.ports import CommitPoint, Message, TopicPartition
+from consumer.replica.build import build_engine
+from schemas.settings.file import RouteSettings
 from tests.counting_model import CountingModel
+from tests.memory.broker import MemoryBroker
+from tests.memory.control import MemoryControlSource
+from tests.memory.group import MemoryGroup
+from tests.memory.sink import MemorySink
+from tests.memory.source import MemorySource
+from tests.memory.transactions import MemoryTransactionalSink
 from tests.simulation import SimulatedClock
 
 URL = "/v1/embeddings"

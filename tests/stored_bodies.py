@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 
-from consumer.core.claims import BodyRefused, BodyRefusedError, StoreError
-from schemas.references import BodyReference, RequestBodyReference
+from consumer.engine.bodies.claims import BodyRefused, BodyRefusedError, StoreError
+from schemas.wire.references import BodyReference, RequestBodyReference
 
 
 class StoredBodies:

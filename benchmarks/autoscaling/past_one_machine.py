@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from benchmarks.autoscaling.patterns import DAY_S, noisy
 from benchmarks.autoscaling.scalers import Headrace
 from benchmarks.autoscaling.simulator import Burst, Service, Simulation, View
-from consumer.core.completion_map import CompletionMap, encode
-from consumer.core.lag import BacklogTracker
-from consumer.core.ports import CommitPoint, Lag, TopicPartition
+from consumer.autoscaling.lag import BacklogTracker
+from consumer.engine.offsets.completion_map import CompletionMap, encode
+from consumer.ports import CommitPoint, Lag, TopicPartition
 
 PARTITIONS = 10_000
 RECORDS_A_DAY = 1_000_000_000

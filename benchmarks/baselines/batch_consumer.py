@@ -6,8 +6,8 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.load import Topics
-from schemas.handoff import Chunk
-from schemas.results import encode_response_line
+from handoff.chunk import Chunk
+from schemas.wire.results import encode_response_line
 
 MOST_RECORDS = 256
 

@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve
 
 from benchmarks.baselines.offline_encode import load_model
-from consumer.clock import SystemClock
+from handoff.clock import SystemClock
 
 MAX_BATCH_TEXTS = 64
 BATCH_WAIT_S = 0.05

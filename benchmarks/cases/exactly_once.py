@@ -10,7 +10,7 @@ from benchmarks.harness import Bar, Result, rate_per_s
 from benchmarks.load import PARTITIONS
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import NOOP_RECORD_BYTES, noop_lines
-from schemas.settings import TransactionSettings
+from schemas.settings.file import TransactionSettings
 
 
 def run(context: Context) -> Result:

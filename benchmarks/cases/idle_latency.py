@@ -12,8 +12,8 @@ from benchmarks.load import PARTITIONS, Topics
 from benchmarks.registry import Benchmark
 from benchmarks.stage import model_handle
 from benchmarks.workloads import noop_lines
-from consumer.clock import SystemClock
-from schemas.handoff import Chunk
+from handoff.chunk import Chunk
+from handoff.clock import SystemClock
 
 WARM_UP_REQUESTS = 10
 PAUSE_S = 0.05

@@ -21,7 +21,7 @@ from benchmarks.context import Context
 from benchmarks.harness import Result, percentile
 from benchmarks.load import BenchmarkFailedError, Topics
 from benchmarks.registry import Benchmark
-from consumer.clock import SystemClock
+from handoff.clock import SystemClock
 
 LONG_REQUESTS = 8
 PAUSE_S = 0.25

@@ -10,7 +10,7 @@ from benchmarks.workloads import (
     sleep_lines,
     uneven_sleep_ms,
 )
-from schemas.model_settings import CustomModelSettings
+from schemas.settings.models import CustomModelSettings
 
 CONCURRENCY = 256
 MEASURED_ELSEWHERE = {

@@ -12,7 +12,7 @@ from benchmarks.kills import Repeats, count_repeats, drain_with_kills
 from benchmarks.load import PARTITIONS, BenchmarkFailedError
 from benchmarks.registry import Benchmark
 from benchmarks.workloads import sleep_lines, uneven_sleep_ms
-from schemas.settings import GroupSettings, KafkaSettings, RouteSettings
+from schemas.settings.file import GroupSettings, KafkaSettings, RouteSettings
 
 KILLS = 5
 SESSION_TIMEOUT_MS = 10_000

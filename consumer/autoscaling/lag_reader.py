@@ -12,12 +12,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from consumer.autoscaling.lag import Backlog, BacklogTracker, tokens_left
 from consumer.autoscaling.measures import Ordering, RouteMeasures
-from consumer.clock import SystemClock
-from consumer.core.lag import Backlog, BacklogTracker, tokens_left
-from consumer.core.ports import Clock
-from consumer.kafka.admin import TopicAdmin
-from schemas.settings import KafkaSettings
+from consumer.kafka.admin.admin import TopicAdmin
+from handoff.clock import Clock, SystemClock
+from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
-from consumer.core.lag import Backlog
+from consumer.autoscaling.lag import Backlog
 
 Ordering = Literal["none", "key", "partition"]
 

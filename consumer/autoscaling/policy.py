@@ -5,9 +5,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from consumer.autoscaling.decision import Clamp, Decision
+from consumer.autoscaling.lag import seconds_left
 from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
 from consumer.autoscaling.sizing import replicas_to_drain
-from consumer.core.lag import seconds_left
 
 SAFETY = 0.85
 """Of the drain target less a cold start, this part is to do: rates vary, replicas start late."""

@@ -8,14 +8,13 @@ import orjson
 from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
+from consumer.autoscaling.kv import tell_decision, told_measures
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.policy import DrainPolicy, Signals
-from consumer.autoscaling.told import tell_decision, told_measures
-from consumer.clock import SystemClock
-from consumer.core.ports import Clock
-from schemas.autoscaling_settings import AutoscalingSettings
-from schemas.settings import KafkaSettings
+from handoff.clock import Clock, SystemClock
+from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.file import KafkaSettings
 
 # Serve's controller shows its own loggers only.
 log = logging.getLogger("ray.serve")

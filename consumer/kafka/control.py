@@ -3,13 +3,13 @@
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.core.ports import Record, SourceError, TopicPartition
-from consumer.kafka import internals
-from consumer.kafka.admin import TopicAdmin
-from consumer.kafka.client_mending import check_tasks, mend_client_of
-from consumer.kafka.connection import client_options, explaining_failures
-from consumer.kafka.reach import start_within_reach
-from schemas.settings import KafkaSettings
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.client import internals
+from consumer.kafka.client.connection import client_options, explaining_failures
+from consumer.kafka.client.mending import check_tasks, mend_client_of
+from consumer.kafka.client.reach import start_within_reach
+from consumer.ports import Record, SourceError, TopicPartition
+from schemas.settings.file import KafkaSettings
 
 MAX_POLL_RECORDS = 1_000
 _FETCH_WAIT_MS = 500

@@ -6,22 +6,22 @@ from typing import Annotated, Any, assert_never
 import typer
 from rich.table import Table
 
-from consumer.core.ports import SourceError
+from consumer.ports import SourceError
 from headrace.cli.options import JsonOption
 from headrace.cli.output import out, print_json, print_note
-from headrace.result_sizes import describe_oversized
-from headrace.settings_file import find_settings_file, load_settings
-from headrace.settings_problems import SettingsError
+from headrace.requests.result_sizes import describe_oversized
+from headrace.settings.file import find_settings_file, load_settings
+from headrace.settings.problems import SettingsError
 from headrace.topics import find_unfit_topics
-from schemas.model_settings import (
+from schemas.settings.file import Settings
+from schemas.settings.models import (
     CustomModelSettings,
     GeneratorSettings,
     ModelSettings,
     TextModelSettings,
     missing_template,
 )
-from schemas.pipeline_settings import PipelineSettings
-from schemas.settings import Settings
+from schemas.settings.pipelines import PipelineSettings
 
 FileArgument = Annotated[
     Path | None,

@@ -7,7 +7,7 @@ import typer
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_error, print_note
 from headrace.errors import ServiceError
-from headrace.health import complaints
+from headrace.service.health import complaints
 
 
 def health(config: ConfigOption = None) -> None:
@@ -15,7 +15,7 @@ def health(config: ConfigOption = None) -> None:
     # Ray takes a second or two to import, and the other commands do without it.
     import ray  # noqa: PLC0415 - see above
 
-    from headrace.status_client import quiet_ray, read_statuses  # noqa: PLC0415 - see above
+    from headrace.status.client import quiet_ray, read_statuses  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
     quiet_ray()

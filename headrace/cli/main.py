@@ -6,23 +6,23 @@ import sys
 import typer
 from aiokafka.errors import KafkaError
 
-from consumer.core.ports import SourceError
+from consumer.ports import SourceError
 from headrace.brokers import BrokerStartError
-from headrace.cli.cancel import cancel
 from headrace.cli.check import check
-from headrace.cli.dlq import dlq_app
+from headrace.cli.dlq.dlq import dlq_app
 from headrace.cli.health import health
 from headrace.cli.models import models_app
 from headrace.cli.output import print_error
+from headrace.cli.records.cancel import cancel
+from headrace.cli.records.results import results
+from headrace.cli.records.schema import schema
+from headrace.cli.records.submit import submit
 from headrace.cli.render import render_app
-from headrace.cli.results import results
-from headrace.cli.schema import schema
 from headrace.cli.status import status
-from headrace.cli.submit import submit
 from headrace.cli.topics import topics_app
 from headrace.cli.up import up
 from headrace.errors import ServiceError, UserError
-from headrace.settings_problems import SettingsError
+from headrace.settings.problems import SettingsError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

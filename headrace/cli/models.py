@@ -9,8 +9,8 @@ from rich.table import Column, Table
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import out, print_json, step_progress
 from headrace.errors import UserError
-from headrace.settings_problems import suggest
-from schemas.model_settings import weight_sources
+from headrace.settings.problems import suggest
+from schemas.settings.models import weight_sources
 
 models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
 
@@ -31,8 +31,8 @@ def pull(
 ) -> None:
     """Fetch models' weights, so that the service starts without the network."""
     # The hub's client takes its time to import, and the other commands do without it.
-    from serve_models.pulling import pull as pull_source  # noqa: PLC0415 - see above
-    from serve_models.sources import ModelSourceError  # noqa: PLC0415 - see above
+    from serve_models.weights.pulling import pull as pull_source  # noqa: PLC0415 - see above
+    from serve_models.weights.sources import ModelSourceError  # noqa: PLC0415 - see above
 
     pulled = []
     sources = named_sources(names, config)

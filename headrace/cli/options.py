@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from headrace.errors import UserError
-from headrace.settings_file import find_settings_file, load_settings
-from headrace.settings_problems import suggest
-from schemas.settings import RouteSettings, Settings
+from headrace.settings.file import find_settings_file, load_settings
+from headrace.settings.problems import suggest
+from schemas.settings.file import RouteSettings, Settings
 
 ConfigOption = Annotated[
     Path | None,

@@ -9,7 +9,7 @@ from headrace.cli.options import ConfigOption
 from headrace.cli.output import print_error, print_note
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import read_source
-from headrace.settings_file import find_settings_file
+from headrace.settings.file import find_settings_file
 
 render_app = typer.Typer(help="The settings as manifests.", no_args_is_help=True)
 

@@ -7,12 +7,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from consumer.core.lag import seconds_left, tokens_left
-from consumer.core.waits import subject
+from consumer.autoscaling.lag import seconds_left, tokens_left
+from consumer.engine.standing.waits import subject
+from consumer.replica.reports import RouteStatus
 from headrace.cli.output import count, shorten
-from headrace.lag import PartitionLag
-from schemas.settings import Settings
-from schemas.status import RouteStatus
+from headrace.status.lag import PartitionLag
+from schemas.settings.file import Settings
 
 MAX_NAME_CHARACTERS = 24
 """Of a name that heads a column."""

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from consumer.clock import SystemClock
-from consumer.kafka.admin import TopicAdmin
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.replica.reports import RouteStatus
+from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import err, out, print_error, print_json, print_note
 from headrace.cli.route_table import partition_tables, route_report, route_view, waits_view
 from headrace.errors import ServiceError
-from headrace.lag import PartitionLag, read_lags
-from headrace.open_transactions import OpenTransactionLines
-from schemas.settings import Settings
-from schemas.status import RouteStatus
+from headrace.status.lag import PartitionLag, read_lags
+from headrace.status.open_transactions import OpenTransactionLines
+from schemas.settings.file import Settings
 
 
 def status(
@@ -79,7 +79,7 @@ def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], dict[
     # Ray takes a second or two to import, and the other commands do without it.
     import ray  # noqa: PLC0415 - see above
 
-    from headrace.status_client import (  # noqa: PLC0415 - see above
+    from headrace.status.client import (  # noqa: PLC0415 - see above
         quiet_ray,
         read_decisions,
         read_deployments,

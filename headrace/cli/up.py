@@ -13,20 +13,20 @@ import typer
 from rich.console import Group
 from rich.live import Live
 
-from consumer.clock import SystemClock
-from consumer.core.ports import SourceError
-from consumer.core.waits import LastingWaits
-from consumer.kafka.admin import TopicAdmin
+from consumer.engine.standing.waits import LastingWaits
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.ports import SourceError
+from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import out, print_json, print_note
 from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError
-from headrace.lag import PartitionLag, read_lags
-from headrace.open_transactions import OpenTransactionLines
-from schemas.settings import Settings
+from headrace.status.lag import PartitionLag, read_lags
+from headrace.status.open_transactions import OpenTransactionLines
+from schemas.settings.file import Settings
 
 if TYPE_CHECKING:
-    from headrace.service import LocalService
+    from headrace.service.service import LocalService
 
 REFRESH_S = 1.0
 DATA_DIR = Path(".headrace")
@@ -46,7 +46,7 @@ def up(
 ) -> None:
     """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops."""
     # Ray takes a second or two to import, and the other commands do without it.
-    from headrace.service import LocalService  # noqa: PLC0415 - see above
+    from headrace.service.service import LocalService  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
     service = LocalService(

@@ -7,12 +7,12 @@ of a page is published in the transaction that publishes the replayed records of
 
 from contextlib import aclosing
 
-from consumer.core.ports import SourceError
-from consumer.kafka.dead_letter_admin import create_compacted_topic
+from consumer.kafka.admin.dead_letter_admin import create_compacted_topic
+from consumer.ports import SourceError
 from headrace.dead_letters.handled import HandledOffsets, HandledPageError
 from headrace.dead_letters.names import handled_topic_of
-from headrace.reading import MissingTopicError, read_topic
-from schemas.settings import KafkaSettings
+from headrace.requests.reading import MissingTopicError, read_topic
+from schemas.settings.file import KafkaSettings
 
 
 def page_key(partition: int, page: int) -> bytes:

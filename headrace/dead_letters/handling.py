@@ -7,10 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumer.core.ports import Clock
-from consumer.kafka.admin import TopicAdmin
-from consumer.kafka.dead_letter_admin import delete_records_below
-from consumer.kafka.message_size import LARGEST_REQUEST_BYTES, batch_size_bytes, explain_too_large
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.dead_letter_admin import delete_records_below
+from consumer.kafka.sink.message_size import (
+    LARGEST_REQUEST_BYTES,
+    batch_size_bytes,
+    explain_too_large,
+)
+from handoff.clock import Clock
 from headrace.dead_letters.clearing import Clearing
 from headrace.dead_letters.inbox import (
     Found,
@@ -35,7 +39,7 @@ from headrace.dead_letters.replay import (
 from headrace.dead_letters.selection import Selection
 from headrace.dead_letters.transactions import HandlingTransactions
 from headrace.errors import UserError
-from schemas.settings import KafkaSettings
+from schemas.settings.file import KafkaSettings
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MARKS_PER_COMMIT = 20_000

@@ -11,8 +11,8 @@ from headrace.dead_letters.handled_topic import load_handled
 from headrace.dead_letters.letter import DeadLetter, Place, read_letter
 from headrace.dead_letters.log_reader import LogRange, LogReader
 from headrace.dead_letters.selection import Selection
-from headrace.reading import TopicRecord
-from schemas.settings import KafkaSettings, Settings
+from headrace.requests.reading import TopicRecord
+from schemas.settings.file import KafkaSettings, Settings
 
 Progress = Callable[[int, int], None]
 """Told how many offsets of how many lie behind."""

@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from headrace.reading import TopicRecord
-from schemas import headers
-from schemas.deadletters import (
+from headrace.requests.reading import TopicRecord
+from schemas.wire import headers
+from schemas.wire.deadletters import (
     MAX_HISTORY_MESSAGE_CHARACTERS,
     Failure,
     read_failures,
     read_replays,
     split_headers,
 )
-from schemas.framing import strip_marks
-from schemas.headers import Headers
+from schemas.wire.framing import strip_marks
+from schemas.wire.headers import Headers
 
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
 
@@ -47,7 +47,7 @@ class DeadLetter:
         request_headers: The headers with which the request came.
         source: Where the request stands.
         route: The route that gave up on it.
-        error_code: Why; of ``schemas.results.ErrorCode``, or of another release.
+        error_code: Why; of ``schemas.wire.results.ErrorCode``, or of another release.
         error_message: Why, for a person.
         attempts: How often the model was asked.
         failed_at_ms: When, in epoch milliseconds.

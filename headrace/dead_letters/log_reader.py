@@ -5,12 +5,12 @@ from typing import NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.kafka import internals
-from consumer.kafka.admin import TopicAdmin
-from consumer.kafka.connection import client_options, explaining_failures
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.client import internals
+from consumer.kafka.client.connection import client_options, explaining_failures
 from headrace.dead_letters.letter import Place
-from headrace.reading import TopicRecord
-from schemas.settings import KafkaSettings
+from headrace.requests.reading import TopicRecord
+from schemas.settings.file import KafkaSettings
 
 POLL_TIMEOUT_MS = 500
 MAX_POLL_RECORDS = 500

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumer.core.ports import Message
+from consumer.ports import Message
 from headrace.dead_letters.inbox import Found
 from headrace.dead_letters.letter import DeadLetter
-from headrace.reading import TopicRecord
-from schemas import headers
-from schemas.deadletters import replayed_headers
-from schemas.headers import read_context
+from headrace.requests.reading import TopicRecord
+from schemas.wire import headers
+from schemas.wire.deadletters import replayed_headers
+from schemas.wire.headers import read_context
 
 MAX_PROBLEMS = 20
 MAX_BATCH_RECORDS = 500

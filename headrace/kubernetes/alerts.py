@@ -1,13 +1,13 @@
 """Prometheus alerts on what a settings file's routes must hold. Pure.
 
-Metrics are those of ``consumer.metrics`` as Ray exports them: ``ray_`` before the name, and
+Metrics are those of ``consumer.replica.metrics`` as Ray exports them: ``ray_`` before the name, and
 ``_total`` after a counter's; and the lag that Strimzi's Kafka Exporter reads.
 """
 
 from typing import Any
 
 from headrace.kubernetes.names import PART_OF, StrimziCluster
-from schemas.settings import RouteSettings, Settings
+from schemas.settings.file import RouteSettings, Settings
 
 _BACKLOG_MINUTES = 30
 _RUNBOOK = "docs/kubernetes.md#alerts"

@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import ValidationError
 from ray import serve
 
-from headrace.app import build
-from headrace.settings_environment import apply_environment
-from headrace.settings_problems import Problem, SettingsError, describe_errors
-from schemas.settings import Settings
+from headrace.service.app import build
+from headrace.settings.environment import apply_environment
+from headrace.settings.problems import Problem, SettingsError, describe_errors
+from schemas.settings.file import Settings
 
 
 def application(args: dict[str, Any]) -> serve.Application:

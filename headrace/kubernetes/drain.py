@@ -19,8 +19,8 @@ import psutil
 import ray
 from ray import serve
 
-from headrace.status_client import quiet_ray
-from headrace.stopping import delete_application
+from headrace.service.stopping import delete_application
+from headrace.status.client import quiet_ray
 
 RAYLET = "raylet"
 _ASK_TIMEOUT_S = 30.0

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from consumer.kafka.transactional_names import (
+from consumer.kafka.transactions.names import (
     earlier_transactional_prefix_of,
     transactional_prefix_of,
 )
 from headrace.dead_letters.names import handled_topic_of, transactional_id
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
-from schemas.settings import RouteSettings, Settings
+from schemas.settings.file import RouteSettings, Settings
 
 API_VERSION = "kafka.strimzi.io/v1"
 CLIENT_LABEL = "headrace.io/kafka-client"

@@ -13,9 +13,9 @@ from headrace.kubernetes.ray_service import ray_service
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import RenderSource
 from headrace.kubernetes.worker_groups import worker_groups
-from headrace.stopping import application_stop_timeout_s
+from headrace.service.stopping import application_stop_timeout_s
 from headrace.topics import wanted_topics
-from schemas.settings import Settings
+from schemas.settings.file import Settings
 
 HEADER = "# Rendered by `headrace render k8s`: change the settings file and render again.\n"
 

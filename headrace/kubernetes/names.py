@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from headrace.errors import UserError
-from schemas.settings import KafkaSettings
+from schemas.settings.file import KafkaSettings
 
 PART_OF = "headrace"
 RAY_SERVICE = "headrace"

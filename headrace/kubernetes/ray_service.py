@@ -16,8 +16,8 @@ from headrace.kubernetes.names import (
     StrimziCluster,
 )
 from headrace.kubernetes.worker_groups import WorkerGroup
-from schemas.model_settings import weight_sources
-from schemas.settings import Settings
+from schemas.settings.file import Settings
+from schemas.settings.models import weight_sources
 
 CPU_IMAGE = "headrace"
 GPU_IMAGE = "headrace-gpu"

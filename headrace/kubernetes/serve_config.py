@@ -3,7 +3,7 @@
 from typing import Any
 
 from headrace.kubernetes.source import RenderSource
-from headrace.status_board import APP_NAME
+from headrace.status.board import APP_NAME
 
 IMPORT_PATH = "headrace.kubernetes.app:application"
 

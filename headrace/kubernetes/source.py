@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from headrace.settings_problems import Problem, SettingsError, describe_errors
-from headrace.settings_yaml import read_document
-from schemas.settings import Settings
+from headrace.settings.problems import Problem, SettingsError, describe_errors
+from headrace.settings.yaml_lines import read_document
+from schemas.settings.file import Settings
 
 SECRETS = {
     ("kafka", "sasl", "password"): "HEADRACE_KAFKA__SASL__PASSWORD",

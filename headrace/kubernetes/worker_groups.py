@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from schemas.autoscaling_settings import AutoscalingSettings, initial_replicas, most_replicas
-from schemas.model_settings import GeneratorSettings
-from schemas.replica_settings import ReplicaSettings
-from schemas.settings import Settings
+from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas, most_replicas
+from schemas.settings.file import Settings
+from schemas.settings.models import GeneratorSettings
+from schemas.settings.replicas import ReplicaSettings
 
 LEAST_CPUS = 4
 CPUS_PER_GPU = 4

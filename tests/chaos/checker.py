@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from consumer.core.completion_map import CompletionMap, CompletionMapError, decode
+from consumer.engine.offsets.completion_map import CompletionMap, CompletionMapError, decode
 from tests.chaos.duplicates import UNEXPLAINED, Repeat, judge_duplicates
 from tests.chaos.promises import FaultWindow, Position, Promises, Verdict, Violation
 from tests.chaos.records import Expectation

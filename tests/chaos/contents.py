@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.handoff import STATUS_OK
-from schemas.results import ErrorCode, result_id
+from handoff.chunk import STATUS_OK
+from schemas.wire.results import ErrorCode, result_id
 from tests.chaos.incarnations import partition_of
 from tests.chaos.model_replica import embed
 from tests.chaos.promises import Position

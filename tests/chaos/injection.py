@@ -16,9 +16,9 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest, TxnOffsetCommitRequest
 
-from consumer.core.ports import CommitPoint, TopicPartition
-from consumer.kafka import internals
-from consumer.kafka.cluster_client import ClusterClient
+from consumer.kafka.client import internals
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.ports import CommitPoint, TopicPartition
 from tests.chaos.loading import answer
 
 _DECIDING_REQUESTS = (ProduceRequest, TxnOffsetCommitRequest, EndTxnRequest)

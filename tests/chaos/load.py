@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from consumer.core.partitioning import partition_of_key
+from consumer.kafka.sink.partitioning import partition_of_key
 from tests.chaos.checker import Checker
 from tests.chaos.records import NewRecord, Workload
 

@@ -1,8 +1,9 @@
 """A consumer replica as a process of its own: ``python -m tests.chaos.member CONFIG.json``.
 
-It is composed as ``consumer.deployment`` composes one, without Serve around it, so that a kill or a
-freeze hits exactly one consumer. Commands come as lines of JSON on standard input, reports go as
-lines of JSON to standard output. As under Serve, a pipeline that fails ends the process.
+It is composed as ``consumer.replica.deployment`` composes one, without Serve around it, so that a
+kill or a freeze hits exactly one consumer. Commands come as lines of JSON on standard input,
+reports go as lines of JSON to standard output. As under Serve, a pipeline that fails ends the
+process.
 """
 
 import asyncio
@@ -15,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from consumer.build import build_engine, pipeline_settings
-from consumer.clock import SystemClock
-from consumer.kafka.source import KafkaSource
-from consumer.kafka_publishing import kafka_publishing
-from consumer.pipeline import Pipeline
-from schemas.settings import KafkaSettings, RouteSettings
+from consumer.kafka.source.source import KafkaSource
+from consumer.loop.consumer_loop import Pipeline
+from consumer.replica.build import build_engine, pipeline_settings
+from consumer.replica.kafka_publishing import kafka_publishing
+from handoff.clock import SystemClock
+from schemas.settings.file import KafkaSettings, RouteSettings
 from tests.chaos import planted
 from tests.chaos.injection import Injection
 from tests.chaos.model_client import ChaosModelClient

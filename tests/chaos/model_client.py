@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import orjson
 
-from schemas.handoff import Chunk, Outcomes
+from handoff.chunk import Chunk, Outcomes
 from tests.chaos.model_replica import MAX_LINE_BYTES
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.handoff import STATUS_FAILED, STATUS_OK
+from handoff.chunk import STATUS_FAILED, STATUS_OK
 
 WINDOW_RECORDS = 256
 MAX_LINE_BYTES = 64 * 1024 * 1024

@@ -14,10 +14,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from consumer.clock import SystemClock
-from consumer.kafka import internals
-from schemas import headers
-from schemas.settings import RouteSettings
+from consumer.kafka.client import internals
+from handoff.clock import SystemClock
+from schemas.settings.file import RouteSettings
+from schemas.wire import headers
 from tests.chaos.checker import Checker
 from tests.chaos.contents import Contents, Message, is_given_up
 from tests.chaos.incarnations import Incarnations

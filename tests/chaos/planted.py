@@ -10,12 +10,12 @@ from enum import StrEnum
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from consumer.core.held_partitions import AssignmentChange, HeldPartitions
-from consumer.core.ledger import PartitionLedger
-from consumer.core.ports import CommitPoint, TopicPartition
-from consumer.kafka.lane import Entry, Lane
-from consumer.outgoing import Owner
-from consumer.publishing import AtLeastOnce, Sending
+from consumer.engine.offsets.assigned_partitions import AssignmentChange, HeldPartitions
+from consumer.engine.offsets.ledger import PartitionLedger
+from consumer.kafka.sink.partition_writer import Entry, Lane
+from consumer.loop.at_least_once import AtLeastOnce, Sending
+from consumer.loop.outgoing import Owner
+from consumer.ports import CommitPoint, TopicPartition
 from tests.chaos.schedule import Kind
 from tests.chaos.silence_bugs import (
     outlive_the_session,

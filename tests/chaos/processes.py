@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from consumer.clock import SystemClock
+from handoff.clock import SystemClock
 from tests.chaos import planted
 from tests.chaos.ports import reserve_port
 

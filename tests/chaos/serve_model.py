@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-from schemas.handoff import Chunk, Outcomes
+from handoff.chunk import Chunk, Outcomes
 from tests.chaos.model_replica import WINDOW_RECORDS, compute
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import is_replica_title
-from headrace.app import consumer_deployment_name, model_deployment_name
-from headrace.service import LocalService
-from schemas.model_settings import CustomModelSettings
-from schemas.settings import KafkaSettings, Settings
+from headrace.service.app import consumer_deployment_name, model_deployment_name
+from headrace.service.service import LocalService
+from schemas.settings.file import KafkaSettings, Settings
+from schemas.settings.models import CustomModelSettings
 from tests.chaos.processes import ROOT
 from tests.chaos.records import URL
 from tests.chaos.schedule import CLEAN, Fault, Kind

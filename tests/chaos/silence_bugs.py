@@ -5,13 +5,13 @@ from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer
 
-from consumer.core.attempt_timeout import AttemptTimeout
-from consumer.core.ports import CommitPoint, TopicPartition
-from consumer.kafka import internals
-from consumer.kafka.cluster_client import numbers_by_topic
-from consumer.kafka.committed_points import read_points
-from consumer.kafka.session import Session
-from consumer.kafka.transaction_wire import CommittedOffsetsRequest
+from consumer.engine.calls.attempt_timeout import AttemptTimeout
+from consumer.kafka.client import internals
+from consumer.kafka.client.cluster_client import numbers_by_topic
+from consumer.kafka.group.session import Session
+from consumer.kafka.source.committed_offsets import read_points
+from consumer.kafka.transactions.wire import CommittedOffsetsRequest
+from consumer.ports import CommitPoint, TopicPartition
 
 
 def wait_for_a_hung_model() -> None:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from consumer.clock import SystemClock
-from schemas.settings import (
+from handoff.clock import SystemClock
+from schemas.settings.file import (
     FlowSettings,
     GroupSettings,
     KafkaSettings,

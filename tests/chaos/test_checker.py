@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from consumer.core.completion_map import CompletionMap, encode
+from consumer.engine.offsets.completion_map import CompletionMap, encode
 from tests.chaos.checker import Checker
 from tests.chaos.promises import FaultWindow, Promises
 from tests.chaos.records import Expectation

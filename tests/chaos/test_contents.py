@@ -1,7 +1,7 @@
 import orjson
 import pytest
 
-from schemas.results import ErrorCode, encode_error_line, encode_response_line
+from schemas.wire.results import ErrorCode, encode_error_line, encode_response_line
 from tests.chaos.contents import Contents, Message, is_given_up
 from tests.chaos.model_replica import embed
 from tests.chaos.records import line

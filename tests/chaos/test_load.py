@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumer.core.partitioning import partition_of_key
+from consumer.kafka.sink.partitioning import partition_of_key
 from tests.chaos import load as load_module
 from tests.chaos.checker import Checker
 from tests.chaos.load import Load

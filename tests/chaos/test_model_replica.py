@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from schemas.handoff import Chunk, Outcomes
+from handoff.chunk import Chunk, Outcomes
 from tests.chaos import model_replica
 from tests.chaos.model_client import ChaosModelClient
 from tests.chaos.ports import reserve_port

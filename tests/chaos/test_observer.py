@@ -5,9 +5,9 @@ import orjson
 import pytest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from consumer.kafka import internals
-from schemas import headers
-from schemas.results import encode_response_line, result_id
+from consumer.kafka.client import internals
+from schemas.wire import headers
+from schemas.wire.results import encode_response_line, result_id
 from tests.chaos import observer
 from tests.chaos.checker import Checker
 from tests.chaos.observer import Observer

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from headrace.brokers.kafka_home import BrokerOptions, ExtraListener, start_kafka_home
 from headrace.brokers.readiness import free_port
 from headrace.brokers.running import RunningBroker
-from schemas.settings import KafkaSettings, SaslSettings, TlsSettings
+from schemas.settings.file import KafkaSettings, SaslSettings, TlsSettings
 
 PASSWORDS = {"admin": "admin-pass-1", "stranger": "stranger-pass-2"}
 

@@ -9,16 +9,16 @@ from aiokafka import AIOKafkaProducer, errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from consumer.core.completion_map import CompletionMap, encode
-from consumer.core.ports import CommitPoint, Lag, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka.admin import TopicAdmin, TopicInfo, TopicReport
-from consumer.kafka.connection import client_options
+from consumer.engine.offsets.completion_map import CompletionMap, encode
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo, TopicReport
+from consumer.kafka.admin.open_producers import open_producers
+from consumer.kafka.client.connection import client_options
 from consumer.kafka.control import KafkaControlSource
-from consumer.kafka.open_producers import open_producers
-from consumer.kafka.sink import KafkaSink
-from consumer.kafka.source import KafkaSource
-from schemas.settings import KafkaSettings
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.source.source import KafkaSource
+from consumer.ports import CommitPoint, Lag, Message, SourceError
+from consumer.ports import TopicPartition as Partition
+from schemas.settings.file import KafkaSettings
 from tests.brokers import TestBroker
 from tests.contract.worlds import (
     PATIENCE_S,

@@ -9,12 +9,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.core.ports import CommitPoint, Record, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka import fetching, internals, source
-from consumer.kafka.connection import client_options
-from consumer.kafka.source import KafkaSource
-from consumer.kafka.unpacking import Unpacking
+from consumer.kafka.client import internals
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.source import fetching, source
+from consumer.kafka.source.source import KafkaSource
+from consumer.kafka.source.unpacking import Unpacking
+from consumer.ports import CommitPoint, Record, SourceError
+from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.misnamed import MISNAMED, MISNAMED_AS_READ, rename
 from tests.contract.worlds import KafkaWorld, Member, aiokafka_consumer, make_route

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from consumer.core.partitioning import partition_of_key
-from consumer.core.ports import Message, SourceError
+from consumer.kafka.sink.partitioning import partition_of_key
+from consumer.ports import Message, SourceError
 from tests.contract.worlds import World
 
 

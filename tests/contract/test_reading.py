@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from consumer.core.ports import CommitPoint, CommitRefusedError, Lag, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
+from consumer.ports import CommitPoint, CommitRefusedError, Lag, Message, SourceError
+from consumer.ports import TopicPartition as Partition
 from tests.contract.worlds import World
 
 

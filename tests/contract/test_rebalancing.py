@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import pytest
 
-from consumer.core.ports import CommitPoint, CommitRefusedError, Message
-from consumer.core.ports import TopicPartition as Partition
+from consumer.ports import CommitPoint, CommitRefusedError, Message
+from consumer.ports import TopicPartition as Partition
 from tests.contract.worlds import Member, World
 
 

@@ -12,11 +12,11 @@ from aiokafka.producer import message_accumulator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from consumer.core.ports import CommitPoint, Message, Rejection, TopicPartition
-from consumer.kafka import transaction_batches
-from consumer.kafka.connection import client_options
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.transactions import batches as transaction_batches
+from consumer.ports import CommitPoint, Message, Rejection, TopicPartition
 from headrace.topics import find_unfit_topics
-from schemas.settings import Settings
+from schemas.settings.file import Settings
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, make_route
 from tests.publishing import PublishingSink

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.core.ports import CommitPoint, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka import producer_slot
-from consumer.kafka.admin import TopicAdmin, TopicInfo
-from consumer.kafka.sink import KafkaSink
-from consumer.kafka.source import KafkaSource
-from schemas.settings import KafkaSettings, TlsSettings
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
+from consumer.kafka.sink import producer_slot
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.source.source import KafkaSource
+from consumer.ports import CommitPoint, Message, SourceError
+from consumer.ports import TopicPartition as Partition
+from schemas.settings.file import KafkaSettings, TlsSettings
 from tests.brokers import kafka_home_needed
 from tests.contract.secured import PASSWORDS, SecuredBroker, running_secured_broker
 from tests.contract.worlds import Member, make_route

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
-from consumer.core.ports import CommitPoint, CommitRefusedError, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka import internals
-from consumer.kafka.connection import client_options
-from consumer.kafka.source import KafkaSource
+from consumer.kafka.client import internals
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.source.source import KafkaSource
+from consumer.ports import CommitPoint, CommitRefusedError, SourceError
+from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, aiokafka_consumer, make_route
 

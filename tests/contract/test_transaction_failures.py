@@ -17,13 +17,13 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from consumer.core.ports import CommitPoint, FencedError, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka import transactions
-from consumer.kafka.admin import TopicAdmin
-from consumer.kafka.connection import client_options
-from consumer.kafka.transactional_names import earlier_transactional_id_of
-from consumer.kafka.transactions import KafkaTransactionalSink
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.transactions import sink as transactions
+from consumer.kafka.transactions.names import earlier_transactional_id_of
+from consumer.kafka.transactions.sink import KafkaTransactionalSink
+from consumer.ports import CommitPoint, FencedError, Message, SourceError
+from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, make_route
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from consumer.core.partitioning import partition_of_key
-from consumer.core.ports import CommitPoint, FencedError, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
+from consumer.kafka.sink.partitioning import partition_of_key
+from consumer.ports import CommitPoint, FencedError, Message, SourceError
+from consumer.ports import TopicPartition as Partition
 from tests.contract.worlds import World
 
 

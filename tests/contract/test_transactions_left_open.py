@@ -7,10 +7,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from consumer.core.ports import CommitPoint, Message
-from consumer.core.ports import TopicPartition as Partition
-from consumer.kafka.connection import client_options
-from consumer.kafka.transactions import KafkaTransactionalSink
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.transactions.sink import KafkaTransactionalSink
+from consumer.ports import CommitPoint, Message
+from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld
 

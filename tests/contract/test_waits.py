@@ -8,16 +8,16 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from consumer.clock import SystemClock
-from consumer.core.ports import Message
-from consumer.core.ports import TopicPartition as Partition
-from consumer.core.waits import open_transaction, topic_gone
-from consumer.kafka.admin import TopicAdmin
-from consumer.kafka.connection import client_options
-from headrace.lag import read_lags
-from headrace.open_transactions import OpenTransactionLines
-from schemas.model_settings import EmbedderSettings
-from schemas.settings import Settings
+from consumer.engine.standing.waits import open_transaction, topic_gone
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.client.connection import client_options
+from consumer.ports import Message
+from consumer.ports import TopicPartition as Partition
+from handoff.clock import SystemClock
+from headrace.status.lag import read_lags
+from headrace.status.open_transactions import OpenTransactionLines
+from schemas.settings.file import Settings
+from schemas.settings.models import EmbedderSettings
 from tests.brokers import TestBroker
 from tests.contract.worlds import PATIENCE_S, KafkaWorld, make_route
 

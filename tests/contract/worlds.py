@@ -10,8 +10,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.core.partitioning import partition_of_key
-from consumer.core.ports import (
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.sink.partitioning import partition_of_key
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.source.source import KafkaSource
+from consumer.kafka.transactions.sink import KafkaTransactionalSink
+from consumer.ports import (
     CommitPoint,
     Message,
     Record,
@@ -20,17 +25,12 @@ from consumer.core.ports import (
     TopicPartition,
     TransactionalSink,
 )
-from consumer.kafka.admin import TopicAdmin, TopicInfo
-from consumer.kafka.connection import client_options
-from consumer.kafka.sink import KafkaSink
-from consumer.kafka.source import KafkaSource
-from consumer.kafka.transactions import KafkaTransactionalSink
-from consumer.memory.broker import MemoryBroker
-from consumer.memory.sink import MemorySink
-from consumer.memory.source import MemorySource
-from consumer.memory.transactions import MemoryTransactionalSink
-from schemas.settings import KafkaSettings, RouteSettings
+from schemas.settings.file import KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
+from tests.memory.broker import MemoryBroker
+from tests.memory.sink import MemorySink
+from tests.memory.source import MemorySource
+from tests.memory.transactions import MemoryTransactionalSink
 from tests.publishing import PublishingSink
 
 PATIENCE_S = 20.0

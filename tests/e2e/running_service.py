@@ -10,7 +10,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from schemas.settings import GroupSettings, LimitSettings, RouteSettings, Settings
+from schemas.settings.file import GroupSettings, LimitSettings, RouteSettings, Settings
 
 PATIENCE_S = 300.0
 """For what ends a test that hangs: two cores take over a minute to start one vLLM engine."""

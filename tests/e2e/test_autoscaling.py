@@ -14,11 +14,11 @@ from aiokafka.structs import ConsumerRecord
 from ray import serve
 from ray.serve._private.common import ReplicaState
 
-from headrace.service import LocalService
-from headrace.status_board import APP_NAME
-from schemas.autoscaling_settings import AutoscalingSettings, ConsumerAutoscalingSettings
-from schemas.model_settings import CustomModelSettings
-from schemas.settings import KafkaSettings, Settings
+from headrace.service.service import LocalService
+from headrace.status.board import APP_NAME
+from schemas.settings.autoscaling import AutoscalingSettings, ConsumerAutoscalingSettings
+from schemas.settings.file import KafkaSettings, Settings
+from schemas.settings.models import CustomModelSettings
 from tests.brokers import TestBroker
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
 

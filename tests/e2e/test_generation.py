@@ -14,15 +14,15 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from ray import serve
 
-from consumer.core.completion_map import decode
-from consumer.core.ports import SourceError
-from consumer.kafka.admin import TopicAdmin
-from headrace.service import LocalService
-from headrace.status_board import APP_NAME
-from headrace.status_client import read_statuses
-from schemas.model_settings import CustomModelSettings, GeneratorSettings
-from schemas.pipeline_settings import PipelineSettings
-from schemas.settings import KafkaSettings, RetrySettings, Settings
+from consumer.engine.offsets.completion_map import decode
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.ports import SourceError
+from headrace.service.service import LocalService
+from headrace.status.board import APP_NAME
+from headrace.status.client import read_statuses
+from schemas.settings.file import KafkaSettings, RetrySettings, Settings
+from schemas.settings.models import CustomModelSettings, GeneratorSettings
+from schemas.settings.pipelines import PipelineSettings
 from tests.brokers import TestBroker
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
 from tests.e2e.serve_replicas import Replica, replicas_of

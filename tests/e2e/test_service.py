@@ -16,13 +16,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ray import serve
 from sentence_transformers import SentenceTransformer
 
-from headrace.app import bind_consumer, build
-from headrace.service import LocalService
-from headrace.status_board import APP_NAME, status_board_deployment
-from schemas.model_settings import CustomModelSettings, EmbedderSettings
-from schemas.settings import KafkaSettings, Settings
+from headrace.service.app import bind_consumer, build
+from headrace.service.service import LocalService
+from headrace.status.board import APP_NAME, status_board_deployment
+from schemas.settings.file import KafkaSettings, Settings
+from schemas.settings.models import CustomModelSettings, EmbedderSettings
 from serve_models.deployments import deployment_for
-from serve_models.sources import resolve
+from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
 from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service, make_route
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.results import encode_response_line
+from schemas.wire.results import encode_response_line
 from tests.unit.serve_models.fakes import (
     FakeClassifier,
     FakeModel,

@@ -11,19 +11,19 @@ from typing import Any
 import orjson
 import pytest
 
-from consumer.body_store import open_store, result_limit_bytes
-from consumer.build import build_engine, pipeline_settings
-from consumer.clock import SystemClock
-from consumer.core.ports import Message, SourceError
 from consumer.kafka.control import KafkaControlSource
-from consumer.kafka.sink import KafkaSink
-from consumer.kafka.source import KafkaSource
-from consumer.kafka_publishing import kafka_publishing
-from consumer.pipeline import Pipeline
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.source.source import KafkaSource
+from consumer.loop.consumer_loop import Pipeline
+from consumer.ports import Message, SourceError
+from consumer.replica.body_store import open_store, result_limit_bytes
+from consumer.replica.build import build_engine, pipeline_settings
+from consumer.replica.kafka_publishing import kafka_publishing
+from handoff.clock import SystemClock
 from headrace.cli import main
-from headrace.settings_file import load_settings
-from schemas.control import ControlRecord
-from schemas.settings import KafkaSettings
+from headrace.settings.file import load_settings
+from schemas.settings.file import KafkaSettings
+from schemas.wire.control import ControlRecord
 from tests.brokers import TestBroker
 from tests.counting_model import CountingModel
 from tests.publishing import PublishingSink

@@ -15,17 +15,17 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from consumer.clock import SystemClock
-from consumer.core.ports import Message
+from consumer.ports import Message
+from handoff.clock import SystemClock
 from headrace.cli import main
 from headrace.dead_letters.replay import Outgoing
 from headrace.dead_letters.transactions import HandlingTransactions
 from headrace.errors import UserError
-from headrace.reading import TopicRecord, read_topic
-from headrace.settings_file import load_settings
-from schemas import headers
-from schemas.deadletters import read_failures, read_replays
-from schemas.settings import Settings
+from headrace.requests.reading import TopicRecord, read_topic
+from headrace.settings.file import load_settings
+from schemas.settings.file import Settings
+from schemas.wire import headers
+from schemas.wire.deadletters import read_failures, read_replays
 from tests.brokers import TestBroker
 
 pytestmark = pytest.mark.kafka

@@ -17,11 +17,11 @@ import ray
 from ray import serve
 from ray.exceptions import RayTaskError
 
-from headrace.app import bind_model
-from schemas.handoff import STATUS_FAILED, Chunk
-from schemas.model_settings import CustomModelSettings, ModelSettings
-from schemas.pipeline_checks import check_pipelines, models_behind
-from schemas.pipeline_settings import PipelineSettings
+from handoff.chunk import STATUS_FAILED, Chunk
+from headrace.service.app import bind_model
+from schemas.settings.models import CustomModelSettings, ModelSettings
+from schemas.settings.pipeline_checks import check_pipelines, models_behind
+from schemas.settings.pipelines import PipelineSettings
 
 pytestmark = pytest.mark.serve
 

@@ -11,15 +11,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
-from consumer.build import build_engine, pipeline_settings
-from consumer.clock import SystemClock
-from consumer.core.ports import Message, TopicPartition
-from consumer.kafka.admin import TopicAdmin, TopicInfo
-from consumer.kafka.sink import KafkaSink
-from consumer.kafka.source import KafkaSource
-from consumer.kafka_publishing import kafka_publishing
-from consumer.pipeline import Pipeline
-from schemas.settings import GroupSettings, KafkaSettings, RouteSettings
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.source.source import KafkaSource
+from consumer.loop.consumer_loop import Pipeline
+from consumer.ports import Message, TopicPartition
+from consumer.replica.build import build_engine, pipeline_settings
+from consumer.replica.kafka_publishing import kafka_publishing
+from handoff.clock import SystemClock
+from schemas.settings.file import GroupSettings, KafkaSettings, RouteSettings
 from tests.brokers import TestBroker
 from tests.counting_model import CountingModel
 from tests.publishing import PublishingSink

@@ -12,13 +12,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from consumer.kafka.connection import client_options
+from consumer.kafka.client.connection import client_options
 from headrace.cli import main
 from headrace.kubernetes.kafka import kafka_users
 from headrace.kubernetes.names import StrimziCluster
 from headrace.topics import create_missing_topics
-from schemas import headers
-from schemas.settings import KafkaSettings, Settings
+from schemas.settings.file import KafkaSettings, Settings
+from schemas.wire import headers
 from tests.brokers import kafka_home_needed
 from tests.contract.secured import PASSWORDS, SecuredBroker, running_secured_broker
 

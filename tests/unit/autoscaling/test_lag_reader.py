@@ -8,8 +8,8 @@ import pytest
 from consumer.autoscaling import lag_reader
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures
-from consumer.core.ports import CommitPoint, Lag, SourceError, TopicPartition
-from schemas.settings import KafkaSettings
+from consumer.ports import CommitPoint, Lag, SourceError, TopicPartition
+from schemas.settings.file import KafkaSettings
 
 PATIENCE_S = 20.0
 SOURCES = (

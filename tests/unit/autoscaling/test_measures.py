@@ -2,8 +2,8 @@
 
 import pytest
 
+from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.measures import Ordering, RouteMeasures, parallel_records
-from consumer.core.lag import Backlog
 
 BACKLOG = Backlog(records=20_000, partitions=8, active_partitions=1)
 FULL = RouteMeasures(runnable_records=3, held_records=16_384, reads_on=False)

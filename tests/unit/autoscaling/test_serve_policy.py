@@ -14,12 +14,12 @@ from ray.serve.config import AutoscalingConfig
 
 from consumer.autoscaling import serve_policy
 from consumer.autoscaling.decision import Clamp
+from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.lag_reader import GroupLagSource, Reading
 from consumer.autoscaling.serve_policy import ServeScalingPolicy
-from consumer.core.lag import Backlog
-from headrace.autoscaling import autoscaling_config
-from schemas.autoscaling_settings import AutoscalingSettings
-from schemas.settings import KafkaSettings, SaslSettings
+from headrace.service.autoscaling import autoscaling_config
+from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.file import KafkaSettings, SaslSettings
 
 SOURCES = (GroupLagSource("group", "topic", from_latest=False),)
 KAFKA = KafkaSettings(sasl=SaslSettings(username="me", password=SecretStr("hush")))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.models import Noop, Sleeper
 from benchmarks.workloads import noop_lines, sleep_lines
-from schemas.handoff import Chunk
+from handoff.chunk import Chunk
 
 
 async def indexes(model: Noop | Sleeper, chunk: Chunk) -> list[int]:

@@ -13,8 +13,8 @@ from benchmarks.workloads import (
     sleep_lines,
     uneven_sleep_ms,
 )
-from schemas import headers
-from schemas.requests import parse_request_line
+from schemas.wire import headers
+from schemas.wire.requests import parse_request_line
 
 
 def test_noop_records_have_the_size_that_was_asked_for() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from headrace.cli import check
 from headrace.cli.main import main
-from headrace.settings_file import load_settings
+from headrace.settings.file import load_settings
 from headrace.topics import unfit_topics
-from schemas.settings import Settings
+from schemas.settings.file import Settings
 
 SETTINGS = """\
 kafka:

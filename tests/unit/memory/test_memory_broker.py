@@ -5,11 +5,11 @@ from collections.abc import Collection
 
 import pytest
 
-from consumer.core.ports import CommitPoint, CommitRefusedError, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.memory.broker import MemoryBroker
-from consumer.memory.sink import MemorySink
-from consumer.memory.source import MemorySource
+from consumer.ports import CommitPoint, CommitRefusedError, Message, SourceError
+from consumer.ports import TopicPartition as Partition
+from tests.memory.broker import MemoryBroker
+from tests.memory.sink import MemorySink
+from tests.memory.source import MemorySource
 from tests.publishing import PublishingSink
 
 

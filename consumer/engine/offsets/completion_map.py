@@ -1,0 +1,309 @@
+"""The completion map: which records above the committed offset are done, as commit metadata.
+
+Records finish out of order, so a commit says "all below this offset, and these above it". The map
+lists the *incomplete* offsets below the highest completed one, as varint gaps or as a bitset,
+whichever is shorter, after a version, a checksum and the span; base64url without padding. Offsets
+that were never delivered (compaction, transaction markers) count as complete.
+
+Beside the map stand the failures of records that are to be tried again (the second version; a map
+without any is written as the first one, and both are read). They have a room of their own.
+
+Before all that may stand which log the offsets are of: a topic that is deleted and created again
+under its name counts from 0 again, and a commit of the old one says nothing about the new one.
+
+The brokers refuse metadata over ``offset.metadata.max.bytes`` characters. Confluent's Parallel
+Consumer drops its map then and repeats the work after a failover; here a worst-case bound on the
+encoded size (``worst_case_characters``) lets admission stop before the map could outgrow the limit.
+"""
+
+import base64
+import binascii
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from consumer.ports import CommitPoint
+
+_GAPS = 0x10
+_BITSET = 0x11
+_WITH_FAILURES = 0x20
+"""Added to either: the payload's length stands before it, and failures after it."""
+_OF_LOG = 0x40
+"""Added to any: the log's id stands before the span."""
+LOG_ID_BYTES = 4
+_MOST_COUNTED = 0x3FFF
+"""Counts above this are written as this, in two bytes."""
+_FAILURES_HEADER_BYTES = 5
+"""The payload's length."""
+_CHECKSUM_BYTES = 4
+_MAX_VARINT_BYTES = 9
+_BITS_OF_BYTE = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(1 << 8))
+_HEADER_BYTES = 1 + _CHECKSUM_BYTES + _MAX_VARINT_BYTES
+
+
+class CompletionMapError(ValueError):
+    """Commit metadata is no completion map for its offset."""
+
+
+class RecordFailures(NamedTuple):
+    """What an incomplete record has been through.
+
+    Attributes:
+        offset: The record's.
+        attempts: How often it was handed to a model replica.
+        strikes: How many failures count against it.
+    """
+
+    offset: int
+    attempts: int
+    strikes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionMap:
+    """What a partition has finished from its committed offset on.
+
+    Attributes:
+        highest_completed: The highest offset that is complete, above the committed offset; equal
+            to the committed offset where none above is, and the map is there for failures only.
+        incomplete: Offsets between the committed one (itself incomplete) and the highest
+            completed that are not complete; ascending.
+        failures: Of records at or above the committed offset, the ones above the highest
+            completed included; ascending by offset.
+        log_id: Identifies the log that the offsets are of, in ``LOG_ID_BYTES``; empty where that is
+            not known.
+    """
+
+    highest_completed: int
+    incomplete: tuple[int, ...] = ()
+    failures: tuple[RecordFailures, ...] = ()
+    log_id: bytes = b""
+
+
+def encode(committed_offset: int, completion_map: CompletionMap) -> str:
+    """Return the metadata string for ``completion_map`` beside ``committed_offset``."""
+    span = completion_map.highest_completed - committed_offset
+    gaps = _encode_gaps(committed_offset, completion_map.incomplete)
+    if (span + 7) // 8 < len(gaps):
+        kind, payload = _BITSET, _encode_bitset(committed_offset, span, completion_map.incomplete)
+    else:
+        kind, payload = _GAPS, gaps
+    if completion_map.failures:
+        kind += _WITH_FAILURES
+        failures = _encode_failures(committed_offset, completion_map.failures)
+        payload = _encode_varint(len(payload)) + payload + failures
+    if completion_map.log_id:
+        kind += _OF_LOG
+    content = bytes([kind]) + completion_map.log_id + _encode_varint(span) + payload
+    sealed = _checksum(committed_offset, content) + content
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+
+
+def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
+    """Read a commit's metadata.
+
+    Returns:
+        The map, or ``None`` where the metadata is empty: nothing above the offset is complete.
+
+    Raises:
+        CompletionMapError: Another program's metadata, another version, damaged, or written for
+            another offset (somebody moved the committed offset but kept the metadata).
+    """
+    if not metadata:
+        return None
+    try:
+        sealed = base64.b64decode(
+            metadata + "=" * (-len(metadata) % 4), altchars=b"-_", validate=True
+        )
+    except (binascii.Error, ValueError):
+        raise CompletionMapError(
+            "the commit metadata is not base64url: another program's?"
+        ) from None
+    checksum, content = sealed[:_CHECKSUM_BYTES], sealed[_CHECKSUM_BYTES:]
+    if not content or checksum != _checksum(committed_offset, content):
+        raise CompletionMapError(
+            "the commit metadata does not fit its offset: damaged, another program's, "
+            "or the offset was moved by hand"
+        )
+    kind, start, log_id = content[0], 1, b""
+    if kind & _OF_LOG:
+        kind -= _OF_LOG
+        start += LOG_ID_BYTES
+        log_id = content[1:start]
+    span, start = _decode_varint(content, start)
+    highest = committed_offset + span
+    failures: tuple[RecordFailures, ...] = ()
+    if kind in (_GAPS + _WITH_FAILURES, _BITSET + _WITH_FAILURES):
+        kind -= _WITH_FAILURES
+        length, start = _decode_varint(content, start)
+        failures = _decode_failures(committed_offset, content, start + length)
+        content = content[: start + length]
+    if kind == _GAPS:
+        incomplete = _decode_gaps(committed_offset, content, start)
+    elif kind == _BITSET:
+        incomplete = _decode_bitset(committed_offset, span, content[start:])
+    else:
+        raise CompletionMapError(f"completion map version {kind:#04x} is not known to this release")
+    return CompletionMap(highest, incomplete, failures, log_id)
+
+
+def log_id_of(point: CommitPoint) -> bytes:
+    """Return the id of the log that a committed point is of; empty where it does not say."""
+    try:
+        found = decode(*point)
+    except CompletionMapError:
+        return b""
+    return b"" if found is None else found.log_id
+
+
+def worst_of(
+    committed_offset: int, failures: Iterable[RecordFailures], room_bytes: int
+) -> tuple[RecordFailures, ...]:
+    """Choose which records' failures are kept where there is room for some only.
+
+    The records that failed most often come first, and the lower of two offsets: they are nearest
+    to their end, and what is lost of the others makes them be tried again, as often as if they had
+    never failed, in the next owner's hands.
+
+    Args:
+        committed_offset: The offset that they are committed beside.
+        failures: Of records at or above it.
+        room_bytes: The most bytes that ``encode`` may add for them, their header included.
+
+    Returns:
+        Ascending by offset.
+    """
+    by_weight = sorted(failures, key=lambda each: (-each.strikes, -each.attempts, each.offset))
+    kept, too_many = 0, len(by_weight) + 1
+    while too_many - kept > 1:
+        tried = (kept + too_many) // 2
+        encoded = _encode_failures(committed_offset, sorted(by_weight[:tried]))
+        if _FAILURES_HEADER_BYTES + len(encoded) <= room_bytes:
+            kept = tried
+        else:
+            too_many = tried
+    return tuple(sorted(by_weight[:kept]))
+
+
+def worst_case_characters(incomplete_records: int, span: int, failures_bytes: int = 0) -> int:
+    """Bound the metadata's length whatever subset of the incomplete records completes first.
+
+    Args:
+        incomplete_records: How many delivered records are incomplete, the lowest included.
+        span: Highest delivered offset minus the lowest incomplete one.
+        failures_bytes: The ``room_bytes`` that failures may take.
+
+    Returns:
+        Characters. The gaps of k offsets in a span of S take 1 + floor(log2(gap)/7) bytes each; as
+        the logarithm is concave that is at most k + k*log2(S/k)/7, which grows with k: so the
+        bound holds for every subset. The bitset takes S/8 bytes, and the shorter one is taken.
+    """
+    if incomplete_records <= 0 or (span <= 0 and not failures_bytes):
+        return 0
+    if span <= 0:
+        return _characters(_HEADER_BYTES + failures_bytes)
+    listed = min(incomplete_records, span)
+    gaps_bytes = math.ceil(listed + listed * math.log2(span / listed) / 7)
+    payload_bytes = min(gaps_bytes, (span + 7) // 8)
+    return _characters(_HEADER_BYTES + payload_bytes + failures_bytes)
+
+
+def _characters(encoded_bytes: int) -> int:
+    return (encoded_bytes * 4 + 2) // 3
+
+
+def _checksum(committed_offset: int, content: bytes) -> bytes:
+    return zlib.crc32(content, committed_offset & 0xFFFFFFFF).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _decode_varint(content: bytes, start: int) -> tuple[int, int]:
+    value = 0
+    for index in range(start, min(len(content), start + _MAX_VARINT_BYTES)):
+        value |= (content[index] & 0x7F) << (7 * (index - start))
+        if content[index] < 0x80:
+            return value, index + 1
+    raise CompletionMapError("the completion map ends inside a number")
+
+
+def _encode_gaps(committed_offset: int, incomplete: Sequence[int]) -> bytes:
+    encoded = bytearray()
+    previous = committed_offset
+    for offset in incomplete:
+        gap = offset - previous - 1
+        if gap < 0x80:
+            encoded.append(gap)
+        else:
+            encoded += _encode_varint(gap)
+        previous = offset
+    return bytes(encoded)
+
+
+def _decode_gaps(committed_offset: int, content: bytes, start: int) -> tuple[int, ...]:
+    incomplete = []
+    offset = committed_offset
+    while start < len(content):
+        gap = content[start]
+        if gap < 0x80:
+            start += 1
+        else:
+            gap, start = _decode_varint(content, start)
+        offset += gap + 1
+        incomplete.append(offset)
+    return tuple(incomplete)
+
+
+def _encode_bitset(committed_offset: int, span: int, incomplete: Sequence[int]) -> bytes:
+    bits = bytearray((span + 7) // 8)
+    for offset in incomplete:
+        position = offset - committed_offset - 1
+        bits[position >> 3] |= 1 << (position & 7)
+    return bytes(bits)
+
+
+def _decode_bitset(committed_offset: int, span: int, bits: bytes) -> tuple[int, ...]:
+    if len(bits) != (span + 7) // 8:
+        raise CompletionMapError("the completion map's bitset is shorter than its span")
+    first = committed_offset + 1
+    return tuple(
+        [
+            first + (index << 3) + bit
+            for index, byte in enumerate(bits)
+            for bit in _BITS_OF_BYTE[byte]
+        ]
+    )
+
+
+def _encode_failures(committed_offset: int, failures: Sequence[RecordFailures]) -> bytes:
+    encoded = bytearray()
+    previous = committed_offset - 1
+    for each in failures:
+        encoded += _encode_varint(each.offset - previous - 1)
+        encoded += _encode_varint(min(each.attempts, _MOST_COUNTED))
+        encoded += _encode_varint(min(each.strikes, _MOST_COUNTED))
+        previous = each.offset
+    return bytes(encoded)
+
+
+def _decode_failures(
+    committed_offset: int, content: bytes, start: int
+) -> tuple[RecordFailures, ...]:
+    failures = []
+    offset = committed_offset - 1
+    while start < len(content):
+        gap, start = _decode_varint(content, start)
+        attempts, start = _decode_varint(content, start)
+        strikes, start = _decode_varint(content, start)
+        offset += gap + 1
+        failures.append(RecordFailures(offset, attempts, strikes))
+    return tuple(failures)

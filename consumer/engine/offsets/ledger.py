@@ -1,0 +1,225 @@
+"""The offset ledger of one partition: what was delivered, what is complete, what to commit."""
+
+from collections import deque
+from collections.abc import Collection
+from enum import Enum
+
+from consumer.engine.offsets import completion_map
+from consumer.engine.offsets.completion_map import CompletionMap, RecordFailures
+from consumer.ports import CommitPoint
+
+_COMPACT_AT = 64
+_FAILURES_SHARE = 16
+"""One part in this many of the metadata is for failures of records that are to be tried again; of
+4,096 characters that is 192 bytes, some 45 records."""
+
+
+class Delivery(Enum):
+    """What became of a record that was handed out."""
+
+    ADMITTED = "admitted"
+    """New: it is to be processed, and holds the committed offset back until it is complete."""
+    ALREADY_DONE = "already_done"
+    """Complete before this assignment: to be ignored."""
+    BEHIND = "behind"
+    """Below what was handed out already: the log is not the one that was being read."""
+    NO_ROOM = "no_room"
+    """Admitting it could make the completion map outgrow the limit: seek back to it later."""
+
+
+class PartitionLedger:
+    """Tracks one partition from its committed offset on, for as long as it is assigned.
+
+    Completion comes in any order. The committed offset is the lowest incomplete one; everything
+    complete above it travels in the completion map. Only delivered offsets are tracked: no
+    assumption is made about which offsets exist.
+
+    Args:
+        committed: What the group has committed; ``None`` where nothing was.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        log_id: Identifies the partition's log, to be committed with its offsets; may be empty.
+
+    Raises:
+        completion_map.CompletionMapError: The committed metadata cannot be read.
+    """
+
+    def __init__(
+        self,
+        committed: CommitPoint | None,
+        metadata_limit_characters: int,
+        log_id: bytes = b"",
+    ) -> None:
+        self._limit_characters = metadata_limit_characters
+        self._log_id = log_id
+        self._failures_bytes = metadata_limit_characters * 3 // (4 * _FAILURES_SHARE)
+        self._failures: dict[int, RecordFailures] = {}
+        self._incomplete: set[int] = set()
+        # Ascending; holds every incomplete offset and, until trimmed, some complete ones.
+        self._order: deque[int] = deque()
+        # Incomplete in the committed map and not handed out again yet; ascending.
+        self._awaited: deque[int] = deque()
+        self._next_offset = None if committed is None else committed.offset
+        self._highest_completed = -1
+        self._restored_highest = -1
+        restored = None if committed is None else completion_map.decode(*committed)
+        if restored is not None:
+            self._failures = {each.offset: each for each in restored.failures}
+        if (
+            committed is not None
+            and restored is not None
+            and (restored.highest_completed > committed.offset)
+        ):
+            self._restored_highest = self._highest_completed = restored.highest_completed
+            self._awaited.extend((committed.offset, *restored.incomplete))
+            self._order.extend(self._awaited)
+            self._incomplete.update(self._awaited)
+
+    @property
+    def next_offset(self) -> int | None:
+        """The offset to read next: all below was handed out. ``None`` before the first record."""
+        return self._next_offset
+
+    @property
+    def incomplete_records(self) -> int:
+        """How many delivered records have no acknowledged outcome yet."""
+        return len(self._incomplete)
+
+    @property
+    def lowest_incomplete(self) -> int | None:
+        """The first offset that is not done of those delivered or committed as incomplete."""
+        return self._order[0] if self._order else None
+
+    def deliver(self, offset: int) -> Delivery:
+        """Take in a record that was handed out; offsets come in ascending order."""
+        if self._next_offset is not None and offset < self._next_offset:
+            return Delivery.BEHIND
+        if offset <= self._restored_highest:
+            self._drop_vanished(offset)
+            if offset in self._incomplete:
+                self._awaited.popleft()
+                self._next_offset = offset + 1
+                return Delivery.ADMITTED
+            self._next_offset = offset + 1
+            return Delivery.ALREADY_DONE
+        if not self.has_room(offset, 1):
+            return Delivery.NO_ROOM
+        self._drop_vanished(offset)
+        self._next_offset = offset + 1
+        self._incomplete.add(offset)
+        self._order.append(offset)
+        return Delivery.ADMITTED
+
+    def pass_over(self, position: int) -> None:
+        """Take note that nothing below ``position`` is left to be handed out.
+
+        Covers what has no record to show for it: transaction markers, compacted and expired
+        records, at the end of a partition above all.
+        """
+        if self._next_offset is None:
+            # Where reading began; committed, it stays so though nothing may come for long.
+            self._next_offset = position
+        if position <= self._next_offset:
+            return
+        self._drop_vanished(position)
+        self._next_offset = position
+
+    def expire(self, log_start: int) -> int:
+        """Take note that retention has deleted everything below ``log_start``.
+
+        Returns:
+            How many offsets that were to be handed out are gone; what an earlier owner had
+            completed is none of them.
+        """
+        if self._next_offset is None or log_start <= self._next_offset:
+            return 0
+        lost = sum(1 for offset in self._awaited if offset < log_start)
+        lost += max(0, log_start - max(self._next_offset, self._restored_highest + 1))
+        self.pass_over(log_start)
+        return lost
+
+    def complete(self, offset: int) -> None:
+        """Take note that the outcome of a delivered record is acknowledged."""
+        if offset not in self._incomplete:
+            return
+        self._incomplete.discard(offset)
+        self._failures.pop(offset, None)
+        self._highest_completed = max(self._highest_completed, offset)
+        self._trim()
+
+    def failed(self, offset: int, attempts: int, strikes: int) -> None:
+        """Take note that a delivered record is to be tried again.
+
+        Args:
+            offset: The record's.
+            attempts: How often it was handed to a model replica.
+            strikes: How many failures count against it.
+        """
+        if offset in self._incomplete:
+            self._failures[offset] = RecordFailures(offset, attempts, strikes)
+
+    def failures_of(self, offset: int) -> RecordFailures | None:
+        """Return what a record has been through, in earlier owners' hands too."""
+        return self._failures.get(offset)
+
+    def has_room(self, offset: int, records: int) -> bool:
+        """Say whether ``records`` more from ``offset`` on keep the map within the limit."""
+        lowest = self._order[0] if self._order else offset
+        characters = completion_map.worst_case_characters(
+            len(self._incomplete) + records,
+            offset + records - 1 - lowest,
+            self._failures_bytes + len(self._log_id),
+        )
+        return characters <= self._limit_characters
+
+    def commit_point(self, completing: Collection[int] = ()) -> CommitPoint | None:
+        """Return offset and map as one consistent snapshot; ``None`` before the first record.
+
+        Args:
+            completing: Offsets to count as complete already.
+        """
+        if self._next_offset is None:
+            return None
+        open_offsets = self._incomplete.difference(completing) if completing else self._incomplete
+        committed = next((offset for offset in self._order if offset in open_offsets), None)
+        if committed is None:
+            committed = max(self._next_offset, self._restored_highest + 1)
+            highest = committed
+        else:
+            highest = max(committed, self._highest_completed, max(completing, default=-1))
+        failures = self._failures_to_keep(committed, open_offsets) if self._failures else ()
+        if highest == committed and not failures and not self._log_id:
+            return CommitPoint(committed, "")
+        incomplete = tuple(
+            offset
+            for offset in self._order
+            if committed < offset < highest and offset in open_offsets
+        )
+        progress = CompletionMap(highest, incomplete, failures, self._log_id)
+        return CommitPoint(committed, completion_map.encode(committed, progress))
+
+    def _failures_to_keep(
+        self, committed: int, open_offsets: Collection[int]
+    ) -> tuple[RecordFailures, ...]:
+        """Return the failures to commit: of records delivered and open, or not delivered yet."""
+        to_come = committed if self._next_offset is None else self._next_offset
+        kept = [
+            each
+            for offset, each in self._failures.items()
+            if offset >= to_come or (offset >= committed and offset in open_offsets)
+        ]
+        return completion_map.worst_of(committed, kept, self._failures_bytes)
+
+    def _drop_vanished(self, offset: int) -> None:
+        """Complete what was awaited below ``offset``: the log no longer has it."""
+        while self._awaited and self._awaited[0] < offset:
+            vanished = self._awaited.popleft()
+            self._incomplete.discard(vanished)
+            self._failures.pop(vanished, None)
+        self._trim()
+
+    def _trim(self) -> None:
+        while self._order and self._order[0] not in self._incomplete:
+            self._order.popleft()
+        # One record that takes hours must not keep the offsets of millions behind it in memory.
+        if len(self._order) > 2 * len(self._incomplete) + _COMPACT_AT:
+            self._order = deque(offset for offset in self._order if offset in self._incomplete)

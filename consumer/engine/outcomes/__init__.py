@@ -1,0 +1,1 @@
+"""Terminal outcomes: from what a model answered to a message that the broker acknowledged."""

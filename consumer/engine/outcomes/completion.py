@@ -1,0 +1,242 @@
+"""Settling records: each is given its one outcome, published, acknowledged and let go."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from consumer.engine.admission import Admission
+from consumer.engine.bodies.claims import ClaimCheckPolicy, Deposit
+from consumer.engine.bodies.moves import BodyMoves
+from consumer.engine.calls.ordering import OrderedLanes
+from consumer.engine.calls.work_queue import WorkQueue
+from consumer.engine.counters import Counters
+from consumer.engine.outcomes.messages import OutcomeMessages
+from consumer.engine.outcomes.outbox import Outbox, Publication
+from consumer.engine.outcomes.substitutes import Substitutes
+from consumer.engine.work import WorkItem
+from consumer.ports import Message, Rejection
+from schemas.wire.results import ErrorCode
+
+_CANCELLED_MESSAGE = "a control record cancelled the request before its answer was there"
+_EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the answer was there"
+
+
+class Settlement:
+    """Takes records from a decided outcome to its acknowledgement, within their lanes.
+
+    Args:
+        messages: Composes outcomes.
+        admission: Counts what is held.
+        lanes: Who waits for whom.
+        queue: Where the next of a lane goes.
+        outbox: Where outcomes wait to be published.
+        body_moves: Moves of large bodies.
+        claim_check: Which results go to the object store; ``None`` where there is none.
+        counters: What happened, by kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        messages: OutcomeMessages,
+        admission: Admission,
+        lanes: OrderedLanes,
+        queue: WorkQueue,
+        outbox: Outbox,
+        body_moves: BodyMoves,
+        claim_check: ClaimCheckPolicy | None,
+        counters: Counters,
+    ) -> None:
+        self._messages = messages
+        self._substitutes = Substitutes(messages)
+        self._admission = admission
+        self._lanes = lanes
+        self._queue = queue
+        self._outbox = outbox
+        self._body_moves = body_moves
+        self._claim_check = claim_check
+        self._counters = counters
+
+    def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
+        """Settle it with a response; a large one goes to the object store first."""
+        if status >= 400:
+            self._counters.refused_records += 1
+        else:
+            self._counters.answered_records += 1
+        if self._claim_check is not None and self._claim_check.takes(item, status, body):
+            self._deposit(item, status, body)
+            return
+        messages = self._messages.response(item, item.custom_id or "", status, body, now_s)
+        self.settle(item, messages)
+
+    def cancel(self, item: WorkItem, now_s: float) -> None:
+        """Settle it as cancelled by a control record."""
+        self._counters.cancelled_records += 1
+        self._end_with_error(item, ErrorCode.REQUEST_CANCELLED, _CANCELLED_MESSAGE, now_s)
+
+    def expire(self, item: WorkItem, now_s: float) -> None:
+        """Settle it as too late."""
+        self._counters.expired_records += 1
+        self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
+
+    def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
+        error = self._messages.error(item, item.custom_id or "", code, message, now_s)
+        self.settle(item, [error])
+
+    def bury(
+        self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
+    ) -> None:
+        """Settle it as a dead letter."""
+        self._counters.dead_letter_records += 1
+        self.settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
+
+    def settle(self, item: WorkItem, messages: list[Message]) -> None:
+        """Publish its outcome, once its lane lets it."""
+        self._decide(item)
+        result_bytes = 0
+        for message in messages:  # a generator here costs a third of the whole method
+            result_bytes += len(message.value or b"")
+        item.held_bytes += result_bytes
+        self._admission.grow(result_bytes)
+        if item.is_held:
+            item.deferred = messages
+        else:
+            self._outbox.add(Publication(item, messages))
+
+    def _release_next(self, finished: WorkItem) -> None:
+        """Let go on what waited for ``finished`` in its lane."""
+        item = self._lanes.leave(finished)
+        if item is None:
+            return
+        self._body_moves.release(item)
+        if item.deferred is not None:
+            self._outbox.add(Publication(item, item.deferred))
+        elif item.is_ready and not item.settled:
+            self._queue.make_ready(item)
+
+    def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
+        # Decided, so that neither a deadline nor a cancellation decides it again.
+        self._decide(item)
+        self.grow(item, len(body))
+        self._body_moves.add(Deposit(item, status, body))
+
+    def _decide(self, item: WorkItem) -> None:
+        item.settled = True
+        if item.fetched_line is not None:
+            # Whoever wants the body again has the reference.
+            self.grow(item, -len(item.fetched_line))
+            item.fetched_line = None
+            self._body_moves.let_go(item)
+
+    def grow(self, item: WorkItem, size_bytes: int) -> None:
+        """Count more bytes as held for it, or fewer."""
+        item.held_bytes += size_bytes
+        self._admission.grow(size_bytes)
+
+    def drop_held(self, items: Iterable[WorkItem]) -> None:
+        """Let go of records that waited in their lanes, without an outcome."""
+        for item in items:
+            # Whose result is on its way to the object store is dropped when it has arrived.
+            if not item.settled or item.deferred is not None:
+                self.drop(item)
+            self._body_moves.release(item)
+
+    def drop(self, item: WorkItem) -> None:
+        """Let go of it without an outcome: the partition's next owner has it."""
+        self._decide(item)
+        self.let_go(item)
+
+    def let_go(self, item: WorkItem) -> None:
+        """Forget its payload, and no longer count it."""
+        self._admission.release(item.held_bytes)
+        item.let_go()
+
+    def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
+        """Take the next outcomes to publish; none of partitions that were lost."""
+        taken: list[Publication] = []
+        size_bytes = 0
+        while (
+            self._outbox.has_publishable and len(taken) < most_records and size_bytes < most_bytes
+        ):
+            publication = self._outbox.take()
+            if publication.item.assignment.revoked:
+                self.let_go(publication.item)
+                continue
+            size_bytes += publication.item.held_bytes
+            taken.append(publication)
+        return taken
+
+    def acknowledged(self, publications: Iterable[Publication]) -> None:
+        """Take note that the broker has acknowledged all messages of these outcomes."""
+        for publication in publications:
+            item = publication.item
+            item.assignment.ledger.complete(item.record.offset)
+            self._release_next(item)
+            self.let_go(item)
+            self._counters.completed_records += 1
+
+    def rejected(
+        self,
+        publication: Publication,
+        refused: Mapping[int, Rejection],
+        now_s: float,
+        epoch_ms: int,
+    ) -> bool:
+        """Put others in the place of messages that the broker will never take; see ``Substitutes``.
+
+        Args:
+            publication: The outcome; its other messages are acknowledged.
+            refused: Why, by index of the message in the publication.
+            now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
+
+        Returns:
+            False where the topic takes no dead letter of any record.
+        """
+        found = self._replace(publication, refused, now_s, epoch_ms)
+        if found is None:
+            return False
+        publication.messages = [each for index in sorted(found) for each in found[index]]
+        if not publication.messages:
+            self.acknowledged([publication])
+        else:
+            self._outbox.add(publication)
+        return True
+
+    def substitute(
+        self,
+        publications: Sequence[Publication],
+        refused: Mapping[int, Mapping[int, Rejection]],
+        now_s: float,
+        epoch_ms: int,
+    ) -> bool:
+        """As ``rejected`` for several, which stay where they are with all their messages.
+
+        Args:
+            publications: None of their messages was published.
+            refused: Why, by position of the publication and index of the message in it.
+            now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
+        """
+        for position, of_message in refused.items():
+            publication = publications[position]
+            found = self._replace(publication, of_message, now_s, epoch_ms)
+            if found is None:
+                return False
+            publication.messages = [
+                message
+                for index, kept in enumerate(publication.messages)
+                for message in found.get(index, [kept])
+            ]
+        return True
+
+    def _replace(
+        self,
+        publication: Publication,
+        refused: Mapping[int, Rejection],
+        now_s: float,
+        epoch_ms: int,
+    ) -> dict[int, list[Message]] | None:
+        found = self._substitutes.take_place(publication, refused, now_s, epoch_ms)
+        for index, messages in (found or {}).items():
+            if messages and messages[0].topic != publication.messages[index].topic:
+                self._counters.dead_letter_records += 1
+        return found

@@ -1,0 +1,115 @@
+"""Terminal outcomes as records to publish: results and dead letters."""
+
+from dataclasses import dataclass
+
+from consumer.engine.work import WorkItem
+from consumer.ports import Message
+from schemas.wire import headers
+from schemas.wire.headers import Headers
+from schemas.wire.references import BodyReference
+from schemas.wire.results import (
+    ErrorCode,
+    encode_error_line,
+    encode_response_line,
+    encode_stored_line,
+    result_id,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeMessages:
+    """Composes a route's outcomes.
+
+    Attributes:
+        route: The route's name, as dead letters carry it.
+        model: The model's name, as results carry it.
+        results_topic: Where results go.
+        dead_letters_topic: Where dead letters go.
+        max_result_bytes: The most bytes a result's value may have.
+        fail_with_result: Whether a dead letter that has a custom_id also gives a result.
+    """
+
+    route: str
+    model: str
+    results_topic: str
+    dead_letters_topic: str
+    max_result_bytes: int
+    fail_with_result: bool
+
+    def response(
+        self, item: WorkItem, custom_id: str, status_code: int, body: bytes, now_s: float
+    ) -> list[Message]:
+        """Return the result that carries the endpoint's answer, or says that it is too large."""
+        record = item.record
+        value = encode_response_line(
+            result_id(*record.partition, record.offset), custom_id, status_code, body
+        )
+        if len(value) > self.max_result_bytes:
+            message = (
+                f"the result has {len(value):,} bytes, over the route's limits.max_result_bytes of "
+                f"{self.max_result_bytes:,}; ask for less in one request or raise the limit"
+            )
+            return [self.error(item, custom_id, ErrorCode.RESULT_TOO_LARGE, message, now_s)]
+        return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
+
+    def stored(
+        self,
+        item: WorkItem,
+        custom_id: str,
+        status_code: int,
+        reference: BodyReference,
+        now_s: float,
+    ) -> list[Message]:
+        """Return the result that says where the endpoint's answer lies."""
+        record = item.record
+        value = encode_stored_line(
+            result_id(*record.partition, record.offset), custom_id, status_code, reference
+        )
+        return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
+
+    def error(
+        self, item: WorkItem, custom_id: str, code: ErrorCode, message: str, now_s: float
+    ) -> Message:
+        """Return the result that says why there is no response."""
+        record = item.record
+        value = encode_error_line(
+            result_id(*record.partition, record.offset), custom_id, code, message
+        )
+        return Message(self.results_topic, record.key, value, self._result_headers(item, now_s))
+
+    def dead_letter(
+        self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
+    ) -> list[Message]:
+        """Return the dead letter, and the result that keeps the asker from waiting."""
+        record = item.record
+        letter_headers: Headers = [
+            *record.headers,
+            (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
+            (headers.ROUTE, self.route.encode()),
+            (headers.ERROR_CODE, code.value.encode()),
+            (headers.ERROR_MESSAGE, headers.encode_message(message)),
+            (headers.ATTEMPTS, b"%d" % item.attempts),
+            (headers.FAILED_AT, b"%d" % epoch_ms),
+        ]
+        messages = [Message(self.dead_letters_topic, record.key, record.value, letter_headers)]
+        if self.fail_with_result and item.custom_id is not None:
+            messages.append(self.error(item, item.custom_id, code, message, now_s))
+        return messages
+
+    def _result_headers(self, item: WorkItem, now_s: float) -> Headers:
+        record = item.record
+        dispatched_at_s = item.dispatched_at_s or now_s
+        queued_ms = (dispatched_at_s - item.received_at_s) * 1000
+        model_ms = (now_s - dispatched_at_s) * 1000
+        own: Headers = [
+            (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
+            (headers.ATTEMPTS, b"%d" % item.attempts),
+            (headers.MODEL, self.model.encode()),
+            (headers.TIMINGS, f"queued_ms={queued_ms:.1f},model_ms={model_ms:.1f}".encode()),
+        ]
+        return headers.echo(record.headers) + own if record.headers else own
+
+
+def printable(text: str) -> str:
+    """Return an error's text, of whatever origin, as it may stand in JSON and in a header."""
+    return text[: headers.MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()

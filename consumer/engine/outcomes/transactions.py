@@ -1,0 +1,110 @@
+"""Exactly-once: which outcomes and which progress go into one transaction."""
+
+from dataclasses import dataclass
+
+from consumer.engine.offsets.assigned_partitions import HeldPartitions
+from consumer.engine.outcomes.outbox import Outbox, Publication
+from consumer.engine.work import PartitionAssignment
+from consumer.ports import CommitPoint, TopicPartition
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Transaction:
+    """Outcomes of one input partition, and its progress once they are published.
+
+    Attributes:
+        assignment: Whose outcomes.
+        publications: What to publish; empty where records were skipped and only progress moves.
+        point: What to commit with them: it covers exactly what is done by then.
+    """
+
+    assignment: PartitionAssignment
+    publications: list[Publication]
+    point: CommitPoint
+
+    @property
+    def partition(self) -> TopicPartition:
+        """The input partition."""
+        return self.assignment.partition
+
+
+class Transactions:
+    """Forms transactions, at most one at a time for each partition.
+
+    Nothing commits a partition's progress but its transactions, one after the other, so the point
+    of each can be reckoned ahead: as if its outcomes were acknowledged already.
+
+    Args:
+        held: The partitions.
+        outbox: Where outcomes wait.
+    """
+
+    def __init__(self, held: HeldPartitions, outbox: Outbox) -> None:
+        self._held = held
+        self._outbox = outbox
+        self._under_way: set[PartitionAssignment] = set()
+
+    def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
+        """Return the partitions for which ``begin`` has something.
+
+        None between a revoke and the next assignment: progress may no more be committed for a
+        partition that may be another member's than outcomes may be published for it.
+
+        Args:
+            even_without_outcomes: Count also those where only records were skipped.
+        """
+        if self._outbox.is_held:
+            return []
+        return [
+            each.partition
+            for each in self._held
+            if each not in self._under_way
+            and (
+                self._outbox.publishable_records(each)
+                or (even_without_outcomes and self._moved(each) is not None)
+            )
+        ]
+
+    def begin(
+        self, partition: TopicPartition, most_records: int, most_bytes: int
+    ) -> Transaction | None:
+        """Form the next transaction of a partition; ``None`` where there is none to form.
+
+        Args:
+            partition: One of ``partitions_due``.
+            most_records: The most outcomes in it.
+            most_bytes: About the most bytes.
+        """
+        assignment = self._held.get(partition)
+        if assignment is None or assignment in self._under_way:
+            return None
+        publications: list[Publication] = []
+        size_bytes = 0
+        room = min(most_records, self._outbox.publishable_records(assignment))
+        while len(publications) < room and size_bytes < most_bytes:
+            publication = self._outbox.take_of(assignment)
+            size_bytes += publication.item.held_bytes
+            publications.append(publication)
+        completing = {each.item.record.offset for each in publications}
+        point = assignment.ledger.commit_point(completing)
+        if point is None or (not publications and point == assignment.committed):
+            return None
+        assignment.attempted.add(point)
+        self._under_way.add(assignment)
+        return Transaction(assignment, publications, point)
+
+    def committed(self, transaction: Transaction) -> None:
+        """Take note that all of it is published and committed."""
+        self._under_way.discard(transaction.assignment)
+        transaction.assignment.acknowledge(transaction.point)
+
+    def came_to_nothing(self, transaction: Transaction) -> None:
+        """Take note that nothing of it was published; its outcomes wait again."""
+        assignment = transaction.assignment
+        self._under_way.discard(assignment)
+        assignment.attempted.discard(transaction.point)
+        self._outbox.put_back(transaction.publications)
+
+    def _moved(self, assignment: PartitionAssignment) -> CommitPoint | None:
+        point = assignment.ledger.commit_point()
+        return None if point == assignment.committed else point

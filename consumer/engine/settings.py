@@ -1,0 +1,29 @@
+"""A route's numbers, as its engine needs them."""
+
+from dataclasses import dataclass
+
+from consumer.engine.calls.ordering import Ordering
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """Portions, order and the room for progress.
+
+    Attributes:
+        most_chunk_records: The route's ``flow.chunk_records``.
+        calls_per_window: Into how many calls a model replica's window is divided.
+        max_body_bytes: The most bytes of a response body that has a place, on the topic or in an
+            object store; 0 where there is no limit.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        ordering: Which records wait for earlier ones.
+        attempt_timeout_s: How long a call may be silent; ``None`` to learn it from the work.
+        may_repeat: Whether outcomes may be published again where progress cannot be read.
+    """
+
+    most_chunk_records: int
+    metadata_limit_characters: int
+    calls_per_window: int = 4
+    max_body_bytes: int = 0
+    ordering: Ordering = "none"
+    attempt_timeout_s: float | None = None
+    may_repeat: bool = True

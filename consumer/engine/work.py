@@ -1,0 +1,235 @@
+"""A record on its way through the engine, and the assignment it belongs to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from consumer.engine.failures.failures import Failure
+from consumer.engine.offsets.ledger import PartitionLedger
+from consumer.ports import CommitPoint, Message, Record, TopicPartition
+from handoff.chunk import Outcomes
+from handoff.windows import CallInFlight
+from schemas.wire.headers import Headers
+
+_NO_HEADERS: Headers = []
+
+
+class ModelContractError(ValueError):
+    """A model replica's outcomes break the promise of ``handoff.chunk.Outcomes``."""
+
+
+@dataclass(eq=False, slots=True)
+class PartitionAssignment:
+    """One partition for as long as it stays with this member: its identity is the epoch.
+
+    Work points at its assignment, so a completion that comes after the partition was lost is
+    recognised by the assignment itself, whatever the partition's later ones are.
+
+    Attributes:
+        partition: The partition.
+        ledger: Its offsets.
+        revoked: The partition was lost; what still comes for this assignment is dropped.
+        committed: What was last committed and acknowledged, or found at the start.
+        attempted: Commits since then whose outcome is not known.
+    """
+
+    partition: TopicPartition
+    ledger: PartitionLedger
+    committed: CommitPoint | None
+    attempted: set[CommitPoint] = field(default_factory=set)
+    revoked: bool = False
+
+    def wrote(self, point: CommitPoint | None) -> bool:
+        """Say whether ``point`` is what this assignment left: nobody has committed since."""
+        return point == self.committed or point in self.attempted
+
+    def acknowledge(self, point: CommitPoint | None) -> None:
+        """Take note that ``point`` stands committed."""
+        self.committed = point
+        self.attempted.clear()
+
+
+@dataclass(eq=False, slots=True)
+class WorkItem:
+    """A request on its way to its terminal outcome.
+
+    Attributes:
+        assignment: Whose ledger waits for it.
+        record: The record as it was read.
+        custom_id: The request's name, to stand on its result; ``None`` where it has none.
+        deadline_ms: Epoch milliseconds after which it is not worth computing.
+        received_at_s: Monotonic seconds when it was delivered.
+        dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
+        attempts: How often it was handed to a model replica, by earlier owners too where it failed.
+        strikes: Failures that count against it.
+        timeouts: How many of those were calls that took too long.
+        first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
+        held_bytes: What admission counts for it.
+        work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
+        fetched_line: The request line as the model gets it, where the record's value is another:
+            its body was fetched, its url is spelled otherwise, or something stands before it.
+        is_queued: It waits in the queue of new records.
+        is_taken: It has left that queue for a model replica.
+        is_in_flight: A model replica has it, and holds it to its deadline.
+        settled: Its terminal outcome is decided; whatever comes later is dropped.
+        is_ready: A model replica may have it as soon as nothing holds it.
+        is_held: It waits for an earlier record of its lane (``consumer.engine.calls.ordering``).
+        successor: The next record of its lane, held until this one is finished.
+        deferred: The messages of an outcome that was decided while it was held.
+    """
+
+    assignment: PartitionAssignment
+    record: Record
+    custom_id: str | None
+    deadline_ms: int | None
+    received_at_s: float
+    held_bytes: int
+    dispatched_at_s: float = 0.0
+    attempts: int = 0
+    strikes: int = 0
+    timeouts: int = 0
+    first_failed_at_s: float = 0.0
+    work: float = 0.0
+    fetched_line: bytes | None = None
+    is_queued: bool = False
+    is_taken: bool = False
+    is_in_flight: bool = False
+    settled: bool = False
+    is_ready: bool = False
+    is_held: bool = False
+    successor: "WorkItem | None" = None
+    deferred: list[Message] | None = None
+
+    @property
+    def line(self) -> bytes:
+        """The request line as the model gets it."""
+        return self.record.value or b"" if self.fetched_line is None else self.fetched_line
+
+    def let_go(self) -> None:
+        """Forget the payload: the outcome is acknowledged, or is the next owner's to give.
+
+        What is left may lie about in structures that are cleared now and then, and in a call whose
+        other records take longer. It costs the same however large the record was.
+        """
+        record = self.record
+        # Every record comes by here, and a named tuple's own constructor costs three times this.
+        self.record = tuple.__new__(
+            Record,
+            (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms, None),
+        )
+        self.deferred = None
+
+    def is_new(self) -> bool:
+        """Say whether it still waits for its first dispatch."""
+        return not self.is_taken and not self.settled
+
+    def is_wanted(self) -> bool:
+        """Say whether an outcome of it still counts for this member."""
+        return not self.settled and not self.assignment.revoked
+
+
+class Call:
+    """One handle call: a chunk's work items, by their index in the chunk.
+
+    Args:
+        items: In the order of the chunk's lines.
+        in_flight: Its records without an answer, and the replica that has them.
+        is_exclusive: It is this consumer's only call, for as long as no other begins.
+        is_reserved: No other may begin before it is over.
+
+    Attributes:
+        records: How many records it carries.
+        is_accepted: A model replica has taken the call; before, nothing is being computed.
+        has_answers: Some record has had an outcome that is no failure.
+        has_failures: Some record was answered with a failure.
+        has_fresh_failures: Among those are records that had not failed before, or the replica had
+            no room: that speaks against the model rather than against the records.
+        sent_at_s: Monotonic seconds when it went out.
+        heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
+        earlier_timeouts: The most timeouts that a record of it had before.
+        first_deadline_ms: The earliest deadline among the records without an outcome, if any.
+        overdue: Why the call is given up for having taken too long, if it is.
+    """
+
+    def __init__(
+        self,
+        items: list[WorkItem],
+        in_flight: CallInFlight,
+        *,
+        is_exclusive: bool = False,
+        is_reserved: bool = False,
+    ) -> None:
+        self.records = len(items)
+        self.in_flight = in_flight
+        self.is_exclusive = is_exclusive
+        self.is_reserved = is_reserved
+        self.is_accepted = False
+        self.has_answers = False
+        self.has_failures = False
+        self.has_fresh_failures = False
+        self.sent_at_s = 0.0
+        self.heard_at_s = 0.0
+        self.earlier_timeouts = max(item.timeouts for item in items)
+        self.first_deadline_ms = _first_deadline_ms(items)
+        self.overdue: str | None = None
+        self._items: list[WorkItem | None] = list(items)
+
+    def check(self, outcomes: Outcomes) -> None:
+        """Hold outcomes to their promise before any of them counts.
+
+        Raises:
+            ModelContractError: They are of records that the chunk does not have, or no JSON bytes.
+        """
+        columns = (outcomes.indexes, outcomes.statuses, outcomes.bodies)
+        if len({len(column) for column in columns}) != 1:
+            raise ModelContractError("indexes, statuses and bodies differ in length")
+        records = len(self._items)
+        if not all(0 <= index < records for index in outcomes.indexes):
+            raise ModelContractError(f"an index is not one of the chunk's {records} records")
+        if not all(isinstance(status, int) for status in outcomes.statuses):
+            raise ModelContractError("a status is no HTTP status")
+        if not all(isinstance(body, bytes) for body in outcomes.bodies):
+            raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
+
+    def answer(self, index: int) -> WorkItem | None:
+        """Take out the item at ``index``; ``None`` where it was answered before."""
+        item = self._items[index]
+        self._items[index] = None
+        return item
+
+    def note_failure(self, failure: Failure, items: list[WorkItem]) -> None:
+        """Take note that the replica answered these items with a failure, before it counts."""
+        if failure is Failure.UNRECOVERABLE:
+            self.has_answers = True
+            return
+        self.has_failures = True
+        if failure is Failure.UNAVAILABLE or any(not item.first_failed_at_s for item in items):
+            self.has_fresh_failures = True
+
+    def unanswered(self) -> list[WorkItem]:
+        """Take out all items that have no outcome yet."""
+        left = [item for item in self._items if item is not None]
+        self._items = [None] * len(self._items)
+        return left
+
+    def is_wanted(self) -> bool:
+        """Say whether an outcome of any unanswered item still counts."""
+        return self.overdue is None and any(
+            item is not None and item.is_wanted() for item in self._items
+        )
+
+    def waiting(self) -> list[WorkItem]:
+        """Return the items that have no outcome yet."""
+        return [item for item in self._items if item is not None]
+
+    def take_expired(self, until_ms: int) -> list[WorkItem]:
+        """Return the wanted items whose deadline is not after ``until_ms``; they stay in it."""
+        if self.first_deadline_ms is None or self.first_deadline_ms > until_ms:
+            return []
+        wanted = [item for item in self.waiting() if item.is_wanted()]
+        expired = [each for each in wanted if (each.deadline_ms or until_ms + 1) <= until_ms]
+        self.first_deadline_ms = _first_deadline_ms(set(wanted) - set(expired))
+        return expired
+
+
+def _first_deadline_ms(items: Iterable[WorkItem]) -> int | None:
+    return min((item.deadline_ms for item in items if item.deadline_ms is not None), default=None)

@@ -1,0 +1,1 @@
+"""Questions to the cluster from outside a consumer group."""

@@ -1,0 +1,1 @@
+"""Connections, and the parts of aiokafka that it does not publish."""

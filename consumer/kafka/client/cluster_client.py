@@ -1,0 +1,154 @@
+"""Requests to a partition's leader or to a coordinator, wherever that is by now.
+
+aiokafka's producer would do, one for each transactional id; this client is one for all of them,
+and says of each request what became of it.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import CloseReason
+from aiokafka.protocol.api import Request
+
+from consumer.kafka.client.connection import client_options
+from consumer.kafka.client.mending import mend
+from consumer.ports import TopicPartition
+from schemas.settings.file import KafkaSettings
+
+_LONGEST_REQUEST_MS = 10_000
+
+
+class ClusterClient:
+    """An aiokafka client that knows who leads and who coordinates.
+
+    Args:
+        settings: The cluster.
+        client_id: How brokers name us in their logs.
+        request_timeout_ms: How long an answer may take; more than 10 s count as 10 s.
+
+    Attributes:
+        request_timeout_ms: How long an answer may take.
+        disruptions: How often a connection has broken, or a coordinator has moved.
+    """
+
+    def __init__(self, settings: KafkaSettings, client_id: str, request_timeout_ms: int) -> None:
+        self.request_timeout_ms = min(request_timeout_ms, _LONGEST_REQUEST_MS)
+        self.disruptions = 0
+        self._client = _Client(
+            self._note_disruption,
+            **client_options(settings),
+            client_id=client_id,
+            request_timeout_ms=self.request_timeout_ms,
+        )
+        mend(self._client)
+        self._coordinators: dict[tuple[CoordinationType, str], int] = {}
+
+    async def start(self, topics: Collection[str]) -> None:
+        """Connect, and learn about ``topics``.
+
+        Raises:
+            errors.KafkaError: The broker cannot be reached or refuses us, or a topic is missing.
+        """
+        await self._client.bootstrap()
+        for topic in topics:
+            await self.partitions(topic)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    async def partitions(self, topic: str) -> list[int]:
+        """Return a topic's partition numbers, sorted; at hand save for a new topic.
+
+        Raises:
+            errors.KafkaError: The topic is missing, or not ours to write.
+        """
+        # As aiokafka's producer has it; nothing public waits for a topic's metadata.
+        return sorted(await self._client._wait_on_metadata(topic))  # noqa: SLF001
+
+    def leaders(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[int | None, list[TopicPartition]]:
+        """Return partitions by the broker that leads them, ``None`` where that is not known."""
+        led: dict[int | None, list[TopicPartition]] = {}
+        for partition in partitions:
+            leader = self._client.cluster.leader_for_partition(partition)
+            led.setdefault(None if leader == -1 else leader, []).append(partition)
+        return led
+
+    def is_leaderless(self, partition: TopicPartition) -> bool:
+        """Say whether nobody is known to lead a partition."""
+        return self._client.cluster.leader_for_partition(partition) in {None, -1}
+
+    @property
+    def cluster(self) -> ClusterMetadata:
+        """What the brokers have told last."""
+        return self._client.cluster
+
+    async def learn_leaders(self) -> None:
+        """Ask for metadata again: somebody else leads."""
+        await self._client.force_metadata_update()
+
+    async def ask_broker(self, broker: int, request: Request[Any]) -> Any:
+        """Send a request to a broker and return its response.
+
+        Raises:
+            errors.KafkaError: There was none; whether the request was met is not known.
+        """
+        return await self._send(broker, request, ConnectionGroup.DEFAULT)
+
+    async def ask_transactions(self, transactional_id: str, request: Request[Any]) -> Any:
+        """Send a request to a transactional id's coordinator; see ``ask_broker``."""
+        return await self._ask(CoordinationType.TRANSACTION, transactional_id, request)
+
+    async def ask_group(self, group: str, request: Request[Any]) -> Any:
+        """Send a request to a group's coordinator; see ``ask_broker``."""
+        return await self._ask(CoordinationType.GROUP, group, request)
+
+    def forget_coordinators(self, *keys: str) -> None:
+        """Look the coordinators of these transactional ids and groups up again: they have moved."""
+        self._note_disruption()
+        for kind in (CoordinationType.TRANSACTION, CoordinationType.GROUP):
+            for key in keys:
+                self._coordinators.pop((kind, key), None)
+
+    def _note_disruption(self) -> None:
+        self.disruptions += 1
+
+    async def _ask(self, kind: CoordinationType, key: str, request: Request[Any]) -> Any:
+        broker = self._coordinators.get((kind, key))
+        try:
+            if broker is None:
+                broker = await self._client.coordinator_lookup(kind, key)
+                self._coordinators[kind, key] = broker
+            return await self._send(broker, request, ConnectionGroup.COORDINATION)
+        except errors.KafkaError:
+            self._coordinators.pop((kind, key), None)
+            raise
+
+    async def _send(self, broker: int, request: Request[Any], group: ConnectionGroup) -> Any:
+        return await self._client.send(broker, request, group=group)
+
+
+class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
+    """Tells of connections that break, between requests too, as nothing public does."""
+
+    def __init__(self, on_broken: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._on_broken = on_broken
+
+    def _on_connection_closed(self, conn: Any, reason: CloseReason | None) -> None:
+        super()._on_connection_closed(conn, reason)
+        if reason in {CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT}:
+            self._on_broken()
+
+
+def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:
+    """Return partition numbers by topic, as requests carry them."""
+    topics: dict[str, list[int]] = {}
+    for topic, number in partitions:
+        topics.setdefault(topic, []).append(number)
+    return list(topics.items())

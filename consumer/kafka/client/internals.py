@@ -1,0 +1,334 @@
+"""The few things that aiokafka 0.14 knows and does not tell, read in this one place.
+
+Its consumer offers neither the group's generation, nor an offset commit that is sent once, nor
+committed metadata, nor a position without waiting, nor where a fetch failed. The coordinator and
+the fetcher underneath have them all. The contract suite runs against a real broker, so that an
+aiokafka that moves them is noticed.
+"""
+# ruff: noqa: SLF001 - that is this module's purpose
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.kafka.client.cluster_client import numbers_by_topic
+from consumer.kafka.group.assignment import NEVER_ASSIGNED
+from consumer.kafka.source.committed_offsets import read_points
+from consumer.kafka.transactions.errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
+from consumer.kafka.transactions.wire import CommittedOffsetsRequest
+from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
+
+_REFUSALS = (
+    errors.UnknownMemberIdError,
+    errors.IllegalGenerationError,
+    errors.RebalanceInProgressError,
+)
+_READ_COMMITTED = 1
+_READ_UNCOMMITTED = 0
+_LEAST_EMPTY_FETCH_S = 0.025
+_OFFSETS_RETRY_S = 0.02
+_LONGEST_OFFSETS_RETRY_S = 0.2
+_MOVED_COORDINATOR = (
+    errors.GroupCoordinatorNotAvailableError,
+    errors.NotCoordinatorForGroupError,
+    errors.RequestTimedOutError,
+)
+
+
+def generation(consumer: AIOKafkaConsumer) -> int:
+    """Return the group's generation that the member is in; -1 where it is in none."""
+    coordinator = consumer._coordinator
+    return NEVER_ASSIGNED if coordinator is None else int(coordinator.generation)
+
+
+def position(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> int | None:
+    """Return the next offset that will be read, where that is known already."""
+    subscription = consumer._subscription.subscription
+    if subscription is None or subscription.assignment is None:
+        return None
+    state = subscription.assignment.state_value(partition)
+    if state is None or not state.has_valid_position:
+        return None
+    return int(state.position)
+
+
+def cluster(consumer: AIOKafkaConsumer) -> ClusterMetadata:
+    """Return what the brokers have told the consumer last."""
+    return consumer._client.cluster
+
+
+def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int, int] | None:
+    """Return where an open transaction stops the reading, and how many offsets are beyond.
+
+    By the latest fetch; ``None`` where there is still something to read, or nothing at all.
+    """
+    at = position(consumer, partition)
+    if at is None:
+        return None
+    state = consumer._subscription.subscription.assignment.state_value(partition)
+    if state.lso is None or state.highwater is None or not state.lso <= at < state.highwater:
+        return None
+    return int(state.lso), int(state.highwater) - at
+
+
+def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
+    """Have a started consumer wait a little after a fetch that came back empty at once.
+
+    Kafka holds such a fetch until there is something, or ``fetch_max_wait_ms`` has passed. The
+    embedded broker does not: every consumer would ask it again without a pause, and an idle one
+    take half a CPU.
+    """
+    fetcher = consumer._fetcher
+    fetch = fetcher._proc_fetch_request
+
+    async def fetch_spaced_out(*args: Any) -> bool:
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        has_records = bool(await fetch(*args))
+        left_s = started_s + _LEAST_EMPTY_FETCH_S - loop.time()
+        if not has_records and left_s > 0:
+            await asyncio.sleep(left_s)
+        return has_records
+
+    fetcher._proc_fetch_request = fetch_spaced_out
+
+
+async def committed(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, require_stable: bool
+) -> dict[TopicPartition, CommitPoint | None]:
+    """Return the group's committed points; retries for as long as the coordinator is away.
+
+    aiokafka's own ``committed`` looks at the partitions' error codes only. A coordinator that is
+    loading or has moved sets the code of the whole answer and names no partition, which aiokafka
+    takes for 'nothing was ever committed'.
+
+    Args:
+        consumer: The member that asks.
+        partitions: Which to ask about.
+        require_stable: Wait until no transaction on the points is undecided.
+
+    Raises:
+        errors.KafkaError: What retrying does not cure.
+    """
+    coordinator = consumer._coordinator
+    topics = numbers_by_topic(partitions)
+    retry_s = _OFFSETS_RETRY_S
+    while True:
+        await coordinator.ensure_coordinator_known()
+        request = CommittedOffsetsRequest(
+            coordinator.group_id, topics, require_stable=require_stable
+        )
+        try:
+            codes, points = read_points(await coordinator._send_req(request))
+        except errors.KafkaError as error:
+            if not error.retriable:
+                raise
+            codes, points = {errors.RequestTimedOutError.errno}, {}
+        codes -= {NONE}
+        if not codes and points.keys() >= set(partitions):
+            return points
+        for code in codes:
+            if next_step(code) not in (NextStep.SOON, NextStep.MOVED):
+                raise errors.for_code(code)(coordinator.group_id)
+        if codes != {UNSTABLE_OFFSET_COMMIT}:
+            coordinator.coordinator_dead()
+        await asyncio.sleep(retry_s)
+        retry_s = min(2 * retry_s, _LONGEST_OFFSETS_RETRY_S)
+
+
+async def commit_once(
+    consumer: AIOKafkaConsumer, points: Mapping[TopicPartition, CommitPoint], expected: int
+) -> None:
+    """Send one offset commit, under generation ``expected`` or not at all.
+
+    aiokafka's own ``commit`` sends again after a passing failure, under whatever generation it has
+    by then, and so overwrites what a new owner has committed. It also gives up its member id on a
+    refusal; that is left to the heartbeat, which is told the same by the broker.
+
+    Raises:
+        CommitRefusedError: The group has moved on.
+        errors.KafkaError: Anything else; sending again may help where it is ``retriable``.
+    """
+    coordinator = consumer._coordinator
+    await coordinator.ensure_coordinator_known()
+    if coordinator.generation != expected:
+        raise CommitRefusedError(
+            f"the group is in generation {coordinator.generation}, the commit is of {expected}"
+        )
+    offsets: dict[str, list[tuple[int, int, str]]] = {}
+    for partition, point in points.items():
+        offsets.setdefault(partition.topic, []).append(
+            (partition.partition, point.offset, point.metadata)
+        )
+    request = OffsetCommitRequest(
+        coordinator.group_id,
+        expected,
+        coordinator.member_id,
+        OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+        list(offsets.items()),
+    )
+    response = await coordinator._send_req(request)
+    codes = {code for _topic, results in response.topics for _partition, code in results}
+    for kind in sorted(map(errors.for_code, codes - {0}), key=lambda kind: kind.__name__):
+        if kind in _REFUSALS:
+            raise CommitRefusedError(f"the broker refused the commit: {kind.__name__}")
+        if kind in _MOVED_COORDINATOR:
+            coordinator.coordinator_dead()
+        raise kind()
+
+
+def rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Join the group again, as the same member: its coordinator says what this member has.
+
+    One that the coordinator has given up joins as a new one.
+    """
+    if consumer._coordinator is not None:
+        consumer._coordinator.request_rejoin()
+
+
+def begin_at_log_start(consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]) -> None:
+    """Read partitions from their log's start of which nobody has said where to begin."""
+    assignment = consumer._subscription.subscription.assignment
+    for partition in partitions:
+        state = None if assignment is None else assignment.state_value(partition)
+        if state is not None and not state.has_valid_position:
+            state.await_reset(OffsetResetStrategy.EARLIEST)
+            # Where the fetch task has seen that nothing is committed, it has left an error.
+            consumer._fetcher._records.pop(partition, None)
+
+
+def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
+    """Begin the heartbeats of a generation; for use in the callback that assigns it.
+
+    aiokafka stops them before it joins, and begins them once that callback has returned, where it
+    finds that these run already.
+
+    Returns:
+        Done as soon as the member has to join again.
+    """
+    coordinator = consumer._coordinator
+    coordinator._start_heartbeat_task()
+    rejoin_needed: asyncio.Future[None] = coordinator._rejoin_needed_fut
+    return rejoin_needed
+
+
+def must_join(consumer: AIOKafkaConsumer) -> bool:
+    """Say whether the member has to join the group again before its assignment counts."""
+    return bool(consumer._coordinator._rejoin_needed_fut.done())
+
+
+def note_poll(consumer: AIOKafkaConsumer) -> None:
+    """Do what a fetch does beside fetching, where a rebalance keeps it from being called.
+
+    While the coordination has an error to report it waits until somebody asks; and it does not join
+    the group again after ``max_poll_interval_ms`` without a fetch.
+
+    Raises:
+        errors.KafkaError: The group, or this member's part in it, has failed.
+    """
+    coordinator = consumer._coordinator
+    if coordinator is None or coordinator._coordination_task.cancelled():
+        return
+    with consumer._subscription.fetch_context():
+        pass
+    coordinator.check_errors()
+
+
+def end_failed_fetch(
+    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
+) -> dict[KafkaPartition, int]:
+    """Tidy up after a fetch that raised, and say where.
+
+    A fetch that raised counts as running for ever, which would disable ``max_poll_interval_ms``.
+
+    Returns:
+        The offset at or behind which is the record that could not be read, by partition.
+    """
+    consumer._subscription._fetch_count -= 1
+    failed: dict[KafkaPartition, int] = {}
+    for partition in partitions:
+        buffered = consumer._fetcher._records.get(partition)
+        records = getattr(buffered, "_partition_records", None)
+        iterator = getattr(records, "_records_iterator", None)
+        # An iterator that has come to its end is not kept; one that raised is, without its frame.
+        if records is not None and iterator is not None and iterator.gi_frame is None:
+            failed[partition] = int(records.next_fetch_offset)
+    return failed
+
+
+async def fetch_raw(consumer: AIOKafkaConsumer, partition: KafkaPartition, offset: int) -> bytes:
+    """Fetch the record batches from ``offset`` on, as bytes; none where it is not in the log.
+
+    Raises:
+        errors.KafkaError: The leader is away or refuses; asking again may help where it is
+            ``retriable``.
+    """
+    client, fetcher = consumer._client, consumer._fetcher
+    leader = client.cluster.leader_for_partition(partition)
+    if leader is None or leader == -1:
+        client.force_metadata_update()
+        raise errors.LeaderNotAvailableError(partition)
+    limit_bytes = fetcher._max_partition_fetch_bytes
+    request = FetchRequest(
+        0,
+        1,
+        limit_bytes,
+        _READ_COMMITTED,
+        [(partition.topic, [(partition.partition, offset, limit_bytes)])],
+    )
+    response = await client.send(leader, request)
+    ((_topic, ((_number, error_code, _high_watermark, *_rest, data),)),) = response.topics
+    kind = errors.for_code(error_code)
+    if kind is errors.OffsetOutOfRangeError:
+        return b""
+    if kind is not errors.NoError:
+        if kind.invalid_metadata:
+            client.force_metadata_update()
+        raise kind(partition)
+    return bytes(data)
+
+
+async def abandon(consumer: AIOKafkaConsumer) -> None:
+    """Finish a ``stop`` that was cut off, without waiting for a rebalance to end.
+
+    Leaves the group where its coordinator can be reached.
+    """
+    coordinator = consumer._coordinator
+    if coordinator is not None:
+        task = coordinator._coordination_task
+        task.cancel()
+        # It may also end by a failure of its own; it is over either way.
+        with contextlib.suppress(BaseException):
+            await task
+        await coordinator._stop_heartbeat_task()
+        await coordinator._stop_commit_offsets_refresh_task()
+        await coordinator._maybe_leave_group()
+    if consumer._fetcher is not None:
+        await consumer._fetcher.close()
+    await consumer._client.close()
+
+
+async def high_watermarks(
+    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
+) -> dict[KafkaPartition, int]:
+    """Return where logs end, open transactions included.
+
+    Args:
+        consumer: A consumer in no group, of ``read_committed``, that nobody else uses meanwhile.
+        partitions: Which to ask about.
+    """
+    fetcher = consumer._fetcher
+    level, fetcher._isolation_level = fetcher._isolation_level, _READ_UNCOMMITTED
+    try:
+        found: dict[KafkaPartition, int] = await consumer.end_offsets(list(partitions))
+    finally:
+        fetcher._isolation_level = level
+    return found

@@ -1,0 +1,99 @@
+"""Whether the brokers that a cluster names can be reached from here.
+
+Clients ask ``kafka.bootstrap`` where the brokers are, and talk to those addresses from then on:
+each broker's advertised listener. Where that is of another network, all that aiokafka says, some
+40 s later, is that a topic is unknown or a node not ready.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import BrokerMetadata
+
+from consumer.ports import SourceError
+
+_LONG_S = 3.0
+"""From then on it is looked at what takes so long."""
+_CONNECT_S = 2.0
+
+
+async def contact(client: AIOKafkaClient) -> None:
+    """Connect to one of the brokers that a bootstrapped client knows.
+
+    Raises:
+        errors.KafkaConnectionError: None can be connected to.
+    """
+    brokers = client.cluster.brokers()
+    for broker in brokers:
+        # One that does not answer may not hold up those that do.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_S):
+                if await client.ready(broker.nodeId):
+                    return
+    if brokers:
+        raise errors.KafkaConnectionError("no broker of the cluster can be connected to")
+
+
+async def start_within_reach(consumer: AIOKafkaConsumer, doing: str) -> None:
+    """Start a consumer; see ``within_reach``."""
+    await within_reach(consumer.start(), consumer._client, doing)  # noqa: SLF001 - nor public
+
+
+async def within_reach(
+    starting: Coroutine[Any, Any, None], client: AIOKafkaClient, doing: str
+) -> None:
+    """Await a client's start; where it takes long or fails, say if no broker can be reached.
+
+    Args:
+        starting: The start.
+        client: Whose cluster.
+        doing: What it is for.
+
+    Raises:
+        SourceError: None of the brokers that the cluster names can be reached.
+        errors.KafkaError: What the start raised.
+    """
+    task = asyncio.create_task(starting)
+    try:
+        await asyncio.wait([task], timeout=_LONG_S)
+        has_failed = task.done() and isinstance(task.exception(), errors.KafkaError)
+        if has_failed or not task.done():
+            await _check(client.cluster.brokers(), doing)
+        await task
+    finally:
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, errors.KafkaError):
+                await task
+
+
+async def _check(brokers: Iterable[BrokerMetadata], doing: str) -> None:
+    known = sorted(brokers, key=lambda broker: str(broker.nodeId))
+    reasons = await asyncio.gather(*(_unreachable(each.host, each.port) for each in known))
+    if known and all(reasons):
+        named = ", ".join(
+            f"{each.host}:{each.port} (broker {each.nodeId}: {reason})"
+            for each, reason in zip(known, reasons, strict=True)
+        )
+        raise SourceError(
+            f"{doing}: kafka.bootstrap answers, but none of the brokers that it names can be "
+            f"reached from here: {named}. Set the brokers' advertised.listeners to addresses that "
+            "this machine reaches, or open the way to these"
+        )
+
+
+async def _unreachable(host: str, port: int) -> str:
+    """Return why nothing can connect there; empty where something can."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            _reader, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return f"no answer within {_CONNECT_S:g} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    writer.close()
+    return ""

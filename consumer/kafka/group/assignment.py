@@ -1,0 +1,81 @@
+"""Which member reads which partition: balanced, and as little moved as balance allows.
+
+Pure: the Kafka assignor and the in-memory broker both call it. In a group of *m* members and *p*
+partitions every member gets ``p // m`` partitions and ``p % m`` of them one more. The largest
+number of partitions stays where it was: a member keeps up to its share, and the larger shares go
+first to members that own more than the smaller one.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from consumer.ports import TopicPartition
+
+NEVER_ASSIGNED = -1
+"""The generation of a member that has owned nothing yet."""
+
+
+class Claim(NamedTuple):
+    """What a member says it owned, and since which generation of the group.
+
+    Attributes:
+        generation: The group's generation in which the member got ``owned``.
+        owned: The partitions it got then.
+    """
+
+    generation: int
+    owned: frozenset[TopicPartition]
+
+
+NO_CLAIM = Claim(NEVER_ASSIGNED, frozenset())
+
+
+def assign(
+    partitions: Collection[TopicPartition], members: Mapping[str, Claim]
+) -> dict[str, list[TopicPartition]]:
+    """Return each member's partitions, sorted; the same for the same input in any order.
+
+    Args:
+        partitions: Those to hand out.
+        members: Member ids with what each claims. Claims on partitions that are not handed out
+            are ignored. Where two members claim the same partition, the claim of the higher
+            generation counts, since the other member has missed a rebalance; between equal
+            generations the smaller member id.
+
+    Returns:
+        Every member, some perhaps with an empty list, and every partition exactly once; empty
+        where there is no member.
+    """
+    if not members:
+        return {}
+    kept = _uncontested(partitions, members)
+    smaller_share, larger_shares = divmod(len(partitions), len(members))
+    # Whoever owns the most goes first, so that a larger share keeps a partition where it is.
+    by_owned = sorted(kept, key=lambda member: (-len(kept[member]), member))
+    assignment: dict[str, list[TopicPartition]] = {}
+    for rank, member in enumerate(by_owned):
+        share = smaller_share + (1 if rank < larger_shares else 0)
+        assignment[member] = kept[member][:share]
+    assigned = {partition for owned in assignment.values() for partition in owned}
+    waiting = iter(sorted(set(partitions) - assigned))
+    for rank, member in enumerate(by_owned):
+        share = smaller_share + (1 if rank < larger_shares else 0)
+        while len(assignment[member]) < share:
+            assignment[member].append(next(waiting))
+        assignment[member].sort()
+    return {member: assignment[member] for member in sorted(members)}
+
+
+def _uncontested(
+    partitions: Collection[TopicPartition], members: Mapping[str, Claim]
+) -> dict[str, list[TopicPartition]]:
+    """Return per member the claimed partitions, sorted, each with one claimant at most."""
+    owner: dict[TopicPartition, str] = {}
+    for member in sorted(members, key=lambda name: (-members[name].generation, name)):
+        for partition in members[member].owned:
+            owner.setdefault(partition, member)
+    kept: dict[str, list[TopicPartition]] = {member: [] for member in members}
+    for partition in sorted(set(partitions)):
+        if partition in owner:
+            kept[owner[partition]].append(partition)
+    return kept

@@ -1,0 +1,119 @@
+"""Sticky assignment as aiokafka's plug-in: a class for each consumer, its claim in the user data.
+
+aiokafka calls class methods only, and its own sticky assignor keeps its state on the one class
+that all consumers of a process share. Here every consumer gets a class of its own, closed over its
+own claim. The claim's generation is the group's, as the broker counts it: a member that missed a
+rebalance claims by an older one and loses.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import orjson
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
+from aiokafka.coordinator.protocol import (
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
+
+from consumer.kafka.group.assignment import NO_CLAIM, Claim, assign
+from consumer.ports import TopicPartition
+
+ASSIGNOR_NAME = "headrace-sticky"
+_PROTOCOL_VERSION = 0
+_CLAIM_VERSION = 1
+
+
+def make_assignor(generation: Callable[[], int]) -> type[AbstractPartitionAssignor]:
+    """Return an assignor class for one consumer.
+
+    Args:
+        generation: Returns the generation that the consumer is in; asked when an assignment has
+            arrived.
+    """
+    claim = NO_CLAIM
+
+    class StickyAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka is untyped
+        name = ASSIGNOR_NAME
+
+        @classmethod
+        def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+            return ConsumerProtocolMemberMetadata(
+                _PROTOCOL_VERSION, sorted(topics), encode_claim(claim)
+            )
+
+        @classmethod
+        def assign(
+            cls,
+            cluster: ClusterMetadata,
+            members: Mapping[str, ConsumerProtocolMemberMetadata],
+        ) -> dict[str, ConsumerProtocolMemberAssignment]:
+            subscriptions = {name: each.subscription for name, each in members.items()}
+            claims = {name: decode_claim(each.user_data) for name, each in members.items()}
+            topics = {topic for subscribed in subscriptions.values() for topic in subscribed}
+            partitions = {topic: cluster.partitions_for_topic(topic) or () for topic in topics}
+            return {
+                member: ConsumerProtocolMemberAssignment(
+                    _PROTOCOL_VERSION, sorted(assigned.items()), b""
+                )
+                for member, assigned in assign_topics(partitions, subscriptions, claims).items()
+            }
+
+        @classmethod
+        def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
+            nonlocal claim
+            owned = frozenset(TopicPartition(*each) for each in assignment.partitions())
+            claim = Claim(generation(), owned)
+
+    return StickyAssignor
+
+
+def assign_topics(
+    partitions: Mapping[str, Iterable[int]],
+    subscriptions: Mapping[str, Iterable[str]],
+    claims: Mapping[str, Claim],
+) -> dict[str, dict[str, list[int]]]:
+    """Assign topic by topic, each among the members that subscribe to it.
+
+    Returns:
+        Partition numbers by topic, for every member.
+    """
+    assignment: dict[str, dict[str, list[int]]] = {member: {} for member in subscriptions}
+    for topic in sorted(partitions):
+        readers = {
+            member: claims[member] for member, topics in subscriptions.items() if topic in topics
+        }
+        wanted = [TopicPartition(topic, number) for number in partitions[topic]]
+        for member, assigned in assign(wanted, readers).items():
+            if assigned:
+                assignment[member][topic] = [partition.partition for partition in assigned]
+    return assignment
+
+
+def encode_claim(claim: Claim) -> bytes:
+    """Return a claim as the user data of a member's JoinGroup request."""
+    owned: dict[str, list[int]] = {}
+    for partition in sorted(claim.owned):
+        owned.setdefault(partition.topic, []).append(partition.partition)
+    return orjson.dumps({"version": _CLAIM_VERSION, "generation": claim.generation, "owned": owned})
+
+
+def decode_claim(user_data: bytes | None) -> Claim:
+    """Return the claim in a member's user data; no claim where it cannot be read.
+
+    A member of another version still gets its share, only not necessarily what it had.
+    """
+    if not user_data:
+        return NO_CLAIM
+    try:
+        claim = orjson.loads(user_data)
+        if claim["version"] != _CLAIM_VERSION:
+            return NO_CLAIM
+        owned = frozenset(
+            TopicPartition(str(topic), int(number))
+            for topic, numbers in claim["owned"].items()
+            for number in numbers
+        )
+        return Claim(int(claim["generation"]), owned)
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        return NO_CLAIM

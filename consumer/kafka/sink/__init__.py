@@ -1,0 +1,1 @@
+"""Publishing at least once: one writer for each partition."""

@@ -1,0 +1,176 @@
+"""Publishing results and dead letters, by aiokafka's idempotent producer."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from aiokafka import AIOKafkaProducer, errors
+
+from consumer.engine.standing.waits import no_broker
+from consumer.kafka.admin.limits_reader import LimitsReader
+from consumer.kafka.admin.topic_settings import TopicLimits
+from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.connection import explain, warn_if_slow
+from consumer.kafka.sink.partition_writer import Entry, Lane
+from consumer.kafka.sink.producer_slot import ProducerSlot
+from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
+from consumer.ports import Message, PublishListener, SourceError, TopicPartition
+from schemas.settings.file import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+
+_BACKED_UP_RECORDS = 4 * RUN_RECORDS
+"""From so many unacknowledged messages on, those without a key go to other partitions."""
+
+
+class KafkaSink:
+    """A ``ResultSink`` on Kafka topics.
+
+    Messages with a key go where Java's producer puts them; messages without are spread in runs.
+    Messages of one partition keep the order in which they were published.
+
+    Args:
+        settings: The cluster.
+        topics: The topics that will be published to: their limits are asked for at the start.
+    """
+
+    def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
+        self._settings = settings
+        self._topics = tuple(topics)
+        self._doing = f"publishing to {', '.join(self._topics)}"
+        self._router = MessageRouter()
+        self._limits = LimitsReader(settings, self._topics, self._learn)
+        self._slot: ProducerSlot | None = None
+        self._lanes: dict[TopicPartition, Lane] = {}
+        self._in_turn = asyncio.Lock()
+        self._failure: SourceError | None = None
+
+    async def start(self) -> None:
+        """Connect; see ``ResultSink``."""
+        warn_if_slow()
+        await self._limits.read()
+        self._slot = ProducerSlot(self._settings, self._router.max_batch_bytes, self._doing)
+        producer = await self._slot.start()
+        try:
+            for topic in self._topics:
+                await self._partitions(producer, topic)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
+        """Take messages over; see ``ResultSink``.
+
+        Raises:
+            SourceError: The broker refuses us, or the sink is stopped.
+        """
+        if self._slot is None:
+            raise SourceError(f"{self._doing}: not started, or stopped already")
+        if not messages:
+            return
+        async with self._in_turn:
+            partitions = await self._partitions_of(messages, self._slot)
+            if self._failure is not None:
+                raise self._failure
+            self._enqueue(messages, partitions, listener, self._slot)
+
+    def waits(self) -> list[str]:
+        """Return what messages under way wait for; see ``ResultSink``."""
+        sending = [partition for partition, lane in self._lanes.items() if lane.records]
+        if self._slot is None or not sending:
+            return []
+        cluster = self._slot.cluster
+        return [no_broker(self._doing)] if cluster is None else cluster_waits(cluster, sending)
+
+    async def stop(self) -> None:
+        """Disconnect; see ``ResultSink``. Who waits for a message hears of it."""
+        slot, self._slot = self._slot, None
+        if slot is None:
+            return
+        self._end(SourceError(f"{self._doing}: the sink was stopped"))
+        ending = [task for task in [lane.cancel() for lane in self._lanes.values()] if task]
+        if ending:
+            await asyncio.wait(ending)
+        await self._limits.stop()
+        await slot.stop()
+
+    def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
+        self._router.limits = limits
+
+    def _enqueue(
+        self,
+        messages: Sequence[Message],
+        partitions: dict[str, list[int]],
+        listener: PublishListener,
+        slot: ProducerSlot,
+    ) -> None:
+        routed = self._router.route(messages, partitions, self._is_backed_up)
+        if routed.rejections:
+            self._limits.look_again()
+        for rejection in routed.rejections:
+            listener.rejected(rejection)
+        for partition, indexes in routed.indexes.items():
+            lane = self._lane(slot, partition)
+            for index in indexes:
+                lane.append(Entry(messages[index], listener, index))
+            lane.wake()
+
+    def _is_backed_up(self, partition: TopicPartition) -> bool:
+        lane = self._lanes.get(partition)
+        # Of one that took nothing last a single run finds out whether it does again.
+        most_records = 0 if lane is not None and lane.is_stuck else _BACKED_UP_RECORDS
+        return lane is not None and lane.records > most_records
+
+    async def _partitions_of(
+        self, messages: Sequence[Message], slot: ProducerSlot
+    ) -> dict[str, list[int]]:
+        """Return each topic's partitions; aiokafka has them at hand, save for a new topic."""
+        producer = await slot.get()
+        return {
+            topic: await self._partitions(producer, topic)
+            for topic in {message.topic for message in messages}
+        }
+
+    async def _partitions(self, producer: AIOKafkaProducer, topic: str) -> list[int]:
+        try:
+            return sorted(await producer.partitions_for(topic))
+        except errors.KafkaError as error:
+            doing = f"publishing to {topic}"
+            raise explain(error, self._settings, doing) from error
+
+    def _lane(self, slot: ProducerSlot, partition: TopicPartition) -> Lane:
+        lane = self._lanes.get(partition)
+        if lane is None:
+            doing = f"publishing to {partition.topic}"
+            lane = self._lanes[partition] = Lane(
+                slot,
+                *partition,
+                explain=lambda error: explain(error, self._settings, doing),
+                fail=self._end,
+                on_refused=self._limits.look_again,
+                move=partial(self._move, partition),
+            )
+        return lane
+
+    def _move(self, stuck: TopicPartition, entries: Sequence[Entry]) -> bool:
+        """Give messages without a key to partitions that take some; say whether there are any."""
+        others = [
+            lane
+            for partition, lane in self._lanes.items()
+            if partition.topic == stuck.topic and partition != stuck and not lane.is_stuck
+        ]
+        for number, entry in enumerate(entries):
+            if others:
+                others[number // RUN_RECORDS % len(others)].append(entry)
+        for lane in others:
+            lane.wake()
+        return bool(others)
+
+    def _end(self, error: SourceError) -> None:
+        """Nothing can be published any more: tell everyone who waits, and every later call."""
+        self._failure = self._failure or error
+        for lane in self._lanes.values():
+            for listener in lane.listeners:
+                listener.failed(self._failure)

@@ -1,0 +1,1 @@
+"""Reading a route's requests topic: fetching, committing, where to begin."""

@@ -1,0 +1,1 @@
+"""Publishing exactly once: one transactional id for each input partition."""

@@ -1,0 +1,227 @@
+"""A transaction's messages as record batches, and sending them to their leaders."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import errors
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.sink.producer_slot import MAX_BACKOFF_S
+from consumer.kafka.transactions.errors import NONE, NextStep, next_step
+from consumer.ports import Message, SourceError, TopicPartition
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S = 0.002
+_ALL_REPLICAS = -1
+_MAGIC = 2
+_UNCOMPRESSED = 0
+
+Explain = Callable[[errors.KafkaError], SourceError]
+
+
+class Batch(NamedTuple):
+    """Neighbours among a partition's messages.
+
+    Attributes:
+        first: The first one's position among the partition's messages.
+        records: How many there are.
+        encoded: The record batch as it goes to the broker.
+    """
+
+    first: int
+    records: int
+    encoded: bytes
+
+
+class EpochGoneError(Exception):
+    """The id's epoch is not ours any more: another owner's, or bumped as a transaction aborted."""
+
+
+class AttemptFailedError(Exception):
+    """The transaction has to be aborted and begun again."""
+
+
+class BatchRefusedError(AttemptFailedError):
+    """A message of a batch is at fault.
+
+    Attributes:
+        partition: Where the batch was to go.
+        batch: The batch.
+        code: One of ``refusals.MESSAGE_REFUSED``.
+    """
+
+    def __init__(self, partition: TopicPartition, batch: Batch, code: int) -> None:
+        super().__init__(f"{partition}: {errors.for_code(code).__name__} ({code})")
+        self.partition = partition
+        self.batch = batch
+        self.code = code
+
+
+class BatchEncoder:
+    """Encodes messages under a producer's epoch, with sequence numbers without a gap.
+
+    Args:
+        max_batch_bytes: The most that a batch of several messages takes.
+    """
+
+    def __init__(self, max_batch_bytes: int) -> None:
+        self._max_batch_bytes = max_batch_bytes
+        self._producer_id = -1
+        self._epoch = -1
+        self._sequences: dict[TopicPartition, int] = {}
+
+    def begin_epoch(self, producer_id: int, epoch: int) -> None:
+        """Begin counting anew, where it is another epoch."""
+        if (producer_id, epoch) == (self._producer_id, self._epoch):
+            return
+        self._producer_id = producer_id
+        self._epoch = epoch
+        self._sequences.clear()
+
+    def encode(
+        self, partition: TopicPartition, messages: Sequence[Message], most_records: int | None
+    ) -> list[Batch]:
+        """Encode a partition's messages.
+
+        Args:
+            partition: Where they go.
+            messages: In their order.
+            most_records: The most in one batch; ``None`` for as many as fit.
+        """
+        batches: list[Batch] = []
+        most = most_records or len(messages)
+        position = 0
+        while position < len(messages):
+            sequence = self._sequences.get(partition, 0)
+            builder = DefaultRecordBatchBuilder(
+                _MAGIC,
+                _UNCOMPRESSED,
+                is_transactional=1,
+                producer_id=self._producer_id,
+                producer_epoch=self._epoch,
+                base_sequence=sequence,
+                batch_size=self._max_batch_bytes,
+            )
+            records = 0
+            for message in messages[position : position + most]:
+                appended = builder.append(
+                    records, None, message.key, message.value, headers=message.headers
+                )
+                if appended is None:
+                    break
+                records += 1
+            # After 2^31 - 1 comes 0.
+            self._sequences[partition] = (sequence + records) & 0x7FFFFFFF
+            batches.append(Batch(position, records, bytes(builder.build())))
+            position += records
+        return batches
+
+
+class BatchSending:
+    """Sends batches until each is acknowledged; a repeated one the broker recognises by sequence.
+
+    Args:
+        client: The cluster.
+        transactional_id: Under which they were encoded.
+        timeout_ms: How long brokers may wait for their replicas.
+        explain: Makes a ``SourceError`` of a broker's refusal.
+    """
+
+    def __init__(
+        self, client: ClusterClient, transactional_id: str, timeout_ms: int, explain: Explain
+    ) -> None:
+        self._client = client
+        self._name = transactional_id
+        self._timeout_ms = timeout_ms
+        self._explain = explain
+
+    async def send(self, batches: Mapping[TopicPartition, Sequence[Batch]]) -> None:
+        """Send one batch for each partition at a time: their order is the messages'.
+
+        Raises:
+            EpochGoneError: The epoch is not ours any more.
+            BatchRefusedError: A message is at fault.
+            AttemptFailedError: The transaction has to begin again.
+            SourceError: The broker refuses us.
+        """
+        for turn in range(max(map(len, batches.values()), default=0)):
+            waiting = {each: held[turn] for each, held in batches.items() if turn < len(held)}
+            backoff_s = _FIRST_BACKOFF_S
+            while waiting:
+                waiting = await self._send_once(waiting)
+                if waiting:
+                    await asyncio.sleep(backoff_s)
+                    backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+                    await self._client.learn_leaders()
+
+    async def _send_once(
+        self, batches: Mapping[TopicPartition, Batch]
+    ) -> dict[TopicPartition, Batch]:
+        """Send batches once; return those that are to be sent again, as they are."""
+        again: dict[TopicPartition, Batch] = {}
+
+        async def send(broker: int, partitions: list[TopicPartition]) -> None:
+            topics: dict[str, list[tuple[int, bytes]]] = {}
+            for each in partitions:
+                topics.setdefault(each.topic, []).append((each.partition, batches[each].encoded))
+            request = ProduceRequest(
+                self._name, _ALL_REPLICAS, self._timeout_ms, list(topics.items())
+            )
+            try:
+                response = await self._client.ask_broker(broker, request)
+            except errors.KafkaError as error:
+                log.warning("%s: produces again after %r", self._name, error)
+                again.update((each, batches[each]) for each in partitions)
+                return
+            for topic, results in response.topics:
+                for number, code, *_rest in results:
+                    partition = TopicPartition(topic, number)
+                    if self._is_to_be_sent_again(partition, batches[partition], code):
+                        again[partition] = batches[partition]
+
+        sending: list[Coroutine[Any, Any, None]] = []
+        for broker, partitions in self._client.leaders(batches).items():
+            if broker is None:
+                again.update((each, batches[each]) for each in partitions)
+            else:
+                sending.append(send(broker, partitions))
+        await all_of(*sending)
+        return again
+
+    def _is_to_be_sent_again(self, partition: TopicPartition, batch: Batch, code: int) -> bool:
+        if code == NONE:
+            return False
+        name = errors.for_code(code).__name__
+        match next_step(code):
+            case NextStep.FENCED:
+                raise EpochGoneError(name)
+            case NextStep.MOVED | NextStep.SOON:
+                return True
+            case NextStep.REJECT:
+                raise BatchRefusedError(partition, batch, code)
+            case NextStep.REFUSED:
+                raise self._explain(errors.for_code(code)(str(partition)))
+            case NextStep.BEGIN_AGAIN:
+                raise AttemptFailedError(f"producing to {partition}: {name} ({code})")
+
+
+async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Await all; where one raises, cancel the rest and raise what it raised."""
+    if not coroutines:
+        return
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception())]
+    # What the broker said about the epoch outranks what followed from it elsewhere.
+    for failure in sorted(failures, key=lambda each: not isinstance(each, EpochGoneError)):
+        raise failure

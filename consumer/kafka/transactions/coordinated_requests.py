@@ -1,0 +1,162 @@
+"""Requests to the coordinators of a transactional id and its group, repeated until answered."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.protocol.api import Request
+
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
+from consumer.kafka.transactions.batches import AttemptFailedError, EpochGoneError, Explain
+from consumer.kafka.transactions.errors import (
+    COORDINATOR_GONE,
+    INVALID_PRODUCER_ID_MAPPING,
+    INVALID_TXN_STATE,
+    NONE,
+    UNKNOWN_TOPIC_OR_PARTITION,
+    NextStep,
+    next_step,
+)
+
+log = logging.getLogger(__name__)
+
+CodesOf = Callable[[Any], set[int]]
+"""Returns a response's error codes, and may take note of the rest."""
+
+_SOON_S = 0.002
+_MOST_SOON_S = 0.2
+"""A marker takes milliseconds, unless its partition has no leader."""
+_UNKNOWN_TOPIC_PATIENCE = 12
+"""How often in a row a topic may be unknown, with growing pauses: about 40 s."""
+
+
+class CoordinatedRequests:
+    """Asks a transactional id's coordinator and its group's.
+
+    Args:
+        client: The cluster.
+        name: The transactional id.
+        group: The consumer group.
+        explain: Makes a ``SourceError`` of a broker's refusal.
+
+    Every method raises ``EpochGoneError`` where the id's epoch is another by now,
+    ``AttemptFailedError`` where the transaction has to begin again, and ``SourceError`` where the
+    broker refuses us.
+    """
+
+    def __init__(self, client: ClusterClient, name: str, group: str, explain: Explain) -> None:
+        self._client = client
+        self._name = name
+        self._group = group
+        self._explain = explain
+
+    async def ask_transactions(
+        self,
+        request: Request[Any],
+        codes_of: CodesOf,
+        *,
+        may_repeat: bool = True,
+        first: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        """Ask the transactional id's coordinator.
+
+        Args:
+            request: One that has the same effect if it is sent again.
+            codes_of: Reads the response.
+            may_repeat: Otherwise a connection or a coordinator that went ends the attempt.
+            first: Awaited each time before the request is sent.
+        """
+
+        async def send() -> Any:
+            if first is not None:
+                await first()
+            return await self._client.ask_transactions(self._name, request)
+
+        await self._ask(
+            send,
+            codes_of,
+            self._name,
+            may_repeat=may_repeat,
+        )
+
+    async def ask_group(self, request: Request[Any], codes_of: CodesOf) -> None:
+        """Ask the group's coordinator; see ``ask_transactions``."""
+        await self._ask(
+            lambda: self._client.ask_group(self._group, request),
+            codes_of,
+            self._group,
+            may_repeat=True,
+        )
+
+    async def _ask(
+        self,
+        send: Callable[[], Coroutine[Any, Any, Any]],
+        codes_of: CodesOf,
+        coordinated: str,
+        *,
+        may_repeat: bool,
+    ) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        soon_s = _SOON_S
+        unknown_topics = 0
+        while True:
+            try:
+                codes = codes_of(await send()) - {NONE}
+            except (*REFUSALS, errors.GroupAuthorizationFailedError) as error:
+                raise self._explain(error) from error
+            except errors.TransactionalIdAuthorizationFailed as error:
+                raise self._explain(error) from error
+            except errors.IncompatibleBrokerVersion:
+                raise
+            except (errors.KafkaError, OSError) as error:
+                unknown_topics = 0
+                if not may_repeat:
+                    raise AttemptFailedError(repr(error)) from error
+                log.info("%s: asks again after %r", self._name, error)
+            else:
+                if not codes:
+                    return
+                unknown_topics = unknown_topics + 1 if UNKNOWN_TOPIC_OR_PARTITION in codes else 0
+                if unknown_topics == _UNKNOWN_TOPIC_PATIENCE:
+                    raise self._explain(errors.UnknownTopicOrPartitionError())
+                if self._is_soon(codes):
+                    await asyncio.sleep(soon_s)
+                    soon_s = min(2 * soon_s, _MOST_SOON_S)
+                    continue
+                self._client.forget_coordinators(coordinated)
+                if not may_repeat and codes & COORDINATOR_GONE:
+                    raise AttemptFailedError(_describe(codes))
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+
+    def _is_soon(self, codes: set[int]) -> bool:
+        """Raise what ends the attempt; else say whether to ask the same coordinator again."""
+        steps = {next_step(code): code for code in sorted(codes)}
+        if NextStep.FENCED in steps:
+            raise EpochGoneError(_describe(codes))
+        if NextStep.REFUSED in steps:
+            error = errors.for_code(steps[NextStep.REFUSED])(self._name)
+            raise self._explain(error) from error
+        if codes & {INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING} or steps.keys() & {
+            NextStep.BEGIN_AGAIN,
+            NextStep.REJECT,
+        }:
+            raise AttemptFailedError(_describe(codes))
+        return NextStep.MOVED not in steps
+
+
+def single_code(response: Any) -> set[int]:
+    """Return the error code of a response that has one."""
+    return {response.error_code}
+
+
+def codes_by_partition(response: Any) -> set[int]:
+    """Return the error codes of a response that has one for each partition."""
+    return {code for _topic, results in response.errors for _partition, code in results}
+
+
+def _describe(codes: set[int]) -> str:
+    return ", ".join(f"{errors.for_code(code).__name__} ({code})" for code in sorted(codes))

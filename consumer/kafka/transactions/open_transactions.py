@@ -1,0 +1,186 @@
+"""Finds transactions that are over for their coordinator and still open in a partition.
+
+A coordinator ends a transaction with a marker in each partition that it touched. Kafka 4.3 skips
+the marker of a partition that has no leader at that moment ("Couldn't find leader endpoint for
+partitions ... likely deleted already and hence can be skipped", its TransactionMarkerChannelManager
+says), and counts the transaction as ended all the same. Partitions are without a leader whenever
+all their replicas restart together, and a transaction that passed its timeout meanwhile is aborted
+right then. What it wrote is left open under its producer id, so that the *next* end of that
+producer's transactions would be its end too: aborted results would appear, beside the ones computed
+again, or committed ones would go. Whoever takes a transactional id over therefore asks the
+partitions themselves.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from aiokafka import errors
+
+from consumer.kafka.client.cluster_client import ClusterClient, numbers_by_topic
+from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
+from consumer.kafka.transactions.errors import (
+    NONE,
+    TOPIC_AUTHORIZATION_FAILED,
+    UNKNOWN_TOPIC_OR_PARTITION,
+    NextStep,
+    next_step,
+)
+from consumer.kafka.transactions.wire import DescribeProducersRequest
+from consumer.ports import TopicPartition
+
+log = logging.getLogger(__name__)
+
+_MISSING_S = 40.0
+"""How long a topic may be unknown; a broker that has just started knows none."""
+
+_LONG_S = 10.0
+"""From then on it takes longer than an election does."""
+
+
+class OpenTransactions:
+    """Asks the leaders of topics which producers have a transaction open.
+
+    Callers that come while an answer is awaited share the next one: as many ids as are taken over
+    in a rebalance cost two rounds of requests.
+
+    Args:
+        client: The cluster.
+        topics: Where transactions write.
+    """
+
+    def __init__(self, client: ClusterClient, topics: Collection[str]) -> None:
+        self._client = client
+        self._topics = topics
+        self._asking = asyncio.Lock()
+        self._next: asyncio.Task[dict[int, list[TopicPartition]]] | None = None
+        self._tasks: set[asyncio.Task[dict[int, list[TopicPartition]]]] = set()
+        self._refused: set[str] = set()
+
+    async def of(self, producer_id: int) -> Sequence[TopicPartition]:
+        """Return the partitions in which a producer has a transaction open, as of this call.
+
+        Waits for every partition's leader: an offline one may hold what has to be ended.
+        None are returned of a topic that we may not read, nor by a broker before Kafka 2.8.
+
+        Raises:
+            errors.KafkaError: A topic is missing, and stays so, or the broker refuses us.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._ask_all())
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._tasks.discard)
+        # One caller's cancellation is not the others'.
+        found = await asyncio.shield(self._next)
+        return found.get(producer_id, [])
+
+    async def stop(self) -> None:
+        """Give up what is being asked; who waits for it is cancelled."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_all(self) -> dict[int, list[TopicPartition]]:
+        async with self._asking:
+            # Who calls from here on may have closed what this answer shows as open.
+            self._next = None
+            answers: dict[TopicPartition, list[int]] = {}
+            backoff_s = FIRST_BACKOFF_S
+            now_s = asyncio.get_running_loop().time
+            begun_s = now_s()
+            missing_since_s: float | None = None
+            while True:
+                try:
+                    # A follower would answer too, of what it has heard so far.
+                    await self._client.learn_leaders()
+                    waiting = await self._partitions() - answers.keys()
+                    answers.update(await self._ask(waiting))
+                    if waiting <= answers.keys():
+                        return _by_producer(answers)
+                    missing_since_s = None
+                    failure = f"no answer from the leader of {_named(waiting - answers.keys())}"
+                except errors.IncompatibleBrokerVersion:
+                    log.debug("the broker cannot describe producers; Kafka can since 2.8")
+                    return {}
+                except REFUSALS:
+                    raise
+                except errors.UnknownTopicOrPartitionError as error:
+                    missing_since_s = missing_since_s or now_s()
+                    if now_s() - missing_since_s >= _MISSING_S:
+                        raise
+                    failure = repr(error)
+                except errors.KafkaError as error:
+                    failure = repr(error)
+                log.log(
+                    logging.INFO if now_s() - begun_s < _LONG_S else logging.WARNING,
+                    "nothing is published before each partition of %s says which transactions are "
+                    "open in it; asks again (%s)",
+                    ", ".join(sorted(self._topics)),
+                    failure,
+                )
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+
+    async def _partitions(self) -> set[TopicPartition]:
+        return {
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in await self._client.partitions(topic)
+        }
+
+    async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[int]]:
+        """Ask the leaders that are known; return the ids by partition that was answered for."""
+        asking = []
+        for leader, led in self._client.leaders(partitions).items():
+            if leader is not None:
+                request = DescribeProducersRequest(numbers_by_topic(led))
+                asking.append(self._client.ask_broker(leader, request))
+        answers: dict[TopicPartition, list[int]] = {}
+        for response in await asyncio.gather(*asking, return_exceptions=True):
+            if not isinstance(response, BaseException):
+                answers.update(self._answered(response))
+            elif not isinstance(response, errors.KafkaError) or isinstance(
+                response, (errors.IncompatibleBrokerVersion, *REFUSALS)
+            ):
+                raise response
+        return answers
+
+    def _answered(self, response: Any) -> Iterator[tuple[TopicPartition, list[int]]]:
+        for topic, results, *_tags in response.topics:
+            for number, code, _message, producers, *_more in results:
+                if code == TOPIC_AUTHORIZATION_FAILED:
+                    self._warn_of(topic)
+                elif code == UNKNOWN_TOPIC_OR_PARTITION:
+                    raise errors.UnknownTopicOrPartitionError(f"{topic}/{number}")
+                elif code != NONE and next_step(code) is NextStep.REFUSED:
+                    raise errors.for_code(code)(f"{topic}/{number}")
+                elif code != NONE:
+                    continue
+                open_by = [producer_id for producer_id, *_, since, _tags in producers if since >= 0]
+                yield TopicPartition(topic, number), open_by
+
+    def _warn_of(self, topic: str) -> None:
+        if topic not in self._refused:
+            self._refused.add(topic)
+            log.warning(
+                "topic %s: not ours to read, so a transaction that a broker's restart left open in "
+                "it stays unseen, and its results may appear twice: grant Read on the topic",
+                topic,
+            )
+
+
+def _by_producer(
+    answers: Mapping[TopicPartition, Collection[int]],
+) -> dict[int, list[TopicPartition]]:
+    found: dict[int, list[TopicPartition]] = defaultdict(list)
+    for partition, producer_ids in answers.items():
+        for producer_id in producer_ids:
+            found[producer_id].append(partition)
+    return found
+
+
+def _named(partitions: Collection[TopicPartition]) -> str:
+    return ", ".join(f"{topic}/{number}" for topic, number in sorted(partitions))

@@ -1,0 +1,241 @@
+"""Publishing outcomes and their offsets in one Kafka transaction: exactly-once."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import errors
+
+from consumer.kafka.admin.limits_reader import LimitsReader
+from consumer.kafka.admin.topic_settings import TopicLimits
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.connection import explain, explaining_failures, warn_if_slow
+from consumer.kafka.sink.refusals import TOO_LARGE, explain_refusal
+from consumer.kafka.sink.routing import MessageRouter
+from consumer.kafka.transactions.batches import Explain
+from consumer.kafka.transactions.epochs import Epochs, Identity
+from consumer.kafka.transactions.names import earlier_transactional_id_of, transactional_id_of
+from consumer.kafka.transactions.open_transactions import OpenTransactions
+from consumer.kafka.transactions.transactional_id import MessageRefusedError, TransactionalId
+from consumer.ports import (
+    CommitPoint,
+    FencedError,
+    Message,
+    Rejection,
+    SourceError,
+    TopicPartition,
+)
+from schemas.settings.file import KafkaSettings, RouteSettings
+
+log = logging.getLogger(__name__)
+
+_STOP_TIMEOUT_S = 3.0
+
+
+class _Connected(NamedTuple):
+    client: ClusterClient
+    open_transactions: OpenTransactions
+
+
+class KafkaTransactionalSink:
+    """A ``TransactionalSink`` on Kafka topics.
+
+    Messages go to the partitions that ``KafkaSink`` gives them. Transactions of several input
+    partitions run at the same time. Every commit point has to differ from the one before it: where
+    a commit's outcome is unknown, that tells.
+
+    Args:
+        settings: The cluster.
+        route: Its topics, group and transaction settings.
+    """
+
+    def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:
+        self._settings = settings
+        self._route = route
+        self._topics = (route.results_topic, route.dead_letters_topic)
+        self._doing = f"publishing to {', '.join(self._topics)} in transactions"
+        self._router = MessageRouter()
+        self._limits = LimitsReader(settings, self._topics, self._learn)
+        self._connected: _Connected | None = None
+        self._ids: dict[TopicPartition, TransactionalId] = {}
+        self._left_open: dict[TopicPartition, TransactionalId] = {}
+        self._publishing: dict[TopicPartition, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Connect; see ``TransactionalSink``."""
+        warn_if_slow()
+        await self._limits.read()
+        client = ClusterClient(
+            self._settings,
+            client_id=f"headrace-{self._route.group}-transactions",
+            request_timeout_ms=self._route.transactions.timeout_ms // 3,
+        )
+        self._connected = _Connected(client, OpenTransactions(client, self._topics))
+        try:
+            with explaining_failures(self._settings, self._doing):
+                await client.start(self._topics)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def take_over(self, partitions: Collection[TopicPartition]) -> None:
+        """Fence the earlier owners; see ``TransactionalSink``.
+
+        A publication that is still under way for a partition let go ends in ``FencedError``; of
+        one that is kept it is awaited.
+        """
+        connected = self._started()
+        let_go = {each: self._ids.pop(each) for each in self._ids.keys() - set(partitions)}
+        for partition in let_go.keys() & self._publishing.keys():
+            self._publishing[partition].cancel()
+        if self._publishing:
+            await asyncio.wait(self._publishing.values())
+        await _all_of(*(each.abort() for each in let_go.values()))
+        await _all_of(
+            *(self._end_earlier(connected, each) for each in partitions if each not in self._ids)
+        )
+        ids = {each: self._ids.get(each) or self._make_id(connected, each) for each in partitions}
+        try:
+            await _all_of(*(each.take_over() for each in ids.values()))
+        except BaseException:
+            # What they have begun is ended when the sink stops.
+            self._left_open |= {each: made for each, made in ids.items() if made.has_begun}
+            raise
+        self._ids = ids
+        for each in ids:
+            # Whatever was open has been aborted with the epoch before.
+            self._left_open.pop(each, None)
+
+    async def publish(
+        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+    ) -> list[Rejection]:
+        """Publish and commit, or do neither; see ``TransactionalSink``.
+
+        Where ``FencedError`` is raised after the transaction was asked to commit, it may have been
+        committed: the new owner has read its commit point then, and goes on from there.
+        """
+        client = self._started().client
+        transactional_id = self._ids.get(partition)
+        if transactional_id is None:
+            raise FencedError(f"{partition} was not taken over, or was let go")
+        partitions = await self._partitions_of(client, messages)
+        routed = self._router.route(messages, partitions, client.is_leaderless)
+        if routed.rejections:
+            self._limits.look_again()
+            return routed.rejections
+        placed = {each: [messages[n] for n in found] for each, found in routed.indexes.items()}
+        task = asyncio.create_task(transactional_id.publish(placed, point))
+        self._publishing[partition] = task
+        try:
+            await asyncio.wait([task])
+            task.result()
+        except MessageRefusedError as refused:
+            self._limits.look_again()
+            index = routed.indexes[refused.partition][refused.position]
+            reason = explain_refusal(refused.code, messages[index])
+            return [Rejection(index, reason, is_too_large=refused.code in TOO_LARGE)]
+        except FencedError:
+            self._let_go(partition, transactional_id)
+            raise
+        except asyncio.CancelledError:
+            # What became of it is found out by whoever takes the partition over.
+            self._let_go(partition, transactional_id)
+            self._left_open[partition] = transactional_id
+            if task.cancelled() and self._connected is None:
+                raise SourceError(f"{self._doing}: the sink was stopped") from None
+            if task.cancelled():
+                raise FencedError(f"{partition} was let go") from None
+            task.cancel()
+            raise
+        finally:
+            del self._publishing[partition]
+        return []
+
+    def waits(self) -> list[str]:
+        """Return what transactions under way wait for; see ``TransactionalSink``."""
+        if self._connected is None or not self._publishing:
+            return []
+        cluster = self._connected.client.cluster
+        places = (
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in cluster.partitions_for_topic(topic) or {0}
+        )
+        return cluster_waits(cluster, places)
+
+    async def stop(self) -> None:
+        """Disconnect; see ``TransactionalSink``."""
+        connected, self._connected = self._connected, None
+        if connected is None:
+            return
+        tasks = list(self._publishing.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        ids = {*self._ids.values(), *self._left_open.values()}
+        self._ids = {}
+        self._left_open = {}
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await _all_of(*(each.abort() for each in ids))
+        except (TimeoutError, SourceError) as error:
+            log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
+        await self._limits.stop()
+        await connected.open_transactions.stop()
+        await connected.client.close()
+
+    def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
+        self._router.limits = limits
+
+    def _let_go(self, partition: TopicPartition, transactional_id: TransactionalId) -> None:
+        if self._ids.get(partition) is transactional_id:
+            del self._ids[partition]
+
+    def _make_id(self, connected: _Connected, partition: TopicPartition) -> TransactionalId:
+        name = transactional_id_of(self._route.group, partition)
+        return TransactionalId(
+            connected.client,
+            self._epochs(connected, name, partition),
+            max_batch_bytes=self._router.max_batch_bytes,
+            explain=self._explain_of(name),
+        )
+
+    async def _end_earlier(self, connected: _Connected, partition: TopicPartition) -> None:
+        """Fence an owner of an earlier release, which publishes under another id."""
+        name = earlier_transactional_id_of(self._route.group, partition)
+        await self._epochs(connected, name, partition).end_if_known()
+
+    def _epochs(self, connected: _Connected, name: str, partition: TopicPartition) -> Epochs:
+        route = self._route
+        identity = Identity(name, route.group, partition, route.transactions.timeout_ms)
+        return Epochs(*connected, identity, self._explain_of(name))
+
+    def _explain_of(self, name: str) -> Explain:
+        return lambda error: explain(error, self._settings, f"{self._doing} ({name})")
+
+    async def _partitions_of(
+        self, client: ClusterClient, messages: Sequence[Message]
+    ) -> dict[str, list[int]]:
+        try:
+            return {
+                topic: await client.partitions(topic)
+                for topic in {message.topic for message in messages}
+            }
+        except errors.KafkaError as error:
+            raise explain(error, self._settings, self._doing) from error
+
+    def _started(self) -> _Connected:
+        if self._connected is None:
+            raise SourceError(f"{self._doing}: not started, or stopped already")
+        return self._connected
+
+
+async def _all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Await all of them, then raise what the first of them raised."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,241 @@
+"""One transactional id: its transactions, and what became of each.
+
+Safe whatever other owners do, by four rules:
+
+* Whoever takes the id over (InitProducerId) reads what the group has committed only afterwards,
+  so that the group's committed point tells what the fenced owner achieved.
+* After any failure the id is initialised again as its known producer and epoch (KIP-360), which
+  the coordinator refuses once another owner has been initialised. It accepts it after it has
+  aborted a transaction for its age, so that this is not taken for another owner (see
+  ``epochs.LastEnd`` for a coordinator that has restarted since).
+* Where a commit's outcome is not known, the group's committed point decides: the transaction's
+  own point means committed, the one before means aborted, anything else another owner.
+* A coordinator that has ended a transaction may have left it open in a partition, so an epoch
+  begins by ending what is still open (see ``epochs``); and after every disruption of the cluster
+  another epoch begins, before the next transaction's end could be that one's too.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from aiokafka.protocol.transaction import TxnOffsetCommitRequest
+
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from consumer.kafka.sink.refusals import INVALID_TIMESTAMP
+from consumer.kafka.transactions.batches import (
+    AttemptFailedError,
+    BatchEncoder,
+    BatchRefusedError,
+    BatchSending,
+    EpochGoneError,
+    Explain,
+    all_of,
+)
+from consumer.kafka.transactions.coordinated_requests import codes_by_partition
+from consumer.kafka.transactions.epochs import UNDECIDED_S, Epochs, UndecidedError
+from consumer.kafka.transactions.wire import NO_PRODUCER
+from consumer.ports import CommitPoint, FencedError, Message, TopicPartition
+
+log = logging.getLogger(__name__)
+
+
+class MessageRefusedError(Exception):
+    """A single message that the broker refuses; its transaction was aborted.
+
+    Attributes:
+        partition: Where it was to go.
+        position: Which of the partition's messages it is.
+        code: One of ``refusals.MESSAGE_REFUSED``.
+    """
+
+    def __init__(self, partition: TopicPartition, position: int, code: int) -> None:
+        super().__init__(f"{partition}: message {position} is refused with error {code}")
+        self.partition = partition
+        self.position = position
+        self.code = code
+
+
+class TransactionalId:
+    """Publishes in transactions for one input partition.
+
+    Args:
+        client: The cluster.
+        epochs: Of the id.
+        max_batch_bytes: The most that a batch of several messages takes.
+        explain: Makes a ``SourceError`` of a broker's refusal.
+    """
+
+    def __init__(
+        self,
+        client: ClusterClient,
+        epochs: Epochs,
+        *,
+        max_batch_bytes: int,
+        explain: Explain,
+    ) -> None:
+        self._epochs = epochs
+        self._identity = epochs.identity
+        self._name = epochs.identity.name
+        self._encoder = BatchEncoder(max_batch_bytes)
+        self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
+        self._committed: CommitPoint | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has had an epoch, and so may have left a transaction open."""
+        return self._epochs.producer != NO_PRODUCER
+
+    async def take_over(self) -> None:
+        """Fence every other owner, and learn what the group has committed.
+
+        An owner that has not been fenced stays the owner. A transaction that was left open is
+        aborted; one that was being committed is waited for.
+
+        Raises:
+            SourceError: The broker refuses us.
+        """
+        epochs = self._epochs
+        if epochs.producer == NO_PRODUCER or not await epochs.begin(epochs.producer):
+            await epochs.begin(NO_PRODUCER)
+        while True:
+            try:
+                self._committed = await epochs.settle()
+            except FencedError as error:
+                log.info("%s: takes over again, as %s", self._name, error)
+                await epochs.begin(NO_PRODUCER)
+            else:
+                return
+
+    async def publish(
+        self, messages: Mapping[TopicPartition, Sequence[Message]], point: CommitPoint
+    ) -> None:
+        """Publish messages and commit ``point`` in one transaction, which takes effect once.
+
+        Raises:
+            FencedError: Another owner has taken the id over.
+            MessageRefusedError: The broker refuses a message; nothing was published.
+            SourceError: The broker refuses us.
+        """
+        most_records: int | None = None
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            is_deciding = False
+            try:
+                if self._epochs.is_in_doubt:
+                    await self._go_on()
+                await self._epochs.open(messages)
+                # Half of it is for the coordinator to hear of the end.
+                async with asyncio.timeout(self._identity.timeout_ms / 2000):
+                    await self._fill(messages, point, most_records)
+                is_deciding = True
+                await self._epochs.close(is_commit=True)
+            except EpochGoneError:
+                if await self._was_committed(point, may_be=is_deciding):
+                    break
+            except (AttemptFailedError, TimeoutError) as error:
+                log.warning("%s: transaction begins again after %r", self._name, error)
+                if not is_deciding:
+                    await self._roll_back()
+                elif await self._was_committed(point, may_be=True):
+                    break
+                if isinstance(error, BatchRefusedError):
+                    most_records = _narrow_down(error, most_records)
+                    continue
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+            else:
+                break
+        self._committed = point
+        if self._epochs.is_in_doubt:
+            # Else a reader might wait for the end until there is something to publish again.
+            await self._go_on()
+
+    async def abort(self) -> None:
+        """Abort the transaction that a cancelled call has left open, if any."""
+        await self._epochs.give_up()
+
+    async def _fill(
+        self,
+        messages: Mapping[TopicPartition, Sequence[Message]],
+        point: CommitPoint,
+        most_records: int | None,
+    ) -> None:
+        """Send messages and offsets; return when all are acknowledged."""
+        producer = self._epochs.producer
+        self._encoder.begin_epoch(*producer)
+        batches = {
+            partition: self._encoder.encode(partition, each, most_records)
+            for partition, each in messages.items()
+        }
+        topic, number = self._identity.partition
+        offsets = TxnOffsetCommitRequest(
+            self._name,
+            self._identity.group,
+            *producer,
+            [(topic, [(number, point.offset, point.metadata)])],
+        )
+        await all_of(
+            self._sending.send(batches),
+            self._epochs.requests.ask_group(offsets, codes_by_partition),
+        )
+
+    async def _roll_back(self) -> None:
+        """Abort what there is, and go on under a new epoch, which late requests do not have.
+
+        Raises:
+            FencedError: Another owner has taken the id over.
+        """
+        try:
+            # Checks the epoch, as InitProducerId does not while a transaction is open: it would
+            # abort another owner's.
+            await self._epochs.close(is_commit=False)
+        except EpochGoneError:
+            log.info("%s: nothing to roll back, the epoch is another", self._name)
+        except AttemptFailedError as error:
+            log.debug("%s: nothing to roll back (%r)", self._name, error)
+        await self._go_on()
+
+    async def _go_on(self) -> None:
+        """Initialise the id as the producer that we are.
+
+        Raises:
+            FencedError: Another owner has been initialised, or has committed, since.
+        """
+        is_ours = await self._epochs.begin(self._epochs.producer)
+        if not is_ours or await self._epochs.settle() != self._committed:
+            raise self._epochs.fenced()
+
+    async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
+        """Say whether a transaction whose epoch has gone was committed; if not, begin again.
+
+        Args:
+            point: Its commit point.
+            may_be: It had been asked to commit.
+
+        Raises:
+            FencedError: Another owner has taken the id over.
+        """
+        epochs = self._epochs
+        is_ours = await epochs.begin(epochs.producer)
+        try:
+            committed = await (epochs.settle() if is_ours else epochs.read_committed(UNDECIDED_S))
+        except UndecidedError as error:
+            raise epochs.fenced() from error
+        if may_be and committed == point and point != self._committed:
+            return True
+        if not is_ours or committed != self._committed:
+            raise epochs.fenced()
+        log.warning("%s: the coordinator has aborted a transaction; it begins again", self._name)
+        return False
+
+
+def _narrow_down(error: BatchRefusedError, most_records: int | None) -> int:
+    """Return how many records a batch may have next, to find the one at fault."""
+    if error.batch.records > 1:
+        return error.batch.records // 2
+    if error.code == INVALID_TIMESTAMP and most_records != 1:
+        # It may have waited long for its leader; now it gets the time of its next try.
+        return 1
+    raise MessageRefusedError(error.partition, error.batch.first, error.code) from error

@@ -1,0 +1,87 @@
+"""Reads a route's control topic, and hands on what is to be cancelled."""
+
+import logging
+from collections.abc import Callable
+
+from consumer.engine.counters import Counters
+from consumer.ports import ControlSource, Record
+from schemas.wire.control import ControlRecord, UnreadableControlError, parse_control_record
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.5
+
+TimedControl = tuple[ControlRecord, int]
+"""A control record and its timestamp in epoch milliseconds."""
+
+
+class ControlReader:
+    """Follows a control topic from its start.
+
+    Args:
+        source: The topic.
+        counters: Where records that cannot be read are counted.
+        apply: Called with what was read, in order.
+    """
+
+    def __init__(
+        self,
+        source: ControlSource,
+        counters: Counters,
+        apply: Callable[[list[TimedControl]], None],
+    ) -> None:
+        self._source = source
+        self._counters = counters
+        self._apply = apply
+
+    async def start(self) -> None:
+        """Connect, and return when all that stands on the topic has been applied.
+
+        Raises:
+            SourceError: The topic cannot be read; says what to check.
+        """
+        await self._source.start()
+        try:
+            while not self._source.is_caught_up:
+                await self._read()
+        except BaseException:
+            await self._source.stop()
+            raise
+
+    async def run(self) -> None:
+        """Apply what comes, for ever."""
+        while True:
+            await self._read()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._source.stop()
+
+    async def _read(self) -> None:
+        records = await self._source.poll(_POLL_S)
+        controls = [control for control in map(self._parse, records) if control is not None]
+        if controls:
+            self._apply(controls)
+
+    def _parse(self, record: Record) -> TimedControl | None:
+        try:
+            return parse_control_record(record.value), _time_of(record)
+        except UnreadableControlError as error:
+            self._counters.unreadable_control_records += 1
+            log.warning(
+                "control record %s offset %d is skipped: %s",
+                record.partition,
+                record.offset,
+                error,
+            )
+            return None
+
+
+def _time_of(record: Record) -> int:
+    if record.timestamp_ms is None or record.timestamp_ms < 0:
+        # Taken as of now it would cancel all that came since, whenever it is read again.
+        raise UnreadableControlError(
+            "it has no timestamp, so nobody knows which requests it means; publish it with one, as "
+            "`headrace cancel` does"
+        )
+    return record.timestamp_ms

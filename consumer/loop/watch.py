@@ -1,0 +1,82 @@
+"""Looks, beside everything else, for calls that hang and for a consumer that stands still."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from consumer.engine.engine import Engine
+from consumer.engine.standing.stall import StallWatch
+from consumer.ports import RecordSource
+from handoff.clock import Clock
+
+log = logging.getLogger(__name__)
+
+_CALLS_EVERY_S = 1.0
+_STALL_EVERY_S = 30.0
+
+
+class StalledError(Exception):
+    """The consumer stands still; a new one may not."""
+
+
+class Watch:
+    """Gives up calls that take too long, and this consumer where it does nothing for no reason.
+
+    Args:
+        engine: Knows what is under way and what waits.
+        source: Says how far the logs reach.
+        clock: The time.
+        end_calls: Ends the calls in which nothing is wanted any more.
+    """
+
+    def __init__(
+        self, engine: Engine, source: RecordSource, clock: Clock, end_calls: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._clock = clock
+        self._end_calls = end_calls
+        self._stall = StallWatch()
+
+    async def watch_calls(self) -> None:
+        """Look for calls that take too long, for ever."""
+        while True:
+            await asyncio.sleep(_CALLS_EVERY_S)
+            now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
+            for call in self._engine.give_up_overdue(now_s, epoch_ms):
+                if call.overdue is not None:
+                    log.warning("a call of %d records is given up: %s", call.records, call.overdue)
+            self._end_calls()
+
+    async def watch_for_stall(self) -> None:
+        """Look whether the consumer stands still, for ever.
+
+        Raises:
+            StalledError: It does; says what waits.
+        """
+        while True:
+            await asyncio.sleep(_STALL_EVERY_S)
+            if self._has_moved():
+                continue
+            waiting = self._engine.neglected() or await self._unread()
+            if self._has_moved():  # meanwhile
+                continue
+            stall = self._stall.judge(waiting, self._clock.monotonic())
+            if stall is not None:
+                raise StalledError(f"the consumer stands still: {stall}; it is to be replaced")
+
+    def _has_moved(self) -> bool:
+        return self._stall.has_moved(self._engine.standing(), self._clock.monotonic())
+
+    async def _unread(self) -> str | None:
+        """Return which partition has records that could be read and are not."""
+        next_offsets = self._engine.readable_offsets()
+        ends = await self._source.log_ends(next_offsets)
+        for partition, next_offset in next_offsets.items():
+            unread = ends.get(partition, next_offset) - next_offset
+            if unread > 0:
+                return (
+                    f"{unread} offsets of {partition.topic}/{partition.partition} are to be read, "
+                    f"from {next_offset} on"
+                )
+        return None

@@ -1,0 +1,124 @@
+"""From settings to an engine and its times: what a route's numbers mean to the core."""
+
+import math
+import random
+import sys
+
+from consumer.engine.admission import Admission
+from consumer.engine.bodies.claims import ClaimCheckPolicy
+from consumer.engine.engine import Engine
+from consumer.engine.failures.failures import Failure
+from consumer.engine.failures.retry import RetryPolicy
+from consumer.engine.intake import Intake
+from consumer.engine.outcomes.messages import OutcomeMessages
+from consumer.engine.settings import EngineSettings
+from consumer.loop.settings import PipelineSettings
+from consumer.ports import ReadingNotes
+from schemas.settings.file import RouteSettings
+from schemas.wire.references import check_prefix
+
+_REVOKE_SHARE = 0.6
+"""Share of the rebalance timeout for publishing and committing; the rest is for rejoining."""
+
+
+def build_engine(
+    *,
+    route_name: str,
+    route: RouteSettings,
+    urls: frozenset[str],
+    work_field: str | None = None,
+    calls_per_window: int = 4,
+    consumer: str,
+    metadata_limit_characters: int,
+    jitter: random.Random,
+    result_limit_bytes: int | None = None,
+    notes: ReadingNotes | None = None,
+) -> Engine:
+    """Compose the engine of one consumer replica.
+
+    Args:
+        route_name: The route's key in the settings.
+        route: Its settings.
+        urls: The endpoints that its model answers.
+        work_field: The body field by which its model ranks requests, if it does.
+        calls_per_window: Into how many calls its model wants a replica's window divided.
+        consumer: Identifies the replica.
+        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
+        jitter: Randomness of the retry backoff.
+        result_limit_bytes: The most bytes of one record on the results topic, if it is known.
+        notes: Tell of records that end the consumer, if anybody keeps them.
+    """
+    return Engine(
+        consumer=consumer,
+        intake=_build_intake(route, urls, work_field),
+        messages=OutcomeMessages(
+            route=route_name,
+            model=route.model,
+            results_topic=route.results_topic,
+            dead_letters_topic=route.dead_letters_topic,
+            max_result_bytes=route.limits.max_result_bytes,
+            fail_with_result=route.fail_with_result,
+        ),
+        claim_check=_claim_check_policy(route, result_limit_bytes),
+        admission=Admission(route.flow.max_records, route.flow.max_bytes),
+        retry=RetryPolicy(
+            max_attempts=route.retry.max_attempts,
+            first_backoff_s=route.retry.first_backoff_ms / 1000,
+            max_backoff_s=route.retry.max_backoff_ms / 1000,
+            retried=frozenset(map(Failure, route.retry.on)),
+        ),
+        jitter=jitter,
+        notes=notes,
+        settings=EngineSettings(
+            most_chunk_records=route.flow.chunk_records,
+            metadata_limit_characters=metadata_limit_characters,
+            calls_per_window=calls_per_window,
+            max_body_bytes=_max_body_bytes(route),
+            ordering=route.ordering,
+            attempt_timeout_s=route.retry.attempt_timeout_s,
+            may_repeat=route.delivery == "at_least_once",
+        ),
+    )
+
+
+def _max_body_bytes(route: RouteSettings) -> int:
+    stored_bytes = 0 if route.claim_check is None else route.claim_check.max_object_bytes
+    return max(route.limits.max_result_bytes, stored_bytes)
+
+
+def _build_intake(route: RouteSettings, urls: frozenset[str], work_field: str | None) -> Intake:
+    claim_check = route.claim_check
+    return Intake(
+        urls,
+        route.limits.max_request_bytes,
+        work_field,
+        tuple(map(check_prefix, claim_check.request_prefixes)) if claim_check else (),
+        claim_check.max_object_bytes if claim_check else 0,
+        takes_frame=route.requests_format == "confluent-json",
+    )
+
+
+def _claim_check_policy(
+    route: RouteSettings, result_limit_bytes: int | None
+) -> ClaimCheckPolicy | None:
+    settings = route.claim_check
+    if settings is None:
+        return None
+    over_bytes = min(settings.over_bytes or math.inf, route.limits.max_result_bytes)
+    return ClaimCheckPolicy(
+        over_bytes=int(over_bytes),
+        message_limit_bytes=result_limit_bytes or sys.maxsize,
+        max_object_bytes=settings.max_object_bytes,
+        give_up_after_s=settings.give_up_after_s,
+    )
+
+
+def pipeline_settings(route: RouteSettings) -> PipelineSettings:
+    """Return the pipeline's times for ``route``."""
+    return PipelineSettings(
+        commit_interval_s=route.commit_interval_ms / 1000,
+        revoke_budget_s=route.membership.rebalance_timeout_ms / 1000 * _REVOKE_SHARE,
+        drain_timeout_s=route.drain_timeout_s,
+        transaction_linger_s=route.transactions.linger_ms / 1000,
+        session_timeout_s=route.membership.session_timeout_ms / 1000,
+    )

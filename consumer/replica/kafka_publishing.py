@@ -1,0 +1,40 @@
+"""From a route's delivery guarantee to what publishes and commits for it on Kafka."""
+
+from consumer.engine.engine import Engine
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.transactions.sink import KafkaTransactionalSink
+from consumer.loop.at_least_once import AtLeastOnce, Publishing
+from consumer.loop.exactly_once import ExactlyOnce
+from consumer.ports import RecordSource
+from consumer.replica.build import pipeline_settings
+from handoff.clock import SystemClock
+from schemas.settings.file import KafkaSettings, RouteSettings
+
+
+def kafka_publishing(
+    kafka: KafkaSettings, route: RouteSettings, *, engine: Engine, source: RecordSource
+) -> Publishing:
+    """Return what publishes the engine's outcomes by the route's ``delivery``.
+
+    Args:
+        kafka: The cluster.
+        route: The route.
+        engine: Whose outcomes.
+        source: The route's member of the group.
+    """
+    settings = pipeline_settings(route)
+    if route.delivery == "exactly_once":
+        return ExactlyOnce(
+            engine=engine,
+            source=source,
+            sink=KafkaTransactionalSink(kafka, route),
+            clock=SystemClock(),
+            settings=settings,
+        )
+    return AtLeastOnce(
+        engine=engine,
+        source=source,
+        sink=KafkaSink(kafka, (route.results_topic, route.dead_letters_topic)),
+        clock=SystemClock(),
+        settings=settings,
+    )

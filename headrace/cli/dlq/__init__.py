@@ -1,0 +1,1 @@
+"""``headrace dlq``: list, replay and purge dead letters."""

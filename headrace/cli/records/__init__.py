@@ -1,0 +1,1 @@
+"""Commands that publish or read records: submit, results, cancel, schema."""

@@ -1,0 +1,1 @@
+"""``make demo``: real models and an embedded broker."""

@@ -1,0 +1,1 @@
+"""Request files, and records published and read from outside the service."""

@@ -1,0 +1,69 @@
+"""Publishes control records."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.client.connection import client_options, explaining_failures
+from headrace.errors import UserError
+from schemas.settings.file import KafkaSettings
+from schemas.wire.control import ControlRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedControl:
+    """A control record that stands on its topic.
+
+    Attributes:
+        target: What is to be cancelled.
+        topic: The control topic.
+        partition: Where it stands there.
+        offset: Where it stands there.
+        timestamp_ms: Requests up to this time are meant, in epoch milliseconds.
+    """
+
+    target: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+async def publish_controls(
+    kafka: KafkaSettings, topic: str, controls: list[ControlRecord]
+) -> list[PublishedControl]:
+    """Publish control records; returns when the brokers have them all.
+
+    Raises:
+        UserError: The topic does not exist.
+        SourceError: The cluster does not take them; says what to check.
+    """
+    async with TopicAdmin(kafka) as admin:
+        info = (await admin.describe_topics([topic]))[topic]
+    if info is None:
+        raise UserError(f"there is no topic {topic}: `headrace topics create` makes it")
+    published = []
+    with explaining_failures(kafka, f"writing to {topic}"):
+        producer = AIOKafkaProducer(**client_options(kafka), acks="all", enable_idempotence=True)
+        try:
+            await producer.start()
+            sent = [
+                await producer.send(topic, control.to_json(), key=control.key)
+                for control in controls
+            ]
+            for control, acknowledgement in zip(controls, sent, strict=True):
+                place = await acknowledgement
+                published.append(
+                    PublishedControl(
+                        control.target, topic, place.partition, place.offset, place.timestamp
+                    )
+                )
+        finally:
+            await producer.stop()
+    return published

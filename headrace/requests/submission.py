@@ -1,0 +1,114 @@
+"""Publishes request lines: every line acknowledged or told about, in bounded memory."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError
+
+from consumer.kafka.client.connection import client_options, explaining_failures
+from headrace.requests.lines import BadLine
+from schemas.settings.file import KafkaSettings
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_UNACKNOWLEDGED_RECORDS = 20_000
+MAX_PROBLEMS = 20
+
+TOO_LARGE = (MessageSizeTooLargeError, InvalidMessageError)
+"""The record itself is at fault; anything else is the cluster's and ends the submission."""
+
+
+@dataclass(slots=True)
+class Submission:
+    """How far a submission has come.
+
+    Attributes:
+        sent_records: Acknowledged by all in-sync replicas.
+        refused_records: Not taken: no request lines, or too large for the client or the broker.
+        problems: What was refused, the first few.
+    """
+
+    sent_records: int = 0
+    refused_records: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Count a record that was not taken, and remember why for the first few."""
+        self.refused_records += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(f"record {number}: {reason}")
+        elif len(self.problems) == MAX_PROBLEMS:
+            self.problems.append("… and more")
+
+
+async def publish_lines(
+    kafka: KafkaSettings,
+    topic: str,
+    lines: AsyncIterator[bytes | BadLine],
+    *,
+    key_of: Callable[[bytes], bytes | None],
+    submission: Submission,
+) -> None:
+    """Publish each line as one record, its bytes untouched.
+
+    Args:
+        kafka: The cluster.
+        topic: Where to.
+        lines: The values; a ``BadLine`` is told about and left out.
+        key_of: Gives a record's key from its value.
+        submission: Counts as it goes on, for a progress bar.
+
+    Raises:
+        SourceError: The cluster does not take records; ``submission`` tells how many it had
+            acknowledged.
+    """
+    with explaining_failures(kafka, f"writing to {topic}"):
+        producer = AIOKafkaProducer(
+            **client_options(kafka),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            max_batch_size=256 * 1024,
+            max_request_size=MAX_LINE_BYTES + 1024 * 1024,
+        )
+        pending: deque[tuple[int, asyncio.Future[Any]]] = deque()
+        number = 0
+        try:
+            await producer.start()
+            async for line in lines:
+                number += 1
+                if isinstance(line, BadLine):
+                    submission.refuse(number, f"line {line.number} {line.reason}; not sent")
+                    continue
+                while pending and (
+                    pending[0][1].done() or len(pending) >= MAX_UNACKNOWLEDGED_RECORDS
+                ):
+                    await _settle(*pending.popleft(), submission)
+                try:
+                    pending.append((number, await producer.send(topic, line, key=key_of(line))))
+                except TOO_LARGE as error:
+                    submission.refuse(number, str(error))
+            await producer.flush()
+            while pending:
+                await _settle(*pending.popleft(), submission)
+        finally:
+            await producer.stop()
+
+
+async def _settle(
+    number: int, acknowledgement: asyncio.Future[Any], submission: Submission
+) -> None:
+    """Await one acknowledgement, and count what became of it."""
+    try:
+        await acknowledgement
+    except TOO_LARGE as error:
+        submission.refuse(number, str(error))
+    else:
+        submission.sent_records += 1

@@ -1,0 +1,67 @@
+"""Results whose bodies lie in an object store, with the bodies put back."""
+
+from dataclasses import replace
+
+import orjson
+
+from consumer.engine.bodies.claims import BodyRefusedError, StoreError
+from consumer.replica.body_store import open_store
+from headrace.errors import UserError
+from headrace.requests.reading import TopicRecord
+from schemas.settings.file import ClaimCheckSettings, RouteSettings
+from schemas.wire.references import BodyReference
+from schemas.wire.results import encode_response_line
+
+
+class Resolver:
+    """Puts bodies in the place of references, where they lie in the route's own store.
+
+    Args:
+        route_name: The route's key in the settings.
+        route: Its settings.
+
+    Raises:
+        UserError: The route has no ``claim_check``.
+        SourceError: Its store cannot be used; says why.
+    """
+
+    def __init__(self, route_name: str, route: RouteSettings) -> None:
+        settings = route.claim_check
+        if settings is None:
+            raise UserError(
+                f"--resolve: routes.{route_name}.claim_check is not set, so its results have no "
+                "references"
+            )
+        store = open_store(route_name, _reading_own(route, settings))
+        if store is None:
+            raise AssertionError("a route with claim_check has a store. This is a bug.")
+        self._store = store
+        self.problems: list[str] = []
+
+    async def resolve(self, record: TopicRecord) -> TopicRecord:
+        """Return a result with its body in it, or as it is where there is nothing to resolve.
+
+        What cannot be resolved is added to ``problems``.
+        """
+        try:
+            line = orjson.loads(record.value or b"")
+            response = line["response"]
+            reference = BodyReference.model_validate(response["body_ref"])
+            head = line["id"], line["custom_id"], response["status_code"]
+        except (ValueError, KeyError, TypeError):
+            return record
+        try:
+            body = await self._store.read(reference)
+        except (BodyRefusedError, StoreError) as error:
+            self.problems.append(f"{record.partition}/{record.offset}: {reference.url}: {error}")
+            return record
+        return replace(record, value=encode_response_line(*head, body))
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
+
+def _reading_own(route: RouteSettings, settings: ClaimCheckSettings) -> RouteSettings:
+    own = settings.model_copy(update={"request_prefixes": (settings.store,)})
+    return route.model_copy(update={"claim_check": own})

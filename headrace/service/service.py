@@ -1,0 +1,274 @@
+"""A whole service on this machine: broker, Ray, topics and the Serve application; up and down.
+
+`headrace up`, the demo, benchmarks and tests all run this one class.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import ray
+from ray import serve
+
+from consumer.replica.reports import RouteStatus
+from headrace.brokers import RunningBroker, start_broker
+from headrace.brokers.readiness import answers_metadata
+from headrace.errors import ServiceError
+from headrace.service.local_ray import start_local_ray
+from headrace.service.stopping import application_stop_timeout_s, delete_application
+from headrace.status.board import APP_NAME
+from headrace.status.client import quiet_ray, read_deployments, read_statuses
+from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
+from schemas.settings.autoscaling import most_replicas
+from schemas.settings.file import Settings
+from schemas.settings.models import missing_template, weight_sources
+from serve_models.weights.sources import ModelSourceError, resolve
+
+__all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
+
+RayChoice = Literal["auto", "local"]
+
+SPARE_CPUS = 1
+MAX_REASON_LINES = 6
+SERVE_CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
+SERVE_NAMESPACE = "serve"
+OBJECT_STORE_BYTES = 512 * 1024 * 1024
+
+
+class LocalService:
+    """Brings a settings file's service up, and down again as a context manager.
+
+    Only what it started itself is stopped. Start it from a thread that lives as long as the service
+    shall: a local broker dies with the thread that started it.
+
+    Args:
+        settings: Whose service. Port 0 in ``kafka.bootstrap`` means a new local broker on a free
+            port.
+        data_dir: Where a local broker keeps its data.
+        use_ray: ``auto`` takes the cluster that is there and starts one where there is none;
+            ``local`` always starts one of its own.
+        say: Takes one line on each step, for a person.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        data_dir: Path,
+        use_ray: RayChoice = "auto",
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.settings = settings
+        self._data_dir = data_dir
+        self._use_ray = use_ray
+        self._say = say
+        self._stack = ExitStack()
+        self._owns_ray = False
+        self._is_up = False
+        self.broker: RunningBroker | None = None
+
+    def start(self) -> Self:
+        """Bring everything up; returns when the application runs.
+
+        Raises:
+            ServiceError: Something did not come up. What had been started is stopped again.
+            headrace.brokers.BrokerStartError: The broker did not.
+        """
+        with ExitStack() as undo:
+            undo.callback(self._stack.close)
+            self._start_broker()
+            self._create_topics()
+            self._start_ray()
+            self._deploy()
+            undo.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """Drain the application, then stop what was started here; stopping twice does nothing."""
+        self._stack.close()
+
+    def statuses(self) -> dict[str, RouteStatus]:
+        """Return what each route's consumers report; a route that has not reported is missing."""
+        return read_statuses()
+
+    def deployments(self) -> dict[str, str]:
+        """Return a line for each deployment that waits for replicas."""
+        return read_deployments()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start_broker(self) -> None:
+        kafka = self.settings.kafka
+        if kafka.broker == "external":
+            return
+        host, port = local_address(self.settings)
+        if port and answers_metadata(host, port):
+            self._say(f"Kafka: the broker at {kafka.bootstrap} answers already")
+            return
+        self.broker = self._stack.enter_context(
+            start_broker(kafka.broker, data_dir=self._data_dir / kafka.broker, port=port)
+        )
+        self._say(f"Kafka: {self.broker.description}, at {self.broker.bootstrap}")
+        self.settings = with_bootstrap(self.settings, self.broker.bootstrap)
+
+    def _create_topics(self) -> None:
+        for report in create_missing_topics(self.settings):
+            if report.is_created or report.found.partitions != report.wanted.partitions:
+                self._say(f"Topic {report.topic}: {describe_report(report)}")
+        for problem in find_unfit_topics(self.settings):
+            self._say(f"Warning: {problem}")
+
+    def _start_ray(self) -> None:
+        if ray.is_initialized():
+            return
+        quiet_ray()
+        num_cpus = logical_cpus(self.settings)
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._use_ray == "auto":
+            try:
+                ray.init(address="auto", **options)
+            except ConnectionError:
+                pass
+            else:
+                self._stack.callback(ray.shutdown)
+                self._say(describe_cluster(self._cluster_cpus(), num_cpus))
+                return
+        self._find_models()
+        start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
+        self._owns_ray = True
+        self._stack.callback(ray.shutdown)
+        self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
+
+    def _cluster_cpus(self) -> float:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return resources.get("CPU", 0.0)
+
+    def _find_models(self) -> None:
+        """Fail at once where a model's files are missing: replicas here would fail by and by."""
+        for name, model in self.settings.models.items():
+            if (template := missing_template(model)) is not None:
+                raise ServiceError(f"models.{name}.chat_template: there is no file {template}")
+            for source in weight_sources(model):
+                try:
+                    resolve(source)
+                except ModelSourceError as error:
+                    raise ServiceError(f"models.{name}.{error}") from None
+
+    def _deploy(self) -> None:
+        is_new = not is_serve_running()
+        serve.start(proxy_location="Disabled")
+        # On a Ray of our own Serve ends with the cluster.
+        if is_new and not self._owns_ray:
+            self._stack.callback(serve.shutdown)
+        self._stack.callback(self._delete)
+        self._say("Serve: deploying, loading models")
+        # This imports torch, and whoever has a typo in the settings should not wait for that.
+        from headrace.service.app import build  # noqa: PLC0415 - see above
+
+        try:
+            serve.run(build(self.settings), name=APP_NAME, route_prefix=None)
+        except RuntimeError as error:
+            raise ServiceError(f"the application did not come up: {error}\n{_reasons()}") from error
+        self._is_up = True
+        self._say("Serve: the application runs")
+
+    def _delete(self) -> None:
+        if self._is_up:
+            self._say("Draining: finishing what is in flight, committing, leaving the group")
+        timeout_s = application_stop_timeout_s(self.settings)
+        if not delete_application(timeout_s):
+            self._say(
+                f"Serve: the application has not stopped within {timeout_s:g} s. What was started "
+                "here is ended now; where Serve ran before, it goes on stopping: see `serve "
+                "status`. What was not committed is computed again after the next start"
+            )
+
+
+def _reasons() -> str:
+    """Return what Serve says of the deployments that are not well."""
+    application = serve.status().applications.get(APP_NAME)
+    deployments = {} if application is None else application.deployments
+    return "\n".join(
+        f"{name}: {shorten(deployment.message)}"
+        for name, deployment in deployments.items()
+        if deployment.message.strip()
+    )
+
+
+def shorten(message: str) -> str:
+    """Return the first line of a message and its last few: a traceback's middle helps no one."""
+    lines = message.strip().splitlines()
+    if len(lines) <= MAX_REASON_LINES:
+        return "\n".join(lines)
+    return "\n".join([lines[0], "  …", *lines[1 - MAX_REASON_LINES :]])
+
+
+def is_serve_running() -> bool:
+    """Tell whether the Ray cluster that this process is connected to runs Serve."""
+    # serve.status() answers where Serve has never run, with an empty list.
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+def local_address(settings: Settings) -> tuple[str, int]:
+    """Return where a local broker is to listen.
+
+    Raises:
+        ServiceError: ``kafka.bootstrap`` is another machine, or several.
+    """
+    kafka = settings.kafka
+    host, _, port = kafka.bootstrap.rpartition(":")
+    if host not in {"127.0.0.1", "localhost"}:
+        raise ServiceError(
+            f"kafka.bootstrap: {kafka.bootstrap} is not this machine, so no {kafka.broker} broker "
+            "can be started there; set it to 127.0.0.1:PORT, or kafka.broker to external"
+        )
+    return "127.0.0.1", int(port)
+
+
+def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
+    """Return the settings with another ``kafka.bootstrap``."""
+    kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def describe_cluster(cluster_cpus: float, wanted_cpus: int) -> str:
+    """Return a line on the Ray cluster that was joined, with a warning where it is too small."""
+    if cluster_cpus >= wanted_cpus:
+        return f"Ray: joined the cluster that runs here, {cluster_cpus:g} CPUs"
+    return (
+        f"Ray: joined the cluster that runs here; it has {cluster_cpus:g} CPUs where the replicas "
+        f"set {wanted_cpus} aside, so some may wait for room. --own-ray starts another"
+    )
+
+
+def logical_cpus(settings: Settings) -> int:
+    """Return the CPUs that all replicas of all models and routes set aside, and one to spare.
+
+    They are Ray's bookkeeping, not the machine's: small machines run many idle replicas.
+    """
+    models = sum(
+        most_replicas(model.replicas, model.autoscaling) * model.num_cpus
+        for model in settings.models.values()
+    )
+    consumers = sum(
+        most_replicas(route.consumers, route.autoscaling) * route.consumer_num_cpus
+        for route in settings.routes.values()
+    )
+    return math.ceil(models + consumers) + SPARE_CPUS

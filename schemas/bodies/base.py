@@ -1,0 +1,214 @@
+"""What the request bodies of the text endpoints have in common, and how one is refused."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from schemas.wire.requests import describe_validation_error
+
+_ANNOTATIONS = frozenset({"title", "description", "default"})
+_NULL = {"type": "null"}
+
+
+def _as_integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_as_integer)
+"""Takes 64.0 for 64, as JSON Schema does: JavaScript's and Lua's numbers have no other form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a model's settings let requests have that others may not have.
+
+    Attributes:
+        token_ids: Token ids in place of texts.
+        empty_texts: Empty texts to embed or to classify, and empty documents.
+    """
+
+    token_ids: bool = False
+    empty_texts: bool = False
+
+
+NOTHING_MORE = Accepted()
+
+
+class TextBody(BaseModel):
+    """A request body with texts in it. Fields that are not named are ignored; types are strict.
+
+    Null for an optional field is the field left out (``parse_body`` sees to it): clients write out
+    what they have not set.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
+
+    model: str | None = Field(
+        default=None, description="The model's name; the route's where unset."
+    )
+    truncation: bool = Field(
+        default=True, description="Cut a text over the model's length; false: refuse it with 400."
+    )
+
+    @classmethod
+    def without_nulls(cls, body: dict[Any, Any]) -> dict[Any, Any]:
+        """Return a body without the nulls that stand for fields left out."""
+        given = {name: value for name, value in body.items() if value is not None}
+        for names, is_required in cls._names():
+            if is_required and given.keys().isdisjoint(names):
+                # Told as a null, and not as a field that is missing.
+                given.update({name: None for name in names if name in body})
+        return given
+
+    @classmethod
+    def _names(cls) -> Iterator[tuple[tuple[str, ...], bool]]:
+        """Yield the names that each field goes by, and whether it is required."""
+        for name, field in cls.model_fields.items():
+            alias = field.validation_alias
+            names = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+            yield tuple(each for each in names if isinstance(each, str)), field.is_required()
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Publish every name of a field, where pydantic knows the first, and the nulls."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        properties = schema["properties"]
+        required, choices = [], []
+        for names, is_required in cls._names():
+            published = properties[names[0]]
+            if is_required and len(names) == 1:
+                required.append(names[0])
+                continue
+            if is_required:
+                choices.append({"anyOf": [_requirement(name) for name in names]})
+            properties[names[0]] = _or_null(published)
+            for name in names[1:]:
+                properties[name] = {**_or_null(published), "title": name}
+        schema.pop("required", None)
+        if required:
+            schema["required"] = required
+        if choices:
+            schema["allOf"] = choices
+        return reference
+
+
+def _requirement(name: str) -> JsonSchemaValue:
+    return {"required": [name], "properties": {name: {"not": _NULL}}}
+
+
+def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    annotations = {name: value for name, value in schema.items() if name in _ANNOTATIONS}
+    own = {name: value for name, value in schema.items() if name not in _ANNOTATIONS}
+    options = own.get("anyOf", [own])
+    return {"anyOf": options if _NULL in options else [*options, _NULL], **annotations}
+
+
+class Usage(BaseModel):
+    """Tokens that the model read, prompts and special tokens included, padding not."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_tokens: int = Field(ge=0)
+    total_tokens: int = Field(ge=0)
+
+
+class BodyRefusedError(ValueError):
+    """The endpoint refuses a request's body; the answer is a 4xx, and a retry would not help.
+
+    Attributes:
+        status: HTTP status, 400 to 499.
+        code: A machine-readable reason.
+        param: The body's field at fault, where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_value",
+        param: str | None = None,
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+
+
+Body = TypeVar("Body", bound=TextBody)
+
+
+def parse_body(model: type[Body], body: Any, accepted: Accepted = NOTHING_MORE) -> Body:
+    """Check a request body against its endpoint.
+
+    Args:
+        model: The endpoint's schema.
+        body: The body.
+        accepted: What the model's settings let it have.
+
+    Raises:
+        BodyRefusedError: A field is missing or wrong; names the first such field in ``param``.
+    """
+    if isinstance(body, dict) and None in body.values():
+        body = model.without_nulls(body)
+    try:
+        return model.model_validate(body, context=accepted)
+    except ValidationError as error:
+        location = error.errors(include_url=False, include_context=False, include_input=False)[0][
+            "loc"
+        ]
+        raise BodyRefusedError(
+            describe_validation_error(error), param=str(location[0]) if location else None
+        ) from None
+
+
+def is_token_id_or_ids(value: Any) -> bool:
+    """Whether one of a list of inputs is no text, but a token id or a list of them."""
+    return isinstance(value, int | list) and not isinstance(value, bool)
+
+
+def check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
+    """Refuse what is neither a text nor a list of texts, in words that say so.
+
+    Raises:
+        PydanticCustomError: Names the position at fault.
+    """
+    if isinstance(value, str):
+        if not value and not accepted.empty_texts:
+            raise PydanticCustomError("empty_text", "must not be an empty string")
+    elif not isinstance(value, list):
+        raise PydanticCustomError("no_text", "must be a string or a list of strings")
+    elif not value:
+        raise PydanticCustomError("no_texts", "must hold at least one text")
+    else:
+        for position, text in enumerate(value):
+            if is_token_id_or_ids(text):
+                raise PydanticCustomError(
+                    "token_ids", "token ids are not accepted: send the text as a string"
+                )
+            if not isinstance(text, str):
+                raise PydanticCustomError(
+                    "no_text", "[{position}] must be a string", {"position": position}
+                )
+            if not text and not accepted.empty_texts:
+                raise PydanticCustomError(
+                    "empty_text",
+                    "[{position}] must not be an empty string",
+                    {"position": position},
+                )
+    return value

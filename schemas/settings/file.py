@@ -1,0 +1,343 @@
+"""The settings file, ``headrace.yaml``: Kafka, models, routes.
+
+Frozen and keyword-only; an illegal value fails at construction with the field and the fix.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from schemas.settings.autoscaling import ConsumerAutoscalingSettings
+from schemas.settings.models import ModelSettings
+from schemas.settings.pipeline_checks import check_pipelines, models_behind
+from schemas.settings.section import Name, Section, TopicName
+from schemas.wire.references import check_prefix
+
+MIB = 1024 * 1024
+_BROKER = r"(\[[0-9A-Fa-f:.]+(%[^\s,:\]]+)?\]|[^\s,:\[\]]+):\d+"
+
+
+class TlsSettings(Section):
+    """TLS to the brokers; PEM files."""
+
+    ca_file: Path | None = Field(
+        default=None, description="CA certificates; the system's where unset."
+    )
+    cert_file: Path | None = Field(default=None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(default=None, description="Client key, for mutual TLS.")
+    key_password: SecretStr | None = Field(default=None, description="Password of the client key.")
+    check_hostname: bool = Field(
+        default=True, description="Hold the certificate to the broker's name."
+    )
+
+    @model_validator(mode="after")
+    def _key_with_certificate(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together: set both, or neither")
+        return self
+
+
+class SaslSettings(Section):
+    """SASL authentication."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str
+    password: SecretStr
+
+
+class KafkaSettings(Section):
+    """The cluster, and which local broker `headrace up` starts where there is none."""
+
+    broker: Literal["embedded", "kafka-home", "docker", "external"] = Field(
+        default="external",
+        description="external: connect to bootstrap. The others start a local broker there: "
+        "embedded (a wheel, for trying out), kafka-home ($KAFKA_HOME, Java 17), docker.",
+    )
+    bootstrap: str = Field(
+        default="127.0.0.1:9092",
+        pattern=rf"^{_BROKER}(,{_BROKER})*$",
+        description="HOST:PORT, or several parted by commas; an IPv6 address in brackets, "
+        "[::1]:9092.",
+    )
+    tls: TlsSettings | None = Field(default=None, description="Present: the connection uses TLS.")
+    sasl: SaslSettings | None = Field(default=None, description="Present: we authenticate by SASL.")
+    offset_metadata_max_bytes: int = Field(
+        default=4096,
+        ge=256,
+        le=1_000_000,
+        description="The brokers' offset.metadata.max.bytes: what the completion map may take.",
+    )
+
+    @model_validator(mode="after")
+    def _local_brokers_are_plain(self) -> Self:
+        if self.broker != "external" and (self.tls or self.sasl):
+            raise ValueError(
+                f"broker: a local {self.broker} broker has no tls and no sasl; remove both, "
+                "or set broker to external"
+            )
+        return self
+
+    @property
+    def security_protocol(self) -> Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]:
+        """The Kafka security protocol that tls and sasl add up to."""
+        if self.sasl is not None:
+            return "SASL_SSL" if self.tls is not None else "SASL_PLAINTEXT"
+        return "SSL" if self.tls is not None else "PLAINTEXT"
+
+
+class FlowSettings(Section):
+    """What bounds a consumer replica's memory: in flight plus queued."""
+
+    max_records: int = Field(default=16_384, ge=1)
+    max_bytes: int = Field(default=64 * MIB, ge=1024)
+    chunk_records: int = Field(
+        default=256, ge=1, description="The most records in one handle call."
+    )
+    fetch_max_bytes: int = Field(default=16 * MIB, ge=1024)
+    max_partition_fetch_bytes: int = Field(default=MIB, ge=1024)
+    max_batch_bytes: int = Field(
+        default=256 * MIB,
+        ge=MIB,
+        description="The most bytes that a compressed batch of requests may unpack to; its records "
+        "are dead letters where it is more.",
+    )
+
+
+class GroupSettings(Section):
+    """Membership in the consumer group."""
+
+    session_timeout_ms: int = Field(default=10_000, ge=1_000)
+    heartbeat_interval_ms: int = Field(default=3_000, ge=100)
+    rebalance_timeout_ms: int = Field(
+        default=30_000,
+        ge=2_000,
+        description="Also the budget to publish and commit when partitions go.",
+    )
+    static: bool = Field(
+        default=True,
+        description="Each consumer replica keeps its partitions through a restart shorter than "
+        "the session timeout (static membership by the replica's rank).",
+    )
+
+    @model_validator(mode="after")
+    def _several_heartbeats(self) -> Self:
+        if self.heartbeat_interval_ms * 2 > self.session_timeout_ms:
+            raise ValueError("heartbeat_interval_ms must be at most half of session_timeout_ms")
+        return self
+
+
+class RetrySettings(Section):
+    """What happens to a record whose model replica was lost or failed."""
+
+    on: frozenset[Literal["model_error", "replica_lost"]] = Field(
+        default=frozenset({"model_error", "replica_lost"}),
+        description="Failures after which a record is tried again: model_error (the model failed "
+        "on it), replica_lost (its replica was gone before it answered). Others are given up at "
+        "once. A model that says it has no room (503) is asked again whatever stands here.",
+    )
+    max_attempts: int = Field(default=5, ge=1)
+    first_backoff_ms: float = Field(default=200.0, gt=0)
+    max_backoff_ms: float = Field(default=30_000.0, gt=0)
+    attempt_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long a call may send nothing after a model replica has taken it; then its "
+        "unanswered records count as replica_lost and go again. Longer than the longest record "
+        "takes. Left out: four times the longest silence that was seen lately, 1800 at least, "
+        "and more after timeouts.",
+    )
+
+
+class LimitSettings(Section):
+    """Size limits on what comes in and goes out, in bytes of a record's value."""
+
+    max_request_bytes: int = Field(default=MIB, ge=64)
+    max_result_bytes: int = Field(default=MIB, ge=1024)
+
+
+class TransactionSettings(Section):
+    """Kafka transactions of a route whose delivery is exactly_once."""
+
+    linger_ms: float = Field(
+        default=50.0,
+        ge=0,
+        description="How long finished results of a partition gather before they are committed "
+        "together; 0 commits again as soon as the last transaction has ended.",
+    )
+    timeout_ms: int = Field(
+        default=60_000,
+        ge=1_000,
+        le=900_000,
+        description="After this the brokers abort a transaction whose consumer has fallen silent; "
+        "at most their transaction.max.timeout.ms.",
+    )
+
+
+class ClaimCheckSettings(Section):
+    """Bodies too large for a topic: kept in an object store, with a reference on the topic."""
+
+    store: str = Field(
+        pattern=r"^[a-z][a-z0-9+.-]*://.+$",
+        description="URL under which results are stored, as fsspec knows it: "
+        "file:///srv/headrace/results, s3://bucket/prefix.",
+    )
+    over_bytes: int | None = Field(
+        default=None,
+        ge=1024,
+        description="Result lines above this go to the store; unset: what the results topic and "
+        "the client take.",
+    )
+    request_prefixes: tuple[str, ...] = Field(
+        default=(),
+        description="URLs under which a request's body may lie; empty: no request may be a "
+        "reference.",
+    )
+    max_object_bytes: int = Field(
+        default=64 * MIB, ge=1024, description="The most bytes of one stored body."
+    )
+    give_up_after_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="A body on which the store has failed for so long makes its record a dead "
+        "letter.",
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _plain_store(cls, url: str) -> str:
+        return check_prefix(url)
+
+    @field_validator("request_prefixes")
+    @classmethod
+    def _plain_prefixes(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_prefix(url) for url in urls)
+
+
+class TopicSettings(Section):
+    """How topics are created where they are missing."""
+
+    partitions: int = Field(default=4, ge=1)
+    replication_factor: int = Field(default=1, ge=1)
+
+
+class RouteSettings(Section):
+    """One requests topic, its results and dead letters, and the model between."""
+
+    model: Name = Field(description="A key of models.")
+    requests_topic: TopicName
+    results_topic: TopicName
+    dead_letters_topic: TopicName
+    control_topic: TopicName | None = Field(
+        default=None, description="Where `headrace cancel` says what is to be stopped."
+    )
+    group: str = Field(min_length=1, max_length=249, description="The consumer group.")
+    consumers: int = Field(
+        default=1,
+        ge=1,
+        description="Consumer replicas; with autoscaling, to start with, where it is set; else "
+        "min_replicas.",
+    )
+    autoscaling: ConsumerAutoscalingSettings | None = Field(
+        default=None, description="Unset: always as many consumers as consumers says."
+    )
+    consumer_num_cpus: float = Field(default=0.5, ge=0)
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        default="at_least_once",
+        description="exactly_once: results, dead letters and offsets in one Kafka transaction; a "
+        "reader with isolation.level=read_committed sees each result once.",
+    )
+    ordering: Literal["none", "key", "partition"] = Field(
+        default="none",
+        description="key, partition: a record waits until the earlier ones of its key (or of its "
+        "partition) have their outcomes, through their retries too.",
+    )
+    commit_interval_ms: float = Field(default=100.0, ge=0)
+    drain_timeout_s: float = Field(default=30.0, gt=0)
+    fail_with_result: bool = Field(
+        default=True,
+        description="A dead letter that has a custom_id also gives a result with its error.",
+    )
+    start_from: Literal["earliest", "latest"] = "earliest"
+    requests_format: Literal["json", "confluent-json"] = Field(
+        default="json",
+        description="confluent-json: values of requests begin with a schema registry's frame (a "
+        "zero byte, four bytes of a schema's id), which is skipped; values without one are taken "
+        "too. Results are plain JSON.",
+    )
+    flow: FlowSettings = FlowSettings()
+    membership: GroupSettings = GroupSettings()
+    retry: RetrySettings = RetrySettings()
+    limits: LimitSettings = LimitSettings()
+    transactions: TransactionSettings = TransactionSettings()
+    claim_check: ClaimCheckSettings | None = None
+    topics: TopicSettings = TopicSettings()
+
+    @property
+    def sets_consumers(self) -> bool:
+        """Whether ``consumers`` was set, and is not its default."""
+        return "consumers" in self.model_fields_set
+
+    @model_validator(mode="after")
+    def _distinct_topics(self) -> Self:
+        topics = {self.requests_topic, self.results_topic, self.dead_letters_topic}
+        if len(topics) < 3:
+            raise ValueError(
+                "requests_topic, results_topic and dead_letters_topic must differ: "
+                "a service that reads what it writes never ends"
+            )
+        if self.control_topic in topics:
+            raise ValueError("control_topic must differ from the route's other topics")
+        return self
+
+
+class Settings(Section):
+    """All of ``headrace.yaml``."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    models: dict[Name, ModelSettings] = Field(min_length=1)
+    routes: dict[Name, RouteSettings] = Field(min_length=1)
+
+    def models_behind(self, model: str) -> tuple[str, ...]:
+        """Return the models that answer for ``model``: itself, and those that its steps call."""
+        return models_behind(self.models, model)
+
+    @model_validator(mode="after")
+    def _pipelines_fit_their_models(self) -> Self:
+        check_pipelines(self.models)
+        return self
+
+    @model_validator(mode="after")
+    def _routes_fit_together(self) -> Self:
+        readers: dict[tuple[str, str], str] = {}
+        writers: dict[tuple[str, str], str] = {}
+        for name, route in self.routes.items():
+            model = self.models.get(route.model)
+            if model is None:
+                known = ", ".join(sorted(self.models))
+                raise ValueError(
+                    f"routes.{name}.model: no model '{route.model}'; models has: {known}"
+                )
+            for called in self.models_behind(route.model):
+                if self.models[called].graceful_shutdown_timeout_s < route.drain_timeout_s:
+                    raise ValueError(
+                        f"models.{called}.graceful_shutdown_timeout_s: must be at least the "
+                        f"{route.drain_timeout_s} s of routes.{name}.drain_timeout_s, or a stop "
+                        "ends the model before the work in flight"
+                    )
+            reader = (route.group, route.requests_topic)
+            if reader in readers:
+                raise ValueError(
+                    f"routes.{name}.group: route '{readers[reader]}' reads {route.requests_topic} "
+                    f"in the same group '{route.group}'; give each route a group of its own"
+                )
+            readers[reader] = name
+            writer = (route.requests_topic, route.results_topic)
+            if writer in writers:
+                raise ValueError(
+                    f"routes.{name}.results_topic: route '{writers[writer]}' answers the same "
+                    f"{route.requests_topic} there, and the ids of their results would collide; "
+                    "give each route a results topic of its own"
+                )
+            writers[writer] = name
+        return self

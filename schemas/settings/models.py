@@ -1,0 +1,276 @@
+"""The models section of the settings file: one class for each kind of model.
+
+Frozen and keyword-only, as the rest of the file.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from schemas.settings.pipelines import PipelineSettings
+from schemas.settings.replicas import ReplicaSettings
+
+Source = Annotated[
+    str,
+    Field(
+        description="wheel:DISTRIBUTION, hub:ORG/NAME[@REVISION] or path:/DIR; safetensors only.",
+        pattern=r"^(wheel|hub|path):.+$",
+    ),
+]
+
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""By the names that Sentence Transformers has for them."""
+
+
+class TextModelSettings(ReplicaSettings):
+    """A model that runs over batches of texts, cut by length from a pool of waiting ones."""
+
+    source: Source
+    served_names: tuple[str, ...] = Field(
+        default=(), description="Names besides the settings' own that body.model may carry."
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads in all; num_cpus where unset."
+    )
+    parallel_batches: int | None = Field(
+        default=None,
+        ge=1,
+        description="Batches that run at a time and share the threads. Unset: on a CPU one for "
+        "each thread, up to 8; elsewhere 1.",
+    )
+    token_budget_tokens: int | None = Field(
+        default=None,
+        ge=16,
+        description="The most that rows times longest text may be in one batch. Unset: 1024 on a "
+        "CPU, 16384 elsewhere.",
+    )
+    max_batch_texts: int = Field(default=256, ge=1, description="The most rows in one batch.")
+    max_wait_ms: float = Field(
+        default=500.0,
+        gt=0,
+        description="A text that has waited this long goes into the next batch, ideal or not.",
+    )
+    pool_texts: int = Field(
+        default=2048,
+        ge=1,
+        description="Texts that a replica keeps waiting, to cut even batches from.",
+    )
+    outcome_linger_ms: float = Field(
+        default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
+    )
+    max_seq_length_tokens: int | None = Field(
+        default=None, ge=1, description="The model's own where unset."
+    )
+    max_inputs_per_request: int = Field(default=2048, ge=1)
+    accept_empty_texts: bool = Field(
+        default=False,
+        description="Whether a text to embed or classify, or a document, may be empty. The model "
+        "reads it as any other; a rerank puts an empty document last.",
+    )
+
+    @property
+    def work_field(self) -> str | None:
+        """None: the replica's pool of texts orders by length itself."""
+        return None
+
+
+class EmbedderSettings(TextModelSettings):
+    """A sentence-transformers model that answers /v1/embeddings, and by them rerank and score."""
+
+    kind: Literal["embedder"]
+    normalize: bool = True
+    prompts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Prompts by name, e.g. query and document; adds to the model's own.",
+    )
+    default_prompt_name: str | None = None
+    similarity: Similarity | None = Field(
+        default=None,
+        description="What rerank and score measure vectors by; the checkpoint's where unset, which "
+        "is cosine where it names none.",
+    )
+    accept_token_ids: bool = Field(
+        default=False,
+        description="Whether input may be token ids of the checkpoint's own tokenizer, which are "
+        "read as they are. OpenAI's clients may send ids of OpenAI's tokenizer, which would mean "
+        "other words.",
+    )
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score"})
+
+
+class ClassifierSettings(TextModelSettings):
+    """A sequence-classification checkpoint that answers /classify."""
+
+    kind: Literal["classifier"]
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset({"/classify"})
+
+
+class RerankerSettings(TextModelSettings):
+    """A cross-encoder: a sequence-classification checkpoint with one label over pairs of texts."""
+
+    kind: Literal["reranker"]
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset({"/v1/rerank", "/v1/score"})
+
+
+_IN_PLACE_OF_ARGUMENT = {
+    "model": "is set by Headrace; use source instead",
+    "served_model_name": "is set by Headrace; use served_names instead",
+    "enable_lora": "is set by Headrace; use adapters instead",
+    "tokenizer": "is the checkpoint's; put the tokenizer's files beside the weights of source (a "
+    "path: source may be a directory of links to both)",
+    "data_parallel_size": "neither Ray's placement nor the records in flight would know of the "
+    "copies; set replicas to it instead, and each copy is a replica of its own",
+}
+"""Engine arguments that are refused, and what to do instead."""
+
+
+class GeneratorSettings(ReplicaSettings):
+    """A vLLM engine that answers /v1/completions and /v1/chat/completions."""
+
+    kind: Literal["generator"]
+    source: Source
+    served_names: tuple[str, ...] = Field(
+        default=(), description="Names besides the settings' own that body.model may carry."
+    )
+    engine_args: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Any of vLLM's AsyncEngineArgs, e.g. max_num_seqs, max_model_len, "
+        "tensor_parallel_size; model and served_model_name are Headrace's.",
+    )
+    adapters: dict[str, Source] = Field(
+        default_factory=dict,
+        description="LoRA adapters: the name that body.model carries, and where the weights are.",
+    )
+    chat_template: Path | None = Field(
+        default=None, description="A file with a Jinja chat template; the checkpoint's where unset."
+    )
+    placement_strategy: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] = Field(
+        default="PACK",
+        description="How Ray places the bundles of a replica that takes several GPUs.",
+    )
+    cpu_kv_cache_gib: float = Field(
+        default=1.0, gt=0, description="Memory for the KV cache where vLLM runs on a CPU."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads on vLLM's CPU build; num_cpus where unset."
+    )
+    in_flight_ratio: float = Field(
+        default=1.25,
+        ge=1,
+        le=16,
+        description="Records in flight in a replica, by its max_num_seqs: what is over 1 waits in "
+        "the engine, so that a slot that frees is filled at once.",
+    )
+    outcome_linger_ms: float = Field(
+        default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
+    )
+
+    @model_validator(mode="after")
+    def _our_own_arguments(self) -> Self:
+        for name in sorted(set(self.engine_args) & set(_IN_PLACE_OF_ARGUMENT)):
+            # An argument with its default asks for nothing.
+            if name != "data_parallel_size" or self.engine_args[name] != 1:
+                raise ValueError(f"engine_args.{name}: {_IN_PLACE_OF_ARGUMENT[name]}")
+        for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+            size = self.engine_args.get(name, 1)
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"engine_args.{name}: must be a whole number from 1")
+        if self.workers > 1 and self.num_gpus not in {0, 1, self.workers}:
+            raise ValueError(
+                f"num_gpus: {self.num_gpus:g} does not go with {self.workers} workers "
+                "(engine_args.tensor_parallel_size x pipeline_parallel_size), which take a whole "
+                f"GPU each: set it to 1 (for each worker) or {self.workers} (in all)"
+            )
+        return self
+
+    @property
+    def workers(self) -> int:
+        """GPUs or processes that one replica spreads its model over."""
+        sizes = [
+            self.engine_args.get(name, 1)
+            for name in ("tensor_parallel_size", "pipeline_parallel_size")
+        ]
+        return int(sizes[0]) * int(sizes[1])  # type: ignore[arg-type] # checked at construction
+
+    @property
+    def calls_per_window(self) -> int:
+        """One record a call up to a window of 511: so a cancelled generation is ended by itself.
+
+        Nor does a call with one long generation left keep its neighbours' slots empty.
+        """
+        return 256
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset({"/v1/completions", "/v1/chat/completions"})
+
+    @property
+    def work_field(self) -> str | None:
+        """None: requests go first come, first served."""
+        return None
+
+
+class CustomModelSettings(ReplicaSettings):
+    """Any class with the method of ``handoff.chunk.ChunkModel``."""
+
+    kind: Literal["custom"]
+    import_path: str = Field(pattern=r"^[\w.]+:\w+$", description="MODULE:CLASS.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Keyword arguments of the class."
+    )
+    urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
+    work_field: str | None = Field(
+        default=None,
+        description="A numeric body field that says how much work a request is, e.g. max_tokens: "
+        "of the requests that wait, the longest then go first.",
+    )
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """The urls that it answers."""
+        return frozenset(self.urls)
+
+
+ModelSettings = Annotated[
+    EmbedderSettings
+    | ClassifierSettings
+    | RerankerSettings
+    | GeneratorSettings
+    | PipelineSettings
+    | CustomModelSettings,
+    Field(discriminator="kind"),
+]
+
+
+def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
+    """Return the sources of all weights that a model loads; empty where it has none of its own."""
+    match settings:
+        case GeneratorSettings():
+            return (settings.source, *settings.adapters.values())
+        case TextModelSettings():
+            return (settings.source,)
+        case _:
+            return ()
+
+
+def missing_template(settings: ModelSettings) -> Path | None:
+    """Return the file of a generator's chat template where this machine has no such file."""
+    template = settings.chat_template if isinstance(settings, GeneratorSettings) else None
+    return None if template is None or template.is_file() else template

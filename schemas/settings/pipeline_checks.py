@@ -1,0 +1,93 @@
+"""Whether pipelines and the models that they call fit together; pure."""
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from schemas.settings.models import ModelSettings
+from schemas.settings.pipelines import PipelineSettings, StepSettings
+
+
+def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
+    """Check every pipeline against the models that its steps name.
+
+    Args:
+        models: The settings' models by name.
+
+    Raises:
+        ValueError: A step's model is missing, does not answer the step's url, or leads back to the
+            pipeline; names the key and the fix.
+    """
+    pipelines = {name: each for name, each in models.items() if isinstance(each, PipelineSettings)}
+    for name, pipeline in pipelines.items():
+        for step_name, step in pipeline.steps.items():
+            where = f"models.{name}.steps.{step_name}"
+            if step.model not in models:
+                known = ", ".join(sorted(models))
+                raise ValueError(f"{where}.model: no model '{step.model}'; models has: {known}")
+            _check_urls(where, pipeline, step, models[step.model])
+    try:
+        TopologicalSorter(
+            {name: _called(pipeline) for name, pipeline in pipelines.items()}
+        ).prepare()
+    except CycleError as error:
+        circle = list(reversed(error.args[1]))
+        raise ValueError(
+            f"models.{circle[0]}.steps: a pipeline may not call itself, directly or through others "
+            f"({' → '.join(circle)}); name another model"
+        ) from None
+
+
+def models_behind(models: Mapping[str, ModelSettings], name: str) -> tuple[str, ...]:
+    """Return the models that answer for ``name``, each once and after those that it calls.
+
+    Args:
+        models: The settings' models by name, checked by ``check_pipelines``.
+        name: A model; itself the last of those returned.
+    """
+    found: dict[str, None] = {}
+
+    def visit(each: str) -> None:
+        if each not in found:
+            model = models[each]
+            for called in _called(model) if isinstance(model, PipelineSettings) else ():
+                visit(called)
+            found[each] = None
+
+    visit(name)
+    return tuple(found)
+
+
+def calls_per_window(models: Mapping[str, ModelSettings], name: str) -> int:
+    """Return into how many calls the window of a model's replica is divided.
+
+    A pipeline is called as the most particular of the models that it calls: with a generator behind
+    it, one record a call, so that a record can be cancelled in it without its neighbours.
+
+    Args:
+        models: The settings' models by name, checked by ``check_pipelines``.
+        name: The model that is called.
+    """
+    return max(models[each].calls_per_window for each in models_behind(models, name))
+
+
+def _called(pipeline: PipelineSettings) -> tuple[str, ...]:
+    return tuple(step.model for step in pipeline.steps.values())
+
+
+def _check_urls(
+    where: str, pipeline: PipelineSettings, step: StepSettings, model: ModelSettings
+) -> None:
+    answered = ", ".join(sorted(model.endpoints))
+    if step.url is not None:
+        if step.url not in model.endpoints:
+            raise ValueError(
+                f"{where}.url: model '{step.model}' does not answer {step.url}; set it to one of: "
+                f"{answered}"
+            )
+        return
+    for url in pipeline.urls:
+        if url not in model.endpoints:
+            raise ValueError(
+                f"{where}.url: is unset, so the step takes the request's own, and model "
+                f"'{step.model}' does not answer the pipeline's {url}; set it to one of: {answered}"
+            )

@@ -1,0 +1,45 @@
+"""What the settings of every kind of model have in common."""
+
+from pydantic import Field
+
+from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.section import Section
+
+
+class ReplicaSettings(Section):
+    """How Ray Serve runs a model's replicas."""
+
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="With autoscaling: to start with, where it is set; else min_replicas.",
+    )
+    autoscaling: AutoscalingSettings | None = Field(
+        default=None, description="Unset: always as many as replicas says."
+    )
+    num_cpus: float = Field(
+        default=1.0, ge=0, description="Logical CPUs that Ray sets aside for each."
+    )
+    num_gpus: float = Field(default=0.0, ge=0, description="GPUs for each; fractions share one.")
+    max_ongoing_requests: int = Field(
+        default=1024,
+        ge=1,
+        description="Handle calls (of a chunk of records each) that one replica takes at a time.",
+    )
+    health_check_period_s: float = Field(default=10.0, gt=0)
+    health_check_timeout_s: float = Field(default=30.0, gt=0)
+    graceful_shutdown_timeout_s: float = Field(default=60.0, gt=0)
+
+    @property
+    def sets_replicas(self) -> bool:
+        """Whether ``replicas`` was set, and is not its default."""
+        return "replicas" in self.model_fields_set
+
+    @property
+    def calls_per_window(self) -> int:
+        """Into how many handle calls a consumer divides what a replica wants in flight.
+
+        Few calls cost less; many keep replicas even and refill them as soon as work ends.
+        """
+        return 4

@@ -1,0 +1,1 @@
+"""Records on topics: requests, results, dead letters, control records, headers."""

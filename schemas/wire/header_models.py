@@ -1,0 +1,74 @@
+"""The records' headers as models, for their published schema; ``schemas.wire.headers`` reads them.
+
+Values are UTF-8 text on the wire. Any header besides these is the producer's own and is echoed on
+the result.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.wire import headers
+
+DIGITS = r"^\d+$"
+EPOCH_MS = rf"^[0-9]{{1,{headers.MAX_EPOCH_MS_DIGITS}}}$"
+SOURCE_PATTERN = r"^[A-Za-z0-9._-]{1,249}/\d+/\d+$"
+
+
+class _Headers(BaseModel):
+    """Headers by their names on the wire; others may stand beside them."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
+
+
+class RequestHeaders(_Headers):
+    """Headers that a producer may set; every one is optional."""
+
+    deadline: str | None = Field(
+        default=None,
+        alias=headers.DEADLINE,
+        pattern=EPOCH_MS,
+        description="Epoch milliseconds after which the answer is worth nothing. What does not "
+        "match counts as absent.",
+    )
+    job: str | None = Field(
+        default=None, alias=headers.JOB, description="The job that the request belongs to."
+    )
+    tenant: str | None = Field(
+        default=None, alias=headers.TENANT, description="On whose account the request runs."
+    )
+    priority: str | None = Field(
+        default=None, alias=headers.PRIORITY, description="The producer's priority; echoed."
+    )
+    traceparent: str | None = Field(
+        default=None, alias=headers.TRACEPARENT, description="W3C trace context; echoed."
+    )
+    replays: str | None = Field(
+        default=None,
+        alias=headers.REPLAYS,
+        description="How often it was replayed as a dead letter; `headrace dlq replay` sets it. "
+        "Echoed: a result that has it comes after an earlier one for the same request.",
+    )
+    failures: str | None = Field(
+        default=None,
+        alias=headers.FAILURES,
+        description="A replayed request's earlier failures, the oldest first, as a JSON array of "
+        "{error_code, error_message, source, route, attempts, failed_at}; the first and the newest "
+        "are kept.",
+    )
+
+
+class ResultHeaders(_Headers):
+    """Headers that every result carries besides the request's own."""
+
+    source: str = Field(
+        alias=headers.SOURCE,
+        pattern=SOURCE_PATTERN,
+        description="Where the request stands: TOPIC/PARTITION/OFFSET.",
+    )
+    attempts: str = Field(
+        alias=headers.ATTEMPTS, pattern=DIGITS, description="How often the model was asked."
+    )
+    model: str = Field(alias=headers.MODEL, description="The model's name in the settings.")
+    timings: str = Field(
+        alias=headers.TIMINGS,
+        description="Milliseconds as NAME=VALUE, parted by commas: queued_ms, model_ms.",
+    )

@@ -1,0 +1,108 @@
+"""Record headers: what travels beside the request line and is not the model's business."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Header = tuple[str, bytes | None]
+"""A name and a value; Kafka's headers may have none, which is not an empty one."""
+
+Headers = list[Header]
+
+RESERVED_PREFIX = "headrace-"
+DEADLINE = "headrace-deadline"
+JOB = "headrace-job"
+TENANT = "headrace-tenant"
+PRIORITY = "headrace-priority"
+TRACEPARENT = "traceparent"
+
+SOURCE = "headrace-source"
+ATTEMPTS = "headrace-attempts"
+MODEL = "headrace-model"
+TIMINGS = "headrace-timings"
+
+ERROR_CODE = "headrace-error-code"
+ERROR_MESSAGE = "headrace-error-message"
+FAILED_AT = "headrace-failed-at"
+ROUTE = "headrace-route"
+REPLAYS = "headrace-replays"
+"""How often a dead letter was published again as a request; its history stands beside it."""
+FAILURES = "headrace-failures"
+"""The earlier failures of a replayed request; see ``schemas.wire.deadletters.Failure``."""
+OMITTED_VALUE_BYTES = "headrace-omitted-value-bytes"
+OMITTED_VALUE_SHA256 = "headrace-omitted-value-sha256"
+
+OWN = frozenset(
+    {
+        SOURCE,
+        ATTEMPTS,
+        MODEL,
+        TIMINGS,
+        ERROR_CODE,
+        ERROR_MESSAGE,
+        FAILED_AT,
+        ROUTE,
+        REPLAYS,
+        FAILURES,
+        OMITTED_VALUE_BYTES,
+        OMITTED_VALUE_SHA256,
+    }
+)
+"""What Headrace itself stamps on results, dead letters and replayed requests; each is small."""
+
+ECHOED = frozenset({JOB, TENANT, PRIORITY, REPLAYS})
+"""Reserved headers that come back on the result: the producer's own, and that it is a replay's."""
+
+MAX_MESSAGE_CHARACTERS = 1_000
+MAX_EPOCH_MS_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What the engine reads of a request's headers.
+
+    Attributes:
+        deadline_ms: Epoch milliseconds after which the request is not worth computing.
+    """
+
+    deadline_ms: int | None = None
+
+
+NO_CONTEXT = RequestContext()
+
+
+def read_context(headers: Iterable[Header]) -> RequestContext:
+    """Read the headers that steer the engine; a malformed one counts as absent.
+
+    A record must never fail by a header that another program stamped on it.
+    """
+    value = last_value(headers, DEADLINE) or b""
+    is_epoch_ms = value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS
+    return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT
+
+
+def last_value(headers: Iterable[Header], name: str) -> bytes | None:
+    """Return what counts of a name: the last value, also where that is none."""
+    found = None
+    for each, value in headers:
+        if each == name:
+            found = value
+    return found
+
+
+def echo(headers: Iterable[Header]) -> Headers:
+    """Return the request's headers that its result carries: all but the reserved ones."""
+    return [
+        (name, value)
+        for name, value in headers
+        if not name.startswith(RESERVED_PREFIX) or name in ECHOED
+    ]
+
+
+def encode_source(topic: str, partition: int, offset: int) -> bytes:
+    """Return the value of ``headrace-source``: where the request stands."""
+    return f"{topic}/{partition}/{offset}".encode()
+
+
+def encode_message(text: str) -> bytes:
+    """Return an error message as a header value, cut to ``MAX_MESSAGE_CHARACTERS``."""
+    return text[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace")

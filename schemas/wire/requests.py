@@ -1,0 +1,165 @@
+"""One request record's value: a line of an OpenAI Batch input file."""
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.wire.framing import strip_marks
+from schemas.wire.references import RequestBodyReference
+
+MAX_CUSTOM_ID_CHARACTERS = 512
+MAX_ECHOED_ID_CHARACTERS = 4096
+"""A longer custom_id is none: a result must stay small enough to say what is wrong with it."""
+_EXPECTED_VALUE = "the value must be one JSON object, as a line of an OpenAI Batch input file"
+
+_HEAD_BYTES = 64 * 1024
+_HEAD = re.compile(
+    rb"""\s*\{\s*(?:"(?:method|url)"\s*:\s*"[^"\\]*"\s*,\s*)*"""
+    rb""""custom_id"\s*:\s*("(?:[^"\\]|\\.)*"|-?[0-9][-+.0-9eE]*)\s*[,}]"""
+)
+"""A line as producers write it: its custom_id first, or behind method and url."""
+
+CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTERS)]
+
+
+class RequestLine(BaseModel):
+    """A request as producers publish it: OpenAI's Batch input line."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    custom_id: CustomId = Field(
+        description="The producer's own name for this request, echoed in the result."
+    )
+    method: Literal["POST"] = Field(default="POST", description="Always POST.")
+    url: str = Field(description="The endpoint, e.g. /v1/embeddings.", min_length=1, max_length=256)
+    body: dict[str, Any] = Field(description="The endpoint's request body.")
+
+
+class ReferencedRequestLine(BaseModel):
+    """A request whose body lies in an object store, where its route allows that."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    custom_id: CustomId = Field(
+        description="The producer's own name for this request, echoed in the result."
+    )
+    method: Literal["POST"] = Field(default="POST", description="Always POST.")
+    url: str = Field(description="The endpoint, e.g. /v1/embeddings.", min_length=1, max_length=256)
+    body: None = Field(default=None, description="Not beside body_ref.")
+    body_ref: RequestBodyReference = Field(
+        description="Where the endpoint's request body lies, as one JSON object."
+    )
+
+
+class UnreadableRequestError(ValueError):
+    """A record's value cannot be read as a request.
+
+    Attributes:
+        code: A machine-readable reason, e.g. ``invalid_json``.
+        custom_id: Who is to be told, where the value says so nevertheless.
+        field: The first field that is wrong, if it is known.
+    """
+
+    def __init__(
+        self, code: str, message: str, custom_id: str | None = None, field: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.custom_id = custom_id
+        self.field = field
+
+
+def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
+    """Read one request record's value.
+
+    Args:
+        value: UTF-8 JSON as it was published.
+
+    Returns:
+        The request; its ``body`` is not yet checked against any endpoint, nor where its
+        ``body_ref`` leads.
+
+    Raises:
+        UnreadableRequestError: The value is not JSON (``invalid_json``; NaN, lone surrogates and
+            other encodings are not JSON either) or not a request line (``invalid_request_line``).
+    """
+    try:
+        # orjson holds to RFC 8259 where pydantic's own parser lets NaN and infinities through.
+        line = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableRequestError(
+            "invalid_json",
+            f"the value is not UTF-8 JSON ({error}); {_EXPECTED_VALUE}",
+            _id_of(_read_leniently(value)),
+        ) from None
+    try:
+        if not isinstance(line, dict):
+            return RequestLine.model_validate(line)
+        method = line.get("method")
+        if method != "POST" and (method is None or _is_post(method)):
+            line["method"] = "POST"
+        if line.get("body_ref") is not None:
+            return ReferencedRequestLine.model_validate(line)
+        return RequestLine.model_validate(line)
+    except ValidationError as error:
+        location = error.errors(include_url=False, include_context=False, include_input=False)[0][
+            "loc"
+        ]
+        raise UnreadableRequestError(
+            "invalid_request_line",
+            describe_validation_error(error),
+            _id_of(line) or _id_of(_read_leniently(value)),
+            str(location[0]) if location else None,
+        ) from None
+
+
+def leading_custom_id(value: bytes) -> str | None:
+    """Return the custom_id of a value too large to be parsed, where it stands at the head."""
+    match = _HEAD.match(strip_marks(value[:_HEAD_BYTES], takes_frame=True))
+    return _id_of(_read_leniently(b'{"custom_id":' + match[1] + b"}")) if match else None
+
+
+def custom_id_of(value: bytes) -> str | None:
+    """Return the custom_id of a value, be it a valid request line or not."""
+    return _id_of(_read_leniently(value))
+
+
+def _is_post(method: object) -> bool:
+    return isinstance(method, str) and method.upper() == "POST"
+
+
+def _read_leniently(value: bytes) -> object:
+    """Return what Python's own parser makes of the value, numbers as they are spelled.
+
+    It takes NaN, lone surrogates and stray bytes, so that one of them in a body does not hide whose
+    request it is.
+    """
+    try:
+        text = value.decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=float)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _id_of(line: object) -> str | None:
+    """Return the id under which the asker waits; ``None`` where nobody can be told by it."""
+    custom_id = line.get("custom_id") if isinstance(line, dict) else None
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_ECHOED_ID_CHARACTERS:
+        return None
+    try:
+        custom_id.encode()
+    except UnicodeEncodeError:
+        return None
+    return custom_id
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Name each wrong field and what is wrong with it, in one line without the input's text."""
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(part) for part in problem["loc"]) or "value"
+        problems.append(f"{field}: {problem['msg']}")
+    return "; ".join(problems[:5]) + ("; …" if len(problems) > 5 else "")

@@ -1,0 +1,45 @@
+"""What a generator's replica takes of a cluster: resources, bundles, engine arguments. Pure."""
+
+from typing import Any
+
+from pydantic import JsonValue
+
+from schemas.settings.models import GeneratorSettings
+
+_GPU_MEMORY_SHARE = 0.9
+"""Of the GPU, or of the part of it that a replica has: vLLM's own default for a whole one."""
+_BYTES_PER_GIB = 2**30
+
+
+def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
+    """Return the options of a Serve deployment that place a replica.
+
+    A replica with one worker is one actor. With several GPUs each worker is an actor that vLLM
+    makes inside the replica's placement group, a bundle each; the first bundle holds the replica's
+    own actor too, which takes CPUs only. Workers on CPUs are processes of the replica's node.
+    """
+    workers = settings.workers
+    if workers == 1 or settings.num_gpus == 0:
+        return {"ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus}}
+    first: dict[str, float] = {"CPU": settings.num_cpus, "GPU": 1.0}
+    if not settings.num_cpus:
+        del first["CPU"]  # Ray refuses a bundle with none of a resource that it names
+    others = [{"GPU": 1.0} for _ in range(workers - 1)]
+    return {
+        "ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": 0},
+        "placement_group_bundles": [first, *others],
+        "placement_group_strategy": settings.placement_strategy,
+    }
+
+
+def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
+    """Return the engine arguments: the settings' own, and what follows from where it runs."""
+    chosen: dict[str, JsonValue] = {"disable_log_stats": True}
+    if settings.num_gpus == 0:
+        chosen["enforce_eager"] = True
+        chosen["kv_cache_memory_bytes"] = int(settings.cpu_kv_cache_gib * _BYTES_PER_GIB)
+    elif settings.num_gpus < 1:
+        chosen["gpu_memory_utilization"] = round(settings.num_gpus * _GPU_MEMORY_SHARE, 4)
+    elif settings.workers > 1:
+        chosen["distributed_executor_backend"] = "ray"
+    return {**chosen, **settings.engine_args}

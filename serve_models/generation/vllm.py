@@ -1,0 +1,329 @@
+"""vLLM behind ``GeneratingModel``: its engine, and the handlers of its own OpenAI server.
+
+The handlers are what makes a record here answer as it would over HTTP: chat templates, sampling
+parameters, structured outputs, tools, logprobs and usage are theirs. Import this module after
+``engine_process.set_engine_environment``.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, JsonValue
+from vllm import AsyncEngineArgs
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.exceptions import VLLMValidationError
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import StructuredOutputsParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from handoff.chunk import STATUS_OK
+from handoff.clock import Clock, SystemClock
+from schemas.settings.models import GeneratorSettings
+from serve_models.generation.bodies import BodyNotTakenError, check_body
+from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
+from serve_models.generation.engine import Answer, GeneratorDiedError
+from serve_models.generation.fields import check_fields, ignored_fields, without_nulls
+from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
+from serve_models.generation.placement import placed_engine_args
+from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
+from serve_models.generation.vllm_settings import (
+    GeneratorSettingsError,
+    check_handler_arguments,
+    lora_arguments,
+    read_chat_template,
+    split_arguments,
+    with_setting_names,
+)
+from serve_models.serving.watchdog import Patience, SilenceWatch
+
+CHAT_URL = "/v1/chat/completions"
+COMPLETIONS_URL = "/v1/completions"
+_CHAT_REFUSALS = Refusals(ChatCompletionRequest, "messages", [{"role": "user", "content": "Hello"}])
+_COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt", "Hello")
+_PATIENCE = Patience(least_s=600.0, first_s=1800.0)
+"""For vLLM to give the next tokens of any request: a long prompt gives none until it is read, and
+on a CPU that takes minutes."""
+_STRUCTURED_FIELDS = frozenset(
+    field.name for field in dataclasses.fields(StructuredOutputsParams) if field.init
+)
+_GONE = "Client disconnected"
+"""vLLM's answer to a cancellation; where nobody cancelled here, the engine did."""
+
+
+class _RefusesFullContext:
+    """Refuses a prompt that leaves no room for a token, which vLLM answers with empty text."""
+
+    prompt_field: str
+
+    def _extract_prompt_len(self, prompt: Any) -> int:
+        tokens = int(super()._extract_prompt_len(prompt))  # type: ignore[misc] # of vLLM's handler
+        limit: int = self.model_config.max_model_len  # type: ignore[attr-defined] # the same
+        if tokens >= limit:
+            raise VLLMValidationError(
+                f"takes {tokens} tokens of the {limit} that prompt and answer may have together "
+                "(max_model_len), which leaves none to generate; shorten it",
+                parameter=self.prompt_field,
+            )
+        return tokens
+
+
+class _Chat(_RefusesFullContext, OpenAIServingChat):
+    prompt_field = "messages"
+
+
+class _Completion(_RefusesFullContext, OpenAIServingCompletion):
+    prompt_field = "prompt"
+
+
+class VllmEngine:
+    """One vLLM engine and what answers requests with it; make it with ``start``."""
+
+    def __init__(
+        self,
+        engine: AsyncLLM,
+        chat: _Chat,
+        completion: _Completion,
+        names: tuple[str, ...],
+        engine_args: Mapping[str, JsonValue],
+        clock: Clock | None = None,
+    ) -> None:
+        self._engine = engine
+        self._chat = chat
+        self._completion = completion
+        self._names = names
+        self._engine_args = engine_args
+        self._clock = clock or SystemClock()
+        self.watch = SilenceWatch(_PATIENCE)
+        self._listen()
+        config = engine.model_config
+        vocabulary = config.get_vocab_size()
+        self._limits = ModelLimits(
+            max_model_len=config.max_model_len,
+            max_logprobs=vocabulary if config.max_logprobs < 0 else config.max_logprobs,
+            most_queued=engine.vllm_config.scheduler_config.max_num_queued_reqs,
+        )
+
+    @classmethod
+    async def start(
+        cls,
+        settings: GeneratorSettings,
+        *,
+        name: str,
+        model: Path,
+        adapters: Mapping[str, Path],
+    ) -> "VllmEngine":
+        """Load the model; takes a minute, in which the calling event loop stands still.
+
+        The loop, because vLLM ties its sockets to the one that it is made on, and the thread that
+        starts the engine's processes must live as long as they shall.
+
+        Args:
+            settings: What to load and how to run it.
+            name: The model's name in the settings.
+            model: The checkpoint's directory.
+            adapters: Directories of the LoRA adapters, by name.
+
+        Raises:
+            GeneratorSettingsError: An engine argument, adapter or template cannot be used.
+        """
+        names = (name, *settings.served_names)
+        arguments, handler_arguments = split_arguments(placed_engine_args(settings))
+        # Before the minute that the engine takes.
+        check_handler_arguments(handler_arguments)
+        if settings.num_gpus == 0:
+            arguments = with_quick_dtype(arguments, is_quick_in_bfloat16=is_quick_in_bfloat16())
+        template = read_chat_template(settings.chat_template)
+        try:
+            engine = AsyncLLM.from_engine_args(
+                AsyncEngineArgs(
+                    model=str(model),
+                    served_model_name=list(names),
+                    **{**lora_arguments(adapters), **arguments},
+                )
+            )
+        except (TypeError, ValueError) as error:
+            message = with_setting_names(str(error))
+            raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {message}") from error
+        models = OpenAIServingModels(
+            engine,
+            [BaseModelPath(each, str(model)) for each in names],
+            lora_modules=[
+                LoRAModulePath(adapter, str(path), base_model_name=name)
+                for adapter, path in adapters.items()
+            ],
+        )
+        try:
+            await models.init_static_loras()
+        except ValueError as error:
+            engine.shutdown()
+            raise GeneratorSettingsError(f"adapters: vLLM refuses one: {error}") from error
+        try:
+            chat, completion = _handlers(template, engine, models, handler_arguments)
+        except Exception as error:
+            engine.shutdown()
+            raise GeneratorSettingsError(
+                "engine_args: vLLM cannot answer with "
+                f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: "
+                f"{with_setting_names(str(error))}"
+            ) from error
+        return cls(engine, chat, completion, (*names, *adapters), arguments)
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that the engine runs at a time."""
+        return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+
+    @property
+    def unfinished_requests(self) -> int:
+        """Requests that the engine runs or holds."""
+        return int(self._engine.get_num_unfinished_requests())
+
+    async def answer(self, url: str, body: dict[str, Any]) -> Answer:
+        """Answer one request whole; cancelling it aborts it in the engine.
+
+        Raises:
+            GeneratorDiedError: The engine cannot go on.
+        """
+        body = without_nulls(body)
+        model = body.get("model") or self._names[0]
+        if refusal := self._refuse_unserved(body, model):
+            return refusal
+        is_chat = url == CHAT_URL
+        request_class = ChatCompletionRequest if is_chat else CompletionRequest
+        refusals = _CHAT_REFUSALS if is_chat else _COMPLETION_REFUSALS
+        try:
+            request = request_class.model_validate(self._adapted(body, model))
+        except Exception as error:  # noqa: BLE001 -- the body's fault whatever it is; see there
+            return refusals.of_unreadable(body, error)
+        try:
+            self._limit(request, body)
+        except BodyNotTakenError as error:
+            return refuse(str(error), param=error.param)
+        try:
+            response = await self._respond(request)
+        except EngineDeadError as error:
+            raise GeneratorDiedError(f"vLLM's engine died: {error}") from error
+        except Exception as error:
+            refusal = refusals.of(error)
+            if refusal is None:
+                raise
+            return refusal
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            # vLLM's handlers aborted the request, and answer that the client is gone.
+            raise asyncio.CancelledError
+        if isinstance(response, ErrorResponse):
+            if response.error.message == _GONE:
+                raise RuntimeError("vLLM's handler was cancelled from within")
+            refusal = refusals.of_response(response)
+            if refusal is None:
+                raise RuntimeError(response.error.message)
+            return refusal
+        response.model = model
+        return _answer_of(response, ignored_fields(body, request_class.model_fields))
+
+    async def _respond(self, request: ChatCompletionRequest | CompletionRequest) -> Any:
+        self.watch.opened(self._clock.monotonic())
+        try:
+            if isinstance(request, ChatCompletionRequest):
+                return await self._chat.create_chat_completion(request)
+            return await self._completion.create_completion(request)
+        finally:
+            self.watch.closed()
+
+    def check_alive(self) -> None:
+        """Return if the engine can go on.
+
+        Raises:
+            GeneratorDiedError: It cannot.
+        """
+        if self._engine.errored:
+            raise GeneratorDiedError(f"vLLM's engine died: {self._engine.dead_error}")
+        silent_s = self.watch.silent_s(self._clock.monotonic())
+        if silent_s is not None:
+            raise GeneratorDiedError(
+                f"vLLM's engine hangs: for {silent_s:.0f} s it has given no token of any request"
+            )
+
+    def shut_down(self) -> None:
+        """End the engine's processes."""
+        self._engine.shutdown()
+
+    def _listen(self) -> None:
+        """Hear of each step that gave tokens: the answers themselves come whole."""
+        processor = self._engine.output_processor
+        process = processor.process_outputs
+
+        def process_and_hear(*args: Any, **kwargs: Any) -> Any:
+            self.watch.heard(self._clock.monotonic())
+            return process(*args, **kwargs)
+
+        processor.process_outputs = process_and_hear
+
+    def _refuse_unserved(self, body: dict[str, Any], model: object) -> Answer | None:
+        if isinstance(model, str) and model not in self._names:
+            return refuse_unknown_model(model, self._names)
+        arguments = self._engine_args
+        try:
+            check_body(
+                body,
+                takes_kv_transfer=arguments.get("kv_transfer_config") is not None,
+                takes_media_urls=bool(arguments.get("allowed_media_domains")),
+            )
+            check_fields(body, _STRUCTURED_FIELDS)
+        except BodyNotTakenError as error:
+            return refuse(str(error), param=error.param)
+        return None
+
+    def _adapted(self, body: dict[str, Any], model: object) -> dict[str, Any]:
+        """Return the body with the model's name, and without what is not for vLLM."""
+        adapted = {**body, "model": model}
+        # Names the request in the engine, where it must be one of a kind.
+        adapted.pop("request_id", None)
+        return adapted
+
+    def _limit(self, request: BaseModel, body: dict[str, Any]) -> None:
+        """Clip the lengths that a request asks for to the model's, and refuse what is too much."""
+        # Not the attributes: pydantic would warn of a deprecated one at each request.
+        values = vars(request)
+        values.update(clipped_lengths(values, self._limits))
+        check_request(values, body, self._limits)
+
+
+def _answer_of(response: Any, ignored: list[str]) -> Answer:
+    if ignored:
+        response.ignored_fields = ignored
+    return Answer(
+        STATUS_OK, response.model_dump_json().encode(), tokens=response.usage.total_tokens
+    )
+
+
+def _handlers(
+    template: str | None,
+    engine: AsyncLLM,
+    models: OpenAIServingModels,
+    arguments: Mapping[str, Any],
+) -> tuple[_Chat, _Completion]:
+    structured = engine.vllm_config.structured_outputs_config
+    shared = {
+        "chat_template": template,
+        "chat_template_content_format": arguments.get("chat_template_content_format", "auto"),
+        "default_chat_template_kwargs": arguments.get("default_chat_template_kwargs"),
+        "enable_auto_tools": bool(arguments.get("enable_auto_tool_choice", False)),
+        "tool_parser": arguments.get("tool_call_parser"),
+        "reasoning_parser": structured.reasoning_parser,
+        "request_logger": None,
+    }
+    renderer = OnlineRenderer(engine.model_config, engine.renderer, **shared)
+    chat = _Chat(engine, models, "assistant", online_renderer=renderer, **shared)
+    completion = _Completion(engine, models, online_renderer=renderer, request_logger=None)
+    return chat, completion

@@ -1,0 +1,253 @@
+"""A pipeline's graph of steps, and one record's way through it. Pure.
+
+A record's way is a state machine: it is told what steps answered and says which steps to ask next,
+or how the record ends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED
+from schemas.settings.pipeline_references import REQUEST, parse_reference
+from schemas.settings.pipelines import PipelineSettings, Refusal, StepSettings
+from schemas.wire.results import encode_refusal_body
+from serve_models.pipeline.values import MissingValueError, Values, holds
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """A request line for a step's model.
+
+    Attributes:
+        step: The step's name.
+        model: The name of the model to ask.
+        line: The line, UTF-8 JSON.
+    """
+
+    step: str
+    model: str
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A record's outcome.
+
+    Attributes:
+        status: As in ``handoff.chunk.Outcomes``.
+        body: The ``response.body``.
+    """
+
+    status: int
+    body: bytes
+
+
+class StepAnswerError(ValueError):
+    """A step's model gave a response that is no JSON: it failed, the record may be tried again."""
+
+
+class PipelineGraph:
+    """What the steps of a pipeline need, and the start of each record's way.
+
+    Args:
+        name: The pipeline's name in the settings.
+        settings: Its steps.
+    """
+
+    def __init__(self, name: str, settings: PipelineSettings) -> None:
+        self.name = name
+        self.answer = settings.answer
+        self.steps: Mapping[str, StepSettings] = settings.steps
+        self.needs = {step: each.needs(step) for step, each in settings.steps.items()}
+        roots = {ref.root for each in settings.steps.values() for ref in each.references}
+        self.read_steps = frozenset(roots - {REQUEST})
+        """Steps whose responses are referred to; the others' are not even parsed."""
+        self._has_guard = any(step.refuse for step in settings.steps.values())
+        self._urls = settings.endpoints
+        self._own_names = {name, *settings.served_names}
+
+    def start(self, line: bytes) -> "RecordRun | Ending":
+        """Return a record's way, or how it ends before any step.
+
+        Args:
+            line: The request line as it was published.
+        """
+        try:
+            request = orjson.loads(line)
+            url, body = request["url"], request["body"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            url, body = None, None
+        if not isinstance(url, str) or not isinstance(body, dict):
+            return _refuse(
+                "the value must be one JSON object with url and body", "invalid_request_line"
+            )
+        if url not in self._urls:
+            message = f"url: '{self.name}' answers {', '.join(sorted(self._urls))}, not {url}"
+            return Ending(404, encode_refusal_body(message, "unknown_url", "url"))
+        model = body.get("model")
+        is_own_name = isinstance(model, str) and model in self._own_names
+        if is_own_name:
+            # The steps' models do not know it; a name of theirs is left for them.
+            del body["model"]
+        if is_own_name or self._has_guard:
+            # What was judged is what is passed on: of a key that stands twice another reader
+            # might take the other value.
+            try:
+                line = orjson.dumps(request)
+            except orjson.JSONEncodeError as error:
+                return _refuse(f"body: cannot be passed on ({error}); nest it less", "nested_body")
+        return RecordRun(self, request, line)
+
+
+class RecordRun:
+    """One record's way through the graph.
+
+    Args:
+        graph: The pipeline.
+        request: The request line's object, with an object as ``body``.
+        line: The request line for steps that take it as it is.
+    """
+
+    def __init__(self, graph: PipelineGraph, request: dict[str, Any], line: bytes) -> None:
+        self._graph = graph
+        self._request = request
+        self._line = line
+        self._values = Values(request)
+        self._done: set[str] = set()
+        self._asked: set[str] = set()
+        self._answer = Ending(STATUS_FAILED, b"")
+        self.is_over = False
+
+    def first(self) -> list[StepRequest] | Ending:
+        """Return the steps that wait for no other, or the ending where one cannot be asked."""
+        return self._next()
+
+    def take(self, step: str, status: int, body: bytes) -> list[StepRequest] | Ending:
+        """Take in what a step answered.
+
+        Args:
+            step: The step's name; each is taken in once.
+            status: As in ``handoff.chunk.Outcomes``.
+            body: Its response body.
+
+        Returns:
+            The steps that can be asked now, none where others are awaited or the record is over;
+            or how the record ends.
+
+        Raises:
+            StepAnswerError: The step's response is referred to, and no JSON.
+        """
+        if self.is_over:
+            return []
+        ending = self._ending_at(step, status, body)
+        if ending is not None:
+            return self._end(ending)
+        self._done.add(step)
+        if len(self._done) == len(self._graph.steps):
+            return self._end(self._answer)
+        return self._next()
+
+    def end(self) -> None:
+        """Take note that the record has its outcome from elsewhere."""
+        self.is_over = True
+
+    def _ending_at(self, step: str, status: int, body: bytes) -> Ending | None:
+        """Return how the record ends with a step's answer, if it does not go on after it."""
+        if status == STATUS_EXPIRED or status >= STATUS_FAILED:
+            return Ending(status, body)
+        if status >= 400:
+            return Ending(status, name_step(step, body))
+        if step in self._graph.read_steps:
+            try:
+                self._values.add_response(step, orjson.loads(body))
+            except orjson.JSONDecodeError as error:
+                raise StepAnswerError(f"step '{step}' answered what is no JSON ({error})") from None
+        if step == self._graph.answer:
+            self._answer = Ending(status, body)
+        refusals = (self._judge(step, refusal) for refusal in self._graph.steps[step].refuse)
+        return next((ending for ending in refusals if ending is not None), None)
+
+    def _next(self) -> list[StepRequest] | Ending:
+        ready = [
+            step
+            for step in self._graph.steps
+            if step not in self._asked and self._graph.needs[step] <= self._done
+        ]
+        requests = []
+        for step in ready:
+            try:
+                requests.append(self._ask(step))
+            except MissingValueError as error:
+                message = f"step '{step}' cannot be asked: {error}"
+                return self._end(_refuse(message, "missing_value", step=step))
+            except orjson.JSONEncodeError as error:
+                # orjson reads deeper nests than it writes.
+                message = f"step '{step}' cannot be asked: {error}; nest the body less"
+                return self._end(_refuse(message, "nested_body", step=step))
+        self._asked.update(ready)
+        return requests
+
+    def _ask(self, step: str) -> StepRequest:
+        settings = self._graph.steps[step]
+        url = settings.url or self._request["url"]
+        if settings.body is None and url == self._request["url"]:
+            return StepRequest(step, settings.model, self._line)
+        body = (
+            self._request["body"] if settings.body is None else self._values.render(settings.body)
+        )
+        line = {**self._request, "url": url, "body": body}
+        return StepRequest(step, settings.model, orjson.dumps(line))
+
+    def _judge(self, step: str, refusal: Refusal) -> Ending | None:
+        condition = refusal.when
+        try:
+            value = self._values.resolve(parse_reference(condition.value))
+            if not holds(condition, value):
+                return None
+        except MissingValueError as error:
+            # A guard that cannot be understood has not said that the request is safe.
+            message = f"step '{step}' gave nothing to judge by, so the request is refused: {error}"
+            return _refuse(message, "unreadable_condition", step=step)
+        return _refuse(refusal.message, refusal.code, step=step, value=value)
+
+    def _end(self, ending: Ending) -> Ending:
+        self.is_over = True
+        return ending
+
+
+def name_step(step: str, body: bytes) -> bytes:
+    """Return a step's 4xx body with the step's name in it, the rest as it was."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        text = error if isinstance(error, str) else "it gave no reason"
+        return _error_body(f"step '{step}': {text}", "step_refused", step=step)
+    inner = error.get("step")
+    named = {
+        **error,
+        "message": f"step '{step}': {error.get('message', 'it gave no reason')}",
+        "step": f"{step}.{inner}" if isinstance(inner, str) else step,
+    }
+    try:
+        return orjson.dumps({**answer, "error": named})
+    except orjson.JSONEncodeError:
+        return body
+
+
+def _refuse(message: str, code: str, **more: Any) -> Ending:
+    return Ending(400, _error_body(message, code, **more))
+
+
+def _error_body(message: str, code: str, **more: Any) -> bytes:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    try:
+        return orjson.dumps({"error": {**error, **more}})
+    except orjson.JSONEncodeError:
+        # A value that is nested too deep to be written; the rest says what matters.
+        return orjson.dumps({"error": error})

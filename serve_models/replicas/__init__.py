@@ -1,0 +1,1 @@
+"""The Serve deployments' classes. The only Ray imports of the models."""

@@ -1,0 +1,1 @@
+"""What every model replica does with a chunk of records."""

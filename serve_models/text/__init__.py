@@ -1,0 +1,1 @@
+"""Embedders, classifiers and rerankers: one engine over batches of texts."""

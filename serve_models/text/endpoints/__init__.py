@@ -1,0 +1,1 @@
+"""Request bodies to texts, and a model's rows to response bodies."""

@@ -1,0 +1,185 @@
+"""``/v1/embeddings``: bodies to texts, vectors to response bodies."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.bodies.base import BodyRefusedError
+from schemas.bodies.embeddings import (
+    EMBEDDINGS_URL,
+    EmbeddingsBody,
+    EncodingFormat,
+    OutputDtype,
+    parse_embeddings_body,
+)
+from serve_models.serving.call import ENDS_THE_TASK
+from serve_models.text.endpoints.base import Endpoint, Served, TextRequest
+from serve_models.text.endpoints.vectors import (
+    VectorForm,
+    encode_response_body,
+    form_vectors,
+    least_vector_bytes,
+)
+from serve_models.text.models.embedding import EmbeddingTextModel
+from serve_models.text.models.prompts import PURPOSES
+from serve_models.text.models.tokenizing import TokenizedText
+
+_ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
+_FORMS_KEPT = 256
+"""Of the vector forms that requests ask for, whose sizes are remembered."""
+
+
+class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
+    """Answers ``/v1/embeddings``.
+
+    Args:
+        model: Tokenizes; names its prompts and sizes.
+        served: Names and limits.
+        normalize: Whether vectors are scaled to length 1 where the body does not say.
+    """
+
+    def __init__(self, model: EmbeddingTextModel, served: Served, *, normalize: bool) -> None:
+        super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
+        self._model = model
+        self._normalize = normalize
+        self._least_item_bytes = lru_cache(_FORMS_KEPT)(partial(_least_item_bytes, model.sample))
+
+    def parse(self, body: Any) -> EmbeddingsBody:
+        """Check a body against the endpoint and the model.
+
+        Raises:
+            BodyRefusedError: It cannot be answered.
+        """
+        parsed = parse_embeddings_body(body, self._served.accepted)
+        self._served.check_model(parsed.model)
+        self._served.check_inputs(parsed.inputs, "input")
+        if parsed.dimensions is not None and parsed.dimensions > self._model.width:
+            raise BodyRefusedError(
+                f"dimensions: {parsed.dimensions} is over the {self._model.width} that the model "
+                "has; ask for at most that",
+                param="dimensions",
+            )
+        for field, name in (("prompt_name", parsed.prompt_name), ("input_type", parsed.input_type)):
+            if name is not None:
+                self._check_prompt(parsed, field, name)
+        if self._served.accepted.token_ids:
+            self._check_token_ids(parsed)
+        return parsed
+
+    def _check_prompt(self, body: EmbeddingsBody, field: str, name: str) -> None:
+        prompt = self._model.prompts.find(name)
+        if prompt is None and not (field == "input_type" and name in PURPOSES):
+            known = ", ".join(self._model.prompts.names) or "none"
+            raise BodyRefusedError(
+                f"{field}: no prompt '{name[:100]}'; the model has: {known}", param=field
+            )
+        if prompt and body.token_ids:
+            raise BodyRefusedError(
+                f"{field}: the prompt '{name[:100]}' cannot be put before token ids; leave it "
+                "out, or send texts",
+                param=field,
+            )
+
+    def _check_token_ids(self, body: EmbeddingsBody) -> None:
+        vocabulary_tokens = self._model.vocabulary_tokens
+        for position, ids in enumerate(body.token_ids):
+            if min(ids) < 0 or max(ids) >= vocabulary_tokens:
+                raise BodyRefusedError(
+                    f"input: [{position}] has token ids that are not of this model's vocabulary, "
+                    f"0 to {vocabulary_tokens - 1}: send those of its own tokenizer, or the text",
+                    param="input",
+                )
+
+    def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
+        """Tokenize the texts of each body behind its prompt; token ids are taken as they are."""
+        texts_of = [body.texts for body in bodies]
+        texts = [text for texts in texts_of for text in texts]
+        names = [
+            body.prompt_name or body.input_type
+            for body, texts in zip(bodies, texts_of, strict=True)
+            for _ in texts
+        ]
+        tokenized = iter(self._model.tokenize(texts, names))
+        return [
+            [next(tokenized) for _ in texts] or self._model.take_token_ids(body.token_ids)
+            for body, texts in zip(bodies, texts_of, strict=True)
+        ]
+
+    def least_response_bytes(self, body: EmbeddingsBody) -> int:
+        """Return what the response takes at the very least: never more than it will have."""
+        return body.inputs * self._least_item_bytes(
+            self._normalize if body.normalize is None else body.normalize,
+            body.dimensions,
+            body.output_dtype,
+            body.encoding_format,
+        )
+
+    def smaller_form(self, body: EmbeddingsBody) -> str | None:
+        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+        return "set encoding_format to base64" if body.encoding_format == "float" else None
+
+    def respond(self, request: TextRequest[EmbeddingsBody]) -> bytes:
+        """Return a finished request's response body."""
+        return self._encode(
+            request, form_vectors(request.stacked_rows, self._form_of(request.body))
+        )
+
+    def respond_all(
+        self, requests: Sequence[TextRequest[EmbeddingsBody]]
+    ) -> list[bytes | BaseException]:
+        """Return finished requests' response bodies.
+
+        Vectors of one form are brought into it together: numpy costs as much for a row as for a
+        batch.
+        """
+        by_form: defaultdict[VectorForm, list[int]] = defaultdict(list)
+        for number, request in enumerate(requests):
+            by_form[self._form_of(request.body)].append(number)
+        bodies: list[bytes | BaseException] = [b""] * len(requests)
+        for form, numbers in by_form.items():
+            try:
+                rows = [row for number in numbers for row in requests[number].rows]
+                vectors = form_vectors(np.stack([row for row in rows if row is not None]), form)
+                start = 0
+                for number in numbers:
+                    request = requests[number]
+                    stop = start + len(request.texts)
+                    bodies[number] = self._encode(request, vectors[start:stop])
+                    start = stop
+            except ENDS_THE_TASK:
+                raise
+            except BaseException as error:  # noqa: BLE001 -- every request gets an outcome
+                for number in numbers:
+                    bodies[number] = bodies[number] or error
+        return bodies
+
+    def _form_of(self, body: EmbeddingsBody) -> VectorForm:
+        return VectorForm(
+            dimensions=body.dimensions,
+            normalize=self._normalize if body.normalize is None else body.normalize,
+            output_dtype=body.output_dtype,
+        )
+
+    def _encode(self, request: TextRequest[EmbeddingsBody], vectors: Any) -> bytes:
+        return encode_response_body(
+            vectors,
+            [text.truncated for text in request.texts],
+            request.body.encoding_format,
+            self.name_of(request.body),
+            request.usage["prompt_tokens"],
+        )
+
+
+def _least_item_bytes(
+    sample: NDArray[np.float32],
+    normalize: bool,
+    dimensions: int | None,
+    output_dtype: OutputDtype,
+    encoding_format: EncodingFormat,
+) -> int:
+    form = VectorForm(dimensions, normalize, output_dtype)
+    return _ITEM_BYTES + least_vector_bytes(sample, form, encoding_format)

@@ -1,0 +1,133 @@
+"""How relevant documents are to queries: by a cross-encoder, or by how alike vectors are."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from schemas.bodies.rerank import PairsBody
+from serve_models.text.endpoints.similarity import similarities
+from serve_models.text.models.base import Rows
+from serve_models.text.models.embedding import EmbeddingTextModel
+from serve_models.text.models.prompts import Role
+from serve_models.text.models.reranking import PairModel
+from serve_models.text.models.tokenizing import TokenizedText
+
+
+class PairScorer(Protocol):
+    """Scores pairs of a query and a document."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens beyond which the model truncates; ``None`` where there is no limit."""
+        ...
+
+    @property
+    def repeats_query(self) -> bool:
+        """Whether a query is read again with each of its documents."""
+        ...
+
+    def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
+        """Tokenize what the model must read for each body."""
+        ...
+
+    def scores(self, body: PairsBody, rows: Rows) -> Rows:
+        """Return the score of each document, float32 [documents], from the model's rows."""
+        ...
+
+    def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
+        """Tell for each document whether it or its query was cut."""
+        ...
+
+
+class CrossEncoderScorer:
+    """Reads each pair together: one row for each document.
+
+    Args:
+        model: The cross-encoder.
+    """
+
+    def __init__(self, model: PairModel) -> None:
+        self._model = model
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
+        return self._model.max_seq_length_tokens
+
+    @property
+    def repeats_query(self) -> bool:
+        """True: a query is part of each pair."""
+        return True
+
+    def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
+        """Tokenize each document with its query."""
+        pairs = [pair for body in bodies for pair in _pairs(body)]
+        tokenized = iter(self._model.tokenize_pairs(pairs))
+        return [[next(tokenized) for _ in body.document_texts] for body in bodies]
+
+    def scores(self, body: PairsBody, rows: Rows) -> Rows:
+        """Return the score of each document, after the checkpoint's activation where wanted."""
+        scores = rows if body.use_activation is False else self._model.activate(rows)
+        return scores[:, 0]
+
+    def truncated(
+        self,
+        body: PairsBody,  # noqa: ARG002 -- a pair is one text already
+        texts: Sequence[TokenizedText],
+    ) -> list[bool]:
+        """Tell for each pair whether it was cut."""
+        return [text.truncated for text in texts]
+
+
+class EmbeddingScorer:
+    """Reads queries and documents apart: rows are the queries' vectors, then the documents'.
+
+    Args:
+        model: The embedding model.
+    """
+
+    def __init__(self, model: EmbeddingTextModel) -> None:
+        self._model = model
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
+        return self._model.max_seq_length_tokens
+
+    @property
+    def repeats_query(self) -> bool:
+        """False: a query has one vector for all documents."""
+        return False
+
+    def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
+        """Tokenize queries and documents, each behind its prompt where the model has one."""
+        texts: list[str] = []
+        roles: list[Role] = []
+        for body in bodies:
+            texts += body.query_texts
+            roles += ["query"] * len(body.query_texts)
+            texts += body.document_texts
+            roles += ["document"] * len(body.document_texts)
+        tokenized = iter(self._model.tokenize_roles(texts, roles))
+        return [
+            [next(tokenized) for _ in range(len(body.query_texts) + len(body.document_texts))]
+            for body in bodies
+        ]
+
+    def scores(self, body: PairsBody, rows: Rows) -> Rows:
+        """Return how alike each document's vector and its query's are, by the model's measure."""
+        queries = len(body.query_texts)
+        return similarities(self._model.similarity, rows[:queries], rows[queries:])
+
+    def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
+        """Tell for each document whether it or its query was cut."""
+        queries = [text.truncated for text in texts[: len(body.query_texts)]]
+        documents = [text.truncated for text in texts[len(queries) :]]
+        per_document = queries * len(documents) if len(queries) == 1 else queries
+        return [one or other for one, other in zip(per_document, documents, strict=True)]
+
+
+def _pairs(body: PairsBody) -> list[tuple[str, str]]:
+    queries, documents = body.query_texts, body.document_texts
+    if len(queries) == 1:
+        return [(queries[0], document) for document in documents]
+    return list(zip(queries, documents, strict=True))

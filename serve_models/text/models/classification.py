@@ -1,0 +1,171 @@
+"""A sequence-classification checkpoint, run batch by batch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from schemas.settings.models import ClassifierSettings
+from serve_models.text.endpoints.probabilities import Activation, activation_of
+from serve_models.text.models.base import ModelSettingsError, Rows, TextModel, check_length
+from serve_models.text.models.positions import check_runs, longest_text, positions_of
+from serve_models.text.models.thread_safety import runs_in_parallel
+from serve_models.text.models.tokenizing import Padding, TokenizedText, limit_of, text_tokenizer_of
+
+
+class LabellingModel(TextModel, Protocol):
+    """What the classifier's endpoint needs of a model. Its rows are one logit for each class."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The classes' names, by class id."""
+        ...
+
+    @property
+    def activation(self) -> Activation:
+        """What makes probabilities of logits."""
+        ...
+
+    @property
+    def max_seq_length_tokens(self) -> int | None:
+        """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Tokenize texts."""
+        ...
+
+
+class ClassificationModel:
+    """A loaded sequence classifier of Transformers.
+
+    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
+    beside ``tokenize`` in one.
+
+    Args:
+        path: The checkpoint's directory, as ``serve_models.weights.sources.resolve`` returns it.
+        settings: Dtype and length.
+        device: Where it runs, as ``choose_device`` returns it.
+
+    Raises:
+        ModelSettingsError: It is no sequence classifier, or a setting does not fit it.
+    """
+
+    def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:
+        self._device = torch.device(device)
+        self._model = _load_model(path, settings.dtype).to(self._device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+        config = self._model.config
+        if tokenizer.pad_token_id is None:
+            raise ModelSettingsError(
+                "source: the checkpoint's tokenizer has no padding token; name one as pad_token "
+                "in its tokenizer_config.json"
+            )
+        if config.pad_token_id is None:
+            # Decoders find a text's last token by it.
+            config.pad_token_id = tokenizer.pad_token_id
+        config.use_cache = False
+        self._max_tokens = _length_of(settings.max_seq_length_tokens, tokenizer, self._model)
+        self._tokenizer = text_tokenizer_of(tokenizer, self._max_tokens)
+        self._padding = Padding(tokenizer)
+        self._labels = _labels_of(config)
+        self._activation = activation_of(config.problem_type, len(self._labels))
+        # The first forward pays for lazy initialisation; a model that cannot run must not start.
+        self.run([self.probe()])
+        check_runs(self.run, self.tokenize([longest_text(self._max_tokens, device)])[0])
+
+    @property
+    def width(self) -> int:
+        """Classes."""
+        return len(self._labels)
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether ``run`` may be called in several threads at a time."""
+        return runs_in_parallel(self._model)
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The classes' names, by class id."""
+        return self._labels
+
+    @property
+    def activation(self) -> Activation:
+        """What makes probabilities of logits."""
+        return self._activation
+
+    @property
+    def max_seq_length_tokens(self) -> int | None:
+        """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
+        return self._max_tokens
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Tokenize texts, cut to the model's length."""
+        return self._tokenizer.encode(texts)
+
+    def probe(self) -> TokenizedText:
+        """Tokenize a harmless text."""
+        return self.tokenize(["probe"])[0]
+
+    @torch.inference_mode()
+    def run(self, texts: Sequence[TokenizedText]) -> Rows:
+        """Run one batch.
+
+        Returns:
+            float32 [len(texts), classes]: logits, as the checkpoint's own forward gives them.
+        """
+        features = self._padding.features(texts)
+        on_device = {name: tensor.to(self._device) for name, tensor in features.items()}
+        logits: Rows = self._model(**on_device).logits.float().cpu().numpy()
+        return logits
+
+
+def _load_model(path: Path, dtype: str) -> Any:
+    try:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except ValueError as error:
+        # Transformers names the architecture that it has no classifier for.
+        raise ModelSettingsError(
+            f"source: the checkpoint cannot be loaded as a sequence classifier: {error}"
+        ) from error
+    absent = sorted(loading["missing_keys"])
+    if absent:
+        # Transformers fills them with random numbers.
+        raise ModelSettingsError(
+            f"source: the checkpoint is no sequence classifier: it has no {', '.join(absent[:3])}"
+        )
+    return model
+
+
+def _length_of(asked_tokens: int | None, tokenizer: Any, model: Any) -> int | None:
+    """Return where texts are cut: the settings' length, or what the checkpoint can read."""
+    positions = positions_of(model)
+    if asked_tokens is not None:
+        check_length(asked_tokens, positions)
+        return asked_tokens
+    limits = [limit for limit in (limit_of(tokenizer.model_max_length), positions) if limit]
+    return min(limits, default=None)
+
+
+def _labels_of(config: Any) -> list[str]:
+    labels = [
+        str(config.id2label.get(number, f"LABEL_{number}")) for number in range(config.num_labels)
+    ]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise ModelSettingsError(
+            f"source: two classes of the checkpoint are called '{twice}'; give each a name of its "
+            "own in id2label of its config.json"
+        )
+    return labels

@@ -1,0 +1,62 @@
+"""How long a text a checkpoint can read, and whether it can here."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from serve_models.serving.call import describe
+from serve_models.text.models.base import ModelSettingsError, Rows
+from serve_models.text.models.devices import is_out_of_memory
+from serve_models.text.models.tokenizing import TokenizedText
+
+_MOST_WORDS_ON_A_CPU = 1024
+"""There memory is not what a long text lacks, and one of thousands of tokens takes minutes."""
+
+
+def positions_of(model: torch.nn.Module) -> int | None:
+    """Return how many positions a checkpoint has, where it counts them."""
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, torch.nn.Embedding):
+            # RoBERTa and its like begin to count behind the padding's index.
+            offset = 0 if table.padding_idx is None else table.padding_idx + 1
+            return table.num_embeddings - offset
+    config: Any = getattr(model, "config", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    # XLNet has -1 for no limit.
+    return int(positions) if positions is not None and positions > 0 else None
+
+
+def longest_text(max_tokens: int | None, device: str) -> str:
+    """Return a harmless text that is at least as long as any that a replica will run.
+
+    Args:
+        max_tokens: Where texts are cut; one without end cannot be tried.
+        device: ``cpu``, or any other of torch's.
+    """
+    words = max_tokens or 1
+    return "a " * (min(words, _MOST_WORDS_ON_A_CPU) if device == "cpu" else words)
+
+
+def check_runs(run: Callable[[Sequence[TokenizedText]], Rows], longest: TokenizedText) -> None:
+    """Refuse a length that the model cannot run on its device, be it for lack of memory.
+
+    Raises:
+        ModelSettingsError: It cannot.
+    """
+    try:
+        run([longest])
+    except Exception as error:
+        text = (
+            f"max_seq_length_tokens: one text of {longest.tokens} tokens, as long as texts may be, "
+        )
+        if is_out_of_memory(error):
+            raise ModelSettingsError(
+                f"{text}does not fit into the device's memory ({describe(error)}); set "
+                "max_seq_length_tokens lower, or see what else takes the memory"
+            ) from error
+        raise ModelSettingsError(
+            f"{text}makes the model fail ({describe(error)}); set max_seq_length_tokens to what "
+            "the checkpoint can read"
+        ) from error

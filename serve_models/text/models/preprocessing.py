@@ -1,0 +1,200 @@
+"""How the models of Sentence Transformers are fed: a fast way, and the library's own."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers import Tokenizer
+
+from serve_models.text.models.tokenizing import (
+    Features,
+    Padding,
+    RustTokenizer,
+    TextInput,
+    TokenizedText,
+    limit_of,
+    take_token_ids,
+)
+
+_PADDED_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+_TASKS = frozenset({"query", "document"})
+
+Key = TypeVar("Key", bound=Hashable)
+LibraryModel = SentenceTransformer | CrossEncoder
+
+
+class FrontEnd(Protocol):
+    """How a model's texts become tensors."""
+
+    def tokenize(
+        self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
+    ) -> list[TokenizedText]:
+        """Tokenize each text behind its prompt. Safe beside ``batches`` in another thread."""
+        ...
+
+    def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
+        """Yield what to run for a batch: the positions in ``texts`` and the model's features."""
+        ...
+
+
+def front_end_of(model: LibraryModel) -> FrontEnd:
+    """Return the fast front end where it gives what the library would, else the library's."""
+    first = model[0]
+    if isinstance(first, Transformer) and _takes_plain_token_ids(first):
+        return FastFrontEnd(first, excludes_prompt=_pooling_excludes_prompt(model))
+    return LibraryFrontEnd(model)
+
+
+def _takes_plain_token_ids(transformer: Transformer) -> bool:
+    """Whether ids, attention mask and type ids as the tokenizer gives them are all it is fed."""
+    tokenizer = transformer.processor
+    return (
+        isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer)
+        and set(transformer.modality_config) == {"text"}
+        and set(tokenizer.model_input_names) <= _PADDED_INPUTS
+        and tokenizer.pad_token_id is not None
+        and not transformer.can_flatten_inputs
+        and not transformer.processing_kwargs
+    )
+
+
+def _pooling_excludes_prompt(model: LibraryModel) -> bool:
+    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
+
+
+class FastFrontEnd:
+    """Tokenizes once, in Rust, without padding.
+
+    Attributes:
+        transformer: What it feeds.
+    """
+
+    def __init__(self, transformer: Transformer, *, excludes_prompt: bool) -> None:
+        tokenizer = transformer.processor
+        self.transformer = transformer
+        self._max_tokens = limit_of(transformer.max_seq_length)
+        self._tokenizer = RustTokenizer(tokenizer, self._max_tokens)
+        self._padding = Padding(tokenizer)
+        self._special_ids = frozenset(tokenizer.all_special_ids)
+        self._excludes_prompt = excludes_prompt
+        self._prompt_tokens: dict[str, int] = {"": 0}
+
+    def tokenize(
+        self,
+        texts: Sequence[TextInput],
+        prompts: Sequence[str],
+        tasks: Sequence[str | None],  # noqa: ARG002 -- a plain transformer knows no tasks
+    ) -> list[TokenizedText]:
+        """Tokenize each text behind its prompt."""
+        tokenized = self._tokenizer.encode(
+            [_behind(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        )
+        if self._excludes_prompt:
+            for text, prompt in zip(tokenized, prompts, strict=True):
+                text.prompt_tokens = self._count_prompt(prompt)
+        return tokenized
+
+    def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        """Take texts that are tokenized already, each as it is, but for its length."""
+        return [take_token_ids(each, self._max_tokens, self._special_ids) for each in ids]
+
+    def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
+        """Yield one batch, or one for each prompt length where pooling leaves prompts out."""
+        positions_by_prompt = _group(text.prompt_tokens for text in texts)
+        for prompt_tokens, positions in positions_by_prompt.items():
+            features = self._padding.features([texts[position] for position in positions])
+            features["modality"] = "text"
+            if prompt_tokens:
+                features["prompt_length"] = prompt_tokens
+            yield positions, features
+
+    def _count_prompt(self, prompt: str) -> int:
+        """Count as the library does: a trailing special token is not the prompt's."""
+        if prompt not in self._prompt_tokens:
+            ids = self._tokenizer.encode_ids(prompt)
+            self._prompt_tokens[prompt] = len(ids) - (ids[-1] in self._special_ids)
+        return self._prompt_tokens[prompt]
+
+
+class LibraryFrontEnd:
+    """For other kinds of model: the library tokenizes, once to count and again in the batch."""
+
+    def __init__(self, model: LibraryModel) -> None:
+        self._model = model
+        self._routes_by_task = isinstance(model[0], Router)
+        self._max_tokens = limit_of(model.max_seq_length)
+        self._one_at_a_time = Lock()
+
+    def tokenize(
+        self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
+    ) -> list[TokenizedText]:
+        """Count each text's tokens behind its prompt."""
+        tokenized = []
+        for text, prompt, asked_task in zip(texts, prompts, tasks, strict=True):
+            task = asked_task if self._routes_by_task and asked_task in _TASKS else None
+            tokens = _count_tokens(self._preprocess([text], prompt, task), text)
+            tokenized.append(
+                TokenizedText(
+                    tokens=tokens,
+                    truncated=self._was_truncated(text, prompt, task, tokens),
+                    text=text,
+                    prompt=prompt,
+                    task=task,
+                )
+            )
+        return tokenized
+
+    def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
+        """Yield one batch for each prompt and task: the library takes one of each per call."""
+        for (prompt, task), positions in _group((text.prompt, text.task) for text in texts).items():
+            yield positions, self._preprocess([texts[at].text for at in positions], prompt, task)
+
+    def _preprocess(
+        self, texts: Sequence[TextInput], prompt: str, task: str | None, **options: Any
+    ) -> Features:
+        if task is not None:
+            options["task"] = task
+        with self._one_at_a_time:
+            return dict(self._model.preprocess(texts, prompt=prompt or None, **options))
+
+    def _was_truncated(self, text: TextInput, prompt: str, task: str | None, tokens: int) -> bool:
+        if self._max_tokens is None or tokens < self._max_tokens:
+            return False
+        if not _takes_max_length(self._model[0]):
+            return True
+        longer = self._preprocess([text], prompt, task, max_length=self._max_tokens + 1)
+        return _count_tokens(longer, text) > tokens
+
+
+def _takes_max_length(first: Any) -> bool:
+    """Whether a model's first module can be asked for more tokens than it reads."""
+    if isinstance(first, Router):
+        return all(
+            isinstance(next(modules.children()), Transformer)
+            for modules in first.sub_modules.values()
+        )
+    return isinstance(first, Transformer)
+
+
+def _behind(prompt: str, text: TextInput) -> TextInput:
+    """Put a prompt before a text, or before the first of a pair, as the library does."""
+    return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
+
+
+def _count_tokens(features: Features, text: TextInput) -> int:
+    if "attention_mask" in features:
+        return max(1, int(features["attention_mask"].sum()))
+    if "input_ids" in features:
+        return max(1, int(features["input_ids"].numel()))
+    return max(1, len(" ".join([text] if isinstance(text, str) else text).split()))
+
+
+def _group(keys: Iterable[Key]) -> dict[Key, list[int]]:
+    positions: defaultdict[Key, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        positions[key].append(position)
+    return positions

@@ -1,0 +1,151 @@
+"""A cross-encoder, run batch by batch over pairs of texts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from sentence_transformers import CrossEncoder
+
+from schemas.settings.models import RerankerSettings
+from serve_models.text.models.base import ModelSettingsError, Rows, TextModel
+from serve_models.text.models.positions import check_runs, longest_text
+from serve_models.text.models.preprocessing import front_end_of
+from serve_models.text.models.thread_safety import runs_in_parallel
+from serve_models.text.models.tokenizing import TokenizedText, limit_of
+from serve_models.text.models.torch_batches import run_batch, shorten
+
+
+class PairModel(TextModel, Protocol):
+    """What the reranker's endpoints need of a model. Its rows are one raw output each."""
+
+    @property
+    def max_seq_length_tokens(self) -> int | None:
+        """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
+        ...
+
+    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
+        """Tokenize pairs of a query and a document."""
+        ...
+
+    def activate(self, outputs: Rows) -> Rows:
+        """Turn raw outputs, float32 [pairs, 1], into scores of the same shape."""
+        ...
+
+
+class RerankingModel:
+    """A loaded ``CrossEncoder`` of Sentence Transformers, with one output for each pair.
+
+    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
+    beside ``tokenize_pairs`` in one.
+
+    Args:
+        path: The checkpoint's directory, as ``serve_models.weights.sources.resolve`` returns it.
+        settings: Dtype and length.
+        device: Where it runs, as ``choose_device`` returns it.
+
+    Raises:
+        ModelSettingsError: It is no cross-encoder with one output, or a setting does not fit it.
+    """
+
+    def __init__(self, path: Path, settings: RerankerSettings, device: str) -> None:
+        _check_has_scores(path)
+        self._model = CrossEncoder(
+            str(path),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"dtype": getattr(torch, settings.dtype), "use_safetensors": True},
+        ).eval()
+        if self._model.num_labels != 1:
+            raise ModelSettingsError(
+                f"source: the checkpoint gives {self._model.num_labels} labels for a pair, and a "
+                "reranker needs one score; take a cross-encoder that was trained to rank, or "
+                "kind: classifier for labels of single texts"
+            )
+        shorten(self._model, settings.max_seq_length_tokens)
+        default = self._model.default_prompt_name
+        self._prompt = "" if default is None else self._model.prompts[default] or ""
+        self._front_end = front_end_of(self._model)
+        # The first forward pays for lazy initialisation; a model that cannot run must not start.
+        self.run([self.probe()])
+        longest = longest_text(self.max_seq_length_tokens, device)
+        check_runs(self.run, self.tokenize_pairs([(longest, longest)])[0])
+
+    @property
+    def width(self) -> int:
+        """One: the raw output."""
+        return 1
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether ``run`` may be called in several threads at a time."""
+        return runs_in_parallel(self._model)
+
+    @property
+    def max_seq_length_tokens(self) -> int | None:
+        """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
+        return limit_of(self._model.max_seq_length)
+
+    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
+        """Tokenize pairs of a query and a document; of one too long the longer text is cut."""
+        return self._front_end.tokenize(pairs, [self._prompt] * len(pairs), [None] * len(pairs))
+
+    def probe(self) -> TokenizedText:
+        """Tokenize a harmless pair."""
+        return self.tokenize_pairs([("probe", "probe")])[0]
+
+    def run(self, texts: Sequence[TokenizedText]) -> Rows:
+        """Run one batch.
+
+        Returns:
+            float32 [len(texts), 1], before the activation.
+        """
+        return run_batch(self._model, self._front_end, texts, "scores")
+
+    def activate(self, outputs: Rows) -> Rows:
+        """Apply the checkpoint's activation, a sigmoid where it names none.
+
+        Args:
+            outputs: float32 [pairs, 1].
+
+        Returns:
+            As ``CrossEncoder.predict`` would give them, float32 [pairs, 1].
+        """
+        scores: Rows = self._model.activation_fn(torch.from_numpy(outputs)).numpy()
+        return scores
+
+
+def _check_has_scores(path: Path) -> None:
+    """Refuse what the library would put a new head on, with random weights.
+
+    Raises:
+        ModelSettingsError: It has no head of its own.
+    """
+    library_config = _read_json(path / "config_sentence_transformers.json")
+    if (path / "modules.json").is_file():
+        kind = library_config.get("model_type", "SentenceTransformer")
+        if kind != "CrossEncoder":
+            raise ModelSettingsError(
+                f"source: the checkpoint is a {kind}, not a CrossEncoder; with kind: embedder it "
+                "answers /v1/rerank and /v1/score too"
+            )
+        return
+    architectures = _read_json(path / "config.json").get("architectures")
+    architecture = architectures[0] if isinstance(architectures, list) and architectures else None
+    if not str(architecture).endswith("ForSequenceClassification"):
+        raise ModelSettingsError(
+            f"source: the checkpoint's architecture is {architecture}, and a reranker needs "
+            "one that ends in ForSequenceClassification, or a CrossEncoder with modules.json"
+        )
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelSettingsError(f"source: {file} cannot be read: {error}") from None
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,118 @@
+"""Decisions on their way from Serve's controller to `headrace status`; Ray is faked."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from ray import serve
+from ray.serve.exceptions import RayServeException
+
+from consumer.autoscaling import kv
+from consumer.autoscaling.measures import RouteMeasures
+from consumer.replica.reports import RouteStatus
+from headrace.cli import main
+from headrace.cli import status as status_command
+from headrace.errors import ServiceError
+from headrace.status import client as status_client
+from headrace.status.board import APP_NAME
+from headrace.status.lag import PartitionLag
+
+SETTINGS = str(Path(__file__).parents[3] / "headrace.yaml")
+TEXT = "1 -> 4 replicas (1 run); clamped by max_replicas"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes, bytes], bytes]:
+    """Ray's key-value store."""
+    kept: dict[tuple[bytes, bytes], bytes] = {}
+
+    def put(key: bytes, value: bytes, *, overwrite: bool, namespace: bytes) -> None:
+        assert overwrite
+        kept[namespace, key] = value
+
+    def keys(prefix: bytes, *, namespace: bytes) -> list[bytes]:
+        return [key for space, key in kept if space == namespace and key.startswith(prefix)]
+
+    monkeypatch.setattr(kv, "_internal_kv_put", put)
+    monkeypatch.setattr(kv, "_internal_kv_list", keys)
+    monkeypatch.setattr(
+        kv, "_internal_kv_get", lambda key, *, namespace: kept.get((namespace, key))
+    )
+    return kept
+
+
+def running(monkeypatch: pytest.MonkeyPatch, *deployments: str) -> None:
+    """Let Serve say that these run."""
+    application = SimpleNamespace(deployments=dict.fromkeys(deployments))
+    status = SimpleNamespace(applications={APP_NAME: application})
+    monkeypatch.setattr(serve, "status", lambda: status)
+
+
+def test_the_latest_decision_of_each_deployment_is_told(store: Any) -> None:
+    store[b"of another", b"model-x"] = b"{}"
+    kv.tell_decision("model-b", b'{"target": 1}')
+    kv.tell_decision("model-a", b'{"target": 2}')
+    kv.tell_decision("model-b", b'{"target": 3}')
+
+    assert kv.told_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
+
+
+def test_what_a_route_has_measured_is_told(store: Any) -> None:
+    measures = RouteMeasures(tokens_per_record=250.5, runnable_records=3, reads_on=False)
+    kv.tell_measures("chat", measures)
+
+    assert kv.told_measures("chat") == measures
+    assert kv.told_measures("texts") == RouteMeasures()
+    assert kv.told_decisions() == {}
+
+
+def test_only_deployments_that_run_are_told_of(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kv.tell_decision("model-m", orjson.dumps({"text": TEXT, "target": 4}))
+    kv.tell_decision("model-of-an-earlier-service", orjson.dumps({"text": "old"}))
+    running(monkeypatch, "model-m", "status")
+
+    assert status_client.read_decisions() == {"model-m": TEXT}
+
+
+def test_a_service_that_is_not_there_is_said(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "status", lambda: SimpleNamespace(applications={}))
+    with pytest.raises(ServiceError, match="scaling decisions"):
+        status_client.read_decisions()
+
+    def fail() -> None:
+        raise RayServeException("no controller")
+
+    monkeypatch.setattr(serve, "status", fail)
+    with pytest.raises(ServiceError, match="no controller"):
+        status_client.read_decisions()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_status_shows_each_decision(
+    arguments: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = RouteStatus(route="embeddings", working_records_per_s=10.0)
+
+    async def lags(settings: Any) -> dict[str, list[PartitionLag]]:
+        return {name: [PartitionLag(0, 0, 70, 0, 70)] for name in settings.routes}
+
+    monkeypatch.setattr(
+        status_command, "_ask_service", lambda: ({"embeddings": status}, {"model-m": TEXT}, {}, "")
+    )
+    monkeypatch.setattr(status_command, "_read_lags", lags)
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "-c", SETTINGS, *arguments])
+    printed = capsys.readouterr()
+
+    assert ended.value.code in (None, 0)
+    if not arguments:
+        assert f"model-m: {TEXT}" in printed.err
+        return
+    report = json.loads(printed.out)
+    assert report["scaling"] == {"model-m": TEXT}
+    assert report["routes"]["embeddings"]["lag_s"] == 7.0

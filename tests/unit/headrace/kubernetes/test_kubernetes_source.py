@@ -1,0 +1,83 @@
+"""Reading a settings file to render it, and reading it back in a pod."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from headrace.kubernetes.app import settings_of
+from headrace.kubernetes.source import SECRETS, parse_source, read_source
+from headrace.settings.problems import SettingsError
+from schemas.settings.file import KafkaSettings
+
+SMALL = Path(__file__).parents[4] / "k8s" / "overlays" / "small" / "headrace.yaml"
+
+
+def test_a_file_that_carries_a_secret_is_refused_without_quoting_it() -> None:
+    text = SMALL.read_text().replace(
+        "username: headrace", "username: headrace\n    password: hunter2"
+    )
+
+    with pytest.raises(SettingsError) as caught:
+        parse_source(text.encode(), "headrace.yaml")
+
+    [problem] = caught.value.problems
+    assert problem.field == "kafka.sasl.password"
+    assert "HEADRACE_KAFKA__SASL__PASSWORD" in problem.message
+    assert "hunter2" not in str(problem)
+
+
+def test_a_local_broker_is_no_cluster() -> None:
+    root = Path(__file__).parents[4] / "headrace.yaml"
+
+    with pytest.raises(SettingsError, match="external"):
+        read_source(root)
+
+
+def test_what_is_wrong_is_said_with_its_line() -> None:
+    text = SMALL.read_text().replace("consumers: 1", "consumers: 0")
+
+    with pytest.raises(SettingsError, match=r"headrace.yaml:\d+.*consumers"):
+        parse_source(text.encode(), "headrace.yaml")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--config"):
+        read_source(tmp_path / "none.yaml")
+
+
+def test_a_pod_lays_its_secret_over_what_was_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = read_source(SMALL)
+    monkeypatch.setenv("HEADRACE_KAFKA__SASL__PASSWORD", "hunter2")
+    monkeypatch.setenv("HEADRACE_CONFIG", "/etc/headrace/headrace.yaml")
+
+    settings = settings_of(source.data)
+
+    assert settings.kafka.sasl is not None
+    assert settings.kafka.sasl.password.get_secret_value() == "hunter2"
+    assert settings.routes == source.settings.routes
+    assert settings.models == source.settings.models
+
+
+def test_a_pod_without_its_secret_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEADRACE_KAFKA__SASL__PASSWORD", raising=False)
+
+    with pytest.raises(SettingsError, match=r"kafka\.sasl\.password"):
+        settings_of(read_source(SMALL).data)
+
+
+def test_every_secret_of_the_settings_is_known() -> None:
+    assert set(SECRETS) == set(secret_fields(KafkaSettings, ("kafka",)))
+
+
+def secret_fields(model: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, field in model.model_fields.items():
+        types: tuple[Any, ...] = get_args(field.annotation) or (field.annotation,)
+        for each in types:
+            if each is SecretStr:
+                found.append((*path, name))
+            elif isinstance(each, type) and issubclass(each, BaseModel):
+                found += secret_fields(each, (*path, name))
+    return found

@@ -1,0 +1,158 @@
+"""Which models a settings file with pipelines deploys, and who calls whom."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from ray.serve._private.build_app import build_app
+from ray.serve.handle import DeploymentHandle
+
+from headrace.service.app import build
+from headrace.service.stopping import application_stop_timeout_s
+from headrace.settings.file import parse_settings
+from schemas.settings.file import Settings
+
+MODELS = """\
+models:
+  inner:
+    kind: pipeline
+    urls: [/v1/x]
+    answer: two
+    steps:
+      one: {model: shared}
+      two: {model: last, after: [one]}
+  outer:
+    kind: pipeline
+    urls: [/v1/x]
+    answer: one
+    steps:
+      one: {model: inner}
+      two: {model: shared}
+  shared: {kind: custom, import_path: "a:B", urls: [/v1/x]}
+  last: {kind: custom, import_path: "a:B", urls: [/v1/x], graceful_shutdown_timeout_s: 900}
+  unused: {kind: custom, import_path: "a:B", urls: [/v1/x], graceful_shutdown_timeout_s: 5}
+routes:
+"""
+DOCS = Path(__file__).parents[4] / "docs" / "pipelines.md"
+
+
+def settings_for(*models: str) -> Settings:
+    routes = [
+        f"  r{number}: {{model: {model}, requests_topic: in{number}, results_topic: out{number}, "
+        f"dead_letters_topic: dead, group: g}}\n"
+        for number, model in enumerate(models)
+    ]
+    return parse_settings((MODELS + "".join(routes)).encode())
+
+
+def deployed(settings: Settings) -> dict[str, Any]:
+    built = build_app(
+        build(settings),
+        name="app",
+        make_deployment_handle=lambda each, _: cast("DeploymentHandle[Any]", each.name),
+    )
+    return {each.name: each for each in built.deployments}
+
+
+def test_where_nobody_chose_a_start_serve_keeps_what_runs() -> None:
+    scaled = """\
+models:
+  chosen: {kind: custom, import_path: "a:B", urls: [/v1/x], replicas: 3,
+    autoscaling: {max_replicas: 4}}
+  left: {kind: custom, import_path: "a:B", urls: [/v1/x], autoscaling: {max_replicas: 4}}
+routes:
+  a: {model: chosen, requests_topic: i, results_topic: o, dead_letters_topic: d, group: g,
+      autoscaling: {max_replicas: 4}}
+  b: {model: left, requests_topic: j, results_topic: p, dead_letters_topic: d, group: h,
+      consumers: 9, autoscaling: {max_replicas: 4}}
+"""
+    config = {
+        name: each._deployment_config.autoscaling_config
+        for name, each in deployed(parse_settings(scaled.encode())).items()
+    }
+
+    assert config["model-chosen"].initial_replicas == 3
+    assert config["model-left"].initial_replicas is None
+    assert config["consumer-a"].initial_replicas is None
+    assert config["consumer-b"].initial_replicas == 4
+
+
+@pytest.mark.parametrize(
+    ("routes", "models"),
+    [
+        (("last",), {"last"}),
+        (("inner",), {"inner", "shared", "last"}),
+        (("outer",), {"outer", "inner", "shared", "last"}),
+        (("outer", "shared", "inner", "outer"), {"outer", "inner", "shared", "last"}),
+    ],
+)
+def test_what_routes_and_pipelines_call_is_deployed_once(
+    routes: tuple[str, ...], models: set[str]
+) -> None:
+    names = deployed(settings_for(*routes))
+    assert {each for each in names if each.startswith("model-")} == {
+        f"model-{model}" for model in models
+    }
+    assert len(names) == len(models) + len(routes) + 1
+
+
+def test_a_pipeline_gets_the_handles_of_its_steps_models() -> None:
+    pipeline = deployed(settings_for("outer"))["model-outer"]
+    name, _, models, calls_per_window = pipeline.init_args
+    assert name == "outer"
+    assert models == {"inner": "model-inner", "shared": "model-shared"}
+    assert calls_per_window == {"inner": 32, "shared": 4}
+    assert pipeline.ray_actor_options["num_cpus"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("answering", "calls"),
+    [
+        ({"kind": "generator", "source": "path:/x"}, 256),
+        ({"kind": "custom", "import_path": "a:B", "urls": ["/v1/completions"]}, 32),
+    ],
+)
+def test_a_pipeline_that_generates_is_called_with_one_record_a_call_as_a_generator_is(
+    answering: dict[str, Any], calls: int
+) -> None:
+    def pipeline_of(model: str) -> dict[str, Any]:
+        steps = {"one": {"model": "guard", "url": "/classify"}, "two": {"model": model}}
+        urls = ["/v1/completions"]
+        return {"kind": "pipeline", "urls": urls, "steps": steps, "answer": "two"}
+
+    guard = {"kind": "classifier", "source": "path:/y"}
+    route = {"requests_topic": "in", "results_topic": "out", "dead_letters_topic": "dead"}
+    built = deployed(
+        Settings.model_validate(
+            {
+                "models": {
+                    "inner": pipeline_of("last"),
+                    "outer": pipeline_of("inner"),
+                    "guard": guard,
+                    "last": answering,
+                },
+                "routes": {"r": {**route, "model": "outer", "group": "g"}},
+            }
+        )
+    )
+    # Through another pipeline too; and the guard is called as ever.
+    assert built["consumer-r"].init_kwargs["calls_per_window"] == calls
+    assert built["model-outer"].init_args[3] == {"guard": 4, "inner": calls}
+    assert built["model-inner"].init_args[3]["guard"] == 4
+
+
+def test_a_stop_waits_for_the_models_of_a_pipelines_steps() -> None:
+    assert application_stop_timeout_s(settings_for("outer")) == 930
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_examples_in_the_documentation_are_legal(number: int) -> None:
+    examples = re.findall(r"```yaml\n(models:.*?)```", DOCS.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    content = yaml.safe_load(examples[number])
+    pipelines = [name for name, each in content["models"].items() if each["kind"] == "pipeline"]
+    assert [route["model"] for route in content["routes"].values()] == pipelines
+    settings = parse_settings(examples[number].encode())
+    assert set(settings.models_behind(pipelines[0])) == set(content["models"])

@@ -1,0 +1,75 @@
+"""What a local service decides before it starts anything."""
+
+import pytest
+
+from headrace.errors import ServiceError
+from headrace.service.service import (
+    describe_cluster,
+    local_address,
+    logical_cpus,
+    shorten,
+    with_bootstrap,
+)
+from headrace.settings.file import parse_settings
+from schemas.settings.file import Settings
+
+TEXT = """\
+kafka:
+  broker: embedded
+  bootstrap: BOOTSTRAP
+models:
+  m: {kind: embedder, source: "wheel:x", replicas: 3, num_cpus: 1.5}
+routes:
+  r:
+    model: m
+    requests_topic: in
+    results_topic: out
+    dead_letters_topic: dead
+    group: g
+    consumers: 3
+    consumer_num_cpus: 0.25
+"""
+
+
+def settings_with(bootstrap: str) -> Settings:
+    return parse_settings(TEXT.replace("BOOTSTRAP", bootstrap).encode())
+
+
+def test_all_replicas_fit_and_one_cpu_is_spare() -> None:
+    # 3 x 1.5 for the model, 3 x 0.25 for the consumers: 5.25, rounded up.
+    assert logical_cpus(settings_with("127.0.0.1:1")) == 7
+
+
+def test_a_cluster_that_is_too_small_is_told_about() -> None:
+    assert "wait for room" in describe_cluster(4.0, 7)
+    assert "wait for room" not in describe_cluster(7.0, 7)
+
+
+def test_a_local_broker_listens_where_the_settings_say() -> None:
+    assert local_address(settings_with("127.0.0.1:9092")) == ("127.0.0.1", 9092)
+    assert local_address(settings_with("localhost:0")) == ("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize("bootstrap", ["kafka:9092", "127.0.0.1:1,127.0.0.1:2"])
+def test_a_local_broker_is_only_on_this_machine(bootstrap: str) -> None:
+    with pytest.raises(ServiceError, match=r"kafka\.bootstrap"):
+        local_address(settings_with(bootstrap))
+
+
+def test_the_bootstrap_is_replaced_and_nothing_else() -> None:
+    before = settings_with("127.0.0.1:0")
+
+    after = with_bootstrap(before, "127.0.0.1:4242")
+
+    assert after.kafka.bootstrap == "127.0.0.1:4242"
+    assert after.routes == before.routes
+    assert before.kafka.bootstrap == "127.0.0.1:0"
+
+
+def test_a_traceback_is_shortened_to_what_helps() -> None:
+    message = "\n".join(f"line {number}" for number in range(50))
+
+    assert shorten("one\ntwo\n") == "one\ntwo"
+    assert shorten(message).splitlines()[:2] == ["line 0", "  …"]
+    assert shorten(message).endswith("line 49")
+    assert len(shorten(message).splitlines()) == 7

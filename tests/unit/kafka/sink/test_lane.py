@@ -1,0 +1,88 @@
+"""Who is on the way to a partition, while batches are refused and sent again."""
+
+import asyncio
+from typing import Any
+
+from aiokafka import errors
+
+from consumer.kafka.sink.partition_writer import Entry, Lane
+from consumer.ports import Message, Rejection, SourceError
+from tests.simulation import simulate
+
+
+class Builder:
+    def append(self, **_message: Any) -> bool:
+        return True
+
+
+class Producer:
+    """Answers batches with one error after the other, and then not at all."""
+
+    def __init__(self, *answers: errors.KafkaError) -> None:
+        self._answers = list(answers)
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {0}
+
+    def create_batch(self) -> Builder:
+        return Builder()
+
+    async def send_batch(self, *_: Any, **_options: Any) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._answers:
+            future.set_exception(self._answers.pop(0))
+        return future
+
+
+class Slot:
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def get(self) -> Producer:
+        return self._producer
+
+    def retire(self, _producer: Producer) -> None: ...
+
+
+class Listener:
+    def is_wanted(self, _index: int) -> bool:
+        return True
+
+    def acknowledged(self, _index: int) -> None: ...
+
+    def rejected(self, _rejection: Rejection) -> None: ...
+
+    def dropped(self, _index: int) -> None: ...
+
+    def failed(self, _error: SourceError) -> None: ...
+
+
+def test_the_other_half_of_a_refused_batch_is_on_its_way_while_one_is_sent_again() -> None:
+    async def main() -> None:
+        slot: Any = Slot(
+            Producer(errors.MessageSizeTooLargeError(), errors.LeaderNotAvailableError())
+        )
+        lane = Lane(
+            slot,
+            "results",
+            0,
+            explain=lambda error: SourceError(str(error)),
+            fail=lambda _: None,
+            on_refused=lambda: None,
+            move=lambda _: False,
+        )
+        first, second = Listener(), Listener()
+        for listener in (first, second):
+            lane.append(Entry(Message("results", b"k", b"v", []), listener, 0))
+        lane.wake()
+        await asyncio.sleep(1)
+
+        assert lane.is_stuck
+        assert lane.records == 2
+        assert lane.listeners == [first, second]
+
+        task = lane.cancel()
+        assert task is not None
+        await asyncio.wait([task])
+
+    simulate(main())

@@ -1,0 +1,48 @@
+"""The replica's class around the engine, without Ray."""
+
+import asyncio
+from contextlib import aclosing
+
+from handoff.chunk import Chunk
+from serve_models.replicas.embedder import Embedder
+from serve_models.text.batch_limits import BatchLimits
+from serve_models.text.endpoints.table import embedder_endpoints
+from serve_models.text.engine import TextEngine
+from tests.unit.serve_models.fakes import FakeClock, FakeModel, line, settings
+
+
+class Replica(Embedder):
+    """Takes its engine ready-made; the test stops it."""
+
+    def __init__(self, engine: TextEngine) -> None:
+        self._engine = engine
+
+    def __del__(self) -> None:  # type: ignore[override] # nothing to await
+        pass
+
+
+async def test_closing_the_replicas_stream_frees_the_engine_at_once() -> None:
+    model = FakeModel()
+    configured = settings(token_budget_tokens=16, max_batch_texts=1)
+    engine = TextEngine(
+        model,
+        endpoints=embedder_endpoints(model, "minilm", configured),
+        settings=configured,
+        replica="replica-1",
+        clock=FakeClock(),
+        limits=BatchLimits.of(configured, "cpu"),
+        use_threads=lambda threads: None,
+    )
+    engine.start()
+    lines = [line("n" * (n % 9 + 1)) for n in range(50)]
+    async with asyncio.timeout(20):
+        answers = Replica(engine).infer(Chunk("consumer-1", lines))
+        async with aclosing(answers) as stream:
+            await anext(stream)
+            model.running.clear()
+            model.release.clear()
+            await asyncio.to_thread(model.running.wait, 20)
+            assert engine.waiting_texts > 0
+        assert engine.waiting_texts == 0
+        model.release.set()
+        await engine.stop()
