@@ -4,21 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from ray import serve
-
 from handoff.chunk import Chunk, Outcomes
-from handoff.clock import SystemClock
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine
-from serve_models.replicas.base import EngineReplica
-from serve_models.serving.engine_end import leave_soon
+from serve_models.replicas.base import Replica, this_replica
 
 _ACCEPTANCE_S = 5.0
 """A call that no replica has taken by then is made anew: Serve's router holds calls to a model that
 was deleted meanwhile for ever, but refuses new ones."""
 
 
-class Pipeline(EngineReplica):
+class Pipeline(Replica):
     """One replica: takes records through its steps (``handoff.chunk.ChunkModel``).
 
     Args:
@@ -35,14 +31,12 @@ class Pipeline(EngineReplica):
         models: Mapping[str, Any],
         calls_per_window: Mapping[str, int],
     ) -> None:
-        self._engine = PipelineEngine(
+        self._server = PipelineEngine(
             name=name,
             settings=settings,
             models={model: StepHandle(handle) for model, handle in models.items()},
             calls_per_window=calls_per_window,
-            replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
-            on_death=leave_soon,
+            host=this_replica(),
         )
 
 

@@ -8,28 +8,23 @@ than run at a time, so that the next one stands ready when the model is done wit
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from handoff.chunk import STATUS_EXPIRED, STATUS_OK, Chunk, Outcomes
-from handoff.clock import Clock
+from handoff.chunk import STATUS_EXPIRED, STATUS_OK
 from schemas.settings.models import TextModelSettings
-from serve_models.serving.call import (
-    ENDS_THE_TASK,
-    Call,
-    encode_failure_body,
-    status_of_failure,
-    tell_consumers,
-)
-from serve_models.serving.engine_end import EngineEnd
+from serve_models.serving.call import Call
+from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
+from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.serving.watchdog import Patience, Watchdog
 from serve_models.serving.window import WindowEstimator
 from serve_models.text.batch_limits import BatchLimits
 from serve_models.text.batching import TextPool, Waiting
-from serve_models.text.endpoints.base import Endpoints, Refusal, TextRequest, respond_to
-from serve_models.text.isolation import Isolated, TextFailure, cost_tokens, run_isolating
+from serve_models.text.endpoints.base import Endpoints, TextRequest, respond_to
+from serve_models.text.isolation import Isolated, cost_tokens, run_isolating
 from serve_models.text.models.base import Rows, TextModel
 from serve_models.text.models.tokenizing import TokenizedText
 from serve_models.text.preparation import Preparation, Slice
@@ -37,14 +32,8 @@ from serve_models.text.token_budget import TokenBudget
 
 logger = logging.getLogger(__name__)
 
-_MOST_INTRODUCED = 1024
-"""Names of consumers that are remembered; each start of one is a name of its own."""
-_TOLD_EVERY_S = 60.0
+_REPORTED_EVERY_S = 60.0
 _PATIENCE = Patience(least_s=60.0, first_s=600.0)
-
-
-class EngineDiedError(RuntimeError):
-    """The engine cannot go on; replace the replica. Its records can go to another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +42,6 @@ class _Record:
 
     call: Call
     index: int
-    deadline_ms: int | None
     request: TextRequest[Any]
 
 
@@ -65,20 +53,16 @@ class _Text:
     position: int
 
 
-class TextEngine:
+class TextEngine(ChunkServer):
     """Runs the texts of many calls in common batches.
-
-    ``start``, ``stop`` and ``infer`` belong to one event loop.
 
     Args:
         model: Runs batches.
         endpoints: Make requests of lines, and response bodies of finished requests.
         settings: Budgets, limits and waits.
-        replica: Names this replica in its outcomes.
-        clock: Tells waits and deadlines.
+        host: The process around it.
         limits: How large batches are and how many run at a time.
         use_threads: Sets how many CPU threads the calling thread's batches get.
-        on_death: As ``serve_models.serving.engine_end.EngineEnd`` calls it.
     """
 
     def __init__(
@@ -87,36 +71,29 @@ class TextEngine:
         *,
         endpoints: Endpoints,
         settings: TextModelSettings,
-        replica: str,
-        clock: Clock,
+        host: Host,
         limits: BatchLimits,
         use_threads: Callable[[int], None],
-        on_death: Callable[[], None] | None = None,
     ) -> None:
+        self._estimator = WindowEstimator(
+            settings.pool_texts, parallel_batches=limits.parallel_batches
+        )
+        super().__init__(host, self._estimator, settings.outcome_linger_ms)
         self._model = model
-        self._replica = replica
-        self._clock = clock
-        self._linger_s = settings.outcome_linger_ms / 1000
         self._pool: TextPool[_Text] = TextPool(
             limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
         )
-        self._window = WindowEstimator(
-            settings.pool_texts, parallel_batches=limits.parallel_batches
-        )
+        self._places: dict[Call, list[Waiting[_Text]]] = {}
         self._budget = TokenBudget(limits.token_budget_tokens)
-        self._memory_told_at_s = -_TOLD_EVERY_S
+        self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._limits = limits
         self._use_threads = use_threads
-        self._batches_under_way: list[list[_Text]] = []
-        self._preparation = Preparation(endpoints, clock, lambda: self._pool.tokens)
-        self._introduced: set[str] = set()
+        self._running: list[list[_Text]] = []
+        self._preparation = Preparation(endpoints, self._clock, lambda: self._pool.tokens)
         self._forwards = Watchdog(_PATIENCE)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
         self._texts_wait = asyncio.Event()
-        self._calls: set[Call] = set()
-        self._runners: list[asyncio.Task[None]] = []
-        self._end = EngineEnd(on_death)
 
     @property
     def too_large_batches(self) -> int:
@@ -125,155 +102,97 @@ class TextEngine:
 
     @property
     def waiting_texts(self) -> int:
-        """Texts in the pool, not counting batches under way."""
+        """Texts in the pool, without those of running batches."""
         return len(self._pool)
 
     def start(self) -> None:
         """Start forming batches."""
-        self._runners = [
-            asyncio.create_task(self._run()) for _ in range(self._limits.parallel_batches + 1)
-        ]
+        for _ in range(self._limits.parallel_batches + 1):
+            self._start(self._run_batches)
 
-    async def stop(self) -> None:
-        """Stop; calls that still wait end, so that their records go elsewhere."""
-        for runner in self._runners:
-            runner.cancel()
-        await asyncio.gather(*self._runners, return_exceptions=True)
-        stopped = EngineDiedError("the replica was stopped")
-        self._end.stop(stopped)
-        self._die(stopped)
+    def _begin(self, call: Call) -> None:
+        self._places[call] = []
+        self._start(partial(self._feed, call), call)
+
+    def _release(self, call: Call) -> None:
+        self._pool.discard(self._places.pop(call))
+        self._preparation.pool_shrank()
+
+    def _reports_first(self, call: Call) -> bool:
+        # A new consumer's window depends on its texts, and is reported when they are known.
+        return self._estimator.has_reported(call.chunk.consumer) and super()._reports_first(call)
+
+    def _check_alive(self) -> None:
+        forward_s = self._forwards.overdue_s(self._clock.monotonic())
+        slice_s = self._preparation.overdue_s()
+        if forward_s is not None:
+            self._lose_batches(ReplicaLostError(f"a batch has been running for {forward_s:.0f} s"))
+        elif slice_s is not None:
+            error = ReplicaLostError(f"texts have been in the tokenizer for {slice_s:.0f} s")
+            self._lose(self._preparation.under_way, error)
+
+    def _shut_down(self) -> None:
         self._preparation.shut_down()
         for thread in (self._model_threads, self._encoder_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
-    def check_health(self) -> None:
-        """Return if the engine can go on.
-
-        Raises:
-            EngineDiedError: It cannot: its loop died, the model fails on whatever it is given, or
-                a batch or the tokenizer hangs.
-        """
-        self._lose_what_hangs()
-        if self._end.cause is not None:
-            raise EngineDiedError(f"the text engine died: {self._end.cause}") from self._end.cause
-
-    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
-        """Stream the outcomes of a chunk's records, each record exactly once.
-
-        Closing the iterator early takes the chunk's waiting texts out of the pool.
-
-        Where the engine dies or stops, the stream yields what is finished and raises, as one from
-        a replica that was killed: the model has not failed on the other records. Those that a
-        broken model was never given are turned away with ``STATUS_UNAVAILABLE`` instead, which
-        counts against nobody.
-
-        Raises:
-            EngineDiedError: The engine died, before or now; other replicas may live.
-        """
-        self._lose_what_hangs()
-        if self._end.cause is not None:
-            await self._end.calls_may_end()
-        self.check_health()
-        self._window.call_started(chunk, self._clock.monotonic())
-        call = Call(len(chunk.lines), self._linger_s, chunk.consumer)
-        self._calls.add(call)
-        places: list[Waiting[_Text]] = []
-        feeding = asyncio.create_task(self._feed(call, chunk, places))
-        try:
-            is_introduced = chunk.consumer in self._introduced
-            if is_introduced and self._window.has_news(chunk.consumer, self._clock.monotonic()):
-                yield self._new_outcomes(chunk.consumer)
-            async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
-                yield outcomes
-            if call.loss is not None:
-                await self._end.calls_may_end()
-                raise EngineDiedError(f"the text engine died: {call.loss}") from call.loss
-        finally:
-            feeding.cancel()
-            self._calls.discard(call)
-            self._pool.discard(places)
-            self._preparation.pool_shrank()
-            now_s = self._clock.monotonic()
-            self._window.call_ended(chunk, now_s)
-            tell_consumers(self._calls, self._window.consumers_with_news(now_s))
-
-    def _new_outcomes(self, consumer: str) -> Outcomes:
-        window_records = self._window.window_records(consumer, self._clock.monotonic())
-        return Outcomes(self._replica, window_records)
-
-    async def _feed(self, call: Call, chunk: Chunk, places: list[Waiting[_Text]]) -> None:
+    async def _feed(self, call: Call) -> None:
         """Check, tokenize and pool a chunk, slice by slice, as the pool has room."""
-        start = 0
+        start, stop = 0, len(call.chunk.lines)
         try:
-            while start < len(chunk.lines):
-                prepared = await self._preparation.next_slice(call, chunk, start)
-                self._pool_slice(call, chunk, prepared, places)
+            while start < stop:
+                prepared = await self._preparation.next_slice(call, start)
+                self._pool_slice(call, prepared)
                 start = prepared.stop
-                self._introduce(call, chunk.consumer)
+                if not self._estimator.has_reported(call.chunk.consumer):
+                    call.wake()
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("could not prepare a chunk of %d records", len(chunk.lines))
+            logger.exception("could not prepare a chunk of %d records", stop)
             call.fail_unanswered(error)
 
-    def _pool_slice(
-        self, call: Call, chunk: Chunk, prepared: Slice, places: list[Waiting[_Text]]
-    ) -> None:
+    def _pool_slice(self, call: Call, prepared: Slice) -> None:
         for index in prepared.expired:
             call.answer(index, STATUS_EXPIRED, b"")
         now_s = self._clock.monotonic()
         requests = 0
-        before = len(places)
+        arrived: list[Waiting[_Text]] = []
         for index, request in zip(prepared.indexes, prepared.prepared, strict=True):
             if isinstance(request, Refusal):
                 call.answer(index, request.status, request.body)
             elif call.waits_for(index):
                 requests += 1
-                record = _Record(call, index, chunk.deadline_ms(index), request)
-                places.extend(
+                record = _Record(call, index, request)
+                arrived.extend(
                     self._pool.add(_Text(record, position), text.tokens, now_s)
                     for position, text in enumerate(request.texts)
                 )
-        arrived = places[before:]
-        self._window.records_arrived(requests, len(arrived), sum(place.tokens for place in arrived))
+        self._places[call] += arrived
+        self._estimator.records_arrived(
+            requests, len(arrived), sum(place.tokens for place in arrived)
+        )
         self._texts_wait.set()
 
-    def _introduce(self, call: Call, consumer: str) -> None:
-        """Tell a new consumer the window once its first texts are known, before any is answered."""
-        if consumer not in self._introduced:
-            if len(self._introduced) >= _MOST_INTRODUCED:
-                self._introduced.clear()
-            self._introduced.add(consumer)
-            call.tell()
-
-    async def _run(self) -> None:
-        """Form and run batches until the engine dies, which every waiter then learns."""
-        try:
-            while self._end.cause is None:
-                batch = self._take_batch()
-                if batch:
-                    await self._run_batch(batch)
-                else:
-                    self._texts_wait.clear()
-                    await self._texts_wait.wait()
-        except ENDS_THE_TASK:
-            raise
-        except BaseException as error:
-            logger.exception("the text engine died")
-            self._die(error)
+    async def _run_batches(self) -> None:
+        while self._lost is None:
+            batch = self._take_batch()
+            if batch:
+                await self._run_batch(batch)
+            else:
+                self._texts_wait.clear()
+                await self._texts_wait.wait()
 
     def _take_batch(self) -> list[_Text]:
-        """Take a batch of texts that somebody still waits for; expired records are answered."""
+        """Take a batch of texts that a call still waits for; expired records are answered."""
         while batch := self._pool.next_batch(self._clock.monotonic()):
             self._preparation.pool_shrank()
             wanted = []
             for text in batch:
                 record = text.record
-                if not record.call.waits_for(record.index):
-                    continue
-                if self._expired(record.deadline_ms):
-                    record.call.answer(record.index, STATUS_EXPIRED, b"")
-                else:
+                if record.call.waits_for(record.index) and not self._expire_if_late(
+                    record.call, record.index
+                ):
                     wanted.append(text)
             if wanted:
                 return wanted
@@ -282,26 +201,26 @@ class TextEngine:
     async def _run_batch(self, batch: list[_Text]) -> None:
         loop = asyncio.get_running_loop()
         texts = [text.record.request.texts[text.position] for text in batch]
-        self._batches_under_way.append(batch)
+        self._running.append(batch)
         # A batch that is alone has all threads; under a backlog each has its share.
-        threads = self._limits.threads_for(len(self._batches_under_way) + bool(self._pool))
+        threads = self._limits.threads_for(len(self._running) + bool(self._pool))
         try:
             isolated, duration_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, texts, threads
             )
             if is_broken:
                 self._lose_batches(
-                    EngineDiedError("the model failed on a batch, and on a harmless text after it")
+                    ReplicaLostError("the model failed on a batch, and on a harmless text after it")
                 )
                 return
         finally:
-            self._batches_under_way.remove(batch)
+            self._running.remove(batch)
         self._learn(texts, isolated, duration_s)
         complete = []
         for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
-            if isinstance(row, TextFailure):
-                record.call.answer(record.index, row.status, encode_failure_body(row.reason))
+            if isinstance(row, Refusal):
+                record.call.answer(record.index, row.status, row.body)
             elif record.request.place(text.position, row):
                 complete.append(record)
         if complete:
@@ -312,23 +231,22 @@ class TextEngine:
             self._encoder_thread, respond_to, [record.request for record in records]
         )
         for record, body in zip(records, bodies, strict=True):
-            if isinstance(body, BaseException):
-                status = status_of_failure(body)
-                record.call.answer(record.index, status, encode_failure_body(body))
+            if isinstance(body, Refusal):
+                record.call.answer(record.index, body.status, body.body)
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
     def _learn(self, texts: Sequence[TokenizedText], isolated: Isolated, duration_s: float) -> None:
         """Learn from a batch how fast the model is, and how large the next ones may be."""
-        self._window.batch_finished(sum(text.tokens for text in texts), duration_s)
+        self._estimator.batch_finished(sum(text.tokens for text in texts), duration_s)
         if not isolated.too_large_tokens and not isolated.raised:
             self._budget.fitted(cost_tokens(texts))
         for too_large_tokens in isolated.too_large_tokens:
             self._budget.was_too_large(too_large_tokens)
         self._pool.token_budget_tokens = self._budget.tokens
         now_s = self._clock.monotonic()
-        if isolated.too_large_tokens and now_s - self._memory_told_at_s >= _TOLD_EVERY_S:
-            self._memory_told_at_s = now_s
+        if isolated.too_large_tokens and now_s - self._memory_reported_at_s >= _REPORTED_EVERY_S:
+            self._memory_reported_at_s = now_s
             logger.warning(
                 "out of memory: a batch of %d texts and %d tokens with padding was run in parts "
                 "(%d times so far); batches have at most %d tokens of token_budget_tokens: %d for "
@@ -377,35 +295,18 @@ class TextEngine:
             )
         return rows
 
-    def _expired(self, deadline_ms: int | None) -> bool:
-        return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
-
-    def _lose_what_hangs(self) -> None:
-        forward_s = self._forwards.overdue_s(self._clock.monotonic())
-        slice_s = self._preparation.overdue_s()
-        if forward_s is not None:
-            self._lose_batches(EngineDiedError(f"a batch has been running for {forward_s:.0f} s"))
-        elif slice_s is not None:
-            error = EngineDiedError(f"texts have been in the tokenizer for {slice_s:.0f} s")
-            self._lose(self._preparation.under_way, error)
-
     def _lose_batches(self, error: BaseException) -> None:
         """Die of what the model was given."""
-        batches = self._batches_under_way
+        batches = self._running
         self._lose(
             [(text.record.call, text.record.index) for each in batches for text in each], error
         )
 
     def _lose(self, records: Iterable[tuple[Call, int]], error: BaseException) -> None:
-        """Die of some records: these are lost, what waited beside them is another's to do."""
+        """Die of some records: these are lost, the others are sent elsewhere."""
         lost: defaultdict[Call, set[int]] = defaultdict(set)
         for call, index in records:
             lost[call].add(index)
         for call in self._calls:
             call.turn_away(but=lost[call])
         self._die(error)
-
-    def _die(self, error: BaseException) -> None:
-        self._end.die(error)
-        for call in self._calls:
-            call.give_up(error)

@@ -6,29 +6,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_models.serving.call import ENDS_THE_TASK, describe, status_of_failure
+from serve_models.serving.failures import (
+    ENDS_THE_TASK,
+    Refusal,
+    encode_failure_body,
+    status_of_failure,
+)
 from serve_models.text.models.base import Rows
 from serve_models.text.models.devices import is_out_of_memory, release_memory
 from serve_models.text.models.tokenizing import TokenizedText
 
 Row = NDArray[np.float32]
 Forward = Callable[[Sequence[TokenizedText]], Rows]
-
-
-@dataclass(frozen=True, slots=True)
-class TextFailure:
-    """What a text met that failed alone.
-
-    Not the exception: its traceback holds the frames of the failed forward, and they the memory
-    that the next one needs.
-
-    Attributes:
-        status: As in ``handoff.chunk.Outcomes``.
-        reason: What was raised, in words.
-    """
-
-    status: int
-    reason: str
 
 
 @dataclass(slots=True)
@@ -42,24 +31,25 @@ class Isolated:
             texts times the longest.
     """
 
-    rows: list[Row | TextFailure]
+    rows: list[Row | Refusal]
     raised: bool = False
     too_large_tokens: list[int] = field(default_factory=list)
 
     @property
     def has_only_failures(self) -> bool:
         """Whether no text has a row."""
-        return all(isinstance(row, TextFailure) for row in self.rows)
+        return all(isinstance(row, Refusal) for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    failure: TextFailure
+    refusal: Refusal
     is_out_of_memory: bool
 
 
-_NOT_A_NUMBER = TextFailure(
-    status_of_failure(ValueError()), "the model's output holds NaN or infinity"
+_NOT_A_NUMBER = Refusal(
+    status_of_failure(ValueError()),
+    encode_failure_body("the model's output holds NaN or infinity"),
 )
 
 
@@ -70,7 +60,7 @@ def run_isolating(forward: Forward, texts: Sequence[TokenizedText]) -> Isolated:
         forward: Returns float32 [texts, width], or raises anything at all.
         texts: The batch, which is not empty.
     """
-    rows: list[Row | TextFailure] = []
+    rows: list[Row | Refusal] = []
     isolated = Isolated(rows)
     parts = [texts]
     while parts:
@@ -85,7 +75,7 @@ def run_isolating(forward: Forward, texts: Sequence[TokenizedText]) -> Isolated:
                 isolated.too_large_tokens.append(cost_tokens(part))
         if len(part) == 1:
             isolated.raised = True
-            rows.append(result.failure)
+            rows.append(result.refusal)
         else:
             half = len(part) // 2
             parts += [part[half:], part[:half]]
@@ -104,11 +94,10 @@ def _run(forward: Forward, texts: Sequence[TokenizedText]) -> Rows | _Failed:
         raise
     except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
         # The halves run when this returned: within ``except`` the failed forward lives on.
-        failure = TextFailure(status_of_failure(error), describe(error))
-        return _Failed(failure, is_out_of_memory(error))
+        return _Failed(Refusal.of(error), is_out_of_memory(error))
 
 
-def _rows_of(rows: Rows) -> list[Row | TextFailure]:
+def _rows_of(rows: Rows) -> list[Row | Refusal]:
     finite = np.all(np.isfinite(rows), axis=1)
     return [
         row if is_finite else _NOT_A_NUMBER

@@ -9,8 +9,9 @@ from typing import Any
 from handoff.chunk import Chunk
 from handoff.clock import Clock
 from serve_models.serving.call import Call
+from serve_models.serving.failures import Refusal
 from serve_models.serving.watchdog import Patience, Watchdog
-from serve_models.text.endpoints.base import Endpoints, Refusal, TextRequest
+from serve_models.text.endpoints.base import Endpoints, TextRequest
 
 MOST_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
@@ -83,7 +84,7 @@ class Preparation:
         self._watchdog = Watchdog(_PATIENCE)
         self._thread = ThreadPoolExecutor(1, "headrace-tokenizer")
 
-    async def next_slice(self, call: Call, chunk: Chunk, start: int) -> Slice:
+    async def next_slice(self, call: Call, start: int) -> Slice:
         """Prepare a chunk's records from ``start`` on, when it is their turn."""
         # Of those that wait for room one at a time finds it.
         async with self._turn:
@@ -91,7 +92,7 @@ class Preparation:
                 self._may_have_room.clear()
                 await self._may_have_room.wait()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._prepare, call, chunk, start)
+            return await loop.run_in_executor(self._thread, self._prepare, call, start)
 
     def pool_shrank(self) -> None:
         """Look for room again."""
@@ -105,12 +106,12 @@ class Preparation:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _prepare(self, call: Call, chunk: Chunk, start: int) -> Slice:
-        most = range(start, min(start + MOST_RECORDS, len(chunk.lines)))
+    def _prepare(self, call: Call, start: int) -> Slice:
+        most = range(start, min(start + MOST_RECORDS, len(call.chunk.lines)))
         self.under_way = [(call, index) for index in most]
         self._watchdog.began(call, self._clock.monotonic())
         try:
-            return prepare_slice(self._endpoints, chunk, start, self._is_expired)
+            return prepare_slice(self._endpoints, call.chunk, start, self._is_expired)
         finally:
             self._watchdog.finished(call, self._clock.monotonic())
             self.under_way = []

@@ -14,25 +14,12 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.bodies.base import Accepted, BodyRefusedError, TextBody
-from schemas.wire.results import ErrorCode, encode_refusal_body
-from serve_models.serving.call import ENDS_THE_TASK, encode_failure_body, status_of_failure
+from schemas.wire.results import ErrorCode
+from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.models.base import Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
 Body = TypeVar("Body", bound=TextBody)
-
-
-@dataclass(slots=True)
-class Refusal:
-    """A record's outcome where the model is not asked at all."""
-
-    status: int
-    body: bytes
-
-    @classmethod
-    def of(cls, error: BodyRefusedError) -> "Refusal":
-        """Return the refusal that tells of an error in the body."""
-        return cls(error.status, encode_refusal_body(str(error), error.code, error.param))
 
 
 @dataclass(slots=True)
@@ -172,7 +159,7 @@ class Endpoint(ABC, Generic[Body]):
     def respond(self, request: TextRequest[Body]) -> bytes:
         """Return a finished request's response body."""
 
-    def respond_all(self, requests: Sequence[TextRequest[Body]]) -> list[bytes | BaseException]:
+    def respond_all(self, requests: Sequence[TextRequest[Body]]) -> list[bytes | Refusal]:
         """Return finished requests' response bodies, or what went wrong with each."""
         return [_respond_guarded(request) for request in requests]
 
@@ -193,7 +180,7 @@ class Endpoint(ABC, Generic[Body]):
             raise
         except BaseException as error:  # noqa: BLE001 -- one record's text must not cost the others
             if len(bodies) == 1:
-                return [Refusal(status_of_failure(error), encode_failure_body(error))]
+                return [Refusal.of(error)]
             return [outcome for body in bodies for outcome in self.prepare([body], max_body_bytes)]
         return [
             body if isinstance(body, Refusal) else self._request(body, next(tokenized))
@@ -330,12 +317,12 @@ class Endpoints:
         return url, body
 
 
-def respond_to(requests: Sequence[TextRequest[Any]]) -> list[bytes | BaseException]:
+def respond_to(requests: Sequence[TextRequest[Any]]) -> list[bytes | Refusal]:
     """Return each finished request's response body, or what went wrong with it."""
     numbers_by_endpoint: defaultdict[Endpoint[Any], list[int]] = defaultdict(list)
     for number, request in enumerate(requests):
         numbers_by_endpoint[request.endpoint].append(number)
-    responses: list[bytes | BaseException] = [b""] * len(requests)
+    responses: list[bytes | Refusal] = [b""] * len(requests)
     for endpoint, numbers in numbers_by_endpoint.items():
         answers = endpoint.respond_all([requests[number] for number in numbers])
         for number, answer in zip(numbers, answers, strict=True):
@@ -343,10 +330,10 @@ def respond_to(requests: Sequence[TextRequest[Any]]) -> list[bytes | BaseExcepti
     return responses
 
 
-def _respond_guarded(request: TextRequest[Any]) -> bytes | BaseException:
+def _respond_guarded(request: TextRequest[Any]) -> bytes | Refusal:
     try:
         return request.endpoint.respond(request)
     except ENDS_THE_TASK:
         raise
     except BaseException as error:  # noqa: BLE001 -- every request gets an outcome
-        return error
+        return Refusal.of(error)

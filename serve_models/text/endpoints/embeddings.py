@@ -16,7 +16,7 @@ from schemas.bodies.embeddings import (
     OutputDtype,
     parse_embeddings_body,
 )
-from serve_models.serving.call import ENDS_THE_TASK
+from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.endpoints.base import Endpoint, Served, TextRequest
 from serve_models.text.endpoints.vectors import (
     VectorForm,
@@ -128,9 +128,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
             request, form_vectors(request.stacked_rows, self._form_of(request.body))
         )
 
-    def respond_all(
-        self, requests: Sequence[TextRequest[EmbeddingsBody]]
-    ) -> list[bytes | BaseException]:
+    def respond_all(self, requests: Sequence[TextRequest[EmbeddingsBody]]) -> list[bytes | Refusal]:
         """Return finished requests' response bodies.
 
         Vectors of one form are brought into it together: numpy costs as much for a row as for a
@@ -139,7 +137,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         by_form: defaultdict[VectorForm, list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
             by_form[self._form_of(request.body)].append(number)
-        bodies: list[bytes | BaseException] = [b""] * len(requests)
+        bodies: list[bytes | Refusal] = [b""] * len(requests)
         for form, numbers in by_form.items():
             try:
                 rows = [row for number in numbers for row in requests[number].rows]
@@ -154,7 +152,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 raise
             except BaseException as error:  # noqa: BLE001 -- every request gets an outcome
                 for number in numbers:
-                    bodies[number] = bodies[number] or error
+                    bodies[number] = bodies[number] or Refusal.of(error)
         return bodies
 
     def _form_of(self, body: EmbeddingsBody) -> VectorForm:

@@ -1,7 +1,7 @@
 """A model and a clock whose behaviour the test decides."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import orjson
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.settings.models import EmbedderSettings, Similarity
+from serve_models.serving.chunk_server import Host
 from serve_models.text.endpoints.probabilities import Activation, apply_activation
 from serve_models.text.models.prompts import Prompts, Role
 from serve_models.text.models.tokenizing import TokenizedText
@@ -26,6 +27,10 @@ class FakeClock:
 
     def epoch_ms(self) -> int:
         return self.now_ms
+
+
+def host(clock: FakeClock | None = None, on_death: Callable[[], None] | None = None) -> Host:
+    return Host("replica-1", clock or FakeClock(), on_death)
 
 
 def fake_vector(text: str) -> NDArray[np.float32]:

@@ -1,4 +1,3 @@
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from types import ModuleType
@@ -7,7 +6,7 @@ import pytest
 
 from handoff.chunk import Chunk, Outcomes
 from schemas.settings.models import CustomModelSettings
-from serve_models.replicas.custom import CustomModelError, build_custom_model, stream_named
+from serve_models.replicas.custom import CustomModelError, build_custom_model
 
 
 class Upper:
@@ -57,64 +56,3 @@ async def test_a_users_class_is_built_with_its_options() -> None:
 def test_a_class_that_cannot_be_used_says_why(settings: CustomModelSettings, words: str) -> None:
     with pytest.raises(CustomModelError, match=words):
         build_custom_model(settings)
-
-
-class Held:
-    """A stream that yields, raises or ends when the test says so."""
-
-    def __init__(self) -> None:
-        self.items: asyncio.Queue[Outcomes | BaseException | None] = asyncio.Queue()
-        self.tasks: set[object] = set()
-        self.is_closed = False
-
-    async def infer(self) -> AsyncIterator[Outcomes]:
-        try:
-            self.tasks.add(asyncio.current_task())
-            while (item := await self.items.get()) is not None:
-                self.tasks.add(asyncio.current_task())
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            self.is_closed = True
-
-
-async def test_a_class_that_is_silent_for_long_is_named_and_the_rest_follows() -> None:
-    held = Held()
-    stream = stream_named(held.infer(), "replica-1", named_after_s=1e-6)
-    async with asyncio.timeout(20):
-        assert await anext(stream) == Outcomes("replica-1", 0)
-        held.items.put_nowait(Outcomes("", 7))
-        held.items.put_nowait(Outcomes("mine", 8))
-        held.items.put_nowait(None)
-        assert [each async for each in stream] == [
-            Outcomes("replica-1", 7),
-            Outcomes("replica-1", 8),
-        ]
-    assert held.is_closed
-    # A timeout or a task group may stand around its yields.
-    assert len(held.tasks) == 1
-
-
-async def test_what_a_class_raises_comes_through_behind_its_outcomes() -> None:
-    held = Held()
-    held.items.put_nowait(Outcomes("", 7))
-    held.items.put_nowait(RuntimeError("broken"))
-    stream = stream_named(held.infer(), "replica-1", named_after_s=3600.0)
-    async with asyncio.timeout(20):
-        assert (await anext(stream)).window_records == 7
-        with pytest.raises(RuntimeError, match="broken"):
-            await anext(stream)
-
-
-@pytest.mark.parametrize("is_started", [True, False])
-async def test_a_class_is_closed_with_the_stream(is_started: bool) -> None:
-    held = Held()
-    stream = stream_named(held.infer(), "replica-1", named_after_s=1e-6)
-    async with asyncio.timeout(20):
-        await anext(stream)
-        if is_started:
-            held.items.put_nowait(Outcomes("", 7))
-            await anext(stream)
-        await stream.aclose()
-    assert held.is_closed
