@@ -4,10 +4,11 @@ import asyncio
 from typing import Any
 
 from schemas.settings.models import TextModelSettings
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits, cpu_threads
 from serve_models.replicas.base import Replica, this_replica
-from serve_models.text.batch_limits import BatchLimits, cpu_threads
-from serve_models.text.engine import TextEngine
 from serve_models.text.kinds import KINDS, endpoints_of
+from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.devices import bound_tokenizer_threads, choose_device, use_threads
 from serve_models.weights.sources import resolve
 
@@ -35,12 +36,12 @@ class TextReplica(Replica):
         model: Any = await asyncio.to_thread(
             lambda: load(resolve(settings.source), settings, device)
         )
-        server = TextEngine(
-            model,
-            endpoints=endpoints_of(model, name, settings),
-            settings=settings,
-            host=this_replica(),
+        server = BatchEngine(
+            CheckedModel(model),
+            endpoints_of(model, name, settings),
             limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
+            host=this_replica(),
+            outcome_linger_ms=settings.outcome_linger_ms,
             use_threads=use_threads,
         )
         server.start()

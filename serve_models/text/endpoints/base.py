@@ -298,6 +298,18 @@ class Endpoints:
             prepared.update(zip(by_number, outcomes, strict=True))
         return [prepared[number] for number in range(len(lines))]
 
+    def respond(self, requests: Sequence[TextRequest[Any]]) -> list[bytes | Refusal]:
+        """Return each finished request's response body, or why it has none."""
+        numbers_by_endpoint: defaultdict[Endpoint[Any], list[int]] = defaultdict(list)
+        for number, request in enumerate(requests):
+            numbers_by_endpoint[request.endpoint].append(number)
+        responses: list[bytes | Refusal] = [b""] * len(requests)
+        for endpoint, numbers in numbers_by_endpoint.items():
+            answers = endpoint.respond_all([requests[number] for number in numbers])
+            for number, answer in zip(numbers, answers, strict=True):
+                responses[number] = answer
+        return responses
+
     def _read(self, line: bytes) -> tuple[str, Any]:
         try:
             request = orjson.loads(line)
@@ -315,19 +327,6 @@ class Endpoints:
                 status=404,
             )
         return url, body
-
-
-def respond_to(requests: Sequence[TextRequest[Any]]) -> list[bytes | Refusal]:
-    """Return each finished request's response body, or what went wrong with it."""
-    numbers_by_endpoint: defaultdict[Endpoint[Any], list[int]] = defaultdict(list)
-    for number, request in enumerate(requests):
-        numbers_by_endpoint[request.endpoint].append(number)
-    responses: list[bytes | Refusal] = [b""] * len(requests)
-    for endpoint, numbers in numbers_by_endpoint.items():
-        answers = endpoint.respond_all([requests[number] for number in numbers])
-        for number, answer in zip(numbers, answers, strict=True):
-            responses[number] = answer
-    return responses
 
 
 def _respond_guarded(request: TextRequest[Any]) -> bytes | Refusal:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from serve_models.batching.memory import is_out_of_memory
 from serve_models.serving.failures import describe
 from serve_models.text.models.base import ModelSettingsError, Rows
-from serve_models.text.models.devices import is_out_of_memory
 from serve_models.text.models.tokenizing import TokenizedText
 
 _MOST_WORDS_ON_A_CPU = 1024

@@ -8,9 +8,10 @@ import orjson
 
 from handoff.chunk import Chunk
 from schemas.settings.models import ClassifierSettings, EmbedderSettings, RerankerSettings
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.engine import TextEngine
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits
 from serve_models.text.kinds import endpoints_of
+from serve_models.text.models.base import CheckedModel
 from tests.unit.serve_models.fakes import host
 
 _KINDS: dict[str, Any] = {
@@ -21,17 +22,16 @@ _KINDS: dict[str, Any] = {
 
 
 @asynccontextmanager
-async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[TextEngine]:
+async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[BatchEngine]:
     settings = _KINDS[kind].model_validate(
         {"kind": kind, "source": "path:/nowhere", "outcome_linger_ms": 0.0, **changes}
     )
-    engine = TextEngine(
-        model,
-        endpoints=endpoints_of(model, "mine", settings),
-        settings=settings,
-        host=host(),
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "mine", settings),
         limits=BatchLimits.of(settings, "cpu"),
-        use_threads=lambda threads: None,
+        host=host(),
+        outcome_linger_ms=settings.outcome_linger_ms,
     )
     engine.start()
     try:
@@ -40,7 +40,7 @@ async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[Tex
         await engine.stop()
 
 
-async def answers_of(engine: TextEngine, lines: Sequence[bytes]) -> list[tuple[int, Any]]:
+async def answers_of(engine: BatchEngine, lines: Sequence[bytes]) -> list[tuple[int, Any]]:
     """Return each line's status and body, in the order of the lines."""
     collected: dict[int, tuple[int, Any]] = {}
     async for outcomes in engine.infer(Chunk("consumer-1", list(lines))):

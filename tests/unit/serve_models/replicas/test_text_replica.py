@@ -4,17 +4,18 @@ import asyncio
 from contextlib import aclosing
 
 from handoff.chunk import Chunk
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits
 from serve_models.replicas.text import TextReplica
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.engine import TextEngine
 from serve_models.text.kinds import endpoints_of
+from serve_models.text.models.base import CheckedModel
 from tests.unit.serve_models.fakes import FakeModel, host, line, settings
 
 
 class Replica(TextReplica):
     """Takes its engine ready-made; the test stops it."""
 
-    def __init__(self, engine: TextEngine) -> None:
+    def __init__(self, engine: BatchEngine) -> None:
         self._server = engine
 
     def __del__(self) -> None:  # type: ignore[override] # nothing to await
@@ -24,13 +25,12 @@ class Replica(TextReplica):
 async def test_closing_the_replicas_stream_frees_the_engine_at_once() -> None:
     model = FakeModel()
     configured = settings(token_budget_tokens=16, max_batch_texts=1)
-    engine = TextEngine(
-        model,
-        endpoints=endpoints_of(model, "minilm", configured),
-        settings=configured,
-        host=host(),
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "minilm", configured),
         limits=BatchLimits.of(configured, "cpu"),
-        use_threads=lambda threads: None,
+        host=host(),
+        outcome_linger_ms=configured.outcome_linger_ms,
     )
     engine.start()
     lines = [line("n" * (n % 9 + 1)) for n in range(50)]

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from handoff.chunk import STATUS_OK, Chunk, Outcomes
+from serve_models.batching.engine import BatchEngine
 from serve_models.serving.failures import Refusal
 from serve_models.text.endpoints.vectors import (
     VectorForm,
@@ -15,7 +16,6 @@ from serve_models.text.endpoints.vectors import (
     form_vectors,
     least_vector_bytes,
 )
-from serve_models.text.engine import TextEngine
 from serve_models.text.kinds import endpoints_of
 from tests.unit.serve_models.fakes import (
     FakeClassifier,
@@ -61,7 +61,7 @@ def line(url: str, texts: int, more: dict[str, Any]) -> bytes:
 
 
 async def outcomes_of(
-    engine: TextEngine, lines: list[bytes], max_body_bytes: int = 0
+    engine: BatchEngine, lines: list[bytes], max_body_bytes: int = 0
 ) -> list[tuple[int, bytes]]:
     found: dict[int, tuple[int, bytes]] = {}
     streamed: Outcomes

@@ -20,11 +20,12 @@ from handoff.chunk import (
     STATUS_UNRECOVERABLE,
     Chunk,
 )
+from serve_models.batching import preparation
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits
 from serve_models.serving.chunk_server import ReplicaLostError
-from serve_models.text import preparation
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.engine import TextEngine
 from serve_models.text.kinds import endpoints_of
+from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.tokenizing import TokenizedText
 from tests.unit.serve_models.fakes import (
     FAKE_DIMS,
@@ -48,14 +49,14 @@ async def running(
     use_threads: Callable[[int], None] = lambda threads: None,
     on_death: Callable[[], None] | None = None,
     **changes: object,
-) -> AsyncIterator[TextEngine]:
+) -> AsyncIterator[BatchEngine]:
     configured = settings(served_names=["text-embedding-3-small"], **changes)
-    engine = TextEngine(
-        model,
-        endpoints=endpoints_of(model, "minilm", configured),
-        settings=configured,
-        host=host(clock, on_death),
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "minilm", configured),
         limits=BatchLimits.of(configured, "cpu"),
+        host=host(clock, on_death),
+        outcome_linger_ms=configured.outcome_linger_ms,
         use_threads=use_threads,
     )
     engine.start()
@@ -67,7 +68,7 @@ async def running(
 
 
 async def outcomes_of(
-    engine: TextEngine,
+    engine: BatchEngine,
     lines: list[bytes],
     deadlines_ms: Sequence[int | None] = (),
     collected: Collected | None = None,
@@ -526,7 +527,7 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(
         def panicking(lines: object) -> Never:
             raise FakePanicError("out of bounds")
 
-        monkeypatch.setattr(engine._preparation._endpoints, "prepare", panicking)
+        monkeypatch.setattr(engine._preparation._reader, "prepare", panicking)
         collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
         assert {status for status, _ in collected.values()} == {STATUS_FAILED}
         engine.check_health()

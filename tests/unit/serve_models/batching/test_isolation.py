@@ -2,6 +2,8 @@
 
 import weakref
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import orjson
@@ -9,11 +11,11 @@ import pytest
 import torch
 
 from handoff.chunk import STATUS_FAILED, STATUS_UNRECOVERABLE
+from serve_models.batching import isolation
+from serve_models.batching.isolation import run_isolating
+from serve_models.batching.memory import is_out_of_memory
 from serve_models.serving.failures import Refusal
-from serve_models.text import isolation
-from serve_models.text.isolation import run_isolating
-from serve_models.text.models.base import Rows
-from serve_models.text.models.devices import is_out_of_memory
+from serve_models.text.models.base import CheckedModel, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
 
@@ -88,7 +90,8 @@ def test_only_texts_at_fault_fail_and_each_says_why() -> None:
         rows[rows == 5] = np.nan
         return rows
 
-    rows = run_isolating(forward, texts_of(1, 2, 3, 4, 5, 6)).rows
+    model: Any = SimpleNamespace(width=1, run=forward)
+    rows = run_isolating(CheckedModel(model).run, texts_of(1, 2, 3, 4, 5, 6)).rows
     failures = {n: row for n, row in enumerate(rows) if isinstance(row, Refusal)}
     assert {n: failure.status for n, failure in failures.items()} == {
         2: STATUS_UNRECOVERABLE,

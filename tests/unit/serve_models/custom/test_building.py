@@ -6,7 +6,7 @@ import pytest
 
 from handoff.chunk import Chunk, Outcomes
 from schemas.settings.models import CustomModelSettings
-from serve_models.replicas.custom import CustomModelError, build_custom_model
+from serve_models.custom.building import CustomModelError, build_custom_model
 
 
 class Upper:

@@ -1,8 +1,8 @@
-"""Chunks of request lines in, outcomes out: a text model's replica without Ray.
+"""Chunks in, outcomes out: what many calls ask for, run in common batches. No Ray here.
 
-Threads overlap: one checks and tokenizes, one or several run the model, one writes response
-bodies. The event loop owns everything else: pool, requests, calls. One task more forms batches
-than run at a time, so that the next one stands ready when the model is done with another.
+Threads overlap: one checks and prepares records, one or several run the model, one writes response
+bodies. The event loop owns everything else: pool, requests, calls. One more task forms batches than
+batches run at a time, so that the next batch stands ready when the model is done with another.
 """
 
 import asyncio
@@ -15,20 +15,17 @@ from functools import partial
 from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK
-from schemas.settings.models import TextModelSettings
+from serve_models.batching.isolation import Isolated, cost_tokens, run_isolating
+from serve_models.batching.limits import BatchLimits
+from serve_models.batching.pool import Pool, Waiting
+from serve_models.batching.preparation import Preparation, Slice
+from serve_models.batching.token_budget import TokenBudget
+from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.serving.call import Call
 from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.serving.watchdog import Patience, Watchdog
 from serve_models.serving.window import WindowEstimator
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.batching import TextPool, Waiting
-from serve_models.text.endpoints.base import Endpoints, TextRequest, respond_to
-from serve_models.text.isolation import Isolated, cost_tokens, run_isolating
-from serve_models.text.models.base import Rows, TextModel
-from serve_models.text.models.tokenizing import TokenizedText
-from serve_models.text.preparation import Preparation, Slice
-from serve_models.text.token_budget import TokenBudget
 
 logger = logging.getLogger(__name__)
 
@@ -38,59 +35,64 @@ _PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """A record under way."""
-
     call: Call
     index: int
-    request: TextRequest[Any]
+    request: Request
 
 
 @dataclass(slots=True, eq=False)
 class _Text:
-    """One text of a record, as the pool holds it."""
+    """One item of a record, as the pool holds it."""
 
     record: _Record
     position: int
 
 
-class TextEngine(ChunkServer):
+class BatchEngine(ChunkServer):
     """Runs the texts of many calls in common batches.
+
+    A "text" is one item of a record, whatever the model makes of it.
 
     Args:
         model: Runs batches.
-        endpoints: Make requests of lines, and response bodies of finished requests.
-        settings: Budgets, limits and waits.
+        reader: Makes requests of lines, and response bodies of finished requests.
+        limits: How large batches are, how many run at a time, and what waits for them.
         host: The process around it.
-        limits: How large batches are and how many run at a time.
+        outcome_linger_ms: How long outcomes gather before they are streamed back.
         use_threads: Sets how many CPU threads the calling thread's batches get.
+        patience: How long a batch, or a slice in preparation, may take.
     """
 
     def __init__(
         self,
-        model: TextModel,
+        model: BatchModel,
+        reader: RequestReader,
         *,
-        endpoints: Endpoints,
-        settings: TextModelSettings,
-        host: Host,
         limits: BatchLimits,
-        use_threads: Callable[[int], None],
+        host: Host,
+        outcome_linger_ms: float,
+        use_threads: Callable[[int], None] = lambda _threads: None,
+        patience: Patience = _PATIENCE,
     ) -> None:
         self._estimator = WindowEstimator(
-            settings.pool_texts, parallel_batches=limits.parallel_batches
+            limits.pool_texts, parallel_batches=limits.parallel_batches
         )
-        super().__init__(host, self._estimator, settings.outcome_linger_ms)
+        super().__init__(host, self._estimator, outcome_linger_ms)
         self._model = model
-        self._pool: TextPool[_Text] = TextPool(
-            limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
+        self._reader = reader
+        self._limits = limits
+        self._pool: Pool[_Text] = Pool(
+            limits.token_budget_tokens, limits.max_batch_texts, limits.max_wait_ms / 1000
         )
         self._places: dict[Call, list[Waiting[_Text]]] = {}
         self._budget = TokenBudget(limits.token_budget_tokens)
         self._memory_reported_at_s = -_REPORTED_EVERY_S
-        self._limits = limits
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
-        self._preparation = Preparation(endpoints, self._clock, lambda: self._pool.tokens)
-        self._forwards = Watchdog(_PATIENCE)
+        self._preparation = Preparation(
+            reader, self._clock, patience, pool_tokens=lambda: self._pool.tokens
+        )
+        self._forwards = Watchdog(patience)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
         self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
         self._texts_wait = asyncio.Event()
@@ -137,7 +139,7 @@ class TextEngine(ChunkServer):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _feed(self, call: Call) -> None:
-        """Check, tokenize and pool a chunk, slice by slice, as the pool has room."""
+        """Prepare and pool a chunk, slice by slice, as the pool has room."""
         start, stop = 0, len(call.chunk.lines)
         try:
             while start < stop:
@@ -189,10 +191,8 @@ class TextEngine(ChunkServer):
             self._preparation.pool_shrank()
             wanted = []
             for text in batch:
-                record = text.record
-                if record.call.waits_for(record.index) and not self._expire_if_late(
-                    record.call, record.index
-                ):
+                call, index = text.record.call, text.record.index
+                if call.waits_for(index) and not self._expire_if_late(call, index):
                     wanted.append(text)
             if wanted:
                 return wanted
@@ -200,13 +200,13 @@ class TextEngine(ChunkServer):
 
     async def _run_batch(self, batch: list[_Text]) -> None:
         loop = asyncio.get_running_loop()
-        texts = [text.record.request.texts[text.position] for text in batch]
+        items = [text.record.request.texts[text.position] for text in batch]
         self._running.append(batch)
         # A batch that is alone has all threads; under a backlog each has its share.
         threads = self._limits.threads_for(len(self._running) + bool(self._pool))
         try:
             isolated, duration_s, is_broken = await loop.run_in_executor(
-                self._model_threads, self._run_model, texts, threads
+                self._model_threads, self._run_model, items, threads
             )
             if is_broken:
                 self._lose_batches(
@@ -215,7 +215,7 @@ class TextEngine(ChunkServer):
                 return
         finally:
             self._running.remove(batch)
-        self._learn(texts, isolated, duration_s)
+        self._learn(items, isolated, duration_s)
         complete = []
         for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
@@ -228,7 +228,7 @@ class TextEngine(ChunkServer):
 
     async def _answer(self, records: list[_Record]) -> None:
         bodies = await asyncio.get_running_loop().run_in_executor(
-            self._encoder_thread, respond_to, [record.request for record in records]
+            self._encoder_thread, self._reader.respond, [record.request for record in records]
         )
         for record, body in zip(records, bodies, strict=True):
             if isinstance(body, Refusal):
@@ -236,42 +236,43 @@ class TextEngine(ChunkServer):
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _learn(self, texts: Sequence[TokenizedText], isolated: Isolated, duration_s: float) -> None:
+    def _learn(self, items: Sequence[Item], isolated: Isolated, duration_s: float) -> None:
         """Learn from a batch how fast the model is, and how large the next ones may be."""
-        self._estimator.batch_finished(sum(text.tokens for text in texts), duration_s)
+        self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
         if not isolated.too_large_tokens and not isolated.raised:
-            self._budget.fitted(cost_tokens(texts))
+            self._budget.fitted(cost_tokens(items))
         for too_large_tokens in isolated.too_large_tokens:
             self._budget.was_too_large(too_large_tokens)
         self._pool.token_budget_tokens = self._budget.tokens
         now_s = self._clock.monotonic()
         if isolated.too_large_tokens and now_s - self._memory_reported_at_s >= _REPORTED_EVERY_S:
             self._memory_reported_at_s = now_s
+            name = self._limits.budget_name
             logger.warning(
                 "out of memory: a batch of %d texts and %d tokens with padding was run in parts "
-                "(%d times so far); batches have at most %d tokens of token_budget_tokens: %d for "
-                "now; lower token_budget_tokens, or see what else holds the device's memory",
-                len(texts),
-                cost_tokens(texts),
+                "(%d times so far); batches have at most %d tokens of %s: %d for now; lower %s, "
+                "or see what else holds the device's memory",
+                len(items),
+                cost_tokens(items),
                 self._budget.too_large,
                 self._budget.tokens,
+                name,
                 self._limits.token_budget_tokens,
+                name,
             )
 
-    def _run_model(
-        self, texts: Sequence[TokenizedText], threads: int
-    ) -> tuple[Isolated, float, bool]:
+    def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, bool]:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
-        isolated = run_isolating(self._forward, texts)
+        isolated = run_isolating(self._forward, items)
         duration_s = self._clock.monotonic() - started_s
         is_suspect = isolated.raised or isolated.has_only_failures
         return isolated, duration_s, is_suspect and self._model_is_broken()
 
     def _model_is_broken(self) -> bool:
-        """Whether the model fails on a harmless text too, and not just on those it was given.
+        """Whether the model fails on a harmless text too, and not just on its batch.
 
-        After an error on a GPU that sticks, say, whatever runs there fails.
+        After a sticky error of a GPU, for example, everything fails that runs there.
         """
         try:
             probe = self._model.probe()
@@ -279,30 +280,22 @@ class TextEngine(ChunkServer):
             raise
         except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
             return True
-        return run_isolating(self._forward, [probe]).has_only_failures
+        return probe is not None and run_isolating(self._forward, [probe]).has_only_failures
 
-    def _forward(self, texts: Sequence[TokenizedText]) -> Rows:
+    def _forward(self, items: Sequence[Any]) -> Sequence[Any]:
         key = object()
-        self._forwards.began(key, self._clock.monotonic(), cost_tokens(texts))
+        self._forwards.began(key, self._clock.monotonic(), cost_tokens(items))
         try:
-            rows = self._model.run(texts)
+            return self._model.run(items)
         finally:
             self._forwards.finished(key, self._clock.monotonic())
-        if rows.shape != (len(texts), self._model.width):
-            raise ValueError(
-                f"the model's output is of shape {rows.shape} for {len(texts)} texts "
-                f"and a width of {self._model.width}"
-            )
-        return rows
 
-    def _lose_batches(self, error: BaseException) -> None:
+    def _lose_batches(self, error: ReplicaLostError) -> None:
         """Die of what the model was given."""
-        batches = self._running
-        self._lose(
-            [(text.record.call, text.record.index) for each in batches for text in each], error
-        )
+        texts = [text for batch in self._running for text in batch]
+        self._lose([(text.record.call, text.record.index) for text in texts], error)
 
-    def _lose(self, records: Iterable[tuple[Call, int]], error: BaseException) -> None:
+    def _lose(self, records: Iterable[tuple[Call, int]], error: ReplicaLostError) -> None:
         """Die of some records: these are lost, the others are sent elsewhere."""
         lost: defaultdict[Call, set[int]] = defaultdict(set)
         for call, index in records:

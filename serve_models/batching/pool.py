@@ -29,7 +29,7 @@ _FORWARD_TOKENS = 32
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[T]):
-    """A text's place in the pool; what ``TextPool.discard`` takes.
+    """A text's place in the pool; what ``Pool.discard`` takes.
 
     Attributes:
         text: The text as it was added.
@@ -44,7 +44,7 @@ class Waiting(Generic[T]):
     in_pool: bool = field(default=True)
 
 
-class TextPool(Generic[T]):
+class Pool(Generic[T]):
     """Texts that wait for the model.
 
     A batch is a run of neighbours by length: the run with the least padding, or one around the

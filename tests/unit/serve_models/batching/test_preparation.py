@@ -4,9 +4,9 @@ import pytest
 
 from handoff.chunk import Chunk
 from schemas.settings.models import RerankerSettings
+from serve_models.batching.preparation import MOST_RECORDS, prepare_slice
 from serve_models.text.endpoints.base import Endpoints
 from serve_models.text.kinds import endpoints_of
-from serve_models.text.preparation import MOST_RECORDS, prepare_slice
 from tests.unit.serve_models.fakes import FakeModel, FakePairModel, line, request_line, settings
 
 
