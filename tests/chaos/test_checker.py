@@ -147,7 +147,7 @@ def test_more_repeats_than_one_commit_interval_completes() -> None:
 def test_each_partition_has_its_own_interval() -> None:
     seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=10.0)
     for offset in range(20):
-        # Partition 1 completes all at once, partition 0 one in a second.
+        # Partition 1 completes all at once, partition 0 one record a second.
         for partition, at_s in ((0, 10.0 + offset), (1, 10.0)):
             seen.accepted((partition, offset), RESULT, 1.0)
             seen.result((partition, offset), at_s)

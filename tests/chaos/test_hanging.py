@@ -1,4 +1,4 @@
-"""A transaction that nobody ends must fail a run, and must not hang it."""
+"""An abandoned transaction must fail a run, and must not hang it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a consumer hears of a coordinator that loads is what Kafka's says."""
+"""A loading coordinator of the harness answers like Kafka's."""
 
 from typing import Any
 
