@@ -42,7 +42,7 @@ def replicas_of(deployment: str) -> list[Replica]:
 
 
 def _is_engine(process: psutil.Process) -> bool:
-    """Distinguish vLLM's engine from Python's resource tracker; it does not always set its title."""
+    """Tell vLLM's engine from Python's resource tracker; it does not always set its title."""
     try:
         command_line = " ".join(process.cmdline())
     except psutil.NoSuchProcess:

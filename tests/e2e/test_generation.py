@@ -160,7 +160,7 @@ def generated_tokens(result: dict[str, Any]) -> int:
     return tokens
 
 
-def test_long_generations_hold_back_neither_short_ones_nor_their_commits(service: Service) -> None:
+def test_long_generations_delay_neither_short_ones_nor_their_commits(service: Service) -> None:
     # Given long generations in front of many short ones
     long = [completion(f"mixed-long-{number}", 400) for number in range(4)]
     short = [completion(f"mixed-short-{number}", 5) for number in range(40)]

@@ -196,7 +196,7 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
     assert {each for each, times in generated.items() if times > 1} <= lost
 
 
-def test_who_goes_away_frees_the_models(deployed: Deployed) -> None:
+def test_a_caller_that_goes_away_frees_the_models(deployed: Deployed) -> None:
     def lines(prefix: str) -> dict[str, bytes]:
         names = [f"{prefix}{number}" for number in range(LEFT_RECORDS)]
         return {each: line(each, "bake a cake", ms=200) for each in names}
