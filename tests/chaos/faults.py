@@ -4,6 +4,8 @@ import asyncio
 import signal
 from collections.abc import Mapping
 
+from consumer.kafka.transactions.names import transactional_id_of
+from consumer.ports import TopicPartition
 from tests.chaos.coordinators import Role, find_coordinator, leader_of
 from tests.chaos.log_faults import Action, LogFaults
 from tests.chaos.records import NewRecord
@@ -257,8 +259,8 @@ class Faults:
 
     async def _transaction_coordinator_move(self, fault: Fault) -> None:
         route = self._stage.route
-        partition = fault.victim % PARTITIONS
-        name = f"headrace-{route.group}-{route.requests_topic}-{partition}"
+        partition = TopicPartition(route.requests_topic, fault.victim % PARTITIONS)
+        name = transactional_id_of(route.group, partition)
         bootstrap = self._stage.cluster.bootstrap
         await self._kill_node(await find_coordinator(bootstrap, name, Role.TRANSACTION))
 
