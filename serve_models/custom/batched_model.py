@@ -5,7 +5,7 @@ from typing import Any
 
 
 class BatchedModel:
-    """A model of your own that answers batches; Headrace forms them of the records of all callers.
+    """A model of your own that answers batches; Headrace forms them of all callers' records.
 
     Records that have waited past their deadline are not computed. A batch that fails is halved
     until only the records at fault are without an answer. A replica that hangs, or fails on

@@ -49,11 +49,6 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         self._least_item_bytes = lru_cache(_FORMS_KEPT)(partial(_least_item_bytes, model.sample))
 
     def parse(self, body: Any) -> EmbeddingsBody:
-        """Check a body against the endpoint and the model.
-
-        Raises:
-            BodyRefusedError: It cannot be answered.
-        """
         parsed = parse_embeddings_body(body, self._served.accepted)
         self._served.check_model(parsed.model)
         self._served.check_inputs(parsed.inputs, "input")
@@ -95,7 +90,6 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 )
 
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
-        """Tokenize the texts of each body behind its prompt; token ids are taken as they are."""
         texts_of = [body.texts for body in bodies]
         texts = [text for texts in texts_of for text in texts]
         names = [
@@ -110,7 +104,6 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         ]
 
     def least_response_bytes(self, body: EmbeddingsBody) -> int:
-        """Return what the response takes at the very least: never more than it will have."""
         return body.inputs * self._least_item_bytes(
             self._normalize if body.normalize is None else body.normalize,
             body.dimensions,
@@ -119,11 +112,9 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         )
 
     def smaller_form(self, body: EmbeddingsBody) -> str | None:
-        """Return what to ask for to get the same in fewer bytes, if there is anything."""
         return "set encoding_format to base64" if body.encoding_format == "float" else None
 
     def respond(self, request: TextRequest[EmbeddingsBody]) -> bytes:
-        """Return a finished request's response body."""
         return self._encode(
             request, form_vectors(request.stacked_rows, self._form_of(request.body))
         )

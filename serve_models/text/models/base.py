@@ -24,19 +24,16 @@ class ModelSettingsError(ValueError):
 class TextModel(Protocol):
     """Runs batches of tokenized texts.
 
-    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
-    beside tokenizing in one.
+    Attributes:
+        width: Components of a text's row.
+        runs_in_parallel: Whether ``run`` may be called in several threads at a time, beside
+            tokenizing in one. Otherwise one thread calls it, beside that one.
+        max_seq_length_tokens: A longer text is truncated; ``None`` where there is no limit.
     """
 
-    @property
-    def width(self) -> int:
-        """Components of a text's row."""
-        ...
-
-    @property
-    def runs_in_parallel(self) -> bool:
-        """Whether ``run`` may be called in several threads at a time."""
-        ...
+    width: int
+    runs_in_parallel: bool
+    max_seq_length_tokens: int | None
 
     def probe(self) -> TokenizedText:
         """Tokenize something harmless, to see whether the model works at all."""
@@ -48,11 +45,7 @@ class TextModel(Protocol):
 
 
 class CheckedModel:
-    """A text model as the batch engine runs it: what comes out is checked.
-
-    Args:
-        model: The model.
-    """
+    """A text model as the batch engine runs it, with its output checked."""
 
     def __init__(self, model: TextModel) -> None:
         self._model = model

@@ -7,7 +7,7 @@ import torch
 
 
 def choose_device(device: str) -> str:
-    """Return torch's name of the device that the settings name; ``auto`` is the best one here."""
+    """Return torch's name of the settings' device; ``auto`` is the best one here."""
     if device != "auto":
         return device
     if torch.cuda.is_available():

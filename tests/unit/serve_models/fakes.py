@@ -46,7 +46,7 @@ class FakeModel:
     """One token a character; ``hold`` keeps batches waiting until ``release`` is set."""
 
     width = FAKE_DIMS
-    max_seq_length_tokens = 32
+    max_seq_length_tokens: int | None = 32
     vocabulary_tokens = 128
     similarity: Similarity = "cosine"
     runs_in_parallel = True
@@ -153,7 +153,7 @@ def fake_score(text: str) -> float:
 class FakeClassifier:
     """Two classes, or one: a text's logits count its exclamation marks."""
 
-    max_seq_length_tokens = 32
+    max_seq_length_tokens: int | None = 32
 
     def __init__(
         self, activation: Activation = Activation.SOFTMAX, labels: Sequence[str] = LABELS
@@ -179,7 +179,7 @@ class FakeClassifier:
 class FakePairModel:
     """A document is as relevant as it has exclamation marks, and one more with its query in it."""
 
-    max_seq_length_tokens = 32
+    max_seq_length_tokens: int | None = 32
     width = 1
     runs_in_parallel = True
 
