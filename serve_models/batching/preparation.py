@@ -63,12 +63,6 @@ class Preparation:
 
     All methods belong to one event loop.
 
-    Args:
-        reader: Makes requests of lines.
-        clock: Tells deadlines, and for how long a slice is under way.
-        patience: How long a slice may take.
-        pool_tokens: Returns how many tokens wait for the model.
-
     Attributes:
         under_way: Records that may be in the tokenizer now, by call and index.
     """
