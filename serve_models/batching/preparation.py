@@ -27,7 +27,7 @@ class Slice:
     Attributes:
         stop: The chunk's next record.
         indexes: Records that were alive, by their position in the chunk.
-        prepared: What became of each of them.
+        prepared: The request of each of them, or its refusal.
         expired: Records that were not.
     """
 
