@@ -27,7 +27,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from handoff.chunk import STATUS_OK
-from handoff.clock import Clock, SystemClock
+from handoff.clock import AwakeClock, Clock
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.bodies import BodyNotTakenError, check_body
 from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
@@ -102,7 +102,7 @@ class VllmEngine:
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
-        self._clock = clock or SystemClock()
+        self._clock = clock or AwakeClock()
         self.watch = SilenceWatch(_PATIENCE)
         self._listen()
         config = engine.model_config

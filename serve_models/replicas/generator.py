@@ -2,7 +2,7 @@
 
 from ray import serve
 
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
@@ -38,6 +38,6 @@ class Generator(EngineReplica):
             in_flight_ratio=settings.in_flight_ratio,
             outcome_linger_ms=settings.outcome_linger_ms,
             replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
+            clock=AwakeClock(),
             on_death=leave_soon,
         )

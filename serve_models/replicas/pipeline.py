@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine
 from serve_models.replicas.base import EngineReplica
@@ -41,7 +41,7 @@ class Pipeline(EngineReplica):
             models={model: StepHandle(handle) for model, handle in models.items()},
             calls_per_window=calls_per_window,
             replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
+            clock=AwakeClock(),
             on_death=leave_soon,
         )
 
