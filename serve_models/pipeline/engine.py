@@ -20,7 +20,7 @@ from serve_models.pipeline.records import IncomingCall, Record, Request, StepCal
 from serve_models.pipeline.step_queue import StepQueue
 from serve_models.serving.call import ENDS_THE_TASK, encode_failure_body, tell_consumers
 from serve_models.serving.engine_end import EngineEnd
-from serve_models.serving.slot_window import SlotWindow
+from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class PipelineEngine:
         self._clock = clock
         self._outcome_linger_s = settings.outcome_linger_ms / 1000
         self._step_linger_s = settings.step_linger_ms / 1000
-        self._window = SlotWindow(settings.window_records, in_flight_ratio=1.0)
+        self._window = SharedWindow(settings.window_records)
         self._lines = {
             model: _Line(
                 model,

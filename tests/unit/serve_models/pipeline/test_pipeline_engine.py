@@ -15,7 +15,7 @@ from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine, PipelineStoppedError
 from serve_models.pipeline.graph import Ending, RecordRun
 from serve_models.pipeline.records import StepLostError
-from serve_models.serving.window_share import CONSUMER_FORGOTTEN_AFTER_S
+from serve_models.serving.window import CALLER_FORGOTTEN_AFTER_S
 from tests.unit.serve_models.fakes import FakeClock
 
 CHAT = "/v1/chat/completions"
@@ -548,7 +548,7 @@ async def test_the_window_is_divided_by_the_consumers() -> None:
 async def test_a_consumer_counts_as_long_as_it_has_a_call_open() -> None:
     world = World(window_records=10)
     slow = await world.start("slow", consumer="one")
-    world.clock.now_s += 2 * CONSUMER_FORGOTTEN_AFTER_S
+    world.clock.now_s += 2 * CALLER_FORGOTTEN_AFTER_S
     quick = await world.start("quick", consumer="two")
     world.models["classifier"].calls[1].answer(body={"label": "unsafe"})
     await finish(quick)
