@@ -1,7 +1,7 @@
 """The settings of a pipeline: a small graph of models, in the models section of the file."""
 
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -91,6 +91,8 @@ class StepSettings(Section):
 class PipelineSettings(ReplicaSettings):
     """A small graph of models that answers as one."""
 
+    work_field: ClassVar = None
+
     kind: Literal["pipeline"]
     num_cpus: float = Field(
         default=0.25,
@@ -149,19 +151,5 @@ class PipelineSettings(ReplicaSettings):
         return self
 
     @property
-    def calls_per_window(self) -> int:
-        """Many, as records end one by one; more where a step's model wants more.
-
-        ``schemas.settings.pipeline_checks.calls_per_window`` decides, as it knows the models.
-        """
-        return 32
-
-    @property
     def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
         return frozenset(self.urls)
-
-    @property
-    def work_field(self) -> str | None:
-        """None: requests go first come, first served."""
-        return None
