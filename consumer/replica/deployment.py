@@ -17,10 +17,10 @@ from consumer.replica.body_store import open_store, result_limit_bytes
 from consumer.replica.build import build_engine, pipeline_settings
 from consumer.replica.kafka_publishing import kafka_publishing
 from consumer.replica.metrics import ConsumerMetrics
-from consumer.replica.model_handle import ServeModelClient
 from consumer.replica.reading_notes import open_notes
 from consumer.replica.reports import ReplicaSnapshot
 from handoff.clock import SystemClock
+from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Consumer:
             engine=engine,
             source=source,
             publishing=kafka_publishing(kafka, route, engine=engine, source=source),
-            model=ServeModelClient(model),
+            model=ModelHandle(model),
             clock=SystemClock(),
             settings=pipeline_settings(route),
             store=store,
