@@ -120,7 +120,7 @@ _IN_PLACE_OF_ARGUMENT = {
     "tokenizer": "is the checkpoint's; put the tokenizer's files beside the weights of source (a "
     "path: source may be a directory of links to both)",
     "data_parallel_size": "Ray places replicas, and Headrace counts what is in flight in each; set "
-    "replicas instead, and each copy is a replica of its own",
+    "replicas to it instead, and each copy is a replica of its own",
 }
 """Engine arguments that are refused, and what to do instead."""
 
