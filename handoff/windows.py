@@ -6,23 +6,11 @@ from math import ceil
 REPLICA_SILENT_AFTER_S = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class CallInFlight:
-    """One handle call.
-
-    Attributes:
-        records: How many of its records have no answer.
-        replica: Who has them; ``None`` until a replica has named itself.
-    """
-
-    records: int
-    replica: str | None = None
-
-
 @dataclass(slots=True)
-class _Replica:
-    """One replica; ``window_records`` is 0 until it has granted a window."""
+class _Place:
+    """A replica, or where calls are until one has named itself; a window of 0 is not granted."""
 
+    replica: str = ""
     window_records: int = 0
     in_flight_records: int = 0
     open_calls: int = 0
@@ -40,6 +28,19 @@ class _Replica:
         return max(0, self.window_records - here) - max(0, here - 2 * self.window_records)
 
 
+@dataclass(slots=True, eq=False)
+class CallInFlight:
+    """One handle call; ``records`` is how many of its records have no answer."""
+
+    records: int
+    place: _Place
+
+    @property
+    def replica(self) -> str | None:
+        """The replica that has it; ``None`` until one has named itself."""
+        return self.place.replica or None
+
+
 @dataclass(slots=True)
 class ReplicaWindows:
     """The windows that the replicas of one model grant this caller, and what is in flight there.
@@ -55,8 +56,8 @@ class ReplicaWindows:
 
     initial_records: int
     in_flight_records: int = 0
-    _replicas: dict[str, _Replica] = field(default_factory=dict)
-    _unplaced_records: int = 0
+    _replicas: dict[str, _Place] = field(default_factory=dict)
+    _unplaced: _Place = field(default_factory=_Place)
 
     @property
     def replicas(self) -> list[str]:
@@ -70,7 +71,7 @@ class ReplicaWindows:
         if not windows:
             return self.initial_records - self.in_flight_records
         # Serve's router chooses the replica: until one has named itself, a call may be at any.
-        return sum(each.room_records for each in windows) - self._unplaced_records
+        return sum(each.room_records for each in windows) - self._unplaced.in_flight_records
 
     @property
     def smallest_records(self) -> int:
@@ -86,8 +87,9 @@ class ReplicaWindows:
     def sent(self, records: int) -> CallInFlight:
         """Count a call that goes out."""
         self.in_flight_records += records
-        self._unplaced_records += records
-        return CallInFlight(records)
+        self._unplaced.in_flight_records += records
+        self._unplaced.open_calls += 1
+        return CallInFlight(records, self._unplaced)
 
     def heard(self, call: CallInFlight, replica: str, window_records: int, now_s: float) -> None:
         """Count a call at the replica that has named itself, with the window that it grants.
@@ -98,27 +100,22 @@ class ReplicaWindows:
             window_records: Its window; 0 leaves it as it was.
             now_s: Monotonic seconds.
         """
-        if call.replica != replica:
+        if call.place.replica != replica:
             self._leave(call, now_s)
-            call.replica = replica
-            place = self._replicas.get(replica)
-            if place is None:
-                place = self._replicas[replica] = _Replica()
-            place.in_flight_records += call.records
-            place.open_calls += 1
-        place = self._replicas[replica]
-        place.seen_s = now_s
+            if replica not in self._replicas:
+                self._replicas[replica] = _Place(replica)
+            call.place = self._replicas[replica]
+            call.place.in_flight_records += call.records
+            call.place.open_calls += 1
+        call.place.seen_s = now_s
         if window_records > 0:
-            place.window_records = window_records
+            call.place.window_records = window_records
 
     def answered(self, call: CallInFlight, records: int) -> None:
         """Count ``records`` answers of a call."""
         call.records -= records
         self.in_flight_records -= records
-        if call.replica is None:
-            self._unplaced_records -= records
-        else:
-            self._replicas[call.replica].in_flight_records -= records
+        call.place.in_flight_records -= records
 
     def ended(self, call: CallInFlight, now_s: float) -> None:
         """Count a call no more; its records without an answer are not in flight any longer."""
@@ -129,20 +126,16 @@ class ReplicaWindows:
     def forget_silent(self, now_s: float) -> None:
         """Forget replicas without a call that were silent for ``REPLICA_SILENT_AFTER_S``."""
         silent = [
-            name
-            for name, replica in self._replicas.items()
-            if not replica.open_calls and now_s - replica.seen_s > REPLICA_SILENT_AFTER_S
+            each
+            for each in self._replicas.values()
+            if not each.open_calls and now_s - each.seen_s > REPLICA_SILENT_AFTER_S
         ]
-        silent.sort(key=lambda name: self._replicas[name].seen_s)
+        silent.sort(key=lambda each: each.seen_s)
         # The last one's window stays: an idle route must not start again from a guess.
-        for name in silent[: len(self._replicas) - 1]:
-            del self._replicas[name]
+        for each in silent[: len(self._replicas) - 1]:
+            del self._replicas[each.replica]
 
     def _leave(self, call: CallInFlight, now_s: float) -> None:
-        if call.replica is None:
-            self._unplaced_records -= call.records
-            return
-        replica = self._replicas[call.replica]
-        replica.in_flight_records -= call.records
-        replica.open_calls -= 1
-        replica.seen_s = now_s
+        call.place.in_flight_records -= call.records
+        call.place.open_calls -= 1
+        call.place.seen_s = now_s

@@ -137,15 +137,11 @@ def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: st
     )
 
 
-def encode_refusal_body(message: str, code: str, param: str | None = None) -> bytes:
-    """Return the ``response.body`` of a 4xx in OpenAI's shape."""
-    return orjson.dumps(
-        {
-            "error": {
-                "message": message,
-                "type": "invalid_request_error",
-                "param": param,
-                "code": code,
-            }
-        }
-    )
+def encode_refusal_body(message: str, code: str, param: str | None = None, **more: Any) -> bytes:
+    """Return the ``response.body`` of a 4xx in OpenAI's shape; ``more`` goes into its error."""
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    try:
+        return orjson.dumps({"error": {**error, **more}})
+    except orjson.JSONEncodeError:
+        # A value in it is nested too deep to be written.
+        return orjson.dumps({"error": error})

@@ -204,7 +204,7 @@ def name_step(step: str, body: bytes) -> bytes:
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
         text = error if isinstance(error, str) else "it gave no reason"
-        return _error_body(f"step '{step}': {text}", "step_refused", step=step)
+        return encode_refusal_body(f"step '{step}': {text}", "step_refused", step=step)
     inner = error.get("step")
     named = {
         **error,
@@ -218,13 +218,4 @@ def name_step(step: str, body: bytes) -> bytes:
 
 
 def _refuse(message: str, code: str, **more: Any) -> Ending:
-    return Ending(400, _error_body(message, code, **more))
-
-
-def _error_body(message: str, code: str, **more: Any) -> bytes:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    try:
-        return orjson.dumps({"error": {**error, **more}})
-    except orjson.JSONEncodeError:
-        # The value is nested too deep to be written.
-        return orjson.dumps({"error": error})
+    return Ending(400, encode_refusal_body(message, code, **more))
