@@ -3,11 +3,10 @@
 The same contract suite (``tests/contract``) runs over every implementation.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from handoff.chunk import Chunk, Outcomes
 from schemas.wire.headers import Header
 
 
@@ -365,14 +364,6 @@ class TransactionalSink(Protocol):
 
     async def stop(self) -> None:
         """Disconnect; transactions under way are aborted."""
-        ...
-
-
-class ModelClient(Protocol):
-    """The model that a route calls."""
-
-    def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; the iterator raises where the replica is lost."""
         ...
 
 
