@@ -353,7 +353,7 @@ class PipelineEngine:
         reason = f"step model '{line.name}': {type(error).__name__}: {error}"
         for request in waiting:
             # To end its records must not cancel the task that runs this call.
-            request.record.step_calls.pop(step_call, None)
+            request.record.step_calls.remove(step_call)
         if not step_call.has_answers:
             for call in {request.record.call for request in waiting}:
                 call.give_up(StepLostError(reason))

@@ -1,7 +1,6 @@
 """What is under way in a pipeline: incoming calls, their records, calls of steps."""
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 
 from handoff.windows import CallInFlight
@@ -31,7 +30,7 @@ class Record:
         deadline_ms: Epoch milliseconds, if it has a deadline.
         run: Its run through the graph.
         timer: Ends it at its deadline.
-        step_calls: How many of its requests each call of a step has unanswered.
+        step_calls: The call of each of its unanswered requests.
     """
 
     call: IncomingCall
@@ -39,7 +38,7 @@ class Record:
     deadline_ms: int | None
     run: RecordRun
     timer: asyncio.TimerHandle | None = None
-    step_calls: Counter["StepCall"] = field(default_factory=Counter)
+    step_calls: list["StepCall"] = field(default_factory=list)
 
     def end(self) -> None:
         """It has its outcome, or its caller is gone: close the calls in which nothing is wanted."""
@@ -78,16 +77,13 @@ class StepCall:
 
     def __post_init__(self) -> None:
         for request in self.unanswered.values():
-            request.record.step_calls[self] += 1
+            request.record.step_calls.append(self)
 
     def answer(self, index: int) -> Request | None:
         """Remove and return the request that has an outcome; ``None`` if it had one before."""
         request = self.unanswered.pop(index, None)
-        if request is not None:
-            step_calls = request.record.step_calls
-            step_calls[self] -= 1
-            if step_calls[self] <= 0:
-                del step_calls[self]
+        if request is not None and not request.record.run.is_over:
+            request.record.step_calls.remove(self)
         return request
 
     def close_if_unwanted(self) -> None:
