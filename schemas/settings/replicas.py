@@ -21,9 +21,7 @@ class ReplicaSettings(Section):
     num_cpus: float = Field(
         default=1.0, ge=0, description="Logical CPUs that Ray reserves for each replica."
     )
-    num_gpus: float = Field(
-        default=0.0, ge=0, description="GPUs for each; fractions share one."
-    )
+    num_gpus: float = Field(default=0.0, ge=0, description="GPUs for each; fractions share one.")
     max_ongoing_requests: int = Field(
         default=1024,
         ge=1,
