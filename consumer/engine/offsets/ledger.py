@@ -9,6 +9,7 @@ from consumer.engine.offsets.completion_map import CompletionMap, RecordFailures
 from consumer.ports import CommitPoint
 
 _COMPACT_AT = 64
+_MOST_CEILING_RECORDS = 1024
 _FAILURES_SHARE = 16
 """One part in this many of the metadata is for failures of records that are to be tried again; of
 4,096 characters that is 192 bytes, some 45 records."""
@@ -58,6 +59,8 @@ class PartitionLedger:
         self._order: deque[int] = deque()
         # Incomplete in the committed map and not handed out again yet; ascending.
         self._awaited: deque[int] = deque()
+        # All offsets below have room in the map, whichever of them exist and are complete.
+        self._ceiling = 0
         self._next_offset = None if committed is None else committed.offset
         self._highest_completed = -1
         self._restored_highest = -1
@@ -101,9 +104,10 @@ class PartitionLedger:
                 return Delivery.ADMITTED
             self._next_offset = offset + 1
             return Delivery.ALREADY_DONE
-        if not self.has_room(offset, 1):
+        if offset >= self._ceiling and not self._raise_ceiling(offset):
             return Delivery.NO_ROOM
-        self._drop_vanished(offset)
+        if self._awaited:
+            self._drop_vanished(offset)
         self._next_offset = offset + 1
         self._incomplete.add(offset)
         self._order.append(offset)
@@ -160,6 +164,18 @@ class PartitionLedger:
     def failures_of(self, offset: int) -> RecordFailures | None:
         """Return what a record has been through, in earlier owners' hands too."""
         return self._failures.get(offset)
+
+    def _raise_ceiling(self, offset: int) -> bool:
+        """Find room for ``offset`` and as many behind it as there is room for now.
+
+        The bound on the map grows with the incomplete records and with their span, and both only
+        shrink as records complete: room that was found stays.
+        """
+        records = _MOST_CEILING_RECORDS
+        while records and not self.has_room(offset, records):
+            records //= 2
+        self._ceiling = offset + records
+        return records > 0
 
     def has_room(self, offset: int, records: int) -> bool:
         """Say whether ``records`` more from ``offset`` on keep the map within the limit."""
