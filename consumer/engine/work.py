@@ -1,14 +1,17 @@
 """A record on its way through the engine, and the assignment it belongs to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import orjson
 
 from consumer.engine.failures.failures import Failure
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.ports import CommitPoint, Message, Record, TopicPartition
 from handoff.chunk import Outcomes
 from handoff.windows import CallInFlight
-from schemas.wire.headers import Headers
+from schemas.wire.headers import Headers, encode_source
+from schemas.wire.results import result_id
 
 _NO_HEADERS: Headers = []
 
@@ -37,6 +40,21 @@ class PartitionAssignment:
     committed: CommitPoint | None
     attempted: set[CommitPoint] = field(default_factory=set)
     revoked: bool = False
+    _quoted_id_start: bytes = field(init=False, repr=False)
+    _source_start: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # With an offset of 0 the last digit is what differs from one record to the next.
+        self._quoted_id_start = orjson.dumps(result_id(*self.partition, 0))[:-2]
+        self._source_start = encode_source(*self.partition, 0)[:-1]
+
+    def quoted_result_id(self, offset: int) -> bytes:
+        """Return the id of a record's result as it stands in JSON."""
+        return b'%b%d"' % (self._quoted_id_start, offset)
+
+    def source(self, offset: int) -> bytes:
+        """Return a record's ``headrace-source``."""
+        return b"%b%d" % (self._source_start, offset)
 
     def wrote(self, point: CommitPoint | None) -> bool:
         """Say whether ``point`` is what this assignment left: nobody has committed since."""
@@ -74,7 +92,9 @@ class WorkItem:
         is_ready: A model replica may have it as soon as nothing holds it.
         is_held: It waits for an earlier record of its lane (``consumer.engine.calls.ordering``).
         successor: The next record of its lane, held until this one is finished.
-        deferred: The messages of an outcome that was decided while it was held.
+        messages: Its outcome, from when that is decided until it is acknowledged.
+        is_small: The result among them is the small one in the place of one that was refused.
+        has_letter: A dead letter is among them, or published already.
     """
 
     assignment: PartitionAssignment
@@ -97,7 +117,9 @@ class WorkItem:
     is_ready: bool = False
     is_held: bool = False
     successor: "WorkItem | None" = None
-    deferred: list[Message] | None = None
+    messages: Sequence[Message] = ()
+    is_small: bool = False
+    has_letter: bool = False
 
     @property
     def line(self) -> bytes:
@@ -116,7 +138,8 @@ class WorkItem:
             Record,
             (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms, None),
         )
-        self.deferred = None
+        # They refer to it, and would wait with it for the garbage collector.
+        self.messages = ()
 
     def is_new(self) -> bool:
         """Say whether it still waits for its first dispatch."""

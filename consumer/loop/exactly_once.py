@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Sequence
 
 from consumer.engine.engine import Engine
 from consumer.engine.outcomes.transactions import Transaction
-from consumer.loop import outgoing
+from consumer.loop.outgoing import RefusalLog, UnpublishableError, messages_of
 from consumer.loop.settings import PipelineSettings
 from consumer.ports import (
     FencedError,
@@ -53,7 +53,7 @@ class ExactlyOnce:
         self._clock = clock
         self._settings = settings
         self._on_progress: Callable[[], None] = _do_nothing
-        self._refusals = outgoing.RefusalLog()
+        self._refusals = RefusalLog()
         self._publishable = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
@@ -132,10 +132,9 @@ class ExactlyOnce:
                 task.add_done_callback(self._note_end)
 
     async def _run(self, transaction: Transaction) -> None:
-        owners, messages = outgoing.flatten(transaction.publications)
         try:
             rejections = await self._sink.publish(
-                transaction.partition, messages, transaction.point
+                transaction.partition, messages_of(transaction.items), transaction.point
             )
         except FencedError as error:
             log.warning("%s: %s; its records are the new owner's", transaction.partition, error)
@@ -143,26 +142,19 @@ class ExactlyOnce:
                 self._expect_rebalance()
         else:
             if rejections:
-                self._substitute(transaction, outgoing.by_publication(owners, rejections))
+                self._substitute(transaction, rejections)
             else:
                 self._engine.transaction_committed(transaction)
         self._on_progress()
 
-    def _substitute(
-        self, transaction: Transaction, refused: Mapping[int, Mapping[int, Rejection]]
-    ) -> None:
-        by_position = {
-            position: refused[id(publication)]
-            for position, publication in enumerate(transaction.publications)
-            if id(publication) in refused
-        }
-        for position, of_it in by_position.items():
-            self._refusals.note(transaction.publications[position], of_it)
+    def _substitute(self, transaction: Transaction, rejections: Sequence[Rejection]) -> None:
+        for rejection in rejections:
+            self._refusals.note(rejection.message.item, [rejection])
         now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
-        if not self._engine.transaction_refused(transaction, by_position, now_s, epoch_ms):
-            position = next(iter(by_position))
-            publication = transaction.publications[position]
-            raise outgoing.UnpublishableError(publication, by_position[position])
+        if not self._engine.transaction_refused(transaction, rejections, now_s, epoch_ms):
+            item = rejections[0].message.item
+            of_item = [each for each in rejections if each.message.item is item]
+            raise UnpublishableError(item, of_item)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

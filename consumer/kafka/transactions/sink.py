@@ -125,17 +125,16 @@ class KafkaTransactionalSink:
         if routed.rejections:
             self._limits.look_again()
             return routed.rejections
-        placed = {each: [messages[n] for n in found] for each, found in routed.indexes.items()}
-        task = asyncio.create_task(transactional_id.publish(placed, point))
+        task = asyncio.create_task(transactional_id.publish(routed.messages, point))
         self._publishing[partition] = task
         try:
             await asyncio.wait([task])
             task.result()
         except MessageRefusedError as refused:
             self._limits.look_again()
-            index = routed.indexes[refused.partition][refused.position]
-            reason = explain_refusal(refused.code, messages[index])
-            return [Rejection(index, reason, is_too_large=refused.code in TOO_LARGE)]
+            message = routed.messages[refused.partition][refused.position]
+            reason = explain_refusal(refused.code, message)
+            return [Rejection(message, reason, is_too_large=refused.code in TOO_LARGE)]
         except FencedError:
             self._let_go(partition, transactional_id)
             raise
