@@ -27,7 +27,7 @@ from tests.contract.worlds import (
     aiokafka_consumer,
     make_route,
 )
-from tests.publishing import positions
+from tests.publishing import PublishingSink, positions
 
 pytestmark = pytest.mark.kafka
 
@@ -269,7 +269,7 @@ async def test_nobody_there_is_said_at_once() -> None:
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
         await source.start(Member(source))
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
-        await KafkaSink(settings, ["t"]).start()
+        await PublishingSink(KafkaSink(settings, ["t"])).start()
 
 
 async def test_a_control_topic_may_be_given_partitions_while_it_is_read(

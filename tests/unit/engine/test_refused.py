@@ -40,7 +40,7 @@ def refuse_all(engine: Engine, publication: WorkItem, why: Rejection) -> list[Me
     assert engine.rejected(publication, rejections_of(publication, why), 1.0, EPOCH_MS)
     taken = engine.take_publications(10, 1 << 20)
     assert taken in ([publication], [])
-    return publication.messages if taken else []
+    return list(publication.messages) if taken else []
 
 
 def answered(engine: Engine, key: bytes | None = None) -> WorkItem:

@@ -161,7 +161,8 @@ def test_room_is_judged_as_if_it_were_reckoned_for_each_record(
     limit: int, steps: list[tuple[int, bool]]
 ) -> None:
     ledger = PartitionLedger(CommitPoint(0, ""), limit)
-    offset, open_offsets = 0, []
+    offset = 0
+    open_offsets: list[int] = []
     for step, completes in steps:
         if completes and open_offsets:
             ledger.complete(open_offsets.pop(step % len(open_offsets)))
