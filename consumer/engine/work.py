@@ -206,11 +206,11 @@ class Call:
         if len({len(column) for column in columns}) != 1:
             raise ModelContractError("indexes, statuses and bodies differ in length")
         records = len(self._items)
-        if not all(0 <= index < records for index in outcomes.indexes):
+        if not all(map(range(records).__contains__, outcomes.indexes)):
             raise ModelContractError(f"an index is not one of the chunk's {records} records")
-        if not all(isinstance(status, int) for status in outcomes.statuses):
+        if not _are_all(int, outcomes.statuses):
             raise ModelContractError("a status is no HTTP status")
-        if not all(isinstance(body, bytes) for body in outcomes.bodies):
+        if not _are_all(bytes, outcomes.bodies):
             raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
 
     def answer(self, index: int) -> WorkItem | None:
@@ -256,3 +256,8 @@ class Call:
 
 def _first_deadline_ms(items: Iterable[WorkItem]) -> int | None:
     return min((item.deadline_ms for item in items if item.deadline_ms is not None), default=None)
+
+
+def _are_all(kind: type, values: Sequence[object]) -> bool:
+    # The types at once first: this looks at each part of every outcome.
+    return {*map(type, values)} <= {kind} or all(isinstance(each, kind) for each in values)
