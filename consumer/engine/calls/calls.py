@@ -220,6 +220,11 @@ class Calls:
             call.has_answers = True
             self._recovery.breaker.answered(now_s)
         self.windows.answered(call.in_flight, answered)
+        self._take_failures(call, failed, now_s, epoch_ms)
+
+    def _take_failures(
+        self, call: Call, failed: dict[Failure, list[WorkItem]], now_s: float, epoch_ms: int
+    ) -> None:
         for failure, items in failed.items():
             call.note_failure(failure, items)
             reason = _REASONS[failure]
