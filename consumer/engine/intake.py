@@ -107,7 +107,8 @@ class Intake:
                 f"{self.max_request_bytes:,}; split the request or raise the limit",
                 leading_custom_id(value),
             )
-        plain = strip_marks(value, takes_frame=self.takes_frame)
+        is_plain = value.startswith(b"{")
+        plain = value if is_plain else strip_marks(value, takes_frame=self.takes_frame)
         deadline_ms = headers.read_deadline_ms(record.headers) if record.headers else None
         line = None if plain is value else plain
         fields = plain_fields(plain)

@@ -148,7 +148,8 @@ class PartitionLedger:
         self._incomplete.discard(offset)
         self._failures.pop(offset, None)
         self._highest_completed = max(self._highest_completed, offset)
-        self._trim()
+        if offset == self._order[0] or self._has_stale_order():
+            self._trim()
 
     def failed(self, offset: int, attempts: int, strikes: int) -> None:
         """Take note that a delivered record is to be tried again.
@@ -236,6 +237,9 @@ class PartitionLedger:
     def _trim(self) -> None:
         while self._order and self._order[0] not in self._incomplete:
             self._order.popleft()
-        # One record that takes hours must not keep the offsets of millions behind it in memory.
-        if len(self._order) > 2 * len(self._incomplete) + _COMPACT_AT:
+        if self._has_stale_order():
             self._order = deque(offset for offset in self._order if offset in self._incomplete)
+
+    def _has_stale_order(self) -> bool:
+        # One record that takes hours must not keep the offsets of millions behind it in memory.
+        return len(self._order) > 2 * len(self._incomplete) + _COMPACT_AT

@@ -123,7 +123,8 @@ class PartitionWriter:
         while waiting:
             message = waiting[0]
             if listener.is_wanted(message):
-                if not _append(builder, message):
+                _topic, key, value, headers, _item = message
+                if not builder.append(timestamp=None, key=key, value=value, headers=headers):
                     break
                 batch.append(message)
             else:
@@ -254,13 +255,7 @@ def _patience(error: errors.KafkaError | errors.ProducerClosed) -> int | None:
 def _build(producer: AIOKafkaProducer, batch: Sequence[Message]) -> BatchBuilder:
     builder = producer.create_batch()
     for message in batch:
-        if not _append(builder, message):
+        _topic, key, value, headers, _item = message
+        if not builder.append(timestamp=None, key=key, value=value, headers=headers):
             raise AssertionError("a batch that fitted once fits again")
     return builder
-
-
-def _append(builder: BatchBuilder, message: Message) -> bool:
-    appended = builder.append(
-        timestamp=None, key=message.key, value=message.value, headers=message.headers
-    )
-    return appended is not None
