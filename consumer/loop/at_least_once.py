@@ -1,18 +1,17 @@
 """Publishing outcomes and committing offsets: at-least-once, outcomes first.
 
-``consumer.loop.exactly_once`` is the other way. The consumer loop knows both as ``Publishing``.
+``consumer.loop.exactly_once`` is the other way.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from consumer.engine.engine import Engine
 from consumer.engine.work import WorkItem
-from consumer.loop.outgoing import RefusalLog, UnpublishableError, messages_of
+from consumer.loop.publishing import Publishing, UnpublishableError, messages_of
 from consumer.loop.settings import PipelineSettings
 from consumer.ports import (
     CommitRefusedError,
@@ -32,46 +31,6 @@ _QUIET_COMMIT_S = 0.5
 """Skipped records move the offset without an outcome to announce them; commit those this often."""
 
 
-class Publishing(Protocol):
-    """How a consumer loop publishes its engine's outcomes and commits its offsets."""
-
-    async def start(self) -> None:
-        """Connect.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us; says what to check.
-        """
-        ...
-
-    def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
-        """Return what runs for as long as the consumer loop does; one that raises ends it.
-
-        Args:
-            on_progress: Called when outcomes are acknowledged: the engine has room again.
-        """
-        ...
-
-    def wake(self) -> None:
-        """The engine has outcomes to publish."""
-        ...
-
-    async def take_over(self, partitions: Collection[TopicPartition]) -> None:
-        """Make sure that nobody else publishes for ``partitions``, before progress is read."""
-        ...
-
-    async def flush(self) -> None:
-        """Publish what the engine lets out, and commit; return when all is acknowledged."""
-        ...
-
-    def waits(self) -> list[str]:
-        """Return what publishing waits for now, a line each; see ``engine.standing.waits``."""
-        ...
-
-    async def stop(self) -> None:
-        """Disconnect."""
-        ...
-
-
 @dataclass(slots=True)
 class _Ending:
     """What became of an outcome's messages so far.
@@ -87,7 +46,7 @@ class _Ending:
     is_dropped: bool = False
 
 
-class AtLeastOnce:
+class AtLeastOnce(Publishing):
     """Publishes outcomes, and commits the offsets of those that the broker has acknowledged.
 
     It is its sink's ``PublishListener``.
@@ -109,41 +68,23 @@ class AtLeastOnce:
         clock: Clock,
         settings: PipelineSettings,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, clock, settings)
         self._source = source
         self._sink = sink
-        self._clock = clock
-        self._settings = settings
-        self._refusals = RefusalLog()
-        self._on_progress: Callable[[], None] = _do_nothing
-        self._publishable = asyncio.Event()
         self._ended = asyncio.Event()
         self._completed = asyncio.Event()
         self._commit_lock = asyncio.Lock()
         self._open_records = 0
         # Only of outcomes with several messages, or one that was not simply acknowledged.
         self._endings: dict[WorkItem, _Ending] = {}
-        self._failed: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
-        """Connect; see ``Publishing``."""
         await self._sink.start(self)
-
-    def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
-        """Return the publishing and the committing loops; see ``Publishing``."""
-        self._on_progress = on_progress
-        self._failed = asyncio.get_running_loop().create_future()
-        return [self._publish(), self._commit(), self._fail(self._failed)]
-
-    def wake(self) -> None:
-        """The engine has outcomes to publish; see ``Publishing``."""
-        self._publishable.set()
 
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
         """Do nothing: an earlier owner may repeat outcomes, which at-least-once allows."""
 
     async def flush(self) -> None:
-        """Publish and commit what there is; see ``Publishing``."""
         self.wake()
         while self._open_records or self._engine.has_publications:
             self._ended.clear()
@@ -151,12 +92,13 @@ class AtLeastOnce:
         await self._commit_once()
 
     def waits(self) -> list[str]:
-        """Return what the sink waits for; see ``Publishing``."""
         return self._sink.waits()
 
     async def stop(self) -> None:
-        """Disconnect."""
         await self._sink.stop()
+
+    def _loops(self) -> list[Coroutine[None, None, None]]:
+        return [self._publish(), self._commit()]
 
     async def _publish(self) -> None:
         while True:
@@ -176,12 +118,10 @@ class AtLeastOnce:
     # --- PublishListener ---
 
     def is_wanted(self, message: Message) -> bool:
-        """Say whether a message is still this member's to publish; see ``PublishListener``."""
         item: WorkItem = message.item
         return not item.assignment.revoked
 
     def acknowledged(self, messages: Sequence[Message]) -> None:
-        """The broker has acknowledged messages; see ``PublishListener``."""
         complete: list[WorkItem] = []
         several: list[Message] = []
         for message in messages:
@@ -197,19 +137,16 @@ class AtLeastOnce:
         self._note_progress()
 
     def rejected(self, rejection: Rejection) -> None:
-        """A message can never be published as it is; see ``PublishListener``."""
         with self._ending_with_errors():
             self._end_message(rejection.message, rejection)
         self._note_progress()
 
     def dropped(self, message: Message) -> None:
-        """A message was not wanted any more; see ``PublishListener``."""
         with self._ending_with_errors():
             self._end_message(message, is_dropped=True)
         self._note_progress()
 
     def failed(self, error: SourceError) -> None:
-        """The sink cannot go on; see ``PublishListener``."""
         self._end_with(error)
 
     def _complete(self, items: Sequence[WorkItem]) -> None:
@@ -259,13 +196,6 @@ class AtLeastOnce:
         except Exception as error:  # noqa: BLE001 - the sink would take it for its own
             self._end_with(error)
 
-    def _end_with(self, error: BaseException) -> None:
-        if self._failed is not None and not self._failed.done():
-            self._failed.set_exception(error)
-
-    async def _fail(self, failed: asyncio.Future[None]) -> None:
-        await failed
-
     # --- commits ---
 
     async def _commit(self) -> None:
@@ -295,7 +225,3 @@ class AtLeastOnce:
                 return False
             self._engine.committed(points)
             return True
-
-
-def _do_nothing() -> None:
-    pass

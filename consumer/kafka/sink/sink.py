@@ -49,7 +49,6 @@ class KafkaSink:
         self._failure: SourceError | None = None
 
     async def start(self, listener: PublishListener) -> None:
-        """Connect; see ``ResultSink``."""
         self._listener = listener
         warn_if_slow()
         await self._limits.read()
@@ -63,7 +62,6 @@ class KafkaSink:
             raise
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Take messages over; see ``ResultSink``."""
         if self._slot is None or self._listener is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         if not messages:
@@ -75,7 +73,6 @@ class KafkaSink:
             self._enqueue(messages, partitions, self._listener, self._slot)
 
     def waits(self) -> list[str]:
-        """Return what messages under way wait for; see ``ResultSink``."""
         sending = [partition for partition, writer in self._writers.items() if writer.records]
         if self._slot is None or not sending:
             return []

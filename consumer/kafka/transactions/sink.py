@@ -64,7 +64,6 @@ class KafkaTransactionalSink:
         self._publishing: dict[TopicPartition, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        """Connect; see ``TransactionalSink``."""
         warn_if_slow()
         await self._limits.read()
         client = ClusterClient(
@@ -153,7 +152,6 @@ class KafkaTransactionalSink:
         return []
 
     def waits(self) -> list[str]:
-        """Return what transactions under way wait for; see ``TransactionalSink``."""
         if self._connected is None or not self._publishing:
             return []
         cluster = self._connected.client.cluster
@@ -165,7 +163,6 @@ class KafkaTransactionalSink:
         return cluster_waits(cluster, places)
 
     async def stop(self) -> None:
-        """Disconnect; see ``TransactionalSink``."""
         connected, self._connected = self._connected, None
         if connected is None:
             return
