@@ -259,14 +259,14 @@ class RecordSource(Protocol):
 
 
 class PublishListener(Protocol):
-    """Hears from a ``ResultSink`` what becomes of each message, by the message itself.
+    """Gets the outcome of each message from a ``ResultSink``.
 
     Each message ends in one of ``acknowledged``, ``rejected`` and ``dropped``, unless the sink
     fails.
     """
 
     def is_wanted(self, message: Message) -> bool:
-        """Say whether a message may still be published; asked before each try."""
+        """Return whether a message may still be published; called before each try."""
         ...
 
     def acknowledged(self, messages: Sequence[Message]) -> None:
@@ -293,7 +293,7 @@ class ResultSink(Protocol):
         """Connect.
 
         Args:
-            listener: Hears what becomes of every message.
+            listener: Gets the outcome of each message.
 
         Raises:
             SourceError: The broker cannot be reached or refuses us; says what to check.

@@ -1,4 +1,4 @@
-"""What a record is, before any model sees it: a request, or an outcome already."""
+"""Reads a record: it is a request, or its outcome is known already."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -94,7 +94,7 @@ class Intake:
     takes_frame: bool = False
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
-        """Tell what ``record`` is; it never raises, whatever the value holds."""
+        """Return what ``record`` is; never raises, whatever the value holds."""
         value = record.value
         if value is None:
             if record.problem is not None:
@@ -162,7 +162,7 @@ class Intake:
         return value, line.model_copy(update={"url": url})
 
     def _outcome_of(self, error: UnreadableRequestError, value: bytes) -> Refused | Unreadable:
-        """Answer whoever waits; what has no id can only be put aside."""
+        """Answer it by its custom_id; a record without one becomes a dead letter."""
         if value.startswith(FRAME_START):
             # The route's setting is at fault, so the record stays to be replayed.
             return Unreadable(
@@ -192,7 +192,7 @@ class Intake:
         return Refused(line.custom_id, STATUS_BAD_REQUEST, body)
 
     def _problem_of(self, reference: RequestBodyReference) -> str | None:
-        """Say why a reference may not be followed; nothing is asked of the store yet."""
+        """Return why a reference may not be followed, without asking the store."""
         if not self.body_prefixes:
             return (
                 "body_ref: this route takes no references; set claim_check.request_prefixes, or "
@@ -213,7 +213,7 @@ class Intake:
 
 
 def give_up(record: Record, ends: int) -> Unreadable:
-    """Put aside, unread, a record on which consumers ended one after another."""
+    """Dead-letter, unread, a record on which consumers ended one after another."""
     return Unreadable(
         ErrorCode.READING_FAILED,
         f"{ends} consumers ended, one after another, while they read this record; look for their "
@@ -223,5 +223,4 @@ def give_up(record: Record, ends: int) -> Unreadable:
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:
-    """Say whether a deadline has passed."""
     return deadline_ms is not None and deadline_ms <= epoch_ms

@@ -1,8 +1,8 @@
-"""What is published in the place of a message that its topic refuses for good.
+"""What is published instead of a message that its topic refuses for good.
 
-Each form is refused by less than the one before, so that no record can hold up its partition: the
-last one holds nothing of the record's own. A topic that refuses even that takes no dead letter of
-any record, and going on would lose them all.
+Each form gives a topic fewer reasons to refuse it than the one before, and the last one holds
+nothing of the record's own: so no record can hold up its partition. A topic that refuses even the
+last form takes no dead letter of any record, and to go on would lose them all.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Substitutes:
         * Any other result, and a small one that is refused, becomes a dead letter that says why.
         * A dead letter without a key gets one, its source; a large one goes without its value,
           which can be read at its source; the last one has Headrace's own headers only.
-        * A result beside a dead letter may be left out, as the dead letter tells.
+        * A result beside a dead letter may be left out: the dead letter says why.
 
         Args:
             item: Whose messages; its ``is_small`` and ``has_letter`` change along.

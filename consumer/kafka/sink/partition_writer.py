@@ -1,7 +1,7 @@
-"""Publishing to one partition: in order, one batch at a time, until each message has its outcome.
+"""Publishes to one partition in order, one batch at a time.
 
-What arrives while a batch is under way makes up the next one, so that many small ``send`` calls
-share few requests.
+What arrives while a batch is under way forms the next one, so many small ``send`` calls share few
+requests.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _UNKNOWN_ERRORS_PATIENCE = 2
 """How often a single message that meets an error unknown to aiokafka is tried again."""
 
 _LOOK_S = 5.0
-"""How often a batch that nobody acknowledges is looked at: is any of it still wanted?"""
+"""How often a batch without an acknowledgement is checked: is any of it still wanted?"""
 
 
 class PartitionWriter:
@@ -42,7 +42,7 @@ class PartitionWriter:
         slot: Where the producer is.
         topic: The partition's topic.
         partition: Its number.
-        listener: Hears what becomes of each message.
+        listener: Gets the outcome of each message.
         explain: Makes a ``SourceError`` of a broker's refusal.
         fail: Called with what ends the whole sink.
         on_refused: Called when the broker has refused a message.
@@ -77,7 +77,6 @@ class PartitionWriter:
 
     @property
     def records(self) -> int:
-        """How many messages have no outcome yet."""
         return len(self._waiting) + self._sending_records
 
     @property
@@ -92,7 +91,7 @@ class PartitionWriter:
             self._task = asyncio.create_task(self._run())
 
     def cancel(self) -> asyncio.Task[None] | None:
-        """Stop sending; return the task that is ending, if one runs."""
+        """Stop sending; return the task that ends, if one runs."""
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
