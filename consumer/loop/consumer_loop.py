@@ -14,10 +14,10 @@ from consumer.engine.engine import Engine
 from consumer.engine.offsets.assigned_partitions import AssignmentChange
 from consumer.engine.standing.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
-from consumer.loop.at_least_once import Publishing
 from consumer.loop.body_transfers import BodyTransfers
 from consumer.loop.call_stream import CallFailedError, stream_outcomes
 from consumer.loop.control_reader import ControlReader, TimedControl
+from consumer.loop.publishing import Publishing
 from consumer.loop.settings import PipelineSettings
 from consumer.loop.watch import Watch
 from consumer.ports import ControlSource, RecordSource, TopicPartition

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 from typing import Any
@@ -96,6 +97,10 @@ class Consumer:
         )
         self._is_drained = False
         await self._pipeline.start()
+        # What is loaded by now stays. The garbage collector need not go through it every few
+        # thousand records, which took an eighth of this process's time.
+        gc.collect()
+        gc.freeze()
         self._reporting = asyncio.get_running_loop().create_task(self._report())
 
     async def check_health(self) -> None:
