@@ -8,7 +8,7 @@ from contextlib import aclosing
 from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from serve_models.serving.chunk_server import ChunkServer, Host
 
 _LAST_WORDS_S = 0.5
@@ -18,7 +18,7 @@ _LAST_WORDS_S = 0.5
 def this_replica() -> Host:
     return Host(
         replica=serve.get_replica_context().replica_id.unique_id,
-        clock=SystemClock(),
+        clock=AwakeClock(),
         on_death=leave_soon,
     )
 

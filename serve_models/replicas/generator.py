@@ -8,7 +8,7 @@ from serve_models.weights.sources import resolve
 
 
 class Generator(Replica):
-    """One replica: starts a vLLM engine, then answers chunks (``handoff.chunk.ChunkModel``).
+    """One replica of a generator, over a vLLM engine (``handoff.chunk.ChunkModel``).
 
     Raises:
         ModelSourceError: The weights are not here.
@@ -22,7 +22,7 @@ class Generator(Replica):
         model = resolve(settings.source)
         adapters = {each: resolve(source) for each, source in settings.adapters.items()}
         set_engine_environment(settings)
-        # vLLM reads its environment as it is imported, and is not there where no model needs it.
+        # vLLM reads its environment when it is imported, and is optional.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
         self._server = GenerationEngine(

@@ -11,7 +11,7 @@ from handoff.chunk import STATUS_EXPIRED, Chunk, Outcomes
 from handoff.clock import Clock
 from serve_models.serving.call import Call, wake_consumers
 from serve_models.serving.failures import ENDS_THE_TASK, describe
-from serve_models.serving.window_share import SharedWindow
+from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
