@@ -240,10 +240,6 @@ class RecordSource(Protocol):
         """Return what reading waits for now; see ``consumer.engine.standing.waits``."""
         ...
 
-    async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
-        """Return each partition's log start, log end and committed point."""
-        ...
-
     async def stop(self) -> None:
         """Leave the group at once, without committing and without calling the listener."""
         ...

@@ -13,7 +13,7 @@ from enum import Enum
 
 from consumer.engine.offsets import completion_map
 from consumer.engine.offsets.completion_map import CompletionMapError
-from consumer.ports import Lag, TopicPartition
+from consumer.ports import CommitPoint, Lag, TopicPartition
 
 
 class LagBasis(Enum):
@@ -67,19 +67,26 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
         return Remaining(0, 0, LagBasis.BEYOND_END)
     basis = LagBasis.COMMITTED
     try:
-        done = completion_map.decode(*lag.committed)
+        done = completion_map.count_incomplete(*lag.committed)
     except CompletionMapError:
         done, basis = None, LagBasis.UNREADABLE_MAP
     if committed < lag.log_start:
         basis = LagBasis.EXPIRED
     begin = max(committed, lag.log_start)
     expired = begin - committed
-    if done is None or done.highest_completed == committed:
+    if done is None or done[0] == committed:
         return Remaining(max(0, lag.log_end - begin), expired, basis)
-    incomplete = (committed, *done.incomplete)
-    below = len(incomplete) - bisect_left(incomplete, begin)
-    above = max(0, lag.log_end - max(done.highest_completed + 1, begin))
+    highest_completed, incomplete = done
+    # The committed offset is the lowest incomplete one.
+    below = 1 + incomplete if not expired else _incomplete_from(begin, lag.committed)
+    above = max(0, lag.log_end - max(highest_completed + 1, begin))
     return Remaining(below + above, expired, basis)
+
+
+def _incomplete_from(offset: int, committed: CommitPoint) -> int:
+    found = completion_map.decode(*committed)
+    incomplete = found.incomplete if found else ()
+    return len(incomplete) - bisect_left(incomplete, offset)
 
 
 def begins_at_end(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> bool:

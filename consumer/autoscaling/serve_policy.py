@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
-from consumer.autoscaling.kv import tell_decision, told_measures
+from consumer.autoscaling.kv import report_decision, reported_measures
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.policy import DrainPolicy, Signals
@@ -125,15 +126,14 @@ class ServeScalingPolicy:
     def _start_reader(self) -> LagReader:
         if self._make_reader is not None:
             return self._make_reader(self)
-        deployment = self._deployment
         return LagReader(
             self,
             self._kafka,
             self._sources,
             interval_s=self._settings.period_s,
             timeout_s=self._settings.lag_timeout_s,
-            tell=lambda told: tell_decision(deployment, told),
-            ask_measures=told_measures,
+            report=partial(report_decision, self._deployment),
+            ask_measures=reported_measures,
         )
 
     def _explain(self, decision: Decision) -> None:
@@ -143,7 +143,7 @@ class ServeScalingPolicy:
             self._gauges = _Gauges(self._deployment)
         self._gauges.set(decision)
         if self._reader is not None:
-            self._reader.tell(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
+            self._reader.report(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
 
 
 def _remake(

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
@@ -41,6 +43,15 @@ class Counters:
         """The mean of those measured; ``None`` where there are none."""
         return self.measured_tokens / self.measured_records if self.measured_records else None
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s values; leave out the fields of a newer release."""
+        return msgspec.convert(values, cls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
 
 COUNTER_NAMES = tuple(counter.name for counter in fields(Counters))
 
@@ -76,16 +87,6 @@ class ReplicaSnapshot(Counters):
     waits: list[str] = field(default_factory=list)
     error: str | None = None
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteStatus(Counters):
@@ -119,13 +120,3 @@ class RouteStatus(Counters):
     model_replicas: int = 0
     waits: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})

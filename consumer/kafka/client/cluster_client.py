@@ -1,9 +1,11 @@
-"""Requests to a partition's leader or to a coordinator, wherever that is by now.
+"""Requests to a partition's leader or to a coordinator, wherever it is by now.
 
-aiokafka's producer would do, one for each transactional id; this client is one for all of them,
-and says of each request what became of it.
+aiokafka's producer sends these too, but takes one client for each transactional id. This client
+serves all of them, and raises where a request has no response.
 """
 
+import logging
+import random
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -12,25 +14,30 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
+from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.client.mending import mend
 from consumer.ports import TopicPartition
 from schemas.settings.file import KafkaSettings
 
+log = logging.getLogger(__name__)
+
 _LONGEST_REQUEST_MS = 10_000
 
 
 class ClusterClient:
-    """An aiokafka client that knows who leads and who coordinates.
+    """An aiokafka client that finds leaders and coordinators.
+
+    It asks for topics by name and does not create them.
 
     Args:
         settings: The cluster.
         client_id: How brokers name us in their logs.
-        request_timeout_ms: How long an answer may take; more than 10 s count as 10 s.
+        request_timeout_ms: How long a response may take, at most 10 s.
 
     Attributes:
-        request_timeout_ms: How long an answer may take.
+        request_timeout_ms: How long a response may take.
         disruptions: How often a connection has broken, or a coordinator has moved.
     """
 
@@ -57,22 +64,34 @@ class ClusterClient:
             await self.partitions(topic)
 
     async def close(self) -> None:
-        """Disconnect."""
         await self._client.close()
 
     async def partitions(self, topic: str) -> list[int]:
-        """Return a topic's partition numbers, sorted; at hand save for a new topic.
+        """Return a topic's partition numbers, sorted; asks the cluster for a new topic only.
 
         Raises:
-            errors.KafkaError: The topic is missing, or not ours to write.
+            errors.KafkaError: The topic is missing, or this user may not describe it.
         """
-        # As aiokafka's producer has it; nothing public waits for a topic's metadata.
+        # aiokafka's producer does the same; there is no public way to wait for a topic's metadata.
         return sorted(await self._client._wait_on_metadata(topic))  # noqa: SLF001
+
+    async def find_partitions(self, topic: str) -> list[int]:
+        """Return a topic's partition numbers, sorted; none where there is no such topic.
+
+        Raises:
+            errors.KafkaConnectionError: No broker answers.
+        """
+        cluster = self._client.cluster
+        if cluster.partitions_for_topic(topic) is None:
+            self._client.add_topic(topic)
+            if not await self._client.force_metadata_update():
+                raise errors.KafkaConnectionError("no broker of the cluster answers")
+        return sorted(cluster.partitions_for_topic(topic) or ())
 
     def leaders(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[int | None, list[TopicPartition]]:
-        """Return partitions by the broker that leads them, ``None`` where that is not known."""
+        """Return partitions by the broker that leads them, ``None`` where none is known."""
         led: dict[int | None, list[TopicPartition]] = {}
         for partition in partitions:
             leader = self._client.cluster.leader_for_partition(partition)
@@ -80,23 +99,21 @@ class ClusterClient:
         return led
 
     def is_leaderless(self, partition: TopicPartition) -> bool:
-        """Say whether nobody is known to lead a partition."""
         return self._client.cluster.leader_for_partition(partition) in {None, -1}
 
     @property
     def cluster(self) -> ClusterMetadata:
-        """What the brokers have told last."""
+        """The latest metadata."""
         return self._client.cluster
 
     async def learn_leaders(self) -> None:
-        """Ask for metadata again: somebody else leads."""
         await self._client.force_metadata_update()
 
     async def ask_broker(self, broker: int, request: Request[Any]) -> Any:
         """Send a request to a broker and return its response.
 
         Raises:
-            errors.KafkaError: There was none; whether the request was met is not known.
+            errors.KafkaError: There was none; the broker may have carried the request out.
         """
         return await self._send(broker, request, ConnectionGroup.DEFAULT)
 
@@ -109,7 +126,7 @@ class ClusterClient:
         return await self._ask(CoordinationType.GROUP, group, request)
 
     def forget_coordinators(self, *keys: str) -> None:
-        """Look the coordinators of these transactional ids and groups up again: they have moved."""
+        """Look up the coordinators of these transactional ids and groups again: they have moved."""
         self._note_disruption()
         for kind in (CoordinationType.TRANSACTION, CoordinationType.GROUP):
             for key in keys:
@@ -134,7 +151,7 @@ class ClusterClient:
 
 
 class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
-    """Tells of connections that break, between requests too, as nothing public does."""
+    """Reports broken connections, between requests too, and creates no topic that it asks for."""
 
     def __init__(self, on_broken: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
@@ -144,6 +161,21 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
         super()._on_connection_closed(conn, reason)
         if reason in {CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT}:
             self._on_broken()
+
+    async def _metadata_update(self, cluster: ClusterMetadata, topics: Collection[str]) -> bool:
+        # Where no topic is wanted, aiokafka's own asks for all topics of the cluster.
+        request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        brokers = [broker.nodeId for broker in self.cluster.brokers()]
+        for broker in random.sample(brokers, len(brokers)):
+            try:
+                metadata = await self.send(broker, request)
+            except (errors.KafkaError, OSError, KeyError) as error:
+                log.warning("broker %s does not answer for metadata: %r", broker, error)
+                continue
+            cluster.update_metadata(metadata)
+            return bool(metadata.brokers)
+        cluster.failed_update(None)
+        return False
 
 
 def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:

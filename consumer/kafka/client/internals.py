@@ -20,10 +20,13 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.client.cluster_client import numbers_by_topic
+from consumer.kafka.client.offsets import (
+    READ_COMMITTED,
+    CommittedOffsetsRequest,
+    read_points,
+)
 from consumer.kafka.group.assignment import NEVER_ASSIGNED
-from consumer.kafka.source.committed_offsets import read_points
 from consumer.kafka.transactions.errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
-from consumer.kafka.transactions.wire import CommittedOffsetsRequest
 from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
 
 _REFUSALS = (
@@ -31,8 +34,6 @@ _REFUSALS = (
     errors.IllegalGenerationError,
     errors.RebalanceInProgressError,
 )
-_READ_COMMITTED = 1
-_READ_UNCOMMITTED = 0
 _LEAST_EMPTY_FETCH_S = 0.025
 _OFFSETS_RETRY_S = 0.02
 _LONGEST_OFFSETS_RETRY_S = 0.2
@@ -281,7 +282,7 @@ async def fetch_raw(consumer: AIOKafkaConsumer, partition: KafkaPartition, offse
         0,
         1,
         limit_bytes,
-        _READ_COMMITTED,
+        READ_COMMITTED,
         [(partition.topic, [(partition.partition, offset, limit_bytes)])],
     )
     response = await client.send(leader, request)
@@ -314,21 +315,3 @@ async def abandon(consumer: AIOKafkaConsumer) -> None:
     if consumer._fetcher is not None:
         await consumer._fetcher.close()
     await consumer._client.close()
-
-
-async def high_watermarks(
-    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
-) -> dict[KafkaPartition, int]:
-    """Return where logs end, open transactions included.
-
-    Args:
-        consumer: A consumer in no group, of ``read_committed``, that nobody else uses meanwhile.
-        partitions: Which to ask about.
-    """
-    fetcher = consumer._fetcher
-    level, fetcher._isolation_level = fetcher._isolation_level, _READ_UNCOMMITTED
-    try:
-        found: dict[KafkaPartition, int] = await consumer.end_offsets(list(partitions))
-    finally:
-        fetcher._isolation_level = level
-    return found

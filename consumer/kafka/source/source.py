@@ -28,7 +28,6 @@ from consumer.kafka.source.topic_identity import TopicIdentity
 from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import (
     CommitPoint,
-    Lag,
     RebalanceListener,
     Record,
     SourceError,
@@ -227,21 +226,6 @@ class KafkaSource:
             if blocked is not None:
                 lines.append(open_transaction(*partition, *blocked))
         return lines
-
-    async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
-        """Return log start, log end and committed point; see ``RecordSource``."""
-        if not partitions:
-            return {}
-        consumer = self._started_consumer()
-        wanted = [KafkaPartition(*each) for each in partitions]
-        with explaining_failures(self._settings, self._doing):
-            starts = await consumer.beginning_offsets(wanted)
-            ends = await consumer.end_offsets(wanted)
-            points = await internals.committed(consumer, partitions, require_stable=False)
-        return {
-            each: Lag(starts[KafkaPartition(*each)], ends[KafkaPartition(*each)], points[each])
-            for each in partitions
-        }
 
     async def stop(self) -> None:
         """Leave the group at once; see ``RecordSource``."""

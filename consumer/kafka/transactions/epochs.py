@@ -21,8 +21,8 @@ from aiokafka.protocol.transaction import (
 )
 
 from consumer.kafka.client.cluster_client import ClusterClient, numbers_by_topic
+from consumer.kafka.client.offsets import CommittedOffsetsRequest, read_points
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
-from consumer.kafka.source.committed_offsets import read_points
 from consumer.kafka.transactions.batches import (
     AttemptFailedError,
     EpochGoneError,
@@ -38,7 +38,6 @@ from consumer.kafka.transactions.errors import TRANSACTIONAL_ID_NOT_FOUND, UNSTA
 from consumer.kafka.transactions.open_transactions import OpenTransactions
 from consumer.kafka.transactions.wire import (
     NO_PRODUCER,
-    CommittedOffsetsRequest,
     DescribeTransactionsRequest,
     InitProducerIdRequest,
 )

@@ -19,7 +19,8 @@ from typing import Any
 
 from aiokafka import errors
 
-from consumer.kafka.client.cluster_client import ClusterClient, numbers_by_topic
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.client.producers import DescribeProducersRequest, read_open_producers
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
 from consumer.kafka.transactions.errors import (
     NONE,
@@ -28,7 +29,6 @@ from consumer.kafka.transactions.errors import (
     NextStep,
     next_step,
 )
-from consumer.kafka.transactions.wire import DescribeProducersRequest
 from consumer.ports import TopicPartition
 
 log = logging.getLogger(__name__)
@@ -136,8 +136,7 @@ class OpenTransactions:
         asking = []
         for leader, led in self._client.leaders(partitions).items():
             if leader is not None:
-                request = DescribeProducersRequest(numbers_by_topic(led))
-                asking.append(self._client.ask_broker(leader, request))
+                asking.append(self._client.ask_broker(leader, DescribeProducersRequest(led)))
         answers: dict[TopicPartition, list[int]] = {}
         for response in await asyncio.gather(*asking, return_exceptions=True):
             if not isinstance(response, BaseException):
@@ -149,18 +148,16 @@ class OpenTransactions:
         return answers
 
     def _answered(self, response: Any) -> Iterator[tuple[TopicPartition, list[int]]]:
-        for topic, results, *_tags in response.topics:
-            for number, code, _message, producers, *_more in results:
-                if code == TOPIC_AUTHORIZATION_FAILED:
-                    self._warn_of(topic)
-                elif code == UNKNOWN_TOPIC_OR_PARTITION:
-                    raise errors.UnknownTopicOrPartitionError(f"{topic}/{number}")
-                elif code != NONE and next_step(code) is NextStep.REFUSED:
-                    raise errors.for_code(code)(f"{topic}/{number}")
-                elif code != NONE:
-                    continue
-                open_by = [producer_id for producer_id, *_, since, _tags in producers if since >= 0]
-                yield TopicPartition(topic, number), open_by
+        for partition, code, producers in read_open_producers(response):
+            if code == TOPIC_AUTHORIZATION_FAILED:
+                self._warn_of(partition.topic)
+            elif code == UNKNOWN_TOPIC_OR_PARTITION or (
+                code != NONE and next_step(code) is NextStep.REFUSED
+            ):
+                raise errors.for_code(code)(f"{partition.topic}/{partition.partition}")
+            elif code != NONE:
+                continue
+            yield partition, [each.producer_id for each in producers]
 
     def _warn_of(self, topic: str) -> None:
         if topic not in self._refused:
