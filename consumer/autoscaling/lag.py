@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from consumer.engine.offsets import completion_map
 from consumer.engine.offsets.completion_map import CompletionMapError
@@ -31,8 +32,7 @@ class LagBasis(Enum):
     """Nothing: the committed offset lies beyond the log's end, so it is of another log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(NamedTuple):
     """One partition's remaining work.
 
     Attributes:
