@@ -6,7 +6,7 @@ serves all of them, and raises where a request has no response.
 
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import errors
@@ -16,6 +16,7 @@ from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.metadata import MetadataRequest
 
+from consumer.engine.standing import waits
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.client.mending import mend
 from consumer.ports import TopicPartition
@@ -24,6 +25,7 @@ from schemas.settings.file import KafkaSettings
 log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST_MS = 10_000
+_NO_LEADER = -1
 
 
 class ClusterClient:
@@ -95,11 +97,11 @@ class ClusterClient:
         led: dict[int | None, list[TopicPartition]] = {}
         for partition in partitions:
             leader = self._client.cluster.leader_for_partition(partition)
-            led.setdefault(None if leader == -1 else leader, []).append(partition)
+            led.setdefault(None if leader == _NO_LEADER else leader, []).append(partition)
         return led
 
     def is_leaderless(self, partition: TopicPartition) -> bool:
-        return self._client.cluster.leader_for_partition(partition) in {None, -1}
+        return self._client.cluster.leader_for_partition(partition) in {None, _NO_LEADER}
 
     @property
     def cluster(self) -> ClusterMetadata:
@@ -176,6 +178,22 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
             return bool(metadata.brokers)
         cluster.failed_update(None)
         return False
+
+
+def cluster_waits(cluster: ClusterMetadata, partitions: Iterable[TopicPartition]) -> list[str]:
+    """Return a line for each topic that is gone and each partition that has no leader.
+
+    Args:
+        cluster: The latest metadata.
+        partitions: Partitions that there is work on.
+    """
+    lines: list[str] = []
+    for partition in sorted(partitions):
+        if not cluster.partitions_for_topic(partition.topic):
+            lines.append(waits.topic_gone(partition.topic))
+        elif cluster.leader_for_partition(partition) == _NO_LEADER:
+            lines.append(waits.no_leader(*partition))
+    return list(dict.fromkeys(lines))
 
 
 def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:

@@ -21,8 +21,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.client import internals
 from consumer.kafka.client.mending import check_tasks
-from consumer.kafka.source.committed_logs import warn_of_expired
-from consumer.kafka.source.log_bounds import ask_each
+from consumer.kafka.source.logs import ask_each, warn_of_expired
 from consumer.kafka.source.raw_records import (
     MisnamedBatch,
     UnreadRecord,
