@@ -16,15 +16,10 @@ from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.protocol.commit import OffsetCommitRequest
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.client.cluster_client import numbers_by_topic
-from consumer.kafka.client.offsets import (
-    READ_COMMITTED,
-    CommittedOffsetsRequest,
-    read_points,
-)
+from consumer.kafka.client.offsets import CommittedOffsetsRequest, read_points
 from consumer.kafka.group.assignment import NEVER_ASSIGNED
 from consumer.kafka.transactions.errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
 from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
@@ -243,58 +238,9 @@ def note_poll(consumer: AIOKafkaConsumer) -> None:
     coordinator.check_errors()
 
 
-def end_failed_fetch(
-    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
-) -> dict[KafkaPartition, int]:
-    """Tidy up after a fetch that raised, and say where.
-
-    A fetch that raised counts as running for ever, which would disable ``max_poll_interval_ms``.
-
-    Returns:
-        The offset at or behind which is the record that could not be read, by partition.
-    """
+def end_failed_fetch(consumer: AIOKafkaConsumer) -> None:
+    """Count a fetch that raised as ended; it would disable ``max_poll_interval_ms``."""
     consumer._subscription._fetch_count -= 1
-    failed: dict[KafkaPartition, int] = {}
-    for partition in partitions:
-        buffered = consumer._fetcher._records.get(partition)
-        records = getattr(buffered, "_partition_records", None)
-        iterator = getattr(records, "_records_iterator", None)
-        # An iterator that has come to its end is not kept; one that raised is, without its frame.
-        if records is not None and iterator is not None and iterator.gi_frame is None:
-            failed[partition] = int(records.next_fetch_offset)
-    return failed
-
-
-async def fetch_raw(consumer: AIOKafkaConsumer, partition: KafkaPartition, offset: int) -> bytes:
-    """Fetch the record batches from ``offset`` on, as bytes; none where it is not in the log.
-
-    Raises:
-        errors.KafkaError: The leader is away or refuses; asking again may help where it is
-            ``retriable``.
-    """
-    client, fetcher = consumer._client, consumer._fetcher
-    leader = client.cluster.leader_for_partition(partition)
-    if leader is None or leader == -1:
-        client.force_metadata_update()
-        raise errors.LeaderNotAvailableError(partition)
-    limit_bytes = fetcher._max_partition_fetch_bytes
-    request = FetchRequest(
-        0,
-        1,
-        limit_bytes,
-        READ_COMMITTED,
-        [(partition.topic, [(partition.partition, offset, limit_bytes)])],
-    )
-    response = await client.send(leader, request)
-    ((_topic, ((_number, error_code, _high_watermark, *_rest, data),)),) = response.topics
-    kind = errors.for_code(error_code)
-    if kind is errors.OffsetOutOfRangeError:
-        return b""
-    if kind is not errors.NoError:
-        if kind.invalid_metadata:
-            client.force_metadata_update()
-        raise kind(partition)
-    return bytes(data)
 
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:

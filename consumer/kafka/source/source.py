@@ -18,11 +18,11 @@ from consumer.kafka.group.assignor import make_assignor
 from consumer.kafka.group.member import make_consumer
 from consumer.kafka.group.session import Session
 from consumer.kafka.group.static_membership import leave_on_stop, name_in_heartbeats
+from consumer.kafka.source import raw_records
 from consumer.kafka.source.beginning import any_committed, begin_at_end
 from consumer.kafka.source.committing import Commits
 from consumer.kafka.source.fetching import Fetching
 from consumer.kafka.source.logs import ask_each, points_in_logs
-from consumer.kafka.source.raw_records import UnreadRecord
 from consumer.kafka.source.topic_identity import TopicIdentity
 from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import (
@@ -106,7 +106,8 @@ class KafkaSource:
         )
         unpacking = Unpacking(self._route.flow.max_batch_bytes)
         unpacking.install()
-        fetching = Fetching(consumer, unpacking, self._log_bounds_timeout_s)
+        raw_records.install(unpacking)
+        fetching = Fetching(consumer, self._log_bounds_timeout_s)
         identity = TopicIdentity(consumer, self._topic)
         commits = Commits(consumer, self._refused)
         self._member = _Member(consumer, fetching, commits, identity, listener)
@@ -385,13 +386,10 @@ class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is
 
 
 def _convert(partition: TopicPartition, fetched: list[ConsumerRecord[Any, Any]]) -> list[Record]:
-    if isinstance(fetched[0], UnreadRecord):
-        return [
-            Record(partition, each.offset, None, None, [], each.timestamp, each.value)
-            for each in fetched
-        ]
     return [
-        Record(
+        Record(partition, record.offset, None, None, [], record.timestamp, str(record.value))
+        if type(record.value) is raw_records.Unread
+        else Record(
             partition,
             record.offset,
             record.key,
