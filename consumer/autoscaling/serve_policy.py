@@ -1,4 +1,4 @@
-"""The policy as Ray Serve's controller runs it: lag and Serve's context in, a target out."""
+"""The policy as Ray Serve's controller calls it."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,17 +24,17 @@ log = logging.getLogger("ray.serve")
 class ServeScalingPolicy:
     """Scales one deployment; a callable that Serve gives an ``AutoscalingContext``.
 
-    It is pickled into the controller before its first call, and only then starts to read. Any
-    failure holds the target, and nothing here waits for anything.
+    It is pickled into the controller, and starts to read at its first call there. Any failure holds
+    the target, and no call waits.
 
     Args:
         deployment: The deployment's name.
         settings: Its bounds and aim.
         kafka: The cluster.
         sources: The groups whose backlog the deployment works on.
-        is_consumer: Whether it reads the topic itself: then never more than there are partitions.
+        is_consumer: Whether it reads the topic itself: then the partitions bound it.
         clock: Time; the machine's where unset.
-        make_reader: Makes what reads the lag; ``LagReader`` where unset.
+        make_reader: Makes the reader of the lag; a ``LagReader`` where unset.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ServeScalingPolicy:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Serve pickles a policy that runs, too: into every replica, with its configuration.
+        # Serve pickles a running policy too: into every replica, with its configuration.
         made_of = (
             self._deployment,
             self._settings,
@@ -79,7 +79,7 @@ class ServeScalingPolicy:
         return _remake, made_of
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """Return the target and no state for Serve to keep; what is learned is kept here."""
+        """Return the target, and no state for Serve to keep."""
         target = int(context.target_num_replicas)
         try:
             return self._decide(context, target), {}
@@ -90,14 +90,14 @@ class ServeScalingPolicy:
     def _decide(self, context: Any, target: int) -> int:
         if self._reader is None:
             self._reader = self._start_reader()
-        # From zero Serve starts a replica by itself, and asks again when it runs.
+        # From zero Serve starts a replica by itself, and calls again when it runs.
         self._policy.look(self._clock.monotonic(), target, int(context.current_num_replicas))
         reading = self._reader.latest()
         if reading.number == self._number:
             return target
         self._number = reading.number
         decision = self._policy.decide(self._signals(context, reading), target)
-        self._explain(decision)
+        self._publish(decision)
         return decision.target
 
     def _signals(self, context: Any, reading: Reading) -> Signals:
@@ -136,7 +136,7 @@ class ServeScalingPolicy:
             ask_measures=reported_measures,
         )
 
-    def _explain(self, decision: Decision) -> None:
+    def _publish(self, decision: Decision) -> None:
         level = logging.INFO if decision.is_change else logging.DEBUG
         log.log(level, "autoscaling %s: %s", self._deployment, decision)
         if self._gauges is None:
@@ -163,11 +163,7 @@ def _remake(
 
 
 class _Gauges:
-    """A decision as Ray metrics.
-
-    Args:
-        deployment: Their tag.
-    """
+    """A decision as Ray metrics, tagged with the deployment."""
 
     def __init__(self, deployment: str) -> None:
         self._gauges = {}
@@ -195,7 +191,6 @@ class _Gauges:
         self._clamp.set_default_tags({"deployment": deployment})
 
     def set(self, decision: Decision) -> None:
-        """Bring the metrics up to ``decision``."""
         for name, gauge in self._gauges.items():
             if name == "held":
                 gauge.set(float(decision.clamp is Clamp.HELD))

@@ -1,4 +1,4 @@
-"""What handling dead letters asks of the cluster: a compacted topic, and records deleted."""
+"""Administration for the handling of dead letters: a compacted topic, and deleted records."""
 
 from collections.abc import Mapping
 
@@ -15,12 +15,12 @@ DELETE_TIMEOUT_MS = 30_000
 
 
 async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str) -> None:
-    """Create a compacted topic of one partition where it is missing; returns when it can be seen.
+    """Create a compacted topic of one partition where it is missing; wait until brokers show it.
 
     Args:
         kafka: The cluster.
         topic: Its name.
-        like: A topic whose replication factor it takes.
+        like: The topic that it takes its replication factor from.
 
     Raises:
         SourceError: It could not be created; says what to check.
@@ -48,7 +48,7 @@ async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str)
                     f"cannot create {topic}: {error.__name__}: {said}; grant this user Create on "
                     f"it, or create it with 1 partition and cleanup.policy=compact"
                 )
-        # It exists by now: this waits until the cluster shows it.
+        # It exists: this waits until the brokers show it.
         await admin.ensure_topics({topic: TopicInfo(1, copies)})
 
 

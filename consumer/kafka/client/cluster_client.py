@@ -19,6 +19,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from consumer.engine.standing import waits
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.client.mending import mend
+from consumer.kafka.client.reach import contact, within_reach
 from consumer.ports import TopicPartition
 from schemas.settings.file import KafkaSettings
 
@@ -56,12 +57,14 @@ class ClusterClient:
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
 
     async def start(self, topics: Collection[str]) -> None:
-        """Connect, and learn about ``topics``.
+        """Connect, and ask for ``topics``.
 
         Raises:
             errors.KafkaError: The broker cannot be reached or refuses us, or a topic is missing.
+            SourceError: None of the brokers that the cluster names can be reached.
         """
         await self._client.bootstrap()
+        await within_reach(contact(self._client), self._client, "connecting")
         for topic in topics:
             await self.partitions(topic)
 
