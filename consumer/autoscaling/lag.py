@@ -18,8 +18,6 @@ from consumer.ports import CommitPoint, Lag, TopicPartition
 
 
 class LagBasis(Enum):
-    """What a partition's number is based on."""
-
     COMMITTED = "committed"
     """The group's committed offset and its completion map."""
     UNREADABLE_MAP = "unreadable_map"
@@ -154,7 +152,6 @@ class BacklogTracker:
 
     @property
     def current(self) -> Backlog:
-        """The last good reading."""
         return self._current
 
     def failed(self, reason: str) -> Backlog:

@@ -125,8 +125,6 @@ _clusters: list["_Cluster"] = []
 
 
 class _Cluster:
-    """Reads all groups of one cluster, in a thread of its own."""
-
     def __init__(self, kafka: KafkaSettings) -> None:
         self.kafka = kafka
         self._groups: dict[_Pace, _Group] = {}

@@ -238,7 +238,6 @@ class ColdStart:
         self.observe(now_s, running)
 
     def asked(self, now_s: float, target: int, running: int) -> None:
-        """Note a request: each missing replica starts counting."""
         missing = max(0, target - running)
         while len(self._asked_at_s) < missing:
             self._asked_at_s.append(now_s)
@@ -246,7 +245,6 @@ class ColdStart:
             self._asked_at_s.pop()
 
     def observe(self, now_s: float, running: int) -> None:
-        """Note how many run; each more than before has started."""
         for _ in range(max(0, running - self._running)):
             if not self._asked_at_s:
                 break

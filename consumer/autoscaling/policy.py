@@ -98,7 +98,6 @@ class DrainPolicy:
 
     @property
     def keep_spare_s(self) -> float:
-        """For how long a spare replica is kept."""
         if self._downscale_delay_s is not None:
             return self._downscale_delay_s
         return min(_MOST_IDLE_S, max(_LEAST_IDLE_S, self._cold_start.seconds))

@@ -31,7 +31,6 @@ class KafkaControlSource:
         self._behind: dict[KafkaPartition, int] = {}
 
     async def start(self) -> None:
-        """Connect; see ``ControlSource``."""
         async with TopicAdmin(self._settings) as admin:
             info = (await admin.describe_topics([self._topic]))[self._topic]
         if info is None:
@@ -62,7 +61,6 @@ class KafkaControlSource:
                 raise
 
     async def poll(self, timeout_s: float) -> list[Record]:
-        """Return the next control records; see ``ControlSource``."""
         if self._consumer is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         check_tasks(self._consumer)
@@ -91,7 +89,6 @@ class KafkaControlSource:
         return not self._behind
 
     async def stop(self) -> None:
-        """Disconnect; see ``ControlSource``."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()

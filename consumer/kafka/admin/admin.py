@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 NOTHING_KNOWN: Mapping[str, TopicLimits] = MappingProxyType({})
 LOOK_AGAIN_AFTER_S = 0.05
 VISIBLE_AFTER_LOOKS = 200
+_ROUTES_HINT = (
+    "check the route's topics.partitions and topics.replication_factor, or create them beforehand"
+)
 
 
 class TopicInfo(NamedTuple):
@@ -86,6 +89,13 @@ class TopicAdmin:
         if client is not None:
             await client.close()
 
+    @property
+    def client(self) -> AIOKafkaAdminClient:
+        """The connection itself, for requests that have no method here."""
+        if self._client is None:
+            raise SourceError("the administrative connection is not open")
+        return self._client
+
     async def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicInfo | None]:
         """Return each topic as it is; ``None`` where it does not exist or this user may not see it.
 
@@ -95,7 +105,7 @@ class TopicAdmin:
         wanted = list(topics)
         request = MetadataRequest(wanted, allow_auto_topic_creation=False)
         with explaining_failures(self._settings, "describing topics"):
-            response = await self._started()._send_request(request)  # noqa: SLF001 - nothing public asks so
+            response = await self.client._send_request(request)  # noqa: SLF001 - nothing public asks so
         found: dict[str, TopicInfo | None] = dict.fromkeys(wanted)
         for _error_code, topic, _is_internal, partitions in response.topics:
             if partitions:
@@ -115,8 +125,7 @@ class TopicAdmin:
         existing = await self.describe_topics(wanted)
         missing = [topic for topic, info in existing.items() if info is None]
         if missing:
-            await self._create({topic: wanted[topic] for topic in missing})
-            await self._seen_everywhere(missing)
+            await self.create({topic: wanted[topic] for topic in missing}, _ROUTES_HINT)
         return [
             TopicReport(topic, info is None, wanted[topic], info or wanted[topic])
             for topic, info in existing.items()
@@ -158,7 +167,7 @@ class TopicAdmin:
             for topic in topics
         ]
         try:
-            responses = await self._started().describe_configs(resources)
+            responses = await self.client.describe_configs(resources)
         except errors.KafkaError as error:
             log.info("no topic settings (%s)", error)
             return found
@@ -173,14 +182,25 @@ class TopicAdmin:
                 found[topic] = {name: value for name, value, *_ in entries if value is not None}
         return found
 
-    async def _create(self, topics: dict[str, TopicInfo]) -> None:
+    async def create(
+        self, topics: dict[str, TopicInfo], hint: str, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Create topics, and wait until the brokers show them; existing ones are left alone.
+
+        Args:
+            topics: By name.
+            hint: What to do where they cannot be created.
+            settings: Their settings, where these are not the brokers' own.
+
+        Raises:
+            SourceError: A topic could not be created; says which, why, and ``hint``.
+        """
+        new = [
+            NewTopic(topic, info.partitions, info.replication_factor, topic_configs=settings)
+            for topic, info in topics.items()
+        ]
         with explaining_failures(self._settings, "creating topics"):
-            response = await self._started().create_topics(
-                [
-                    NewTopic(topic, info.partitions, info.replication_factor)
-                    for topic, info in topics.items()
-                ]
-            )
+            response = await self.client.create_topics(new)
         problems = []
         for topic, error_code, *message in response.topic_errors:
             error = errors.for_code(error_code)
@@ -189,19 +209,9 @@ class TopicAdmin:
                 said = message[0] if message and message[0] else error.description
                 problems.append(f"{topic}: {error.__name__}: {said}")
         if problems:
-            raise SourceError(
-                f"cannot create topics: {'; '.join(problems)}; check the route's topics.partitions "
-                "and topics.replication_factor, or create them beforehand"
-            )
-
-    async def _seen_everywhere(self, topics: Sequence[str]) -> None:
+            raise SourceError(f"cannot create topics: {'; '.join(problems)}; {hint}")
         for _look in range(VISIBLE_AFTER_LOOKS):
             if None not in (await self.describe_topics(topics)).values():
                 return
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         log.warning("created %s, but the cluster does not show it yet", ", ".join(topics))
-
-    def _started(self) -> AIOKafkaAdminClient:
-        if self._client is None:
-            raise SourceError("the administrative connection is not open")
-        return self._client

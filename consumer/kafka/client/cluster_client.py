@@ -108,7 +108,6 @@ class ClusterClient:
 
     @property
     def cluster(self) -> ClusterMetadata:
-        """The latest metadata."""
         return self._client.cluster
 
     async def learn_leaders(self) -> None:
@@ -200,7 +199,6 @@ def cluster_waits(cluster: ClusterMetadata, partitions: Iterable[TopicPartition]
 
 
 def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:
-    """Return partition numbers by topic, as requests carry them."""
     topics: dict[str, list[int]] = {}
     for topic, number in partitions:
         topics.setdefault(topic, []).append(number)

@@ -41,11 +41,8 @@ _FOUND = np.dtype([("partition", ">i4"), ("code", ">i2"), ("timestamp", ">i8"), 
 
 
 class OffsetFetchResponse_v3(commit.OffsetFetchResponse_v3):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """Committed offsets."""
-
     @classmethod
     def decode(cls, data: BytesIO | bytes) -> Any:
-        """Return the response, as aiokafka's own decoding would."""
         content = data if isinstance(data, bytes) else data.read()
         throttle_time_ms, topic_count = struct.unpack_from(">ii", content)
         at = 2 * _INT32.size
@@ -67,8 +64,6 @@ class OffsetFetchResponse_v3(commit.OffsetFetchResponse_v3):  # type: ignore[mis
 
 
 class OffsetFetchRequest_v3(commit.OffsetFetchRequest_v3):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """Asks for committed offsets, undecided ones included."""
-
     RESPONSE_TYPE = OffsetFetchResponse_v3
 
 
@@ -119,7 +114,6 @@ class CommittedOffsetsRequest(
         self._CLASSES = (OffsetFetchRequest_v3, *stable)
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        """Return the request in the version of ``request_struct_class``."""
         if request_struct_class.API_VERSION < _OFFSETS_STABLE_FROM_VERSION:
             return request_struct_class(self._group, self._topics)
         return request_struct_class(
@@ -153,11 +147,8 @@ class LogOffsets(NamedTuple):
 
 
 class ListOffsetsResponse_v2(OffsetResponse_v2):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """Offsets of one topic."""
-
     @classmethod
     def decode(cls, data: BytesIO | bytes) -> Any:
-        """Return ``LogOffsets``."""
         content = data if isinstance(data, bytes) else data.read()
         _topic, at = _text(content, 2 * _INT32.size)
         (count,) = _INT32.unpack_from(content, at)
@@ -167,12 +158,9 @@ class ListOffsetsResponse_v2(OffsetResponse_v2):  # type: ignore[misc]  # noqa: 
 
 
 class ListOffsetsRequest_v2(OffsetRequest_v2):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """Asks for offsets of one topic."""
-
     RESPONSE_TYPE = ListOffsetsResponse_v2
 
     def encode(self) -> bytes:
-        """Return the request's bytes."""
         topic, asked = self.topics
         head = struct.pack(">ibi", self.replica_id, self.isolation_level, 1)
         name = String("utf-8").encode(topic)
@@ -202,7 +190,6 @@ class ListOffsetsRequest(
         self._values = (isolation_level, (topic, asked))
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        """Return the request."""
         return request_struct_class(_NO_REPLICA, *self._values)
 
 

@@ -46,8 +46,6 @@ DescribeProducersRequest_v0 = request_struct(
 
 
 class DescribeProducersRequest(FlexibleRequest):
-    """Asks a broker which producers have written to partitions that it leads."""
-
     def __init__(self, partitions: Collection[TopicPartition]) -> None:
         super().__init__(DescribeProducersRequest_v0, with_tags(numbers_by_topic(partitions)))
 

@@ -39,7 +39,6 @@ async def contact(client: AIOKafkaClient) -> None:
 
 
 async def start_within_reach(consumer: AIOKafkaConsumer, doing: str) -> None:
-    """Start a consumer; see ``within_reach``."""
     await within_reach(consumer.start(), consumer._client, doing)  # noqa: SLF001 - nor public
 
 

@@ -16,12 +16,10 @@ Field = tuple[str, Any]
 
 
 def tagged(*fields: Field) -> tuple[Field, ...]:
-    """Return fields with the tagged fields that end a structure."""
     return (*fields, ("tags", TaggedFields))
 
 
 def array(name: str, *fields: Field) -> Field:
-    """Return a field that is an array of structures."""
     return name, CompactArray(*tagged(*fields))
 
 
@@ -74,7 +72,6 @@ class FlexibleRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka
         self._values = values
 
     def build(self, request_struct_class: Any) -> Any:
-        """Return the request."""
         return request_struct_class(*self._values, NO_TAGS)
 
 

@@ -23,14 +23,10 @@ _INSTANCES_FROM_VERSION = 3
 
 
 class HeartbeatResponse_v3(HeartbeatResponse_v1):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """As version 1."""
-
     API_VERSION = 3
 
 
 class HeartbeatRequest_v3(RequestStruct):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """As version 1, and names the instance."""
-
     API_KEY = 12
     API_VERSION = 3
     RESPONSE_TYPE = HeartbeatResponse_v3
@@ -54,7 +50,6 @@ class InstanceHeartbeatRequest(
         self._instance_id = instance_id
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        """Return the request in the version of ``request_struct_class``."""
         if request_struct_class.API_VERSION < _INSTANCES_FROM_VERSION:
             return request_struct_class(*self._member)
         return request_struct_class(*self._member, self._instance_id)

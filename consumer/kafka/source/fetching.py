@@ -69,7 +69,6 @@ class Fetching:
         self._signal()
 
     def go_on(self) -> None:
-        """The new assignment is in place."""
         self._is_open = True
         self._signal()
 
@@ -79,7 +78,6 @@ class Fetching:
         self._signal()
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read ``partition`` from ``offset`` on; ignored where it is not assigned any more."""
         key = KafkaPartition(*partition)
         if key in self._consumer.assignment():
             self._consumer.seek(key, offset)
@@ -128,7 +126,6 @@ class Fetching:
                 return fetched
 
     async def close(self) -> None:
-        """End a fetch that is under way; the consumer is stopped by now."""
         self._signal()
         if self._waiting is not None:
             self._waiting.cancel()

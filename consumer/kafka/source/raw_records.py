@@ -77,7 +77,6 @@ class TolerantRecords:
         self.size_in_bytes = self._records.size_in_bytes
 
     def next_batch(self) -> "_Batch":
-        """Return the next batch."""
         start = self._at
         (length,) = struct.unpack_from(">i", self._content, start + _LOG_OVERHEAD - 4)
         self._at = start + _LOG_OVERHEAD + length
@@ -167,8 +166,6 @@ class _Batch:
 
 
 class _Fields:
-    """Reads the fields of records one after the other."""
-
     def __init__(self, buffer: bytes) -> None:
         self._buffer = bytearray(buffer)
         self._position = 0

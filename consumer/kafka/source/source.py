@@ -96,7 +96,6 @@ class KafkaSource:
         self._is_stopped = False
 
     async def start(self, listener: RebalanceListener) -> None:
-        """Join the group; see ``RecordSource``."""
         warn_if_slow()
         consumer = make_consumer(
             self._settings,
@@ -125,7 +124,6 @@ class KafkaSource:
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
     ) -> list[Record]:
-        """Return records of ``partitions``; see ``RecordSource``."""
         if self._is_stopped:
             raise SourceError(f"{self._doing}: stopped already")
         fetching = self._started().fetching
@@ -150,7 +148,6 @@ class KafkaSource:
         return internals.position(member.consumer, KafkaPartition(*partition))
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read ``partition`` from ``offset`` on; ignored where it is not assigned any more."""
         self._started().fetching.seek(partition, offset)
 
     async def committed(
@@ -170,11 +167,9 @@ class KafkaSource:
         return await points_in_logs(points, consumer, self._log_id, self._log_bounds_timeout_s)
 
     def log_ids(self) -> dict[TopicPartition, bytes]:
-        """Return what identifies the topic, for each partition; see ``RecordSource``."""
         return dict.fromkeys(self._assigned, self._log_id) if self._log_id else {}
 
     def take_expired(self) -> dict[TopicPartition, int]:
-        """Return the starts of logs that have moved beyond reading; see ``RecordSource``."""
         fetching = self._started().fetching
         expired, fetching.expired = fetching.expired, {}
         return expired
@@ -188,7 +183,6 @@ class KafkaSource:
             await self._started().commits.commit(points)
 
     def rejoin(self) -> None:
-        """Join the group again; see ``RecordSource``."""
         if self._member is not None and not self._is_stopped:
             self._session.forget()
             internals.rejoin(self._member.consumer)
@@ -199,12 +193,10 @@ class KafkaSource:
         return await ask_each(ask, partitions, self._log_bounds_timeout_s)
 
     def unheard_s(self) -> float | None:
-        """Return how long ago the coordinator confirmed this member; see ``RecordSource``."""
         is_member = self._member is not None and self._member.commits.is_open
         return self._session.unheard_s if is_member else None
 
     def waits(self) -> list[str]:
-        """Return what reading waits for; see ``RecordSource``."""
         if self._member is None or self._is_stopped:
             return []
         consumer = self._member.consumer
@@ -216,7 +208,6 @@ class KafkaSource:
         return lines
 
     async def stop(self) -> None:
-        """Leave the group at once; see ``RecordSource``."""
         if self._member is None or self._is_stopped:
             return
         self._is_stopped = True
@@ -344,7 +335,6 @@ class KafkaSource:
         return error
 
     def _refused(self, error: errors.KafkaError) -> SourceError:
-        """Fail by a broker's refusal."""
         if isinstance(error, errors.UnknownTopicOrPartitionError):
             return self._fail(
                 SourceError(
@@ -355,7 +345,6 @@ class KafkaSource:
         return self._fail(explain(error, self._settings, self._doing))
 
     def _succeeded(self) -> None:
-        """Another member has taken our instance id."""
         self._fail(
             SourceError(
                 f"{self._doing}: another consumer has joined as instance {self._instance_id}; this "

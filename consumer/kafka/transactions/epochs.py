@@ -309,7 +309,6 @@ class Epochs:
         return FencedError(f"{self.identity.partition} is another member's now ({self._name})")
 
     async def _note_last_end(self) -> None:
-        """Note the coordinator's account of the last transaction."""
         found = self._last_end = await self._find_last_end()
         owed = self._owed
         if owed is not None and self._is_owing and found.producer == owed.producer:

@@ -76,7 +76,6 @@ class OpenTransactions:
         return found.get(producer_id, [])
 
     async def stop(self) -> None:
-        """Cancel the requests, and the callers that wait for them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -81,7 +81,6 @@ class InitProducerIdRequest(Request[RequestStruct]):  # type: ignore[misc]  # ai
         self._expected = expected
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        """Return the request in the version of ``request_struct_class``."""
         values = (self._transactional_id, self._timeout_ms)
         if request_struct_class is not InitProducerIdRequest_v0:
             return request_struct_class(*values, *self._expected, NO_TAGS)
@@ -91,7 +90,5 @@ class InitProducerIdRequest(Request[RequestStruct]):  # type: ignore[misc]  # ai
 
 
 class DescribeTransactionsRequest(FlexibleRequest):
-    """Asks for the state of a transactional id's last transaction."""
-
     def __init__(self, transactional_id: str) -> None:
         super().__init__(DescribeTransactionsRequest_v0, [transactional_id])
