@@ -1,8 +1,8 @@
 """Committed offsets (OffsetFetch) and the bounds of logs (ListOffsets).
 
 OffsetFetch 7 (KIP-447) withholds its answer while a transaction on the offsets is undecided;
-aiokafka 0.14 has versions up to 3. Version 3 and ListOffsets 2 are decoded here: aiokafka decodes
-field by field, which takes most of a second for a topic of 10,000 partitions.
+aiokafka 0.14 has versions up to 3. ListOffsets is written and read by numpy, which for 10,000
+partitions takes a thirtieth of aiokafka's 28 ms.
 """
 
 import struct
@@ -11,8 +11,8 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
-from aiokafka.protocol import commit
 from aiokafka.protocol.api import Request, RequestStruct
+from aiokafka.protocol.commit import OffsetFetchRequest_v3
 from aiokafka.protocol.offset import OffsetRequest_v2, OffsetResponse_v2
 from aiokafka.protocol.types import Boolean, Int16, Int32, Int64, String
 
@@ -33,38 +33,8 @@ _NO_REPLICA = -1
 _NOTHING_COMMITTED = -1
 _OFFSETS_STABLE_FROM_VERSION = 7
 
-_INT16, _INT32 = struct.Struct(">h"), struct.Struct(">i")
-_COMMITTED = struct.Struct(">iqh")
-"""A partition's number, its offset and its metadata's length."""
 _ASKED = np.dtype([("partition", ">i4"), ("timestamp", ">i8")])
 _FOUND = np.dtype([("partition", ">i4"), ("code", ">i2"), ("timestamp", ">i8"), ("offset", ">i8")])
-
-
-class OffsetFetchResponse_v3(commit.OffsetFetchResponse_v3):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    @classmethod
-    def decode(cls, data: BytesIO | bytes) -> Any:
-        content = data if isinstance(data, bytes) else data.read()
-        throttle_time_ms, topic_count = struct.unpack_from(">ii", content)
-        at = 2 * _INT32.size
-        topics = []
-        for _ in range(topic_count):
-            topic, at = _text(content, at)
-            (count,) = _INT32.unpack_from(content, at)
-            at += _INT32.size
-            found = []
-            for _ in range(count):
-                number, offset, size_bytes = _COMMITTED.unpack_from(content, at)
-                start = at + _COMMITTED.size
-                at = start + max(size_bytes, 0)
-                (code,) = _INT16.unpack_from(content, at)
-                found.append((number, offset, content[start:at].decode(), code))
-                at += _INT16.size
-            topics.append((topic, found))
-        return cls(throttle_time_ms, topics, *_INT16.unpack_from(content, at))
-
-
-class OffsetFetchRequest_v3(commit.OffsetFetchRequest_v3):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    RESPONSE_TYPE = OffsetFetchResponse_v3
 
 
 OffsetFetchRequest_v7 = request_struct(
@@ -150,9 +120,10 @@ class ListOffsetsResponse_v2(OffsetResponse_v2):  # type: ignore[misc]  # noqa: 
     @classmethod
     def decode(cls, data: BytesIO | bytes) -> Any:
         content = data if isinstance(data, bytes) else data.read()
-        _topic, at = _text(content, 2 * _INT32.size)
-        (count,) = _INT32.unpack_from(content, at)
-        found = np.frombuffer(content, _FOUND, count, at + _INT32.size)
+        # The throttle time, the number of topics, which is 1, and the topic's name come first.
+        (name_bytes,) = struct.unpack_from(">h", content, 8)
+        (count,) = struct.unpack_from(">i", content, 10 + name_bytes)
+        found = np.frombuffer(content, _FOUND, count, 14 + name_bytes)
         offsets = dict(zip(found["partition"].tolist(), found["offset"].tolist(), strict=True))
         return LogOffsets(set(np.unique(found["code"]).tolist()), offsets)
 
@@ -164,7 +135,7 @@ class ListOffsetsRequest_v2(OffsetRequest_v2):  # type: ignore[misc]  # noqa: N8
         topic, asked = self.topics
         head = struct.pack(">ibi", self.replica_id, self.isolation_level, 1)
         name = String("utf-8").encode(topic)
-        return bytes(head + name + _INT32.pack(len(asked)) + asked.tobytes())
+        return bytes(head + name + struct.pack(">i", len(asked)) + asked.tobytes())
 
 
 class ListOffsetsRequest(
@@ -191,9 +162,3 @@ class ListOffsetsRequest(
 
     def build(self, request_struct_class: type[Any]) -> Any:
         return request_struct_class(_NO_REPLICA, *self._values)
-
-
-def _text(content: bytes, at: int) -> tuple[str, int]:
-    (size_bytes,) = _INT16.unpack_from(content, at)
-    start = at + _INT16.size
-    return content[start : start + size_bytes].decode(), start + size_bytes

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiokafka import errors
+from aiokafka.protocol.commit import OffsetFetchRequest_v3
 
 from consumer.autoscaling.lag import BacklogTracker
 from consumer.engine.offsets.completion_map import CompletionMap, encode
@@ -18,7 +19,6 @@ from consumer.kafka.client.offsets import (
     CommittedOffsetsRequest,
     ListOffsetsRequest,
     ListOffsetsRequest_v2,
-    OffsetFetchRequest_v3,
 )
 from consumer.ports import CommitPoint, Lag, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings

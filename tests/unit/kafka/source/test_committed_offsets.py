@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 from aiokafka import errors
+from aiokafka.protocol.commit import OffsetFetchRequest_v3, OffsetFetchResponse_v3
 
 from consumer.kafka.client import internals
-from consumer.kafka.client.offsets import (
-    OffsetFetchRequest_v3,
-    OffsetFetchRequest_v7,
-    OffsetFetchResponse_v3,
-)
+from consumer.kafka.client.offsets import OffsetFetchRequest_v7
 from consumer.ports import CommitPoint, TopicPartition
 from tests.simulation import simulate
 
