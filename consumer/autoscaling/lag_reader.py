@@ -102,12 +102,11 @@ class _Group:
         is_fresh = False
         try:
             found = await lags.read(source.group, source.topic, self.pace.timeout_s)
+            self.tracker.observe(found, now_s)
+            is_fresh = bool(found)
         except Exception as error:  # noqa: BLE001 - any failure holds the numbers and is reported
             log.warning("autoscaling: %s; the last numbers are held", error)
             self.tracker.failed(str(error))
-        else:
-            self.tracker.observe(found, now_s)
-            is_fresh = bool(found)
         self.latest = _Latest(
             self.latest.number + 1, is_fresh, self.tracker.current, self._measures()
         )
@@ -209,15 +208,18 @@ class LagReader:
             self._groups = [cluster.join(pace, ask_measures) for pace in paces]
         self._cluster = cluster
         self._report = report
+        self._interval_s = interval_s
+        self._clock = SystemClock()
         # In the thread: the collector may run while this one holds the lock.
         call = cluster.loop.call_soon_threadsafe
         weakref.finalize(owner, call, cluster.leave, self._groups).atexit = False
 
     def latest(self) -> Reading:
-        """Return the latest reading; never waits."""
+        """Return the latest reading; never waits. Without groups there is one each interval."""
         latest = [group.latest for group in self._groups]
+        intervals = int(self._clock.monotonic() / self._interval_s)
         return Reading(
-            min((each.number for each in latest), default=0),
+            min((each.number for each in latest), default=1 + intervals),
             all(each.is_fresh for each in latest),
             tuple(each.backlog for each in latest),
             tuple(each.measures for each in latest),

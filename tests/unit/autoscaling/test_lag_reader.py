@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -185,3 +186,16 @@ def test_policies_share_the_readings_of_a_group_and_a_silent_one_delays_no_other
     assert kafka.groups.count("g") == 1
     assert [each.latest().number for each in both] == [0, 0]
     assert other.latest().number >= 17
+
+
+def test_a_policy_without_groups_has_no_backlog_at_each_interval(
+    kafka: type[FakeGroupLags],
+) -> None:
+    owner = Owner()
+    reader = reader_of(owner, sources=())
+    first = reader.latest()
+    time.sleep(0.01)
+
+    assert first.is_complete
+    assert 0 < first.number < reader.latest().number
+    assert (first.backlogs, kafka.groups) == ((), [])
