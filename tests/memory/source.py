@@ -148,7 +148,7 @@ class MemorySource:
         return None
 
     def waits(self) -> list[str]:
-        """Say whether the broker is away; see ``RecordSource``."""
+        """Return whether the broker is away; see ``RecordSource``."""
         return [no_broker("reading")] if self._broker.is_away else []
 
     async def stop(self) -> None:

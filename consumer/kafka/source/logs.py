@@ -111,9 +111,9 @@ def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
 def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> CommitPoint:
     """Return where to read on in a log that a committed point does not fit, and log it.
 
-    New records below a log's end look like old ones. So another log, or one that cannot be told
-    from another, is read from its start: repeating is better than losing. The same log was cut
-    short: its records are lost, and reading goes on at its end.
+    New records below a log's end look like old ones. So another log, or one that may be another,
+    is read from its start: repeating is better than losing. If the log is known to be the same, it
+    was cut short: its records are lost, and reading goes on at its end.
     """
     start, end = logs.starts.get(partition, 0), logs.ends.get(partition)
     of_log = log_id_of(point)

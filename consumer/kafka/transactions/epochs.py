@@ -290,7 +290,7 @@ class Epochs:
         except SourceError as error:
             if not isinstance(error.__cause__, errors.TransactionalIdAuthorizationFailed):
                 raise
-            log.debug("%s: nobody with our rights publishes under it (%s)", self._name, error)
+            log.debug("%s: no owner with our rights (%s)", self._name, error)
 
     async def _is_known(self) -> bool:
         """Return whether the coordinator knows the id; True from brokers before Kafka 3.0."""
