@@ -12,6 +12,7 @@ from headrace.cli.check import check
 from headrace.cli.dlq.dlq import dlq_app
 from headrace.cli.health import health
 from headrace.cli.models import models_app
+from headrace.cli.options import EXIT_INTERRUPTED
 from headrace.cli.output import print_error
 from headrace.cli.records.cancel import cancel
 from headrace.cli.records.results import results
@@ -25,7 +26,6 @@ from headrace.errors import ServiceError, UserError
 from headrace.settings.problems import SettingsError
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="headrace",

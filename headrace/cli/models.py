@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import out, print_json, step_progress
 from headrace.errors import UserError
-from headrace.settings.problems import suggest
+from headrace.settings.problems import alternatives
 from schemas.settings.models import weight_sources
 
 models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
@@ -70,8 +70,7 @@ def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str
         if ":" in name:
             sources[name] = name
         elif name not in models:
-            guess = suggest(name, models) or "; there are: " + ", ".join(models)
-            raise UserError(f"no model '{name}' in the settings{guess}")
+            raise UserError(f"no model '{name}' in the settings{alternatives(name, models)}")
         else:
             for number, source in enumerate(weight_sources(models[name])):
                 sources[name if number == 0 else f"{name}, adapter {number}"] = source

@@ -41,7 +41,6 @@ def print_json(value: Any, *, indent: bool = True) -> None:
 
 
 def count(number: float) -> str:
-    """Return a number with thousands parted."""
     return f"{number:,.0f}"
 
 
@@ -53,49 +52,41 @@ def shorten(text: str, most_characters: int) -> str:
     return f"{text[: most_characters - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def printable(text: str, *, keeps_lines: bool = False) -> str:
+    """Return what a producer wrote without what would steer a terminal."""
+    return "".join(c if c.isprintable() or (keeps_lines and c == "\n") else "·" for c in text)
+
+
 class RateColumn(ProgressColumn):
-    """Records a second, from the field ``records`` of a task."""
+    """Records a second since the task began, from its field ``records``."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate since the task began."""
         elapsed_s = task.elapsed or 0.0
         records = task.fields.get("records", 0)
         rate = records / elapsed_s if elapsed_s > 0 else 0.0
         return Text(f"{count(records)} records  {count(rate)}/s")
 
 
-def byte_progress() -> Progress:
-    """Return a progress bar over bytes, with records a second and the time left."""
+def progress_bar(*columns: ProgressColumn, **options: bool) -> Progress:
+    """Return a progress bar on stderr with columns before the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        RateColumn(table_column=Column(no_wrap=True)),
+        *columns,
         TimeRemainingColumn(),
         console=err,
+        **options,  # type: ignore[arg-type] # all of them flags
     )
+
+
+def byte_progress() -> Progress:
+    return progress_bar(DownloadColumn(), RateColumn(table_column=Column(no_wrap=True)))
 
 
 def record_progress() -> Progress:
-    """Return a progress bar over records, with records a second and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
+    rate = RateColumn(table_column=Column(no_wrap=True))
+    return progress_bar(MofNCompleteColumn(), rate, TimeElapsedColumn())
 
 
 def step_progress() -> Progress:
-    """Return a progress bar over a few steps that take long."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
+    return progress_bar(MofNCompleteColumn(), TimeElapsedColumn())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from headrace.dead_letters.log_reader import LogRange
+from headrace.requests.reading import LogRange
 
 
 class Clearing:

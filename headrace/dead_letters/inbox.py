@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from headrace.dead_letters.handled import HandledOffsets, fingerprint
 from headrace.dead_letters.handled_topic import load_handled
-from headrace.dead_letters.letter import DeadLetter, Place, read_letter
-from headrace.dead_letters.log_reader import LogRange, LogReader
+from headrace.dead_letters.letter import DeadLetter, read_letter
 from headrace.dead_letters.selection import Selection
-from headrace.requests.reading import TopicRecord
-from schemas.settings.file import KafkaSettings, Settings
+from headrace.requests.reading import LogRange, LogReader, Place, TopicRecord
+from schemas.settings.file import Settings
 
 Progress = Callable[[int, int], None]
 """Told how many offsets of how many lie behind."""
@@ -22,8 +21,8 @@ class Found(NamedTuple):
     """A record of a dead-letter topic.
 
     Attributes:
-        record: As it stands there.
-        letter: What it says; ``None`` where another program wrote it.
+        record: The record.
+        letter: The same, read; ``None`` where another program wrote it.
         route: The route that it counts to; empty where another program wrote it.
         is_handled: Whether it was replayed or put aside.
     """
@@ -34,7 +33,6 @@ class Found(NamedTuple):
     is_handled: bool
 
     def is_selected(self, selection: Selection) -> bool:
-        """Tell whether a command with these filters is about it."""
         if self.letter is None:
             return selection.is_everything
         return selection.takes(self.letter, self.route)
@@ -48,7 +46,7 @@ class Inbox:
         topic: Its name.
         routes: Those whose dead letters go there.
         ranges: What each partition held.
-        handled: What was dealt with; there for each partition.
+        handled: What was handled of each partition.
     """
 
     topic: str
@@ -66,7 +64,6 @@ class Inbox:
         }
 
     def find(self, record: TopicRecord) -> Found:
-        """Return what a record of this topic is."""
         letter = read_letter(record)
         return Found(
             record,
@@ -83,14 +80,9 @@ class Inbox:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of dead letters, and when they failed.
+    """Counts of dead letters, and when the first and the last failed, in epoch milliseconds.
 
-    Attributes:
-        records: How many.
-        by_error_code: How many of each.
-        foreign_records: Records among them that are no dead letters.
-        oldest_ms: The earliest failure, in epoch milliseconds.
-        newest_ms: The latest.
+    ``foreign_records`` are those among them that are no dead letters.
     """
 
     records: int = 0
@@ -100,7 +92,6 @@ class Tally:
     newest_ms: int | None = None
 
     def add(self, found: Found) -> None:
-        """Count one more."""
         self.records += 1
         if found.letter is None:
             self.foreign_records += 1
@@ -113,7 +104,6 @@ class Tally:
             self.newest_ms = failed_at_ms
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
         return {
             "records": self.records,
             "by_error_code": dict(self.by_error_code.most_common()),
@@ -134,9 +124,7 @@ def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, 
     return {wanted: topics[wanted]}
 
 
-async def open_inbox(
-    kafka: KafkaSettings, reader: LogReader, topic: str, routes: tuple[str, ...]
-) -> Inbox | None:
+async def open_inbox(reader: LogReader, topic: str, routes: tuple[str, ...]) -> Inbox | None:
     """Look at a dead-letter topic; ``None`` where it does not exist.
 
     What is remembered of an earlier topic of that name counts no more.
@@ -147,7 +135,7 @@ async def open_inbox(
     ranges = await reader.ranges(topic)
     if ranges is None:
         return None
-    handled = await load_handled(kafka, topic)
+    handled = await load_handled(reader, topic)
     for number, offsets in handled.items():
         if not await _is_same_log(reader, Place(topic, number, 0), ranges.get(number), offsets):
             offsets.forget_all()

@@ -1,12 +1,11 @@
 """A record of a dead-letter topic, read as what it is; pure."""
 
-import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
-from headrace.requests.reading import TopicRecord
+from headrace.requests.reading import Place, TopicRecord, parse_place
 from schemas.wire import headers
 from schemas.wire.deadletters import (
     MAX_HISTORY_MESSAGE_CHARACTERS,
@@ -18,41 +17,20 @@ from schemas.wire.deadletters import (
 from schemas.wire.framing import strip_marks
 from schemas.wire.headers import Headers
 
-_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
-
-
-class Place(NamedTuple):
-    """Where a record stands."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-def parse_place(text: str) -> Place | None:
-    """Read ``TOPIC/PARTITION/OFFSET``; ``None`` where it is none."""
-    match = _PLACE.fullmatch(text)
-    return None if match is None else Place(match[1], int(match[2]), int(match[3]))
-
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A dead letter.
 
     Attributes:
-        record: As it stands on the dead-letter topic.
-        request_headers: The headers with which the request came.
+        record: The record of the dead-letter topic.
+        request_headers: The request's own headers.
         source: Where the request stands.
         route: The route that gave up on it.
-        error_code: Why; of ``schemas.wire.results.ErrorCode``, or of another release.
-        error_message: Why, for a person.
+        error_code: One of ``schemas.wire.results.ErrorCode``, or of another release's.
         attempts: How often the model was asked.
-        failed_at_ms: When, in epoch milliseconds.
+        failed_at_ms: Epoch milliseconds.
         omitted_value_sha256: The checksum of a value that was too large for the topic.
-        omitted_value_bytes: Its size.
     """
 
     record: TopicRecord
@@ -67,18 +45,12 @@ class DeadLetter:
     omitted_value_bytes: int | None = None
 
     @property
-    def place(self) -> Place:
-        """Where the dead letter stands."""
-        return Place(self.record.topic, self.record.partition, self.record.offset)
-
-    @property
     def replays(self) -> int:
-        """How often the request was replayed before it failed this time."""
         return read_replays(self.request_headers)
 
     @property
     def earlier_failures(self) -> list[Failure]:
-        """The failures before this one, the oldest first."""
+        """The oldest first."""
         return read_failures(self.request_headers)
 
     @property

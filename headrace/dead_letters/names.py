@@ -22,5 +22,4 @@ def handled_topic_of(dead_letters_topic: str) -> str:
 
 
 def transactional_id(dead_letters_topic: str) -> str:
-    """Return the id under which a topic's dead letters are replayed."""
     return f"headrace-dlq.{dead_letters_topic}"

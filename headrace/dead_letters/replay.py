@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from consumer.ports import Message
@@ -19,29 +19,19 @@ PARTS_OF_A_SECOND = 4
 
 
 class Outgoing(NamedTuple):
-    """A request to publish again.
-
-    Attributes:
-        message: As it will stand on the topic.
-        partition: Where; ``None`` leaves it to the key.
-    """
+    """A request to publish again; without a partition, its key decides where."""
 
     message: Message
     partition: int | None
 
 
 class NotReplayableError(Exception):
-    """A dead letter cannot be replayed; says why."""
+    """The message says why a dead letter cannot be replayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Where replayed requests go.
-
-    Attributes:
-        by_route: Each route's requests topic.
-        topic: One topic for all, in their place.
-    """
+    """Where replayed requests go: to each route's requests topic, or all to one ``topic``."""
 
     by_route: Mapping[str, str]
     topic: str | None = None
@@ -68,7 +58,7 @@ class ReplayReport:
 
     Attributes:
         replayed_records: Published, and remembered as handled.
-        left_records: Could not be replayed, and stay as they are.
+        left_records: Those that cannot be replayed; they stay as they are.
         problems: Why, for the first few.
     """
 
@@ -77,25 +67,18 @@ class ReplayReport:
     problems: list[str] = field(default_factory=list)
 
     def leave(self, record: TopicRecord, reason: str) -> None:
-        """Count one that cannot be replayed."""
         self.left_records += 1
         if len(self.problems) < MAX_PROBLEMS:
-            place = f"{record.topic}/{record.partition}/{record.offset}"
-            self.problems.append(f"{place}: {reason}")
+            self.problems.append(f"{record.place}: {reason}")
         elif len(self.problems) == MAX_PROBLEMS:
             self.problems.append("… and more")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {
-            "replayed_records": self.replayed_records,
-            "left_records": self.left_records,
-            "problems": self.problems,
-        }
+        return asdict(self)
 
 
 def needs_source(letter: DeadLetter) -> bool:
-    """Tell whether the request is to be read where it stood: its letter has no value."""
+    """Tell whether the letter has no value, so that it must be read where the request stands."""
     return letter.record.value is None
 
 
@@ -113,8 +96,8 @@ def compose(
     Args:
         letter: The dead letter.
         topic: Where to.
-        original: Where ``needs_source``: the request as it stands at its source, if it does.
-        keeps_deadline: Whether a deadline goes along.
+        original: Where ``needs_source``: the record at the request's source, if there is one.
+        keeps_deadline: Whether the deadline goes along.
 
     Raises:
         NotReplayableError: The request's value is gone.
@@ -141,17 +124,13 @@ def compose(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast to replay.
-
-    Attributes:
-        records_per_s: The most on average; ``None`` for as fast as it goes.
-    """
+    """How fast to replay: at most so many records a second on average, if there is a limit."""
 
     records_per_s: float | None = None
 
     @property
     def batch_records(self) -> int:
-        """How many to publish in one transaction."""
+        """The records of one transaction."""
         if self.records_per_s is None:
             return MAX_BATCH_RECORDS
         return max(1, min(MAX_BATCH_RECORDS, int(self.records_per_s / PARTS_OF_A_SECOND)))

@@ -29,13 +29,9 @@ MAX_BATCH_BYTES = 256 * 1024
 
 
 class HandlingTransactions:
-    """Handles dead letters of one topic; use it as an async context manager.
+    """Handles dead letters of one topic; an async context manager.
 
     Once entered, no other command's transaction on this topic is open or undecided.
-
-    Args:
-        kafka: The cluster.
-        dead_letters_topic: The topic.
 
     Raises:
         SourceError: The cluster refuses; says what to check.

