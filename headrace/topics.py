@@ -28,7 +28,6 @@ def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
 
 
 def describe_report(report: TopicReport) -> str:
-    """Return what was found or done about a topic, in a few words."""
     if report.is_created:
         return f"created with {report.found.partitions} partitions"
     if report.found.partitions == report.wanted.partitions:

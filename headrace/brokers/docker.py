@@ -17,7 +17,6 @@ _COMMAND_TIMEOUT_S = 30.0
 
 
 def is_docker_available() -> bool:
-    """Tell whether a Docker engine answers."""
     if shutil.which("docker") is None:
         return False
     try:

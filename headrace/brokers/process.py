@@ -52,11 +52,9 @@ class BrokerProcess:
 
     @property
     def process_id(self) -> int:
-        """The operating system's number of the process."""
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether the process still runs."""
         return self._process.poll() is None
 
     def wait_ready(self, host: str, port: int, timeout_s: float) -> None:
@@ -86,13 +84,11 @@ class BrokerProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
         if self.is_alive():
             self._process.kill()
         self._process.wait()
 
     def log_tail(self) -> str:
-        """Return the end of the log, headed by where the whole of it is."""
         return describe_log(self.log_file)
 
 

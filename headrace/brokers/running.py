@@ -43,7 +43,6 @@ class RunningBroker:
         self.on_kill()
 
     def is_alive(self) -> bool:
-        """Tell whether the broker still runs."""
         return self.on_alive()
 
     def __enter__(self) -> Self:

@@ -75,7 +75,6 @@ def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
 
 
 def print_summary(path: Path, settings: Settings) -> None:
-    """Print the models and the routes as tables."""
     kafka = settings.kafka
     out.print(
         f"{path} is valid. Kafka: {kafka.broker}, {kafka.bootstrap}, {kafka.security_protocol}",
@@ -117,7 +116,6 @@ def print_summary(path: Path, settings: Settings) -> None:
 
 
 def describe_model(model: ModelSettings) -> str:
-    """Return where a model comes from and what it answers, in a few words."""
     return f"{_source_of(model)}\n{', '.join(sorted(model.endpoints))}"
 
 

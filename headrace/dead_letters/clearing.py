@@ -23,7 +23,6 @@ class Clearing:
             self._clear_below[partition] = offset + 1
 
     def keep(self, partition: int, offset: int) -> None:
-        """The record there stays."""
         if partition not in self._blocked:
             self._clear_below[partition] = offset
             self._blocked.add(partition)

@@ -55,7 +55,6 @@ class DeadLetter:
 
     @property
     def failure(self) -> Failure:
-        """This failure, as a replayed request's history has it."""
         return Failure(
             error_code=self.error_code[:64],
             error_message=self.error_message[:MAX_HISTORY_MESSAGE_CHARACTERS],

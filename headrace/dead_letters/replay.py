@@ -136,7 +136,6 @@ class Pace:
         return max(1, min(MAX_BATCH_RECORDS, int(self.records_per_s / PARTS_OF_A_SECOND)))
 
     def delay_s(self, sent_records: int, elapsed_s: float) -> float:
-        """Return how long to wait after ``sent_records`` in ``elapsed_s``."""
         if self.records_per_s is None:
             return 0.0
         return max(0.0, sent_records / self.records_per_s - elapsed_s)

@@ -34,7 +34,6 @@ STATUS_LAG_S = 10.0
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
     text_lines = _shipped("demo.jsonl").splitlines()
     chat_lines = _shipped("demo-chat.jsonl").splitlines()
     settings = parse_settings(_shipped("demo.yaml"), "demo.yaml")

@@ -57,7 +57,6 @@ class Recipe:
     seed: int = 0
 
     def steps(self, examples: int) -> int:
-        """Return how many steps the training takes."""
         return self.epochs * -(-examples // self.batch_examples)
 
 
@@ -90,13 +89,10 @@ class Metrics:
 
 
 class Guard(NamedTuple):
-    """A trained classifier with its tokenizer."""
-
     model: BertForSequenceClassification
     tokenizer: BertTokenizer
 
     def save(self, directory: Path) -> None:
-        """Write a Transformers checkpoint in safetensors."""
         # The encoder's tokenizer file pads every text to 128 tokens and cuts it there.
         self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.backend_tokenizer.no_truncation()

@@ -31,7 +31,6 @@ class PublishedControl:
     timestamp_ms: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
 

@@ -58,7 +58,6 @@ class TopicRecord:
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
         return Place(self.topic, self.partition, self.offset)
 
     def to_dict(self) -> dict[str, Any]:

@@ -36,11 +36,9 @@ class Submission:
     problems: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
     def refuse(self, number: int, reason: str) -> None:
-        """Count a record that was not taken, and remember why for the first few."""
         self.refused_records += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"record {number}: {reason}")
@@ -105,7 +103,6 @@ async def publish_lines(
 async def _settle(
     number: int, acknowledgement: asyncio.Future[Any], submission: Submission
 ) -> None:
-    """Await one acknowledgement, and count what became of it."""
     try:
         await acknowledgement
     except TOO_LARGE as error:

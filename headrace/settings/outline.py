@@ -28,7 +28,6 @@ class Place:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the sections that may stand there."""
         keys = (key for option in self.options for key in option.get("properties", ()))
         return list(dict.fromkeys(keys))
 

@@ -39,7 +39,6 @@ class PartitionLag:
     blocked_records: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
 

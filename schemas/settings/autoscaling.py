@@ -74,5 +74,4 @@ def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_s
 
 
 def most_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
-    """Return how many replicas of a deployment there may be at a time."""
     return replicas if scaling is None else scaling.max_replicas

@@ -275,7 +275,6 @@ class RouteSettings(Section):
 
     @property
     def sets_consumers(self) -> bool:
-        """Whether ``consumers`` was set, and is not its default."""
         return "consumers" in self.model_fields_set
 
     @model_validator(mode="after")

@@ -65,7 +65,6 @@ class ControlRecord(BaseModel):
         return f"job {self.job}" if self.job is not None else "every request"
 
     def to_json(self) -> bytes:
-        """Return the record's value."""
         return orjson.dumps(self.model_dump(exclude_none=True))
 
 

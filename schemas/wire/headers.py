@@ -99,7 +99,6 @@ def echo(headers: Iterable[Header]) -> Headers:
 
 
 def encode_source(topic: str, partition: int, offset: int) -> bytes:
-    """Return the value of ``headrace-source``: where the request stands."""
     return f"{topic}/{partition}/{offset}".encode()
 
 

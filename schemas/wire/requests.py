@@ -123,7 +123,6 @@ def leading_custom_id(value: bytes) -> str | None:
 
 
 def custom_id_of(value: bytes) -> str | None:
-    """Return the custom_id of a value, be it a valid request line or not."""
     return _id_of(_read_leniently(value))
 
 

@@ -79,7 +79,6 @@ def _cut(text: str, width: int) -> str:
 
 
 def tally_table(tally: Tally, now_ms: int, title: str) -> Table:
-    """Return how many dead letters there are of each error code."""
     table = Table(title=title)
     table.add_column("error code")
     table.add_column("dead letters", justify="right")

@@ -121,7 +121,6 @@ class _Table:
 
 
 def describe_result(record: TopicRecord) -> tuple[str, str, str]:
-    """Return a result's custom_id, its status or error code, and a few words on its content."""
     try:
         line = orjson.loads(record.value or b"")
         custom_id = str(line["custom_id"])
@@ -138,7 +137,6 @@ def describe_result(record: TopicRecord) -> tuple[str, str, str]:
 
 
 def describe_body(body: dict[str, object]) -> str:
-    """Return a few words on a response body."""
     match body:
         case {"error": {"message": str(message)}}:
             words = message
@@ -195,7 +193,6 @@ def _scores(items: Sequence[object]) -> list[tuple[float, int]]:
 
 
 def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:
-    """Return a dead letter's key, error code and message."""
     values = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     key = "" if record.key is None else record.key.decode(errors="replace")
     return key, values.get(headers.ERROR_CODE, ""), values.get(headers.ERROR_MESSAGE, "")

@@ -13,6 +13,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from headrace.cli import output
 from headrace.demo import guard_model
 from headrace.demo.guard_model import ensure_guard_model, guard_data, guard_model_dir, training_bar
 from headrace.demo.guard_training import (
@@ -172,7 +173,7 @@ def test_the_bar_shows_steps_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
     written = StringIO()
     console = Console(file=written, force_terminal=True, width=120)
-    monkeypatch.setattr(guard_model, "err", console)
+    monkeypatch.setattr(output, "err", console)
 
     with training_bar() as on_progress:
         for done in range(1, 4):
