@@ -8,10 +8,11 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from schemas.names import Name, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
-from schemas.settings.section import Name, Section, TopicName
+from schemas.settings.section import Section
 from schemas.wire.references import check_prefix
 
 MIB = 1024 * 1024

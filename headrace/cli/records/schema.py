@@ -11,7 +11,7 @@ from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_json, print_note
 from headrace.errors import UserError
 from headrace.settings.problems import alternatives
-from schemas.wire.asyncapi import PUBLISHED, asyncapi_document, json_schema
+from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
 
 ASYNCAPI = "asyncapi"
 NAMES = [*PUBLISHED, ASYNCAPI]

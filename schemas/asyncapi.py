@@ -1,5 +1,7 @@
 """The wire's published schemas: JSON Schema of each message, AsyncAPI 3.0 of a settings file."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -50,6 +52,7 @@ _SECURITY_TYPES = {
 }
 _WIRE_MODELS = [model for name, model in PUBLISHED.items() if name != "settings"]
 _SCHEMAS = "#/components/schemas/"
+_PRODUCERS_KEY = "The producer's key, untouched; a result has its request's."
 _FRAME_NOTE = (
     " Before the JSON may stand a schema registry's frame: a zero byte, four of a schema's id."
 )
@@ -65,12 +68,22 @@ def json_schema(name: str) -> Json:
     return {"$schema": JSON_SCHEMA_DIALECT, "$id": f"urn:headrace:schema:{name}:v1", **schema}
 
 
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """A topic of a route: what the service receives or sends there."""
+
+    name: str
+    action: Literal["receive", "send"]
+    topic: str
+    description: str
+    message: Json
+    bindings: Json = field(default_factory=dict)
+
+
 def asyncapi_document(settings: Settings, version: str) -> Json:
     """Describe the topics of a settings file's routes, from the service's side.
 
-    Args:
-        settings: Whose routes; no secret of theirs gets into the document.
-        version: The service's version.
+    No secret of the settings gets into the document.
 
     Returns:
         An AsyncAPI 3.0 document as plain JSON values: the service receives requests, and sends
@@ -80,28 +93,30 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
     channels: Json = {}
     operations: Json = {}
     messages: Json = {}
-    for name, route in settings.routes.items():
-        model = settings.models[route.model]
-        for part in _route_parts(name, route, model):
-            channel = f"{name}-{part['channel']}"
+    for route_name, route in settings.routes.items():
+        for each in _channels(route_name, route, settings.models[route.model]):
+            channel = f"{route_name}-{each.name}"
             message = channel.removesuffix("s")
-            messages[message] = part["message"]
+            messages[message] = each.message
             channels[channel] = {
-                "address": part["topic"],
-                "title": f"{name}: {part['channel'].replace('-', ' ')}",
-                "description": part["description"],
+                "address": each.topic,
+                "title": f"{route_name}: {each.name.replace('-', ' ')}",
+                "description": each.description,
                 "servers": [{"$ref": f"#/servers/{server}"} for server in servers],
                 "messages": {message: {"$ref": f"#/components/messages/{message}"}},
-                "bindings": {"kafka": _topic_binding(route, part["topic"])},
+                "bindings": {"kafka": _topic_binding(route, each.topic)},
             }
-            operations[f"{name}-{part['operation']}"] = {
-                "action": part["action"],
-                "summary": part["description"],
+            operations[f"{route_name}-{each.action}-{each.name}"] = {
+                "action": each.action,
+                "summary": each.description,
                 "channel": {"$ref": f"#/channels/{channel}"},
                 "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
-                **part["bindings"],
+                **each.bindings,
             }
-    components: Json = {"messages": messages, "schemas": _component_schemas()}
+    _, wire = models_json_schema(
+        [(model, "validation") for model in _WIRE_MODELS], ref_template=_SCHEMAS + "{model}"
+    )
+    components: Json = {"messages": messages, "schemas": wire["$defs"]}
     if security:
         components["securitySchemes"] = security
     return {
@@ -131,158 +146,101 @@ def _servers(kafka: KafkaSettings) -> tuple[Json, Json]:
     server: Json = {"protocol": "kafka" if kafka.tls is None else "kafka-secure"}
     if security:
         server["security"] = [{"$ref": f"#/components/securitySchemes/{name}"} for name in security]
-    hosts = kafka.bootstrap.split(",")
-    return {f"kafka-{number}": {"host": host, **server} for number, host in enumerate(hosts)}, (
-        security
+    hosts = enumerate(kafka.bootstrap.split(","))
+    return {f"kafka-{number}": {"host": host, **server} for number, host in hosts}, security
+
+
+def _channels(name: str, route: RouteSettings, model: ModelSettings) -> Iterator[_Channel]:
+    group = {"groupId": {"type": "string", "enum": [route.group]}}
+    is_framed = route.requests_format == "confluent-json"
+    yield _Channel(
+        "requests",
+        "receive",
+        route.requests_topic,
+        f"Requests for the model {route.model}.{_FRAME_NOTE if is_framed else ''}",
+        _line_message("Request", RequestHeaders, _request_payload(model, route)),
+        {"bindings": {"kafka": {**group, "bindingVersion": KAFKA_BINDING_VERSION}}},
+    )
+    yield _Channel(
+        "results",
+        "send",
+        route.results_topic,
+        "One result for each request that could be read; a redelivered request gives a result of "
+        "the same id again.",
+        _line_message("Result", ResultHeaders, _result_payload(model)),
+    )
+    value = {"description": "The request's value, untouched; null where it was too large."}
+    yield _Channel(
+        "dead-letters",
+        "send",
+        route.dead_letters_topic,
+        f"Records that the route {name} gave up on, as they were published.",
+        _message("Dead letter", value, _PRODUCERS_KEY, headers=_ref(DeadLetterHeaders)),
+    )
+    if route.control_topic is not None:
+        key = "What is to be cancelled: the last of a key is enough."
+        yield _Channel(
+            "controls",
+            "receive",
+            route.control_topic,
+            f"What is to be cancelled of the route {name}; every consumer replica reads all of "
+            "it, in no group.",
+            _message("Control record", _ref(ControlRecord), key),
+        )
+
+
+def _line_message(title: str, headers: type[BaseModel], payload: Json) -> Json:
+    correlation = {"location": "$message.payload#/custom_id"}
+    return _message(
+        title, payload, _PRODUCERS_KEY, headers=_ref(headers), correlationId=correlation
     )
 
 
-def _route_parts(name: str, route: RouteSettings, model: ModelSettings) -> list[Json]:
-    """Return what one route receives and sends, in the terms of the document."""
-    group = {"groupId": {"type": "string", "enum": [route.group]}}
-    parts = [
-        {
-            "channel": "requests",
-            "operation": "receive-requests",
-            "action": "receive",
-            "topic": route.requests_topic,
-            "description": f"Requests for the model {route.model}."
-            + _FRAME_NOTE * (route.requests_format == "confluent-json"),
-            "message": _message(
-                "Request", RequestHeaders, _request_payload(model, _takes_references(route))
-            ),
-            "bindings": {"bindings": {"kafka": {**group, "bindingVersion": KAFKA_BINDING_VERSION}}},
-        },
-        {
-            "channel": "results",
-            "operation": "send-results",
-            "action": "send",
-            "topic": route.results_topic,
-            "description": "One result for each request that could be read; a redelivered request "
-            "gives a result of the same id again.",
-            "message": _message("Result", ResultHeaders, _result_payload(model)),
-            "bindings": {},
-        },
-        {
-            "channel": "dead-letters",
-            "operation": "send-dead-letters",
-            "action": "send",
-            "topic": route.dead_letters_topic,
-            "description": f"Records that the route {name} gave up on, as they were published.",
-            "message": _message(
-                "Dead letter",
-                DeadLetterHeaders,
-                {"description": "The request's value, untouched; null where it was too large."},
-            ),
-            "bindings": {},
-        },
-    ]
-    if route.control_topic is not None:
-        parts.append(
-            {
-                "channel": "controls",
-                "operation": "receive-controls",
-                "action": "receive",
-                "topic": route.control_topic,
-                "description": f"What is to be cancelled of the route {name}; every consumer "
-                "replica reads all of it, in no group.",
-                "message": _control_message(),
-                "bindings": {},
-            }
-        )
-    return parts
-
-
-def _takes_references(route: RouteSettings) -> bool:
-    return route.claim_check is not None and bool(route.claim_check.request_prefixes)
-
-
-def _control_message() -> Json:
+def _message(title: str, payload: Json, key: str, **others: Json) -> Json:
     return {
-        "title": "Control record",
-        "contentType": "application/json",
-        "payload": {"$ref": _SCHEMAS + ControlRecord.__name__},
-        "bindings": {
-            "kafka": {
-                "key": {
-                    "description": "What is to be cancelled: the last of a key is enough.",
-                    "type": ["string", "null"],
-                },
-                "bindingVersion": KAFKA_BINDING_VERSION,
-            }
-        },
-    }
-
-
-def _message(title: str, headers: type[BaseModel], payload: Json) -> Json:
-    message: Json = {
         "title": title,
         "contentType": "application/json",
-        "headers": {"$ref": _SCHEMAS + headers.__name__},
         "payload": payload,
         "bindings": {
             "kafka": {
-                "key": {
-                    "description": "The producer's key, untouched; a result has its request's.",
-                    "type": ["string", "null"],
-                },
+                "key": {"description": key, "type": ["string", "null"]},
                 "bindingVersion": KAFKA_BINDING_VERSION,
             }
         },
+        **others,
     }
-    if title != "Dead letter":
-        message["correlationId"] = {"location": "$message.payload#/custom_id"}
-    return message
 
 
-def _request_payload(model: ModelSettings, takes_references: bool) -> Json:
+def _request_payload(model: ModelSettings, route: RouteSettings) -> Json:
     """Describe a request line: its url, and for each url its body."""
     urls = sorted(model.endpoints)
-    own: Json = {"type": "object", "properties": {"url": {"enum": urls}}}
-    bodies = [_request_of(url) for url in urls] if _answers_as_published(model) else []
+    of_urls: Json = _object(url={"enum": urls})
+    bodies = []
+    if _answers_as_published(model):
+        bodies = [_object(url={"const": url}, body=_body_schema(url, "request")) for url in urls]
     if len(bodies) == 1:
-        own = bodies[0]
-    elif bodies:
-        own = {**own, "anyOf": bodies}
-    line: Json = {"$ref": _SCHEMAS + RequestLine.__name__}
-    if not takes_references:
-        return {"allOf": [line, own]}
-    referenced = {
-        "allOf": [
-            {"$ref": _SCHEMAS + ReferencedRequestLine.__name__},
-            {"type": "object", "properties": {"url": {"enum": urls}}},
-        ]
-    }
-    return {"anyOf": [{"allOf": [line, own]}, referenced]}
-
-
-def _request_of(url: str) -> Json:
-    return {
-        "type": "object",
-        "properties": {"url": {"const": url}, "body": _body_schema(url, "request")},
-    }
+        line = {"allOf": [_ref(RequestLine), bodies[0]]}
+    else:
+        line = {"allOf": [_ref(RequestLine), {**of_urls, "anyOf": bodies} if bodies else of_urls]}
+    if route.claim_check is None or not route.claim_check.request_prefixes:
+        return line
+    return {"anyOf": [line, {"allOf": [_ref(ReferencedRequestLine), of_urls]}]}
 
 
 def _result_payload(model: ModelSettings) -> Json:
     """Describe a result line: the body of a 200 may be that of any of the model's urls."""
-    line = {"$ref": _SCHEMAS + "ResultLine"}
     if not _answers_as_published(model):
-        return line
-    refused = {
-        "status_code": {"type": "integer", "minimum": 400, "maximum": 499},
-        "body": {"type": "object", "required": ["error"]},
-    }
+        return _ref(ResultLine)
     answers = [
-        {"status_code": {"const": 200}, "body": _body_schema(url, "response")}
+        _object(status_code={"const": 200}, body=_body_schema(url, "response"))
         for url in sorted(model.endpoints)
     ]
-    response = {
-        "anyOf": [
-            {"type": "null"},
-            *({"type": "object", "properties": answer} for answer in (*answers, refused)),
-        ]
-    }
-    return {"allOf": [line, {"type": "object", "properties": {"response": response}}]}
+    refused = _object(
+        status_code={"type": "integer", "minimum": 400, "maximum": 499},
+        body={"type": "object", "required": ["error"]},
+    )
+    response = {"anyOf": [{"type": "null"}, *answers, refused]}
+    return {"allOf": [_ref(ResultLine), _object(response=response)]}
 
 
 def _answers_as_published(model: ModelSettings) -> bool:
@@ -306,6 +264,10 @@ def _ref(model: type[BaseModel]) -> Json:
     return {"$ref": _SCHEMAS + model.__name__}
 
 
+def _object(**properties: Json) -> Json:
+    return {"type": "object", "properties": properties}
+
+
 def _topic_binding(route: RouteSettings, topic: str) -> Json:
     return {
         "topic": topic,
@@ -313,12 +275,3 @@ def _topic_binding(route: RouteSettings, topic: str) -> Json:
         "replicas": route.topics.replication_factor,
         "bindingVersion": KAFKA_BINDING_VERSION,
     }
-
-
-def _component_schemas() -> Json:
-    """Return the wire's models as one set of definitions that refer to each other."""
-    _, together = models_json_schema(
-        [(model, "validation") for model in _WIRE_MODELS], ref_template=_SCHEMAS + "{model}"
-    )
-    definitions: Json = together["$defs"]
-    return definitions
