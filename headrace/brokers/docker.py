@@ -29,10 +29,7 @@ def is_docker_available() -> bool:
 def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> RunningBroker:
     """Start a one-node Kafka container; its data is in a volume named after ``data_dir``.
 
-    Args:
-        data_dir: Where the log goes when it stops; also names the volume.
-        port: TCP port on this machine; 0 picks a free one.
-        image: The image; ``$HEADRACE_KAFKA_IMAGE``, then Apache's own, where unset.
+    The image is ``$HEADRACE_KAFKA_IMAGE``, then Apache's own, where it is unset.
 
     Raises:
         BrokerStartError: No Docker engine answers, or the broker did not come up.

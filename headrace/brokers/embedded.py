@@ -15,10 +15,6 @@ def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
 
     It is for trying out: killed, it loses records that it had acknowledged.
 
-    Args:
-        data_dir: Where it keeps data and log; created where missing.
-        port: TCP port; 0 picks a free one.
-
     Raises:
         BrokerStartError: The wheel is not installed, or the broker did not come up.
     """

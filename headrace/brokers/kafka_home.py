@@ -29,13 +29,7 @@ appender.console.layout.pattern = [%d] %p %m (%c)%n
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraListener:
-    """A further listener of the broker on 127.0.0.1, e.g. one with TLS and SASL.
-
-    Attributes:
-        name: The listener's name, upper case, e.g. ``SECURE``.
-        protocol: ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``.
-        port: TCP port.
-    """
+    """A further listener of the broker on 127.0.0.1: ``SECURE``, ``SASL_SSL``, its port."""
 
     name: str
     protocol: str
@@ -46,11 +40,8 @@ class ExtraListener:
 class BrokerOptions:
     """What a broker for a test may need beyond a plain one.
 
-    Attributes:
-        properties: Broker properties that override ours.
-        extra_listeners: Listeners besides the plaintext one.
-        scram_credentials: SCRAM users to create when the storage is formatted, as Kafka's
-            StorageTool takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
+    SCRAM users are created when the storage is formatted, and are written as Kafka's StorageTool
+    takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -70,13 +61,8 @@ def start_kafka_home(
 ) -> RunningBroker:
     """Start one KRaft node on 127.0.0.1; broker and controller in one process.
 
-    A ``data_dir`` that was used before keeps its topics and records.
-
-    Args:
-        data_dir: Where it keeps its configuration, data and log; created where missing.
-        port: TCP port of the plaintext listener; 0 picks a free one.
-        kafka_home: The unpacked Kafka; ``$KAFKA_HOME`` where unset.
-        options: Further listeners, users and properties.
+    A ``data_dir`` that was used before keeps its topics and records. ``kafka_home`` is
+    ``$KAFKA_HOME`` where unset.
 
     Raises:
         BrokerStartError: No Kafka or Java is found, or the broker did not come up.
