@@ -39,12 +39,7 @@ def describe_report(report: TopicReport) -> str:
 
 
 def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return which topics cannot take what the routes publish, which setting is why, and the fix.
-
-    Args:
-        settings: Whose routes.
-        found: Topics' settings by name, as ``TopicAdmin.topic_settings`` returns them.
-    """
+    """Return a line on each topic that cannot take what is published: the setting and the fix."""
     problems: dict[str, None] = {}
     for name, route in settings.routes.items():
         limits = f"routes.{name}.limits"
@@ -66,9 +61,7 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
 
 
 def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
-    """Ask the cluster about the routes' topics; see ``unfit_topics``.
-
-    Those whose settings this user may not read are named as well.
+    """Return ``unfit_topics`` of the cluster, and the topics whose settings may not be read.
 
     Raises:
         SourceError: The cluster cannot be reached within ``timeout_s``, or refuses.
@@ -94,11 +87,7 @@ async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
 
 
 def create_missing_topics(settings: Settings) -> list[TopicReport]:
-    """Create the topics of the routes that do not exist; returns when all can be seen.
-
-    Raises:
-        SourceError: The cluster cannot be reached, or does not let us; says what to check.
-    """
+    """Create the routes' topics that do not exist; returns when the brokers show all of them."""
     return asyncio.run(_create_missing_topics(settings))
 
 

@@ -59,11 +59,7 @@ _FRAME_NOTE = (
 
 
 def json_schema(name: str) -> Json:
-    """Return the JSON Schema (draft 2020-12) of what is published as ``name``.
-
-    Raises:
-        KeyError: Nothing is published under that name.
-    """
+    """Return the JSON Schema (draft 2020-12) of what is published as ``name``."""
     schema = PUBLISHED[name].model_json_schema()
     return {"$schema": JSON_SCHEMA_DIALECT, "$id": f"urn:headrace:schema:{name}:v1", **schema}
 
@@ -81,13 +77,9 @@ class _Channel:
 
 
 def asyncapi_document(settings: Settings, version: str) -> Json:
-    """Describe the topics of a settings file's routes, from the service's side.
+    """Describe the topics of a settings file's routes as AsyncAPI 3.0, from the service's side.
 
     No secret of the settings gets into the document.
-
-    Returns:
-        An AsyncAPI 3.0 document as plain JSON values: the service receives requests, and sends
-        results and dead letters.
     """
     servers, security = _servers(settings.kafka)
     channels: Json = {}

@@ -18,11 +18,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class BrokerProcess:
-    """One child process with its output in a file.
-
-    On Linux the kernel kills it when the thread that started it ends, so start it from a thread
-    that lives as long as the broker shall.
-    """
+    """A child process that logs to a file; on Linux it dies with the thread that started it."""
 
     def __init__(
         self,

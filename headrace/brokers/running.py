@@ -13,14 +13,10 @@ class BrokerStartError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunningBroker:
-    """A broker that this process started. Leaving it as a context manager stops it.
+    """A broker that this process started; leaving it as a context manager stops it.
 
     Attributes:
-        kind: ``embedded``, ``kafka-home`` or ``docker``, as in the settings file.
-        bootstrap: HOST:PORT for clients.
         durable: Whether acknowledged records survive a crash of the broker.
-        description: What it is, in one line for a person.
-        log_file: Where its output goes.
         process_id: The broker's process on this machine; ``None`` where it has none.
     """
 

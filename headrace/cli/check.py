@@ -64,10 +64,7 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
 
 
 def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
-    """Return which topics cannot take what is published, and why that is not known, if it is not.
-
-    That a broker cannot be reached from here is no mistake in the settings.
-    """
+    """Return which topics cannot take what is published, and why they were not looked at."""
     try:
         return find_unfit_topics(settings), None
     except SourceError as error:

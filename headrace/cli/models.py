@@ -56,12 +56,7 @@ def pull(
 
 
 def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str]:
-    """Return the sources that the command line stands for, by name; code has none to fetch.
-
-    Raises:
-        UserError: The settings have no model of a name.
-        SettingsError: The settings are needed, and cannot be used.
-    """
+    """Return the sources that the command line names; a model of the user's own code has none."""
     if names and all(":" in name for name in names):
         return {name: name for name in names}
     models = read_settings(config).models

@@ -29,11 +29,6 @@ RouteOption = Annotated[
 
 
 def read_settings(config: Path | None) -> Settings:
-    """Return the settings that ``--config`` stands for.
-
-    Raises:
-        SettingsError: They cannot be read or are illegal.
-    """
     return load_settings(find_settings_file(config))
 
 

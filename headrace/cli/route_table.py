@@ -55,11 +55,7 @@ def route_report(
 ) -> dict[str, Any]:
     """Return what is known of each route as JSON values.
 
-    Args:
-        settings: Whose routes.
-        lags: Partitions by route; ``None`` where Kafka was not asked or did not answer.
-        statuses: What the running service reports; ``None`` where none runs here.
-        open_transactions: Lines by route on what they hold back, where Kafka was asked.
+    ``lags`` is ``None`` where Kafka did not answer, ``statuses`` where no service runs here.
     """
     routes = {}
     for name, route in settings.routes.items():
@@ -100,13 +96,7 @@ def waits_view(report: Mapping[str, Any]) -> RenderableType:
 
 
 def route_view(report: Mapping[str, Any], width_columns: int, title: str = "") -> RenderableType:
-    """Return a report as a table with a column a route, or as blocks where that does not fit.
-
-    Args:
-        report: What ``route_report`` returned.
-        width_columns: The terminal's width in characters.
-        title: What to print above it.
-    """
+    """Return a report as a table with a column a route, or as blocks where that is too wide."""
     cells = {name: _cells(route) for name, route in report["routes"].items()}
     table = _one_table(cells, title)
     if _width_columns(table) <= width_columns:

@@ -6,11 +6,7 @@ from headrace.requests.reading import LogRange
 
 
 class Clearing:
-    """Follows a reading of the topic, partition by partition in order.
-
-    Args:
-        unhandled: The ranges that are read; all that stands before them was handled.
-    """
+    """Follows a reading of unhandled ranges, partition by partition in order."""
 
     def __init__(self, unhandled: Mapping[int, LogRange]) -> None:
         self._ends = {number: each.end for number, each in unhandled.items()}

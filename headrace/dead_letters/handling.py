@@ -98,7 +98,7 @@ async def survey(
         request: What of it.
         targets: Where it would be replayed to.
         now_ms: Epoch milliseconds, for deadlines.
-        is_clearing: Whether to find out what could be deleted then, which takes a longer reading.
+        is_clearing: Read on past the filters on time, to find what can be deleted.
         progress: Called now and then.
     """
     found_out = Survey()
@@ -134,19 +134,9 @@ async def replay(
 ) -> None:
     """Publish dead letters again as requests, and remember that they were.
 
-    Ends with the last that stood there when ``inbox`` was opened: what fails again meanwhile is
-    not replayed again.
-
-    Args:
-        kafka: The cluster.
-        inbox: The topic.
-        request: What of it.
-        targets: Where to.
-        pace: How fast.
-        keeps_deadline: Whether deadlines go along.
-        clock: For the pace.
-        report: Counts as it goes on; right at any moment, an interruption included.
-        replayed: Called whenever ``report`` has changed.
+    Ends with the last that stood there when ``inbox`` was opened: a request that fails again
+    meanwhile is not replayed again. ``report`` is right at any moment, an interruption included;
+    ``replayed`` is called whenever it has changed.
 
     Raises:
         SourceError: The cluster refuses; says what to check.
@@ -214,13 +204,6 @@ async def purge(
 ) -> dict[int, int]:
     """Put dead letters aside, and delete the records before the first that is still unhandled.
 
-    Args:
-        kafka: The cluster.
-        inbox: The topic.
-        request: What of it.
-        keeps_records: Delete nothing.
-        purged: Takes how many more have been put aside.
-
     Returns:
         The offset below which each partition's records were deleted.
 
@@ -276,15 +259,9 @@ async def _selected(
     is_whole: bool,
     progress: Progress,
 ) -> AsyncGenerator[Found, None]:
-    """Yield what is to be handled.
+    """Yield what is to be handled, and note in ``clearing`` what that leaves.
 
-    Args:
-        reader: A connection that nothing else reads with.
-        inbox: The topic.
-        request: What of it.
-        clearing: Follows what is handled by that and what stays.
-        is_whole: Read what the filters on time let one skip, too.
-        progress: Called now and then.
+    With ``is_whole`` it also reads what the filters on time could skip.
     """
     selection, left_records = request.selection, request.limit_records
     since_ms = None if is_whole else selection.failed_after_ms

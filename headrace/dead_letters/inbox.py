@@ -18,14 +18,7 @@ Progress = Callable[[int, int], None]
 
 
 class Found(NamedTuple):
-    """A record of a dead-letter topic.
-
-    Attributes:
-        record: The record.
-        letter: The same, read; ``None`` where another program wrote it.
-        route: The route that it counts to; empty where another program wrote it.
-        is_handled: Whether it was replayed or put aside.
-    """
+    """A record of a dead-letter topic; no letter and no route where another program wrote it."""
 
     record: TopicRecord
     letter: DeadLetter | None
@@ -40,14 +33,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A dead-letter topic as it was at one moment.
-
-    Attributes:
-        topic: Its name.
-        routes: Those whose dead letters go there.
-        ranges: What each partition held.
-        handled: What was handled of each partition.
-    """
+    """A dead-letter topic at one moment: its routes, what each partition holds, and what is handled."""
 
     topic: str
     routes: tuple[str, ...]
@@ -127,10 +113,7 @@ def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, 
 async def open_inbox(reader: LogReader, topic: str, routes: tuple[str, ...]) -> Inbox | None:
     """Look at a dead-letter topic; ``None`` where it does not exist.
 
-    What is remembered of an earlier topic of that name counts no more.
-
-    Raises:
-        SourceError: The cluster cannot be read; says what to check.
+    What was handled in an earlier topic of that name does not count.
     """
     ranges = await reader.ranges(topic)
     if ranges is None:
@@ -171,15 +154,11 @@ async def find_all(
     """Yield the topic's records, those of a partition in order.
 
     Args:
-        reader: A connection that nothing else reads with meanwhile.
+        reader: A connection that nothing else reads with.
         inbox: The topic.
-        include_handled: Yield those too that were dealt with.
-        failed_after_ms: Begin where the topic has records of this time (epoch milliseconds): what
-            stands before has failed earlier.
-        progress: Told now and then.
-
-    Raises:
-        SourceError: The cluster cannot be read; says what to check.
+        include_handled: Yield handled ones too.
+        failed_after_ms: Skip what was published before (epoch milliseconds): it failed earlier.
+        progress: Called now and then.
     """
     ranges = dict(inbox.ranges) if include_handled else inbox.unhandled_ranges()
     if failed_after_ms is not None:

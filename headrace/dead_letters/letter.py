@@ -20,18 +20,7 @@ from schemas.wire.headers import Headers
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter.
-
-    Attributes:
-        record: The record of the dead-letter topic.
-        request_headers: The request's own headers.
-        source: Where the request stands.
-        route: The route that gave up on it.
-        error_code: One of ``schemas.wire.results.ErrorCode``, or of another release's.
-        attempts: How often the model was asked.
-        failed_at_ms: Epoch milliseconds.
-        omitted_value_sha256: The checksum of a value that was too large for the topic.
-    """
+    """A dead letter; ``error_code`` may be another release's, times are epoch milliseconds."""
 
     record: TopicRecord
     request_headers: Headers
@@ -65,10 +54,7 @@ class DeadLetter:
         )
 
     def custom_id(self) -> str | None:
-        """Return the request's custom_id, or its key's text where the value cannot say.
-
-        Reads the value anew at each call: most readers of a topic never ask.
-        """
+        """Return the request's custom_id, else its key; parses the value at each call."""
         try:
             line = orjson.loads(strip_marks(self.record.value or b"", takes_frame=True))
         except orjson.JSONDecodeError:

@@ -40,7 +40,7 @@ class Targets:
         """Return the topic for a dead letter.
 
         Raises:
-            NotReplayableError: It is none, or its route is not known.
+            NotReplayableError: The record is none, or its route is not in the settings.
         """
         if found.letter is None:
             raise NotReplayableError("it is no dead letter of Headrace: its headers are missing")
@@ -54,13 +54,7 @@ class Targets:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """How far a replay has come.
-
-    Attributes:
-        replayed_records: Published, and remembered as handled.
-        left_records: Those that cannot be replayed; they stay as they are.
-        problems: Why, for the first few.
-    """
+    """How far a replay has come; those that cannot be replayed are left, with the first reasons."""
 
     replayed_records: int = 0
     left_records: int = 0
@@ -93,11 +87,7 @@ def compose(
 ) -> Outgoing:
     """Return the request to publish again: key, value and headers as they first came.
 
-    Args:
-        letter: The dead letter.
-        topic: Where to.
-        original: Where ``needs_source``: the record at the request's source, if there is one.
-        keeps_deadline: Whether the deadline goes along.
+    Where the letter has no value, ``original`` is the record at its source, if there is one.
 
     Raises:
         NotReplayableError: The request's value is gone.

@@ -31,12 +31,8 @@ def parse_duration_ms(text: str) -> float:
 class Selection:
     """Filters on dead letters; what is unset lets everything through.
 
-    Attributes:
-        error_codes: Any of them.
-        failed_before_ms: Epoch milliseconds.
-        failed_after_ms: Epoch milliseconds, themselves included.
-        custom_id: One, or a pattern with ``*``, ``?`` and ``[...]``.
-        route: The route that gave up on them.
+    ``custom_id`` may be a pattern with ``*``, ``?`` and ``[...]``; the end of the time, in epoch
+    milliseconds, is not included.
     """
 
     error_codes: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
-"""Replays and remembers in one Kafka transaction, so that no interruption can part the two.
+"""Replays dead letters and remembers them in one Kafka transaction.
 
-The transactional id is the dead-letter topic's: a second command on the same topic ends the first,
-and a transaction that a killed one left open is aborted before what it did is read.
+The transactional id is the dead-letter topic's: a second command on the topic fences the first,
+and aborts the transaction that a killed one left open before it reads.
 """
 
 import asyncio
@@ -67,12 +67,7 @@ class HandlingTransactions:
     ) -> None:
         """Publish ``replayed`` and what changed of ``handled``: all of it or nothing.
 
-        An interruption waits until it is decided.
-
-        Args:
-            replayed: Requests to publish again.
-            handled: By partition of the dead-letter topic; must not be used again after a failure.
-            committed: Called once it is certain.
+        An interruption waits until it is decided. After a failure do not use ``handled`` again.
         """
         transaction = asyncio.ensure_future(self._commit(replayed, handled, committed))
         try:

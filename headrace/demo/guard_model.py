@@ -31,11 +31,7 @@ def guard_data(name: str) -> bytes:
 
 
 def guard_model_dir(cache_dir: Path | None = None) -> Path:
-    """Return where the classifier is kept: a directory named after all that decides its weights.
-
-    Args:
-        cache_dir: The cache; ``serve_models.weights.sources.default_cache_dir()`` where unset.
-    """
+    """Return the classifier's directory, named after all that decides its weights."""
     digest = hashlib.sha256(f"{TRAINING_VERSION} {BASE_SOURCE}".encode())
     for name in ("train", "test"):
         digest.update(hashlib.sha256(guard_data(name)).digest())
@@ -48,13 +44,9 @@ def ensure_guard_model(
 ) -> Path:
     """Return the directory of the safety classifier, trained now where it is not in the cache.
 
-    It is a Transformers checkpoint (BERT, safetensors, labels ``safe`` and ``unsafe``), for a
-    model of ``kind: classifier``. Beside it lies ``metrics.json``: what it does with the shipped
-    test texts, which it was not trained on.
-
-    Args:
-        cache_dir: The cache; ``serve_models.weights.sources.default_cache_dir()`` where unset.
-        on_progress: Gets the training steps done and the steps in all; see ``training_bar``.
+    A Transformers checkpoint with the labels ``safe`` and ``unsafe``. ``metrics.json`` beside it
+    counts how it does on the shipped test texts, which it was not trained on. ``on_progress`` gets
+    the training steps done and the steps in all.
 
     Raises:
         ModelSourceError: The encoder is not on this machine; says how to get it.
@@ -106,11 +98,7 @@ def ensure_guard_model(
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar with rate and time left from the first training step on.
-
-    Yields:
-        What ``ensure_guard_model`` takes as ``on_progress``.
-    """
+    """Yield an ``on_progress``; the bar appears with the first training step."""
     progress = progress_bar(MofNCompleteColumn(), _StepRateColumn())
     bar = progress.add_task("training the safety classifier", start=False)
 

@@ -38,14 +38,8 @@ class Example(BaseModel):
 class Recipe:
     """How the classifier is trained.
 
-    Attributes:
-        epochs: Passes over the examples.
-        batch_examples: Examples in one step.
-        learning_rate: AdamW's highest, reached after the warm-up and falling to 0 in a line.
-        warmup_ratio: The part of all steps in which the learning rate rises.
-        weight_decay: AdamW's.
-        max_length_tokens: Where a text is cut.
-        seed: Of the head's first weights, the dropout and the order of the examples.
+    AdamW's learning rate rises for ``warmup_ratio`` of the steps, then falls to 0 in a line. The
+    seed is for the head's first weights, the dropout and the order of the examples.
     """
 
     epochs: int = 4
@@ -130,12 +124,6 @@ def train(
     """Fine-tune a BERT encoder, all but its embeddings, under a new head, on the CPU.
 
     On one machine, with one number of threads, the same arguments give the same weights.
-
-    Args:
-        base: The encoder's checkpoint: ``config.json``, ``model.safetensors`` and a tokenizer.
-        examples: What to learn.
-        recipe: How.
-        on_progress: Gets the steps done and the steps in all, after each step.
     """
     tokenizer = BertTokenizer.from_pretrained(base, local_files_only=True)
     with _repeatable(recipe.seed):

@@ -90,12 +90,7 @@ class LogRange(NamedTuple):
 
 
 class LogPart(NamedTuple):
-    """Some records of a log, and how far reading has come.
-
-    Attributes:
-        records: In the order of their offsets, of one partition; none where nothing came.
-        passed_offsets: Offsets that lie behind, of all ranges together.
-    """
+    """Some records of a partition in order, or none, and the offsets of all ranges read so far."""
 
     records: list[TopicRecord]
     passed_offsets: int
@@ -166,11 +161,7 @@ class LogReader:
     ) -> AsyncGenerator[LogPart, None]:
         """Yield the records of the ranges, those of a partition in order.
 
-        Args:
-            topic: Which.
-            ranges: By partition.
-            follow: Pass over the ranges' ends and go on for ever, with an empty part now and then
-                while nothing comes.
+        With ``follow`` it goes on past their ends for ever; an empty part says that nothing came.
         """
         wanted = {
             TopicPartition(topic, number): each
@@ -232,12 +223,12 @@ class LogReader:
 async def read_topic(
     kafka: KafkaSettings, topic: str, *, from_beginning: bool, follow: bool
 ) -> AsyncGenerator[TopicRecord | None, None]:
-    """Yield a topic's records as they come.
+    """Yield a topic's records, from the oldest that is kept or the next one.
 
     Args:
         kafka: The cluster.
         topic: Which.
-        from_beginning: Start with the oldest record that is kept; else with the next one.
+        from_beginning: Start with the oldest.
         follow: Go on for ever, yielding ``None`` now and then while nothing comes; else end with
             the last record that stood there at the start.
 

@@ -23,13 +23,7 @@ TOO_LARGE = (MessageSizeTooLargeError, InvalidMessageError)
 
 @dataclass(slots=True)
 class Submission:
-    """How far a submission has come.
-
-    Attributes:
-        sent_records: Acknowledged by all in-sync replicas.
-        refused_records: Not taken: no request lines, or too large for the client or the broker.
-        problems: What was refused, the first few.
-    """
+    """How far a submission has come: acknowledged by all in-sync replicas, or refused, and why."""
 
     sent_records: int = 0
     refused_records: int = 0
@@ -54,18 +48,10 @@ async def publish_lines(
     key_of: Callable[[bytes], bytes | None],
     submission: Submission,
 ) -> None:
-    """Publish each line as one record, its bytes untouched.
-
-    Args:
-        kafka: The cluster.
-        topic: Where to.
-        lines: The values; a ``BadLine`` is told about and left out.
-        key_of: Gives a record's key from its value.
-        submission: Counts as it goes on, for a progress bar.
+    """Publish each line as one record, its bytes untouched; ``submission`` counts as it goes on.
 
     Raises:
-        SourceError: The cluster does not take records; ``submission`` tells how many it had
-            acknowledged.
+        SourceError: The cluster does not take records.
     """
     with explaining_failures(kafka, f"writing to {topic}"):
         producer = AIOKafkaProducer(

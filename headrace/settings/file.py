@@ -33,7 +33,7 @@ def load_settings(path: Path) -> Settings:
 
 
 def read_file(path: Path) -> bytes:
-    """Return a settings file's content, and no more of a larger file than shows that it is one.
+    """Return a settings file's content; of too large a file only the beginning.
 
     Raises:
         SettingsError: It cannot be read.
@@ -50,11 +50,7 @@ def read_file(path: Path) -> bytes:
 
 
 def parse_settings(content: bytes, name: str = DEFAULT_CONFIG) -> Settings:
-    """Check a settings file's content, with the environment's overrides laid over it.
-
-    Args:
-        content: YAML in UTF-8.
-        name: The file's name, for messages.
+    """Check a settings file's content with the environment's overrides; ``name`` is for messages.
 
     Raises:
         SettingsError: The settings are illegal; lists every problem.
@@ -65,11 +61,7 @@ def parse_settings(content: bytes, name: str = DEFAULT_CONFIG) -> Settings:
 
 
 def check_settings(data: dict[str, Any], where: Mapping[FieldPath, str]) -> Settings:
-    """Return plain values as settings.
-
-    Args:
-        data: What the file says, overrides included.
-        where: ``FILE:LINE`` or the variable of each path, for messages.
+    """Return plain values as settings; ``where`` says where each path was set, for messages.
 
     Raises:
         SettingsError: They are illegal; lists every problem.

@@ -16,12 +16,7 @@ MAX_SHOWN_CHARACTERS = 60
 
 
 def describe_errors(error: ValidationError, where: Mapping[Path, str]) -> list[Problem]:
-    """Return a problem for each of pydantic's errors.
-
-    Args:
-        error: What validation of ``Settings`` raised.
-        where: Where each path was set; the nearest known ancestor counts.
-    """
+    """Return a problem for each of pydantic's errors, at the nearest path that ``where`` knows."""
     problems = []
     for details in error.errors(include_url=False):
         place = find_place(details["loc"])

@@ -15,9 +15,8 @@ class Place:
     """What may stand at a path of the file.
 
     Attributes:
-        path: The path in the file. Locations of pydantic's also have the ``kind`` of a union.
-        description: The field's; empty where it has none.
-        options: The schema of each type that may stand there.
+        path: The path in the file; pydantic's locations also have the ``kind`` of a union.
+        options: The JSON Schema of each type that may stand there.
         kinds: The same by ``kind``, where that key decides.
     """
 

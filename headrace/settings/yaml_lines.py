@@ -23,11 +23,7 @@ class Document:
 
 
 def read_document(content: bytes, name: str) -> Document:
-    """Read one YAML mapping in UTF-8.
-
-    Args:
-        content: The file's bytes.
-        name: The file's name, for messages.
+    """Read one YAML mapping in UTF-8; ``name`` is the file's, for messages.
 
     Raises:
         SettingsError: Too large, no YAML, no mapping, or a key stands twice; each with its line.

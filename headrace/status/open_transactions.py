@@ -19,13 +19,7 @@ Ask = Callable[
 
 
 class OpenTransactionLines:
-    """Says it in lines, and asks whose the transactions are now and then only.
-
-    Args:
-        settings: Whose routes, and the cluster.
-        clock: The time.
-        ask: Returns the producers that hold partitions open.
-    """
+    """Describes open transactions; asks only now and then which producers they belong to."""
 
     def __init__(self, settings: Settings, clock: Clock, ask: Ask = open_producers) -> None:
         self._settings = settings

@@ -44,8 +44,7 @@ NOTHING_MORE = Accepted()
 class TextBody(BaseModel):
     """A request body with texts in it. Fields that are not named are ignored; types are strict.
 
-    Null for an optional field is the field left out (``parse_body`` sees to it): clients write out
-    what they have not set.
+    A null for an optional field is the field left out, as clients write out what they do not set.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
@@ -133,10 +132,9 @@ class Usage(Answer):
 
 
 class BodyRefusedError(ValueError):
-    """The endpoint refuses a request's body; the answer is a 4xx, and a retry would not help.
+    """The endpoint refuses a request's body with a 4xx; a retry would not help.
 
     Attributes:
-        status: HTTP status, 400 to 499.
         code: A machine-readable reason.
         param: The body's field at fault, where there is one.
     """

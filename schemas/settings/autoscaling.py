@@ -61,10 +61,7 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
 def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool) -> int:
     """Return how many replicas of a deployment there are at first: within the bounds, if any.
 
-    Args:
-        replicas: The settings' number.
-        scaling: The bounds; ``None`` where the number stays.
-        is_set: Whether somebody has set that number; else scaling starts at its least.
+    Scaling starts at its least where nobody has set a number.
     """
     if scaling is None:
         return replicas

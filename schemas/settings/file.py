@@ -1,7 +1,4 @@
-"""The settings file, ``headrace.yaml``: Kafka, models, routes.
-
-Frozen and keyword-only; an illegal value fails at construction with the field and the fix.
-"""
+"""The settings file, ``headrace.yaml``: Kafka, models, routes."""
 
 from pathlib import Path
 from typing import Literal, Self

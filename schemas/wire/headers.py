@@ -58,11 +58,7 @@ MAX_EPOCH_MS_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What the engine reads of a request's headers.
-
-    Attributes:
-        deadline_ms: Epoch milliseconds after which the request is not worth computing.
-    """
+    """What the engine reads of a request's headers; ``deadline_ms`` is in epoch milliseconds."""
 
     deadline_ms: int | None = None
 
@@ -71,10 +67,7 @@ NO_CONTEXT = RequestContext()
 
 
 def read_context(headers: Iterable[Header]) -> RequestContext:
-    """Read the headers that steer the engine; a malformed one counts as absent.
-
-    A record must never fail by a header that another program stamped on it.
-    """
+    """Read the headers that steer the engine; a malformed one counts as absent."""
     value = last_value(headers, DEADLINE) or b""
     is_epoch_ms = value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS
     return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT

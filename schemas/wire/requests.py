@@ -70,11 +70,7 @@ class UnreadableRequestError(ValueError):
 
 
 def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
-    """Read one request record's value, UTF-8 JSON.
-
-    Returns:
-        The request; its ``body`` is not yet checked against any endpoint, nor where its
-        ``body_ref`` leads.
+    """Read one request record's value, UTF-8 JSON; neither its body nor its reference is checked.
 
     Raises:
         UnreadableRequestError: The value is not JSON (``invalid_json``; NaN, lone surrogates and
@@ -124,8 +120,7 @@ def _is_post(method: object) -> bool:
 def _read_leniently(value: bytes) -> object:
     """Return what Python's own parser makes of the value, numbers as they are spelled.
 
-    It takes NaN, lone surrogates and stray bytes, so that one of them in a body does not hide whose
-    request it is.
+    It takes NaN, lone surrogates and stray bytes, which must not hide whose request it is.
     """
     try:
         text = value.decode("utf-8", "surrogateescape")

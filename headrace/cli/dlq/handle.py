@@ -31,15 +31,7 @@ class Planned:
 
 
 class Job(ABC):
-    """What is done to dead letters, and how that is told.
-
-    Attributes:
-        name: The command's.
-        done: What the dead letters are then.
-        doing: Heads the progress bar.
-        targets: Where they go; nowhere unless they are replayed.
-        is_clearing: Whether handled records are deleted.
-    """
+    """What a command does to dead letters; ``done`` is as in "replayed", ``doing`` heads the bar."""
 
     name: ClassVar[str]
     done: ClassVar[str]
@@ -51,7 +43,6 @@ class Job(ABC):
         self.is_clearing = is_clearing
 
     def concerns(self, _planned: Planned) -> bool:
-        """Whether a topic's plan is shown."""
         return True
 
     @abstractmethod

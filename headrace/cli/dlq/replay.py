@@ -101,11 +101,7 @@ class _Replay(Job):
 
 
 def check_target(settings: Settings, topic: str | None) -> None:
-    """Refuse a topic that a route writes to: the service would read its own words.
-
-    Raises:
-        UserError: It is one.
-    """
+    """Refuse a topic that a route writes to: the service would read its own results."""
     for name, route in settings.routes.items():
         if topic in (route.results_topic, route.dead_letters_topic):
             raise UserError(
