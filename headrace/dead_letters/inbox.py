@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A dead-letter topic at one moment: its routes, what each partition holds, and what is handled."""
+    """A dead-letter topic at one moment: what each partition holds, and what is handled."""
 
     topic: str
     routes: tuple[str, ...]

@@ -31,7 +31,7 @@ class Planned:
 
 
 class Job(ABC):
-    """What a command does to dead letters; ``done`` is as in "replayed", ``doing`` heads the bar."""
+    """What a command does to dead letters; ``doing`` heads the progress bar."""
 
     name: ClassVar[str]
     done: ClassVar[str]
