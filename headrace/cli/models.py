@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import out, print_json, step_progress
+from headrace.cli.output import print_json, print_table, step_progress
 from headrace.errors import UserError
 from headrace.settings.problems import alternatives
 from schemas.settings.models import weight_sources
@@ -49,10 +48,8 @@ def pull(
     if json:
         print_json(pulled)
         return
-    table = Table("model", "source", Column("where", overflow="fold"))
-    for each in pulled:
-        table.add_row(each["model"], each["source"], each["path"])
-    out.print(table)
+    rows = [(each["model"], each["source"], each["path"]) for each in pulled]
+    print_table("model", "source", "where", rows=rows)
 
 
 def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What commands print: tables and progress for people, JSON on stdout for programs."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -16,11 +17,16 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 out = Console()
 err = Console(stderr=True)
+
+
+def print_line(text: str) -> None:
+    """Print one line to stdout as it is: no markup, no wrapping."""
+    out.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_error(message: str) -> None:
@@ -38,6 +44,16 @@ def print_json(value: Any, *, indent: bool = True) -> None:
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0)
     sys.stdout.write(text.decode() + "\n")
     sys.stdout.flush()
+
+
+def print_table(
+    *columns: str, rows: Iterable[Sequence[str | Text]], title: str | None = None
+) -> None:
+    """Print a table to stdout whose cells are folded, never cut."""
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
 
 
 def count(number: float) -> str:

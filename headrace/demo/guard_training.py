@@ -167,28 +167,6 @@ def measure(guard: Guard, examples: Sequence[Example], *, batch_examples: int = 
     )
 
 
-def cross_validate(
-    base: Path, examples: Sequence[Example], recipe: Recipe, *, folds: int = 5
-) -> Metrics:
-    """Measure a recipe on each of ``folds`` parts, trained on the others; the counts added up.
-
-    Every ``folds``-th two examples are a part, so pairs of labels stay together.
-    """
-    parts: list[list[Example]] = [[] for _ in range(folds)]
-    for position, pair in enumerate(_batches(examples, 2)):
-        parts[position % folds] += pair
-    results = []
-    for held_out in range(folds):
-        seen = [e for part, p in enumerate(parts) if part != held_out for e in p]
-        results.append(measure(train(base, seen, recipe), parts[held_out]))
-    return Metrics(
-        unsafe_refused=sum(result.unsafe_refused for result in results),
-        unsafe_passed=sum(result.unsafe_passed for result in results),
-        safe_refused=sum(result.safe_refused for result in results),
-        safe_passed=sum(result.safe_passed for result in results),
-    )
-
-
 def _new_classifier(base: Path) -> BertForSequenceClassification:
     config = BertConfig.from_pretrained(base, local_files_only=True)
     config.id2label = dict(enumerate(LABELS))

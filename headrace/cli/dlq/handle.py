@@ -12,7 +12,7 @@ from handoff.clock import SystemClock
 from headrace.cli.dlq.options import Filters, choose_inboxes, confirm
 from headrace.cli.dlq.output import reading_bar, tally_table
 from headrace.cli.options import EXIT_INTERRUPTED
-from headrace.cli.output import count, err, out, print_json, print_note, record_progress
+from headrace.cli.output import count, err, print_json, print_line, print_note, record_progress
 from headrace.dead_letters import handling
 from headrace.dead_letters.handling import Request, Survey
 from headrace.dead_letters.inbox import Inbox, open_inbox
@@ -93,9 +93,9 @@ def handle(
         if json:
             print_json({each.inbox.topic: job.to_dict(each) for each in plans})
         elif dry_run:
-            out.print(f"{count(records)} dead letters would be {job.done}", highlight=False)
+            print_line(f"{count(records)} dead letters would be {job.done}")
         else:
-            out.print(f"no dead letters to {job.name}")
+            print_line(f"no dead letters to {job.name}")
         return
     confirm(job.question(records), is_sure=yes)
     try:

@@ -8,7 +8,7 @@ import typer
 from headrace.cli.dlq.handle import Job, Planned, handle
 from headrace.cli.dlq.options import DryRunOption, Filters, LimitOption, YesOption, with_filters
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import count, out, print_json
+from headrace.cli.output import count, print_json, print_line
 from headrace.dead_letters import handling
 from headrace.dead_letters.replay import Targets
 from schemas.settings.file import KafkaSettings
@@ -84,10 +84,10 @@ class _Purge(Job):
             below = {topic: _with_text_keys(offsets) for topic, offsets in deleted.items()}
             print_json({"purged_records": self._purged_records, "deleted_below": below})
             return
-        out.print(f"{count(self._purged_records)} dead letters put aside", highlight=False)
+        print_line(f"{count(self._purged_records)} dead letters put aside")
         for topic, offsets in deleted.items():
             for number, offset in offsets.items():
-                out.print(f"{topic}/{number}: deleted below offset {offset}", highlight=False)
+                print_line(f"{topic}/{number}: deleted below offset {offset}")
 
 
 def _with_text_keys(offsets: dict[int, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from headrace.cli.dlq.handle import Job, Planned, handle
 from headrace.cli.dlq.options import DryRunOption, Filters, LimitOption, YesOption, with_filters
 from headrace.cli.dlq.output import survey_notes
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import count, out, print_error, print_json
+from headrace.cli.output import count, print_error, print_json, print_line
 from headrace.dead_letters import handling
 from headrace.dead_letters.replay import Pace, ReplayReport, Targets
 from headrace.errors import UserError
@@ -95,9 +95,7 @@ class _Replay(Job):
             return
         left_records = self.state.left_records
         left = f", {count(left_records)} could not be" if left_records else ""
-        out.print(
-            f"{count(self.state.replayed_records)} dead letters replayed{left}", highlight=False
-        )
+        print_line(f"{count(self.state.replayed_records)} dead letters replayed{left}")
 
 
 def check_target(settings: Settings, topic: str | None) -> None:
