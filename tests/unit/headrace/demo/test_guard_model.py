@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,15 @@ from headrace.demo.guard_training import (
 from serve_models.weights.sources import check_safetensors, resolve
 
 FEW_STEPS = Recipe(epochs=1, batch_examples=8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other would make these small models slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
