@@ -36,7 +36,7 @@ def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict[str, Any
 
 
 def wait_for_records(service: Service, route: str, prefix: str, count: int) -> list[ConsumerRecord]:
-    """Return all that is on the results topic, in the order that it came."""
+    """Return all records of the results topic, in the order of their arrival."""
     topic = service.route(route).results_topic
     read = asyncio.run(
         service.read(topic, lambda records: len(results_of(records, prefix)) >= count)
@@ -54,7 +54,7 @@ def attempts_of(records: list[ConsumerRecord], prefix: str) -> dict[str, int]:
 
 
 def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict[str, Any]]:
-    """Return the results of that prefix in the order that they came; each request has one."""
+    """Return the results with that prefix in the order of their arrival; each request has one."""
     results = results_of(wait_for_records(service, route, prefix, count), prefix)
     assert len({each["custom_id"] for each in results}) == len(results) == count
     return results

@@ -1,4 +1,4 @@
-"""A replica that falls ill on a real, local Ray Serve: it leaves, and answers nobody before."""
+"""A replica that fails on everything, on a real, local Ray Serve, ends before it answers."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,7 +24,7 @@ def handle(local_serve: None) -> Iterator[Any]:
             import_path="tests.sickening_model:SickeningModel",
             urls=("/v1/mine",),
             num_cpus=0.1,
-            # Serve alone would find the replica ill after three of these.
+            # Serve alone would replace the replica after three of these.
             health_check_period_s=5.0,
         )
     }
