@@ -93,7 +93,6 @@ def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> 
 
 
 def container_environment(port: int) -> dict[str, str]:
-    """Return the image's environment for one node that clients on this machine can reach."""
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",

@@ -107,7 +107,6 @@ def broker_properties(
     log_dir: Path,
     extra_listeners: Sequence[ExtraListener] = (),
 ) -> dict[str, str]:
-    """Return the properties of a single node for development and tests."""
     listeners = [("PLAINTEXT", "PLAINTEXT", port)]
     listeners += [(extra.name, extra.protocol, extra.port) for extra in extra_listeners]
     urls = [f"{name}://127.0.0.1:{number}" for name, _, number in listeners]

@@ -87,7 +87,6 @@ def _waits(status: RouteStatus | None, open_transactions: list[str]) -> list[str
 
 
 def waits_view(report: Mapping[str, Any]) -> RenderableType:
-    """Return what routes and deployments wait for, a line each; nothing where none does."""
     lines = [
         f"{name}: {line}" for name, route in report["routes"].items() for line in route["waits"]
     ]
@@ -123,7 +122,6 @@ def _one_table(cells: Mapping[str, list[str]], title: str) -> Table:
 
 
 def _blocks(cells: Mapping[str, list[str]], pairs_a_line: int, width_columns: int) -> list[Table]:
-    """Return a table a route, all with the same columns."""
     columns = range(pairs_a_line)
     heading_widths = [max(map(len, _HEADINGS[each::pairs_a_line])) for each in columns]
     value_widths = [

@@ -65,7 +65,6 @@ class DeadLetter:
         return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the letter as JSON values: what failed, then the record as it is."""
         return {
             "custom_id": self.custom_id(),
             "route": self.route,

@@ -120,7 +120,6 @@ class Pace:
 
     @property
     def batch_records(self) -> int:
-        """The records of one transaction."""
         if self.records_per_s is None:
             return MAX_BATCH_RECORDS
         return max(1, min(MAX_BATCH_RECORDS, int(self.records_per_s / PARTS_OF_A_SECOND)))

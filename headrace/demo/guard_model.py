@@ -123,7 +123,6 @@ class _StepRateColumn(ProgressColumn):
 
 
 def main() -> None:
-    """Train or find the classifier; prints its directory and metrics."""
     with training_bar() as on_progress:
         directory = ensure_guard_model(on_progress=on_progress)
     out.print(str(directory), soft_wrap=True, highlight=False)

@@ -65,7 +65,6 @@ class Metrics:
 
     @property
     def accuracy(self) -> float:
-        """The part of all examples that were told right."""
         right = self.unsafe_refused + self.safe_passed
         return right / (right + self.unsafe_passed + self.safe_refused)
 

@@ -11,8 +11,6 @@ HUGE_INPUTS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class DemoRecord:
-    """One record to publish."""
-
     value: bytes | None
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()

@@ -94,7 +94,6 @@ class Tally:
 
 
 def header(record: TopicRecord, name: str) -> str:
-    """Return a header's last value as text, or nothing."""
     return (last_value(record.headers, name) or b"").decode(errors="replace")
 
 

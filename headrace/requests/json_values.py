@@ -74,7 +74,6 @@ class ObjectCutter:
             )
 
     def _next_object(self, buffer: bytes, position: int) -> int | None:
-        """Return where the next object begins, if it has come yet."""
         while True:
             found = _BEGIN.search(buffer, position)
             start = found.start() if found else len(buffer)
@@ -95,7 +94,6 @@ class ObjectCutter:
             position = start + 1
 
     def _end_of_object(self, buffer: bytes, start: int) -> int | None:
-        """Return where the object at ``start`` ends, if that has come yet."""
         for token in _TOKEN.finditer(buffer, start + self._seen_bytes):
             mark = token[0]
             if mark in (b"{", b"["):

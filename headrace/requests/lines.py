@@ -33,7 +33,6 @@ class LineCutter:
         self._keep(rest)
 
     def finish(self) -> Iterator[bytes | BadLine]:
-        """Yield what stands after the last newline, if anything."""
         if self._rest or self._dropped_bytes:
             yield from self._end(b"")
 

@@ -28,8 +28,6 @@ class MissingTopicError(Exception):
 
 
 class Place(NamedTuple):
-    """Where a record stands."""
-
     topic: str
     partition: int
     offset: int

@@ -78,7 +78,6 @@ class KafkaSettings(Section):
 
     @property
     def security_protocol(self) -> Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]:
-        """The Kafka security protocol that tls and sasl add up to."""
         if self.sasl is not None:
             return "SASL_SSL" if self.tls is not None else "SASL_PLAINTEXT"
         return "SSL" if self.tls is not None else "PLAINTEXT"

@@ -96,5 +96,4 @@ def encode_source(topic: str, partition: int, offset: int) -> bytes:
 
 
 def encode_message(text: str) -> bytes:
-    """Return an error message as a header value, cut to ``MAX_MESSAGE_CHARACTERS``."""
     return text[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace")

@@ -136,7 +136,6 @@ def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: st
 
 
 def encode_refusal_body(message: str, code: str, param: str | None = None) -> bytes:
-    """Return the ``response.body`` of a 4xx in OpenAI's shape."""
     return orjson.dumps(
         {
             "error": {

@@ -34,7 +34,6 @@ def describe_age(failed_at_ms: int | None, now_ms: int) -> str:
 
 @contextmanager
 def reading_bar(topic: str) -> Iterator[Progress]:
-    """Show on stderr how far the reading of a topic has come; gone when it is done."""
     # What is printed for programs meanwhile must stay on stdout.
     bars = progress_bar(RateColumn(), transient=True, redirect_stdout=False)
     with bars:

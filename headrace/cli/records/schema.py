@@ -41,7 +41,6 @@ def schema(
 
 
 def build(name: str, config: Path | None) -> dict[str, Any]:
-    """Return what is published as ``name``; only the AsyncAPI document needs settings."""
     if name == ASYNCAPI:
         return asyncapi_document(read_settings(config), version("headrace"))
     return json_schema(name)

@@ -125,7 +125,6 @@ async def _read_lines(
 
 
 def key_of_line(line: bytes) -> bytes | None:
-    """Return the line's custom_id as the record's key, or none where it has none."""
     try:
         request = orjson.loads(line)
     except orjson.JSONDecodeError:
