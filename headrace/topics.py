@@ -42,20 +42,14 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
     """Return a line on each topic that cannot take what is published: the setting and the fix."""
     problems: dict[str, None] = {}
     for name, route in settings.routes.items():
-        limits = f"routes.{name}.limits"
+        where = f"routes.{name}.limits.max_"
+        results = Published("results", route.limits.max_result_bytes, f"{where}result_bytes")
+        letters = Published("dead letters", route.limits.max_request_bytes, f"{where}request_bytes")
+        # Routes may share a topic.
         for topic, published in (
-            (
-                route.results_topic,
-                Published("results", route.limits.max_result_bytes, f"{limits}.max_result_bytes"),
-            ),
-            (
-                route.dead_letters_topic,
-                Published(
-                    "dead letters", route.limits.max_request_bytes, f"{limits}.max_request_bytes"
-                ),
-            ),
+            (route.results_topic, results),
+            (route.dead_letters_topic, letters),
         ):
-            # Routes may share a topic.
             problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
     return list(problems)
 

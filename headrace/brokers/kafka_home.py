@@ -17,7 +17,7 @@ START_TIMEOUT_S = 120.0
 FORMAT_TIMEOUT_S = 120.0
 DEFAULT_HEAP = "-Xms256m -Xmx768m"
 
-_LOG4J2 = """\
+LOG4J2 = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.console.ref = console
 appender.console.type = Console
@@ -79,7 +79,7 @@ def start_kafka_home(
     ) | dict(options.properties)
     configuration.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     log4j2 = data_dir / "log4j2.properties"
-    log4j2.write_text(_LOG4J2)
+    log4j2.write_text(LOG4J2)
     java = [_find_java(), *_heap(), f"-Dlog4j2.configurationFile={log4j2}", "-cp", f"{home}/libs/*"]
     if not (data_dir / "kafka" / "meta.properties").exists():
         _format_storage(java, configuration, options.scram_credentials)

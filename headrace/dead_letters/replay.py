@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from consumer.ports import Message
 from headrace.dead_letters.inbox import Found
 from headrace.dead_letters.letter import DeadLetter
+from headrace.errors import FirstProblems
 from headrace.requests.reading import TopicRecord
 from schemas.wire import headers
 from schemas.wire.deadletters import replayed_headers
 from schemas.wire.headers import read_context
 
-MAX_PROBLEMS = 20
 MAX_BATCH_RECORDS = 500
 PARTS_OF_A_SECOND = 4
 
@@ -58,14 +58,11 @@ class ReplayReport:
 
     replayed_records: int = 0
     left_records: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: FirstProblems = field(default_factory=FirstProblems)
 
     def leave(self, record: TopicRecord, reason: str) -> None:
         self.left_records += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(f"{record.place}: {reason}")
-        elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("… and more")
+        self.problems.note(f"{record.place}: {reason}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

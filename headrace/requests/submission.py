@@ -10,12 +10,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError
 
 from consumer.kafka.client.connection import client_options, explaining_failures
+from headrace.errors import FirstProblems
 from headrace.requests.lines import BadLine
 from schemas.settings.file import KafkaSettings
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_UNACKNOWLEDGED_RECORDS = 20_000
-MAX_PROBLEMS = 20
 
 TOO_LARGE = (MessageSizeTooLargeError, InvalidMessageError)
 """The record itself is at fault; anything else is the cluster's and ends the submission."""
@@ -27,17 +27,14 @@ class Submission:
 
     sent_records: int = 0
     refused_records: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: FirstProblems = field(default_factory=FirstProblems)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def refuse(self, number: int, reason: str) -> None:
         self.refused_records += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(f"record {number}: {reason}")
-        elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("… and more")
+        self.problems.note(f"record {number}: {reason}")
 
 
 async def publish_lines(
