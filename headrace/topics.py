@@ -89,7 +89,7 @@ async def _create_missing_topics(settings: Settings) -> list[TopicReport]:
     async with TopicAdmin(settings.kafka) as admin:
         reports = await admin.ensure_topics(wanted_topics(settings))
         created = [report.topic for report in reports if report.is_created]
-        # A broker may answer before its own metadata has the topic: whoever reads next would miss.
+        # A broker may answer before its metadata has the topic, and a reader would not find it.
         for _ in range(VISIBLE_POLLS):
             found = await admin.describe_topics(created) if created else {}
             if all(info is not None for info in found.values()):

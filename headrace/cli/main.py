@@ -45,7 +45,7 @@ app.add_typer(render_app, name="render")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exits with 0, 1 (it ran, and something is wrong) or 2 (it could not run)."""
-    # aiokafka logs each failed attempt; what it comes to is in the error that we print.
+    # aiokafka logs each failed attempt; the error that we print has the last one.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         app(args=arguments, prog_name="headrace")

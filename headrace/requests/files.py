@@ -22,7 +22,7 @@ from headrace.requests.submission import MAX_LINE_BYTES
 
 STDIN = "-"
 READ_BYTES = 1024 * 1024
-MOST_TOLD = 5
+MOST_SHOWN = 5
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -114,15 +114,15 @@ def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None
             read_bytes += len(data)
             show(read_bytes)
             bad += (line for line in lines.feed(data) if isinstance(line, BadLine))
-            if len(bad) > MOST_TOLD:
+            if len(bad) > MOST_SHOWN:
                 break
         else:
             bad += (line for line in lines.finish() if isinstance(line, BadLine))
     except BrokenFileError as error:
         bad.append(BadLine(error.number, error.reason))
     if bad:
-        told = [f"line {line.number} {line.reason}" for line in bad[:MOST_TOLD]]
-        if len(bad) > MOST_TOLD:
-            told.append("… and more")
+        shown = [f"line {line.number} {line.reason}" for line in bad[:MOST_SHOWN]]
+        if len(bad) > MOST_SHOWN:
+            shown.append("… and more")
         advice = "nothing was sent; mend it, or send its lines as they are with --unchecked"
-        raise UserError("\n".join([f"{name}: {advice}", *told]))
+        raise UserError("\n".join([f"{name}: {advice}", *shown]))

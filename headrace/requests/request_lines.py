@@ -61,7 +61,7 @@ class RequestLines:
                 cutter.finish()
 
     def _choose_cutter(self, *, is_end: bool) -> LineCutter | ObjectCutter | None:
-        """Return what cuts the file, as its first line tells; ``None`` until that is there."""
+        """Return a cutter by the first line of the file; ``None`` until it is complete."""
         head = self._head.lstrip()
         if head[:1] == b"[":
             return ObjectCutter(self._max_line_bytes, is_array=True)

@@ -1,4 +1,4 @@
-"""Publishes request lines: every line acknowledged or told about, in bounded memory."""
+"""Publishes request lines: each is acknowledged or reported, in bounded memory."""
 
 import asyncio
 from collections import deque
@@ -71,19 +71,19 @@ async def publish_lines(
                 while pending and (
                     pending[0][1].done() or len(pending) >= MAX_UNACKNOWLEDGED_RECORDS
                 ):
-                    await _settle(*pending.popleft(), submission)
+                    await _count_outcome(*pending.popleft(), submission)
                 try:
                     pending.append((number, await producer.send(topic, line, key=key_of(line))))
                 except TOO_LARGE as error:
                     submission.refuse(number, str(error))
             await producer.flush()
             while pending:
-                await _settle(*pending.popleft(), submission)
+                await _count_outcome(*pending.popleft(), submission)
         finally:
             await producer.stop()
 
 
-async def _settle(
+async def _count_outcome(
     number: int, acknowledgement: asyncio.Future[Any], submission: Submission
 ) -> None:
     try:

@@ -11,7 +11,7 @@ _HEAD_BYTES = 2
 class Utf8Stream:
     """Gives UTF-8 without a byte order mark, of a file in UTF-8 or UTF-16.
 
-    JSON begins with an ASCII character: a zero byte beside it tells UTF-16 without a byte order
+    JSON begins with an ASCII character: a zero byte beside it means UTF-16 without a byte order
     mark. Bytes of UTF-8 come out unchanged, right or wrong.
     """
 

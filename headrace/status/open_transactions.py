@@ -1,4 +1,4 @@
-"""Which transactions hold routes' readers back, as the brokers tell it: without a service too."""
+"""Which open transactions block a route's readers; asked of the brokers, not of the service."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 

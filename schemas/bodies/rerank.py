@@ -166,7 +166,7 @@ class RerankResponse(Answer):
     id: str | None = Field(
         default=None,
         description="A digest of the answer, absent from results of versions before it; the result "
-        "line's id is what tells requests apart.",
+        "line's id distinguishes requests.",
     )
     model: str
     usage: Usage

@@ -61,7 +61,7 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
 def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool) -> int:
     """Return how many replicas of a deployment there are at first: within the bounds, if any.
 
-    Scaling starts at its least where nobody has set a number.
+    Without a set number, scaling starts at its minimum.
     """
     if scaling is None:
         return replicas

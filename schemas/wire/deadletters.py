@@ -147,7 +147,7 @@ def _encode_failures(failures: list[Failure]) -> bytes:
     kept = [failure.model_dump() for failure in failures]
     encoded = orjson.dumps(kept)
     while len(encoded) > MAX_HISTORY_BYTES and len(kept) > 1:
-        # The first tells where the request came from, and the last why it is replayed.
+        # The first has the place where the request came from, the last why it is replayed.
         del kept[1 if len(kept) > 2 else 0]
         encoded = orjson.dumps(kept)
     return encoded

@@ -71,7 +71,7 @@ def row(found: Found, now_ms: int) -> Text:
 
 
 def _cut(text: str, width: int) -> str:
-    # The end tells a place from others, the beginning an id.
+    # Places differ at their ends, ids at their beginnings.
     if len(text) <= width:
         return text
     return "…" + text[1 - width :] if "/" in text else text[: width - 1] + "…"
@@ -169,8 +169,8 @@ def _value_text(letter: DeadLetter, max_characters: int) -> str:
     value = letter.record.value
     if value is None:
         size = letter.omitted_value_bytes
-        told = "" if size is None else f" ({count(size)} bytes)"
-        return f"The value was too large to be kept{told}; it may stand at {letter.source}."
+        size_text = "" if size is None else f" ({count(size)} bytes)"
+        return f"The value was too large to be kept{size_text}; it may stand at {letter.source}."
     try:
         text = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""``headrace dlq purge``: puts dead letters aside, and deletes what nobody needs any more."""
+"""``headrace dlq purge``: counts dead letters as handled, and deletes their records."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
