@@ -86,9 +86,9 @@ def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> 
         description=f"Apache Kafka in the container {name}",
         log_file=log_file,
         process_id=None,
-        on_stop=lambda: remove("TERM"),
-        on_kill=lambda: remove("KILL"),
-        on_alive=is_alive,
+        stop=lambda: remove("TERM"),
+        kill=lambda: remove("KILL"),
+        is_alive=is_alive,
     )
 
 

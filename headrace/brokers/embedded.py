@@ -44,9 +44,9 @@ def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
         description="embedded broker (noida-db), for trying out only: a crash loses records",
         log_file=process.log_file,
         process_id=process.process_id,
-        on_stop=process.stop,
-        on_kill=process.kill,
-        on_alive=process.is_alive,
+        stop=process.stop,
+        kill=process.kill,
+        is_alive=process.is_alive,
     )
 
 

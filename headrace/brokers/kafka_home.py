@@ -94,9 +94,9 @@ def start_kafka_home(
         description=f"Apache Kafka {_version(home)} from KAFKA_HOME",
         log_file=process.log_file,
         process_id=process.process_id,
-        on_stop=process.stop,
-        on_kill=process.kill,
-        on_alive=process.is_alive,
+        stop=process.stop,
+        kill=process.kill,
+        is_alive=process.is_alive,
     )
 
 

@@ -18,6 +18,8 @@ class RunningBroker:
     Attributes:
         durable: Whether acknowledged records survive a crash of the broker.
         process_id: The broker's process on this machine; ``None`` where it has none.
+        stop: Shuts down in order, within some ten seconds; stopping twice does nothing.
+        kill: Ends it at once, as a power cut would.
     """
 
     kind: str
@@ -26,20 +28,9 @@ class RunningBroker:
     description: str
     log_file: Path
     process_id: int | None
-    on_stop: Callable[[], None] = field(repr=False)
-    on_kill: Callable[[], None] = field(repr=False)
-    on_alive: Callable[[], bool] = field(repr=False)
-
-    def stop(self) -> None:
-        """Shut down in order, within some ten seconds. Stopping twice does nothing."""
-        self.on_stop()
-
-    def kill(self) -> None:
-        """End at once, as a power cut would. For tests of what is lost."""
-        self.on_kill()
-
-    def is_alive(self) -> bool:
-        return self.on_alive()
+    stop: Callable[[], None] = field(repr=False)
+    kill: Callable[[], None] = field(repr=False)
+    is_alive: Callable[[], bool] = field(repr=False)
 
     def __enter__(self) -> Self:
         return self

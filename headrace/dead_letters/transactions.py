@@ -53,7 +53,7 @@ class HandlingTransactions:
     async def __aexit__(self, kind: type[BaseException] | None, *_exc_info: object) -> None:
         await self._close()
         if kind is None:
-            # A commit returns before its markers are written everywhere, and a reader could miss it.
+            # A commit returns before its markers are written everywhere: a reader could miss it.
             # The next producer id is given out once they are.
             self._producer = self._make_producer()
             await self._connect()
