@@ -32,12 +32,13 @@ def read_document(content: bytes, name: str) -> Document:
         raise _refusal(f"over {MAX_FILE_BYTES:,} bytes: this is no settings file", name)
     try:
         text = content.decode("utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise _refusal("must be a mapping with models and routes", name)
         lines = _Lines(name)
         lines.read(node, ())
-        data = yaml.safe_load(text)
+        data = loader.construct_document(node)
     except UnicodeDecodeError as error:
         message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
         raise _refusal(message, name) from None
@@ -87,6 +88,9 @@ class _Lines:
                 continue
             line = key_node.start_mark.line + 1
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or mapping"
+            if key_node.tag == "tag:yaml.org,2002:bool" and key == "on":
+                # `retry.on`: YAML 1.1 would read true.
+                key_node.tag = "tag:yaml.org,2002:str"
             if key in first_lines:
                 message = f"stands twice, first on line {first_lines[key]}; remove one"
                 problem = Problem(show_path((*path, key)), message, f"{self._name}:{line}")
