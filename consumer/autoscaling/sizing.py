@@ -50,9 +50,10 @@ def replicas_to_drain(
         return work_s(horizon_s) / horizon_s
     for start_s in sorted(starting_s):
         by_s = max(horizon_s, start_s + least_help_s)
-        if short_s(by_s) <= 0:
+        left_s = short_s(by_s)
+        if left_s <= 0:
             return wanted
-        wanted += min(1.0, short_s(by_s) / (by_s - start_s))
+        wanted += min(1.0, left_s / (by_s - start_s))
         workers += 1
         sum_of_starts_s += start_s
     by_s = max(horizon_s, cold_start_s + least_help_s)

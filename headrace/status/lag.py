@@ -14,14 +14,13 @@ class PartitionLag:
     """One partition of a requests topic.
 
     Attributes:
-        partition: Its number.
         log_start: The oldest offset that is kept.
         log_end: The next offset to be written, or the first of an open transaction.
         committed: The group's committed offset, or ``None`` where it has none.
-        lag_records: Records from there to the log's end that are not done by the completion map: an
-            upper bound, since offsets may have gaps. Without a commit: what would be read.
+        lag_records: Offsets from there to the log's end that the completion map does not have: an
+            upper bound, since offsets have gaps. Without a commit: what would be read.
         basis: What that rests on, a value of ``consumer.autoscaling.lag.LagBasis``.
-        blocked_records: Records behind an open transaction, which nobody may read yet.
+        blocked_records: Records behind an open transaction.
     """
 
     partition: int
@@ -33,18 +32,10 @@ class PartitionLag:
     blocked_records: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
 
 def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLag:
-    """Compute one partition's lag.
-
-    Args:
-        partition: Its number.
-        lag: The log and the commit as the broker sees them.
-        from_latest: Whether a partition without a commit is read from the end of its log.
-    """
     committed = None if lag.committed is None else lag.committed.offset
     left = remaining(lag, from_latest=from_latest)
     return PartitionLag(
