@@ -1,4 +1,4 @@
-"""What the pipeline needs of the world, as protocols; adapters implement them.
+"""What the consumer needs of the world, as protocols; adapters implement them.
 
 The same contract suite (``tests/contract``) runs over every implementation.
 """

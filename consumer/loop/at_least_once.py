@@ -13,7 +13,7 @@ from typing import Protocol
 from consumer.engine.engine import Engine
 from consumer.engine.outcomes.outbox import Publication
 from consumer.loop import outgoing
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import (
     CommitRefusedError,
     RecordSource,
@@ -89,7 +89,7 @@ class AtLeastOnce:
         source: RecordSource,
         sink: ResultSink,
         clock: Clock,
-        settings: PipelineSettings,
+        settings: LoopSettings,
     ) -> None:
         self._engine = engine
         self._source = source

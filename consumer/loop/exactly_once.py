@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from consumer.engine.engine import Engine
 from consumer.engine.outcomes.transactions import Transaction
 from consumer.loop import outgoing
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import (
     FencedError,
     RecordSource,
@@ -45,7 +45,7 @@ class ExactlyOnce:
         source: RecordSource,
         sink: TransactionalSink,
         clock: Clock,
-        settings: PipelineSettings,
+        settings: LoopSettings,
     ) -> None:
         self._engine = engine
         self._source = source
@@ -121,9 +121,9 @@ class ExactlyOnce:
             await self._failed
 
     def _begin(self, *, even_without_outcomes: bool) -> None:
-        due = self._engine.partitions_due(even_without_outcomes=even_without_outcomes)
+        due = self._engine.transactions.partitions_due(even_without_outcomes=even_without_outcomes)
         for partition in due:
-            transaction = self._engine.begin_transaction(
+            transaction = self._engine.transactions.begin(
                 partition, self._settings.publish_records, self._settings.publish_bytes
             )
             if transaction is not None:

@@ -1,12 +1,14 @@
 """From a route's delivery guarantee to what publishes and commits for it on Kafka."""
 
 from consumer.engine.engine import Engine
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.sink.message_size import LARGEST_REQUEST_BYTES
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.loop.at_least_once import AtLeastOnce, Publishing
 from consumer.loop.exactly_once import ExactlyOnce
 from consumer.ports import RecordSource
-from consumer.replica.build import pipeline_settings
+from consumer.replica.build import loop_settings
 from handoff.clock import SystemClock
 from schemas.settings.file import KafkaSettings, RouteSettings
 
@@ -22,7 +24,7 @@ def kafka_publishing(
         engine: Whose outcomes.
         source: The route's member of the group.
     """
-    settings = pipeline_settings(route)
+    settings = loop_settings(route)
     if route.delivery == "exactly_once":
         return ExactlyOnce(
             engine=engine,
@@ -38,3 +40,14 @@ def kafka_publishing(
         clock=SystemClock(),
         settings=settings,
     )
+
+
+async def result_limit_bytes(kafka: KafkaSettings, route: RouteSettings) -> int:
+    """Return the most bytes, key and headers included, of one record on the results topic.
+
+    Raises:
+        SourceError: The cluster cannot be reached.
+    """
+    async with TopicAdmin(kafka) as admin:
+        limits_bytes = await admin.message_limits_bytes([route.results_topic])
+    return min(limits_bytes[route.results_topic], LARGEST_REQUEST_BYTES)

@@ -15,7 +15,7 @@ from consumer.kafka.sink.partitioning import partition_of_key
 from consumer.kafka.sink.producer_slot import ProducerSlot
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.loop.at_least_once import AtLeastOnce
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import CommitPoint, Message, RecordSource, TopicPartition
 from schemas.settings.file import KafkaSettings
 from tests.engines import P0, P1, answer, make_engine, record
@@ -111,7 +111,7 @@ class Publishing:
     def __init__(self) -> None:
         self.engine: Engine = make_engine(max_records=100_000)
         self.engine.assign({P0: None, P1: None})
-        windows = self.engine._calls.windows
+        windows = self.engine.calls.windows
         windows.heard(windows.sent(0), "replica-1", 1 << 20, 0.0)
         self.producer = Producer()
         self.publishing = AtLeastOnce(
@@ -119,7 +119,7 @@ class Publishing:
             source=cast("RecordSource", None),
             sink=sink_on(self.producer),
             clock=SimulatedClock(),
-            settings=PipelineSettings(publish_records=64),
+            settings=LoopSettings(publish_records=64),
         )
         self.tasks = [asyncio.create_task(loop) for loop in self.publishing.loops(lambda: None)]
         self.offset = 0
