@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from consumer.engine.admission import Admission
-from consumer.engine.bodies.moves import ClaimCheckPolicy, Fetch, Fetched
+from consumer.engine.bodies.moves import ClaimCheckPolicy, Fetch
 from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.engine.failures.retry import Failure, RetryPolicy
@@ -120,7 +120,7 @@ def end_fetch(engine: Engine, fetch: Fetch, body: bytes, now_s: float = 0.0) -> 
     """End a fetch as a store would: it is measured first, and goes on if there is room."""
     if fetch.size_bytes is None and not engine.bodies.measured(fetch, len(body), now_s):
         return
-    engine.bodies.end_move(fetch, Fetched(body), now_s, EPOCH_MS)
+    engine.bodies.fetched(fetch, body, now_s)
 
 
 def publish_all(engine: Engine) -> list[Publication]:

@@ -48,12 +48,6 @@ class Engine:
 
     Args:
         consumer: Identifies this replica to the model replicas.
-        intake: Reads records.
-        messages: Composes outcomes.
-        admission: Bounds what is held.
-        retry: What happens after a model replica failed.
-        jitter: Randomness of the backoff.
-        settings: Portions, order and the room for progress.
         claim_check: Which bodies go to the object store; ``None`` where there is none.
         notes: Notes of records that end the consumer, if there are any.
 

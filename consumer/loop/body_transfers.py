@@ -5,14 +5,7 @@ import logging
 from collections.abc import Callable
 
 from consumer.engine.bodies.bodies import Bodies
-from consumer.engine.bodies.moves import (
-    Deposit,
-    Deposited,
-    Fetched,
-    Move,
-    MoveEnd,
-    MoveFailed,
-)
+from consumer.engine.bodies.moves import Deposit, Move
 from consumer.engine.bodies.store import BodyRefusedError, BodyStore, StoreError
 from handoff.clock import Clock
 
@@ -51,26 +44,29 @@ class BodyTransfers:
         self._store.close()
 
     async def _run(self, move: Move) -> None:
-        end: MoveEnd | None = MoveFailed("the move was cancelled")
+        reason = "the move was cancelled"
         try:
             if move.is_wanted:
-                end = await self._move(move)
+                await self._move(move)
+                return
+        except asyncio.CancelledError:
+            pass
         except BodyRefusedError as error:
-            end = error.refused
+            self._bodies.refused(move, error.refused, self._clock.monotonic())
+            return
         except StoreError as error:
             log.warning("%s; attempt %d on this body", error, move.attempts + 1)
-            end = MoveFailed(str(error))
-        finally:
-            if end is not None:
-                now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
-                self._bodies.end_move(move, end, now_s, epoch_ms)
+            reason = str(error)
+        self._bodies.failed(move, reason, self._clock.monotonic(), self._clock.epoch_ms())
 
-    async def _move(self, move: Move) -> MoveEnd | None:
-        """Move a body; ``None`` where it has no room, now that its size is known."""
+    async def _move(self, move: Move) -> None:
         if isinstance(move, Deposit):
-            return Deposited(await self._store.write(move.name, move.body))
+            reference = await self._store.write(move.name, move.body)
+            self._bodies.deposited(move, reference, self._clock.monotonic())
+            return
         if move.size_bytes is None:
             size_bytes = await self._store.size_bytes(move.reference.url)
             if not self._bodies.measured(move, size_bytes, self._clock.monotonic()):
-                return None
-        return Fetched(await self._store.read(move.reference))
+                return
+        body = await self._store.read(move.reference)
+        self._bodies.fetched(move, body, self._clock.monotonic())

@@ -34,11 +34,7 @@ class ConsumerLoop:
 
     Args:
         engine: Decides; owned by this loop from here on.
-        source: Where records come from.
         publishing: How outcomes are published and offsets committed.
-        model: Computes.
-        clock: The time.
-        settings: Times and portions.
         store: Where large bodies are, if the engine has a claim check.
         control: What is to be cancelled, if the route has a control topic.
 

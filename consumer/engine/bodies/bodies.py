@@ -5,20 +5,11 @@ import codecs
 import msgspec
 import orjson
 
-from consumer.engine.bodies.moves import (
-    BodyMoves,
-    Deposit,
-    Deposited,
-    Fetch,
-    Fetched,
-    Move,
-    MoveEnd,
-    MoveFailed,
-)
+from consumer.engine.bodies.moves import BodyMoves, Deposit, Fetch, Move
 from consumer.engine.bodies.store import STATUS_BAD_REQUEST, BodyRefused
 from consumer.engine.outcomes.completion import Settlement
 from consumer.engine.outcomes.messages import OutcomeMessages, printable
-from consumer.engine.work import WorkItem
+from schemas.wire.references import BodyReference
 from schemas.wire.results import ErrorCode, encode_refusal_body
 
 _AN_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -43,30 +34,42 @@ class Bodies:
         self.moves.ended(fetch)
         return False
 
-    def end_move(self, move: Move, end: MoveEnd, now_s: float, epoch_ms: int) -> None:
-        """End a move of ``moves``, as it went."""
-        self.moves.ended(move)
-        item = move.item
-        if not move.is_wanted:
-            self._forget(move)
+    def deposited(self, deposit: Deposit, reference: BodyReference, now_s: float) -> None:
+        """End a deposit whose body is in the store, safely."""
+        if self._ends(deposit):
+            item = deposit.item
+            self._settlement.grow(item, -len(deposit.body))
+            messages = self._messages.stored(
+                item, item.custom_id or "", deposit.status_code, reference, now_s
+            )
+            self._settlement.settle(item, messages)
+
+    def fetched(self, fetch: Fetch, body: bytes, now_s: float) -> None:
+        """End a fetch whose body is here, and is what its reference says."""
+        if not self._ends(fetch):
             return
-        match end:
-            case Deposited(reference) if isinstance(move, Deposit):
-                self._settlement.grow(item, -len(move.body))
-                self._settlement.settle(
-                    item,
-                    self._messages.stored(
-                        item, item.custom_id or "", move.status_code, reference, now_s
-                    ),
-                )
-            case Fetched(body) if isinstance(move, Fetch):
-                self._take_body(item, move.url, body, now_s)
-            case BodyRefused(status, code, message):
-                self._settlement.respond(
-                    item, status, encode_refusal_body(message, code, "body_ref"), now_s
-                )
-            case MoveFailed(reason) if not self.moves.try_again(move, reason, now_s):
-                self._give_up(move, now_s, epoch_ms)
+        item = fetch.item
+        line = splice_body(item.custom_id or "", fetch.url, body)
+        if line is None:
+            message = "body_ref.url: the object is not one JSON object"
+            refusal = encode_refusal_body(message, "reference_refused", "body_ref")
+            self._settlement.respond(item, STATUS_BAD_REQUEST, refusal, now_s)
+            return
+        item.fetched_line = line
+        self._settlement.grow(item, len(line))
+        self.moves.holds(item)
+        self._settlement.make_ready(item)
+
+    def refused(self, move: Move, refused: BodyRefused, now_s: float) -> None:
+        """End a move whose reference cannot be followed."""
+        if self._ends(move):
+            body = encode_refusal_body(refused.message, refused.code, "body_ref")
+            self._settlement.respond(move.item, refused.status_code, body, now_s)
+
+    def failed(self, move: Move, reason: str, now_s: float, epoch_ms: int) -> None:
+        """End a move on which the store failed: it is tried again or given up."""
+        if self._ends(move) and not self.moves.try_again(move, reason, now_s):
+            self._give_up(move, now_s, epoch_ms)
 
     def give_up_overdue(self, now_s: float, epoch_ms: int) -> None:
         """Give up what the store failed on, and has had no turn since, when its time is over."""
@@ -75,6 +78,14 @@ class Bodies:
                 self._give_up(move, now_s, epoch_ms)
             else:
                 self._forget(move)
+
+    def _ends(self, move: Move) -> bool:
+        """End a move; return whether its record is still wanted."""
+        self.moves.ended(move)
+        if move.is_wanted:
+            return True
+        self._forget(move)
+        return False
 
     def _forget(self, move: Move) -> None:
         # A request's record was dropped already, with all that waited.
@@ -87,18 +98,6 @@ class Bodies:
         self._settlement.bury(
             move.item, ErrorCode.STORE_FAILED, printable(move.failure), now_s, epoch_ms
         )
-
-    def _take_body(self, item: WorkItem, url: str, body: bytes, now_s: float) -> None:
-        line = splice_body(item.custom_id or "", url, body)
-        if line is None:
-            message = "body_ref.url: the object is not one JSON object"
-            refusal = encode_refusal_body(message, "reference_refused", "body_ref")
-            self._settlement.respond(item, STATUS_BAD_REQUEST, refusal, now_s)
-            return
-        item.fetched_line = line
-        self._settlement.grow(item, len(line))
-        self.moves.holds(item)
-        self._settlement.make_ready(item)
 
 
 def splice_body(custom_id: str, url: str, body: bytes) -> bytes | None:

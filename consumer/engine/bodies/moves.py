@@ -9,12 +9,11 @@ from collections import deque
 from dataclasses import dataclass
 
 from consumer.engine.admission import Admission
-from consumer.engine.bodies.store import BodyRefused
 from consumer.engine.failures.retry import RetryPolicy
 from consumer.engine.record_state import RecordState, Step, next_state
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import WorkItem
-from schemas.wire.references import BodyReference, RequestBodyReference
+from schemas.wire.references import RequestBodyReference
 from schemas.wire.results import encode_response_line, result_id
 
 MAX_MOVES = 8
@@ -128,28 +127,6 @@ class Fetch(_Move):
 Move = Deposit | Fetch
 
 
-@dataclass(frozen=True, slots=True)
-class Deposited:
-    reference: BodyReference
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A body is here, and is what its reference says."""
-
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MoveFailed:
-    """The store failed: no fault of the record."""
-
-    reason: str
-
-
-MoveEnd = Deposited | Fetched | BodyRefused | MoveFailed
-
-
 class BodyMoves:
     """Which bodies move, and which wait.
 
@@ -160,11 +137,7 @@ class BodyMoves:
 
     Deposits are counted as results are; they go first, as each one that ends frees its bytes.
 
-    Args:
-        admission: Counts what is held.
-        retry: Its backoff is for the store too.
-        jitter: Randomness of the backoff.
-        give_up_after_s: How long a store may fail on one body.
+    After a failure of the store a move has the backoff of ``retry``, until ``give_up_after_s``.
     """
 
     def __init__(

@@ -9,9 +9,7 @@ import pytest
 from consumer.engine.bodies.moves import (
     ClaimCheckPolicy,
     Deposit,
-    Deposited,
     Fetch,
-    MoveFailed,
 )
 from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
@@ -192,9 +190,9 @@ def answer_some(
 def move_some(engine: Engine, now_s: float, randomly: random.Random) -> None:
     while (move := engine.bodies.moves.next_move(now_s)) is not None:
         if randomly.random() < 0.2:
-            engine.bodies.end_move(move, MoveFailed("away"), now_s, EPOCH_MS)
+            engine.bodies.failed(move, "away", now_s, EPOCH_MS)
         elif isinstance(move, Deposit):
             stored = BodyReference(url="s3://b/r", size_bytes=1, sha256="0" * 64)
-            engine.bodies.end_move(move, Deposited(stored), now_s, EPOCH_MS)
+            engine.bodies.deposited(move, stored, now_s)
         else:
             end_fetch(engine, move, orjson.dumps({"input": "x" * 19_988}), now_s)

@@ -5,7 +5,7 @@ import random
 import orjson
 import pytest
 
-from consumer.engine.bodies.moves import ClaimCheckPolicy, Deposit, Deposited, MoveFailed
+from consumer.engine.bodies.moves import ClaimCheckPolicy, Deposit
 from consumer.engine.bodies.store import BodyRefused
 from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
@@ -113,12 +113,12 @@ class Events:
     def move(self) -> None:
         while (move := self.engine.bodies.moves.next_move(self.now_s)) is not None:
             if self.randomly.random() < 0.3:
-                self.engine.bodies.end_move(move, MoveFailed("away"), *self.now)
+                self.engine.bodies.failed(move, "away", *self.now)
             elif isinstance(move, Deposit):
-                self.engine.bodies.end_move(move, Deposited(STORED), *self.now)
+                self.engine.bodies.deposited(move, STORED, self.now_s)
             elif self.randomly.random() < 0.2:
                 refused = BodyRefused(404, "body_not_found", "x" * 2_000)
-                self.engine.bodies.end_move(move, refused, *self.now)
+                self.engine.bodies.refused(move, refused, self.now_s)
             else:
                 end_fetch(self.engine, move, orjson.dumps({"input": "x" * 2_988}), self.now_s)
 

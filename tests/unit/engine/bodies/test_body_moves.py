@@ -8,7 +8,6 @@ from consumer.engine.bodies.moves import (
     Deposit,
     Fetch,
     Move,
-    MoveFailed,
 )
 from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
@@ -100,7 +99,7 @@ def test_a_fetch_that_failed_keeps_nobody_else_waiting() -> None:
     records += [reference(offset, 8_000, key=b"%d" % offset) for offset in range(2, 6)]
     engine = engine_with(*records, ordering="key")
     first, second = started(engine)
-    engine.bodies.end_move(first, MoveFailed("away"), 0.0, EPOCH_MS)
+    engine.bodies.failed(first, "away", 0.0, EPOCH_MS)
     finish(engine, second, 8_000)
     (third,) = started(engine)
     assert offsets_of([second, third]) == [2, 3]
@@ -142,7 +141,7 @@ def test_what_has_no_room_lets_smaller_bodies_pass_but_not_for_ever() -> None:
 def test_a_failed_body_is_given_up_in_time_though_it_has_no_turn_to_fail_again() -> None:
     engine = engine_with(*[reference(offset, 100) for offset in range(9)])
     first, *hanging = started(engine)
-    engine.bodies.end_move(first, MoveFailed("away"), 0.0, EPOCH_MS)
+    engine.bodies.failed(first, "away", 0.0, EPOCH_MS)
     hanging += started(engine)
     assert len(hanging) == 8
     assert started(engine, 30.0) == []
@@ -166,7 +165,7 @@ def test_waiting_for_room_is_not_held_against_the_store() -> None:
     assert engine.counters.dead_letter_records == 0
     compute_all(engine, 10 * GIVE_UP_AFTER_S)
     (second_again,) = started(engine, 10 * GIVE_UP_AFTER_S)
-    engine.bodies.end_move(second_again, MoveFailed("away"), 10 * GIVE_UP_AFTER_S, EPOCH_MS)
+    engine.bodies.failed(second_again, "away", 10 * GIVE_UP_AFTER_S, EPOCH_MS)
     assert engine.counters.dead_letter_records == 0
 
 
@@ -179,7 +178,7 @@ def test_a_deposit_of_a_lost_partition_is_let_go_when_its_time_is_over() -> None
     engine.end_call(call, "over", 0.0, EPOCH_MS)
     (deposit,) = started(engine)
     assert isinstance(deposit, Deposit)
-    engine.bodies.end_move(deposit, MoveFailed("away"), 0.0, EPOCH_MS)
+    engine.bodies.failed(deposit, "away", 0.0, EPOCH_MS)
     engine.assign({})
     engine.advance(GIVE_UP_AFTER_S, EPOCH_MS)
     assert engine.held_records == engine.held_bytes == 0
