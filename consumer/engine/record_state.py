@@ -1,4 +1,4 @@
-"""Where a record stands between its arrival and its end, and which steps lead on from there."""
+"""The states of a record between its arrival and its end, and the steps from one to the next."""
 
 from enum import IntEnum
 

@@ -68,8 +68,8 @@ class WorkItem:
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
         fetched_line: The request line as the model gets it, where the record's value is another:
-            its body was fetched, its url is spelled otherwise, or something stands before it.
-        state: Where it stands; changed by ``record_state.next_state`` only.
+            its body was fetched, its url is spelled otherwise, or something precedes it.
+        state: Changed by ``record_state.next_state`` only.
         successor: The next record of its key queue, blocked until this one is complete.
         withheld: The messages of an outcome that was decided while it was blocked.
     """

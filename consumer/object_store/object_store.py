@@ -109,7 +109,7 @@ class ObjectStore:
         """Make the directory of results where it is a local one that is not there.
 
         For the start of a consumer. Later it is not made again: what is missing then is a mount,
-        and what was written to the disk below it would be found by nobody.
+        and nothing would find what was written to the disk below it.
         """
         root = Path(self._store_url.removeprefix(_FILE))
         if not self._store_url.startswith(_FILE) or root.is_dir():

@@ -4,7 +4,7 @@ A replica that dies fails every call it has, so most records of a failed call ar
 failed waits for a backoff and is called again, in smaller company with each step:
 
 1. Records whose own call was the cause are split into eighths. Calls that were lost together go
-   again as they are: splitting each would multiply the calls and tell nothing.
+   again as they are: splitting each would multiply the calls and isolate nothing.
 2. From two failed attempts on a record is a suspect. Suspects go one call at a time: what fails
    with such a call is in it.
 3. The attempt that would be a record's last has the model to itself. Only a record that fails
@@ -219,7 +219,7 @@ class Isolation:
         """Return how much the records of the next call may be suspected.
 
         One suspect is tried at a time. A model that is down is tried with what is suspected least
-        of all that waits: an answer to it says most, and its failure costs nobody an attempt.
+        of all that waits: an answer to it says most, and its failure costs no record an attempt.
 
         Args:
             new_records: How many records wait for their first call.

@@ -146,8 +146,8 @@ class AssignedPartitions:
                 offsets[partition] = assignment.ledger.next_offset
         return offsets
 
-    def held_up(self) -> dict[TopicPartition, int]:
-        """Return the partitions that may not be read on, each with the offset that is not done."""
+    def at_their_limit(self) -> dict[TopicPartition, int]:
+        """Return the partitions with a full map, each with the first offset that is not complete."""
         found: dict[TopicPartition, int] = {}
         for partition, assignment in self._assigned.items():
             ledger = assignment.ledger

@@ -98,7 +98,7 @@ class Standing:
         return [
             f"partition {partition.partition} is held up by offset {offset}: that is not done, "
             "and the completion map is full, so nothing beyond is read"
-            for partition, offset in self.assigned.held_up().items()
+            for partition, offset in self.assigned.at_their_limit().items()
         ]
 
     def _waits_in_quiet(self, queued_records: int, now_s: float) -> list[str]:
