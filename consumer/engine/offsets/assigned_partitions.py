@@ -147,7 +147,7 @@ class AssignedPartitions:
         return offsets
 
     def at_their_limit(self) -> dict[TopicPartition, int]:
-        """Return the partitions with a full map, each with the first offset that is not complete."""
+        """Return the partitions with a full map, each with its first incomplete offset."""
         found: dict[TopicPartition, int] = {}
         for partition, assignment in self._assigned.items():
             ledger = assignment.ledger
