@@ -3,11 +3,10 @@
 The same contract suite (``tests/contract``) runs over every implementation.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from handoff.chunk import Chunk, Outcomes
 from schemas.wire.headers import Header
 
 
@@ -61,12 +60,21 @@ class CommitPoint(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A record to publish. ``headers`` and ``key`` as they will stand on the topic."""
+    """A record to publish.
+
+    Attributes:
+        topic: Where it goes.
+        key: As it will stand there.
+        value: As it will stand there.
+        headers: As they will stand there.
+        item: Whose outcome it is; sinks report it back with the message.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]
+    item: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,12 @@ class Rejection:
     """A message that the broker or client will never take as it is.
 
     Attributes:
-        index: Its position in the published sequence.
+        message: The message.
         reason: Why, for a person; names the topic and the setting.
         is_too_large: A smaller message would be taken.
     """
 
-    index: int
+    message: Message
     reason: str
     is_too_large: bool = False
 
@@ -250,46 +258,49 @@ class RecordSource(Protocol):
 
 
 class PublishListener(Protocol):
-    """Is told what becomes of the messages of one ``ResultSink.send``, by their positions in it.
+    """Gets the outcome of each message from a ``ResultSink``.
 
     Each message ends in one of ``acknowledged``, ``rejected`` and ``dropped``, unless the sink
     fails.
     """
 
-    def is_wanted(self, index: int) -> bool:
-        """Say whether a message may still be published; asked before each try."""
+    def is_wanted(self, message: Message) -> bool:
+        """Return whether a message may still be published; called before each try."""
         ...
 
-    def acknowledged(self, index: int) -> None:
-        """The broker has acknowledged a message."""
+    def acknowledged(self, messages: Sequence[Message]) -> None:
+        """The broker has acknowledged messages."""
         ...
 
     def rejected(self, rejection: Rejection) -> None:
         """A message can never be published as it is, e.g. over the size limit."""
         ...
 
-    def dropped(self, index: int) -> None:
+    def dropped(self, message: Message) -> None:
         """A message was not wanted any more; it may have been published all the same."""
         ...
 
     def failed(self, error: SourceError) -> None:
-        """The sink cannot go on; nothing more is told. It may be told several times."""
+        """The sink cannot go on, and reports nothing more of what it was to publish."""
         ...
 
 
 class ResultSink(Protocol):
     """Where results and dead letters go."""
 
-    async def start(self) -> None:
+    async def start(self, listener: PublishListener) -> None:
         """Connect.
+
+        Args:
+            listener: Gets the outcome of each message.
 
         Raises:
             SourceError: The broker cannot be reached or refuses us; says what to check.
         """
         ...
 
-    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
-        """Take messages over, to be published; the listener is told of each as it ends.
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Take messages over, to be published.
 
         One at a time. Messages of a key keep the order in which they were sent. A partition that
         takes nothing holds up its own messages only, and those without a key go round it.
@@ -365,14 +376,6 @@ class TransactionalSink(Protocol):
 
     async def stop(self) -> None:
         """Disconnect; transactions under way are aborted."""
-        ...
-
-
-class ModelClient(Protocol):
-    """The model that a route calls."""
-
-    def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; the iterator raises where the replica is lost."""
         ...
 
 

@@ -9,7 +9,7 @@ clock in milliseconds. One task at a time may call it. A record's way through it
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from consumer.engine.admission import Admission
 from consumer.engine.arrivals import Arrivals
@@ -31,7 +31,7 @@ from consumer.engine.offsets.assigned_partitions import (
 )
 from consumer.engine.outcomes.completion import Settlement
 from consumer.engine.outcomes.messages import OutcomeMessages
-from consumer.engine.outcomes.outbox import Outbox, Publication
+from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
 from consumer.engine.schedule import Schedule
 from consumer.engine.settings import EngineSettings
@@ -157,11 +157,11 @@ class Engine:
         if not self._is_suspended:
             self._suspension = reason
         self._is_suspended = True
-        self._outbox.close(let_out_waiting=True)
+        self._outbox.close()
 
     def hold_publications(self) -> None:
         """Publish nothing more until ``assign``."""
-        self._outbox.close(let_out_waiting=False)
+        self._outbox.hold()
 
     def assign(
         self,
@@ -204,7 +204,7 @@ class Engine:
         self._is_suspended = True
         self._takes_records = False
         self.calls.takes_back = False
-        self._outbox.close(let_out_waiting=False)
+        self._outbox.hold()
 
     # --- what it holds and waits for ---
 
@@ -321,34 +321,31 @@ class Engine:
     def has_publications(self) -> bool:
         return self._outbox.has_publishable
 
-    def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
+    def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
         return self._settlement.take_publications(most_records, most_bytes)
 
-    def acknowledged(self, publications: Iterable[Publication]) -> None:
-        self._settlement.acknowledged(publications)
+    def acknowledged(self, items: Iterable[WorkItem]) -> None:
+        self._settlement.acknowledged(items)
 
-    def withdrawn(self, publications: Iterable[Publication]) -> None:
+    def withdrawn(self, items: Iterable[WorkItem]) -> None:
         """Drop outcomes of lost partitions; they may have been published, or in part."""
-        for publication in publications:
-            self._settlement.drop(publication.item)
+        for item in items:
+            self._settlement.drop(item)
 
     def rejected(
-        self,
-        publication: Publication,
-        refused: Mapping[int, Rejection],
-        now_s: float,
-        epoch_ms: int,
+        self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
-        return self._settlement.rejected(publication, refused, now_s, epoch_ms)
+        """Replace refused messages of an outcome; see ``Settlement.rejected``."""
+        return self._settlement.rejected(item, rejections, now_s, epoch_ms)
 
     def transaction_committed(self, transaction: Transaction) -> None:
-        self.acknowledged(transaction.publications)
+        self.acknowledged(transaction.items)
         self.transactions.committed(transaction)
 
     def transaction_refused(
         self,
         transaction: Transaction,
-        refused: Mapping[int, Mapping[int, Rejection]],
+        rejections: Iterable[Rejection],
         now_s: float,
         epoch_ms: int,
     ) -> bool:
@@ -356,7 +353,7 @@ class Engine:
 
         Args:
             transaction: Its outcomes wait again.
-            refused: Why, by position of the publication and index of the message in it.
+            rejections: Of its messages.
             now_s: Monotonic seconds.
             epoch_ms: Wall clock in milliseconds.
 
@@ -367,7 +364,7 @@ class Engine:
         if transaction.assignment.revoked:
             self._lose([transaction.assignment])
             return True
-        return self._settlement.substitute(transaction.publications, refused, now_s, epoch_ms)
+        return self._settlement.substitute(rejections, now_s, epoch_ms)
 
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Drop the partition of an aborted transaction, as it is another member's.

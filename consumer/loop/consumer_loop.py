@@ -16,14 +16,14 @@ from consumer.engine.engine import Engine
 from consumer.engine.offsets.assigned_partitions import AssignmentChange
 from consumer.engine.standing.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
-from consumer.loop.at_least_once import Publishing
 from consumer.loop.body_transfers import BodyTransfers
 from consumer.loop.call_stream import CallFailedError, stream_outcomes
 from consumer.loop.control_reader import ControlReader, TimedControl
+from consumer.loop.publishing import Publishing
 from consumer.loop.settings import LoopSettings
 from consumer.loop.watch import SessionWatch, Watch
-from consumer.ports import ControlSource, ModelClient, RecordSource, TopicPartition
-from handoff.chunk import Chunk
+from consumer.ports import ControlSource, RecordSource, TopicPartition
+from handoff.chunk import Chunk, ChunkModel
 from handoff.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class ConsumerLoop:
         engine: Engine,
         source: RecordSource,
         publishing: Publishing,
-        model: ModelClient,
+        model: ChunkModel,
         clock: Clock,
         settings: LoopSettings,
         store: BodyStore | None = None,

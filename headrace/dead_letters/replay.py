@@ -11,7 +11,7 @@ from headrace.dead_letters.letter import DeadLetter
 from headrace.requests.reading import TopicRecord
 from schemas.wire import headers
 from schemas.wire.deadletters import replayed_headers
-from schemas.wire.headers import read_context
+from schemas.wire.headers import read_deadline_ms
 
 MAX_PROBLEMS = 20
 MAX_BATCH_RECORDS = 500
@@ -101,7 +101,7 @@ def needs_source(letter: DeadLetter) -> bool:
 
 def has_expired(letter: DeadLetter, now_ms: int) -> bool:
     """Tell whether the request's deadline has passed: replayed with it, it would only expire."""
-    deadline_ms = read_context(letter.request_headers).deadline_ms
+    deadline_ms = read_deadline_ms(letter.request_headers)
     return deadline_ms is not None and deadline_ms <= now_ms
 
 

@@ -13,7 +13,7 @@ from headrace.status.board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
 from headrace.status.board import status_board_deployment
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings
 from schemas.settings.models import ModelSettings
-from schemas.settings.pipeline_checks import calls_per_window
+from schemas.settings.pipeline_checks import calls_per_window, own_calls_per_window
 from serve_models.deployments import deployment_for
 
 
@@ -143,7 +143,7 @@ def bind_consumer(
         kafka=kafka,
         urls=model_settings.endpoints,
         work_field=model_settings.work_field,
-        calls_per_window=window_calls or model_settings.calls_per_window,
+        calls_per_window=window_calls or own_calls_per_window(model_settings),
         model=model,
         status_deployment=STATUS_DEPLOYMENT,
     )

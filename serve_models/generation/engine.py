@@ -16,7 +16,7 @@ from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from handoff.clock import Clock
 from serve_models.serving.call import ENDS_THE_TASK, Call, encode_failure_body, tell_consumers
 from serve_models.serving.engine_end import EngineEnd
-from serve_models.serving.slot_window import SlotWindow
+from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class GenerationEngine:
         self._replica = replica
         self._clock = clock
         self._linger_s = outcome_linger_ms / 1000
-        self._window = SlotWindow(model.max_num_seqs, in_flight_ratio)
+        self._window = SharedWindow(model.max_num_seqs * in_flight_ratio)
         self._calls: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._end = EngineEnd(on_death)

@@ -10,7 +10,7 @@ from typing import Any
 from ray import serve
 
 from handoff.chunk import Chunk, ChunkModel, Outcomes
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from schemas.settings.models import CustomModelSettings
 from serve_models.serving.call import NAMED_AFTER_S
 from serve_models.serving.custom_engine import CustomEngine
@@ -103,7 +103,7 @@ class CustomModel:
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._engine = CustomEngine(
             build_custom_model(settings),
-            clock=SystemClock(),
+            clock=AwakeClock(),
             on_death=leave_soon,
         )
 

@@ -2,7 +2,7 @@
 
 from ray import serve
 
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
@@ -12,11 +12,7 @@ from serve_models.weights.sources import resolve
 
 
 class Generator(EngineReplica):
-    """One replica: starts a vLLM engine, then answers chunks (``handoff.chunk.ChunkModel``).
-
-    Args:
-        name: The model's name in the settings.
-        settings: What to load and how to run it.
+    """One replica of a generator, over a vLLM engine (``handoff.chunk.ChunkModel``).
 
     Raises:
         ModelSourceError: The weights are not here.
@@ -30,7 +26,7 @@ class Generator(EngineReplica):
         model = resolve(settings.source)
         adapters = {each: resolve(source) for each, source in settings.adapters.items()}
         set_engine_environment(settings)
-        # vLLM reads its environment as it is imported, and is not there where no model needs it.
+        # vLLM reads its environment when it is imported, and is optional.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
         self._engine = GenerationEngine(
@@ -38,6 +34,6 @@ class Generator(EngineReplica):
             in_flight_ratio=settings.in_flight_ratio,
             outcome_linger_ms=settings.outcome_linger_ms,
             replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
+            clock=AwakeClock(),
             on_death=leave_soon,
         )

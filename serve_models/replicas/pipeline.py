@@ -1,31 +1,28 @@
 """A pipeline as a Ray Serve deployment's class."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
 
-from handoff.chunk import Chunk, Outcomes
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
+from handoff.model_handle import ModelHandle
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine
 from serve_models.replicas.base import EngineReplica
 from serve_models.serving.engine_end import leave_soon
 
 _ACCEPTANCE_S = 5.0
-"""A call that no replica has taken by then is made anew: Serve's router holds calls to a model that
-was deleted meanwhile for ever, but refuses new ones."""
 
 
 class Pipeline(EngineReplica):
-    """One replica: takes records through its steps (``handoff.chunk.ChunkModel``).
+    """One replica of a pipeline (``handoff.chunk.ChunkModel``).
 
     Args:
         name: The pipeline's name in the settings.
         settings: Its steps.
         models: Handles of the models that the steps name.
-        calls_per_window: Of each of these models, into how many calls a window of it is divided.
+        calls_per_window: By model, into how many calls the window of its replica is divided.
     """
 
     def __init__(
@@ -38,47 +35,9 @@ class Pipeline(EngineReplica):
         self._engine = PipelineEngine(
             name=name,
             settings=settings,
-            models={model: StepHandle(handle) for model, handle in models.items()},
+            models={model: ModelHandle(handle, _ACCEPTANCE_S) for model, handle in models.items()},
             calls_per_window=calls_per_window,
             replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
+            clock=AwakeClock(),
             on_death=leave_soon,
         )
-
-
-class StepHandle:
-    """Calls another model's deployment (``serve_models.pipeline.engine.StepModel``).
-
-    Args:
-        handle: The deployment's handle.
-        acceptance_s: How long a call may wait for a replica before it is made anew.
-    """
-
-    def __init__(self, handle: Any, acceptance_s: float = _ACCEPTANCE_S) -> None:
-        self._infer = handle.options(stream=True, method_name="infer")
-        self._acceptance_s = acceptance_s
-
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; raises what Ray raises where the replica is lost."""
-        stream = await self._accepted(chunk)
-        try:
-            async for outcomes in stream:
-                yield outcomes
-        except (GeneratorExit, asyncio.CancelledError):
-            # Nobody waits for the rest: free what the replica still computes of it.
-            stream.cancel()
-            raise
-
-    async def _accepted(self, chunk: Chunk) -> Any:
-        while True:
-            stream = self._infer.remote(chunk)
-            try:
-                async with asyncio.timeout(self._acceptance_s):
-                    await stream._to_object_ref_gen()  # noqa: SLF001 - Serve's developer API, so named
-            except TimeoutError:
-                stream.cancel()
-            except asyncio.CancelledError:
-                stream.cancel()
-                raise
-            else:
-                return stream

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ray import serve
 
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from schemas.settings.models import TextModelSettings
 from serve_models.replicas.base import EngineReplica
 from serve_models.serving.engine_end import leave_soon
@@ -53,7 +53,7 @@ class TextReplica(EngineReplica):
             endpoints=endpoints_of(model),
             settings=settings,
             replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
+            clock=AwakeClock(),
             limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
             use_threads=use_threads,
             on_death=leave_soon,

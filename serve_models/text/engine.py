@@ -25,7 +25,6 @@ from serve_models.serving.call import (
 )
 from serve_models.serving.engine_end import EngineEnd
 from serve_models.serving.watchdog import Patience, Watchdog
-from serve_models.serving.window import WindowEstimator
 from serve_models.text.batch_limits import BatchLimits
 from serve_models.text.batching import TextPool, Waiting
 from serve_models.text.endpoints.base import Endpoints, Refusal, TextRequest, respond_to
@@ -34,6 +33,7 @@ from serve_models.text.models.base import Rows, TextModel
 from serve_models.text.models.tokenizing import TokenizedText
 from serve_models.text.preparation import Preparation, Slice
 from serve_models.text.token_budget import TokenBudget
+from serve_models.text.window import TextWindow
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +100,7 @@ class TextEngine:
         self._pool: TextPool[_Text] = TextPool(
             limits.token_budget_tokens, limits.max_batch_texts, settings.max_wait_ms / 1000
         )
-        self._window = WindowEstimator(
-            settings.pool_texts, parallel_batches=limits.parallel_batches
-        )
+        self._window = TextWindow(settings.pool_texts, parallel_batches=limits.parallel_batches)
         self._budget = TokenBudget(limits.token_budget_tokens)
         self._memory_told_at_s = -_TOLD_EVERY_S
         self._limits = limits

@@ -151,8 +151,9 @@ def watch_moves(member: ConsumerLoop, allowed_twice: set[str]) -> None:
         unanswered = [
             item for call in member._calls.values() for item in call._items if item is not None
         ]
-        outboxes = member.engine._outbox._waiting.values()
-        finished = [each.item for waiting in outboxes for each in waiting]
+        outbox = member.engine._outbox
+        queues = (*outbox._publishable.values(), *outbox._withheld.values())
+        finished = [item for queue in queues for item in queue]
         await assigned(partitions)
         allowed_twice.update(
             item.custom_id or "" for item in (*unanswered, *finished) if item.assignment.revoked

@@ -1,15 +1,15 @@
-"""One transactional id: its transactions, and what became of each.
+"""One transactional id: its transactions, and the outcome of each.
 
-Safe whatever other owners do, by four rules:
+Four rules keep it safe whatever other owners do:
 
-* Whoever takes the id over (InitProducerId) reads what the group has committed only afterwards,
-  so that the group's committed point tells what the fenced owner achieved.
+* A new owner (InitProducerId) reads what the group has committed only afterwards, so the group's
+  committed offset shows what the fenced owner achieved.
 * After any failure the id is initialised again as its known producer and epoch (KIP-360), which
   the coordinator refuses once another owner has been initialised. It accepts it after it has
   aborted a transaction for its age, so that this is not taken for another owner (see
   ``epochs.LastEnd`` for a coordinator that has restarted since).
-* Where a commit's outcome is not known, the group's committed point decides: the transaction's
-  own point means committed, the one before means aborted, anything else another owner.
+* If a commit's outcome is unknown, the group's committed offset decides: the transaction's own
+  means committed, the one before means aborted, any other means another owner.
 * A coordinator that has ended a transaction may have left it open in a partition, so an epoch
   begins by ending what is still open (see ``epochs``); and after every disruption of the cluster
   another epoch begins, before the next transaction's end could be that one's too.
@@ -88,7 +88,7 @@ class TransactionalId:
         return self._epochs.producer != NO_PRODUCER
 
     async def take_over(self) -> None:
-        """Fence every other owner, and learn what the group has committed.
+        """Fence every other owner, and read what the group has committed.
 
         An owner that has not been fenced stays the owner. A transaction that was left open is
         aborted; one that was being committed is waited for.

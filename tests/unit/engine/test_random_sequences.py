@@ -123,11 +123,11 @@ class Events:
                 end_fetch(self.engine, move, orjson.dumps({"input": "x" * 2_988}), self.now_s)
 
     def publish(self) -> None:
-        for publication in self.engine.take_publications(20, 1 << 30):
+        for item in self.engine.take_publications(20, 1 << 30):
             if self.randomly.random() < 0.9:
-                self.engine.acknowledged([publication])
+                self.engine.acknowledged([item])
             else:
-                self.engine.withdrawn([publication])
+                self.engine.withdrawn([item])
 
     def transact(self) -> None:
         for partition in self.engine.transactions.partitions_due(even_without_outcomes=True):

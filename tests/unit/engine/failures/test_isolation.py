@@ -15,7 +15,7 @@ from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.record_state import RecordState
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
-from handoff.windows import CallInFlight
+from handoff.windows import ReplicaWindows
 from tests.engines import P0, record
 
 ASSIGNMENT = PartitionAssignment(P0, PartitionLedger(None, 4096), committed=None)
@@ -38,7 +38,7 @@ def isolation_of(max_attempts: int = 4) -> Isolation:
 
 
 def start(isolation: Isolation, items: list[WorkItem], calls_in_flight: int) -> Call:
-    call = Call(items, CallInFlight(len(items)))
+    call = Call(items, ReplicaWindows(initial_records=64).sent(len(items)))
     isolation.started(call, items, calls_in_flight)
     return call
 

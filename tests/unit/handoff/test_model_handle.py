@@ -1,4 +1,4 @@
-"""The handle that a pipeline's replica calls its steps' models by."""
+"""Calls of a model's deployment, and what becomes of the handle's stream."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from handoff.chunk import Chunk, Outcomes
-from serve_models.replicas.pipeline import StepHandle
+from handoff.model_handle import ModelHandle
 
 
 class FakeStream:
@@ -54,8 +54,8 @@ async def test_a_call_that_no_replica_takes_is_made_anew() -> None:
     waiting = FakeStream(is_accepted=False, items=[])
     taken = FakeStream(is_accepted=True, items=[Outcomes("r", 1)])
     handle = FakeHandle(waiting, taken)
-    outcomes = await anext(StepHandle(handle, acceptance_s=0.0).infer(CHUNK))
-    assert outcomes.replica == "r"
+    infer = ModelHandle(handle, acceptance_s=0.0).infer(CHUNK)
+    assert [(await anext(infer)).replica for _ in range(2)] == ["", "r"]
     assert waiting.is_cancelled
     assert not taken.is_cancelled
     assert handle.chunks == [CHUNK, CHUNK]
@@ -63,7 +63,7 @@ async def test_a_call_that_no_replica_takes_is_made_anew() -> None:
 
 async def test_closing_the_stream_cancels_the_call() -> None:
     stream = FakeStream(is_accepted=True, items=[Outcomes("r", 1)])
-    infer = StepHandle(FakeHandle(stream)).infer(CHUNK)
+    infer = ModelHandle(FakeHandle(stream)).infer(CHUNK)
     await anext(infer)
     assert isinstance(infer, AsyncGenerator)
     await infer.aclose()
@@ -73,7 +73,10 @@ async def test_closing_the_stream_cancels_the_call() -> None:
 @pytest.mark.parametrize("is_accepted", [True, False])
 async def test_whoever_waits_and_is_cancelled_cancels_the_call(is_accepted: bool) -> None:
     stream = FakeStream(is_accepted=is_accepted, items=[])
-    waiting = asyncio.ensure_future(anext(StepHandle(FakeHandle(stream)).infer(CHUNK)))
+    infer = ModelHandle(FakeHandle(stream)).infer(CHUNK)
+    if is_accepted:
+        await anext(infer)
+    waiting = asyncio.ensure_future(anext(infer))
     for _ in range(5):
         await asyncio.sleep(0)
     waiting.cancel()
@@ -84,7 +87,8 @@ async def test_whoever_waits_and_is_cancelled_cancels_the_call(is_accepted: bool
 
 async def test_a_lost_replica_raises() -> None:
     stream = FakeStream(is_accepted=True, items=[Outcomes("r", 1), RuntimeError("actor died")])
-    infer = StepHandle(FakeHandle(stream)).infer(CHUNK)
-    await anext(infer)
+    infer = ModelHandle(FakeHandle(stream)).infer(CHUNK)
+    for _ in range(2):
+        await anext(infer)
     with pytest.raises(RuntimeError, match="actor died"):
         await anext(infer)
