@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from pydantic import ValidationError
 from ray import serve
 
 from headrace.service.app import build
 from headrace.settings.environment import apply_environment
-from headrace.settings.problems import Problem, SettingsError, describe_errors
+from headrace.settings.file import check_settings
 from schemas.settings.file import Settings
 
 
@@ -29,12 +28,4 @@ def settings_of(args: dict[str, Any]) -> Settings:
     Raises:
         SettingsError: As ``application``.
     """
-    merged, where, problems = apply_environment(args)
-    if problems:
-        raise SettingsError(problems)
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as error:
-        found = describe_errors(error, Settings, where)
-    # Outside the handler: pydantic's own error quotes its input, secrets and all.
-    raise SettingsError(found or [Problem("", "cannot be used", "args")])
+    return check_settings(*apply_environment(args))

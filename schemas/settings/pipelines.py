@@ -5,9 +5,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from schemas.names import Name
 from schemas.settings.pipeline_references import REQUEST, Reference, parse_reference, references_in
 from schemas.settings.replicas import ReplicaSettings
-from schemas.settings.section import Name, Section
+from schemas.settings.section import Section
 
 
 class Condition(Section):

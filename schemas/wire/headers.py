@@ -84,10 +84,8 @@ def echo(headers: Iterable[Header]) -> Headers:
 
 
 def encode_source(topic: str, partition: int, offset: int) -> bytes:
-    """Return the value of ``headrace-source``: where the request stands."""
     return f"{topic}/{partition}/{offset}".encode()
 
 
 def encode_message(text: str) -> bytes:
-    """Return an error message as a header value, cut to ``MAX_MESSAGE_CHARACTERS``."""
     return text[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace")

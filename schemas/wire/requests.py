@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from schemas.wire.framing import strip_marks
 from schemas.wire.references import RequestBodyReference
@@ -29,9 +30,7 @@ CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTER
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARACTERS)]
 
 
-class RequestLine(BaseModel):
-    """A request as producers publish it: OpenAI's Batch input line."""
-
+class _Line(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     custom_id: CustomId = Field(
@@ -39,19 +38,17 @@ class RequestLine(BaseModel):
     )
     method: Literal["POST"] = Field(default="POST", description="Always POST.")
     url: Url = Field(description="The endpoint, e.g. /v1/embeddings.")
+
+
+class RequestLine(_Line):
+    """A request as producers publish it: OpenAI's Batch input line."""
+
     body: dict[str, Any] = Field(description="The endpoint's request body.")
 
 
-class ReferencedRequestLine(BaseModel):
+class ReferencedRequestLine(_Line):
     """A request whose body lies in an object store, where its route allows that."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-    custom_id: CustomId = Field(
-        description="The producer's own name for this request, echoed in the result."
-    )
-    method: Literal["POST"] = Field(default="POST", description="Always POST.")
-    url: Url = Field(description="The endpoint, e.g. /v1/embeddings.")
     body: None = Field(default=None, description="Not beside body_ref.")
     body_ref: RequestBodyReference = Field(
         description="Where the endpoint's request body lies, as one JSON object."
@@ -63,7 +60,7 @@ class UnreadableRequestError(ValueError):
 
     Attributes:
         code: A machine-readable reason, e.g. ``invalid_json``.
-        custom_id: Who is to be told, where the value says so nevertheless.
+        custom_id: The request's, where the value has one nevertheless.
         field: The first field that is wrong, if it is known.
     """
 
@@ -102,14 +99,7 @@ def plain_fields(value: bytes) -> tuple[str, str, dict[str, Any]] | None:
 
 
 def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
-    """Read one request record's value.
-
-    Args:
-        value: UTF-8 JSON as it was published.
-
-    Returns:
-        The request; its ``body`` is not yet checked against any endpoint, nor where its
-        ``body_ref`` leads.
+    """Read one request record's value, UTF-8 JSON; neither its body nor its reference is checked.
 
     Raises:
         UnreadableRequestError: The value is not JSON (``invalid_json``; NaN, lone surrogates and
@@ -134,14 +124,11 @@ def parse_request_line(value: bytes) -> RequestLine | ReferencedRequestLine:
             return ReferencedRequestLine.model_validate(line)
         return RequestLine.model_validate(line)
     except ValidationError as error:
-        location = error.errors(include_url=False, include_context=False, include_input=False)[0][
-            "loc"
-        ]
         raise UnreadableRequestError(
             "invalid_request_line",
             describe_validation_error(error),
             _id_of(line) or _id_of(_read_leniently(value)),
-            str(location[0]) if location else None,
+            first_field(error),
         ) from None
 
 
@@ -152,7 +139,6 @@ def leading_custom_id(value: bytes) -> str | None:
 
 
 def custom_id_of(value: bytes) -> str | None:
-    """Return the custom_id of a value, be it a valid request line or not."""
     return _id_of(_read_leniently(value))
 
 
@@ -163,8 +149,7 @@ def _is_post(method: object) -> bool:
 def _read_leniently(value: bytes) -> object:
     """Return what Python's own parser makes of the value, numbers as they are spelled.
 
-    It takes NaN, lone surrogates and stray bytes, so that one of them in a body does not hide whose
-    request it is.
+    It takes NaN, lone surrogates and stray bytes, which must not hide whose request it is.
     """
     try:
         text = value.decode("utf-8", "surrogateescape")
@@ -174,7 +159,7 @@ def _read_leniently(value: bytes) -> object:
 
 
 def _id_of(line: object) -> str | None:
-    """Return the id under which the asker waits; ``None`` where nobody can be told by it."""
+    """Return the line's custom_id; ``None`` where no result can carry it."""
     custom_id = line.get("custom_id") if isinstance(line, dict) else None
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_ECHOED_ID_CHARACTERS:
         return None
@@ -188,7 +173,16 @@ def _id_of(line: object) -> str | None:
 def describe_validation_error(error: ValidationError) -> str:
     """Name each wrong field and what is wrong with it, in one line without the input's text."""
     problems = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+    for problem in _problems(error):
         field = ".".join(str(part) for part in problem["loc"]) or "value"
         problems.append(f"{field}: {problem['msg']}")
     return "; ".join(problems[:5]) + ("; …" if len(problems) > 5 else "")
+
+
+def first_field(error: ValidationError) -> str | None:
+    location = _problems(error)[0]["loc"]
+    return str(location[0]) if location else None
+
+
+def _problems(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_context=False, include_input=False)

@@ -114,7 +114,6 @@ def splice_response_line(quoted_id: bytes, custom_id: str, status_code: int, bod
 def encode_stored_line(
     line_id: str, custom_id: str, status_code: int, reference: BodyReference
 ) -> bytes:
-    """Return a result line whose response body lies in an object store."""
     return orjson.dumps(
         {
             "id": line_id,
@@ -130,7 +129,6 @@ def encode_stored_line(
 
 
 def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: str) -> bytes:
-    """Return a result line that says why there is no response."""
     return orjson.dumps(
         {
             "id": line_id,

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 
+from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
 from schemas.settings.file import Settings
-from schemas.wire.asyncapi import PUBLISHED, asyncapi_document, json_schema
 from schemas.wire.deadletters import DeadLetterHeaders
 from schemas.wire.headers import read_deadline_ms
 from schemas.wire.results import (
