@@ -1,13 +1,13 @@
-"""What the controller and the deployments tell each other, in Ray's own key-value store.
+"""What the controller and the deployments report to each other, in Ray's key-value store.
 
-The controller can call no deployment: it leaves there the latest decision of each, which nothing
-else knows, and finds there what the consumers have measured. The store is there as long as the
-cluster is, and both sides reach it without a connection of their own.
+The controller can call no deployment. It stores each deployment's latest decision there, and reads
+what the consumers have measured. The store lives as long as the cluster; neither side needs a
+connection of its own to it.
 """
 
 from typing import Any
 
-import orjson
+import msgspec
 from ray.experimental.internal_kv import (
     _internal_kv_get,
     _internal_kv_list,
@@ -16,36 +16,32 @@ from ray.experimental.internal_kv import (
 
 from consumer.autoscaling.measures import RouteMeasures
 
-_NAMESPACE = b"headrace-autoscaling"
-_MEASURES_NAMESPACE = b"headrace-measures"
+_DECISIONS = b"headrace-autoscaling"
+_MEASURES = b"headrace-measures"
 
 
-def tell_decision(deployment: str, decision: bytes) -> None:
-    """Keep a deployment's decision, JSON; blocks for a moment."""
-    _internal_kv_put(deployment.encode(), decision, overwrite=True, namespace=_NAMESPACE)
+def report_decision(deployment: str, decision: bytes) -> None:
+    """Store a deployment's decision, JSON; blocks for a moment."""
+    _internal_kv_put(deployment.encode(), decision, overwrite=True, namespace=_DECISIONS)
 
 
-def told_decisions() -> dict[str, dict[str, Any]]:
+def reported_decisions() -> dict[str, dict[str, Any]]:
     """Return the latest decision of each deployment that decides; needs a connection to Ray."""
     decisions = {}
-    for key in sorted(_internal_kv_list(b"", namespace=_NAMESPACE)):
-        value = _internal_kv_get(key, namespace=_NAMESPACE)
+    for key in sorted(_internal_kv_list(b"", namespace=_DECISIONS)):
+        value = _internal_kv_get(key, namespace=_DECISIONS)
         if value is not None:
-            decisions[key.decode()] = orjson.loads(value)
+            decisions[key.decode()] = msgspec.json.decode(value)
     return decisions
 
 
-def tell_measures(route: str, measures: RouteMeasures) -> None:
-    """Keep what a route's consumers have measured; blocks for a moment."""
-    _internal_kv_put(
-        route.encode(),
-        orjson.dumps(measures.to_dict()),
-        overwrite=True,
-        namespace=_MEASURES_NAMESPACE,
-    )
+def report_measures(route: str, measures: RouteMeasures) -> None:
+    """Store what a route's consumers have measured; blocks for a moment."""
+    value = msgspec.json.encode(measures)
+    _internal_kv_put(route.encode(), value, overwrite=True, namespace=_MEASURES)
 
 
-def told_measures(route: str) -> RouteMeasures:
-    """Return what was told last of a route, nothing known where nothing was; blocks a moment."""
-    value = _internal_kv_get(route.encode(), namespace=_MEASURES_NAMESPACE)
-    return RouteMeasures.from_dict(orjson.loads(value)) if value else RouteMeasures()
+def reported_measures(route: str) -> RouteMeasures:
+    """Return a route's latest measures, the defaults where there are none; blocks for a moment."""
+    value = _internal_kv_get(route.encode(), namespace=_MEASURES)
+    return msgspec.json.decode(value, type=RouteMeasures) if value else RouteMeasures()

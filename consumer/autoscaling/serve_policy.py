@@ -1,14 +1,15 @@
-"""The policy as Ray Serve's controller runs it: lag and Serve's context in, a target out."""
+"""The policy as Ray Serve's controller calls it."""
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
-from consumer.autoscaling.kv import tell_decision, told_measures
+from consumer.autoscaling.kv import report_decision, reported_measures
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.policy import DrainPolicy, Signals
@@ -23,17 +24,17 @@ log = logging.getLogger("ray.serve")
 class ServeScalingPolicy:
     """Scales one deployment; a callable that Serve gives an ``AutoscalingContext``.
 
-    It is pickled into the controller before its first call, and only then starts to read. Any
-    failure holds the target, and nothing here waits for anything.
+    It is pickled into the controller, and starts to read at its first call there. Any failure holds
+    the target, and no call waits.
 
     Args:
         deployment: The deployment's name.
         settings: Its bounds and aim.
         kafka: The cluster.
         sources: The groups whose backlog the deployment works on.
-        is_consumer: Whether it reads the topic itself: then never more than there are partitions.
+        is_consumer: Whether it reads the topic itself: then the partitions bound it.
         clock: Time; the machine's where unset.
-        make_reader: Makes what reads the lag; ``LagReader`` where unset.
+        make_reader: Makes the reader of the lag; a ``LagReader`` where unset.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ServeScalingPolicy:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Serve pickles a policy that runs, too: into every replica, with its configuration.
+        # Serve pickles a running policy too: into every replica, with its configuration.
         made_of = (
             self._deployment,
             self._settings,
@@ -78,7 +79,7 @@ class ServeScalingPolicy:
         return _remake, made_of
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """Return the target and no state for Serve to keep; what is learned is kept here."""
+        """Return the target, and no state for Serve to keep."""
         target = int(context.target_num_replicas)
         try:
             return self._decide(context, target), {}
@@ -89,14 +90,14 @@ class ServeScalingPolicy:
     def _decide(self, context: Any, target: int) -> int:
         if self._reader is None:
             self._reader = self._start_reader()
-        # From zero Serve starts a replica by itself, and asks again when it runs.
+        # From zero Serve starts a replica by itself, and calls again when it runs.
         self._policy.look(self._clock.monotonic(), target, int(context.current_num_replicas))
         reading = self._reader.latest()
         if reading.number == self._number:
             return target
         self._number = reading.number
         decision = self._policy.decide(self._signals(context, reading), target)
-        self._explain(decision)
+        self._publish(decision)
         return decision.target
 
     def _signals(self, context: Any, reading: Reading) -> Signals:
@@ -125,25 +126,24 @@ class ServeScalingPolicy:
     def _start_reader(self) -> LagReader:
         if self._make_reader is not None:
             return self._make_reader(self)
-        deployment = self._deployment
         return LagReader(
             self,
             self._kafka,
             self._sources,
             interval_s=self._settings.period_s,
             timeout_s=self._settings.lag_timeout_s,
-            tell=lambda told: tell_decision(deployment, told),
-            ask_measures=told_measures,
+            report=partial(report_decision, self._deployment),
+            ask_measures=reported_measures,
         )
 
-    def _explain(self, decision: Decision) -> None:
+    def _publish(self, decision: Decision) -> None:
         level = logging.INFO if decision.is_change else logging.DEBUG
         log.log(level, "autoscaling %s: %s", self._deployment, decision)
         if self._gauges is None:
             self._gauges = _Gauges(self._deployment)
         self._gauges.set(decision)
         if self._reader is not None:
-            self._reader.tell(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
+            self._reader.report(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
 
 
 def _remake(
@@ -163,11 +163,7 @@ def _remake(
 
 
 class _Gauges:
-    """A decision as Ray metrics.
-
-    Args:
-        deployment: Their tag.
-    """
+    """A decision as Ray metrics, tagged with the deployment."""
 
     def __init__(self, deployment: str) -> None:
         self._gauges = {}
@@ -195,7 +191,6 @@ class _Gauges:
         self._clamp.set_default_tags({"deployment": deployment})
 
     def set(self, decision: Decision) -> None:
-        """Bring the metrics up to ``decision``."""
         for name, gauge in self._gauges.items():
             if name == "held":
                 gauge.set(float(decision.clamp is Clamp.HELD))

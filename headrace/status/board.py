@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import serve
 
-from consumer.autoscaling.kv import tell_measures
+from consumer.autoscaling.kv import report_measures
 from consumer.autoscaling.measures import RouteMeasures
 from consumer.replica.reports import ReplicaSnapshot
 from handoff.clock import Clock, SystemClock
@@ -30,17 +30,17 @@ class StatusBoard:
         consumers: The routes' bound consumer deployments. Unused here: Serve deploys what the
             ingress is bound to.
         clock: Time; the machine's where unset.
-        tell_measures: Takes a route and what its consumers have measured; may block.
+        report_measures: Takes a route and what its consumers have measured; may block.
     """
 
     def __init__(
         self,
         *consumers: Any,
         clock: Clock | None = None,
-        tell_measures: Callable[[str, RouteMeasures], None] = tell_measures,
+        report_measures: Callable[[str, RouteMeasures], None] = report_measures,
     ) -> None:
         del consumers
-        self._tell_measures = tell_measures
+        self._report_measures = report_measures
         self._tell_at_s: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._report = StatusReport()
@@ -65,7 +65,7 @@ class StatusBoard:
             reads_on=status.reads_on,
         )
         try:
-            await asyncio.to_thread(self._tell_measures, route, measures)
+            await asyncio.to_thread(self._report_measures, route, measures)
         except Exception as error:  # noqa: BLE001 - only a bound: it must not cost the report
             log.debug("what %s has measured could not be told: %r", route, error)
 

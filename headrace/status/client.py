@@ -7,7 +7,7 @@ from collections.abc import Collection
 import ray
 from ray import serve
 
-from consumer.autoscaling.kv import told_decisions
+from consumer.autoscaling.kv import reported_decisions
 from consumer.replica.reports import RouteStatus
 from headrace.errors import ServiceError
 from headrace.service.deployment_lines import missing_replicas
@@ -38,11 +38,11 @@ def read_decisions() -> dict[str, str]:
     """
     try:
         running = serve.status().applications[APP_NAME].deployments
-        told = told_decisions()
+        decisions = reported_decisions()
     except (KeyError, serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
         raise ServiceError(f"Ray does not tell the scaling decisions: {error}") from error
     # The store outlives a service: what an earlier one decided is nobody's business now.
-    return {name: str(decision["text"]) for name, decision in told.items() if name in running}
+    return {name: str(decision["text"]) for name, decision in decisions.items() if name in running}
 
 
 def read_deployments() -> dict[str, str]:

@@ -1,18 +1,12 @@
 """How far each route's consumers are behind, as the brokers see it."""
 
-import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aiokafka.errors import GroupCoordinatorNotAvailableError
-
 from consumer.autoscaling.lag import begins_at_end, remaining
-from consumer.kafka.admin.admin import TopicAdmin
-from consumer.ports import Lag, SourceError, TopicPartition
-from schemas.settings.file import RouteSettings, Settings
-
-COORDINATOR_TRIES = 20
-COORDINATOR_WAIT_S = 0.25
+from consumer.kafka.admin.group_lags import GroupLags
+from consumer.ports import Lag
+from schemas.settings.file import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +49,18 @@ def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLa
     )
 
 
-async def read_lags(admin: TopicAdmin, settings: Settings) -> dict[str, list[PartitionLag]]:
-    """Return each route's partitions in order; none where its requests topic does not exist."""
+async def read_lags(group_lags: GroupLags, settings: Settings) -> dict[str, list[PartitionLag]]:
+    """Return each route's partitions in order; none where its requests topic does not exist.
+
+    Raises:
+        SourceError: The cluster does not answer; says what to check.
+    """
     found: dict[str, list[PartitionLag]] = {}
     for name, route in settings.routes.items():
-        lags = await _group_lag(admin, route)
+        lags = await group_lags.read(route.group, route.requests_topic)
         from_latest = begins_at_end(lags, from_latest=route.start_from == "latest")
         found[name] = [
             partition_lag(each.partition, lag, from_latest=from_latest)
             for each, lag in sorted(lags.items())
         ]
     return found
-
-
-async def _group_lag(admin: TopicAdmin, route: RouteSettings) -> dict[TopicPartition, Lag]:
-    """Ask again where a cluster that never had a group sets up its offsets topic first."""
-    for _ in range(COORDINATOR_TRIES - 1):
-        try:
-            return await admin.group_lag(route.group, route.requests_topic)
-        except SourceError as error:
-            if not isinstance(error.__cause__, GroupCoordinatorNotAvailableError):
-                raise
-        await asyncio.sleep(COORDINATOR_WAIT_S)
-    return await admin.group_lag(route.group, route.requests_topic)

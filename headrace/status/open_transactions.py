@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from consumer.engine.standing.waits import open_transaction
-from consumer.kafka.admin.open_producers import OpenProducer, open_producers
+from consumer.kafka.admin.open_producers import open_producers
+from consumer.kafka.client.producers import OpenProducer
 from consumer.ports import TopicPartition
 from handoff.clock import Clock
 from headrace.status.lag import PartitionLag

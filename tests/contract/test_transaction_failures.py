@@ -17,7 +17,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions import sink as transactions
 from consumer.kafka.transactions.names import earlier_transactional_id_of
@@ -222,9 +222,9 @@ async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
     # Its coordinator looks for old transactions every 10 s; an open one blocks the readers.
-    async with TopicAdmin(world.settings) as admin, asyncio.timeout(60):
+    async with GroupLags(world.settings) as group_lags, asyncio.timeout(60):
         while not any(
-            lag.log_end for lag in (await admin.group_lag("g", f"{topic}-results")).values()
+            lag.log_end for lag in (await group_lags.read("g", f"{topic}-results")).values()
         ):
             await asyncio.sleep(0.2)
     interference.go_on.set()

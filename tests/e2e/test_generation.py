@@ -13,7 +13,7 @@ import pytest
 from ray import serve
 
 from consumer.engine.offsets.completion_map import decode
-from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from headrace.service.service import LocalService
 from headrace.status.board import APP_NAME
@@ -142,10 +142,10 @@ def test_long_generations_delay_neither_short_ones_nor_their_commits(service: Se
 async def wait_for_completion_map(service: Service, route_name: str) -> int:
     """Return how many completed offsets above the committed one a commit lists, once one does."""
     route = service.route(route_name)
-    async with TopicAdmin(service.settings.kafka) as admin, asyncio.timeout(PATIENCE_S):
+    async with GroupLags(service.settings.kafka) as group_lags, asyncio.timeout(PATIENCE_S):
         while True:
             try:
-                lags = await admin.group_lag(route.group, route.requests_topic)
+                lags = await group_lags.read(route.group, route.requests_topic)
             except SourceError:
                 # A new broker reports its first group only when its offsets topic is loaded.
                 await asyncio.sleep(0.1)

@@ -50,7 +50,7 @@ class MemorySink:
         return self._listener
 
     def waits(self) -> list[str]:
-        """Say whether the broker is away; see ``ResultSink``."""
+        """Return whether the broker is away; see ``ResultSink``."""
         return [no_broker("publishing")] if self._broker.is_away else []
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, errors
 from consumer.engine.standing.waits import no_broker
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
-from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.cluster_client import cluster_waits
 from consumer.kafka.client.connection import explain, warn_if_slow
 from consumer.kafka.sink.partition_writer import PartitionWriter
 from consumer.kafka.sink.producer_slot import ProducerSlot

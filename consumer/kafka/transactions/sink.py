@@ -9,8 +9,7 @@ from aiokafka import errors
 
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
-from consumer.kafka.client.cluster_client import ClusterClient
-from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
 from consumer.kafka.client.connection import explain, explaining_failures, warn_if_slow
 from consumer.kafka.sink.refusals import TOO_LARGE, explain_refusal
 from consumer.kafka.sink.routing import MessageRouter

@@ -101,7 +101,7 @@ class TransactionalId:
             await epochs.begin(NO_PRODUCER)
         while True:
             try:
-                self._committed = await epochs.settle()
+                self._committed = await epochs.end_open()
             except FencedError as error:
                 log.info("%s: takes over again, as %s", self._name, error)
                 await epochs.begin(NO_PRODUCER)
@@ -154,7 +154,7 @@ class TransactionalId:
 
     async def abort(self) -> None:
         """Abort the transaction that a cancelled call has left open, if any."""
-        await self._epochs.give_up()
+        await self._epochs.abort()
 
     async def _fill(
         self,
@@ -204,7 +204,7 @@ class TransactionalId:
             FencedError: Another owner has been initialised, or has committed, since.
         """
         is_ours = await self._epochs.begin(self._epochs.producer)
-        if not is_ours or await self._epochs.settle() != self._committed:
+        if not is_ours or await self._epochs.end_open() != self._committed:
             raise self._epochs.fenced()
 
     async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
@@ -220,7 +220,7 @@ class TransactionalId:
         epochs = self._epochs
         is_ours = await epochs.begin(epochs.producer)
         try:
-            committed = await (epochs.settle() if is_ours else epochs.read_committed(UNDECIDED_S))
+            committed = await (epochs.end_open() if is_ours else epochs.read_committed(UNDECIDED_S))
         except UndecidedError as error:
             raise epochs.fenced() from error
         if may_be and committed == point and point != self._committed:

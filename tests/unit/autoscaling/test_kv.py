@@ -53,25 +53,25 @@ def running(monkeypatch: pytest.MonkeyPatch, *deployments: str) -> None:
 
 def test_the_latest_decision_of_each_deployment_is_told(store: Any) -> None:
     store[b"of another", b"model-x"] = b"{}"
-    kv.tell_decision("model-b", b'{"target": 1}')
-    kv.tell_decision("model-a", b'{"target": 2}')
-    kv.tell_decision("model-b", b'{"target": 3}')
+    kv.report_decision("model-b", b'{"target": 1}')
+    kv.report_decision("model-a", b'{"target": 2}')
+    kv.report_decision("model-b", b'{"target": 3}')
 
-    assert kv.told_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
+    assert kv.reported_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
 
 
 def test_what_a_route_has_measured_is_told(store: Any) -> None:
     measures = RouteMeasures(tokens_per_record=250.5, runnable_records=3, reads_on=False)
-    kv.tell_measures("chat", measures)
+    kv.report_measures("chat", measures)
 
-    assert kv.told_measures("chat") == measures
-    assert kv.told_measures("texts") == RouteMeasures()
-    assert kv.told_decisions() == {}
+    assert kv.reported_measures("chat") == measures
+    assert kv.reported_measures("texts") == RouteMeasures()
+    assert kv.reported_decisions() == {}
 
 
 def test_only_deployments_that_run_are_told_of(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kv.tell_decision("model-m", orjson.dumps({"text": TEXT, "target": 4}))
-    kv.tell_decision("model-of-an-earlier-service", orjson.dumps({"text": "old"}))
+    kv.report_decision("model-m", orjson.dumps({"text": TEXT, "target": 4}))
+    kv.report_decision("model-of-an-earlier-service", orjson.dumps({"text": "old"}))
     running(monkeypatch, "model-m", "status")
 
     assert status_client.read_decisions() == {"model-m": TEXT}

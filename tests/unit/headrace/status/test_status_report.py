@@ -154,7 +154,7 @@ async def test_the_board_stamps_and_answers() -> None:
 
 async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
     clock, told = StoppedClock(), list[tuple[str, RouteMeasures]]()
-    board = StatusBoard(clock=clock, tell_measures=lambda *measured: told.append(measured))
+    board = StatusBoard(clock=clock, report_measures=lambda *measured: told.append(measured))
     for second, tokens in enumerate([100, 400, 900, 900, 900, 1_000]):
         clock.now_s = float(second)
         counts = {"measured_records": 2, "measured_tokens": tokens}
@@ -166,7 +166,9 @@ async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
 
 async def test_the_board_tells_how_much_of_an_ordered_route_can_run() -> None:
     told = list[tuple[str, RouteMeasures]]()
-    board = StatusBoard(clock=StoppedClock(), tell_measures=lambda *measured: told.append(measured))
+    board = StatusBoard(
+        clock=StoppedClock(), report_measures=lambda *measured: told.append(measured)
+    )
     ordered = {"runnable_records": 2, "queued_records": 90, "in_flight_records": 1}
     await board.report(snapshot("a", 1, **ordered).to_dict())
     await board.report(snapshot("b", 1).to_dict())
@@ -181,7 +183,7 @@ async def test_a_store_that_fails_does_not_cost_the_report() -> None:
     def fail(_route: str, _measures: RouteMeasures) -> None:
         raise RuntimeError("no store")
 
-    board = StatusBoard(clock=StoppedClock(), tell_measures=fail)
+    board = StatusBoard(clock=StoppedClock(), report_measures=fail)
     await board.report(snapshot("a", 1, measured_records=1, measured_tokens=5).to_dict())
 
     assert (await board.routes())["r"]["measured_tokens"] == 5
