@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Admission:
-    """Counts what a consumer replica holds: queued, in flight and waiting to be acknowledged.
+    """Counts the records and bytes that a consumer replica holds.
 
-    It closes at either limit and opens again only when an eighth of the limit is free, so that a
-    full consumer polls in worthwhile portions instead of record by record.
+    It closes at either limit and reopens when an eighth of the limit is free, so that a full
+    consumer polls portions and not single records.
 
     Attributes:
         max_records: The most records held.
-        max_bytes: The most bytes held: requests with their keys and headers, and results until
-            acknowledged. A poll that was under way may overshoot it by what the client has
-            prefetched.
+        max_bytes: The most bytes held: requests with keys and headers, and results until they are
+            acknowledged. A poll under way may exceed it by what the client has prefetched.
     """
 
     max_records: int
@@ -25,23 +24,19 @@ class Admission:
     _average_bytes: float = 512.0
 
     def admit(self, size_bytes: int) -> None:
-        """Count one more record."""
         self.held_records += 1
         self.held_bytes += size_bytes
-        # A running mean, to turn the bytes that are left into a number of records to ask for.
+        # A running mean, to turn the free bytes into a number of records.
         self._average_bytes += (size_bytes - self._average_bytes) / 64
 
     def grow(self, size_bytes: int) -> None:
-        """Count more bytes of a record that is held, or fewer."""
         self.held_bytes += size_bytes
 
     def release(self, size_bytes: int) -> None:
-        """Count one record less, with all of its bytes."""
         self.held_records -= 1
         self.held_bytes -= size_bytes
 
     def allowance_records(self) -> int:
-        """Return how many records to ask for now; 0 while closed."""
         free_records = self.max_records - self.held_records
         free_bytes = self.max_bytes - self.held_bytes
         if free_records <= 0 or free_bytes <= 0:

@@ -27,12 +27,7 @@ from consumer.ports import ReadingNotes, Record, SourceError, TopicPartition
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Arrivals:
-    """Admits what was polled, within the ledgers of the assigned partitions.
-
-    Attributes:
-        deadlines: Where deadlines are kept, in epoch milliseconds.
-        notes: Notes of records that end the consumer, if there are any.
-    """
+    """Admits polled records, within the ledgers of the assigned partitions."""
 
     intake: Intake
     assigned: AssignedPartitions
@@ -94,7 +89,7 @@ class Arrivals:
         ends: int = 0,
     ) -> None:
         if record.timestamp_ms is None or record.timestamp_ms < 0:
-            # What is cancelled from now on is cancelled, and no earlier cancellation meant it.
+            # The cancellations so far were meant for requests before now; later ones cover it.
             record = record._replace(timestamp_ms=epoch_ms)
         read = self.intake.read(record) if ends < MOST_ENDS else give_up(record, ends)
         self.counters.received_records += 1

@@ -1,27 +1,26 @@
-"""Which requests are cancelled: a table of the control records that still count."""
+"""Cancelled requests: a table of the control records that still count."""
 
 from consumer.ports import Record
 from schemas.wire.control import ControlRecord
 from schemas.wire.headers import JOB, last_value
 
 MAX_TARGETS = 100_000
-"""The most custom_ids and jobs remembered, some 20 MB; beyond, the oldest are forgotten."""
+"""The most custom_ids and jobs remembered, about 20 MB; the oldest beyond it are forgotten."""
 HORIZON_MS = 7 * 24 * 3_600_000
-"""Kafka's own default of ``retention.ms``: requests from before it are gone, as a rule."""
+"""Kafka's default ``retention.ms``: older requests are usually gone."""
 
 _CUSTOM_ID, _JOB = "custom_id", "job"
 
 
 class Cancellations:
-    """One route's cancellations, each up to the time of its control record.
+    """One route's cancellations.
 
-    A request is cancelled by a control record that names it and is not older than it, by the
-    timestamps of both: what is published later under the same name runs.
+    A control record cancels the requests that it names and that are not newer than it, by the
+    timestamps of both: a request published later under the same name runs.
 
     Args:
         route: Control records of other routes on the same topic do not count.
-        horizon_ms: A control record older than this is forgotten, as no request from before it is
-            still to come.
+        horizon_ms: Older control records are forgotten, as no request from before is to come.
         max_targets: The most custom_ids and jobs remembered.
     """
 
@@ -40,11 +39,6 @@ class Cancellations:
         return len(self._targets) + (self._route_until_ms is not None)
 
     def add(self, control: ControlRecord, timestamp_ms: int) -> bool:
-        """Remember a control record, whose timestamp is in epoch milliseconds.
-
-        Returns:
-            Whether it is of this route.
-        """
         if control.route != self._route:
             return False
         if control.custom_id is not None:
@@ -70,7 +64,6 @@ class Cancellations:
         return job is not None and timestamp_ms <= self._targets.get((_JOB, job), -1)
 
     def expire(self, epoch_ms: int) -> None:
-        """Forget what is older than the horizon."""
         oldest_ms = epoch_ms - self._horizon_ms
         self._targets = {target: at for target, at in self._targets.items() if at >= oldest_ms}
         if self._route_until_ms is not None and self._route_until_ms < oldest_ms:

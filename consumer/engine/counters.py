@@ -1,4 +1,4 @@
-"""What a consumer replica has done since it started."""
+"""Counts of a consumer replica since it started."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,8 @@ class Counters:
     """Counts of records; each only grows.
 
     ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
-    any time, save for records that were dropped because their partition was lost, and for answers
-    that their topic refused, which count as dead letters too. What is lost to retention was never
-    received.
+    any time, except for records dropped with a lost partition, and for answers that their topic
+    refused, which count as dead letters too. Records lost to retention were never received.
     """
 
     received_records: int = 0

@@ -1,4 +1,4 @@
-"""Reads a record: it is a request, or its outcome is known already."""
+"""Reads a record: a request, or a record whose outcome is already known."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ STATUS_BAD_REQUEST = 400
 STATUS_NOT_FOUND = 404
 UNKNOWN_URL = "unknown_url"
 MOST_ENDS = 3
-"""So many consumers may end on a record; the next one does not read it."""
+"""After this many consumers ended on a record, the next one does not read it."""
 
 
 class Request(NamedTuple):
@@ -33,11 +33,11 @@ class Request(NamedTuple):
 
     Attributes:
         custom_id: The producer's name for it.
-        deadline_ms: Epoch milliseconds after which it is not worth computing.
-        work: How much work it is beside others, in any unit; 0 if unknown.
+        deadline_ms: In epoch milliseconds; later, it is not worth computing.
+        work: Its work relative to others, in any unit; 0 if unknown.
         url: The endpoint.
-        reference: Where its body lies, unless it stands in the record.
-        line: The request line as the model is to have it, where that is not the record's value.
+        reference: Where its body lies, unless it is in the record.
+        line: The request line for the model, if it differs from the record's value.
     """
 
     custom_id: str
@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What this route cannot serve, but can answer; its outcome is a result with a status."""
+    """A request that this route cannot serve; its result carries a status."""
 
     custom_id: str
     status_code: int
@@ -59,7 +59,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record whose outcome is a dead letter, with a result beside it where there is an id."""
+    """A record to dead-letter, with a result beside it if there is a custom_id."""
 
     code: ErrorCode
     message: str
@@ -78,11 +78,8 @@ class Intake:
     """Reads records for one route.
 
     Attributes:
-        urls: The endpoints that the route's model answers.
-        max_request_bytes: The most bytes a record's value may have.
-        work_field: The body field that says how much work a request is, if the model has one.
+        work_field: The body field that states a request's work, if the model has one.
         body_prefixes: Urls under which bodies may lie, as ``references.check_prefix`` returns them.
-        max_object_bytes: The most bytes that such a body may have.
         takes_frame: Whether values may begin with a schema registry's frame.
     """
 
@@ -94,7 +91,7 @@ class Intake:
     takes_frame: bool = False
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
-        """Return what ``record`` is; never raises, whatever the value holds."""
+        """Return what ``record`` is; never raises, whatever the value is."""
         value = record.value
         if value is None:
             if record.problem is not None:
@@ -135,11 +132,6 @@ class Intake:
     def _with_endpoint(
         self, value: bytes, line: RequestLine | ReferencedRequestLine
     ) -> tuple[bytes, RequestLine | ReferencedRequestLine]:
-        """Return a request line with its url as the model knows it.
-
-        Raises:
-            UnreadableRequestError: The route's model has no such endpoint.
-        """
         url = find_endpoint(line.url, self.urls)
         if url is None:
             raise UnreadableRequestError(
@@ -152,7 +144,7 @@ class Intake:
         try:
             value = orjson.dumps({**orjson.loads(value), "url": url})
         except orjson.JSONEncodeError as error:
-            # orjson reads deeper nests than it writes.
+            # orjson reads deeper nesting than it writes.
             raise UnreadableRequestError(
                 "invalid_request_line",
                 f"url: cannot be passed on as {url} ({error}); write it so, or nest the body less",
@@ -164,7 +156,7 @@ class Intake:
     def _outcome_of(self, error: UnreadableRequestError, value: bytes) -> Refused | Unreadable:
         """Answer it by its custom_id; a record without one becomes a dead letter."""
         if value.startswith(FRAME_START):
-            # The route's setting is at fault, so the record stays to be replayed.
+            # The route's setting is at fault, so the record is kept for a replay.
             return Unreadable(
                 ErrorCode.INVALID_JSON, describe_frame(value), custom_id_of(value[FRAME_BYTES:])
             )
@@ -175,11 +167,10 @@ class Intake:
         return Refused(error.custom_id, status, body)
 
     def work_of(self, body: dict[str, Any]) -> float:
-        """Return how much work a request of this body is; 0 if unknown."""
         if self.work_field is None:
             return 0.0
         work = body.get(self.work_field)
-        # Whatever else stands there is the model's to refuse.
+        # Other values are the model's to refuse.
         return float(work) if isinstance(work, int | float) and abs(work) < 1e18 else 0.0
 
     def _read_reference(

@@ -1,1 +1,1 @@
-"""Request and result bodies that lie in an object store."""
+"""Request and result bodies in an object store."""

@@ -1,4 +1,4 @@
-"""Bodies in the object store: what becomes of a record when a move of its body has ended."""
+"""The outcome of each body transfer, and its effect on the record."""
 
 import codecs
 
@@ -17,25 +17,19 @@ _PIECE_BYTES = 1 << 20
 
 
 class Bodies:
-    """Decides what follows the moves of bodies to and from the object store."""
-
     def __init__(self, moves: BodyMoves, settlement: Settlement, messages: OutcomeMessages) -> None:
         self.moves = moves
         self._settlement = settlement
         self._messages = messages
 
     def measured(self, fetch: Fetch, size_bytes: int, now_s: float) -> bool:
-        """Note the size of a body that is being fetched; return whether to read it now.
-
-        If not, the move is over.
-        """
+        """Note the size of a body to fetch; return whether to read it now, or the move is over."""
         if fetch.is_wanted:
             return self.moves.measured(fetch, size_bytes, now_s)
         self.moves.ended(fetch)
         return False
 
     def deposited(self, deposit: Deposit, reference: BodyReference, now_s: float) -> None:
-        """End a deposit whose body is in the store, safely."""
         if self._ends(deposit):
             item = deposit.item
             self._settlement.grow(item, -len(deposit.body))
@@ -45,7 +39,6 @@ class Bodies:
             self._settlement.settle(item, messages)
 
     def fetched(self, fetch: Fetch, body: bytes, now_s: float) -> None:
-        """End a fetch whose body is here, and is what its reference says."""
         if not self._ends(fetch):
             return
         item = fetch.item
@@ -61,18 +54,17 @@ class Bodies:
         self._settlement.make_ready(item)
 
     def refused(self, move: Move, refused: BodyRefused, now_s: float) -> None:
-        """End a move whose reference cannot be followed."""
         if self._ends(move):
             body = encode_refusal_body(refused.message, refused.code, "body_ref")
             self._settlement.respond(move.item, refused.status_code, body, now_s)
 
     def failed(self, move: Move, reason: str, now_s: float, epoch_ms: int) -> None:
-        """End a move on which the store failed: it is tried again or given up."""
+        """End a move on which the store failed: retry it or give it up."""
         if self._ends(move) and not self.moves.try_again(move, reason, now_s):
             self._give_up(move, now_s, epoch_ms)
 
     def give_up_overdue(self, now_s: float, epoch_ms: int) -> None:
-        """Give up what the store failed on, and has had no turn since, when its time is over."""
+        """Give up moves that failed and had no further turn in their time."""
         for move in self.moves.take_overdue(now_s):
             if move.is_wanted:
                 self._give_up(move, now_s, epoch_ms)
@@ -80,7 +72,6 @@ class Bodies:
                 self._forget(move)
 
     def _ends(self, move: Move) -> bool:
-        """End a move; return whether its record is still wanted."""
         self.moves.ended(move)
         if move.is_wanted:
             return True
@@ -88,7 +79,7 @@ class Bodies:
         return False
 
     def _forget(self, move: Move) -> None:
-        # A request's record was dropped already, with all that waited.
+        # A request's record was already dropped with everything that waited.
         if isinstance(move, Deposit):
             self._settlement.drop(move.item)
 
@@ -101,10 +92,10 @@ class Bodies:
 
 
 def splice_body(custom_id: str, url: str, body: bytes) -> bytes | None:
-    """Return the request line with a fetched body in it; ``None`` where that is no JSON object.
+    """Return the request line with a fetched body in it; ``None`` if it is no JSON object.
 
-    The body is checked and no objects are made of it: they would take several times its size, and
-    seconds of the event loop.
+    The body is checked without being parsed into objects: these would take several times its size,
+    and block the event loop for seconds.
     """
     try:
         _AN_OBJECT.decode(body)
@@ -116,7 +107,7 @@ def splice_body(custom_id: str, url: str, body: bytes) -> bytes | None:
 
 
 def _check_utf8(body: bytes) -> None:
-    """Raise ``UnicodeDecodeError`` where a body is not UTF-8, which its check as JSON passes."""
+    """Raise ``UnicodeDecodeError`` for a body that is not UTF-8; the JSON check does not notice."""
     if body.isascii():
         return
     decoder = codecs.getincrementaldecoder("utf-8")()

@@ -1,4 +1,4 @@
-"""Deposits and fetches of bodies too large for a topic: which moves next, and when to give up.
+"""Deposits and fetches of bodies too large for a topic: their order and retries.
 
 Moves run beside everything else, so a slow store delays only the records that need it.
 """
@@ -17,12 +17,13 @@ from schemas.wire.references import RequestBodyReference
 from schemas.wire.results import encode_response_line, result_id
 
 MAX_MOVES = 8
-"""Bodies on their way at once: enough to fill a network, few enough to hold them all in memory."""
+"""Enough moves at once to fill a network, few enough to hold all of their bodies in memory."""
 PATIENCE_S = 5.0
-"""A body that has had no room for this long is passed by no more: smaller ones would take the room
-that it waits for again and again."""
+"""A body without room for this long is not passed any more: smaller bodies would take its room
+again and again.
+"""
 _LOOK_AHEAD = 64
-"""How many bodies without room are passed: what runs at every turn must not cost a backlog."""
+"""How many bodies without room are passed: this runs every turn, so it must not scan a backlog."""
 _MAX_ENVELOPE_BYTES = 8192
 """More than a result line has around its body: ids and custom_ids are of limited length."""
 _OWN_BYTES = 1024
@@ -36,10 +37,8 @@ class ClaimCheckPolicy:
 
     Attributes:
         over_bytes: Bodies of result lines above this are deposited.
-        message_limit_bytes: So are those of results above this with key and headers: what the
-            results topic and the client take.
-        max_object_bytes: The most bytes of one stored body.
-        give_up_after_s: How long a store may fail on one body.
+        message_limit_bytes: So are results above this with key and headers.
+        give_up_after_s: How long the store may fail on one body.
     """
 
     over_bytes: int
@@ -48,13 +47,12 @@ class ClaimCheckPolicy:
     give_up_after_s: float
 
     def deposits(self, item: WorkItem, status_code: int, body: bytes) -> bool:
-        """Return whether a response's body goes to the store."""
         limit_bytes = min(self.over_bytes, self.message_limit_bytes)
         record = item.record
         beside_bytes = _OWN_BYTES + len(record.key or b"")
         for name, value in record.headers:
             beside_bytes += len(name.encode()) + len(value or b"") + _HEADER_BYTES
-        # The line's exact length costs quoting its parts: for the few that come close.
+        # The exact length costs quoting the line's parts, so only close cases pay for it.
         if len(body) + beside_bytes + _MAX_ENVELOPE_BYTES <= limit_bytes:
             return False
         if len(body) > self.max_object_bytes:
@@ -67,11 +65,10 @@ class ClaimCheckPolicy:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Move:
-    """A body on its way.
+    """A body in transfer.
 
     Attributes:
-        item: Its record.
-        failed_at_s: Monotonic seconds when the store failed on it first, and later by as long as it
+        failed_at_s: Monotonic seconds of the store's first failure on it, plus the time that it has
             waited for room since.
         attempts: How often the store failed on it, the last time by ``failure``.
     """
@@ -84,31 +81,26 @@ class _Move:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Deposit(_Move):
-    """A response body on its way to the store, as UTF-8 JSON."""
-
     status_code: int
     body: bytes
 
     @property
     def name(self) -> str:
-        """What its object is called, save for the checksum: the same for every redelivery."""
+        """The object's name without the checksum; the same for every redelivery."""
         return result_id(*self.item.record.partition, self.item.record.offset)
 
     @property
     def is_wanted(self) -> bool:
-        """Whether its result may still be published from here."""
         return not self.item.assignment.revoked
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Fetch(_Move):
-    """A request body on its way from the store.
+    """A request body to fetch.
 
     Attributes:
-        url: The endpoint of the request.
-        reference: Where it is.
-        size_bytes: Its size, by the reference or by the store; ``None`` until known.
-        number: Its place in the line: first come, first served.
+        size_bytes: By the reference or by the store; ``None`` until known.
+        number: Its place in the queue: first come, first served.
         no_room_since_s: Monotonic seconds when its turn came and there was no room for it.
     """
 
@@ -120,7 +112,6 @@ class Fetch(_Move):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the record is still to be computed."""
         return self.item.is_wanted()
 
 
@@ -128,16 +119,15 @@ Move = Deposit | Fetch
 
 
 class BodyMoves:
-    """Which bodies move, and which wait.
+    """Decides which bodies move and which wait.
 
-    Memory is bounded: a body is fetched only where admission has room for all of its bytes, or no
-    other fetched body is held. So a fetched body must be able to go to the model at once: that of a
-    blocked record stays in the store. It would take the room that the earlier record of its key
-    queue needs, and neither would ever go.
+    Memory is bounded: a body is fetched only if admission has room for all of its bytes, or no
+    other fetched body is held. So a fetched body must be able to go to the model at once, and the
+    body of a blocked record stays in the store. Otherwise it could take the room that the earlier
+    record of its key queue needs, and neither would ever go.
 
-    Deposits are counted as results are; they go first, as each one that ends frees its bytes.
-
-    After a failure of the store a move has the backoff of ``retry``, until ``give_up_after_s``.
+    Deposits are counted as results are; they go first, as each one that ends frees its bytes. After
+    a failure of the store, a move has the backoff of ``retry``, until ``give_up_after_s``.
     """
 
     def __init__(
@@ -155,10 +145,11 @@ class BodyMoves:
         self._fetches: list[Fetch] = []
         self._blocked: dict[WorkItem, Fetch] = {}
         self._failed: Schedule[Move] = Schedule()
-        # What failed and waits for its turn, with when to give it up; and the least of those times.
+        # Failed moves that wait for their turn, each with when to give it up; and the earliest
+        # time.
         self._failing: dict[Move, float] = {}
         self._judge_at_s: float | None = None
-        # What moves, with the bytes for which it has reserved room.
+        # Running moves, with the bytes reserved for each.
         self._running: dict[Move, int] = {}
         self._fetched: set[WorkItem] = set()
         self._added = 0
@@ -169,7 +160,6 @@ class BodyMoves:
         self._deposits.append(Deposit(item=item, status_code=status_code, body=body))
 
     def fetch(self, item: WorkItem, url: str, reference: RequestBodyReference) -> None:
-        """Queue a request's body; that of a blocked record waits for ``unblock``."""
         self._added += 1
         fetch = Fetch(
             item=item,
@@ -191,29 +181,26 @@ class BodyMoves:
         return fetch is not None
 
     def __len__(self) -> int:
-        """Return how many bodies move or wait for their turn."""
         waiting = len(self._deposits) + len(self._fetches) + len(self._failed)
         return waiting + len(self._running)
 
     @property
     def has_deposits(self) -> bool:
-        """Whether any response body moves or waits."""
         return bool(self._deposits) or any(
             isinstance(move, Deposit) for move in (*self._running, *self._failed.items())
         )
 
     @property
     def is_moving(self) -> bool:
-        """Whether any body moves, or has a move to come that waits for no room."""
+        """Whether a body moves, or will move without waiting for room."""
         return bool(self._running) or bool(self._deposits) or len(self._failed) > 0
 
     def failing(self) -> list[Move]:
-        """Return the moves that have failed and are to be tried again, or are being so."""
+        """Return the moves that failed and will be, or are being, tried again."""
         moves = (*self._running, *self._failing)
         return [move for move in moves if move.failed_at_s is not None]
 
     def requests(self) -> list[WorkItem]:
-        """Return the records that are ``FETCHING``."""
         moves = (*self._running, *self._fetches, *self._failed.items())
         return [move.item for move in moves if isinstance(move, Fetch)]
 
@@ -236,11 +223,7 @@ class BodyMoves:
         return fetch
 
     def measured(self, fetch: Fetch, size_bytes: int, now_s: float) -> bool:
-        """Note the size of a body that is being fetched, and reserve room for it.
-
-        Returns:
-            False where there is none now: the move is over, and the body back in its place.
-        """
+        """Reserve room for a body of this size; if there is none, end the move and return False."""
         fetch.size_bytes = size_bytes
         if self._has_room(fetch):
             self._reserve(fetch, now_s)
@@ -250,7 +233,7 @@ class BodyMoves:
         return False
 
     def ended(self, move: Move) -> None:
-        """Note that a move is over, well or not, and free its room."""
+        """Note that a move is over, successful or not, and free its room."""
         self._admission.grow(-self._running.pop(move))
 
     def holds(self, item: WorkItem) -> None:
@@ -263,7 +246,6 @@ class BodyMoves:
     # --- failures ---
 
     def try_again(self, move: Move, reason: str, now_s: float) -> bool:
-        """Schedule a move that failed; False where it is to be given up instead."""
         move.attempts += 1
         move.failure = reason
         if move.failed_at_s is None:
@@ -278,7 +260,6 @@ class BodyMoves:
         return True
 
     def take_overdue(self, now_s: float) -> list[Move]:
-        """Take out what failed, and in all its time had no turn to fail again."""
         if self._judge_at_s is None or now_s < self._judge_at_s:
             return []
         overdue = {move for move, at_s in self._failing.items() if at_s <= now_s}
@@ -292,7 +273,6 @@ class BodyMoves:
         return list(overdue)
 
     def next_due_at_s(self) -> float | None:
-        """Return when a failed move is to be tried again or given up, if there is one."""
         times = [at_s for at_s in (self._failed.next_at(), self._judge_at_s) if at_s is not None]
         return min(times, default=None)
 

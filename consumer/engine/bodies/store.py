@@ -1,4 +1,4 @@
-"""The object store, as the consumer needs it."""
+"""The object store port."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,7 @@ STATUS_BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class BodyRefused:
-    """The reference leads nowhere, or to what it does not say; asking again would not help."""
+    """A reference that cannot be followed, and how to answer; a retry would not help."""
 
     status_code: int
     code: str
@@ -18,26 +18,18 @@ class BodyRefused:
 
 
 class BodyRefusedError(Exception):
-    """A store's answer to a reference that cannot be followed.
-
-    Args:
-        refused: What to answer the request.
-    """
-
     def __init__(self, refused: BodyRefused) -> None:
         super().__init__(refused.message)
         self.refused = refused
 
 
 class StoreError(Exception):
-    """The store failed, which is no fault of the record's; trying again may help."""
+    """The store failed, which is not the record's fault; a retry may help."""
 
 
 class BodyStore(Protocol):
-    """Where bodies are deposited and fetched."""
-
     async def write(self, name: str, body: bytes) -> BodyReference:
-        """Store a body; when this returns it is there to stay.
+        """Store a body durably.
 
         Writing the same body under the same name again changes nothing.
 
@@ -47,7 +39,7 @@ class BodyStore(Protocol):
         ...
 
     async def size_bytes(self, url: str) -> int:
-        """Return an object's size, which is one that may be read.
+        """Return the size of an object that may be read.
 
         Raises:
             BodyRefusedError: The url may not be followed, or leads to nothing that may be read.
@@ -56,10 +48,11 @@ class BodyStore(Protocol):
         ...
 
     async def read(self, reference: RequestBodyReference) -> bytes:
-        """Return what a reference leads to, if it is of the size and checksum that it says.
+        """Return the referenced body, checked against the reference's size and checksum.
 
         Raises:
-            BodyRefusedError: It may not be followed, or leads to nothing or to something else.
+            BodyRefusedError: The reference may not be followed, or leads to nothing or to something
+                else.
             StoreError: The store failed.
         """
         ...

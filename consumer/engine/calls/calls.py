@@ -1,4 +1,4 @@
-"""Calls of model replicas: what goes out together, and what becomes of it."""
+"""Calls of model replicas: which records go out together, and how a call ends."""
 
 from consumer.engine.calls.attempt_timeout import AttemptTimeout
 from consumer.engine.calls.work_queue import WorkQueue
@@ -23,19 +23,18 @@ _REASONS = {
 }
 
 DEADLINE_GRACE_S = 5.0
-"""The model replica answers a record whose deadline passes; after this the consumer does."""
+"""The model replica answers a record whose deadline passes; after this time the consumer does."""
 _LONGEST_LOOK_S = 10.0
-"""More time between two looks for overdue calls is a pause of this process."""
-# Looked up for each record; on its class a member costs 0.1 µs more.
+"""A longer time between two checks for overdue calls is a pause of this process."""
+# Needed for each record; a look-up on the class costs 0.1 µs more.
 _IN_FLIGHT, _DISPATCH = RecordState.IN_FLIGHT, Step.DISPATCH
 
 
 class Calls:
-    """Fills the replicas' windows with what waits, and takes back what they did not answer.
+    """Fills the replicas' windows with waiting records, and takes back unanswered ones.
 
     Attributes:
-        windows: How much the replicas take, and have in flight.
-        takes_back: Unanswered records are called again; else they are dropped.
+        takes_back: Unanswered records are called again; otherwise they are dropped.
     """
 
     def __init__(
@@ -66,19 +65,16 @@ class Calls:
 
     @property
     def waiting_records(self) -> int:
-        """Records that a call may take now."""
         return len(self._queue) + self._isolation.ready_records()
 
     def waiting(self) -> list[WorkItem]:
-        """Return the records that wait for a call, or for a backoff before it."""
         return [*self._queue.waiting(), *self._isolation.waiting()]
 
     def in_flight_items(self) -> list[WorkItem]:
-        """Return the records of calls under way whose outcome is still wanted."""
+        """Return the records of open calls whose outcome is still wanted."""
         return [item for call in self._under_way for item in call.waiting() if item.is_wanted()]
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
-        """Return the next chunk for a model replica, or ``None`` to wait."""
         isolation = self._isolation
         breaker = isolation.breaker
         while breaker.may_call(now_s, self._probes(now_s) if breaker.is_open else 0):
@@ -105,13 +101,13 @@ class Calls:
         return None
 
     def untaken_since_s(self) -> float | None:
-        """Return since when the oldest call waits that no model replica has accepted, if any."""
+        """Return when the oldest call that no model replica has accepted went out."""
         return min(
             (call.sent_at_s for call in self._under_way if not call.is_accepted), default=None
         )
 
     def next_probe_at_s(self) -> float | None:
-        """Return when a model that is down may be tried again, if that is known."""
+        """Return when a model that is down may be tried again, if known."""
         breaker = self._isolation.breaker
         at_s = breaker.next_probe_at_s()
         if at_s is None or not all(call.is_accepted for call in self._under_way):
@@ -154,7 +150,7 @@ class Calls:
         """Handle outcomes that a model replica streamed back.
 
         Raises:
-            ModelContractError: They are not what ``Outcomes`` promises; none of them counts.
+            ModelContractError: They break the promise of ``Outcomes``; none of them counts.
         """
         if not call.is_accepted:
             call.is_accepted = True
@@ -206,13 +202,13 @@ class Calls:
             self._fail(items, failure, cause, _REASONS[failure], now_s, epoch_ms)
 
     def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
-        """Give up what has waited too long in calls under way; call it every second or so.
+        """Give up overdue records and calls; call this about every second.
 
-        A record is answered as expired where its deadline has passed and its replica does not say
-        so. A call that has been silent for too long is marked ``overdue``.
+        A record whose deadline has passed without an answer of its replica is answered as expired.
+        A call that has been silent for too long is marked ``overdue``.
 
         Returns:
-            Calls in which nothing is wanted any more; the caller ends them.
+            Calls in which no outcome is wanted any more; the caller ends them.
         """
         if self._looked_at_s is not None:
             paused_s = now_s - self._looked_at_s - _LONGEST_LOOK_S
@@ -236,7 +232,7 @@ class Calls:
         return unwanted
 
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
-        """End a call; what it left unanswered is called again or given up, for ``reason``."""
+        """End a call; its unanswered records are called again or given up, for ``reason``."""
         del self._under_way[call]
         cause = self._isolation.ended(call)
         left = call.unanswered()

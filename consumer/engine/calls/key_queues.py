@@ -1,10 +1,10 @@
 """Order by key or by partition: which record waits until an earlier one is complete.
 
 A record leaves its key queue when its outcome is acknowledged, not when it is decided: the broker
-may refuse it and take a smaller one later, two batches may be on their way at once, and a crash
-between two publications must not leave the later one alone on the topic. One record of a key queue
-is on its way at a time, so its results stand in order whatever fails, and the completion map covers
-a record only together with all earlier ones of its key queue.
+may refuse it and accept a smaller one later, two batches may be in transit at once, and a crash
+between two publications must not leave only the later one on the topic. One record of a key queue
+is processed at a time, so its results are in order whatever fails, and the completion map covers a
+record only together with all earlier ones of its key queue.
 """
 
 from dataclasses import dataclass, field
@@ -20,12 +20,7 @@ _WHOLE_PARTITION = b""
 
 @dataclass(slots=True)
 class _Queues:
-    """The key queues of one assignment.
-
-    Attributes:
-        last: The latest record of each key that has an incomplete one.
-        blocked: The records that wait for an earlier one, in the order they came.
-    """
+    """An assignment's latest incomplete record by key, and its blocked records in arrival order."""
 
     last: dict[bytes, WorkItem] = field(default_factory=dict)
     blocked: dict[WorkItem, None] = field(default_factory=dict)
@@ -34,12 +29,9 @@ class _Queues:
 class KeyQueues:
     """Blocks records while an earlier one of their key, or partition, is incomplete.
 
-    Each record knows the next of its key, so entering and leaving take the same time however many
-    are blocked. Records without a key are in no order under ``key``. Two assignments of a partition
-    share nothing: the later one starts from what is committed.
-
-    Args:
-        ordering: The route's ``ordering``.
+    Each record links to the next of its key, so entering and leaving take constant time. With
+    ``ordering: key``, records without a key have no order. Two assignments of one partition share
+    nothing: the later one starts from what is committed.
     """
 
     def __init__(self, ordering: Ordering) -> None:
@@ -48,7 +40,7 @@ class KeyQueues:
         self.blocked_records = 0
 
     def enter(self, item: WorkItem) -> None:
-        """Add a record, in offset order; afterwards it is ``BLOCKED`` if it has to wait."""
+        """Add a record, in offset order; it becomes ``BLOCKED`` if it has to wait."""
         key = self._key(item)
         if key is None:
             return
@@ -62,7 +54,7 @@ class KeyQueues:
             self.blocked_records += 1
 
     def leave(self, item: WorkItem) -> WorkItem | None:
-        """Take out a complete record; unblock and return the next of its key."""
+        """Remove a complete record; unblock and return the next of its key."""
         key = self._key(item)
         queues = self._assignments.get(item.assignment)
         if key is None or queues is None:
@@ -79,7 +71,6 @@ class KeyQueues:
         return successor
 
     def forget(self, assignment: PartitionAssignment) -> list[WorkItem]:
-        """Drop an assignment's key queues; return the records that were blocked there."""
         queues = self._assignments.pop(assignment, None)
         blocked = [] if queues is None else list(queues.blocked)
         self.blocked_records -= len(blocked)
@@ -88,11 +79,9 @@ class KeyQueues:
         return blocked
 
     def clear(self) -> list[WorkItem]:
-        """Drop all key queues; return the records that were blocked."""
         return [item for assignment in list(self._assignments) for item in self.forget(assignment)]
 
     def blocked(self) -> list[WorkItem]:
-        """Return every record that waits for an earlier one."""
         return [item for queues in self._assignments.values() for item in queues.blocked]
 
     def _key(self, item: WorkItem) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Records that wait for their first call, and which of them go next."""
+"""Records that wait for their first call, in the order of dispatch."""
 
 import heapq
 from collections import OrderedDict
@@ -7,28 +7,27 @@ from consumer.engine.work import WorkItem
 
 MAX_CHUNK_BYTES = 96 * 1024
 """Ray carries arguments of up to 100 KB within the call; larger ones take the slower way through
-its object store. Measured on 494-byte records: 18,500 a second against 16,700."""
+its object store. Measured on 494-byte records: 18,500 a second against 16,700.
+"""
 
 PATIENCE_S = 5.0
-"""Where the longest go first, each chunk begins with the oldest record if it has waited this long:
-none waits for ever, and a long backlog is still ordered by length."""
+"""With longest first, a chunk begins with the oldest record if it has waited this long: no record
+waits for ever, and a long backlog is still ordered by length.
+"""
 _SPARE_ENTRIES = 64
 
 
 class WorkQueue:
-    """First come first served, or the longest first where requests say how much work they are.
+    """First come first served, or by ``WorkItem.work``, the longest first.
 
-    Long requests that start last leave all other slots idle at the end of a backlog, and starting
-    them first is the classic remedy (Graham, "Bounds on Multiprocessing Timing Anomalies", 1969:
-    at most 4/3 of the best possible time). Among what is held only, so memory stays bounded.
-
-    Args:
-        longest_first: Order by ``WorkItem.work`` rather than by arrival.
+    Long requests that start last leave the other slots idle at the end of a backlog; starting them
+    first is the classic remedy (Graham, "Bounds on Multiprocessing Timing Anomalies", 1969: at most
+    4/3 of the best possible time). Only among held records, so memory stays bounded.
     """
 
     def __init__(self, *, longest_first: bool = False) -> None:
         self._longest_first = longest_first
-        # A dict whose first entry is found at once, however many before it were deleted.
+        # An ordered dict finds its first entry at once, however many before it were deleted.
         self._by_arrival: OrderedDict[WorkItem, None] = OrderedDict()
         # May hold items that have left the other; those are passed over.
         self._by_work: list[tuple[float, int, WorkItem]] = []
@@ -44,7 +43,7 @@ class WorkQueue:
             heapq.heappush(self._by_work, (-item.work, self._added, item))
 
     def take(self, most_records: int, now_s: float) -> list[WorkItem]:
-        """Take the next chunk: up to ``most_records`` within ``MAX_CHUNK_BYTES``, or one larger."""
+        """Take up to ``most_records`` within ``MAX_CHUNK_BYTES``, or one larger record."""
         chunk: list[WorkItem] = []
         size_bytes = 0
         waiting = self._by_arrival
@@ -59,12 +58,10 @@ class WorkQueue:
         return chunk
 
     def discard(self, item: WorkItem) -> None:
-        """Forget a record, if it waits here."""
         self._by_arrival.pop(item, None)
         self._compact()
 
     def waiting(self) -> list[WorkItem]:
-        """Return every record that waits, the oldest first."""
         return list(self._by_arrival)
 
     def _compact(self) -> None:

@@ -1,16 +1,16 @@
-"""Isolation: which of the records that failed together is the cause, at no other record's expense.
+"""Isolation: which of the records that failed together is the cause, at no other's expense.
 
-A replica that dies fails every call it has, so most records of a failed call are innocent. What
-failed waits for a backoff and is called again, in smaller company with each step:
+A replica that dies fails all of its calls, so most records of a failed call are innocent. Failed
+records wait for a backoff and are called again, in smaller company with each step:
 
-1. Records whose own call was the cause are split into eighths. Calls that were lost together go
-   again as they are: splitting each would multiply the calls and isolate nothing.
-2. From two failed attempts on a record is a suspect. Suspects go one call at a time: what fails
+1. Records whose own call was the cause are split into eighths. Calls that were lost together
+   go again unchanged: splitting each would multiply the calls and isolate nothing.
+2. A record with two failed attempts is a suspect. Suspects go one call at a time: what fails
    with such a call is in it.
-3. The attempt that would be a record's last has the model to itself. Only a record that fails
-   there, or by itself, is given up.
+3. A record's last possible attempt has the model to itself. Only a record that fails there, or
+   by itself, is given up.
 
-While the model as a whole is down (``CircuitBreaker``) no failed attempt counts.
+While the model as a whole is down (``CircuitBreaker``), no failed attempt counts.
 """
 
 import random
@@ -28,8 +28,9 @@ from handoff.breaker import CircuitBreaker
 Item = TypeVar("Item")
 
 ISOLATION_FACTOR = 8
-"""A split chunk goes again in chunks this many times smaller: a record that kills its replica
-stands alone after three failures of a chunk of 256, and its neighbours go free."""
+"""Each step splits a chunk into this many: a record that kills its replica is alone after three
+failures of a chunk of 256, and its neighbours go free.
+"""
 SUSPECT_ATTEMPTS = 2
 """One failed attempt may be an ordinary loss of a replica; from here on the record is a suspect."""
 
@@ -46,10 +47,8 @@ class Suspicion(IntEnum):
 
 
 class Cause(Enum):
-    """Where the cause of a failure can be."""
-
     ANYWHERE = "anywhere"
-    """In these records, or in another call that the replica had."""
+    """In these records, or in another call of the replica."""
     AMONG_THESE = "among_these"
     """In one of these records."""
     THIS_RECORD = "this_record"
@@ -57,14 +56,12 @@ class Cause(Enum):
 
 
 class NextStep(StrEnum):
-    """What becomes of a failed record."""
-
     GIVE_UP = "give_up"
-    """A dead letter, now."""
+    """It is dead-lettered now."""
     AGAIN = "again"
-    """Another call after a backoff; a failed attempt counts against it."""
+    """It is called again after a backoff; the failed attempt counts."""
     AGAIN_UNBLAMED = "again_unblamed"
-    """Another call after a backoff; nothing counts against it."""
+    """It is called again after a backoff; nothing counts against it."""
 
 
 def next_step(
@@ -75,17 +72,10 @@ def next_step(
     failed_attempts: int,
     cause: Cause,
 ) -> NextStep:
-    """Decide about one failed record.
+    """Decide about one failed record, which has had ``failed_attempts`` before.
 
     A record that failed in company is called alone before it is given up, however many failed
-    attempts it has: a neighbour may be the cause.
-
-    Args:
-        failure: Why it failed.
-        policy: The route's.
-        is_blamed: Failures count against records now; they do not while the model is down.
-        failed_attempts: Those that count against it, without this one.
-        cause: Where the cause can be.
+    attempts it has: a neighbour may be the cause. ``is_blamed`` is False while the model is down.
     """
     if failure is Failure.UNAVAILABLE:
         return NextStep.AGAIN_UNBLAMED
@@ -98,20 +88,18 @@ def next_step(
 
 
 def split_for_isolation(items: list[Item]) -> list[list[Item]]:
-    """Split a failed chunk's items for their next calls."""
     size = max(1, len(items) // ISOLATION_FACTOR)
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def suspicion_of(items: list[WorkItem]) -> Suspicion:
-    """Return the suspicion of records that go together: that of the most suspected one."""
     if any(item.failed_attempts - item.timeouts >= SUSPECT_ATTEMPTS for item in items):
         return Suspicion.STRONG
     return Suspicion.SOME if any(item.failed_attempts for item in items) else Suspicion.NONE
 
 
 class Isolation:
-    """Records that failed: when they are called again, in what company, and when given up."""
+    """Failed records: when they are called again, in what company, and when given up."""
 
     def __init__(self, policy: RetryPolicy, jitter: random.Random) -> None:
         self._policy = policy
@@ -135,17 +123,9 @@ class Isolation:
         *,
         has_timed_out: bool = False,
     ) -> list[WorkItem]:
-        """Schedule the next calls of records that failed together.
+        """Schedule the next calls of records that failed together; return those to give up.
 
-        Args:
-            items: The records.
-            failure: Why they failed.
-            cause: Where the cause can be.
-            now_s: Monotonic seconds.
-            has_timed_out: Their call was overdue; its replica may live.
-
-        Returns:
-            Those to give up instead.
+        ``has_timed_out`` says that the call was overdue; its replica may be alive.
         """
         again: list[WorkItem] = []
         given_up: list[WorkItem] = []
@@ -166,7 +146,7 @@ class Isolation:
                 item.timeouts += has_timed_out
             item.state = next_state(item.state, Step.RETRY)
             again.append(item)
-        # No record is the cause where a replica had no room: together they may find some.
+        # A full replica proves no record's fault; together the records may find room.
         splits = cause is not Cause.ANYWHERE and failure is not Failure.UNAVAILABLE
         for group in split_for_isolation(again) if splits else filter(None, [again]):
             delay_s = self._policy.backoff_s(group[0].attempts, self._jitter)
@@ -176,13 +156,12 @@ class Isolation:
     # --- what waits ---
 
     def add(self, group: list[WorkItem]) -> None:
-        """Add records that are to be called together and with no others."""
+        """Add records to be called together and with no others."""
         suspicion = suspicion_of(group)
         self._ready[suspicion].append(group)
         self._ready_records[suspicion] += len(group)
 
     def advance(self, now_s: float) -> None:
-        """Make the groups ready whose backoff is over."""
         for group in self._delayed.take_due(now_s):
             wanted = [item for item in group if not item.is_decided]
             if wanted:
@@ -192,14 +171,12 @@ class Isolation:
         return self._delayed.next_at()
 
     def ready_records(self, most: Suspicion = Suspicion.STRONG) -> int:
-        """Return how many ready records are suspected no more than ``most``."""
         return sum(self._ready_records[each] for each in Suspicion if each <= most)
 
     def delayed(self) -> list[WorkItem]:
         return [item for group in self._delayed.items() for item in group]
 
     def waiting(self) -> list[WorkItem]:
-        """Return every record that waits here, in no order."""
         groups = chain.from_iterable(self._ready.values())
         return [*self.delayed(), *chain.from_iterable(groups)]
 
@@ -218,11 +195,9 @@ class Isolation:
     def most_suspicion(self, new_records: int) -> Suspicion:
         """Return how much the records of the next call may be suspected.
 
-        One suspect is tried at a time. A model that is down is tried with what is suspected least
-        of all that waits: an answer to it says most, and its failure costs no record an attempt.
-
-        Args:
-            new_records: How many records wait for their first call.
+        One suspect is tried at a time. A model that is down is tried with the least suspected
+        waiting records, new ones first: an answer to them proves most, and their failure costs no
+        attempt.
         """
         if not self.breaker.is_open:
             return Suspicion.STRONG if self._suspect_call is None else Suspicion.SOME
@@ -231,32 +206,31 @@ class Isolation:
         return next((each for each in Suspicion if self._ready_records[each]), Suspicion.STRONG)
 
     def next_group(self, most: Suspicion) -> list[WorkItem] | None:
-        """Return the group to call next, the most suspected of those that may be; it stays here."""
+        """Return the most suspected group that may be called next; it stays here."""
         groups = (self._ready[each] for each in reversed(Suspicion) if each <= most)
         return next((waiting[0] for waiting in groups if waiting), None)
 
     def take(self, group: list[WorkItem]) -> None:
-        """Take out the group that ``next_group`` returned."""
         for suspicion, waiting in self._ready.items():
             if waiting and waiting[0] is group:
                 waiting.popleft()
                 self._ready_records[suspicion] -= len(group)
 
     def may_start(self, group: list[WorkItem] | None, calls_in_flight: int) -> bool:
-        """Return whether a call may start beside so many; ``group`` goes next, if it failed."""
+        """Return whether a call may start beside others; a failed ``group`` goes next."""
         if not calls_in_flight:
             return True
         return not self._is_reserved and (group is None or not self._is_last_attempt(group))
 
     def started(self, call: Call, items: list[WorkItem], calls_in_flight: int) -> None:
-        """Note a call and its records; ``calls_in_flight`` counts it."""
+        """Note a call and its records; ``calls_in_flight`` includes it."""
         self._only_call = call if calls_in_flight == 1 else None
         self._is_reserved = calls_in_flight == 1 and self._is_last_attempt(items)
         if suspicion_of(items) is Suspicion.STRONG:
             self._suspect_call = call
 
     def ended(self, call: Call) -> Cause:
-        """Note that a call is over; return where the cause is if its replica was lost."""
+        """Note that a call ended; return where the cause is if its replica was lost."""
         is_only, is_suspect = self._only_call is call, self._suspect_call is call
         if is_only:
             self._only_call, self._is_reserved = None, False
@@ -268,10 +242,10 @@ class Isolation:
         return Cause.AMONG_THESE if is_suspect else Cause.ANYWHERE
 
     def _is_last_attempt(self, group: list[WorkItem]) -> bool:
-        """Return whether the group's record is given up if it fails, so that no call may be beside.
+        """Return whether this is the record's last attempt, so that no call may run beside it.
 
-        A call that is overdue fails no other. A record that has only had timeouts goes beside
-        others to the end, or each such record would stop the route for as long as it hangs.
+        A call that is overdue fails no other. So a record with timeouts only goes beside others to
+        the end, or each such record would stop the route for as long as it hangs.
         """
         if len(group) != 1 or group[0].failed_attempts == group[0].timeouts:
             return False
