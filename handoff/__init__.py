@@ -1,1 +1,1 @@
-"""What passes between callers and model replicas, and the rules of flow that both sides share."""
+"""What passes between callers and model replicas, and the flow rules that both sides share."""

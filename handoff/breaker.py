@@ -4,15 +4,15 @@ FAILURES_TO_OPEN = 3
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
 BLAMES_RECORDS_AFTER_S = 300.0
-"""The record that each probe carries may be what keeps the model down for so long."""
+"""Each probe carries a record, which may be what keeps the model down for so long."""
 
 
 class CircuitBreaker:
-    """Opens after calls in a row that failed as a whole, without one answer between them.
+    """Opens after several calls in a row failed as a whole, without one answer between them.
 
-    While it is open, one call at a time probes the model, after a pause that grows. A call that has
-    outlived those that failed is being computed and no longer counts as a probe; the next one goes
-    out beside it. So a replica that dies again and again does not keep work from the others, whose
+    While it is open, one call at a time probes the model, after a pause that grows. A call that
+    outlives the failed ones is being computed and no longer counts as a probe; the next probe goes
+    out beside it. So a replica that dies repeatedly does not keep work from the others, whose
     answers take long. Any answer closes the breaker. The pattern is Nygard's ("Release It!", 2007).
     """
 
@@ -34,17 +34,17 @@ class CircuitBreaker:
 
     @property
     def outlived_s(self) -> float:
-        """How long a call must be with its replica before it counts as being computed."""
+        """How long a call must be with its replica to count as being computed."""
         return max(LONGEST_PAUSE_S, 2.0 * self._longest_failed_s)
 
     def answered(self, now_s: float) -> None:
-        """The model has answered a record, by any outcome but a failure."""
+        """Note that the model answered a record with any outcome but a failure."""
         self._failures = 0
         self._answered_at_s = now_s
         self._longest_failed_s = 0.0
 
     def call_failed(self, now_s: float, lived_s: float = 0.0) -> None:
-        """A call ended without an answer, ``lived_s`` after a replica had accepted it."""
+        """Note a call without an answer, ``lived_s`` after a replica had accepted it."""
         self._failures += 1
         self._longest_failed_s = max(self._longest_failed_s, lived_s)
         if self._failures == FAILURES_TO_OPEN:
@@ -54,15 +54,14 @@ class CircuitBreaker:
             self._next_probe_s = now_s + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
 
     def may_call(self, now_s: float, probes_in_flight: int) -> bool:
-        """Say whether a call may go out beside ``probes_in_flight`` that have outlived nothing."""
+        """Return whether a call may go out beside ``probes_in_flight`` open probes."""
         return not self.is_open or (probes_in_flight == 0 and now_s >= self._next_probe_s)
 
     def next_probe_at_s(self) -> float | None:
-        """Return when the next probe may go out; ``None`` while closed."""
         return self._next_probe_s if self.is_open else None
 
     def blames(self, first_failed_at_s: float, now_s: float) -> bool:
-        """Say whether a failure now counts against a record that first failed at some time.
+        """Return whether a failure now counts against a record, by the time of its first failure.
 
         While the breaker is open, a failure counts only against records that kept failing while
         others were answered, or after ``BLAMES_RECORDS_AFTER_S``.

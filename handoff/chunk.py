@@ -1,7 +1,7 @@
 """What a caller hands to a model replica, and what streams back.
 
-Both are columns and not lists of objects: one handle call carries a few hundred records, and a
-list of ``bytes`` pickles many times faster than a list of instances.
+Both are columns and not lists of objects: one handle call carries a few hundred records, and a list
+of ``bytes`` pickles many times faster than a list of instances.
 """
 
 from collections.abc import AsyncIterator
@@ -28,12 +28,11 @@ class Chunk:
         lines: One request line each: the record's value as published (UTF-8 JSON), without a byte
             order mark or a schema registry's frame, and with its url spelled as in the settings of
             the model.
-        deadlines_ms: Epoch milliseconds by which each record must be answered, or ``None``; empty
-            if no record of the chunk has a deadline.
+        deadlines_ms: Epoch milliseconds by which to answer each record, or ``None``; empty if no
+            record of the chunk has a deadline.
         wanted_records: The caller's demand: how many records it would have in flight at this
-            replica, these included. ``None`` is no limit.
-        max_body_bytes: The most bytes of a response body that the caller can publish; 0 is no
-            limit.
+            replica, with these. ``None`` is no limit.
+        max_body_bytes: The largest response body that the caller can publish; 0 is no limit.
     """
 
     consumer: str
@@ -51,11 +50,10 @@ class Outcomes:
     """Outcomes of some of a chunk's records, in the order they finished.
 
     Attributes:
-        replica: Identifies the model replica; empty if this only says that a replica has
-            accepted the call.
-        window_records: The window that the replica grants this caller; 0 leaves it as it was.
+        replica: Identifies the model replica.
+        window_records: The window that the replica grants this caller; 0 leaves it unchanged.
         indexes: Positions in the chunk; over a whole stream each position comes exactly once.
-        statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx where the endpoint refuses the
+        statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx if the endpoint refuses the
             body, ``STATUS_EXPIRED``, or ``STATUS_FAILED`` and above if the model failed.
         bodies: The ``response.body`` of each result line, as UTF-8 JSON.
         measured_records: How many of them had their tokens counted; 0 for a model without tokens.
@@ -71,7 +69,6 @@ class Outcomes:
     measured_tokens: int = 0
 
     def add(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
-        """Append one record's outcome, and the tokens that it took if they were counted."""
         if tokens is not None:
             self.measured_records += 1
             self.measured_tokens += tokens
@@ -81,7 +78,7 @@ class Outcomes:
 
 
 class ChunkModel(Protocol):
-    """What answers chunks; the settings may name any class with this method as a model."""
+    """A model that answers chunks; the settings may name any class with this method."""
 
     def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         """Stream the outcomes of a chunk's records, each record exactly once."""

@@ -8,8 +8,6 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
-    """Time as consumers and model replicas need it."""
-
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         ...

@@ -1,14 +1,14 @@
-"""The longest time that something took lately."""
+"""The longest recent duration."""
 
 LEAST_PERIOD_S = 3600.0
 _PERIOD_IN_LONGESTS = 10.0
 
 
 class LongestLately:
-    """Remembers the longest of the current period and of the one before.
+    """Remembers the longest duration of the current period and of the one before.
 
-    A period lasts an hour, or ten times the longest if that is more, so that what takes hours is
-    remembered until it has come again. A single outlier is forgotten after two periods.
+    A period lasts an hour, or ten times the longest duration if that is more, so that work of hours
+    is remembered until it comes again. A single outlier is forgotten after two periods.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,6 @@ class LongestLately:
         return max(self._longest_s, self._longest_before_s)
 
     def learn(self, took_s: float, now_s: float) -> None:
-        """Add a time that ended at ``now_s``."""
         if self._began_at_s is None:
             self._began_at_s = now_s
         if now_s - self._began_at_s > max(LEAST_PERIOD_S, _PERIOD_IN_LONGESTS * self.seconds):

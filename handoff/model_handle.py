@@ -12,9 +12,8 @@ class ModelHandle:
 
     Args:
         handle: The deployment's handle.
-        acceptance_s: After this long without a replica that accepts it, a call is made anew: for a
-            model that was deleted meanwhile, Serve's router holds old calls for ever, but refuses
-            new ones. ``None`` waits for ever.
+        acceptance_s: A call that no replica accepts in this time is made anew: Serve's router keeps
+            old calls to a deleted model for ever, but refuses new ones. ``None`` waits for ever.
     """
 
     def __init__(self, handle: Any, acceptance_s: float | None = None) -> None:

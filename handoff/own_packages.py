@@ -8,11 +8,11 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 class HiddenPackageError(ImportError):
-    """A package of the user's stands before one of ours; names both and the fix."""
+    """A package of the user's hides one of ours; the message names both and the fix."""
 
 
 def check_own_packages() -> None:
-    """Look for the packages without importing them.
+    """Find the packages without importing them.
 
     Raises:
         HiddenPackageError: One is not ours.

@@ -8,7 +8,7 @@ REPLICA_SILENT_AFTER_S = 60.0
 
 @dataclass(slots=True)
 class _Place:
-    """A replica, or where calls are until one has named itself; a window of 0 is not granted."""
+    """A replica, or the place of calls until one has named itself; a window of 0 is not granted."""
 
     replica: str = ""
     window_records: int = 0
@@ -18,11 +18,11 @@ class _Place:
 
     @property
     def room_records(self) -> int:
-        """How many more records it may have; below 0 by what exceeds twice its window.
+        """How many more records it may have; negative beyond twice its window.
 
-        Up to twice its window may be there because Serve's router had no better choice, and takes
-        nothing from the other replicas. More than that is what goes to the last replica while those
-        that are gone are not yet forgotten.
+        It may have up to twice its window because Serve's router had no better choice, which takes
+        nothing from the other replicas. Beyond that are records that go to the last replica while
+        lost ones are not yet forgotten.
         """
         here = self.in_flight_records
         return max(0, self.window_records - here) - max(0, here - 2 * self.window_records)
@@ -30,7 +30,7 @@ class _Place:
 
 @dataclass(slots=True, eq=False)
 class CallInFlight:
-    """One handle call; ``records`` is how many of its records have no answer."""
+    """One handle call; ``records`` is how many of its records are unanswered."""
 
     records: int
     place: _Place
@@ -43,7 +43,7 @@ class CallInFlight:
 
 @dataclass(slots=True)
 class ReplicaWindows:
-    """The windows that the replicas of one model grant this caller, and what is in flight there.
+    """The windows that the replicas of one model grant this caller, and the records in flight.
 
     Each replica grants its window with the outcomes that it streams, so nothing is configured
     twice. Replicas are learned from their outcomes and forgotten when they fall silent; a replica
@@ -61,12 +61,11 @@ class ReplicaWindows:
 
     @property
     def replicas(self) -> list[str]:
-        """Names of the replicas that have a call or were heard lately."""
         return list(self._replicas)
 
     @property
     def room_records(self) -> int:
-        """How many more records may go out; below 0 if too many are out."""
+        """How many more records may go out; negative if too many are out."""
         windows = [each for each in self._replicas.values() if each.window_records]
         if not windows:
             return self.initial_records - self.in_flight_records
@@ -75,7 +74,6 @@ class ReplicaWindows:
 
     @property
     def smallest_records(self) -> int:
-        """The smallest window of one replica."""
         windows = (each.window_records for each in self._replicas.values() if each.window_records)
         return min(windows, default=self.initial_records)
 
@@ -85,21 +83,13 @@ class ReplicaWindows:
         return ceil((waiting + self.in_flight_records) / replicas)
 
     def sent(self, records: int) -> CallInFlight:
-        """Count a call that goes out."""
         self.in_flight_records += records
         self._unplaced.in_flight_records += records
         self._unplaced.open_calls += 1
         return CallInFlight(records, self._unplaced)
 
     def heard(self, call: CallInFlight, replica: str, window_records: int, now_s: float) -> None:
-        """Count a call at the replica that has named itself, with the window that it grants.
-
-        Args:
-            call: The call.
-            replica: The replica's name.
-            window_records: Its window; 0 leaves it as it was.
-            now_s: Monotonic seconds.
-        """
+        """Count a call at the replica that has named itself; a window of 0 leaves it unchanged."""
         if call.place.replica != replica:
             self._leave(call, now_s)
             if replica not in self._replicas:
@@ -112,13 +102,12 @@ class ReplicaWindows:
             call.place.window_records = window_records
 
     def answered(self, call: CallInFlight, records: int) -> None:
-        """Count ``records`` answers of a call."""
         call.records -= records
         self.in_flight_records -= records
         call.place.in_flight_records -= records
 
     def ended(self, call: CallInFlight, now_s: float) -> None:
-        """Count a call no more; its records without an answer are not in flight any longer."""
+        """Count a call no more; its unanswered records are no longer in flight."""
         self._leave(call, now_s)
         self.in_flight_records -= call.records
         call.records = 0

@@ -24,17 +24,15 @@ class ModelContractError(ValueError):
 
 @dataclass(eq=False, slots=True)
 class PartitionAssignment:
-    """One partition for as long as it is assigned to this member.
+    """One partition while it is assigned to this member.
 
     A record refers to its assignment. So an outcome that comes after the partition was lost is
     dropped, even if the partition is assigned here again.
 
     Attributes:
-        partition: The partition.
-        ledger: Its offsets.
         revoked: The partition was lost; outcomes for this assignment are dropped.
-        committed: What was last committed and acknowledged, or found at the start.
-        attempted: Commits since then whose outcome is not known.
+        committed: The last acknowledged commit, or the one found at the start.
+        attempted: Commits since then whose outcome is unknown.
     """
 
     partition: TopicPartition
@@ -46,7 +44,7 @@ class PartitionAssignment:
     _source_start: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # With an offset of 0 the last digit is what differs from one record to the next.
+        # With an offset of 0, only the last digit differs from one record to the next.
         self._quoted_id_start = orjson.dumps(result_id(*self.partition, 0))[:-2]
         self._source_start = encode_source(*self.partition, 0)[:-1]
 
@@ -55,15 +53,13 @@ class PartitionAssignment:
         return b'%b%d"' % (self._quoted_id_start, offset)
 
     def source(self, offset: int) -> bytes:
-        """Return a record's ``headrace-source``."""
         return b"%b%d" % (self._source_start, offset)
 
     def wrote(self, point: CommitPoint | None) -> bool:
-        """Return whether no other member has committed since: ``point`` is this assignment's."""
+        """Return whether ``point`` is this assignment's: no other member has committed since."""
         return point == self.committed or point in self.attempted
 
     def acknowledge(self, point: CommitPoint | None) -> None:
-        """Note that ``point`` is committed."""
         self.committed = point
         self.attempted.clear()
 
@@ -73,25 +69,23 @@ class WorkItem:
     """A request on its way to its terminal outcome.
 
     Attributes:
-        assignment: Whose ledger waits for it.
-        record: The record as it was read.
-        custom_id: The request's name, to stand on its result; ``None`` where it has none.
-        deadline_ms: Epoch milliseconds after which it is not worth computing.
+        custom_id: The request's name, to stand on its result; ``None`` if it has none.
+        deadline_ms: In epoch milliseconds; later, it is not worth computing.
         received_at_s: Monotonic seconds when it was delivered.
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
-        attempts: How often it was handed to a model replica, by earlier owners too where it failed.
+        attempts: How often it was handed to a model replica, also by earlier owners if it failed.
         failed_attempts: Those that count against it.
         timeouts: How many of those were calls that were overdue.
-        first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
+        first_failed_at_s: Monotonic seconds of its first failure; 0 if none.
         held_bytes: What admission counts for it.
-        work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
-        fetched_line: The request line as the model gets it, where the record's value is another:
-            its body was fetched, its url is spelled otherwise, or something precedes it.
+        work: Its work relative to other requests of its route, in any unit; 0 if unknown.
+        fetched_line: The request line for the model, if the record's value differs: its body was
+            fetched, its url is spelled otherwise, or something precedes it.
         state: Changed by ``record_state.next_state`` only.
         successor: The next record of its key queue, blocked until this one is complete.
-        messages: Its outcome, from when that is decided until it is acknowledged.
-        is_small: The result among them is the small one in the place of one that was refused.
-        has_letter: A dead letter is among them, or published already.
+        messages: Its outcome, from the decision to the acknowledgement.
+        is_small: The result among them is the small one in place of a refused one.
+        has_letter: A dead letter is among them, or already published.
     """
 
     assignment: PartitionAssignment
@@ -115,49 +109,40 @@ class WorkItem:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it has an outcome, or was dropped."""
         return self.state > _IN_FLIGHT
 
     @property
     def line(self) -> bytes:
-        """The request line as the model gets it."""
         return self.record.value or b"" if self.fetched_line is None else self.fetched_line
 
     def let_go(self) -> None:
         """Forget the payload: the record is complete or dropped.
 
-        What is left may stay in structures that are cleared now and then, and in a call whose other
+        The item may stay in structures that are cleared now and then, and in a call whose other
         records take longer. It costs the same however large the record was.
         """
         record = self.record
-        # Every record comes by here, and a named tuple's own constructor costs three times this.
+        # Runs for every record, and a named tuple's own constructor costs three times this.
         self.record = tuple.__new__(
             Record,
             (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms, None),
         )
-        # They refer to it, and would wait with it for the garbage collector.
+        # They refer to this item, and both would wait for the garbage collector.
         self.messages = ()
 
     def is_wanted(self) -> bool:
-        """Return whether an outcome of it still counts for this member."""
         return self.state <= _IN_FLIGHT and not self.assignment.revoked
 
 
 class Call:
     """One handle call: a chunk's work items, by their index in the chunk.
 
-    Args:
-        items: In the order of the chunk's lines.
-        in_flight: Its records without an answer, and the replica that has them.
-
     Attributes:
-        records: How many records it carries.
-        is_accepted: A model replica has taken the call; before, nothing is being computed.
+        is_accepted: A model replica has taken the call; before that, nothing is being computed.
         has_answers: Some record has had an outcome that is no failure.
         has_failures: Some record was answered with a failure.
         has_fresh_failures: Among those are records that had not failed before, or the replica had
-            no room: that speaks against the model rather than against the records.
-        sent_at_s: Monotonic seconds when it went out.
+            no room: evidence against the model and not the records.
         heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
         earlier_timeouts: The most timeouts that a record of it had before.
         first_deadline_ms: The earliest deadline among the records without an outcome, if any.
@@ -179,7 +164,7 @@ class Call:
         self._items: list[WorkItem | None] = list(items)
 
     def check(self, outcomes: Outcomes) -> None:
-        """Hold outcomes to their promise before any of them counts.
+        """Check the promise of ``Outcomes`` before any of them counts.
 
         Raises:
             ModelContractError: They are of records that the chunk does not have, or no JSON bytes.
@@ -196,7 +181,6 @@ class Call:
             raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
 
     def answer(self, index: int) -> WorkItem | None:
-        """Take out the item at ``index``; ``None`` where it was answered before."""
         item = self._items[index]
         self._items[index] = None
         return item
@@ -211,19 +195,16 @@ class Call:
             self.has_fresh_failures = True
 
     def unanswered(self) -> list[WorkItem]:
-        """Take out all items that have no outcome yet."""
         left = [item for item in self._items if item is not None]
         self._items = [None] * len(self._items)
         return left
 
     def is_wanted(self) -> bool:
-        """Return whether an outcome of any unanswered item still counts."""
         return self.overdue is None and any(
             item is not None and item.is_wanted() for item in self._items
         )
 
     def waiting(self) -> list[WorkItem]:
-        """Return the items that have no outcome yet."""
         return [item for item in self._items if item is not None]
 
     def take_expired(self, until_ms: int) -> list[WorkItem]:
@@ -241,5 +222,5 @@ def _first_deadline_ms(items: Iterable[WorkItem]) -> int | None:
 
 
 def _are_all(kind: type, values: Sequence[object]) -> bool:
-    # The types at once first: this looks at each part of every outcome.
+    # The types at once first: this checks each part of every outcome.
     return {*map(type, values)} <= {kind} or all(isinstance(each, kind) for each in values)

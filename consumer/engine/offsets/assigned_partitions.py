@@ -1,4 +1,4 @@
-"""The partitions assigned to this member, and what a rebalance does to each."""
+"""The partitions assigned to this member, and the effect of a rebalance on each."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ _SMALLEST_POLL_RECORDS = 64
 
 @dataclass(slots=True)
 class AssignmentChange:
-    """What a rebalance did.
+    """The effect of a rebalance.
 
     Attributes:
-        kept: Came back as they were left: their work goes on.
-        fresh: Start from what the group has committed.
-        lost: Went to another member, or came back after another one had committed.
+        kept: Their work goes on.
+        fresh: They start from what the group has committed.
+        lost: They went to another member, or came back after another one had committed.
         seeks: Where to read on, by partition; absent where the source starts by its own setting.
         unreadable: Why a committed completion map was ignored, by partition.
     """
@@ -32,13 +32,7 @@ class AssignmentChange:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be polled now.
-
-    Attributes:
-        partitions: Empty while nothing may be.
-        records: The most to ask for.
-        is_restricted: Some assigned partition is left out.
-    """
+    """The partitions that may be polled now; ``is_restricted`` if an assigned one is left out."""
 
     partitions: list[TopicPartition]
     records: int
@@ -49,13 +43,13 @@ class AssignedPartitions:
     """The partitions assigned now, with a ledger each.
 
     An eager rebalance takes every partition away and gives most of them back. One is kept, with its
-    work in flight, if what the group has committed is still what this member wrote: no other member
-    can have completed anything in between, however many generations went by. Anything else means
-    another owner, and a fresh start from what that one committed.
+    work in flight, if the group has still committed what this member wrote: no other member can
+    have completed anything in between, however many generations passed. Otherwise there was another
+    owner, and the partition starts afresh from what that one committed.
 
     Args:
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        may_repeat: Go on from the offset alone where a completion map cannot be read.
+        may_repeat: Go on from the offset alone if a completion map cannot be read.
     """
 
     def __init__(self, metadata_limit_characters: int, *, may_repeat: bool = True) -> None:
@@ -77,11 +71,7 @@ class AssignedPartitions:
         committed: Mapping[TopicPartition, CommitPoint | None],
         log_ids: Mapping[TopicPartition, bytes],
     ) -> AssignmentChange:
-        """Take over a new assignment.
-
-        Args:
-            committed: Every partition assigned now, with what the group has committed.
-            log_ids: Identifies the partitions' logs, where that is known.
+        """Take over a new assignment; ``committed`` has every partition assigned now.
 
         Raises:
             SourceError: A completion map cannot be read, and nothing may be repeated.
@@ -109,7 +99,6 @@ class AssignedPartitions:
         return change
 
     def drop(self, assignment: PartitionAssignment) -> bool:
-        """Drop a partition that is another member's; return whether it was assigned until now."""
         assignment.revoked = True
         is_assigned = self._assigned.get(assignment.partition) is assignment
         if is_assigned:
@@ -117,10 +106,10 @@ class AssignedPartitions:
         return is_assigned
 
     def readable(self, most_records: int) -> Allowance:
-        """Return what may be polled, at most ``most_records``.
+        """Return the partitions that may be polled, for at most ``most_records``.
 
-        A partition whose completion map could outgrow the limit is left out until older records
-        of it are complete.
+        A partition whose completion map could exceed the limit is left out until older records of
+        it are complete.
         """
         partitions: list[TopicPartition] = []
         records = most_records
@@ -138,7 +127,6 @@ class AssignedPartitions:
         return Allowance(partitions, records, len(partitions) < len(self._assigned))
 
     def next_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the next offset to read of each partition, where it is known."""
         offsets = {}
         for partition in partitions:
             assignment = self._assigned.get(partition)
@@ -147,7 +135,6 @@ class AssignedPartitions:
         return offsets
 
     def at_their_limit(self) -> dict[TopicPartition, int]:
-        """Return the partitions with a full map, each with its first incomplete offset."""
         found: dict[TopicPartition, int] = {}
         for partition, assignment in self._assigned.items():
             ledger = assignment.ledger
@@ -159,11 +146,10 @@ class AssignedPartitions:
         return found
 
     def has_commit_points(self) -> bool:
-        """Return whether any partition moved since it was last committed."""
         return any(each.ledger.commit_point() not in (None, each.committed) for each in self)
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
-        """Return what there is to commit: a consistent snapshot of each partition that moved."""
+        """Return what to commit: a consistent snapshot of each partition that moved."""
         points: dict[TopicPartition, CommitPoint] = {}
         for assignment in self._assigned.values():
             point = assignment.ledger.commit_point()
@@ -173,7 +159,6 @@ class AssignedPartitions:
         return points
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Note that ``points`` are committed and acknowledged."""
         for partition, point in points.items():
             assignment = self._assigned.get(partition)
             if assignment is not None and point in assignment.attempted:

@@ -5,15 +5,14 @@ lists the *incomplete* offsets below the highest completed one, as varint gaps o
 whichever is shorter, after a version, a checksum and the span; base64url without padding. Offsets
 that were never delivered (compaction, transaction markers) count as complete.
 
-Beside the map stand the failures of records that are to be tried again (the second version; a map
-without any is written as the first one, and both are read). They have a room of their own.
-
-Before all that may stand which log the offsets are of: a topic that is deleted and created again
-under its name counts from 0 again, and a commit of the old one says nothing about the new one.
+The failures of records to retry follow the map (the second version; a map without any is written as
+the first one, and both are read). They have room of their own. The id of the log may stand before
+the span: a topic that is deleted and created again counts from 0 again, and a commit of the old
+topic says nothing about the new one.
 
 The brokers refuse metadata over ``offset.metadata.max.bytes`` characters. Confluent's Parallel
-Consumer drops its map then and repeats the work after a failover; here a worst-case bound on the
-encoded size (``worst_case_characters``) lets admission stop before the map could outgrow the limit.
+Consumer then drops its map and repeats the work after a failover; here a worst-case bound on the
+encoded size (``worst_case_characters``) stops admission before the map could exceed the limit.
 """
 
 import base64
@@ -34,7 +33,7 @@ _OF_LOG = 0x40
 """Added to any: the log's id stands before the span."""
 LOG_ID_BYTES = 4
 _MOST_COUNTED = 0x3FFF
-"""Counts above this are written as this, in two bytes."""
+"""Higher counts are written as this, in two bytes."""
 _FAILURES_HEADER_BYTES = 5
 """The payload's length."""
 _CHECKSUM_BYTES = 4
@@ -49,13 +48,7 @@ class CompletionMapError(ValueError):
 
 
 class RecordFailures(NamedTuple):
-    """What an incomplete record has been through.
-
-    Attributes:
-        offset: The record's.
-        attempts: How often it was handed to a model replica.
-        strikes: How many failures count against it.
-    """
+    """An incomplete record's attempts, and how many failures (``strikes``) count against it."""
 
     offset: int
     attempts: int
@@ -64,17 +57,16 @@ class RecordFailures(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CompletionMap:
-    """What a partition has finished from its committed offset on.
+    """The progress of a partition from its committed offset on.
 
     Attributes:
-        highest_completed: The highest offset that is complete, above the committed offset; equal
-            to the committed offset where none above is, and the map is there for failures only.
-        incomplete: Offsets between the committed one (itself incomplete) and the highest
-            completed that are not complete; ascending.
-        failures: Of records at or above the committed offset, the ones above the highest
-            completed included; ascending by offset.
-        log_id: Identifies the log that the offsets are of, in ``LOG_ID_BYTES``; empty where that is
-            not known.
+        highest_completed: The highest complete offset; equal to the committed offset if none above
+            it is complete, and the map is there for failures only.
+        incomplete: Incomplete offsets between the committed one (itself incomplete) and the highest
+            completed one; ascending.
+        failures: Of records at or above the committed offset, also above the highest completed one;
+            ascending by offset.
+        log_id: The id of the offsets' log, of ``LOG_ID_BYTES``; empty if unknown.
     """
 
     highest_completed: int
@@ -84,7 +76,6 @@ class CompletionMap:
 
 
 def encode(committed_offset: int, completion_map: CompletionMap) -> str:
-    """Return the metadata string for ``completion_map`` beside ``committed_offset``."""
     span = completion_map.highest_completed - committed_offset
     gaps = _encode_gaps(committed_offset, completion_map.incomplete)
     if (span + 7) // 8 < len(gaps):
@@ -103,14 +94,11 @@ def encode(committed_offset: int, completion_map: CompletionMap) -> str:
 
 
 def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
-    """Read a commit's metadata.
-
-    Returns:
-        The map, or ``None`` where the metadata is empty: nothing above the offset is complete.
+    """Read a commit's metadata; ``None`` if it is empty: nothing above the offset is complete.
 
     Raises:
         CompletionMapError: Another program's metadata, another version, damaged, or written for
-            another offset (somebody moved the committed offset but kept the metadata).
+            another offset (the committed offset was moved but the metadata kept).
     """
     if not metadata:
         return None
@@ -126,11 +114,8 @@ def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
 def count_incomplete(committed_offset: int, metadata: str) -> tuple[int, int] | None:
     """Return the highest completed offset, and how many offsets below it are incomplete.
 
-    The same as in ``decode``'s map, the committed offset itself not counted, without a list of the
-    offsets: thousands of maps are counted in a second.
-
-    Returns:
-        ``None`` where the metadata is empty.
+    As in ``decode``'s map, without the committed offset, but no list of offsets is made: thousands
+    of maps are counted in a second. ``None`` if the metadata is empty.
 
     Raises:
         CompletionMapError: As ``decode``.
@@ -147,8 +132,6 @@ def count_incomplete(committed_offset: int, metadata: str) -> tuple[int, int] | 
 
 
 class _Opened(NamedTuple):
-    """The parts of a map whose checksum is right."""
-
     log_id: bytes
     span: int
     is_bitset: bool
@@ -193,7 +176,7 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
 
 
 def log_id_of(point: CommitPoint) -> bytes:
-    """Return the id of the log that a committed point is of; empty where it does not say."""
+    """Return the id of a committed point's log; empty if unknown."""
     try:
         return _open(*point).log_id if point.metadata else b""
     except CompletionMapError:
@@ -203,19 +186,15 @@ def log_id_of(point: CommitPoint) -> bytes:
 def worst_of(
     committed_offset: int, failures: Iterable[RecordFailures], room_bytes: int
 ) -> tuple[RecordFailures, ...]:
-    """Choose which records' failures are kept where there is room for some only.
+    """Choose the failures to keep if there is room for some only, ascending by offset.
 
-    The records that failed most often come first, and the lower of two offsets: they are nearest
-    to their end, and what is lost of the others makes them be tried again, as often as if they had
-    never failed, in the next owner's hands.
+    The records that failed most often come first, then the lower offsets: they are nearest to their
+    end. The others are retried by the next owner as if they had never failed.
 
     Args:
-        committed_offset: The offset that they are committed beside.
+        committed_offset: The offset that they are committed with.
         failures: Of records at or above it.
-        room_bytes: The most bytes that ``encode`` may add for them, their header included.
-
-    Returns:
-        Ascending by offset.
+        room_bytes: The most bytes that ``encode`` may add for them, with their header.
     """
     by_weight = sorted(failures, key=lambda each: (-each.strikes, -each.attempts, each.offset))
     kept, too_many = 0, len(by_weight) + 1
@@ -230,17 +209,16 @@ def worst_of(
 
 
 def worst_case_characters(incomplete_records: int, span: int, failures_bytes: int = 0) -> int:
-    """Bound the metadata's length whatever subset of the incomplete records completes first.
+    """Bound the metadata's length, whatever subset of the incomplete records completes first.
+
+    The gaps of k offsets in a span of S take 1 + floor(log2(gap)/7) bytes each. As the logarithm is
+    concave, that is at most k + k*log2(S/k)/7, which grows with k: so the bound holds for every
+    subset. The bitset takes S/8 bytes, and the shorter one is taken.
 
     Args:
-        incomplete_records: How many delivered records are incomplete, the lowest included.
+        incomplete_records: How many delivered records are incomplete, with the lowest.
         span: Highest delivered offset minus the lowest incomplete one.
         failures_bytes: The ``room_bytes`` that failures may take.
-
-    Returns:
-        Characters. The gaps of k offsets in a span of S take 1 + floor(log2(gap)/7) bytes each; as
-        the logarithm is concave that is at most k + k*log2(S/k)/7, which grows with k: so the
-        bound holds for every subset. The bitset takes S/8 bytes, and the shorter one is taken.
     """
     if incomplete_records <= 0 or (span <= 0 and not failures_bytes):
         return 0

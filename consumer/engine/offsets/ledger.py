@@ -1,4 +1,4 @@
-"""One partition's offsets: what was delivered, what is complete, what to commit."""
+"""One partition's offsets: delivered, complete, to commit."""
 
 from collections import deque
 from collections.abc import Collection
@@ -11,31 +11,32 @@ from consumer.ports import CommitPoint
 _COMPACT_AT = 64
 _MOST_CEILING_RECORDS = 1024
 _FAILURES_SHARE = 16
-"""One part in this many of the metadata is for failures of records that are to be tried again; of
-4,096 characters that is 192 bytes, some 45 records."""
+"""One part in this many of the metadata is for failures of records to retry; of 4,096 characters
+that is 192 bytes, about 45 records.
+"""
 
 
 class Delivery(Enum):
-    """What became of a record that was read."""
+    """What happened to a record that was read."""
 
     ADMITTED = "admitted"
-    """New: it is to be processed, and holds the committed offset back until it is complete."""
+    """New: it is to be processed, and keeps the committed offset back until it is complete."""
     ALREADY_DONE = "already_done"
-    """Complete before this assignment: to be ignored."""
+    """Complete before this assignment: ignored."""
     BEHIND = "behind"
-    """Below what was read already: the log is another one."""
+    """Below an offset that was read already: the log is another one."""
     NO_ROOM = "no_room"
-    """Admitting it could make the completion map outgrow the limit: seek back to it later."""
+    """Admitting it could make the completion map exceed the limit: seek back to it later."""
 
 
 class PartitionLedger:
-    """Tracks one partition from its committed offset on, for as long as it is assigned.
+    """Tracks one partition from its committed offset on, while it is assigned.
 
     Records complete in any order. The committed offset is the lowest incomplete one; the completion
     map lists what is complete above it. Only delivered offsets are tracked: others need not exist.
 
     Args:
-        committed: What the group has committed; ``None`` where nothing was.
+        committed: The group's commit; ``None`` if there is none.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
         log_id: Identifies the partition's log, to be committed with its offsets; may be empty.
 
@@ -54,9 +55,9 @@ class PartitionLedger:
         self._failures_bytes = metadata_limit_characters * 3 // (4 * _FAILURES_SHARE)
         self._failures: dict[int, RecordFailures] = {}
         self._incomplete: set[int] = set()
-        # Ascending; holds every incomplete offset and, until trimmed, some complete ones.
+        # Ascending; every incomplete offset and, until trimmed, some complete ones.
         self._order: deque[int] = deque()
-        # Incomplete in the committed map and not handed out again yet; ascending.
+        # Incomplete in the committed map and not delivered again yet; ascending.
         self._awaited: deque[int] = deque()
         # All offsets below have room in the map, whichever of them exist and are complete.
         self._ceiling = 0
@@ -83,7 +84,6 @@ class PartitionLedger:
 
     @property
     def incomplete_records(self) -> int:
-        """Delivered records without an acknowledged outcome."""
         return len(self._incomplete)
 
     @property
@@ -113,12 +113,12 @@ class PartitionLedger:
         return Delivery.ADMITTED
 
     def pass_over(self, position: int) -> None:
-        """Note that all below ``position`` was read: also offsets without a record.
+        """Note that the log was read up to ``position``, also where there were no records.
 
         Such are transaction markers, compacted and expired records.
         """
         if self._next_offset is None:
-            # Where reading began; committed, it stays so though nothing may come for long.
+            # Reading began here; committed, so that it stays even if no record comes for long.
             self._next_offset = position
         if position <= self._next_offset:
             return
@@ -129,8 +129,7 @@ class PartitionLedger:
         """Note that retention has deleted everything below ``log_start``.
 
         Returns:
-            How many offsets were to be read and are gone, without those that an earlier owner had
-            completed.
+            How many unread offsets are gone, without those that an earlier owner had completed.
         """
         if self._next_offset is None or log_start <= self._next_offset:
             return 0
@@ -140,7 +139,6 @@ class PartitionLedger:
         return lost
 
     def complete(self, offset: int) -> None:
-        """Note that the outcome of a delivered record is acknowledged."""
         if offset not in self._incomplete:
             return
         self._incomplete.discard(offset)
@@ -150,22 +148,16 @@ class PartitionLedger:
             self._trim()
 
     def failed(self, offset: int, attempts: int, strikes: int) -> None:
-        """Note that a delivered record is to be tried again.
-
-        Args:
-            offset: The record's.
-            attempts: How often it was handed to a model replica.
-            strikes: How many failures count against it.
-        """
+        """Note that a delivered record will be retried; ``strikes`` failures count against it."""
         if offset in self._incomplete:
             self._failures[offset] = RecordFailures(offset, attempts, strikes)
 
     def failures_of(self, offset: int) -> RecordFailures | None:
-        """Return a record's failures, those with earlier owners included."""
+        """Return a record's failures, with those of earlier owners."""
         return self._failures.get(offset)
 
     def _raise_ceiling(self, offset: int) -> bool:
-        """Find room for ``offset`` and as many behind it as there is room for now.
+        """Find room for ``offset`` and as many behind it as possible now.
 
         The bound on the map grows with the incomplete records and with their span, and both only
         shrink as records complete: room that was found stays.
@@ -189,8 +181,7 @@ class PartitionLedger:
     def commit_point(self, completing: Collection[int] = ()) -> CommitPoint | None:
         """Return offset and map as one consistent snapshot; ``None`` before the first record.
 
-        Args:
-            completing: Offsets to count as complete already.
+        The offsets of ``completing`` count as complete already.
         """
         if self._next_offset is None:
             return None
@@ -215,7 +206,6 @@ class PartitionLedger:
     def _failures_to_keep(
         self, committed: int, open_offsets: Collection[int]
     ) -> tuple[RecordFailures, ...]:
-        """Return the failures to commit: of records delivered and open, or not delivered yet."""
         to_come = committed if self._next_offset is None else self._next_offset
         kept = [
             each

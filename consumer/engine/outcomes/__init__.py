@@ -1,1 +1,1 @@
-"""Terminal outcomes: from what a model answered to a message that the broker acknowledged."""
+"""Terminal outcomes: from a model's answer to a message that the broker acknowledged."""

@@ -1,4 +1,4 @@
-"""Settling records: each is given its one outcome, published, acknowledged and let go."""
+"""Completes records: decides each one's outcome, has it published and acknowledged."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ _CANCELLED_MESSAGE = "a control record cancelled the request before its answer w
 _EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before the answer was there"
 
 
-# Looked up for each record; on its class a member costs 0.1 µs more.
+# Needed for each record; a look-up on the class costs 0.1 µs more.
 _BLOCKED, _QUEUED, _DECIDED = RecordState.BLOCKED, RecordState.QUEUED, RecordState.DECIDED
 _QUEUE, _DECIDE, _ACKNOWLEDGE = Step.QUEUE, Step.DECIDE, Step.ACKNOWLEDGE
 
@@ -54,7 +54,7 @@ class Settlement:
         self._counters = counters
 
     def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
-        """Settle it with a response; a large one goes to the object store first."""
+        """Complete it with a response; a large body goes to the object store first."""
         if status >= 400:
             self._counters.refused_records += 1
         else:
@@ -66,12 +66,10 @@ class Settlement:
         self.settle(item, messages)
 
     def cancel(self, item: WorkItem, now_s: float) -> None:
-        """Settle it as cancelled by a control record."""
         self._counters.cancelled_records += 1
         self._end_with_error(item, ErrorCode.REQUEST_CANCELLED, _CANCELLED_MESSAGE, now_s)
 
     def expire(self, item: WorkItem, now_s: float) -> None:
-        """Settle it as too late."""
         self._counters.expired_records += 1
         self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
 
@@ -82,12 +80,10 @@ class Settlement:
     def bury(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
-        """Settle it as a dead letter."""
         self._counters.dead_letter_records += 1
         self.settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
 
     def settle(self, item: WorkItem, messages: Sequence[Message]) -> None:
-        """Publish its outcome, once no earlier record of its key queue is incomplete."""
         self._decide(item, _DECIDE)
         item.messages = messages
         result_bytes = 0
@@ -98,7 +94,7 @@ class Settlement:
             self._outbox.add(item)
 
     def make_ready(self, item: WorkItem) -> None:
-        """Have it called, with others unless it failed in earlier owners' hands."""
+        """Queue it for a call, with others unless it failed with earlier owners."""
         if item.state is _BLOCKED:
             return  # until ``_unblock_next``
         if item.failed_attempts:
@@ -109,7 +105,6 @@ class Settlement:
             self._queue.add(item)
 
     def _unblock_next(self, complete: WorkItem) -> None:
-        """Go on with what waited for ``complete`` in its key queue."""
         item = self._key_queues.leave(complete)
         if item is None:
             return
@@ -120,7 +115,7 @@ class Settlement:
             self.make_ready(item)
 
     def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
-        # Decided, so that neither a deadline nor a cancellation decides it again.
+        # Decided, so that no deadline or cancellation decides it again.
         self._decide(item, Step.DEPOSIT)
         self.grow(item, len(body))
         self._body_moves.deposit(item, status, body)
@@ -130,36 +125,32 @@ class Settlement:
             self._queue.discard(item)
         item.state = next_state(item.state, step)
         if item.fetched_line is not None:
-            # Whoever wants the body again has the reference.
+            # The body can be fetched again by its reference.
             self.grow(item, -len(item.fetched_line))
             item.fetched_line = None
             self._body_moves.let_go(item)
 
     def grow(self, item: WorkItem, size_bytes: int) -> None:
-        """Count more bytes as held for it, or fewer."""
         item.held_bytes += size_bytes
         self._admission.grow(size_bytes)
 
     def drop_blocked(self, items: Iterable[WorkItem]) -> None:
-        """Drop records that waited in their key queues."""
         for item in items:
-            # What is deposited is dropped when its body has arrived.
+            # A deposited record is dropped when its body has arrived.
             if item.state is not RecordState.BLOCKED_DEPOSITING:
                 self.drop(item)
             self._body_moves.unblock(item)
 
     def drop(self, item: WorkItem) -> None:
-        """Let go of it without an outcome: the partition's next owner has it."""
+        """Drop it without an outcome: it is the next owner's."""
         self._decide(item, Step.DROP)
         self._let_go(item)
 
     def _let_go(self, item: WorkItem) -> None:
-        """Forget its payload, and no longer count it."""
         self._admission.release(item.held_bytes)
         item.let_go()
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
-        """Take the next outcomes to publish; none of partitions that were lost."""
         taken: list[WorkItem] = []
         size_bytes = 0
         while (
@@ -174,7 +165,6 @@ class Settlement:
         return taken
 
     def acknowledged(self, items: Iterable[WorkItem]) -> None:
-        """The broker has acknowledged all messages of these outcomes."""
         for item in items:
             item.state = next_state(item.state, _ACKNOWLEDGE)
             item.assignment.ledger.complete(item.record.offset)
@@ -187,14 +177,10 @@ class Settlement:
     ) -> bool:
         """Replace messages that the broker will never take; see ``Substitutes``.
 
-        Args:
-            item: Its other messages are acknowledged.
-            rejections: Of its messages.
-            now_s: Monotonic seconds.
-            epoch_ms: Wall clock in milliseconds.
+        The item's other messages are acknowledged.
 
         Returns:
-            False where the topic takes no dead letter of any record.
+            False if the topic takes no dead letter of any record.
         """
         found = self._replace(item, rejections, now_s, epoch_ms)
         if found is None:
@@ -207,13 +193,7 @@ class Settlement:
         return True
 
     def substitute(self, rejections: Iterable[Rejection], now_s: float, epoch_ms: int) -> bool:
-        """As ``rejected``, for outcomes of which nothing was published; they stay where they are.
-
-        Args:
-            rejections: Of messages of any of them.
-            now_s: Monotonic seconds.
-            epoch_ms: Wall clock in milliseconds.
-        """
+        """As ``rejected``, for unpublished outcomes; they stay where they are."""
         by_item: defaultdict[WorkItem, list[Rejection]] = defaultdict(list)
         for rejection in rejections:
             by_item[rejection.message.item].append(rejection)

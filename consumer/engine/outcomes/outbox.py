@@ -1,4 +1,4 @@
-"""Decided outcomes on their way to the broker."""
+"""Decided outcomes that wait for publication."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ _Queues = dict[PartitionAssignment, deque[WorkItem]]
 class Outbox:
     """First decided, first published, within each input partition.
 
-    It starts closed, and closes around rebalances: a new owner could publish the same outcome
-    while the partition may be going. ``close`` swaps the queues: what waits may still go, and what
-    is decided from then on waits apart until ``open``.
+    It starts closed, and closes around rebalances: while the partition may be lost, a new owner
+    could publish the same outcome. ``close`` swaps the queues: what waits may still go, and later
+    outcomes wait apart until ``open``.
 
     Attributes:
-        is_held: Nothing may be published, whatever waits.
+        is_held: Nothing may be published.
     """
 
     def __init__(self) -> None:
@@ -26,31 +26,28 @@ class Outbox:
         self.is_held = True
 
     def add(self, item: WorkItem) -> None:
-        """Queue an outcome."""
         queue = self._entry.get(item.assignment)
         if queue is None:
             queue = self._entry[item.assignment] = deque()
         queue.append(item)
 
     def put_back(self, items: Sequence[WorkItem]) -> None:
-        """Queue outcomes that were taken and not published, before what waits."""
         queues = self._withheld if self.is_held else self._publishable
         for item in reversed(items):
             queues.setdefault(item.assignment, deque()).appendleft(item)
 
     def open(self) -> None:
-        """Let everything through."""
         self._publishable = _joined(self._publishable, self._withheld)
         self._withheld = {}
         self._entry = self._publishable
         self.is_held = False
 
     def close(self) -> None:
-        """Let out what waits now, and withhold what is added from here on."""
+        """Release what waits now, and withhold later outcomes."""
         self._entry = self._withheld
 
     def hold(self) -> None:
-        """Let out nothing until ``open``."""
+        """Release nothing until ``open``."""
         self._withheld = _joined(self._publishable, self._withheld)
         self._publishable = {}
         self._entry = self._withheld
@@ -58,20 +55,19 @@ class Outbox:
 
     @property
     def has_publishable(self) -> bool:
-        """Whether anything may be taken."""
         return bool(self._publishable)
 
     def publishable_records(self, assignment: PartitionAssignment) -> int:
-        """Return how many outcomes of an assignment may be taken."""
         return len(self._publishable.get(assignment, ()))
 
     def take(self) -> WorkItem:
-        """Take an outcome, of one partition after the other; only while ``has_publishable``."""
+        """Take an outcome, from one partition after the other; only while ``has_publishable``."""
         return self.take_of(next(iter(self._publishable)))
 
     def take_of(self, assignment: PartitionAssignment) -> WorkItem:
         """Take an assignment's next outcome; only while it has ``publishable_records``."""
-        # Last in turn from here on, so that no partition waits for the end of another's outcomes.
+        # It goes to the end of the turn, so that no partition waits for the end of another's
+        # outcomes.
         queue = self._publishable.pop(assignment)
         item = queue.popleft()
         if queue:
@@ -79,7 +75,6 @@ class Outbox:
         return item
 
     def remove(self, assignment: PartitionAssignment) -> list[WorkItem]:
-        """Take out what waits of an assignment that is over."""
         return [
             *self._publishable.pop(assignment, ()),
             *self._withheld.pop(assignment, ()),

@@ -1,8 +1,8 @@
 """What is published instead of a message that its topic refuses for good.
 
-Each form gives a topic fewer reasons to refuse it than the one before, and the last one holds
-nothing of the record's own: so no record can hold up its partition. A topic that refuses even the
-last form takes no dead letter of any record, and to go on would lose them all.
+Each form gives a topic fewer reasons to refuse than the one before, and the last holds nothing of
+the record's own: so no record can block its partition. A topic that refuses even the last form
+takes no dead letter of any record, and going on would lose them all.
 """
 
 import hashlib
@@ -22,35 +22,22 @@ _MAX_OWN_HEADER_BYTES = 4 * headers.MAX_MESSAGE_CHARACTERS
 
 
 class Substitutes:
-    """Composes substitutes.
-
-    Args:
-        messages: Composes outcomes.
-    """
-
     def __init__(self, messages: OutcomeMessages) -> None:
         self._messages = messages
 
     def take_place(
         self, item: WorkItem, rejections: Iterable[Rejection], now_s: float, epoch_ms: int
     ) -> list[tuple[Message, list[Message]]] | None:
-        """Return what is to be published in the place of each refused message.
+        """Return the replacement of each refused message, in the order of the item's messages.
 
         * A result that is too large becomes a small one that says so.
-        * Any other result, and a small one that is refused, becomes a dead letter that says why.
-        * A dead letter without a key gets one, its source; a large one goes without its value,
-          which can be read at its source; the last one has Headrace's own headers only.
+        * Any other result, and a refused small one, becomes a dead letter that says why.
+        * A dead letter without a key gets its source as the key; a large one goes without its value,
+          which can be read at the source; the last one has Headrace's own headers only.
         * A result beside a dead letter may be left out: the dead letter says why.
 
-        Args:
-            item: Whose messages; its ``is_small`` and ``has_letter`` change along.
-            rejections: Of some of its messages.
-            now_s: Monotonic seconds.
-            epoch_ms: Wall clock in milliseconds.
-
-        Returns:
-            Each refused message with its substitutes, in the order of the item's messages; ``None``
-            where the topic refuses the smallest dead letter.
+        The item's ``is_small`` and ``has_letter`` change along. Returns ``None`` if the topic
+        refuses the smallest dead letter.
         """
         dead_letters_topic = self._messages.dead_letters_topic
         item.has_letter = item.has_letter or any(
@@ -83,7 +70,7 @@ class Substitutes:
         item.has_letter = True
         code = too_large if rejection.is_too_large else ErrorCode.RESULT_REFUSED
         letter, *results = self._messages.dead_letter(item, code, text, now_s, epoch_ms)
-        # What was refused as it was would be refused again.
+        # The same message would be refused again.
         return [letter, *(_with_key(item, result) for result in results)]
 
 
@@ -107,7 +94,7 @@ def _first_other(refused: Message, forms: Iterable[Message]) -> Message | None:
 
 
 def _with_key(item: WorkItem, message: Message) -> Message:
-    """Give it a key if it has none: a compacted topic takes no message without."""
+    """Add a key if there is none: a compacted topic takes no message without."""
     return message if message.key is not None else message._replace(key=_source(item))
 
 

@@ -13,9 +13,8 @@ class Transaction:
     """Outcomes of one input partition, and its progress once they are published.
 
     Attributes:
-        assignment: Whose outcomes.
-        items: Whose outcomes to publish; empty where records were skipped and only progress moves.
-        point: What to commit with them: it covers exactly what is done by then.
+        items: The outcomes to publish; empty if records were skipped and only progress moves.
+        point: The commit: it covers exactly what is done by then.
     """
 
     assignment: PartitionAssignment
@@ -24,19 +23,14 @@ class Transaction:
 
     @property
     def partition(self) -> TopicPartition:
-        """The input partition."""
         return self.assignment.partition
 
 
 class Transactions:
     """Forms transactions, at most one at a time for each partition.
 
-    Nothing commits a partition's progress but its transactions, one after the other, so the point
-    of each can be reckoned ahead: as if its outcomes were acknowledged already.
-
-    Args:
-        held: The partitions.
-        outbox: Where outcomes wait.
+    Only its transactions, one after the other, commit a partition's progress. So each commit can be
+    computed ahead, as if its outcomes were already acknowledged.
     """
 
     def __init__(self, held: AssignedPartitions, outbox: Outbox) -> None:
@@ -47,8 +41,8 @@ class Transactions:
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
         """Return the partitions for which ``begin`` has something.
 
-        None between a revoke and the next assignment: progress may no more be committed for a
-        partition that may be another member's than outcomes may be published for it.
+        None between a revoke and the next assignment: a partition may be another member's then, and
+        neither progress nor outcomes may be published for it.
 
         Args:
             even_without_outcomes: Count also those where only records were skipped.
@@ -68,13 +62,7 @@ class Transactions:
     def begin(
         self, partition: TopicPartition, most_records: int, most_bytes: int
     ) -> Transaction | None:
-        """Form the next transaction of a partition; ``None`` where there is none to form.
-
-        Args:
-            partition: One of ``partitions_due``.
-            most_records: The most outcomes in it.
-            most_bytes: About the most bytes.
-        """
+        """Form the next transaction of one of ``partitions_due``; ``most_bytes`` is approximate."""
         assignment = self._held.get(partition)
         if assignment is None or assignment in self._under_way:
             return None
@@ -93,12 +81,12 @@ class Transactions:
         return Transaction(assignment, items, point)
 
     def committed(self, transaction: Transaction) -> None:
-        """Take note that all of it is published and committed."""
+        """Note that all of it is published and committed."""
         self._under_way.discard(transaction.assignment)
         transaction.assignment.acknowledge(transaction.point)
 
     def came_to_nothing(self, transaction: Transaction) -> None:
-        """Take note that nothing of it was published; its outcomes wait again."""
+        """Note that nothing of it was published; its outcomes wait again."""
         assignment = transaction.assignment
         self._under_way.discard(assignment)
         assignment.attempted.discard(transaction.point)

@@ -1,4 +1,4 @@
-"""Whether the consumer itself stalls: something waits, and nothing is in its way."""
+"""Whether the consumer itself stalls: something waits, and nothing blocks it."""
 
 from collections.abc import Hashable
 
@@ -7,15 +7,14 @@ from handoff.longest_lately import LongestLately
 LEAST_S = 300.0
 _LONGESTS = 4.0
 _LONGEST_LOOK_S = 60.0
-"""More time between two looks is a pause of this process, and counts as this much."""
+"""A longer time between two looks is a pause of this process, and counts as this much."""
 
 
 class StallWatch:
-    """Judges by looks at what has moved since and at what waits with nothing in its way.
+    """Detects stalls from what moved since the last look and what waits with nothing in its way.
 
-    A wait for a broker, a replica or a backoff is no stall; the caller leaves it out. How long is
-    too long is learned: four times the longest such wait that ended by itself lately, and five
-    minutes at least.
+    A wait for a broker, a replica or a backoff is no stall; the caller leaves it out. The limit is
+    learned: four times the longest recent wait that ended by itself, and at least five minutes.
     """
 
     def __init__(self) -> None:
@@ -26,16 +25,10 @@ class StallWatch:
 
     @property
     def limit_s(self) -> float:
-        """How long something may wait with nothing in its way."""
         return max(LEAST_S, _LONGESTS * self._longest.seconds)
 
     def has_moved(self, standing: Hashable, now_s: float) -> bool:
-        """Return whether anything has moved since the last look.
-
-        Args:
-            standing: Changes whenever a record is read or gets on.
-            now_s: Monotonic seconds.
-        """
+        """Return whether ``standing``, which changes with all progress, has changed since."""
         if standing == self._standing:
             return False
         if self._waited_s is not None:
@@ -48,9 +41,7 @@ class StallWatch:
     def judge(self, waiting: str | None, now_s: float) -> str | None:
         """Return why the consumer stalls, if it does, after a look at which nothing moved.
 
-        Args:
-            waiting: What waits with nothing in its way, for a person; ``None`` where nothing does.
-            now_s: Monotonic seconds.
+        ``waiting`` says what waits with nothing in its way.
         """
         looked_at_s, self._looked_at_s = self._looked_at_s, now_s
         if waiting is None:

@@ -10,15 +10,13 @@ from consumer.engine.failures.isolation import Isolation
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
 
 UNTAKEN_S = 10.0
-"""How long a call may wait for a model replica before that is reported."""
+"""A call that waits longer for a model replica is reported."""
 QUIET_S = 10.0
-"""How long a full consumer may complete nothing before that is reported."""
+"""A full consumer that completes nothing for longer is reported."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Standing:
-    """Looks at an engine's parts, and changes none."""
-
     assigned: AssignedPartitions
     admission: Admission
     calls: Calls
@@ -29,7 +27,7 @@ class Standing:
     _completed_at_s: float | None = field(default=None, init=False)
 
     def numbers(self) -> tuple[int, ...]:
-        """Return numbers of which one at least changes whenever a record is read or gets on."""
+        """Return numbers; some change whenever a record is read or makes progress."""
         counters = self.counters
         return (
             counters.received_records,
@@ -44,28 +42,20 @@ class Standing:
         )
 
     def neglected(self, waiting_records: int) -> str | None:
-        """Return what waits though nothing is in its way: no call, broker, backoff or store.
-
-        Args:
-            waiting_records: How many have no outcome and are in no call.
-        """
+        """Return what waits though nothing is in its way: no call, broker, backoff or store."""
         isolation = self.isolation
         if self.calls.in_flight or isolation.breaker.is_open or self.body_moves.is_moving:
             return None
         if isolation.next_at_s() is not None:
             return None
-        # Held beside these are outcomes that the broker has not acknowledged; some may wait for it.
+        # The other held records are outcomes without acknowledgement; some of these may wait for
+        # it.
         if not waiting_records or waiting_records < self.admission.held_records:
             return None
         return f"{waiting_records} records wait for a model replica, and none has been called"
 
     def waits(self, queued_records: int, now_s: float) -> list[str]:
-        """Return what the partitions and records held wait for, a line each.
-
-        Args:
-            queued_records: How many wait for a model replica, or for an earlier record.
-            now_s: Monotonic seconds.
-        """
+        """Return what the assigned partitions and held records wait for, a line each."""
         return [
             *self._waits_for_model(now_s),
             *self._waits_for_room(),
@@ -102,7 +92,7 @@ class Standing:
         ]
 
     def _waits_in_quiet(self, queued_records: int, now_s: float) -> list[str]:
-        """Return what completes nothing; a busy consumer is full all the time, and that is fine."""
+        """Return what completes nothing; a busy consumer is full all the time, which is normal."""
         completed_records = self.counters.completed_records
         has_moved = completed_records != self._completed_records
         if self._completed_at_s is None or has_moved or not self.admission.held_records:

@@ -1,13 +1,13 @@
 """What a consumer waits for, in lines for a person: ``SUBJECT: details, and what to do``.
 
-The subject stays the same for as long as the wait lasts, and is the same for each consumer that
-waits for it; numbers that change are in the details.
+The subject stays the same while the wait lasts, and is the same for each consumer that waits for
+it; changing numbers are in the details.
 """
 
 from collections.abc import Iterable, Mapping
 
 LEAST_S = 5.0
-"""A shorter wait is ordinary: a leader that moves, a transaction under way."""
+"""A shorter wait is ordinary: a leader that moves, an open transaction."""
 MOST_LINES = 8
 MOST_CHARACTERS = 600
 
@@ -27,15 +27,6 @@ def no_broker(doing: str) -> str:
 def open_transaction(
     topic: str, partition: int, offset: int, records: int, details: str = ""
 ) -> str:
-    """Return the line of an open transaction that holds up a partition.
-
-    Args:
-        topic: The requests topic.
-        partition: Its number.
-        offset: Where the transaction begins.
-        records: How many come after it.
-        details: Whose it is, and what ends it.
-    """
     return (
         f"{topic}/{partition} is held at offset {offset} by an open transaction: {records:,} "
         f"records wait for its end{details}"
@@ -47,10 +38,7 @@ def subject(line: str) -> str:
 
 
 def merged(groups: Iterable[Iterable[str]]) -> list[str]:
-    """Return the lines of several consumers, each subject once, with the last one's details.
-
-    Where several consumers have the same line, it ends in how many.
-    """
+    """Return several consumers' lines: each subject once, with the last details and a count."""
     found: dict[str, str] = {}
     counts: dict[str, int] = {}
     for lines in groups:
@@ -64,7 +52,6 @@ def merged(groups: Iterable[Iterable[str]]) -> list[str]:
 
 
 def bounded(lines: Iterable[str]) -> list[str]:
-    """Return no more lines, and no longer ones, than anybody reads."""
     short = [
         line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
         for line in lines
@@ -76,18 +63,13 @@ def bounded(lines: Iterable[str]) -> list[str]:
 
 
 class LastingWaits:
-    """Passes on waits that last: each line whose subject was there at every look for 5 s."""
+    """Passes on lasting waits: each line whose subject was there at every look for 5 s."""
 
     def __init__(self) -> None:
         self._since_s: Mapping[str, float] = {}
 
     def of(self, lines: Iterable[str], now_s: float) -> list[str]:
-        """Return those of ``lines`` that last; call it every second or so.
-
-        Args:
-            lines: What is waited for at this moment.
-            now_s: Monotonic seconds.
-        """
+        """Return those of ``lines`` that last; call this about every second."""
         by_subject = {subject(line): line for line in lines}
         self._since_s = {each: self._since_s.get(each, now_s) for each in by_subject}
         return bounded(
