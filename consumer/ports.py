@@ -1,4 +1,4 @@
-"""What the consumer loop needs of the world, as protocols that adapters implement.
+"""The consumer loop's ports, as protocols that adapters implement.
 
 The same contract suite (``tests/contract``) runs over every implementation.
 """
@@ -11,7 +11,7 @@ from schemas.wire.headers import Header
 
 
 class TopicPartition(NamedTuple):
-    """A partition of a topic. Equal, as a tuple, to aiokafka's own."""
+    """A partition of a topic. As a tuple it equals aiokafka's own."""
 
     topic: str
     partition: int
@@ -21,13 +21,11 @@ class Record(NamedTuple):
     """One record as it was read.
 
     Attributes:
-        partition: Where it stands.
-        offset: Its offset there.
-        key: The producer's key, untouched.
-        value: The value's bytes, untouched; ``None`` is a tombstone.
+        key: The producer's key, unchanged.
+        value: The value's bytes, unchanged; ``None`` is a tombstone.
         headers: The producer's headers, in order.
         timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured;
-            ``None`` or negative where the producer left it out.
+            ``None`` or negative if the producer left it out.
         problem: Why it could not be read; then it has neither key nor value nor headers.
     """
 
@@ -40,7 +38,6 @@ class Record(NamedTuple):
     problem: str | None = None
 
     def size_bytes(self) -> int:
-        """Return how many bytes its producer put into it."""
         size_bytes = len(self.value or b"") + len(self.key or b"")
         for name, value in self.headers:
             size_bytes += len(name) + len(value or b"")
@@ -51,7 +48,7 @@ class CommitPoint(NamedTuple):
     """A partition's progress as it is committed.
 
     Attributes:
-        offset: The lowest offset that has no acknowledged outcome.
+        offset: The lowest offset without an acknowledged outcome.
         metadata: The completion map above it (``engine.offsets.completion_map``); may be empty.
     """
 
@@ -60,15 +57,7 @@ class CommitPoint(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A record to publish.
-
-    Attributes:
-        topic: Where it goes.
-        key: As it will stand there.
-        value: As it will stand there.
-        headers: As they will stand there.
-        item: Whose outcome it is; sinks report it back with the message.
-    """
+    """A record to publish; ``item`` is whose outcome it is, which sinks report back."""
 
     topic: str
     key: bytes | None
@@ -82,8 +71,7 @@ class Rejection:
     """A message that the broker or client will never take as it is.
 
     Attributes:
-        message: The message.
-        reason: Why, for a person; names the topic and the setting.
+        reason: For a person; names the topic and the setting.
         is_too_large: A smaller message would be taken.
     """
 
@@ -96,10 +84,8 @@ class Lag(NamedTuple):
     """A partition's log by the broker; in offsets, so that counts are upper bounds.
 
     Attributes:
-        log_start: The oldest offset that is kept.
         log_end: Where reading ends: the next offset, or the first of an open transaction.
-        committed: What the group has committed, or ``None``.
-        high_watermark: The next offset, open transactions or none; ``None`` where it was not asked.
+        high_watermark: The next offset, with or without open transactions; ``None`` if not asked.
     """
 
     log_start: int
@@ -114,15 +100,15 @@ class Lag(NamedTuple):
 
 
 class SourceError(Exception):
-    """The record source cannot go on; replace it (and with it the consumer replica)."""
+    """The record source failed for good; replace it, and with it the consumer replica."""
 
 
 class FencedError(Exception):
-    """Another member has taken a partition over; nothing more may be published for it here."""
+    """Another member has taken the partition over; nothing more may be published for it here."""
 
 
 class CommitRefusedError(Exception):
-    """The group has rebalanced: the partitions may be another member's by now."""
+    """The group has rebalanced: the partitions may already be another member's."""
 
 
 class ReadingNotes(Protocol):
@@ -131,12 +117,11 @@ class ReadingNotes(Protocol):
     def begin(self, record: Record) -> int:
         """Note that a record is being read; return how many consumers ended while they read it."""
 
-    def end(self, record: Record) -> None:
-        """Take the note back."""
+    def end(self, record: Record) -> None: ...
 
 
 class RebalanceListener(Protocol):
-    """What a record source calls around a rebalance, and awaits."""
+    """The callbacks of a record source around a rebalance; the source awaits them."""
 
     async def revoking(self) -> None:
         """All partitions are about to be revoked; most of them will be assigned again.
@@ -149,14 +134,12 @@ class RebalanceListener(Protocol):
         """These partitions, and no others, are assigned now.
 
         The listener may call ``committed`` and ``seek`` of the source, and must ignore records that
-        the source returns before this method does. It is cancelled, and called again, where it
-        waits while the group rebalances once more.
+        the source returns before this method does. If the group rebalances again while it waits, it
+        is cancelled and called again.
         """
 
 
 class RecordSource(Protocol):
-    """A member of a consumer group that reads one topic."""
-
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; ``listener.assigned`` follows.
 
@@ -167,23 +150,19 @@ class RecordSource(Protocol):
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
     ) -> list[Record]:
-        """Return records of ``partitions`` in offset order per partition, or none after a while.
+        """Return records of ``partitions`` in offset order per partition.
 
-        Args:
-            partitions: The partitions to read; others keep their position. With none the call
-                keeps the membership alive, and returns within ``timeout_s``.
-            max_records: The most to return, 1 or more.
-            timeout_s: How long to wait for the first record.
+        Waits up to ``timeout_s`` for the first record. Other partitions keep their position.
+        Without partitions the call keeps the membership alive.
 
         Raises:
-            SourceError: The source is beyond recovery.
+            SourceError: The source failed for good.
         """
 
     def position(self, partition: TopicPartition) -> int | None:
         """Return the next offset that ``poll`` would read, if known: all below were returned."""
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read ``partition`` from ``offset`` on."""
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
 
     async def committed(
         self, partitions: Collection[TopicPartition]
@@ -191,7 +170,7 @@ class RecordSource(Protocol):
         """Return what the group has committed; ``None`` for partitions without a commit."""
 
     def log_ids(self) -> Mapping[TopicPartition, bytes]:
-        """Return what identifies the assigned partitions' logs, where that is known.
+        """Return the ids of the assigned partitions' logs, where known.
 
         A topic that was deleted and created again has other logs. ``committed`` does not return
         points that name another log.
@@ -207,11 +186,11 @@ class RecordSource(Protocol):
         """Commit under the current generation.
 
         Raises:
-            CommitRefusedError: The group has moved on; the points may be stale.
+            CommitRefusedError: The group has rebalanced; the points may be stale.
         """
 
     def rejoin(self) -> None:
-        """Join the group again; the listener is called as ever.
+        """Join the group again; the listener is called as usual.
 
         Does nothing during a rebalance, or before the start.
         """
@@ -225,8 +204,8 @@ class RecordSource(Protocol):
     def unheard_s(self) -> float | None:
         """Return for how long the group has not confirmed this member.
 
-        Beyond the session timeout its partitions may be another member's. ``None`` where it has
-        none, joins again, or the time is not known.
+        Beyond the session timeout its partitions may be another member's. ``None`` if it has none,
+        joins again, or the time is unknown.
         """
 
     def waits(self) -> list[str]:
@@ -247,31 +226,24 @@ class PublishListener(Protocol):
         """Return whether a message may still be published; called before each try."""
         ...
 
-    def acknowledged(self, messages: Sequence[Message]) -> None:
-        """The broker has acknowledged messages."""
-        ...
+    def acknowledged(self, messages: Sequence[Message]) -> None: ...
 
     def rejected(self, rejection: Rejection) -> None:
-        """A message can never be published as it is, e.g. over the size limit."""
+        """The message can never be published as it is, e.g. as it exceeds the size limit."""
         ...
 
     def dropped(self, message: Message) -> None:
-        """A message was not wanted any more; it may have been published all the same."""
+        """The message was no longer wanted; it may have been published nevertheless."""
         ...
 
     def failed(self, error: SourceError) -> None:
-        """The sink cannot go on, and reports nothing more of what it was to publish."""
+        """The sink failed for good, and reports nothing about its remaining messages."""
         ...
 
 
 class ResultSink(Protocol):
-    """Where results and dead letters go."""
-
     async def start(self, listener: PublishListener) -> None:
         """Connect.
-
-        Args:
-            listener: Gets the outcome of each message.
 
         Raises:
             SourceError: The broker cannot be reached or refuses us; says what to check.
@@ -279,13 +251,13 @@ class ResultSink(Protocol):
         ...
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Take messages over, to be published.
+        """Queue messages for publication.
 
-        One at a time. Messages of a key keep the order in which they were sent. A partition that
-        takes nothing holds up its own messages only, and those without a key go round it.
+        One call at a time. Messages of a key keep the order in which they were sent. A partition
+        that takes nothing delays only its own messages, and those without a key go to others.
 
-        Passing failures (a broker away, a leader moving) are retried inside until they pass, so
-        that a message may be published twice but is never reported acknowledged when it is not.
+        Temporary failures (a broker away, a leader moving) are retried until they pass. So a
+        message may be published twice, but is never reported acknowledged when it is not.
 
         Raises:
             SourceError: The broker refuses us, or the sink is stopped.
@@ -296,16 +268,14 @@ class ResultSink(Protocol):
         """Return what publishing waits for now; see ``consumer.engine.standing.waits``."""
         ...
 
-    async def stop(self) -> None:
-        """Disconnect."""
-        ...
+    async def stop(self) -> None: ...
 
 
 class TransactionalSink(Protocol):
-    """Where outcomes go together with their offsets: one transaction for each call.
+    """Publishes outcomes with their offsets: one transaction for each call.
 
-    Every input partition has a transactional id of its own, so that a new owner of a partition
-    fences exactly the former one.
+    Every input partition has its own transactional id, so that a new owner of a partition fences
+    exactly the former one.
     """
 
     async def start(self) -> None:
@@ -316,11 +286,11 @@ class TransactionalSink(Protocol):
         """
 
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
-        """Fence the earlier owners of ``partitions``, and let go of all other partitions.
+        """Fence the earlier owners of ``partitions``, and release all other partitions.
 
         When this returns, none of their transactions is open or undecided, so that what the group
-        has committed stays as ``RecordSource.committed`` reads it. Partitions that this sink has
-        already are taken over again: another member may have had them meanwhile.
+        has committed stays as ``RecordSource.committed`` reads it. Partitions that this sink
+        already has are taken over again: another member may have had them meanwhile.
 
         Raises:
             SourceError: The broker refuses us.
@@ -331,29 +301,27 @@ class TransactionalSink(Protocol):
     ) -> list[Rejection]:
         """Publish all messages and commit ``point`` for ``partition``, or do neither.
 
-        At most one call at a time for each partition. Passing failures (a broker away, a
-        coordinator moving, a transaction that timed out) are retried until it is known that the
-        transaction was committed; it takes effect once.
+        At most one call at a time for each partition. Temporary failures (a broker away, a
+        coordinator moving, a transaction that timed out) are retried until the transaction is known
+        to be committed; it takes effect once.
 
         Returns:
             The messages that can never be published as they are. If there are any, nothing was
             published or committed.
 
         Raises:
-            FencedError: Another member has taken the partition over, or it was let go; nothing
-                was published that stays.
+            FencedError: Another member has taken the partition over, or it was released; nothing that
+                stays was published.
             SourceError: The broker refuses us, or the sink is stopped.
         """
 
-    def waits(self) -> list[str]:
-        """Return what publishing waits for now; see ``consumer.engine.standing.waits``."""
+    def waits(self) -> list[str]: ...
 
-    async def stop(self) -> None:
-        """Disconnect; transactions under way are aborted."""
+    async def stop(self) -> None: ...
 
 
 class ControlSource(Protocol):
-    """The records of a route's control topic: all of them, to every consumer replica."""
+    """All records of a route's control topic, for every consumer replica."""
 
     async def start(self) -> None:
         """Connect; reading begins with the oldest record.
@@ -363,15 +331,14 @@ class ControlSource(Protocol):
         """
 
     async def poll(self, timeout_s: float) -> list[Record]:
-        """Return the next records, or none after a while.
+        """Return the next records, or none after ``timeout_s``.
 
         Raises:
-            SourceError: The source is beyond recovery.
+            SourceError: The source failed for good.
         """
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether all that stood on the topic at the start has been returned."""
+        """Whether all records from before the start have been returned."""
 
-    async def stop(self) -> None:
-        """Disconnect."""
+    async def stop(self) -> None: ...

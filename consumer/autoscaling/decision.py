@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Clamp(Enum):
-    """Why the target is not what the backlog asks for."""
+    """Why the target differs from what the backlog asks for."""
 
     NOTHING = "nothing"
     MIN_REPLICAS = "min_replicas"
@@ -18,7 +18,7 @@ class Clamp(Enum):
     DOWNSCALE_DELAY = "downscale_delay"
     """More replicas were wanted within the delay."""
     HELD = "held"
-    """The lag is not known, so nothing changes."""
+    """The lag is unknown, so nothing changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +26,14 @@ class Decision:
     """How many replicas there should be.
 
     Attributes:
-        target: Replicas to have.
-        previous: The target before.
-        running: Replicas that run.
-        wanted: What the backlog asks for, before any clamp; a fraction of a replica counts.
-        clamp: Why the target is not ``wanted``.
-        remaining_records: Records that are not done.
-        remaining_s: How long they take at the running replicas' throughput, if known.
-        remaining_tokens: The same in tokens, where a mean is known.
+        wanted: What the backlog asks for, before any clamp; may be a fraction.
+        remaining_s: How long the remaining records take at the running replicas' throughput.
         oldest_s: About how long the oldest of them has waited.
-        arrival_records_per_s: The usual rate of the last minute; a burst does not move it.
-        replica_records_per_s: What one replica does, if known.
+        arrival_records_per_s: The usual rate of the last minute, without bursts.
+        replica_records_per_s: The throughput of one replica, if known.
         cold_start_s: How long a replica takes to start.
-        ongoing_calls: The calls that Serve's handles count, queued ones included.
-        notes: For a person: what is not known, or held.
+        ongoing_calls: The calls that Serve's handles count, with queued ones.
+        notes: For a person: what is unknown, or held.
     """
 
     target: int

@@ -37,7 +37,6 @@ class Remaining(NamedTuple):
         records: Records from the committed offset to the log's end that are not done; an upper
             bound, as compacted records and transaction markers in between have offsets too.
         expired_records: Offsets that retention has deleted before they were done.
-        basis: What the number is based on.
     """
 
     records: int
@@ -46,16 +45,14 @@ class Remaining(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether capacity may be requested by it: not for a missing or an invalid offset."""
+        """Whether it may justify capacity: not with a missing or an invalid offset."""
         return self.basis not in (LagBasis.NO_COMMIT, LagBasis.BEYOND_END)
 
 
 def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
     """Return the remaining work of one partition.
 
-    Args:
-        lag: The log and the commit as the broker sees them.
-        from_latest: Whether a partition without a commit is read from the end of its log.
+    ``from_latest`` says that a partition without a commit is read from the end of its log.
     """
     if lag.committed is None or lag.committed.offset < 0:
         begin = lag.log_end if from_latest else lag.log_start
@@ -97,14 +94,12 @@ def begins_at_end(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> b
 
 
 def seconds_left(records: int, records_per_s: float | None) -> float | None:
-    """Return how long records take at a measured rate; ``None`` where none is known."""
     if not records:
         return 0.0
     return records / records_per_s if records_per_s else None
 
 
 def tokens_left(records: int, tokens_per_record: float | None) -> int | None:
-    """Return records in tokens, by a measured mean; ``None`` where none is known."""
     return None if tokens_per_record is None else round(records * tokens_per_record)
 
 
@@ -117,9 +112,9 @@ class Backlog:
         unknown_records: Offsets that a group without a commit would read: no known work.
         arrived_records: Offsets written since the tracker's first reading.
         done_records: Remaining records that have been done since then.
-        partitions: How many the topic has; 0 where it was never read.
+        partitions: The topic's partitions; 0 if it was never read.
         active_partitions: Those with remaining records.
-        read_at_s: Monotonic seconds of the last good reading; ``None`` if there never was one.
+        read_at_s: Monotonic seconds of the last good reading; ``None`` if there was none.
         blocked_records: Offsets behind open transactions, which cannot be read yet.
         notes: For a person: what is held, unknown, expired or blocked.
     """
@@ -136,11 +131,7 @@ class Backlog:
 
 
 class BacklogTracker:
-    """Adds up readings, and holds a partition's last good number while there is no newer one.
-
-    Args:
-        from_latest: Whether a group without a commit starts at the end of the log.
-    """
+    """Adds up readings, and keeps a partition's last good number until there is a newer one."""
 
     def __init__(self, *, from_latest: bool) -> None:
         self._from_latest = from_latest
@@ -155,21 +146,11 @@ class BacklogTracker:
         return self._current
 
     def failed(self, reason: str) -> Backlog:
-        """Hold all numbers.
-
-        Args:
-            reason: Why there are no new ones, for a person.
-        """
         self._current = replace(self._current, notes=(f"held: {reason}",))
         return self._current
 
     def observe(self, lags: Mapping[TopicPartition, Lag], now_s: float) -> Backlog:
-        """Add a reading.
-
-        Args:
-            lags: The partitions that were read; the others' numbers are held.
-            now_s: Monotonic seconds.
-        """
+        """Add a reading; the numbers of partitions that were not read are held."""
         if not lags:
             return self.failed("no partition was read")
         from_latest = begins_at_end(lags, from_latest=self._from_latest)
@@ -215,7 +196,6 @@ class BacklogTracker:
         return self._current
 
     def _take(self, partition: TopicPartition, lag: Lag, found: Remaining) -> int:
-        """Count the arrived, done and expired records between two readings of a partition."""
         earlier, before = self._lags.get(partition), self._known.get(partition)
         self._lags[partition], self._known[partition] = lag, found
         if earlier is None or before is None:

@@ -30,11 +30,9 @@ class GroupLagSource:
     """One consumer group on one topic.
 
     Attributes:
-        group: The consumer group.
         topic: The requests topic.
         from_latest: Whether a group without a commit starts at the end of the log.
-        route: The route whose consumers the group is.
-        ordering: The route's.
+        route: The route whose consumers form the group.
     """
 
     group: str
@@ -49,9 +47,8 @@ class Reading:
     """The latest backlogs of a policy's groups.
 
     Attributes:
-        number: Grows once every group was read again, failed readings included; 0 before all of
-            them were read.
-        is_complete: Whether every group answered; the numbers of one that did not are held.
+        number: Grows once every group was read again, with failed readings; 0 before that.
+        is_complete: Whether every group answered; the numbers of the others are held.
         backlogs: In the order of the sources.
         measures: What each source's consumers have measured, in the same order.
     """
@@ -63,7 +60,7 @@ class Reading:
 
     @property
     def remaining_tokens(self) -> int | None:
-        """The backlogs in tokens; ``None`` where no mean is known."""
+        """The backlogs in tokens; ``None`` if no mean is known."""
         found = [
             tokens_left(backlog.records, measures.tokens_per_record)
             for backlog, measures in zip(self.backlogs, self.measures, strict=False)
@@ -97,7 +94,7 @@ class _Group:
         self._ask_measures = ask_measures
 
     async def read(self, lags: GroupLags, now_s: float) -> None:
-        """Read once, and keep the last numbers where that fails."""
+        """Read once; a failure keeps the last numbers."""
         source = self.pace.source
         is_fresh = False
         try:
@@ -134,7 +131,7 @@ class _Cluster:
         threading.Thread(target=self._run, name="headrace-lag", daemon=True).start()
 
     def join(self, pace: _Pace, ask_measures: AskMeasures) -> _Group:
-        """Return the group of this pace, which is read from now on; holds the lock."""
+        """Return the group of this pace, and begin to read it; call it with the lock held."""
         if pace not in self._groups:
             self._groups[pace] = _Group(pace, ask_measures)
             self.loop.call_soon_threadsafe(self._begin, self._groups[pace])
@@ -142,7 +139,7 @@ class _Cluster:
         return self._groups[pace]
 
     def leave(self, groups: Sequence[_Group]) -> None:
-        """Stop reading the groups that no reader is left of; for the thread."""
+        """Stop reading the groups without readers; runs in the thread."""
         with _lock:
             for group in groups:
                 group.readers -= 1
@@ -176,7 +173,7 @@ class _Cluster:
 
 
 class LagReader:
-    """Reads groups again and again, for as long as its owner lives.
+    """Reads groups again and again until its owner is collected.
 
     Args:
         owner: The readings end when it is collected.
@@ -184,7 +181,7 @@ class LagReader:
         sources: The groups to read.
         interval_s: Between two readings.
         timeout_s: A reading that takes longer is given up.
-        report: Called in the thread with what ``report`` of this object was given; may block.
+        report: Called in the thread with each decision given to ``LagReader.report``; may block.
         ask_measures: Returns, in the thread, what a route's consumers have measured; may block.
     """
 
@@ -210,12 +207,12 @@ class LagReader:
         self._report = report
         self._interval_s = interval_s
         self._clock = SystemClock()
-        # In the thread: the collector may run while this one holds the lock.
+        # In the thread: the garbage collector may run while this one holds the lock.
         call = cluster.loop.call_soon_threadsafe
         weakref.finalize(owner, call, cluster.leave, self._groups).atexit = False
 
     def latest(self) -> Reading:
-        """Return the latest reading; never waits. Without groups there is one each interval."""
+        """Return the latest reading without waiting. Without groups there is one each interval."""
         latest = [group.latest for group in self._groups]
         intervals = int(self._clock.monotonic() / self._interval_s)
         return Reading(

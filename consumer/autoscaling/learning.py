@@ -1,4 +1,4 @@
-"""What a policy measures: arrivals, a replica's throughput, and how long a replica starts."""
+"""A policy's measurements: arrivals, a replica's throughput and its start time."""
 
 import math
 from collections import deque
@@ -20,7 +20,7 @@ _MOST_MARKS = 512
 
 
 class Arrivals:
-    """The usual arrival rate, and the age of what waits, from running totals."""
+    """The usual arrival rate, and the age of the waiting records, from running totals."""
 
     def __init__(self) -> None:
         self._bucket_began_s: float | None = None
@@ -30,13 +30,7 @@ class Arrivals:
         self._marks: deque[tuple[float, int]] = deque()
 
     def observe(self, now_s: float, arrived_records: int, remaining_records: int) -> None:
-        """Add a reading.
-
-        Args:
-            now_s: Monotonic seconds.
-            arrived_records: Records that have arrived since some fixed moment.
-            remaining_records: Records that are not done, the latest of those; older ones too.
-        """
+        """Add a reading; ``arrived_records`` is a total, ``remaining_records`` the latest."""
         if not self._marks or arrived_records > self._marks[-1][1]:
             self._marks.append((now_s, arrived_records))
         done = arrived_records - remaining_records
@@ -65,7 +59,7 @@ class Arrivals:
         return median(self._rates)
 
     def oldest_s(self, now_s: float) -> float:
-        """Return about how long the oldest record that is not done has waited; first in, first out.
+        """Return about how long the oldest unfinished record has waited; first in, first out.
 
         Records from before the first observation count from then.
         """
@@ -77,7 +71,6 @@ class _Span:
     """The time since the last progress, while there was work.
 
     Attributes:
-        began_s: Monotonic seconds.
         remaining_records: Records not done when it began.
         running: Replicas that ran when it began. One that started later has not finished its first
             record when one of these finishes its next; one that stopped has done its part.
@@ -91,17 +84,11 @@ class _Span:
 
 
 class Throughput:
-    """What one replica does in a second, measured while all of them have enough to do.
+    """One replica's throughput, measured while all of them have enough to do.
 
     A measurement spans one progress to the next, over any number of readings: while work is slow,
     or done in lumps, most readings see no progress, and their time counts. A far longer time than
     usual means that the model was away, and is not measured.
-
-    Args:
-        expected_records_per_s: To begin with; ``None`` where nothing is known.
-
-    Attributes:
-        records_per_s: The expected or measured rate; ``None`` where nothing is known.
     """
 
     def __init__(self, expected_records_per_s: float | None) -> None:
@@ -116,7 +103,7 @@ class Throughput:
 
     @property
     def at_least_records_per_s(self) -> float | None:
-        """The highest rate that was seen, whether or not the replica had enough to do.
+        """The highest rate seen, whether or not the replica had enough to do.
 
         ``None`` before any was seen with work. A record in flight counts as one in the time since
         the last: there is a replica, and it works.
@@ -132,11 +119,7 @@ class Throughput:
     ) -> None:
         """Add a reading, and measure the time since the last progress.
 
-        Args:
-            now_s: Monotonic seconds.
-            done_records: Records done since some fixed moment.
-            remaining_records: Records that are not done.
-            running: Replicas that run.
+        ``done_records`` is the total since some fixed moment.
         """
         last, self._last = self._last, (now_s, remaining_records, running)
         done, self._done = done_records - self._done, done_records
@@ -145,7 +128,7 @@ class Throughput:
             return
         last_s, last_remaining, last_running = last
         if done > 0 or not remaining_records:
-            # Where replicas started or stopped just then, it is not known how many did it.
+            # If replicas started or stopped just then, it is unknown how many did the work.
             is_sure = running == last_running or self._span.began_s < last_s
             if done > 0 and is_sure and now_s > last_s:
                 self._take(self._span, now_s - self._span.began_s, done, remaining_records)
@@ -187,46 +170,35 @@ class Throughput:
 
 @dataclass(slots=True)
 class _Together:
-    """Replicas that were requested at once.
-
-    Attributes:
-        asked_at_s: Monotonic seconds.
-        started: How many of them have started.
-        took_s: How long these took in total.
-    """
+    """Replicas that were requested at once: how many started, and their total start time."""
 
     asked_at_s: float
     started: int = 0
     took_s: float = 0.0
 
     def take(self, now_s: float) -> float:
-        """Count one that has started now; return their mean time."""
         self.started += 1
         self.took_s += now_s - self.asked_at_s
         return self.took_s / self.started
 
 
 class ColdStart:
-    """How long a replica takes from its request to running.
-
-    Args:
-        expected_s: To begin with.
-    """
+    """How long a replica takes from its request to running."""
 
     def __init__(self, expected_s: float) -> None:
         self.seconds = expected_s
         self._asked_at_s: deque[float] = deque()
         self._running = 0
-        # The estimate before the replicas that were last requested together.
+        # The estimate before the last group of replicas was requested.
         self._known_s: float | None = None
         self._together = _Together(-math.inf)
         self._none_at_s: float | None = None
 
     def look(self, now_s: float, target: int, running: int) -> None:
-        """Note what runs and what should run, as often as possible.
+        """Note what runs and what should run; call this as often as possible.
 
-        Where none ran or should run at the last look, and one runs now, somebody else has requested
-        it since. It counts from that last look: rather too long than too short.
+        If none ran or should run at the last look, and one runs now, somebody else has requested it
+        since. It counts from that last look: rather too long than too short.
         """
         if not running:
             if not target:

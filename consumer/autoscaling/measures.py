@@ -1,4 +1,4 @@
-"""What a route's consumers have measured, and how many records can run in parallel by it."""
+"""The measures of a route's consumers, and how many records can run in parallel by them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,9 @@ class RouteMeasures:
     """Sums over one route's consumers.
 
     Attributes:
-        tokens_per_record: The mean over records; ``None`` where it is not known.
-        runnable_records: Records in flight or ready to be; ``None`` on a route without order,
-            where all of them are.
-        held_records: Records that the consumers hold.
+        tokens_per_record: The mean over records; ``None`` if unknown.
+        runnable_records: Records in flight or ready to be; ``None`` on a route without order, where
+            all of them are.
         reads_on: Whether a consumer would read more than it holds.
     """
 
@@ -30,13 +29,10 @@ class RouteMeasures:
 def parallel_records(
     routes: Sequence[tuple[Ordering, Backlog, RouteMeasures]],
 ) -> int | None:
-    """Return the most records that may be in flight at a time; ``None`` where nothing bounds them.
+    """Return the most records that may be in flight at a time; ``None`` if nothing bounds them.
 
     A partition in order has one record in flight. Only the consumers know how many keys a backlog
     has: their number counts once they hold all of it, or can hold no more.
-
-    Args:
-        routes: Each route's ``ordering``, its backlog and what its consumers measured.
     """
     total = 0
     for ordering, backlog, measures in routes:

@@ -10,15 +10,15 @@ from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
 from consumer.autoscaling.sizing import replicas_to_drain
 
 SAFETY = 0.85
-"""The part of the drain target less a cold start that is planned for: rates and starts vary."""
+"""The part of the drain target, less a cold start, to plan for: rates and start times vary."""
 LEAST_HELP = 0.25
-"""A replica starts for at least this part of the drain target of work, or not at all."""
+"""A replica is started only for at least this part of the drain target of work."""
 LAST_STRETCH = 0.05
 """What is left at the aim, or shortly before it, has to be done in this part of the target."""
 SPARE_REPLICA = 0.1
 """A tenth of a replica is not worth a replica."""
 SPARE_SHARE = 0.05
-"""Nor is this part of all of them; both ways, so that the target does not flutter."""
+"""Nor is this part of all of them; both ways, so that the target does not oscillate."""
 LAST_REPLICA = 0.01
 """Wanted while calls end: it rounds to one replica."""
 _LEAST_IDLE_S = 20.0
@@ -27,21 +27,17 @@ _MOST_IDLE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """What a policy decides by.
+    """The input of a decision.
 
     Attributes:
-        now_s: Monotonic seconds.
-        running: Replicas that run.
-        remaining_records: Records that are not done, those in flight included.
+        remaining_records: Records that are not done, with those in flight.
         arrived_records: Records that have arrived since some fixed moment.
         done_records: Records done since then.
         is_fresh: Whether the lag was read since the last decision; False holds the target.
-        partitions: Of the topic, for consumers; ``None`` where they do not matter.
-        parallel_records: The most records that may be in flight; ``None`` where nothing bounds
-            them, or it is not known.
-        remaining_tokens: The remaining records in tokens, where a mean is known; only reported.
+        partitions: Of the topic, for consumers; ``None`` if they do not matter.
+        parallel_records: The most records that may be in flight; ``None`` if unbounded or unknown.
+        remaining_tokens: The remaining records in tokens, if a mean is known; only reported.
         ongoing_calls: The calls that Serve's handles count.
-        notes: For a person.
     """
 
     now_s: float
@@ -58,13 +54,13 @@ class Signals:
 
 
 class DrainPolicy:
-    """Decides how many replicas there should be; owns what it has measured.
+    """Decides how many replicas there should be; owns its measurements.
 
     It scales up at once, by as many as are needed, and down to the most that was wanted within the
-    time for which a spare replica is kept. That time is by default a cold start: to keep a replica
+    time for which a spare replica is kept. That time is by default a cold start: keeping a replica
     for as long as its restart would take never costs more than twice the optimum (the ski-rental
     rule: Karlin et al., "Competitive snoopy caching", 1988). It is a minute at most: a burst seldom
-    follows the last one so soon, and in the simulator longer did not pay.
+    follows the last one so soon, and in the simulator a longer time did not pay.
 
     Args:
         min_replicas: Never fewer; 0 scales to zero.
@@ -103,22 +99,10 @@ class DrainPolicy:
         return min(_MOST_IDLE_S, max(_LEAST_IDLE_S, self._cold_start.seconds))
 
     def look(self, now_s: float, target: int, running: int) -> None:
-        """Note what runs, between decisions too, to measure how long a replica starts.
-
-        Args:
-            now_s: Monotonic seconds.
-            target: The present target.
-            running: Replicas that run.
-        """
+        """Note what runs, between decisions too, to measure how long a replica starts."""
         self._cold_start.look(now_s, target, running)
 
     def decide(self, signals: Signals, target: int) -> Decision:
-        """Return how many replicas there should be.
-
-        Args:
-            signals: What is known now.
-            target: The present target.
-        """
         now_s = signals.now_s
         self._cold_start.observe(now_s, signals.running)
         if not signals.is_fresh:
@@ -139,19 +123,19 @@ class DrainPolicy:
         rate = self._throughput.records_per_s
         arriving = self._arrivals.records_per_s
         if not signals.remaining_records and not arriving:
-            # Serve starts a replica while it counts a call, so that stopping the last one earlier
-            # would only cost a start.
+            # Serve starts a replica while it counts a call, so stopping the last one earlier would
+            # only cost a start.
             return LAST_REPLICA if signals.ongoing_calls > 0 else 0.0
         if rate is None:
             return self._until_measured(signals, target)
         return self._to_drain(signals, rate)
 
     def _until_measured(self, signals: Signals, target: int) -> float:
-        """Return the present number, or one more where the highest rate seen is too little.
+        """Return the present number, or one more if the highest rate seen is too low.
 
         A replica's rate is known one reading after it had enough to do, and a burst need not wait
-        for that. The highest rate seen may be far below what it can do, so only one more is
-        requested on such ground.
+        for that. The highest rate seen may be far below its capacity, so it justifies only one
+        more.
         """
         held = float(max(1, target))
         least_records_per_s = self._throughput.at_least_records_per_s
@@ -202,7 +186,7 @@ class DrainPolicy:
             self._recent.popleft()
         if wanted >= target:
             return wanted
-        # A number that was never wanted was somebody's choice: it ends after the delay too.
+        # A number that was never wanted was set by somebody: it ends after the delay too.
         return min(target, self._recent[0][1])
 
     def _decision(

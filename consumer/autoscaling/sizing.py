@@ -28,7 +28,7 @@ def replicas_to_drain(
     Args:
         remaining_records: Records that are not done.
         arrival_records_per_s: The rate at which more arrive.
-        replica_records_per_s: What one replica does; above 0.
+        replica_records_per_s: Throughput of one replica; above 0.
         running: Replicas that run.
         starting_s: When each requested replica is expected to run.
         cold_start_s: When one that is requested now is expected to run.

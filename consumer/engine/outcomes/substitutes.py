@@ -32,8 +32,8 @@ class Substitutes:
 
         * A result that is too large becomes a small one that says so.
         * Any other result, and a refused small one, becomes a dead letter that says why.
-        * A dead letter without a key gets its source as the key; a large one goes without its value,
-          which can be read at the source; the last one has Headrace's own headers only.
+        * A dead letter without a key gets its source as the key; a large one goes without its
+          value, which can be read at the source; the last one has Headrace's own headers only.
         * A result beside a dead letter may be left out: the dead letter says why.
 
         The item's ``is_small`` and ``has_letter`` change along. Returns ``None`` if the topic
