@@ -310,14 +310,15 @@ class TransactionalSink(Protocol):
             published or committed.
 
         Raises:
-            FencedError: Another member has taken the partition over, or it was released; nothing that
-                stays was published.
+            FencedError: Another member has the partition, or it was released; nothing that stays
+                was published.
             SourceError: The broker refuses us, or the sink is stopped.
         """
 
     def waits(self) -> list[str]: ...
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Disconnect; transactions under way are aborted."""
 
 
 class ControlSource(Protocol):

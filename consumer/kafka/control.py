@@ -16,12 +16,7 @@ _FETCH_WAIT_MS = 500
 
 
 class KafkaControlSource:
-    """A ``ControlSource`` on a Kafka topic.
-
-    Args:
-        settings: The cluster.
-        topic: The route's ``control_topic``.
-    """
+    """A ``ControlSource`` on a Kafka topic."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
@@ -85,7 +80,6 @@ class KafkaControlSource:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether all records from before the start have been returned; see ``ControlSource``."""
         return not self._behind
 
     async def stop(self) -> None:

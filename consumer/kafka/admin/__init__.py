@@ -1,1 +1,1 @@
-"""Questions to the cluster from outside a consumer group."""
+"""Requests to the cluster from outside a consumer group."""

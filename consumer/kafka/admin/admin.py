@@ -1,4 +1,4 @@
-"""Topics and their settings: for ``headrace`` commands and at start."""
+"""Topics and their settings, for ``headrace`` commands and at start."""
 
 import asyncio
 import logging
@@ -40,13 +40,9 @@ class TopicInfo(NamedTuple):
 
 
 class TopicReport(NamedTuple):
-    """What ``ensure_topics`` did about one topic.
+    """The result of ``ensure_topics`` for one topic.
 
-    Attributes:
-        topic: Its name.
-        is_created: It was missing.
-        wanted: By the settings.
-        found: As it is now; a topic that existed is left alone, whatever the settings say.
+    ``found`` is the topic now; an existing topic is left alone, whatever the settings say.
     """
 
     topic: str
@@ -58,11 +54,8 @@ class TopicReport(NamedTuple):
 class TopicAdmin:
     """An administrative connection; use it as an async context manager.
 
-    Every method raises ``SourceError``, with what to check, where the cluster cannot be reached or
-    refuses.
-
-    Attributes:
-        denied_topics: Topics whose settings this user may not read.
+    Every method raises ``SourceError``, with what to check, if the cluster cannot be reached or
+    refuses. ``denied_topics`` are topics whose settings this user may not read.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -91,16 +84,15 @@ class TopicAdmin:
 
     @property
     def client(self) -> AIOKafkaAdminClient:
-        """The connection itself, for requests that have no method here."""
         if self._client is None:
             raise SourceError("the administrative connection is not open")
         return self._client
 
     async def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicInfo | None]:
-        """Return each topic as it is; ``None`` where it does not exist or this user may not see it.
+        """Return each topic; ``None`` if it does not exist or this user may not see it.
 
-        It asks by name, and creates none on a cluster with auto.create.topics.enable, as
-        aiokafka's own method would.
+        It asks by name, and creates none on a cluster with auto.create.topics.enable, as aiokafka's
+        own method would.
         """
         wanted = list(topics)
         request = MetadataRequest(wanted, allow_auto_topic_creation=False)
@@ -116,11 +108,8 @@ class TopicAdmin:
     async def ensure_topics(self, wanted: dict[str, TopicInfo]) -> list[TopicReport]:
         """Create the missing topics, and report on all.
 
-        Returns once the brokers show the new ones, which is a moment after the controller has
-        acknowledged them.
-
-        Raises:
-            SourceError: A topic could not be created; says which and why.
+        Returns once the brokers show the new ones, a moment after the controller has acknowledged
+        them.
         """
         existing = await self.describe_topics(wanted)
         missing = [topic for topic, info in existing.items() if info is None]
@@ -132,19 +121,14 @@ class TopicAdmin:
         ]
 
     async def message_limits_bytes(self, topics: Sequence[str]) -> dict[str, int]:
-        """Return each topic's ``max.message.bytes``; Kafka's default where it cannot be asked."""
+        """Return each topic's ``max.message.bytes``; Kafka's default if it cannot be read."""
         limits = await self.topic_limits(topics)
         return {topic: limits[topic].max_message_bytes for topic in topics}
 
     async def topic_limits(
         self, topics: Sequence[str], known: Mapping[str, TopicLimits] = NOTHING_KNOWN
     ) -> dict[str, TopicLimits]:
-        """Return what each topic takes.
-
-        Args:
-            topics: The topics' names.
-            known: The limits of topics that do not answer; the others have Kafka's defaults.
-        """
+        """Return each topic's limits; without an answer, those of ``known``, or the defaults."""
         settings = await self.topic_settings(topics)
         if unknown := [topic for topic in topics if topic not in {*settings, *known}]:
             log.info("%s: taking Kafka's default limits, %s", ", ".join(unknown), DEFAULT_LIMITS)
@@ -158,7 +142,7 @@ class TopicAdmin:
         }
 
     async def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return the ``READ_SETTINGS`` of each topic that this user may read them of."""
+        """Return the ``READ_SETTINGS`` of each topic whose settings this user may read."""
         found: dict[str, dict[str, str]] = {}
         if not topics:
             return found
@@ -187,13 +171,7 @@ class TopicAdmin:
     ) -> None:
         """Create topics, and wait until the brokers show them; existing ones are left alone.
 
-        Args:
-            topics: By name.
-            hint: What to do where they cannot be created.
-            settings: Their settings, where these are not the brokers' own.
-
-        Raises:
-            SourceError: A topic could not be created; says which, why, and ``hint``.
+        A failure is raised with ``hint``, which says what to do then.
         """
         new = [
             NewTopic(topic, info.partitions, info.replication_factor, topic_configs=settings)

@@ -15,12 +15,9 @@ DELETE_TIMEOUT_MS = 30_000
 
 
 async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str) -> None:
-    """Create a compacted topic of one partition where it is missing; wait until brokers show it.
+    """Create a compacted topic of one partition if it is missing; wait until brokers show it.
 
-    Args:
-        kafka: The cluster.
-        topic: Its name.
-        like: The topic that it takes its replication factor from.
+    It takes its replication factor from the topic ``like``.
 
     Raises:
         SourceError: It could not be created; says what to check.

@@ -1,4 +1,4 @@
-"""How far consumer groups are behind, asked from outside the groups."""
+"""The lag of consumer groups, read from outside the groups."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,6 @@ class GroupLags:
     """Reads groups' lags over one client, which connects with the first reading and stays.
 
     Use it as an async context manager. It asks for topics by name, which does not create them.
-
-    Args:
-        settings: The cluster.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -52,19 +49,14 @@ class GroupLags:
     async def read(
         self, group: str, topic: str, timeout_s: float = _TIMEOUT_S
     ) -> dict[TopicPartition, Lag]:
-        """Return a group's lag in each partition of a topic; empty where there is no such topic.
+        """Return a group's lag in each partition of a topic; empty if there is no such topic.
 
-        A log ends where a consumer's reading does: at the first record of an open transaction.
-        The records behind it are counted apart.
-
-        Args:
-            group: The consumer group.
-            topic: The topic.
-            timeout_s: For how long leaders and the coordinator may be away.
+        A log ends where a consumer's reading does: at the first record of an open transaction. The
+        records behind it are counted apart. Leaders and the coordinator may be away for
+        ``timeout_s``.
 
         Raises:
-            SourceError: Kafka refuses us, or an answer is missing. A missing answer never counts
-                as 'no commit'.
+            SourceError: Kafka refuses us, or an answer is missing, which never counts as 'no commit'.
         """
         failure: errors.KafkaError = errors.KafkaTimeoutError(
             f"Kafka did not answer within {timeout_s:g} s"

@@ -16,13 +16,7 @@ _REST_S = 5.0
 
 
 class LimitsReader:
-    """Keeps topics' limits up to date.
-
-    Args:
-        settings: The cluster.
-        topics: Their names.
-        learn: Called with the limits whenever they were read.
-    """
+    """Keeps topics' limits up to date; calls ``learn`` after each reading."""
 
     def __init__(
         self,

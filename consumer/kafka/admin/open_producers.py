@@ -1,4 +1,4 @@
-"""Which producer stops a partition's readers at a transaction that it has left open."""
+"""The producers whose open transactions stop the readers of a partition."""
 
 import asyncio
 from collections.abc import Collection
@@ -18,9 +18,9 @@ from schemas.settings.file import KafkaSettings
 async def open_producers(
     settings: KafkaSettings, partitions: Collection[TopicPartition], timeout_s: float
 ) -> dict[TopicPartition, OpenProducer]:
-    """Return the producer whose open transaction begins first, of each partition that has one.
+    """Return each partition's producer whose open transaction begins first.
 
-    Partitions whose leader does not answer are left out, as are those that this user may not read.
+    Partitions whose leader does not answer, or that this user may not read, are left out.
     """
     client = ClusterClient(settings, "headrace-open-producers", int(timeout_s * 1000))
     found: dict[TopicPartition, OpenProducer] = {}
@@ -34,7 +34,7 @@ async def open_producers(
                         if producers:
                             found[partition] = min(producers)
     except (TimeoutError, errors.KafkaError):
-        # The caller shows what was found; it knows already that the partitions are blocked.
+        # The caller shows what was found, and already knows that the partitions are blocked.
         return found
     finally:
         await client.close()

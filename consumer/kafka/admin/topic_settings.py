@@ -25,19 +25,12 @@ LEAST_TIMESTAMP_MS = 60_000
 
 
 class TopicLimits(NamedTuple):
-    """What a topic takes.
-
-    Attributes:
-        max_message_bytes: The most bytes of one batch.
-        needs_keys: A message without a key is refused.
-    """
-
     max_message_bytes: int = DEFAULT_LIMIT_BYTES
     needs_keys: bool = False
 
 
 DEFAULT_LIMITS = TopicLimits()
-"""Kafka's own, for a topic whose settings are not known."""
+"""Kafka's own, for a topic whose settings are unknown."""
 
 
 def limits_of(settings: Mapping[str, str]) -> TopicLimits:
@@ -65,10 +58,7 @@ class Published:
 def unfit_settings(topic: str, settings: Mapping[str, str], published: Published) -> list[str]:
     """Return which of a topic's settings refuse what is published there, and what to do.
 
-    Args:
-        topic: Its name.
-        settings: Its settings by name; a missing one counts as fitting.
-        published: What Headrace publishes to it.
+    A missing setting counts as fitting.
     """
     what = published.what
     problems = []

@@ -1,1 +1,1 @@
-"""Connections, and the parts of aiokafka that it does not publish."""
+"""Connections, and the private parts of aiokafka."""

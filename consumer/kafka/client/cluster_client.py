@@ -1,7 +1,7 @@
-"""Requests to a partition's leader or to a coordinator, wherever it is by now.
+"""Requests to a partition's leader or to a coordinator, wherever it is now.
 
 aiokafka's producer sends these too, but takes one client for each transactional id. This client
-serves all of them, and raises where a request has no response.
+serves all of them, and raises if a request has no response.
 """
 
 import logging
@@ -32,16 +32,8 @@ _NO_LEADER = -1
 class ClusterClient:
     """An aiokafka client that finds leaders and coordinators.
 
-    It asks for topics by name and does not create them.
-
-    Args:
-        settings: The cluster.
-        client_id: How brokers name us in their logs.
-        request_timeout_ms: How long a response may take, at most 10 s.
-
-    Attributes:
-        request_timeout_ms: How long a response may take.
-        disruptions: How often a connection has broken, or a coordinator has moved.
+    It asks for topics by name and does not create them. A response may take ``request_timeout_ms``,
+    at most 10 s. ``disruptions`` counts broken connections and moved coordinators.
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str, request_timeout_ms: int) -> None:
@@ -81,7 +73,7 @@ class ClusterClient:
         return sorted(await self._client._wait_on_metadata(topic))  # noqa: SLF001
 
     async def find_partitions(self, topic: str) -> list[int]:
-        """Return a topic's partition numbers, sorted; none where there is no such topic.
+        """Return a topic's partition numbers, sorted; none if there is no such topic.
 
         Raises:
             errors.KafkaConnectionError: No broker answers.
@@ -96,7 +88,7 @@ class ClusterClient:
     def leaders(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[int | None, list[TopicPartition]]:
-        """Return partitions by the broker that leads them, ``None`` where none is known."""
+        """Return partitions by the broker that leads them, ``None`` if unknown."""
         led: dict[int | None, list[TopicPartition]] = {}
         for partition in partitions:
             leader = self._client.cluster.leader_for_partition(partition)
@@ -122,11 +114,9 @@ class ClusterClient:
         return await self._send(broker, request, ConnectionGroup.DEFAULT)
 
     async def ask_transactions(self, transactional_id: str, request: Request[Any]) -> Any:
-        """Send a request to a transactional id's coordinator; see ``ask_broker``."""
         return await self._ask(CoordinationType.TRANSACTION, transactional_id, request)
 
     async def ask_group(self, group: str, request: Request[Any]) -> Any:
-        """Send a request to a group's coordinator; see ``ask_broker``."""
         return await self._ask(CoordinationType.GROUP, group, request)
 
     def forget_coordinators(self, *keys: str) -> None:
@@ -155,7 +145,7 @@ class ClusterClient:
 
 
 class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
-    """Reports broken connections, between requests too, and creates no topic that it asks for."""
+    """Reports broken connections, also between requests, and creates no topic that it asks for."""
 
     def __init__(self, on_broken: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
@@ -167,7 +157,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
             self._on_broken()
 
     async def _metadata_update(self, cluster: ClusterMetadata, topics: Collection[str]) -> bool:
-        # Where no topic is wanted, aiokafka's own asks for all topics of the cluster.
+        # Without a wanted topic, aiokafka asks for all topics of the cluster.
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
         brokers = [broker.nodeId for broker in self.cluster.brokers()]
         for broker in random.sample(brokers, len(brokers)):
@@ -183,12 +173,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
 
 
 def cluster_waits(cluster: ClusterMetadata, partitions: Iterable[TopicPartition]) -> list[str]:
-    """Return a line for each topic that is gone and each partition that has no leader.
-
-    Args:
-        cluster: The latest metadata.
-        partitions: Partitions that there is work on.
-    """
+    """Return a line for each topic that is gone and each partition that has no leader."""
     lines: list[str] = []
     for partition in sorted(partitions):
         if not cluster.partitions_for_topic(partition.topic):

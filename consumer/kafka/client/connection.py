@@ -1,4 +1,4 @@
-"""Settings to the arguments of aiokafka's clients, and its errors to advice."""
+"""Turns settings into the arguments of aiokafka's clients, and its errors into advice."""
 
 import logging
 import ssl
@@ -110,9 +110,7 @@ def has_c_extensions() -> bool:
 def explaining_failures(settings: KafkaSettings, doing: str) -> Iterator[None]:
     """Turn aiokafka's errors into a ``SourceError`` that says what to check.
 
-    Args:
-        settings: How we connected.
-        doing: What the block does, e.g. ``reading topic requests in group embedders``.
+    ``doing`` is what the block does, e.g. ``reading topic requests in group embedders``.
     """
     reasons = _BootstrapReasons()
     logger = logging.getLogger("aiokafka")

@@ -1,4 +1,4 @@
-"""What aiokafka 0.14 keeps private, read in this one place.
+"""aiokafka 0.14's private parts, all used in this one place.
 
 Its consumer has no public way to the group's generation, to an offset commit that is sent once, to
 committed metadata, or to a position without waiting. Its coordinator and its fetcher have them. The
@@ -39,13 +39,13 @@ _MOVED_COORDINATOR = (
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
-    """Return the generation of the group that the member is in; -1 where it is in none."""
+    """Return the generation of the group that the member is in; -1 if it is in none."""
     coordinator = consumer._coordinator
     return NEVER_ASSIGNED if coordinator is None else int(coordinator.generation)
 
 
 def position(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> int | None:
-    """Return the next offset to be read; ``None`` where it is not known yet."""
+    """Return the next offset to be read; ``None`` if it is not known yet."""
     subscription = consumer._subscription.subscription
     if subscription is None or subscription.assignment is None:
         return None
@@ -60,9 +60,9 @@ def cluster(consumer: AIOKafkaConsumer) -> ClusterMetadata:
 
 
 def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int, int] | None:
-    """Return where an open transaction stops the reading, and how many offsets are beyond.
+    """Return where an open transaction stops reading, and how many offsets are beyond.
 
-    By the latest fetch; ``None`` where there are records to read, or none at all.
+    By the latest fetch; ``None`` if there are records to read, or none at all.
     """
     at = position(consumer, partition)
     if at is None:
@@ -101,12 +101,7 @@ async def committed(
 
     aiokafka's own ``committed`` reads the partitions' error codes only. A coordinator that loads or
     has moved sets the response's code and names no partition, which aiokafka takes for 'nothing was
-    ever committed'.
-
-    Args:
-        consumer: The member that asks.
-        partitions: The partitions.
-        require_stable: Wait until no transaction on the points is undecided.
+    ever committed'. ``require_stable`` waits until no transaction on the points is undecided.
 
     Raises:
         errors.KafkaError: Retrying does not help.
@@ -147,8 +142,8 @@ async def commit_once(
     the same error.
 
     Raises:
-        CommitRefusedError: The group has moved on.
-        errors.KafkaError: Anything else; sending again may help where it is ``retriable``.
+        CommitRefusedError: The group has rebalanced.
+        errors.KafkaError: Anything else; sending again may help if it is ``retriable``.
     """
     coordinator = consumer._coordinator
     await coordinator.ensure_coordinator_known()
@@ -179,7 +174,7 @@ async def commit_once(
 
 
 def rejoin(consumer: AIOKafkaConsumer) -> None:
-    """Join the group again: as the same member, or as a new one where the coordinator forgot it."""
+    """Join the group again: as the same member, or as a new one if the coordinator forgot it."""
     if consumer._coordinator is not None:
         consumer._coordinator.request_rejoin()
 
@@ -191,17 +186,15 @@ def begin_at_log_start(consumer: AIOKafkaConsumer, partitions: Collection[KafkaP
         state = None if assignment is None else assignment.state_value(partition)
         if state is not None and not state.has_valid_position:
             state.await_reset(OffsetResetStrategy.EARLIEST)
-            # The fetch task leaves an error there where nothing is committed.
+            # The fetch task leaves an error there if nothing is committed.
             consumer._fetcher._records.pop(partition, None)
 
 
 def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
     """Start the heartbeats of a generation, in the callback that assigns its partitions.
 
-    aiokafka stops them before it joins, and starts them after that callback unless they run.
-
-    Returns:
-        A future that is done once the member has to join again.
+    aiokafka stops them before it joins, and starts them after that callback unless they run. The
+    returned future is done once the member has to join again.
     """
     coordinator = consumer._coordinator
     coordinator._start_heartbeat_task()

@@ -1,6 +1,6 @@
 """Repairs of aiokafka 0.14's client, and a check that its tasks run.
 
-* A connection that closes between its lookup and its use raises ``KeyError`` or ``OSError`` where
+* A connection that closes between its lookup and its use raises ``KeyError`` or ``OSError``, where
   callers expect Kafka's errors. In a fetch, or in a group's coordination, that ends the task.
 * It asks only the brokers that it knows for metadata. Once all have other addresses, as in a
   cluster whose pods were replaced, it would ask the old addresses for ever.

@@ -63,13 +63,10 @@ OffsetFetchRequest_v7 = request_struct(
 class CommittedOffsetsRequest(
     Request[OffsetFetchRequest_v3 | RequestStruct]  # type: ignore[misc]  # aiokafka is untyped
 ):
-    """Asks for committed offsets.
+    """Asks for the committed offsets of partition numbers by topic.
 
-    Args:
-        group: The consumer group.
-        topics: Partition numbers by topic.
-        require_stable: The answer is UNSTABLE_OFFSET_COMMIT while a transaction on the offsets is
-            undecided. Brokers before Kafka 2.5 return undecided offsets.
+    With ``require_stable`` the answer is UNSTABLE_OFFSET_COMMIT while a transaction on the offsets
+    is undecided. Brokers before Kafka 2.5 return undecided offsets.
     """
 
     API_KEY = 9
@@ -92,9 +89,9 @@ class CommittedOffsetsRequest(
 
 
 def read_points(response: Any) -> tuple[set[int], dict[TopicPartition, CommitPoint | None]]:
-    """Return an OffsetFetch response's error codes, 0 included, and the points without error.
+    """Return an OffsetFetch response's error codes, with 0, and the points without error.
 
-    The point of a partition on which nothing was committed is ``None``.
+    The point of a partition without a commit is ``None``.
     """
     codes: set[int] = {response.error_code}
     points: dict[TopicPartition, CommitPoint | None] = {}
@@ -110,7 +107,7 @@ def read_points(response: Any) -> tuple[set[int], dict[TopicPartition, CommitPoi
 
 
 class LogOffsets(NamedTuple):
-    """A response to ``ListOffsetsRequest``: error codes, 0 included, and offsets by partition."""
+    """A response to ``ListOffsetsRequest``: error codes, with 0, and offsets by partition."""
 
     codes: set[int]
     offsets: dict[int, int]
@@ -143,11 +140,8 @@ class ListOffsetsRequest(
 ):
     """Asks a broker for the bounds of logs that it leads.
 
-    Args:
-        topic: The topic.
-        numbers: Its partitions.
-        timestamp: ``EARLIEST`` or ``LATEST``.
-        isolation_level: ``READ_COMMITTED`` ends a log at its first open transaction.
+    ``timestamp`` is ``EARLIEST`` or ``LATEST``. The isolation level ``READ_COMMITTED`` ends a log
+    at its first open transaction.
     """
 
     API_KEY = 2

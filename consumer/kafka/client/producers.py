@@ -55,7 +55,7 @@ class OpenProducer(NamedTuple):
 
     Attributes:
         since_offset: Where its transaction begins.
-        producer_id: The broker's id of it, by which Kafka's transaction tool finds the rest.
+        producer_id: Kafka's transaction tool finds the rest by it.
         last_ms: When it last wrote there, in epoch milliseconds.
     """
 

@@ -1,8 +1,8 @@
 """Whether the brokers that a cluster names can be reached from here.
 
-Clients ask ``kafka.bootstrap`` for the brokers' addresses, their advertised listeners, and use
-these from then on. Where the addresses are of another network, aiokafka reports an unknown topic or
-a node that is not ready, some 40 s later.
+Clients ask ``kafka.bootstrap`` for the brokers' advertised listeners, and use these from then on.
+If the addresses are of another network, aiokafka reports an unknown topic or a node that is not
+ready, about 40 s later.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from aiokafka.structs import BrokerMetadata
 from consumer.ports import SourceError
 
 _LONG_S = 3.0
-"""A start that takes longer is looked into."""
+"""A start that takes longer is checked."""
 _CONNECT_S = 2.0
 
 
@@ -45,12 +45,7 @@ async def start_within_reach(consumer: AIOKafkaConsumer, doing: str) -> None:
 async def within_reach(
     starting: Coroutine[Any, Any, None], client: AIOKafkaClient, doing: str
 ) -> None:
-    """Await a client's start; where it takes long or fails, check that a broker can be reached.
-
-    Args:
-        starting: The start.
-        client: Whose cluster.
-        doing: What it is for.
+    """Await a client's start; if it is slow or fails, check that a broker can be reached.
 
     Raises:
         SourceError: None of the brokers that the cluster names can be reached.
@@ -86,7 +81,7 @@ async def _check(brokers: Iterable[BrokerMetadata], doing: str) -> None:
 
 
 async def _unreachable(host: str, port: int) -> str:
-    """Return why nothing can connect there; empty where something can."""
+    """Return why nothing can connect there; empty if something can."""
     try:
         async with asyncio.timeout(_CONNECT_S):
             _reader, writer = await asyncio.open_connection(host, port)

@@ -1,7 +1,7 @@
 """Request and response classes for versions of Kafka's protocol that aiokafka 0.14 lacks.
 
-All of them are flexible versions (KIP-482): strings and arrays are compact, and each structure
-ends in tagged fields.
+All of them are flexible versions (KIP-482): strings and arrays are compact, and each structure ends
+in tagged fields.
 """
 
 from typing import Any
@@ -31,11 +31,7 @@ def request_struct(
 ) -> Any:
     """Return the class of a request, whose ``RESPONSE_TYPE`` decodes the response.
 
-    Args:
-        api_key: Which request.
-        version: Its version, a flexible one.
-        request: Its fields, the tagged ones left out.
-        response: The response's fields, likewise.
+    ``version`` is a flexible one; the fields are given without the tagged fields.
     """
 
     class Answer(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -54,13 +50,9 @@ def request_struct(
 
 
 class FlexibleRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is untyped
-    """A request that exists in one version only.
+    """A request that exists in one version only; ``values`` leave out the tagged fields.
 
-    Args:
-        struct: What ``request_struct`` returned.
-        values: Its fields' values, without the tagged fields.
-
-    Sending it raises ``IncompatibleBrokerVersion`` or ``NotImplementedError`` where the broker does
+    Sending it raises ``IncompatibleBrokerVersion`` or ``NotImplementedError`` if the broker does
     not have it.
     """
 

@@ -1,8 +1,8 @@
 """Which member reads which partition: balanced, and with as few moves as balance allows.
 
-Pure. In a group of *m* members and *p* partitions every member gets ``p // m`` partitions, and
-``p % m`` of them one more. As many partitions as possible stay where they are: a member keeps up to
-its share, and the larger shares go first to members that own more than the smaller one.
+Pure. In a group of *m* members and *p* partitions every member gets ``p // m`` partitions, and ``p
+% m`` of them one more. As many partitions as possible stay where they are: a member keeps up to its
+share, and the larger shares go first to members that own more than the smaller one.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,12 +15,7 @@ NEVER_ASSIGNED = -1
 
 
 class Claim(NamedTuple):
-    """The partitions that a member says it owned.
-
-    Attributes:
-        generation: The group's generation in which the member got them.
-        owned: The partitions.
-    """
+    """The partitions that a member says it owned, and the generation in which it got them."""
 
     generation: int
     owned: frozenset[TopicPartition]
@@ -34,11 +29,9 @@ def assign(
 ) -> dict[str, list[TopicPartition]]:
     """Return each member's partitions, sorted; the same for the same input in any order.
 
-    Args:
-        partitions: The partitions to assign.
-        members: Each member id's claim. Claims on other partitions are ignored. Of two claims on
-            a partition the one of the higher generation counts, since the other member has missed
-            a rebalance; between equal generations the one of the smaller member id.
+    Claims on other partitions are ignored. Of two claims on a partition the one of the higher
+    generation counts, since the other member has missed a rebalance; between equal generations the
+    one of the smaller member id.
 
     Returns:
         Every member, some perhaps with an empty list, and every partition exactly once; empty
@@ -67,7 +60,7 @@ def assign(
 def _uncontested(
     partitions: Collection[TopicPartition], members: Mapping[str, Claim]
 ) -> dict[str, list[TopicPartition]]:
-    """Return per member the claimed partitions, sorted, each with one claimant at most."""
+    """Return the claimed partitions per member, sorted; each partition has at most one claimant."""
     owner: dict[TopicPartition, str] = {}
     for member in sorted(members, key=lambda name: (-members[name].generation, name)):
         for partition in members[member].owned:

@@ -24,11 +24,7 @@ _CLAIM_VERSION = 1
 
 
 def make_assignor(generation: Callable[[], int]) -> type[AbstractPartitionAssignor]:
-    """Return an assignor class for one consumer.
-
-    Args:
-        generation: Returns the generation that the consumer is in; called at each assignment.
-    """
+    """Return an assignor class for one consumer; it asks for ``generation`` at each assignment."""
     claim = NO_CLAIM
 
     class StickyAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka is untyped
@@ -96,7 +92,7 @@ def encode_claim(claim: Claim) -> bytes:
 
 
 def decode_claim(user_data: bytes | None) -> Claim:
-    """Return the claim in a member's user data; no claim where it cannot be read.
+    """Return the claim in a member's user data; no claim if it cannot be read.
 
     A member of another version gets its share, but perhaps other partitions than it had.
     """

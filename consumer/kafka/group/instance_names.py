@@ -15,7 +15,7 @@ def name_instance(group: str, *, cluster: str, application: str, rank: int) -> s
 
     Args:
         group: The consumer group.
-        cluster: Identifies the Ray cluster for as long as it lives.
+        cluster: Identifies the Ray cluster while it lives.
         application: The Serve application.
         rank: The replica's rank among those of its deployment.
     """

@@ -1,4 +1,4 @@
-"""The aiokafka consumer by which a route's source is a member of its group."""
+"""The aiokafka consumer of a route's source."""
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
@@ -19,11 +19,8 @@ def make_consumer(
 ) -> AIOKafkaConsumer:
     """Return a consumer that is neither started nor subscribed.
 
-    Args:
-        settings: The cluster.
-        route: Its group, membership and flow settings.
-        instance_id: Makes it a static member of this name.
-        assignor: Assigns the partitions if the consumer leads the group.
+    An ``instance_id`` makes it a static member. ``assignor`` assigns the partitions if the consumer
+    leads the group.
     """
     membership = route.membership
     consumer = AIOKafkaConsumer(

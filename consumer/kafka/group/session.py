@@ -1,7 +1,7 @@
 """When the group's coordinator last confirmed a member, by its responses to the member's requests.
 
 The group gives a member's partitions away when its session has expired. The member does not notice
-where it reaches its partitions' leaders but not the coordinator.
+if it reaches its partitions' leaders but not the coordinator.
 """
 # ruff: noqa: SLF001 - the coordinator is private
 
@@ -16,11 +16,7 @@ _CONFIRMATIONS = frozenset({0, 27})
 
 
 class Session:
-    """The session of one member.
-
-    Args:
-        now_s: Returns monotonic seconds that go on while the machine is asleep.
-    """
+    """The session of one member; ``now_s`` goes on while the machine is asleep."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s

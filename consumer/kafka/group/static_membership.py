@@ -1,7 +1,7 @@
 """What aiokafka 0.14 lacks for static members (KIP-345): to be fenced, to lead and to leave.
 
-Its heartbeats do not name the instance. The broker then answers a member whose instance id another
-one has taken as if its session were over, and aiokafka joins again: two members with one id would
+Its heartbeats do not name the instance. If another member has taken the instance id, the broker
+then answers as if the session were over, and aiokafka joins again: two members with one id would
 fence each other for ever. A heartbeat that names the instance is answered with FENCED_INSTANCE_ID,
 so that the older member ends.
 
@@ -58,12 +58,10 @@ class InstanceHeartbeatRequest(
 def name_in_heartbeats(
     consumer: AIOKafkaConsumer, instance_id: str, on_fenced: Callable[[], None]
 ) -> None:
-    """Have a consumer's heartbeats name its instance, and have it watch the topic if it led before.
+    """Have a consumer's heartbeats name its instance, and watch the topic if it led before.
 
-    Args:
-        consumer: A consumer that has not joined yet.
-        instance_id: Its ``group_instance_id``.
-        on_fenced: Called once another member has taken the instance id.
+    The consumer has not joined yet. ``on_fenced`` is called once another member has taken the
+    instance id.
     """
     coordinator = consumer._coordinator
     send = coordinator._send_req

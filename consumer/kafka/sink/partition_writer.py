@@ -47,7 +47,7 @@ class PartitionWriter:
         fail: Called with what ends the whole sink.
         on_refused: Called when the broker has refused a message.
         move: Called with messages that may go to another partition, as this one takes nothing;
-            says whether they did.
+            returns whether they did.
     """
 
     def __init__(
@@ -81,11 +81,10 @@ class PartitionWriter:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether its last batch was not taken, nor any since."""
+        """Whether its last batch was not taken, and none since."""
         return self._is_stuck
 
     def send(self, messages: Iterable[Message]) -> None:
-        """Queue messages, and send what is queued."""
         self._waiting.extend(messages)
         if self._task is None and self._waiting:
             self._task = asyncio.create_task(self._run())
@@ -109,7 +108,7 @@ class PartitionWriter:
         except SourceError as error:
             self._fail(error)
         except Exception as error:
-            # Whatever it is, the listener must hear of it.
+            # The listener must hear of every error.
             log.exception("publishing to %s/%d failed", self._topic, self._partition)
             self._fail(SourceError(f"publishing to {self._topic} failed: {error!r}"))
         finally:
@@ -132,11 +131,9 @@ class PartitionWriter:
         return batch
 
     async def _deliver(self, batch: Sequence[Message], builder: BatchBuilder | None = None) -> None:
-        """Send a batch until each message in it is acknowledged, rejected or not wanted any more.
+        """Send messages that fit into one batch until each is acknowledged, rejected or not wanted.
 
-        Args:
-            batch: Messages that fit into one batch.
-            builder: The batch, where it is built already; it can be sent only once.
+        A ``builder`` that is given can be sent only once.
         """
         backoff_s = FIRST_BACKOFF_S
         suspicions = 0
@@ -184,7 +181,7 @@ class PartitionWriter:
                 return
 
     def _left_to_deliver(self, batch: Sequence[Message]) -> list[Message]:
-        """Return what of a batch is still wanted and can go nowhere else; move what can.
+        """Return the messages that are still wanted and can go nowhere else; move the others.
 
         aiokafka has tried for long by now.
         """
@@ -197,7 +194,7 @@ class PartitionWriter:
         return left
 
     def _still_wanted(self, messages: Iterable[Message]) -> list[Message]:
-        """Return what may still be published; drop the rest."""
+        """Return the messages that may still be published; drop the rest."""
         wanted = []
         for message in messages:
             if self._listener.is_wanted(message):
@@ -224,7 +221,7 @@ class PartitionWriter:
         """Send a batch once and await the broker's acknowledgement.
 
         Raises:
-            errors.KafkaError: There was none, or nobody wants any of it any more.
+            errors.KafkaError: There was none, or no message is wanted any more.
         """
         if self._partition not in await producer.partitions_for(self._topic):
             raise SourceError(
@@ -241,7 +238,7 @@ class PartitionWriter:
 
 
 def _patience(error: errors.KafkaError | errors.ProducerClosed) -> int | None:
-    """Return how often a lone message is tried again; ``None`` where the error is not about it."""
+    """Return how often a lone message is tried again; ``None`` if the error is not about it."""
     if isinstance(error, errors.UnknownError):
         return _UNKNOWN_ERRORS_PATIENCE
     code = getattr(error, "errno", None)

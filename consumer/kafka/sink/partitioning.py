@@ -82,11 +82,8 @@ def _murmur2_of(keys: Sequence[bytes], length: int) -> np.ndarray[tuple[int], np
 class RunPartitioner:
     """Spreads messages without a key over the partitions of a topic, in runs.
 
-    A batch per partition is what costs, so that neighbours stay together: the next partition's
-    turn comes after ``run_records`` messages, or when a call's messages end.
-
-    Args:
-        run_records: The most messages in a row for one partition.
+    Each batch per partition has a cost, so neighbours stay together: the next partition's turn
+    comes after ``run_records`` messages, or when a call's messages end.
     """
 
     def __init__(self, run_records: int) -> None:
@@ -95,13 +92,12 @@ class RunPartitioner:
         self._left_records = run_records
 
     def end_run(self) -> None:
-        """Let the next message open a run of its own."""
+        """Let the next message start a new run."""
         if self._left_records < self._run_records:
             self._partition += 1
             self._left_records = self._run_records
 
     def next_partition(self, partitions: Sequence[int]) -> int:
-        """Return the partition of the next message, one of ``partitions``."""
         if self._left_records == 0:
             self._partition += 1
             self._left_records = self._run_records

@@ -1,7 +1,7 @@
 """The idempotent producer, replaced whenever the outcome of a batch is a failure or unknown.
 
-After one batch was rejected, aiokafka's idempotent producer goes on to OutOfOrderSequence for every
-later one of that partition: its sequence numbers have a gap that nothing closes.
+After a rejected batch, aiokafka's idempotent producer ends every later batch of that partition with
+OutOfOrderSequence: its sequence numbers have a gap that nothing closes.
 """
 
 import asyncio
@@ -36,10 +36,7 @@ REFUSALS = (
 class ProducerSlot:
     """Holds the producer of a sink.
 
-    Args:
-        settings: The cluster.
-        max_batch_bytes: The most that a batch of several messages takes, uncompressed.
-        doing: What the producer is for, for error messages.
+    A batch of several messages takes at most ``max_batch_bytes``, uncompressed.
     """
 
     def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
@@ -48,8 +45,8 @@ class ProducerSlot:
             **client_options(settings),
             "acks": "all",
             "enable_idempotence": True,
-            # Measured on 8 kB embedding lines: 37 µs a message as they are, 67 with snappy, 72
-            # with zstd, 310 with lz4. A topic's compression.type compresses in the broker.
+            # Measured on 8 kB embedding lines: 37 µs a message as they are, 67 with snappy, 72 with
+            # zstd, 310 with lz4. A topic's compression.type compresses in the broker.
             "compression_type": None,
             "max_batch_size": max_batch_bytes,
         }
@@ -139,7 +136,7 @@ async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
 
 
 def _fail_the_rest(producer: AIOKafkaProducer) -> None:
-    """Fail the batches that were cut off: a sender that is cut off does not."""
+    """Fail the batches of a sender that was cut off: it does not do so itself."""
     accumulator = producer._message_accumulator  # noqa: SLF001 - stop() does not do it
     accumulator.fail_all(errors.ProducerClosed())
     for batches in accumulator._batches.values():  # noqa: SLF001 - nothing is public here

@@ -51,24 +51,19 @@ class InvalidRecordError(errors.BrokerResponseError):  # type: ignore[misc]  # a
     description = "A record breaks a rule of its topic, such as a compacted one's to have a key."
 
 
-# aiokafka 0.14 knows no such code, and takes it for UnknownError, which does not say its number.
+# aiokafka 0.14 does not know this code, and takes it for UnknownError, which does not say its
+# number.
 errors.kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
 
 
 def explain_refusal(code: int, message: Message) -> str:
-    """Return why the broker refuses ``message``: the topic, the setting, the fix.
-
-    Args:
-        code: One of ``MESSAGE_REFUSED``.
-        message: The only one of its batch.
-    """
+    """Return why the broker refuses ``message``, alone in its batch: topic, setting and fix."""
     if code == INVALID_RECORD and message.key is None:
         return explain_keyless(message.topic)
     return f"topic {message.topic} refuses it: {_BECAUSE[code]}"
 
 
 def explain_keyless(topic: str) -> str:
-    """Return why a compacted topic refuses a message without a key."""
     return (
         f"topic {topic} takes no message without a key, as its cleanup.policy holds compact: set "
         "cleanup.policy=delete, or send requests with keys (a result has its request's key)"

@@ -1,4 +1,4 @@
-"""Which partition of its topic each message goes to, and which their topics do not take."""
+"""The partition of each message, and the messages that their topics do not take."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,7 @@ RUN_RECORDS = 64
 
 
 class Routed(NamedTuple):
-    """Messages by partition.
-
-    Attributes:
-        messages: By the partition they go to, in their order.
-        rejections: Messages that their topic does not take; they are in no partition.
-    """
+    """Messages by partition, in their order; ``rejections`` are in no partition."""
 
     messages: dict[TopicPartition, list[Message]]
     rejections: list[Rejection]
@@ -37,8 +32,7 @@ def _never(_partition: TopicPartition) -> bool:
 class MessageRouter:
     """Routes as Kafka's Java producer does by key; messages without a key are spread in runs.
 
-    Attributes:
-        limits: What topics take; Kafka's default for topics not named.
+    ``limits`` are the topics' limits; Kafka's default for topics not named.
     """
 
     def __init__(self) -> None:
@@ -62,7 +56,7 @@ class MessageRouter:
         """Return where each message goes.
 
         Args:
-            messages: What is to be published.
+            messages: The messages to publish.
             partitions: The partition numbers of every topic among them, sorted.
             is_backed_up: Whether a message without a key had better go elsewhere.
         """
@@ -78,7 +72,6 @@ class MessageRouter:
     def _taken(
         self, topic: str, messages: Sequence[Message], rejections: list[Rejection]
     ) -> list[Message]:
-        """Return the messages that their topic takes; reject the others."""
         limits = self.limits.get(topic, DEFAULT_LIMITS)
         limit_bytes = min(limits.max_message_bytes, LARGEST_REQUEST_BYTES)
         taken: list[Message] = []

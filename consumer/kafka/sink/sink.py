@@ -1,4 +1,4 @@
-"""Publishing results and dead letters, by aiokafka's idempotent producer."""
+"""Publishes results and dead letters by aiokafka's idempotent producer."""
 
 import asyncio
 import logging
@@ -22,18 +22,15 @@ log = logging.getLogger(__name__)
 
 
 _BACKED_UP_RECORDS = 4 * RUN_RECORDS
-"""From so many unacknowledged messages on, those without a key go to other partitions."""
+"""From this many unacknowledged messages on, those without a key go to other partitions."""
 
 
 class KafkaSink:
     """A ``ResultSink`` on Kafka topics.
 
     Messages with a key go where Java's producer puts them; messages without are spread in runs.
-    Messages of one partition keep the order in which they were published.
-
-    Args:
-        settings: The cluster.
-        topics: The topics that will be published to: their limits are asked for at the start.
+    Messages of one partition keep the order in which they were published. The limits of ``topics``
+    are read at the start.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
@@ -111,14 +108,15 @@ class KafkaSink:
 
     def _is_backed_up(self, partition: TopicPartition) -> bool:
         writer = self._writers.get(partition)
-        # Of one that took nothing last a single run finds out whether it does again.
+        # A partition that took nothing last gets a single run, which finds out whether it does
+        # again.
         most_records = 0 if writer is not None and writer.is_stuck else _BACKED_UP_RECORDS
         return writer is not None and writer.records > most_records
 
     async def _partitions_of(
         self, messages: Sequence[Message], slot: ProducerSlot
     ) -> dict[str, list[int]]:
-        """Return each topic's partitions; aiokafka has them at hand, save for a new topic."""
+        """Return each topic's partitions; aiokafka has them in memory, except for a new topic."""
         producer = await slot.get()
         return {
             topic: await self._partitions(producer, topic)
@@ -150,7 +148,7 @@ class KafkaSink:
         return writer
 
     def _move(self, stuck: TopicPartition, messages: Sequence[Message]) -> bool:
-        """Give messages without a key to partitions that take some; say whether there are any."""
+        """Give messages without a key to partitions that take some; False if there are none."""
         others = [
             writer
             for partition, writer in self._writers.items()
