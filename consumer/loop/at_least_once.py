@@ -1,7 +1,4 @@
-"""Publishing outcomes and committing offsets: at-least-once, outcomes first.
-
-``consumer.loop.exactly_once`` is the other way.
-"""
+"""Publishes outcomes and commits offsets: at-least-once, outcomes first."""
 
 import asyncio
 import contextlib
@@ -28,18 +25,14 @@ log = logging.getLogger(__name__)
 
 _REFUSED_COMMIT_PAUSE_S = 0.2
 _QUIET_COMMIT_S = 0.5
-"""Skipped records move the offset without an outcome to announce them; commit those this often."""
+"""Skipped records move the offset without an outcome that announces them; commit them this
+often.
+"""
 
 
 @dataclass(slots=True)
 class _Ending:
-    """What became of an outcome's messages so far.
-
-    Attributes:
-        open_messages: How many have not ended.
-        rejections: Those that were refused.
-        is_dropped: One was not wanted any more.
-    """
+    """The end of an outcome's messages so far; ``is_dropped`` if one was no longer wanted."""
 
     open_messages: int
     rejections: list[Rejection] = field(default_factory=list)
@@ -50,13 +43,6 @@ class AtLeastOnce(Publishing):
     """Publishes outcomes, and commits the offsets of those that the broker has acknowledged.
 
     It is its sink's ``PublishListener``.
-
-    Args:
-        engine: Whose outcomes and offsets.
-        source: Where offsets are committed.
-        sink: Where outcomes go.
-        clock: The time.
-        settings: Times and portions.
     """
 
     def __init__(
@@ -109,7 +95,7 @@ class AtLeastOnce(Publishing):
             ):
                 self._open_records += len(items)
                 await self._send(items)
-            # What was taken may have been of lost partitions alone.
+            # All of it may have been of lost partitions.
             self._ended.set()
 
     async def _send(self, items: Sequence[WorkItem]) -> None:
@@ -213,7 +199,7 @@ class AtLeastOnce(Publishing):
                 await asyncio.sleep(_REFUSED_COMMIT_PAUSE_S)
 
     async def _commit_once(self) -> bool:
-        """Commit what there is; False where the group refuses it."""
+        """Commit what there is; return False if the group refuses it."""
         async with self._commit_lock:
             points = self._engine.commit_points()
             if not points:

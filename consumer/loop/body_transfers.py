@@ -1,4 +1,4 @@
-"""Deposits bodies in an object store and fetches them from there, beside everything else."""
+"""Deposits and fetches bodies beside everything else."""
 
 import asyncio
 import logging
@@ -30,7 +30,6 @@ class BodyTransfers:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start_moves(self) -> None:
-        """Start the moves that may start now."""
         while (move := self._bodies.moves.next_move(self._clock.monotonic())) is not None:
             task = asyncio.get_running_loop().create_task(self._run(move))
             self._tasks.add(task)

@@ -13,7 +13,7 @@ async def stream_outcomes(model: ChunkModel, chunk: Chunk) -> AsyncIterator[Outc
     """Stream a chunk's outcomes.
 
     Raises:
-        CallFailedError: The model's stream raised; a cancellation passes as it is.
+        CallFailedError: The model's stream raised; a cancellation passes unchanged.
     """
     stream = model.infer(chunk)
     # One record may take hours; the lines of the others must not stay in memory for it.

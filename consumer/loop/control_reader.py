@@ -1,4 +1,4 @@
-"""Reads a route's control topic: what is to be cancelled."""
+"""Reads the cancellations of a route's control topic."""
 
 import logging
 from collections.abc import Callable
@@ -16,13 +16,7 @@ TimedControl = tuple[ControlRecord, int]
 
 
 class ControlReader:
-    """Follows a control topic from its start.
-
-    Args:
-        source: The topic.
-        counters: Where records that cannot be read are counted.
-        apply: Called with what was read, in order.
-    """
+    """Follows a control topic from its start; calls ``apply`` with its records, in order."""
 
     def __init__(
         self,
@@ -49,7 +43,6 @@ class ControlReader:
             raise
 
     async def run(self) -> None:
-        """Apply what comes, for ever."""
         while True:
             await self._read()
 
@@ -78,7 +71,7 @@ class ControlReader:
 
 def _time_of(record: Record) -> int:
     if record.timestamp_ms is None or record.timestamp_ms < 0:
-        # With the time of reading it would cancel, each time it is read, all that came since.
+        # With the time of reading it would cancel, at each reading, all requests since.
         raise UnreadableControlError(
             "it has no timestamp, so nobody knows which requests it means; publish it with one, as "
             "`headrace cancel` does"

@@ -1,4 +1,4 @@
-"""Publishing outcomes and committing offsets: exactly-once, both in one transaction."""
+"""Publishes outcomes and commits offsets: exactly-once, both in one transaction."""
 
 import asyncio
 import logging
@@ -28,13 +28,6 @@ class ExactlyOnce(Publishing):
     A partition that turns out to be another member's is dropped at once. A rebalance follows, as
     only the group can have given it away. If none follows, the coordinator merely expired our
     transactional id: this member joins again and takes its partitions over.
-
-    Args:
-        engine: Whose outcomes and offsets.
-        source: Joins the group again.
-        sink: Where outcomes and offsets go.
-        clock: The time.
-        settings: Times and portions.
     """
 
     def __init__(
@@ -72,7 +65,7 @@ class ExactlyOnce(Publishing):
         return self._sink.waits()
 
     async def stop(self) -> None:
-        """Disconnect; what is under way is aborted."""
+        """Disconnect; open transactions are aborted."""
         if self._fenced is not None:
             self._fenced.cancel()
         for task in self._tasks:
@@ -89,11 +82,11 @@ class ExactlyOnce(Publishing):
             await self._publishable.wait()
             self._publishable.clear()
             self._begin(even_without_outcomes=False)
-            # What finishes meanwhile goes together.
+            # Outcomes that are decided meanwhile go together.
             await asyncio.sleep(self._settings.transaction_linger_s)
 
     async def _commit_quiet(self) -> None:
-        """Commit what was skipped, which no outcome announces."""
+        """Commit skipped records, which no outcome announces."""
         while True:
             await asyncio.sleep(max(self._settings.commit_interval_s, _LEAST_QUIET_S))
             self._begin(even_without_outcomes=True)

@@ -15,14 +15,6 @@ log = logging.getLogger(__name__)
 
 
 class Publishing(ABC):
-    """Publishes the outcomes of a consumer loop's engine, and commits its offsets.
-
-    Args:
-        engine: Whose outcomes and offsets.
-        clock: The time.
-        settings: Times and portions.
-    """
-
     def __init__(self, engine: Engine, clock: Clock, settings: LoopSettings) -> None:
         self._engine = engine
         self._clock = clock
@@ -41,10 +33,9 @@ class Publishing(ABC):
         """
 
     def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
-        """Return what runs for as long as the consumer loop does; one that raises ends it.
+        """Return what runs as long as the consumer loop does; one that raises ends it.
 
-        Args:
-            on_progress: Called when outcomes are acknowledged: the engine has room again.
+        ``on_progress`` is called when outcomes are acknowledged: the engine has room again.
         """
         self._on_progress = on_progress
         return [*self._loops(), self._fail()]
@@ -55,19 +46,18 @@ class Publishing(ABC):
 
     @abstractmethod
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
-        """Make sure that nobody else publishes for ``partitions``, before progress is read."""
+        """Ensure that nobody else publishes for ``partitions``, before progress is read."""
 
     @abstractmethod
     async def flush(self) -> None:
-        """Publish what the engine lets out, and commit; return when all is acknowledged."""
+        """Publish what the engine releases, and commit; return when all is acknowledged."""
 
     @abstractmethod
     def waits(self) -> list[str]:
         """Return what publishing waits for now, a line each; see ``engine.standing.waits``."""
 
     @abstractmethod
-    async def stop(self) -> None:
-        """Disconnect."""
+    async def stop(self) -> None: ...
 
     @abstractmethod
     def _loops(self) -> list[Coroutine[None, None, None]]: ...
@@ -87,12 +77,7 @@ class Publishing(ABC):
 
 
 class UnpublishableError(RuntimeError):
-    """The dead-letter topic takes no dead letter of any record: to go on would lose them all.
-
-    Args:
-        item: Its outcome was refused in every form.
-        rejections: Why, for each of its messages.
-    """
+    """The dead-letter topic takes no dead letter of any record: going on would lose them all."""
 
     def __init__(self, item: WorkItem, rejections: Iterable[Rejection]) -> None:
         record = item.record
@@ -104,13 +89,13 @@ class UnpublishableError(RuntimeError):
 
 
 class RefusalLog:
-    """Says what topics refuse: each topic once as a warning, as there may be many."""
+    """Logs what topics refuse: each topic once as a warning, as there may be many."""
 
     def __init__(self) -> None:
         self._warned_of: set[str] = set()
 
     def note(self, item: WorkItem, rejections: Iterable[Rejection]) -> None:
-        """Log why messages of an outcome are refused, before others take their place."""
+        """Log why messages of an outcome are refused, before others replace them."""
         record = item.record
         for rejection in rejections:
             topic = rejection.message.topic
@@ -120,7 +105,6 @@ class RefusalLog:
 
 
 def messages_of(items: Iterable[WorkItem]) -> list[Message]:
-    """Return all messages of outcomes, in their order."""
     return [message for item in items for message in item.messages]
 
 

@@ -18,7 +18,7 @@ class LoopSettings:
         publish_records: The most outcomes in one publish.
         publish_bytes: About the most bytes in one publish.
         transaction_linger_s: How long outcomes gather before a transaction.
-        session_timeout_s: After this the group gives up a member that it does not hear of.
+        session_timeout_s: After this the group gives up a silent member.
     """
 
     commit_interval_s: float = 0.5

@@ -1,4 +1,4 @@
-"""Looks, beside everything else, for lost sessions, calls that hang and a consumer that stalls."""
+"""Watches for lost sessions, calls that hang and a consumer that stalls."""
 
 import asyncio
 import logging
@@ -17,17 +17,14 @@ _LOOKS_PER_SESSION = 4
 
 
 class StalledError(Exception):
-    """The consumer stands still; a new one may not."""
+    """The consumer stalls; a new one may not."""
 
 
 class SessionWatch:
     """Joins the group again after a time in which it may have given this member up.
 
-    A new owner may publish what was in flight then, so nothing is published until the group has
-    said which partitions are ours.
-
-    Attributes:
-        is_leaving: The member is about to leave, so it joins no more.
+    A new owner may then publish what was in flight, so nothing is published until the group has
+    confirmed our partitions. No rejoin once ``is_leaving`` is set.
     """
 
     def __init__(
@@ -41,13 +38,12 @@ class SessionWatch:
         self._looked_at_s: float | None = None
 
     async def watch(self) -> None:
-        """Look, for ever."""
         while True:
             await asyncio.sleep(self._session_timeout_s / _LOOKS_PER_SESSION)
             self.look()
 
     def look(self) -> None:
-        """Look whether this process stood still, or the group has not heard of it."""
+        """Check whether this process stood still, or the group has not heard of it."""
         now_s = self._clock.monotonic()
         paused_s = 0.0 if self._looked_at_s is None else now_s - self._looked_at_s
         self._looked_at_s = now_s
@@ -70,7 +66,7 @@ class SessionWatch:
 
 
 class Watch:
-    """Gives up calls that take too long, and this consumer where it stalls.
+    """Gives up calls that take too long, and this consumer if it stalls.
 
     ``end_calls`` ends the calls in which nothing is wanted any more.
     """
@@ -85,7 +81,6 @@ class Watch:
         self._stall = StallWatch()
 
     async def watch_calls(self) -> None:
-        """Look for calls that take too long, for ever."""
         while True:
             await asyncio.sleep(_CALLS_EVERY_S)
             now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
@@ -95,7 +90,7 @@ class Watch:
             self._end_calls()
 
     async def watch_for_stall(self) -> None:
-        """Look whether the consumer stands still, for ever.
+        """Check for ever whether the consumer stalls.
 
         Raises:
             StalledError: It does; says what waits.
@@ -115,7 +110,7 @@ class Watch:
         return self._stall.has_moved(self._engine.standing(), self._clock.monotonic())
 
     async def _unread(self) -> str | None:
-        """Return which partition has records that could be read and are not."""
+        """Return which partition has readable records that are not read."""
         next_offsets = self._engine.readable_offsets()
         ends = await self._source.log_ends(next_offsets)
         for partition, next_offset in next_offsets.items():

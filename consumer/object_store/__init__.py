@@ -1,1 +1,1 @@
-"""Large bodies in a directory, S3 or what else fsspec knows."""
+"""Large bodies in a directory, S3 or what else fsspec supports."""

@@ -1,6 +1,6 @@
 """Large bodies in an object store: a local directory, S3 or what else fsspec supports.
 
-The one module that resolves body references, in both directions. JSON only; nothing is unpickled.
+The only module that resolves body references, in both directions. JSON only; nothing is unpickled.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 STATUS_NOT_FOUND = 404
 PATIENCE_S = 120.0
-"""For one request to the store; its own client gives up earlier, as a rule."""
+"""For one request to the store; its own client usually gives up earlier."""
 _SHA256_PREFIX_CHARACTERS = 16
 _FILE = "file://"
 _NO_PLAIN_PATH = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
@@ -51,7 +51,7 @@ Answer = TypeVar("Answer")
 def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
     """Return the object store of a route's bodies, if it has one.
 
-    For the start of a consumer: a local directory of results is made where it is missing.
+    Called at a consumer's start: a missing local directory of results is created.
 
     Raises:
         SourceError: A url is illegal, or its package is not installed.
@@ -73,7 +73,7 @@ def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
 
 
 class ObjectStore:
-    """Writes response bodies under one url, and reads bodies under the urls that are allowed.
+    """Writes response bodies under one url, and reads bodies under the allowed urls.
 
     Args:
         store_url: Under which to write, e.g. ``s3://bucket/results``.
@@ -106,10 +106,10 @@ class ObjectStore:
                 self._systems[scheme] = _connect(scheme)
 
     def make_place(self) -> None:
-        """Make the directory of results where it is a local one that is not there.
+        """Create the directory of results if it is a local one that is missing.
 
-        For the start of a consumer. Later it is not made again: what is missing then is a mount,
-        and nothing would find what was written to the disk below it.
+        Only at a consumer's start: a directory that disappears later is a lost mount, and nothing
+        would find what was written to the disk below it.
         """
         root = Path(self._store_url.removeprefix(_FILE))
         if not self._store_url.startswith(_FILE) or root.is_dir():
@@ -122,25 +122,17 @@ class ObjectStore:
             log.warning("claim_check.store: made %s; if a mount belongs there, it is missing", root)
 
     async def write(self, name: str, body: bytes) -> BodyReference:
-        """Store a body; see ``BodyStore``.
-
-        The same body under the same name is the same object.
-
-        Args:
-            name: What to call the object, before its checksum.
-            body: At most ``max_object_bytes``.
-        """
+        """Store a body; see ``BodyStore``. The same body under the same name is the same object."""
         return await self._ask(lambda: self._write(name, body))
 
     async def size_bytes(self, url: str) -> int:
-        """Return an object's size, at most ``max_object_bytes``; see ``BodyStore``."""
         return await self._ask(lambda: self._size_bytes(url))
 
     async def read(self, reference: BodyReference | RequestBodyReference) -> bytes:
         return await self._ask(lambda: self._read(reference))
 
     def close(self) -> None:
-        """Stop the threads; calls that still wait for the store are left to themselves."""
+        """Stop the threads; calls that still wait for the store are abandoned."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, question: Callable[[], Answer]) -> Answer:
@@ -155,7 +147,7 @@ class ObjectStore:
             # Each store's client raises errors of its own, without a common base.
             raise StoreError(f"the object store failed: {type(error).__name__}: {error}") from error
 
-    # In a thread.
+    # Runs in a thread.
 
     def _write(self, name: str, body: bytes) -> BodyReference:
         sha256 = hashlib.sha256(body).hexdigest()
@@ -167,7 +159,7 @@ class ObjectStore:
             else:
                 self._system(url).pipe_file(url, body)
         except FileNotFoundError as error:
-            # Of a bucket or a mount, say: the operator's to put right, and no fault of the record.
+            # E.g. of a bucket or a mount: for the operator to fix, and not the record's fault.
             raise StoreError(
                 f"the object store has no place for {url} (claim_check.store): {error}"
             ) from error
@@ -201,10 +193,10 @@ class ObjectStore:
         return int(entry["size"])
 
     def _check_place(self, prefix: str) -> None:
-        """Make sure that an object is missing, and not the place where it would lie.
+        """Check that an object is missing, and not the place where it would lie.
 
         Raises:
-            StoreError: The directory of the prefix, or its bucket, is not there.
+            StoreError: The directory of the prefix, or its bucket, is missing.
         """
         scheme, _, path = prefix.partition("://")
         if prefix.startswith(_FILE):
@@ -252,7 +244,7 @@ class ObjectStore:
 
 def _connect(scheme: str) -> Any:
     try:
-        # Listings that are kept would show objects as they were.
+        # Cached listings would show outdated objects.
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
         raise ImportError(
@@ -267,12 +259,12 @@ def _differs(problem: str) -> BodyRefusedError:
 
 
 def _write_file(root: Path, path: Path, body: bytes) -> None:
-    """Write a file so that it is there whole, or not at all, whatever fails when.
+    """Write a file atomically: it is complete or absent, whatever fails.
 
-    Below ``root`` directories are made, but not ``root`` itself: it may be on a mount that is gone.
+    Directories below ``root`` are created, but not ``root`` itself: it may be on a lost mount.
 
     Raises:
-        FileNotFoundError: ``root`` is not there.
+        FileNotFoundError: ``root`` is missing.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not there: mount or create it")
@@ -300,8 +292,8 @@ def _write_file(root: Path, path: Path, body: bytes) -> None:
 def _opened(prefix: str, url: str) -> Iterator[int]:
     """Open a file below ``prefix`` without following any link below it.
 
-    Each part is opened from the one before, so that nothing can be put in the place of one in
-    between. The prefix itself is the operator's, and may be a link.
+    Each part is opened from the one before, so that nothing can replace one in between. The prefix
+    itself is the operator's, and may be a link.
 
     Raises:
         FileNotFoundError: There is none.

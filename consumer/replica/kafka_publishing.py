@@ -1,4 +1,4 @@
-"""From a route's delivery guarantee to what publishes and commits for it on Kafka."""
+"""From a route's delivery guarantee to its publishing and committing on Kafka."""
 
 from consumer.engine.engine import Engine
 from consumer.kafka.admin.admin import TopicAdmin
@@ -17,14 +17,6 @@ from schemas.settings.file import KafkaSettings, RouteSettings
 def kafka_publishing(
     kafka: KafkaSettings, route: RouteSettings, *, engine: Engine, source: RecordSource
 ) -> Publishing:
-    """Return what publishes the engine's outcomes by the route's ``delivery``.
-
-    Args:
-        kafka: The cluster.
-        route: The route.
-        engine: Whose outcomes.
-        source: The route's member of the group.
-    """
     settings = loop_settings(route)
     if route.delivery == "exactly_once":
         return ExactlyOnce(
@@ -44,7 +36,7 @@ def kafka_publishing(
 
 
 async def result_limit_bytes(kafka: KafkaSettings, route: RouteSettings) -> int:
-    """Return the most bytes, key and headers included, of one record on the results topic.
+    """Return the most bytes, with key and headers, of one record on the results topic.
 
     Raises:
         SourceError: The cluster cannot be reached.

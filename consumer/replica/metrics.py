@@ -6,11 +6,7 @@ from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 
 
 class ConsumerMetrics:
-    """Mirrors snapshots into metrics named ``headrace_…``, tagged with the route.
-
-    Args:
-        route: The route's name.
-    """
+    """Mirrors snapshots into metrics named ``headrace_…``, tagged with the route."""
 
     def __init__(self, route: str) -> None:
         tags = {"route": route}
@@ -32,7 +28,6 @@ class ConsumerMetrics:
             gauge.set_default_tags(tags)
 
     def update(self, snapshot: ReplicaSnapshot) -> None:
-        """Bring the metrics up to ``snapshot``."""
         for name, counter in self._counters.items():
             value = getattr(snapshot, name)
             if value > self._last[name]:

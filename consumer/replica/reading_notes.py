@@ -1,9 +1,8 @@
 """A note, outside of the process, of the record that is being read.
 
-If a record ends the process itself, by a fault of a parser say, only the successor can find out.
-The note is in a file on the node, where Serve starts the successor as a rule. It is memory that the
-file backs: writing costs a fraction of a microsecond, and the note outlives the process, however
-that ends.
+If a record ends the process itself, e.g. by a bug in a parser, only the successor can find out. The
+note is in a file on the node, where Serve usually starts the successor. The file is memory-mapped:
+writing costs a fraction of a microsecond, and the note outlives the process, however that ends.
 """
 
 import hashlib
@@ -19,17 +18,17 @@ log = logging.getLogger(__name__)
 
 _NOTE, _SUSPECT, _ENDS, _NUMBERS = 0, 2, 4, 5
 """A partition's numbers: the offset plus one of the record being read, or 0, and its timestamp; the
-same of the record at which a process ended last; and how many ended there."""
+same of the record at which a process last ended; and how many ended there.
+"""
 _MOST_PARTITIONS = 4_096
-"""Of a topic with more, those above have no notes."""
+"""Higher partitions have no notes."""
 _MASK = (1 << 64) - 1
 
 
 class FileNotes:
     """The ``ReadingNotes`` of one topic in one group, in a file that all members here share.
 
-    Args:
-        file: Made where it is missing, with room for each partition.
+    The file is created if it is missing, with room for each partition.
 
     Raises:
         OSError: The file cannot be used.
@@ -39,7 +38,7 @@ class FileNotes:
         size_bytes = 8 * _NUMBERS * _MOST_PARTITIONS
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            # Not a file with holes: to write into one of a full disk ends the process.
+            # Not a file with holes: a write into one on a full disk ends the process.
             os.posix_fallocate(descriptor, 0, size_bytes)
             self._numbers = memoryview(mmap.mmap(descriptor, size_bytes)).cast("Q")
         finally:
@@ -48,7 +47,6 @@ class FileNotes:
         self._suspects: dict[int, tuple[int, int, int]] = {}
 
     def begin(self, record: Record) -> int:
-        """Note that a record is being read; see ``ReadingNotes``."""
         partition = record.partition.partition
         if partition >= _MOST_PARTITIONS:
             return 0
@@ -88,13 +86,7 @@ class FileNotes:
 
 
 def open_notes(bootstrap: str, group: str, topic: str) -> FileNotes | None:
-    """Return the notes of a group's topic on this node; ``None``, and a warning, without a place.
-
-    Args:
-        bootstrap: Identifies the cluster.
-        group: The consumer group.
-        topic: What it reads.
-    """
+    """Return the notes of a topic on this node; ``None``, with a warning, without a place."""
     name = hashlib.sha256("\0".join((bootstrap, group, topic)).encode()).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}"
     try:

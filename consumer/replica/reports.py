@@ -1,4 +1,4 @@
-"""What consumer replicas report of themselves, and the sums over a route; plain numbers."""
+"""The reports of consumer replicas, and the sums over a route; plain numbers."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
@@ -14,7 +14,6 @@ class Counters:
         received_records: Read from the requests topic.
         completed_records: Completed by a result or dead letter that the brokers have acknowledged;
             the next four are among them a moment later.
-        dead_letter_records: Dead-lettered.
         expired_records: Answered ``request_expired``.
         cancelled_records: Answered ``request_cancelled``.
         refused_records: Answered 4xx by the endpoint.
@@ -40,7 +39,7 @@ class Counters:
 
     @property
     def tokens_per_record(self) -> float | None:
-        """The mean of those measured; ``None`` where there are none."""
+        """The mean of those measured; ``None`` if there are none."""
         return self.measured_tokens / self.measured_records if self.measured_records else None
 
     @classmethod
@@ -49,7 +48,6 @@ class Counters:
         return msgspec.convert(values, cls)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
 
@@ -61,7 +59,6 @@ class ReplicaSnapshot(Counters):
     """One consumer replica.
 
     Attributes:
-        route: The route's name.
         replica: Names the replica; a replacement has a name of its own, or counts from 0 again.
         at_s: When the board got it, in seconds of the board's monotonic clock; the sender leaves
             it at 0.
@@ -69,7 +66,7 @@ class ReplicaSnapshot(Counters):
         queued_records: Read and not yet handed over.
         runnable_records: Records in flight or ready to be; ``None`` on a route without order.
         reads_on: Whether the replica would read more than it holds.
-        partitions: The partitions of the requests topic that are assigned to the replica.
+        partitions: Assigned partitions of the requests topic.
         model_replicas: Names of the model replicas that have answered it lately.
         waits: What it waits for, a line each; few and short.
         error: Why it is unhealthy, for a person, or ``None``.
@@ -90,21 +87,15 @@ class ReplicaSnapshot(Counters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteStatus(Counters):
-    """Sums over a route's consumer replicas.
+    """Sums over a route's consumer replicas; the other fields are those of ``ReplicaSnapshot``.
 
     Attributes:
-        route: The route's name.
         rate_records_per_s: Records completed a second, over the last seconds.
         working_records_per_s: The same over up to the last minute in which there was work: for
             slow work too, and the base of a lag in seconds.
         replicas: Consumer replicas that report.
-        in_flight_records: Handed to model replicas and not answered.
-        queued_records: Read and not yet handed over.
-        runnable_records: Records in flight or ready to be; ``None`` on a route without order.
-        reads_on: Whether a replica would read more than it holds.
         partitions: Partitions assigned to any replica, in order.
         model_replicas: Model replicas that have answered lately.
-        waits: What consumers wait for, a line each; few and short.
         errors: Why replicas are unhealthy, ``REPLICA: WHY``.
     """
 

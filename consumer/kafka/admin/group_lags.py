@@ -56,7 +56,7 @@ class GroupLags:
         ``timeout_s``.
 
         Raises:
-            SourceError: Kafka refuses us, or an answer is missing, which never counts as 'no commit'.
+            SourceError: Kafka refuses us, or an answer is missing (never taken for no commit).
         """
         failure: errors.KafkaError = errors.KafkaTimeoutError(
             f"Kafka did not answer within {timeout_s:g} s"

@@ -27,11 +27,9 @@ Commit = Callable[[Mapping[TopicPartition, CommitPoint]], Awaitable[None]]
 
 
 def any_committed(consumer: AIOKafkaConsumer, *, requires_stable: bool) -> Committed:
-    """Return what asks for committed points; without any, it waits for undecided transactions.
+    """Return a query for committed points; if there are none, it waits for undecided transactions.
 
-    Args:
-        consumer: The member that asks.
-        requires_stable: Whether there may be transactions on the points.
+    ``requires_stable`` says that there may be transactions on the points.
     """
 
     async def ask(
@@ -55,22 +53,21 @@ async def begin_at_end(
     commit: Commit,
     is_outdated: Callable[[], bool],
 ) -> bool:
-    """Return once the group has begun.
+    """Return once the group has begun, or False if it rebalances first.
+
+    In that case the next owner of the first partition begins.
 
     Args:
         everywhere: The topic's partitions, in order.
         assigned: Those of this member.
-        log_id: Identifies the topic, and is committed with the ends; empty where it is not known.
+        log_id: Identifies the topic, and is committed with the ends; empty if unknown.
         committed: Asks what the group has committed.
         ends: Asks where logs end; leaderless partitions are left out.
         commit: Commits under the generation of ``assigned``.
         is_outdated: Whether another assignment will come.
 
-    Returns:
-        False where the group rebalances first; then the next owner of the first partition begins.
-
     Raises:
-        SourceError: The end of some partition's log is not known.
+        SourceError: The end of some partition's log is unknown.
     """
     while all(point is None for point in (await committed(everywhere)).values()):
         if is_outdated():

@@ -18,9 +18,8 @@ _COMMIT_RETRY_S = 0.1
 class Commits:
     """Commits between ``open`` and ``close``.
 
-    Args:
-        consumer: The member.
-        on_refused: Called with a broker's refusal, which ends the member; returns what to raise.
+    ``on_refused`` is called with a broker's refusal, which ends the member; it returns what to
+    raise.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Commits:
         self._assigned = frozenset(assigned)
 
     def open(self) -> None:
-        """Take commits: the assignment has been taken over."""
         self.is_open = True
 
     def close(self) -> None:
@@ -60,7 +58,7 @@ class Commits:
         """Commit partitions of the assignment; the commit of a cancelled caller goes on.
 
         Raises:
-            CommitRefusedError: The group has moved on.
+            CommitRefusedError: The group has rebalanced.
             SourceError: The broker refuses us.
         """
         task = asyncio.create_task(self._commit(dict(points)))
@@ -88,7 +86,7 @@ class Commits:
                 await asyncio.sleep(_COMMIT_RETRY_S)
 
     async def _sent(self, points: Mapping[TopicPartition, CommitPoint]) -> bool:
-        """Send a commit; False where it has to be sent again."""
+        """Send a commit; return False if it has to be sent again."""
         if self._has_failed:
             raise CommitRefusedError("this consumer has failed")
         try:

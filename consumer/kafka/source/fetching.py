@@ -35,13 +35,9 @@ _POSITION_WAIT_S = 0.05
 class Fetching:
     """Fetches for one consumer; closed, by ``suspend``, until the first ``go_on``.
 
-    Args:
-        consumer: The consumer; started before the first fetch. It does not reset positions itself
-            (``auto_offset_reset`` is none).
-        bounds_timeout_s: How long to wait for the start of a log.
-
-    Attributes:
-        expired: The starts of logs whose next record retention has deleted.
+    The consumer is started before the first fetch, and does not reset positions itself
+    (``auto_offset_reset`` is none). The start of a log may take ``bounds_timeout_s``. ``expired``
+    holds the starts of logs whose next record retention has deleted.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, bounds_timeout_s: float = 2.0) -> None:
@@ -111,7 +107,7 @@ class Fetching:
         wanted = [KafkaPartition(*partition) for partition in partitions]
         give_up_at_s = asyncio.get_running_loop().time() + timeout_s
         while True:
-            # Unknown for a moment after an assignment, where the group has committed nothing.
+            # Unknown for a moment after an assignment, if the group has committed nothing.
             known = [each for each in wanted if self._position(each) is not None]
             self._sought = {}
             has_all = len(known) == len(wanted)
@@ -149,7 +145,7 @@ class Fetching:
         return internals.position(self._consumer, partition)
 
     async def _find_place(self, error: errors.KafkaError) -> None:
-        """Go on at the log's start where it has moved beyond the next record.
+        """Go on at the log's start if it has moved beyond the next record.
 
         Raises:
             SourceError: The log ends below the next offset.
@@ -194,7 +190,7 @@ class Fetching:
         return waiting.result()
 
     async def _is_clear(self, timeout_s: float) -> bool:
-        """Drop a fetch that was left behind; False while it still runs."""
+        """Drop a fetch that was left behind; return False while it still runs."""
         waiting = self._waiting
         if waiting is None:
             return True

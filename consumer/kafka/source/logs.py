@@ -1,4 +1,4 @@
-"""Where logs start and end now, and where to read on in them by what a group has committed."""
+"""Where logs start and end now, and where to read on after a group's commits."""
 
 import asyncio
 import logging
@@ -17,12 +17,9 @@ Ask = Callable[[list[KafkaPartition]], Awaitable[Mapping[KafkaPartition, int]]]
 
 
 class Logs(NamedTuple):
-    """Partitions' logs; leaderless partitions are missing.
+    """The first offset of partitions' logs, and the offset behind the last.
 
-    Attributes:
-        starts: The first offset of each.
-        ends: The offset behind the last.
-        log_id: Identifies their topic; empty where it is not known.
+    Leaderless partitions are missing. ``log_id`` identifies their topic; empty if unknown.
     """
 
     starts: Mapping[TopicPartition, int]
@@ -33,18 +30,12 @@ class Logs(NamedTuple):
 async def ask_each(
     ask: Ask, partitions: Collection[TopicPartition], timeout_s: float
 ) -> dict[TopicPartition, int]:
-    """Ask for a bound of each partition's log, apart from the others.
+    """Ask for a bound of each partition's log separately; log and omit those without an answer.
 
-    Leaderless partitions do not answer. aiokafka asks for all partitions at once, and again for
-    40 s: in a rebalance callback one of them would cost every member in turn its membership.
+    Leaderless partitions do not answer. aiokafka asks for all partitions at once, and again for 40
+    s: in a rebalance callback one of them would cost every member in turn its membership.
 
-    Args:
-        ask: An aiokafka consumer's ``beginning_offsets`` or ``end_offsets``.
-        partitions: The partitions.
-        timeout_s: How long to wait for answers.
-
-    Returns:
-        The offsets; a partition that does not answer is left out, and logged.
+    ``ask`` is an aiokafka consumer's ``beginning_offsets`` or ``end_offsets``.
     """
     if not partitions:
         return {}
@@ -77,15 +68,9 @@ async def points_in_logs(
     log_id: bytes,
     timeout_s: float,
 ) -> dict[TopicPartition, CommitPoint | None]:
-    """Return committed points, or where to read on where a log is not the one of its point.
+    """Return committed points, or where to read on if a log is not the one of its point.
 
-    A point stays as it is where its log does not answer, e.g. of a leaderless partition.
-
-    Args:
-        points: What the group has committed.
-        consumer: Asks for the bounds of the logs.
-        log_id: Identifies the topic; empty where it is not known.
-        timeout_s: How long to wait for starts, and for ends.
+    A point stays unchanged if its log does not answer, e.g. of a leaderless partition.
     """
     known = {each: point for each, point in points.items() if point is not None}
     ends = await ask_each(consumer.end_offsets, known, timeout_s)
@@ -98,10 +83,7 @@ async def points_in_logs(
 def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
     """Return whether reading may go on at a committed point.
 
-    Args:
-        point: The point.
-        log_end: The offset behind the log's last; ``None`` where it is not known.
-        log_id: Identifies the log; empty where it is not known.
+    ``log_end`` is the offset behind the log's last; ``None`` if unknown. ``log_id`` may be empty.
     """
     of_log = log_id_of(point)
     is_of_another = bool(of_log and log_id and of_log != log_id)
@@ -111,9 +93,9 @@ def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
 def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> CommitPoint:
     """Return where to read on in a log that a committed point does not fit, and log it.
 
-    New records below a log's end look like old ones. So another log, or one that may be another,
-    is read from its start: repeating is better than losing. If the log is known to be the same, it
-    was cut short: its records are lost, and reading goes on at its end.
+    New records below a log's end look like old ones. So another log, or one that may be another, is
+    read from its start: repeating is better than losing. If the log is known to be the same, it was
+    truncated: its records are lost, and reading goes on at its end.
     """
     start, end = logs.starts.get(partition, 0), logs.ends.get(partition)
     of_log = log_id_of(point)
@@ -151,7 +133,6 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
 
 
 def warn_of_expired(partition: TopicPartition, offset: int, log_start: int) -> None:
-    """Log that retention has deleted the records that were to be read next."""
     log.warning(
         "%s/%d: retention has deleted the offsets from %d to below %d before they were read, up to "
         "%d records: they are lost. Raise retention.ms (or retention.bytes) of topic %s, or have "

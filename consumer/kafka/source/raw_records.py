@@ -1,8 +1,8 @@
 """Reads on where aiokafka's decoding fails: header names that are not UTF-8, and huge batches.
 
 aiokafka decodes header names strictly, and never gets past a record where that fails; Kafka takes
-any bytes. A batch that unpacks to more than is allowed is not read: a record stands for each of its
-offsets that says so. Format: Kafka's documentation, "Message Format", record batch version 2; older
+any bytes. A batch that unpacks to more than is allowed is not read: each of its offsets gets a
+record that says so. Format: Kafka's documentation, "Message Format", record batch version 2; older
 versions have no headers.
 """
 
@@ -45,26 +45,16 @@ class _RawRecord(NamedTuple):
 
 
 def install(unpacking: Unpacking) -> None:
-    """Have every consumer of this process read on.
-
-    Args:
-        unpacking: How batches are unpacked.
-    """
+    """Have every consumer of this process read on."""
     fetcher.MemoryRecords = partial(TolerantRecords, unpacking)
     fetcher.PartitionRecords = _PartitionRecords
 
 
 class TolerantRecords:
-    r"""What a fetch has brought; for aiokafka's fetcher, in the place of its ``MemoryRecords``.
+    r"""The batches of a fetch; aiokafka's fetcher uses it in place of its ``MemoryRecords``.
 
-    In header names ``\xff`` stands for each byte that is not UTF-8.
-
-    Args:
-        unpacking: How batches are unpacked.
-        content: Record batches; the last may be cut off.
-
-    Attributes:
-        partition: Where they are from.
+    In header names ``\xff`` stands for each byte that is not UTF-8. The last batch of ``content``
+    may be incomplete.
     """
 
     def __init__(self, unpacking: Unpacking, content: bytes) -> None:
@@ -91,7 +81,7 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
 
 
 class _Batch:
-    """A batch as aiokafka has it, whose records can be iterated where aiokafka's cannot."""
+    """aiokafka's batch, but its records can be iterated where aiokafka's cannot."""
 
     def __init__(
         self,
@@ -115,9 +105,9 @@ class _Batch:
         try:
             yield from self._batch
         except (UnicodeDecodeError, CorruptRecordException, UnpackedTooLargeError) as error:
-            # aiokafka's decoder in Python, the one without extensions, wraps what it raises.
+            # aiokafka's decoder in Python, without extensions, wraps what it raises.
             cause = error.__cause__ if isinstance(error, CorruptRecordException) else error
-            # The fetcher passes over the records that it has had already.
+            # The fetcher skips the records that it already has.
             if isinstance(cause, UnpackedTooLargeError):
                 yield from self._unread(cause)
             elif isinstance(cause, UnicodeDecodeError):

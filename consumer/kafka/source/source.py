@@ -39,14 +39,12 @@ log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 5.0
 _LOG_BOUNDS_SHARE = 0.2
-"""The part of the session timeout that one question for logs' bounds may take in a callback."""
+"""The part of the session timeout that one request for logs' bounds may take in a callback."""
 _TAKE_OVER_SHARE = 0.2
 """The part of the rebalance timeout for which a take-over may delay the next rebalance."""
 
 
 class _Member(NamedTuple):
-    """What exists from the start on."""
-
     consumer: AIOKafkaConsumer
     fetching: Fetching
     commits: Commits
@@ -57,16 +55,11 @@ class _Member(NamedTuple):
 class KafkaSource:
     """A ``RecordSource`` that reads a route's requests topic in its consumer group.
 
-    Aborted records are not delivered. Where retention has deleted the next record, reading goes on
-    at the log's start; ``start_from`` is for groups that have committed nothing.
+    Aborted records are not delivered. If retention has deleted the next record, reading goes on at
+    the log's start; ``start_from`` is for groups that have committed nothing.
 
-    Args:
-        settings: The cluster.
-        route: Its topic, group, membership and flow settings.
-        group_instance_id: Makes it a static member of this name, which has its partitions back at
-            once when it starts again within the session timeout. Of two members with one name, the
-            one that joined earlier fails.
-        clock: Time; the machine's where unset.
+    With a ``group_instance_id`` it is a static member, which gets its partitions back at once when
+    it starts again within the session timeout. Of two members with one name, the earlier one fails.
     """
 
     def __init__(
@@ -155,7 +148,7 @@ class KafkaSource:
     ) -> dict[TopicPartition, CommitPoint | None]:
         """Return what the group has committed; see ``RecordSource`` and ``logs.points_in_logs``.
 
-        On a route whose delivery is exactly_once it waits for undecided transactions.
+        With exactly_once delivery it waits for undecided transactions.
         """
         if not partitions:
             return {}
@@ -188,7 +181,6 @@ class KafkaSource:
             internals.rejoin(self._member.consumer)
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return where logs end; see ``RecordSource``. A log ends at an open transaction."""
         ask = self._started().consumer.end_offsets
         return await ask_each(ask, partitions, self._log_bounds_timeout_s)
 
@@ -230,7 +222,7 @@ class KafkaSource:
         await fetching.close()
 
     async def on_revoked(self) -> None:
-        """Aiokafka is about to join the group, for the first time or again."""
+        """Handle that aiokafka is about to join the group, for the first time or again."""
         consumer, fetching, commits, _identity, listener = self._started()
         fetching.suspend()
         if not self._is_watched:
@@ -247,7 +239,7 @@ class KafkaSource:
             await asyncio.wait(commits.under_way)
 
     async def on_assigned(self, assigned: Collection[KafkaPartition]) -> None:
-        """The group has a new generation, which gives us the partitions ``assigned``."""
+        """Handle a new generation of the group, which gives us the partitions ``assigned``."""
         if self._is_stopped:
             return
         member = self._started()
@@ -270,12 +262,12 @@ class KafkaSource:
         self._is_taken_over = True
         partitions = [KafkaPartition(*each) for each in self._assigned]
         internals.begin_at_log_start(consumer, partitions)
-        # Earlier, the listener might commit progress of a time when the partitions were its own.
+        # Earlier, the listener might commit progress from when the partitions were its own.
         member.commits.open()
         member.fetching.go_on()
 
     async def _begin_at_end(self, member: _Member) -> bool:
-        """Have the group begin if it has not; False where it rebalances first.
+        """Have the group begin if it has not; return False if it rebalances first.
 
         aiokafka's own ``latest`` would also skip all records after those that retention has
         deleted, and the records of new partitions.
@@ -302,11 +294,8 @@ class KafkaSource:
     ) -> None:
         """Run a listener's coroutine; aiokafka would swallow what it raises.
 
-        Args:
-            doing: What it does.
-            callback: The coroutine.
-            outdated: Done once another assignment will come, for which the other members wait: the
-                coroutine has a little time left then.
+        ``outdated`` is done once another assignment will come, for which the other members wait:
+        the coroutine has a little time left then.
         """
         self._callback = asyncio.create_task(callback)
         if outdated is not None:
@@ -328,7 +317,7 @@ class KafkaSource:
         self._fail(error)
 
     def _fail(self, error: SourceError) -> SourceError:
-        """Return and commit nothing more: the log or the partitions may be others by now."""
+        """Return and commit nothing more: the log or the partitions may now be others."""
         member = self._started()
         member.commits.fail()
         member.fetching.fail(error)

@@ -76,14 +76,9 @@ _MetadataRequest_v10 = request_struct(
 
 
 class TopicIdentity:
-    """Notes which topic a consumer began to read, and notices when another has its name.
+    """Notes which topic a started consumer began to read, and notices when another has its name.
 
-    Args:
-        consumer: A consumer that has been started.
-        topic: The topic's name.
-
-    Attributes:
-        log_id: A checksum of the topic's id, for commits; empty where no broker has given an id.
+    ``log_id`` is a checksum of the topic's id, for commits; empty if no broker has given an id.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
@@ -93,7 +88,7 @@ class TopicIdentity:
         self.log_id = b""
 
     async def look(self) -> None:
-        """Ask a broker for the id; keep the known one where none answers.
+        """Ask a broker for the id; keep the known one if none answers.
 
         Raises:
             SourceError: Another topic has the name.

@@ -1,7 +1,7 @@
 """Unpacks compressed batches within a bound.
 
-Kafka bounds a batch's packed size only (``max.message.bytes``): with zstd 32 KiB hold a gigabyte of
-zeros. aiokafka unpacks a batch whole, so that one such batch would end every process that reads it.
+Kafka bounds a batch's packed size only (``max.message.bytes``): with zstd, 32 KiB hold a gigabyte
+of zeros. aiokafka unpacks a batch whole, so one such batch would end every process that reads it.
 """
 
 import gzip
@@ -38,10 +38,9 @@ class UnpackedTooLargeError(Exception):
 
 
 class Unpacking:
-    """Unpacks by each of Kafka's codecs; snappy's output is at most some 20 times its input.
+    """Unpacks by each of Kafka's codecs, at most ``limit_bytes`` a batch.
 
-    Args:
-        limit_bytes: The most that a batch may have, unpacked.
+    Snappy's output is at most about 20 times its input.
     """
 
     def __init__(self, limit_bytes: int) -> None:

@@ -25,13 +25,7 @@ Explain = Callable[[errors.KafkaError], SourceError]
 
 
 class Batch(NamedTuple):
-    """Consecutive messages of a partition.
-
-    Attributes:
-        first: The first one's position among the partition's messages.
-        records: Their number.
-        encoded: The record batch, as it is sent.
-    """
+    """Consecutive messages of a partition: position of the first, number, and encoded batch."""
 
     first: int
     records: int
@@ -47,13 +41,7 @@ class AttemptFailedError(Exception):
 
 
 class BatchRefusedError(AttemptFailedError):
-    """A message of a batch is refused.
-
-    Attributes:
-        partition: Where the batch was to go.
-        batch: The batch.
-        code: One of ``refusals.MESSAGE_REFUSED``.
-    """
+    """A message of a batch is refused; ``code`` is one of ``refusals.MESSAGE_REFUSED``."""
 
     def __init__(self, partition: TopicPartition, batch: Batch, code: int) -> None:
         super().__init__(f"{partition}: {errors.for_code(code).__name__} ({code})")
@@ -65,8 +53,7 @@ class BatchRefusedError(AttemptFailedError):
 class BatchEncoder:
     """Encodes messages under a producer's epoch, with sequence numbers without a gap.
 
-    Args:
-        max_batch_bytes: The most that a batch of several messages takes.
+    A batch of several messages takes at most ``max_batch_bytes``.
     """
 
     def __init__(self, max_batch_bytes: int) -> None:
@@ -86,13 +73,7 @@ class BatchEncoder:
     def encode(
         self, partition: TopicPartition, messages: Sequence[Message], most_records: int | None
     ) -> list[Batch]:
-        """Encode a partition's messages.
-
-        Args:
-            partition: Where they go.
-            messages: In their order.
-            most_records: The most in one batch; ``None`` for as many as fit.
-        """
+        """Encode a partition's messages in order, as many in a batch as fit or ``most_records``."""
         batches: list[Batch] = []
         most = most_records or len(messages)
         position = 0
@@ -125,11 +106,7 @@ class BatchEncoder:
 class BatchSending:
     """Sends batches until each is acknowledged; brokers drop repeated ones by their sequence.
 
-    Args:
-        client: The cluster.
-        transactional_id: The id that the batches were encoded for.
-        timeout_ms: How long brokers may wait for their replicas.
-        explain: Makes a ``SourceError`` of a broker's refusal.
+    Brokers may wait for their replicas for ``timeout_ms``.
     """
 
     def __init__(

@@ -36,12 +36,6 @@ _UNKNOWN_TOPIC_PATIENCE = 12
 class CoordinatedRequests:
     """Asks the coordinators of a transactional id and of its group.
 
-    Args:
-        client: The cluster.
-        name: The transactional id.
-        group: The consumer group.
-        explain: Makes a ``SourceError`` of a broker's refusal.
-
     Every method raises ``EpochGoneError`` if the id's epoch has grown, ``AttemptFailedError`` if
     the transaction has to begin again, and ``SourceError`` if the broker refuses us.
     """
@@ -82,7 +76,6 @@ class CoordinatedRequests:
         )
 
     async def ask_group(self, request: Request[Any], codes_of: CodesOf) -> None:
-        """Ask the group's coordinator; see ``ask_transactions``."""
         await self._ask(
             lambda: self._client.ask_group(self._group, request),
             codes_of,

@@ -1,4 +1,4 @@
-"""The epochs of one transactional id: to begin one, and to end what earlier ones left open.
+"""The epochs of one transactional id: begins one, and ends what earlier ones left open.
 
 A coordinator that has ended a transaction may have left it open in a partition, or its offsets
 undecided (see ``open_transactions``), and InitProducerId overwrites the coordinator's account of
@@ -54,13 +54,9 @@ class UndecidedError(Exception):
 
 
 class Identity(NamedTuple):
-    """A transactional id, and the input partition that it stands for.
+    """A transactional id, its group, and the input partition that it stands for.
 
-    Attributes:
-        name: The transactional id.
-        group: The consumer group whose progress is committed.
-        partition: The input partition.
-        timeout_ms: After this the coordinator aborts a transaction.
+    The coordinator aborts a transaction after ``timeout_ms``.
     """
 
     name: str
@@ -73,7 +69,7 @@ class LastEnd(NamedTuple):
     """How a coordinator has ended a transactional id's last transaction.
 
     Attributes:
-        state: By DescribeTransactions; empty where the broker does not have that request.
+        state: By DescribeTransactions; empty if the broker does not have that request.
         producer: Its producer id and epoch.
     """
 
@@ -103,16 +99,7 @@ class LastEnd(NamedTuple):
 class Epochs:
     """Begins epochs of one transactional id, and opens and ends transactions in them.
 
-    Args:
-        client: The cluster.
-        open_transactions: Asks the output partitions for open transactions.
-        identity: Whose epochs.
-        explain: Makes a ``SourceError`` of a broker's refusal.
-
-    Attributes:
-        identity: Whose epochs.
-        producer: Producer id and epoch; ``NO_PRODUCER`` before the first one.
-        requests: To the coordinators of the id and the group.
+    ``producer`` is the producer id and epoch; ``NO_PRODUCER`` before the first one.
     """
 
     def __init__(
@@ -144,7 +131,7 @@ class Epochs:
         """Get an epoch: the next one of ``expected``, or, if that is new, one that fences all.
 
         Returns:
-            False where another producer has been initialised since.
+            False if another producer has been initialised since.
 
         Raises:
             SourceError: The broker refuses us.
@@ -158,7 +145,7 @@ class Epochs:
 
         request = InitProducerIdRequest(self._name, self.identity.timeout_ms, expected)
         try:
-            # It overwrites the account, perhaps also where it fails: note that before each try.
+            # It overwrites the account, perhaps also if it fails: note that before each try.
             await self.requests.ask_transactions(request, take, first=self._note_last_end)
         except (EpochGoneError, AttemptFailedError) as error:
             if expected == NO_PRODUCER:
@@ -204,8 +191,7 @@ class Epochs:
     async def read_committed(self, patience_s: float | None) -> CommitPoint | None:
         """Return what the group has committed, once no transaction on it is undecided.
 
-        Args:
-            patience_s: How long that may take from the first such response; ``None`` for ever.
+        ``patience_s`` counts from the first such response; ``None`` is for ever.
 
         Raises:
             UndecidedError: It took longer.
@@ -237,10 +223,8 @@ class Epochs:
     async def open(self, touched: Collection[TopicPartition], *, may_repeat: bool = False) -> None:
         """Add partitions, and the group's offsets, to a transaction.
 
-        Args:
-            touched: The partitions that it will write to.
-            may_repeat: Whether to retry after the coordinator was lost: it may not have carried
-                out the end of the transaction before.
+        ``may_repeat`` says whether to retry after the coordinator was lost: it may not have carried
+        out the end of the transaction before.
         """
         self._is_open = True
         ask = self.requests.ask_transactions
@@ -263,7 +247,7 @@ class Epochs:
     async def abort(self) -> None:
         """Abort the transaction that a cancelled call has left open, if any.
 
-        Where an earlier one has yet to be committed, the coordinator's account says so again
+        If an earlier one has yet to be committed, the coordinator's account says so again
         afterwards, for the id's next owner.
         """
         is_commit = self._is_owing and self._owed is not None and self._owed.is_commit
@@ -338,7 +322,7 @@ class Epochs:
         return found[-1]
 
     async def _find_left_open(self) -> Collection[TopicPartition]:
-        """Return where this producer has a transaction open; none where its end is unknown."""
+        """Return where this producer has a transaction open; none if its end is unknown."""
         if not self._is_owing:
             return ()
         try:

@@ -1,4 +1,4 @@
-"""What to do next about an error in a transaction, by Kafka's error code.
+"""The reaction to an error in a transaction, by Kafka's error code.
 
 aiokafka 0.14 has no names for some of them.
 """
@@ -27,8 +27,6 @@ COORDINATOR_GONE = frozenset(
 
 
 class NextStep(Enum):
-    """What the owner of a transactional id does about an error."""
-
     SOON = auto()
     """Send the same request again in a few milliseconds: the last transaction still completes."""
     MOVED = auto()
@@ -79,7 +77,7 @@ _STEP_BY_CODE = {code: step for step, codes in _STEPS.items() for code in codes}
 
 
 def next_step(code: int) -> NextStep:
-    """Return what to do about an error; to begin again where the code is unknown.
+    """Return the reaction to an error; to begin again if the code is unknown.
 
     Raises:
         ValueError: The code is 0, no error.

@@ -4,7 +4,6 @@ from consumer.ports import TopicPartition
 
 
 def transactional_id_of(group: str, partition: TopicPartition) -> str:
-    """Return the transactional id under which ``group`` publishes for an input partition."""
     return f"{transactional_prefix_of(group, partition.topic)}{partition.partition}"
 
 

@@ -42,12 +42,8 @@ _LONG_S = 10.0
 class OpenTransactions:
     """Asks the leaders of topics which producers have a transaction open.
 
-    Calls during a round of requests share the next round: the ids that a rebalance takes over cost
-    two rounds, however many they are.
-
-    Args:
-        client: The cluster.
-        topics: The topics that transactions write to.
+    Calls during a round of requests share the next round: all ids that a rebalance takes over cost
+    two rounds together.
     """
 
     def __init__(self, client: ClusterClient, topics: Collection[str]) -> None:
@@ -71,7 +67,7 @@ class OpenTransactions:
             self._next = asyncio.create_task(self._ask_all())
             self._tasks.add(self._next)
             self._next.add_done_callback(self._tasks.discard)
-        # One caller's cancellation is not the others'.
+        # Cancelling one caller must not cancel the others.
         found = await asyncio.shield(self._next)
         return found.get(producer_id, [])
 

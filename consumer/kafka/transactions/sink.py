@@ -1,4 +1,4 @@
-"""Publishing outcomes and their offsets in one Kafka transaction: exactly-once."""
+"""Publishes outcomes and their offsets in one Kafka transaction: exactly-once."""
 
 import asyncio
 import logging
@@ -42,12 +42,8 @@ class KafkaTransactionalSink:
     """A ``TransactionalSink`` on Kafka topics.
 
     Messages go to the partitions that ``KafkaSink`` gives them. Transactions of several input
-    partitions run at the same time. Every commit point has to differ from the one before it: where
-    a commit's outcome is unknown, that tells.
-
-    Args:
-        settings: The cluster.
-        route: Its topics, group and transaction settings.
+    partitions run at the same time. Each committed point must differ from the one before it: if a
+    commit's outcome is unknown, the points are compared.
     """
 
     def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:
@@ -81,8 +77,8 @@ class KafkaTransactionalSink:
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
         """Fence the earlier owners; see ``TransactionalSink``.
 
-        A publication that is still under way for a partition let go ends in ``FencedError``; of
-        one that is kept it is awaited.
+        A publication under way ends in ``FencedError`` for a released partition, and is awaited for
+        a kept one.
         """
         connected = self._started()
         let_go = {each: self._ids.pop(each) for each in self._ids.keys() - set(partitions)}
@@ -98,7 +94,7 @@ class KafkaTransactionalSink:
         try:
             await _all_of(*(each.take_over() for each in ids.values()))
         except BaseException:
-            # What they have begun is ended when the sink stops.
+            # Their open transactions are ended when the sink stops.
             self._left_open |= {each: made for each, made in ids.items() if made.has_begun}
             raise
         self._ids = ids
@@ -111,8 +107,8 @@ class KafkaTransactionalSink:
     ) -> list[Rejection]:
         """Publish and commit, or do neither; see ``TransactionalSink``.
 
-        Where ``FencedError`` is raised after the transaction was asked to commit, it may have been
-        committed: the new owner has read its commit point then, and goes on from there.
+        If ``FencedError`` is raised after the transaction was asked to commit, it may have been
+        committed: the new owner has read its committed point then, and goes on from there.
         """
         client = self._started().client
         transactional_id = self._ids.get(partition)
@@ -137,7 +133,7 @@ class KafkaTransactionalSink:
             self._let_go(partition, transactional_id)
             raise
         except asyncio.CancelledError:
-            # What became of it is found out by whoever takes the partition over.
+            # The next owner of the partition finds out its outcome.
             self._let_go(partition, transactional_id)
             self._left_open[partition] = transactional_id
             if task.cancelled() and self._connected is None:

@@ -42,12 +42,10 @@ log = logging.getLogger(__name__)
 
 
 class MessageRefusedError(Exception):
-    """A single message that the broker refuses; its transaction was aborted.
+    """The broker refuses a single message; its transaction was aborted.
 
-    Attributes:
-        partition: Where it was to go.
-        position: Which of the partition's messages it is.
-        code: One of ``refusals.MESSAGE_REFUSED``.
+    ``position`` is the message's among those of the partition, ``code`` one of
+    ``refusals.MESSAGE_REFUSED``.
     """
 
     def __init__(self, partition: TopicPartition, position: int, code: int) -> None:
@@ -58,15 +56,6 @@ class MessageRefusedError(Exception):
 
 
 class TransactionalId:
-    """Publishes in transactions for one input partition.
-
-    Args:
-        client: The cluster.
-        epochs: Of the id.
-        max_batch_bytes: The most that a batch of several messages takes.
-        explain: Makes a ``SourceError`` of a broker's refusal.
-    """
-
     def __init__(
         self,
         client: ClusterClient,
@@ -149,7 +138,7 @@ class TransactionalId:
                 break
         self._committed = point
         if self._epochs.is_in_doubt:
-            # Else a reader might wait for the end until there is something to publish again.
+            # Otherwise a reader might wait for the end until there is something to publish again.
             await self._go_on()
 
     async def abort(self) -> None:
@@ -208,11 +197,9 @@ class TransactionalId:
             raise self._epochs.fenced()
 
     async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
-        """Say whether a transaction whose epoch has gone was committed; if not, begin again.
+        """Return whether a transaction whose epoch has gone was committed; if not, begin again.
 
-        Args:
-            point: Its commit point.
-            may_be: It had been asked to commit.
+        ``may_be`` says that it had been asked to commit ``point``.
 
         Raises:
             FencedError: Another owner has taken the id over.

@@ -60,12 +60,10 @@ DescribeTransactionsRequest_v0 = request_struct(
 
 
 class InitProducerIdRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Initialises a transactional id.
+    """Initialises a transactional id, with the coordinator's timeout of its transactions.
 
-    Args:
-        transactional_id: The id.
-        timeout_ms: The coordinator aborts a transaction of it after this.
-        expected: Producer id and epoch to go on from, or ``NO_PRODUCER`` to fence every owner.
+    ``expected`` is the producer id and epoch to go on from, or ``NO_PRODUCER`` to fence every
+    owner.
     """
 
     API_KEY = 22
