@@ -25,7 +25,6 @@ class CircuitBreaker:
 
     @property
     def failures(self) -> int:
-        """Calls that failed since the last answer."""
         return self._failures
 
     @property

@@ -107,7 +107,6 @@ class ReplicaWindows:
         call.place.in_flight_records -= records
 
     def ended(self, call: CallInFlight, now_s: float) -> None:
-        """Count a call no more; its unanswered records are no longer in flight."""
         self._leave(call, now_s)
         self.in_flight_records -= call.records
         call.records = 0

@@ -94,7 +94,6 @@ class _Group:
         self._ask_measures = ask_measures
 
     async def read(self, lags: GroupLags, now_s: float) -> None:
-        """Read once; a failure keeps the last numbers."""
         source = self.pace.source
         is_fresh = False
         try:

@@ -214,7 +214,6 @@ class DrainPolicy:
 
 
 def _whole(wanted: float, target: int) -> int:
-    """Round to whole replicas, and stay unless rounding either way moves the same way."""
     if wanted <= 0:
         return 0
     up = max(1, math.ceil(wanted / (1 + SPARE_SHARE) - SPARE_REPLICA))

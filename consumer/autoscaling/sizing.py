@@ -37,7 +37,6 @@ def replicas_to_drain(
     """
 
     def work_s(by_s: float) -> float:
-        """Replica-seconds until then."""
         return (remaining_records + arrival_records_per_s * by_s) / replica_records_per_s
 
     wanted, workers, sum_of_starts_s = float(running), running, 0.0

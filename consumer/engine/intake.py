@@ -183,7 +183,6 @@ class Intake:
         return Refused(line.custom_id, STATUS_BAD_REQUEST, body)
 
     def _problem_of(self, reference: RequestBodyReference) -> str | None:
-        """Return why a reference may not be followed, without asking the store."""
         if not self.body_prefixes:
             return (
                 "body_ref: this route takes no references; set claim_check.request_prefixes, or "

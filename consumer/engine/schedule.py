@@ -33,7 +33,6 @@ class Schedule(Generic[Thing]):
         heapq.heapify(self._heap)
 
     def items(self) -> list[Thing]:
-        """Return everything scheduled, in no order."""
         return [thing for _, _, thing in self._heap]
 
     def clear(self) -> None:

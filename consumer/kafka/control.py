@@ -88,7 +88,6 @@ class KafkaControlSource:
             await consumer.stop()
 
     async def _read_added(self, consumer: AIOKafkaConsumer) -> None:
-        """Read added partitions too, from their start."""
         numbers = consumer.partitions_for_topic(self._topic) or ()
         assigned = consumer.assignment()
         added = {KafkaPartition(self._topic, number) for number in numbers} - assigned

@@ -199,7 +199,6 @@ class AtLeastOnce(Publishing):
                 await asyncio.sleep(_REFUSED_COMMIT_PAUSE_S)
 
     async def _commit_once(self) -> bool:
-        """Commit what there is; return False if the group refuses it."""
         async with self._commit_lock:
             points = self._engine.commit_points()
             if not points:

@@ -41,7 +41,6 @@ class Publishing(ABC):
         return [*self._loops(), self._fail()]
 
     def wake(self) -> None:
-        """Publish: the engine has outcomes."""
         self._publishable.set()
 
     @abstractmethod
@@ -95,7 +94,6 @@ class RefusalLog:
         self._warned_of: set[str] = set()
 
     def note(self, item: WorkItem, rejections: Iterable[Rejection]) -> None:
-        """Log why messages of an outcome are refused, before others replace them."""
         record = item.record
         for rejection in rejections:
             topic = rejection.message.topic

@@ -110,7 +110,6 @@ class Watch:
         return self._stall.has_moved(self._engine.standing(), self._clock.monotonic())
 
     async def _unread(self) -> str | None:
-        """Return which partition has readable records that are not read."""
         next_offsets = self._engine.readable_offsets()
         ends = await self._source.log_ends(next_offsets)
         for partition, next_offset in next_offsets.items():

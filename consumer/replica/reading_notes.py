@@ -66,7 +66,6 @@ class FileNotes:
             self._numbers[partition * _NUMBERS] = 0
 
     def _learn(self, partition: int) -> None:
-        """Find out at which record an earlier process ended, if one did."""
         self._known.add(partition)
         numbers = self._numbers[partition * _NUMBERS : (partition + 1) * _NUMBERS]
         note, suspect = numbers[_NOTE:_SUSPECT], numbers[_SUSPECT:_ENDS]

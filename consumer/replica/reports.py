@@ -39,7 +39,6 @@ class Counters:
 
     @property
     def tokens_per_record(self) -> float | None:
-        """The mean of those measured; ``None`` if there are none."""
         return self.measured_tokens / self.measured_records if self.measured_records else None
 
     @classmethod

@@ -59,7 +59,6 @@ class Bodies:
             self._settlement.respond(move.item, refused.status_code, body, now_s)
 
     def failed(self, move: Move, reason: str, now_s: float, epoch_ms: int) -> None:
-        """End a move on which the store failed: retry it or give it up."""
         if self._ends(move) and not self.moves.try_again(move, reason, now_s):
             self._give_up(move, now_s, epoch_ms)
 

@@ -174,7 +174,6 @@ class BodyMoves:
             self._line_up(fetch)
 
     def unblock(self, item: WorkItem) -> bool:
-        """Queue the body of a record that is no longer blocked; return whether it has one."""
         fetch = self._blocked.pop(item, None)
         if fetch is not None and item.state is RecordState.ARRIVED:
             self._line_up(fetch)
@@ -233,7 +232,6 @@ class BodyMoves:
         return False
 
     def ended(self, move: Move) -> None:
-        """Note that a move is over, successful or not, and free its room."""
         self._admission.grow(-self._running.pop(move))
 
     def holds(self, item: WorkItem) -> None:

@@ -71,7 +71,6 @@ class Calls:
         return [*self._queue.waiting(), *self._isolation.waiting()]
 
     def in_flight_items(self) -> list[WorkItem]:
-        """Return the records of open calls whose outcome is still wanted."""
         return [item for call in self._under_way for item in call.waiting() if item.is_wanted()]
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:

@@ -181,7 +181,6 @@ class Isolation:
         return [*self.delayed(), *chain.from_iterable(groups)]
 
     def drop_decided(self) -> None:
-        """Forget ready records that have an outcome or were dropped."""
         for suspicion, groups in self._ready.items():
             kept = ([item for item in group if not item.is_decided] for group in groups)
             self._ready[suspicion] = deque(group for group in kept if group)

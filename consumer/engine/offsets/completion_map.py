@@ -176,7 +176,6 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
 
 
 def log_id_of(point: CommitPoint) -> bytes:
-    """Return the id of a committed point's log; empty if unknown."""
     try:
         return _open(*point).log_id if point.metadata else b""
     except CompletionMapError:

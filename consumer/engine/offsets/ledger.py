@@ -169,7 +169,6 @@ class PartitionLedger:
         return records > 0
 
     def has_room(self, offset: int, records: int) -> bool:
-        """Return whether ``records`` more from ``offset`` on keep the map within the limit."""
         lowest = self._order[0] if self._order else offset
         characters = completion_map.worst_case_characters(
             len(self._incomplete) + records,

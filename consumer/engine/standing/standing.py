@@ -55,7 +55,6 @@ class Standing:
         return f"{waiting_records} records wait for a model replica, and none has been called"
 
     def waits(self, queued_records: int, now_s: float) -> list[str]:
-        """Return what the assigned partitions and held records wait for, a line each."""
         return [
             *self._waits_for_model(now_s),
             *self._waits_for_room(),

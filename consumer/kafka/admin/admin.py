@@ -142,7 +142,6 @@ class TopicAdmin:
         }
 
     async def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return the ``READ_SETTINGS`` of each topic whose settings this user may read."""
         found: dict[str, dict[str, str]] = {}
         if not topics:
             return found

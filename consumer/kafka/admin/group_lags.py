@@ -133,7 +133,6 @@ async def _offsets(
     timestamp: int,
     isolation_level: int,
 ) -> dict[int, int]:
-    """Ask the leaders for a bound of a topic's logs; return it by partition number."""
     found: dict[int, int] = {}
     for leader, partitions in led.items():
         topic = partitions[0].topic

@@ -88,7 +88,6 @@ class ClusterClient:
     def leaders(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[int | None, list[TopicPartition]]:
-        """Return partitions by the broker that leads them, ``None`` if unknown."""
         led: dict[int | None, list[TopicPartition]] = {}
         for partition in partitions:
             leader = self._client.cluster.leader_for_partition(partition)
@@ -173,7 +172,6 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
 
 
 def cluster_waits(cluster: ClusterMetadata, partitions: Iterable[TopicPartition]) -> list[str]:
-    """Return a line for each topic that is gone and each partition that has no leader."""
     lines: list[str] = []
     for partition in sorted(partitions):
         if not cluster.partitions_for_topic(partition.topic):

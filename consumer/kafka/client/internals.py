@@ -39,13 +39,11 @@ _MOVED_COORDINATOR = (
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
-    """Return the generation of the group that the member is in; -1 if it is in none."""
     coordinator = consumer._coordinator
     return NEVER_ASSIGNED if coordinator is None else int(coordinator.generation)
 
 
 def position(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> int | None:
-    """Return the next offset to be read; ``None`` if it is not known yet."""
     subscription = consumer._subscription.subscription
     if subscription is None or subscription.assignment is None:
         return None
@@ -180,7 +178,6 @@ def rejoin(consumer: AIOKafkaConsumer) -> None:
 
 
 def begin_at_log_start(consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]) -> None:
-    """Read partitions without a position from their log's start."""
     assignment = consumer._subscription.subscription.assignment
     for partition in partitions:
         state = None if assignment is None else assignment.state_value(partition)

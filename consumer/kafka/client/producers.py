@@ -67,7 +67,6 @@ class OpenProducer(NamedTuple):
 def read_open_producers(
     response: Any,
 ) -> Iterator[tuple[TopicPartition, int, list[OpenProducer]]]:
-    """Yield each partition of a response, its error code, and the producers with one open."""
     for topic, results, *_tags in response.topics:
         for number, code, _message, producers, *_more in results:
             open_there = [

@@ -81,7 +81,6 @@ async def _check(brokers: Iterable[BrokerMetadata], doing: str) -> None:
 
 
 async def _unreachable(host: str, port: int) -> str:
-    """Return why nothing can connect there; empty if something can."""
     try:
         async with asyncio.timeout(_CONNECT_S):
             _reader, writer = await asyncio.open_connection(host, port)

@@ -68,5 +68,4 @@ class FlexibleRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka
 
 
 def with_tags(topics: list[tuple[str, list[int]]]) -> list[tuple[str, list[int], dict[int, bytes]]]:
-    """Return partition numbers by topic as ``PARTITIONS_BY_TOPIC`` carries them."""
     return [(topic, numbers, NO_TAGS) for topic, numbers in topics]

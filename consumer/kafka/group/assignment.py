@@ -60,7 +60,6 @@ def assign(
 def _uncontested(
     partitions: Collection[TopicPartition], members: Mapping[str, Claim]
 ) -> dict[str, list[TopicPartition]]:
-    """Return the claimed partitions per member, sorted; each partition has at most one claimant."""
     owner: dict[TopicPartition, str] = {}
     for member in sorted(members, key=lambda name: (-members[name].generation, name)):
         for partition in members[member].owned:

@@ -24,7 +24,6 @@ class Session:
 
     @property
     def unheard_s(self) -> float | None:
-        """How long ago the member was confirmed; ``None`` if not since ``forget``."""
         return None if self._confirmed_at_s is None else self._now_s() - self._confirmed_at_s
 
     def forget(self) -> None:

@@ -81,7 +81,6 @@ class PartitionWriter:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether its last batch was not taken, and none since."""
         return self._is_stuck
 
     def send(self, messages: Iterable[Message]) -> None:
@@ -90,7 +89,6 @@ class PartitionWriter:
             self._task = asyncio.create_task(self._run())
 
     def cancel(self) -> asyncio.Task[None] | None:
-        """Stop sending; return the task that ends, if one runs."""
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
@@ -194,7 +192,6 @@ class PartitionWriter:
         return left
 
     def _still_wanted(self, messages: Iterable[Message]) -> list[Message]:
-        """Return the messages that may still be published; drop the rest."""
         wanted = []
         for message in messages:
             if self._listener.is_wanted(message):

@@ -86,7 +86,6 @@ class ProducerSlot:
 
     @property
     def cluster(self) -> ClusterMetadata | None:
-        """The producer's metadata of the cluster; ``None`` while there is no producer."""
         return None if self._producer is None else self._producer.client.cluster
 
     def retire(self, producer: AIOKafkaProducer) -> None:

@@ -43,7 +43,6 @@ class MessageRouter:
 
     @property
     def max_batch_bytes(self) -> int:
-        """The most that a batch of several messages may take, uncompressed."""
         limits_bytes = (each.max_message_bytes for each in self.limits.values())
         return min([MAX_BATCH_BYTES, *limits_bytes])
 
@@ -114,7 +113,6 @@ class MessageRouter:
 def _preferred(
     topic: str, numbers: Sequence[int], is_backed_up: Callable[[TopicPartition], bool]
 ) -> Sequence[int]:
-    """Return the positions of the partitions for messages without a key."""
     positions = range(len(numbers))
     free = [each for each in positions if not is_backed_up(TopicPartition(topic, numbers[each]))]
     return free or positions

@@ -116,7 +116,6 @@ class KafkaSink:
     async def _partitions_of(
         self, messages: Sequence[Message], slot: ProducerSlot
     ) -> dict[str, list[int]]:
-        """Return each topic's partitions; aiokafka has them in memory, except for a new topic."""
         producer = await slot.get()
         return {
             topic: await self._partitions(producer, topic)

@@ -86,7 +86,6 @@ class Commits:
                 await asyncio.sleep(_COMMIT_RETRY_S)
 
     async def _sent(self, points: Mapping[TopicPartition, CommitPoint]) -> bool:
-        """Send a commit; return False if it has to be sent again."""
         if self._has_failed:
             raise CommitRefusedError("this consumer has failed")
         try:

@@ -69,7 +69,6 @@ class Fetching:
         self._signal()
 
     def fail(self, error: SourceError) -> None:
-        """Make this and every later fetch raise ``error``."""
         self._failure = error
         self._signal()
 

@@ -63,7 +63,6 @@ class BatchEncoder:
         self._sequences: dict[TopicPartition, int] = {}
 
     def begin_epoch(self, producer_id: int, epoch: int) -> None:
-        """Start the sequence numbers again if the epoch is another one."""
         if (producer_id, epoch) == (self._producer_id, self._epoch):
             return
         self._producer_id = producer_id
@@ -139,7 +138,6 @@ class BatchSending:
     async def _send_once(
         self, batches: Mapping[TopicPartition, Batch]
     ) -> dict[TopicPartition, Batch]:
-        """Send batches once; return those to be sent again."""
         again: dict[TopicPartition, Batch] = {}
 
         async def send(broker: int, partitions: list[TopicPartition]) -> None:
@@ -188,7 +186,6 @@ class BatchSending:
 
 
 async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Await all; if one raises, cancel the others and raise it."""
     if not coroutines:
         return
     tasks = [asyncio.ensure_future(each) for each in coroutines]

@@ -78,7 +78,6 @@ class LastEnd(NamedTuple):
 
     @property
     def is_commit(self) -> bool:
-        """Whether it was committed, or is going to be."""
         return self.state in {"PrepareCommit", "CompleteCommit"}
 
     def is_abort_of(self, producer: tuple[int, int]) -> bool:

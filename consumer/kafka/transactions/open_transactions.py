@@ -126,7 +126,6 @@ class OpenTransactions:
         }
 
     async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[int]]:
-        """Ask the known leaders; return producer ids by partition, without those that fail."""
         asking = []
         for leader, led in self._client.leaders(partitions).items():
             if leader is not None:

@@ -225,7 +225,6 @@ class KafkaTransactionalSink:
 
 
 async def _all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Await all of them, then raise what the first of them raised."""
     results = await asyncio.gather(*coroutines, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -142,7 +142,6 @@ class TransactionalId:
             await self._go_on()
 
     async def abort(self) -> None:
-        """Abort the transaction that a cancelled call has left open, if any."""
         await self._epochs.abort()
 
     async def _fill(
@@ -151,7 +150,6 @@ class TransactionalId:
         point: CommitPoint,
         most_records: int | None,
     ) -> None:
-        """Send messages and offsets; return when all are acknowledged."""
         producer = self._epochs.producer
         self._encoder.begin_epoch(*producer)
         batches = {
