@@ -45,11 +45,9 @@ class Record(NamedTuple):
 
 
 class CommitPoint(NamedTuple):
-    """A partition's progress as it is committed.
+    """Committed progress: the lowest offset without an acknowledged outcome.
 
-    Attributes:
-        offset: The lowest offset without an acknowledged outcome.
-        metadata: The completion map above it (``engine.offsets.completion_map``); may be empty.
+    ``metadata`` is the completion map above it (``engine.offsets.completion_map``) or empty.
     """
 
     offset: int
@@ -177,10 +175,7 @@ class RecordSource(Protocol):
         """
 
     def take_expired(self) -> Mapping[TopicPartition, int]:
-        """Return the starts of logs whose next record retention has deleted.
-
-        Each is returned once, before ``poll`` returns later records.
-        """
+        """Return, once each, the starts of logs whose next record retention has deleted."""
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation.
@@ -190,10 +185,7 @@ class RecordSource(Protocol):
         """
 
     def rejoin(self) -> None:
-        """Join the group again; the listener is called as usual.
-
-        Does nothing during a rebalance, or before the start.
-        """
+        """Join the group again; does nothing during a rebalance, or before the start."""
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where each partition's log ends: at the first offset that cannot be read yet.

@@ -21,9 +21,9 @@ class ModelHandle:
         self._acceptance_s = acceptance_s
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; raises what Ray raises if the replica is lost.
+        """Stream a chunk's outcomes after an empty item when a replica has accepted the call.
 
-        The first item is empty and says that a replica has accepted the call.
+        Raises what Ray raises if the replica is lost.
         """
         stream = await self._accepted(chunk)
         del chunk  # as large as all its records, of which one may take hours

@@ -12,11 +12,7 @@ class HiddenPackageError(ImportError):
 
 
 def check_own_packages() -> None:
-    """Find the packages without importing them.
-
-    Raises:
-        HiddenPackageError: One is not ours.
-    """
+    """Raise ``HiddenPackageError`` if a package is not ours; imports none."""
     for name in _PACKAGES:
         spec = find_spec(name)
         origin = None if spec is None else spec.origin

@@ -47,11 +47,7 @@ class ReplicaWindows:
 
     Each replica grants its window with the outcomes that it streams, so nothing is configured
     twice. Replicas are learned from their outcomes and forgotten when they fall silent; a replica
-    with an open call is not silent.
-
-    Attributes:
-        initial_records: The window until a replica has granted one.
-        in_flight_records: Records handed over and not answered.
+    with an open call is not silent. Until one grants a window, it has ``initial_records``.
     """
 
     initial_records: int

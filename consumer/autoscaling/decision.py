@@ -23,15 +23,13 @@ class Clamp(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """How many replicas there should be.
+    """How many replicas there should be, and why.
 
     Attributes:
         wanted: What the backlog asks for, before any clamp; may be a fraction.
         remaining_s: How long the remaining records take at the running replicas' throughput.
         oldest_s: About how long the oldest of them has waited.
         arrival_records_per_s: The usual rate of the last minute, without bursts.
-        replica_records_per_s: The throughput of one replica, if known.
-        cold_start_s: How long a replica takes to start.
         ongoing_calls: The calls that Serve's handles count, with queued ones.
         notes: For a person: what is unknown, or held.
     """

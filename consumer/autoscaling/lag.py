@@ -50,10 +50,7 @@ class Remaining(NamedTuple):
 
 
 def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
-    """Return the remaining work of one partition.
-
-    ``from_latest`` says that a partition without a commit is read from the end of its log.
-    """
+    """Return a partition's remaining work; without a commit, ``from_latest`` decides."""
     if lag.committed is None or lag.committed.offset < 0:
         begin = lag.log_end if from_latest else lag.log_start
         return Remaining(max(0, lag.log_end - begin), 0, LagBasis.NO_COMMIT)

@@ -27,13 +27,7 @@ AskMeasures = Callable[[str], RouteMeasures]
 
 @dataclass(frozen=True, slots=True)
 class GroupLagSource:
-    """One consumer group on one topic.
-
-    Attributes:
-        topic: The requests topic.
-        from_latest: Whether a group without a commit starts at the end of the log.
-        route: The route whose consumers form the group.
-    """
+    """One consumer group on one topic; ``route`` is the route whose consumers form the group."""
 
     group: str
     topic: str

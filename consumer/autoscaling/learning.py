@@ -59,10 +59,7 @@ class Arrivals:
         return median(self._rates)
 
     def oldest_s(self, now_s: float) -> float:
-        """Return about how long the oldest unfinished record has waited; first in, first out.
-
-        Records from before the first observation count from then.
-        """
+        """Return about how long the oldest unfinished record has waited while observed."""
         return now_s - self._marks[0][0] if self._marks else 0.0
 
 
@@ -117,10 +114,7 @@ class Throughput:
     def observe(
         self, now_s: float, done_records: int, remaining_records: int, running: int
     ) -> None:
-        """Add a reading, and measure the time since the last progress.
-
-        ``done_records`` is the total since some fixed moment.
-        """
+        """Add a reading; ``done_records`` is the total since some fixed moment."""
         last, self._last = self._last, (now_s, remaining_records, running)
         done, self._done = done_records - self._done, done_records
         if last is None or not running or not last[2]:

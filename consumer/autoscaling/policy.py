@@ -133,9 +133,8 @@ class DrainPolicy:
     def _until_measured(self, signals: Signals, target: int) -> float:
         """Return the present number, or one more if the highest rate seen is too low.
 
-        A replica's rate is known one reading after it had enough to do, and a burst need not wait
-        for that. The highest rate seen may be far below its capacity, so it justifies only one
-        more.
+        A replica's rate is known one reading after it had enough to do; a burst need not wait for
+        that. The highest rate seen may be far below its capacity, so it justifies only one more.
         """
         held = float(max(1, target))
         least_records_per_s = self._throughput.at_least_records_per_s

@@ -13,15 +13,11 @@ _CUSTOM_ID, _JOB = "custom_id", "job"
 
 
 class Cancellations:
-    """One route's cancellations.
+    """One route's cancellations; control records of other routes on the same topic do not count.
 
     A control record cancels the requests that it names and that are not newer than it, by the
-    timestamps of both: a request published later under the same name runs.
-
-    Args:
-        route: Control records of other routes on the same topic do not count.
-        horizon_ms: Older control records are forgotten, as no request from before is to come.
-        max_targets: The most custom_ids and jobs remembered.
+    timestamps of both: a request published later under the same name runs. Control records older
+    than ``horizon_ms`` are forgotten, as no request from before is to come.
     """
 
     def __init__(

@@ -32,10 +32,8 @@ class Request(NamedTuple):
     """A record that a model is to answer.
 
     Attributes:
-        custom_id: The producer's name for it.
         deadline_ms: In epoch milliseconds; later, it is not worth computing.
         work: Its work relative to others, in any unit; 0 if unknown.
-        url: The endpoint.
         reference: Where its body lies, unless it is in the record.
         line: The request line for the model, if it differs from the record's value.
     """

@@ -26,13 +26,9 @@ class ModelContractError(ValueError):
 class PartitionAssignment:
     """One partition while it is assigned to this member.
 
-    A record refers to its assignment. So an outcome that comes after the partition was lost is
-    dropped, even if the partition is assigned here again.
-
-    Attributes:
-        revoked: The partition was lost; outcomes for this assignment are dropped.
-        committed: The last acknowledged commit, or the one found at the start.
-        attempted: Commits since then whose outcome is unknown.
+    A record refers to its assignment. So an outcome that comes after the partition was lost
+    (``revoked``) is dropped, even if the partition is assigned here again. ``attempted`` are
+    commits since ``committed`` whose outcome is unknown.
     """
 
     partition: TopicPartition
@@ -69,8 +65,6 @@ class WorkItem:
     """A request on its way to its terminal outcome.
 
     Attributes:
-        custom_id: The request's name, to stand on its result; ``None`` if it has none.
-        deadline_ms: In epoch milliseconds; later, it is not worth computing.
         received_at_s: Monotonic seconds when it was delivered.
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
         attempts: How often it was handed to a model replica, also by earlier owners if it failed.
@@ -78,7 +72,6 @@ class WorkItem:
         timeouts: How many of those were calls that were overdue.
         first_failed_at_s: Monotonic seconds of its first failure; 0 if none.
         held_bytes: What admission counts for it.
-        work: Its work relative to other requests of its route, in any unit; 0 if unknown.
         fetched_line: The request line for the model, if the record's value differs: its body was
             fetched, its url is spelled otherwise, or something precedes it.
         state: Changed by ``record_state.next_state`` only.
@@ -140,12 +133,10 @@ class Call:
     Attributes:
         is_accepted: A model replica has taken the call; before that, nothing is being computed.
         has_answers: Some record has had an outcome that is no failure.
-        has_failures: Some record was answered with a failure.
-        has_fresh_failures: Among those are records that had not failed before, or the replica had
-            no room: evidence against the model and not the records.
+        has_fresh_failures: Among the failures are records that had not failed before, or the
+            replica had no room: evidence against the model and not the records.
         heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
         earlier_timeouts: The most timeouts that a record of it had before.
-        first_deadline_ms: The earliest deadline among the records without an outcome, if any.
         overdue: Why the call is given up for having taken too long, if it is.
     """
 

@@ -40,10 +40,7 @@ class _Ending:
 
 
 class AtLeastOnce(Publishing):
-    """Publishes outcomes, and commits the offsets of those that the broker has acknowledged.
-
-    It is its sink's ``PublishListener``.
-    """
+    """Publishes outcomes (it is the sink's listener), and commits acknowledged offsets."""
 
     def __init__(
         self,

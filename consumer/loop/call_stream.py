@@ -10,11 +10,7 @@ class CallFailedError(Exception):
 
 
 async def stream_outcomes(model: ChunkModel, chunk: Chunk) -> AsyncIterator[Outcomes]:
-    """Stream a chunk's outcomes.
-
-    Raises:
-        CallFailedError: The model's stream raised; a cancellation passes unchanged.
-    """
+    """Stream a chunk's outcomes; ``CallFailedError`` if the model raises; a cancellation passes."""
     stream = model.infer(chunk)
     # One record may take hours; the lines of the others must not stay in memory for it.
     del chunk

@@ -33,10 +33,7 @@ class Publishing(ABC):
         """
 
     def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
-        """Return what runs as long as the consumer loop does; one that raises ends it.
-
-        ``on_progress`` is called when outcomes are acknowledged: the engine has room again.
-        """
+        """Return what runs with the consumer loop; ``on_progress``: the engine has room again."""
         self._on_progress = on_progress
         return [*self._loops(), self._fail()]
 

@@ -66,10 +66,7 @@ class SessionWatch:
 
 
 class Watch:
-    """Gives up calls that take too long, and this consumer if it stalls.
-
-    ``end_calls`` ends the calls in which nothing is wanted any more.
-    """
+    """Gives up calls that take too long, and this consumer if it stalls."""
 
     def __init__(
         self, engine: Engine, source: RecordSource, clock: Clock, end_calls: Callable[[], None]
@@ -90,11 +87,7 @@ class Watch:
             self._end_calls()
 
     async def watch_for_stall(self) -> None:
-        """Check for ever whether the consumer stalls.
-
-        Raises:
-            StalledError: It does; says what waits.
-        """
+        """Raise ``StalledError``, which says what waits, once the consumer stalls."""
         while True:
             await asyncio.sleep(_STALL_EVERY_S)
             if self._has_moved():

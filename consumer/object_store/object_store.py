@@ -49,9 +49,7 @@ Answer = TypeVar("Answer")
 
 
 def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
-    """Return the object store of a route's bodies, if it has one.
-
-    Called at a consumer's start: a missing local directory of results is created.
+    """Return the object store of a route's bodies, if it has one; create a local directory.
 
     Raises:
         SourceError: A url is illegal, or its package is not installed.
@@ -73,13 +71,7 @@ def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
 
 
 class ObjectStore:
-    """Writes response bodies under one url, and reads bodies under the allowed urls.
-
-    Args:
-        store_url: Under which to write, e.g. ``s3://bucket/results``.
-        route: Names the route's part of the store.
-        read_prefixes: Under which to read.
-        max_object_bytes: Larger bodies are neither written nor read.
+    """Writes response bodies below ``store_url``, and reads bodies below ``read_prefixes``.
 
     Raises:
         IllegalUrlError: A url is no plain path in an object store.
@@ -193,11 +185,7 @@ class ObjectStore:
         return int(entry["size"])
 
     def _check_place(self, prefix: str) -> None:
-        """Check that an object is missing, and not the place where it would lie.
-
-        Raises:
-            StoreError: The directory of the prefix, or its bucket, is missing.
-        """
+        """Raise ``StoreError`` if more than the object is missing: its directory or bucket."""
         scheme, _, path = prefix.partition("://")
         if prefix.startswith(_FILE):
             place, is_there = path, Path(path).is_dir()

@@ -26,12 +26,10 @@ _MASK = (1 << 64) - 1
 
 
 class FileNotes:
-    """The ``ReadingNotes`` of one topic in one group, in a file that all members here share.
-
-    The file is created if it is missing, with room for each partition.
+    """The ``ReadingNotes`` of a topic, in a file that all members of the group on the node share.
 
     Raises:
-        OSError: The file cannot be used.
+        OSError: The file cannot be created or used.
     """
 
     def __init__(self, file: Path) -> None:

@@ -11,11 +11,8 @@ class Counters:
     """Records since a replica started.
 
     Attributes:
-        received_records: Read from the requests topic.
         completed_records: Completed by a result or dead letter that the brokers have acknowledged;
             the next four are among them a moment later.
-        expired_records: Answered ``request_expired``.
-        cancelled_records: Answered ``request_cancelled``.
         refused_records: Answered 4xx by the endpoint.
         retried_records: Dispatched again after a failure; a record counts each time.
         skipped_records: Tombstones.

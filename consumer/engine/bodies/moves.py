@@ -96,11 +96,10 @@ class Deposit(_Move):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Fetch(_Move):
-    """A request body to fetch.
+    """A request body to fetch; ``number`` is its place in the queue.
 
     Attributes:
         size_bytes: By the reference or by the store; ``None`` until known.
-        number: Its place in the queue: first come, first served.
         no_room_since_s: Monotonic seconds when its turn came and there was no room for it.
     """
 

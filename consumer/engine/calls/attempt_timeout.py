@@ -15,14 +15,11 @@ class AttemptTimeout:
     Silence and not total time, as records are answered one after the other. The time before a
     replica accepts the call does not count, as that may be loading.
 
-    The learned limit is four times the longest recent silence that ended in an answer, and at least
-    half an hour. It doubles with each timeout of a record, so that a record far slower than the
-    others is not cut off each time. It also doubles for all calls with each timeout until there is
-    an answer: where nothing is answered, all work may take that long (TCP's timer backoff: Karn and
-    Partridge, "Improving Round-Trip Time Estimates", 1987).
-
-    Args:
-        set_s: The route's own limit in seconds, never changed; ``None`` to learn it.
+    A route may set the limit (``set_s``). A learned limit is four times the longest recent silence
+    that ended in an answer, and at least half an hour. It doubles with each timeout of a record, so
+    that a record far slower than the others is not cut off each time. It also doubles for all calls
+    with each timeout until there is an answer: where nothing is answered, all work may take that
+    long (TCP's timer backoff: Karn and Partridge, "Improving Round-Trip Time Estimates", 1987).
     """
 
     def __init__(self, set_s: float | None) -> None:
@@ -41,9 +38,6 @@ class AttemptTimeout:
         self._backoffs = min(self._backoffs + 1, _MOST_BACKOFFS)
 
     def learn(self, silence_s: float, earlier_timeouts: int, now_s: float) -> None:
-        """Learn from a silence that ended with an answer.
-
-        If it is over the limit, this process stood still; the model did not take that long.
-        """
+        """Learn from an answered silence; beyond the limit, this process stood still."""
         self._longest.learn(min(silence_s, self.limit_s(earlier_timeouts)), now_s)
         self._backoffs = 0

@@ -33,8 +33,7 @@ _IN_FLIGHT, _DISPATCH = RecordState.IN_FLIGHT, Step.DISPATCH
 class Calls:
     """Fills the replicas' windows with waiting records, and takes back unanswered ones.
 
-    Attributes:
-        takes_back: Unanswered records are called again; otherwise they are dropped.
+    Unless ``takes_back``, unanswered records are dropped and not called again.
     """
 
     def __init__(
@@ -204,10 +203,8 @@ class Calls:
         """Give up overdue records and calls; call this about every second.
 
         A record whose deadline has passed without an answer of its replica is answered as expired.
-        A call that has been silent for too long is marked ``overdue``.
-
-        Returns:
-            Calls in which no outcome is wanted any more; the caller ends them.
+        A call that has been silent for too long is marked ``overdue``. Returns the calls in which
+        no outcome is wanted any more; the caller ends them.
         """
         if self._looked_at_s is not None:
             paused_s = now_s - self._looked_at_s - _LONGEST_LOOK_S

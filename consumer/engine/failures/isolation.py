@@ -123,10 +123,7 @@ class Isolation:
         *,
         has_timed_out: bool = False,
     ) -> list[WorkItem]:
-        """Schedule the next calls of records that failed together; return those to give up.
-
-        ``has_timed_out`` says that the call was overdue; its replica may be alive.
-        """
+        """Schedule the next calls of records that failed together; return those to give up."""
         again: list[WorkItem] = []
         given_up: list[WorkItem] = []
         for item in items:

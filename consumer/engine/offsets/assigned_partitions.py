@@ -13,10 +13,9 @@ _SMALLEST_POLL_RECORDS = 64
 
 @dataclass(slots=True)
 class AssignmentChange:
-    """The effect of a rebalance.
+    """The effect of a rebalance; ``kept`` partitions go on with their work.
 
     Attributes:
-        kept: Their work goes on.
         fresh: They start from what the group has committed.
         lost: They went to another member, or came back after another one had committed.
         seeks: Where to read on, by partition; absent where the source starts by its own setting.
@@ -45,11 +44,8 @@ class AssignedPartitions:
     An eager rebalance takes every partition away and gives most of them back. One is kept, with its
     work in flight, if the group has still committed what this member wrote: no other member can
     have completed anything in between, however many generations passed. Otherwise there was another
-    owner, and the partition starts afresh from what that one committed.
-
-    Args:
-        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        may_repeat: Go on from the offset alone if a completion map cannot be read.
+    owner, and the partition starts afresh from what that one committed. If its completion map
+    cannot be read, ``may_repeat`` allows to go on from the offset alone.
     """
 
     def __init__(self, metadata_limit_characters: int, *, may_repeat: bool = True) -> None:

@@ -114,11 +114,8 @@ def decode(committed_offset: int, metadata: str) -> CompletionMap | None:
 def count_incomplete(committed_offset: int, metadata: str) -> tuple[int, int] | None:
     """Return the highest completed offset, and how many offsets below it are incomplete.
 
-    As in ``decode``'s map, without the committed offset, but no list of offsets is made: thousands
-    of maps are counted in a second. ``None`` if the metadata is empty.
-
-    Raises:
-        CompletionMapError: As ``decode``.
+    Like ``decode``, without the committed offset, but no list of offsets is made: thousands of maps
+    are counted in a second.
     """
     if not metadata:
         return None
@@ -188,12 +185,8 @@ def worst_of(
     """Choose the failures to keep if there is room for some only, ascending by offset.
 
     The records that failed most often come first, then the lower offsets: they are nearest to their
-    end. The others are retried by the next owner as if they had never failed.
-
-    Args:
-        committed_offset: The offset that they are committed with.
-        failures: Of records at or above it.
-        room_bytes: The most bytes that ``encode`` may add for them, with their header.
+    end. The others are retried by the next owner as if they had never failed. ``encode`` adds at
+    most ``room_bytes`` for them, with their header.
     """
     by_weight = sorted(failures, key=lambda each: (-each.strikes, -each.attempts, each.offset))
     kept, too_many = 0, len(by_weight) + 1

@@ -34,11 +34,7 @@ class PartitionLedger:
 
     Records complete in any order. The committed offset is the lowest incomplete one; the completion
     map lists what is complete above it. Only delivered offsets are tracked: others need not exist.
-
-    Args:
-        committed: The group's commit; ``None`` if there is none.
-        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        log_id: Identifies the partition's log, to be committed with its offsets; may be empty.
+    ``log_id`` is committed with the offsets; it may be empty.
 
     Raises:
         completion_map.CompletionMapError: The committed metadata cannot be read.
@@ -113,10 +109,7 @@ class PartitionLedger:
         return Delivery.ADMITTED
 
     def pass_over(self, position: int) -> None:
-        """Note that the log was read up to ``position``, also where there were no records.
-
-        Such are transaction markers, compacted and expired records.
-        """
+        """Note that the log was read to ``position``, also past offsets without a record."""
         if self._next_offset is None:
             # Reading began here; committed, so that it stays even if no record comes for long.
             self._next_offset = position
@@ -126,11 +119,7 @@ class PartitionLedger:
         self._next_offset = position
 
     def expire(self, log_start: int) -> int:
-        """Note that retention has deleted everything below ``log_start``.
-
-        Returns:
-            How many unread offsets are gone, without those that an earlier owner had completed.
-        """
+        """Note the log's new start; return how many unread offsets are gone that were not done."""
         if self._next_offset is None or log_start <= self._next_offset:
             return 0
         lost = sum(1 for offset in self._awaited if offset < log_start)
@@ -178,10 +167,7 @@ class PartitionLedger:
         return characters <= self._limit_characters
 
     def commit_point(self, completing: Collection[int] = ()) -> CommitPoint | None:
-        """Return offset and map as one consistent snapshot; ``None`` before the first record.
-
-        The offsets of ``completing`` count as complete already.
-        """
+        """Return a consistent snapshot, ``None`` before the first record."""
         if self._next_offset is None:
             return None
         open_offsets = self._incomplete.difference(completing) if completing else self._incomplete

@@ -177,10 +177,8 @@ class Settlement:
     ) -> bool:
         """Replace messages that the broker will never take; see ``Substitutes``.
 
-        The item's other messages are acknowledged.
-
-        Returns:
-            False if the topic takes no dead letter of any record.
+        Other messages of the item are acknowledged. False: the topic takes no dead letter of any
+        record.
         """
         found = self._replace(item, rejections, now_s, epoch_ms)
         if found is None:

@@ -9,14 +9,11 @@ _Queues = dict[PartitionAssignment, deque[WorkItem]]
 
 
 class Outbox:
-    """First decided, first published, within each input partition.
+    """First decided, first published, within each input partition; nothing while ``is_held``.
 
     It starts closed, and closes around rebalances: while the partition may be lost, a new owner
     could publish the same outcome. ``close`` swaps the queues: what waits may still go, and later
     outcomes wait apart until ``open``.
-
-    Attributes:
-        is_held: Nothing may be published.
     """
 
     def __init__(self) -> None:

@@ -12,9 +12,7 @@ from consumer.ports import CommitPoint, TopicPartition
 class Transaction:
     """Outcomes of one input partition, and its progress once they are published.
 
-    Attributes:
-        items: The outcomes to publish; empty if records were skipped and only progress moves.
-        point: The commit: it covers exactly what is done by then.
+    Without ``items``, records were skipped and only progress moves.
     """
 
     assignment: PartitionAssignment
@@ -43,9 +41,6 @@ class Transactions:
 
         None between a revoke and the next assignment: a partition may be another member's then, and
         neither progress nor outcomes may be published for it.
-
-        Args:
-            even_without_outcomes: Count also those where only records were skipped.
         """
         if self._outbox.is_held:
             return []

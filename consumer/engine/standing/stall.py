@@ -39,10 +39,7 @@ class StallWatch:
         return True
 
     def judge(self, waiting: str | None, now_s: float) -> str | None:
-        """Return why the consumer stalls, if it does, after a look at which nothing moved.
-
-        ``waiting`` says what waits with nothing in its way.
-        """
+        """Return why the consumer stalls, after a look at which nothing moved."""
         looked_at_s, self._looked_at_s = self._looked_at_s, now_s
         if waiting is None:
             self._waited_s = None

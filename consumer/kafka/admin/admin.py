@@ -40,10 +40,7 @@ class TopicInfo(NamedTuple):
 
 
 class TopicReport(NamedTuple):
-    """The result of ``ensure_topics`` for one topic.
-
-    ``found`` is the topic now; an existing topic is left alone, whatever the settings say.
-    """
+    """The result of ``ensure_topics`` for one topic; an existing topic is left as ``found``."""
 
     topic: str
     is_created: bool
@@ -91,8 +88,7 @@ class TopicAdmin:
     async def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicInfo | None]:
         """Return each topic; ``None`` if it does not exist or this user may not see it.
 
-        It asks by name, and creates none on a cluster with auto.create.topics.enable, as aiokafka's
-        own method would.
+        It asks by name; aiokafka's own method would create topics with auto.create.topics.enable.
         """
         wanted = list(topics)
         request = MetadataRequest(wanted, allow_auto_topic_creation=False)
@@ -106,11 +102,7 @@ class TopicAdmin:
         return found
 
     async def ensure_topics(self, wanted: dict[str, TopicInfo]) -> list[TopicReport]:
-        """Create the missing topics, and report on all.
-
-        Returns once the brokers show the new ones, a moment after the controller has acknowledged
-        them.
-        """
+        """Create the missing topics, and report on all once the brokers show them."""
         existing = await self.describe_topics(wanted)
         missing = [topic for topic, info in existing.items() if info is None]
         if missing:
@@ -168,10 +160,7 @@ class TopicAdmin:
     async def create(
         self, topics: dict[str, TopicInfo], hint: str, settings: Mapping[str, str] | None = None
     ) -> None:
-        """Create topics, and wait until the brokers show them; existing ones are left alone.
-
-        A failure is raised with ``hint``, which says what to do then.
-        """
+        """Create missing topics, and wait until the brokers show them; errors end in ``hint``."""
         new = [
             NewTopic(topic, info.partitions, info.replication_factor, topic_configs=settings)
             for topic, info in topics.items()

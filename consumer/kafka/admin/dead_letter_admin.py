@@ -17,10 +17,7 @@ DELETE_TIMEOUT_MS = 30_000
 async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str) -> None:
     """Create a compacted topic of one partition if it is missing; wait until brokers show it.
 
-    It takes its replication factor from the topic ``like``.
-
-    Raises:
-        SourceError: It could not be created; says what to check.
+    It takes its replication factor from ``like``. ``SourceError`` says what to check.
     """
     async with TopicAdmin(kafka) as admin:
         found = await admin.describe_topics([topic, like])

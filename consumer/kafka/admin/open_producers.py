@@ -18,10 +18,7 @@ from schemas.settings.file import KafkaSettings
 async def open_producers(
     settings: KafkaSettings, partitions: Collection[TopicPartition], timeout_s: float
 ) -> dict[TopicPartition, OpenProducer]:
-    """Return each partition's producer whose open transaction begins first.
-
-    Partitions whose leader does not answer, or that this user may not read, are left out.
-    """
+    """Return the first open transaction's producer per partition, if its leader answers."""
     client = ClusterClient(settings, "headrace-open-producers", int(timeout_s * 1000))
     found: dict[TopicPartition, OpenProducer] = {}
     try:

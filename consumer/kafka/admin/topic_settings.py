@@ -42,13 +42,7 @@ def limits_of(settings: Mapping[str, str]) -> TopicLimits:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A kind of message that is published to a topic.
-
-    Attributes:
-        what: Its name in the plural, e.g. "results".
-        largest_bytes: The most bytes of one value.
-        limit: The setting that allows them.
-    """
+    """A kind of message: its plural name, largest value, and the setting that limits it."""
 
     what: str
     largest_bytes: int
@@ -56,10 +50,7 @@ class Published:
 
 
 def unfit_settings(topic: str, settings: Mapping[str, str], published: Published) -> list[str]:
-    """Return which of a topic's settings refuse what is published there, and what to do.
-
-    A missing setting counts as fitting.
-    """
+    """Return which topic settings refuse what is published, and the fix; missing ones fit."""
     what = published.what
     problems = []
     if _is_compacted(settings):

@@ -108,10 +108,7 @@ def has_c_extensions() -> bool:
 
 @contextmanager
 def explaining_failures(settings: KafkaSettings, doing: str) -> Iterator[None]:
-    """Turn aiokafka's errors into a ``SourceError`` that says what to check.
-
-    ``doing`` is what the block does, e.g. ``reading topic requests in group embedders``.
-    """
+    """Turn aiokafka's errors into a ``SourceError`` that says what to check."""
     reasons = _BootstrapReasons()
     logger = logging.getLogger("aiokafka")
     logger.addHandler(reasons)

@@ -58,10 +58,7 @@ def cluster(consumer: AIOKafkaConsumer) -> ClusterMetadata:
 
 
 def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int, int] | None:
-    """Return where an open transaction stops reading, and how many offsets are beyond.
-
-    By the latest fetch; ``None`` if there are records to read, or none at all.
-    """
+    """Return where an open transaction stops reading, and how many offsets are beyond."""
     at = position(consumer, partition)
     if at is None:
         return None
@@ -226,10 +223,7 @@ def end_failed_fetch(consumer: AIOKafkaConsumer) -> None:
 
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:
-    """Finish an interrupted ``stop`` without waiting for a rebalance.
-
-    The member leaves the group if its coordinator can be reached.
-    """
+    """Finish an interrupted ``stop``; leave the group without waiting for a rebalance."""
     coordinator = consumer._coordinator
     if coordinator is not None:
         task = coordinator._coordination_task

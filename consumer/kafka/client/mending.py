@@ -65,11 +65,7 @@ def mend_client_of(owner: AIOKafkaConsumer | AIOKafkaProducer) -> None:
 
 
 def check_tasks(consumer: AIOKafkaConsumer) -> None:
-    """Check the tasks that a started consumer needs.
-
-    Raises:
-        SourceError: One has ended; says which.
-    """
+    """Raise ``SourceError`` if a task that a started consumer needs has ended."""
     fetching, asking = consumer._fetcher._fetch_task, consumer._client._sync_task
     for what, task in (("fetches records", fetching), ("asks for metadata", asking)):
         if task is not None and task.done():

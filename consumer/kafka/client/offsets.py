@@ -89,10 +89,7 @@ class CommittedOffsetsRequest(
 
 
 def read_points(response: Any) -> tuple[set[int], dict[TopicPartition, CommitPoint | None]]:
-    """Return an OffsetFetch response's error codes, with 0, and the points without error.
-
-    The point of a partition without a commit is ``None``.
-    """
+    """Return an OffsetFetch response's error codes, and the points without error."""
     codes: set[int] = {response.error_code}
     points: dict[TopicPartition, CommitPoint | None] = {}
     for topic, results, *_tags in response.topics:

@@ -51,13 +51,7 @@ class DescribeProducersRequest(FlexibleRequest):
 
 
 class OpenProducer(NamedTuple):
-    """A producer with a transaction open in a partition.
-
-    Attributes:
-        since_offset: Where its transaction begins.
-        producer_id: Kafka's transaction tool finds the rest by it.
-        last_ms: When it last wrote there, in epoch milliseconds.
-    """
+    """A producer with a transaction open since ``since_offset``; it last wrote at ``last_ms``."""
 
     since_offset: int
     producer_id: int

@@ -29,10 +29,7 @@ PARTITIONS_BY_TOPIC = array("topics", ("topic", TEXT), ("partitions", CompactArr
 def request_struct(
     api_key: int, version: int, request: tuple[Field, ...], response: tuple[Field, ...]
 ) -> Any:
-    """Return the class of a request, whose ``RESPONSE_TYPE`` decodes the response.
-
-    ``version`` is a flexible one; the fields are given without the tagged fields.
-    """
+    """Return the class of a flexible request and its response; tagged fields are added."""
 
     class Answer(Response):  # type: ignore[misc]  # aiokafka is untyped
         API_KEY = api_key

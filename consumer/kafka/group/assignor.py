@@ -67,11 +67,7 @@ def assign_topics(
     subscriptions: Mapping[str, Iterable[str]],
     claims: Mapping[str, Claim],
 ) -> dict[str, dict[str, list[int]]]:
-    """Assign topic by topic, each among the members that subscribe to it.
-
-    Returns:
-        Partition numbers by topic, for every member.
-    """
+    """Assign topic by topic, each among its subscribers; return partition numbers by topic."""
     assignment: dict[str, dict[str, list[int]]] = {member: {} for member in subscriptions}
     for topic in sorted(partitions):
         readers = {
@@ -92,10 +88,7 @@ def encode_claim(claim: Claim) -> bytes:
 
 
 def decode_claim(user_data: bytes | None) -> Claim:
-    """Return the claim in a member's user data; no claim if it cannot be read.
-
-    A member of another version gets its share, but perhaps other partitions than it had.
-    """
+    """Return the claim in a member's user data; none from a member of another version."""
     if not user_data:
         return NO_CLAIM
     try:

@@ -12,12 +12,6 @@ def name_instance(group: str, *, cluster: str, application: str, rank: int) -> s
 
     A replica that replaces another has the same id. Any two other replicas of the group have
     different ones, also those of two applications, or of two clusters during an upgrade.
-
-    Args:
-        group: The consumer group.
-        cluster: Identifies the Ray cluster while it lives.
-        application: The Serve application.
-        rank: The replica's rank among those of its deployment.
     """
     service = hashlib.sha256(f"{cluster}\n{application}".encode()).hexdigest()[:_DIGEST_CHARACTERS]
     # Kafka takes these characters only, and 249 of them at most.

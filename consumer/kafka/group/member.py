@@ -17,11 +17,7 @@ def make_consumer(
     instance_id: str | None,
     assignor: type[AbstractPartitionAssignor],
 ) -> AIOKafkaConsumer:
-    """Return a consumer that is neither started nor subscribed.
-
-    An ``instance_id`` makes it a static member. ``assignor`` assigns the partitions if the consumer
-    leads the group.
-    """
+    """Return a consumer, not started; with an ``instance_id`` it is a static member."""
     membership = route.membership
     consumer = AIOKafkaConsumer(
         **client_options(settings),

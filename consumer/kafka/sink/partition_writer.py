@@ -129,10 +129,7 @@ class PartitionWriter:
         return batch
 
     async def _deliver(self, batch: Sequence[Message], builder: BatchBuilder | None = None) -> None:
-        """Send messages that fit into one batch until each is acknowledged, rejected or not wanted.
-
-        A ``builder`` that is given can be sent only once.
-        """
+        """Send one batch's messages until all are acknowledged, rejected or not wanted any more."""
         backoff_s = FIRST_BACKOFF_S
         suspicions = 0
         while True:
@@ -179,10 +176,7 @@ class PartitionWriter:
                 return
 
     def _left_to_deliver(self, batch: Sequence[Message]) -> list[Message]:
-        """Return the messages that are still wanted and can go nowhere else; move the others.
-
-        aiokafka has tried for long by now.
-        """
+        """Return what is still wanted and cannot move; aiokafka has already tried for long."""
         left, waiting = self._still_wanted(batch), self._still_wanted(self._waiting)
         if self._move([message for message in (*left, *waiting) if message.key is None]):
             left = [message for message in left if message.key is not None]

@@ -34,10 +34,7 @@ REFUSALS = (
 
 
 class ProducerSlot:
-    """Holds the producer of a sink.
-
-    A batch of several messages takes at most ``max_batch_bytes``, uncompressed.
-    """
+    """Holds the producer of a sink."""
 
     def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
         self._settings = settings
@@ -66,11 +63,7 @@ class ProducerSlot:
         return self._producer
 
     async def get(self) -> AIOKafkaProducer:
-        """Return a working producer; without one, connect until a broker is back.
-
-        Raises:
-            SourceError: The broker refuses us.
-        """
+        """Return a working producer; without one, connect until a broker is back or refuses us."""
         async with self._lock:
             backoff_s = FIRST_BACKOFF_S
             while self._producer is None:

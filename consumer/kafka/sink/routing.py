@@ -30,10 +30,7 @@ def _never(_partition: TopicPartition) -> bool:
 
 
 class MessageRouter:
-    """Routes as Kafka's Java producer does by key; messages without a key are spread in runs.
-
-    ``limits`` are the topics' limits; Kafka's default for topics not named.
-    """
+    """Routes as Kafka's Java producer does by key; messages without a key are spread in runs."""
 
     def __init__(self) -> None:
         self.limits: Mapping[str, TopicLimits] = {}
@@ -52,13 +49,7 @@ class MessageRouter:
         partitions: Mapping[str, Sequence[int]],
         is_backed_up: Callable[[TopicPartition], bool] = _never,
     ) -> Routed:
-        """Return where each message goes.
-
-        Args:
-            messages: The messages to publish.
-            partitions: The partition numbers of every topic among them, sorted.
-            is_backed_up: Whether a message without a key had better go elsewhere.
-        """
+        """Return where each message goes; without a key, past partitions that are backed up."""
         routed = Routed({}, [])
         by_topic: defaultdict[str, list[Message]] = defaultdict(list)
         for message in messages:

@@ -27,10 +27,7 @@ Commit = Callable[[Mapping[TopicPartition, CommitPoint]], Awaitable[None]]
 
 
 def any_committed(consumer: AIOKafkaConsumer, *, requires_stable: bool) -> Committed:
-    """Return a query for committed points; if there are none, it waits for undecided transactions.
-
-    ``requires_stable`` says that there may be transactions on the points.
-    """
+    """Return a query for committed points; if none, it waits for undecided transactions."""
 
     async def ask(
         partitions: Collection[TopicPartition],
@@ -55,16 +52,9 @@ async def begin_at_end(
 ) -> bool:
     """Return once the group has begun, or False if it rebalances first.
 
-    In that case the next owner of the first partition begins.
-
-    Args:
-        everywhere: The topic's partitions, in order.
-        assigned: Those of this member.
-        log_id: Identifies the topic, and is committed with the ends; empty if unknown.
-        committed: Asks what the group has committed.
-        ends: Asks where logs end; leaderless partitions are left out.
-        commit: Commits under the generation of ``assigned``.
-        is_outdated: Whether another assignment will come.
+    In that case the next owner of the first partition begins. ``everywhere`` is all of the topic,
+    ``assigned`` this member's part. ``commit`` works under the generation of ``assigned``;
+    ``is_outdated`` says whether another assignment will come.
 
     Raises:
         SourceError: The end of some partition's log is unknown.

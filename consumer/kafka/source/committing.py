@@ -18,8 +18,7 @@ _COMMIT_RETRY_S = 0.1
 class Commits:
     """Commits between ``open`` and ``close``.
 
-    ``on_refused`` is called with a broker's refusal, which ends the member; it returns what to
-    raise.
+    ``on_refused`` gets a broker's refusal, which ends the member, and returns what to raise.
     """
 
     def __init__(

@@ -17,10 +17,7 @@ Ask = Callable[[list[KafkaPartition]], Awaitable[Mapping[KafkaPartition, int]]]
 
 
 class Logs(NamedTuple):
-    """The first offset of partitions' logs, and the offset behind the last.
-
-    Leaderless partitions are missing. ``log_id`` identifies their topic; empty if unknown.
-    """
+    """First offsets and ends of partitions' logs; leaderless partitions are missing."""
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
@@ -68,10 +65,7 @@ async def points_in_logs(
     log_id: bytes,
     timeout_s: float,
 ) -> dict[TopicPartition, CommitPoint | None]:
-    """Return committed points, or where to read on if a log is not the one of its point.
-
-    A point stays unchanged if its log does not answer, e.g. of a leaderless partition.
-    """
+    """Return committed points, or where to read on in a log that is not the one of its point."""
     known = {each: point for each, point in points.items() if point is not None}
     ends = await ask_each(consumer.end_offsets, known, timeout_s)
     unfit = {each: at for each, at in known.items() if not fits(at, ends.get(each), log_id)}
@@ -81,10 +75,7 @@ async def points_in_logs(
 
 
 def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
-    """Return whether reading may go on at a committed point.
-
-    ``log_end`` is the offset behind the log's last; ``None`` if unknown. ``log_id`` may be empty.
-    """
+    """Return whether reading may go on at a committed point; the log's end or id may be unknown."""
     of_log = log_id_of(point)
     is_of_another = bool(of_log and log_id and of_log != log_id)
     return not is_of_another and (log_end is None or point.offset <= log_end)

@@ -131,10 +131,7 @@ class KafkaSource:
         return records
 
     def position(self, partition: TopicPartition) -> int | None:
-        """Return the next offset to read; see ``RecordSource``.
-
-        Unknown while a fetch that a rebalance left behind may have taken records unseen.
-        """
+        """Return the next offset to read; unknown while a fetch that was left behind runs."""
         member = self._started()
         if member.fetching.is_left_behind:
             return None
@@ -146,10 +143,7 @@ class KafkaSource:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, CommitPoint | None]:
-        """Return what the group has committed; see ``RecordSource`` and ``logs.points_in_logs``.
-
-        With exactly_once delivery it waits for undecided transactions.
-        """
+        """Return the group's commits; with exactly_once, waits for undecided transactions."""
         if not partitions:
             return {}
         consumer = self._started().consumer
@@ -168,10 +162,7 @@ class KafkaSource:
         return expired
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit under the current generation; see ``RecordSource``.
-
-        The commit of a cancelled caller goes on; a rebalance waits for it.
-        """
+        """Commit; the commit of a cancelled caller goes on, and a rebalance waits for it."""
         if points:
             await self._started().commits.commit(points)
 

@@ -78,7 +78,7 @@ _MetadataRequest_v10 = request_struct(
 class TopicIdentity:
     """Notes which topic a started consumer began to read, and notices when another has its name.
 
-    ``log_id`` is a checksum of the topic's id, for commits; empty if no broker has given an id.
+    ``log_id`` is a checksum of the topic's id; empty if no broker has given an id.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:

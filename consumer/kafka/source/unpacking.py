@@ -38,10 +38,7 @@ class UnpackedTooLargeError(Exception):
 
 
 class Unpacking:
-    """Unpacks by each of Kafka's codecs, at most ``limit_bytes`` a batch.
-
-    Snappy's output is at most about 20 times its input.
-    """
+    """Unpacks at most ``limit_bytes`` a batch; snappy gives at most about 20 times its input."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes

@@ -51,10 +51,7 @@ class BatchRefusedError(AttemptFailedError):
 
 
 class BatchEncoder:
-    """Encodes messages under a producer's epoch, with sequence numbers without a gap.
-
-    A batch of several messages takes at most ``max_batch_bytes``.
-    """
+    """Encodes messages under a producer's epoch, with sequence numbers without a gap."""
 
     def __init__(self, max_batch_bytes: int) -> None:
         self._max_batch_bytes = max_batch_bytes
@@ -103,10 +100,7 @@ class BatchEncoder:
 
 
 class BatchSending:
-    """Sends batches until each is acknowledged; brokers drop repeated ones by their sequence.
-
-    Brokers may wait for their replicas for ``timeout_ms``.
-    """
+    """Sends batches until each is acknowledged; brokers drop repeated ones by their sequence."""
 
     def __init__(
         self, client: ClusterClient, transactional_id: str, timeout_ms: int, explain: Explain

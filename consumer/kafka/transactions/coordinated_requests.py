@@ -54,13 +54,10 @@ class CoordinatedRequests:
         may_repeat: bool = True,
         first: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """Ask the transactional id's coordinator.
+        """Ask the transactional id's coordinator; ``codes_of`` reads the response.
 
-        Args:
-            request: One that has the same effect if it is sent again.
-            codes_of: Reads the response.
-            may_repeat: Otherwise a lost connection or coordinator ends the attempt.
-            first: Awaited each time before the request is sent.
+        Unless ``may_repeat``, a lost connection or coordinator ends the attempt. ``first`` is
+        awaited each time before the request is sent.
         """
 
         async def send() -> Any:

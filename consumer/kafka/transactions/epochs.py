@@ -54,10 +54,7 @@ class UndecidedError(Exception):
 
 
 class Identity(NamedTuple):
-    """A transactional id, its group, and the input partition that it stands for.
-
-    The coordinator aborts a transaction after ``timeout_ms``.
-    """
+    """A transactional id, its group, its input partition, and the coordinator's timeout."""
 
     name: str
     group: str
@@ -66,11 +63,9 @@ class Identity(NamedTuple):
 
 
 class LastEnd(NamedTuple):
-    """How a coordinator has ended a transactional id's last transaction.
+    """How a coordinator has ended a transactional id's last transaction, and whose it was.
 
-    Attributes:
-        state: By DescribeTransactions; empty if the broker does not have that request.
-        producer: Its producer id and epoch.
+    ``state`` is empty if the broker does not have DescribeTransactions.
     """
 
     state: str
@@ -98,7 +93,7 @@ class LastEnd(NamedTuple):
 class Epochs:
     """Begins epochs of one transactional id, and opens and ends transactions in them.
 
-    ``producer`` is the producer id and epoch; ``NO_PRODUCER`` before the first one.
+    Its methods raise ``SourceError`` if the broker refuses us.
     """
 
     def __init__(
@@ -129,11 +124,7 @@ class Epochs:
     async def begin(self, expected: tuple[int, int]) -> bool:
         """Get an epoch: the next one of ``expected``, or, if that is new, one that fences all.
 
-        Returns:
-            False if another producer has been initialised since.
-
-        Raises:
-            SourceError: The broker refuses us.
+        False: another producer has been initialised since.
         """
         self._disruptions_seen = self._client.disruptions
         answer: list[tuple[int, int]] = []
@@ -165,7 +156,6 @@ class Epochs:
 
         Raises:
             FencedError: Another owner has taken the id over.
-            SourceError: The broker refuses us.
         """
         backoff_s = FIRST_BACKOFF_S
         while True:
@@ -190,11 +180,8 @@ class Epochs:
     async def read_committed(self, patience_s: float | None) -> CommitPoint | None:
         """Return what the group has committed, once no transaction on it is undecided.
 
-        ``patience_s`` counts from the first such response; ``None`` is for ever.
-
         Raises:
-            UndecidedError: It took longer.
-            SourceError: The broker refuses us.
+            UndecidedError: It took longer than ``patience_s``; ``None`` is for ever.
         """
         topic, number = self.identity.partition
         points: dict[TopicPartition, CommitPoint | None] = {}
@@ -222,8 +209,8 @@ class Epochs:
     async def open(self, touched: Collection[TopicPartition], *, may_repeat: bool = False) -> None:
         """Add partitions, and the group's offsets, to a transaction.
 
-        ``may_repeat`` says whether to retry after the coordinator was lost: it may not have carried
-        out the end of the transaction before.
+        Only with ``may_repeat`` it retries after the coordinator was lost, which may not have
+        carried out the end of the transaction before.
         """
         self._is_open = True
         ask = self.requests.ask_transactions
@@ -259,11 +246,7 @@ class Epochs:
             log.debug("%s: nothing to abort (%r)", self._name, error)
 
     async def end_if_known(self) -> None:
-        """Fence the id's owner and end open transactions, if the id was ever used.
-
-        Raises:
-            SourceError: The broker refuses us, but not for our rights on the id.
-        """
+        """Fence the id's owner and end open transactions, if the id was ever used."""
         try:
             if await self._is_known():
                 await self.begin(NO_PRODUCER)
@@ -330,10 +313,7 @@ class Epochs:
             raise self._explain(error) from error
 
     async def _end_left_open(self, partitions: Collection[TopicPartition]) -> None:
-        """Carry out the end of a transaction that has ended for the coordinator.
-
-        A marker of this epoch closes earlier epochs' transactions in the same partitions.
-        """
+        """Carry out an end that was decided; its markers close earlier epochs too."""
         is_commit = self._owed is not None and self._owed.is_commit
         log.warning(
             "%s: its last transaction was left open in %s; %s it",

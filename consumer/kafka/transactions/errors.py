@@ -77,11 +77,7 @@ _STEP_BY_CODE = {code: step for step, codes in _STEPS.items() for code in codes}
 
 
 def next_step(code: int) -> NextStep:
-    """Return the reaction to an error; to begin again if the code is unknown.
-
-    Raises:
-        ValueError: The code is 0, no error.
-    """
+    """Return the reaction to an error code above 0; to begin again if the code is unknown."""
     if code == NONE:
         raise ValueError("code: 0 is no error")
     return _STEP_BY_CODE.get(code, NextStep.BEGIN_AGAIN)

@@ -8,10 +8,7 @@ def transactional_id_of(group: str, partition: TopicPartition) -> str:
 
 
 def transactional_prefix_of(group: str, topic: str) -> str:
-    """Return the prefix that the ids of a requests topic's partitions have, and no other ids.
-
-    Topics' names have no slashes, so that no two pairs of group and topic share a prefix.
-    """
+    """Return the prefix of this pair's ids only, as topics' names have no slashes."""
     return f"headrace-{group}/{topic}/"
 
 

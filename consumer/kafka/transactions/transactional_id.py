@@ -81,9 +81,6 @@ class TransactionalId:
 
         An owner that has not been fenced stays the owner. A transaction that was left open is
         aborted; one that was being committed is waited for.
-
-        Raises:
-            SourceError: The broker refuses us.
         """
         epochs = self._epochs
         if epochs.producer == NO_PRODUCER or not await epochs.begin(epochs.producer):
@@ -169,11 +166,7 @@ class TransactionalId:
         )
 
     async def _roll_back(self) -> None:
-        """Abort what there is, and go on under a new epoch, which late requests do not have.
-
-        Raises:
-            FencedError: Another owner has taken the id over.
-        """
+        """Abort, and go on under a new epoch, which late requests do not have."""
         try:
             # Checks the epoch, as InitProducerId does not while a transaction is open: it would
             # abort another owner's.
@@ -185,23 +178,13 @@ class TransactionalId:
         await self._go_on()
 
     async def _go_on(self) -> None:
-        """Initialise the id as the producer that we are.
-
-        Raises:
-            FencedError: Another owner has been initialised, or has committed, since.
-        """
+        """Initialise the id as our producer, or raise ``FencedError`` if another came."""
         is_ours = await self._epochs.begin(self._epochs.producer)
         if not is_ours or await self._epochs.end_open() != self._committed:
             raise self._epochs.fenced()
 
     async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
-        """Return whether a transaction whose epoch has gone was committed; if not, begin again.
-
-        ``may_be`` says that it had been asked to commit ``point``.
-
-        Raises:
-            FencedError: Another owner has taken the id over.
-        """
+        """Return whether a transaction whose epoch has gone was committed; if not, begin again."""
         epochs = self._epochs
         is_ours = await epochs.begin(epochs.producer)
         try:

@@ -60,11 +60,7 @@ DescribeTransactionsRequest_v0 = request_struct(
 
 
 class InitProducerIdRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Initialises a transactional id, with the coordinator's timeout of its transactions.
-
-    ``expected`` is the producer id and epoch to go on from, or ``NO_PRODUCER`` to fence every
-    owner.
-    """
+    """Initialises a transactional id; ``NO_PRODUCER`` as ``expected`` fences every owner."""
 
     API_KEY = 22
 
