@@ -1,4 +1,4 @@
-"""The Serve deployment around the pipeline: it starts, reports, drains and tells its health."""
+"""The Serve deployment around the consumer loop: it starts, drains, and reports its health."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ from ray import serve
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.group.instance_names import name_instance
 from consumer.kafka.source.source import KafkaSource
-from consumer.loop.consumer_loop import Pipeline
-from consumer.replica.body_store import open_store, result_limit_bytes
-from consumer.replica.build import build_engine, pipeline_settings
-from consumer.replica.kafka_publishing import kafka_publishing
+from consumer.loop.consumer_loop import ConsumerLoop
+from consumer.object_store.object_store import open_store
+from consumer.replica.build import build_engine, loop_settings
+from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
 from consumer.replica.reports import ReplicaSnapshot
@@ -85,18 +85,18 @@ class Consumer:
                 rank=context.rank.rank,
             )
         source = KafkaSource(kafka, route, group_instance_id=instance_id)
-        self._pipeline = Pipeline(
+        self._loop = ConsumerLoop(
             engine=engine,
             source=source,
             publishing=kafka_publishing(kafka, route, engine=engine, source=source),
             model=ModelHandle(model),
             clock=SystemClock(),
-            settings=pipeline_settings(route),
+            settings=loop_settings(route),
             store=store,
             control=control,
         )
         self._is_drained = False
-        await self._pipeline.start()
+        await self._loop.start()
         # What is loaded by now stays. The garbage collector need not go through it every few
         # thousand records, which took an eighth of this process's time.
         gc.collect()
@@ -104,14 +104,14 @@ class Consumer:
         self._reporting = asyncio.get_running_loop().create_task(self._report())
 
     async def check_health(self) -> None:
-        """Raise if the pipeline has failed; Serve then replaces this replica."""
-        self._pipeline.check()
+        """Raise if the consumer loop has failed; Serve then replaces this replica."""
+        self._loop.check()
 
     async def drain(self) -> None:
         """Finish what is in flight, commit and leave the group; the replica idles from then on."""
         if not self._is_drained:
             self._is_drained = True
-            await self._pipeline.drain()
+            await self._loop.drain()
 
     async def __del__(self) -> None:
         """Drain; Serve awaits this when it stops the replica."""
@@ -122,9 +122,9 @@ class Consumer:
 
     def snapshot(self) -> ReplicaSnapshot:
         """Return what this replica is doing."""
-        engine = self._pipeline.engine
+        engine = self._loop.engine
         counters = engine.counters
-        error = self._pipeline.failure
+        error = self._loop.failure
         return ReplicaSnapshot(
             route=self._route_name,
             replica=self._replica,
@@ -144,8 +144,8 @@ class Consumer:
             runnable_records=engine.runnable_records,
             reads_on=engine.reads_on,
             partitions=[each.partition for each in engine.partitions],
-            model_replicas=engine.model_replicas,
-            waits=[] if error else self._pipeline.waits(),
+            model_replicas=engine.calls.windows.replicas,
+            waits=[] if error else self._loop.waits(),
             error=None if error is None else repr(error),
         )
 

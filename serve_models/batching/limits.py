@@ -1,0 +1,67 @@
+"""How large batches are, and how many run at a time, on each kind of device. Pure."""
+
+from dataclasses import dataclass
+
+from schemas.settings.models import TextModelSettings
+
+_CPU_BUDGET_TOKENS = 1024
+"""A batch of this size keeps its activations in one core's cache."""
+_ACCELERATOR_BUDGET_TOKENS = 16_384
+_MOST_PARALLEL_BATCHES = 8
+"""Python runs between a model's operations one thread at a time, and a pool is cut into only so
+many even batches: beyond this, more threads to a batch do better than more batches."""
+
+
+def cpu_threads(settings: TextModelSettings) -> int:
+    """Return how many CPU threads a replica has in all."""
+    return settings.threads or max(1, int(settings.num_cpus))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What batches are cut to and run on.
+
+    Two batches on a thread each beat one batch on two threads, on which every operation waits for
+    the slower thread: on 2 cores, MiniLM embedded 218 texts/s for 160 in bf16, 118 for 91 in fp32.
+
+    Attributes:
+        token_budget_tokens: The most that rows times the longest row may be.
+        max_batch_texts: The most rows of a batch.
+        parallel_batches: How many batches run at a time.
+        threads: CPU threads that they share.
+        pool_texts: Texts to keep waiting, to cut even batches from.
+        max_wait_ms: A text that has waited this long goes into the next batch.
+        budget_name: The setting of ``token_budget_tokens``.
+    """
+
+    token_budget_tokens: int
+    max_batch_texts: int
+    parallel_batches: int
+    threads: int
+    pool_texts: int = 2048
+    max_wait_ms: float = 500.0
+    budget_name: str = "token_budget_tokens"
+
+    @classmethod
+    def of(
+        cls, settings: TextModelSettings, device: str, *, runs_in_parallel: bool = True
+    ) -> "BatchLimits":
+        """Return what the settings ask for, and where they are silent what suits the device."""
+        is_cpu = device == "cpu"
+        threads = cpu_threads(settings)
+        parallel_batches = settings.parallel_batches or (
+            min(threads, _MOST_PARALLEL_BATCHES) if is_cpu else 1
+        )
+        return cls(
+            token_budget_tokens=settings.token_budget_tokens
+            or (_CPU_BUDGET_TOKENS if is_cpu else _ACCELERATOR_BUDGET_TOKENS),
+            max_batch_texts=settings.max_batch_texts,
+            parallel_batches=parallel_batches if runs_in_parallel else 1,
+            threads=threads,
+            pool_texts=settings.pool_texts,
+            max_wait_ms=settings.max_wait_ms,
+        )
+
+    def threads_for(self, batches: int) -> int:
+        """Return how many threads each of ``batches`` batches gets that run at a time."""
+        return max(1, self.threads // max(1, min(batches, self.parallel_batches)))

@@ -1,0 +1,119 @@
+"""A chunk's next records, prepared for the model: as many as are done in one go."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from handoff.chunk import Chunk
+from handoff.clock import Clock
+from serve_models.batching.work import Request, RequestReader
+from serve_models.serving.call import Call
+from serve_models.serving.failures import Refusal
+from serve_models.serving.watchdog import Patience, Watchdog
+
+MOST_RECORDS = 64
+"""A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
+_MOST_CHARACTERS = 1_048_576
+"""Of several records; one that has more goes by itself."""
+_MOST_POOL_TOKENS = 4 * 1024 * 1024
+"""More wait in their chunks: token ids take four bytes each, and batches are even long before."""
+
+
+@dataclass(slots=True)
+class Slice:
+    """Some of a chunk's records, prepared.
+
+    Attributes:
+        stop: The chunk's next record.
+        indexes: Records that were alive, by their position in the chunk.
+        prepared: The request of each of them, or its refusal.
+        expired: Records that were not.
+    """
+
+    stop: int
+    indexes: list[int] = field(default_factory=list)
+    prepared: Sequence[Request | Refusal] = field(default_factory=list)
+    expired: list[int] = field(default_factory=list)
+
+
+def prepare_slice(
+    reader: RequestReader, chunk: Chunk, start: int, is_expired: Callable[[int | None], bool]
+) -> Slice:
+    """Prepare a chunk's records from ``start`` on."""
+    most_stop = min(start + MOST_RECORDS, len(chunk.lines))
+    result = Slice(stop=most_stop)
+    characters = 0
+    for index in range(start, most_stop):
+        if is_expired(chunk.deadline_ms(index)):
+            result.expired.append(index)
+            continue
+        characters += reader.characters(chunk.lines[index])
+        if result.indexes and characters > _MOST_CHARACTERS:
+            result.stop = index
+            break
+        result.indexes.append(index)
+    lines = [chunk.lines[index] for index in result.indexes]
+    result.prepared = reader.prepare(lines, chunk.max_body_bytes)
+    return result
+
+
+class Preparation:
+    """Prepares slices of many chunks in a thread of its own, as the pool has room for them.
+
+    All methods belong to one event loop.
+
+    Attributes:
+        under_way: Records that may be in the tokenizer now, by call and index.
+    """
+
+    def __init__(
+        self,
+        reader: RequestReader,
+        clock: Clock,
+        patience: Patience,
+        pool_tokens: Callable[[], int],
+    ) -> None:
+        self.under_way: list[tuple[Call, int]] = []
+        self._reader = reader
+        self._clock = clock
+        self._pool_tokens = pool_tokens
+        self._turn = asyncio.Lock()
+        self._may_have_room = asyncio.Event()
+        self._watchdog = Watchdog(patience)
+        self._thread = ThreadPoolExecutor(1, "headrace-tokenizer")
+
+    async def next_slice(self, call: Call, start: int) -> Slice:
+        """Prepare a chunk's records from ``start`` on, when it is their turn."""
+        # Of those that wait for room one at a time finds it.
+        async with self._turn:
+            while self._pool_tokens() >= _MOST_POOL_TOKENS:
+                self._may_have_room.clear()
+                await self._may_have_room.wait()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._prepare, call, start)
+
+    def pool_shrank(self) -> None:
+        """Look for room again."""
+        self._may_have_room.set()
+
+    def overdue_s(self) -> float | None:
+        """Return for how long a slice has hung, or ``None`` where none does."""
+        return self._watchdog.overdue_s(self._clock.monotonic())
+
+    def shut_down(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _prepare(self, call: Call, start: int) -> Slice:
+        most = range(start, min(start + MOST_RECORDS, len(call.chunk.lines)))
+        self.under_way = [(call, index) for index in most]
+        self._watchdog.began(call, self._clock.monotonic())
+        try:
+            return prepare_slice(self._reader, call.chunk, start, self._is_expired)
+        finally:
+            self._watchdog.finished(call, self._clock.monotonic())
+            self.under_way = []
+
+    def _is_expired(self, deadline_ms: int | None) -> bool:
+        return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()

@@ -1,0 +1,32 @@
+from serve_models.batching.limits import BatchLimits
+from tests.unit.serve_models.fakes import settings
+
+
+def test_a_cpu_runs_a_small_batch_on_each_thread() -> None:
+    limits = BatchLimits.of(settings(num_cpus=4), "cpu")
+    assert limits == BatchLimits(1024, 256, parallel_batches=4, threads=4)
+    assert [limits.threads_for(batches) for batches in (0, 1, 2, 3, 4, 5)] == [4, 4, 2, 1, 1, 1]
+
+
+def test_many_threads_go_to_few_batches() -> None:
+    limits = BatchLimits.of(settings(threads=64), "cpu")
+    assert limits.parallel_batches == 8
+    assert limits.threads_for(100) == 8
+
+
+def test_an_accelerator_runs_one_large_batch() -> None:
+    limits = BatchLimits.of(settings(num_cpus=4), "cuda:1")
+    assert limits == BatchLimits(16_384, 256, parallel_batches=1, threads=4)
+
+
+def test_a_model_that_cannot_run_in_parallel_runs_one_batch_on_all_threads() -> None:
+    for asked in (settings(num_cpus=4), settings(num_cpus=4, parallel_batches=2)):
+        limits = BatchLimits.of(asked, "cpu", runs_in_parallel=False)
+        assert limits == BatchLimits(1024, 256, parallel_batches=1, threads=4)
+        assert limits.threads_for(2) == 4
+
+
+def test_the_settings_come_first() -> None:
+    asked = settings(token_budget_tokens=99, max_batch_texts=3, parallel_batches=2, threads=1)
+    for device in ("cpu", "cuda"):
+        assert BatchLimits.of(asked, device) == BatchLimits(99, 3, parallel_batches=2, threads=1)

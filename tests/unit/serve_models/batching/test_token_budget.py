@@ -1,0 +1,46 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_models.batching.token_budget import TokenBudget
+
+
+def test_half_of_what_failed_is_tried_next_and_all_again_in_the_end() -> None:
+    budget = TokenBudget(16_384)
+    budget.was_too_large(16_000)
+    budget.was_too_large(8_000)
+    assert (budget.tokens, budget.too_large) == (4_000, 2)
+    budget.was_too_large(16_000)
+    assert budget.tokens == 4_000
+    for _ in range(250):
+        budget.fitted(budget.tokens)
+    assert budget.tokens < 8_000
+    for _ in range(1000):
+        budget.fitted(budget.tokens)
+    assert budget.tokens == 16_384
+
+
+def test_batches_that_filled_little_of_it_say_nothing() -> None:
+    budget = TokenBudget(16_384)
+    budget.was_too_large(16_000)
+    for _ in range(1000):
+        budget.fitted(4_000)
+    assert budget.tokens == 8_000
+
+
+@given(
+    most=st.integers(1, 100_000),
+    costs=st.lists(st.tuples(st.booleans(), st.integers(1, 200_000)), max_size=50),
+)
+def test_it_stays_between_the_least_and_what_was_set(
+    most: int, costs: list[tuple[bool, int]]
+) -> None:
+    budget = TokenBudget(most)
+    for is_too_large, cost in costs:
+        before = budget.tokens
+        if is_too_large:
+            budget.was_too_large(cost)
+            assert budget.tokens <= before
+        else:
+            budget.fitted(cost)
+            assert budget.tokens >= before
+        assert min(16, most) <= budget.tokens <= most
