@@ -1,51 +1,68 @@
-"""What the controller and the deployments tell each other, in Ray's own key-value store.
+"""What Serve's controller and the deployments report to each other, in Ray's key-value store.
 
-The controller can call no deployment: it leaves there the latest decision of each, which nothing
-else knows, and finds there what the consumers have measured. The store is there as long as the
-cluster is, and both sides reach it without a connection of their own.
+The controller can call no deployment. The status board leaves there what each policy is to do and
+what the consumers have measured; the controller leaves the latest decision of each deployment. The
+store lives as long as the cluster, and both sides reach it without a connection of their own.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from ray.experimental.internal_kv import (
+    _internal_kv_del,
     _internal_kv_get,
     _internal_kv_list,
     _internal_kv_put,
 )
 
 from consumer.autoscaling.measures import RouteMeasures
+from consumer.autoscaling.task import ScalingTask
 
-_NAMESPACE = b"headrace-autoscaling"
-_MEASURES_NAMESPACE = b"headrace-measures"
+_DECISIONS = b"headrace-autoscaling"
+_MEASURES = b"headrace-measures"
+_TASKS = b"headrace-scaling-tasks"
 
 
-def tell_decision(deployment: str, decision: bytes) -> None:
+def report_decision(deployment: str, decision: bytes) -> None:
     """Keep a deployment's decision, JSON; blocks for a moment."""
-    _internal_kv_put(deployment.encode(), decision, overwrite=True, namespace=_NAMESPACE)
+    _internal_kv_put(deployment.encode(), decision, overwrite=True, namespace=_DECISIONS)
 
 
-def told_decisions() -> dict[str, dict[str, Any]]:
+def latest_decisions() -> dict[str, dict[str, Any]]:
     """Return the latest decision of each deployment that decides; needs a connection to Ray."""
     decisions = {}
-    for key in sorted(_internal_kv_list(b"", namespace=_NAMESPACE)):
-        value = _internal_kv_get(key, namespace=_NAMESPACE)
+    for key in sorted(_internal_kv_list(b"", namespace=_DECISIONS)):
+        value = _internal_kv_get(key, namespace=_DECISIONS)
         if value is not None:
             decisions[key.decode()] = orjson.loads(value)
     return decisions
 
 
-def tell_measures(route: str, measures: RouteMeasures) -> None:
+def report_measures(route: str, measures: RouteMeasures) -> None:
     """Keep what a route's consumers have measured; blocks for a moment."""
-    _internal_kv_put(
-        route.encode(),
-        orjson.dumps(measures.to_dict()),
-        overwrite=True,
-        namespace=_MEASURES_NAMESPACE,
-    )
+    value = orjson.dumps(measures.to_dict())
+    _internal_kv_put(route.encode(), value, overwrite=True, namespace=_MEASURES)
 
 
-def told_measures(route: str) -> RouteMeasures:
-    """Return what was told last of a route, nothing known where nothing was; blocks a moment."""
-    value = _internal_kv_get(route.encode(), namespace=_MEASURES_NAMESPACE)
+def latest_measures(route: str) -> RouteMeasures:
+    """Return what a route's consumers reported last, if anything; blocks for a moment."""
+    value = _internal_kv_get(route.encode(), namespace=_MEASURES)
     return RouteMeasures.from_dict(orjson.loads(value)) if value else RouteMeasures()
+
+
+def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
+    """Keep what the policy of each deployment is to do; others do nothing. Blocks for a moment."""
+    for deployment, task in tasks.items():
+        # The Kafka password is in it, as in the arguments of the consumers that Serve keeps there.
+        value = orjson.dumps(task.to_dict())
+        _internal_kv_put(deployment.encode(), value, overwrite=True, namespace=_TASKS)
+    for key in _internal_kv_list(b"", namespace=_TASKS):
+        if key.decode() not in tasks:
+            _internal_kv_del(key, namespace=_TASKS)
+
+
+def assigned_task(deployment: str) -> ScalingTask | None:
+    """Return what a deployment's policy is to do, if it is known; blocks for a moment."""
+    value = _internal_kv_get(deployment.encode(), namespace=_TASKS)
+    return None if value is None else ScalingTask.from_dict(orjson.loads(value))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Coroutine
 from consumer.engine.bodies.claims import BodyStore, Move, MoveEnd
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.assigned_partitions import AssignmentChange
+from consumer.engine.settings import LiveSettings
 from consumer.engine.standing.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
 from consumer.loop.at_least_once import Publishing
@@ -128,6 +129,11 @@ class Pipeline:
     def failure(self) -> BaseException | None:
         """What ended the pipeline, if anything did."""
         return self._failure
+
+    def reconfigure(self, live: LiveSettings) -> None:
+        """Go on with other settings, from the next record on."""
+        self.engine.reconfigure(live)
+        self._wake()
 
     def waits(self) -> list[str]:
         """Return what this consumer has waited for lately; to be asked every second or so."""

@@ -1,8 +1,8 @@
 """What the Ray Serve classes have in common: each puts an engine behind Serve's hooks."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 from handoff.chunk import Chunk, Outcomes
 
@@ -34,6 +34,13 @@ class EngineReplica:
         async with aclosing(self._engine.infer(chunk)) as stream:
             async for outcomes in stream:
                 yield outcomes
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take over live settings; Serve calls it at the start and on a change."""
+        self._take_over(user_config["live"])
+
+    def _take_over(self, live: Mapping[str, Any]) -> None:
+        """Take over live settings by their keys; those left out are defaults."""
 
     # In the event loop, which owns the engine: Ray Serve may run a plain method in a thread.
     async def check_health(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from importlib import import_module
 from typing import Any
@@ -113,6 +113,9 @@ class CustomModel:
         async with aclosing(stream_named(self._engine.infer(chunk), self._replica)) as stream:
             async for outcomes in stream:
                 yield outcomes
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Change nothing: a model of the user's own has no live settings."""
 
     async def check_health(self) -> None:
         """Ask the class, where it can tell."""

@@ -17,7 +17,7 @@ SUSPECT_STRIKES = 2
 such records go to the model one call at a time: what fails with it is in its call."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryPolicy:
     """Exponential backoff with full jitter.
 

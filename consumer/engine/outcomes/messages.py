@@ -16,7 +16,7 @@ from schemas.wire.results import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutcomeMessages:
     """Composes a route's outcomes.
 

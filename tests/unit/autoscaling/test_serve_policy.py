@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import orjson
 import pytest
+from headrace.service.autoscaling import autoscaling_config
 from pydantic import SecretStr
 from ray import cloudpickle
 from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
@@ -17,7 +18,6 @@ from consumer.autoscaling.decision import Clamp
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.lag_reader import GroupLagSource, Reading
 from consumer.autoscaling.serve_policy import ServeScalingPolicy
-from headrace.service.autoscaling import autoscaling_config
 from schemas.settings.autoscaling import AutoscalingSettings
 from schemas.settings.file import KafkaSettings, SaslSettings
 
