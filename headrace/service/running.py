@@ -75,7 +75,7 @@ def _running(details: Mapping[str, Any]) -> RunningApplication:
 
 def error_of(details: Mapping[str, Any]) -> str | None:
     """Return why an application does not run; ``None`` where it does or may yet."""
-    status = str(details["status"])
+    status = details["status"]
     messages = [str(each["message"]) for each in details["deployments"].values()]
     messages = [each for each in messages if each.strip()]
     is_failing = status == "DEPLOYING" and any(_FAILED in each for each in messages)

@@ -25,7 +25,7 @@ from headrace.service.applications import (
     specs_of,
     title_of,
 )
-from headrace.service.changes import plan, plan_lines
+from headrace.service.changes import Change, plan, plan_lines
 from headrace.service.deployment_lines import failure_line, shorten
 from headrace.service.local_ray import start_local_ray
 from headrace.service.running import is_serve_running, running_applications
@@ -49,8 +49,9 @@ OBJECT_STORE_BYTES = 512 * 1024 * 1024
 class LocalService:
     """Brings a settings file's service up, and down again as a context manager.
 
-    Only what it started itself is stopped. Start it from a thread that lives as long as the service
-    shall: a local broker dies with the thread that started it.
+    Only what it started itself is stopped: a service that runs already is changed into what the
+    settings say, and goes on without this one (``is_joined``). Start it from a thread that lives as
+    long as the service shall: a local broker dies with the thread that started it.
 
     Args:
         settings: Whose service. Port 0 in ``kafka.bootstrap`` means a new local broker on a free
@@ -59,6 +60,8 @@ class LocalService:
         use_ray: ``auto`` takes the cluster that is there and starts one where there is none;
             ``local`` always starts one of its own.
         say: Takes one line on each step, for a person.
+        show_plan: Takes what is to change of a service that runs, before it is done; ``say`` takes
+            it where unset.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class LocalService:
         data_dir: Path,
         use_ray: RayChoice = "auto",
         say: Callable[[str], None] = lambda _line: None,
+        show_plan: Callable[[Sequence[Change]], None] | None = None,
     ) -> None:
         self.settings = settings
         self._data_dir = data_dir
@@ -76,7 +80,8 @@ class LocalService:
         self._stack = ExitStack()
         self._owns_ray = False
         self._is_up = False
-        self._joined = False
+        self.is_joined = False
+        self._show_plan = show_plan or self._say_plan
         self.broker: RunningBroker | None = None
 
     def start(self) -> Self:
@@ -181,11 +186,11 @@ class LocalService:
         # On a Ray of our own Serve ends with the cluster.
         if is_new and not self._owns_ray:
             self._stack.callback(serve.shutdown)
-        self._joined = bool(running_applications())
-        if not self._joined:
+        self.is_joined = bool(running_applications())
+        if not self.is_joined:
             self._stack.callback(self._delete)
         failures = self.apply(self.settings)
-        if not self._joined and not serves_any_route(self.settings, failures):
+        if not self.is_joined and not serves_any_route(self.settings, failures):
             lines = "\n".join(f"{title_of(name)}: {shorten(why)}" for name, why in failures.items())
             raise ServiceError(f"the service did not come up:\n{lines}")
         self._is_up = True
@@ -208,8 +213,7 @@ class LocalService:
             )
         changes = plan(running, specs)
         if running:
-            for line in plan_lines(changes):
-                self._say(line)
+            self._show_plan(changes)
         else:
             self._say("Serve: deploying, loading models")
         # Imports Ray Serve's part of Headrace: a typo in the settings should not wait for that.
@@ -229,6 +233,10 @@ class LocalService:
             )
         self._say("Serve: the service runs" if not failures else "Serve: the others run")
         return failures
+
+    def _say_plan(self, changes: Sequence[Change]) -> None:
+        for line in plan_lines(changes):
+            self._say(line)
 
     def _delete(self) -> None:
         if self._is_up:

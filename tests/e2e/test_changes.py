@@ -1,0 +1,224 @@
+"""Settings change while records flow: what is not concerned keeps its processes, and its work."""
+
+import asyncio
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from headrace.service.applications import specs_of
+from headrace.service.changes import Action, plan
+from headrace.service.running import running_applications
+from headrace.service.service import LocalService
+from headrace.status.client import read_deployments, read_statuses
+from schemas.settings.file import KafkaSettings, LimitSettings, RouteSettings, Settings
+from schemas.settings.models import CustomModelSettings
+from tests.brokers import TestBroker
+from tests.e2e.running_service import Service, make_route
+from tests.e2e.serve_replicas import replicas_of
+
+pytestmark = [pytest.mark.kafka, pytest.mark.serve]
+
+URL = "/v1/embeddings"
+RECORDS = 1_500
+MS = 20
+
+
+def line(custom_id: str, **body: object) -> bytes:
+    return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": URL, "body": body})
+
+
+def backlog(prefix: str) -> list[bytes | None]:
+    return [line(f"{prefix}{number}", ms=MS) for number in range(RECORDS)]
+
+
+class Changing:
+    """A service of models that count what they compute, and its settings of the moment."""
+
+    def __init__(self, running: LocalService, folder: Path, prefix: str) -> None:
+        self.running = running
+        self.folder = folder
+        self.prefix = prefix
+
+    @property
+    def settings(self) -> Settings:
+        return self.running.settings
+
+    def seen(self, model: str) -> Service:
+        return Service(self.settings, self.folder / model)
+
+    def pids(self) -> dict[str, list[int]]:
+        """Return the processes of every deployment."""
+        specs = specs_of(self.settings)
+        return {
+            spec.deployment: sorted(each.process.pid for each in replicas_of(spec.deployment))
+            for spec in specs
+        }
+
+    def change(self, settings: Settings) -> dict[str, Action]:
+        """Apply settings; return what was done to each application that changed."""
+        changes = plan(running_applications(), specs_of(settings))
+        self.failures = self.running.apply(settings)
+        return {each.title: each.action for each in changes if each.action is not Action.UNCHANGED}
+
+    def with_route(self, name: str, route: RouteSettings) -> Settings:
+        return self.settings.model_copy(update={"routes": {**self.settings.routes, name: route}})
+
+    def with_model(self, name: str, model: CustomModelSettings) -> dict[str, object]:
+        return {**self.settings.models, name: model}
+
+
+def counting(path: Path, **changes: object) -> CustomModelSettings:
+    return CustomModelSettings.model_validate(
+        {
+            "kind": "custom",
+            "import_path": "tests.file_counting_model:FileCountingModel",
+            "options": {"path": str(path)},
+            "urls": (URL,),
+            "num_cpus": 0.1,
+            "health_check_period_s": 1.0,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def changing(
+    kafka_broker: TestBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Changing]:
+    # Ray's workers import the counting model from here.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    folder = tmp_path_factory.mktemp("changes")
+    prefix = f"changes-{uuid.uuid4().hex[:8]}"
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        models={name: counting(folder / name) for name in ("steady", "other")},
+        routes={
+            "steady": make_route(prefix, "steady", "steady"),
+            "other": make_route(prefix, "other", "other"),
+        },
+    )
+    with LocalService(settings, data_dir=folder, use_ray="local", say=print) as running:
+        yield Changing(running, folder, prefix)
+    del os.environ["PYTHONPATH"]
+
+
+def assert_once(service: Service, route: str, prefix: str) -> None:
+    """Each record has one result, and was computed once."""
+    answers = asyncio.run(service.answers(route, prefix, RECORDS))
+    assert len(answers) == RECORDS
+    assert set(answers.values()) == {1}
+    started = Counter({each: n for each, n in service.started().items() if each.startswith(prefix)})
+    assert set(started.values()) == {1}
+    letters = service.route(route).dead_letters_topic
+    assert asyncio.run(service.count_records(letters)) == 0
+
+
+def test_a_limit_of_one_route_changes_without_a_restart(changing: Changing) -> None:
+    service = changing.seen("steady")
+    asyncio.run(service.publish("steady", backlog("limit")))
+    service.wait_until_started("limit", 100)
+    before = changing.pids()
+    route = service.route("steady")
+    small = route.model_copy(update={"limits": LimitSettings(max_request_bytes=2_000)})
+
+    done = changing.change(changing.with_route("steady", small))
+
+    assert done == {"route steady": Action.LIVE}
+    assert changing.pids() == before
+    print("limit:", before)
+    assert_once(service, "steady", "limit")
+    asyncio.run(service.publish("steady", [line("long", ms=1, text="x" * 3_000)]))
+    [letter] = asyncio.run(service.read(route.dead_letters_topic, lambda read: len(read) >= 1))
+    assert dict(letter.headers)["headrace-error-code"] == b"request_too_large"
+    changing.change(changing.with_route("steady", route))
+    assert changing.pids() == before
+
+
+def test_the_replicas_of_one_model_change_alone(changing: Changing) -> None:
+    service = changing.seen("other")
+    asyncio.run(service.publish("other", backlog("replicas")))
+    service.wait_until_started("replicas", 100)
+    before = changing.pids()
+    models = changing.with_model("other", counting(changing.folder / "other", replicas=2))
+
+    done = changing.change(changing.settings.model_copy(update={"models": models}))
+
+    after = changing.pids()
+    print("replicas:", before, after)
+    assert done == {"model other": Action.LIVE}
+    assert len(after["model-other"]) == 2
+    assert set(before["model-other"]) < set(after["model-other"])
+    assert {**after, "model-other": []} == {**before, "model-other": []}
+    assert_once(service, "other", "replicas")
+
+
+def test_a_model_is_added_and_removed_alone(changing: Changing) -> None:
+    service = changing.seen("steady")
+    asyncio.run(service.publish("steady", backlog("added")))
+    service.wait_until_started("added", 100)
+    before, settings = changing.pids(), changing.settings
+    models = changing.with_model("new", counting(changing.folder / "new"))
+    routes = {**settings.routes, "new": make_route(changing.prefix, "new", "new")}
+
+    done = changing.change(settings.model_copy(update={"models": models, "routes": routes}))
+
+    during = changing.pids()
+    print("added:", before, during)
+    assert done == {"model new": Action.ADD, "route new": Action.ADD}
+    assert {name: pids for name, pids in during.items() if name in before} == before
+    new = changing.seen("new")
+    asyncio.run(new.publish("new", backlog("first")))
+    new.wait_until_started("first", 100)
+
+    # In the midst of its work: it drains.
+    done = changing.change(settings)
+
+    assert done == {"route new": Action.REMOVE, "model new": Action.REMOVE}
+    assert changing.pids() == before
+    assert set(running_applications()) == {spec.name for spec in specs_of(settings)}
+    assert_once(service, "steady", "added")
+    # What was not begun is there for the next who reads it.
+    changing.change(settings.model_copy(update={"models": models, "routes": routes}))
+    assert_once(new, "new", "first")
+    changing.change(settings)
+
+
+def test_a_model_that_cannot_start_leaves_the_others_serving(changing: Changing) -> None:
+    before, settings = changing.pids(), changing.settings
+    broken = counting(
+        changing.folder / "broken", import_path="tests.e2e.broken_model:BrokenModel", options={}
+    )
+    route = make_route(changing.prefix, "broken", "broken")
+    routes = {**settings.routes, "broken": route}
+    with_broken = settings.model_copy(
+        update={"models": changing.with_model("broken", broken), "routes": routes}
+    )
+    service = changing.seen("steady")
+    asyncio.run(service.publish("steady", backlog("beside")))
+
+    changing.change(with_broken)
+
+    assert set(changing.failures) == {"headrace-model-broken"}
+    assert "there are no weights here" in changing.failures["headrace-model-broken"]
+    assert {name: pids for name, pids in changing.pids().items() if name in before} == before
+    print("broken:", before, changing.pids())
+    asyncio.run(changing.seen("broken").publish("broken", backlog("waiting")))
+    assert_once(service, "steady", "beside")
+    assert "there are no weights here" in read_deployments()["model-broken"]
+    [waits] = read_statuses()["broken"].waits
+    assert "model broken" in waits
+
+    mended = changing.with_model("broken", counting(changing.folder / "broken"))
+    done = changing.change(with_broken.model_copy(update={"models": mended}))
+
+    assert done == {"model broken": Action.RESTART}
+    fixed = changing.seen("broken")
+    assert_once(fixed, "broken", "waiting")
+    results = asyncio.run(fixed.read_all("broken"))
+    assert {dict(each.headers)["headrace-attempts"] for each in results} == {b"1"}
+    assert {name: pids for name, pids in changing.pids().items() if name in before} == before
