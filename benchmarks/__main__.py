@@ -22,7 +22,7 @@ PIPED_WIDTH_CHARACTERS = 120
 
 
 def parse(argv: list[str], known: list[str]) -> argparse.Namespace:
-    """Read the command line; exits with a message where it is wrong."""
+    """Read the command line; exit with a message if it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=known, help=f"one of {', '.join(known)}"
@@ -39,7 +39,7 @@ def parse(argv: list[str], known: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmarks; the status is 1 where a bar was missed."""
+    """Run the benchmarks; return 1 if a bar was missed."""
     arguments = parse(sys.argv[1:] if argv is None else argv, names())
     chosen = [find(name) for name in arguments.only or names()]
     rounds = arguments.rounds or (1 if arguments.quick else DEFAULT_ROUNDS)

@@ -18,9 +18,9 @@ class Context:
     Attributes:
         stage: Broker, Ray and deployments.
         rounds: How often to measure each side.
-        is_quick: Tiny sizes: a smoke test of the benchmark, no measurement.
+        is_quick: Tiny sizes: tries the benchmark, measures nothing.
         cpus: CPUs that this process may use.
-        scratch: A folder for files that last as long as the run.
+        scratch: A folder for files of this run.
         say: Takes one line of progress.
     """
 

@@ -1,4 +1,4 @@
-"""Where a benchmark runs: which broker, which machine, which versions."""
+"""The environment of a benchmark: broker, machine, versions."""
 
 import os
 import platform
@@ -29,9 +29,9 @@ class BrokerChoice:
     """Which broker to use.
 
     Attributes:
-        kind: ``external`` is there already; the others are started.
+        kind: ``external`` is running already; the others are started.
         bootstrap: HOST:PORT of an external one, else empty.
-        reason: Why, for a person.
+        reason: Why, for people.
     """
 
     kind: Literal["external", "kafka-home", "embedded"]
@@ -40,7 +40,7 @@ class BrokerChoice:
 
 
 def choose_broker(environment: Mapping[str, str]) -> BrokerChoice:
-    """Choose by the environment: a given broker, an unpacked Kafka, the embedded one."""
+    """Choose by the environment: a given broker, an unpacked Kafka, else the embedded one."""
     if bootstrap := environment.get(BOOTSTRAP_VARIABLE, ""):
         return BrokerChoice("external", bootstrap, f"{BOOTSTRAP_VARIABLE} is set")
     if environment.get(KAFKA_HOME_VARIABLE, ""):
@@ -51,14 +51,13 @@ def choose_broker(environment: Mapping[str, str]) -> BrokerChoice:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what a reader needs in order to compare numbers."""
+    """Return what a reader needs to compare numbers."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpus": usable_cpus(),
@@ -80,7 +79,7 @@ def _versions() -> dict[str, str]:
 
 
 def _load_average() -> float | None:
-    """Return how busy the machine was; far above our own use, the numbers are worthless."""
+    """Return how busy the machine was: far above our own use, the numbers are worthless."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""Interleaved rounds, their ratios, and what a benchmark comes to. Pure, but for what it calls."""
+"""Interleaved rounds, their ratios, and results. Pure, except for what it calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a ratio is held to.
+    """The limit of a ratio.
 
     Attributes:
         limit: The ratio to reach.
@@ -20,11 +20,11 @@ class Bar:
     direction: Literal["at least", "at most"]
 
     def is_met(self, ratio: float) -> bool:
-        """Tell whether ``ratio`` is on the right side."""
+        """Return whether ``ratio`` is on the right side."""
         return ratio >= self.limit if self.direction == "at least" else ratio <= self.limit
 
     def __str__(self) -> str:
-        """Return the bar as a person writes it."""
+        """Return the bar as people write it."""
         return f"{'>=' if self.direction == 'at least' else '<='} {self.limit:g}"
 
 
@@ -63,7 +63,7 @@ class Series:
 
     @property
     def ratio_range(self) -> tuple[float, float]:
-        """The least and the greatest of the rounds' ratios."""
+        """The smallest and the largest of the rounds' ratios."""
         ratios = [one.ratio for one in self.rounds]
         return min(ratios), max(ratios)
 
@@ -95,11 +95,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CurvePlot:
-    """Curves one below the other over a common logarithmic axis.
+    """Curves below each other over a common logarithmic axis.
 
     Attributes:
         x_label: What the axis shows, with its unit.
-        curves: One a panel.
+        curves: One for each panel.
     """
 
     x_label: str
@@ -112,9 +112,9 @@ class Result:
 
     Attributes:
         series: Rounds by condition; a benchmark with one condition calls it ``all``.
-        details: Whatever else a reader of the JSON file needs.
-        holds: False where a condition beside the ratio's bar was missed.
-        plot: Curves to draw in the place of the rounds.
+        details: What else a reader of the JSON file needs.
+        holds: False if a condition beside the ratio's bar was missed.
+        plot: Curves to draw in place of the rounds.
     """
 
     series: Mapping[str, Series]
@@ -124,7 +124,7 @@ class Result:
 
 
 def worst_series(result: Result, bar: Bar | None) -> tuple[str, Series]:
-    """Return the series that is judged: the one furthest on the wrong side of the bar."""
+    """Return the series that is judged: the furthest on the wrong side of the bar."""
     items = list(result.series.items())
     if bar is not None and bar.direction == "at most":
         return max(items, key=lambda item: item[1].ratio)
@@ -139,8 +139,8 @@ def interleave(
 ) -> Series:
     """Measure both sides ``rounds`` times, one after the other and never at once.
 
-    Every other round begins with the baseline, so that what warms up or slows down over time
-    favours neither side.
+    Every other round begins with the baseline, so that warming up or slowing down over time favours
+    neither side.
 
     Args:
         rounds: How many, 1 or more.
@@ -166,11 +166,11 @@ def interleave(
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below or at which ``share`` (0 to 1) of the values lie: nearest rank."""
+    """Return the nearest-rank percentile: ``share`` (0 to 1) of the values are at most this."""
     if not values:
         raise ValueError("a percentile of nothing: measure at least one value")
     ordered = sorted(values)
-    # The product may lie a rounding error above a whole rank.
+    # A rounding error may put the product above a whole rank.
     rank = ceil(share * len(ordered) - 1e-9)
     return ordered[max(0, rank - 1)]
 
@@ -178,14 +178,14 @@ def percentile(values: Sequence[float], share: float) -> float:
 def rate_per_s(timestamps_ms: Sequence[int]) -> float:
     """Return records a second between the first and the last of a topic's records.
 
-    Those that carry the first timestamp only start the clock, so neither start-up nor a first
-    batch counts.
+    Records with the first timestamp only start the clock, so neither start-up nor a first batch
+    counts.
 
     Args:
         timestamps_ms: Epoch milliseconds of each record, in any order.
 
     Raises:
-        ValueError: All records carry the same timestamp; publish more.
+        ValueError: All records have the same timestamp; publish more.
     """
     first_ms, last_ms = min(timestamps_ms), max(timestamps_ms)
     if first_ms == last_ms:

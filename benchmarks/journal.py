@@ -1,4 +1,4 @@
-"""What was computed, told by the process that computes, though it may be killed at any moment.
+"""A record of what was computed, by a process that may be killed at any moment.
 
 Each line is one system call on a file opened for appending, so what was written before a kill is
 there after it.
@@ -16,7 +16,7 @@ ENDED = b"E"
 
 
 class JournalWriter:
-    """Notes beginnings and ends of computations, by the numbers of their records.
+    """Writes beginnings and ends of computations, by the numbers of their records.
 
     Args:
         path: The file; appended to.
@@ -26,11 +26,9 @@ class JournalWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def begin(self, number: int) -> None:
-        """Note that a record's computation begins."""
         os.write(self._descriptor, b"%b%d\n" % (BEGUN, number))
 
     def end(self, number: int) -> None:
-        """Note that a record's computation has ended."""
         os.write(self._descriptor, b"%b%d\n" % (ENDED, number))
 
 
@@ -39,7 +37,7 @@ class Computations:
     """What one process has computed.
 
     Attributes:
-        begun: The record of each computation that began, in order; one begun twice stands twice.
+        begun: The record of each computation that began, in order, repeats included.
         ended: Likewise, of those that ended.
     """
 
@@ -52,7 +50,7 @@ class Computations:
         return frozenset(self.begun) - frozenset(self.ended)
 
     def add(self, lines: Iterable[bytes]) -> None:
-        """Take in complete lines of a journal."""
+        """Add complete lines of a journal."""
         for line in lines:
             (self.begun if line.startswith(BEGUN) else self.ended).append(int(line[1:]))
 
@@ -61,7 +59,7 @@ class JournalReader:
     """Follows a journal that is still being written, as a context manager.
 
     Args:
-        path: The file; made if it is not there yet.
+        path: The file; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +80,7 @@ class JournalReader:
         self._file.close()
 
     def follow(self) -> int:
-        """Take in what was written since, and return how many computations have ended by now."""
+        """Read what was written since, and return how many computations have ended by now."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         self.computations.add(lines)
         return len(self.computations.ended)

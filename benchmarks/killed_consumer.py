@@ -1,8 +1,8 @@
 """A consumer replica in a process of its own, to be killed.
 
-Run as ``python -m benchmarks.killed_consumer``. It is composed as ``consumer.replica.deployment``
-composes one, without Serve around it, over a model in the same process that sleeps. As under
-Serve it is a static member of its group, and ends if its pipeline fails. SIGTERM drains it.
+Run as ``python -m benchmarks.killed_consumer``. It is composed like ``consumer.replica.deployment``
+composes one, without Serve, over a sleeping model in the same process. As under Serve it is a
+static member of its group, and ends if its consumer loop fails. SIGTERM drains it.
 """
 
 import argparse
@@ -31,10 +31,10 @@ _CHECK_EVERY_S = 0.25
 
 
 class NotedSleeper(Sleeper):
-    """A sleeper that notes when each record's sleep begins and ends.
+    """A sleeper that writes to a journal when each record's sleep begins and ends.
 
     Args:
-        journal: Where.
+        journal: The journal.
         concurrency: Sleeps at a time.
     """
 
@@ -53,7 +53,7 @@ class NotedSleeper(Sleeper):
 
 
 def compose(kafka: KafkaSettings, route: RouteSettings, model: Sleeper) -> Pipeline:
-    """Return the pipeline of the route's first consumer replica."""
+    """Return the consumer loop of the route's first consumer replica."""
     engine = build_engine(
         route_name="bench",
         route=route,
@@ -89,7 +89,6 @@ async def run(pipeline: Pipeline) -> int:
 
 
 def main() -> int:
-    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kafka", required=True, help="the cluster's settings, as JSON")
     parser.add_argument("--route", required=True, help="the route's settings, as JSON")

@@ -1,4 +1,4 @@
-"""Draining a backlog with a consumer process that is killed with -9 at even progress."""
+"""Drains a backlog with a consumer process that is killed with -9 at even progress."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ _LOG_TAIL_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KilledDrain:
-    """What a drain with kills has left behind.
+    """The result of a drain with kills.
 
     Attributes:
         started_ms: Epoch milliseconds at which the first process was started.
@@ -38,7 +38,7 @@ class KilledDrain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeats:
-    """What the kills have cost. Counts are of records.
+    """The cost of the kills. Counts are of records.
 
     Attributes:
         lost: Requests without a result.
@@ -61,12 +61,12 @@ class Repeats:
 
     @property
     def computed_twice_in_flight(self) -> int:
-        """Computed twice, but for computations that gave a result of their own."""
+        """Computed twice, except computations that gave a result of their own."""
         return self.computed_twice - self.published_twice
 
 
 def count_repeats(drain: KilledDrain, records: int) -> Repeats:
-    """Return what the kills have cost, out of ``records`` requests. Pure."""
+    """Return the cost of the kills, for ``records`` requests. Pure."""
     times_ms = drain.results.timestamps_ms
     results = list(zip(map(int, drain.results.keys), times_ms, strict=True))
     answered = {number for number, _ in results}
@@ -102,8 +102,8 @@ async def drain_with_kills(
 ) -> KilledDrain:
     """Drain a published backlog, and kill the consumer ``kills`` times on the way.
 
-    The backlog is divided evenly: with five kills they come after each sixth of the computations.
-    The next process is started as soon as the killed one is gone.
+    The backlog is divided evenly: five kills come after each sixth of the computations. The next
+    process is started as soon as the killed one is gone.
 
     Raises:
         BenchmarkFailedError: A process ended by itself, or the drain got stuck.
@@ -152,7 +152,7 @@ async def _progress(journals: Sequence[JournalReader], goal: int) -> None:
     done = {number for journal in earlier for number in journal.computations.ended}
     seen = 0
     while len(done) < goal:
-        # Whoever computes is another process, which can set no event here.
+        # Another process computes, and cannot set an event here.
         await asyncio.sleep(_LOOK_EVERY_S)
         current.follow()
         ended = current.computations.ended

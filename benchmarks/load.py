@@ -1,4 +1,4 @@
-"""Kafka around a measurement: fresh topics, a backlog published fast, results counted and timed."""
+"""Kafka around a measurement: new topics, a backlog published fast, results counted and timed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -28,12 +28,12 @@ IsolationLevel = Literal["read_uncommitted", "read_committed"]
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Fresh topics of one measurement.
+    """New topics of one measurement.
 
     Attributes:
         requests: Where the backlog goes.
         results: Where results are counted.
-        dead_letters: Which must stay empty.
+        dead_letters: Must stay empty.
     """
 
     requests: str
@@ -52,7 +52,7 @@ class Topics:
 
 
 class BenchmarkFailedError(Exception):
-    """A measurement did not come about; the message says where it stopped."""
+    """A measurement failed; the message says where it stopped."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class TopicContent:
     Attributes:
         timestamps_ms: Epoch milliseconds of each record.
         keys: The key of each record, in the same order.
-        not_ok_records: Records that hold no response of status 200.
+        not_ok_records: Records without a response of status 200.
     """
 
     timestamps_ms: list[int] = field(default_factory=list)
@@ -76,7 +76,7 @@ class TopicContent:
 
 
 async def create_topics(bootstrap: str, topics: Sequence[str]) -> None:
-    """Create topics of ``PARTITIONS`` partitions each; returns when their leaders answer.
+    """Create topics of ``PARTITIONS`` partitions each; return when their leaders answer.
 
     Raises:
         BenchmarkFailedError: The broker refused one.
@@ -105,15 +105,15 @@ async def delete_topics(bootstrap: str, topics: Iterable[str]) -> None:
 async def publish(
     bootstrap: str, topic: str, values: Iterable[bytes], headers: Headers = ()
 ) -> int:
-    """Publish values over the partitions in turn, in large batches, and return how many.
+    """Publish values to the partitions in turn, in large batches, and return how many.
 
-    Each record's key is its number, so that results can be told apart.
+    Each record's key is its number, to tell results apart.
 
     Args:
         bootstrap: The broker.
-        topic: Which topic.
-        values: The records.
-        headers: Of each of them.
+        topic: The topic.
+        values: The records' values.
+        headers: Of each record.
     """
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, acks=1)
     await producer.start()
@@ -156,7 +156,7 @@ async def wait_for_commits(bootstrap: str, topics: Topics, records: int) -> None
     """Return when the group has committed ``records`` requests or more.
 
     Unlike ``wait_for_records`` it is right for a results topic that is written in transactions,
-    whose end offsets count transaction markers too; nothing is read meanwhile.
+    whose end offsets count transaction markers too. It reads no records meanwhile.
 
     Raises:
         BenchmarkFailedError: None was committed for ``STALLED_AFTER_S``.
@@ -194,9 +194,9 @@ async def read_topic(
 
     Args:
         bootstrap: The broker.
-        topic: Which topic.
-        isolation_level: With ``read_committed``, aborted transactions' records are left out, and
-            what stands behind an open transaction is not reached.
+        topic: The topic.
+        isolation_level: With ``read_committed``, records of aborted transactions are left out, and
+            records behind an open transaction are not reached.
 
     Raises:
         BenchmarkFailedError: The reader got no further for ``READ_STALLED_AFTER_S``.
@@ -210,7 +210,7 @@ async def read_topic(
         await reader.seek_to_beginning(*partitions)
         before, moved_at_s = -1, clock.monotonic()
         while True:
-            # By positions, for transaction markers have offsets and are no records.
+            # By positions: transaction markers have offsets and are not records.
             read = {each: await reader.position(each) for each in partitions}
             if all(read[each] >= ends[each] for each in partitions):
                 return content
@@ -230,10 +230,10 @@ async def read_topic(
 
 
 def check_results(content: TopicContent, records: int, *, expect_ok: bool = True) -> None:
-    """Hold a results topic to its requests: a number that leaves work out is no measurement.
+    """Check that a results topic answers its requests: a number that leaves work out is useless.
 
     Raises:
-        BenchmarkFailedError: Results are missing, repeated or of another status than 200.
+        BenchmarkFailedError: Results are missing, repeated or of a status other than 200.
     """
     found, distinct = len(content.timestamps_ms), len(content.distinct_keys)
     if found != records or distinct != records:
@@ -268,10 +268,10 @@ async def asking(
 
 
 def check_ok(content: TopicContent, records: int) -> None:
-    """As ``check_results``, where rounds share a topic and so the keys of their requests.
+    """Check like ``check_results``, for rounds that share a topic and so the keys of requests.
 
     Raises:
-        BenchmarkFailedError: Results are missing, too many or of another status than 200.
+        BenchmarkFailedError: Results are missing, too many or of a status other than 200.
     """
     found = len(content.timestamps_ms)
     if found != records or content.not_ok_records:
@@ -286,7 +286,7 @@ async def _publish(
 ) -> int:
     builders = [producer.create_batch() for _ in range(PARTITIONS)]
     deliveries: list[asyncio.Future[object]] = []
-    listed = list(headers)  # which is what aiokafka takes
+    listed = list(headers)  # which aiokafka expects
     number = -1
     for number, value in enumerate(values):
         partition = number % PARTITIONS

@@ -1,4 +1,4 @@
-"""Models that cost next to nothing, so that what is left is the service."""
+"""Models that cost next to nothing, so that the service is what is measured."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ class Noop:
         body_bytes: Size of each response body, at least 16. The bodies of a chunk differ, since
             pickle would send equal objects only once.
         window_records: Records wanted in flight from each consumer.
-        gate_file: While this file exists, outcomes are held back.
+        gate_file: While this file exists, no outcome is yielded.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Noop:
         )
 
     async def _gate_opened(self) -> None:
-        # Whoever opens it is another process, which can set no event here.
+        # Another process opens it, and cannot set an event here.
         while self._gate is not None and self._gate.exists():  # noqa: ASYNC110
             await asyncio.sleep(_GATE_POLL_S)
 
@@ -58,7 +58,7 @@ class Sleeper:
     Args:
         concurrency: Sleeps at a time, over all chunks of the replica.
         window_records: Records wanted in flight from each consumer; above ``concurrency``, so that
-            the next sleep stands ready where one ends.
+            a next sleep is ready when one ends.
         outcome_linger_ms: How long outcomes gather before they are streamed back.
     """
 

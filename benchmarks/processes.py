@@ -1,4 +1,4 @@
-"""What a process costs: CPU seconds and resident memory, sampled from outside."""
+"""The cost of a process: CPU seconds and resident memory, sampled from outside."""
 
 import threading
 from types import TracebackType
@@ -11,7 +11,7 @@ _MIB = 1024 * 1024
 
 
 class ProcessNotFoundError(Exception):
-    """No process, or more than one, has the title that was looked for."""
+    """No process, or more than one, has this title."""
 
 
 def find_replica(deployment: str) -> psutil.Process:
@@ -38,7 +38,7 @@ def find_replica(deployment: str) -> psutil.Process:
 
 
 def is_replica_title(title: str, deployment: str) -> bool:
-    """Tell whether a process title is that of a replica of ``deployment``."""
+    """Return whether a process title is that of a replica of ``deployment``."""
     words = title.split()
     if not words or not words[0].startswith("ray::ServeReplica"):
         return False
@@ -55,7 +55,7 @@ class MemorySampler:
     """Samples a process's resident memory in a thread while it is entered.
 
     Args:
-        process: Whose.
+        process: The process.
     """
 
     def __init__(self, process: psutil.Process) -> None:
@@ -66,7 +66,7 @@ class MemorySampler:
 
     @property
     def peak_mib(self) -> float:
-        """The most that was resident at any sample, in MiB."""
+        """The largest resident memory of any sample, in MiB."""
         return max(self.samples_bytes) / _MIB
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Which benchmarks there are: every module of ``benchmarks.cases`` names one ``BENCHMARK``."""
+"""Finds the benchmarks: every module of ``benchmarks.cases`` has one ``BENCHMARK``."""
 
 import importlib
 import pkgutil
@@ -17,9 +17,9 @@ class Benchmark:
     Attributes:
         name: What ``--only`` takes, and the results file's name.
         subject: What is measured, in a few words.
-        baseline: What it is held against.
+        baseline: What it is compared with.
         unit: Of both sides.
-        bar: What the ratio must reach; ``None`` where it is only told.
+        bar: What the ratio must reach; ``None`` if it is only reported.
         aim: The ratio that we would like.
         run: Measures.
     """
@@ -42,7 +42,7 @@ def find(name: str) -> Benchmark:
     """Import one benchmark; those that are not run cost nothing.
 
     Raises:
-        ValueError: The module's ``BENCHMARK`` goes by another name.
+        ValueError: The module's ``BENCHMARK`` has another name.
     """
     module = f"{cases.__name__}.{name.replace('-', '_')}"
     benchmark: Benchmark = importlib.import_module(module).BENCHMARK

@@ -1,4 +1,4 @@
-"""What is kept of a run: a JSON file and a plot for each benchmark, a table on the screen."""
+"""The results of a run: a JSON file and a plot for each benchmark, a table on the screen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from benchmarks.registry import Benchmark
 
 
 def is_met(benchmark: Benchmark, result: Result) -> bool | None:
-    """Tell whether every series reaches the bar; ``None`` where there is none."""
+    """Return whether every series reaches the bar; ``None`` if there is none."""
     if benchmark.bar is None:
         return None
     _, worst = worst_series(result, benchmark.bar)
@@ -25,7 +25,7 @@ def to_document(
 ) -> dict[str, Any]:
     """Return a benchmark's results file as plain JSON values.
 
-    At the top stands the series that is judged, the worst one; ``series`` has them all.
+    The judged series, the worst one, is at the top; ``series`` has them all.
     """
     label, worst = worst_series(result, benchmark.bar)
     return {

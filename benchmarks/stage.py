@@ -1,4 +1,4 @@
-"""Broker, Ray and deployments for benchmarks: brought up once, consumers deployed per round.
+"""Broker, Ray and deployments for benchmarks: started once, consumers deployed for each round.
 
 The model is a Serve application of its own, as in the service, so that it stays loaded and warm
 while consumers come and go.
@@ -111,11 +111,11 @@ class Stage:
     def consumer(
         self, topics: Topics, model: ModelSettings, **route_settings: Any
     ) -> Iterator[psutil.Process]:
-        """Deploy one consumer replica over the model that runs, and yield its process.
+        """Deploy one consumer replica over the running model, and yield its process.
 
         Args:
             topics: What it reads and writes.
-            model: The settings of the model that runs.
+            model: The settings of the running model.
             route_settings: Route settings that differ from the defaults.
         """
         status, _, consumer = self._specs(topics, model, **route_settings)
@@ -174,7 +174,7 @@ class Stage:
         return content.timestamps_ms
 
     def _start_ray(self) -> None:
-        # The logical CPUs are Ray's bookkeeping: nothing here is to wait for room.
+        # The logical CPUs are Ray's bookkeeping: nothing here should wait for room.
         start_local_ray(
             num_cpus=_LOGICAL_CPUS,
             object_store_bytes=_OBJECT_STORE_BYTES,
@@ -186,5 +186,5 @@ class Stage:
 
 
 def model_handle() -> Any:
-    """Return a handle of the model that runs, for streaming calls of ``infer``."""
+    """Return a handle of the running model, for streaming calls of ``infer``."""
     return handle_of_model(MODEL_NAME).options(stream=True, method_name="infer")

@@ -1,4 +1,4 @@
-"""The records that benchmarks publish: the same on every run and every machine. Pure."""
+"""The records that benchmarks publish: the same in every run, on every machine. Pure."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ def request_headers(deadline_ms: int) -> list[tuple[str, bytes]]:
 def uneven_sleep_ms(number: int) -> int:
     """Return how long record ``number`` takes: some 20 ms, one in a hundred 2 s.
 
-    Each number has a generator of its own, so any language can draw the same list.
+    Each number has its own generator, so any language can draw the same list.
     """
     rng = random.Random(number)
     return LONG_SLEEP_MS if rng.random() < 0.01 else round(20 * rng.lognormvariate(0, 0.5))
@@ -89,7 +89,7 @@ def embedding_lines(texts: Sequence[str]) -> Iterator[bytes]:
 def first_come_first_served_s(sleeps_ms: Sequence[int], slots: int) -> float:
     """Return first to last end, in seconds, if ``slots`` at a time ran in order at no cost.
 
-    The last long sleep to start decides it, so it lies above the sum over the slots.
+    The last long sleep to start decides it, so it is above the sum over the slots.
     """
     free_at_ms = [0] * slots
     ends_ms = []

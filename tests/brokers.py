@@ -1,4 +1,4 @@
-"""Which real broker the tests run against: the first of four that is there, and they say which."""
+"""The real broker of the tests: the first available of four kinds; the report says which."""
 
 import os
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class TestBroker:
 
 
 def choose_broker() -> BrokerKind | None:
-    """Return the kind of broker to start; ``None`` where one is given from outside."""
+    """Return the kind of broker to start; ``None`` if one is given from outside."""
     if os.environ.get(BOOTSTRAP_VARIABLE):
         return None
     if is_docker_available():
@@ -66,7 +66,7 @@ def describe_choice() -> str:
 
 @contextmanager
 def running_test_broker(data_dir: Path) -> Iterator[TestBroker]:
-    """Start the chosen broker, or take the one that is given."""
+    """Start the chosen broker, or use the given one."""
     kind = choose_broker()
     if kind is None:
         yield TestBroker("external", os.environ[BOOTSTRAP_VARIABLE], describe_choice())

@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures and settings of all tests."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.brokers import TestBroker, describe_choice, running_test_broker
 
-# Properties are judged by what they find, never by how fast a busy machine finds it.
+# Properties are judged by what they find, not by how fast a busy machine finds it.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
@@ -39,10 +39,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End with the tests' verdict, and without Python's own dismantling, where Ray was used.
+    """End with the tests' verdict; if Ray was used, skip Python's own shutdown.
 
-    Native threads of Ray and vLLM outlive their shutdown. One of them crashed the interpreter as
-    it was taken apart, after the last test had passed.
+    Native threads of Ray and vLLM outlive their shutdown. One of them crashed the interpreter
+    during its shutdown, after the last test had passed.
     """
     if "ray" not in sys.modules or _EXIT_STATUS not in config.stash:
         return

@@ -10,14 +10,14 @@ from handoff.chunk import Chunk, Outcomes
 
 
 class ReplicaDiedError(RuntimeError):
-    """What Ray raises when a replica is gone, in a test's clothes."""
+    """Stands for the error that Ray raises when a replica is gone."""
 
 
 class CountingModel:
     """Sleeps ``body.ms`` for each record, then answers with its custom_id.
 
     Args:
-        window_records: The window that it asks for.
+        window_records: The window that it grants.
         is_poison: Custom ids whose computation kills the replica, and with it the whole call.
     """
 
@@ -37,13 +37,13 @@ class CountingModel:
         self._replica_hangs = asyncio.Event()
 
     async def hang(self) -> None:
-        """Have the replica fall silent, under all calls; new ones go to another."""
+        """Silence the replica under all calls; new ones go to another."""
         self._replica_hangs.set()
         await asyncio.sleep(0)
         self._replica_hangs = asyncio.Event()
 
     async def kill(self) -> None:
-        """Kill the replica under all calls; a new one takes its place at once."""
+        """Kill the replica under all calls; a new one replaces it at once."""
         self._replica_died.set()
         await asyncio.sleep(0)
         self._replica_died = asyncio.Event()

@@ -28,7 +28,7 @@ P0 = TopicPartition("requests", 0)
 P1 = TopicPartition("requests", 1)
 
 TOO_LARGE = Rejection(0, "too large", is_too_large=True)
-"""A rejection of whatever message it is given for."""
+"""A rejection of any message."""
 
 
 def make_engine(
@@ -74,7 +74,7 @@ def make_engine(
 
 
 def next_call(engine: Engine, now_s: float, now_ms: int) -> tuple[Call, Chunk]:
-    """The engine's next call where a test counts on there being one."""
+    """Return the engine's next call; there must be one."""
     call_and_chunk = engine.next_call(now_s, now_ms)
     assert call_and_chunk is not None
     return call_and_chunk
@@ -110,7 +110,6 @@ def answer(
     replica: str = "replica-1",
     window_records: int = 256,
 ) -> None:
-    """Answer every record of a call."""
     outcomes = Outcomes(replica, window_records)
     for index in range(len(chunk.lines)):
         outcomes.add(index, status, b'{"object":"list"}')
@@ -119,7 +118,7 @@ def answer(
 
 
 def publish_all(engine: Engine) -> list[Publication]:
-    """Publish and acknowledge everything that may be."""
+    """Publish and acknowledge everything that may be published."""
     publications = engine.take_publications(10_000, 1 << 40)
     engine.acknowledged(publications)
     return publications

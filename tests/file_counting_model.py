@@ -1,4 +1,4 @@
-"""A model for real Serve replicas: sleeps as told, and writes what it computes to a file."""
+"""A model for real Serve replicas: sleeps as requested, and writes what it computes to a file."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A stand-in for a safety classifier: the word decides, so that a test knows the answer."""
+"""A stand-in for a safety classifier: a word decides, so that a test knows the answer."""
 
 from collections.abc import AsyncIterator
 

@@ -8,7 +8,7 @@ from handoff.chunk import Chunk, Outcomes
 
 
 class LabellingModel:
-    """Answers ``{"label": "unsafe"}`` where ``body.input`` holds the word, else ``"safe"``."""
+    """Answers ``{"label": "unsafe"}`` if ``body.input`` has the word, else ``"safe"``."""
 
     def __init__(self, unsafe_word: str, window_records: int = 64) -> None:
         self._unsafe_word = unsafe_word

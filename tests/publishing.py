@@ -1,4 +1,4 @@
-"""Publishing through a ``ResultSink``, and waiting for what becomes of it."""
+"""Publishing through a ``ResultSink``, and waiting for the outcome."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ class Awaited:
 
     Attributes:
         done: Resolved when every message has ended.
-        acknowledged_indexes: In the order in which they were told.
+        acknowledged_indexes: In the order of their acknowledgements.
     """
 
     def __init__(self, message_count: int) -> None:

@@ -1,4 +1,4 @@
-"""How many bytes of payload can be reached from objects, for tests of what is kept."""
+"""How many payload bytes objects keep alive, for tests of what is kept."""
 
 import gc
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ def reachable_bytes(roots: Iterable[object], beyond: Iterable[object] = ()) -> i
 
     Args:
         roots: Where to begin: objects, tasks, coroutines with their frames.
-        beyond: Where not to go on.
+        beyond: Objects not to follow.
     """
     barred = {id(each) for each in beyond}
     seen: dict[int, object] = {}

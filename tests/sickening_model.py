@@ -1,4 +1,4 @@
-"""A model for real Serve replicas that falls ill where a record says so, and stays ill."""
+"""A model for real Serve replicas that breaks if a record says so, and stays broken."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from handoff.chunk import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 
 
 class SickeningModel:
-    """Answers with its process id until ``body.break`` is set, then fails on whatever comes."""
+    """Answers with its process id until ``body.break`` is set, then fails on everything."""
 
     def __init__(self) -> None:
         self._is_sick = False

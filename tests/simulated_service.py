@@ -1,4 +1,4 @@
-"""A route in simulated time: a broker in memory, pipelines that come and go, a counting model."""
+"""A route in simulated time: a broker in memory, consumers that come and go, a counting model."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ def request(custom_id: str, ms: float = 0) -> bytes:
 
 
 def covers(point: CommitPoint | None, offset: int) -> bool:
-    """Say whether a committed point says that ``offset`` is done."""
+    """Return whether a committed offset and its map say that ``offset`` is done."""
     if point is None:
         return False
     restored = decode(*point)
@@ -55,7 +55,7 @@ class SimulatedService:
     """One route, any number of consumers.
 
     Attributes:
-        delivery: The guarantee of routes that do not name one; tests run under both.
+        delivery: The delivery of routes that do not name one; tests run under both.
     """
 
     delivery = "at_least_once"
@@ -99,7 +99,7 @@ class SimulatedService:
         return ids
 
     async def join(self, clock: SimulatedClock | None = None) -> Pipeline:
-        """Start a consumer, by a clock of its own if one is given."""
+        """Start a consumer, with a clock of its own if one is given."""
         self._joined += 1
         clock = clock or self.clock
         control_topic = self.route.control_topic
@@ -161,8 +161,8 @@ class SimulatedService:
 
     async def until_done(self, timeout_s: float = 600.0) -> None:
         """Wait until each published request has a result."""
-        # Reading them all takes long, and offsets also count transaction markers: only what has
-        # come since can end the wait.
+        # To read all results takes long, and offsets also count transaction markers: only new
+        # results can end the wait.
         counted = -1
         async with asyncio.timeout(timeout_s):
             while True:
@@ -180,7 +180,7 @@ class SimulatedService:
             await self.leave(pipeline)
 
     def published_results(self) -> int:
-        """Return how many results stand on the topic; cheap, to ask often."""
+        """Return how many results are on the topic; cheap, to ask often."""
         logs = map(self.broker.log, self.broker.partitions("results"))
         return sum(log.end_offset for log in logs)
 
@@ -192,7 +192,7 @@ class SimulatedService:
         )
 
     def check_commits(self) -> None:
-        """No committed offset or map may cover a record that has no published outcome."""
+        """Check that no committed offset or map covers a record without a published outcome."""
         answered = self.results()
         letters = {
             dict(record.headers)["headrace-source"]

@@ -1,7 +1,7 @@
-"""An asyncio event loop whose time is simulated: a wait costs nothing and is exact.
+"""An asyncio event loop with simulated time: a wait costs nothing and is exact.
 
-When no callback is ready the clock jumps to the next timer. Nothing in a simulation may wait for a
-socket or a thread: with no timer either, nothing could ever happen again, and the loop says so.
+When no callback is ready, the clock jumps to the next timer. Nothing in a simulation may wait for a
+socket or a thread: without a timer nothing could ever happen again, and the loop raises an error.
 """
 
 import asyncio

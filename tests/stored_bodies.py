@@ -8,7 +8,7 @@ from schemas.wire.references import BodyReference, RequestBodyReference
 
 
 class StoredBodies:
-    """Bodies by url.
+    """Bodies by URL.
 
     Args:
         move_s: How long each answer takes.

@@ -1,7 +1,7 @@
 """The service's policy and both baselines on the same arrivals; the baselines' thresholds tuned.
 
-A baseline gets, for each pattern, the threshold of a grid that is cheapest while it meets the drain
-target as often as the service has to; where none does, the one that meets it most often.
+A baseline gets, for each pattern, the cheapest threshold of a grid that meets the drain target as
+often as the service must. If none does, it gets the one that meets it most often.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +20,10 @@ REPLICA_RECORDS_PER_S = 50.0
 DRAIN_TARGETS_S = {3.0: 60.0, 30.0: 120.0, 300.0: 900.0}
 """By cold start, both in seconds."""
 MOST_REPLICAS = {"bulk": 1_000}
-"""By pattern, where it takes more than the usual ones to meet the target."""
+"""By pattern, if it takes more than the usual number to meet the target."""
 _USUAL_MOST_REPLICAS = 40
 _GRID = (2.0, 1.5, 1.0, 0.75, 0.5, 0.25, 0.125, 0.0625)
-"""Of the records that one replica does within the drain target."""
+"""Of the records that one replica finishes within the drain target."""
 
 Maker = Callable[[Service, float], Scaler]
 
@@ -43,7 +43,7 @@ QUICK_BASELINES: dict[str, Maker] = {
         threshold, max(10.0, service.cold_start_s), service.partitions
     ),
 }
-"""The same without the delays that they come with: told, not judged."""
+"""The same without the delays that they come with: reported, not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +54,15 @@ class Row:
         pattern: Of the arrivals.
         policy: Its name.
         cold_start_s: Of a replica.
-        drain_target_s: Within which arrivals are to be done.
+        drain_target_s: Within this, arrivals must be finished.
         threshold_records: A baseline's; ``None`` for the service's policy.
         hours: Simulated.
         replica_hours: Paid for.
         work_hours: Replica-hours of work that arrived.
         least_replica_hours: What no policy can do without; see ``least_replica_s``.
-        met_share: Of the feasible bursts, or of steps where the pattern has none.
+        met_share: Of the feasible bursts, or of steps if the pattern has none.
         bursts: All of them.
-        feasible_bursts: Those that scaling to the maximum at once could have done in time.
+        feasible_bursts: Those that scaling to the maximum at once could have finished in time.
         drained_p50_s: Median drain time of the feasible bursts; ``None`` without any.
         drained_p99_s: Their 99th percentile.
         most_direction_changes: For one burst.
@@ -116,7 +116,7 @@ def at_thresholds(
     drawn: Sequence[Arrivals],
     thresholds: Sequence[float],
 ) -> Iterator[Row]:
-    """Yield what a baseline comes to with each threshold, in records a replica."""
+    """Yield the result of a baseline with each threshold, in records a replica."""
     for threshold in thresholds:
         make = partial(maker, service, threshold)
         yield measure(pattern, name, service, drawn, threshold, make)
@@ -130,7 +130,7 @@ def measure(
     threshold: float | None,
     make: Callable[[], Scaler],
 ) -> Row:
-    """Run one policy on arrivals, a fresh one for each seed.
+    """Run one policy on arrivals, a new one for each seed.
 
     Args:
         pattern: Of the arrivals.
@@ -145,7 +145,7 @@ def measure(
 
 
 def best_threshold(pattern: str, cold_start_s: float, baseline: str, hours: float = 12.0) -> float:
-    """Return the threshold that a baseline is best with, in records a replica, on one seed."""
+    """Return a baseline's best threshold, in records a replica, on one seed."""
     service = service_for(pattern, cold_start_s)
     arrivals = PATTERNS[pattern](service, hours, 0)
     rows = []
@@ -157,7 +157,7 @@ def best_threshold(pattern: str, cold_start_s: float, baseline: str, hours: floa
 
 
 def best(rows: list[Row]) -> Row:
-    """Return the cheapest of those that meet the target often enough, or the one that does most."""
+    """Return the cheapest of those that meet the target often enough, or the most reliable one."""
     meeting = [each for each in rows if each.met_share >= LEAST_MET]
     if meeting:
         return min(meeting, key=lambda each: each.replica_hours)

@@ -1,8 +1,8 @@
-"""What a million records cost where both drain them in the same time, whatever time that is.
+"""The cost of a million records when both policies drain them in the same time.
 
 A baseline's drain time follows from its threshold. Each threshold gives a time, and the service's
-policy is asked for that time: so the costs can be compared at one drain time after the other, from
-where hundreds of replicas start for a minute of work to where a few work for an hour.
+policy is asked for that time. So costs can be compared at many drain times: from hundreds of
+replicas that start for a minute of work to a few that work for an hour.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from benchmarks.autoscaling.scalers import Headrace
 PATTERN = "bulk"
 SEED = 0
 REPLICAS = (24, 32, 40, 50, 64, 100, 160, 250, 400, 640, 1_000)
-"""That a baseline's threshold asks for when the load arrives."""
+"""What a baseline's threshold asks for when the load arrives."""
 _SLOWEST_S = 1_800.0
-"""The arrivals lie as far apart as a drain target of this long makes them lie: over two hours."""
+"""The arrivals are as far apart as with a drain target of this length: over two hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualDrain:
-    """A baseline at one threshold, and the service's policy asked for the time that this took.
+    """A baseline at one threshold, and the service's policy asked for the same time.
 
     Attributes:
         baseline: Its name.
@@ -32,7 +32,7 @@ class EqualDrain:
         asked_s: The drain time asked for: the 99th percentile of the baseline's.
         baseline_p50_s: The median of the baseline's drain times.
         p50_s: The median of the service's.
-        met_share: Of the service's loads, those done within the time asked for.
+        met_share: Of the service's loads, those finished within the time asked for.
         baseline_replica_hours: Paid for by the baseline, for one load; so the next two.
         replica_hours: Paid for by the service.
         least_replica_hours: What no policy can do without at this time.
@@ -51,12 +51,12 @@ class EqualDrain:
 
     @property
     def ratio(self) -> float:
-        """The service's replica-hours by the baseline's."""
+        """The service's replica-hours divided by the baseline's."""
         return self.replica_hours / self.baseline_replica_hours
 
     @property
     def least_ratio(self) -> float:
-        """The least possible replica-hours by the baseline's."""
+        """The least possible replica-hours divided by the baseline's."""
         return self.least_replica_hours / self.baseline_replica_hours
 
 

@@ -1,4 +1,4 @@
-"""What no policy can do without: a lower bound of the replica-seconds on given arrivals. Pure."""
+"""What no policy can do without: a lower bound of replica-seconds on given arrivals. Pure."""
 
 from math import ceil
 
@@ -8,10 +8,10 @@ from benchmarks.autoscaling.simulator import Run, Service
 def least_replica_s(service: Service, run: Run) -> float:
     """Return the fewest replica-seconds of a policy that sees a burst when it arrives, not before.
 
-    All work has to be done, and a replica that is asked for is paid for while it starts. The fewest
-    that do a burst by the drain target are started at once, and each works to its last second. What
-    runs for the usual arrivals is never idle otherwise, and costs no start. To keep replicas for
-    the next burst would cost more than their starts: bursts lie further apart than that.
+    All work must be done, and a replica is paid for while it starts. The fewest replicas that
+    finish a burst by the drain target start at once, and each works to its last second. Replicas
+    for the usual arrivals are never idle otherwise, and cost no start. To keep replicas for the
+    next burst would cost more than their starts: bursts are further apart than that.
 
     Args:
         service: What is scaled; its rates and starts are taken at their means.

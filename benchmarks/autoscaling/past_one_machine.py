@@ -1,7 +1,7 @@
-"""A service past one machine: a billion records a day, and what its parts have to bear.
+"""A service past one machine: a billion records a day, and the load on its parts.
 
-The replicas are simulated. The two parts that run in Serve's controller, which is one process
-whatever the size, are timed on the real code: a reading of the lag, and a decision.
+The replicas are simulated. Serve's controller is one process whatever the size; the two parts that
+run there are timed on the real code: a reading of the lag, and a decision.
 """
 
 import math
@@ -32,7 +32,7 @@ SERVICE = Service(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What it comes to.
+    """The result.
 
     Attributes:
         days: Simulated.
@@ -45,7 +45,7 @@ class Plan:
         bursts_drained_s: How long each burst took.
         map_characters: Of each partition's completion map, where the lag was read.
         reading_s: Seconds of CPU that a reading of all partitions takes, each map a new one.
-        idle_reading_s: The same where nothing has changed since the last one.
+        idle_reading_s: The same if nothing has changed since the last one.
         decision_s: Seconds of CPU that a decision takes while half of the replicas start.
     """
 
@@ -102,7 +102,7 @@ def _rate(now_s: float) -> float:
 
 
 def _lags(partitions: int, span: int) -> dict[TopicPartition, Lag]:
-    """Return what a broker tells of partitions in which every other record is done."""
+    """Return a broker's answer for partitions in which every other record is done."""
     incomplete = tuple(range(2, span, 2))
     committed = CommitPoint(0, encode(0, CompletionMap(span, incomplete)))
     return {
@@ -133,7 +133,7 @@ def _decision_s() -> float:
 
 
 def _cpu_s(work: Callable[[], object], times: int = _TIMED) -> float:
-    """Return the least CPU time of one call."""
+    """Return the smallest CPU time of one call."""
     taken = []
     for _ in range(times):
         began_s = time.process_time()

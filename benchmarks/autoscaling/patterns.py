@@ -17,7 +17,7 @@ class Arrivals:
 
     Attributes:
         usual: Records of each step.
-        bursts: Beside them.
+        bursts: In addition to them.
     """
 
     usual: list[int]
@@ -29,7 +29,7 @@ class Arrivals:
 
 
 def steady(service: Service, hours: float, seed: int) -> Arrivals:
-    """Draw a rate that keeps some four replicas at work."""
+    """Draw a rate that keeps some four replicas busy."""
     rate = 3.7 * service.replica_records_per_s
     return Arrivals(noisy(lambda _now_s: rate, service, hours, seed), [])
 
@@ -88,7 +88,7 @@ PATTERNS = {"steady": steady, "diurnal": diurnal, "burst": burst, "bulk": bulk, 
 def noisy(
     rate_per_s: Callable[[float], float], service: Service, hours: float, seed: int
 ) -> list[int]:
-    """Draw about as many as a Poisson process would bring in each step, a normal for many.
+    """Draw about as many as a Poisson process gives in each step; a normal distribution for many.
 
     Args:
         rate_per_s: The mean rate at a time, in seconds from the start.

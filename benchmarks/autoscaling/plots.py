@@ -50,7 +50,7 @@ def draw(pattern: str, seed: int = 1) -> Figure:
 
 
 def draw_costs(hours: float = 48.0) -> Figure:
-    """Draw what a million records cost by how soon they are done; a panel for each cold start."""
+    """Draw the cost of a million records by drain time; a panel for each cold start."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     panels = figure.subplots(1, len(DRAIN_TARGETS_S), sharey=True)
     for panel, cold_start_s in zip(panels, DRAIN_TARGETS_S, strict=True):

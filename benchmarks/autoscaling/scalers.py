@@ -52,11 +52,11 @@ class Headrace:
 class ServeDefault:
     """Ray Serve 2.60's ``replica_queue_length_autoscaling_policy`` with its delays.
 
-    It sees all that waits as ongoing requests, which is more than handles hold in truth. A test
-    holds the delays and the arithmetic to Ray's own functions.
+    It sees all that waits as ongoing requests, which is more than real handles hold. A test
+    compares the delays and the arithmetic with Ray's own functions.
 
     Args:
-        target_ongoing_requests: Records a replica is to have, waiting ones included.
+        target_ongoing_requests: Records that a replica should have, waiting ones included.
         upscale_delay_s: For how long more must be wanted.
         downscale_delay_s: For how long less must be wanted.
     """
@@ -91,7 +91,7 @@ class ServeDefault:
         return self.delayed(desired, target, view.now_s)
 
     def delayed(self, desired: int, target: int, now_s: float) -> int:
-        """Return ``desired`` once it has stood on the same side of the target for long enough."""
+        """Return ``desired`` once it has been on the same side of the target for long enough."""
         direction = (desired > target) - (desired < target)
         if direction != self._direction:
             self._direction, self._since_s = direction, now_s
@@ -107,9 +107,9 @@ class ServeDefault:
 class LagThreshold:
     """KEDA's Kafka scaler with the defaults of KEDA 2 and of the horizontal pod autoscaler.
 
-    Replicas are lag over threshold, asked every 15 s of a lag that is 30 s old at most; from zero
-    at once, to zero after 300 s without lag, at most twice as many (or four more) every 15 s, and
-    down to the most of the last 300 s.
+    Replicas are lag over threshold, every 15 s, from a lag that is 30 s old at most. From zero it
+    scales at once; to zero after 300 s without lag. It goes up to at most twice as many (or four
+    more) every 15 s, and down to the most of the last 300 s.
 
     Args:
         lag_threshold_records: KEDA's ``lagThreshold``.

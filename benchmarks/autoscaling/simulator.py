@@ -1,8 +1,8 @@
 """Records that arrive, replicas that start, work and stop: hours of them in milliseconds.
 
-Time goes in steps of a policy's period. Records are a fluid that is served first in, first out; a
-replica's rate wavers from step to step, and so does the time that it takes to start. A replica is
-paid for from when it is asked for until it stops.
+Time goes in steps of a policy's period. Records are a fluid that is served first in, first out. A
+replica's rate varies from step to step, and so does its cold start. A replica is paid for from when
+it is asked for until it stops.
 """
 
 import heapq
@@ -39,7 +39,7 @@ class Scaler(Protocol):
     """A scaling policy under simulation."""
 
     def decide(self, view: View, target: int) -> int:
-        """Return how many replicas there should be, ``target`` being how many so far."""
+        """Return how many replicas there should be; ``target`` is the current target."""
         ...
 
 
@@ -50,13 +50,13 @@ class Service:
     Attributes:
         replica_records_per_s: What a replica does, on average.
         cold_start_s: How long one takes to start, on average.
-        drain_target_s: Within which arrivals are to be done.
+        drain_target_s: Within this, arrivals must be finished.
         min_replicas: Never fewer.
         max_replicas: Never more.
-        partitions: Of the topic, where consumers are scaled; ``None`` for models.
+        partitions: Of the topic, if consumers are scaled; ``None`` for models.
         step_s: A policy's period.
-        lump_s: A replica's records are done all at once, each time this long has passed, as those
-            of long generations side by side are; 0 for one after the other.
+        lump_s: A replica finishes its records all at once, each time this long has passed, like
+            long generations side by side; 0 for one after the other.
     """
 
     replica_records_per_s: float
@@ -76,13 +76,13 @@ class Service:
 
 @dataclass(slots=True)
 class Burst:
-    """Records that arrive at once, and what became of them.
+    """Records that arrive at once, and their outcome.
 
     Attributes:
         at_s: When.
         records: How many.
         is_feasible: Whether scaling to the maximum at once could meet the drain target.
-        drained_s: How long until the last was done; ``None`` where the run ended first.
+        drained_s: How long until the last was done; ``None`` if the run ended first.
         direction_changes: How often the target turned, from its arrival to the next burst's.
     """
 
@@ -95,7 +95,7 @@ class Burst:
 
 @dataclass(slots=True)
 class Run:
-    """What a simulation came to.
+    """The result of a simulation.
 
     Attributes:
         hours: Simulated.
@@ -104,7 +104,7 @@ class Run:
         late_share: Of the steps with work, those whose oldest record was over the drain target.
         direction_changes: Turns of the target, in all.
         bursts: Each of them.
-        time_s: Of each step, where a trace was asked for; so the next two.
+        time_s: Of each step, if a trace was asked for; so the next two.
         remaining: Records that were not done.
         replicas: That ran.
     """
@@ -120,7 +120,7 @@ class Run:
     replicas: list[int] = field(default_factory=list)
 
     def met_share(self, drain_target_s: float) -> float:
-        """Return the share of feasible bursts that met the target, or without bursts of steps."""
+        """Return the share of feasible bursts that met the target; without bursts, of steps."""
         feasible = [each for each in self.bursts if each.is_feasible]
         if not self.bursts:
             return 1.0 - self.late_share
@@ -152,7 +152,7 @@ class Simulation:
         self._random = random.Random(seed)
         self._running = self._target = service.min_replicas
         self._ready_at_s: list[float] = []
-        # Of each running replica that has begun a lump: how long it is at it.
+        # For each running replica that has begun a lump: how long it has worked on it.
         self._lumps_s: list[float] = []
         self._remaining = 0.0
         self._arrived = 0
@@ -223,7 +223,7 @@ class Simulation:
         run.replicas.append(self._running)
 
     def _is_feasible(self, arrived: int, arriving_per_s: float) -> bool:
-        """Whether all that could run would do it, if it were asked for within two periods."""
+        """Whether all replicas that could run would finish it, if asked for within two periods."""
         service = self._service
         target_s = service.drain_target_s
         helping_s = max(0.0, target_s - service.cold_start_s - 2 * service.step_s)
@@ -275,7 +275,7 @@ class Simulation:
         return lump_s * sum(done)
 
     def _decide(self, now_s: float) -> bool:
-        """Move the target; say whether it turned."""
+        """Move the target; return whether it turned."""
         service = self._service
         view = View(
             now_s=now_s,

@@ -1,1 +1,1 @@
-"""What the service is held against; each runs without any code of the service's."""
+"""The baselines. Each runs without any of the service's code."""

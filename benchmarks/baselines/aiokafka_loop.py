@@ -1,9 +1,9 @@
 """A bare consume-produce loop: what aiokafka alone does with the same records.
 
-Run as ``python -m benchmarks.baselines.aiokafka_loop``: joins a group, copies every record from
+Run as ``python -m benchmarks.baselines.aiokafka_loop``. It joins a group, copies every record from
 one topic to another, and commits after the output of each poll was acknowledged. ``--api send`` is
-the loop that aiokafka's documentation shows; ``--api batch`` builds whole batches, by the calls
-that Headrace uses too.
+the loop of aiokafka's documentation; ``--api batch`` builds whole batches with the calls that
+Headrace uses too.
 """
 
 import argparse

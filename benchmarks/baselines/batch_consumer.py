@@ -15,7 +15,7 @@ MOST_RECORDS = 256
 async def consume_in_batches(bootstrap: str, topics: Topics, handle: Any) -> None:
     """Read requests, hand each poll's to the model at once, and publish when all are answered.
 
-    Ends by being cancelled.
+    It runs until it is cancelled.
 
     Args:
         bootstrap: The broker.

@@ -17,7 +17,7 @@ def run_module(module: str, arguments: Sequence[str]) -> str:
     """Run ``python -m module`` to its end, and return what it printed.
 
     Raises:
-        BenchmarkFailedError: It failed or hung; shows the end of what it said.
+        BenchmarkFailedError: It failed or hung; the message has the end of its output.
     """
     command = [sys.executable, "-m", module, *arguments]
     try:
@@ -41,7 +41,7 @@ def run_module(module: str, arguments: Sequence[str]) -> str:
 def run_measuring_module(module: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Run ``python -m module``, and return the JSON object that it printed on a line of its own.
 
-    Not always the last line: what a library starts may print as it ends.
+    This is not always the last line: libraries may print when they end.
 
     Raises:
         BenchmarkFailedError: It failed or hung, or did not print exactly one.

@@ -1,1 +1,1 @@
-"""One file a benchmark; each names its ``BENCHMARK``."""
+"""One file for each benchmark; each has a ``BENCHMARK``."""

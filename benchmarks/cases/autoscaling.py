@@ -1,4 +1,4 @@
-"""``autoscaling``: what replicas cost, in the simulator, at a drain time that is met."""
+"""``autoscaling``: the cost of replicas, in the simulator, at a drain time that is met."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from benchmarks.harness import Bar, Result, Round, Series
 from benchmarks.registry import Benchmark
 
 JUDGED = ("burst", "bulk", "single")
-"""Arrivals that come and go. A steady load needs what it needs whatever the policy: told only."""
+"""Arrivals that come and go. A steady load costs the same with any policy: it is only reported."""
 HOURS = {"steady": 4, "diurnal": 24, "burst": 24, "bulk": 48, "single": 48}
 """Simulated for each policy and cold start."""
 MOST_DIRECTION_CHANGES = 2
@@ -61,12 +61,12 @@ def run(context: Context) -> Result:
 
 
 def summarize(rows: list[Row], equal: Sequence[EqualDrain], large: Plan | None) -> Result:
-    """Hold the service's replica-hours against the better baseline's. Pure.
+    """Compare the service's replica-hours with the better baseline's. Pure.
 
     Args:
         rows: Of all patterns, cold starts and policies.
-        equal: The comparisons at equal drain times; told.
-        large: A service past one machine; told.
+        equal: The comparisons at equal drain times; reported.
+        large: A service past one machine; reported.
     """
     rounds: dict[str, list[Round]] = {each: [] for each in JUDGED}
     least: dict[str, dict[str, float]] = {}

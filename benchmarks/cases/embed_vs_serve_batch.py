@@ -1,4 +1,4 @@
-"""``embed-vs-serve-batch``: the same texts by Ray Serve's own batching pattern."""
+"""``embed-vs-serve-batch``: the same texts with Ray Serve's own batching pattern."""
 
 import asyncio
 

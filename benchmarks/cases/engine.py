@@ -1,4 +1,4 @@
-"""``engine``: what is left of aiokafka's speed with everything that the service does around it."""
+"""``engine``: the share of aiokafka's speed that remains with all of the service around it."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def noop_settings(**options: object) -> CustomModelSettings:
 
 
 def run(context: Context) -> Result:
-    """Drain the same backlog by the service and by a bare loop."""
+    """Drain the same backlog with the service and with a bare loop."""
     stage = context.stage
     records = context.size(full=200_000, quick=20_000)
     model = noop_settings()
@@ -61,7 +61,7 @@ def run(context: Context) -> Result:
         "records": records,
         "request_bytes": NOOP_RECORD_BYTES,
         "partitions": PARTITIONS,
-        # What the same loop does by whole batches: the ceiling, where nothing at all is decided.
+        # What the same loop does with whole batches: the ceiling, with no decisions at all.
         "batch_loop_records_per_s": round(batch_loop),
     }
     return Result(series={"all": series}, details=details)

@@ -1,4 +1,4 @@
-"""``exactly-once``: what publishing results and offsets in one transaction costs."""
+"""``exactly-once``: the cost of publishing results and offsets in one transaction."""
 
 import asyncio
 from typing import Literal
@@ -14,7 +14,7 @@ from schemas.settings.file import TransactionSettings
 
 
 def run(context: Context) -> Result:
-    """Drain the same backlog in transactions and without; each result has to be there once."""
+    """Drain the same backlog in transactions and without; each result must be there once."""
     stage = context.stage
     records = context.size(full=200_000, quick=20_000)
     model = noop_settings()

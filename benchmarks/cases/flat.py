@@ -38,7 +38,7 @@ class Point:
         repeats: How often such a backlog was drained.
         cpu_us_per_record: CPU time of the consumer's process, in microseconds a record.
         wall_us_per_record: Time from the start of the drain to its end, likewise.
-        peak_memory_mib: The most that was resident in the consumer's process.
+        peak_memory_mib: The largest resident memory of the consumer's process.
     """
 
     backlog_records: int
@@ -51,16 +51,16 @@ class Point:
 class Drain:
     """Drains backlogs of one consumer, again and again.
 
-    A gate in the no-op model holds every outcome back while a backlog is published; the consumer
-    meanwhile takes in what its admission allows, and no more. The CPU time counts from before the
-    publishing, so that nothing done in advance is free.
+    A gate in the no-op model stops every outcome while a backlog is published. The consumer
+    meanwhile reads what its admission allows. CPU time counts from before the publishing, so that
+    nothing done in advance is free.
 
     Args:
         bootstrap: The broker.
         topics: What the consumer reads and writes.
         consumer: Its process.
         gate: The gate's file.
-        deadline_in_s: When records are to be answered, if they have deadlines; those have headers
+        deadline_in_s: When records must be answered, if they have deadlines; those have headers
             as well.
     """
 
@@ -146,8 +146,8 @@ def run(context: Context, deadline_in_s: float | None = None) -> Result:
     """Measure every backlog in each round, the first against the last.
 
     Args:
-        context: Where and how.
-        deadline_in_s: When records are to be answered, if they have deadlines and headers.
+        context: The run.
+        deadline_in_s: When records must be answered, if they have deadlines and headers.
     """
     sizes = QUICK_BACKLOGS_RECORDS if context.is_quick else BACKLOGS_RECORDS
     least_records = context.size(LEAST_RECORDS, 2_000)

@@ -1,4 +1,4 @@
-"""``flat-deadlines``: as ``flat``, of records that are due long after, and with headers."""
+"""``flat-deadlines``: like ``flat``, with headers and with deadlines long after the drain."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ from benchmarks.harness import Bar
 from benchmarks.registry import Benchmark
 
 DEADLINE_IN_S = 3600.0
-"""Longer than any drain takes: what is kept until then is kept."""
+"""Longer than any drain takes: what is kept until the deadline stays."""
 
 BENCHMARK = Benchmark(
     name="flat-deadlines",

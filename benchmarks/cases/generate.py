@@ -1,4 +1,4 @@
-"""``generate``: output tokens through Kafka and Serve against vLLM's own offline call."""
+"""``generate``: output tokens through Kafka and Serve, against vLLM's own offline call."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ def measure_service(
 
     Args:
         context: The run.
-        topics: What the consumer that runs reads and writes.
+        topics: What the running consumer reads and writes.
         done_records: Results that are on the topic already.
         lines: The requests.
         tokens: How many tokens they generate together.
@@ -90,7 +90,7 @@ def measure_service(
 
 
 def run(context: Context) -> Result:
-    """Generate the same tokens by either way, one after the other."""
+    """Generate the same tokens in both ways, one after the other."""
     requests = context.size(full=256, quick=16)
     wanted_tokens = output_tokens(requests)
     asked = prompts(requests)

@@ -1,4 +1,4 @@
-"""``idle-latency``: what one lone request waits more through Kafka than by a direct handle call."""
+"""``idle-latency``: the time that Kafka adds to one lone request, against a direct handle call."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Latencies:
 
 
 def run(context: Context) -> Result:
-    """Ask one request at a time, a pause between, by either way."""
+    """Send one request at a time, with a pause between, in both ways."""
     stage = context.stage
     requests = context.size(full=300, quick=20)
     model = noop_settings()

@@ -94,7 +94,7 @@ def _describe(side: str, values_ms: Sequence[float]) -> dict[str, float]:
 
 
 async def _beside(asker: "Asker", consume: Callable[[], Any]) -> list[float]:
-    """Ask among long requests while ``consume`` runs in the background."""
+    """Send short requests among long ones while ``consume`` runs in the background."""
     consuming = asyncio.create_task(consume())
     asking = asyncio.create_task(asker.ask(long_requests=LONG_REQUESTS))
     await asyncio.wait([consuming, asking], return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +108,7 @@ async def _beside(asker: "Asker", consume: Callable[[], Any]) -> list[float]:
 
 
 class Asker:
-    """Publishes requests and takes the time until the results of the short ones are there.
+    """Publishes requests and times the results of the short ones.
 
     Args:
         bootstrap: The broker.
@@ -125,7 +125,7 @@ class Asker:
     async def ask(self, long_requests: int) -> list[float]:
         """Return the milliseconds from each short request to its result.
 
-        With ``long_requests`` above 0 that many are in flight throughout: one more is published
+        With ``long_requests`` above 0, that many are in flight throughout: one more is published
         for each that is answered.
 
         Raises:

@@ -21,12 +21,13 @@ MEASURED_ELSEWHERE = {
     "Quix Streams, 4 processes": 70.0,
     "FastStream, a record at a time, 4 workers": 73.0,
 }
-"""Wall over ideal on these 20,000 records: 2 cores, Apache Kafka 4.3.1, 4 partitions; one run
-each, in another session than ours. For comparison only: nothing is judged on it."""
+"""Wall over ideal on these 20,000 records: 2 cores, Apache Kafka 4.3.1, 4 partitions; one run each,
+in another session than ours. For comparison only: nothing is judged by it.
+"""
 
 
 def run(context: Context) -> Result:
-    """Drain the uneven records, and hold the wall time to a perfect division of the sleeps."""
+    """Drain the uneven records, and compare the wall time with a perfect division of the sleeps."""
     sleeps_ms = [uneven_sleep_ms(number) for number in range(context.size(20_000, 1_000))]
     ideal_s = sum(sleeps_ms) / CONCURRENCY / 1000
     in_order_s = first_come_first_served_s(sleeps_ms, CONCURRENCY)

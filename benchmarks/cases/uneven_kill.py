@@ -27,12 +27,13 @@ WALL_WITH_KILLS_ELSEWHERE_S = {
     "FastStream, a record at a time": 285.8,
 }
 """The same records and kills: 2 cores, Apache Kafka 4.3.1, 4 partitions; one run each, in another
-session than ours. Some 50 s of each are five session timeouts."""
+session than ours. Some 50 s of each are five session timeouts.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A way to publish, and what it is held to.
+    """A way to publish, and its limits.
 
     Attributes:
         name: Its series.
@@ -90,7 +91,7 @@ VARIANTS = (AT_LEAST_ONCE, SHORTEST_INTERVAL, EXACTLY_ONCE)
 
 
 def misses(variant: Variant, repeats: Repeats, records: int) -> list[str]:
-    """Return what one run misses beside its wall time, for a person. Pure."""
+    """Return what one run misses beside its wall time, for people. Pure."""
     found = []
     if repeats.lost:
         found.append(f"lost {repeats.lost:,} records")
@@ -110,7 +111,7 @@ def misses(variant: Variant, repeats: Repeats, records: int) -> list[str]:
 def summarize(
     killed: dict[Variant, list[Repeats]], unharmed: dict[Variant, list[Repeats]], records: int
 ) -> Result:
-    """Hold the runs with kills and those without to their bars. Pure.
+    """Compare the runs with kills and those without with their bars. Pure.
 
     Args:
         killed: The runs of each variant with kills.

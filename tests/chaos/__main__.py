@@ -1,6 +1,6 @@
 """``python -m tests.chaos [--seed N] [--faults N] [--planted]``: the fault harness.
 
-Writes ``chaos.json``, or ``chaos-planted.json``; its status is 1 where a promise was broken, or a
+Writes ``chaos.json``, or ``chaos-planted.json``. The exit status is 1 if a promise was broken, or a
 planted bug was not caught.
 """
 
@@ -54,7 +54,7 @@ class Leg:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Read the command line; exits with a message where it is wrong."""
+    """Read the command line; exit with a message if it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="of schedule and load; drawn where unset")
     parser.add_argument("--faults", type=int, default=DEFAULT_FAULTS, help="over all stages")
@@ -74,7 +74,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def legs(arguments: argparse.Namespace, seed: int) -> list[Leg]:
-    """Divide the faults over stages and delivery modes. Pure."""
+    """Divide the faults over stages and deliveries. Pure."""
     deliveries: list[Delivery] = arguments.delivery or ["at_least_once", "exactly_once"]
     stages = arguments.stage or list(STAGES)
     wanted = None if arguments.kind is None else {Kind(each) for each in arguments.kind}
@@ -83,7 +83,7 @@ def legs(arguments: argparse.Namespace, seed: int) -> list[Leg]:
     divided: list[Leg] = []
     left = arguments.faults
     slots = [(stage, delivery) for stage in stages for delivery in deliveries]
-    # The one-node stages come last in the division and take what rounding leaves.
+    # The one-node stages come last and get the remainder of the division.
     for index, (stage, delivery) in enumerate(sorted(slots, key=lambda s: s[0] == "one-node")):
         is_last = index == len(slots) - 1
         share = shares[stage] if len(stages) > 1 else 1.0
@@ -104,7 +104,6 @@ _KINDS: dict[str, Sequence[Kind]] = {
 
 
 async def run_leg(leg: Leg, seed: int, folder: Path, progress: Progress, whole: TaskID) -> Outcome:
-    """Run one stage under a progress bar."""
     title = f"{leg.stage}, {leg.delivery.replace('_', '-')}"
     task = progress.add_task(title, total=len(leg.faults), state="starting")
 
@@ -134,7 +133,7 @@ async def run_leg(leg: Leg, seed: int, folder: Path, progress: Progress, whole: 
 async def run_planted(
     bugs: Sequence[Bug], seed: int, folder: Path, console: Console
 ) -> dict[Bug, Outcome]:
-    """Plant each bug, provoke it until the checker finds something, and return what came of it."""
+    """Plant each bug, provoke it until the checker finds something, and return what it found."""
     outcomes: dict[Bug, Outcome] = {}
     for bug in bugs:
         once = draw(seed, len(PROVOKED_BY[bug]), PROVOKED_BY[bug], bug.value)
@@ -156,7 +155,7 @@ async def run_planted(
 async def run_all(
     divided: Sequence[Leg], seed: int, folder: Path, console: Console
 ) -> list[Outcome]:
-    """Run every leg, one after the other, under progress bars with rate and time left."""
+    """Run every leg in turn, under progress bars with rate and time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -176,14 +175,14 @@ async def run_all(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the harness; the status is 1 where something was found, or a planted bug was not."""
+    """Run the harness; return 1 if something was found, or a planted bug was not."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
     seed = random.SystemRandom().randrange(1 << 31) if arguments.seed is None else arguments.seed
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPED_WIDTH_CHARACTERS)
     console.print(f"seed {seed}; again with: make chaos SEED={seed} FAULTS={arguments.faults}")
-    # Clients say much while brokers come and go; the folder's logs have it of the consumers.
+    # Clients log much while brokers come and go. The folder's logs have the consumers' messages.
     logging.basicConfig(level=logging.CRITICAL)
     broker = f"Apache Kafka {_version(_find_home(None))} from KAFKA_HOME"
     with contextlib.ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""Holds what is seen on the topics and in the group to what the service promises. Pure.
+"""Compares what is on the topics and in the group with what the service promises. Pure.
 
-It is fed with events in the order in which a reader with ``read_committed`` sees them; times are
-epoch seconds. Records are known by partition and offset in the requests topic.
+It gets events in the order in which a ``read_committed`` reader sees them. Times are epoch seconds.
+Records are identified by partition and offset in the requests topic.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ class Checker:
     """Collects events and judges them.
 
     Args:
-        promises: What to hold them to.
+        promises: The limits to check.
     """
 
     def __init__(self, promises: Promises) -> None:
@@ -54,7 +54,7 @@ class Checker:
     # --- what is seen ---
 
     def accepted(self, position: Position, expected: Expectation, at_s: float) -> None:
-        """A record stands on the requests topic."""
+        """A record is on the requests topic."""
         self._expected[position] = expected
         self._accepted_s[position] = at_s
         if position[0] in self._gone:
@@ -68,7 +68,7 @@ class Checker:
             pending.add(offset)
 
     def result(self, position: Position, at_s: float, *, is_given_up: bool = False) -> None:
-        """A result stands on the results topic, published at ``at_s``."""
+        """A result is on the results topic, published at ``at_s``."""
         seen = self._seen.setdefault(position, _Seen())
         seen.results += 1
         if is_given_up:
@@ -76,7 +76,7 @@ class Checker:
         self._outcome(position, seen, at_s, is_repeat=seen.results > 1)
 
     def dead_letter(self, position: Position, at_s: float) -> None:
-        """A dead letter stands on its topic."""
+        """A dead letter is on its topic."""
         seen = self._seen.setdefault(position, _Seen())
         seen.dead_letters += 1
         self._outcome(position, seen, at_s, is_repeat=seen.dead_letters > 1)
@@ -84,8 +84,8 @@ class Checker:
     def committed(self, partition: int, offset: int, metadata: str) -> None:
         """The group had committed this before everything seen so far was read.
 
-        Feed it only when the reader has passed the topics' ends of that moment: then each outcome
-        that was acknowledged before the commit has been seen.
+        Call it only when the reader has passed the ends that the topics had then: each outcome that
+        was acknowledged before the commit has then been seen.
         """
         if len(metadata) > self._promises.metadata_limit_characters:
             self._violate("metadata_over_limit", f"{len(metadata)} characters at {offset}")
@@ -100,11 +100,11 @@ class Checker:
                 self._violate("covered_without_outcome", f"{position}, committed at {offset}")
 
     def fault_begins(self, *, is_disturbing: bool = True) -> None:
-        """Something is about to go wrong; where it disturbs, partitions may stand still."""
+        """A fault begins. If it disturbs group or brokers, partitions may stand still."""
         self._is_disturbed = is_disturbing
 
     def fault(self, window: FaultWindow) -> None:
-        """A fault is over."""
+        """A fault has ended."""
         self._faults.append(window)
         self._is_disturbed = False
 
@@ -113,15 +113,15 @@ class Checker:
         self._models_down_s.append((from_s, until_s))
 
     def excuse_loss(self, positions: Iterable[Position]) -> None:
-        """These records may have been deleted before anybody read them."""
+        """These records may have been deleted before any consumer read them."""
         for position in positions:
             self._may_be_lost.add(position)
             self._pending.get(position[0], set()).discard(position[1])
 
     def deleted(self, partitions: Iterable[int]) -> None:
-        """These partitions are about to be deleted, with whatever nobody has read or answered.
+        """These partitions are about to be deleted, with all records unread or unanswered.
 
-        What was done of them may still come, as often as at any time.
+        Outcomes of records that were done may still come, as often as at any time.
         """
         for partition in partitions:
             self._gone.add(partition)
@@ -129,9 +129,9 @@ class Checker:
             self.excuse_loss([(partition, offset) for offset in unfinished])
 
     def offset_moved(self, partition: int, was: int, metadata: str, now: int) -> None:
-        """Somebody has committed ``now`` in the place of ``was`` and its map, while no member ran.
+        """Someone committed ``now`` in place of ``was`` and its map, while no member ran.
 
-        What was done from ``now`` on may be repeated once; what was not done below it is skipped.
+        What was done from ``now`` on may be repeated once. What was not done below it is skipped.
         """
         done = decode(was, metadata)
         repeated = [o for p, o in self._seen if p == partition and o >= now]
@@ -142,10 +142,10 @@ class Checker:
             self.excuse_loss((partition, o) for o in skipped if not _covers(was, done, o))
 
     def time_passed(self, now_s: float) -> None:
-        """Look for partitions that stand still although nothing is wrong with group or brokers.
+        """Look for partitions that stand still although group and brokers are undisturbed.
 
-        A fault that disturbs stops the clock and does not set it back: else one partition could
-        stand still for a whole schedule, as long as something else goes wrong every few seconds.
+        A disturbing fault stops the clock and does not set it back. Otherwise a partition could
+        stand still for a whole schedule, if a fault came every few seconds.
         """
         if self._is_disturbed:
             return
@@ -159,20 +159,20 @@ class Checker:
                 self._violate("stalled", f"{detail}, e.g. offset {min(pending)}")
 
     def hanging(self, transactions: Iterable[str]) -> None:
-        """These transactions were still open when everything was over."""
+        """These transactions were still open at the end."""
         for each in transactions:
             self._hanging += 1
             self._violate("hanging_transaction", each)
 
     def failed(self, rule: str, detail: str) -> None:
-        """Something else is wrong that an observer found."""
+        """An observer found something else wrong."""
         self._violate(rule, detail)
 
-    # --- what it comes to ---
+    # --- the verdict ---
 
     @property
     def unfinished_records(self) -> int:
-        """Accepted records without their outcome; those that may be lost are left out."""
+        """Accepted records without their outcome, except those that may be lost."""
         return sum(map(len, self._pending.values()))
 
     @property
@@ -198,7 +198,7 @@ class Checker:
         return max((o for p, o in self._expected if p == partition), default=-1) + 1
 
     def latest_outcome_s(self, partition: int) -> float:
-        """Return when a partition's latest record to finish was published; 0 where none was."""
+        """Return when a partition's latest record to finish was published; 0 if none was."""
         return max(self._firsts_s.get(partition, (0.0,))[-100:])
 
     def unfinished_of(self, partition: int) -> list[int]:
@@ -206,12 +206,12 @@ class Checker:
         return sorted(self._pending.get(partition, ()))
 
     def verdict(self) -> Verdict:
-        """Judge the whole run; call it once, when all is over."""
+        """Judge the whole run. Call it once, at the end."""
         lost = [p for p in self._expected if self._is_lost(p)]
         for position in lost:
             self._violate("lost", f"{position}: {self._expected[position].value}")
         unknown = self._seen.keys() - self._expected.keys() - self._may_be_lost
-        # The reader may not have come to what was deleted with its topic.
+        # The reader may not have reached what was deleted with its topic.
         for position in [each for each in unknown if each[0] not in self._gone]:
             self._violate("outcome_of_nothing", f"{position} is no record of the requests topic")
         for position, seen in self._seen.items():
@@ -290,7 +290,7 @@ class Checker:
         return sum(each.rule == UNEXPLAINED for each in found)
 
     def _judge_given_up(self) -> int:
-        """Return how many ordinary records were given up; without a replica lost, none may be."""
+        """Return how many ordinary records were given up; none may be unless a replica was lost."""
         ordinary = [e for e in self._given_up if self._expected.get(e[0]) is Expectation.RESULT]
         for position, ended_s in ordinary:
             accepted_s = self._accepted_s[position]

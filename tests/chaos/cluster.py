@@ -21,7 +21,7 @@ from tests.chaos.ports import reserve_port
 from tests.chaos.proxy import Proxy
 
 _HEAP = {1: ["-Xms256m", "-Xmx768m"], 3: ["-Xms192m", "-Xmx512m"]}
-# A short life on few cores: compiling well would take longer than it saves.
+# A short life on few cores: optimising compilation would cost more time than it saves.
 _JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 _LOG4J2 = """\
 rootLogger.level = WARN
@@ -34,7 +34,7 @@ appender.console.layout.pattern = [%d] %p %m (%c)%n
 
 
 class Node:
-    """One broker and controller, and the proxy that the service's clients reach it by."""
+    """One broker and controller, and the proxy through which the service's clients reach it."""
 
     def __init__(self, number: int, directory: Path) -> None:
         self.number = number
@@ -80,7 +80,7 @@ class Node:
         return path
 
     def launch(self, java: list[str]) -> None:
-        """Start the process; ``wait_ready`` tells when it answers."""
+        """Start the process; ``wait_ready`` waits until it answers."""
         self._process = BrokerProcess(
             [*java, "kafka.Kafka", str(self.directory / "server.properties")],
             log_file=self.directory / "broker.log",
@@ -91,15 +91,13 @@ class Node:
         await asyncio.to_thread(self._running().wait_ready, "127.0.0.1", self.port, START_TIMEOUT_S)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it like a power cut."""
         self._running().kill()
 
     async def stop(self) -> None:
-        """Shut it down in order."""
         await asyncio.to_thread(self._running().stop)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process."""
         os.kill(self._running().process_id, number)
 
     def _running(self) -> BrokerProcess:
@@ -109,7 +107,7 @@ class Node:
 
 
 class Cluster:
-    """Nodes that start, die and come back; ``bootstrap`` goes around the proxies.
+    """Nodes that start, die and return; ``bootstrap`` bypasses the proxies.
 
     Args:
         directory: Where the nodes keep their data; must not exist.
@@ -126,7 +124,7 @@ class Cluster:
 
     @property
     def bootstrap(self) -> str:
-        """HOST:PORT of every node, around the proxies."""
+        """HOST:PORT of every node, bypassing the proxies."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     @property
@@ -156,7 +154,7 @@ class Cluster:
             await node.wait_ready()
 
     async def restart(self, node: Node) -> None:
-        """Start a node again that is down, and wait for it."""
+        """Start a node that is down, and wait for it."""
         node.launch(self._java)
         await node.wait_ready()
 
@@ -164,7 +162,7 @@ class Cluster:
         """Run one of Kafka's command-line classes and return its output.
 
         Raises:
-            RuntimeError: It failed; the message holds its output.
+            RuntimeError: It failed; the message has its output.
         """
         command = [*self._java, *arguments]
         done = await asyncio.to_thread(
@@ -180,7 +178,7 @@ class Cluster:
         return done.stdout
 
     async def stop(self) -> None:
-        """End every node at once: nobody needs their data any more."""
+        """End every node at once: their data is no longer needed."""
         for node in self.nodes:
             await node.proxy.stop()
         for node in self.nodes:

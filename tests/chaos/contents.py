@@ -1,4 +1,4 @@
-"""Whether results and dead letters say what their requests ask for. Pure."""
+"""Whether results and dead letters match their requests. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from tests.chaos.promises import Position
 from tests.chaos.records import MAX_REQUEST_BYTES, Expectation, expectation
 
 _EMBEDDING_TOLERANCE = 0.01
-"""Another number of threads adds a matrix product up in another order; the numbers lie between -1
-and 1, and those of another request differ in the first digit."""
+"""With another number of threads a matrix product adds up in another order. The numbers lie between
+-1 and 1, and those of another request differ in the first digit.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Contents:
     """Compares each outcome with the request that it names, whichever of the two is read first.
 
     Args:
-        topic: Of the requests.
+        topic: The requests topic.
     """
 
     def __init__(self, topic: str) -> None:
@@ -41,7 +42,7 @@ class Contents:
         self._early_dead_letters: dict[Position, list[Message]] = {}
 
     def request(self, position: Position, request: Message) -> list[str]:
-        """Take note of a request; return what is wrong with its outcomes read so far."""
+        """Record a request; return what is wrong with its outcomes read so far."""
         self._requests[position] = request
         results = self._early_results.pop(position, [])
         dead_letters = self._early_dead_letters.pop(position, [])
@@ -50,7 +51,7 @@ class Contents:
         return [each for each in wrong if each is not None]
 
     def result(self, position: Position, result: Message) -> str | None:
-        """Return what is wrong with a result, if anything is by now."""
+        """Return what is wrong with a result, if anything is known yet."""
         request = self._requests.get(position)
         if request is None:
             self._early_results.setdefault(position, []).append(result)
@@ -59,7 +60,7 @@ class Contents:
         return None if wrong is None else f"{position}: {wrong}"
 
     def dead_letter(self, position: Position, dead_letter: Message) -> str | None:
-        """Return what is wrong with a dead letter, if anything is by now."""
+        """Return what is wrong with a dead letter, if anything is known yet."""
         request = self._requests.get(position)
         if request is None:
             self._early_dead_letters.setdefault(position, []).append(dead_letter)
@@ -74,14 +75,14 @@ class Contents:
 
 
 def is_given_up(result: bytes) -> bool:
-    """Say whether a result tells that the model failed on every attempt."""
+    """Return whether a result says that the model failed on every attempt."""
     error = orjson.loads(result)["error"]
     return error is not None and error["code"] == ErrorCode.MODEL_FAILED
 
 
 def _wrong_in_result(line_id: str, request: Message, result: Message) -> str | None:
     if expectation(request.value) not in (Expectation.RESULT, Expectation.BOTH):
-        return None  # That there is one at all is the checker's to say.
+        return None  # The checker judges whether there should be one at all.
     asked = orjson.loads(request.value or b"")
     line = orjson.loads(result.value or b"null")
     if result.key != request.key:
@@ -90,7 +91,7 @@ def _wrong_in_result(line_id: str, request: Message, result: Message) -> str | N
         if line[name] != expected:
             return f"{name} is {line[name]!r}, not {expected!r}"
     if line["error"] is not None:
-        # Of what else may go wrong with a record nothing is in the schedule.
+        # The schedule has no other way for a record to fail.
         code = line["error"]["code"]
         is_oversized = len(request.value or b"") > MAX_REQUEST_BYTES
         expected = ErrorCode.REQUEST_TOO_LARGE if is_oversized else ErrorCode.MODEL_FAILED

@@ -1,4 +1,4 @@
-"""Which node coordinates a group or a transactional id, and which leads a partition."""
+"""The node that coordinates a group or a transactional id, and the node that leads a partition."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ async def _ask(bootstrap: str, ask: Callable[[AIOKafkaAdminClient], Awaitable[in
     """Ask until there is a node: elections take a moment.
 
     Raises:
-        RuntimeError: There is none for long.
+        RuntimeError: There was none for too long.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()

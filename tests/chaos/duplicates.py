@@ -1,4 +1,4 @@
-"""At-least-once: which repeats an unclean fault explains, and how many one may. Pure."""
+"""At-least-once: which repeats an unclean fault explains, and how many. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -21,11 +21,11 @@ def judge_duplicates(
 ) -> list[Violation]:
     """Return the repeats that no unclean fault explains, and the faults with too many.
 
-    Of several faults that explain a repeat the one that began last counts: the nearest before it.
+    Of several faults that explain a repeat, the one that began last counts.
 
     Args:
         repeats: Every outcome after a record's first.
-        faults: All that happened, in their order; clean ones explain nothing.
+        faults: All faults in order; clean ones explain nothing.
         firsts_s: When each record's first outcome was published, ascending, by partition.
         promises: How much may be repeated.
     """

@@ -1,9 +1,11 @@
-"""Each kind of fault as something done to a stage."""
+"""Each kind of fault, as an action on a stage."""
 
 import asyncio
 import signal
 from collections.abc import Mapping
 
+from consumer.kafka.transactions.names import transactional_id_of
+from consumer.ports import TopicPartition
 from tests.chaos.coordinators import Role, find_coordinator, leader_of
 from tests.chaos.log_faults import Action, LogFaults
 from tests.chaos.records import NewRecord
@@ -19,17 +21,17 @@ _PAST_TIMEOUTS_S = max(SESSION_TIMEOUT_S, TRANSACTION_TIMEOUT_S) + 1.5
 _MOST_MEMBERS = 5
 _MAP_RECORDS = 1_600
 _LEADERLESS_S = 5.0
-"""Long enough for what the node led besides to have other leaders."""
+"""Long enough for the other partitions that the node led to get other leaders."""
 _OTHERS_PATIENCE_S = 20.0
 _UNCOMMITTED_S = {
-    # Until the session that the member knows of is over, it publishes.
+    # A member publishes until the session that it knows of is over.
     Kind.ASYMMETRIC_CUT: SESSION_TIMEOUT_S,
     Kind.COORDINATOR_LOADING: 2.0,
 }
 
 
 class Faults:
-    """Does faults to a stage.
+    """Injects faults into a stage.
 
     Args:
         stage: The stage.
@@ -72,7 +74,7 @@ class Faults:
         }
 
     async def do(self, fault: Fault) -> None:
-        """Let a fault happen; returns when the stage can be judged again."""
+        """Inject a fault; return when the stage can be judged again."""
         name = f"#{fault.number} {fault.kind.value}"
         action = self._actions[fault.kind]
         await self._stage.during(
@@ -88,7 +90,7 @@ class Faults:
 
     async def _consumer_kill(self, fault: Fault) -> None:
         await self._stage.member(fault.victim).kill()
-        # Its replacement is on its way by itself.
+        # Its replacement starts by itself.
         await asyncio.sleep(0.5)
         await self._stage.balanced()
 
@@ -140,7 +142,7 @@ class Faults:
         finally:
             for member in members:
                 await member.command(commit_delay_s=0.0)
-        # A slow commit is still under way, and the next fault may count on quick ones.
+        # A slow commit is still under way, and the next fault may rely on quick ones.
         await asyncio.sleep(delay_s)
 
     async def _revoke_during_generation(self, fault: Fault) -> None:
@@ -172,7 +174,7 @@ class Faults:
     async def _hung_model(self, fault: Fault) -> None:
         models = self._stage.models
         models[fault.victim % len(models)].signal(signal.SIGUSR1)
-        # They end with their limit, long after this; whether each record ends, the checker sees.
+        # They end with their limit, long after this. The checker sees whether each record ends.
         await asyncio.sleep(1.0)
 
     # --- brokers ---
@@ -222,11 +224,11 @@ class Faults:
             await self._stage.load.published_around([])
 
     async def _leaderless(self, topic: str, fault: Fault) -> None:
-        """Have a partition without a leader until all others are seen to go on.
+        """Leave a partition without a leader until all others are seen to continue.
 
-        A record's results go to the partition of its own number: keys are placed alike. In
-        exactly-once others wait for a partition of the results, too: a transaction may be open in
-        it of whoever has lost a connection.
+        A record's results go to the partition with the record's own number: keys are placed alike.
+        In exactly-once, others also wait for a partition of the results: a consumer that lost a
+        connection may have a transaction open in it.
         """
         stage = self._stage
         nodes = stage.cluster.nodes
@@ -234,7 +236,7 @@ class Faults:
         partition = fault.victim % PARTITIONS
         others = [each for each in range(PARTITIONS) if each != partition]
         await stage.place(topic, partition, [node.number])
-        # In order: of a node that was killed Kafka takes no word for what it alone has.
+        # A clean stop: Kafka does not trust data that only a killed node has.
         await node.stop()
         try:
             await asyncio.sleep(_LEADERLESS_S)
@@ -257,8 +259,8 @@ class Faults:
 
     async def _transaction_coordinator_move(self, fault: Fault) -> None:
         route = self._stage.route
-        partition = fault.victim % PARTITIONS
-        name = f"headrace-{route.group}-{route.requests_topic}-{partition}"
+        partition = TopicPartition(route.requests_topic, fault.victim % PARTITIONS)
+        name = transactional_id_of(route.group, partition)
         bootstrap = self._stage.cluster.bootstrap
         await self._kill_node(await find_coordinator(bootstrap, name, Role.TRANSACTION))
 
@@ -280,7 +282,7 @@ class Faults:
         finally:
             for node in nodes:
                 node.proxy.delay_s = 0.0
-        # What is held back is let through, there and back.
+        # Delayed data passes, in both directions.
         await asyncio.sleep(2 * delay_s)
         await self._stage.balanced()
 
@@ -321,7 +323,7 @@ class Faults:
         for member in members:
             await member.command(**{name: 1 + round(3 * fault.strength)})
         await asyncio.sleep(2.0)
-        # One that held no partition would fail at its first batch, long after this fault.
+        # A member without a partition would fail at its first batch, long after this fault.
         for member in members:
             await member.command(**{name: 0})
 
@@ -359,7 +361,7 @@ class Faults:
 
     async def _metadata_limit(self, fault: Fault) -> None:
         partition = fault.victim % PARTITIONS
-        # One unfinished in six over a long span: neither way to write the map makes it short.
+        # One unfinished in six over a long span: both formats of the map become long.
         records = [
             self._on(partition, ms=0 if number % 6 else 3_000) for number in range(_MAP_RECORDS)
         ]

@@ -1,11 +1,11 @@
-"""Tells the topics apart that have stood under one name: each counts its offsets from 0. Pure."""
+"""Distinguishes topics that had the same name: each counts its offsets from 0. Pure."""
 
 from bisect import bisect_right
 
 from tests.chaos.promises import Position
 
 _STRIDE = 1_000
-"""Partition 2 of the topic that was created again once is log 1002."""
+"""Partition 2 of a topic that was created again once is log 1002."""
 
 
 def partition_of(log: int) -> int:
@@ -14,17 +14,17 @@ def partition_of(log: int) -> int:
 
 
 class Incarnations:
-    """Which topic a record stood on; what is known of a record is filed under its partition's log.
+    """Which topic a record was on; what is known of a record is stored under its partition's log.
 
-    An outcome says only partition and offset of its request, and two topics have had both. Its key
-    is the request's, though, and names are drawn in order.
+    An outcome names only partition and offset of its request, and two topics have had both. But its
+    key is the request's, and names are drawn in order.
     """
 
     def __init__(self) -> None:
         self._first_drawn: list[int] = []
 
     def recreated(self, drawn: int) -> None:
-        """Take note that the topic was created again when so many names had been drawn."""
+        """The topic was created again after this many names had been drawn."""
         self._first_drawn.append(drawn)
 
     @property
@@ -33,11 +33,11 @@ class Incarnations:
         return len(self._first_drawn)
 
     def log(self, partition: int) -> int:
-        """Return the log that a partition is now."""
+        """Return the current log of a partition."""
         return self.number * _STRIDE + partition
 
     def position(self, partition: int, offset: int, key: bytes | None) -> Position:
-        """Return where the record with this key stood."""
+        """Return the position of the record with this key."""
         incarnation = self.number
         if self._first_drawn and key is not None:
             incarnation = bisect_right(self._first_drawn, int(key[1:]) - 1)

@@ -1,7 +1,7 @@
 """Faults inside a consumer process: batches that fail, slow commits, a loading coordinator.
 
-The harness switches them on by a line of JSON on the process's standard input; the wrappers stand
-around the Kafka client, and the service's own code is as it is.
+A line of JSON on the process's standard input switches them on. The wrappers are around the Kafka
+client; the service's own code is unchanged.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _DECIDING_REQUESTS = (ProduceRequest, TxnOffsetCommitRequest, EndTxnRequest)
 
 
 class Injection:
-    """What is to fail next."""
+    """What fails next."""
 
     def __init__(self) -> None:
         self.refused_batches = 0
@@ -36,7 +36,7 @@ class Injection:
 
     @property
     def loading_answers(self) -> int:
-        """How many requests of each kind the group's coordinator answers that it is loading."""
+        """How many requests of each kind the group's coordinator answers with 'loading'."""
         return self._loading_answers
 
     @loading_answers.setter
@@ -103,7 +103,7 @@ class Injection:
         GroupCoordinator._send_req = send
 
     def _loading(self, request: Request[Any]) -> Any:
-        """Return a loading coordinator's answer, or ``None`` where it is to be asked."""
+        """Return a loading coordinator's answer, or ``None`` if the real one is to answer."""
         key = request.API_KEY
         if self._answered[key] >= self._loading_answers:
             return None

@@ -1,4 +1,4 @@
-"""The steady load, and the odd records that some faults consist of."""
+"""The steady load, and the special records of some faults."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,12 @@ _TICK_S = 0.1
 
 
 class Load:
-    """Publishes requests, directly to the cluster, while the service keeps up.
+    """Publishes requests directly to the cluster, as fast as the service keeps up.
 
-    Whether a send that failed reached the log does not matter: what counts as accepted is what a
-    reader finds there.
+    A failed send may or may not have reached the log: accepted is what a reader finds there.
 
     Args:
-        bootstrap: The cluster, around the proxies.
+        bootstrap: The cluster, bypassing the proxies.
         topic: The requests topic.
         partitions: How many it has.
         workload: Draws the records.
@@ -55,11 +54,10 @@ class Load:
         self._task: asyncio.Task[None] | None = None
         self._is_paused = False
         self.avoided: frozenset[int] = frozenset()
-        """Partitions that get none of the steady load: they have no leader to take it."""
+        """Partitions without steady load, because they have no leader."""
         self._is_quiet = asyncio.Event()
 
     async def start(self) -> None:
-        """Connect, and begin."""
         self._producer = await self._connect()
         self._task = asyncio.create_task(self._run())
 
@@ -73,36 +71,34 @@ class Load:
                 await self._producer.stop()
 
     def key_for(self, partition: int) -> bytes:
-        """Return a fresh key that lands on this partition."""
+        """Return a new key that maps to this partition."""
         while True:
             key = self.workload.next_name().encode()
             if partition_of_key(key, self._partitions) == partition:
                 return key
 
     async def publish(self, records: Iterable[NewRecord]) -> None:
-        """Publish records of a fault's own, until they stand in the log."""
+        """Publish a fault's own records; return when they are in the log."""
         for record in records:
             await self._publish([record])
 
     async def publish_together(self, records: Iterable[NewRecord]) -> None:
-        """Publish many at once."""
         await self._publish(list(records))
 
     def pause(self) -> None:
-        """Publish no more of the steady load."""
+        """Stop publishing the steady load."""
         self._is_paused = True
 
     async def paused(self) -> None:
-        """Pause, and return when what was begun is published."""
+        """Pause; return when sends under way are published."""
         self.pause()
         await self._is_quiet.wait()
 
     def resume(self) -> None:
-        """Go on after a pause."""
         self._is_paused = False
 
     async def published_around(self, partitions: Collection[int]) -> None:
-        """Leave partitions out from now on; returns when what was begun is published."""
+        """Leave these partitions out from now on; return when sends under way are published."""
         self.avoided = frozenset(partitions)
         self._is_quiet.clear()
         await self._is_quiet.wait()

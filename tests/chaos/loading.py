@@ -18,7 +18,7 @@ def _whole(_request: Any, code: int) -> Any:
 
 
 def _moved(_request: Any, _code: int) -> Any:
-    # While it loads, Kafka answers a heartbeat as if all were well, and SyncGroup with a rebalance.
+    # While it loads, Kafka answers a heartbeat with success, and SyncGroup with a rebalance.
     return SimpleNamespace(error_code=MOVED)
 
 
@@ -45,11 +45,11 @@ _ANSWERS: Mapping[int, Callable[[Any, int], Any]] = {
 
 
 def answer(request: Request[Any], turn: int) -> Any:
-    """Return the answer to a request of the group's coordinator; ``None`` where it is another's.
+    """Return the answer to a request of the group's coordinator; ``None`` for other requests.
 
     Args:
-        request: As a client is about to send it.
-        turn: The how-manieth of its kind: loading and moved take turns.
+        request: As the client is about to send it.
+        turn: Its number among requests of its kind: loading and moved alternate.
     """
     answering = _ANSWERS.get(request.API_KEY)
     return None if answering is None else answering(request, LOADING if turn % 2 else MOVED)

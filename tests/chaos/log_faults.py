@@ -1,4 +1,4 @@
-"""Faults of what stands in the log: records that go, offsets that move, a topic that is another."""
+"""Faults of the log: records that go, offsets that move, a topic that is replaced."""
 
 import asyncio
 import signal
@@ -25,7 +25,7 @@ Action = Callable[[Fault], Awaitable[None]]
 
 
 class LogFaults:
-    """Does faults to the logs of a stage's topics.
+    """Injects faults into the logs of a stage's topics.
 
     Args:
         stage: The stage.
@@ -78,7 +78,7 @@ class LogFaults:
         partition = fault.victim % PARTITIONS
         log = stage.observer.log(partition)
         unfinished = stage.checker.unfinished_of(log)
-        # Past some that nobody has finished, so that some are gone unread or in flight.
+        # Past some unfinished records, so that some are deleted unread or in flight.
         before = unfinished[len(unfinished) // 4] if unfinished else 0
         if not before:
             before = stage.checker.finished_below(log)
@@ -97,7 +97,7 @@ class LogFaults:
     async def _retention(self, fault: Fault) -> None:
         stage = self._stage
         await stage.balanced()
-        # A member that stands still, for less than its session, fetches nothing meanwhile.
+        # A member that stands still for less than its session fetches nothing meanwhile.
         holding = [each for each in stage.members if each.partitions] or stage.members
         member = holding[fault.victim % len(holding)]
         partition = next(iter(member.partitions), 0)
@@ -105,7 +105,7 @@ class LogFaults:
         counted = stage.lost_to_retention_records()
         member.signal(signal.SIGSTOP)
         try:
-            # One fetch may have been under way: it takes the first of these along, and no more.
+            # One fetch may have been under way: it takes the first of these records, and no more.
             for _ in range(2):
                 await stage.load.publish_together(
                     self._on(partition) for _ in range(_UNREAD_RECORDS)
@@ -140,7 +140,7 @@ class LogFaults:
         workload = stage.load.workload
         ms = 1_000 + round(3_000 * fault.strength)
         stage.observer.is_checking = False
-        # The names drawn from now on are those of the new topic.
+        # The names drawn from now on belong to the new topic.
         await stage.load.paused()
         try:
             slow = [workload.make(ms=ms) for _ in range(_IN_FLIGHT_RECORDS)]
@@ -155,7 +155,7 @@ class LogFaults:
             await stage.load.publish_together(quick)
         finally:
             stage.load.resume()
-        # Until a new owner has committed, a partition's point may be the old topic's.
+        # Until a new owner has committed, a partition's committed offset may be the old topic's.
         await stage.until(
             lambda: all(self._is_of_new_topic(each) for each in range(PARTITIONS)),
             _COMMITTED_PATIENCE_S,
@@ -171,7 +171,7 @@ class LogFaults:
 
     async def _offset_moved(self, fault: Fault) -> None:
         stage = self._stage
-        # What a broker's restart left open, the members end; without them nobody would.
+        # Only members end what a broker's restart left open.
         await stage.balanced()
         await stage.caught_up()
         members = list(stage.members)
@@ -184,7 +184,8 @@ class LogFaults:
             for member in members:
                 await stage.add_member(member.rank)
         await stage.balanced()
-        # Until each partition has been committed anew, its point says nothing about outcomes.
+        # Until each partition has been committed again, its committed offset says nothing about
+        # outcomes.
         await asyncio.sleep(2.0)
         stage.observer.is_checking = True
 
@@ -215,7 +216,7 @@ class LogFaults:
             give_up_at_s = stage.clock.monotonic() + _EMPTY_GROUP_PATIENCE_S
             while True:
                 try:
-                    # Refused while a member's session is still counted.
+                    # Refused while a member's session still counts.
                     await consumer.commit({where: OffsetAndMetadata(now, "")})
                 except KafkaError:
                     if stage.clock.monotonic() > give_up_at_s:

@@ -1,9 +1,8 @@
-"""A consumer replica as a process of its own: ``python -m tests.chaos.member CONFIG.json``.
+"""A consumer replica as a process: ``python -m tests.chaos.member CONFIG.json``.
 
-It is composed as ``consumer.replica.deployment`` composes one, without Serve around it, so that a
-kill or a freeze hits exactly one consumer. Commands come as lines of JSON on standard input,
-reports go as lines of JSON to standard output. As under Serve, a pipeline that fails ends the
-process.
+It is composed like ``consumer.replica.deployment`` composes one, without Serve, so that a kill or a
+freeze hits exactly one consumer. Commands are lines of JSON on standard input; reports are lines of
+JSON on standard output. As under Serve, a consumer loop that fails ends the process.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ FAILED_STATUS = 3
 def compose(
     kafka: KafkaSettings, route: RouteSettings, ports: list[int], name: str, rank: int
 ) -> Pipeline:
-    """Return a pipeline over the chaos model."""
+    """Return a consumer loop over the chaos model."""
     engine = build_engine(
         route_name="chaos",
         route=route,
@@ -56,7 +55,7 @@ def compose(
 
 
 async def run(config: dict[str, Any]) -> int:
-    """Run one consumer replica until it is told to drain, or fails; return its exit status."""
+    """Run one consumer replica until it must drain, or fails; return its exit status."""
     if bug := os.environ.get(planted.VARIABLE):
         planted.plant(planted.Bug(bug))
     injection = Injection()

@@ -1,4 +1,4 @@
-"""The consumer's side of ``model_replica``: a call goes to the replica with the fewest."""
+"""The consumer's side of ``model_replica``: a call goes to the replica with the fewest calls."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ class ChaosModelClient:
     """A ``ModelClient`` over TCP.
 
     Args:
-        ports: Where the replicas listen; one that is down is passed over.
+        ports: Where the replicas listen; one that is down is skipped.
     """
 
     def __init__(self, ports: Sequence[int]) -> None:
@@ -23,14 +23,13 @@ class ChaosModelClient:
         self._turn = 0
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes."""
         self._turn += 1
         turn = self._turn % len(self._ports)
         turned = self._ports[turn:] + self._ports[:turn]
         port, reader, writer = await _connect(sorted(turned, key=self._calls.__getitem__))
         self._calls[port] += 1
         try:
-            # Taken: what is silent from here on is the replica, not the way to it.
+            # The replica has the call: silence from here on is its own, not the connection's.
             yield Outcomes("", 0)
             async for outcomes in _call(reader, writer, chunk):
                 yield outcomes
@@ -42,7 +41,7 @@ class ChaosModelClient:
 async def _connect(
     ports: Sequence[int],
 ) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to the first replica that is up, as Serve's router passes over dead ones."""
+    """Connect to the first replica that is up, as Serve's router skips dead ones."""
     for port in ports:
         try:
             streams = await asyncio.open_connection("127.0.0.1", port, limit=MAX_LINE_BYTES)

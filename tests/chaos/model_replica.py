@@ -1,8 +1,8 @@
-"""A model replica as a process of its own: ``python -m tests.chaos.model_replica PORT``.
+"""A model replica as a process: ``python -m tests.chaos.model_replica PORT``.
 
 It speaks lines of JSON over TCP, so that a kill or a freeze hits exactly the model. Bodies say what
-is to happen: ``ms`` sleeps, ``embed`` is a piece of real work, ``fail`` fails each time, ``poison``
-ends the process. SIGUSR1 has the next calls hang: they are taken and never answered.
+happens: ``ms`` sleeps, ``embed`` does a piece of real work, ``fail`` fails each time, ``poison``
+ends the process. After SIGUSR1 the next calls hang: the replica takes them and never answers.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ WINDOW_RECORDS = 256
 MAX_LINE_BYTES = 64 * 1024 * 1024
 POISON_STATUS = 9
 HUNG_CALLS = 2
-"""Fewer than a record has attempts: no record may be given up for them."""
+"""Fewer than a record has attempts: no record may be given up because of them."""
 _DIMENSIONS = 384
 _LINGER_S = 0.005
 
@@ -29,17 +29,17 @@ _weights = np.random.default_rng(7).standard_normal((_DIMENSIONS, _DIMENSIONS)).
 
 
 class Hanging:
-    """Which calls are taken and never answered, while the replica goes on with the others."""
+    """Which calls hang, while the replica continues with the others."""
 
     def __init__(self) -> None:
         self._left = 0
 
     def begin(self) -> None:
-        """Have the next calls hang."""
+        """Let the next calls hang."""
         self._left = HUNG_CALLS
 
     def takes(self) -> bool:
-        """Say whether the call that has come is to hang."""
+        """Return whether the new call hangs."""
         self._left -= 1
         return self._left >= 0
 
@@ -52,7 +52,7 @@ async def compute(line: bytes) -> tuple[int, bytes]:
     request = orjson.loads(line)
     body = request["body"]
     if body.get("poison"):
-        # Neighbours of the same call are in flight by then.
+        # By then neighbours of the same call are in flight.
         await asyncio.sleep(0.05)
         os._exit(POISON_STATUS)
     if "embed" in body:
@@ -64,8 +64,8 @@ async def compute(line: bytes) -> tuple[int, bytes]:
 
 
 def embed(text: str, layers: int) -> bytes:
-    """Do work of an embedding's shape: matrix products, then a page of floats as JSON."""
-    # Of a digest: names that differ in one digit must not come to nearly the same.
+    """Do work of the shape of an embedding: matrix products, then a page of floats as JSON."""
+    # From a digest: names that differ in one digit must not give nearly the same vector.
     digest = np.frombuffer(sha256(text.encode()).digest(), np.uint8)
     vector = np.resize(digest.astype(np.float32) / 128 - 1, _DIMENSIONS)
     for _ in range(layers):
@@ -74,7 +74,7 @@ def embed(text: str, layers: int) -> bytes:
 
 
 async def serve_call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one call, outcomes as they finish; a caller that goes away ends its work."""
+    """Answer one call, outcomes as they finish. If the caller goes away, its work ends."""
     tasks: dict[asyncio.Task[tuple[int, bytes]], int] = {}
     try:
         lines: list[str] = orjson.loads(await reader.readline())

@@ -1,7 +1,7 @@
 """Reads requests, results and dead letters as they are committed, and the group's progress.
 
-What it sees goes to the checker in an order that proves something: a committed point is handed over
-only when the reader has passed the ends that the topics had after the point was read.
+The order in which the checker gets them proves something: it gets a committed offset only when the
+reader has passed the ends that the topics had after the offset was read.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ _POLL_EVERY_S = 0.25
 _REQUEST_TIMEOUT_MS = 8_000
 _ASK_TIMEOUT_S = 12.0
 _PASS_PATIENCE_S = 10.0
-"""Longer than a transaction lives on without its producer, so most points are judged in the end."""
+"""Longer than a transaction lives without its producer, so most committed offsets are judged."""
 
 Committed = dict[int, tuple[int, str]]
 """Offset and metadata by partition."""
 
 
 class Observer:
-    """A concurrent reader with ``read_committed``, and a poll of the committed points.
+    """A concurrent reader with ``read_committed``, and a poll of the committed offsets.
 
     Args:
-        bootstrap: The cluster, around the proxies.
+        bootstrap: The cluster, bypassing the proxies.
         route: Whose topics and group.
         checker: Gets what is seen.
     """
@@ -60,7 +60,6 @@ class Observer:
         self.is_checking = True
 
     async def start(self) -> None:
-        """Begin to read."""
         route = self._route
         topics = [route.requests_topic, route.results_topic, route.dead_letters_topic]
         async with _admin(self._bootstrap) as admin:
@@ -75,7 +74,7 @@ class Observer:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         await self._reader.start()
-        # A subscription would read all topics from the start again when one has gone.
+        # A subscription would read all topics from the start again when one is deleted.
         self._reader.assign(
             [
                 TopicPartition(topic["topic"], each["partition"])
@@ -86,7 +85,6 @@ class Observer:
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._poll())]
 
     async def stop(self) -> None:
-        """Stop reading."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -94,13 +92,13 @@ class Observer:
             await self._reader.stop()
 
     def check(self) -> None:
-        """Raise what ended a loop, if anything did."""
+        """Raise the error that ended a loop, if any."""
         for task in self._tasks:
             if task.done():
                 task.result()
 
     def log(self, partition: int) -> int:
-        """Return under which number the checker has a partition of the requests topic by now."""
+        """Return the checker's current number of a partition of the requests topic."""
         return self._incarnations.log(partition)
 
     def recreated(self, drawn: int) -> None:
@@ -116,10 +114,10 @@ class Observer:
                 self._started().seek(partition, 0)
 
     async def caught_up(self, patience_s: float) -> bool:
-        """Return when everything that the topics hold by now has been seen.
+        """Return when everything that the topics hold now has been seen.
 
         Returns:
-            False where that did not come in time: an open transaction holds a partition back.
+            False if that did not happen in time: an open transaction blocks a partition.
         """
         try:
             async with asyncio.timeout(patience_s):
@@ -140,7 +138,7 @@ class Observer:
                 return ends
 
     async def undecided(self) -> list[str]:
-        """Return the partitions that an open transaction holds back."""
+        """Return the partitions that an open transaction blocks."""
         partitions = self._partitions()
         async with _asking(self._bootstrap) as asker:
             ends = await asker.end_offsets(partitions)
@@ -161,7 +159,7 @@ class Observer:
         for partition, end in ends.items():
             while (internals.position(reader, partition) or 0) < end:
                 await asyncio.sleep(0.02)
-        # What was fetched last may not have been handed to the checker yet.
+        # The checker may not have what was fetched last.
         await asyncio.sleep(0)
 
     async def _read(self) -> None:
@@ -184,7 +182,7 @@ class Observer:
             self._checker.accepted(position, expectation(record.value), at_s)
             superseded = self._latest_of_key.get((position[0], record.key))
             if superseded is not None:
-                # The topic is compacted: whoever reads it later may find only the latest.
+                # The topic is compacted: a later reader may find only the latest.
                 self._checker.excuse_loss([(position[0], superseded)])
             self._latest_of_key[(position[0], record.key)] = record.offset
             self._tell(self._contents.request(position, message))
@@ -224,8 +222,8 @@ class Observer:
             async with asyncio.timeout(_PASS_PATIENCE_S):
                 await self._passed(ends)
         except TimeoutError:
-            # An open transaction holds the reader back. What it has not seen yet proves nothing
-            # against the points, but a partition may stand still for it.
+            # An open transaction blocks the reader. What it has not seen proves nothing against the
+            # committed offsets, but a partition may stand still because of it.
             log.info("the reader has not passed %s", ends)
         else:
             is_same = incarnation == self._incarnations.number
@@ -252,7 +250,7 @@ async def read_committed_points(admin: AIOKafkaAdminClient, route: RouteSettings
 
 
 def _source(record: ConsumerRecord) -> tuple[int, int]:
-    """Return where the request of a result or dead letter stands: the last such header counts."""
+    """Return the position of the request of an outcome: the last such header counts."""
     for name, value in reversed(record.headers):
         if name == headers.SOURCE:
             _topic, partition, offset = value.decode().rsplit("/", 2)

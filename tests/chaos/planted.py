@@ -1,6 +1,6 @@
-"""Known bugs, planted into a consumer process of the harness to see that the checker finds them.
+"""Known bugs, planted into a consumer process of the harness, to prove that the checker finds them.
 
-``HEADRACE_CHAOS_PLANTED`` names the bug. Nothing outside ``tests/chaos`` knows of it.
+``HEADRACE_CHAOS_PLANTED`` names the bug. Only ``tests/chaos`` reads it.
 """
 
 import logging
@@ -29,7 +29,7 @@ VARIABLE = "HEADRACE_CHAOS_PLANTED"
 
 
 class Bug(StrEnum):
-    """What is planted. Each name is a key of the report."""
+    """A bug to plant. Each name is a key of the report."""
 
     COMMIT_HIGHEST_SEEN = "commit_highest_seen"
     """The committed offset is one past the last record that was read."""
@@ -40,13 +40,13 @@ class Bug(StrEnum):
     COMMIT_BEFORE_ACKNOWLEDGEMENT = "commit_before_acknowledgement"
     """Records count as complete when their outcome is handed to the producer."""
     COMPLETE_FROM_A_STALE_EPOCH = "complete_from_a_stale_epoch"
-    """Work of a partition that was lost is published all the same."""
+    """Work of a lost partition is published."""
     WAIT_FOR_A_HUNG_MODEL = "wait_for_a_hung_model"
-    """A call that nobody answers is waited for without end."""
+    """A call that is never answered is waited for without end."""
     TAKE_LOADING_FOR_NOTHING_COMMITTED = "take_loading_for_nothing_committed"
-    """A coordinator that is loading counts as one that has no offsets."""
+    """A coordinator that is loading counts as one without offsets."""
     OUTLIVE_THE_SESSION = "outlive_the_session"
-    """A member that the coordinator does not answer keeps its partitions."""
+    """A member whose coordinator does not answer keeps its partitions."""
 
 
 PROVOKED_BY: Mapping[Bug, tuple[Kind, ...]] = {
@@ -59,7 +59,7 @@ PROVOKED_BY: Mapping[Bug, tuple[Kind, ...]] = {
     Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: (Kind.COORDINATOR_LOADING,),
     Bug.OUTLIVE_THE_SESSION: (Kind.ASYMMETRIC_CUT,),
 }
-"""The kinds of fault in whose company each bug must show."""
+"""The kinds of fault that provoke each bug."""
 
 SHOWS_AS: Mapping[Bug, frozenset[str]] = {
     Bug.COMMIT_HIGHEST_SEEN: frozenset({"covered_without_outcome", "lost"}),
@@ -71,7 +71,7 @@ SHOWS_AS: Mapping[Bug, frozenset[str]] = {
     Bug.TAKE_LOADING_FOR_NOTHING_COMMITTED: frozenset({"unexplained_duplicate"}),
     Bug.OUTLIVE_THE_SESSION: frozenset({"too_many_duplicates"}),
 }
-"""The rules of which each bug must break one; whatever else is found beside them proves nothing."""
+"""The violations of which each bug must cause one; other violations prove nothing."""
 
 
 def plant(bug: Bug) -> None:

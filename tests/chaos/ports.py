@@ -1,9 +1,9 @@
-"""TCP ports that stay ours while their process is down."""
+"""TCP ports that stay reserved while their process is down."""
 
 import random
 import socket
 
-# Below what the kernel takes for outgoing connections: a broker must find its port again.
+# Below the range for outgoing connections: a broker must get its port back.
 _FIRST, _LAST = 20_000, 32_000
 _ATTEMPTS = 1_000
 _given: set[int] = set()

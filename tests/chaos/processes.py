@@ -1,4 +1,4 @@
-"""The harness's children: consumer and model processes that die with it and not before."""
+"""The harness's child processes: consumers and models that end with it and not before."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def _die_with_parent() -> None:
 
 
 class Child:
-    """One process of ours.
+    """A process of the harness.
 
     Args:
         name: For logs.
@@ -59,23 +59,23 @@ class Child:
 
     @property
     def process(self) -> asyncio.subprocess.Process:
-        """The process; only once spawned."""
+        """The process, after ``spawn``."""
         if self._process is None:
             raise RuntimeError(f"{self.name} was not spawned")
         return self._process
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs, or stands still."""
+        """Whether it runs, or is stopped by a signal."""
         return self._process is not None and self._process.returncode is None
 
     @property
     def has_ended(self) -> bool:
-        """Whether it was started and is over."""
+        """Whether it was started and has ended."""
         return self._process is not None and self._process.returncode is not None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still lives."""
+        """Send a signal if it is alive."""
         if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
@@ -89,7 +89,7 @@ class Child:
 
 
 class Model(Child):
-    """A model replica that comes back on its port whenever it has died."""
+    """A model replica that restarts on its port whenever it has died."""
 
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(name, folder / f"{name}.log")
@@ -99,7 +99,7 @@ class Model(Child):
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it, and keep it running."""
+        """Start it, and restart it whenever it ends."""
         self._note_down()
         await self.spawn("tests.chaos.model_replica", str(self.port))
         self._keeping = asyncio.create_task(self._keep())
@@ -112,7 +112,7 @@ class Model(Child):
 
     @property
     def deaths(self) -> int:
-        """How often it has died; it was down once before, at its start."""
+        """How often it has died; its start counts as one."""
         return len(self.down_at_s) - 1
 
     def _note_down(self) -> None:
@@ -147,14 +147,15 @@ class Member(Child):
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, config: dict[str, Any], bug: planted.Bug | None) -> None:
-        """Start the process; ``has_joined`` tells when it has partitions, or none to have."""
+        """Start the process; ``has_joined`` is set when the group has given it its partitions, or
+        none."""
         self._config_file.write_text(json.dumps({**config, "name": self.name, "rank": self.rank}))
         environment = {planted.VARIABLE: bug.value} if bug else {}
         await self.spawn("tests.chaos.member", str(self._config_file), environment=environment)
         self._reading = asyncio.create_task(self._read())
 
     def has_port(self, port: int) -> bool:
-        """Say whether a connection from this local port is one of this process's."""
+        """Return whether a connection from this local port belongs to this process."""
         try:
             connections = psutil.Process(self.process.pid).net_connections("tcp")
         except psutil.Error:
@@ -162,12 +163,12 @@ class Member(Child):
         return any(each.laddr.port == port for each in connections)
 
     def unforeseen_end(self, *, is_cut_off: bool, is_recreated: bool = False) -> str | None:
-        """Return why an ended process ended, where no fault explains it.
+        """Return why a process ended, if no fault explains it.
 
-        One that cannot reach the broker when it starts says so and ends: Serve starts another. So
-        does one whose topic is another by now, with a log of its own.
-        Nothing else makes a consumer end by itself: no fault is so long that a client gives up,
-        and no instance id is in use twice.
+        A process that cannot reach the broker when it starts says so and ends: Serve starts
+        another. So does one whose topic is another by now, with a log of its own. Nothing else
+        makes a consumer end by itself: no fault is so long that a client gives up, and no instance
+        id is in use twice.
 
         Args:
             is_cut_off: Whether the brokers could not be reached just now.
@@ -180,7 +181,7 @@ class Member(Child):
         return self.failure or f"it ended with status {self.process.returncode}"
 
     async def command(self, **command: Any) -> None:
-        """Tell the process something; one that is dead does not mind."""
+        """Send the process a command; a dead one ignores it."""
         stdin = self.process.stdin
         if self.is_alive and stdin is not None:
             with contextlib.suppress(OSError):
@@ -188,7 +189,7 @@ class Member(Child):
                 await stdin.drain()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Stop it cleanly; False where it had to be killed."""
+        """Stop it cleanly; return False if it had to be killed."""
         await self.command(drain=True)
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,15 +1,15 @@
-"""What is promised, in numbers, and what a run comes to. Pure."""
+"""The promises, in numbers, and the verdict of a run. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 Position = tuple[int, int]
-"""Partition and offset in the requests topic; see ``incarnations`` where it was created again."""
+"""Partition and offset in the requests topic; see ``incarnations`` if it was created again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """What is checked, in numbers.
+    """The limits that the checker uses.
 
     Attributes:
         exactly_once: Whether any repeat is a violation.
@@ -17,11 +17,11 @@ class Promises:
         slack_s: What a publish and a commit under way add to that: an outcome is stamped before it
             is acknowledged, and a commit counts when it has reached the broker.
         settle_s: How long after its end a fault still explains a repeat: a member that was cut off
-            learns from its next heartbeat that the group went on without it.
-        metadata_limit_characters: What the consumers are told that the brokers take; these take
-            more, so that an overrun is seen and not refused.
-        stalled_after_s: Without an outcome for so long, a partition with work stands still; time in
-            which group or brokers were disturbed does not count.
+            learns from its next heartbeat that the group continued without it.
+        metadata_limit_characters: The limit that the consumers' settings have. The brokers' limit
+            is higher, so that the checker sees an overrun.
+        stalled_after_s: A partition with work and without an outcome for this long stands still.
+            Time in which group or brokers were disturbed does not count.
     """
 
     exactly_once: bool
@@ -45,10 +45,10 @@ class FaultWindow:
     """A fault as it happened.
 
     Attributes:
-        name: For a person.
+        name: For people.
         start_s: Epoch seconds.
         end_s: Epoch seconds.
-        is_clean: It excuses no repeat.
+        is_clean: It explains no repeat.
         is_disturbing: It touched the group or the brokers: partitions may stand still meanwhile.
         uncommitted_s: How long a member could publish in it, and not commit.
     """
@@ -63,17 +63,17 @@ class FaultWindow:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a run comes to; the fields are those of the report.
+    """The verdict of a run; the fields are those of the report.
 
     Attributes:
-        accepted: Records that stood on the requests topic.
-        lost: Of those, how many have not the outcome that they must have.
+        accepted: Records on the requests topic.
+        lost: Of those, how many lack an outcome that they must have.
         doubled: Records with more than one outcome that nothing explains (exactly-once), or with
             more than one at all (at-least-once: duplicates).
         unexplained: Duplicates that no unclean fault explains.
         stalled_partitions: How many stood still while nothing was wrong.
         hanging_transactions: How many were open at the end.
-        given_up: Ordinary records that ended as dead letters; a violation where no model replica
+        given_up: Ordinary records that ended as dead letters; a violation if no model replica
             was down in their time.
         violations: Broken promises by rule.
         examples: Some of them, in words.

@@ -36,11 +36,9 @@ class Proxy:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
-        """Close everything."""
         self._is_refusing = True
         if self._server is not None:
             self._server.close()
@@ -68,12 +66,12 @@ class Proxy:
     async def withhold_for(self, duration_s: float, is_theirs: Callable[[int], bool]) -> None:
         """Pass nothing on between some clients and the group's coordinator for a while.
 
-        As on a network that drops packets nothing is refused and nothing answered, until the
-        connections are reset in the end. What the same clients ask partition leaders goes through.
+        As on a network that drops packets, nothing is refused and nothing answered, until the
+        connections are reset at the end. What the same clients ask partition leaders passes.
 
         Args:
             duration_s: For how long.
-            is_theirs: Says of a client's port whether it is one of these clients'.
+            is_theirs: Whether a client's port belongs to one of these clients.
         """
         self._healed.clear()
         self._is_withheld = is_theirs
@@ -91,7 +89,7 @@ class Proxy:
         self._connections.add(task)
         upstream: asyncio.StreamWriter | None = None
         connection = _Connection(writer.get_extra_info("peername")[1])
-        # A cut is what this is for; to the server's own bookkeeping the connection just ended.
+        # A cut is intended; for the server's own bookkeeping the connection just ended.
         with contextlib.suppress(OSError, asyncio.CancelledError):
             try:
                 broker, upstream = await asyncio.open_connection("127.0.0.1", self._target_port)
@@ -124,7 +122,7 @@ class Proxy:
                 await asyncio.sleep(self.delay_s)
             writer.write(part)
             await writer.drain()
-        # One side is done; ending both keeps the other from waiting for answers that never come.
+        # One side is done. Ending both keeps the other from waiting for answers that never come.
         raise ConnectionResetError
 
 

@@ -16,7 +16,7 @@ class Expectation(StrEnum):
     RESULT = "result"
     """One result, whatever it says."""
     DEAD_LETTER = "dead_letter"
-    """One dead letter, and no result: nobody is there to tell."""
+    """One dead letter, and no result: there is no ``custom_id`` to answer."""
     BOTH = "both"
     """One dead letter and one result."""
     NONE = "none"
@@ -25,8 +25,6 @@ class Expectation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """A record to publish."""
-
     key: bytes
     value: bytes | None
 
@@ -58,7 +56,7 @@ class Workload:
 
     Attributes:
         seed: Of the drawing.
-        prefix: Sets the names apart from another workload's on the same topic.
+        prefix: Distinguishes the names from those of another workload on the same topic.
     """
 
     seed: int
@@ -93,7 +91,7 @@ class Workload:
         return NewRecord(self.next_name().encode(), None)
 
     def malformed(self) -> NewRecord:
-        """Return a record that is no request line."""
+        """Return a record that is not a request line."""
         value = self._rng.choice([b"{", b"\xff\xfe", b"[]", b'{"url":"/v1/embeddings"}', b"NaN"])
         return NewRecord(self.next_name().encode(), value)
 

@@ -1,4 +1,4 @@
-"""The results files of a chaos run. Pure, but for the writing."""
+"""The results files of a chaos run. Pure, except for the writing."""
 
 import platform
 from collections import Counter
@@ -16,7 +16,7 @@ DELIVERIES = ("at_least_once", "exactly_once")
 
 
 def chaos_report(seed: int, outcomes: Sequence[Outcome], broker: str) -> dict[str, Any]:
-    """Return what a run of a seed came to, over all its stages."""
+    """Return the result of a run with this seed, over all its stages."""
     faults: Counter[str] = Counter()
     for outcome in outcomes:
         faults.update(outcome.faults_by_kind)
@@ -55,12 +55,11 @@ def planted_report(seed: int, caught: Mapping[Bug, Outcome]) -> dict[str, Any]:
 
 
 def is_caught(bug: Bug, verdict: Verdict) -> bool:
-    """Say whether the checker found what the bug does wrong; anything else does not count."""
+    """Return whether the checker found what the bug does wrong; other violations do not count."""
     return any(verdict.violations[rule] for rule in SHOWS_AS[bug])
 
 
 def write(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 

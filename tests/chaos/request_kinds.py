@@ -1,4 +1,4 @@
-"""Which requests a client sends: their kinds, read from its stream of bytes. Pure."""
+"""The kinds of requests that a client sends, read from its stream of bytes. Pure."""
 
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import (
@@ -20,7 +20,7 @@ GROUP_KINDS = frozenset(
         TxnOffsetCommitRequest.API_KEY,
     }
 )
-"""What only a group's coordinator is asked."""
+"""Requests that only a group's coordinator gets."""
 
 _SIZE_BYTES = 4
 _HEAD_BYTES = 6

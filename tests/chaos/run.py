@@ -1,4 +1,4 @@
-"""A stage taken through a schedule: faults, then quiet, then the verdict."""
+"""A stage run through a schedule: faults, then quiet, then the verdict."""
 
 import asyncio
 import logging
@@ -22,26 +22,24 @@ _OPEN_STATES = ("Ongoing", "PrepareCommit", "PrepareAbort")
 
 
 class Doer(Protocol):
-    """Does faults to a stage."""
-
     async def do(self, fault: Fault) -> None:
-        """Let a fault happen; returns when the stage can be judged again."""
+        """Inject a fault; return when the stage can be judged again."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a stage came to.
+    """The outcome of a stage.
 
     Attributes:
-        stage_name: What the stage was, for a person.
+        stage_name: What the stage was, for people.
         plan: What it consisted of.
         faults: Which faults came.
         verdict: The checker's.
         duration_s: From the first fault to the verdict.
-        points_checked: Committed points that were held to the outcomes seen.
+        points_checked: Committed offsets that were compared with the outcomes seen.
         longest_metadata_characters: The longest commit metadata seen.
-        member_failures: Pipelines that failed and were replaced, and why.
+        member_failures: Consumer loops that failed and were replaced, and why.
     """
 
     stage_name: str
@@ -68,15 +66,15 @@ async def run_stage(
     on_fault: Callable[[Fault, Stage], None] = lambda _fault, _stage: None,
     stops_at: Collection[str] = (),
 ) -> Outcome:
-    """Bring a stage up, do all faults to it, let it come to rest, judge, take it down.
+    """Start a stage, inject all faults, let it come to rest, judge it, and stop it.
 
     Args:
         plan: The stage.
-        faults: What is done to it, one after the other.
-        folder: For data and logs; made where it is missing.
+        faults: The faults, in order.
+        folder: For data and logs; created if missing.
         is_on_serve: Consumers and models are replicas of a real local Ray Serve.
         on_fault: Called after each fault.
-        stops_at: Leave off when one of these rules is broken, as for a planted bug.
+        stops_at: Stop when one of these rules is broken, as for a planted bug.
     """
     stage, doer = _set(plan, folder, is_on_serve=is_on_serve)
     done: list[Fault] = []
@@ -85,7 +83,7 @@ async def run_stage(
         # Until it is up, records wait and nothing stands still.
         await stage.during("start", stage.start, is_clean=True)
         start_s = stage.clock.monotonic()
-        # Something to lose, to begin with.
+        # Some records first, so that there is something to lose.
         await stage.until(
             lambda: stage.checker.finished_records > 100, 60, "the first outcomes are seen"
         )
@@ -138,10 +136,10 @@ async def _do(doer: Doer, fault: Fault, stage: Stage) -> None:
 
 
 async def come_to_rest(stage: Stage, patience_s: float) -> None:
-    """Let everything accepted get its outcome, and every transaction its end.
+    """Let every accepted record get its outcome, and every transaction end.
 
     A transaction that hangs must not hang the harness: each wait for the reader is bounded, and
-    what holds it back is a violation.
+    what blocks it is a violation.
 
     Args:
         stage: All faults are over.
@@ -150,7 +148,7 @@ async def come_to_rest(stage: Stage, patience_s: float) -> None:
     checker = stage.checker
     stage.load.pause()
     await stage.until(stage.is_balanced, 60, "all partitions are held at the end")
-    # What was accepted last is seen first.
+    # The reader sees what was accepted last first.
     await stage.observer.caught_up(_READER_PATIENCE_S)
     give_up_at_s = stage.clock.monotonic() + patience_s
     while checker.unfinished_records and stage.clock.monotonic() < give_up_at_s:
@@ -172,7 +170,7 @@ async def come_to_rest(stage: Stage, patience_s: float) -> None:
 
 
 async def _open_transactions(stage: Stage) -> list[str]:
-    """Ask Kafka's own tool which transactions are open."""
+    """List the open transactions with Kafka's own tool."""
     listed = await stage.cluster.run_tool(
         "org.apache.kafka.tools.TransactionsCommand",
         "--bootstrap-server",
@@ -183,7 +181,7 @@ async def _open_transactions(stage: Stage) -> list[str]:
 
 
 def kinds_for(plan: Plan, kinds: Sequence[Kind]) -> list[Kind]:
-    """Return the kinds that mean something under the plan."""
+    """Return the kinds that apply to the plan."""
     if plan.delivery == "exactly_once":
         return list(kinds)
     return [kind for kind in kinds if kind is not Kind.TRANSACTION_COORDINATOR_MOVE]

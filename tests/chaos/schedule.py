@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What goes wrong. Each name is a key of the report's ``faults``."""
+    """A kind of fault. Each name is a key of the report's ``faults``."""
 
     CONSUMER_KILL = "consumer_kill"
     """kill -9; a new process takes its place."""
     CONSUMER_FREEZE = "consumer_freeze"
-    """SIGSTOP past the session's and the transaction's timeout, then SIGCONT."""
+    """SIGSTOP for longer than the session's and the transaction's timeout, then SIGCONT."""
     CONSUMER_RESTART = "consumer_restart"
     """A clean stop, then a new process."""
     CONSUMER_JOINS = "consumer_joins"
@@ -32,9 +32,10 @@ class Kind(StrEnum):
     """Every connection between consumers and broker is reset, and refused for a moment."""
     CONNECTION_DELAY = "connection_delay"
     ASYMMETRIC_CUT = "asymmetric_cut"
-    """A consumer reaches partition leaders, but not the group's coordinator, past its session."""
+    """A consumer reaches partition leaders but not the group's coordinator, longer than its
+    session."""
     COORDINATOR_LOADING = "coordinator_loading"
-    """The group's coordinator says that it loads, or has moved, while members take over."""
+    """The group's coordinator says that it is loading, or has moved, while members take over."""
     PRODUCE_REFUSED = "produce_refused"
     """Batches fail before they are sent."""
     PRODUCE_UNKNOWN = "produce_unknown"
@@ -44,13 +45,13 @@ class Kind(StrEnum):
     TRANSACTION_MARKERS = "transaction_markers"
     """A producer commits one transaction of requests and aborts another."""
     DELETED_RECORDS = "deleted_records"
-    """The log's start moves past records that nobody has read."""
+    """The log's start moves past unread records."""
     RETENTION = "retention"
-    """The log's start moves past records that a consumer has yet to fetch."""
+    """The log's start moves past records that a consumer has not fetched yet."""
     TOPIC_RECREATED = "topic_recreated"
     """The requests topic is deleted with records in flight, and created again."""
     OFFSET_MOVED = "offset_moved"
-    """Somebody moves a committed offset by hand while the group is empty."""
+    """A committed offset is moved by hand while the group is empty."""
     POISON = "poison"
     """A record that kills its model replica."""
     FAILING_RECORD = "failing_record"
@@ -63,9 +64,9 @@ class Kind(StrEnum):
     LEADER_MOVE = "leader_move"
     """The node that leads a partition of the results is killed."""
     LEADERLESS_RESULTS = "leaderless_results"
-    """The only node with a partition of the results is away."""
+    """The only node with a partition of the results is down."""
     LEADERLESS_REQUESTS = "leaderless_requests"
-    """The only node with a partition of the requests is away."""
+    """The only node with a partition of the requests is down."""
     GROUP_COORDINATOR_MOVE = "group_coordinator_move"
     TRANSACTION_COORDINATOR_MOVE = "transaction_coordinator_move"
 
@@ -96,9 +97,9 @@ CLEAN = frozenset(
         Kind.PRODUCE_REFUSED,
     }
 )
-"""Faults around which nothing may be published twice, in at-least-once either.
+"""Faults that explain no repeat, in at-least-once either.
 
-A moved offset excuses the very records that it makes the service read again, and no others.
+A moved offset explains only the records that it makes the service read again.
 """
 
 UNDISTURBING = frozenset(
@@ -120,7 +121,7 @@ UNDISTURBING = frozenset(
         Kind.METADATA_LIMIT,
     }
 )
-"""Faults that leave group and brokers alone: every partition must go on through them."""
+"""Faults that do not touch group and brokers: every partition must continue through them."""
 
 CUTTING_OFF = frozenset(
     {Kind.BROKER_KILL, Kind.BROKER_FREEZE, Kind.BROKER_RESTART, Kind.CONNECTION_CUT}
@@ -181,10 +182,10 @@ class Fault:
 
     Attributes:
         number: Its position, from 1.
-        kind: What goes wrong.
+        kind: The kind of fault.
         pause_s: Quiet seconds before it.
-        victim: Which process, node or partition: taken modulo however many there are.
-        strength: 0 to 1: how long or how many, each kind in its own way.
+        victim: Which process, node or partition: modulo their number.
+        strength: 0 to 1: how long or how many; each kind uses it in its own way.
     """
 
     number: int
@@ -201,7 +202,7 @@ def draw(seed: int, count: int, kinds: Sequence[Kind], label: str = "") -> list[
         seed: The same seed, count, kinds and label give the same schedule.
         count: How many.
         kinds: Which may come.
-        label: Sets apart the schedules of one seed, e.g. those of the delivery modes.
+        label: Separates the schedules of one seed, e.g. those of the deliveries.
     """
     rng = random.Random(f"{seed}/{label}")
     once = list(kinds)

@@ -1,4 +1,4 @@
-"""The chaos model as a class for real Serve replicas; see ``model_replica`` for what bodies say."""
+"""The chaos model as a class for real Serve replicas; ``model_replica`` explains the bodies."""
 
 import asyncio
 import os
@@ -12,7 +12,6 @@ class ChaosServeModel:
     """Computes each record of a chunk, and yields outcomes as they finish."""
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes."""
         tasks = {
             asyncio.create_task(compute(line)): index for index, line in enumerate(chunk.lines)
         }

@@ -1,4 +1,4 @@
-"""The whole service on a real local Ray Serve, and faults on its replicas' processes."""
+"""The whole service on a real local Ray Serve, and faults of its replicas' processes."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ _FROZEN_S = SESSION_TIMEOUT_S + 3.0
 
 
 class ServeStage(Stage):
-    """A stage whose consumers and models are Serve's replicas; Serve itself replaces them.
+    """A stage whose consumers and models are Serve's replicas; Serve replaces them.
 
     Args:
         plan: What it consists of.
@@ -58,12 +58,12 @@ class ServeStage(Stage):
             routes={_ROUTE: route},
         )
         self._service = LocalService(settings, data_dir=folder, use_ray="local")
-        # Ray is to be brought up and down from one thread, and the event loop must go on.
+        # One thread must start and stop Ray, and the event loop must continue meanwhile.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="serve")
         self._is_up = False
 
     async def start(self) -> None:
-        """Bring everything up."""
+        """Start everything."""
         # Ray's workers import the model from here.
         os.environ["PYTHONPATH"] = str(ROOT)
         await self.cluster.start()
@@ -74,7 +74,7 @@ class ServeStage(Stage):
         self._is_up = True
 
     async def stop(self) -> None:
-        """Take everything down."""
+        """Stop everything."""
         await self.load.stop()
         await self.observer.stop()
         if self._is_up:
@@ -83,27 +83,25 @@ class ServeStage(Stage):
         await self.cluster.stop()
 
     def note_models(self) -> None:
-        """Tell the checker that replicas may have been down at any time: Serve does not say."""
+        """Tell the checker that replicas may be down at any time: Serve does not say when."""
         self.checker.model_down(0.0, math.inf)
 
     def is_balanced(self) -> bool:
-        """Say whether all replicas run; whether each partition moves, the checker sees."""
+        """Return whether all replicas run. The checker sees whether each partition moves."""
         return (
             len(self.consumer_processes()) == self.plan.members
             and len(self.model_processes()) == self.plan.models
         )
 
     def consumer_processes(self) -> list[psutil.Process]:
-        """Return the consumer replicas' processes."""
         return _replicas(consumer_deployment_name(_ROUTE))
 
     def model_processes(self) -> list[psutil.Process]:
-        """Return the model replicas' processes."""
         return _replicas(model_deployment_name(_MODEL))
 
 
 class ServeFaults:
-    """Does faults to a Serve stage.
+    """Injects faults into a Serve stage.
 
     Args:
         stage: The stage.
@@ -120,10 +118,10 @@ class ServeFaults:
         }
 
     async def do(self, fault: Fault) -> None:
-        """Let a fault happen; returns when Serve has replaced what was lost."""
+        """Inject a fault; return when Serve has replaced what was lost."""
         name = f"#{fault.number} serve {fault.kind.value}"
         action = self._actions[fault.kind]
-        # Serve replaces replicas in its own time: how soon partitions go on is not ours to say.
+        # Serve replaces replicas in its own time, so the clock of standing still stops.
         await self._stage.during(name, lambda: action(fault), is_clean=fault.kind in CLEAN)
 
     async def _consumer_kill(self, fault: Fault) -> None:
@@ -141,7 +139,7 @@ class ServeFaults:
     async def _poison(self, fault: Fault) -> None:
         load = self._stage.load
         await load.publish([load.workload.make(poison=True)])
-        # Each attempt costs a replica, and Serve takes its time to start another.
+        # Each attempt costs a replica, and Serve takes a while to start another.
         await asyncio.sleep(10.0)
         await self._replaced()
 

@@ -1,4 +1,4 @@
-"""Known bugs of what is not answered; ``planted`` plants them."""
+"""Known bugs about missing answers; ``planted`` plants them."""
 
 import math
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from consumer.ports import CommitPoint, TopicPartition
 
 
 def wait_for_a_hung_model() -> None:
-    """Give no call up, however long it is silent."""
+    """Never give a call up, however long it is silent."""
 
     def limit_s(self: AttemptTimeout, earlier_timeouts: int) -> float:
         return math.inf
@@ -24,7 +24,7 @@ def wait_for_a_hung_model() -> None:
 
 
 def take_loading_for_nothing_committed() -> None:
-    """Look at the partitions of an answer only: a loading coordinator names none."""
+    """Read only the partitions of an answer: a loading coordinator names none."""
 
     async def committed(
         consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, require_stable: bool
@@ -41,5 +41,5 @@ def take_loading_for_nothing_committed() -> None:
 
 
 def outlive_the_session() -> None:
-    """Go on for as long as the leaders answer, whether or not the coordinator does."""
+    """Continue as long as the leaders answer, whether or not the coordinator does."""
     Session.unheard_s = property(lambda _self: 0.0)  # type: ignore[method-assign, assignment]

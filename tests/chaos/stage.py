@@ -1,4 +1,4 @@
-"""A cluster, consumers, model replicas, a load and a checker: what faults are done to."""
+"""A cluster, consumers, model replicas, a load and a checker: the target of faults."""
 
 import asyncio
 import itertools
@@ -37,8 +37,7 @@ Delivery = Literal["at_least_once", "exactly_once"]
 PARTITIONS = 4
 METADATA_LIMIT_CHARACTERS = 256
 BROKER_METADATA_LIMIT_CHARACTERS = 512
-"""More than the consumers are told: the checker is to see an overrun, not the broker to refuse
-it."""
+"""Above the consumers' limit: the checker must see an overrun, and the broker not refuse it."""
 SESSION_TIMEOUT_S = 3.0
 TRANSACTION_TIMEOUT_S = 4.0
 COMMIT_INTERVAL_S = 0.5
@@ -50,12 +49,12 @@ _TOPIC_ATTEMPTS = 50
 _TOPIC_PAUSE_S = 0.2
 _RESPAWN_AFTER_S = 0.2
 _LATE_END_S = 1.0
-"""Between a consumer's last try to connect and its process's end being seen."""
+"""From a consumer's last attempt to connect until its process's end is noticed."""
 _RECREATED_S = 10.0
-"""In which a consumer finds that its topic is another: it asks for metadata every few seconds."""
+"""How long a consumer may take to notice another topic: it reads metadata every few seconds."""
 _CATCH_UP_PATIENCE_S = 30.0
 _MODEL_START_S = 5.0
-"""The most that a model replica takes from its start until it answers."""
+"""The longest time from the start of a model replica to its first answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class Plan:
     """What a stage consists of.
 
     Attributes:
-        delivery: The route's guarantee.
+        delivery: The route's delivery.
         nodes: Brokers, 1 or 3.
         members: Consumers at the start.
         models: Model replicas.
@@ -86,7 +85,7 @@ class Plan:
 
 
 class Stage:
-    """Everything that runs; faults are methods of ``faults.Faults`` upon it.
+    """Everything that runs; ``faults.Faults`` injects faults into it.
 
     Args:
         plan: What it consists of.
@@ -127,7 +126,7 @@ class Stage:
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bring everything up; returns when all partitions are held."""
+        """Start everything; return when all partitions are assigned."""
         await self.cluster.start()
         await self.create_topics()
         for model in self.models:
@@ -140,7 +139,7 @@ class Stage:
         await self.until(self.is_balanced, 60, "all partitions are held")
 
     async def stop(self) -> None:
-        """Take everything down."""
+        """Stop everything."""
         if self._keeping is not None:
             self._keeping.cancel()
         await self.load.stop()
@@ -150,7 +149,6 @@ class Stage:
         await self.cluster.stop()
 
     async def create_topics(self) -> None:
-        """Create the route's topics."""
         route, nodes = self.route, self.plan.nodes
         topics = [
             self._requests_topic(),
@@ -167,7 +165,7 @@ class Stage:
         await asyncio.sleep(1.0)
 
     async def recreate_requests_topic(self) -> None:
-        """Delete the requests topic with all that is in it, and create it again."""
+        """Delete the requests topic with all its records, and create it again."""
         self._recreated_until_s = math.inf
         admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)
         await admin.start()
@@ -180,7 +178,7 @@ class Stage:
         await asyncio.sleep(1.0)
 
     async def place(self, topic: str, partition: int, nodes: Sequence[int]) -> None:
-        """Have these nodes, and no others, keep a partition."""
+        """Move a partition to exactly these nodes."""
         placed = {"topic": topic, "partition": partition, "replicas": list(nodes)}
         path = self.folder / "placed.json"
         path.write_text(json.dumps({"version": 1, "partitions": [placed]}))
@@ -208,7 +206,7 @@ class Stage:
     # --- members ---
 
     async def add_member(self, rank: int) -> Member:
-        """Start a consumer; it joins when it gets there."""
+        """Start a consumer; it joins the group later."""
         member = Member(f"consumer{next(self._names)}", rank, self.folder)
         kafka = KafkaSettings(
             bootstrap=self.cluster.proxied_bootstrap,
@@ -234,7 +232,7 @@ class Stage:
         return next(rank for rank in itertools.count() if rank not in ranks)
 
     async def remove_member(self, member: Member, *, is_clean: bool = True) -> None:
-        """Let a member go: drained, or killed."""
+        """Drain a member, or kill it."""
         self.members.remove(member)
         if not is_clean:
             await member.kill()
@@ -242,7 +240,7 @@ class Stage:
             self.checker.failed("drain_hung", f"{member.name} did not stop")
 
     def is_balanced(self) -> bool:
-        """Say whether every partition is held by exactly one member that runs."""
+        """Return whether every partition is assigned to exactly one member that runs."""
         held = sorted(each for member in self.members for each in member.partitions)
         return held == list(range(PARTITIONS)) and all(m.is_alive for m in self.members)
 
@@ -251,11 +249,11 @@ class Stage:
         return sum(member.lost_to_retention_records for member in self.members)
 
     async def balanced(self) -> None:
-        """Wait until all partitions are held again."""
+        """Wait until all partitions are assigned again."""
         await self.until(self.is_balanced, _BALANCE_PATIENCE_S, "all partitions are held again")
 
     async def _keep_members(self) -> None:
-        """Put a new process in the place of one that died or failed, as Serve does."""
+        """Replace a process that died or failed, as Serve does."""
         while True:
             await asyncio.sleep(_RESPAWN_AFTER_S)
             for member in [each for each in self.members if each.has_ended]:
@@ -273,7 +271,7 @@ class Stage:
     # --- time ---
 
     def now_s(self) -> float:
-        """Return epoch seconds, the time of what stands on topics."""
+        """Return epoch seconds, the time of records on topics."""
         return self.clock.epoch_ms() / 1000
 
     async def during(
@@ -286,7 +284,7 @@ class Stage:
         is_cutting_off: bool = False,
         uncommitted_s: float = 0.0,
     ) -> None:
-        """Do something, with its time noted as a fault's."""
+        """Run a fault and record its time."""
         start_s = self.now_s()
         if is_cutting_off:
             self._cut_off_until_s = math.inf
@@ -307,13 +305,13 @@ class Stage:
                 self.checker.model_down(at_s, at_s + _MODEL_START_S)
 
     async def caught_up(self) -> None:
-        """Wait for the reader; where it is held back for too long, that is a violation."""
+        """Wait for the reader. If it is blocked for too long, that is a violation."""
         if not await self.observer.caught_up(_CATCH_UP_PATIENCE_S):
             undecided = await self.observer.undecided()
             self.checker.failed("never_came", f"the reader; open transactions in {undecided}")
 
     async def until(self, condition: Callable[[], bool], patience_s: float, what: str) -> bool:
-        """Wait until a condition holds; where it does not in time, that is a violation."""
+        """Wait until a condition holds. If it does not in time, that is a violation."""
         give_up_at_s = self.clock.monotonic() + patience_s
         while not condition():
             self.observer.check()
@@ -330,7 +328,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
         failed = [each for each in response.topic_errors if each[1]]
         if not failed:
             return
-        # One of the name is about to go.
+        # A member with this name is about to go.
         await asyncio.sleep(_TOPIC_PAUSE_S)
     raise RuntimeError(f"the topics were not created: {failed}")
 
@@ -352,7 +350,7 @@ def make_route(delivery: Delivery) -> RouteSettings:
             heartbeat_interval_ms=500,
             rebalance_timeout_ms=8_000,
         ),
-        # A record that shares its replica with a poisonous one must not be given up with it.
+        # A record that shares its replica with a poison record must not be given up with it.
         retry=RetrySettings(
             max_attempts=5,
             first_backoff_ms=100,

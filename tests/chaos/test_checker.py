@@ -14,7 +14,7 @@ def checker(*, exactly_once: bool = False, **numbers: Any) -> Checker:
     return Checker(Promises(exactly_once=exactly_once, **numbers))
 
 
-def test_nothing_wrong() -> None:
+def test_a_complete_run_breaks_no_promise() -> None:
     seen = checker()
     for offset in range(3):
         seen.accepted((0, offset), RESULT, 1.0)
@@ -35,7 +35,7 @@ def test_a_record_without_an_outcome_is_lost(expected: Expectation) -> None:
     assert verdict.violations["lost"] == 1
 
 
-def test_a_failing_record_needs_both() -> None:
+def test_a_failing_record_needs_a_dead_letter_and_a_result() -> None:
     seen = checker()
     seen.accepted((0, 7), BOTH, 1.0)
     seen.result((0, 7), 2.0)
@@ -62,13 +62,13 @@ def test_an_outcome_before_its_record_was_read_counts() -> None:
     assert not seen.verdict().violations
 
 
-def test_an_outcome_of_no_record_is_told() -> None:
+def test_an_outcome_of_no_record_is_a_violation() -> None:
     seen = checker(exactly_once=True)
     seen.result((0, 1), 2.0)
     assert seen.verdict().violations["outcome_of_nothing"] == 1
 
 
-def test_an_offset_that_covers_an_unfinished_record() -> None:
+def test_a_committed_offset_must_not_cover_an_unfinished_record() -> None:
     seen = checker()
     seen.accepted((0, 4), RESULT, 1.0)
     seen.committed(0, 4, "")
@@ -77,7 +77,7 @@ def test_an_offset_that_covers_an_unfinished_record() -> None:
     assert seen.violations["covered_without_outcome"] == 1
 
 
-def test_a_map_that_covers_an_unfinished_record() -> None:
+def test_a_map_must_not_cover_an_unfinished_record() -> None:
     seen = checker()
     for offset in (4, 5, 6):
         seen.accepted((0, offset), RESULT, 1.0)
@@ -88,7 +88,7 @@ def test_a_map_that_covers_an_unfinished_record() -> None:
     assert seen.violations["covered_without_outcome"] == 1
 
 
-def test_metadata_over_its_limit_or_unreadable() -> None:
+def test_metadata_over_its_limit_or_unreadable_is_a_violation() -> None:
     seen = checker(metadata_limit_characters=4)
     seen.committed(0, 1, "!!!!!")
     assert set(seen.violations) == {"metadata_over_limit", "unreadable_metadata"}
@@ -124,7 +124,7 @@ def test_at_least_once_repeats_around_an_unclean_fault() -> None:
         FaultWindow("one that was over", 1.0, 2.0, is_clean=False),
     ],
 )
-def test_a_repeat_that_nothing_explains(window: FaultWindow) -> None:
+def test_a_repeat_that_nothing_explains_is_a_violation(window: FaultWindow) -> None:
     seen = checker(settle_s=5.0)
     seen.accepted((0, 1), RESULT, 1.0)
     seen.result((0, 1), 9.0)
@@ -134,7 +134,7 @@ def test_a_repeat_that_nothing_explains(window: FaultWindow) -> None:
     assert verdict.unexplained == verdict.violations["unexplained_duplicate"] == 1
 
 
-def test_more_repeats_than_one_commit_interval_completes() -> None:
+def test_more_repeats_than_one_commit_interval_completes_are_too_many() -> None:
     seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=10.0)
     for offset in range(10):
         seen.accepted((0, offset), RESULT, 1.0)
@@ -147,7 +147,7 @@ def test_more_repeats_than_one_commit_interval_completes() -> None:
 def test_each_partition_has_its_own_interval() -> None:
     seen = checker(commit_interval_s=0.5, slack_s=0.0, settle_s=10.0)
     for offset in range(20):
-        # Partition 1 completes all at once, partition 0 one in a second.
+        # Partition 1 completes all at once, partition 0 one record a second.
         for partition, at_s in ((0, 10.0 + offset), (1, 10.0)):
             seen.accepted((partition, offset), RESULT, 1.0)
             seen.result((partition, offset), at_s)
@@ -194,7 +194,7 @@ def test_an_offset_moved_forward_permits_losses() -> None:
     assert not seen.verdict().violations
 
 
-def test_a_partition_that_stands_still() -> None:
+def test_a_partition_that_stands_still_is_a_violation() -> None:
     seen = checker(stalled_after_s=10.0)
     seen.accepted((0, 1), RESULT, 100.0)
     seen.time_passed(109.0)
@@ -311,7 +311,7 @@ def test_what_may_be_lost_is_not_waited_for() -> None:
     assert not seen.verdict().violations
 
 
-def test_when_a_partition_came_to_its_latest_outcome() -> None:
+def test_the_time_of_a_partitions_latest_outcome() -> None:
     seen = checker()
     assert seen.latest_outcome_s(0) == 0.0
     for offset, at_s in enumerate((2.0, 4.0, 3.0)):

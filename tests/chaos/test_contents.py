@@ -27,7 +27,7 @@ def error(code: ErrorCode) -> Message:
     return Message(b"k", encode_error_line(ID, "a", code, "why"))
 
 
-def test_what_was_asked_for() -> None:
+def test_outcomes_that_match_their_requests() -> None:
     assert contents(ms=3).result(AT, result()) is None
     assert contents(embed=3).result(AT, result(body=embed("a", 3))) is None
     assert contents(fail=True).result(AT, error(ErrorCode.MODEL_FAILED)) is None
@@ -46,17 +46,17 @@ def test_what_was_asked_for() -> None:
         error(ErrorCode.REQUEST_EXPIRED),
     ],
 )
-def test_a_result_of_something_else(wrong: Message) -> None:
+def test_a_result_that_does_not_match_its_request(wrong: Message) -> None:
     assert contents(ms=3).result(AT, wrong)
 
 
 @pytest.mark.parametrize("body", [embed("b", 3), embed("a", 2), b'{"embedding":[]}', ECHO])
-def test_an_embedding_of_something_else(body: bytes) -> None:
+def test_an_embedding_of_another_request(body: bytes) -> None:
     assert contents(embed=3).result(AT, result(body=body))
 
 
 @pytest.mark.parametrize("bad", [{"fail": True}, {"poison": True}])
-def test_a_response_where_the_model_always_fails(bad: dict[str, bool]) -> None:
+def test_no_response_where_the_model_always_fails(bad: dict[str, bool]) -> None:
     assert contents(**bad).result(AT, result())
 
 
@@ -78,7 +78,7 @@ def test_a_dead_letter_is_the_request_untouched() -> None:
     assert known.dead_letter(AT, Message(b"k", b"{}"))
 
 
-def test_what_was_given_up() -> None:
+def test_a_model_failed_error_means_given_up() -> None:
     assert is_given_up(error(ErrorCode.MODEL_FAILED).value or b"")
     assert not is_given_up(error(ErrorCode.REQUEST_EXPIRED).value or b"")
     assert not is_given_up(result().value or b"")

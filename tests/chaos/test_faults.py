@@ -13,7 +13,7 @@ from tests.simulation import simulate
 
 
 class StubMember:
-    """Takes commands as a consumer process does: each sets what it names."""
+    """Takes commands like a consumer process: each sets what it names."""
 
     def __init__(self) -> None:
         self.told: dict[str, float] = {}
@@ -26,7 +26,7 @@ class StubMember:
 
 
 class StubStage:
-    """A stage of members only."""
+    """A stage with members only."""
 
     def __init__(self) -> None:
         self.members = [StubMember(), StubMember()]
@@ -53,6 +53,6 @@ def test_batches_fail_only_while_the_fault_lasts(kind: Kind, name: str) -> None:
     simulate(main())
 
     assert stage.duration_s > 0
-    # A member may have had no partition, and so nothing to publish, all the while.
+    # A member may have had no partition, and so nothing to publish, during the fault.
     assert [each.most_told[name] for each in stage.members] == [4, 4]
     assert [each.told[name] for each in stage.members] == [0, 0]

@@ -1,4 +1,4 @@
-"""A transaction that nobody ends must fail a run, and must not hang it."""
+"""An abandoned transaction must fail a run, and must not hang it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = kafka_home_needed("needs a broker of its own")
 PARTITION = 1
 
 
-async def test_a_transaction_left_open_is_told(tmp_path: Path) -> None:
+async def test_a_transaction_left_open_is_a_violation(tmp_path: Path) -> None:
     stage = Stage(Plan(delivery="exactly_once", members=1, models=1, rate_per_s=20.0), tmp_path)
     try:
         await stage.during("start", stage.start, is_clean=True)

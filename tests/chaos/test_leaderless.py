@@ -1,4 +1,4 @@
-"""While one partition has no leader the others must go on, and its node comes back in any case."""
+"""While one partition has no leader, the others must continue, and its node returns in any case."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -26,7 +26,7 @@ class StubNode:
 
 
 class StubStage:
-    """A stage of which some partitions go on; it is its own cluster, checker and load."""
+    """A stage of which some partitions continue; it is its own cluster, checker and load."""
 
     def __init__(self, going_on: Collection[int], delivery: Delivery) -> None:
         self.cluster = self.checker = self.load = self

@@ -1,4 +1,4 @@
-"""A load that is paused, or leaves partitions out, has nothing under way."""
+"""A load that is paused, or leaves partitions out, has no sends under way."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ SEND_S = 5.0
 
 
 class SlowProducer:
-    """Takes a while to acknowledge what it is given."""
+    """Takes a while to acknowledge."""
 
     def __init__(self, **_options: object) -> None:
         self.sent: list[int] = []

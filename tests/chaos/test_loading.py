@@ -1,4 +1,4 @@
-"""What a consumer hears of a coordinator that loads is what Kafka's says."""
+"""A loading coordinator of the harness answers like Kafka's."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_other_requests_are_passed_on(kind: Any) -> None:
     assert answer(kind.__new__(kind), 1) is None
 
 
-def test_so_many_requests_of_each_kind_are_answered_so() -> None:
+def test_only_a_number_of_requests_of_each_kind_are_answered_so() -> None:
     injection = Injection()
     assert injection._loading(HEARTBEAT) is None
     injection.loading_answers = 2

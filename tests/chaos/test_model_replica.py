@@ -1,4 +1,4 @@
-"""A call that hangs, at a replica that answers the next."""
+"""A call hangs in a replica that answers the next one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def test_hung_calls_are_taken_and_not_answered(client: ChaosModelClient) -
     for each in hung:
         assert not (await anext(each)).indexes
     waiting = [asyncio.ensure_future(anext(each)) for each in hung]
-    # They have come to the replica before the next one.
+    # They reach the replica before the next one.
     await asyncio.wait(waiting, timeout=0.05)
     assert [len(each.indexes) async for each in call(client)] == [0, 1]
     assert not any(task.done() for task in waiting)

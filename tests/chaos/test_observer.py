@@ -87,7 +87,7 @@ class Asked:
         return self.assigned
 
 
-async def test_a_reader_that_is_held_back_hides_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_that_is_blocked_hides_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     async def points(*_: object) -> dict[int, tuple[int, str]]:
         return {1: (6, "")}
 

@@ -14,7 +14,7 @@ from tests.chaos.processes import Member
 
 async def ended(folder: Path) -> Member:
     member = Member("consumer1", 0, folder)
-    # Status 1, as of one that finds no broker.
+    # Status 1, like a process that finds no broker.
     await member.spawn("no_such_module")
     await member.process.wait()
     return member
@@ -63,7 +63,7 @@ async def test_a_topic_that_is_another_explains_an_end(
 
 
 async def test_a_connection_is_known_by_its_local_port(tmp_path: Path) -> None:
-    """Of two processes with a connection to one port, each has its own."""
+    """Two processes have a connection to one port; each has its own local port."""
     other = Member("consumer1", 0, tmp_path)
     await other.spawn("http.server", "0")
     with (

@@ -68,7 +68,7 @@ async def test_it_withholds_what_is_for_the_coordinator(proxy: Proxy) -> None:
     await asyncio.sleep(0)
     for writer, kind in ((to_theirs, HEARTBEAT), (to_data, FETCH), (to_other, HEARTBEAT)):
         writer.write(request(kind))
-    # A leader's answers come, and those that another client has of the coordinator.
+    # A leader's answers pass, and so do the coordinator's to another client.
     assert await data.read(100) == request(FETCH)
     assert await other.read(100) == request(HEARTBEAT)
     answer = asyncio.create_task(ends(theirs))

@@ -1,4 +1,4 @@
-"""A short slice of the harness: a real Kafka, real processes, a handful of faults in each mode."""
+"""A short slice of the harness: a real Kafka, real processes, a few faults in each delivery."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def schedule(*kinds: Kind) -> list[Fault]:
 
 @pytest.mark.parametrize("delivery", FAULTS)
 async def test_promises_hold_through_faults(delivery: Delivery, tmp_path: Path) -> None:
-    # (Among the tests the machine is busy: six processes have just started.)
+    # Among the tests the machine is busy: six processes have just started.
     plan = Plan(delivery=delivery, seed=SEED, members=2, slack_s=1.0)
     outcome = await run_stage(plan, schedule(*FAULTS[delivery]), tmp_path)
     verdict = outcome.verdict

@@ -1,4 +1,4 @@
-"""The same tests in both worlds."""
+"""The same tests in both worlds: the broker in memory and a real one."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Batches with a header whose name is not UTF-8, which Kafka takes and aiokafka cannot write."""
+"""Batches with a header whose name is not UTF-8: Kafka accepts them, aiokafka cannot write them."""
 
 import struct
 

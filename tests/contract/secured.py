@@ -1,4 +1,4 @@
-"""An Apache Kafka with TLS, SCRAM and ACLs that a test may also kill and start again."""
+"""An Apache Kafka with TLS, SCRAM and ACLs that a test can also kill and restart."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ PASSWORDS = {"admin": "admin-pass-1", "stranger": "stranger-pass-2"}
 class SecuredBroker:
     """One node: a plain listener, whose user may do anything, and one with TLS and SCRAM.
 
-    There ``admin`` may do anything and the others nothing, until they are granted it.
+    There ``admin`` may do anything, and the others nothing until they get rights.
     """
 
     def __init__(self, directory: Path, passwords: Mapping[str, str] = PASSWORDS) -> None:
@@ -81,7 +81,7 @@ class SecuredBroker:
 def running_secured_broker(
     directory: Path, passwords: Mapping[str, str] = PASSWORDS
 ) -> Iterator[SecuredBroker]:
-    """Start the broker, and stop whichever runs at the end."""
+    """Start the broker, and stop the one that runs at the end."""
     broker = SecuredBroker(directory, passwords)
     try:
         yield broker

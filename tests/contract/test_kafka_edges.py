@@ -53,7 +53,7 @@ async def poll_until_it_fails(member: Member) -> None:
 
 
 async def until_refused(world: KafkaWorld, topic: str, value: bytes) -> None:
-    """Wait until the broker has heard of a topic's new limit, which the controller has accepted."""
+    """Wait until the broker applies a topic's new limit, which the controller has accepted."""
     async with (
         asyncio.timeout(PATIENCE_S),
         AIOKafkaProducer(**client_options(world.settings)) as producer,
@@ -72,7 +72,7 @@ async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(
         pytest.skip("the embedded broker has one limit for all topics")
     topic = await world.topic()
     sink = await world.sink(topic)
-    # The sink knows the limit from its start; now the topic takes less.
+    # The sink read the limit at its start; now the topic takes less.
     await admin_client.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})]
     )
@@ -87,7 +87,7 @@ async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(
     member = await world.join(topic)
     read: list[bytes | None] = []
     while len(read) < 40:
-        # Without those that came before the broker knew of the limit.
+        # Without the messages that came before the broker knew the limit.
         read += [each.value for each in await member.read(1) if each.value != values[13]]
     assert read == [*values[:13], *values[14:], b"after"]
 
@@ -151,7 +151,7 @@ async def test_a_topic_that_is_created_again_is_noticed_though_it_holds_as_much(
     topic = await world.topic()
     await world.write(topic, [b"old"] * 10)
     member = await world.join(topic)
-    # With records at hand that nobody takes, it asks the broker for nothing.
+    # With records fetched that no test takes, it asks the broker for nothing.
     assert len(await member.read(5, max_records=5)) == 5
 
     await admin_client.delete_topics([topic])
@@ -354,7 +354,7 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorl
         behind = (await admin.group_lag("g", topic))[Partition(topic, 0)]
         blockers = await open_producers(world.settings, [Partition(topic, 0)], PATIENCE_S)
         await producer.commit_transaction()
-        # (The coordinator answers before it writes the marker.) Its record, its marker, and the
+        # The coordinator answers before it writes the marker. So: its record, its marker, and the
         # three that came meanwhile.
         async with asyncio.timeout(PATIENCE_S):
             while (await admin.group_lag("g", topic))[Partition(topic, 0)].log_end != 9:

@@ -1,4 +1,4 @@
-"""What aiokafka alone would hang on, or fail on for ever: rebalances, leaders and odd records."""
+"""Where aiokafka alone would hang or fail for ever: rebalances, leaders and odd records."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -76,7 +76,7 @@ async def test_a_rebalance_longer_than_the_longest_pause_between_polls_comes_to_
 
 
 class SlowMember(Member):
-    """Takes over when it is let."""
+    """Takes over when the test lets it."""
 
     def __init__(self, source: KafkaSource) -> None:
         super().__init__(source)
@@ -102,7 +102,7 @@ async def test_a_take_over_longer_than_a_session_does_not_cost_the_membership(
         coordinator = coordinator_of(member)
         generation, member_id = coordinator.generation, coordinator.member_id
 
-        # In real time, as it is the broker's clock that counts.
+        # In real time, because the broker's clock counts.
         async with asyncio.timeout(session_s + 10):
             gives_up_at_s = asyncio.get_running_loop().time() + session_s + 2
             while asyncio.get_running_loop().time() < gives_up_at_s:
@@ -132,7 +132,7 @@ async def test_a_take_over_that_hangs_holds_up_no_rebalance(world: KafkaWorld) -
         await slow.until(lambda it: bool(it.events))
         assert len(slow.assignment) == 1
         assert slow.begun == 2
-        # What was never taken over was not taken away either.
+        # A partition that was never taken over is not taken away either.
         assert slow.events == ["assigned"]
     finally:
         await source.stop()
@@ -198,7 +198,7 @@ async def test_latest_without_a_leader_is_said_and_not_passed_over(
 async def write_misnamed(
     world: KafkaWorld, partition: Partition, misnamed: set[int], count: int
 ) -> None:
-    """Publish one batch of ``count`` records, those at ``misnamed`` with a name that is odd."""
+    """Publish one batch of ``count`` records; those at ``misnamed`` have an odd header name."""
     async with AIOKafkaProducer(**client_options(world.settings)) as producer:
         builder = producer.create_batch()
         for number in range(count):

@@ -1,4 +1,4 @@
-"""What a real broker refuses for good: found among its neighbours, and told with the setting."""
+"""What a real broker refuses for good: the refused message is found, and the setting is named."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -162,7 +162,7 @@ async def test_a_topic_that_refuses_what_is_too_old_is_named(
 
 
 def set_producer_state(batch: BatchBuilder, *state: int) -> None:
-    """As aiokafka's own, which insists on the builder's type."""
+    """Like aiokafka's own, which insists on the builder's type."""
     batch._builder.set_producer_state(*state)
 
 

@@ -152,7 +152,7 @@ async def test_what_a_cut_off_producer_had_in_flight_is_published_again(
     try:
         publishing = asyncio.create_task(sink.publish([Message("cut-off", b"k", b"after", [])]))
         await asyncio.sleep(0.5)
-        # As another partition's lane does when its batch has expired.
+        # As another partition's writer does when its batch has expired.
         slot.retire(slot._producer)
         await asyncio.sleep(1.0)
         assert not publishing.done()

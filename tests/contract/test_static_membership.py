@@ -17,7 +17,7 @@ from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, aiokafka_consu
 pytestmark = pytest.mark.kafka
 
 SESSION_TIMEOUT_MS = 60_000
-"""Longer than anything here is waited for: what ends did not wait for a session to expire."""
+"""Longer than any wait here: a test that ends did not wait for a session to expire."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def generation(member: Member) -> int:
 
 
 async def die(member: Member) -> None:
-    """End without leaving, as kill -9 does; aiokafka's own stop of a static member is that."""
+    """End without leaving, like kill -9; aiokafka's own stop of a static member does that."""
     await aiokafka_consumer(member).stop()
 
 
@@ -134,7 +134,7 @@ async def test_of_two_holders_of_an_instance_id_the_older_fails_and_the_newer_st
     await world.write(topic, [b"x"] * 3, 0)
     assert len(await newer.read(3)) == 3
     await newer.source.commit({Partition(topic, 0): CommitPoint(3, "of the newer")})
-    if world.is_faithful:  # the embedded broker has the group join again for a successor
+    if world.is_faithful:  # the embedded broker makes the group join again for a successor
         assert newer.events == ["assigned"]
     assert (await newer.source.committed([Partition(topic, 0)]))[Partition(topic, 0)] == (
         CommitPoint(3, "of the newer")

@@ -1,4 +1,4 @@
-"""Zombies, timeouts and lost answers: a transaction takes effect once, and for its owner only."""
+"""Zombies, timeouts and lost answers: a transaction takes effect once, and only for its owner."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def topic(world: KafkaWorld) -> str:
 
 
 class Interference:
-    """Stands between a sink and the brokers: loses answers, and holds requests up."""
+    """Stands between a sink and the brokers: loses answers, and delays requests."""
 
     def __init__(self, sink: KafkaTransactionalSink, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sink._connected is not None
@@ -221,7 +221,7 @@ async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
         sink.publish(partition, results(topic, b"1"), CommitPoint(1, ""))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
-    # Its coordinator looks for old transactions every 10 s; what is open holds up the readers.
+    # Its coordinator looks for old transactions every 10 s; an open one blocks the readers.
     async with TopicAdmin(world.settings) as admin, asyncio.timeout(60):
         while not any(
             lag.log_end for lag in (await admin.group_lag("g", f"{topic}-results")).values()
@@ -242,7 +242,7 @@ async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_publish
     admin = AIOKafkaAdminClient(**client_options(world.settings))
     await admin.start()
     name = f"{topic}-results"
-    # The sink knows the limit from its start; now the topic takes less.
+    # The sink read the limit at its start; now the topic takes less.
     await admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "2000"})]
     )
@@ -296,7 +296,7 @@ async def test_stopping_aborts_what_is_open(
 
     with pytest.raises(SourceError):
         await publishing
-    # An open transaction would hold its readers back.
+    # An open transaction would block its readers.
     assert await world.published(topic) == []
     assert await world.committed(topic) is None
 

@@ -16,7 +16,7 @@ async def topic(world: World) -> str:
     name = await world.topic(partitions=2)
     await world.results_topics(name)
     for partition in (0, 1):
-        # A committed point beyond the log's end counts as none.
+        # A committed offset beyond the log's end counts as none.
         await world.write(name, [b"request"] * 20, partition)
     return name
 

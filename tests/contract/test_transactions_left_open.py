@@ -1,4 +1,4 @@
-"""Transactions that are over for their coordinator and open in a partition, as a restart leaves."""
+"""Transactions that a restart leaves: ended for their coordinator, open in a partition."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def topic(world: KafkaWorld) -> str:
 
 
 async def _verify_transactions(world: KafkaWorld, *, is_on: bool) -> None:
-    """Let a partition take what no transaction covers, or forbid it again."""
+    """Let a partition accept what no transaction covers, or forbid it again."""
     name = "transaction.partition.verification.enable"
     admin = AIOKafkaAdminClient(**client_options(world.settings))
     await admin.start()
@@ -67,7 +67,7 @@ async def owner(world: KafkaWorld, topic: str) -> KafkaTransactionalSink:
 async def leave_open(
     sink: KafkaTransactionalSink, topic: str, value: bytes | None, point: CommitPoint, *, kept: bool
 ) -> None:
-    """End a transaction, and have its markers reach neither the results nor the offsets."""
+    """End a transaction so that its markers reach neither the results nor the offsets."""
     transactional_id = sink._ids[Partition(topic, 0)]
     await transactional_id._epochs.open(())
     await transactional_id._epochs.close(is_commit=kept)

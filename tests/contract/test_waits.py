@@ -1,4 +1,4 @@
-"""What the adapters say that they wait for, on a real broker."""
+"""What the adapters report that they wait for, on a real broker."""
 
 import asyncio
 import uuid

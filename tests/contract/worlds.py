@@ -1,4 +1,4 @@
-"""The two worlds that the contract holds in: the broker in memory, and a real one."""
+"""The two worlds of the contract tests: the broker in memory, and a real one."""
 
 import asyncio
 import uuid
@@ -39,7 +39,7 @@ StartFrom = Literal["earliest", "latest"]
 
 
 class Member:
-    """A source in its group, and what its listener was told."""
+    """A source in its group, and its listener's events."""
 
     def __init__(self, source: RecordSource) -> None:
         self.source = source
@@ -57,12 +57,12 @@ class Member:
         for partition, point in (await self.source.committed(partitions)).items():
             if point is not None:
                 self.source.seek(partition, point.offset)
-        # Together, and last: who waits for the assignment counts the events.
+        # Together, and last: a test that waits for the assignment counts the events.
         self.assignment = frozenset(partitions)
         self.events.append("assigned")
 
     async def until(self, condition: Callable[["Member"], bool]) -> None:
-        """Wait for a rebalance that makes ``condition`` true, polling as a pipeline does."""
+        """Wait for a rebalance that makes ``condition`` true, polling like a consumer loop."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition(self):
                 await self.source.poll((), 1, 0.02)
@@ -80,7 +80,7 @@ class World(ABC):
     """Makes topics, sources and sinks, and ends them after the test."""
 
     is_faithful = True
-    """Whether it keeps Kafka's promises to the letter; the embedded broker does not."""
+    """Whether it keeps Kafka's promises exactly; the embedded broker does not."""
 
     def __init__(self) -> None:
         self._sources: list[RecordSource] = []
@@ -127,7 +127,7 @@ class World(ABC):
         return sink
 
     async def transactional_sink(self, topic: str, group: str = "g") -> TransactionalSink:
-        """Start a sink for what the group makes of ``topic``."""
+        """Start a sink for the outcomes of a group that reads ``topic``."""
         sink = self.make_transactional_sink(topic, f"{topic}-{group}")
         self._sinks.append(sink)
         await sink.start()
@@ -162,7 +162,7 @@ class World(ABC):
     async def partition_count(self, topic: str) -> int: ...
 
     async def published(self, topic: str) -> list[bytes]:
-        """Return what a read_committed reader finds on the results topic of ``topic``, to its end.
+        """Return what a ``read_committed`` reader finds on the results topic of ``topic``.
 
         In the order of each partition.
         """
@@ -179,7 +179,7 @@ class World(ABC):
         return [value for value in values if not value.startswith(b"end-")]
 
     async def committed(self, topic: str) -> CommitPoint | None:
-        """Return what the group's next member finds of partition 0."""
+        """Return what the group's next member reads as committed for partition 0."""
         member = await self.join(topic)
         partition = TopicPartition(topic, 0)
         return (await member.source.committed([partition]))[partition]
@@ -276,7 +276,7 @@ class KafkaWorld(World):
 
 
 def aiokafka_consumer(member: Member) -> AIOKafkaConsumer:
-    """Return what a member on a real broker reads with."""
+    """Return the consumer that a member on a real broker reads with."""
     assert isinstance(member.source, KafkaSource)
     return member.source._consumer
 

@@ -13,7 +13,7 @@ from aiokafka.structs import ConsumerRecord
 from schemas.settings.file import GroupSettings, LimitSettings, RouteSettings, Settings
 
 PATIENCE_S = 300.0
-"""For what ends a test that hangs: two cores take over a minute to start one vLLM engine."""
+"""Only a hung test reaches this: two cores take over a minute to start one vLLM engine."""
 
 LARGE_TOPIC_BYTES = 104_000_000
 
@@ -23,7 +23,7 @@ MEMBERSHIP = GroupSettings(
 
 
 def make_route(prefix: str, name: str, model: str) -> RouteSettings:
-    """Return a route whose topics and group are all named after ``prefix`` and ``name``."""
+    """Return a route whose topics and group are named after ``prefix`` and ``name``."""
     return RouteSettings(
         model=model,
         requests_topic=f"{prefix}.{name}.requests",
@@ -64,7 +64,7 @@ class Service:
     async def read(
         self, topic: str, until: Callable[[list[ConsumerRecord]], bool]
     ) -> list[ConsumerRecord]:
-        """Read a topic from its start until ``until`` is satisfied with what was read."""
+        """Read a topic from its start until ``until`` is true for what was read."""
         consumer = AIOKafkaConsumer(
             topic,
             bootstrap_servers=self.settings.kafka.bootstrap,
@@ -93,7 +93,8 @@ class Service:
         return await self.read(topic, lambda read: len(read) >= records)
 
     async def count_records(self, topic: str) -> int:
-        """Return how many records a topic holds, by its offsets: an empty read could be early."""
+        """Return how many records a topic has, by its offsets: a read could come back empty too
+        early."""
         consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.settings.kafka.bootstrap)
         await consumer.start()
         try:
@@ -116,7 +117,7 @@ class Service:
             time.sleep(0.1)
 
     def started_records(self, prefix: str) -> int:
-        """Return how often a record of that prefix was begun, those begun again among them."""
+        """Return how many computations of records with that prefix began, repeats included."""
         return sum(n for each, n in self.started().items() if each.startswith(prefix))
 
     async def answers(self, route: str, prefix: str, records: int) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""The replicas of a running Serve deployment: their processes, and what they are at work on."""
+"""The replicas of a running Serve deployment: their processes, and their calls in flight."""
 
 import os
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Replica:
 
 
 def replicas_of(deployment: str) -> list[Replica]:
-    """Return a deployment's replicas that run; one that ends meanwhile is left out."""
+    """Return a deployment's running replicas; one that ends meanwhile is left out."""
     names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
     found: list[Replica] = []
     for name in names:

@@ -48,7 +48,7 @@ def service(
                 options={"path": str(count_file), "window_records": 32},
                 urls=(URL,),
                 num_cpus=0.1,
-                # Else it would start with none, and not be seen to go.
+                # Otherwise it would start with none, and the test would not see the last one stop.
                 replicas=1,
                 autoscaling=AutoscalingSettings(
                     min_replicas=0,
@@ -93,7 +93,7 @@ def replicas() -> dict[str, int]:
 
 
 async def wait_until(condition: Callable[[], bool], what: str) -> float:
-    """Wait; return when it was so, in epoch seconds."""
+    """Wait until the condition holds; return when, in epoch seconds."""
     began_s = time.monotonic()
     while not condition():
         assert time.monotonic() - began_s < PATIENCE_S, f"{what}: {replicas()}"
@@ -128,9 +128,9 @@ async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(
     assert await service.answers("scaled", "r-", 1) == Counter({"r-0": 1})
 
     burst = [line(number, RECORD_MS) for number in range(1, RECORDS)]
-    # (Looking at the replicas meanwhile would hold it up.)
+    # (To look at the replicas meanwhile would slow the publishing down.)
     await service.publish("scaled", burst)
-    # All at once: a consumer's start takes the machine's time from a model's.
+    # All at once: a consumer's start takes CPU time from a model's.
     more_at_s, models_at_s, consumers_at_s = await asyncio.gather(
         wait_until(lambda: replicas()["model-sleepy"] > 1, "a burst takes more than one"),
         wait_until(lambda: replicas()["model-sleepy"] == 4, "a burst takes four"),
@@ -150,7 +150,7 @@ async def test_replicas_come_and_go_with_the_work_and_nothing_is_lost(
         assert max(answers.values()) == 1, "nothing was computed twice without a fault"
     rested_s = time.monotonic() - drained_at_s
     single_at_s, burst_at_s = [await published_at_s(service, each) for each in ("r-0", "r-1")]
-    print(  # noqa: T201 - the timeline, for whoever runs it with -s
+    print(  # noqa: T201 - the timeline, for runs with -s
         f"woken in {woken_at_s - single_at_s:.1f} s; from the burst's first record on: another "
         f"model asked for after {(more_at_s - burst_at_s) / PERIOD_S:.1f} policy periods, 4 models "
         f"after {models_at_s - burst_at_s:.1f} s, {partitions} consumers after "

@@ -94,8 +94,8 @@ def service(
             "guarded": PipelineSettings.model_validate(guarded),
         },
         routes={
-            # A replica or engine that dies under its records must not count as a model that failed
-            # on them: such a record would be a dead letter here at once.
+            # A replica or engine that dies must not count as a model that failed on its records:
+            # such a record would be a dead letter here at once.
             "chat": make_route(prefix, "chat", "chat").model_copy(
                 update={"retry": RetrySettings(on=frozenset({"replica_lost"}))}
             ),
@@ -131,7 +131,7 @@ def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict[str, Any
 
 
 def wait_for_records(service: Service, route: str, prefix: str, count: int) -> list[ConsumerRecord]:
-    """Return all that is on the results topic, in the order that it came."""
+    """Return all records of the results topic, in the order of their arrival."""
     topic = service.route(route).results_topic
     read = asyncio.run(
         service.read(topic, lambda records: len(results_of(records, prefix)) >= count)
@@ -149,7 +149,7 @@ def attempts_of(records: list[ConsumerRecord], prefix: str) -> dict[str, int]:
 
 
 def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict[str, Any]]:
-    """Return the results of that prefix in the order that they came; each request has one."""
+    """Return the results with that prefix in the order of their arrival; each request has one."""
     results = results_of(wait_for_records(service, route, prefix, count), prefix)
     assert len({each["custom_id"] for each in results}) == len(results) == count
     return results
@@ -160,7 +160,7 @@ def generated_tokens(result: dict[str, Any]) -> int:
     return tokens
 
 
-def test_long_generations_hold_back_neither_short_ones_nor_their_commits(service: Service) -> None:
+def test_long_generations_delay_neither_short_ones_nor_their_commits(service: Service) -> None:
     # Given long generations in front of many short ones
     long = [completion(f"mixed-long-{number}", 400) for number in range(4)]
     short = [completion(f"mixed-short-{number}", 5) for number in range(40)]
@@ -184,14 +184,14 @@ def test_long_generations_hold_back_neither_short_ones_nor_their_commits(service
 
 
 async def wait_for_completion_map(service: Service, route_name: str) -> int:
-    """Return how many completed offsets above the committed one a commit carries, once one does."""
+    """Return how many completed offsets above the committed one a commit lists, once one does."""
     route = service.route(route_name)
     async with TopicAdmin(service.settings.kafka) as admin, asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 lags = await admin.group_lag(route.group, route.requests_topic)
             except SourceError:
-                # The first group of a new broker is not told of until its offsets topic is loaded.
+                # A new broker reports its first group only when its offsets topic is loaded.
                 await asyncio.sleep(0.1)
                 continue
             points = [lag.committed for lag in lags.values() if lag.committed is not None]
@@ -227,10 +227,10 @@ def test_deadlines_expire_before_they_are_read_and_in_flight(service: Service) -
 
 
 def test_a_deadline_expires_while_the_record_waits_for_a_slot(service: Service) -> None:
-    # Given more long generations than the replicas take in: up to twice a replica's window, where
-    # Serve's router gave it more than its part
+    # Given more long generations than the replicas take: up to twice a replica's window, if Serve's
+    # router gave it more than its part
     window = int(2 * REPLICAS * MAX_NUM_SEQS * 1.25)
-    # (Which a consumer knows from their first answers on.)
+    # (A consumer knows the window from their first answers on.)
     asyncio.run(service.publish("chat", [completion("warm-slot", 1)]))
     wait_for_results(service, "chat", "warm-slot", 1)
     end = [("headrace-deadline", b"%d" % (time.time_ns() // 1_000_000 + 30_000))]
@@ -274,7 +274,7 @@ INVALID = {
 
 
 INVALID_FIELDS = {"role": "messages", "context": "prompt"}
-"""Where the field at fault is not the case's name."""
+"""If the field at fault is not the case's name."""
 
 
 def test_invalid_bodies_are_refused_and_cost_their_neighbours_nothing(service: Service) -> None:
@@ -327,7 +327,7 @@ def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Serv
     assert set(attempts_of(read, "killed-").values()) == {1, 2}
     assert all(generated_tokens(each) == expected_tokens(each) for each in results)
     assert dead_letters(service) == 0
-    # Its engine does not outlive it, and hold its memory.
+    # Its engine ends with it and frees its memory.
     psutil.wait_procs(replica.engines, timeout=PATIENCE_S)
     assert not any(engine.is_running() for engine in replica.engines)
 

@@ -115,7 +115,7 @@ def test_good_and_bad_records_each_get_their_outcome(
         line("x", input="caf\u00e9").decode().encode("utf-16"): b"invalid_json",
         b'{"url":"/v1/embeddings","body":{"input":"x"}}': b"invalid_request_line",
     }
-    # Over the dead letters topic's own limit: their letters go without the value.
+    # Over the dead-letter topic's own limit: their dead letters are published without the value.
     sizes = [1_100_000, HUNDRED_MB] if kafka_broker.is_apache_kafka else []
     huge = [line(f"huge{size}", input="x" * size) for size in sizes]
     mixed: list[bytes | None] = [*refused.values(), *dead, None, *huge]

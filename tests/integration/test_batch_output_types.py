@@ -1,6 +1,6 @@
-"""Result lines of text models are what vLLM's batch runner and OpenAI's client take for theirs.
+"""vLLM's batch runner and OpenAI's client accept the result lines of text models.
 
-By the very types that they validate with; the models are fakes, the endpoints the real ones.
+The types that they validate with say so. The models are fakes, the endpoints the real ones.
 """
 
 from importlib import import_module, metadata
@@ -43,7 +43,7 @@ MODELS: dict[str, Any] = {
 
 
 def type_of(module: str, name: str) -> Any:
-    """Return a type of what may not be installed, and takes long to import."""
+    """Return a type of a package that may not be installed, and takes long to import."""
     return getattr(import_module(module), name)
 
 
@@ -61,7 +61,7 @@ async def test_embeddings_are_openais_and_vllms(more: dict[str, Any]) -> None:
     line = batch_output_of(body)
     assert isinstance(line.response.body, type_of(f"{POOLING}.embed.protocol", "EmbeddingResponse"))
     assert len(line.response.body.data) == 2
-    if "encoding_format" not in more:  # else the client decodes before it validates
+    if "encoding_format" not in more:  # otherwise the client decodes before it validates
         type_of("openai.types", "CreateEmbeddingResponse").model_validate(body)
 
 

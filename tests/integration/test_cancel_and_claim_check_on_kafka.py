@@ -1,4 +1,4 @@
-"""Cancelling and large bodies against a real broker, by the commands that a user has."""
+"""Cancelling and large bodies against a real broker, with the commands of a user."""
 
 import asyncio
 import hashlib
@@ -47,7 +47,7 @@ routes:
 
 
 class LargeModel(CountingModel):
-    """Answers at length where a request says so."""
+    """Gives a long answer if a request asks for it."""
 
     async def _compute(self, line: bytes) -> bytes:
         answer = await super()._compute(line)
@@ -70,7 +70,7 @@ class Service:
         self.pipeline: Pipeline | None = None
 
     async def command(self, *arguments: str) -> int:
-        """Run a command as a user does; returns its exit status."""
+        """Run a command as a user does; return its exit status."""
         try:
             await asyncio.to_thread(main, [*arguments, "--config", str(self.file)])
         except SystemExit as end:
@@ -111,7 +111,7 @@ class Service:
         return self.pipeline
 
     async def results(self, *options: str, at_least: int) -> dict[str, dict[str, Any]]:
-        """Return the results by custom_id, as `headrace results` gives them."""
+        """Return the results by custom_id, as `headrace results` prints them."""
         file = self.directory / "results.jsonl"
         async with asyncio.timeout(PATIENCE_S):
             while True:

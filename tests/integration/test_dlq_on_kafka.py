@@ -97,8 +97,6 @@ def dead_letter(
 
 
 def publish(settings: Settings, messages: Sequence[Outgoing]) -> list[int]:
-    """Publish them, and return their offsets."""
-
     async def send() -> list[int]:
         async with AIOKafkaProducer(
             bootstrap_servers=settings.kafka.bootstrap, max_request_size=8_000_000
@@ -120,7 +118,7 @@ def publish(settings: Settings, messages: Sequence[Outgoing]) -> list[int]:
 
 
 def requests(settings: Settings, topic: str = "") -> list[TopicRecord]:
-    """Return all that stands in the requests topic, or another."""
+    """Return all records of the requests topic, or of another."""
     name = topic or settings.routes["r"].requests_topic
 
     async def read() -> list[TopicRecord]:
@@ -238,11 +236,11 @@ def test_filters_leave_holes_and_nothing_is_replayed_twice(
 def test_an_interrupted_replay_goes_on_where_it_was(
     topics: Settings, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    # At that rate it takes 20 s: long enough to be seen at work by a machine that is busy.
+    # At that rate it takes 20 s: long enough to interrupt it, even on a busy machine.
     letters = 400
     publish(topics, [dead_letter(topics, f"{each}") for each in range(letters)])
     command = ["dlq", "replay", "--yes", "--json", "--rate", "20"]
-    # A test run that a script has put in the background ignores SIGINT, and so would its children.
+    # A test run in the background of a script ignores SIGINT, and so would its children.
     heeds_interrupts = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     with subprocess.Popen(
         [

@@ -28,11 +28,11 @@ pytestmark = pytest.mark.serve
 CHAT = "/v1/chat/completions"
 PATIENCE_S = 90.0
 LEFT_RECORDS = 2_000
-"""Records whose generation takes over ten seconds, so that who leaves leaves in the middle."""
+"""Records whose generation takes over ten seconds, so that a caller can leave in the middle."""
 
 
 class Deployed:
-    """The running pipeline, and what its generator was asked."""
+    """The running pipeline, and its generator's requests."""
 
     def __init__(self, handle: Any, app_name: str, count_file: Path) -> None:
         self.app_name = app_name
@@ -171,14 +171,15 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
 
     async def ask_until_lost() -> dict[str, int]:
         statuses: dict[str, int] = {}
-        # Where the replica had answered nothing of a call, the rest of the chunk goes back.
+        # If the replica had answered nothing of a call, the rest of the chunk returns to the
+        # consumer.
         with suppress(RayTaskError):
             async for each, status, _ in deployed.ask(lines):
                 statuses.update({each: status})
         return statuses
 
     async def ask_and_kill() -> dict[str, int]:
-        # By now both replicas have said that they want 16 records in flight.
+        # By now both replicas have granted a window of 16 records.
         await deployed.ask_all(warm)
         asking = asyncio.ensure_future(ask_until_lost())
         await deployed.wait_until_generated("k", 60)
@@ -196,7 +197,7 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
     assert {each for each, times in generated.items() if times > 1} <= lost
 
 
-def test_who_goes_away_frees_the_models(deployed: Deployed) -> None:
+def test_a_caller_that_goes_away_frees_the_models(deployed: Deployed) -> None:
     def lines(prefix: str) -> dict[str, bytes]:
         names = [f"{prefix}{number}" for number in range(LEFT_RECORDS)]
         return {each: line(each, "bake a cake", ms=200) for each in names}

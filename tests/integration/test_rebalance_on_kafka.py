@@ -1,4 +1,4 @@
-"""Consumers that join and leave in mid-stream, on a real broker, counted at the model."""
+"""Consumers join and leave while records flow, on a real broker; the model counts."""
 
 import asyncio
 import random
@@ -96,7 +96,7 @@ class Route:
         await pipeline.drain()
 
     async def balanced(self) -> None:
-        """Wait until every partition is held, by members of equal shares."""
+        """Wait until every partition is assigned, and members have equal shares."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 for member in self.members:
@@ -123,7 +123,7 @@ class Route:
                         self._note(records, answered)
                     for member in self.members:
                         member.check()
-            # What was published twice would follow.
+            # A second publication would follow.
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 self._note(records, answered)
         finally:
@@ -144,7 +144,7 @@ class Route:
 
 
 def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
-    """Note what is in flight of each partition that leaves ``pipeline``: it may be repeated."""
+    """Record what is in flight of each partition that leaves ``pipeline``: it may be repeated."""
     assigned = pipeline.assigned
 
     async def noting(partitions: Collection[TopicPartition]) -> None:
@@ -223,7 +223,7 @@ async def test_a_member_that_vanished_is_replaced_from_its_map(route: Route) -> 
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     committed = await first._source.committed(first.engine.partitions)
-    # The session ends without a commit, as by a kill; leaving spares the test its timeout.
+    # The session ends without a commit, like after a kill; leaving spares the test its timeout.
     await first._source.stop()
     await first._publishing.stop()
     await route.join()

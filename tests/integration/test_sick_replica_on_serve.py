@@ -1,4 +1,4 @@
-"""A replica that falls ill on a real, local Ray Serve: it leaves, and answers nobody before."""
+"""A replica that fails on everything, on a real, local Ray Serve, ends before it answers."""
 
 import os
 import uuid
@@ -39,7 +39,7 @@ def handle() -> Iterator[Any]:
             import_path="tests.sickening_model:SickeningModel",
             urls=("/v1/mine",),
             num_cpus=0.1,
-            # Serve alone would find the replica ill after three of these.
+            # Serve alone would replace the replica after three of these.
             health_check_period_s=5.0,
         )
     }

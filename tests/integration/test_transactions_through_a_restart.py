@@ -1,4 +1,4 @@
-"""A broker that dies in the middle of transactions and comes back after their timeout."""
+"""A broker dies in the middle of transactions and returns after their timeout."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 class Hold:
-    """Holds every transaction up before its end, until it is released."""
+    """Stops every transaction before its end, until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held = 0

@@ -1,7 +1,7 @@
 """The real vLLM engine on this machine's CPU, with the chat model of the demo.
 
-The engine runs in this process's loop with its core in another, as in a replica. One for the
-module: it takes most of a minute to start.
+The engine runs in this process's loop with its core in another process, as in a replica. The module
+shares one: it takes most of a minute to start.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ pytestmark = [
 
 
 def write_adapter(folder: Path, base: Path) -> Path:
-    """Write a LoRA adapter with weights drawn at random: it answers, but not as the model does."""
+    """Write a LoRA adapter with random weights: it answers, but not as the model does."""
     base_config = json.loads((base / "config.json").read_text())
     hidden, layers = base_config["hidden_size"], base_config["num_hidden_layers"]
     generator = torch.Generator().manual_seed(0)
@@ -317,7 +317,7 @@ async def test_every_optional_field_may_be_null(model: "VllmEngine") -> None:
         status, response = await answer(model, url, **body)
         assert status == STATUS_OK, response
         assert "ignored_fields" not in response
-    # As where it is left out, and not as far as the context goes.
+    # Like a field left out, and not as far as the context goes.
     assert response["usage"]["completion_tokens"] == 16
 
 
@@ -361,7 +361,7 @@ async def test_answers_are_what_the_types_of_openai_and_vllm_say(model: "VllmEng
         line = encode_response_line("t-0-1", "c", given.status, given.body)
         ResultLine.model_validate_json(line)
         if url == CHAT:
-            # vLLM's own batches know no completions.
+            # vLLM's own batches have no completions.
             output = BatchRequestOutput.model_validate_json(line)
             assert type(output.response.body).__name__ == "ChatCompletionResponse"
     refused = await model.answer(CHAT, {"messages": FRANCE, "guided_regex": "a+"})
@@ -524,7 +524,7 @@ async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_sta
 
 
 class SteppedClock(SystemClock):
-    """Seconds that pass when the test says so."""
+    """Seconds pass when the test says so."""
 
     now_s = 0.0
 
@@ -537,7 +537,7 @@ async def test_an_engine_that_hangs_is_found_out(
 ) -> None:
     clock = SteppedClock()
     monkeypatch.setattr(model, "_clock", clock)
-    # The model's own has learned how slow this machine is.
+    # The model's own watchdog has learned how slow this machine is.
     monkeypatch.setattr(model, "watch", SilenceWatch(Patience(least_s=600.0, first_s=1800.0)))
     await complete(model, "Once upon a time", max_tokens=4)
     clock.now_s += 100_000
