@@ -27,18 +27,10 @@ AnyModelSettings = (
 def replica_class(settings: AnyModelSettings) -> type:
     """Return the class of a model's replicas; imports only what that kind of model needs."""
     match settings:
-        case EmbedderSettings():
-            from serve_models.replicas.embedder import Embedder  # noqa: PLC0415
+        case EmbedderSettings() | ClassifierSettings() | RerankerSettings():
+            from serve_models.replicas.text import TextReplica  # noqa: PLC0415
 
-            return Embedder
-        case ClassifierSettings():
-            from serve_models.replicas.classifier import Classifier  # noqa: PLC0415
-
-            return Classifier
-        case RerankerSettings():
-            from serve_models.replicas.reranker import Reranker  # noqa: PLC0415
-
-            return Reranker
+            return TextReplica
         case GeneratorSettings():
             from serve_models.replicas.generator import Generator  # noqa: PLC0415
 

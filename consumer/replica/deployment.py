@@ -23,7 +23,7 @@ from consumer.replica.reading_notes import open_notes
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
 from schemas.settings.file import KafkaSettings, RouteSettings
-from schemas.settings.live import LIVE_ROUTE_KEYS, with_live
+from schemas.settings.live import route_with_live
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Consumer:
         Raises:
             SourceError: The broker cannot be reached or refuses us.
         """
-        route = with_live(self._route, LIVE_ROUTE_KEYS, user_config["live"])
+        route = route_with_live(self._route, user_config["live"])
         if self._pipeline is None:
             await self._start(route)
         else:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.settings.file import KafkaSettings
+from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.section import Section
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -87,8 +87,17 @@ def split(values: Mapping[str, Any], keys: Iterable[str]) -> tuple[dict[str, Any
     return rest, taken
 
 
-def with_live(section: AnySection, keys: Iterable[str], live: Mapping[str, Any]) -> AnySection:
-    """Return a section with new values of its live keys; those that ``live`` lacks are defaults."""
+def route_with_live(route: RouteSettings, live: Mapping[str, Any]) -> RouteSettings:
+    """Return a route with new values of its live keys; those that ``live`` lacks are defaults."""
+    return _with_live(route, LIVE_ROUTE_KEYS, live)
+
+
+def model_with_live(model: AnySection, live: Mapping[str, Any]) -> AnySection:
+    """Return a model with new values of its live keys; those that ``live`` lacks are defaults."""
+    return _with_live(model, LIVE_MODEL_KEYS[plain(model)["kind"]], live)
+
+
+def _with_live(section: AnySection, keys: Iterable[str], live: Mapping[str, Any]) -> AnySection:
     rest, _ = split(plain(section), keys)
     for key, value in live.items():
         rest[key] = {**rest.get(key, {}), **value} if isinstance(value, dict) else value

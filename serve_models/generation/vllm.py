@@ -31,7 +31,7 @@ from handoff.clock import Clock, SystemClock
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.bodies import BodyNotTakenError, check_body
 from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
-from serve_models.generation.engine import Answer, GeneratorDiedError
+from serve_models.generation.engine import Answer
 from serve_models.generation.fields import check_fields, ignored_fields, without_nulls
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation.placement import placed_engine_args
@@ -44,6 +44,7 @@ from serve_models.generation.vllm_settings import (
     split_arguments,
     with_setting_names,
 )
+from serve_models.serving.chunk_server import ReplicaLostError
 from serve_models.serving.watchdog import Patience, SilenceWatch
 
 CHAT_URL = "/v1/chat/completions"
@@ -192,7 +193,7 @@ class VllmEngine:
         """Answer one request whole; cancelling it aborts it in the engine.
 
         Raises:
-            GeneratorDiedError: The engine cannot go on.
+            ReplicaLostError: The engine cannot go on.
         """
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
@@ -212,7 +213,7 @@ class VllmEngine:
         try:
             response = await self._respond(request)
         except EngineDeadError as error:
-            raise GeneratorDiedError(f"vLLM's engine died: {error}") from error
+            raise ReplicaLostError(f"vLLM's engine died: {error}") from error
         except Exception as error:
             refusal = refusals.of(error)
             if refusal is None:
@@ -244,13 +245,13 @@ class VllmEngine:
         """Return if the engine can go on.
 
         Raises:
-            GeneratorDiedError: It cannot.
+            ReplicaLostError: It cannot.
         """
         if self._engine.errored:
-            raise GeneratorDiedError(f"vLLM's engine died: {self._engine.dead_error}")
+            raise ReplicaLostError(f"vLLM's engine died: {self._engine.dead_error}")
         silent_s = self.watch.silent_s(self._clock.monotonic())
         if silent_s is not None:
-            raise GeneratorDiedError(
+            raise ReplicaLostError(
                 f"vLLM's engine hangs: for {silent_s:.0f} s it has given no token of any request"
             )
 

@@ -13,23 +13,6 @@ class StepLostError(RuntimeError):
     """A step's call ended without an outcome for its records, which can be tried again."""
 
 
-class IncomingCall(Call):
-    """A chunk on its way through the pipeline.
-
-    Args:
-        records: How many records the chunk has.
-        linger_s: How long outcomes gather.
-        consumer: Who handed it over.
-
-    Attributes:
-        records: Those that were started.
-    """
-
-    def __init__(self, records: int, linger_s: float, consumer: str) -> None:
-        super().__init__(records, linger_s, consumer)
-        self.records: list[Record] = []
-
-
 @dataclass(slots=True, eq=False)
 class Record:
     """A record under way.
@@ -37,15 +20,13 @@ class Record:
     Attributes:
         call: The call that it came in.
         index: Its position there.
-        deadline_ms: Epoch milliseconds, if it has a deadline.
         run: Its way through the graph.
         timer: Ends it at its deadline.
         step_calls: The calls in which requests of it wait for an answer, and how many.
     """
 
-    call: IncomingCall
+    call: Call
     index: int
-    deadline_ms: int | None
     run: RecordRun
     timer: asyncio.TimerHandle | None = None
     step_calls: Counter["StepCall"] = field(default_factory=Counter)

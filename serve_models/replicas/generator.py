@@ -1,17 +1,17 @@
 """The generator as a Ray Serve deployment's class."""
 
-from ray import serve
+from collections.abc import Mapping
+from typing import Any
 
-from handoff.clock import SystemClock
+from schemas.settings.live import model_with_live
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
-from serve_models.replicas.base import EngineReplica
-from serve_models.serving.engine_end import leave_soon
+from serve_models.replicas.base import Replica, this_replica
 from serve_models.weights.sources import resolve
 
 
-class Generator(EngineReplica):
+class Generator(Replica):
     """One replica: starts a vLLM engine, then answers chunks (``handoff.chunk.ChunkModel``).
 
     Args:
@@ -23,21 +23,27 @@ class Generator(EngineReplica):
         GeneratorSettingsError: A setting does not fit vLLM or the checkpoint.
     """
 
+    _server: GenerationEngine
+
     # Ray Serve awaits the constructor.
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: GeneratorSettings
     ) -> None:
+        self._settings = settings
         model = resolve(settings.source)
         adapters = {each: resolve(source) for each, source in settings.adapters.items()}
         set_engine_environment(settings)
         # vLLM reads its environment as it is imported, and is not there where no model needs it.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
-        self._engine = GenerationEngine(
+        self._server = GenerationEngine(
             await VllmEngine.start(settings, name=name, model=model, adapters=adapters),
             in_flight_ratio=settings.in_flight_ratio,
             outcome_linger_ms=settings.outcome_linger_ms,
-            replica=serve.get_replica_context().replica_id.unique_id,
-            clock=SystemClock(),
-            on_death=leave_soon,
+            host=this_replica(),
         )
+
+    def _take_over(self, live: Mapping[str, Any]) -> None:
+        settings = model_with_live(self._settings, live)
+        self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
+        self._server.slot_window.in_flight_ratio = settings.in_flight_ratio

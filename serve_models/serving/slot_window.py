@@ -12,13 +12,18 @@ class SlotWindow(SharedWindow):
     Args:
         slots: Sequences that the engine runs at a time, vLLM's ``max_num_seqs``.
         in_flight_ratio: Records in flight in all, by the slots.
+
+    Attributes:
+        slots: As given; may be changed at any time.
+        in_flight_ratio: The same.
     """
 
     def __init__(self, slots: int, in_flight_ratio: float) -> None:
         super().__init__()
-        self._records = slots * in_flight_ratio
+        self.slots = slots
+        self.in_flight_ratio = in_flight_ratio
 
     @property
     def total_records(self) -> float:
         """Records wanted in flight from all consumers together."""
-        return self._records
+        return self.slots * self.in_flight_ratio

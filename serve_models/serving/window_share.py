@@ -95,6 +95,10 @@ class SharedWindow(ABC):
         self._consumers[name].told_records = share
         return share
 
+    def has_reported(self, name: str) -> bool:
+        """Whether a consumer knows a window of this replica."""
+        return name in self._consumers and self._consumers[name].told_records > 0
+
     def has_news(self, name: str, now_s: float) -> bool:
         """Say whether a consumer may have much more than it was told, or was told nothing yet."""
         self._forget(now_s)

@@ -20,8 +20,8 @@ from schemas.settings.models import CustomModelSettings, ModelSettings
 pytestmark = pytest.mark.serve
 
 
-@pytest.fixture
-def handle() -> Iterator[Any]:
+@pytest.fixture(params=["SickeningModel", "SickeningBatches"])
+def handle(request: pytest.FixtureRequest) -> Iterator[Any]:
     # Ray's workers import the model from here.
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
     ray.init(
@@ -36,7 +36,7 @@ def handle() -> Iterator[Any]:
     models: dict[str, ModelSettings] = {
         "mine": CustomModelSettings(
             kind="custom",
-            import_path="tests.sickening_model:SickeningModel",
+            import_path=f"tests.sickening_model:{request.param}",
             urls=("/v1/mine",),
             num_cpus=0.1,
             # Serve alone would replace the replica after three of these.

@@ -7,9 +7,10 @@ from schemas.settings.live import (
     LIVE_MODEL_KEYS,
     LIVE_ROUTE_KEYS,
     SERVE_MODEL_KEYS,
+    model_with_live,
     plain,
+    route_with_live,
     split,
-    with_live,
 )
 from schemas.settings.models import (
     ClassifierSettings,
@@ -37,14 +38,27 @@ def test_live_settings_are_split_off_and_put_back() -> None:
 
     assert live == {"flow": {"max_records": 7}, "limits": {"max_request_bytes": 99}}
     assert rest["flow"] == {"fetch_max_bytes": 4096}
-    assert with_live(RouteSettings.model_validate(rest), LIVE_ROUTE_KEYS, live) == ROUTE
+    assert route_with_live(RouteSettings.model_validate(rest), live) == ROUTE
 
 
 def test_a_key_that_is_left_out_is_its_default_again() -> None:
-    changed = with_live(ROUTE, LIVE_ROUTE_KEYS, {})
+    changed = route_with_live(ROUTE, {})
 
     assert changed.limits == LimitSettings()
     assert changed.flow == FlowSettings(fetch_max_bytes=4096)
+
+
+def test_a_model_takes_over_the_live_keys_of_its_kind() -> None:
+    embedder = EmbedderSettings(
+        kind="embedder", source="path:/x", max_wait_ms=9.0, default_prompt_name="query"
+    )
+
+    changed = model_with_live(embedder, {"prompts": {"query": "find: "}})
+
+    assert changed.prompts == {"query": "find: "}
+    assert changed.max_wait_ms == 500.0
+    assert changed.default_prompt_name is None
+    assert changed.source == "path:/x"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.settings.pipelines import PipelineSettings
-from serve_models.pipeline.engine import PipelineEngine, PipelineStoppedError
+from serve_models.pipeline.engine import PipelineEngine
 from serve_models.pipeline.graph import Ending, RecordRun
 from serve_models.pipeline.records import StepLostError
 from serve_models.pipeline.step_queue import FIRST_PAUSE_S, LOSSES_TO_PAUSE
+from serve_models.serving.chunk_server import Host, ReplicaLostError
 from serve_models.serving.window_share import CONSUMER_FORGOTTEN_AFTER_S
 from tests.unit.serve_models.fakes import FakeClock
 
@@ -113,9 +114,7 @@ class World:
             settings=pipeline,
             models=self.models,
             calls_per_window=dict.fromkeys(self.models, 1) | (calls_per_window or {}),
-            replica="pipeline-1",
-            clock=self.clock,
-            on_death=on_death,
+            host=Host("pipeline-1", self.clock, on_death),
         )
         self.outcomes: dict[str, tuple[int, bytes]] = {}
         self.windows: list[int] = []
@@ -338,11 +337,11 @@ async def test_whoever_is_done_waits_for_no_deadline() -> None:
     world = World()
     deadline_ms = world.clock.epoch_ms() + AN_HOUR_MS
     answered = await world.start("a", deadlines_ms=[deadline_ms])
-    timers = [record.timer for call in world.engine._calls for record in call.records]
+    timers = [record.timer for records in world.engine._records.values() for record in records]
     world.models["classifier"].calls[0].answer(body={"label": "unsafe"})
     await finish(answered)
     closed = await world.start("b", deadlines_ms=[deadline_ms])
-    timers += [record.timer for call in world.engine._calls for record in call.records]
+    timers += [record.timer for records in world.engine._records.values() for record in records]
     closed.cancel()
     await settle()
     assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]
@@ -657,14 +656,14 @@ async def test_a_stop_ends_the_calls_that_wait_after_what_is_finished() -> None:
     world.engine.check_health()
     await world.engine.stop()
     for call in (task, another):
-        with pytest.raises(PipelineStoppedError, match="the replica was stopped"):
+        with pytest.raises(ReplicaLostError, match="the replica was stopped"):
             await finish(call)
     assert world.statuses() == {"b": 400}
     assert guard.is_closed
     assert other_guard.is_closed
-    with pytest.raises(PipelineStoppedError):
+    with pytest.raises(ReplicaLostError):
         world.engine.check_health()
-    with pytest.raises(PipelineStoppedError):
+    with pytest.raises(ReplicaLostError):
         await world.run("b")
 
 
@@ -683,11 +682,11 @@ async def test_a_pipeline_that_dies_keeps_its_calls_until_its_process_ends(
     await settle()
     assert deaths == ["dead"]
     assert not any(call.done() for call in calls)
-    with pytest.raises(PipelineStoppedError, match="a bug in the queue"):
+    with pytest.raises(ReplicaLostError, match="a bug in the queue"):
         world.engine.check_health()
     await world.engine.stop()
     for call in calls:
-        with pytest.raises(PipelineStoppedError, match="a bug in the queue"):
+        with pytest.raises(ReplicaLostError, match="a bug in the queue"):
             await finish(call)
 
 

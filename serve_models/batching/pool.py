@@ -1,13 +1,13 @@
-"""Token-budget batch forming over a pool of waiting texts. Pure: time is an argument.
+"""Batches by token budget, cut from a pool of waiting texts. Pure: time is an argument.
 
 A transformer's cost is rows times the longest row, so a batch of unlike lengths pays for padding.
-Where many texts wait, a run of neighbours by length has next to none (Sentence Transformers sorts
-a whole list that it is given at once to the same end).
+A run of neighbours by length has next to none where many texts wait. Sentence Transformers sorts
+a whole list for the same reason.
 
-Cutting from the longest down, which suits a list that is all there, is the wrong choice for a pool
-that is filled up as it empties: long texts go as they come, few and unlike each other, and short
-ones silt up. On lengths of a lognormal distribution it computed 2.3 tokens for each real one where
-the rule below computes 1.08 (500 waiting, a budget of 2,048; sorting everything: 1.02).
+Cutting from the longest down suits a complete list, not a pool that fills up as it empties: long
+texts leave as they come, few and unlike each other, and short ones pile up. On lengths of a
+lognormal distribution it computed 2.3 tokens for each real one; the rule below computes 1.08 (500
+waiting, a budget of 2,048; sorting everything: 1.02).
 """
 
 from bisect import bisect_left
@@ -21,15 +21,15 @@ import numpy as np
 T = TypeVar("T")
 
 OLDEST_EVERY_BATCHES = 4
-"""Under a backlog every text is overdue; serving the oldest by every batch would cost the padding
-that the pool is there to save."""
+"""Under a backlog every text is overdue. With the oldest in every batch, padding would cost what
+the pool saves."""
 _FORWARD_TOKENS = 32
-"""What a forward pass costs beside its tokens, in tokens: keeps small full batches from winning."""
+"""The fixed cost of a forward pass, in tokens: keeps small full batches from winning."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[T]):
-    """A text's place in the pool; what ``TextPool.discard`` takes.
+    """A text's place in the pool; what ``Pool.discard`` takes.
 
     Attributes:
         text: The text as it was added.
@@ -44,7 +44,7 @@ class Waiting(Generic[T]):
     in_pool: bool = field(default=True)
 
 
-class TextPool(Generic[T]):
+class Pool(Generic[T]):
     """Texts that wait for the model.
 
     A batch is a run of neighbours by length: the run with the least padding, or one around the
@@ -59,14 +59,16 @@ class TextPool(Generic[T]):
 
     Attributes:
         token_budget_tokens: As given; may be changed between batches.
+        max_batch_texts: The same.
+        max_wait_s: The same.
         tokens: Of all texts that wait.
     """
 
     def __init__(self, token_budget_tokens: int, max_batch_texts: int, max_wait_s: float) -> None:
         self.token_budget_tokens = token_budget_tokens
         self.tokens = 0
-        self._max_batch_texts = max_batch_texts
-        self._max_wait_s = max_wait_s
+        self.max_batch_texts = max_batch_texts
+        self.max_wait_s = max_wait_s
         self._by_length: list[Waiting[T]] = []
         self._by_age: deque[Waiting[T]] = deque()
         self._is_sorted = True
@@ -111,7 +113,7 @@ class TextPool(Generic[T]):
             self._is_sorted = True
         oldest = self._oldest()
         self._batches_since_oldest += 1
-        is_overdue = now_s - oldest.since_s >= self._max_wait_s
+        is_overdue = now_s - oldest.since_s >= self.max_wait_s
         if is_overdue and self._batches_since_oldest >= OLDEST_EVERY_BATCHES:
             self._batches_since_oldest = 0
             start, stop = self._run_around(bisect_left(self._by_length, oldest.order, key=_order))
@@ -134,7 +136,7 @@ class TextPool(Generic[T]):
         tokens = np.fromiter((place.tokens for place in self._by_length), np.int64)
         tokens_before = np.concatenate(([0], np.cumsum(tokens)))
         stops = np.arange(1, len(tokens) + 1)
-        rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
+        rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self.max_batch_texts)
         starts = np.maximum(stops - rows, 0)
         real_tokens = np.maximum(tokens_before[stops] - tokens_before[starts], 1)
         cost = ((stops - starts) * tokens + _FORWARD_TOKENS) / real_tokens
@@ -164,7 +166,7 @@ class TextPool(Generic[T]):
 
     def _rows_within_budget(self, longest_tokens: int) -> int:
         rows = self.token_budget_tokens // max(longest_tokens, 1)
-        return max(1, min(rows, self._max_batch_texts))
+        return max(1, min(rows, self.max_batch_texts))
 
 
 def _order(place: Waiting[T]) -> tuple[int, int]:
