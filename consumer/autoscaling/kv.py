@@ -65,4 +65,4 @@ def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
 def assigned_task(deployment: str) -> ScalingTask | None:
     """Return what a deployment's policy is to do, if it is known; blocks for a moment."""
     value = _internal_kv_get(deployment.encode(), namespace=_TASKS)
-    return None if value is None else ScalingTask.from_dict(orjson.loads(value))
+    return ScalingTask.from_dict(orjson.loads(value)) if value else None

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 MOST_CHARACTERS = 200
 MOST_LINES = 6
 _WELL = "HEALTHY"
+_FAILED = "DEPLOY_FAILED"
+_GIVEN_UP = "Serve tries no more: put it right, and run `headrace up` again"
 _RUNNING = "RUNNING"
 _STOPPING = "STOPPING"
 
@@ -22,7 +24,8 @@ def missing_replicas(status: str, replica_states: Mapping[str, int], message: st
     if status == _WELL or running >= max(wanted, 1):
         return None
     why = failure_line(message) or "they are starting"
-    return f"{running} of {max(wanted, 1)} replicas run: {why} (`serve status` tells all)"
+    fix = _GIVEN_UP if status == _FAILED else "`serve status` tells all"
+    return f"{running} of {max(wanted, 1)} replicas run: {why} ({fix})"
 
 
 def failure_line(message: str) -> str:

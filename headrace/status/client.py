@@ -11,8 +11,8 @@ from ray import serve
 from consumer.autoscaling.kv import latest_decisions
 from consumer.replica.reports import RouteStatus
 from headrace.errors import ServiceError
-from headrace.service.applications import STATUS_APPLICATION, kind_of
-from headrace.service.deployment_lines import missing_replicas
+from headrace.service.applications import STATUS_APPLICATION, deployment_name, kind_of
+from headrace.service.deployment_lines import failure_line, missing_replicas
 
 STATUS_TIMEOUT_S = 5.0
 
@@ -60,23 +60,30 @@ def read_deployments() -> dict[str, str]:
         )
         for name, each in _deployments().items()
     }
+    # An application that cannot be built of a config file has no deployment.
+    for name, application in _applications().items():
+        if not application.deployments and application.message:
+            lines[deployment_name(name)] = failure_line(application.message)
     return {name: line for name, line in lines.items() if line is not None}
 
 
 def _deployments() -> dict[str, Any]:
+    return {
+        name: deployment
+        for application in _applications().values()
+        for name, deployment in application.deployments.items()
+    }
+
+
+def _applications() -> dict[str, Any]:
     try:
         applications = serve.status().applications
     except (serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
         raise ServiceError(f"Serve does not answer: {error}") from error
-    deployments = {
-        name: deployment
-        for application, status in applications.items()
-        if kind_of(application) is not None
-        for name, deployment in status.deployments.items()
-    }
-    if not deployments:
+    ours = {name: each for name, each in applications.items() if kind_of(name) is not None}
+    if not ours:
         raise ServiceError("no service runs on this Ray; `headrace up` starts one")
-    return deployments
+    return ours
 
 
 def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:

@@ -1,6 +1,7 @@
 """Settings change while records flow: what is not concerned keeps its processes, and its work."""
 
 import asyncio
+import logging
 import os
 import uuid
 from collections import Counter
@@ -22,6 +23,8 @@ from tests.e2e.running_service import Service, make_route
 from tests.e2e.serve_replicas import replicas_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
+
+log = logging.getLogger(__name__)
 
 URL = "/v1/embeddings"
 RECORDS = 1_500
@@ -102,7 +105,7 @@ def changing(
             "other": make_route(prefix, "other", "other"),
         },
     )
-    with LocalService(settings, data_dir=folder, use_ray="local", say=print) as running:
+    with LocalService(settings, data_dir=folder, use_ray="local", say=log.info) as running:
         yield Changing(running, folder, prefix)
     del os.environ["PYTHONPATH"]
 
@@ -130,7 +133,7 @@ def test_a_limit_of_one_route_changes_without_a_restart(changing: Changing) -> N
 
     assert done == {"route steady": Action.LIVE}
     assert changing.pids() == before
-    print("limit:", before)
+    log.info("limit: %s", (before))
     assert_once(service, "steady", "limit")
     asyncio.run(service.publish("steady", [line("long", ms=1, text="x" * 3_000)]))
     [letter] = asyncio.run(service.read(route.dead_letters_topic, lambda read: len(read) >= 1))
@@ -149,7 +152,7 @@ def test_the_replicas_of_one_model_change_alone(changing: Changing) -> None:
     done = changing.change(changing.settings.model_copy(update={"models": models}))
 
     after = changing.pids()
-    print("replicas:", before, after)
+    log.info("replicas: %s", (before, after))
     assert done == {"model other": Action.LIVE}
     assert len(after["model-other"]) == 2
     assert set(before["model-other"]) < set(after["model-other"])
@@ -168,7 +171,7 @@ def test_a_model_is_added_and_removed_alone(changing: Changing) -> None:
     done = changing.change(settings.model_copy(update={"models": models, "routes": routes}))
 
     during = changing.pids()
-    print("added:", before, during)
+    log.info("added: %s", (before, during))
     assert done == {"model new": Action.ADD, "route new": Action.ADD}
     assert {name: pids for name, pids in during.items() if name in before} == before
     new = changing.seen("new")
@@ -206,7 +209,7 @@ def test_a_model_that_cannot_start_leaves_the_others_serving(changing: Changing)
     assert set(changing.failures) == {"headrace-model-broken"}
     assert "there are no weights here" in changing.failures["headrace-model-broken"]
     assert {name: pids for name, pids in changing.pids().items() if name in before} == before
-    print("broken:", before, changing.pids())
+    log.info("broken: %s", (before, changing.pids()))
     asyncio.run(changing.seen("broken").publish("broken", backlog("waiting")))
     assert_once(service, "steady", "beside")
     assert "there are no weights here" in read_deployments()["model-broken"]

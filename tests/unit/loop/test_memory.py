@@ -94,7 +94,7 @@ class Handle:
 def test_the_client_of_a_model_keeps_neither_requests_nor_answers() -> None:
     async def main() -> None:
         chunk = Chunk("consumer", [b"x" * PAYLOAD_BYTES])
-        stream = ServeModelClient(Handle()).infer(chunk)
+        stream = ServeModelClient(Handle(), "m").infer(chunk)
         del chunk
         assert [(await anext(stream)).replica for _ in range(2)] == ["", "replica-1"]
         waiting = asyncio.ensure_future(anext(stream))

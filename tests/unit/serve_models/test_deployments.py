@@ -26,13 +26,13 @@ PIPELINE = PipelineSettings.model_validate(
 @pytest.mark.parametrize(
     ("model", "name", "arguments"),
     [
-        (settings(), "Embedder", {"name", "settings"}),
+        (settings(), "TextReplica", {"name", "settings"}),
         (
             ClassifierSettings(kind="classifier", source="path:/x"),
-            "Classifier",
+            "TextReplica",
             {"name", "settings"},
         ),
-        (RerankerSettings(kind="reranker", source="path:/x"), "Reranker", {"name", "settings"}),
+        (RerankerSettings(kind="reranker", source="path:/x"), "TextReplica", {"name", "settings"}),
         (
             CustomModelSettings(kind="custom", import_path="m:C", urls=("/v1/x",)),
             "CustomModel",

@@ -1,0 +1,86 @@
+"""Calls of a model that Serve has given up wait, and count against nobody."""
+
+from typing import Any
+
+import pytest
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import DeploymentUnavailableError
+
+from consumer.replica import model_handle
+from consumer.replica.model_handle import ServeModelClient
+from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
+from serve_models.replicas.pipeline import StepHandle
+
+UNAVAILABLE = DeploymentUnavailableError(DeploymentID("model-m", "headrace-model-m"))
+
+
+class Handle:
+    """Refuses the first calls, as Serve does where no replica could start."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.calls = 0
+
+    def options(self, **_options: Any) -> Any:
+        return self
+
+    def remote(self, _chunk: Chunk) -> Any:
+        self.calls += 1
+        return Stream(self.calls <= self.refusals)
+
+
+class Stream:
+    def __init__(self, is_refused: bool) -> None:
+        self._is_refused = is_refused
+        self._items = [Outcomes("replica-1", 8)]
+
+    async def _to_object_ref_gen(self) -> None:
+        if self._is_refused:
+            raise UNAVAILABLE
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Outcomes:
+        if not self._items:
+            raise StopAsyncIteration
+        return self._items.pop()
+
+    def cancel(self) -> None:
+        pass
+
+
+async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
+    handle = Handle(refusals=3)
+    client = ServeModelClient(handle, "m")
+    assert client.waits() == []
+    stream = client.infer(Chunk("consumer", [b"{}"]))
+
+    assert (await anext(stream)).replica == "", "a replica has taken the call"
+    assert handle.calls == 4
+    assert (await anext(stream)).replica == "replica-1"
+    assert client.waits() == []
+
+
+async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = ServeModelClient(Handle(refusals=1), "m")
+
+    async def stop(_seconds: float) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(model_handle.asyncio, "sleep", stop)
+    with pytest.raises(InterruptedError):
+        await anext(client.infer(Chunk("consumer", [b"{}"])))
+
+    [line] = client.waits()
+    assert line.startswith("model m: ")
+
+
+async def test_a_pipeline_turns_records_away_while_a_step_s_model_is_given_up() -> None:
+    chunk = Chunk("pipeline", [b"{}", b"{}"])
+
+    [outcomes] = [each async for each in StepHandle(Handle(refusals=1)).infer(chunk)]
+
+    assert outcomes.indexes == [0, 1]
+    assert outcomes.statuses == [STATUS_UNAVAILABLE] * 2
