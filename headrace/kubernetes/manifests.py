@@ -41,7 +41,7 @@ def render_files(source: RenderSource) -> dict[str, str]:
     documents["rayservice.yaml"] = [
         ray_service(
             settings,
-            serve_config_text=to_yaml(serve_config(source)),
+            serve_config_text=to_yaml(serve_config(settings)),
             groups=worker_groups(settings),
             cluster=cluster,
             stop_timeout_s=math.ceil(service_stop_timeout_s(settings)),

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from headrace.kubernetes.source import RenderSource
 from headrace.service.applications import specs_of
+from schemas.settings.file import Settings
 
 IMPORT_PATH = "headrace.kubernetes.app:application"
 
 
-def serve_config(source: RenderSource) -> dict[str, Any]:
+def serve_config(settings: Settings) -> dict[str, Any]:
     """Return the Serve config that deploys the settings: an application a model and a route.
 
     Serve rebuilds an application, and restarts its replicas, where its ``args`` change. What is in
@@ -27,6 +27,6 @@ def serve_config(source: RenderSource) -> dict[str, Any]:
                     {"name": spec.deployment, **spec.options, "user_config": {"live": spec.live}}
                 ],
             }
-            for spec in specs_of(source.settings, marks_secrets=False)
+            for spec in specs_of(settings, marks_secrets=False)
         ],
     }

@@ -189,7 +189,7 @@ class LocalService:
         self.is_joined = bool(running_applications())
         if not self.is_joined:
             self._stack.callback(self._delete)
-        failures = self.apply(self.settings)
+        failures = self._apply()
         if not self.is_joined and not serves_any_route(self.settings, failures):
             lines = "\n".join(f"{title_of(name)}: {shorten(why)}" for name, why in failures.items())
             raise ServiceError(f"the service did not come up:\n{lines}")
@@ -204,7 +204,12 @@ class LocalService:
         Raises:
             ServiceError: A RayService deploys what runs.
         """
-        specs = specs_of(settings)
+        self.settings = settings
+        self._create_topics()
+        return self._apply()
+
+    def _apply(self) -> dict[str, str]:
+        specs = specs_of(self.settings)
         running = running_applications()
         if any(each.is_declared for each in running.values()):
             raise ServiceError(
@@ -222,11 +227,10 @@ class LocalService:
         failures = carry_out(
             changes,
             specs,
-            settings.kafka,
-            stop_timeout_s=service_stop_timeout_s(settings),
+            self.settings.kafka,
+            stop_timeout_s=service_stop_timeout_s(self.settings),
             say=self._say,
         )
-        self.settings = settings
         for name, why in failures.items():
             self._say(
                 f"{title_of(name)} did not come up: {failure_line(why)}. {what_to_do(name, specs)}"

@@ -3,23 +3,31 @@
 import asyncio
 import logging
 import os
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
 
-from headrace.service.applications import specs_of
+from headrace.kubernetes.serve_config import serve_config
+from headrace.service.applications import STATUS_APPLICATION, specs_of
 from headrace.service.changes import Action, plan
 from headrace.service.running import running_applications
 from headrace.service.service import LocalService
+from headrace.service.stopping import delete_applications
 from headrace.status.client import read_deployments, read_statuses
+from headrace.topics import create_missing_topics
 from schemas.settings.file import KafkaSettings, LimitSettings, RouteSettings, Settings
 from schemas.settings.models import CustomModelSettings
 from tests.brokers import TestBroker
-from tests.e2e.running_service import Service, make_route
+from tests.e2e.running_service import PATIENCE_S, Service, make_route
 from tests.e2e.serve_replicas import replicas_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
@@ -225,3 +233,56 @@ def test_a_model_that_cannot_start_leaves_the_others_serving(changing: Changing)
     results = asyncio.run(fixed.read_all("broken"))
     assert {dict(each.headers)["headrace-attempts"] for each in results} == {b"1"}
     assert {name: pids for name, pids in changing.pids().items() if name in before} == before
+
+
+def test_a_config_file_changes_an_application_in_place(changing: Changing) -> None:
+    models = {"declared": counting(changing.folder / "declared")}
+    route = make_route(changing.prefix, "declared", "declared")
+    settings = changing.settings.model_copy(
+        update={"models": models, "routes": {"declared": route}}
+    )
+    create_missing_topics(settings)
+    changing.running.settings = settings
+    service = changing.seen("declared")
+    try:
+        declare(settings)
+        asyncio.run(service.publish("declared", backlog("declared")))
+        service.wait_until_started("declared", 100)
+        before = changing.pids()
+
+        limits = LimitSettings(max_request_bytes=2_000)
+        two = {"declared": counting(changing.folder / "declared", replicas=2)}
+        routes = {"declared": route.model_copy(update={"limits": limits})}
+        changed = settings.model_copy(update={"models": two, "routes": routes})
+        changes = plan(running_applications(), specs_of(changed, marks_secrets=False))
+        declare(changed)
+
+        after = changing.pids()
+        log.info("declared: %s", (before, after))
+        actions = {each.title: each.action for each in changes}
+        assert actions["model declared"] == actions["route declared"] == Action.LIVE
+        assert after["consumer-declared"] == before["consumer-declared"]
+        assert set(before["model-declared"]) < set(after["model-declared"])
+        assert_once(service, "declared", "declared")
+        asyncio.run(service.publish("declared", [line("long", ms=1, text="x" * 3_000)]))
+        letters = route.dead_letters_topic
+        [letter] = asyncio.run(service.read(letters, lambda read: len(read) >= 1))
+        assert dict(letter.headers)["headrace-error-code"] == b"request_too_large"
+    finally:
+        names = [each.name for each in specs_of(settings)[1:]]
+        assert delete_applications(120.0, names)
+
+
+def declare(settings: Settings) -> None:
+    """Hand Serve the rendered config of a model and a route, as KubeRay does, and wait."""
+    config = serve_config(settings)
+    config["applications"] = [
+        each for each in config["applications"] if each["name"] != STATUS_APPLICATION
+    ]
+    client: Any = _get_global_client()
+    client.deploy_apps(ServeDeploySchema.model_validate(config))
+    deadline_s = time.monotonic() + PATIENCE_S
+    names = [each["name"] for each in config["applications"]]
+    while any(serve.status().applications[name].status != "RUNNING" for name in names):
+        assert time.monotonic() < deadline_s, serve.status()
+        time.sleep(0.2)

@@ -196,7 +196,7 @@ def test_production_scales_every_replica_and_has_the_cpus_and_gpus_for_the_most(
 
 
 def test_serve_takes_the_config() -> None:
-    schema = ServeDeploySchema.model_validate(serve_config(read_source(Path(SETTINGS))))
+    schema = ServeDeploySchema.model_validate(serve_config(read_source(Path(SETTINGS)).settings))
 
     assert schema.applications[0].route_prefix is None
 

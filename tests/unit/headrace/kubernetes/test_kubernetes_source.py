@@ -53,7 +53,7 @@ def test_a_pod_lays_its_secret_over_what_was_rendered(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HEADRACE_KAFKA__SASL__PASSWORD", "hunter2")
     monkeypatch.setenv("HEADRACE_CONFIG", "/etc/headrace/headrace.yaml")
 
-    for config in serve_config(source)["applications"]:
+    for config in serve_config(source.settings)["applications"]:
         built: Any = application(config["args"])._bound_deployment
         [declared] = config["deployments"]
         assert built.name == declared["name"]
@@ -69,7 +69,7 @@ def test_a_pod_without_its_secret_says_which(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("HEADRACE_KAFKA__SASL__PASSWORD", raising=False)
 
     with pytest.raises(SettingsError, match=r"kafka\.sasl\.password"):
-        application(serve_config(read_source(SMALL))["applications"][-1]["args"])
+        application(serve_config(read_source(SMALL).settings)["applications"][-1]["args"])
 
 
 def test_every_secret_of_the_settings_is_known() -> None:
