@@ -256,14 +256,11 @@ class LocalService:
 
 def serves_any_route(settings: Settings, failures: Collection[str]) -> bool:
     """Tell whether some route runs, and every model that it needs."""
-    return any(
-        failures.isdisjoint(
-            [route_application_name(name)]
-            + [model_application_name(each) for each in settings.models_behind(route.model)]
-        )
-        for failures in [set(failures)]
-        for name, route in settings.routes.items()
-    )
+    for name, route in settings.routes.items():
+        models = map(model_application_name, settings.models_behind(route.model))
+        if not {route_application_name(name), *models} & set(failures):
+            return True
+    return False
 
 
 def what_to_do(application: str, specs: Sequence[ApplicationSpec]) -> str:

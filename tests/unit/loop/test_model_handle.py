@@ -1,5 +1,6 @@
 """Calls of a model that Serve has given up wait, and count against nobody."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch
     async def stop(_seconds: float) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr(model_handle.asyncio, "sleep", stop)
+    monkeypatch.setattr(asyncio, "sleep", stop)
     with pytest.raises(InterruptedError):
         await anext(client.infer(Chunk("consumer", [b"{}"])))
 
