@@ -5,7 +5,6 @@ import logging
 import os
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 log = logging.getLogger(__name__)
 
 URL = "/v1/embeddings"
-RECORDS = 1_500
-MS = 20
+RECORDS = 3_000
+MS = 250
+"""Over ten seconds of work for one model replica, whose window is 64 records."""
 
 
 def line(custom_id: str, **body: object) -> bytes:
@@ -119,14 +119,15 @@ def changing(
 
 
 def assert_once(service: Service, route: str, prefix: str) -> None:
-    """Each record has one result, and was computed once."""
+    """Each record has one result, which is no error, and was computed once."""
     answers = asyncio.run(service.answers(route, prefix, RECORDS))
     assert len(answers) == RECORDS
     assert set(answers.values()) == {1}
-    started = Counter({each: n for each, n in service.started().items() if each.startswith(prefix)})
+    started = {each: n for each, n in service.started().items() if each.startswith(prefix)}
     assert set(started.values()) == {1}
-    letters = service.route(route).dead_letters_topic
-    assert asyncio.run(service.count_records(letters)) == 0
+    results = [orjson.loads(each.value) for each in asyncio.run(service.read_all(route))]
+    failed = [each for each in results if each["error"] and each["custom_id"].startswith(prefix)]
+    assert not failed
 
 
 def test_a_limit_of_one_route_changes_without_a_restart(changing: Changing) -> None:
@@ -221,8 +222,11 @@ def test_a_model_that_cannot_start_leaves_the_others_serving(changing: Changing)
     asyncio.run(changing.seen("broken").publish("broken", backlog("waiting")))
     assert_once(service, "steady", "beside")
     assert "there are no weights here" in read_deployments()["model-broken"]
-    [waits] = read_statuses()["broken"].waits
-    assert "model broken" in waits
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not any(each.startswith("model broken: ") for each in read_statuses()["broken"].waits):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.5)
+    assert read_statuses()["broken"].dead_letter_records == 0
 
     mended = changing.with_model("broken", counting(changing.folder / "broken"))
     done = changing.change(with_broken.model_copy(update={"models": mended}))

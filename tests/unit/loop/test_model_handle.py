@@ -8,7 +8,7 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from consumer.replica import model_handle
-from consumer.replica.model_handle import ServeModelClient
+from consumer.replica.model_handle import PATIENCE_S, ServeModelClient
 from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.replicas.pipeline import StepHandle
 
@@ -51,31 +51,42 @@ class Stream:
         pass
 
 
+class StillClock:
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def epoch_ms(self) -> int:
+        return 0
+
+
 async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
     handle = Handle(refusals=3)
-    client = ServeModelClient(handle, "m")
-    assert client.waits() == []
-    stream = client.infer(Chunk("consumer", [b"{}"]))
+    stream = ServeModelClient(handle, "m").infer(Chunk("consumer", [b"{}"]))
 
     assert (await anext(stream)).replica == "", "a replica has taken the call"
     assert handle.calls == 4
     assert (await anext(stream)).replica == "replica-1"
-    assert client.waits() == []
 
 
 async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = ServeModelClient(Handle(refusals=1), "m")
+    monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
+    clock, handle = StillClock(), Handle(refusals=1_000_000)
+    client = ServeModelClient(handle, "m", clock)
+    calling = asyncio.ensure_future(anext(client.infer(Chunk("consumer", [b"{}"]))))
+    while not handle.calls:
+        await asyncio.sleep(0)
+    assert client.waits() == []
 
-    async def stop(_seconds: float) -> None:
-        raise InterruptedError
-
-    monkeypatch.setattr(asyncio, "sleep", stop)
-    with pytest.raises(InterruptedError):
-        await anext(client.infer(Chunk("consumer", [b"{}"])))
-
+    clock.now_s = PATIENCE_S
     [line] = client.waits()
     assert line.startswith("model m: ")
+
+    handle.refusals = 0
+    await calling
+    assert client.waits() == []
 
 
 async def test_a_pipeline_turns_records_away_while_a_step_s_model_is_given_up() -> None:
