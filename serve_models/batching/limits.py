@@ -46,14 +46,7 @@ class BatchLimits:
     def of(
         cls, settings: TextModelSettings, device: str, *, runs_in_parallel: bool = True
     ) -> "BatchLimits":
-        """Return what the settings ask for, and where they are silent what suits the device.
-
-        Args:
-            settings: The model's settings.
-            device: ``cpu``, or any other of torch's.
-            runs_in_parallel: Whether the model can run batches side by side; where it cannot, one
-                runs at a time whatever the settings ask for, on all threads.
-        """
+        """Return what the settings ask for, and where they are silent what suits the device."""
         is_cpu = device == "cpu"
         threads = cpu_threads(settings)
         parallel_batches = settings.parallel_batches or (

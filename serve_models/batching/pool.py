@@ -89,7 +89,7 @@ class Pool(Generic[T]):
         return place
 
     def discard(self, places: Iterable[Waiting[T]]) -> int:
-        """Take texts out that nobody waits for; those that left already are no error.
+        """Take texts out; those that left already are no error.
 
         Returns:
             How many were still waiting.

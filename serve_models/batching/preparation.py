@@ -27,7 +27,7 @@ class Slice:
     Attributes:
         stop: The chunk's next record.
         indexes: Records that were alive, by their position in the chunk.
-        prepared: What became of each of them.
+        prepared: The request of each of them, or its refusal.
         expired: Records that were not.
     """
 
@@ -62,12 +62,6 @@ class Preparation:
     """Prepares slices of many chunks in a thread of its own, as the pool has room for them.
 
     All methods belong to one event loop.
-
-    Args:
-        reader: Makes requests of lines.
-        clock: Tells deadlines, and for how long a slice is under way.
-        patience: How long a slice may take.
-        pool_tokens: Returns how many tokens wait for the model.
 
     Attributes:
         reader: As given; new slices take over a change.

@@ -30,7 +30,7 @@ class BatchedModel:
     def load(self, *args: Any, **options: Any) -> None:
         """Load the model; called once in each replica, with the ``options`` of the settings."""
 
-    def predict(self, bodies: list[Any]) -> Sequence[Any]:
+    def predict(self, bodies: list[dict[str, Any]]) -> Sequence[Any]:
         """Answer one batch.
 
         Runs in a thread. A batch that raises is run again in halves: leave the bodies as they are.
@@ -47,7 +47,7 @@ class BatchedModel:
         """
         raise NotImplementedError
 
-    def size(self, body: Any) -> int:  # noqa: ARG002 -- for subclasses
+    def size(self, body: dict[str, Any]) -> int:  # noqa: ARG002 -- for subclasses
         """Return what a record costs: batches are of like sizes, and limited by ``max_batch_size``.
 
         Raises:
@@ -55,7 +55,7 @@ class BatchedModel:
         """
         return 1
 
-    def probe(self) -> Any:
+    def probe(self) -> dict[str, Any] | None:
         """Return a body that every healthy replica can answer, or ``None``.
 
         Headrace asks ``predict`` for it after a batch in which some record failed. A replica that

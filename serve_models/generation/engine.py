@@ -1,4 +1,4 @@
-"""Chunks of request lines in, outcomes out: a generator, without Ray and without vLLM.
+"""Chunks in, outcomes out: a generator. Neither Ray nor vLLM here.
 
 Each record goes to the model at once, in a task of its own: which sequences run together is the
 model's decision (continuous batching).
@@ -118,7 +118,7 @@ class GenerationEngine(ChunkServer):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Nobody cancelled this record: something inside the model was.
+            # The record was not cancelled: something inside the model was.
             call.answer(index, STATUS_FAILED, encode_failure_body(error))
         except ENDS_THE_TASK:
             raise

@@ -1,8 +1,8 @@
-"""Chunks of request lines in, outcomes out: a pipeline of models without Ray.
+"""Chunks in, outcomes out: a pipeline of models. No Ray here.
 
-The event loop owns everything. Each record goes its own way through the graph; requests of many
-records for one model gather for a moment and go out together, and each outcome that streams back
-takes its record on at once, so that a slow record holds nobody up.
+Each record goes its own way through the graph. Requests of many records for one model gather for a
+moment and go out together. Each outcome that streams back takes its record on at once, so a slow
+record does not delay the others.
 """
 
 import asyncio
@@ -232,7 +232,7 @@ class PipelineEngine(ChunkServer):
                 self._lose(line, step_call, error)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            # Cancelled from here, nobody waits for the rest, or the replica stops. Otherwise it
+            # Cancelled from here, no call waits for the rest, or the replica stops. Otherwise it
             # was the model's replica, and its records still wait.
             if task is None or not task.cancelling():
                 self._lose(line, step_call, error)
@@ -277,7 +277,7 @@ class PipelineEngine(ChunkServer):
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("step '%s': an outcome could not be taken in", request.step)
+            logger.exception("step '%s': an outcome could not be read", request.step)
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
     def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:

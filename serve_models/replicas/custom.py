@@ -9,9 +9,6 @@ from serve_models.replicas.base import Replica, this_replica
 class CustomModel(Replica):
     """One replica of a model of the user's own; the class's ``check_health`` is the replica's.
 
-    Args:
-        settings: The class and its options.
-
     Raises:
         CustomModelError: The class cannot be used.
     """

@@ -14,10 +14,6 @@ from serve_models.weights.sources import resolve
 class Generator(Replica):
     """One replica: starts a vLLM engine, then answers chunks (``handoff.chunk.ChunkModel``).
 
-    Args:
-        name: The model's name in the settings.
-        settings: What to load and how to run it.
-
     Raises:
         ModelSourceError: The weights are not here.
         GeneratorSettingsError: A setting does not fit vLLM or the checkpoint.

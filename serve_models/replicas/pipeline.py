@@ -83,7 +83,7 @@ class StepHandle:
             async for outcomes in stream:
                 yield outcomes
         except (GeneratorExit, asyncio.CancelledError):
-            # Nobody waits for the rest: free what the replica still computes of it.
+            # The caller does not wait for the rest: free what the replica still computes of it.
             stream.cancel()
             raise
 

@@ -18,10 +18,6 @@ from serve_models.weights.sources import resolve
 class TextReplica(Replica):
     """One replica: loads the model, then answers chunks (``handoff.chunk.ChunkModel``).
 
-    Args:
-        name: The model's name in the settings.
-        settings: What to load and how to run it.
-
     Raises:
         ModelSourceError: The weights are not here.
         ModelSettingsError: A setting does not fit the checkpoint.

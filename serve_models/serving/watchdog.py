@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 _FORGETS = 0.01
-"""The part of the slowest duration that each observation forgets: chance does not count for ever."""
+"""The part of the slowest duration that each observation forgets: chance must pass."""
 
 
 @dataclass(frozen=True, slots=True)

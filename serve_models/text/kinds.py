@@ -67,13 +67,7 @@ KINDS: Mapping[type[TextModelSettings], Kind] = {
 
 
 def endpoints_of(model: Any, name: str, settings: TextModelSettings) -> Endpoints:
-    """Return what a loaded model answers.
-
-    Args:
-        model: The model, of the settings' kind.
-        name: Its name in the settings.
-        settings: Limits and defaults.
-    """
+    """Return what a loaded model answers."""
     takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
     served = Served(
         name,

@@ -156,12 +156,7 @@ class Endpoint(ABC, Generic[Body]):
     def prepare(
         self, bodies: Sequence[Any], max_body_bytes: int = 0
     ) -> list[TextRequest[Body] | Refusal]:
-        """Check and tokenize bodies; each gets a request for the model, or its refusal.
-
-        Args:
-            bodies: Request bodies.
-            max_body_bytes: The most bytes that a response may have; 0 where there is no limit.
-        """
+        """Check and tokenize bodies; each gets a request for the model, or its refusal."""
         parsed = [self._parse_or_refuse(body, max_body_bytes) for body in bodies]
         accepted = [body for body in parsed if not isinstance(body, Refusal)]
         try:
@@ -188,6 +183,18 @@ class Endpoint(ABC, Generic[Body]):
     def name_of(self, body: Body) -> str:
         """Return the model's name to answer with: the request's, if it has one."""
         return body.model or self._served.name
+
+    def encode_list(self, request: TextRequest[Body], data: Sequence[Any]) -> bytes:
+        """Return the response body of a list of items."""
+        return orjson.dumps(
+            {
+                "object": "list",
+                "data": data,
+                "model": self.name_of(request.body),
+                "usage": request.usage,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
 
     def _parse_or_refuse(self, body: Any, max_body_bytes: int) -> Body | Refusal:
         try:

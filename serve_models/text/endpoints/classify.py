@@ -14,12 +14,7 @@ from serve_models.text.models.tokenizing import TokenizedText
 
 
 class ClassifyEndpoint(Endpoint[ClassifyBody]):
-    """Answers ``/classify``.
-
-    Args:
-        model: Tokenizes; names its classes.
-        served: Names and limits.
-    """
+    """Answers ``/classify``."""
 
     def __init__(self, model: LabellingModel, served: Served) -> None:
         super().__init__(CLASSIFY_URL, "input", served, model.max_seq_length_tokens)
@@ -68,15 +63,7 @@ class ClassifyEndpoint(Endpoint[ClassifyBody]):
             if text.truncated:
                 item["truncated"] = True
             data.append(item)
-        return orjson.dumps(
-            {
-                "object": "list",
-                "data": data,
-                "model": self.name_of(request.body),
-                "usage": request.usage,
-            },
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        return self.encode_list(request, data)
 
     def _gives_probabilities(self, body: ClassifyBody) -> bool:
         is_regression = self._model.activation is Activation.IDENTITY

@@ -34,13 +34,7 @@ _FORMS_KEPT = 256
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
-    """Answers ``/v1/embeddings``.
-
-    Args:
-        model: Tokenizes; names its prompts and sizes.
-        served: Names and limits.
-        normalize: Whether vectors are scaled to length 1 where the body does not say.
-    """
+    """Answers ``/v1/embeddings``."""
 
     def __init__(self, model: EmbeddingTextModel, served: Served, *, normalize: bool) -> None:
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)

@@ -25,15 +25,7 @@ _DOCUMENT = ',"document":{"text":}'
 
 
 class PairsEndpoint(Endpoint[Pairs]):
-    """What rerank and score have in common.
-
-    Args:
-        url: The url.
-        query_field: The body's field that queries come from, for messages.
-        body_model: The schema of its bodies.
-        scorer: Scores pairs.
-        served: Names and limits.
-    """
+    """What rerank and score have in common."""
 
     def __init__(
         self,
@@ -102,12 +94,7 @@ class PairsEndpoint(Endpoint[Pairs]):
 
 
 class RerankEndpoint(PairsEndpoint[RerankBody]):
-    """Answers ``/v1/rerank``.
-
-    Args:
-        scorer: Scores pairs.
-        served: Names and limits.
-    """
+    """Answers ``/v1/rerank``."""
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(RERANK_URL, "query", RerankBody, scorer, served)
@@ -161,12 +148,7 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
 
 
 class ScoreEndpoint(PairsEndpoint[ScoreBody]):
-    """Answers ``/v1/score``.
-
-    Args:
-        scorer: Scores pairs.
-        served: Names and limits.
-    """
+    """Answers ``/v1/score``."""
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(SCORE_URL, "queries", ScoreBody, scorer, served)
@@ -184,12 +166,4 @@ class ScoreEndpoint(PairsEndpoint[ScoreBody]):
             if truncated:
                 item["truncated"] = True
             data.append(item)
-        return orjson.dumps(
-            {
-                "object": "list",
-                "data": data,
-                "model": self.name_of(request.body),
-                "usage": request.usage,
-            },
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        return self.encode_list(request, data)

@@ -34,11 +34,6 @@ class LabellingModel(TextModel, Protocol):
 class ClassificationModel:
     """A loaded sequence classifier of Transformers (``LabellingModel``).
 
-    Args:
-        path: The checkpoint's directory.
-        settings: Dtype and length.
-        device: torch's name of it.
-
     Raises:
         ModelSettingsError: It is no sequence classifier, or a setting does not fit it.
     """

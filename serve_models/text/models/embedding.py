@@ -65,11 +65,6 @@ class EmbeddingTextModel(TextModel, Protocol):
 class EmbeddingModel:
     """A loaded Sentence Transformers model (``EmbeddingTextModel``).
 
-    Args:
-        path: The checkpoint's directory.
-        settings: Dtype, length and prompts.
-        device: torch's name of it.
-
     Raises:
         ModelSettingsError: A setting does not fit the checkpoint.
     """

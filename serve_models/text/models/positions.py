@@ -29,12 +29,7 @@ def positions_of(model: torch.nn.Module) -> int | None:
 
 
 def longest_text(max_tokens: int | None, device: str) -> str:
-    """Return a harmless text that is at least as long as any that a replica will run.
-
-    Args:
-        max_tokens: The length of truncated texts; without one, no long text is tried.
-        device: torch's name of it.
-    """
+    """Return a harmless text that is at least as long as any that a replica will run."""
     words = max_tokens or 1
     return "a " * (min(words, _MOST_WORDS_ON_A_CPU) if device == "cpu" else words)
 

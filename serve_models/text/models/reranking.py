@@ -32,11 +32,6 @@ class PairModel(TextModel, Protocol):
 class RerankingModel:
     """A loaded ``CrossEncoder`` of Sentence Transformers with one output (``PairModel``).
 
-    Args:
-        path: The checkpoint's directory.
-        settings: Dtype and length.
-        device: torch's name of it.
-
     Raises:
         ModelSettingsError: It is no cross-encoder with one output, or a setting does not fit it.
     """
