@@ -21,7 +21,7 @@ quietly = @mkdir -p $(VENV); echo "$(1)"; \
 .PHONY: help
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
-	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (test, bench)"
+	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (tests, bench)"
 	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)"
 
 .PHONY: install
@@ -61,6 +61,14 @@ demo: $(STAMP)  ## Run a broker, embeddings and chat on this machine, with shipp
 .PHONY: test
 test: lint types  ## Run lint, types and all tests; uses a real broker if there is one
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: unit
+unit: $(STAMP)  ## Run the unit tests: no broker, no Ray
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+.PHONY: slowest
+slowest: $(STAMP)  ## Run the tests and list the 40 slowest; docs/testing.md has the reasons
+	$(BIN)/python -m pytest --durations=40 --durations-min=1 $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting and import rules

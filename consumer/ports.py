@@ -1,13 +1,12 @@
-"""What the pipeline needs of the world, as protocols; adapters implement them.
+"""What the consumer loop needs of the world, as protocols that adapters implement.
 
 The same contract suite (``tests/contract``) runs over every implementation.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from handoff.chunk import Chunk, Outcomes
 from schemas.wire.headers import Header
 
 
@@ -61,12 +60,21 @@ class CommitPoint(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A record to publish. ``headers`` and ``key`` as they will stand on the topic."""
+    """A record to publish.
+
+    Attributes:
+        topic: Where it goes.
+        key: As it will stand there.
+        value: As it will stand there.
+        headers: As they will stand there.
+        item: Whose outcome it is; sinks report it back with the message.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]
+    item: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +82,18 @@ class Rejection:
     """A message that the broker or client will never take as it is.
 
     Attributes:
-        index: Its position in the published sequence.
+        message: The message.
         reason: Why, for a person; names the topic and the setting.
         is_too_large: A smaller message would be taken.
     """
 
-    index: int
+    message: Message
     reason: str
     is_too_large: bool = False
 
 
 class Lag(NamedTuple):
-    """A partition's log as the broker sees it; offsets, so counts are upper bounds.
+    """A partition's log by the broker; in offsets, so that counts are upper bounds.
 
     Attributes:
         log_start: The oldest offset that is kept.
@@ -101,7 +109,7 @@ class Lag(NamedTuple):
 
     @property
     def blocked_records(self) -> int:
-        """Offsets that nobody may read before a transaction ends; they are work for nobody yet."""
+        """Offsets that cannot be read before a transaction ends."""
         return 0 if self.high_watermark is None else max(0, self.high_watermark - self.log_end)
 
 
@@ -110,44 +118,40 @@ class SourceError(Exception):
 
 
 class FencedError(Exception):
-    """Another member has taken a partition over: nothing more may be published for it here."""
+    """Another member has taken a partition over; nothing more may be published for it here."""
 
 
 class CommitRefusedError(Exception):
-    """The group has rebalanced since: what was committed may be another member's by now."""
+    """The group has rebalanced: the partitions may be another member's by now."""
 
 
 class ReadingNotes(Protocol):
-    """Says which record was being taken in when a consumer ended: it may have been the cause."""
+    """Notes which record a consumer is reading when it ends: it may be the cause."""
 
     def begin(self, record: Record) -> int:
-        """Note that a record is being taken in; return how many consumers ended just then."""
-        ...
+        """Note that a record is being read; return how many consumers ended while they read it."""
 
     def end(self, record: Record) -> None:
         """Take the note back."""
-        ...
 
 
 class RebalanceListener(Protocol):
     """What a record source calls around a rebalance, and awaits."""
 
     async def revoking(self) -> None:
-        """All partitions are about to be taken away, most likely to be handed straight back.
+        """All partitions are about to be revoked; most of them will be assigned again.
 
-        Called while commits still count for the old generation, once for each ``assigned`` that
-        has returned. Must return within the rebalance timeout.
+        Called while commits count for the old generation, once for each ``assigned`` that has
+        returned. Must return within the rebalance timeout.
         """
-        ...
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """These partitions, and no others, are assigned now.
 
-        The listener may call ``committed`` and ``seek`` of the source. Records that the source
-        hands out before this returns must be ignored by the listener. Cancelled where it still
-        waits while the group rebalances once more; it is called anew then.
+        The listener may call ``committed`` and ``seek`` of the source, and must ignore records that
+        the source returns before this method does. It is cancelled, and called again, where it
+        waits while the group rebalances once more.
         """
-        ...
 
 
 class RecordSource(Protocol):
@@ -159,7 +163,6 @@ class RecordSource(Protocol):
         Raises:
             SourceError: The broker cannot be reached or refuses us; says what to check.
         """
-        ...
 
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
@@ -167,44 +170,38 @@ class RecordSource(Protocol):
         """Return records of ``partitions`` in offset order per partition, or none after a while.
 
         Args:
-            partitions: Those that may be read now; others keep their position. May be empty: the
-                call then only keeps the membership alive, and returns within ``timeout_s``.
+            partitions: The partitions to read; others keep their position. With none the call
+                keeps the membership alive, and returns within ``timeout_s``.
             max_records: The most to return, 1 or more.
             timeout_s: How long to wait for the first record.
 
         Raises:
             SourceError: The source is beyond recovery.
         """
-        ...
 
     def position(self, partition: TopicPartition) -> int | None:
-        """Return the next offset that ``poll`` would read, if known: all below was handed out."""
-        ...
+        """Return the next offset that ``poll`` would read, if known: all below were returned."""
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read ``partition`` from ``offset`` on."""
-        ...
 
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, CommitPoint | None]:
-        """Return what the group has committed, with its metadata; ``None`` where nothing was."""
-        ...
+        """Return what the group has committed; ``None`` for partitions without a commit."""
 
     def log_ids(self) -> Mapping[TopicPartition, bytes]:
         """Return what identifies the assigned partitions' logs, where that is known.
 
-        A topic that was deleted and created again has others. ``committed`` does not return points
-        that say they are of another log.
+        A topic that was deleted and created again has other logs. ``committed`` does not return
+        points that name another log.
         """
-        ...
 
     def take_expired(self) -> Mapping[TopicPartition, int]:
-        """Return where logs begin whose retention has deleted what was to be read next.
+        """Return the starts of logs whose next record retention has deleted.
 
-        Each is returned once, by the time that ``poll`` returns what comes behind.
+        Each is returned once, before ``poll`` returns later records.
         """
-        ...
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation.
@@ -212,84 +209,77 @@ class RecordSource(Protocol):
         Raises:
             CommitRefusedError: The group has moved on; the points may be stale.
         """
-        ...
 
     def rejoin(self) -> None:
-        """Have the group say anew whose its partitions are; the listener is called as ever.
+        """Join the group again; the listener is called as ever.
 
-        Does nothing while that is under way already, or before the start.
+        Does nothing during a rebalance, or before the start.
         """
-        ...
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return where each partition's log ends: below it all that can be read now stands.
+        """Return where each partition's log ends: at the first offset that cannot be read yet.
 
-        Partitions whose end is not to be had soon, e.g. for want of a leader, are left out.
+        Leaderless partitions, and others that do not answer soon, are left out.
         """
-        ...
 
     def unheard_s(self) -> float | None:
         """Return for how long the group has not confirmed this member.
 
-        Past the session's timeout its partitions may be another member's. ``None`` where it has
-        none, or joins again, or that is not known.
+        Beyond the session timeout its partitions may be another member's. ``None`` where it has
+        none, joins again, or the time is not known.
         """
-        ...
 
     def waits(self) -> list[str]:
         """Return what reading waits for now; see ``consumer.engine.standing.waits``."""
-        ...
-
-    async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
-        """Return each partition's log start, log end and committed point."""
-        ...
 
     async def stop(self) -> None:
         """Leave the group at once, without committing and without calling the listener."""
-        ...
 
 
 class PublishListener(Protocol):
-    """Is told what becomes of the messages of one ``ResultSink.send``, by their positions in it.
+    """Gets the outcome of each message from a ``ResultSink``.
 
     Each message ends in one of ``acknowledged``, ``rejected`` and ``dropped``, unless the sink
     fails.
     """
 
-    def is_wanted(self, index: int) -> bool:
-        """Say whether a message may still be published; asked before each try."""
+    def is_wanted(self, message: Message) -> bool:
+        """Return whether a message may still be published; called before each try."""
         ...
 
-    def acknowledged(self, index: int) -> None:
-        """The broker has acknowledged a message."""
+    def acknowledged(self, messages: Sequence[Message]) -> None:
+        """The broker has acknowledged messages."""
         ...
 
     def rejected(self, rejection: Rejection) -> None:
         """A message can never be published as it is, e.g. over the size limit."""
         ...
 
-    def dropped(self, index: int) -> None:
+    def dropped(self, message: Message) -> None:
         """A message was not wanted any more; it may have been published all the same."""
         ...
 
     def failed(self, error: SourceError) -> None:
-        """The sink cannot go on; nothing more is told. It may be told several times."""
+        """The sink cannot go on, and reports nothing more of what it was to publish."""
         ...
 
 
 class ResultSink(Protocol):
     """Where results and dead letters go."""
 
-    async def start(self) -> None:
+    async def start(self, listener: PublishListener) -> None:
         """Connect.
+
+        Args:
+            listener: Gets the outcome of each message.
 
         Raises:
             SourceError: The broker cannot be reached or refuses us; says what to check.
         """
         ...
 
-    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
-        """Take messages over, to be published; the listener is told of each as it ends.
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Take messages over, to be published.
 
         One at a time. Messages of a key keep the order in which they were sent. A partition that
         takes nothing holds up its own messages only, and those without a key go round it.
@@ -314,8 +304,8 @@ class ResultSink(Protocol):
 class TransactionalSink(Protocol):
     """Where outcomes go together with their offsets: one transaction for each call.
 
-    Every input partition has a transactional id of its own, so that whoever takes a partition
-    over fences exactly its earlier owner.
+    Every input partition has a transactional id of its own, so that a new owner of a partition
+    fences exactly the former one.
     """
 
     async def start(self) -> None:
@@ -324,20 +314,17 @@ class TransactionalSink(Protocol):
         Raises:
             SourceError: The broker cannot be reached or refuses us; says what to check.
         """
-        ...
 
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
         """Fence the earlier owners of ``partitions``, and let go of all other partitions.
 
-        When this returns no transaction of theirs is open or undecided, so what the group has
-        committed can be read, by ``RecordSource.committed``, and stays as it is. A partition that
-        this sink holds already stays its own, and is made sure of like the others: whoever was
-        given it meanwhile is fenced.
+        When this returns, none of their transactions is open or undecided, so that what the group
+        has committed stays as ``RecordSource.committed`` reads it. Partitions that this sink has
+        already are taken over again: another member may have had them meanwhile.
 
         Raises:
             SourceError: The broker refuses us.
         """
-        ...
 
     async def publish(
         self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
@@ -345,8 +332,8 @@ class TransactionalSink(Protocol):
         """Publish all messages and commit ``point`` for ``partition``, or do neither.
 
         At most one call at a time for each partition. Passing failures (a broker away, a
-        coordinator moving, a transaction that timed out) are retried inside until it is known
-        that the transaction was committed; it takes effect once.
+        coordinator moving, a transaction that timed out) are retried until it is known that the
+        transaction was committed; it takes effect once.
 
         Returns:
             The messages that can never be published as they are. If there are any, nothing was
@@ -357,23 +344,12 @@ class TransactionalSink(Protocol):
                 was published that stays.
             SourceError: The broker refuses us, or the sink is stopped.
         """
-        ...
 
     def waits(self) -> list[str]:
         """Return what publishing waits for now; see ``consumer.engine.standing.waits``."""
-        ...
 
     async def stop(self) -> None:
         """Disconnect; transactions under way are aborted."""
-        ...
-
-
-class ModelClient(Protocol):
-    """The model that a route calls."""
-
-    def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; the iterator raises where the replica is lost."""
-        ...
 
 
 class ControlSource(Protocol):
@@ -385,7 +361,6 @@ class ControlSource(Protocol):
         Raises:
             SourceError: The topic cannot be read; says what to check.
         """
-        ...
 
     async def poll(self, timeout_s: float) -> list[Record]:
         """Return the next records, or none after a while.
@@ -393,13 +368,10 @@ class ControlSource(Protocol):
         Raises:
             SourceError: The source is beyond recovery.
         """
-        ...
 
     @property
     def is_caught_up(self) -> bool:
         """Whether all that stood on the topic at the start has been returned."""
-        ...
 
     async def stop(self) -> None:
         """Disconnect."""
-        ...

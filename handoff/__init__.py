@@ -1,1 +1,1 @@
-"""What passes between consumers and model replicas, and the rules of flow that both share."""
+"""What passes between callers and model replicas, and the rules of flow that both sides share."""

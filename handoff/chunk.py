@@ -1,6 +1,6 @@
-"""What a consumer hands to a model replica and what streams back.
+"""What a caller hands to a model replica, and what streams back.
 
-Both are columns rather than lists of objects: one handle call carries a few hundred records, and a
+Both are columns and not lists of objects: one handle call carries a few hundred records, and a
 list of ``bytes`` pickles many times faster than a list of instances.
 """
 
@@ -10,13 +10,13 @@ from typing import Protocol
 
 STATUS_OK = 200
 STATUS_EXPIRED = 408
-"""The record's deadline passed before its answer was there; a generation under way is ended."""
+"""The record's deadline passed before its answer; a generation under way was ended."""
 STATUS_UNAVAILABLE = 503
-"""The replica has no room or is not ready: send it again later; no fault of the record."""
+"""The replica has no room or is not ready: send the record again later; nothing counts."""
 STATUS_UNRECOVERABLE = 501
-"""The model failed on this record and would fail again: give it up at once."""
+"""The model failed on this record and would fail again: do not retry."""
 STATUS_FAILED = 500
-"""From here up the model failed, not the request: the consumer may dispatch the record again."""
+"""From here up the model failed, not the request: the record may be retried."""
 
 
 @dataclass(slots=True)
@@ -24,17 +24,16 @@ class Chunk:
     """Request records for one handle call.
 
     Attributes:
-        consumer: Identifies the consumer replica, so that a model replica can divide its window.
-        lines: One request line each, the record's value as it was published (UTF-8 JSON), save that
-            its url is spelled as the model's settings spell it, and that no byte order mark or
-            schema registry's frame stands before it.
+        consumer: Identifies the caller, so that a model replica can divide its window.
+        lines: One request line each: the record's value as published (UTF-8 JSON), without a byte
+            order mark or a schema registry's frame, and with its url spelled as in the settings of
+            the model.
         deadlines_ms: Epoch milliseconds by which each record must be answered, or ``None``; empty
-            where no record of the chunk has a deadline.
-        wanted_records: How many records the consumer would have in flight at this replica if it
-            might, these included: its part of all that waits or is in flight. ``None`` is no
+            if no record of the chunk has a deadline.
+        wanted_records: The caller's demand: how many records it would have in flight at this
+            replica, these included. ``None`` is no limit.
+        max_body_bytes: The most bytes of a response body that the caller can publish; 0 is no
             limit.
-        max_body_bytes: The most bytes of a response body that the consumer can publish; 0 where it
-            does not say.
     """
 
     consumer: str
@@ -44,7 +43,6 @@ class Chunk:
     max_body_bytes: int = 0
 
     def deadline_ms(self, index: int) -> int | None:
-        """Return the deadline of record ``index`` in epoch milliseconds, if it has one."""
         return self.deadlines_ms[index] if self.deadlines_ms else None
 
 
@@ -53,16 +51,15 @@ class Outcomes:
     """Outcomes of some of a chunk's records, in the order they finished.
 
     Attributes:
-        replica: Identifies the model replica that computed them; empty where this only says that
-            the call was accepted.
-        window_records: How many records that replica wants in flight from this consumer; 0 leaves
-            it as it was.
+        replica: Identifies the model replica; empty if this only says that a replica has
+            accepted the call.
+        window_records: The window that the replica grants this caller; 0 leaves it as it was.
         indexes: Positions in the chunk; over a whole stream each position comes exactly once.
         statuses: HTTP status of each outcome: ``STATUS_OK``, a 4xx where the endpoint refuses the
-            body, ``STATUS_EXPIRED``, or ``STATUS_FAILED`` and above where the model failed.
+            body, ``STATUS_EXPIRED``, or ``STATUS_FAILED`` and above if the model failed.
         bodies: The ``response.body`` of each result line, as UTF-8 JSON.
-        measured_records: How many of them had their tokens counted; 0 of a model without tokens.
-        measured_tokens: Tokens that those read and generated.
+        measured_records: How many of them had their tokens counted; 0 for a model without tokens.
+        measured_tokens: Tokens read and generated for those.
     """
 
     replica: str
@@ -74,7 +71,7 @@ class Outcomes:
     measured_tokens: int = 0
 
     def add(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
-        """Append one record's outcome, with the tokens that it took, if they were counted."""
+        """Append one record's outcome, and the tokens that it took if they were counted."""
         if tokens is not None:
             self.measured_records += 1
             self.measured_tokens += tokens
@@ -84,7 +81,7 @@ class Outcomes:
 
 
 class ChunkModel(Protocol):
-    """What a model replica offers; a settings file may name any class that has this method."""
+    """What answers chunks; the settings may name any class with this method as a model."""
 
     def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         """Stream the outcomes of a chunk's records, each record exactly once."""

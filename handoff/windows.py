@@ -1,7 +1,4 @@
-"""What a caller may have in flight at a model's replicas: its half of the handoff.
-
-Pure. Consumers and pipelines both call models, and read ``Outcomes.window_records`` by this.
-"""
+"""How many records a caller may have in flight at the replicas of a model."""
 
 from dataclasses import dataclass, field
 from math import ceil
@@ -9,23 +6,11 @@ from math import ceil
 REPLICA_SILENT_AFTER_S = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class CallInFlight:
-    """One handle call's records without an answer.
-
-    Attributes:
-        records: How many.
-        replica: Who has them; ``None`` until a replica has named itself.
-    """
-
-    records: int
-    replica: str | None = None
-
-
 @dataclass(slots=True)
-class _Replica:
-    """What is known of one replica; ``window_records`` is 0 until it has said what it wants."""
+class _Place:
+    """A replica, or where calls are until one has named itself; a window of 0 is not granted."""
 
+    replica: str = ""
     window_records: int = 0
     in_flight_records: int = 0
     open_calls: int = 0
@@ -33,120 +18,124 @@ class _Replica:
 
     @property
     def room_records(self) -> int:
-        """How many more it may have; below 0 what it has over twice its window.
+        """How many more records it may have; below 0 by what exceeds twice its window.
 
-        So much too much may be where the router had no better choice, and is no matter of the
-        others'. More is what goes to the last one while those that are gone are not yet forgotten.
+        Up to twice its window may be there because Serve's router had no better choice, and takes
+        nothing from the other replicas. More than that is what goes to the last replica while those
+        that are gone are not yet forgotten.
         """
-        held = self.in_flight_records
-        return max(0, self.window_records - held) - max(0, held - 2 * self.window_records)
+        here = self.in_flight_records
+        return max(0, self.window_records - here) - max(0, here - 2 * self.window_records)
+
+
+@dataclass(slots=True, eq=False)
+class CallInFlight:
+    """One handle call; ``records`` is how many of its records have no answer."""
+
+    records: int
+    place: _Place
+
+    @property
+    def replica(self) -> str | None:
+        """The replica that has it; ``None`` until one has named itself."""
+        return self.place.replica or None
 
 
 @dataclass(slots=True)
 class ReplicaWindows:
-    """How many more records may go out: the room in the windows of the replicas seen lately.
+    """The windows that the replicas of one model grant this caller, and what is in flight there.
 
-    Each model replica says with its outcomes how many records it wants in flight from this
-    caller; nothing has to be configured twice, and replicas that come and go are noticed by the
-    outcomes that come and stop coming. A replica that works on a call of ours is not gone, however
-    long it is silent, and what it holds, up to twice its window, takes nothing from the others'.
+    Each replica grants its window with the outcomes that it streams, so nothing is configured
+    twice. Replicas are learned from their outcomes and forgotten when they fall silent; a replica
+    with an open call is not silent.
 
     Attributes:
-        initial_records: The window before any replica has said what it wants.
-        in_flight_records: Records that are handed over and have no answer.
+        initial_records: The window until a replica has granted one.
+        in_flight_records: Records handed over and not answered.
     """
 
     initial_records: int
     in_flight_records: int = 0
-    _replicas: dict[str, _Replica] = field(default_factory=dict)
-    _placeless_records: int = 0
+    _replicas: dict[str, _Place] = field(default_factory=dict)
+    _unplaced: _Place = field(default_factory=_Place)
+
+    @property
+    def replicas(self) -> list[str]:
+        """Names of the replicas that have a call or were heard lately."""
+        return list(self._replicas)
+
+    @property
+    def room_records(self) -> int:
+        """How many more records may go out; below 0 if too many are out."""
+        windows = [each for each in self._replicas.values() if each.window_records]
+        if not windows:
+            return self.initial_records - self.in_flight_records
+        # Serve's router chooses the replica: until one has named itself, a call may be at any.
+        return sum(each.room_records for each in windows) - self._unplaced.in_flight_records
+
+    @property
+    def smallest_records(self) -> int:
+        """The smallest window of one replica."""
+        windows = (each.window_records for each in self._replicas.values() if each.window_records)
+        return min(windows, default=self.initial_records)
+
+    def wanted_records(self, waiting: int) -> int:
+        """Return this caller's demand at each replica: its part of what is in flight or waits."""
+        replicas = max(1, len(self._replicas))
+        return ceil((waiting + self.in_flight_records) / replicas)
 
     def sent(self, records: int) -> CallInFlight:
-        """Take note of a call that goes out; whichever replica takes it will name itself."""
+        """Count a call that goes out."""
         self.in_flight_records += records
-        self._placeless_records += records
-        return CallInFlight(records)
+        self._unplaced.in_flight_records += records
+        self._unplaced.open_calls += 1
+        return CallInFlight(records, self._unplaced)
 
     def heard(self, call: CallInFlight, replica: str, window_records: int, now_s: float) -> None:
-        """Take note that a replica has a call, and of what it asks for.
+        """Count a call at the replica that has named itself, with the window that it grants.
 
         Args:
             call: The call.
             replica: The replica's name.
-            window_records: What it wants in flight; 0 where it leaves that as it was.
+            window_records: Its window; 0 leaves it as it was.
             now_s: Monotonic seconds.
         """
-        if call.replica != replica:
+        if call.place.replica != replica:
             self._leave(call, now_s)
-            call.replica = replica
-            place = self._replicas.get(replica)
-            if place is None:
-                place = self._replicas[replica] = _Replica()
-            place.in_flight_records += call.records
-            place.open_calls += 1
-        place = self._replicas[replica]
-        place.seen_s = now_s
+            if replica not in self._replicas:
+                self._replicas[replica] = _Place(replica)
+            call.place = self._replicas[replica]
+            call.place.in_flight_records += call.records
+            call.place.open_calls += 1
+        call.place.seen_s = now_s
         if window_records > 0:
-            place.window_records = window_records
+            call.place.window_records = window_records
 
     def answered(self, call: CallInFlight, records: int) -> None:
-        """Take note that so many of a call's records have their outcome."""
+        """Count ``records`` answers of a call."""
         call.records -= records
         self.in_flight_records -= records
-        if call.replica is None:
-            self._placeless_records -= records
-        else:
-            self._replicas[call.replica].in_flight_records -= records
+        call.place.in_flight_records -= records
 
     def ended(self, call: CallInFlight, now_s: float) -> None:
-        """Take note that a call is over; its records without an answer are in flight no more."""
+        """Count a call no more; its records without an answer are not in flight any longer."""
         self._leave(call, now_s)
         self.in_flight_records -= call.records
         call.records = 0
 
     def forget_silent(self, now_s: float) -> None:
-        """Drop the replicas that have no call and were silent for ``REPLICA_SILENT_AFTER_S``."""
+        """Forget replicas without a call that were silent for ``REPLICA_SILENT_AFTER_S``."""
         silent = [
-            name
-            for name, replica in self._replicas.items()
-            if not replica.open_calls and now_s - replica.seen_s > REPLICA_SILENT_AFTER_S
+            each
+            for each in self._replicas.values()
+            if not each.open_calls and now_s - each.seen_s > REPLICA_SILENT_AFTER_S
         ]
-        silent.sort(key=lambda name: self._replicas[name].seen_s)
-        # The last one's word stands: an idle route must not start again from a guess.
-        for name in silent[: len(self._replicas) - 1]:
-            del self._replicas[name]
-
-    @property
-    def replicas(self) -> list[str]:
-        """Names of the model replicas that have a call or have been heard lately."""
-        return list(self._replicas)
-
-    @property
-    def room_records(self) -> int:
-        """How many more records may go out now; below 0 where too many are out."""
-        windows = [each for each in self._replicas.values() if each.window_records]
-        if not windows:
-            return self.initial_records - self.in_flight_records
-        # Which replica a call goes to is not this caller's choice: until one has named itself, the
-        # call may have gone to any.
-        return sum(each.room_records for each in windows) - self._placeless_records
-
-    @property
-    def smallest_records(self) -> int:
-        """The smallest window of any one replica."""
-        windows = (each.window_records for each in self._replicas.values() if each.window_records)
-        return min(windows, default=self.initial_records)
-
-    def wanted_records(self, waiting: int) -> int:
-        """Return how many records to have at each replica, of those in flight and ``waiting``."""
-        replicas = max(1, len(self._replicas))
-        return ceil((waiting + self.in_flight_records) / replicas)
+        silent.sort(key=lambda each: each.seen_s)
+        # The last one's window stays: an idle route must not start again from a guess.
+        for each in silent[: len(self._replicas) - 1]:
+            del self._replicas[each.replica]
 
     def _leave(self, call: CallInFlight, now_s: float) -> None:
-        if call.replica is None:
-            self._placeless_records -= call.records
-            return
-        replica = self._replicas[call.replica]
-        replica.in_flight_records -= call.records
-        replica.open_calls -= 1
-        replica.seen_s = now_s
+        call.place.in_flight_records -= call.records
+        call.place.open_calls -= 1
+        call.place.seen_s = now_s

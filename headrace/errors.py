@@ -7,3 +7,11 @@ class UserError(Exception):
 
 class ServiceError(Exception):
     """The service did not come up, or does not answer."""
+
+
+class FirstProblems(list[str]):
+    """What went wrong with the first few of many records."""
+
+    def note(self, problem: str, most: int = 20) -> None:
+        if len(self) <= most:
+            self.append(problem if len(self) < most else "… and more")

@@ -28,7 +28,6 @@ def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
 
 
 def describe_report(report: TopicReport) -> str:
-    """Return what was found or done about a topic, in a few words."""
     if report.is_created:
         return f"created with {report.found.partitions} partitions"
     if report.found.partitions == report.wanted.partitions:
@@ -40,36 +39,23 @@ def describe_report(report: TopicReport) -> str:
 
 
 def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return which topics cannot take what the routes publish, which setting is why, and the fix.
-
-    Args:
-        settings: Whose routes.
-        found: Topics' settings by name, as ``TopicAdmin.topic_settings`` returns them.
-    """
+    """Return a line on each topic that cannot take what is published: the setting and the fix."""
     problems: dict[str, None] = {}
     for name, route in settings.routes.items():
-        limits = f"routes.{name}.limits"
+        where = f"routes.{name}.limits.max_"
+        results = Published("results", route.limits.max_result_bytes, f"{where}result_bytes")
+        letters = Published("dead letters", route.limits.max_request_bytes, f"{where}request_bytes")
+        # Routes may share a topic.
         for topic, published in (
-            (
-                route.results_topic,
-                Published("results", route.limits.max_result_bytes, f"{limits}.max_result_bytes"),
-            ),
-            (
-                route.dead_letters_topic,
-                Published(
-                    "dead letters", route.limits.max_request_bytes, f"{limits}.max_request_bytes"
-                ),
-            ),
+            (route.results_topic, results),
+            (route.dead_letters_topic, letters),
         ):
-            # Routes may share a topic.
             problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
     return list(problems)
 
 
 def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
-    """Ask the cluster about the routes' topics; see ``unfit_topics``.
-
-    Those whose settings this user may not read are named as well.
+    """Return ``unfit_topics`` of the cluster, and the topics whose settings may not be read.
 
     Raises:
         SourceError: The cluster cannot be reached within ``timeout_s``, or refuses.
@@ -95,11 +81,7 @@ async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
 
 
 def create_missing_topics(settings: Settings) -> list[TopicReport]:
-    """Create the topics of the routes that do not exist; returns when all can be seen.
-
-    Raises:
-        SourceError: The cluster cannot be reached, or does not let us; says what to check.
-    """
+    """Create the routes' topics that do not exist; returns when the brokers show all of them."""
     return asyncio.run(_create_missing_topics(settings))
 
 
@@ -107,7 +89,7 @@ async def _create_missing_topics(settings: Settings) -> list[TopicReport]:
     async with TopicAdmin(settings.kafka) as admin:
         reports = await admin.ensure_topics(wanted_topics(settings))
         created = [report.topic for report in reports if report.is_created]
-        # A broker may answer before its own metadata has the topic: whoever reads next would miss.
+        # A broker may answer before its metadata has the topic, and a reader would not find it.
         for _ in range(VISIBLE_POLLS):
             found = await admin.describe_topics(created) if created else {}
             if all(info is not None for info in found.values()):

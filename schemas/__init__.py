@@ -1,4 +1,1 @@
-"""The wire: requests, results, dead letters, headers and the settings file.
-
-Everything here is pydantic, orjson and the standard library, so that any process may import it.
-"""
+"""What stands on topics and in the settings file; pydantic, orjson and the standard library."""

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,10 +15,9 @@ from consumer.engine.failures.failures import Failure
 from consumer.engine.failures.retry import RetryPolicy
 from consumer.engine.intake import Intake
 from consumer.engine.outcomes.messages import OutcomeMessages
-from consumer.engine.outcomes.outbox import Publication
 from consumer.engine.settings import EngineSettings
-from consumer.engine.work import Call
-from consumer.ports import Record, Rejection, TopicPartition
+from consumer.engine.work import Call, WorkItem
+from consumer.ports import Message, Record, Rejection, TopicPartition
 from handoff.chunk import STATUS_OK, Chunk, Outcomes
 from schemas.wire.headers import Header
 from tests.simulation import EPOCH_MS
@@ -27,7 +27,7 @@ PREFIX = "s3://bucket/requests"
 P0 = TopicPartition("requests", 0)
 P1 = TopicPartition("requests", 1)
 
-TOO_LARGE = Rejection(0, "too large", is_too_large=True)
+TOO_LARGE = Rejection(Message("", None, None, []), "too large", is_too_large=True)
 """A rejection of any message."""
 
 
@@ -117,8 +117,22 @@ def answer(
     engine.end_call(call, "over", now_s, EPOCH_MS + int(now_s * 1000))
 
 
-def publish_all(engine: Engine) -> list[Publication]:
-    """Publish and acknowledge everything that may be published."""
-    publications = engine.take_publications(10_000, 1 << 40)
-    engine.acknowledged(publications)
-    return publications
+class Published(NamedTuple):
+    """What was published of a record, which forgets it then."""
+
+    item: WorkItem
+    messages: Sequence[Message]
+
+
+def publish_all(engine: Engine) -> list[Published]:
+    """Publish and acknowledge everything that may be."""
+    items = engine.take_publications(10_000, 1 << 40)
+    published = [Published(item, item.messages) for item in items]
+    engine.acknowledged(items)
+    return published
+
+
+def rejections_of(item: WorkItem, why: Rejection, *indexes: int) -> list[Rejection]:
+    """Reject messages of an outcome, all where none is named."""
+    refused = [item.messages[index] for index in indexes or range(len(item.messages))]
+    return [replace(why, message=message) for message in refused]

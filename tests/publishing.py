@@ -7,44 +7,65 @@ from consumer.ports import Message, Rejection, ResultSink, SourceError
 
 
 class Awaited:
-    """A ``PublishListener`` that counts.
+    """Messages that are published together: each carries it as its ``item``.
 
     Attributes:
+        messages: The messages.
         done: Resolved when every message has ended.
         acknowledged_indexes: In the order of their acknowledgements.
     """
 
-    def __init__(self, message_count: int) -> None:
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = [message._replace(item=self) for message in messages]
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.acknowledged_indexes: list[int] = []
         self.dropped_indexes: list[int] = []
         self.rejections: list[Rejection] = []
         self.unwanted: set[int] = set()
-        self._open_count = message_count
+        self._open_count = len(messages)
 
-    def is_wanted(self, index: int) -> bool:
-        return index not in self.unwanted
+    def index(self, message: Message) -> int:
+        return next(n for n, each in enumerate(self.messages) if each is message)
 
-    def acknowledged(self, index: int) -> None:
-        self.acknowledged_indexes.append(index)
-        self._end()
+    def end(self) -> None:
+        self._open_count -= 1
+        if not self._open_count and not self.done.done():
+            self.done.set_result(None)
+
+
+class AwaitedListener:
+    """A ``PublishListener`` for ``Awaited`` messages."""
+
+    def __init__(self) -> None:
+        self._open: list[Awaited] = []
+
+    def add(self, awaited: Awaited) -> None:
+        self._open.append(awaited)
+
+    def is_wanted(self, message: Message) -> bool:
+        awaited: Awaited = message.item
+        return awaited.index(message) not in awaited.unwanted
+
+    def acknowledged(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            awaited: Awaited = message.item
+            awaited.acknowledged_indexes.append(awaited.index(message))
+            awaited.end()
 
     def rejected(self, rejection: Rejection) -> None:
-        self.rejections.append(rejection)
-        self._end()
+        awaited: Awaited = rejection.message.item
+        awaited.rejections.append(rejection)
+        awaited.end()
 
-    def dropped(self, index: int) -> None:
-        self.dropped_indexes.append(index)
-        self._end()
+    def dropped(self, message: Message) -> None:
+        awaited: Awaited = message.item
+        awaited.dropped_indexes.append(awaited.index(message))
+        awaited.end()
 
     def failed(self, error: SourceError) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-    def _end(self) -> None:
-        self._open_count -= 1
-        if not self._open_count:
-            self.done.set_result(None)
+        for awaited in self._open:
+            if not awaited.done.done():
+                awaited.done.set_exception(error)
 
 
 class PublishingSink:
@@ -52,20 +73,28 @@ class PublishingSink:
 
     def __init__(self, sink: ResultSink) -> None:
         self.sink = sink
+        self._listener = AwaitedListener()
 
     async def start(self) -> None:
-        await self.sink.start()
+        await self.sink.start(self._listener)
 
     async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
         """Publish all, and return the rejections when each message has ended."""
-        awaited = Awaited(len(messages))
-        await self.sink.send(messages, awaited)
+        awaited = Awaited(messages)
+        self._listener.add(awaited)
+        await self.sink.send(awaited.messages)
         if messages:
             await awaited.done
-        return sorted(awaited.rejections, key=lambda rejection: rejection.index)
+        return sorted(awaited.rejections, key=lambda each: awaited.index(each.message))
 
     def waits(self) -> list[str]:
         return self.sink.waits()
 
     async def stop(self) -> None:
         await self.sink.stop()
+
+
+def positions(rejections: Sequence[Rejection], messages: Sequence[Message]) -> list[int]:
+    """Where refused messages stand among those that were published; each has another content."""
+    contents = [message[:4] for message in messages]
+    return [contents.index(rejection.message[:4]) for rejection in rejections]

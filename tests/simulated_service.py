@@ -9,9 +9,10 @@ import orjson
 from consumer.engine.bodies.claims import BodyStore
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.completion_map import decode
-from consumer.loop.at_least_once import AtLeastOnce, Publishing
+from consumer.loop.at_least_once import AtLeastOnce
 from consumer.loop.consumer_loop import Pipeline
 from consumer.loop.exactly_once import ExactlyOnce
+from consumer.loop.publishing import Publishing
 from consumer.loop.settings import PipelineSettings
 from consumer.ports import CommitPoint, Message, TopicPartition
 from consumer.replica.build import build_engine

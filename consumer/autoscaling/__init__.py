@@ -1,1 +1,4 @@
-"""How many replicas there should be, and why; pure but for ``serve_policy`` and ``lag_reader``."""
+"""How many replicas there should be, and why.
+
+Pure, except ``serve_policy``, ``lag_reader`` and ``kv``.
+"""

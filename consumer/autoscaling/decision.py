@@ -1,4 +1,4 @@
-"""A scaling decision with its reasons, to be logged, counted and shown."""
+"""A scaling decision with its reasons."""
 
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -6,19 +6,19 @@ from typing import Any
 
 
 class Clamp(Enum):
-    """What kept the target from what was wanted."""
+    """Why the target is not what the backlog asks for."""
 
     NOTHING = "nothing"
     MIN_REPLICAS = "min_replicas"
     MAX_REPLICAS = "max_replicas"
     PARTITIONS = "partitions"
-    """A consumer without a partition is waste."""
+    """Consumers beyond the number of partitions have nothing to read."""
     PARALLELISM = "parallelism"
-    """The route's ordering lets no more records be at work at a time."""
+    """The route's ordering allows no more records in flight."""
     DOWNSCALE_DELAY = "downscale_delay"
-    """More was wanted a moment ago."""
+    """More replicas were wanted within the delay."""
     HELD = "held"
-    """The lag is not known: nothing is changed on what may be wrong."""
+    """The lag is not known, so nothing changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +30,15 @@ class Decision:
         previous: The target before.
         running: Replicas that run.
         wanted: What the backlog asks for, before any clamp; a fraction of a replica counts.
-        clamp: What kept the target from it.
+        clamp: Why the target is not ``wanted``.
         remaining_records: Records that are not done.
-        remaining_s: How long they take at the throughput of the running replicas, if known.
+        remaining_s: How long they take at the running replicas' throughput, if known.
         remaining_tokens: The same in tokens, where a mean is known.
         oldest_s: About how long the oldest of them has waited.
         arrival_records_per_s: The usual rate of the last minute; a burst does not move it.
         replica_records_per_s: What one replica does, if known.
         cold_start_s: How long a replica takes to start.
-        ongoing_calls: What Serve's handles count, queued ones included.
+        ongoing_calls: The calls that Serve's handles count, queued ones included.
         notes: For a person: what is not known, or held.
     """
 
@@ -59,15 +59,12 @@ class Decision:
 
     @property
     def is_change(self) -> bool:
-        """Whether the target moves."""
         return self.target != self.previous
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
         return {**asdict(self), "clamp": self.clamp.value, "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        """Return one line for a log."""
         rate = self.replica_records_per_s
         ways = [] if self.remaining_s is None else [f"{self.remaining_s:.1f} s"]
         if self.remaining_tokens is not None:

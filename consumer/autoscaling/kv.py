@@ -8,7 +8,7 @@ store lives as long as the cluster, and both sides reach it without a connection
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+import msgspec
 from ray.experimental.internal_kv import (
     _internal_kv_del,
     _internal_kv_get,
@@ -29,33 +29,33 @@ def report_decision(deployment: str, decision: bytes) -> None:
     _internal_kv_put(deployment.encode(), decision, overwrite=True, namespace=_DECISIONS)
 
 
-def latest_decisions() -> dict[str, dict[str, Any]]:
+def reported_decisions() -> dict[str, dict[str, Any]]:
     """Return the latest decision of each deployment that decides; needs a connection to Ray."""
     decisions = {}
     for key in sorted(_internal_kv_list(b"", namespace=_DECISIONS)):
         value = _internal_kv_get(key, namespace=_DECISIONS)
         if value is not None:
-            decisions[key.decode()] = orjson.loads(value)
+            decisions[key.decode()] = msgspec.json.decode(value)
     return decisions
 
 
 def report_measures(route: str, measures: RouteMeasures) -> None:
     """Keep what a route's consumers have measured; blocks for a moment."""
-    value = orjson.dumps(measures.to_dict())
+    value = msgspec.json.encode(measures)
     _internal_kv_put(route.encode(), value, overwrite=True, namespace=_MEASURES)
 
 
-def latest_measures(route: str) -> RouteMeasures:
+def reported_measures(route: str) -> RouteMeasures:
     """Return what a route's consumers reported last, if anything; blocks for a moment."""
     value = _internal_kv_get(route.encode(), namespace=_MEASURES)
-    return RouteMeasures.from_dict(orjson.loads(value)) if value else RouteMeasures()
+    return msgspec.json.decode(value, type=RouteMeasures) if value else RouteMeasures()
 
 
 def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
     """Keep what the policy of each deployment is to do; others do nothing. Blocks for a moment."""
     for deployment, task in tasks.items():
         # The Kafka password is in it, as in the arguments of the consumers that Serve keeps there.
-        value = orjson.dumps(task.to_dict())
+        value = msgspec.json.encode(task.to_dict())
         _internal_kv_put(deployment.encode(), value, overwrite=True, namespace=_TASKS)
     for key in _internal_kv_list(b"", namespace=_TASKS):
         if key.decode() not in tasks:
@@ -65,4 +65,4 @@ def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
 def assigned_task(deployment: str) -> ScalingTask | None:
     """Return what a deployment's policy is to do, if it is known; blocks for a moment."""
     value = _internal_kv_get(deployment.encode(), namespace=_TASKS)
-    return ScalingTask.from_dict(orjson.loads(value)) if value else None
+    return ScalingTask.from_dict(msgspec.json.decode(value)) if value else None

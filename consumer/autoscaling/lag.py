@@ -1,24 +1,23 @@
-"""How much a consumer group has left to do: records, not offsets, and never a guess taken as work.
+"""How much work a consumer group has left, in records.
 
-What a broker tells is offsets, and not every offset is work: a record may be done already (the
-completion map says so), expired, compacted away, or a transaction marker. The first two are taken
-off here. Nobody outside can tell the others before a consumer has read past them; a consumer that
-runs commits past them within a commit interval, so they count for no longer than that.
+Brokers report offsets, and not every offset is work: a record may be done already, by the
+completion map, or expired, compacted away, or a transaction marker. The first two are subtracted.
+The others cannot be seen from outside, but a running consumer commits past them within a commit
+interval.
 """
 
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from consumer.engine.offsets import completion_map
 from consumer.engine.offsets.completion_map import CompletionMapError
-from consumer.ports import Lag, TopicPartition
+from consumer.ports import CommitPoint, Lag, TopicPartition
 
 
 class LagBasis(Enum):
-    """What a partition's number rests on."""
-
     COMMITTED = "committed"
     """The group's committed offset and its completion map."""
     UNREADABLE_MAP = "unreadable_map"
@@ -26,20 +25,19 @@ class LagBasis(Enum):
     EXPIRED = "expired"
     """The start of the log: records between the committed offset and it have expired."""
     NO_COMMIT = "no_commit"
-    """Where it would be read from. Nothing says that it will: no amount of work is known."""
+    """The offset where a group without a commit would begin. It may never read: no known work."""
     BEYOND_END = "beyond_end"
-    """Nothing: the committed offset lies beyond the log's end, so it is of another log."""
+    """Nothing: the committed offset is beyond the log's end, so it is of another log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(NamedTuple):
     """One partition's remaining work.
 
     Attributes:
         records: Records from the committed offset to the log's end that are not done; an upper
             bound, as compacted records and transaction markers in between have offsets too.
-        expired_records: Offsets that the log has dropped before they were done.
-        basis: What the number rests on.
+        expired_records: Offsets that retention has deleted before they were done.
+        basis: What the number is based on.
     """
 
     records: int
@@ -48,12 +46,12 @@ class Remaining:
 
     @property
     def is_known(self) -> bool:
-        """Whether capacity may be asked for by it: not for a missing or an invalid offset."""
+        """Whether capacity may be requested by it: not for a missing or an invalid offset."""
         return self.basis not in (LagBasis.NO_COMMIT, LagBasis.BEYOND_END)
 
 
 def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
-    """Compute what is left of one partition.
+    """Return the remaining work of one partition.
 
     Args:
         lag: The log and the commit as the broker sees them.
@@ -67,26 +65,33 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
         return Remaining(0, 0, LagBasis.BEYOND_END)
     basis = LagBasis.COMMITTED
     try:
-        done = completion_map.decode(*lag.committed)
+        done = completion_map.count_incomplete(*lag.committed)
     except CompletionMapError:
         done, basis = None, LagBasis.UNREADABLE_MAP
     if committed < lag.log_start:
         basis = LagBasis.EXPIRED
     begin = max(committed, lag.log_start)
     expired = begin - committed
-    if done is None or done.highest_completed == committed:
+    if done is None or done[0] == committed:
         return Remaining(max(0, lag.log_end - begin), expired, basis)
-    incomplete = (committed, *done.incomplete)
-    below = len(incomplete) - bisect_left(incomplete, begin)
-    above = max(0, lag.log_end - max(done.highest_completed + 1, begin))
+    highest_completed, incomplete = done
+    # The committed offset is the lowest incomplete one.
+    below = 1 + incomplete if not expired else _incomplete_from(begin, lag.committed)
+    above = max(0, lag.log_end - max(highest_completed + 1, begin))
     return Remaining(below + above, expired, basis)
 
 
-def begins_at_end(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> bool:
-    """Say whether a partition without a commit will be read from the end of its log.
+def _incomplete_from(offset: int, committed: CommitPoint) -> int:
+    found = completion_map.decode(*committed)
+    incomplete = found.incomplete if found else ()
+    return len(incomplete) - bisect_left(incomplete, offset)
 
-    Only a group that has committed nothing on the topic begins there, if it is set to; a partition
-    that was added later is read from its start.
+
+def begins_at_end(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> bool:
+    """Return whether a partition without a commit will be read from the end of its log.
+
+    Only a group that has committed nothing on the topic begins there; a partition that was added
+    later is read from its start.
     """
     return from_latest and all(lag.committed is None for lag in lags.values())
 
@@ -109,13 +114,13 @@ class Backlog:
 
     Attributes:
         records: Remaining records, of partitions whose number is known.
-        unknown_records: Offsets that would be read by a group without a commit: no known work.
+        unknown_records: Offsets that a group without a commit would read: no known work.
         arrived_records: Offsets written since the tracker's first reading.
-        done_records: Those of the remaining records that have been done since then.
+        done_records: Remaining records that have been done since then.
         partitions: How many the topic has; 0 where it was never read.
         active_partitions: Those with remaining records.
         read_at_s: Monotonic seconds of the last good reading; ``None`` if there never was one.
-        blocked_records: Offsets behind open transactions, which nobody may read yet.
+        blocked_records: Offsets behind open transactions, which cannot be read yet.
         notes: For a person: what is held, unknown, expired or blocked.
     """
 
@@ -131,7 +136,7 @@ class Backlog:
 
 
 class BacklogTracker:
-    """Adds up readings, and holds a partition's last good number while nothing better is known.
+    """Adds up readings, and holds a partition's last good number while there is no newer one.
 
     Args:
         from_latest: Whether a group without a commit starts at the end of the log.
@@ -147,32 +152,31 @@ class BacklogTracker:
 
     @property
     def current(self) -> Backlog:
-        """The last good reading."""
         return self._current
 
     def failed(self, reason: str) -> Backlog:
-        """Take note that the brokers did not answer: everything is held.
+        """Hold all numbers.
 
         Args:
-            reason: Why, for a person.
+            reason: Why there are no new ones, for a person.
         """
         self._current = replace(self._current, notes=(f"held: {reason}",))
         return self._current
 
     def observe(self, lags: Mapping[TopicPartition, Lag], now_s: float) -> Backlog:
-        """Take in a reading.
+        """Add a reading.
 
         Args:
-            lags: Each partition that a broker told of; the others' numbers are held.
+            lags: The partitions that were read; the others' numbers are held.
             now_s: Monotonic seconds.
         """
         if not lags:
-            return self.failed("no partition was told of")
+            return self.failed("no partition was read")
         from_latest = begins_at_end(lags, from_latest=self._from_latest)
         unknown_records = expired_records = 0
         held: list[str] = []
         for partition, lag in lags.items():
-            # Of an idle partition nothing changes: its map need not be read again.
+            # The map of an idle partition need not be read again.
             is_unchanged = self._lags.get(partition) == lag
             found = (
                 self._known[partition] if is_unchanged else remaining(lag, from_latest=from_latest)
@@ -211,7 +215,7 @@ class BacklogTracker:
         return self._current
 
     def _take(self, partition: TopicPartition, lag: Lag, found: Remaining) -> int:
-        """Count what arrived, was done and expired between two readings of a partition."""
+        """Count the arrived, done and expired records between two readings of a partition."""
         earlier, before = self._lags.get(partition), self._known.get(partition)
         self._lags[partition], self._known[partition] = lag, found
         if earlier is None or before is None:

@@ -1,8 +1,9 @@
-"""Reads consumer groups' lag beside Serve's controller: in a thread, so that nothing waits for it.
+"""Reads consumer groups' lag beside Serve's controller, in one thread for each cluster.
 
-The controller asks its policies ten times a second in the loop that keeps the cluster alive; a
-broker that does not answer must cost it nothing. A daemon thread with a loop of its own reads, and
-the policy takes what is there. The thread holds no reference to the policy, so it ends with it.
+The controller asks its policies ten times a second, in the loop that keeps Serve alive, so a broker
+that does not answer must not delay it. A daemon thread reads over one client, and the policies take
+the latest reading. Policies that read the same group at the same pace share its readings. A thread
+holds no reference to policies, and ends with the last of them.
 """
 
 import asyncio
@@ -10,15 +11,18 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from consumer.autoscaling.lag import Backlog, BacklogTracker, tokens_left
 from consumer.autoscaling.measures import Ordering, RouteMeasures
-from consumer.kafka.admin.admin import TopicAdmin
-from handoff.clock import Clock, SystemClock
+from consumer.kafka.admin.group_lags import GroupLags
+from handoff.clock import SystemClock
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
+
+AskMeasures = Callable[[str], RouteMeasures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,14 @@ class GroupLagSource:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All groups' backlogs, read one after the other.
+    """The latest backlogs of a policy's groups.
 
     Attributes:
-        number: Counts readings, failed ones included; 0 before the first.
-        is_complete: Whether every group was read; where not, numbers are held.
+        number: Grows once every group was read again, failed readings included; 0 before all of
+            them were read.
+        is_complete: Whether every group answered; the numbers of one that did not are held.
         backlogs: In the order of the sources.
-        measures: The same; of each what its consumers have measured.
+        measures: What each source's consumers have measured, in the same order.
     """
 
     number: int = 0
@@ -58,7 +63,7 @@ class Reading:
 
     @property
     def remaining_tokens(self) -> int | None:
-        """What the backlogs come to in tokens; ``None`` where no mean is known."""
+        """The backlogs in tokens; ``None`` where no mean is known."""
         found = [
             tokens_left(backlog.records, measures.tokens_per_record)
             for backlog, measures in zip(self.backlogs, self.measures, strict=False)
@@ -67,27 +72,120 @@ class Reading:
         return sum(known) if known else None
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """What the thread and the policy share; each field is replaced whole, never changed."""
+class _Pace(NamedTuple):
+    source: GroupLagSource
+    interval_s: float
+    timeout_s: float
 
-    stop: threading.Event = field(default_factory=threading.Event)
-    reading: Reading = field(default_factory=Reading)
-    told: bytes | None = None
+
+class _Latest(NamedTuple):
+    number: int
+    is_fresh: bool
+    backlog: Backlog
+    measures: RouteMeasures
+
+
+class _Group:
+    """The readings of one group; ``latest`` is replaced whole, in the cluster's thread."""
+
+    def __init__(self, pace: _Pace, ask_measures: AskMeasures) -> None:
+        self.pace = pace
+        self.tracker = BacklogTracker(from_latest=pace.source.from_latest)
+        self.latest = _Latest(0, is_fresh=False, backlog=Backlog(), measures=RouteMeasures())
+        self.readers = 0
+        self.reading: asyncio.Task[None] | None = None
+        self._ask_measures = ask_measures
+
+    async def read(self, lags: GroupLags, now_s: float) -> None:
+        """Read once, and keep the last numbers where that fails."""
+        source = self.pace.source
+        is_fresh = False
+        try:
+            found = await lags.read(source.group, source.topic, self.pace.timeout_s)
+            self.tracker.observe(found, now_s)
+            is_fresh = bool(found)
+        except Exception as error:  # noqa: BLE001 - any failure holds the numbers and is reported
+            log.warning("autoscaling: %s; the last numbers are held", error)
+            self.tracker.failed(str(error))
+        self.latest = _Latest(
+            self.latest.number + 1, is_fresh, self.tracker.current, self._measures()
+        )
+
+    def _measures(self) -> RouteMeasures:
+        try:
+            return self._ask_measures(self.pace.source.route)
+        except Exception as error:  # noqa: BLE001 - measures are bounds only
+            log.debug("the consumers' measures cannot be read: %r", error)
+            return RouteMeasures()
+
+
+_lock = threading.Lock()
+_clusters: list["_Cluster"] = []
+
+
+class _Cluster:
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.kafka = kafka
+        self._groups: dict[_Pace, _Group] = {}
+        self.loop = asyncio.new_event_loop()
+        self._clock = SystemClock()
+        self._lags = GroupLags(kafka)
+        self._is_unused = asyncio.Event()
+        threading.Thread(target=self._run, name="headrace-lag", daemon=True).start()
+
+    def join(self, pace: _Pace, ask_measures: AskMeasures) -> _Group:
+        """Return the group of this pace, which is read from now on; holds the lock."""
+        if pace not in self._groups:
+            self._groups[pace] = _Group(pace, ask_measures)
+            self.loop.call_soon_threadsafe(self._begin, self._groups[pace])
+        self._groups[pace].readers += 1
+        return self._groups[pace]
+
+    def leave(self, groups: Sequence[_Group]) -> None:
+        """Stop reading the groups that no reader is left of; for the thread."""
+        with _lock:
+            for group in groups:
+                group.readers -= 1
+                if not group.readers:
+                    del self._groups[group.pace]
+                    if group.reading is not None:
+                        group.reading.cancel()
+            if not self._groups:
+                _clusters.remove(self)
+                self._is_unused.set()
+
+    def _run(self) -> None:
+        self.loop.run_until_complete(self._serve())
+        self.loop.close()
+
+    async def _serve(self) -> None:
+        async with self._lags:
+            await self._is_unused.wait()
+            ending = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*ending, return_exceptions=True)
+
+    def _begin(self, group: _Group) -> None:
+        group.reading = self.loop.create_task(self._read_on(group))
+
+    async def _read_on(self, group: _Group) -> None:
+        now_s = self._clock.monotonic
+        while True:
+            began_s = now_s()
+            await group.read(self._lags, began_s)
+            await asyncio.sleep(max(0.0, group.pace.interval_s - (now_s() - began_s)))
 
 
 class LagReader:
-    """Reads on and on, for as long as its owner lives.
+    """Reads groups again and again, for as long as its owner lives.
 
     Args:
-        owner: Ends the thread when it is collected.
+        owner: The readings end when it is collected.
         kafka: The cluster.
-        sources: What to read.
+        sources: The groups to read.
         interval_s: Between two readings.
-        timeout_s: After which a reading is given up.
-        tell: Takes, in the thread, what ``tell`` of this object was given last; may block.
+        timeout_s: A reading that takes longer is given up.
+        report: Called in the thread with what ``report`` of this object was given; may block.
         ask_measures: Returns, in the thread, what a route's consumers have measured; may block.
-        clock: Time; the machine's where unset.
     """
 
     def __init__(
@@ -98,99 +196,42 @@ class LagReader:
         *,
         interval_s: float,
         timeout_s: float,
-        tell: Callable[[bytes], None] = lambda _told: None,
-        ask_measures: Callable[[str], RouteMeasures] = lambda _route: RouteMeasures(),
-        clock: Clock | None = None,
+        report: Callable[[bytes], None] = lambda _decision: None,
+        ask_measures: AskMeasures = lambda _route: RouteMeasures(),
     ) -> None:
-        self._exchange = _Exchange()
-        weakref.finalize(owner, self._exchange.stop.set)
-        threading.Thread(
-            target=_read_on,
-            args=(
-                self._exchange,
-                kafka,
-                tuple(sources),
-                interval_s,
-                timeout_s,
-                tell,
-                ask_measures,
-                clock or SystemClock(),
-            ),
-            name="headrace-lag",
-            daemon=True,
-        ).start()
+        with _lock:
+            cluster = next((each for each in _clusters if each.kafka == kafka), None)
+            if cluster is None:
+                cluster = _Cluster(kafka)
+                _clusters.append(cluster)
+            paces = [_Pace(source, interval_s, timeout_s) for source in sources]
+            self._groups = [cluster.join(pace, ask_measures) for pace in paces]
+        self._cluster = cluster
+        self._report = report
+        self._interval_s = interval_s
+        self._clock = SystemClock()
+        # In the thread: the collector may run while this one holds the lock.
+        call = cluster.loop.call_soon_threadsafe
+        weakref.finalize(owner, call, cluster.leave, self._groups).atexit = False
 
     def latest(self) -> Reading:
-        """Return the last reading; never waits."""
-        return self._exchange.reading
-
-    def tell(self, told: bytes) -> None:
-        """Hand something to the thread's ``tell``; what was not told yet is replaced."""
-        self._exchange.told = told
-
-
-def _read_on(
-    exchange: _Exchange,
-    kafka: KafkaSettings,
-    sources: Sequence[GroupLagSource],
-    interval_s: float,
-    timeout_s: float,
-    tell: Callable[[bytes], None],
-    ask_measures: Callable[[str], RouteMeasures],
-    clock: Clock,
-) -> None:
-    trackers = [BacklogTracker(from_latest=source.from_latest) for source in sources]
-    while not exchange.stop.is_set():
-        began_s = clock.monotonic()
-        is_complete = asyncio.run(_read(kafka, sources, trackers, timeout_s, clock))
-        exchange.reading = Reading(
-            exchange.reading.number + 1,
-            is_complete,
-            tuple(each.current for each in trackers),
-            _measures(sources, ask_measures),
+        """Return the latest reading; never waits. Without groups there is one each interval."""
+        latest = [group.latest for group in self._groups]
+        intervals = int(self._clock.monotonic() / self._interval_s)
+        return Reading(
+            min((each.number for each in latest), default=1 + intervals),
+            all(each.is_fresh for each in latest),
+            tuple(each.backlog for each in latest),
+            tuple(each.measures for each in latest),
         )
-        told, exchange.told = exchange.told, None
-        if told is not None:
-            try:
-                tell(told)
-            except Exception as error:  # noqa: BLE001 - telling must never end the reading
-                log.debug("a decision could not be told: %r", error)
-        exchange.stop.wait(max(0.0, interval_s - (clock.monotonic() - began_s)))
+
+    def report(self, decision: bytes) -> None:
+        """Have the thread call ``report``; never waits."""
+        self._cluster.loop.call_soon_threadsafe(_report, self._report, decision)
 
 
-def _measures(
-    sources: Sequence[GroupLagSource], ask_measures: Callable[[str], RouteMeasures]
-) -> tuple[RouteMeasures, ...]:
+def _report(report: Callable[[bytes], None], decision: bytes) -> None:
     try:
-        return tuple(ask_measures(source.route) for source in sources)
-    except Exception as error:  # noqa: BLE001 - only a bound: the lag is read without it
-        log.debug("what the consumers have measured could not be asked for: %r", error)
-        return tuple(RouteMeasures() for _ in sources)
-
-
-async def _read(
-    kafka: KafkaSettings,
-    sources: Sequence[GroupLagSource],
-    trackers: Sequence[BacklogTracker],
-    timeout_s: float,
-    clock: Clock,
-) -> bool:
-    """Read every group; say whether all answered."""
-    unread = list(trackers)
-    try:
-        async with asyncio.timeout(timeout_s), TopicAdmin(kafka) as admin:
-            for source, tracker in zip(sources, trackers, strict=True):
-                lags = await admin.group_lag(source.group, source.topic)
-                tracker.observe(lags, clock.monotonic())
-                if lags:
-                    unread.remove(tracker)
-    except TimeoutError:
-        reason = f"Kafka did not answer within {timeout_s:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever it was: the numbers are held, and say why
-        reason = f"Kafka did not tell the lag: {error}"
-    else:
-        return not unread
-    log.warning("autoscaling: %s; what was read last is held", reason)
-    for tracker in unread:
-        tracker.failed(reason)
-    return False
+        report(decision)
+    except Exception as error:  # noqa: BLE001 - the readings go on
+        log.debug("a decision cannot be reported: %r", error)

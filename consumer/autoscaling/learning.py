@@ -1,4 +1,4 @@
-"""What a policy learns as it goes: arrivals, a replica's throughput, and how long one starts."""
+"""What a policy measures: arrivals, a replica's throughput, and how long a replica starts."""
 
 import math
 from collections import deque
@@ -8,12 +8,12 @@ from statistics import median
 _BUCKET_S = 10.0
 _BUCKETS = 6
 _FEWEST_BUCKETS = 5
-"""A burst may lie across two of them, and must not be the median."""
+"""A burst may span two of them, and must not become the median."""
 _THROUGHPUT_TIME_CONSTANT_S = 120.0
 _LONGEST_FIRST_SPAN_S = 600.0
 _LEAST_OUTAGE_S = 30.0
 _OUTAGE_SPANS = 4
-"""A time without progress counts as an outage from this many usual ones on."""
+"""A time without progress counts as an outage if it is this many times the usual one."""
 _SPAN_WEIGHT = 0.2
 _COLD_START_WEIGHT = 0.2
 _MOST_MARKS = 512
@@ -30,12 +30,12 @@ class Arrivals:
         self._marks: deque[tuple[float, int]] = deque()
 
     def observe(self, now_s: float, arrived_records: int, remaining_records: int) -> None:
-        """Take in the total of arrivals, and how many of them, the latest, are not done.
+        """Add a reading.
 
         Args:
             now_s: Monotonic seconds.
             arrived_records: Records that have arrived since some fixed moment.
-            remaining_records: Records that are not done; older ones may be among them.
+            remaining_records: Records that are not done, the latest of those; older ones too.
         """
         if not self._marks or arrived_records > self._marks[-1][1]:
             self._marks.append((now_s, arrived_records))
@@ -43,7 +43,7 @@ class Arrivals:
         while self._marks and self._marks[0][1] <= done:
             self._marks.popleft()
         if len(self._marks) > _MOST_MARKS:
-            # Every other mark: a coarser age is told for a backlog of hours.
+            # Every other mark: the age of a backlog of hours may be coarse.
             self._marks = deque(list(self._marks)[::2])
         if self._bucket_began_s is None:
             self._bucket_began_s, self._bucket_arrived = now_s, arrived_records
@@ -51,7 +51,7 @@ class Arrivals:
         if elapsed_s >= _BUCKET_S:
             rate = max(0, arrived_records - self._bucket_arrived) / elapsed_s
             if elapsed_s >= 2 * _BUCKET_S:
-                # Nobody looked for a while: what came may have come at any rate, and at once.
+                # No reading for a while: the arrivals may have come at once.
                 self._rates.clear()
             else:
                 self._rates.append(rate)
@@ -59,7 +59,7 @@ class Arrivals:
 
     @property
     def records_per_s(self) -> float:
-        """The median rate of the last minute's 10 s: a burst is backlog, not a new usual."""
+        """The median rate of the last minute's 10 s buckets, which a burst does not move."""
         if len(self._rates) < _FEWEST_BUCKETS:
             return 0.0
         return median(self._rates)
@@ -67,7 +67,7 @@ class Arrivals:
     def oldest_s(self, now_s: float) -> float:
         """Return about how long the oldest record that is not done has waited; first in, first out.
 
-        What had arrived before the first observation counts from then.
+        Records from before the first observation count from then.
         """
         return now_s - self._marks[0][0] if self._marks else 0.0
 
@@ -78,9 +78,9 @@ class _Span:
 
     Attributes:
         began_s: Monotonic seconds.
-        remaining_records: Not done when it began.
-        running: Replicas that ran when it began. One that came later is at its first record still
-            when one of these has done its next; one that went has done its part.
+        remaining_records: Records not done when it began.
+        running: Replicas that ran when it began. One that started later has not finished its first
+            record when one of these finishes its next; one that stopped has done its part.
         idle_s: Between the last reading without work and the first with some.
     """
 
@@ -91,18 +91,17 @@ class _Span:
 
 
 class Throughput:
-    """What one replica does in a second, learned while all of them have enough to do.
+    """What one replica does in a second, measured while all of them have enough to do.
 
-    It is measured from one progress to the next, however many readings lie in between: of slow
-    work, or of work that is done in lumps, most readings see nothing done, and their time counts.
-    A time without progress that is far longer than usual says that the model was away, and
-    nothing of its speed: nothing is learned from it.
+    A measurement spans one progress to the next, over any number of readings: while work is slow,
+    or done in lumps, most readings see no progress, and their time counts. A far longer time than
+    usual means that the model was away, and is not measured.
 
     Args:
         expected_records_per_s: To begin with; ``None`` where nothing is known.
 
     Attributes:
-        records_per_s: What is expected or was measured; ``None`` where nothing is known.
+        records_per_s: The expected or measured rate; ``None`` where nothing is known.
     """
 
     def __init__(self, expected_records_per_s: float | None) -> None:
@@ -117,10 +116,10 @@ class Throughput:
 
     @property
     def at_least_records_per_s(self) -> float | None:
-        """The most that one was seen to do, whether or not it had enough to do.
+        """The highest rate that was seen, whether or not the replica had enough to do.
 
-        ``None`` before any was seen with work. A record that is under way counts as one in all the
-        time since the last: it says that a replica is there and works.
+        ``None`` before any was seen with work. A record in flight counts as one in the time since
+        the last: there is a replica, and it works.
         """
         now_s, remaining_records, running = self._last or (0.0, 0, 0)
         waited_s = self._span.idle_s + now_s - self._span.began_s
@@ -131,7 +130,7 @@ class Throughput:
     def observe(
         self, now_s: float, done_records: int, remaining_records: int, running: int
     ) -> None:
-        """Take in the total of what was done, and learn from the time since the last progress.
+        """Add a reading, and measure the time since the last progress.
 
         Args:
             now_s: Monotonic seconds.
@@ -146,8 +145,7 @@ class Throughput:
             return
         last_s, last_remaining, last_running = last
         if done > 0 or not remaining_records:
-            # Where all of it was done in the time in which one came or went, it is not known by
-            # how many.
+            # Where replicas started or stopped just then, it is not known how many did it.
             is_sure = running == last_running or self._span.began_s < last_s
             if done > 0 and is_sure and now_s > last_s:
                 self._take(self._span, now_s - self._span.began_s, done, remaining_records)
@@ -163,16 +161,16 @@ class Throughput:
         if usual_s is not None:
             longest_s = max(_LEAST_OUTAGE_S, _OUTAGE_SPANS * usual_s)
         if span.remaining_records:
-            # Work that has become slower for good is believed after a few spans.
+            # Work that stays slower counts after a few spans.
             counted_s = min(elapsed_s, longest_s)
             known_s = counted_s if usual_s is None else usual_s
             self._usual_span_s = known_s + _SPAN_WEIGHT * (counted_s - known_s)
         if elapsed_s > longest_s:
             return
-        # Twice as much as was done lay there: nobody can have waited for work.
+        # With twice as many records as were done, no replica can have waited for work.
         was_busy = span.remaining_records >= 2 * done and remaining_records >= done
-        # Where they were idle at times, they can still do at least this; save where two lumps came
-        # close together by chance.
+        # Replicas that were idle at times can do at least this, unless two lumps came close
+        # together by chance.
         is_more = sample > (self.records_per_s or 0.0) and elapsed_s >= (usual_s or 0.0) / 2
         if was_busy or (self._learned_s and is_more):
             self._learn(sample, elapsed_s)
@@ -189,12 +187,12 @@ class Throughput:
 
 @dataclass(slots=True)
 class _Together:
-    """Replicas that were asked for at once.
+    """Replicas that were requested at once.
 
     Attributes:
         asked_at_s: Monotonic seconds.
         started: How many of them have started.
-        took_s: How long these took, all together.
+        took_s: How long these took in total.
     """
 
     asked_at_s: float
@@ -202,14 +200,14 @@ class _Together:
     took_s: float = 0.0
 
     def take(self, now_s: float) -> float:
-        """Take note of one that has started now; return how long they take, on average."""
+        """Count one that has started now; return their mean time."""
         self.started += 1
         self.took_s += now_s - self.asked_at_s
         return self.took_s / self.started
 
 
 class ColdStart:
-    """How long a replica takes from being asked for to running.
+    """How long a replica takes from its request to running.
 
     Args:
         expected_s: To begin with.
@@ -219,16 +217,16 @@ class ColdStart:
         self.seconds = expected_s
         self._asked_at_s: deque[float] = deque()
         self._running = 0
-        # What was measured before the last of those that were asked for together.
+        # The estimate before the replicas that were last requested together.
         self._known_s: float | None = None
         self._together = _Together(-math.inf)
         self._none_at_s: float | None = None
 
     def look(self, now_s: float, target: int, running: int) -> None:
-        """Take note of what runs and is to run, however little else is known; as often as can be.
+        """Note what runs and what should run, as often as possible.
 
-        Where none ran or was to run when we looked last, and one runs now, it was asked for since
-        by somebody else. It counts from that last look: rather too long than too short.
+        Where none ran or should run at the last look, and one runs now, somebody else has requested
+        it since. It counts from that last look: rather too long than too short.
         """
         if not running:
             if not target:
@@ -240,7 +238,6 @@ class ColdStart:
         self.observe(now_s, running)
 
     def asked(self, now_s: float, target: int, running: int) -> None:
-        """Take note of what was asked for: each replica short of it starts counting."""
         missing = max(0, target - running)
         while len(self._asked_at_s) < missing:
             self._asked_at_s.append(now_s)
@@ -248,7 +245,6 @@ class ColdStart:
             self._asked_at_s.pop()
 
     def observe(self, now_s: float, running: int) -> None:
-        """Take note of how many run; each more than before has started."""
         for _ in range(max(0, running - self._running)):
             if not self._asked_at_s:
                 break
@@ -256,8 +252,8 @@ class ColdStart:
         self._running = running
 
     def _take(self, now_s: float, asked_at_s: float) -> None:
-        # The mean of those that were asked for together: they come in the order of how long they
-        # take, and a mean that forgets would remember the slowest.
+        # The mean of those requested together: they arrive in the order of their times, so that a
+        # mean that forgets would keep the slowest.
         if asked_at_s != self._together.asked_at_s:
             self._known_s = self.seconds if self._together.started else None
             self._together = _Together(asked_at_s)
@@ -267,5 +263,5 @@ class ColdStart:
         self.seconds = mean_s + kept * (known_s - mean_s)
 
     def starting_s(self, now_s: float) -> list[float]:
-        """Return for each replica that is starting how many seconds it is expected to need yet."""
+        """Return the seconds that each starting replica is still expected to need."""
         return [max(0.0, self.seconds - (now_s - asked_s)) for asked_s in self._asked_at_s]

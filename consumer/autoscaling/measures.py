@@ -1,8 +1,8 @@
-"""What a route's consumers have measured, and what it says about how much can run side by side."""
+"""What a route's consumers have measured, and how many records can run in parallel by it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 from consumer.autoscaling.lag import Backlog
 
@@ -11,13 +11,13 @@ Ordering = Literal["none", "key", "partition"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMeasures:
-    """One route, added up over its consumers.
+    """Sums over one route's consumers.
 
     Attributes:
-        tokens_per_record: The mean of what records take; ``None`` where it is not known.
-        runnable_records: Records at work or ready to be; ``None`` on a route without order, where
-            all of them are.
-        held_records: Records that the consumers have read and not finished.
+        tokens_per_record: The mean over records; ``None`` where it is not known.
+        runnable_records: Records in flight or ready to be; ``None`` on a route without order,
+            where all of them are.
+        held_records: Records that the consumers hold.
         reads_on: Whether a consumer would read more than it holds.
     """
 
@@ -26,28 +26,17 @@ class RouteMeasures:
     held_records: int = 0
     reads_on: bool = True
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
-
 
 def parallel_records(
     routes: Sequence[tuple[Ordering, Backlog, RouteMeasures]],
 ) -> int | None:
-    """Return the most records that may be at work at a time; ``None`` where nothing bounds them.
+    """Return the most records that may be in flight at a time; ``None`` where nothing bounds them.
 
-    Of a partition in order one record is at work at a time. How many keys a backlog has, nobody
-    knows who has not read it: the consumers' word counts once they hold all of it, or can hold no
-    more.
+    A partition in order has one record in flight. Only the consumers know how many keys a backlog
+    has: their number counts once they hold all of it, or can hold no more.
 
     Args:
-        routes: Of each route its ``ordering``, its backlog and what its consumers measured.
+        routes: Each route's ``ordering``, its backlog and what its consumers measured.
     """
     total = 0
     for ordering, backlog, measures in routes:

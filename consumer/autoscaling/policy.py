@@ -1,4 +1,4 @@
-"""The scaling policy, for models and for consumers: what is there is to be done within a time."""
+"""The scaling policy of models and consumers: the backlog has to be done within a time."""
 
 import math
 from collections import deque
@@ -10,24 +10,24 @@ from consumer.autoscaling.learning import Arrivals, ColdStart, Throughput
 from consumer.autoscaling.sizing import replicas_to_drain
 
 SAFETY = 0.85
-"""Of the drain target less a cold start, this part is to do: rates vary, replicas start late."""
+"""The part of the drain target less a cold start that is planned for: rates and starts vary."""
 LEAST_HELP = 0.25
-"""A replica is started for at least this part of the drain target of work, or not at all."""
+"""A replica starts for at least this part of the drain target of work, or not at all."""
 LAST_STRETCH = 0.05
-"""What is left this shortly before the aim, or after it, is to be done in this part of it."""
+"""What is left at the aim, or shortly before it, has to be done in this part of the target."""
 SPARE_REPLICA = 0.1
-"""A tenth of a replica more is not worth a replica."""
+"""A tenth of a replica is not worth a replica."""
 SPARE_SHARE = 0.05
-"""Neither is this part of all of them; the same to spare keeps a replica: hysteresis both ways."""
+"""Nor is this part of all of them; both ways, so that the target does not flutter."""
 LAST_REPLICA = 0.01
-"""Wanted of a replica that only waits for its calls to end: one, by rounding, and no more."""
+"""Wanted while calls end: it rounds to one replica."""
 _LEAST_IDLE_S = 20.0
 _MOST_IDLE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """What a policy looks at.
+    """What a policy decides by.
 
     Attributes:
         now_s: Monotonic seconds.
@@ -37,11 +37,11 @@ class Signals:
         done_records: Records done since then.
         is_fresh: Whether the lag was read since the last decision; False holds the target.
         partitions: Of the topic, for consumers; ``None`` where they do not matter.
-        parallel_records: The most records that may be at work at a time; ``None`` where nothing
-            bounds them, or it is not known.
-        remaining_tokens: The remaining records in tokens, where a mean is known; only told.
-        ongoing_calls: What Serve's handles count.
-        notes: What to tell a person beside the numbers.
+        parallel_records: The most records that may be in flight; ``None`` where nothing bounds
+            them, or it is not known.
+        remaining_tokens: The remaining records in tokens, where a mean is known; only reported.
+        ongoing_calls: The calls that Serve's handles count.
+        notes: For a person.
     """
 
     now_s: float
@@ -58,18 +58,18 @@ class Signals:
 
 
 class DrainPolicy:
-    """Decides how many replicas there should be; owns what it has learned.
+    """Decides how many replicas there should be; owns what it has measured.
 
-    Up at once, and by as many as are needed; down only to the most that was wanted in the time for
-    which a spare replica is kept. That time is by default a cold start: to keep a replica for as
-    long as its restart would cost is never worse than twice the optimum (the ski-rental rule:
-    Karlin et al., "Competitive snoopy caching", 1988). It is a minute at most all the same: a
-    burst seldom follows the last one so soon, and in the simulator longer did not pay.
+    It scales up at once, by as many as are needed, and down to the most that was wanted within the
+    time for which a spare replica is kept. That time is by default a cold start: to keep a replica
+    for as long as its restart would take never costs more than twice the optimum (the ski-rental
+    rule: Karlin et al., "Competitive snoopy caching", 1988). It is a minute at most: a burst seldom
+    follows the last one so soon, and in the simulator longer did not pay.
 
     Args:
         min_replicas: Never fewer; 0 scales to zero.
         max_replicas: Never more.
-        drain_target_s: What arrives is to be done within this.
+        drain_target_s: A record has to be done within this time after its arrival.
         downscale_delay_s: For how long a spare replica is kept; ``None`` for a cold start.
         expected_records_per_s: A replica's throughput until it is measured, if known.
         expected_cold_start_s: How long one starts until it is measured.
@@ -98,17 +98,16 @@ class DrainPolicy:
 
     @property
     def keep_spare_s(self) -> float:
-        """For how long a spare replica is kept."""
         if self._downscale_delay_s is not None:
             return self._downscale_delay_s
         return min(_MOST_IDLE_S, max(_LEAST_IDLE_S, self._cold_start.seconds))
 
     def look(self, now_s: float, target: int, running: int) -> None:
-        """Take note of what runs, between decisions too: it tells how long a replica starts.
+        """Note what runs, between decisions too, to measure how long a replica starts.
 
         Args:
             now_s: Monotonic seconds.
-            target: How many there are to be.
+            target: The present target.
             running: Replicas that run.
         """
         self._cold_start.look(now_s, target, running)
@@ -118,12 +117,12 @@ class DrainPolicy:
 
         Args:
             signals: What is known now.
-            target: How many there are to be so far.
+            target: The present target.
         """
         now_s = signals.now_s
         self._cold_start.observe(now_s, signals.running)
         if not signals.is_fresh:
-            return self._tell(signals, target, target, float(target), Clamp.HELD)
+            return self._decision(signals, target, target, float(target), Clamp.HELD)
         self._arrivals.observe(now_s, signals.arrived_records, signals.remaining_records)
         self._throughput.observe(
             now_s, signals.done_records, signals.remaining_records, signals.running
@@ -134,25 +133,25 @@ class DrainPolicy:
         if decided != bounded:
             clamp = Clamp.DOWNSCALE_DELAY
         self._cold_start.asked(now_s, decided, signals.running)
-        return self._tell(signals, target, decided, wanted, clamp)
+        return self._decision(signals, target, decided, wanted, clamp)
 
     def _wanted(self, signals: Signals, target: int) -> float:
         rate = self._throughput.records_per_s
         arriving = self._arrivals.records_per_s
         if not signals.remaining_records and not arriving:
-            # Serve starts a replica wherever it still counts a call, so to stop the last one before
-            # it has forgotten them all would only cost a start.
+            # Serve starts a replica while it counts a call, so that stopping the last one earlier
+            # would only cost a start.
             return LAST_REPLICA if signals.ongoing_calls > 0 else 0.0
         if rate is None:
             return self._until_measured(signals, target)
         return self._to_drain(signals, rate)
 
     def _until_measured(self, signals: Signals, target: int) -> float:
-        """Return what is there, or one more where it falls short of all that it was seen to do.
+        """Return the present number, or one more where the highest rate seen is too little.
 
-        What a replica does is known a reading after it has had enough to do, and a burst need not
-        wait for it. What it was seen to do may be far less than what it can: one more is little to
-        pay if it is, and it is the only one that is asked for on so little.
+        A replica's rate is known one reading after it had enough to do, and a burst need not wait
+        for that. The highest rate seen may be far below what it can do, so only one more is
+        requested on such ground.
         """
         held = float(max(1, target))
         least_records_per_s = self._throughput.at_least_records_per_s
@@ -176,7 +175,7 @@ class DrainPolicy:
         )
 
     def _aim_s(self) -> float:
-        """Return when what arrives now is to be done: the target, less a part of the work time."""
+        """Return when a record that arrives now should be done: the target less a margin."""
         start_s = min(self._cold_start.seconds, self._drain_target_s)
         return start_s + SAFETY * (self._drain_target_s - start_s)
 
@@ -184,8 +183,8 @@ class DrainPolicy:
         most, clamp = self._max, Clamp.MAX_REPLICAS
         if signals.partitions is not None and signals.partitions < most:
             most, clamp = signals.partitions, Clamp.PARTITIONS
-        # One record may always be at work, be it one that has only just arrived; and replicas that
-        # are kept for the sake of their start are kept whatever the records' order.
+        # One record may always be in flight, also one that has just arrived; and replicas that are
+        # kept to save a start are kept whatever the order of records.
         least = max(1, self._min)
         if signals.parallel_records is not None and max(least, signals.parallel_records) < most:
             most, clamp = max(least, signals.parallel_records), Clamp.PARALLELISM
@@ -203,10 +202,10 @@ class DrainPolicy:
             self._recent.popleft()
         if wanted >= target:
             return wanted
-        # What never was wanted while we looked was somebody's choice: it goes after the delay too.
+        # A number that was never wanted was somebody's choice: it ends after the delay too.
         return min(target, self._recent[0][1])
 
-    def _tell(
+    def _decision(
         self, signals: Signals, previous: int, target: int, wanted: float, clamp: Clamp
     ) -> Decision:
         rate = self._throughput.records_per_s
@@ -231,7 +230,7 @@ class DrainPolicy:
 
 
 def _whole(wanted: float, target: int) -> int:
-    """Round to whole replicas, and stay where both ways of rounding do not agree to move."""
+    """Round to whole replicas, and stay unless rounding either way moves the same way."""
     if wanted <= 0:
         return 0
     up = max(1, math.ceil(wanted / (1 + SPARE_SHARE) - SPARE_REPLICA))

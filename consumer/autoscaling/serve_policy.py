@@ -1,14 +1,15 @@
-"""The policy as Ray Serve's controller runs it: lag and Serve's context in, a target out."""
+"""The policy as Ray Serve's controller calls it."""
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
-from consumer.autoscaling.kv import latest_measures, report_decision
+from consumer.autoscaling.kv import reported_measures, report_decision
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.lag_reader import LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records
@@ -29,7 +30,7 @@ class ServeScalingPolicy:
         deployment: The deployment's name.
         task: Its bounds, its aim and the backlog that it works on.
         clock: Time; the machine's where unset.
-        make_reader: Makes what reads the lag; ``LagReader`` where unset.
+        make_reader: Makes the reader of the lag; a ``LagReader`` where unset.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ServeScalingPolicy:
         )
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """Return the target and no state for Serve to keep; what is learned is kept here."""
+        """Return the target, and no state for Serve to keep."""
         target = int(context.target_num_replicas)
         try:
             return self._decide(context, target), {}
@@ -69,14 +70,14 @@ class ServeScalingPolicy:
     def _decide(self, context: Any, target: int) -> int:
         if self._reader is None:
             self._reader = self._start_reader()
-        # From zero Serve starts a replica by itself, and asks again when it runs.
+        # From zero Serve starts a replica by itself, and calls again when it runs.
         self._policy.look(self._clock.monotonic(), target, int(context.current_num_replicas))
         reading = self._reader.latest()
         if reading.number == self._number:
             return target
         self._number = reading.number
         decision = self._policy.decide(self._signals(context, reading), target)
-        self._explain(decision)
+        self._publish(decision)
         return decision.target
 
     def _signals(self, context: Any, reading: Reading) -> Signals:
@@ -108,33 +109,28 @@ class ServeScalingPolicy:
     def _start_reader(self) -> LagReader:
         if self._make_reader is not None:
             return self._make_reader(self)
-        deployment = self._deployment
         return LagReader(
             self,
             self._task.kafka,
             self._task.sources,
             interval_s=self._task.settings.period_s,
             timeout_s=self._task.settings.lag_timeout_s,
-            tell=lambda told: report_decision(deployment, told),
-            ask_measures=latest_measures,
+            report=partial(report_decision, self._deployment),
+            ask_measures=reported_measures,
         )
 
-    def _explain(self, decision: Decision) -> None:
+    def _publish(self, decision: Decision) -> None:
         level = logging.INFO if decision.is_change else logging.DEBUG
         log.log(level, "autoscaling %s: %s", self._deployment, decision)
         if self._gauges is None:
             self._gauges = _Gauges(self._deployment)
         self._gauges.set(decision)
         if self._reader is not None:
-            self._reader.tell(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
+            self._reader.report(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
 
 
 class _Gauges:
-    """A decision as Ray metrics.
-
-    Args:
-        deployment: Their tag.
-    """
+    """A decision as Ray metrics, tagged with the deployment."""
 
     def __init__(self, deployment: str) -> None:
         self._gauges = {}
@@ -162,7 +158,6 @@ class _Gauges:
         self._clamp.set_default_tags({"deployment": deployment})
 
     def set(self, decision: Decision) -> None:
-        """Bring the metrics up to ``decision``."""
         for name, gauge in self._gauges.items():
             if name == "held":
                 gauge.set(float(decision.clamp is Clamp.HELD))

@@ -14,25 +14,25 @@ def replicas_to_drain(
     horizon_s: float,
     least_help_s: float,
 ) -> float:
-    """Return the fewest replicas that have done everything by the horizon; a fraction counts.
+    """Return the fewest replicas that finish by the horizon; a fraction counts.
 
     The work is what remains and what arrives until then. Running replicas work all the time,
-    starting ones once they are there, and a new one only after a cold start. One that could not
-    work for ``least_help_s`` by the horizon is judged by the time at which it could have, and not
-    counted where the others have done everything by then: it would only be paid for.
+    starting ones once they run, and a new one after a cold start. A replica that could not work for
+    ``least_help_s`` by the horizon is judged at the time when it could have, and is not counted if
+    the others have finished by then: it would only cost.
 
-    That time is each replica's own. Would those that start already be judged by the time of one
-    that is asked for now, which moves on with the clock, they would seem to have ever more time,
-    and be stopped one by one before they had worked.
+    That time is each replica's own. If starting replicas were judged by the time of one that is
+    requested now, which moves on with the clock, they would seem to have ever more time, and would
+    be stopped one by one before they worked.
 
     Args:
-        remaining_records: What is not done.
-        arrival_records_per_s: What arrives meanwhile.
+        remaining_records: Records that are not done.
+        arrival_records_per_s: The rate at which more arrive.
         replica_records_per_s: What one replica does; above 0.
         running: Replicas that run.
-        starting_s: Of each replica that was asked for: when it is expected to run.
-        cold_start_s: The same of one that is asked for now.
-        horizon_s: When everything is to be done; above 0.
+        starting_s: When each requested replica is expected to run.
+        cold_start_s: When one that is requested now is expected to run.
+        horizon_s: When everything has to be done; above 0.
         least_help_s: The least time of work for which a replica is started; above 0.
     """
 
@@ -43,16 +43,17 @@ def replicas_to_drain(
     wanted, workers, sum_of_starts_s = float(running), running, 0.0
 
     def short_s(by_s: float) -> float:
-        """Replica-seconds that those counted so far leave undone then."""
+        """Replica-seconds that the replicas counted so far leave undone."""
         return work_s(by_s) - (workers * by_s - sum_of_starts_s)
 
     if short_s(horizon_s) <= 0:
         return work_s(horizon_s) / horizon_s
     for start_s in sorted(starting_s):
         by_s = max(horizon_s, start_s + least_help_s)
-        if short_s(by_s) <= 0:
+        left_s = short_s(by_s)
+        if left_s <= 0:
             return wanted
-        wanted += min(1.0, short_s(by_s) / (by_s - start_s))
+        wanted += min(1.0, left_s / (by_s - start_s))
         workers += 1
         sum_of_starts_s += start_s
     by_s = max(horizon_s, cold_start_s + least_help_s)

@@ -9,7 +9,7 @@ clock in milliseconds. One task at a time may call it. A record's way through it
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
 from consumer.engine.admission import Admission
@@ -41,7 +41,7 @@ from consumer.engine.offsets.assigned_partitions import Allowance, AssignmentCha
 from consumer.engine.offsets.ledger import Delivery
 from consumer.engine.outcomes.completion import Settlement
 from consumer.engine.outcomes.messages import OutcomeMessages
-from consumer.engine.outcomes.outbox import Outbox, Publication
+from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
 from consumer.engine.schedule import Schedule
 from consumer.engine.settings import EngineSettings, LiveSettings
@@ -173,11 +173,11 @@ class Engine:
         if not self._is_suspended:
             self._suspension = reason
         self._is_suspended = True
-        self._outbox.close(let_out_waiting=True)
+        self._outbox.close()
 
     def hold_publications(self) -> None:
         """Publish nothing more until ``assign``."""
-        self._outbox.close(let_out_waiting=False)
+        self._outbox.hold()
 
     def assign(
         self,
@@ -209,8 +209,7 @@ class Engine:
                 self._settlement.drop(item)
         self._queue.drop_unwanted()
         for assignment in assignments:
-            for publication in self._outbox.remove(assignment):
-                self._settlement.let_go(publication.item)
+            self.withdrawn(self._outbox.remove(assignment))
 
     def stop_intake(self) -> None:
         """Take in and dispatch nothing more: what only waits is left to the next owner."""
@@ -234,7 +233,7 @@ class Engine:
         self._is_suspended = True
         self._takes_records = False
         self._calls.takes_back = False
-        self._outbox.close(let_out_waiting=False)
+        self._outbox.hold()
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -540,28 +539,24 @@ class Engine:
         """Whether outcomes wait to be published and may be."""
         return self._outbox.has_publishable
 
-    def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
+    def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
         """Take the next outcomes to publish; none of partitions that were lost."""
         return self._settlement.take_publications(most_records, most_bytes)
 
-    def acknowledged(self, publications: Iterable[Publication]) -> None:
-        """Take note that the broker has acknowledged all messages of these outcomes."""
-        self._settlement.acknowledged(publications)
+    def acknowledged(self, items: Iterable[WorkItem]) -> None:
+        """The broker has acknowledged all messages of these outcomes."""
+        self._settlement.acknowledged(items)
 
-    def withdrawn(self, publications: Iterable[Publication]) -> None:
+    def withdrawn(self, items: Iterable[WorkItem]) -> None:
         """Let go of outcomes of lost partitions; they may have been published, or in part."""
-        for publication in publications:
-            self._settlement.let_go(publication.item)
+        for item in items:
+            self._settlement.let_go(item)
 
     def rejected(
-        self,
-        publication: Publication,
-        refused: Mapping[int, Rejection],
-        now_s: float,
-        epoch_ms: int,
+        self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
-        """Put others in the place of refused messages; see ``Settlement.rejected``."""
-        return self._settlement.rejected(publication, refused, now_s, epoch_ms)
+        """Replace refused messages of an outcome; see ``Settlement.rejected``."""
+        return self._settlement.rejected(item, rejections, now_s, epoch_ms)
 
     def partitions_due(self, *, even_without_outcomes: bool) -> list[TopicPartition]:
         """Return the partitions for which ``begin_transaction`` has something.
@@ -579,21 +574,21 @@ class Engine:
 
     def transaction_committed(self, transaction: Transaction) -> None:
         """Take note that a transaction's outcomes are published and its point is committed."""
-        self.acknowledged(transaction.publications)
+        self.acknowledged(transaction.items)
         self._transactions.committed(transaction)
 
     def transaction_refused(
         self,
         transaction: Transaction,
-        refused: Mapping[int, Mapping[int, Rejection]],
+        rejections: Iterable[Rejection],
         now_s: float,
         epoch_ms: int,
     ) -> bool:
-        """Put others in the place of messages that the broker will never take.
+        """Replace messages that the broker will never take.
 
         Args:
             transaction: Nothing of it was published; its outcomes wait again.
-            refused: Why, by position of the publication and index of the message in it.
+            rejections: Of its messages.
             now_s: Monotonic seconds.
             epoch_ms: Wall clock in milliseconds.
 
@@ -604,7 +599,7 @@ class Engine:
         if transaction.assignment.revoked:
             self._lose([transaction.assignment])
             return True
-        return self._settlement.substitute(transaction.publications, refused, now_s, epoch_ms)
+        return self._settlement.substitute(rejections, now_s, epoch_ms)
 
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Take note that the partition is another member's; ``assign`` will say so too.

@@ -1,7 +1,7 @@
-"""What a record is, before any model sees it: a request, or an outcome already."""
+"""Reads a record: it is a request, or its outcome is known already."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,6 +17,7 @@ from schemas.wire.requests import (
     custom_id_of,
     leading_custom_id,
     parse_request_line,
+    plain_fields,
 )
 from schemas.wire.results import ErrorCode, encode_refusal_body
 
@@ -27,8 +28,7 @@ MOST_ENDS = 3
 """So many consumers may end on a record; the next one does not read it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A record that a model is to answer.
 
     Attributes:
@@ -94,7 +94,7 @@ class Intake:
     takes_frame: bool = False
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
-        """Tell what ``record`` is; it never raises, whatever the value holds."""
+        """Return what ``record`` is; never raises, whatever the value holds."""
         value = record.value
         if value is None:
             if record.problem is not None:
@@ -107,23 +107,30 @@ class Intake:
                 f"{self.max_request_bytes:,}; split the request or raise the limit",
                 leading_custom_id(value),
             )
-        plain = strip_marks(value, takes_frame=self.takes_frame)
+        is_plain = value.startswith(b"{")
+        plain = value if is_plain else strip_marks(value, takes_frame=self.takes_frame)
+        deadline_ms = headers.read_deadline_ms(record.headers) if record.headers else None
+        line = None if plain is value else plain
+        fields = plain_fields(plain)
+        if fields is not None and fields[1] in self.urls:
+            custom_id, url, body = fields
+            return Request(custom_id, deadline_ms, self.work_of(body), url, None, line)
+        return self._read_exactly(value, plain, deadline_ms)
+
+    def _read_exactly(
+        self, value: bytes, plain: bytes, deadline_ms: int | None
+    ) -> Request | Refused | Unreadable:
         try:
             line = parse_request_line(plain)
             if line.url not in self.urls:
                 plain, line = self._with_endpoint(plain, line)
         except UnreadableRequestError as error:
             return self._outcome_of(error, plain)
-        context = headers.read_context(record.headers) if record.headers else headers.NO_CONTEXT
         if isinstance(line, ReferencedRequestLine):
-            return self._read_reference(line, context.deadline_ms)
-        return Request(
-            line.custom_id,
-            context.deadline_ms,
-            self.work_of(line.body),
-            line.url,
-            line=None if plain is value else plain,
-        )
+            return self._read_reference(line, deadline_ms)
+        own_line = None if plain is value else plain
+        work = self.work_of(line.body)
+        return Request(line.custom_id, deadline_ms, work, line.url, None, own_line)
 
     def _with_endpoint(
         self, value: bytes, line: RequestLine | ReferencedRequestLine
@@ -155,7 +162,7 @@ class Intake:
         return value, line.model_copy(update={"url": url})
 
     def _outcome_of(self, error: UnreadableRequestError, value: bytes) -> Refused | Unreadable:
-        """Answer whoever waits; what has no id can only be put aside."""
+        """Answer it by its custom_id; a record without one becomes a dead letter."""
         if value.startswith(FRAME_START):
             # The route's setting is at fault, so the record stays to be replayed.
             return Unreadable(
@@ -169,7 +176,9 @@ class Intake:
 
     def work_of(self, body: dict[str, Any]) -> float:
         """Return how much work a request of this body is; 0 if unknown."""
-        work = body.get(self.work_field) if self.work_field else None
+        if self.work_field is None:
+            return 0.0
+        work = body.get(self.work_field)
         # Whatever else stands there is the model's to refuse.
         return float(work) if isinstance(work, int | float) and abs(work) < 1e18 else 0.0
 
@@ -183,7 +192,7 @@ class Intake:
         return Refused(line.custom_id, STATUS_BAD_REQUEST, body)
 
     def _problem_of(self, reference: RequestBodyReference) -> str | None:
-        """Say why a reference may not be followed; nothing is asked of the store yet."""
+        """Return why a reference may not be followed, without asking the store."""
         if not self.body_prefixes:
             return (
                 "body_ref: this route takes no references; set claim_check.request_prefixes, or "
@@ -204,7 +213,7 @@ class Intake:
 
 
 def give_up(record: Record, ends: int) -> Unreadable:
-    """Put aside, unread, a record on which consumers ended one after another."""
+    """Dead-letter, unread, a record on which consumers ended one after another."""
     return Unreadable(
         ErrorCode.READING_FAILED,
         f"{ends} consumers ended, one after another, while they read this record; look for their "
@@ -214,5 +223,4 @@ def give_up(record: Record, ends: int) -> Unreadable:
 
 
 def is_expired(deadline_ms: int | None, epoch_ms: int) -> bool:
-    """Say whether a deadline has passed."""
     return deadline_ms is not None and deadline_ms <= epoch_ms

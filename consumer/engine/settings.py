@@ -23,7 +23,7 @@ class EngineSettings:
 
     most_chunk_records: int
     metadata_limit_characters: int
-    calls_per_window: int = 4
+    calls_per_window: int
     max_body_bytes: int = 0
     ordering: Ordering = "none"
     attempt_timeout_s: float | None = None

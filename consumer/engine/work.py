@@ -1,14 +1,17 @@
 """A record on its way through the engine, and the assignment it belongs to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import orjson
 
 from consumer.engine.failures.failures import Failure
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.ports import CommitPoint, Message, Record, TopicPartition
 from handoff.chunk import Outcomes
 from handoff.windows import CallInFlight
-from schemas.wire.headers import Headers
+from schemas.wire.headers import Headers, encode_source
+from schemas.wire.results import result_id
 
 _NO_HEADERS: Headers = []
 
@@ -37,6 +40,21 @@ class PartitionAssignment:
     committed: CommitPoint | None
     attempted: set[CommitPoint] = field(default_factory=set)
     revoked: bool = False
+    _quoted_id_start: bytes = field(init=False, repr=False)
+    _source_start: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # With an offset of 0 the last digit is what differs from one record to the next.
+        self._quoted_id_start = orjson.dumps(result_id(*self.partition, 0))[:-2]
+        self._source_start = encode_source(*self.partition, 0)[:-1]
+
+    def quoted_result_id(self, offset: int) -> bytes:
+        """Return the id of a record's result as it stands in JSON."""
+        return b'%b%d"' % (self._quoted_id_start, offset)
+
+    def source(self, offset: int) -> bytes:
+        """Return a record's ``headrace-source``."""
+        return b"%b%d" % (self._source_start, offset)
 
     def wrote(self, point: CommitPoint | None) -> bool:
         """Say whether ``point`` is what this assignment left: nobody has committed since."""
@@ -74,7 +92,9 @@ class WorkItem:
         is_ready: A model replica may have it as soon as nothing holds it.
         is_held: It waits for an earlier record of its lane (``consumer.engine.calls.ordering``).
         successor: The next record of its lane, held until this one is finished.
-        deferred: The messages of an outcome that was decided while it was held.
+        messages: Its outcome, from when that is decided until it is acknowledged.
+        is_small: The result among them is the small one in the place of one that was refused.
+        has_letter: A dead letter is among them, or published already.
     """
 
     assignment: PartitionAssignment
@@ -97,7 +117,9 @@ class WorkItem:
     is_ready: bool = False
     is_held: bool = False
     successor: "WorkItem | None" = None
-    deferred: list[Message] | None = None
+    messages: Sequence[Message] = ()
+    is_small: bool = False
+    has_letter: bool = False
 
     @property
     def line(self) -> bytes:
@@ -116,7 +138,8 @@ class WorkItem:
             Record,
             (record.partition, record.offset, None, b"", _NO_HEADERS, record.timestamp_ms, None),
         )
-        self.deferred = None
+        # They refer to it, and would wait with it for the garbage collector.
+        self.messages = ()
 
     def is_new(self) -> bool:
         """Say whether it still waits for its first dispatch."""
@@ -183,11 +206,11 @@ class Call:
         if len({len(column) for column in columns}) != 1:
             raise ModelContractError("indexes, statuses and bodies differ in length")
         records = len(self._items)
-        if not all(0 <= index < records for index in outcomes.indexes):
+        if not all(map(range(records).__contains__, outcomes.indexes)):
             raise ModelContractError(f"an index is not one of the chunk's {records} records")
-        if not all(isinstance(status, int) for status in outcomes.statuses):
+        if not _are_all(int, outcomes.statuses):
             raise ModelContractError("a status is no HTTP status")
-        if not all(isinstance(body, bytes) for body in outcomes.bodies):
+        if not _are_all(bytes, outcomes.bodies):
             raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
 
     def answer(self, index: int) -> WorkItem | None:
@@ -233,3 +256,8 @@ class Call:
 
 def _first_deadline_ms(items: Iterable[WorkItem]) -> int | None:
     return min((item.deadline_ms for item in items if item.deadline_ms is not None), default=None)
+
+
+def _are_all(kind: type, values: Sequence[object]) -> bool:
+    # The types at once first: this looks at each part of every outcome.
+    return {*map(type, values)} <= {kind} or all(isinstance(each, kind) for each in values)

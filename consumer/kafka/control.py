@@ -1,4 +1,4 @@
-"""Reading a control topic: all of it, by every consumer replica, in no group."""
+"""Reads a control topic: every consumer replica reads all of it, in no group."""
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition as KafkaPartition
@@ -31,7 +31,6 @@ class KafkaControlSource:
         self._behind: dict[KafkaPartition, int] = {}
 
     async def start(self) -> None:
-        """Connect; see ``ControlSource``."""
         async with TopicAdmin(self._settings) as admin:
             info = (await admin.describe_topics([self._topic]))[self._topic]
         if info is None:
@@ -62,12 +61,11 @@ class KafkaControlSource:
                 raise
 
     async def poll(self, timeout_s: float) -> list[Record]:
-        """Return the next control records; see ``ControlSource``."""
         if self._consumer is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         check_tasks(self._consumer)
         with explaining_failures(self._settings, self._doing):
-            await self._take_in_added(self._consumer)
+            await self._read_added(self._consumer)
             batches = await self._consumer.getmany(
                 timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_RECORDS
             )
@@ -87,17 +85,16 @@ class KafkaControlSource:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether all that stood there at the start has been read; see ``ControlSource``."""
+        """Whether all records from before the start have been returned; see ``ControlSource``."""
         return not self._behind
 
     async def stop(self) -> None:
-        """Disconnect; see ``ControlSource``."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()
 
-    async def _take_in_added(self, consumer: AIOKafkaConsumer) -> None:
-        """Read partitions too that the topic has been given since, from their start."""
+    async def _read_added(self, consumer: AIOKafkaConsumer) -> None:
+        """Read added partitions too, from their start."""
         numbers = consumer.partitions_for_topic(self._topic) or ()
         assigned = consumer.assignment()
         added = {KafkaPartition(self._topic, number) for number in numbers} - assigned

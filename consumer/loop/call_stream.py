@@ -1,23 +1,22 @@
-"""A handle call's outcomes, with what the model raises told from what we raise over them."""
+"""The outcomes of one handle call; an error of the model is not one of the loop."""
 
 from collections.abc import AsyncIterator
 
-from consumer.ports import ModelClient
-from handoff.chunk import Chunk, Outcomes
+from handoff.chunk import Chunk, ChunkModel, Outcomes
 
 
 class CallFailedError(Exception):
     """A model replica was lost, or raised."""
 
 
-async def stream_outcomes(model: ModelClient, chunk: Chunk) -> AsyncIterator[Outcomes]:
+async def stream_outcomes(model: ChunkModel, chunk: Chunk) -> AsyncIterator[Outcomes]:
     """Stream a chunk's outcomes.
 
     Raises:
-        CallFailedError: Whatever the model's stream raised, save that the call was cancelled.
+        CallFailedError: The model's stream raised; a cancellation passes as it is.
     """
     stream = model.infer(chunk)
-    # One record may take hours: what the others were must not stay for it.
+    # One record may take hours; the lines of the others must not stay in memory for it.
     del chunk
     try:
         async for outcomes in stream:

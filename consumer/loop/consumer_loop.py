@@ -15,14 +15,14 @@ from consumer.engine.offsets.assigned_partitions import AssignmentChange
 from consumer.engine.settings import LiveSettings
 from consumer.engine.standing.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
-from consumer.loop.at_least_once import Publishing
 from consumer.loop.body_transfers import BodyTransfers
 from consumer.loop.call_stream import CallFailedError, stream_outcomes
 from consumer.loop.control_reader import ControlReader, TimedControl
+from consumer.loop.publishing import Publishing
 from consumer.loop.settings import PipelineSettings
 from consumer.loop.watch import Watch
-from consumer.ports import ControlSource, ModelClient, RecordSource, TopicPartition
-from handoff.chunk import Chunk
+from consumer.ports import ControlSource, RecordSource, TopicPartition
+from handoff.chunk import Chunk, ChunkModel
 from handoff.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Pipeline:
         engine: Engine,
         source: RecordSource,
         publishing: Publishing,
-        model: ModelClient,
+        model: ChunkModel,
         clock: Clock,
         settings: PipelineSettings,
         store: BodyStore | None = None,

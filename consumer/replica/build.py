@@ -14,6 +14,7 @@ from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.loop.settings import PipelineSettings
 from consumer.ports import ReadingNotes
 from schemas.settings.file import RouteSettings
+from schemas.settings.pipeline_checks import FEW_CALLS
 from schemas.wire.references import check_prefix
 
 _REVOKE_SHARE = 0.6
@@ -26,7 +27,7 @@ def build_engine(
     route: RouteSettings,
     urls: frozenset[str],
     work_field: str | None = None,
-    calls_per_window: int = 4,
+    calls_per_window: int = FEW_CALLS,
     consumer: str,
     metadata_limit_characters: int,
     jitter: random.Random,

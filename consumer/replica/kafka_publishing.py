@@ -3,8 +3,9 @@
 from consumer.engine.engine import Engine
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
-from consumer.loop.at_least_once import AtLeastOnce, Publishing
+from consumer.loop.at_least_once import AtLeastOnce
 from consumer.loop.exactly_once import ExactlyOnce
+from consumer.loop.publishing import Publishing
 from consumer.ports import RecordSource
 from consumer.replica.build import pipeline_settings
 from handoff.clock import SystemClock

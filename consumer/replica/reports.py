@@ -1,7 +1,9 @@
-"""What consumer replicas report of themselves, and what is told of a route; plain numbers."""
+"""What consumer replicas report of themselves, and the sums over a route; plain numbers."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,16 +12,16 @@ class Counters:
 
     Attributes:
         received_records: Read from the requests topic.
-        completed_records: Ended in a result or dead letter that the brokers have acknowledged;
+        completed_records: Completed by a result or dead letter that the brokers have acknowledged;
             the next four are among them a moment later.
-        dead_letter_records: Given up on.
+        dead_letter_records: Dead-lettered.
         expired_records: Answered ``request_expired``.
         cancelled_records: Answered ``request_cancelled``.
         refused_records: Answered 4xx by the endpoint.
-        retried_records: Dispatched again after a failure; a record counts once per time.
+        retried_records: Dispatched again after a failure; a record counts each time.
         skipped_records: Tombstones.
-        lost_to_retention_records: Deleted by the topic's retention before they were read; offsets,
-            so an upper bound.
+        lost_to_retention_records: Deleted by the topic's retention before they were read; in
+            offsets, so an upper bound.
         measured_records: Answered by a model that counts tokens.
         measured_tokens: Tokens that those took, read and generated.
     """
@@ -41,13 +43,22 @@ class Counters:
         """The mean of those measured; ``None`` where there are none."""
         return self.measured_tokens / self.measured_records if self.measured_records else None
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s values; leave out the fields of a newer release."""
+        return msgspec.convert(values, cls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
 
 COUNTER_NAMES = tuple(counter.name for counter in fields(Counters))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSnapshot(Counters):
-    """One consumer replica, as it sees itself.
+    """One consumer replica.
 
     Attributes:
         route: The route's name.
@@ -56,12 +67,12 @@ class ReplicaSnapshot(Counters):
             it at 0.
         in_flight_records: Handed to model replicas and not answered.
         queued_records: Read and not yet handed over.
-        runnable_records: Records at work or ready to be; ``None`` on a route without order.
+        runnable_records: Records in flight or ready to be; ``None`` on a route without order.
         reads_on: Whether the replica would read more than it holds.
-        partitions: Partitions of the requests topic that the replica holds.
+        partitions: The partitions of the requests topic that are assigned to the replica.
         model_replicas: Names of the model replicas that have answered it lately.
-        waits: What it stands still for, a line each; few and short.
-        error: Why it is unwell, for a person, or ``None``.
+        waits: What it waits for, a line each; few and short.
+        error: Why it is unhealthy, for a person, or ``None``.
     """
 
     route: str
@@ -76,35 +87,25 @@ class ReplicaSnapshot(Counters):
     waits: list[str] = field(default_factory=list)
     error: str | None = None
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteStatus(Counters):
-    """A route, added up over its consumer replicas.
+    """Sums over a route's consumer replicas.
 
     Attributes:
         route: The route's name.
         rate_records_per_s: Records completed a second, over the last seconds.
-        working_records_per_s: The same over up to the last minute in which there was work: a
-            measure of slow work too, and what a lag in seconds rests on.
+        working_records_per_s: The same over up to the last minute in which there was work: for
+            slow work too, and the base of a lag in seconds.
         replicas: Consumer replicas that report.
         in_flight_records: Handed to model replicas and not answered.
         queued_records: Read and not yet handed over.
-        runnable_records: Records at work or ready to be; ``None`` on a route without order.
+        runnable_records: Records in flight or ready to be; ``None`` on a route without order.
         reads_on: Whether a replica would read more than it holds.
-        partitions: Partitions held by any replica, in order.
+        partitions: Partitions assigned to any replica, in order.
         model_replicas: Model replicas that have answered lately.
-        waits: What consumers stand still for, a line each; few and short.
-        errors: What unwell replicas say, ``REPLICA: WHY``.
+        waits: What consumers wait for, a line each; few and short.
+        errors: Why replicas are unhealthy, ``REPLICA: WHY``.
     """
 
     route: str
@@ -119,13 +120,3 @@ class RouteStatus(Counters):
     model_replicas: int = 0
     waits: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from ``to_dict``'s answer; a key of a newer release is left out."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})

@@ -22,13 +22,11 @@ __all__ = [
 def start_broker(kind: BrokerKind, *, data_dir: Path, port: int = 0) -> RunningBroker:
     """Start a broker on this machine and return when it answers.
 
-    Call it from a thread that lives as long as the broker shall: on Linux the broker dies with it,
-    so that nothing is left behind when the parent is killed.
+    On Linux the broker dies with the thread that starts it, so that a killed parent leaves none.
 
     Args:
-        kind: Which broker, as ``kafka.broker`` of the settings file.
-        data_dir: Where it keeps its data and ``broker.log``; created where missing. Started again
-            there, it has its old topics and records.
+        kind: As ``kafka.broker`` of the settings file.
+        data_dir: Where it keeps its data and ``broker.log``. A second start finds the old records.
         port: TCP port on 127.0.0.1; 0 picks a free one.
 
     Raises:

@@ -17,7 +17,6 @@ _COMMAND_TIMEOUT_S = 30.0
 
 
 def is_docker_available() -> bool:
-    """Tell whether a Docker engine answers."""
     if shutil.which("docker") is None:
         return False
     try:
@@ -30,10 +29,7 @@ def is_docker_available() -> bool:
 def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> RunningBroker:
     """Start a one-node Kafka container; its data is in a volume named after ``data_dir``.
 
-    Args:
-        data_dir: Where the log goes when it stops; also names the volume.
-        port: TCP port on this machine; 0 picks a free one.
-        image: The image; ``$HEADRACE_KAFKA_IMAGE``, then Apache's own, where unset.
+    The image is ``$HEADRACE_KAFKA_IMAGE``, then Apache's own, where it is unset.
 
     Raises:
         BrokerStartError: No Docker engine answers, or the broker did not come up.
@@ -90,14 +86,13 @@ def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> 
         description=f"Apache Kafka in the container {name}",
         log_file=log_file,
         process_id=None,
-        on_stop=lambda: remove("TERM"),
-        on_kill=lambda: remove("KILL"),
-        on_alive=is_alive,
+        stop=lambda: remove("TERM"),
+        kill=lambda: remove("KILL"),
+        is_alive=is_alive,
     )
 
 
 def container_environment(port: int) -> dict[str, str]:
-    """Return the image's environment for one node that clients on this machine can reach."""
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",

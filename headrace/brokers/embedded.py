@@ -15,10 +15,6 @@ def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
 
     It is for trying out: killed, it loses records that it had acknowledged.
 
-    Args:
-        data_dir: Where it keeps data and log; created where missing.
-        port: TCP port; 0 picks a free one.
-
     Raises:
         BrokerStartError: The wheel is not installed, or the broker did not come up.
     """
@@ -48,9 +44,9 @@ def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
         description="embedded broker (noida-db), for trying out only: a crash loses records",
         log_file=process.log_file,
         process_id=process.process_id,
-        on_stop=process.stop,
-        on_kill=process.kill,
-        on_alive=process.is_alive,
+        stop=process.stop,
+        kill=process.kill,
+        is_alive=process.is_alive,
     )
 
 

@@ -17,7 +17,7 @@ START_TIMEOUT_S = 120.0
 FORMAT_TIMEOUT_S = 120.0
 DEFAULT_HEAP = "-Xms256m -Xmx768m"
 
-_LOG4J2 = """\
+LOG4J2 = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.console.ref = console
 appender.console.type = Console
@@ -29,13 +29,7 @@ appender.console.layout.pattern = [%d] %p %m (%c)%n
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraListener:
-    """A further listener of the broker on 127.0.0.1, e.g. one with TLS and SASL.
-
-    Attributes:
-        name: The listener's name, upper case, e.g. ``SECURE``.
-        protocol: ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``.
-        port: TCP port.
-    """
+    """A further listener of the broker on 127.0.0.1: ``SECURE``, ``SASL_SSL``, its port."""
 
     name: str
     protocol: str
@@ -46,11 +40,8 @@ class ExtraListener:
 class BrokerOptions:
     """What a broker for a test may need beyond a plain one.
 
-    Attributes:
-        properties: Broker properties that override ours.
-        extra_listeners: Listeners besides the plaintext one.
-        scram_credentials: SCRAM users to create when the storage is formatted, as Kafka's
-            StorageTool takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
+    SCRAM users are created when the storage is formatted, and are written as Kafka's StorageTool
+    takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -70,13 +61,8 @@ def start_kafka_home(
 ) -> RunningBroker:
     """Start one KRaft node on 127.0.0.1; broker and controller in one process.
 
-    A ``data_dir`` that was used before keeps its topics and records.
-
-    Args:
-        data_dir: Where it keeps its configuration, data and log; created where missing.
-        port: TCP port of the plaintext listener; 0 picks a free one.
-        kafka_home: The unpacked Kafka; ``$KAFKA_HOME`` where unset.
-        options: Further listeners, users and properties.
+    A ``data_dir`` that was used before keeps its topics and records. ``kafka_home`` is
+    ``$KAFKA_HOME`` where unset.
 
     Raises:
         BrokerStartError: No Kafka or Java is found, or the broker did not come up.
@@ -93,7 +79,7 @@ def start_kafka_home(
     ) | dict(options.properties)
     configuration.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     log4j2 = data_dir / "log4j2.properties"
-    log4j2.write_text(_LOG4J2)
+    log4j2.write_text(LOG4J2)
     java = [_find_java(), *_heap(), f"-Dlog4j2.configurationFile={log4j2}", "-cp", f"{home}/libs/*"]
     if not (data_dir / "kafka" / "meta.properties").exists():
         _format_storage(java, configuration, options.scram_credentials)
@@ -108,9 +94,9 @@ def start_kafka_home(
         description=f"Apache Kafka {_version(home)} from KAFKA_HOME",
         log_file=process.log_file,
         process_id=process.process_id,
-        on_stop=process.stop,
-        on_kill=process.kill,
-        on_alive=process.is_alive,
+        stop=process.stop,
+        kill=process.kill,
+        is_alive=process.is_alive,
     )
 
 
@@ -121,7 +107,6 @@ def broker_properties(
     log_dir: Path,
     extra_listeners: Sequence[ExtraListener] = (),
 ) -> dict[str, str]:
-    """Return the properties of a single node for development and tests."""
     listeners = [("PLAINTEXT", "PLAINTEXT", port)]
     listeners += [(extra.name, extra.protocol, extra.port) for extra in extra_listeners]
     urls = [f"{name}://127.0.0.1:{number}" for name, _, number in listeners]

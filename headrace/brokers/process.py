@@ -18,11 +18,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class BrokerProcess:
-    """One child process with its output in a file.
-
-    On Linux the kernel kills it when the thread that started it ends, so start it from a thread
-    that lives as long as the broker shall.
-    """
+    """A child process that logs to a file; on Linux it dies with the thread that started it."""
 
     def __init__(
         self,
@@ -52,11 +48,9 @@ class BrokerProcess:
 
     @property
     def process_id(self) -> int:
-        """The operating system's number of the process."""
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether the process still runs."""
         return self._process.poll() is None
 
     def wait_ready(self, host: str, port: int, timeout_s: float) -> None:
@@ -86,13 +80,11 @@ class BrokerProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
         if self.is_alive():
             self._process.kill()
         self._process.wait()
 
     def log_tail(self) -> str:
-        """Return the end of the log, headed by where the whole of it is."""
         return describe_log(self.log_file)
 
 

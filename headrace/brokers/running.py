@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 
@@ -13,15 +12,13 @@ class BrokerStartError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunningBroker:
-    """A broker that this process started. Leaving it as a context manager stops it.
+    """A broker that this process started; leaving it as a context manager stops it.
 
     Attributes:
-        kind: ``embedded``, ``kafka-home`` or ``docker``, as in the settings file.
-        bootstrap: HOST:PORT for clients.
         durable: Whether acknowledged records survive a crash of the broker.
-        description: What it is, in one line for a person.
-        log_file: Where its output goes.
         process_id: The broker's process on this machine; ``None`` where it has none.
+        stop: Shuts down in order, within some ten seconds; stopping twice does nothing.
+        kill: Ends it at once, as a power cut would.
     """
 
     kind: str
@@ -30,29 +27,12 @@ class RunningBroker:
     description: str
     log_file: Path
     process_id: int | None
-    on_stop: Callable[[], None] = field(repr=False)
-    on_kill: Callable[[], None] = field(repr=False)
-    on_alive: Callable[[], bool] = field(repr=False)
-
-    def stop(self) -> None:
-        """Shut down in order, within some ten seconds. Stopping twice does nothing."""
-        self.on_stop()
-
-    def kill(self) -> None:
-        """End at once, as a power cut would. For tests of what is lost."""
-        self.on_kill()
-
-    def is_alive(self) -> bool:
-        """Tell whether the broker still runs."""
-        return self.on_alive()
+    stop: Callable[[], None] = field(repr=False)
+    kill: Callable[[], None] = field(repr=False)
+    is_alive: Callable[[], bool] = field(repr=False)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc_info: object) -> None:
         self.stop()

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any, assert_never
 
 import typer
-from rich.table import Table
 
 from consumer.ports import SourceError
 from headrace.cli.options import JsonOption
-from headrace.cli.output import out, print_json, print_note
+from headrace.cli.output import print_json, print_line, print_note, print_table
 from headrace.requests.result_sizes import describe_oversized
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError
@@ -64,10 +63,7 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
 
 
 def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
-    """Return which topics cannot take what is published, and why that is not known, if it is not.
-
-    That a broker cannot be reached from here is no mistake in the settings.
-    """
+    """Return which topics cannot take what is published, and why they were not looked at."""
     try:
         return find_unfit_topics(settings), None
     except SourceError as error:
@@ -75,49 +71,51 @@ def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
 
 
 def print_summary(path: Path, settings: Settings) -> None:
-    """Print the models and the routes as tables."""
     kafka = settings.kafka
-    out.print(
-        f"{path} is valid. Kafka: {kafka.broker}, {kafka.bootstrap}, {kafka.security_protocol}",
-        soft_wrap=True,
-        highlight=False,
+    print_line(
+        f"{path} is valid. Kafka: {kafka.broker}, {kafka.bootstrap}, {kafka.security_protocol}"
     )
     for name, model in settings.models.items():
         if (template := missing_template(model)) is not None:
             # No mistake in itself: replicas may run where it is.
-            out.print(
+            print_line(
                 f"models.{name}.chat_template: there is no file {template} on this machine; its "
-                "replicas need it where they run",
-                soft_wrap=True,
-                highlight=False,
+                "replicas need it where they run"
             )
     for notice in describe_oversized(settings):
-        out.print(notice, soft_wrap=True, highlight=False)
-    models = Table(title="Models")
-    for column in ("model", "kind", "what", "replicas", "CPUs each", "GPUs each"):
-        models.add_column(column, overflow="fold")
-    for name, model in settings.models.items():
-        models.add_row(
-            name,
-            model.kind,
-            describe_model(model),
-            str(model.replicas),
-            f"{model.num_cpus:g}",
-            f"{model.num_gpus:g}",
-        )
-    out.print(models)
-    routes = Table(title="Routes")
-    for column in ("route", "model", "topics: in, out, dead letters", "group", "consumers"):
-        routes.add_column(column, overflow="fold")
-    for name, route in settings.routes.items():
-        topics = (route.requests_topic, route.results_topic, route.dead_letters_topic)
-        consumers = f"{route.consumers}, {route.delivery}"
-        routes.add_row(name, route.model, "\n".join(topics), route.group, consumers)
-    out.print(routes)
+        print_line(notice)
+    print_table(
+        *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),
+        rows=[
+            (
+                name,
+                model.kind,
+                describe_model(model),
+                str(model.replicas),
+                f"{model.num_cpus:g}",
+                f"{model.num_gpus:g}",
+            )
+            for name, model in settings.models.items()
+        ],
+        title="Models",
+    )
+    print_table(
+        *("route", "model", "topics: in, out, dead letters", "group", "consumers"),
+        rows=[
+            (
+                name,
+                route.model,
+                f"{route.requests_topic}\n{route.results_topic}\n{route.dead_letters_topic}",
+                route.group,
+                f"{route.consumers}, {route.delivery}",
+            )
+            for name, route in settings.routes.items()
+        ],
+        title="Routes",
+    )
 
 
 def describe_model(model: ModelSettings) -> str:
-    """Return where a model comes from and what it answers, in a few words."""
     return f"{_source_of(model)}\n{', '.join(sorted(model.endpoints))}"
 
 

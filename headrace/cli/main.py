@@ -13,6 +13,7 @@ from headrace.cli.diff import diff
 from headrace.cli.dlq.dlq import dlq_app
 from headrace.cli.health import health
 from headrace.cli.models import models_app
+from headrace.cli.options import EXIT_INTERRUPTED
 from headrace.cli.output import print_error
 from headrace.cli.records.cancel import cancel
 from headrace.cli.records.results import results
@@ -26,7 +27,6 @@ from headrace.errors import ServiceError, UserError
 from headrace.settings.problems import SettingsError
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="headrace",
@@ -45,12 +45,8 @@ app.add_typer(render_app, name="render")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; exits with 0, 1 (it ran, and something is wrong) or 2 (it could not run).
-
-    Args:
-        arguments: The command line without the program's name; the process's own where unset.
-    """
-    # aiokafka logs each failed attempt; what it comes to is in the error that we print.
+    """Run the command; exits with 0, 1 (it ran, and something is wrong) or 2 (it could not run)."""
+    # aiokafka logs each failed attempt; the error that we print has the last one.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         app(args=arguments, prog_name="headrace")

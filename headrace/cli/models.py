@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import out, print_json, step_progress
+from headrace.cli.output import print_json, print_table, step_progress
 from headrace.errors import UserError
-from headrace.settings.problems import suggest
+from headrace.settings.problems import alternatives
 from schemas.settings.models import weight_sources
 
 models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
@@ -49,19 +48,12 @@ def pull(
     if json:
         print_json(pulled)
         return
-    table = Table("model", "source", Column("where", overflow="fold"))
-    for each in pulled:
-        table.add_row(each["model"], each["source"], each["path"])
-    out.print(table)
+    rows = [(each["model"], each["source"], each["path"]) for each in pulled]
+    print_table("model", "source", "where", rows=rows)
 
 
 def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str]:
-    """Return the sources that the command line stands for, by name; code has none to fetch.
-
-    Raises:
-        UserError: The settings have no model of a name.
-        SettingsError: The settings are needed, and cannot be used.
-    """
+    """Return the sources that the command line names; a model of the user's own code has none."""
     if names and all(":" in name for name in names):
         return {name: name for name in names}
     models = read_settings(config).models
@@ -70,8 +62,7 @@ def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str
         if ":" in name:
             sources[name] = name
         elif name not in models:
-            guess = suggest(name, models) or "; there are: " + ", ".join(models)
-            raise UserError(f"no model '{name}' in the settings{guess}")
+            raise UserError(f"no model '{name}' in the settings{alternatives(name, models)}")
         else:
             for number, source in enumerate(weight_sources(models[name])):
                 sources[name if number == 0 else f"{name}, adapter {number}"] = source

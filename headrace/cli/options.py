@@ -7,8 +7,10 @@ import typer
 
 from headrace.errors import UserError
 from headrace.settings.file import find_settings_file, load_settings
-from headrace.settings.problems import suggest
+from headrace.settings.problems import alternatives
 from schemas.settings.file import RouteSettings, Settings
+
+EXIT_INTERRUPTED = 130
 
 ConfigOption = Annotated[
     Path | None,
@@ -27,11 +29,6 @@ RouteOption = Annotated[
 
 
 def read_settings(config: Path | None) -> Settings:
-    """Return the settings that ``--config`` stands for.
-
-    Raises:
-        SettingsError: They cannot be read or are illegal.
-    """
     return load_settings(find_settings_file(config))
 
 
@@ -47,6 +44,5 @@ def choose_route(settings: Settings, name: str | None) -> tuple[str, RouteSettin
             raise UserError(f"name a route with --route; the settings have: {', '.join(routes)}")
         return next(iter(routes.items()))
     if name not in routes:
-        guess = suggest(name, routes) or "; the settings have: " + ", ".join(routes)
-        raise UserError(f"--route: no route '{name}'{guess}")
+        raise UserError(f"--route: no route '{name}'{alternatives(name, routes)}")
     return name, routes[name]

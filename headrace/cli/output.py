@@ -1,6 +1,7 @@
 """What commands print: tables and progress for people, JSON on stdout for programs."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -16,11 +17,16 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 out = Console()
 err = Console(stderr=True)
+
+
+def print_line(text: str) -> None:
+    """Print one line to stdout as it is: no markup, no wrapping."""
+    out.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_error(message: str) -> None:
@@ -40,8 +46,17 @@ def print_json(value: Any, *, indent: bool = True) -> None:
     sys.stdout.flush()
 
 
+def print_table(
+    *columns: str, rows: Iterable[Sequence[str | Text]], title: str | None = None
+) -> None:
+    """Print a table to stdout whose cells are folded, never cut."""
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
 def count(number: float) -> str:
-    """Return a number with thousands parted."""
     return f"{number:,.0f}"
 
 
@@ -53,49 +68,41 @@ def shorten(text: str, most_characters: int) -> str:
     return f"{text[: most_characters - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def printable(text: str, *, keeps_lines: bool = False) -> str:
+    """Return what a producer wrote without what would steer a terminal."""
+    return "".join(c if c.isprintable() or (keeps_lines and c == "\n") else "·" for c in text)
+
+
 class RateColumn(ProgressColumn):
-    """Records a second, from the field ``records`` of a task."""
+    """Records a second since the task began, from its field ``records``."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate since the task began."""
         elapsed_s = task.elapsed or 0.0
         records = task.fields.get("records", 0)
         rate = records / elapsed_s if elapsed_s > 0 else 0.0
         return Text(f"{count(records)} records  {count(rate)}/s")
 
 
-def byte_progress() -> Progress:
-    """Return a progress bar over bytes, with records a second and the time left."""
+def progress_bar(*columns: ProgressColumn, **options: bool) -> Progress:
+    """Return a progress bar on stderr with columns before the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        RateColumn(table_column=Column(no_wrap=True)),
+        *columns,
         TimeRemainingColumn(),
         console=err,
+        **options,  # type: ignore[arg-type] # all of them flags
     )
+
+
+def byte_progress() -> Progress:
+    return progress_bar(DownloadColumn(), RateColumn(table_column=Column(no_wrap=True)))
 
 
 def record_progress() -> Progress:
-    """Return a progress bar over records, with records a second and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
+    rate = RateColumn(table_column=Column(no_wrap=True))
+    return progress_bar(MofNCompleteColumn(), rate, TimeElapsedColumn())
 
 
 def step_progress() -> Progress:
-    """Return a progress bar over a few steps that take long."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
+    return progress_bar(MofNCompleteColumn(), TimeElapsedColumn())

@@ -55,11 +55,7 @@ def route_report(
 ) -> dict[str, Any]:
     """Return what is known of each route as JSON values.
 
-    Args:
-        settings: Whose routes.
-        lags: Partitions by route; ``None`` where Kafka was not asked or did not answer.
-        statuses: What the running service reports; ``None`` where none runs here.
-        open_transactions: Lines by route on what they hold back, where Kafka was asked.
+    ``lags`` is ``None`` where Kafka did not answer, ``statuses`` where no service runs here.
     """
     routes = {}
     for name, route in settings.routes.items():
@@ -91,7 +87,6 @@ def _waits(status: RouteStatus | None, open_transactions: list[str]) -> list[str
 
 
 def waits_view(report: Mapping[str, Any]) -> RenderableType:
-    """Return what routes and deployments wait for, a line each; nothing where none does."""
     lines = [
         f"{name}: {line}" for name, route in report["routes"].items() for line in route["waits"]
     ]
@@ -100,13 +95,7 @@ def waits_view(report: Mapping[str, Any]) -> RenderableType:
 
 
 def route_view(report: Mapping[str, Any], width_columns: int, title: str = "") -> RenderableType:
-    """Return a report as a table with a column a route, or as blocks where that does not fit.
-
-    Args:
-        report: What ``route_report`` returned.
-        width_columns: The terminal's width in characters.
-        title: What to print above it.
-    """
+    """Return a report as a table with a column a route, or as blocks where that is too wide."""
     cells = {name: _cells(route) for name, route in report["routes"].items()}
     table = _one_table(cells, title)
     if _width_columns(table) <= width_columns:
@@ -133,7 +122,6 @@ def _one_table(cells: Mapping[str, list[str]], title: str) -> Table:
 
 
 def _blocks(cells: Mapping[str, list[str]], pairs_a_line: int, width_columns: int) -> list[Table]:
-    """Return a table a route, all with the same columns."""
     columns = range(pairs_a_line)
     heading_widths = [max(map(len, _HEADINGS[each::pairs_a_line])) for each in columns]
     value_widths = [

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.replica.reports import RouteStatus
 from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
@@ -59,8 +59,8 @@ def status(
 
 
 async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
-    async with TopicAdmin(settings.kafka) as admin:
-        return await read_lags(admin, settings)
+    async with GroupLags(settings.kafka) as group_lags:
+        return await read_lags(group_lags, settings)
 
 
 async def _ask_kafka(

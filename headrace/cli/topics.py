@@ -1,10 +1,9 @@
 """``headrace topics``: the topics that the routes need."""
 
 import typer
-from rich.table import Table
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import out, print_json, print_note
+from headrace.cli.output import print_json, print_note, print_table
 from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
 
 topics_app = typer.Typer(help="The topics that the routes need.", no_args_is_help=True)
@@ -35,7 +34,5 @@ def create(config: ConfigOption = None, json: JsonOption = False) -> None:
             ]
         )
         return
-    table = Table("topic", "state")
-    for report in reports:
-        table.add_row(report.topic, describe_report(report))
-    out.print(table)
+    rows = [(report.topic, describe_report(report)) for report in reports]
+    print_table("topic", "state", rows=rows)

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.live import Live
 
 from consumer.engine.standing.waits import LastingWaits
-from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from handoff.clock import SystemClock
 from headrace.cli.diff import changes_table
@@ -98,9 +98,9 @@ async def _watch(
     service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
 ) -> None:
     held_back = _HeldBack(service.settings)
-    async with TopicAdmin(service.settings.kafka) as admin:
+    async with GroupLags(service.settings.kafka) as group_lags:
         while not stop.is_set():
-            show(await _report(service, admin, held_back))
+            show(await _report(service, group_lags, held_back))
             await asyncio.to_thread(stop.wait, REFRESH_S)
 
 
@@ -119,7 +119,7 @@ class _HeldBack:
 
 
 async def _report(
-    service: "LocalService", admin: TopicAdmin, held_back: _HeldBack
+    service: "LocalService", group_lags: GroupLags, held_back: _HeldBack
 ) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
@@ -127,7 +127,7 @@ async def _report(
     open_transactions: dict[str, list[str]] = {}
     deployments: dict[str, str] = {}
     try:
-        lags = await read_lags(admin, service.settings)
+        lags = await read_lags(group_lags, service.settings)
         open_transactions = await held_back.by(lags)
     except SourceError as error:
         errors.append(str(error))

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 
-from headrace.dead_letters.log_reader import LogRange
+from headrace.requests.reading import LogRange
 
 
 class Clearing:
-    """Follows a reading of the topic, partition by partition in order.
-
-    Args:
-        unhandled: The ranges that are read; all that stands before them was handled.
-    """
+    """Follows a reading of unhandled ranges, partition by partition in order."""
 
     def __init__(self, unhandled: Mapping[int, LogRange]) -> None:
         self._ends = {number: each.end for number, each in unhandled.items()}
@@ -23,7 +19,6 @@ class Clearing:
             self._clear_below[partition] = offset + 1
 
     def keep(self, partition: int, offset: int) -> None:
-        """The record there stays."""
         if partition not in self._blocked:
             self._clear_below[partition] = offset
             self._blocked.add(partition)

@@ -24,12 +24,7 @@ class HandledPageError(ValueError):
 
 
 class Witness(NamedTuple):
-    """A record that was handled.
-
-    Attributes:
-        offset: Where it stood.
-        fingerprint: Of what stood there, by ``fingerprint``.
-    """
+    """The offset and the fingerprint of a record that was handled."""
 
     offset: int
     fingerprint: int
@@ -60,7 +55,6 @@ class HandledOffsets:
         return self._witnesses[max(self._witnesses)] if self._witnesses else None
 
     def mark(self, record: TopicRecord) -> None:
-        """Count a record as handled."""
         number, position = divmod(record.offset, PAGE_OFFSETS)
         page = self._pages.setdefault(number, bytearray(_PAGE_BYTES))
         page[position >> 3] |= 1 << (position & 7)
@@ -87,7 +81,6 @@ class HandledOffsets:
         self._drop([number for number in self._pages if (number + 1) * PAGE_OFFSETS <= offset])
 
     def forget_all(self) -> None:
-        """Drop all: it is another log."""
         self._drop(list(self._pages))
 
     def take_changes(self) -> Iterator[tuple[int, bytes | None]]:
@@ -102,7 +95,7 @@ class HandledOffsets:
                 yield number, head + zlib.compress(page)
 
     def load(self, number: int, encoded: bytes | None) -> None:
-        """Take in a page as ``take_changes`` gave it; the last one of a number counts.
+        """Read a page as ``take_changes`` gave it; the last one of a number counts.
 
         Raises:
             HandledPageError: The bytes are no page.

@@ -11,16 +11,15 @@ from consumer.kafka.admin.dead_letter_admin import create_compacted_topic
 from consumer.ports import SourceError
 from headrace.dead_letters.handled import HandledOffsets, HandledPageError
 from headrace.dead_letters.names import handled_topic_of
-from headrace.requests.reading import MissingTopicError, read_topic
+from headrace.requests.reading import LogReader
 from schemas.settings.file import KafkaSettings
 
 
 def page_key(partition: int, page: int) -> bytes:
-    """Return the key of a page's record."""
     return f"{partition}/{page}".encode()
 
 
-async def load_handled(kafka: KafkaSettings, dead_letters_topic: str) -> dict[int, HandledOffsets]:
+async def load_handled(reader: LogReader, dead_letters_topic: str) -> dict[int, HandledOffsets]:
     """Return what was handled of each partition; none where nothing ever was.
 
     Raises:
@@ -28,22 +27,16 @@ async def load_handled(kafka: KafkaSettings, dead_letters_topic: str) -> dict[in
     """
     topic = handled_topic_of(dead_letters_topic)
     handled: dict[int, HandledOffsets] = {}
-    pages = read_topic(kafka, topic, from_beginning=True, follow=False)
-    try:
-        async with aclosing(pages):
-            async for record in pages:
-                if record is None:
-                    continue
-                try:
-                    partition, page = map(int, (record.key or b"").decode().split("/"))
-                    handled.setdefault(partition, HandledOffsets()).load(page, record.value)
-                except (HandledPageError, ValueError) as error:
-                    raise SourceError(
-                        f"{topic}: offset {record.offset} is no page of handled dead letters "
-                        f"({error}); nothing but `headrace dlq` may write to this topic"
-                    ) from error
-    except MissingTopicError:
-        return {}
+    async with aclosing(reader.read(topic, await reader.ranges(topic) or {})) as parts:
+        async for record in (record async for part in parts for record in part.records):
+            try:
+                partition, page = map(int, (record.key or b"").decode().split("/"))
+                handled.setdefault(partition, HandledOffsets()).load(page, record.value)
+            except (HandledPageError, ValueError) as error:
+                raise SourceError(
+                    f"{topic}: offset {record.offset} is no page of handled dead letters "
+                    f"({error}); nothing but `headrace dlq` may write to this topic"
+                ) from error
     return handled
 
 

@@ -25,7 +25,6 @@ from headrace.dead_letters.inbox import (
     open_inbox,
     reopened,
 )
-from headrace.dead_letters.log_reader import LogReader
 from headrace.dead_letters.replay import (
     NotReplayableError,
     Outgoing,
@@ -39,6 +38,7 @@ from headrace.dead_letters.replay import (
 from headrace.dead_letters.selection import Selection
 from headrace.dead_letters.transactions import HandlingTransactions
 from headrace.errors import UserError
+from headrace.requests.reading import LogReader
 from schemas.settings.file import KafkaSettings
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -47,12 +47,7 @@ MARKS_PER_COMMIT = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be handled.
-
-    Attributes:
-        selection: Which dead letters.
-        limit_records: The most of them, the first ones; ``None`` for all.
-    """
+    """Which dead letters are to be handled: the first ones that are selected, up to a limit."""
 
     selection: Selection
     limit_records: int | None = None
@@ -77,7 +72,6 @@ class Survey:
     clear_below: dict[int, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
         return {
             **self.tally.to_dict(),
             "targets": dict(self.targets),
@@ -99,13 +93,13 @@ async def survey(
     """Count what a command would handle.
 
     Args:
-        reader: A connection of its own.
+        reader: A connection that nothing else reads with.
         inbox: The topic.
         request: What of it.
         targets: Where it would be replayed to.
         now_ms: Epoch milliseconds, for deadlines.
-        is_clearing: Whether to find out what could be deleted then, which takes a longer reading.
-        progress: Told now and then.
+        is_clearing: Read on past the filters on time, to find what can be deleted.
+        progress: Called now and then.
     """
     found_out = Survey()
     clearing = Clearing(inbox.unhandled_ranges())
@@ -121,7 +115,8 @@ async def survey(
             found_out.targets[target] += 1
             if found.letter is not None:
                 found_out.expired_records += has_expired(found.letter, now_ms)
-    found_out.clear_below = clearing.offsets(inbox.ranges)
+    if is_clearing:
+        found_out.clear_below = clearing.offsets(inbox.ranges)
     return found_out
 
 
@@ -139,19 +134,9 @@ async def replay(
 ) -> None:
     """Publish dead letters again as requests, and remember that they were.
 
-    Ends with the last that stood there when ``inbox`` was opened: what fails again meanwhile is
-    not replayed again.
-
-    Args:
-        kafka: The cluster.
-        inbox: The topic.
-        request: What of it.
-        targets: Where to.
-        pace: How fast.
-        keeps_deadline: Whether deadlines go along.
-        clock: Time, for the pace.
-        report: Counts as it goes on; right at any moment, an interruption included.
-        replayed: Called as ``report`` has changed.
+    Ends with the last that stood there when ``inbox`` was opened: a request that fails again
+    meanwhile is not replayed again. ``report`` is right at any moment, an interruption included;
+    ``replayed`` is called whenever it has changed.
 
     Raises:
         SourceError: The cluster refuses; says what to check.
@@ -168,7 +153,7 @@ async def replay(
         LogReader(kafka) as reader,
         LogReader(kafka) as sources,
     ):
-        current = await _opened_again(kafka, reader, inbox)
+        current = await _opened_again(reader, inbox)
         started_at_s = clock.monotonic()
         batch: list[tuple[Found, Outgoing]] = []
         batch_bytes = 0
@@ -219,15 +204,8 @@ async def purge(
 ) -> dict[int, int]:
     """Put dead letters aside, and delete the records before the first that is still unhandled.
 
-    Args:
-        kafka: The cluster.
-        inbox: The topic.
-        request: What of it.
-        keeps_records: Delete nothing.
-        purged: Told how many more have been put aside.
-
     Returns:
-        Below which offset each partition's records were deleted.
+        The offset below which each partition's records were deleted.
 
     Raises:
         SourceError: The cluster refuses; says what to check.
@@ -237,7 +215,7 @@ async def purge(
         HandlingTransactions(kafka, inbox.topic) as transactions,
         LogReader(kafka) as reader,
     ):
-        current = await _opened_again(kafka, reader, inbox)
+        current = await _opened_again(reader, inbox)
         clearing = Clearing(current.unhandled_ranges())
         marked_records = 0
 
@@ -265,9 +243,9 @@ async def purge(
         return offsets
 
 
-async def _opened_again(kafka: KafkaSettings, reader: LogReader, inbox: Inbox) -> Inbox:
+async def _opened_again(reader: LogReader, inbox: Inbox) -> Inbox:
     """Look again at what is handled: no other command can change it from now on."""
-    fresh = await open_inbox(kafka, reader, inbox.topic, inbox.routes)
+    fresh = await open_inbox(reader, inbox.topic, inbox.routes)
     if fresh is None:
         raise UserError(f"the topic {inbox.topic} was deleted meanwhile; nothing was done")
     return reopened(inbox, fresh)
@@ -281,15 +259,9 @@ async def _selected(
     is_whole: bool,
     progress: Progress,
 ) -> AsyncGenerator[Found, None]:
-    """Yield what is to be handled, the first ones up to the limit.
+    """Yield what is to be handled, and note in ``clearing`` what that leaves.
 
-    Args:
-        reader: A connection of its own.
-        inbox: The topic.
-        request: What of it.
-        clearing: Told what is handled by that and what stays.
-        is_whole: Read what the filters on time let one skip, too.
-        progress: Told now and then.
+    With ``is_whole`` it also reads what the filters on time could skip.
     """
     selection, left_records = request.selection, request.limit_records
     since_ms = None if is_whole else selection.failed_after_ms
@@ -339,4 +311,4 @@ def _check_target(
 
 
 def _unheard(_passed_offsets: int, _total_offsets: int) -> None:
-    """Take no note."""
+    pass

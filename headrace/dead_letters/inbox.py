@@ -8,25 +8,17 @@ from typing import Any, NamedTuple
 
 from headrace.dead_letters.handled import HandledOffsets, fingerprint
 from headrace.dead_letters.handled_topic import load_handled
-from headrace.dead_letters.letter import DeadLetter, Place, read_letter
-from headrace.dead_letters.log_reader import LogRange, LogReader
+from headrace.dead_letters.letter import DeadLetter, read_letter
 from headrace.dead_letters.selection import Selection
-from headrace.requests.reading import TopicRecord
-from schemas.settings.file import KafkaSettings, Settings
+from headrace.requests.reading import LogRange, LogReader, Place, TopicRecord
+from schemas.settings.file import Settings
 
 Progress = Callable[[int, int], None]
 """Told how many offsets of how many lie behind."""
 
 
 class Found(NamedTuple):
-    """A record of a dead-letter topic.
-
-    Attributes:
-        record: As it stands there.
-        letter: What it says; ``None`` where another program wrote it.
-        route: The route that it counts to; empty where another program wrote it.
-        is_handled: Whether it was replayed or put aside.
-    """
+    """A record of a dead-letter topic; no letter and no route where another program wrote it."""
 
     record: TopicRecord
     letter: DeadLetter | None
@@ -34,7 +26,6 @@ class Found(NamedTuple):
     is_handled: bool
 
     def is_selected(self, selection: Selection) -> bool:
-        """Tell whether a command with these filters is about it."""
         if self.letter is None:
             return selection.is_everything
         return selection.takes(self.letter, self.route)
@@ -42,14 +33,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A dead-letter topic as it was at one moment.
-
-    Attributes:
-        topic: Its name.
-        routes: Those whose dead letters go there.
-        ranges: What each partition held.
-        handled: What was dealt with; there for each partition.
-    """
+    """A dead-letter topic at one moment: what each partition holds, and what is handled."""
 
     topic: str
     routes: tuple[str, ...]
@@ -66,7 +50,6 @@ class Inbox:
         }
 
     def find(self, record: TopicRecord) -> Found:
-        """Return what a record of this topic is."""
         letter = read_letter(record)
         return Found(
             record,
@@ -83,14 +66,9 @@ class Inbox:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of dead letters, and when they failed.
+    """Counts of dead letters, and when the first and the last failed, in epoch milliseconds.
 
-    Attributes:
-        records: How many.
-        by_error_code: How many of each.
-        foreign_records: Records among them that are no dead letters.
-        oldest_ms: The earliest failure, in epoch milliseconds.
-        newest_ms: The latest.
+    ``foreign_records`` are those among them that are no dead letters.
     """
 
     records: int = 0
@@ -100,7 +78,6 @@ class Tally:
     newest_ms: int | None = None
 
     def add(self, found: Found) -> None:
-        """Count one more."""
         self.records += 1
         if found.letter is None:
             self.foreign_records += 1
@@ -113,7 +90,6 @@ class Tally:
             self.newest_ms = failed_at_ms
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
         return {
             "records": self.records,
             "by_error_code": dict(self.by_error_code.most_common()),
@@ -134,20 +110,15 @@ def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, 
     return {wanted: topics[wanted]}
 
 
-async def open_inbox(
-    kafka: KafkaSettings, reader: LogReader, topic: str, routes: tuple[str, ...]
-) -> Inbox | None:
+async def open_inbox(reader: LogReader, topic: str, routes: tuple[str, ...]) -> Inbox | None:
     """Look at a dead-letter topic; ``None`` where it does not exist.
 
-    What is remembered of an earlier topic of that name counts no more.
-
-    Raises:
-        SourceError: The cluster cannot be read; says what to check.
+    What was handled in an earlier topic of that name does not count.
     """
     ranges = await reader.ranges(topic)
     if ranges is None:
         return None
-    handled = await load_handled(kafka, topic)
+    handled = await load_handled(reader, topic)
     for number, offsets in handled.items():
         if not await _is_same_log(reader, Place(topic, number, 0), ranges.get(number), offsets):
             offsets.forget_all()
@@ -183,15 +154,11 @@ async def find_all(
     """Yield the topic's records, those of a partition in order.
 
     Args:
-        reader: A connection that nothing else reads with meanwhile.
+        reader: A connection that nothing else reads with.
         inbox: The topic.
-        include_handled: Yield those too that were dealt with.
-        failed_after_ms: Begin where the topic has records of this time (epoch milliseconds): what
-            stands before has failed earlier.
-        progress: Told now and then.
-
-    Raises:
-        SourceError: The cluster cannot be read; says what to check.
+        include_handled: Yield handled ones too.
+        failed_after_ms: Skip what was published before (epoch milliseconds): it failed earlier.
+        progress: Called now and then.
     """
     ranges = dict(inbox.ranges) if include_handled else inbox.unhandled_ranges()
     if failed_after_ms is not None:

@@ -1,12 +1,11 @@
 """A record of a dead-letter topic, read as what it is; pure."""
 
-import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
-from headrace.requests.reading import TopicRecord
+from headrace.requests.reading import Place, TopicRecord, parse_place
 from schemas.wire import headers
 from schemas.wire.deadletters import (
     MAX_HISTORY_MESSAGE_CHARACTERS,
@@ -18,42 +17,10 @@ from schemas.wire.deadletters import (
 from schemas.wire.framing import strip_marks
 from schemas.wire.headers import Headers
 
-_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
-
-
-class Place(NamedTuple):
-    """Where a record stands."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-def parse_place(text: str) -> Place | None:
-    """Read ``TOPIC/PARTITION/OFFSET``; ``None`` where it is none."""
-    match = _PLACE.fullmatch(text)
-    return None if match is None else Place(match[1], int(match[2]), int(match[3]))
-
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter.
-
-    Attributes:
-        record: As it stands on the dead-letter topic.
-        request_headers: The headers with which the request came.
-        source: Where the request stands.
-        route: The route that gave up on it.
-        error_code: Why; of ``schemas.wire.results.ErrorCode``, or of another release.
-        error_message: Why, for a person.
-        attempts: How often the model was asked.
-        failed_at_ms: When, in epoch milliseconds.
-        omitted_value_sha256: The checksum of a value that was too large for the topic.
-        omitted_value_bytes: Its size.
-    """
+    """A dead letter; ``error_code`` may be another release's, times are epoch milliseconds."""
 
     record: TopicRecord
     request_headers: Headers
@@ -67,23 +34,16 @@ class DeadLetter:
     omitted_value_bytes: int | None = None
 
     @property
-    def place(self) -> Place:
-        """Where the dead letter stands."""
-        return Place(self.record.topic, self.record.partition, self.record.offset)
-
-    @property
     def replays(self) -> int:
-        """How often the request was replayed before it failed this time."""
         return read_replays(self.request_headers)
 
     @property
     def earlier_failures(self) -> list[Failure]:
-        """The failures before this one, the oldest first."""
+        """The oldest first."""
         return read_failures(self.request_headers)
 
     @property
     def failure(self) -> Failure:
-        """This failure, as a replayed request's history has it."""
         return Failure(
             error_code=self.error_code[:64],
             error_message=self.error_message[:MAX_HISTORY_MESSAGE_CHARACTERS],
@@ -94,10 +54,7 @@ class DeadLetter:
         )
 
     def custom_id(self) -> str | None:
-        """Return the request's custom_id, or its key's text where the value cannot say.
-
-        Reads the value anew at each call: most readers of a topic never ask.
-        """
+        """Return the request's custom_id, else its key; parses the value at each call."""
         try:
             line = orjson.loads(strip_marks(self.record.value or b"", takes_frame=True))
         except orjson.JSONDecodeError:
@@ -108,7 +65,6 @@ class DeadLetter:
         return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the letter as JSON values: what failed, then the record as it is."""
         return {
             "custom_id": self.custom_id(),
             "route": self.route,

@@ -10,7 +10,7 @@ def handled_topic_of(dead_letters_topic: str) -> str:
     """Return the name of the topic that remembers what was handled.
 
     Raises:
-        UserError: There is no room in a topic's name for it.
+        UserError: A topic's name has no room for it.
     """
     name = dead_letters_topic + SUFFIX
     if len(name) > MAX_TOPIC_CHARACTERS:
@@ -22,5 +22,4 @@ def handled_topic_of(dead_letters_topic: str) -> str:
 
 
 def transactional_id(dead_letters_topic: str) -> str:
-    """Return the id under which a topic's dead letters are replayed."""
     return f"headrace-dlq.{dead_letters_topic}"

@@ -2,46 +2,36 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from consumer.ports import Message
 from headrace.dead_letters.inbox import Found
 from headrace.dead_letters.letter import DeadLetter
+from headrace.errors import FirstProblems
 from headrace.requests.reading import TopicRecord
 from schemas.wire import headers
 from schemas.wire.deadletters import replayed_headers
-from schemas.wire.headers import read_context
+from schemas.wire.headers import read_deadline_ms
 
-MAX_PROBLEMS = 20
 MAX_BATCH_RECORDS = 500
 PARTS_OF_A_SECOND = 4
 
 
 class Outgoing(NamedTuple):
-    """A request to publish again.
-
-    Attributes:
-        message: As it will stand on the topic.
-        partition: Where; ``None`` leaves it to the key.
-    """
+    """A request to publish again; without a partition, its key decides where."""
 
     message: Message
     partition: int | None
 
 
 class NotReplayableError(Exception):
-    """A dead letter cannot be replayed; says why."""
+    """The message says why a dead letter cannot be replayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Where replayed requests go.
-
-    Attributes:
-        by_route: Each route's requests topic.
-        topic: One topic for all, in their place.
-    """
+    """Where replayed requests go: to each route's requests topic, or all to one ``topic``."""
 
     by_route: Mapping[str, str]
     topic: str | None = None
@@ -50,7 +40,7 @@ class Targets:
         """Return the topic for a dead letter.
 
         Raises:
-            NotReplayableError: It is none, or its route is not known.
+            NotReplayableError: The record is none, or its route is not in the settings.
         """
         if found.letter is None:
             raise NotReplayableError("it is no dead letter of Headrace: its headers are missing")
@@ -64,44 +54,28 @@ class Targets:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """How far a replay has come.
-
-    Attributes:
-        replayed_records: Published, and remembered as handled.
-        left_records: Could not be replayed, and stay as they are.
-        problems: Why, for the first few.
-    """
+    """How far a replay has come; those that cannot be replayed are left, with the first reasons."""
 
     replayed_records: int = 0
     left_records: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: FirstProblems = field(default_factory=FirstProblems)
 
     def leave(self, record: TopicRecord, reason: str) -> None:
-        """Count one that cannot be replayed."""
         self.left_records += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            place = f"{record.topic}/{record.partition}/{record.offset}"
-            self.problems.append(f"{place}: {reason}")
-        elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("… and more")
+        self.problems.note(f"{record.place}: {reason}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {
-            "replayed_records": self.replayed_records,
-            "left_records": self.left_records,
-            "problems": self.problems,
-        }
+        return asdict(self)
 
 
 def needs_source(letter: DeadLetter) -> bool:
-    """Tell whether the request is to be read where it stood: its letter has no value."""
+    """Tell whether the letter has no value, so that it must be read where the request stands."""
     return letter.record.value is None
 
 
 def has_expired(letter: DeadLetter, now_ms: int) -> bool:
     """Tell whether the request's deadline has passed: replayed with it, it would only expire."""
-    deadline_ms = read_context(letter.request_headers).deadline_ms
+    deadline_ms = read_deadline_ms(letter.request_headers)
     return deadline_ms is not None and deadline_ms <= now_ms
 
 
@@ -110,11 +84,7 @@ def compose(
 ) -> Outgoing:
     """Return the request to publish again: key, value and headers as they first came.
 
-    Args:
-        letter: The dead letter.
-        topic: Where to.
-        original: Where ``needs_source``: the request as it stands at its source, if it does.
-        keeps_deadline: Whether a deadline goes along.
+    Where the letter has no value, ``original`` is the record at its source, if there is one.
 
     Raises:
         NotReplayableError: The request's value is gone.
@@ -141,23 +111,17 @@ def compose(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast to replay.
-
-    Attributes:
-        records_per_s: The most on average; ``None`` for as fast as it goes.
-    """
+    """How fast to replay: at most so many records a second on average, if there is a limit."""
 
     records_per_s: float | None = None
 
     @property
     def batch_records(self) -> int:
-        """How many to publish in one transaction."""
         if self.records_per_s is None:
             return MAX_BATCH_RECORDS
         return max(1, min(MAX_BATCH_RECORDS, int(self.records_per_s / PARTS_OF_A_SECOND)))
 
     def delay_s(self, sent_records: int, elapsed_s: float) -> float:
-        """Return how long to wait after ``sent_records`` in ``elapsed_s``."""
         if self.records_per_s is None:
             return 0.0
         return max(0.0, sent_records / self.records_per_s - elapsed_s)

@@ -31,12 +31,8 @@ def parse_duration_ms(text: str) -> float:
 class Selection:
     """Filters on dead letters; what is unset lets everything through.
 
-    Attributes:
-        error_codes: Any of them.
-        failed_before_ms: Failed before this, in epoch milliseconds.
-        failed_after_ms: Failed at this or later, in epoch milliseconds.
-        custom_id: This custom_id, or a pattern with ``*``, ``?`` and ``[...]`` for several.
-        route: Given up by this route.
+    ``custom_id`` may be a pattern with ``*``, ``?`` and ``[...]``; the end of the time, in epoch
+    milliseconds, is not included.
     """
 
     error_codes: frozenset[str] = frozenset()
@@ -47,16 +43,10 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no filter is set."""
         return self == Selection()
 
     def takes(self, letter: DeadLetter, route: str) -> bool:
-        """Tell whether a dead letter is selected.
-
-        Args:
-            letter: The dead letter.
-            route: The route that it counts to, which may have another name now.
-        """
+        """Tell whether a dead letter is selected; ``route`` is what its route is called now."""
         return (
             (not self.error_codes or letter.error_code in self.error_codes)
             and (self.route is None or route == self.route)

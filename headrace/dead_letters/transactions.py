@@ -1,7 +1,7 @@
-"""Replays and remembers in one Kafka transaction, so that no interruption can part the two.
+"""Replays dead letters and remembers them in one Kafka transaction.
 
-The transactional id is the dead-letter topic's: a second command on the same topic ends the first,
-and a transaction that a killed one left open is aborted before what it did is read.
+The transactional id is the dead-letter topic's: a second command on the topic fences the first,
+and aborts the transaction that a killed one left open before it reads.
 """
 
 import asyncio
@@ -29,13 +29,9 @@ MAX_BATCH_BYTES = 256 * 1024
 
 
 class HandlingTransactions:
-    """Handles dead letters of one topic; use it as an async context manager.
+    """Handles dead letters of one topic; an async context manager.
 
     Once entered, no other command's transaction on this topic is open or undecided.
-
-    Args:
-        kafka: The cluster.
-        dead_letters_topic: The topic.
 
     Raises:
         SourceError: The cluster refuses; says what to check.
@@ -57,8 +53,8 @@ class HandlingTransactions:
     async def __aexit__(self, kind: type[BaseException] | None, *_exc_info: object) -> None:
         await self._close()
         if kind is None:
-            # A commit returns before its markers are written everywhere, and whoever read at once
-            # would miss it: the next producer id is given out once they are.
+            # A commit returns before its markers are written everywhere: a reader could miss it.
+            # The next producer id is given out once they are.
             self._producer = self._make_producer()
             await self._connect()
             await self._close()
@@ -71,12 +67,7 @@ class HandlingTransactions:
     ) -> None:
         """Publish ``replayed`` and what changed of ``handled``: all of it or nothing.
 
-        An interruption waits until it is decided.
-
-        Args:
-            replayed: Requests to publish again.
-            handled: By partition of the dead-letter topic; must not be used again after a failure.
-            committed: Called once it is certain.
+        An interruption waits until it is decided. After a failure do not use ``handled`` again.
         """
         transaction = asyncio.ensure_future(self._commit(replayed, handled, committed))
         try:

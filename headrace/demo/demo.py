@@ -1,8 +1,7 @@
 """``make demo``: shipped sentences and prompts through Kafka and real models, on this machine.
 
-Sentences are embedded; prompts go through a safety classifier to a chat model. Records that must
-fail go in as well. It ends with what went in and what came out, and fails where
-the two do not add up.
+Sentences are embedded; prompts go through a safety classifier to a chat model; some records must
+fail. The demo fails where the records that went in and came out do not add up.
 """
 
 import asyncio
@@ -34,7 +33,6 @@ STATUS_LAG_S = 10.0
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
     text_lines = _shipped("demo.jsonl").splitlines()
     chat_lines = _shipped("demo-chat.jsonl").splitlines()
     settings = parse_settings(_shipped("demo.yaml"), "demo.yaml")

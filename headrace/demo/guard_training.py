@@ -38,14 +38,8 @@ class Example(BaseModel):
 class Recipe:
     """How the classifier is trained.
 
-    Attributes:
-        epochs: Passes over the examples.
-        batch_examples: Examples in one step.
-        learning_rate: AdamW's highest, reached after the warm-up and falling to 0 in a line.
-        warmup_ratio: The part of all steps in which the learning rate rises.
-        weight_decay: AdamW's.
-        max_length_tokens: Where a text is cut.
-        seed: Of the head's first weights, the dropout and the order of the examples.
+    AdamW's learning rate rises for ``warmup_ratio`` of the steps, then falls to 0 in a line. The
+    seed is for the head's first weights, the dropout and the order of the examples.
     """
 
     epochs: int = 4
@@ -57,7 +51,6 @@ class Recipe:
     seed: int = 0
 
     def steps(self, examples: int) -> int:
-        """Return how many steps the training takes."""
         return self.epochs * -(-examples // self.batch_examples)
 
 
@@ -72,7 +65,6 @@ class Metrics:
 
     @property
     def accuracy(self) -> float:
-        """The part of all examples that were told right."""
         right = self.unsafe_refused + self.safe_passed
         return right / (right + self.unsafe_passed + self.safe_refused)
 
@@ -90,13 +82,10 @@ class Metrics:
 
 
 class Guard(NamedTuple):
-    """A trained classifier with its tokenizer."""
-
     model: BertForSequenceClassification
     tokenizer: BertTokenizer
 
     def save(self, directory: Path) -> None:
-        """Write a Transformers checkpoint in safetensors."""
         # The encoder's tokenizer file pads every text to 128 tokens and cuts it there.
         self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.backend_tokenizer.no_truncation()
@@ -134,12 +123,6 @@ def train(
     """Fine-tune a BERT encoder, all but its embeddings, under a new head, on the CPU.
 
     On one machine, with one number of threads, the same arguments give the same weights.
-
-    Args:
-        base: The encoder's checkpoint: ``config.json``, ``model.safetensors`` and a tokenizer.
-        examples: What to learn.
-        recipe: How.
-        on_progress: Gets the steps done and the steps in all, after each step.
     """
     tokenizer = BertTokenizer.from_pretrained(base, local_files_only=True)
     with _repeatable(recipe.seed):
@@ -180,28 +163,6 @@ def measure(guard: Guard, examples: Sequence[Example], *, batch_examples: int = 
         unsafe_passed=counts["unsafe", False],
         safe_refused=counts["safe", True],
         safe_passed=counts["safe", False],
-    )
-
-
-def cross_validate(
-    base: Path, examples: Sequence[Example], recipe: Recipe, *, folds: int = 5
-) -> Metrics:
-    """Measure a recipe on each of ``folds`` parts, trained on the others; the counts added up.
-
-    Every ``folds``-th two examples are a part, so pairs of labels stay together.
-    """
-    parts: list[list[Example]] = [[] for _ in range(folds)]
-    for position, pair in enumerate(_batches(examples, 2)):
-        parts[position % folds] += pair
-    results = []
-    for held_out in range(folds):
-        seen = [e for part, p in enumerate(parts) if part != held_out for e in p]
-        results.append(measure(train(base, seen, recipe), parts[held_out]))
-    return Metrics(
-        unsafe_refused=sum(result.unsafe_refused for result in results),
-        unsafe_passed=sum(result.unsafe_passed for result in results),
-        safe_refused=sum(result.safe_refused for result in results),
-        safe_passed=sum(result.safe_passed for result in results),
     )
 
 

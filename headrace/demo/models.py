@@ -13,12 +13,10 @@ GUARD = "safety"
 
 
 def prepare_models(settings: Settings) -> Settings:
-    """Make all models ready to be loaded, and return the settings that name them.
-
-    What was made before is taken from the cache.
+    """Make all models ready to be loaded, from the cache where they are there.
 
     Raises:
-        serve_models.weights.sources.ModelSourceError: Weights cannot be had.
+        ModelSourceError: Weights cannot be had.
     """
     with training_bar() as on_progress:
         guard_dir = ensure_guard_model(on_progress=on_progress)

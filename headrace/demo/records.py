@@ -11,20 +11,13 @@ HUGE_INPUTS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class DemoRecord:
-    """One record to publish."""
-
     value: bytes | None
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def demo_records(lines: list[bytes], now_ms: int) -> list[DemoRecord]:
-    """Return the shipped embedding lines, and the bad records that a file cannot hold.
-
-    Args:
-        lines: The shipped file's lines.
-        now_ms: Epoch milliseconds, for a deadline that has passed.
-    """
+    """Return the shipped embedding lines, and bad records that a file cannot hold."""
     body = {"model": "minilm", "input": "An answer to this comes too late to be of use."}
     late = {"custom_id": "bad-expired", "method": "POST", "url": "/v1/embeddings", "body": body}
     huge = {**late, "custom_id": "bad-too-many", "body": {"input": ["again"] * HUGE_INPUTS}}

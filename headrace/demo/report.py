@@ -19,16 +19,16 @@ SKIPPED = "skipped (tombstone)"
 
 @dataclass(slots=True)
 class Tally:
-    """Outcomes by the place of their request, so that a record counts once.
+    """Outcomes by the place of their request, TOPIC/PARTITION/OFFSET, so that a record counts once.
 
     Attributes:
-        sent: Places (TOPIC/PARTITION/OFFSET) of the records with a value.
+        sent: Places of the records with a value.
         tombstones: Places of the records without one.
         outcomes: What became of each place.
         repeats: Outcomes of a place that had one already.
-        dead_letters: The dead letters, in the order they came.
-        vectors: Full-size float vectors by custom_id, of requests with one text.
-        replies: By custom_id what a chat request came to, and the reply or the reason.
+        dead_letters: In the order they came.
+        vectors: Full-size vectors by custom_id, of requests with one text.
+        replies: The outcome and the reply of each chat request, by custom_id.
     """
 
     sent: set[str] = field(default_factory=set)
@@ -61,11 +61,7 @@ class Tally:
         self._add(record, f"dead letter: {header(record, headers.ERROR_CODE)}")
 
     def counts(self, skipped_records: int) -> Counter[str]:
-        """Return how many records had which outcome.
-
-        Args:
-            skipped_records: Tombstones that the service says it skipped.
-        """
+        """Return how many records had which outcome; the service counts those it skipped."""
         counts = Counter(self.outcomes.values())
         if skipped_records:
             counts[SKIPPED] = skipped_records
@@ -98,7 +94,6 @@ class Tally:
 
 
 def header(record: TopicRecord, name: str) -> str:
-    """Return a header's last value as text, or nothing."""
     return (last_value(record.headers, name) or b"").decode(errors="replace")
 
 
@@ -114,10 +109,7 @@ def adds_up(tally: Tally, skipped_records: int) -> bool:
 def nearest_neighbours(
     vectors: Mapping[str, NDArray[np.float32]], query: str, most: int
 ) -> list[tuple[str, float]]:
-    """Return the names of the vectors nearest to ``query``'s by cosine, best first.
-
-    Vectors of another size than the query's are left out.
-    """
+    """Return the names of the nearest vectors by cosine, best first; other sizes are left out."""
     wanted = vectors[query]
     names = [name for name, vector in vectors.items() if vector.shape == wanted.shape]
     matrix = np.stack([vectors[name] for name in names])

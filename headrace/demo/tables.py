@@ -3,7 +3,7 @@
 from rich.markup import escape
 from rich.table import Table
 
-from headrace.cli.output import count, out, print_error
+from headrace.cli.output import count, out, print_error, print_table
 from headrace.demo.report import (
     SKIPPED,
     Tally,
@@ -52,22 +52,22 @@ def _show_balance(tally: Tally, skipped_records: int) -> None:
 
 
 def _show_dead_letters(tally: Tally) -> None:
-    letters = Table("source", "code", "reason", title="Dead letters")
-    for record in tally.dead_letters:
-        letters.add_row(
+    rows = [
+        (
             header(record, headers.SOURCE),
             header(record, headers.ERROR_CODE),
             escape(header(record, headers.ERROR_MESSAGE)),
         )
-    out.print(letters)
+        for record in tally.dead_letters
+    ]
+    print_table("source", "code", "reason", rows=rows, title="Dead letters")
 
 
 def _show_neighbours(tally: Tally, texts: dict[str, str]) -> None:
     if QUERY in tally.vectors:
-        near = Table("cosine", "sentence", title=f"Nearest to: {texts[QUERY]}")
-        for name, score in nearest_neighbours(tally.vectors, QUERY, NEIGHBOURS):
-            near.add_row(f"{score:.3f}", texts[name])
-        out.print(near)
+        nearest = nearest_neighbours(tally.vectors, QUERY, NEIGHBOURS)
+        rows = [(f"{score:.3f}", texts[name]) for name, score in nearest]
+        print_table("cosine", "sentence", rows=rows, title=f"Nearest to: {texts[QUERY]}")
 
 
 def _show_chat(tally: Tally, prompts: dict[str, str]) -> None:

@@ -32,11 +32,7 @@ def settings_text(settings: Settings) -> str:
 
 
 def commands(config: Path | None = None) -> list[str]:
-    """Return what to type in another terminal of this directory.
-
-    Args:
-        config: The running service's settings file; ``None`` for the one in the directory.
-    """
+    """Return what to type in another terminal; ``config`` is unset for the directory's own file."""
     if config is None:
         return [
             f"echo '{LINE}' | {_HEADRACE} submit -",
@@ -53,12 +49,7 @@ def commands(config: Path | None = None) -> list[str]:
 
 
 def let_try(settings: Settings, directory: Path) -> None:
-    """Keep the service for a person until Ctrl-C.
-
-    Args:
-        settings: Of the service, with its broker's address.
-        directory: Where to write a settings file for the other commands.
-    """
+    """Keep the service until Ctrl-C; other commands find it by a file in ``directory``."""
     config = directory / "headrace.yaml"
     config.write_text(settings_text(settings))
     out.print("\n[bold]The service still runs.[/] Try it, in another terminal:\n")

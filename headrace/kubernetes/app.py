@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from pydantic import ValidationError
 from ray import serve
 
 from headrace.service.app import bound
 from headrace.service.applications import deployment_name
 from headrace.settings.environment import apply_environment
-from headrace.settings.problems import Problem, SettingsError, describe_errors
+from headrace.settings.problems import SettingsError, describe_errors
 from schemas.settings.file import KafkaSettings
 from schemas.settings.section import Section
 
@@ -42,11 +41,9 @@ def kafka_of(values: dict[str, Any]) -> KafkaSettings:
         SettingsError: As ``application``.
     """
     merged, where, problems = apply_environment({"kafka": values})
-    if problems:
-        raise SettingsError(problems)
     try:
         return _KafkaArgs(kafka=merged["kafka"]).kafka
     except ValidationError as error:
-        found = describe_errors(error, _KafkaArgs, where)
+        found = describe_errors(error, where)
     # Outside the handler: pydantic's own error quotes its input, secrets and all.
-    raise SettingsError(found or [Problem("", "cannot be used", "args")])
+    raise SettingsError(found)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from headrace.settings.problems import Problem, SettingsError, describe_errors
+from headrace.settings.file import check_settings, read_file
+from headrace.settings.problems import Problem, SettingsError
 from headrace.settings.yaml_lines import read_document
 from schemas.settings.file import Settings
 
@@ -47,12 +46,7 @@ def read_source(path: Path) -> RenderSource:
     Raises:
         SettingsError: It cannot be read, is illegal, carries a secret, or asks for a local broker.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        message = f"cannot be read ({error.strerror}); name the settings file with --config FILE"
-        raise SettingsError([Problem("", message, str(path))]) from None
-    return parse_source(content, str(path))
+    return parse_source(read_file(path), str(path))
 
 
 def parse_source(content: bytes, name: str) -> RenderSource:
@@ -66,34 +60,26 @@ def parse_source(content: bytes, name: str) -> RenderSource:
         SettingsError: As ``read_source``.
     """
     document = read_document(content, name)
-    where = {path: f"{name}:{line}" for path, line in document.lines.items() if path}
     carried = [
         Problem(
             ".".join(path),
             f"is a secret; take it out of the file and give it to the pods as {variable}",
-            where.get(path, name),
+            document.where.get(path, name),
         )
         for path, variable in SECRETS.items()
         if _at(document.data, path) is not None
     ]
     if carried:
         raise SettingsError(carried)
-    try:
-        settings = Settings.model_validate(_with_placeholder(document.data))
-    except ValidationError as error:
-        found = describe_errors(error, Settings, where)
-    else:
-        if settings.kafka.broker != "external":
-            broker = settings.kafka.broker
-            message = (
-                f"'{broker}' is a broker on one machine; set external, and bootstrap to the "
-                "cluster's address"
-            )
-            problem = Problem("kafka.broker", message, where.get(("kafka", "broker"), name))
-            raise SettingsError([problem])
-        return RenderSource(text=content.decode(), data=document.data, settings=settings)
-    # Outside the handler: pydantic's own error quotes its input.
-    raise SettingsError(found or [Problem("", "cannot be used", name)])
+    settings = check_settings(_with_placeholder(document.data), document.where)
+    if settings.kafka.broker != "external":
+        message = (
+            f"'{settings.kafka.broker}' is a broker on one machine; set external, and bootstrap to "
+            "the cluster's address"
+        )
+        where = document.where.get(("kafka", "broker"), name)
+        raise SettingsError([Problem("kafka.broker", message, where)])
+    return RenderSource(text=content.decode(), data=document.data, settings=settings)
 
 
 def _with_placeholder(data: Mapping[str, Any]) -> dict[str, Any]:

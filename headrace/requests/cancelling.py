@@ -14,15 +14,7 @@ from schemas.wire.control import ControlRecord
 
 @dataclass(frozen=True, slots=True)
 class PublishedControl:
-    """A control record that stands on its topic.
-
-    Attributes:
-        target: What is to be cancelled.
-        topic: The control topic.
-        partition: Where it stands there.
-        offset: Where it stands there.
-        timestamp_ms: Requests up to this time are meant, in epoch milliseconds.
-    """
+    """A control record on its topic; it cancels requests up to ``timestamp_ms``."""
 
     target: str
     topic: str
@@ -31,7 +23,6 @@ class PublishedControl:
     timestamp_ms: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
 

@@ -22,7 +22,7 @@ from headrace.requests.submission import MAX_LINE_BYTES
 
 STDIN = "-"
 READ_BYTES = 1024 * 1024
-MOST_TOLD = 5
+MOST_SHOWN = 5
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -38,11 +38,7 @@ _HEAD_BYTES = 4
 
 @contextmanager
 def open_file(name: str) -> Iterator[io.BufferedReader]:
-    """Open a file, or stdin where its name is a dash.
-
-    Raises:
-        UserError: It cannot be read.
-    """
+    """Open a file, or stdin where its name is a dash."""
     if name == STDIN:
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
@@ -59,7 +55,7 @@ def decompressed(source: io.BufferedReader, name: str) -> Iterator[io.BufferedIO
     """Give the bytes of a file, whether it was compressed or not.
 
     Raises:
-        UserError: It is compressed in a way that is not read here, or broken.
+        UserError: Its compression is not known here, or it is broken.
     """
     head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     for magic, kind in _FOREIGN.items():
@@ -105,15 +101,10 @@ def read_some(source: io.BufferedIOBase) -> bytes:
 
 
 def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None]) -> None:
-    """Return if every line of a file can be sent.
-
-    Args:
-        source: The file; read to its end.
-        name: Its name, for the message.
-        show: Called with the bytes read so far.
+    """Read a file to its end; ``show`` gets the bytes read so far.
 
     Raises:
-        UserError: Some cannot; names the first of them.
+        UserError: Some lines cannot be sent; names the first of them.
     """
     lines = RequestLines(MAX_LINE_BYTES)
     bad: list[BadLine] = []
@@ -123,15 +114,15 @@ def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None
             read_bytes += len(data)
             show(read_bytes)
             bad += (line for line in lines.feed(data) if isinstance(line, BadLine))
-            if len(bad) > MOST_TOLD:
+            if len(bad) > MOST_SHOWN:
                 break
         else:
             bad += (line for line in lines.finish() if isinstance(line, BadLine))
     except BrokenFileError as error:
         bad.append(BadLine(error.number, error.reason))
     if bad:
-        told = [f"line {line.number} {line.reason}" for line in bad[:MOST_TOLD]]
-        if len(bad) > MOST_TOLD:
-            told.append("… and more")
+        shown = [f"line {line.number} {line.reason}" for line in bad[:MOST_SHOWN]]
+        if len(bad) > MOST_SHOWN:
+            shown.append("… and more")
         advice = "nothing was sent; mend it, or send its lines as they are with --unchecked"
-        raise UserError("\n".join([f"{name}: {advice}", *told]))
+        raise UserError("\n".join([f"{name}: {advice}", *shown]))

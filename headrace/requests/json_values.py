@@ -12,12 +12,7 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(")?|[{}\[\]]', re.DOTALL)
 
 
 class BrokenFileError(ValueError):
-    """A file is not what it began as.
-
-    Attributes:
-        number: The line from which on it is not, from 1.
-        reason: What is wrong, as the rest of a sentence that begins with the line.
-    """
+    """A file is broken from a line on; the reason continues a sentence about that line."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"line {number} {reason}")
@@ -26,14 +21,10 @@ class BrokenFileError(ValueError):
 
 
 class ObjectCutter:
-    """Yields objects as they are, with whatever newlines they have.
+    """Yields objects as they are, of an array or one after another.
 
-    Args:
-        max_object_bytes: A longer object breaks the file, and is never held in memory.
-        is_array: They are the elements of one array.
-
-    Attributes:
-        number: The line that the object yielded last begins in, from 1.
+    A longer object than ``max_object_bytes`` breaks the file, and is never held in memory.
+    ``number`` is the line, from 1, in which the object yielded last begins.
     """
 
     def __init__(self, max_object_bytes: int, *, is_array: bool) -> None:
@@ -49,7 +40,7 @@ class ObjectCutter:
         self.number = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take in the next bytes of the stream, and yield the objects that end in them.
+        """Yield the objects that end in the next bytes of the stream.
 
         Raises:
             BrokenFileError: Something else than objects stands there.
@@ -71,11 +62,6 @@ class ObjectCutter:
         self._check_size(len(self._rest))
 
     def finish(self) -> None:
-        """Return if all that was opened is closed.
-
-        Raises:
-            BrokenFileError: The stream ends within an object, or within the array.
-        """
         if self._rest:
             raise BrokenFileError(self._line, "begins a JSON object that is never closed")
         if self._is_array and not self._is_over:
@@ -88,7 +74,6 @@ class ObjectCutter:
             )
 
     def _next_object(self, buffer: bytes, position: int) -> int | None:
-        """Return where the next object begins, if it has come yet."""
         while True:
             found = _BEGIN.search(buffer, position)
             start = found.start() if found else len(buffer)
@@ -109,7 +94,6 @@ class ObjectCutter:
             position = start + 1
 
     def _end_of_object(self, buffer: bytes, start: int) -> int | None:
-        """Return where the object at ``start`` ends, if that has come yet."""
         for token in _TOKEN.finditer(buffer, start + self._seen_bytes):
             mark = token[0]
             if mark in (b"{", b"["):

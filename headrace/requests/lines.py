@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be sent.
-
-    Attributes:
-        number: Its number in the stream, from 1.
-        reason: What is wrong with it, as the rest of a sentence.
-    """
+    """A line that cannot be sent; the reason continues a sentence that begins with the line."""
 
     number: int
     reason: str
@@ -20,11 +15,8 @@ class BadLine:
 class LineCutter:
     """Yields lines as they are, without the newline; blank ones are left out.
 
-    Args:
-        max_line_bytes: A longer line comes as a ``BadLine``, and is never held in memory.
-
-    Attributes:
-        number: Of the line yielded last, from 1.
+    A longer line than ``max_line_bytes`` is a ``BadLine``, and is never held in memory. ``number``
+    is that of the line yielded last, from 1.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -34,14 +26,13 @@ class LineCutter:
         self.number = 0
 
     def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
-        """Take in the next bytes of the stream, and yield the lines that end in them."""
+        """Yield the lines that end in the next bytes of the stream."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             yield from self._end(line)
         self._keep(rest)
 
     def finish(self) -> Iterator[bytes | BadLine]:
-        """Yield what stands after the last newline, if anything."""
         if self._rest or self._dropped_bytes:
             yield from self._end(b"")
 

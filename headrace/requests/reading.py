@@ -1,11 +1,13 @@
-"""Reads a topic without a group, for people and scripts that look at results."""
+"""Reads topics without a group, in bounded memory: for people, scripts and dead letters."""
 
+import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.kafka.admin.admin import TopicAdmin
 from consumer.kafka.client import internals
@@ -15,10 +17,29 @@ from schemas.wire.headers import Header
 
 POLL_TIMEOUT_MS = 500
 MAX_POLL_RECORDS = 500
+FETCH_BYTES = 16 * 1024 * 1024
+"""What a fetch of one broker brings; a larger record comes alone."""
+
+_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
 
 
 class MissingTopicError(Exception):
     """The topic does not exist; says how to create it."""
+
+
+class Place(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def parse_place(text: str) -> Place | None:
+    """Read ``TOPIC/PARTITION/OFFSET``; ``None`` where it is none."""
+    match = _PLACE.fullmatch(text)
+    return None if match is None else Place(match[1], int(match[2]), int(match[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +53,10 @@ class TopicRecord:
     value: bytes | None
     headers: tuple[Header, ...]
     timestamp_ms: int | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition, self.offset)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values; bytes that are not UTF-8 as ``{"base64": ...}``."""
@@ -55,15 +80,153 @@ def _as_text(data: bytes | None) -> str | dict[str, str] | None:
         return {"base64": b64encode(data).decode()}
 
 
+class LogRange(NamedTuple):
+    """Offsets from ``start`` on and below ``end``."""
+
+    start: int
+    end: int
+
+
+class LogPart(NamedTuple):
+    """Some records of a partition in order, or none, and the offsets of all ranges read so far."""
+
+    records: list[TopicRecord]
+    passed_offsets: int
+
+
+class LogReader:
+    """A reading connection, which sees committed records only; an async context manager.
+
+    Every method raises ``SourceError``, with what to check, where the cluster cannot be read.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._consumer = AIOKafkaConsumer(
+            **client_options(kafka),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=POLL_TIMEOUT_MS // 2,
+            fetch_max_bytes=FETCH_BYTES,
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            with explaining_failures(self._kafka, "connecting"):
+                await self._consumer.start()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        if self._kafka.broker == "embedded":
+            internals.space_out_empty_fetches(self._consumer)
+        return self
+
+    async def __aexit__(self, *_exc_info: object) -> None:
+        await self._consumer.stop()
+
+    async def ranges(self, topic: str) -> dict[int, LogRange] | None:
+        """Return what each partition holds; ``None`` where there is no such topic.
+
+        An end is where open transactions begin, if any is open.
+        """
+        # Through the admin client: a consumer's asking may create the topic.
+        async with TopicAdmin(self._kafka) as admin:
+            info = (await admin.describe_topics([topic]))[topic]
+        if info is None:
+            return None
+        partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
+        with explaining_failures(self._kafka, f"reading {topic}"):
+            starts = await self._consumer.beginning_offsets(partitions)
+            ends = await self._consumer.end_offsets(partitions)
+        return {each.partition: LogRange(starts[each], ends[each]) for each in partitions}
+
+    async def offsets_since(
+        self, topic: str, partitions: Iterable[int], epoch_ms: int
+    ) -> dict[int, int | None]:
+        """Return each partition's first offset with that timestamp or a later one, if any."""
+        asked = {TopicPartition(topic, number): max(0, epoch_ms) for number in partitions}
+        with explaining_failures(self._kafka, f"reading {topic}"):
+            found = await self._consumer.offsets_for_times(asked)
+        return {
+            partition.partition: None if place is None else place.offset
+            for partition, place in found.items()
+        }
+
+    async def read(
+        self, topic: str, ranges: Mapping[int, LogRange], *, follow: bool = False
+    ) -> AsyncGenerator[LogPart, None]:
+        """Yield the records of the ranges, those of a partition in order.
+
+        With ``follow`` it goes on past their ends for ever; an empty part says that nothing came.
+        """
+        wanted = {
+            TopicPartition(topic, number): each
+            for number, each in ranges.items()
+            if follow or each.start < each.end
+        }
+        if not wanted:
+            return
+        with explaining_failures(self._kafka, f"reading {topic}"):
+            self._consumer.assign(list(wanted))
+            for partition, each in wanted.items():
+                self._consumer.seek(partition, each.start)
+            while True:
+                # By position: offsets of transaction markers and compacted records never come.
+                passed_offsets, is_behind = 0, follow
+                for partition, each in wanted.items():
+                    position = await self._consumer.position(partition)
+                    is_behind = is_behind or position < each.end
+                    passed_offsets += min(position, each.end) - each.start
+                if not is_behind:
+                    return
+                batches = await self._consumer.getmany(
+                    timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_POLL_RECORDS
+                )
+                if not batches:
+                    yield LogPart([], passed_offsets)
+                for partition, records in batches.items():
+                    each = wanted[partition]
+                    yield LogPart(
+                        [
+                            TopicRecord(
+                                topic=record.topic,
+                                partition=record.partition,
+                                offset=record.offset,
+                                key=record.key,
+                                value=record.value,
+                                headers=tuple(record.headers),
+                                timestamp_ms=record.timestamp,
+                            )
+                            for record in records
+                            if follow or each.start <= record.offset < each.end
+                        ],
+                        passed_offsets,
+                    )
+
+    async def record_at(self, place: Place) -> TopicRecord | None:
+        """Return the record that stands there; ``None`` where none does any more."""
+        ranges = await self.ranges(place.topic)
+        here = (ranges or {}).get(place.partition)
+        if here is None or not here.start <= place.offset < here.end:
+            return None
+        only = {place.partition: LogRange(place.offset, place.offset + 1)}
+        found = None
+        async for part in self.read(place.topic, only):
+            found = next(iter(part.records), found)
+        return found
+
+
 async def read_topic(
     kafka: KafkaSettings, topic: str, *, from_beginning: bool, follow: bool
 ) -> AsyncGenerator[TopicRecord | None, None]:
-    """Yield a topic's records as they come.
+    """Yield a topic's records, from the oldest that is kept or the next one.
 
     Args:
         kafka: The cluster.
         topic: Which.
-        from_beginning: Start with the oldest record that is kept; else with the next one.
+        from_beginning: Start with the oldest.
         follow: Go on for ever, yielding ``None`` now and then while nothing comes; else end with
             the last record that stood there at the start.
 
@@ -71,59 +234,16 @@ async def read_topic(
         MissingTopicError: There is no such topic.
         SourceError: The cluster cannot be read; says what to check.
     """
-    async with TopicAdmin(kafka) as admin:
-        info = (await admin.describe_topics([topic]))[topic]
-    if info is None:
-        raise MissingTopicError(f"there is no topic {topic}: `headrace topics create` makes it")
-    partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
-    with explaining_failures(kafka, f"reading {topic}"):
-        consumer = AIOKafkaConsumer(
-            **client_options(kafka),
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=POLL_TIMEOUT_MS // 2,
-        )
-        try:
-            await consumer.start()
-            if kafka.broker == "embedded":
-                internals.space_out_empty_fetches(consumer)
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            starts = await consumer.beginning_offsets(partitions) if from_beginning else ends
-            for partition in partitions:
-                consumer.seek(partition, starts[partition])
-            while follow or await _is_behind(consumer, ends):
-                batches = await consumer.getmany(
-                    timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_POLL_RECORDS
-                )
-                if not batches and follow:
+    async with LogReader(kafka) as reader:
+        ranges = await reader.ranges(topic)
+        if ranges is None:
+            raise MissingTopicError(f"there is no topic {topic}: `headrace topics create` makes it")
+        if not from_beginning:
+            ranges = {number: LogRange(each.end, each.end) for number, each in ranges.items()}
+        parts = reader.read(topic, ranges, follow=follow)
+        async with aclosing(parts):
+            async for part in parts:
+                if follow and not part.records:
                     yield None
-                for partition, records in batches.items():
-                    for record in records:
-                        # While it is read, more may be written: that is what follow is for.
-                        if follow or record.offset < ends[partition]:
-                            yield _as_read(record)
-        finally:
-            await consumer.stop()
-
-
-def _as_read(record: ConsumerRecord) -> TopicRecord:
-    return TopicRecord(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-        timestamp_ms=record.timestamp,
-    )
-
-
-async def _is_behind(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    """Tell by position: offsets of transaction markers and compacted records never come."""
-    for partition, end in ends.items():
-        if await consumer.position(partition) < end:
-            return True
-    return False
+                for record in part.records:
+                    yield record

@@ -14,10 +14,7 @@ _SHOWN_BYTES = 40
 class RequestLines:
     """Yields request lines: of JSON lines, of an array, or of objects one after another.
 
-    Each is a JSON object on one line; what it says is not looked at.
-
-    Args:
-        max_line_bytes: The most that a line may have.
+    Each is a JSON object on one line; its content is not checked.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -28,7 +25,7 @@ class RequestLines:
         self._has_lines = False
 
     def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
-        """Take in the next bytes of the file, and yield the lines that end in them.
+        """Yield the lines that end in the next bytes of the file.
 
         Raises:
             BrokenFileError: It is no file of request lines; says from which line on.
@@ -64,7 +61,7 @@ class RequestLines:
                 cutter.finish()
 
     def _choose_cutter(self, *, is_end: bool) -> LineCutter | ObjectCutter | None:
-        """Return what cuts the file, as its first line tells; ``None`` until that is there."""
+        """Return a cutter by the first line of the file; ``None`` until it is complete."""
         head = self._head.lstrip()
         if head[:1] == b"[":
             return ObjectCutter(self._max_line_bytes, is_array=True)

@@ -11,9 +11,9 @@ _BASE64_BYTES = 4 * 4 / 3
 
 
 def describe_oversized(settings: Settings) -> Iterator[str]:
-    """Yield what there is to say of each route whose requests may ask for more than fits.
+    """Yield a line on each route whose requests may ask for vectors that do not fit in a result.
 
-    Of models whose weights are on this machine: others do not tell how wide their vectors are.
+    Only models whose weights are on this machine say how wide their vectors are.
     """
     for name, route in settings.routes.items():
         model = settings.models[route.model]

@@ -1,4 +1,4 @@
-"""Publishes request lines: every line acknowledged or told about, in bounded memory."""
+"""Publishes request lines: each is acknowledged or reported, in bounded memory."""
 
 import asyncio
 from collections import deque
@@ -10,12 +10,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError
 
 from consumer.kafka.client.connection import client_options, explaining_failures
+from headrace.errors import FirstProblems
 from headrace.requests.lines import BadLine
 from schemas.settings.file import KafkaSettings
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_UNACKNOWLEDGED_RECORDS = 20_000
-MAX_PROBLEMS = 20
 
 TOO_LARGE = (MessageSizeTooLargeError, InvalidMessageError)
 """The record itself is at fault; anything else is the cluster's and ends the submission."""
@@ -23,29 +23,18 @@ TOO_LARGE = (MessageSizeTooLargeError, InvalidMessageError)
 
 @dataclass(slots=True)
 class Submission:
-    """How far a submission has come.
-
-    Attributes:
-        sent_records: Acknowledged by all in-sync replicas.
-        refused_records: Not taken: no request lines, or too large for the client or the broker.
-        problems: What was refused, the first few.
-    """
+    """How far a submission has come: acknowledged by all in-sync replicas, or refused, and why."""
 
     sent_records: int = 0
     refused_records: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: FirstProblems = field(default_factory=FirstProblems)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         return asdict(self)
 
     def refuse(self, number: int, reason: str) -> None:
-        """Count a record that was not taken, and remember why for the first few."""
         self.refused_records += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(f"record {number}: {reason}")
-        elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append("… and more")
+        self.problems.note(f"record {number}: {reason}")
 
 
 async def publish_lines(
@@ -56,18 +45,10 @@ async def publish_lines(
     key_of: Callable[[bytes], bytes | None],
     submission: Submission,
 ) -> None:
-    """Publish each line as one record, its bytes untouched.
-
-    Args:
-        kafka: The cluster.
-        topic: Where to.
-        lines: The values; a ``BadLine`` is told about and left out.
-        key_of: Gives a record's key from its value.
-        submission: Counts as it goes on, for a progress bar.
+    """Publish each line as one record, its bytes untouched; ``submission`` counts as it goes on.
 
     Raises:
-        SourceError: The cluster does not take records; ``submission`` tells how many it had
-            acknowledged.
+        SourceError: The cluster does not take records.
     """
     with explaining_failures(kafka, f"writing to {topic}"):
         producer = AIOKafkaProducer(
@@ -90,22 +71,21 @@ async def publish_lines(
                 while pending and (
                     pending[0][1].done() or len(pending) >= MAX_UNACKNOWLEDGED_RECORDS
                 ):
-                    await _settle(*pending.popleft(), submission)
+                    await _count_outcome(*pending.popleft(), submission)
                 try:
                     pending.append((number, await producer.send(topic, line, key=key_of(line))))
                 except TOO_LARGE as error:
                     submission.refuse(number, str(error))
             await producer.flush()
             while pending:
-                await _settle(*pending.popleft(), submission)
+                await _count_outcome(*pending.popleft(), submission)
         finally:
             await producer.stop()
 
 
-async def _settle(
+async def _count_outcome(
     number: int, acknowledgement: asyncio.Future[Any], submission: Submission
 ) -> None:
-    """Await one acknowledgement, and count what became of it."""
     try:
         await acknowledgement
     except TOO_LARGE as error:

@@ -11,8 +11,8 @@ _HEAD_BYTES = 2
 class Utf8Stream:
     """Gives UTF-8 without a byte order mark, of a file in UTF-8 or UTF-16.
 
-    JSON begins with a character of ASCII, so UTF-16 shows by a zero byte beside it even where it
-    has no byte order mark. Bytes of UTF-8 come out as they are, right or wrong.
+    JSON begins with an ASCII character: a zero byte beside it means UTF-16 without a byte order
+    mark. Bytes of UTF-8 come out unchanged, right or wrong.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Utf8Stream:
         self._line = 1
 
     def feed(self, data: bytes, *, is_end: bool) -> bytes:
-        """Take in the next bytes of the file, and return what they are in UTF-8.
+        """Return the next bytes of the file in UTF-8.
 
         Raises:
             BrokenFileError: They are not in the file's encoding.

@@ -1,99 +1,95 @@
-"""Which keys and types the settings classes have at a path; reflection over pydantic models."""
+"""Which keys, values and descriptions the settings have at a path, from their JSON Schema."""
 
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
-from pydantic.fields import FieldInfo
+from headrace.settings.problems import Path
+from schemas.settings.file import Settings
 
-Path = tuple[str | int, ...]
-"""Keys and list indexes from the top of the file; pydantic adds the ``kind`` of a union."""
-
-
-def known_keys(model: type[BaseModel], path: Path) -> list[str]:
-    """Return the keys that the section at ``path`` may have."""
-    keys: dict[str, None] = {}
-    for section in sections_at(model, path):
-        keys.update(dict.fromkeys(section.model_fields))
-    return list(keys)
+Node = dict[str, Any]
 
 
-def field_at(model: type[BaseModel], path: Path) -> FieldInfo | None:
-    """Return the field that ``path`` names, or ``None`` for a list's or mapping's element."""
-    if not path or not isinstance(path[-1], str):
-        return None
-    for section in sections_at(model, path[:-1]):
-        if path[-1] in section.model_fields:
-            return section.model_fields[path[-1]]
-    return None
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What may stand at a path of the file.
+
+    Attributes:
+        path: The path in the file; pydantic's locations also have the ``kind`` of a union.
+        options: The JSON Schema of each type that may stand there.
+        kinds: The same by ``kind``, where that key decides.
+    """
+
+    path: Path = ()
+    description: str = ""
+    options: list[Node] = field(default_factory=list)
+    kinds: dict[str, Node] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[str]:
+        keys = (key for option in self.options for key in option.get("properties", ()))
+        return list(dict.fromkeys(keys))
+
+    @property
+    def values(self) -> list[str]:
+        """The values that are allowed, where the settings list them."""
+        return [str(value) for option in self.options for value in _listed(option)]
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether any text is taken as it is, so that it is never JSON."""
+        types = [option.get("type", "string") for option in self.options]
+        return not types or "string" in types
 
 
-def takes_text(model: type[BaseModel], path: Path) -> bool:
-    """Tell whether the field at ``path`` takes a string as it is, so that it is never JSON."""
-    field = field_at(model, path)
-    if field is None:
-        return True
-    types = set(flat_types(field.annotation))
-    return bool(types & {str, SecretStr})
+def find_place(location: Path) -> Place:
+    """Return what may stand at a path of the file, or at a location of pydantic's."""
+    place = Place(options=[_schema()])
+    for part in location:
+        if part in place.kinds:
+            place = Place(place.path, place.description, [place.kinds[str(part)]])
+        elif part != "[key]":
+            place = _below(place, part)
+    return place
 
 
-def sections_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
-    """Return the section classes that may stand at ``path``: several where a union decides."""
-    types: list[Any] = [model]
-    for part in path:
-        chosen = [kind for kind in types if part in kind_values(kind)]
-        if chosen and len(types) > 1:
-            types = chosen
-            continue
-        found: list[Any] = []
-        for kind in types:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                field = kind.model_fields.get(str(part))
-                found.extend(flat_types(field.annotation) if field else [])
-            elif get_origin(kind) is dict:
-                found.extend(flat_types(get_args(kind)[1]))
-        types = found
-    return [kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)]
+def _below(place: Place, part: str | int) -> Place:
+    fields = [child for each in place.options if (child := _child(each, part)) is not None]
+    options = [option for child in fields for option in _options(child)]
+    kinds = {
+        _listed(option["properties"]["kind"])[0]: option
+        for option in options
+        if "kind" in option.get("properties", ())
+    }
+    description = fields[0].get("description", "") if fields else ""
+    return Place((*place.path, part), description, options, kinds)
 
 
-def flat_types(annotation: Any) -> list[Any]:
-    """Return the members of a type, unions and Annotated opened; ``None`` left out."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return flat_types(get_args(annotation)[0])
-    if origin in {Union, UnionType}:
-        return [kind for member in get_args(annotation) for kind in flat_types(member)]
-    return [] if annotation is type(None) else [annotation]
+def _child(node: Node, part: str | int) -> Node | None:
+    if isinstance(part, int):
+        child = node.get("items")
+    elif (child := node.get("properties", {}).get(part)) is None:
+        # A name of the user's own: of a model, a route, a step, a prompt.
+        patterns = node.get("patternProperties", {})
+        child = next(iter(patterns.values()), node.get("additionalProperties"))
+    return child if isinstance(child, dict) else None
 
 
-def literal_values(annotation: Any) -> list[Any]:
-    """Return the values of a ``Literal``, alone or in a union."""
-    schema = TypeAdapter(annotation).json_schema() if annotation is not None else {}
-    values: list[Any] = []
-    for part in [schema, *schema.get("anyOf", [])]:
-        values.extend(part.get("enum", [part["const"]] if "const" in part else []))
+def _options(node: Node) -> list[Node]:
+    """Return the types of a schema, references followed and unions opened; no null."""
+    if "$ref" in node:
+        node = _schema()["$defs"][node["$ref"].rpartition("/")[2]]
+    union = node.get("anyOf") or node.get("oneOf")
+    if union:
+        return [option for member in union for option in _options(member)]
+    return [] if node.get("type") == "null" else [node]
+
+
+def _listed(node: Node) -> list[Any]:
+    values: list[Any] = node.get("enum", [node["const"]] if "const" in node else [])
     return values
 
 
-def kind_values(section: Any) -> list[str]:
-    """Return what ``kind`` may be in a section, if it has that key."""
-    if not (isinstance(section, type) and issubclass(section, BaseModel)):
-        return []
-    field = section.model_fields.get("kind")
-    return [str(value) for value in literal_values(field.annotation)] if field else []
-
-
-def union_tags(model: type[BaseModel], path: Path) -> list[str]:
-    """Return the values of ``kind`` where ``path`` is a union told apart by it."""
-    sections = sections_at(model, path)
-    return [value for section in sections for value in kind_values(section)]
-
-
-def file_path(model: type[BaseModel], location: Path) -> Path:
-    """Return pydantic's location without what is not in the file: kinds and ``[key]`` marks."""
-    path: Path = ()
-    for part in location:
-        sections = sections_at(model, path)
-        if part != "[key]" and (len(sections) < 2 or part not in union_tags(model, path)):
-            path = (*path, part)
-    return path
+@cache
+def _schema() -> Node:
+    return Settings.model_json_schema()

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from consumer.autoscaling.kv import latest_decisions
+from consumer.autoscaling.kv import reported_decisions
 from consumer.replica.reports import RouteStatus
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, deployment_name, kind_of
@@ -39,7 +39,7 @@ def read_decisions() -> dict[str, str]:
     """
     running = _deployments()
     try:
-        decisions = latest_decisions()
+        decisions = reported_decisions()
     except ray.exceptions.RayError as error:
         raise ServiceError(f"Ray does not have the scaling decisions: {error}") from error
     # The store outlives a service: decisions of an earlier one are left out.

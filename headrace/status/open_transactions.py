@@ -1,9 +1,10 @@
-"""Which transactions hold routes' readers back, as the brokers tell it: without a service too."""
+"""Which open transactions block a route's readers; asked of the brokers, not of the service."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from consumer.engine.standing.waits import open_transaction
-from consumer.kafka.admin.open_producers import OpenProducer, open_producers
+from consumer.kafka.admin.open_producers import open_producers
+from consumer.kafka.client.producers import OpenProducer
 from consumer.ports import TopicPartition
 from handoff.clock import Clock
 from headrace.status.lag import PartitionLag
@@ -19,13 +20,7 @@ Ask = Callable[
 
 
 class OpenTransactionLines:
-    """Says it in lines, and asks whose the transactions are now and then only.
-
-    Args:
-        settings: Whose routes, and the cluster.
-        clock: The time.
-        ask: Returns the producers that hold partitions open.
-    """
+    """Describes open transactions; asks only now and then which producers they belong to."""
 
     def __init__(self, settings: Settings, clock: Clock, ask: Ask = open_producers) -> None:
         self._settings = settings

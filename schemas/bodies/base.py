@@ -1,8 +1,8 @@
-"""What the request bodies of the text endpoints have in common, and how one is refused."""
+"""What the bodies of the text endpoints have in common, and how a request's is refused."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from schemas.wire.requests import describe_validation_error
+from schemas.wire.requests import describe_validation_error, first_field
 
 _ANNOTATIONS = frozenset({"title", "description", "default"})
 _NULL = {"type": "null"}
@@ -32,12 +32,7 @@ INTEGRAL = BeforeValidator(_as_integer)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a model's settings let requests have that others may not have.
-
-    Attributes:
-        token_ids: Token ids in place of texts.
-        empty_texts: Empty texts to embed or to classify, and empty documents.
-    """
+    """What requests of a model may have, by its settings: token ids for texts, empty texts."""
 
     token_ids: bool = False
     empty_texts: bool = False
@@ -49,8 +44,7 @@ NOTHING_MORE = Accepted()
 class TextBody(BaseModel):
     """A request body with texts in it. Fields that are not named are ignored; types are strict.
 
-    Null for an optional field is the field left out (``parse_body`` sees to it): clients write out
-    what they have not set.
+    A null for an optional field is the field left out, as clients write out what they do not set.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
@@ -68,7 +62,7 @@ class TextBody(BaseModel):
         given = {name: value for name, value in body.items() if value is not None}
         for names, is_required in cls._names():
             if is_required and given.keys().isdisjoint(names):
-                # Told as a null, and not as a field that is missing.
+                # The refusal names a null, not a missing field.
                 given.update({name: None for name in names if name in body})
         return given
 
@@ -118,20 +112,29 @@ def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
     return {"anyOf": options if _NULL in options else [*options, _NULL], **annotations}
 
 
-class Usage(BaseModel):
-    """Tokens that the model read, prompts and special tokens included, padding not."""
+class Answer(BaseModel):
+    """A part of a response body."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+Truncated = Annotated[
+    Literal[True] | None,
+    Field(description="Present and true where text was cut to the model's length."),
+]
+
+
+class Usage(Answer):
+    """Tokens that the model read, prompts and special tokens included, padding not."""
 
     prompt_tokens: int = Field(ge=0)
     total_tokens: int = Field(ge=0)
 
 
 class BodyRefusedError(ValueError):
-    """The endpoint refuses a request's body; the answer is a 4xx, and a retry would not help.
+    """The endpoint refuses a request's body with a 4xx; a retry would not help.
 
     Attributes:
-        status: HTTP status, 400 to 499.
         code: A machine-readable reason.
         param: The body's field at fault, where there is one.
     """
@@ -154,12 +157,7 @@ Body = TypeVar("Body", bound=TextBody)
 
 
 def parse_body(model: type[Body], body: Any, accepted: Accepted = NOTHING_MORE) -> Body:
-    """Check a request body against its endpoint.
-
-    Args:
-        model: The endpoint's schema.
-        body: The body.
-        accepted: What the model's settings let it have.
+    """Check a request body against its endpoint's model.
 
     Raises:
         BodyRefusedError: A field is missing or wrong; names the first such field in ``param``.
@@ -169,12 +167,7 @@ def parse_body(model: type[Body], body: Any, accepted: Accepted = NOTHING_MORE) 
     try:
         return model.model_validate(body, context=accepted)
     except ValidationError as error:
-        location = error.errors(include_url=False, include_context=False, include_input=False)[0][
-            "loc"
-        ]
-        raise BodyRefusedError(
-            describe_validation_error(error), param=str(location[0]) if location else None
-        ) from None
+        raise BodyRefusedError(describe_validation_error(error), param=first_field(error)) from None
 
 
 def is_token_id_or_ids(value: Any) -> bool:
@@ -191,24 +184,23 @@ def check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
     if isinstance(value, str):
         if not value and not accepted.empty_texts:
             raise PydanticCustomError("empty_text", "must not be an empty string")
-    elif not isinstance(value, list):
+        return value
+    if not isinstance(value, list):
         raise PydanticCustomError("no_text", "must be a string or a list of strings")
-    elif not value:
+    if not value:
         raise PydanticCustomError("no_texts", "must hold at least one text")
-    else:
-        for position, text in enumerate(value):
-            if is_token_id_or_ids(text):
-                raise PydanticCustomError(
-                    "token_ids", "token ids are not accepted: send the text as a string"
-                )
-            if not isinstance(text, str):
-                raise PydanticCustomError(
-                    "no_text", "[{position}] must be a string", {"position": position}
-                )
-            if not text and not accepted.empty_texts:
-                raise PydanticCustomError(
-                    "empty_text",
-                    "[{position}] must not be an empty string",
-                    {"position": position},
-                )
+    for position, text in enumerate(value):
+        if is_token_id_or_ids(text):
+            raise PydanticCustomError(
+                "token_ids", "token ids are not accepted: send the text as a string"
+            )
+        if not isinstance(text, str):
+            raise _at(position, "no_text", "must be a string")
+        if not text and not accepted.empty_texts:
+            raise _at(position, "empty_text", "must not be an empty string")
     return value
+
+
+def _at(position: int, kind: str, problem: str) -> PydanticCustomError:
+    context = {"position": position, "problem": problem}
+    return PydanticCustomError(kind, "[{position}] {problem}", context)

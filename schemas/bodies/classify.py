@@ -6,9 +6,9 @@ response has no ``id`` and no ``created``: the result line around it has its own
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from schemas.bodies.base import NOTHING_MORE, TextBody, Usage, check_texts
+from schemas.bodies.base import NOTHING_MORE, Answer, TextBody, Truncated, Usage, check_texts
 
 CLASSIFY_URL = "/classify"
 
@@ -37,10 +37,8 @@ class ClassifyBody(TextBody):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-class Classification(BaseModel):
+class Classification(Answer):
     """One text's classes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     index: int = Field(ge=0, description="The text's position in input.")
     label: str = Field(description="The label of the largest of probs.")
@@ -53,15 +51,11 @@ class Classification(BaseModel):
     probabilities: dict[str, float] | None = Field(
         default=None, description="The same as probs, by label."
     )
-    truncated: Literal[True] | None = Field(
-        default=None, description="Present and true where the text was over the model's length."
-    )
+    truncated: Truncated = None
 
 
-class ClassifyResponse(BaseModel):
+class ClassifyResponse(Answer):
     """The response body of a 200."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     object: Literal["list"]
     data: list[Classification] = Field(min_length=1)

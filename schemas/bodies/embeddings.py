@@ -6,14 +6,16 @@ Beyond OpenAI's fields: ``output_dtype`` as Voyage's and Jina's, ``input_type`` 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.bodies.base import (
     INTEGRAL,
     NOTHING_MORE,
     Accepted,
+    Answer,
     TextBody,
+    Truncated,
     Usage,
     check_texts,
     is_token_id_or_ids,
@@ -119,37 +121,22 @@ def check_token_ids(value: list[Any]) -> list[Any]:
 
 
 def parse_embeddings_body(body: Any, accepted: Accepted = NOTHING_MORE) -> EmbeddingsBody:
-    """Check a request body against the endpoint.
-
-    Args:
-        body: The body.
-        accepted: What the model's settings let it have.
-
-    Raises:
-        BodyRefusedError: A field is missing or wrong; names the first such field in ``param``.
-    """
     return parse_body(EmbeddingsBody, body, accepted)
 
 
-class Embedding(BaseModel):
+class Embedding(Answer):
     """One text's vector."""
-
-    model_config = ConfigDict(extra="forbid")
 
     object: Literal["embedding"]
     index: int = Field(ge=0, description="The text's position in input.")
     embedding: list[float] | list[int] | str = Field(
         description="Components or packed bits, or base64 of either."
     )
-    truncated: Literal[True] | None = Field(
-        default=None, description="Present and true where the text was over the model's length."
-    )
+    truncated: Truncated = None
 
 
-class EmbeddingsResponse(BaseModel):
+class EmbeddingsResponse(Answer):
     """The response body of a 200."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     object: Literal["list"]
     data: list[Embedding] = Field(min_length=1)

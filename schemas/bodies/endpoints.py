@@ -23,13 +23,7 @@ _VLLM_SERVER = "https://docs.vllm.ai/en/stable/serving/openai_compatible_server/
 
 @dataclass(frozen=True, slots=True)
 class EndpointSchemas:
-    """What goes in and out at a url.
-
-    Attributes:
-        documentation: Where its API is described.
-        request: The request body's model; ``None`` where the engine behind it decides.
-        response: The model of the body of a 200; ``None`` where the engine behind it decides.
-    """
+    """The bodies at a url; ``None`` where the engine behind it decides what it takes or answers."""
 
     documentation: str
     request: type[BaseModel] | None = None
@@ -54,11 +48,9 @@ _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 def find_endpoint(url: str, endpoints: Iterable[str]) -> str | None:
     """Return the one of ``endpoints`` that a url means, however it is written.
 
-    With or without ``/v1``, slashes at the ends and a query; whole, at any host, behind whatever a
-    gateway puts before ``/v1``; and, as vLLM's batch runner takes it, ``/v2/rerank``.
-
-    Returns:
-        The endpoint; ``None`` where the url means none of them, or more than one.
+    With or without ``/v1``, slashes at the ends and a query; at any host, behind a gateway's path
+    before ``/v1``; and ``/v2/rerank``, as vLLM's batch runner takes it. ``None`` where the url
+    means none of them, or more than one.
     """
     name = _name_of(url)
     meant = [endpoint for endpoint in endpoints if _name_of(endpoint) == name]

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from schemas.bodies.base import INTEGRAL, NOTHING_MORE, Accepted, TextBody, Usage
+from schemas.bodies.base import (
+    INTEGRAL,
+    NOTHING_MORE,
+    Accepted,
+    Answer,
+    TextBody,
+    Truncated,
+    Usage,
+)
 
 RERANK_URL = "/v1/rerank"
 SCORE_URL = "/v1/score"
@@ -69,12 +77,9 @@ Queries = Annotated[OneOrMore, BeforeValidator(_check_queries)]
 Documents = Annotated[OneOrMore, BeforeValidator(_check_documents)]
 
 
-def _text(value: str | TextObject) -> str:
-    return value if isinstance(value, str) else value.text
-
-
 def _texts(value: OneOrMore) -> list[str]:
-    return [_text(item) for item in (value if isinstance(value, list) else [value])]
+    items = value if isinstance(value, list) else [value]
+    return [item if isinstance(item, str) else item.text for item in items]
 
 
 class PairsBody(TextBody):
@@ -113,12 +118,10 @@ class RerankBody(PairsBody):
 
     @property
     def query_texts(self) -> list[str]:
-        """The query."""
-        return [_text(self.query)]
+        return _texts(self.query)
 
     @property
     def document_texts(self) -> list[str]:
-        """The documents, in the order that the response numbers them."""
         return _texts(self.documents)
 
 
@@ -139,62 +142,48 @@ class ScoreBody(PairsBody):
 
     @property
     def query_texts(self) -> list[str]:
-        """One query for all documents, or as many as documents."""
         return _texts(self.queries)
 
     @property
     def document_texts(self) -> list[str]:
-        """The documents, in the order that the response numbers them."""
         return _texts(self.documents)
 
 
-class RerankResult(BaseModel):
+class RerankResult(Answer):
     """One document and how relevant it is."""
-
-    model_config = ConfigDict(extra="forbid")
 
     index: int = Field(ge=0, description="The document's position in documents.")
     relevance_score: float
     document: TextObject | None = Field(
         default=None, description="Absent where return_documents is false."
     )
-    truncated: Literal[True] | None = Field(
-        default=None, description="Present and true where text was cut to the model's length."
-    )
+    truncated: Truncated = None
 
 
-class RerankResponse(BaseModel):
+class RerankResponse(Answer):
     """The response body of a 200, the most relevant document first."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     id: str | None = Field(
         default=None,
         description="A digest of the answer, absent from results of versions before it; the result "
-        "line's id is what tells requests apart.",
+        "line's id distinguishes requests.",
     )
     model: str
     usage: Usage
     results: list[RerankResult] = Field(min_length=1)
 
 
-class Score(BaseModel):
+class Score(Answer):
     """One pair's score."""
-
-    model_config = ConfigDict(extra="forbid")
 
     index: int = Field(ge=0, description="The pair's position: that of its document.")
     object: Literal["score"]
     score: float
-    truncated: Literal[True] | None = Field(
-        default=None, description="Present and true where text was cut to the model's length."
-    )
+    truncated: Truncated = None
 
 
-class ScoreResponse(BaseModel):
+class ScoreResponse(Answer):
     """The response body of a 200."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     object: Literal["list"]
     data: list[Score] = Field(min_length=1)

@@ -61,10 +61,7 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
 def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool) -> int:
     """Return how many replicas of a deployment there are at first: within the bounds, if any.
 
-    Args:
-        replicas: The settings' number.
-        scaling: The bounds; ``None`` where the number stays.
-        is_set: Whether somebody has set that number; else scaling starts at its least.
+    Without a set number, scaling starts at its minimum.
     """
     if scaling is None:
         return replicas
@@ -74,5 +71,4 @@ def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_s
 
 
 def most_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
-    """Return how many replicas of a deployment there may be at a time."""
     return replicas if scaling is None else scaling.max_replicas

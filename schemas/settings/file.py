@@ -1,17 +1,15 @@
-"""The settings file, ``headrace.yaml``: Kafka, models, routes.
-
-Frozen and keyword-only; an illegal value fails at construction with the field and the fix.
-"""
+"""The settings file, ``headrace.yaml``: Kafka, models, routes."""
 
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from schemas.names import Name, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
-from schemas.settings.section import Name, Section, TopicName
+from schemas.settings.section import Section
 from schemas.wire.references import check_prefix
 
 MIB = 1024 * 1024
@@ -80,7 +78,6 @@ class KafkaSettings(Section):
 
     @property
     def security_protocol(self) -> Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]:
-        """The Kafka security protocol that tls and sasl add up to."""
         if self.sasl is not None:
             return "SASL_SSL" if self.tls is not None else "SASL_PLAINTEXT"
         return "SSL" if self.tls is not None else "PLAINTEXT"
@@ -275,7 +272,6 @@ class RouteSettings(Section):
 
     @property
     def sets_consumers(self) -> bool:
-        """Whether ``consumers`` was set, and is not its default."""
         return "consumers" in self.model_fields_set
 
     @model_validator(mode="after")

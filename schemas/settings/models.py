@@ -1,10 +1,7 @@
-"""The models section of the settings file: one class for each kind of model.
-
-Frozen and keyword-only, as the rest of the file.
-"""
+"""The models section of the settings file: one class for each kind of model."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -21,15 +18,18 @@ Source = Annotated[
 
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
-"""By the names that Sentence Transformers has for them."""
+"""Sentence Transformers' names."""
 
 
 class TextModelSettings(ReplicaSettings):
     """A model that runs over batches of texts, cut by length from a pool of waiting ones."""
 
+    # The pool orders by length itself.
+    work_field: ClassVar = None
+
     source: Source
     served_names: tuple[str, ...] = Field(
-        default=(), description="Names besides the settings' own that body.model may carry."
+        default=(), description="Other names that body.model may carry."
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -45,19 +45,19 @@ class TextModelSettings(ReplicaSettings):
     token_budget_tokens: int | None = Field(
         default=None,
         ge=16,
-        description="The most that rows times longest text may be in one batch. Unset: 1024 on a "
+        description="The most tokens in one batch: rows times the longest text. Unset: 1024 on a "
         "CPU, 16384 elsewhere.",
     )
     max_batch_texts: int = Field(default=256, ge=1, description="The most rows in one batch.")
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,
-        description="A text that has waited this long goes into the next batch, ideal or not.",
+        description="A text that has waited this long goes into the next batch.",
     )
     pool_texts: int = Field(
         default=2048,
         ge=1,
-        description="Texts that a replica keeps waiting, to cut even batches from.",
+        description="Texts that wait in a replica, to cut even batches from.",
     )
     outcome_linger_ms: float = Field(
         default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
@@ -68,18 +68,15 @@ class TextModelSettings(ReplicaSettings):
     max_inputs_per_request: int = Field(default=2048, ge=1)
     accept_empty_texts: bool = Field(
         default=False,
-        description="Whether a text to embed or classify, or a document, may be empty. The model "
-        "reads it as any other; a rerank puts an empty document last.",
+        description="Whether a text to embed or classify, or a document, may be empty. A rerank "
+        "puts an empty document last.",
     )
-
-    @property
-    def work_field(self) -> str | None:
-        """None: the replica's pool of texts orders by length itself."""
-        return None
 
 
 class EmbedderSettings(TextModelSettings):
     """A sentence-transformers model that answers /v1/embeddings, and by them rerank and score."""
+
+    endpoints: ClassVar = frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score"})
 
     kind: Literal["embedder"]
     normalize: bool = True
@@ -90,42 +87,30 @@ class EmbedderSettings(TextModelSettings):
     default_prompt_name: str | None = None
     similarity: Similarity | None = Field(
         default=None,
-        description="What rerank and score measure vectors by; the checkpoint's where unset, which "
-        "is cosine where it names none.",
+        description="How rerank and score compare vectors. Unset: as the checkpoint says, or "
+        "cosine.",
     )
     accept_token_ids: bool = Field(
         default=False,
-        description="Whether input may be token ids of the checkpoint's own tokenizer, which are "
-        "read as they are. OpenAI's clients may send ids of OpenAI's tokenizer, which would mean "
-        "other words.",
+        description="Whether input may be token ids of the checkpoint's own tokenizer. OpenAI's "
+        "clients may send ids of OpenAI's tokenizer, which would mean other words.",
     )
-
-    @property
-    def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
-        return frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score"})
 
 
 class ClassifierSettings(TextModelSettings):
     """A sequence-classification checkpoint that answers /classify."""
 
-    kind: Literal["classifier"]
+    endpoints: ClassVar = frozenset({"/classify"})
 
-    @property
-    def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
-        return frozenset({"/classify"})
+    kind: Literal["classifier"]
 
 
 class RerankerSettings(TextModelSettings):
     """A cross-encoder: a sequence-classification checkpoint with one label over pairs of texts."""
 
-    kind: Literal["reranker"]
+    endpoints: ClassVar = frozenset({"/v1/rerank", "/v1/score"})
 
-    @property
-    def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
-        return frozenset({"/v1/rerank", "/v1/score"})
+    kind: Literal["reranker"]
 
 
 _IN_PLACE_OF_ARGUMENT = {
@@ -134,8 +119,8 @@ _IN_PLACE_OF_ARGUMENT = {
     "enable_lora": "is set by Headrace; use adapters instead",
     "tokenizer": "is the checkpoint's; put the tokenizer's files beside the weights of source (a "
     "path: source may be a directory of links to both)",
-    "data_parallel_size": "neither Ray's placement nor the records in flight would know of the "
-    "copies; set replicas to it instead, and each copy is a replica of its own",
+    "data_parallel_size": "Ray places replicas, and Headrace counts what is in flight in each; set "
+    "replicas to it instead, and each copy is a replica of its own",
 }
 """Engine arguments that are refused, and what to do instead."""
 
@@ -143,10 +128,13 @@ _IN_PLACE_OF_ARGUMENT = {
 class GeneratorSettings(ReplicaSettings):
     """A vLLM engine that answers /v1/completions and /v1/chat/completions."""
 
+    endpoints: ClassVar = frozenset({"/v1/completions", "/v1/chat/completions"})
+    work_field: ClassVar = None
+
     kind: Literal["generator"]
     source: Source
     served_names: tuple[str, ...] = Field(
-        default=(), description="Names besides the settings' own that body.model may carry."
+        default=(), description="Other names that body.model may carry."
     )
     engine_args: dict[str, JsonValue] = Field(
         default_factory=dict,
@@ -174,8 +162,8 @@ class GeneratorSettings(ReplicaSettings):
         default=1.25,
         ge=1,
         le=16,
-        description="Records in flight in a replica, by its max_num_seqs: what is over 1 waits in "
-        "the engine, so that a slot that frees is filled at once.",
+        description="Records in flight in a replica, as a multiple of its max_num_seqs. What "
+        "exceeds 1 waits in the engine, so that a free slot is filled at once.",
     )
     outcome_linger_ms: float = Field(
         default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
@@ -184,7 +172,7 @@ class GeneratorSettings(ReplicaSettings):
     @model_validator(mode="after")
     def _our_own_arguments(self) -> Self:
         for name in sorted(set(self.engine_args) & set(_IN_PLACE_OF_ARGUMENT)):
-            # An argument with its default asks for nothing.
+            # Its default asks for nothing.
             if name != "data_parallel_size" or self.engine_args[name] != 1:
                 raise ValueError(f"engine_args.{name}: {_IN_PLACE_OF_ARGUMENT[name]}")
         for name in ("tensor_parallel_size", "pipeline_parallel_size"):
@@ -201,30 +189,12 @@ class GeneratorSettings(ReplicaSettings):
 
     @property
     def workers(self) -> int:
-        """GPUs or processes that one replica spreads its model over."""
+        """GPUs or processes that share one replica's model."""
         sizes = [
             self.engine_args.get(name, 1)
             for name in ("tensor_parallel_size", "pipeline_parallel_size")
         ]
         return int(sizes[0]) * int(sizes[1])  # type: ignore[arg-type] # checked at construction
-
-    @property
-    def calls_per_window(self) -> int:
-        """One record a call up to a window of 511: so a cancelled generation is ended by itself.
-
-        Nor does a call with one long generation left keep its neighbours' slots empty.
-        """
-        return 256
-
-    @property
-    def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
-        return frozenset({"/v1/completions", "/v1/chat/completions"})
-
-    @property
-    def work_field(self) -> str | None:
-        """None: requests go first come, first served."""
-        return None
 
 
 class CustomModelSettings(ReplicaSettings):
@@ -239,12 +209,11 @@ class CustomModelSettings(ReplicaSettings):
     work_field: str | None = Field(
         default=None,
         description="A numeric body field that says how much work a request is, e.g. max_tokens: "
-        "of the requests that wait, the longest then go first.",
+        "the longest of the waiting requests go first.",
     )
 
     @property
     def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
         return frozenset(self.urls)
 
 
@@ -260,7 +229,7 @@ ModelSettings = Annotated[
 
 
 def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
-    """Return the sources of all weights that a model loads; empty where it has none of its own."""
+    """Return the sources of all weights that a model loads."""
     match settings:
         case GeneratorSettings():
             return (settings.source, *settings.adapters.values())
@@ -271,6 +240,6 @@ def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
 
 
 def missing_template(settings: ModelSettings) -> Path | None:
-    """Return the file of a generator's chat template where this machine has no such file."""
+    """Return the file of a generator's chat template if this machine does not have it."""
     template = settings.chat_template if isinstance(settings, GeneratorSettings) else None
     return None if template is None or template.is_file() else template

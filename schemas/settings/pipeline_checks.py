@@ -1,10 +1,13 @@
-"""Whether pipelines and the models that they call fit together; pure."""
+"""How pipelines and the models that they call fit together."""
 
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipelines import PipelineSettings, StepSettings
+
+_CALLS_PER_WINDOW = {"generator": 256, "pipeline": 32}
+FEW_CALLS = 4
 
 
 def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
@@ -15,7 +18,7 @@ def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
 
     Raises:
         ValueError: A step's model is missing, does not answer the step's url, or leads back to the
-            pipeline; names the key and the fix.
+            pipeline.
     """
     pipelines = {name: each for name, each in models.items() if isinstance(each, PipelineSettings)}
     for name, pipeline in pipelines.items():
@@ -38,11 +41,11 @@ def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
 
 
 def models_behind(models: Mapping[str, ModelSettings], name: str) -> tuple[str, ...]:
-    """Return the models that answer for ``name``, each once and after those that it calls.
+    """Return a model and those that it calls, each once and after those that it calls itself.
 
     Args:
         models: The settings' models by name, checked by ``check_pipelines``.
-        name: A model; itself the last of those returned.
+        name: The model; the last of those returned.
     """
     found: dict[str, None] = {}
 
@@ -58,16 +61,23 @@ def models_behind(models: Mapping[str, ModelSettings], name: str) -> tuple[str, 
 
 
 def calls_per_window(models: Mapping[str, ModelSettings], name: str) -> int:
-    """Return into how many calls the window of a model's replica is divided.
+    """Return into how many calls a caller divides the window of a model's replica.
 
-    A pipeline is called as the most particular of the models that it calls: with a generator behind
-    it, one record a call, so that a record can be cancelled in it without its neighbours.
+    Few calls cost less; many keep replicas even and refill them as soon as a record ends. For a
+    generator it is one record a call up to a window of 511: a call can then be cancelled for one
+    record, and a long generation keeps no slot of its neighbours empty. A pipeline wants as many as
+    any model behind it.
 
     Args:
         models: The settings' models by name, checked by ``check_pipelines``.
         name: The model that is called.
     """
-    return max(models[each].calls_per_window for each in models_behind(models, name))
+    return max(own_calls_per_window(models[each]) for each in models_behind(models, name))
+
+
+def own_calls_per_window(model: ModelSettings) -> int:
+    """Return ``calls_per_window`` without the models that a pipeline calls."""
+    return _CALLS_PER_WINDOW.get(model.kind, FEW_CALLS)
 
 
 def _called(pipeline: PipelineSettings) -> tuple[str, ...]:

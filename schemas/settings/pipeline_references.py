@@ -1,4 +1,4 @@
-"""References in a pipeline's settings, e.g. ``$request.text`` or ``$guard.data.0.label``. Pure."""
+"""References in a pipeline's settings, e.g. ``$request.text`` or ``$guard.data.0.label``."""
 
 import re
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 REQUEST = "request"
-"""The root of references into the request; no step may be called so."""
+"""The root of references into the request; no step may have this name."""
 REQUEST_FIELDS = ("body", "custom_id", "text", "url")
 _FORM = re.compile(r"\$([a-z0-9-]+)((?:\.[^.\s]+)*)")
 
 
 class ReferenceSyntaxError(ValueError):
-    """A text that starts with a dollar is no reference; the message says how to write one."""
+    """A text that starts with a dollar is not a reference; the message says how to write one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Reference:
     """Where a value comes from.
 
     Attributes:
-        text: The reference as it stands in the settings.
+        text: The reference as written in the settings.
         root: ``request``, or a step's name.
         path: Keys, or positions in a list, below the root.
     """
@@ -31,12 +31,12 @@ class Reference:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value of a step's body stands for another one; ``$$`` is a dollar of its own."""
+    """Say whether a value of a step's body is a reference; ``$$`` is an escaped dollar."""
     return isinstance(value, str) and value.startswith("$") and not value.startswith("$$")
 
 
 def parse_reference(text: str) -> Reference:
-    """Read one reference.
+    """Parse one reference.
 
     Raises:
         ReferenceSyntaxError: It has another form, or the request has no such field.
@@ -58,7 +58,7 @@ def references_in(value: Any) -> Iterator[Reference]:
     """Yield each reference in a step's body.
 
     Raises:
-        ReferenceSyntaxError: A text starts with a single dollar and is no reference.
+        ReferenceSyntaxError: A text starts with a single dollar and is not a reference.
     """
     if isinstance(value, dict):
         for each in value.values():

@@ -1,21 +1,22 @@
-"""The settings of a pipeline: a small graph of models, in the models section of the file."""
+"""The settings of a pipeline, a small graph of models."""
 
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from schemas.names import Name
 from schemas.settings.pipeline_references import REQUEST, Reference, parse_reference, references_in
 from schemas.settings.replicas import ReplicaSettings
-from schemas.settings.section import Name, Section
+from schemas.settings.section import Section
 
 
 class Condition(Section):
-    """What must hold of a value for a request to be refused; exactly one comparison.
+    """When a request is refused: one comparison with a value.
 
     ``value`` is a reference: ``$request.body.PATH``, ``$request.text``, or ``$STEP.PATH`` into the
-    response body of the condition's own step or of another one. A path's parts are keys, or
-    positions in a list.
+    response body of a step, the condition's own included. A path's parts are keys, or positions in
+    a list.
     """
 
     value: str = Field(
@@ -41,7 +42,7 @@ class Condition(Section):
 
 
 class Refusal(Section):
-    """Ends a request with a refusal, where a condition holds after a step."""
+    """Ends a request with a refusal if a condition holds after a step."""
 
     when: Condition
     code: str = Field(default="content_filter", min_length=1, max_length=64)
@@ -51,18 +52,16 @@ class Refusal(Section):
 class StepSettings(Section):
     """One step of a pipeline: a model, what it is asked, and when it ends the request.
 
-    A step runs as soon as the steps that its body refers to (and those in ``after``) are done, so
-    steps that do not need each other run at the same time.
+    A step runs when the steps that its body refers to, and those in ``after``, are done. Steps that
+    do not need each other run at the same time.
     """
 
     model: Name = Field(description="A key of models.")
-    url: str | None = Field(
-        default=None, description="The endpoint; the request's own where unset."
-    )
+    url: str | None = Field(default=None, description="The endpoint; the request's own if unset.")
     body: dict[str, JsonValue] | None = Field(
         default=None,
         description="The request body for this step, with references as values; the request's own "
-        "where unset.",
+        "if unset.",
     )
     after: tuple[Name, ...] = Field(default=(), description="Steps that must be done before.")
     refuse: tuple[Refusal, ...] = Field(
@@ -78,29 +77,30 @@ class StepSettings(Section):
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """What the step's body and its conditions refer to."""
+        """The references of the step's body and its conditions."""
         conditions = (parse_reference(refusal.when.value) for refusal in self.refuse)
         return (*references_in(self.body), *conditions)
 
     def needs(self, name: str) -> frozenset[str]:
-        """Return the steps that must be done before this one, whose name is ``name``, starts."""
+        """Return the steps that must be done before this one, which is called ``name``."""
         roots = {reference.root for reference in self.references}
         return frozenset({*roots, *self.after} - {REQUEST, name})
 
 
 class PipelineSettings(ReplicaSettings):
-    """A small graph of models that answers as one."""
+    """A small graph of models that answers as one model."""
+
+    work_field: ClassVar = None
 
     kind: Literal["pipeline"]
     num_cpus: float = Field(
         default=0.25,
         ge=0,
-        description="Logical CPUs that Ray sets aside for each; it computes next to nothing.",
+        description="Logical CPUs that Ray reserves for each replica, which computes little.",
     )
     served_names: tuple[str, ...] = Field(
         default=(),
-        description="Names besides the settings' own by which body.model may mean the pipeline; "
-        "the steps get their body without them.",
+        description="Other names that body.model may carry; the steps get their body without them.",
     )
     urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
     steps: dict[Name, StepSettings] = Field(min_length=1, max_length=32)
@@ -149,19 +149,5 @@ class PipelineSettings(ReplicaSettings):
         return self
 
     @property
-    def calls_per_window(self) -> int:
-        """Many, as records end one by one; more where a step's model wants more.
-
-        ``schemas.settings.pipeline_checks.calls_per_window`` decides, as it knows the models.
-        """
-        return 32
-
-    @property
     def endpoints(self) -> frozenset[str]:
-        """The urls that it answers."""
         return frozenset(self.urls)
-
-    @property
-    def work_field(self) -> str | None:
-        """None: requests go first come, first served."""
-        return None

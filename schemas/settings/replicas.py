@@ -1,4 +1,4 @@
-"""What the settings of every kind of model have in common."""
+"""What all kinds of models have in common in the settings."""
 
 from pydantic import Field
 
@@ -19,13 +19,13 @@ class ReplicaSettings(Section):
         default=None, description="Unset: always as many as replicas says."
     )
     num_cpus: float = Field(
-        default=1.0, ge=0, description="Logical CPUs that Ray sets aside for each."
+        default=1.0, ge=0, description="Logical CPUs that Ray reserves for each replica."
     )
     num_gpus: float = Field(default=0.0, ge=0, description="GPUs for each; fractions share one.")
     max_ongoing_requests: int = Field(
         default=1024,
         ge=1,
-        description="Handle calls (of a chunk of records each) that one replica takes at a time.",
+        description="Handle calls, each with a chunk of records, that a replica accepts at a time.",
     )
     health_check_period_s: float = Field(default=10.0, gt=0)
     health_check_timeout_s: float = Field(default=30.0, gt=0)
@@ -33,13 +33,4 @@ class ReplicaSettings(Section):
 
     @property
     def sets_replicas(self) -> bool:
-        """Whether ``replicas`` was set, and is not its default."""
         return "replicas" in self.model_fields_set
-
-    @property
-    def calls_per_window(self) -> int:
-        """Into how many handle calls a consumer divides what a replica wants in flight.
-
-        Few calls cost less; many keep replicas even and refill them as soon as work ends.
-        """
-        return 4

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.settings.section import Name
+from schemas.names import Name
 from schemas.wire.requests import CustomId, describe_validation_error
 
 MAX_CONTROL_BYTES = 16_384
@@ -65,7 +65,6 @@ class ControlRecord(BaseModel):
         return f"job {self.job}" if self.job is not None else "every request"
 
     def to_json(self) -> bytes:
-        """Return the record's value."""
         return orjson.dumps(self.model_dump(exclude_none=True))
 
 

@@ -1,8 +1,7 @@
 """A dead letter: the record untouched, key and headers too, and headers that say what failed.
 
-A dead letter may be replayed: published again as a request, with its failure moved from those
-headers into a history that goes along, so that a record which fails again tells of all its
-failures.
+A replayed dead letter is a request again, with its failure moved from those headers into a history
+that stays with it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,9 +66,7 @@ class DeadLetterHeaders(RequestHeaders):
 
     @classmethod
     def read(cls, record_headers: Iterable[Header]) -> Self:
-        """Read the headers of a dead letter.
-
-        The last of each name counts: the request may have carried one of the same name.
+        """Read the headers of a dead letter; the last of each name counts.
 
         Raises:
             pydantic.ValidationError: They are not a dead letter's.
@@ -102,10 +99,9 @@ _FAILURES = TypeAdapter(list[Failure])
 
 
 def split_headers(record_headers: Sequence[Header]) -> tuple[Headers, Headers]:
-    """Return a dead letter's headers in two: the request's own, and what Headrace added behind.
+    """Return a dead letter's headers in two: the request's own, and what Headrace added.
 
-    ``headrace-source`` opens what was added; the request may have carried one of that name itself,
-    so the last one counts.
+    The last ``headrace-source`` opens what was added; the request may have had one itself.
     """
     for index in range(len(record_headers) - 1, -1, -1):
         if record_headers[index][0] == headers.SOURCE:
@@ -120,10 +116,7 @@ def read_replays(record_headers: Iterable[Header]) -> int:
 
 
 def read_failures(record_headers: Iterable[Header]) -> list[Failure]:
-    """Return the earlier failures of a replayed record, the oldest first.
-
-    What another program wrote under that name counts as none.
-    """
+    """Return a replayed record's earlier failures, the oldest first, or none."""
     value = headers.last_value(record_headers, headers.FAILURES)
     if not value or len(value) > MAX_HISTORY_BYTES:
         return []
@@ -136,13 +129,7 @@ def read_failures(record_headers: Iterable[Header]) -> list[Failure]:
 def replayed_headers(
     request_headers: Sequence[Header], failure: Failure, *, keeps_deadline: bool = True
 ) -> Headers:
-    """Return the headers with which a dead letter goes out again as a request.
-
-    Args:
-        request_headers: The request's own, of ``split_headers``; an earlier replay's among them.
-        failure: Why it is a dead letter; joins the history.
-        keeps_deadline: Leave ``headrace-deadline`` where the producer set one.
-    """
+    """Return a dead letter's headers as a request: ``failure`` joins the history."""
     dropped = {headers.REPLAYS, headers.FAILURES} | (
         set() if keeps_deadline else {headers.DEADLINE}
     )
@@ -160,7 +147,7 @@ def _encode_failures(failures: list[Failure]) -> bytes:
     kept = [failure.model_dump() for failure in failures]
     encoded = orjson.dumps(kept)
     while len(encoded) > MAX_HISTORY_BYTES and len(kept) > 1:
-        # The first tells where the request came from, and the last why it is replayed.
+        # The first has the place where the request came from, the last why it is replayed.
         del kept[1 if len(kept) > 2 else 0]
         encoded = orjson.dumps(kept)
     return encoded

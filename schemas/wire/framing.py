@@ -9,12 +9,7 @@ _FIRST_BYTES = frozenset({BYTE_ORDER_MARK[:1], FRAME_START})
 
 
 def strip_marks(value: bytes, *, takes_frame: bool) -> bytes:
-    """Return the JSON behind what may stand before it; a value without marks as it is.
-
-    Args:
-        value: A record's value.
-        takes_frame: Whether a schema registry's frame may be among the marks.
-    """
+    """Return a record's JSON without a byte order mark or a schema registry's frame."""
     if value[:1] not in _FIRST_BYTES:
         return value
     if takes_frame and value.startswith(FRAME_START):

@@ -1,7 +1,6 @@
 """Record headers: what travels beside the request line and is not the model's business."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 Header = tuple[str, bytes | None]
 """A name and a value; Kafka's headers may have none, which is not an empty one."""
@@ -56,28 +55,14 @@ MAX_MESSAGE_CHARACTERS = 1_000
 MAX_EPOCH_MS_DIGITS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """What the engine reads of a request's headers.
+def read_deadline_ms(headers: Iterable[Header]) -> int | None:
+    """Return the epoch milliseconds after which the request is not worth computing, if it says.
 
-    Attributes:
-        deadline_ms: Epoch milliseconds after which the request is not worth computing.
-    """
-
-    deadline_ms: int | None = None
-
-
-NO_CONTEXT = RequestContext()
-
-
-def read_context(headers: Iterable[Header]) -> RequestContext:
-    """Read the headers that steer the engine; a malformed one counts as absent.
-
-    A record must never fail by a header that another program stamped on it.
+    A malformed one counts as absent: a record must never fail by a header that another program
+    stamped on it.
     """
     value = last_value(headers, DEADLINE) or b""
-    is_epoch_ms = value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS
-    return RequestContext(deadline_ms=int(value)) if is_epoch_ms else NO_CONTEXT
+    return int(value) if value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS else None
 
 
 def last_value(headers: Iterable[Header], name: str) -> bytes | None:
@@ -99,10 +84,8 @@ def echo(headers: Iterable[Header]) -> Headers:
 
 
 def encode_source(topic: str, partition: int, offset: int) -> bytes:
-    """Return the value of ``headrace-source``: where the request stands."""
     return f"{topic}/{partition}/{offset}".encode()
 
 
 def encode_message(text: str) -> bytes:
-    """Return an error message as a header value, cut to ``MAX_MESSAGE_CHARACTERS``."""
     return text[:MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace")

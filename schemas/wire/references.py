@@ -75,7 +75,7 @@ def check_url(url: str) -> str:
 
 
 def check_prefix(url: str) -> str:
-    """Return ``url`` without the slash at its end, if there is one, as a prefix of others.
+    """Return ``url`` as a prefix of others, without the slash at its end.
 
     Raises:
         IllegalUrlError: It is no plain path in an object store.
@@ -84,10 +84,5 @@ def check_prefix(url: str) -> str:
 
 
 def prefix_of(url: str, prefixes: Iterable[str]) -> str | None:
-    """Return the first of ``prefixes`` that ``url`` lies under, by whole parts of the path.
-
-    Args:
-        url: A url that ``check_url`` took.
-        prefixes: Prefixes as ``check_prefix`` returns them.
-    """
+    """Return the first of ``prefixes`` that ``url`` lies under, by whole parts of the path."""
     return next((prefix for prefix in prefixes if url.startswith(prefix + "/")), None)

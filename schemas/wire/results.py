@@ -91,11 +91,15 @@ def result_id(topic: str, partition: int, offset: int) -> str:
 
 
 def encode_response_line(line_id: str, custom_id: str, status_code: int, body: bytes) -> bytes:
-    """Return a result line around a response body that is JSON already.
+    """Return a result line around a response body that is JSON already."""
+    return splice_response_line(orjson.dumps(line_id), custom_id, status_code, body)
+
+
+def splice_response_line(quoted_id: bytes, custom_id: str, status_code: int, body: bytes) -> bytes:
+    """Return a result line around a response body, both id and body as they stand in JSON.
 
     The body is spliced in unread: a page of floats is encoded once, in the model replica.
     """
-    quoted_id = orjson.dumps(line_id)
     return b"".join(
         (
             b'{"id":', quoted_id,
@@ -110,7 +114,6 @@ def encode_response_line(line_id: str, custom_id: str, status_code: int, body: b
 def encode_stored_line(
     line_id: str, custom_id: str, status_code: int, reference: BodyReference
 ) -> bytes:
-    """Return a result line whose response body lies in an object store."""
     return orjson.dumps(
         {
             "id": line_id,
@@ -126,7 +129,6 @@ def encode_stored_line(
 
 
 def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: str) -> bytes:
-    """Return a result line that says why there is no response."""
     return orjson.dumps(
         {
             "id": line_id,
@@ -137,15 +139,11 @@ def encode_error_line(line_id: str, custom_id: str, code: ErrorCode, message: st
     )
 
 
-def encode_refusal_body(message: str, code: str, param: str | None = None) -> bytes:
-    """Return the ``response.body`` of a 4xx in OpenAI's shape."""
-    return orjson.dumps(
-        {
-            "error": {
-                "message": message,
-                "type": "invalid_request_error",
-                "param": param,
-                "code": code,
-            }
-        }
-    )
+def encode_refusal_body(message: str, code: str, param: str | None = None, **more: Any) -> bytes:
+    """Return the ``response.body`` of a 4xx in OpenAI's shape; ``more`` goes into its error."""
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    try:
+        return orjson.dumps({"error": {**error, **more}})
+    except orjson.JSONEncodeError:
+        # A value in it is nested too deep to be written.
+        return orjson.dumps({"error": error})

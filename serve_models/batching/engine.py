@@ -20,12 +20,12 @@ from serve_models.batching.limits import BatchLimits
 from serve_models.batching.pool import Pool, Waiting
 from serve_models.batching.preparation import Preparation, Slice
 from serve_models.batching.token_budget import TokenBudget
+from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.serving.call import Call
 from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.serving.watchdog import Patience, Watchdog
-from serve_models.serving.window import WindowEstimator
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,7 @@ class BatchEngine(ChunkServer):
         use_threads: Callable[[int], None] = lambda _threads: None,
         patience: Patience = _PATIENCE,
     ) -> None:
-        self._estimator = WindowEstimator(
-            limits.pool_texts, parallel_batches=limits.parallel_batches
-        )
+        self._estimator = BatchWindow(limits.pool_texts, parallel_batches=limits.parallel_batches)
         super().__init__(host, self._estimator, outcome_linger_ms)
         self._model = model
         self._reader = reader
@@ -137,7 +135,7 @@ class BatchEngine(ChunkServer):
 
     def _reports_first(self, call: Call) -> bool:
         # A new consumer's window depends on its texts, and is reported when they are known.
-        return self._estimator.has_reported(call.chunk.consumer) and super()._reports_first(call)
+        return self._estimator.has_granted(call.chunk.consumer) and super()._reports_first(call)
 
     def _check_alive(self) -> None:
         forward_s = self._forwards.overdue_s(self._clock.monotonic())
@@ -161,7 +159,7 @@ class BatchEngine(ChunkServer):
                 prepared = await self._preparation.next_slice(call, start)
                 self._pool_slice(call, prepared)
                 start = prepared.stop
-                if not self._estimator.has_reported(call.chunk.consumer):
+                if not self._estimator.has_granted(call.chunk.consumer):
                     call.wake()
         except ENDS_THE_TASK:
             raise

@@ -1,20 +1,19 @@
-"""Which of vLLM's attention kernels a CPU runs.
+"""The attention kernel that vLLM runs on a CPU.
 
-With vLLM 0.32 on a Xeon with AMX, SmolLM2-135M in bfloat16 answered "What is the capital of
-France?" with nonsense. In float32, with Transformers, and with vLLM's AVX-512 kernel in bfloat16 it
-says Paris, so the AMX kernel is wrong; matrices of other layers may go through AMX all the same.
+With vLLM 0.32 on a Xeon with AMX, SmolLM2-135M in bfloat16 answers "What is the capital of France?"
+with nonsense. It says Paris in float32, with Transformers, and with vLLM's AVX-512 kernel in
+bfloat16. So the AMX kernel of attention is wrong; other layers may use AMX.
 """
 
 from typing import Any
 
 
 def avoid_amx_attention() -> None:
-    """Have vLLM take its AVX-512 kernel where it would take the one for AMX.
+    """Have vLLM choose its AVX-512 kernel instead of the one for AMX; nothing changes on a GPU.
 
-    vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``). On a GPU it does
-    nothing.
+    vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``).
     """
-    # vLLM reads its environment as it is imported, and is there only in its own processes.
+    # vLLM reads its environment when it is imported.
     from vllm.platforms import current_platform  # noqa: PLC0415 -- see above
 
     if not current_platform.is_cpu():

@@ -16,7 +16,7 @@ from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED
 from serve_models.serving.call import Call
 from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.serving.failures import ENDS_THE_TASK, encode_failure_body
-from serve_models.serving.slot_window import SlotWindow
+from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,13 @@ class GenerationEngine(ChunkServer):
         outcome_linger_ms: float,
         host: Host,
     ) -> None:
-        self.slot_window = SlotWindow(model.max_num_seqs, in_flight_ratio)
-        super().__init__(host, self.slot_window, outcome_linger_ms)
+        super().__init__(
+            host, SharedWindow(model.max_num_seqs * in_flight_ratio), outcome_linger_ms
+        )
         self._model = model
+
+    def set_in_flight_ratio(self, in_flight_ratio: float) -> None:
+        self.resize_window(self._model.max_num_seqs * in_flight_ratio)
 
     @property
     def in_flight_records(self) -> int:

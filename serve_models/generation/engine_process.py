@@ -1,6 +1,6 @@
-"""The processes that vLLM starts for an engine: what they are given, and whom they outlive.
+"""The environment and the end of the processes that vLLM starts for an engine.
 
-Imports nothing of vLLM: the environment must be set before vLLM is.
+Imports no vLLM, which reads its environment when it is imported.
 """
 
 import ctypes
@@ -17,18 +17,18 @@ _PR_SET_PDEATHSIG = 1
 def engine_environment(
     settings: GeneratorSettings, inherited: Mapping[str, str], *, pid: int, cpus: Collection[int]
 ) -> dict[str, str]:
-    """Return the environment variables that vLLM shall find.
+    """Return the environment variables for vLLM.
 
     Args:
         settings: The generator's settings.
-        inherited: The variables that are set; an operator's own logging level and limits stay.
+        inherited: The present variables; an operator's logging level and thread binding stay.
         pid: The replica's process, whose end ends the engine's.
         cpus: Numbers of the CPUs that the replica's process may run on.
     """
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        # Weights are here by now, and a replica must not depend on a network to start.
+        # The weights are here, and a replica must start without a network.
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": inherited.get("VLLM_LOGGING_LEVEL", "WARNING"),
         REPLICA_VARIABLE: str(pid),
@@ -45,19 +45,19 @@ def engine_environment(
 def set_engine_environment(
     settings: GeneratorSettings, environment: MutableMapping[str, str] = os.environ
 ) -> None:
-    """Set them for this process and those it starts; call it before vLLM is imported."""
-    # macOS has no such call, nor a way to bind a thread.
+    """Set them for this process and those that it starts; call this before vLLM is imported."""
+    # macOS has no such call, and cannot bind a thread.
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     environment.update(engine_environment(settings, environment, pid=os.getpid(), cpus=cpus))
 
 
 def _thread_binding(threads: int, workers: int, cpus: Collection[int]) -> str:
-    """Return which CPUs the threads of each worker are bound to, as vLLM reads it.
+    """Return the CPUs to bind the threads of each worker to, in vLLM's form.
 
-    Each operation waits for its slowest thread. Where other processes have some work too (a
-    broker, a consumer), the kernel puts threads that may move on one CPU now and then: bound, a
-    generator on all of 2 CPUs was 1.15 times as fast. With fewer threads than CPUs they may move,
-    for which CPUs other replicas on the node use is not known here.
+    Each operation waits for its slowest thread, and beside other busy processes (a broker, a
+    consumer) the kernel sometimes puts two threads on one CPU: bound, a generator on all of 2 CPUs
+    was 1.15 times as fast. Fewer threads than CPUs are not bound, because the CPUs of the node's
+    other replicas are not known here.
     """
     if threads != len(cpus) or threads % workers:
         return "nobind"
@@ -68,12 +68,11 @@ def _thread_binding(threads: int, workers: int, cpus: Collection[int]) -> str:
 
 
 def end_with_replica() -> None:
-    """Have the kernel kill this process as soon as the one that started it ends.
+    """Have the kernel kill this process when its parent ends.
 
-    vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``). Without it an
-    engine whose replica was killed with -9 lives on and holds its memory, because it waits for a
-    message that never comes. Linux only; elsewhere, and in processes that no replica started, it
-    does nothing.
+    vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``). Without it, the
+    engine of a replica that was killed with -9 would wait for a message for ever and keep its
+    memory. Does nothing except on Linux, and in processes that a replica started.
     """
     owner = os.environ.get(REPLICA_VARIABLE)
     if owner is None or not owner.isdecimal() or int(owner) == os.getpid():
@@ -84,6 +83,6 @@ def end_with_replica() -> None:
     except (AttributeError, OSError, TypeError):
         return
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have ended between the two calls, and then no signal comes.
+    # If the parent ended between the two calls, no signal comes.
     if os.getppid() != parent or parent == 1:
         os._exit(1)

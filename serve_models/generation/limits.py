@@ -1,7 +1,7 @@
-"""How much one generation request may ask for. Pure.
+"""How much one generation request may ask for.
 
-Judged on the values as vLLM's request class has read them. It takes "16" and 16.0 for 16, so what
-is counted on the bare body can be written around.
+Judged on the values as vLLM's request class has read them: it reads "16" and 16.0 as 16, so a check
+of the bare body could be bypassed.
 """
 
 import dataclasses
@@ -12,27 +12,27 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from serve_models.generation.bodies import BodyNotTakenError
+from serve_models.generation.checks import RequestRefusedError
 
 MOST_SEQUENCES = 128
-"""The most that OpenAI takes for ``n``; here for prompts times ``n``."""
+"""OpenAI's limit for ``n``; here for prompts times ``n``."""
 MOST_LOGPROBS = 131_072
-"""Each becomes an object of 50 bytes of JSON, which takes some 10 µs of the event loop that a
-replica's other records share: this many hold them up for a second or two, and are some 7 MB."""
+"""Each becomes 50 bytes of JSON and takes some 10 µs of the event loop that a replica's records
+share: this many are some 7 MB, and delay the others by a second or two."""
 _LENGTHS = ("max_tokens", "max_completion_tokens")
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _NOT_FOR_THE_ENGINE = frozenset({"messages"})
-"""Rendered to text; and pydantic's lazy lists in it can be gone through but once."""
+"""Rendered to text; and pydantic's lazy lists in it can be read only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What the engine was set up for.
+    """Limits of the engine.
 
     Attributes:
         max_model_len: Tokens of prompt and answer together.
         max_logprobs: The most log probabilities for a token beside its own.
-        most_queued: Sequences beyond which vLLM says that it has no room, if there is a limit.
+        most_queued: Sequences beyond which vLLM says that it has no room; ``None`` is no limit.
     """
 
     max_model_len: int
@@ -41,12 +41,11 @@ class ModelLimits:
 
 
 def clipped_lengths(values: Mapping[str, Any], limits: ModelLimits) -> dict[str, int]:
-    """Return the fields that ask for a longer answer than the model can give, cut to that."""
-    asked = {field: values.get(field) for field in _LENGTHS}
+    """Return the fields that ask for a longer answer than the model can give, with its length."""
     return {
         field: limits.max_model_len
-        for field, tokens in asked.items()
-        if tokens is not None and tokens > limits.max_model_len
+        for field in _LENGTHS
+        if (values.get(field) or 0) > limits.max_model_len
     }
 
 
@@ -56,17 +55,29 @@ def check_request(values: Mapping[str, Any], body: Mapping[str, Any], limits: Mo
     Args:
         values: The fields of vLLM's request, lengths clipped.
         body: What they were read from.
-        limits: What the engine was set up for.
+        limits: The engine's.
 
     Raises:
-        BodyNotTakenError: It asks for too much, or has a number that cannot reach the engine.
+        RequestRefusedError: It asks for too much, or has a number that vLLM cannot encode.
     """
     for field, value in values.items():
-        # vLLM would fail to encode it, after it has made an entry for the request that then stays.
+        # vLLM would fail to encode it after it has made an entry for the request, which then stays.
         if field not in _NOT_FOR_THE_ENGINE and _is_beyond_64_bits(value):
-            raise BodyNotTakenError(field, "is a whole number, or has one, of more than 64 bits")
+            raise RequestRefusedError(field, "is a whole number, or has one, of more than 64 bits")
     prompts, choices = _count_prompts(values), max(1, values.get("n") or 1)
-    _check_sequences(prompts, choices, limits)
+    if prompts * choices > MOST_SEQUENCES:
+        raise RequestRefusedError(
+            "prompt" if prompts > 1 else "n",
+            f"{prompts} prompts of {choices} choices are over the limit of {MOST_SEQUENCES} "
+            "sequences in one request; split it",
+        )
+    if limits.most_queued is not None and choices > limits.most_queued:
+        # vLLM would say each time that it has no room at the moment.
+        raise RequestRefusedError(
+            "n",
+            f"{choices} choices are over the {limits.most_queued} that this route's engine holds "
+            "(engine_args.max_num_queued_reqs); split it",
+        )
     _check_logprobs(values, body, prompts, choices, limits)
 
 
@@ -98,23 +109,6 @@ def _count_prompts(values: Mapping[str, Any]) -> int:
     return max(1, prompts)
 
 
-def _check_sequences(prompts: int, choices: int, limits: ModelLimits) -> None:
-    field = "prompt" if prompts > 1 else "n"
-    if prompts * choices > MOST_SEQUENCES:
-        raise BodyNotTakenError(
-            field,
-            f"{prompts} prompts of {choices} choices are over the limit of {MOST_SEQUENCES} "
-            "sequences in one request; split it",
-        )
-    if limits.most_queued is not None and choices > limits.most_queued:
-        # vLLM would answer that there is no room at the moment, and at every other.
-        raise BodyNotTakenError(
-            "n",
-            f"{choices} choices are over the {limits.most_queued} that this route's engine holds "
-            "(engine_args.max_num_queued_reqs); split it",
-        )
-
-
 def _check_logprobs(
     values: Mapping[str, Any],
     body: Mapping[str, Any],
@@ -133,27 +127,27 @@ def _check_logprobs(
         count += choices * prompt_tokens * each_prompt_token
     if count <= MOST_LOGPROBS:
         return
+    if not each_token:
+        field = "prompt_logprobs"
+    elif values.get("use_beam_search"):
+        field = "n"
+    else:
+        field = "top_logprobs" if "top_logprobs" in values else "logprobs"
     lower = "n, top_logprobs, prompt_logprobs or max_completion_tokens"
     if "prompt" in values:
         lower = "n, logprobs, prompt_logprobs, max_tokens or the number of prompts"
-    raise BodyNotTakenError(
-        _logprobs_field(values) if each_token else "prompt_logprobs",
+    raise RequestRefusedError(
+        field,
         f"{prompts * choices} sequences of up to {tokens} tokens would give up to {count} log "
         f"probabilities ({each_token} for each token, {each_prompt_token} for each of the "
         f"prompt's), which is over the limit of {MOST_LOGPROBS} in one result; lower {lower}",
     )
 
 
-def _logprobs_field(values: Mapping[str, Any]) -> str:
-    if values.get("use_beam_search"):
-        return "n"
-    return "top_logprobs" if "top_logprobs" in values else "logprobs"
-
-
 def _logprobs_of_answer(values: Mapping[str, Any], choices: int, limits: ModelLimits) -> int:
     """Return how many log probabilities each generated token has, its own included."""
     if values.get("use_beam_search"):
-        # vLLM chooses the beams by them, whether anybody asked for them or not.
+        # vLLM chooses the beams by them, asked for or not.
         return 2 * choices + 1
     asked = values.get("logprobs")
     if "top_logprobs" in values:
@@ -171,14 +165,14 @@ def _logprobs_of_prompt(values: Mapping[str, Any], limits: ModelLimits) -> int:
 
 
 def _clipped(logprobs: int, limits: ModelLimits) -> int:
-    """Return what vLLM would give; more it refuses by itself. -1 stands for all that there are."""
+    """Return what vLLM gives; it refuses more than its limit itself, and -1 stands for all."""
     return limits.max_logprobs if logprobs < 0 else min(logprobs, limits.max_logprobs)
 
 
 def _most_prompt_tokens(values: Mapping[str, Any], body: Mapping[str, Any]) -> int:
-    """Return an upper bound, short of what a template adds: a text has no more tokens than bytes.
+    """Return an upper bound without the template: a text has no more tokens than bytes.
 
-    Tokenizing it here would be done twice, and in the event loop.
+    To tokenize it here would be done twice, and in the event loop.
     """
     prompt = values.get("prompt")
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], str):

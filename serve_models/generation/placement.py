@@ -1,4 +1,4 @@
-"""What a generator's replica takes of a cluster: resources, bundles, engine arguments. Pure."""
+"""Where a generator's replica runs: resources, bundles, engine arguments."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from pydantic import JsonValue
 from schemas.settings.models import GeneratorSettings
 
 _GPU_MEMORY_SHARE = 0.9
-"""Of the GPU, or of the part of it that a replica has: vLLM's own default for a whole one."""
+"""Of the replica's GPU, or its part of one. vLLM's default for a whole GPU."""
 _BYTES_PER_GIB = 2**30
 
 
 def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
     """Return the options of a Serve deployment that place a replica.
 
-    A replica with one worker is one actor. With several GPUs each worker is an actor that vLLM
-    makes inside the replica's placement group, a bundle each; the first bundle holds the replica's
-    own actor too, which takes CPUs only. Workers on CPUs are processes of the replica's node.
+    A replica with one worker is one actor. With several GPUs, vLLM makes an actor for each worker
+    in a bundle of the replica's placement group; the first bundle also holds the replica's own
+    actor, which takes CPUs only. Workers on CPUs are processes on the replica's node.
     """
     workers = settings.workers
     if workers == 1 or settings.num_gpus == 0:
@@ -33,7 +33,7 @@ def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
 
 
 def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
-    """Return the engine arguments: the settings' own, and what follows from where it runs."""
+    """Return the engine arguments: those that the placement asks for, and the settings' own."""
     chosen: dict[str, JsonValue] = {"disable_log_stats": True}
     if settings.num_gpus == 0:
         chosen["enforce_eager"] = True

@@ -1,7 +1,7 @@
 """vLLM behind ``GeneratingModel``: its engine, and the handlers of its own OpenAI server.
 
-The handlers are what makes a record here answer as it would over HTTP: chat templates, sampling
-parameters, structured outputs, tools, logprobs and usage are theirs. Import this module after
+By the handlers a record here is answered as over HTTP: chat templates, sampling parameters,
+structured outputs, tools, logprobs and usage are theirs. Import this module after
 ``engine_process.set_engine_environment``.
 """
 
@@ -27,16 +27,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from handoff.chunk import STATUS_OK
-from handoff.clock import Clock, SystemClock
+from handoff.clock import AwakeClock, Clock
 from schemas.settings.models import GeneratorSettings
-from serve_models.generation.bodies import BodyNotTakenError, check_body
-from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
-from serve_models.generation.engine import Answer
-from serve_models.generation.fields import check_fields, ignored_fields, without_nulls
-from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
-from serve_models.generation.placement import placed_engine_args
-from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
-from serve_models.generation.vllm_settings import (
+from serve_models.generation.arguments import (
     GeneratorSettingsError,
     check_handler_arguments,
     lora_arguments,
@@ -44,21 +37,32 @@ from serve_models.generation.vllm_settings import (
     split_arguments,
     with_setting_names,
 )
+from serve_models.generation.checks import (
+    RequestRefusedError,
+    check_body,
+    ignored_fields,
+    without_nulls,
+)
+from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
+from serve_models.generation.engine import Answer
+from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
+from serve_models.generation.placement import placed_engine_args
+from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.serving.chunk_server import ReplicaLostError
 from serve_models.serving.watchdog import Patience, SilenceWatch
 
 CHAT_URL = "/v1/chat/completions"
 COMPLETIONS_URL = "/v1/completions"
-_CHAT_REFUSALS = Refusals(ChatCompletionRequest, "messages", [{"role": "user", "content": "Hello"}])
-_COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt", "Hello")
+_CHAT_REFUSALS = Refusals(ChatCompletionRequest, "messages")
+_COMPLETION_REFUSALS = Refusals(CompletionRequest, "prompt")
 _PATIENCE = Patience(least_s=600.0, first_s=1800.0)
-"""For vLLM to give the next tokens of any request: a long prompt gives none until it is read, and
-on a CPU that takes minutes."""
+"""Until vLLM gives the next tokens of any request. A long prompt gives none until it is read, which
+takes minutes on a CPU."""
 _STRUCTURED_FIELDS = frozenset(
     field.name for field in dataclasses.fields(StructuredOutputsParams) if field.init
 )
 _GONE = "Client disconnected"
-"""vLLM's answer to a cancellation; where nobody cancelled here, the engine did."""
+"""vLLM's answer to a cancellation; if it was not cancelled here, it was in the engine."""
 
 
 class _RefusesFullContext:
@@ -103,7 +107,7 @@ class VllmEngine:
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
-        self._clock = clock or SystemClock()
+        self._clock = clock or AwakeClock()
         self.watch = SilenceWatch(_PATIENCE)
         self._listen()
         config = engine.model_config
@@ -123,10 +127,10 @@ class VllmEngine:
         model: Path,
         adapters: Mapping[str, Path],
     ) -> "VllmEngine":
-        """Load the model; takes a minute, in which the calling event loop stands still.
+        """Load the model; blocks the calling event loop for a minute.
 
-        The loop, because vLLM ties its sockets to the one that it is made on, and the thread that
-        starts the engine's processes must live as long as they shall.
+        vLLM ties its sockets to the loop that it is made on, and the thread that starts the
+        engine's processes must live as long as they.
 
         Args:
             settings: What to load and how to run it.
@@ -197,18 +201,19 @@ class VllmEngine:
         """
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
-        if refusal := self._refuse_unserved(body, model):
-            return refusal
+        if isinstance(model, str) and model not in self._names:
+            return refuse_unknown_model(model, self._names)
         is_chat = url == CHAT_URL
         request_class = ChatCompletionRequest if is_chat else CompletionRequest
         refusals = _CHAT_REFUSALS if is_chat else _COMPLETION_REFUSALS
         try:
-            request = request_class.model_validate(self._adapted(body, model))
-        except Exception as error:  # noqa: BLE001 -- the body's fault whatever it is; see there
-            return refusals.of_unreadable(body, error)
-        try:
+            self._check(body)
+            try:
+                request = request_class.model_validate(_adapted(body, model))
+            except Exception as error:  # noqa: BLE001 -- vLLM's checks of bare JSON raise anything
+                return refusals.of_unreadable(error)
             self._limit(request, body)
-        except BodyNotTakenError as error:
+        except RequestRefusedError as error:
             return refuse(str(error), param=error.param)
         try:
             response = await self._respond(request)
@@ -260,7 +265,7 @@ class VllmEngine:
         self._engine.shutdown()
 
     def _listen(self) -> None:
-        """Hear of each step that gave tokens: the answers themselves come whole."""
+        """Watch each step that gives tokens, as the answers themselves come whole."""
         processor = self._engine.output_processor
         process = processor.process_outputs
 
@@ -270,34 +275,25 @@ class VllmEngine:
 
         processor.process_outputs = process_and_hear
 
-    def _refuse_unserved(self, body: dict[str, Any], model: object) -> Answer | None:
-        if isinstance(model, str) and model not in self._names:
-            return refuse_unknown_model(model, self._names)
-        arguments = self._engine_args
-        try:
-            check_body(
-                body,
-                takes_kv_transfer=arguments.get("kv_transfer_config") is not None,
-                takes_media_urls=bool(arguments.get("allowed_media_domains")),
-            )
-            check_fields(body, _STRUCTURED_FIELDS)
-        except BodyNotTakenError as error:
-            return refuse(str(error), param=error.param)
-        return None
-
-    def _adapted(self, body: dict[str, Any], model: object) -> dict[str, Any]:
-        """Return the body with the model's name, and without what is not for vLLM."""
-        adapted = {**body, "model": model}
-        # Names the request in the engine, where it must be one of a kind.
-        adapted.pop("request_id", None)
-        return adapted
+    def _check(self, body: dict[str, Any]) -> None:
+        check_body(
+            body,
+            takes_kv_transfer=self._engine_args.get("kv_transfer_config") is not None,
+            takes_media_urls=bool(self._engine_args.get("allowed_media_domains")),
+            structured_fields=_STRUCTURED_FIELDS,
+        )
 
     def _limit(self, request: BaseModel, body: dict[str, Any]) -> None:
-        """Clip the lengths that a request asks for to the model's, and refuse what is too much."""
+        """Clip the lengths that a request asks for to the model's, and refuse other excess."""
         # Not the attributes: pydantic would warn of a deprecated one at each request.
         values = vars(request)
         values.update(clipped_lengths(values, self._limits))
         check_request(values, body, self._limits)
+
+
+def _adapted(body: dict[str, Any], model: object) -> dict[str, Any]:
+    """Return a body for vLLM, whose request ids must be unique in the engine."""
+    return {**{name: each for name, each in body.items() if name != "request_id"}, "model": model}
 
 
 def _answer_of(response: Any, ignored: list[str]) -> Answer:

@@ -1,19 +1,19 @@
 """Chunks in, outcomes out: a pipeline of models. No Ray here.
 
-Each record goes its own way through the graph. Requests of many records for one model gather for a
-moment and go out together. Each outcome that streams back takes its record on at once, so a slow
-record does not delay the others.
+Each record goes through the graph by itself. Requests of many records for one model gather for a
+moment and go out together. Each outcome continues its record at once, so that a slow record delays
+no other.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
+from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, ChunkModel, Outcomes
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.graph import Ending, PipelineGraph, StepAnswerError, StepRequest
 from serve_models.pipeline.records import Record, Request, StepCall, StepLostError
@@ -21,28 +21,20 @@ from serve_models.pipeline.step_queue import StepQueue
 from serve_models.serving.call import Call
 from serve_models.serving.chunk_server import ChunkServer, Host
 from serve_models.serving.failures import ENDS_THE_TASK, encode_failure_body
-from serve_models.serving.slot_window import SlotWindow
+from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
 _FIRST_WINDOW_RECORDS = 256
-"""In flight to a model of which no replica has said yet what it wants."""
-
-
-class StepModel(Protocol):
-    """A model that steps call."""
-
-    def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes; the iterator raises where the replica is lost."""
-        ...
+"""The window of a model until one of its replicas has granted one."""
 
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """What goes to one model."""
+    """A model and the requests for it."""
 
     name: str
-    model: StepModel
+    model: ChunkModel
     queue: StepQueue[Request]
     timer: asyncio.Handle | None = None
 
@@ -58,8 +50,8 @@ class PipelineEngine(ChunkServer):
     Args:
         name: The pipeline's name in the settings.
         settings: Its steps, window and waits.
-        models: What each model that a step names is called by.
-        calls_per_window: For each of these models, into how many calls a window of it is divided.
+        models: The models that the steps name.
+        calls_per_window: By model, into how many calls the window of its replica is divided.
         host: The process around it; the models see its replica as their consumer.
     """
 
@@ -68,12 +60,11 @@ class PipelineEngine(ChunkServer):
         *,
         name: str,
         settings: PipelineSettings,
-        models: Mapping[str, StepModel],
+        models: Mapping[str, ChunkModel],
         calls_per_window: Mapping[str, int],
         host: Host,
     ) -> None:
-        self.slot_window = SlotWindow(settings.window_records, in_flight_ratio=1.0)
-        super().__init__(host, self.slot_window, settings.outcome_linger_ms)
+        super().__init__(host, SharedWindow(settings.window_records), settings.outcome_linger_ms)
         self._graph = PipelineGraph(name, settings)
         self.step_linger_s = settings.step_linger_ms / 1000
         self._lines = {
@@ -126,7 +117,6 @@ class PipelineEngine(ChunkServer):
             call.answer(index, STATUS_FAILED, encode_failure_body(error))
 
     def _go_on(self, record: Record, step: list[StepRequest] | Ending) -> None:
-        """Send a record's next requests on their way, or end it."""
         if isinstance(step, Ending):
             self._end(record, step.status, step.body)
             return
@@ -148,7 +138,7 @@ class PipelineEngine(ChunkServer):
                 line.queue.keep(_is_wanted)
 
     def _watch_deadline(self, record: Record) -> None:
-        """End the record at its deadline, wherever in the pipeline it waits by then."""
+        """End the record at its deadline, wherever in the pipeline it is."""
         left_s = self._left_s(record.call, record.index)
         if left_s is not None:
             loop = asyncio.get_running_loop()
@@ -157,7 +147,7 @@ class PipelineEngine(ChunkServer):
     # --- calls to models ---
 
     def _schedule(self, line: _Line) -> None:
-        """Let requests gather, no longer than until a call's worth waits."""
+        """Let requests gather until a full call waits."""
         loop = asyncio.get_running_loop()
         if line.queue.is_full or not self.step_linger_s:
             if isinstance(line.timer, asyncio.TimerHandle):
@@ -181,7 +171,7 @@ class PipelineEngine(ChunkServer):
             while self._lost is None and (requests := line.queue.take(now_s)):
                 self._call(line, requests)
         except BaseException as error:
-            # Called by the event loop, which would only log it: waiters must learn of it.
+            # The event loop, which calls this, would only log it, and the calls would wait on.
             logger.exception("pipeline '%s' cannot go on", self._graph.name)
             self._die(error)
             if isinstance(error, ENDS_THE_TASK):
@@ -217,7 +207,7 @@ class PipelineEngine(ChunkServer):
         step_call = StepCall(dict(enumerate(wanted)), in_flight)
         self._step_calls.add(step_call)
         step_call.task = self._start(partial(self._run_call, line, step_call, chunk))
-        # Not in the task: one that is cancelled before it began runs nothing of its own.
+        # Not in the task: a task that is cancelled before it starts never runs.
         step_call.task.add_done_callback(lambda _: self._call_ended(line, step_call))
 
     async def _run_call(self, line: _Line, step_call: StepCall, chunk: Chunk) -> None:
@@ -232,8 +222,8 @@ class PipelineEngine(ChunkServer):
                 self._lose(line, step_call, error)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            # Cancelled from here, no call waits for the rest, or the replica stops. Otherwise it
-            # was the model's replica, and its records still wait.
+            # Cancelled from here, the records are over or the replica stops. Otherwise something
+            # in the model's replica was cancelled, and the records still wait.
             if task is None or not task.cancelling():
                 self._lose(line, step_call, error)
         except (KeyboardInterrupt, SystemExit):
@@ -247,7 +237,6 @@ class PipelineEngine(ChunkServer):
         self._refill(line)
 
     def _take(self, line: _Line, step_call: StepCall, outcomes: Outcomes) -> None:
-        """Take records on by what their steps answered."""
         answers = list(zip(outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True))
         new = []
         for index, status, body in answers:
@@ -281,9 +270,9 @@ class PipelineEngine(ChunkServer):
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
     def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:
-        """Give back the records of a call that failed: other replicas may do better.
+        """Give back the records of a lost call: another replica may answer them.
 
-        Without any answer the model may be down, which is not to be held against its records.
+        If the call had no answer at all, the model may be down, which must not count against them.
         """
         line.queue.lost(self._clock.monotonic(), had_answers=step_call.has_answers)
         waiting = [each for each in step_call.unanswered.values() if not each.record.run.is_over]
@@ -296,8 +285,8 @@ class PipelineEngine(ChunkServer):
         )
         reason = f"step model '{line.name}': {type(error).__name__}: {error}"
         for request in waiting:
-            # This call is over: ending its records must not cancel the task that runs it.
-            request.record.step_calls.pop(step_call, None)
+            # To end its records must not cancel the task that runs this call.
+            request.record.step_calls.remove(step_call)
         if not step_call.has_answers:
             for call in {request.record.call for request in waiting}:
                 call.end(StepLostError(reason))

@@ -1,8 +1,4 @@
-"""A pipeline's graph of steps, and one record's way through it. Pure.
-
-A record's way is a state machine: it is told what steps answered and says which steps to ask next,
-or how the record ends.
-"""
+"""A pipeline's graph of steps, and one record's run through it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +15,7 @@ from serve_models.pipeline.values import MissingValueError, Values, holds
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """A request line for a step's model.
-
-    Attributes:
-        step: The step's name.
-        model: The name of the model to ask.
-        line: The line, UTF-8 JSON.
-    """
+    """A request line (UTF-8 JSON) for the model of a step."""
 
     step: str
     model: str
@@ -34,27 +24,25 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A record's outcome.
-
-    Attributes:
-        status: As in ``handoff.chunk.Outcomes``.
-        body: The ``response.body``.
-    """
+    """A record's outcome: a status as in ``handoff.chunk.Outcomes`` and a ``response.body``."""
 
     status: int
     body: bytes
 
 
 class StepAnswerError(ValueError):
-    """A step's model gave a response that is no JSON: it failed, the record may be tried again."""
+    """A step's model failed: its response is not JSON. The record may be retried."""
 
 
 class PipelineGraph:
-    """What the steps of a pipeline need, and the start of each record's way.
+    """The steps of a pipeline, and what each needs.
 
     Args:
         name: The pipeline's name in the settings.
         settings: Its steps.
+
+    Attributes:
+        read_steps: Steps whose responses are referred to; the others' are not even parsed.
     """
 
     def __init__(self, name: str, settings: PipelineSettings) -> None:
@@ -64,17 +52,12 @@ class PipelineGraph:
         self.needs = {step: each.needs(step) for step, each in settings.steps.items()}
         roots = {ref.root for each in settings.steps.values() for ref in each.references}
         self.read_steps = frozenset(roots - {REQUEST})
-        """Steps whose responses are referred to; the others' are not even parsed."""
         self._has_guard = any(step.refuse for step in settings.steps.values())
         self._urls = settings.endpoints
         self._own_names = {name, *settings.served_names}
 
     def start(self, line: bytes) -> "RecordRun | Ending":
-        """Return a record's way, or how it ends before any step.
-
-        Args:
-            line: The request line as it was published.
-        """
+        """Return a record's run, or its outcome if no step can be asked."""
         try:
             request = orjson.loads(line)
             url, body = request["url"], request["body"]
@@ -90,11 +73,10 @@ class PipelineGraph:
         model = body.get("model")
         is_own_name = isinstance(model, str) and model in self._own_names
         if is_own_name:
-            # The steps' models do not know it; a name of theirs is left for them.
+            # The steps' models do not know the pipeline's name; theirs stays.
             del body["model"]
         if is_own_name or self._has_guard:
-            # What was judged is what is passed on: of a key that stands twice another reader
-            # might take the other value.
+            # Pass on what was judged: of a duplicate key another reader might take the other value.
             try:
                 line = orjson.dumps(request)
             except orjson.JSONEncodeError as error:
@@ -103,11 +85,11 @@ class PipelineGraph:
 
 
 class RecordRun:
-    """One record's way through the graph.
+    """One record's run through the graph: a state machine over the answers of its steps.
 
     Args:
         graph: The pipeline.
-        request: The request line's object, with an object as ``body``.
+        request: The request line's object; its ``body`` is an object too.
         line: The request line for steps that take it as it is.
     """
 
@@ -122,23 +104,18 @@ class RecordRun:
         self.is_over = False
 
     def first(self) -> list[StepRequest] | Ending:
-        """Return the steps that wait for no other, or the ending where one cannot be asked."""
+        """Return the requests of steps that need no other; or an outcome if one cannot be asked."""
         return self._next()
 
     def take(self, step: str, status: int, body: bytes) -> list[StepRequest] | Ending:
-        """Take in what a step answered.
-
-        Args:
-            step: The step's name; each is taken in once.
-            status: As in ``handoff.chunk.Outcomes``.
-            body: Its response body.
+        """Continue after a step's answer, of which there is one for each step.
 
         Returns:
-            The steps that can be asked now, none where others are awaited or the record is over;
-            or how the record ends.
+            The requests of steps that can be asked now, none if the record waits or is over; or
+            the record's outcome.
 
         Raises:
-            StepAnswerError: The step's response is referred to, and no JSON.
+            StepAnswerError: The step's response is referred to, and is not JSON.
         """
         if self.is_over:
             return []
@@ -151,11 +128,11 @@ class RecordRun:
         return self._next()
 
     def end(self) -> None:
-        """Take note that the record has its outcome from elsewhere."""
+        """The record has its outcome from elsewhere."""
         self.is_over = True
 
     def _ending_at(self, step: str, status: int, body: bytes) -> Ending | None:
-        """Return how the record ends with a step's answer, if it does not go on after it."""
+        """Return the record's outcome if it ends with this answer."""
         if status == STATUS_EXPIRED or status >= STATUS_FAILED:
             return Ending(status, body)
         if status >= 400:
@@ -164,7 +141,7 @@ class RecordRun:
             try:
                 self._values.add_response(step, orjson.loads(body))
             except orjson.JSONDecodeError as error:
-                raise StepAnswerError(f"step '{step}' answered what is no JSON ({error})") from None
+                raise StepAnswerError(f"step '{step}' answered no JSON ({error})") from None
         if step == self._graph.answer:
             self._answer = Ending(status, body)
         refusals = (self._judge(step, refusal) for refusal in self._graph.steps[step].refuse)
@@ -208,7 +185,7 @@ class RecordRun:
             if not holds(condition, value):
                 return None
         except MissingValueError as error:
-            # A guard that cannot be understood has not said that the request is safe.
+            # A guard whose answer cannot be read has not said that the request is safe.
             message = f"step '{step}' gave nothing to judge by, so the request is refused: {error}"
             return _refuse(message, "unreadable_condition", step=step)
         return _refuse(refusal.message, refusal.code, step=step, value=value)
@@ -219,7 +196,7 @@ class RecordRun:
 
 
 def name_step(step: str, body: bytes) -> bytes:
-    """Return a step's 4xx body with the step's name in it, the rest as it was."""
+    """Return a step's 4xx body with the step's name in its error."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -227,7 +204,7 @@ def name_step(step: str, body: bytes) -> bytes:
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
         text = error if isinstance(error, str) else "it gave no reason"
-        return _error_body(f"step '{step}': {text}", "step_refused", step=step)
+        return encode_refusal_body(f"step '{step}': {text}", "step_refused", step=step)
     inner = error.get("step")
     named = {
         **error,
@@ -241,13 +218,4 @@ def name_step(step: str, body: bytes) -> bytes:
 
 
 def _refuse(message: str, code: str, **more: Any) -> Ending:
-    return Ending(400, _error_body(message, code, **more))
-
-
-def _error_body(message: str, code: str, **more: Any) -> bytes:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    try:
-        return orjson.dumps({"error": {**error, **more}})
-    except orjson.JSONEncodeError:
-        # A value that is nested too deep to be written; the rest says what matters.
-        return orjson.dumps({"error": error})
+    return Ending(400, encode_refusal_body(message, code, **more))

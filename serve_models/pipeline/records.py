@@ -1,7 +1,6 @@
-"""What a pipeline has under way: calls that came in, their records, calls that went out."""
+"""What is under way in a pipeline: records, and the calls of steps."""
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 
 from handoff.windows import CallInFlight
@@ -10,7 +9,7 @@ from serve_models.serving.call import Call
 
 
 class StepLostError(RuntimeError):
-    """A step's call ended without an outcome for its records, which can be tried again."""
+    """A step's call ended without an outcome for its records, which can be retried."""
 
 
 @dataclass(slots=True, eq=False)
@@ -20,22 +19,19 @@ class Record:
     Attributes:
         call: The call that it came in.
         index: Its position there.
-        run: Its way through the graph.
+        run: Its run through the graph.
         timer: Ends it at its deadline.
-        step_calls: The calls in which requests of it wait for an answer, and how many.
+        step_calls: The call of each of its unanswered requests.
     """
 
     call: Call
     index: int
     run: RecordRun
     timer: asyncio.TimerHandle | None = None
-    step_calls: Counter["StepCall"] = field(default_factory=Counter)
+    step_calls: list["StepCall"] = field(default_factory=list)
 
     def end(self) -> None:
-        """Take note that it has its outcome, or that nobody wants one any more.
-
-        Closes the calls that carry nothing but what nobody wants.
-        """
+        """It has its outcome, or its caller is gone: close the calls in which nothing is wanted."""
         self.run.end()
         if self.timer is not None:
             self.timer.cancel()
@@ -55,13 +51,13 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class StepCall:
-    """A handle call under way.
+    """A call of a step's model.
 
     Attributes:
-        unanswered: Its requests by their position in its chunk, until they are answered.
-        in_flight: The same as the queue of its model counts them.
-        has_answers: Some of them are.
-        task: Runs it.
+        unanswered: Its unanswered requests by their position in its chunk.
+        in_flight: The same, as the queue of the model counts them.
+        has_answers: Whether any is answered.
+        task: Runs the call.
     """
 
     unanswered: dict[int, Request]
@@ -71,20 +67,17 @@ class StepCall:
 
     def __post_init__(self) -> None:
         for request in self.unanswered.values():
-            request.record.step_calls[self] += 1
+            request.record.step_calls.append(self)
 
     def answer(self, index: int) -> Request | None:
-        """Take out the request that has an outcome; ``None`` where it had one before."""
+        """Remove and return the request that has an outcome; ``None`` if it had one before."""
         request = self.unanswered.pop(index, None)
-        if request is not None:
-            step_calls = request.record.step_calls
-            step_calls[self] -= 1
-            if step_calls[self] <= 0:
-                del step_calls[self]
+        if request is not None and not request.record.run.is_over:
+            request.record.step_calls.remove(self)
         return request
 
     def close_if_unwanted(self) -> None:
-        """Cancel it where it carries nothing but requests of records that are over."""
+        """Cancel the call if the records of all its requests are over."""
         is_wanted = any(not request.record.run.is_over for request in self.unanswered.values())
         if self.task is not None and self.unanswered and not is_wanted:
             self.task.cancel()

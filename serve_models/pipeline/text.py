@@ -1,7 +1,7 @@
-"""The text of a request that a guard should read: ``$request.text``. Pure.
+"""The text of a request for a guard to read: ``$request.text``.
 
-What a chat template prints is the model's business, so this is a list of what may be there: a field
-that it does not know could carry what the guard never saw.
+A chat template may print any field. So only known fields pass: an unknown one could carry text that
+the guard did not see.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ _TEXT_OF_PART = {
     "refusal": "refusal",
     "thinking": "thinking",
 }
-"""By the type of a part of a message's content, the field that holds its text, as in vLLM."""
+"""By the type of a part of a message's content, the field with its text, as in vLLM."""
 _CACHE_CONTROLS: tuple[Any, ...] = (
     {"type": "ephemeral"},
     {"type": "ephemeral", "ttl": "5m"},
     {"type": "ephemeral", "ttl": "1h"},
 )
-"""What clients that also talk to Anthropic's models put on a part: no text, and vLLM drops it."""
+"""Clients of Anthropic's models put these on parts; vLLM drops them."""
 _PRINTED_AS_JSON = ("tools", "documents")
 _NEVER_READ = (
     "chat_template",
@@ -40,26 +40,24 @@ _NEVER_READ = (
     "truncate_prompt_tokens",
     "truncation_side",
 )
-"""Fields that change or replace the prompt in ways that no text shows: vLLM takes token ids from
-``kv_transfer_params`` instead of the messages, and cuts a prompt where a field says so: what is
-harmless as a whole may not be so in the part that is left."""
+"""Fields that change or replace the prompt in ways that no text shows. vLLM takes token ids from
+``kv_transfer_params`` instead of the messages. It truncates a prompt, and what is harmless as a
+whole may not be harmless in part."""
 
 
 class UnreadableTextError(ValueError):
-    """The body holds what cannot be read where a prompt is made of it; names the field."""
+    """A part of the prompt cannot be read; the message names the field."""
 
 
 def request_text(body: dict[str, Any]) -> str:
-    """Return every text that a generator would be asked with, in order, joined by newlines.
+    """Return every text of a prompt, in order, joined by newlines.
 
-    That is a chat's ``messages``, a completion's ``prompt`` and ``suffix`` and an embedding's
-    ``input``, whichever of them are there, and ``tools`` and ``documents`` as JSON: a body that has
-    several cannot hide one behind another.
+    A chat's ``messages``, a completion's ``prompt`` and ``suffix``, an embedding's ``input``, and
+    ``tools`` and ``documents`` as JSON: all of them, so that none hides behind another.
 
     Raises:
-        UnreadableTextError: There is no messages, prompt or input; a part is no text (token ids, an
-            image); or there is a field of which a prompt is made and that is not known here: a
-            guard that cannot read everything must not wave the request through.
+        UnreadableTextError: There is no messages, prompt or input; a part is not text (token ids,
+            an image); or a field of the prompt is not known here.
     """
     for field in _NEVER_READ:
         if body.get(field) is not None:
@@ -80,7 +78,7 @@ def request_text(body: dict[str, Any]) -> str:
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise UnreadableTextError(f"{where}: must be a text to be read")
+        raise UnreadableTextError(f"{where}: must be text to be read")
     return value
 
 
@@ -99,10 +97,10 @@ def _json_text(where: str, value: Any) -> str:
 
 
 def _only(where: str, value: Any, known: frozenset[str]) -> dict[str, Any]:
-    """Return an object in which no other fields than the known ones hold anything."""
+    """Return an object that has only known fields."""
     if not isinstance(value, dict):
         raise UnreadableTextError(f"{where}: must be an object to be read")
-    # A field that is null is one left out; answers have some, and come back as messages.
+    # Answers have null fields, and come back as messages.
     unknown = sorted(name for name in value.keys() - known if value[name] is not None)
     if unknown:
         raise UnreadableTextError(
@@ -129,7 +127,7 @@ def _message_texts(messages: Any) -> Iterator[str]:
 
 
 def _known_fields(message: Any) -> frozenset[str]:
-    """Return the fields that a message may have; OpenAI's answers have a list that is empty."""
+    # OpenAI's answers have an empty list of annotations.
     has_none = isinstance(message, dict) and message.get("annotations") == []
     return _MESSAGE_FIELDS | {"annotations"} if has_none else _MESSAGE_FIELDS
 
@@ -161,7 +159,7 @@ def _part_text(where: str, part: Any) -> str:
 
 
 def _call_texts(where: str, calls: Any) -> Iterator[str]:
-    """What an earlier turn called a tool with: templates put it into the prompt."""
+    """Yield the tool calls of an earlier turn: templates put them into the prompt."""
     if calls is None:
         return
     for number, each in enumerate(calls if isinstance(calls, list) else [None]):
@@ -182,7 +180,7 @@ def _argument_texts(where: str, value: Any) -> Iterator[str]:
     yield arguments
     if "\\" not in arguments:
         return
-    # A template prints what JSON's escapes stand for; a guard that saw the escapes saw nothing.
+    # A template prints the text that JSON's escapes stand for, and not the escapes.
     try:
         plain = orjson.loads(arguments)
     except orjson.JSONDecodeError as error:

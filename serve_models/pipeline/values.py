@@ -1,4 +1,4 @@
-"""What references stand for, and whether conditions on them hold. Pure."""
+"""The values of references, and conditions on them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from serve_models.pipeline.text import UnreadableTextError, request_text
 
 
 class MissingValueError(ValueError):
-    """A reference leads nowhere in this record; the message names it and where it was looked up."""
+    """A reference has no value in this record; the message names it and where it was looked up."""
 
 
 class Values:
@@ -25,14 +25,13 @@ class Values:
         self._text: str | None = None
 
     def add_response(self, step: str, body: Any) -> None:
-        """Make a step's response body known to references."""
         self._responses[step] = body
 
     def resolve(self, reference: Reference) -> Any:
-        """Return what a reference stands for.
+        """Return the value of a reference.
 
         Raises:
-            MissingValueError: Nothing is there.
+            MissingValueError: There is none.
         """
         if reference.root != REQUEST:
             response = self._responses.get(reference.root)
@@ -43,10 +42,10 @@ class Values:
         return _follow(reference, self._request.get(field), path, f"the request has as {field}")
 
     def render(self, value: Any) -> Any:
-        """Return a value of the settings with each reference in it replaced, types kept.
+        """Return a value of the settings with each reference in it replaced; types are kept.
 
         Raises:
-            MissingValueError: A reference leads nowhere.
+            MissingValueError: A reference has no value.
         """
         if isinstance(value, dict):
             return {key: self.render(each) for key, each in value.items()}
@@ -68,10 +67,10 @@ class Values:
 
 
 def holds(condition: Condition, value: Any) -> bool:
-    """Whether a condition holds of the value that it refers to.
+    """Say whether a condition holds for the value that it refers to.
 
     Raises:
-        MissingValueError: It compares with a number, and the value is none.
+        MissingValueError: The condition compares with a number, and the value is none.
     """
     if "equals" in condition.model_fields_set:
         return _equal(condition.equals, value)
@@ -94,7 +93,7 @@ def _follow(reference: Reference, value: Any, path: list[str] | tuple[str, ...],
 
 
 def _equal(expected: Any, value: Any) -> bool:
-    """Compare as JSON does: true is not 1, whatever Python says."""
+    """Compare as JSON does: in Python, true equals 1."""
     if isinstance(expected, bool) or isinstance(value, bool):
         return expected is value
     if isinstance(expected, dict) and isinstance(value, dict):

@@ -9,7 +9,7 @@ from typing import Any
 from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
-from handoff.clock import SystemClock
+from handoff.clock import AwakeClock
 from serve_models.serving.chunk_server import ChunkServer, Host
 
 _LAST_WORDS_S = 0.5
@@ -19,7 +19,7 @@ _LAST_WORDS_S = 0.5
 def this_replica() -> Host:
     return Host(
         replica=serve.get_replica_context().replica_id.unique_id,
-        clock=SystemClock(),
+        clock=AwakeClock(),
         on_death=leave_soon,
     )
 

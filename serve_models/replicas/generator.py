@@ -12,7 +12,7 @@ from serve_models.weights.sources import resolve
 
 
 class Generator(Replica):
-    """One replica: starts a vLLM engine, then answers chunks (``handoff.chunk.ChunkModel``).
+    """One replica of a generator, over a vLLM engine (``handoff.chunk.ChunkModel``).
 
     Raises:
         ModelSourceError: The weights are not here.
@@ -29,7 +29,7 @@ class Generator(Replica):
         model = resolve(settings.source)
         adapters = {each: resolve(source) for each, source in settings.adapters.items()}
         set_engine_environment(settings)
-        # vLLM reads its environment as it is imported, and is not there where no model needs it.
+        # vLLM reads its environment when it is imported, and is optional.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
         self._server = GenerationEngine(
@@ -42,4 +42,4 @@ class Generator(Replica):
     def _take_over(self, live: Mapping[str, Any]) -> None:
         settings = model_with_live(self._settings, live)
         self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
-        self._server.slot_window.in_flight_ratio = settings.in_flight_ratio
+        self._server.set_in_flight_ratio(settings.in_flight_ratio)

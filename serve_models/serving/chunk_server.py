@@ -11,7 +11,7 @@ from handoff.chunk import STATUS_EXPIRED, Chunk, Outcomes
 from handoff.clock import Clock
 from serve_models.serving.call import Call, wake_consumers
 from serve_models.serving.failures import ENDS_THE_TASK, describe
-from serve_models.serving.window_share import SharedWindow
+from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ class ChunkServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost: ReplicaLostError | None = None
         self._calls_may_end = asyncio.Event()
+
+    def resize_window(self, records: float) -> None:
+        """Want another number of records in flight in all."""
+        if self._window is not None:
+            self._window.records = records
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once.

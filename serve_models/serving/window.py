@@ -1,92 +1,147 @@
-"""How many records a text model's replica wants in flight. Pure: time is an argument."""
+"""A replica's window, divided among its callers by their demand."""
 
-from serve_models.serving.window_share import SharedWindow
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
 
-_MEMORY_RECORDS = 256
-_MEMORY_BATCHES = 32
-_FIRST_GUESS_TEXTS_PER_BATCH = 64.0
+from handoff.chunk import Chunk
+
+CALLER_FORGOTTEN_AFTER_S = 30.0
+_NEWS_RATIO = 1.25
+"""A caller whose grant grew by less than this learns of it with its next outcomes."""
 
 
-class WindowEstimator(SharedWindow):
-    """Learns the window from what the replica was given and how fast it was.
+@dataclass(frozen=True, slots=True)
+class Division:
+    """A window divided max-min fairly: nobody has more than another who wants more.
 
-    The pool should hold ``pool_texts`` waiting texts, because even batches are cut from a full
-    pool; yet no more than the model gets through in ``horizon_s``, because what a slow replica
-    hoards no other replica can take, and is done again if it dies. Never less than two batches
-    beyond those running, so that the model does not wait for the network.
-
-    Args:
-        pool_texts: Waiting texts beyond which batches get no better.
-        horizon_s: The longest that waiting texts should take, in seconds.
-        min_batches: Waiting texts never go below this many batches.
-        parallel_batches: How many batches run at a time.
+    Attributes:
+        level: What each caller has that wants more; infinite if all have what they want.
+        left: What nobody wants.
+        sharers: By how many it is divided.
     """
 
-    def __init__(
-        self,
-        pool_texts: int,
-        horizon_s: float = 15.0,
-        min_batches: int = 2,
-        parallel_batches: int = 1,
-    ) -> None:
-        super().__init__()
-        self._pool_texts = pool_texts
-        self._parallel_batches = parallel_batches
-        self._horizon_s = horizon_s
-        self._min_batches = min_batches
-        self._texts_per_record = _Mean(_MEMORY_RECORDS)
-        self._tokens_per_text = _Mean(_MEMORY_RECORDS)
-        self._tokens_per_batch = _Mean(_MEMORY_BATCHES)
-        self._seconds_per_batch = _Mean(_MEMORY_BATCHES)
+    level: float
+    left: float
+    sharers: int
 
-    def records_arrived(self, records: int, texts: int, tokens: int) -> None:
-        """Learn from request records that held ``texts`` texts of ``tokens`` tokens together."""
-        self._texts_per_record.add(texts, records)
-        self._tokens_per_text.add(tokens, texts)
+    def grant(self, demand: float) -> float:
+        """Return the part for a demand; all parts together are the window."""
+        return min(demand, self.level) + self.left / self.sharers
 
-    def batch_finished(self, tokens: int, duration_s: float) -> None:
-        """Learn from a batch of ``tokens`` tokens, without padding, that took ``duration_s``."""
-        self._tokens_per_batch.add(tokens, 1)
-        self._seconds_per_batch.add(duration_s, 1)
+    def most(self, demand: float) -> float:
+        """Return about how much one caller could have that now wants ``demand``."""
+        return self.level if self.level < inf else demand + self.left
+
+
+def divide(window: float, demands: Sequence[float]) -> Division:
+    """Divide a window among one or more demands (water filling)."""
+    left = window
+    for number, demand in enumerate(sorted(demands)):
+        level = left / (len(demands) - number)
+        if demand >= level:
+            return Division(level, 0.0, len(demands))
+        left -= demand
+    return Division(inf, left, len(demands))
+
+
+@dataclass(slots=True)
+class _Caller:
+    demand: float = inf
+    seen_s: float = 0.0
+    granted_records: int = 0
+
+
+class SharedWindow:
+    """Grants each caller a part of the replica's window, by what it wants.
+
+    What one caller does not want, the others have. Each may have a little more than it last wanted,
+    so that it can say that it wants more; what it then sends exceeds the window for a while, until
+    enough of the others' records have ended.
+
+    A caller counts while it has a call here, however long nothing of it is answered, and for
+    ``CALLER_FORGOTTEN_AFTER_S`` after that.
+
+    Args:
+        records: How many records the replica wants in flight in all.
+
+    Attributes:
+        records: As given; callers learn of a change with their next outcomes.
+    """
+
+    def __init__(self, records: float) -> None:
+        self.records = records
+        self._callers: dict[str, _Caller] = {}
+        self._open_records: Counter[str] = Counter()
 
     @property
     def total_records(self) -> float:
-        """Records wanted in flight from all consumers together."""
-        # By tokens, because one batch is all long texts and the next all short ones.
-        tokens_per_text = max(self._tokens_per_text.value, 1.0)
-        if self._tokens_per_batch.weight:
-            texts_per_batch = self._tokens_per_batch.value / tokens_per_text
-            seconds_per_batch = max(self._seconds_per_batch.value, 1e-6)
-            texts_per_s = self._parallel_batches * texts_per_batch / seconds_per_batch
-            waiting_texts = min(self._pool_texts, texts_per_s * self._horizon_s)
-        else:
-            texts_per_batch, waiting_texts = _FIRST_GUESS_TEXTS_PER_BATCH, 0.0
-        fewest_batches = max(self._min_batches, self._parallel_batches)
-        waiting_texts = max(waiting_texts, fewest_batches * texts_per_batch)
-        # One more than run stands ready.
-        running_texts = (self._parallel_batches + 1) * texts_per_batch
-        texts_per_record = max(self._texts_per_record.value, 1.0)
-        return (waiting_texts + running_texts) / texts_per_record
+        """Records wanted in flight from all callers together."""
+        return self.records
 
+    def call_started(self, chunk: Chunk, now_s: float) -> None:
+        self._open_records[chunk.consumer] += len(chunk.lines)
+        caller = self._callers.setdefault(chunk.consumer, _Caller())
+        caller.demand = inf if chunk.wanted_records is None else chunk.wanted_records
+        caller.seen_s = now_s
 
-class _Mean:
-    """A mean that forgets: about the last ``memory`` observations count."""
+    def call_ended(self, chunk: Chunk, now_s: float) -> None:
+        """Count a chunk no more: it is answered, or its caller gave it up."""
+        self._open_records[chunk.consumer] -= len(chunk.lines)
+        caller = self._callers[chunk.consumer]
+        caller.demand = max(0.0, caller.demand - len(chunk.lines))
+        caller.seen_s = now_s
 
-    def __init__(self, memory: float) -> None:
-        self._keep = 1 - 1 / memory
-        self._total = 0.0
-        self.weight = 0.0
+    def window_records(self, name: str, now_s: float) -> int:
+        """Return the window to grant a caller with its next outcomes, 1 or more."""
+        self._forget(now_s)
+        share = self._share(name, self._divide())
+        self._callers[name].granted_records = share
+        return share
 
-    def add(self, total: float, count: int) -> None:
-        """Add ``count`` observations that sum up to ``total``."""
-        if count > 0:
-            keep = self._keep**count
-            # They come in groups; within one, each counts as the group's mean.
-            weight = (1 - keep) / (1 - self._keep)
-            self._total = self._total * keep + weight * total / count
-            self.weight = self.weight * keep + weight
+    def has_granted(self, name: str) -> bool:
+        """Whether a caller knows a window of this replica."""
+        return name in self._callers and self._callers[name].granted_records > 0
 
-    @property
-    def value(self) -> float:
-        """The mean; 0 where nothing was observed."""
-        return self._total / self.weight if self.weight else 0.0
+    def has_news(self, name: str, now_s: float) -> bool:
+        """Say whether a caller may have much more than its last grant, or had none yet."""
+        self._forget(now_s)
+        return self._is_news(name, self._divide())
+
+    def consumers_with_news(self, now_s: float) -> list[str]:
+        """Return the callers with a call here that may have much more than their last grant."""
+        self._forget(now_s)
+        if len(self._callers) < 2:
+            return []
+        division = self._divide()
+        return [
+            name
+            for name in self._callers
+            if self._open_records[name] > 0 and self._is_news(name, division)
+        ]
+
+    def _is_news(self, name: str, division: Division) -> bool:
+        return self._share(name, division) > _NEWS_RATIO * self._callers[name].granted_records
+
+    def _share(self, name: str, division: Division) -> int:
+        demand = self._demand(name)
+        # A quarter of it is then free, which is a full chunk for most models.
+        with_room = min(demand + 1 + demand / 3, division.most(demand))
+        return max(1, ceil(max(division.grant(demand), with_room)))
+
+    def _divide(self) -> Division:
+        return divide(self.total_records, [self._demand(name) for name in self._callers])
+
+    def _demand(self, name: str) -> float:
+        return max(self._callers[name].demand, self._open_records[name])
+
+    def _forget(self, now_s: float) -> None:
+        gone = [
+            name
+            for name, caller in self._callers.items()
+            if not self._open_records[name] and now_s - caller.seen_s > CALLER_FORGOTTEN_AFTER_S
+        ]
+        for name in gone:
+            del self._callers[name]
+            del self._open_records[name]

@@ -1,6 +1,6 @@
-"""A GGUF file to a checkpoint in safetensors, once: vLLM's engine and this service load those only.
+"""Converts a GGUF file to a checkpoint in safetensors, the only format that is loaded.
 
-The weights are dequantized to bfloat16: GGUF's quantized kernels are not what the engine runs.
+The weights are dequantized to bfloat16.
 """
 
 import tempfile
@@ -13,31 +13,23 @@ from filelock import FileLock
 
 
 class ConversionError(RuntimeError):
-    """A GGUF file cannot be converted; says why."""
+    """A GGUF file cannot be converted."""
 
 
 def find_gguf_file(files: Iterable[PurePosixPath]) -> PurePosixPath | None:
-    """Return the one GGUF file among ``files``; ``None`` where there is none, or a choice."""
+    """Return the one GGUF file among ``files``; ``None`` if there is none, or several."""
     found = [file for file in files if file.suffix == ".gguf"]
     return found[0] if len(found) == 1 else None
 
 
 def convert_gguf(gguf: Path, target: Path) -> Path:
-    """Convert a GGUF file into the directory ``target``; what is there already stays.
+    """Convert a GGUF file into the directory ``target``, unless that exists, and return it.
 
-    Safe beside another process that converts the same: one works and the others wait. A
-    conversion that is cut short leaves nothing behind that would be taken for a checkpoint.
-
-    Args:
-        gguf: The file.
-        target: The directory to make, with weights, tokenizer and chat template.
-
-    Returns:
-        ``target``.
+    ``target`` gets weights, tokenizer and chat template. Of several processes that convert the same
+    file, one works and the others wait. An interrupted conversion leaves no checkpoint.
 
     Raises:
-        ConversionError: What it takes is not installed, or the file is of a kind that
-            Transformers cannot read.
+        ConversionError: A package is missing, or Transformers cannot read the file.
     """
     if target.is_dir():
         return target
@@ -52,7 +44,7 @@ def convert_gguf(gguf: Path, target: Path) -> Path:
 
 
 def _write_checkpoint(gguf: Path, directory: Path) -> None:
-    # Here, because only a conversion needs them and they take seconds to import.
+    # Only a conversion needs these, and they take seconds to import.
     try:
         import accelerate  # noqa: F401, PLC0415 -- Transformers needs it to dequantize
         import gguf as gguf_library  # noqa: F401, PLC0415 -- the same
@@ -72,8 +64,8 @@ def _write_checkpoint(gguf: Path, directory: Path) -> None:
             "install headrace[cpu] or headrace[gpu]"
         ) from error
     folder = str(gguf.parent)
-    # Its bars would go into a replica's log, or across the demo's own; Any, because it has no
-    # annotations. The bar over the tensors heeds no setting.
+    # Progress bars would go into a replica's log. The bar over the tensors obeys no setting. Any:
+    # the modules have no annotations.
     progress: Any = library_logging
     conversion: Any = library_conversion
     had_bars, tensor_bar = progress.is_progress_bar_enabled(), conversion.tqdm

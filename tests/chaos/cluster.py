@@ -10,6 +10,7 @@ from pathlib import Path
 
 from headrace.brokers.kafka_home import (
     FORMAT_TIMEOUT_S,
+    LOG4J2,
     START_TIMEOUT_S,
     ExtraListener,
     _find_home,
@@ -23,14 +24,6 @@ from tests.chaos.proxy import Proxy
 _HEAP = {1: ["-Xms256m", "-Xmx768m"], 3: ["-Xms192m", "-Xmx512m"]}
 # A short life on few cores: optimising compilation would cost more time than it saves.
 _JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-_LOG4J2 = """\
-rootLogger.level = WARN
-rootLogger.appenderRef.console.ref = console
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = [%d] %p %m (%c)%n
-"""
 
 
 class Node:
@@ -136,7 +129,7 @@ class Cluster:
         """Format the storage, start every node and wait for all."""
         self._directory.mkdir(parents=True)
         log4j2 = self._directory / "log4j2.properties"
-        log4j2.write_text(_LOG4J2)
+        log4j2.write_text(LOG4J2)
         size = len(self.nodes)
         voters = ",".join(f"{n.number}@127.0.0.1:{n.controller_port}" for n in self.nodes)
         head = [_find_java(), *_HEAP[size], *_JVM, f"-Dlog4j2.configurationFile={log4j2}"]

@@ -11,7 +11,7 @@ from tests.chaos.model_replica import MAX_LINE_BYTES
 
 
 class ChaosModelClient:
-    """A ``ModelClient`` over TCP.
+    """A ``ChunkModel`` over TCP.
 
     Args:
         ports: Where the replicas listen; one that is down is skipped.

@@ -12,10 +12,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.engine.offsets.assigned_partitions import AssignmentChange, HeldPartitions
 from consumer.engine.offsets.ledger import PartitionLedger
-from consumer.kafka.sink.partition_writer import Entry, Lane
-from consumer.loop.at_least_once import AtLeastOnce, Sending
-from consumer.loop.outgoing import Owner
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.engine.work import WorkItem
+from consumer.kafka.sink.partition_writer import PartitionWriter
+from consumer.loop.at_least_once import AtLeastOnce
+from consumer.ports import CommitPoint, Message, TopicPartition
 from tests.chaos.schedule import Kind
 from tests.chaos.silence_bugs import (
     outlive_the_session,
@@ -98,29 +98,31 @@ def _drop_the_map() -> None:
 
 
 def _ignore_a_failed_send() -> None:
-    sound = Lane._send
+    sound = PartitionWriter._send
 
     async def send(
-        self: Lane, producer: AIOKafkaProducer, builder: BatchBuilder, batch: Sequence[Entry]
+        self: PartitionWriter,
+        producer: AIOKafkaProducer,
+        builder: BatchBuilder,
+        batch: Sequence[Message],
     ) -> None:
         try:
             await sound(self, producer, builder, batch)
         except (errors.KafkaError, errors.ProducerClosed) as error:
             log.warning("ignored: %r", error)
 
-    Lane._send = send  # type: ignore[method-assign]
+    PartitionWriter._send = send  # type: ignore[method-assign]
 
 
 def _commit_before_acknowledgement() -> None:
-    sound = Sending.__init__
+    sound = AtLeastOnce._send
 
-    def init(self: Sending, owners: list[Owner], publishing: AtLeastOnce) -> None:
-        for publication, _position in owners:
-            item = publication.item
+    async def send(self: AtLeastOnce, items: Sequence[WorkItem]) -> None:
+        for item in items:
             item.assignment.ledger.complete(item.record.offset)
-        sound(self, owners, publishing)
+        await sound(self, items)
 
-    Sending.__init__ = init  # type: ignore[method-assign]
+    AtLeastOnce._send = send  # type: ignore[method-assign]
 
 
 def _complete_from_a_stale_epoch() -> None:

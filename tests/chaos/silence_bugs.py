@@ -8,9 +8,8 @@ from aiokafka import AIOKafkaConsumer
 from consumer.engine.calls.attempt_timeout import AttemptTimeout
 from consumer.kafka.client import internals
 from consumer.kafka.client.cluster_client import numbers_by_topic
+from consumer.kafka.client.offsets import CommittedOffsetsRequest, read_points
 from consumer.kafka.group.session import Session
-from consumer.kafka.source.committed_offsets import read_points
-from consumer.kafka.transactions.wire import CommittedOffsetsRequest
 from consumer.ports import CommitPoint, TopicPartition
 
 

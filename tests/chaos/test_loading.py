@@ -7,7 +7,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
 
-from consumer.kafka.source.committed_offsets import read_points
+from consumer.kafka.client.offsets import read_points
 from tests.chaos.injection import Injection
 from tests.chaos.loading import LOADING, MOVED, answer
 

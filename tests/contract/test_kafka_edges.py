@@ -10,7 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.engine.offsets.completion_map import CompletionMap, encode
+from consumer.kafka.admin import group_lags as group_lags_module
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo, TopicReport
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.admin.open_producers import open_producers
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.control import KafkaControlSource
@@ -27,6 +29,7 @@ from tests.contract.worlds import (
     aiokafka_consumer,
     make_route,
 )
+from tests.publishing import PublishingSink, positions
 
 pytestmark = pytest.mark.kafka
 
@@ -80,9 +83,9 @@ async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(
     values = [b"%d" % n for n in range(40)]
     values[13] = b"x" * 5000
 
-    rejections = await sink.publish([Message(topic, b"k", value, []) for value in values])
+    messages = [Message(topic, b"k", value, []) for value in values]
 
-    assert [rejection.index for rejection in rejections] == [13]
+    assert positions(await sink.publish(messages), messages) == [13]
     assert await sink.publish([Message(topic, b"k", b"after", [])]) == []
     member = await world.join(topic)
     read: list[bytes | None] = []
@@ -105,9 +108,9 @@ async def test_a_topics_own_limit_is_asked_for(
     value = b"x" * 2_900_000
 
     assert await sink.publish([Message(topic, b"k", value, [])]) == []
-    rejections = await sink.publish([Message(topic, b"k", value + value, [])])
+    (rejection,) = await sink.publish([Message(topic, b"k", value + value, [])])
 
-    assert [rejection.index for rejection in rejections] == [0]
+    assert rejection.message.value == value + value
     assert (await (await world.join(topic)).read(1))[0].value == value
 
 
@@ -268,7 +271,7 @@ async def test_nobody_there_is_said_at_once() -> None:
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
         await source.start(Member(source))
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:1"):
-        await KafkaSink(settings, ["t"]).start()
+        await PublishingSink(KafkaSink(settings, ["t"])).start()
 
 
 async def test_a_control_topic_may_be_given_partitions_while_it_is_read(
@@ -328,9 +331,9 @@ async def test_lag_is_told_from_outside_the_group(world: KafkaWorld) -> None:
     await world.write(topic, [b"x"] * 10, partition=0)
     member = await world.join(topic)
     await member.source.commit({Partition(topic, 0): CommitPoint(4, "map")})
-    async with TopicAdmin(world.settings) as admin:
-        lag = await admin.group_lag(f"{topic}-g", topic)
-        nothing = await admin.group_lag("g", "no-such-topic")
+    async with GroupLags(world.settings) as group_lags:
+        lag = await group_lags.read(f"{topic}-g", topic)
+        nothing = await group_lags.read("g", "no-such-topic")
 
     assert lag == {
         Partition(topic, 0): Lag(0, 10, CommitPoint(4, "map"), 10),
@@ -343,7 +346,7 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorl
     topic = await world.topic()
     await world.write(topic, [b"x"] * 4)
     async with (
-        TopicAdmin(world.settings) as admin,
+        GroupLags(world.settings) as group_lags,
         AIOKafkaProducer(
             **client_options(world.settings), transactional_id=f"open-{uuid.uuid4().hex}"
         ) as producer,
@@ -351,13 +354,13 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorl
         await producer.begin_transaction()
         await producer.send_and_wait(topic, b"undecided", partition=0)
         await world.write(topic, [b"x"] * 3)
-        behind = (await admin.group_lag("g", topic))[Partition(topic, 0)]
+        behind = (await group_lags.read("g", topic))[Partition(topic, 0)]
         blockers = await open_producers(world.settings, [Partition(topic, 0)], PATIENCE_S)
         await producer.commit_transaction()
         # The coordinator answers before it writes the marker. So: its record, its marker, and the
         # three that came meanwhile.
         async with asyncio.timeout(PATIENCE_S):
-            while (await admin.group_lag("g", topic))[Partition(topic, 0)].log_end != 9:
+            while (await group_lags.read("g", topic))[Partition(topic, 0)].log_end != 9:
                 await asyncio.sleep(0.05)
 
     assert behind.log_end == 4
@@ -368,11 +371,19 @@ async def test_records_that_no_consumer_can_read_yet_are_no_lag(world: KafkaWorl
 async def test_an_answer_without_offsets_is_not_taken_for_no_commit(
     world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def tell_nothing(*_arguments: object, **_named: object) -> dict[Partition, object]:
-        return {}
-
-    monkeypatch.setattr(AIOKafkaAdminClient, "list_consumer_group_offsets", tell_nothing)
+    monkeypatch.setattr(group_lags_module, "read_points", lambda _response: ({0}, {}))
     topic = await world.topic(partitions=2)
-    async with TopicAdmin(world.settings) as admin:
-        with pytest.raises(SourceError, match=r"does not tell the offsets of partitions \[0, 1\]"):
-            await admin.group_lag("g", topic)
+    async with GroupLags(world.settings) as group_lags:
+        with pytest.raises(SourceError, match=r"does not answer for partitions \[0, 1\]"):
+            await group_lags.read("g", topic, timeout_s=1.0)
+
+
+async def test_asking_for_the_lag_of_a_topic_does_not_create_it(world: KafkaWorld) -> None:
+    topic = f"t-{uuid.uuid4().hex[:8]}"
+    async with GroupLags(world.settings) as group_lags, TopicAdmin(world.settings) as admin:
+        for _ in range(2):
+            assert await group_lags.read("g", topic) == {}
+            assert await admin.describe_topics([topic]) == {topic: None}
+        await world.create_topic(topic, 3)
+        assert await world.partition_count(topic) == 3
+        assert len(await group_lags.read("g", topic)) == 3

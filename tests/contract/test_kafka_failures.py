@@ -9,9 +9,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options
-from consumer.kafka.source import fetching, source
+from consumer.kafka.source import raw_records, source
 from consumer.kafka.source.source import KafkaSource
 from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import CommitPoint, Record, SourceError
@@ -253,32 +252,6 @@ async def test_a_misnamed_record_that_comes_while_a_poll_waits_is_found(world: K
     assert [record.value for record in await reading] == [b"0", b"1", b"2", b"3"]
 
 
-async def test_while_a_misnamed_record_cannot_be_fetched_others_are_read(
-    world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    topic = await world.topic(partitions=2)
-    odd, fine = Partition(topic, 0), Partition(topic, 1)
-    await write_misnamed(world, odd, {0}, 2)
-    await world.write(topic, [b"fine"] * 3, partition=1)
-    fetch_raw, failures = internals.fetch_raw, [errors.NotLeaderForPartitionError()]
-
-    async def fail_first(
-        consumer: AIOKafkaConsumer, partition: KafkaPartition, offset: int
-    ) -> bytes:
-        if failures:
-            raise failures.pop()
-        return await fetch_raw(consumer, partition, offset)
-
-    monkeypatch.setattr(internals, "fetch_raw", fail_first)
-    monkeypatch.setattr(fetching, "_RAW_FETCH_PAUSE_S", 0.5)
-    member = await world.join(topic)
-
-    records = await member.read(5)
-
-    assert values_by_partition(records) == {odd: [b"0", b"1"], fine: [b"fine"] * 3}
-    assert records[0].partition == fine
-
-
 async def test_a_small_batch_that_unpacks_to_too_much_is_told_about_and_passed(
     world: KafkaWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +269,7 @@ async def test_a_small_batch_that_unpacks_to_too_much_is_told_about_and_passed(
         records = await member.read(6)
     finally:
         Unpacking(256 * 1024 * 1024).install()
+        raw_records.install(Unpacking(256 * 1024 * 1024))
 
     assert values_by_partition(records) == {huge: [b"before", None, b"after"], fine: [b"fine"] * 3}
     problems = {record.offset: record.problem for record in records if record.problem}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumer.ports import CommitPoint, CommitRefusedError, Lag, Message, SourceError
+from consumer.ports import CommitPoint, CommitRefusedError, Message, SourceError
 from consumer.ports import TopicPartition as Partition
 from tests.contract.worlds import World
 
@@ -133,9 +133,6 @@ async def test_a_commit_keeps_its_metadata(world: World) -> None:
     await member.source.commit({partitions[0]: point})
 
     assert await member.source.committed(partitions) == {partitions[0]: point, partitions[1]: None}
-    lag = await member.source.lag(partitions)
-    assert lag[partitions[0]] == Lag(0, 10, point)
-    assert lag[partitions[1]] == Lag(0, 0, None)
     assert await member.source.log_ends(partitions) == {partitions[0]: 10, partitions[1]: 0}
 
 
@@ -267,7 +264,6 @@ async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(wo
     assert [record.offset for record in await second.read(4)] == [6, 7, 8, 9]
     assert second.source.take_expired() == {partition: 6}
     assert second.source.take_expired() == {}
-    assert (await second.source.lag([partition]))[partition].log_start == 6
 
 
 async def test_retention_that_overtakes_a_reader_is_told(world: World) -> None:

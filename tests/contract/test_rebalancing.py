@@ -139,7 +139,7 @@ async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: Wo
     second = await world.join(topic)
     await writing
     (kept,) = first.assignment
-    end = (await first.source.lag([kept]))[kept].log_end
+    end = (await first.source.log_ends([kept]))[kept]
     await asyncio.wait_for(reached(kept, end - 1), 10)
     reading.cancel()
 

@@ -19,7 +19,7 @@ from headrace.topics import find_unfit_topics
 from schemas.settings.file import Settings
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, make_route
-from tests.publishing import PublishingSink
+from tests.publishing import PublishingSink, positions
 
 pytestmark = pytest.mark.kafka
 
@@ -67,7 +67,8 @@ class Publisher:
                 point = CommitPoint(self._published, "")
                 rejections = await self._transactional.publish(self.requests, sent, point)
             for each in rejections:
-                refused[left[each.index]] = each
+                (position,) = positions([each], sent)
+                refused[left[position]] = each
             if self._plain is not None or not rejections:
                 return [refused[n] for n in sorted(refused)]
 

@@ -74,7 +74,7 @@ async def test_a_broker_with_a_certificate_of_another_ca_is_not_trusted(
     settings = secured.secure("admin").model_copy(update={"tls": TlsSettings()})
 
     with pytest.raises(SourceError, match=r"CERTIFICATE_VERIFY_FAILED.*kafka\.tls"):
-        await KafkaSink(settings, ["t"]).start()
+        await PublishingSink(KafkaSink(settings, ["t"])).start()
 
 
 async def test_a_user_without_rights_is_told_which_to_ask_for(secured: SecuredBroker) -> None:
@@ -85,7 +85,7 @@ async def test_a_user_without_rights_is_told_which_to_ask_for(secured: SecuredBr
     with pytest.raises(SourceError, match="grant this user"):
         await source.start(Member(source))
     with pytest.raises(SourceError, match="grant this user"):
-        await KafkaSink(settings, ["not-yours"]).start()
+        await PublishingSink(KafkaSink(settings, ["not-yours"])).start()
 
 
 async def test_a_broker_killed_and_started_again_costs_nothing(secured: SecuredBroker) -> None:

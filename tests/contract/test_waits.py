@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.engine.standing.waits import open_transaction, topic_gone
-from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.client.connection import client_options
 from consumer.ports import Message
 from consumer.ports import TopicPartition as Partition
@@ -84,8 +84,8 @@ async def test_a_transaction_that_is_left_open(world: KafkaWorld) -> None:
 
         reading = asyncio.create_task(keep_reading())
         await until_told(member.source.waits, open_transaction(topic, 0, 4, 4))
-        async with TopicAdmin(world.settings) as admin:
-            (told,) = (await lines.of(await read_lags(admin, settings)))["r"]
+        async with GroupLags(world.settings) as group_lags:
+            (told,) = (await lines.of(await read_lags(group_lags, settings)))["r"]
         await producer.commit_transaction()
         async with asyncio.timeout(PATIENCE_S):
             while member.source.waits():

@@ -278,7 +278,7 @@ class KafkaWorld(World):
 def aiokafka_consumer(member: Member) -> AIOKafkaConsumer:
     """Return the consumer that a member on a real broker reads with."""
     assert isinstance(member.source, KafkaSource)
-    return member.source._consumer
+    return member.source._started().consumer
 
 
 def make_route(

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import psutil
 import pytest
-from aiokafka.structs import ConsumerRecord
 from ray import serve
 
 from consumer.engine.offsets.completion_map import decode
-from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from headrace.service.applications import model_application_name
 from headrace.service.service import LocalService
@@ -24,13 +22,24 @@ from schemas.settings.file import KafkaSettings, RetrySettings, Settings
 from schemas.settings.models import CustomModelSettings, GeneratorSettings
 from schemas.settings.pipelines import PipelineSettings
 from tests.brokers import TestBroker
+from tests.e2e.generations import (
+    CHAT,
+    COMPLETIONS,
+    attempts_of,
+    chat,
+    completion,
+    dead_letters,
+    generated_tokens,
+    line,
+    results_of,
+    wait_for_records,
+    wait_for_results,
+)
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
 from tests.e2e.serve_replicas import Replica, replicas_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
 MAX_MODEL_LEN_TOKENS = 1024
 REPLICAS = 2
 MAX_NUM_SEQS = 8
@@ -107,59 +116,6 @@ def service(
     del os.environ["PYTHONPATH"]
 
 
-def line(custom_id: str, url: str = CHAT, **body: Any) -> bytes:
-    return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
-
-
-def completion(custom_id: str, tokens: int, **body: Any) -> bytes:
-    """A request that generates exactly that many tokens."""
-    return line(
-        custom_id,
-        COMPLETIONS,
-        **{"prompt": "The river", "max_tokens": tokens, "ignore_eos": True, **body},
-    )
-
-
-def chat(custom_id: str, content: str, **body: Any) -> bytes:
-    messages = [{"role": "user", "content": content}]
-    return line(custom_id, messages=messages, **{"max_tokens": 8, "temperature": 0, **body})
-
-
-def results_of(records: list[ConsumerRecord], prefix: str) -> list[dict[str, Any]]:
-    results = [orjson.loads(record.value) for record in records]
-    return [each for each in results if each["custom_id"].startswith(prefix)]
-
-
-def wait_for_records(service: Service, route: str, prefix: str, count: int) -> list[ConsumerRecord]:
-    """Return all records of the results topic, in the order of their arrival."""
-    topic = service.route(route).results_topic
-    read = asyncio.run(
-        service.read(topic, lambda records: len(results_of(records, prefix)) >= count)
-    )
-    return sorted(read, key=lambda record: record.timestamp)
-
-
-def attempts_of(records: list[ConsumerRecord], prefix: str) -> dict[str, int]:
-    """Return how often the model was asked, by custom_id."""
-    return {
-        results_of([record], prefix)[0]["custom_id"]: int(dict(record.headers)["headrace-attempts"])
-        for record in records
-        if results_of([record], prefix)
-    }
-
-
-def wait_for_results(service: Service, route: str, prefix: str, count: int) -> list[dict[str, Any]]:
-    """Return the results with that prefix in the order of their arrival; each request has one."""
-    results = results_of(wait_for_records(service, route, prefix, count), prefix)
-    assert len({each["custom_id"] for each in results}) == len(results) == count
-    return results
-
-
-def generated_tokens(result: dict[str, Any]) -> int:
-    tokens: int = result["response"]["body"]["usage"]["completion_tokens"]
-    return tokens
-
-
 def test_long_generations_delay_neither_short_ones_nor_their_commits(service: Service) -> None:
     # Given long generations in front of many short ones
     long = [completion(f"mixed-long-{number}", 400) for number in range(4)]
@@ -186,10 +142,10 @@ def test_long_generations_delay_neither_short_ones_nor_their_commits(service: Se
 async def wait_for_completion_map(service: Service, route_name: str) -> int:
     """Return how many completed offsets above the committed one a commit lists, once one does."""
     route = service.route(route_name)
-    async with TopicAdmin(service.settings.kafka) as admin, asyncio.timeout(PATIENCE_S):
+    async with GroupLags(service.settings.kafka) as group_lags, asyncio.timeout(PATIENCE_S):
         while True:
             try:
-                lags = await admin.group_lag(route.group, route.requests_topic)
+                lags = await group_lags.read(route.group, route.requests_topic)
             except SourceError:
                 # A new broker reports its first group only when its offsets topic is loaded.
                 await asyncio.sleep(0.1)
@@ -398,7 +354,3 @@ def wait_until_all_replicas_run() -> None:
             return
         assert time.monotonic() < give_up_s, states
         time.sleep(0.3)
-
-
-def dead_letters(service: Service) -> int:
-    return asyncio.run(service.count_records(service.route("chat").dead_letters_topic))

@@ -151,8 +151,9 @@ def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
         unanswered = [
             item for call in pipeline._calls.values() for item in call._items if item is not None
         ]
-        outboxes = pipeline.engine._outbox._waiting.values()
-        finished = [each.item for waiting in outboxes for each in waiting]
+        outbox = pipeline.engine._outbox
+        queues = (*outbox._publishable.values(), *outbox._withheld.values())
+        finished = [item for queue in queues for item in queue]
         await assigned(partitions)
         allowed_twice.update(
             item.custom_id or "" for item in (*unanswered, *finished) if item.assignment.revoked

@@ -511,7 +511,7 @@ async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_sta
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- reads the environment
 
     from serve_models.generation import vllm as vllm_engine  # noqa: PLC0415 -- the same
-    from serve_models.generation.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
+    from serve_models.generation.arguments import GeneratorSettingsError  # noqa: PLC0415 -- the same
 
     def start(*_: object) -> None:
         pytest.fail("the engine was started")
@@ -567,7 +567,7 @@ async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- reads the environment
 
     from serve_models.generation import vllm as vllm_engine  # noqa: PLC0415 -- the same
-    from serve_models.generation.vllm_settings import GeneratorSettingsError  # noqa: PLC0415 -- the same
+    from serve_models.generation.arguments import GeneratorSettingsError  # noqa: PLC0415 -- the same
 
     def refuse(*_: object) -> Never:
         raise TypeError("no such thing")

@@ -113,13 +113,13 @@ class MemoryBroker:
     def rejections(self, messages: Sequence[Message]) -> list[Rejection]:
         """Return the messages that their topics do not take."""
         rejections = []
-        for index, message in enumerate(messages):
+        for message in messages:
             limit_bytes = self.over_limit_bytes(message)
             if limit_bytes is not None:
                 reason = f"over the {limit_bytes} bytes that {message.topic} takes"
-                rejections.append(Rejection(index, reason, is_too_large=True))
+                rejections.append(Rejection(message, reason, is_too_large=True))
             elif (reason_why := self._refuses(message)) is not None:
-                rejections.append(Rejection(index, reason_why))
+                rejections.append(Rejection(message, reason_why))
         return rejections
 
     def over_limit_bytes(self, message: Message) -> int | None:

@@ -9,14 +9,14 @@ from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
 
 
 class Membership(NamedTuple):
-    """What a member got when the group last settled."""
+    """What a member was assigned last."""
 
     generation: int
     partitions: frozenset[TopicPartition]
 
 
 class Member:
-    """A member as the group sees it.
+    """A member, by the group.
 
     Attributes:
         member_id: Its id; unique and never used again.
@@ -51,7 +51,7 @@ class MemoryGroup:
         self.owner_epochs: dict[TopicPartition, int] = {}
 
     def enter(self) -> Member:
-        """Register a new member; it joins next, as everyone else has to."""
+        """Register a new member; it joins next, like all others."""
         member = Member(f"member-{self._next_member:06d}")
         self._next_member += 1
         self._members[member.member_id] = member
@@ -79,7 +79,7 @@ class MemoryGroup:
         return await future
 
     def leave(self, member: Member) -> None:
-        """Take a member out at once; the others share its partitions."""
+        """Remove a member at once; the others share its partitions."""
         if self._members.pop(member.member_id, None) is not None:
             joining = self._joining.pop(member.member_id, None)
             if joining is not None and not joining[1].done():
@@ -88,7 +88,7 @@ class MemoryGroup:
             self._settle_if_complete()
 
     def expel(self, member_id: str) -> None:
-        """Take a member out as when its session expires; it learns by its next request."""
+        """Remove a member as if its session had expired; its next request fails."""
         member = self._members.get(member_id)
         if member is not None:
             member.is_expelled = True

@@ -43,13 +43,13 @@ class PartitionLog:
         return self._records[first : first + max_records]
 
     def delete(self, offsets: Collection[int]) -> None:
-        """Leave gaps where records were, as compaction does; the end stays."""
+        """Remove records, as compaction does; the end stays."""
         gone = set(offsets)
         self._records = [record for record in self._records if record.offset not in gone]
         self._offsets = [record.offset for record in self._records]
 
     def skip(self, count: int) -> None:
-        """Use up offsets without records, as transaction markers do."""
+        """Skip offsets, as transaction markers do."""
         self.end_offset += count
 
     def move_start(self, offset: int) -> None:

@@ -16,37 +16,43 @@ class MemorySink:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self._is_started = False
+        self._listener: PublishListener | None = None
 
-    async def start(self) -> None:
+    async def start(self, listener: PublishListener) -> None:
         """Connect; see ``ResultSink``."""
-        self._is_started = True
+        self._listener = listener
 
-    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
+    async def send(self, messages: Sequence[Message]) -> None:
         """Take messages over; see ``ResultSink``. Waits while the broker is away."""
-        if not self._is_started:
-            raise SourceError("the sink is not started, or stopped already")
+        listener = self._started()
         for message in messages:
             if not self._broker.has_topic(message.topic):
                 raise SourceError(f"topic {message.topic} does not exist: create it")
         await self._broker.reachable()
-        rejections = {each.index: each for each in self._broker.rejections(messages)}
+        rejections = self._broker.rejections(messages)
+        refused = {id(each.message) for each in rejections}
         accepted = []
-        for index in range(len(messages)):
-            if index in rejections:
-                listener.rejected(rejections[index])
-            elif listener.is_wanted(index):
-                accepted.append(index)
+        for message in messages:
+            if id(message) in refused:
+                continue
+            if listener.is_wanted(message):
+                accepted.append(message)
             else:
-                listener.dropped(index)
-        self._broker.append([messages[index] for index in accepted])
-        for index in accepted:
-            listener.acknowledged(index)
+                listener.dropped(message)
+        self._broker.append(accepted)
+        for rejection in rejections:
+            listener.rejected(rejection)
+        listener.acknowledged(accepted)
+
+    def _started(self) -> PublishListener:
+        if self._listener is None:
+            raise SourceError("the sink is not started, or stopped already")
+        return self._listener
 
     def waits(self) -> list[str]:
-        """Say whether the broker is away; see ``ResultSink``."""
+        """Return whether the broker is away; see ``ResultSink``."""
         return [no_broker("publishing")] if self._broker.is_away else []
 
     async def stop(self) -> None:
         """Disconnect; see ``ResultSink``."""
-        self._is_started = False
+        self._listener = None

@@ -9,7 +9,6 @@ from consumer.kafka.group.assignment import NO_CLAIM, Claim
 from consumer.ports import (
     CommitPoint,
     CommitRefusedError,
-    Lag,
     RebalanceListener,
     Record,
     SourceError,
@@ -149,17 +148,8 @@ class MemorySource:
         return None
 
     def waits(self) -> list[str]:
-        """Say whether the broker is away; see ``RecordSource``."""
+        """Return whether the broker is away; see ``RecordSource``."""
         return [no_broker("reading")] if self._broker.is_away else []
-
-    async def lag(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Lag]:
-        """Return log start, log end and committed point; see ``RecordSource``."""
-        points = await self.committed(partitions)
-        logs = {partition: self._broker.log(partition) for partition in partitions}
-        return {
-            partition: Lag(log.start_offset, log.end_offset, points[partition])
-            for partition, log in logs.items()
-        }
 
     async def stop(self) -> None:
         """Leave the group at once; see ``RecordSource``."""

@@ -17,16 +17,16 @@ from consumer.ports import (
 from tests.memory.broker import MemoryBroker
 
 RETRY_S = 0.1
-"""How soon a transaction that came to nothing is tried again."""
+"""How soon an aborted transaction is tried again."""
 
 
 class TransactionFailure(Enum):
-    """What may become of a transaction instead of a plain success."""
+    """How a transaction may fail."""
 
     ABORTED = auto()
-    """It came to nothing, e.g. timed out: its records stay invisible and use up their offsets."""
+    """It was aborted, e.g. timed out: its records stay invisible and use up their offsets."""
     UNANSWERED = auto()
-    """It was committed, and the answer was lost."""
+    """It was committed, and the response was lost."""
 
 
 class MemoryTransactionalSink:
@@ -109,7 +109,7 @@ class MemoryTransactionalSink:
             return []
 
     def waits(self) -> list[str]:
-        """Say whether the broker is away; see ``TransactionalSink``."""
+        """Return whether the broker is away; see ``TransactionalSink``."""
         return [no_broker("publishing")] if self._broker.is_away else []
 
     async def stop(self) -> None:
@@ -125,7 +125,7 @@ class MemoryTransactionalSink:
         self._failures.extend(failures)
 
     def slow_down(self, transaction_s: float) -> None:
-        """Have each transaction from here on be open for so long."""
+        """Have each later transaction stay open for this long."""
         self._transaction_s = transaction_s
 
     async def _pass_time(self, time_s: float) -> None:

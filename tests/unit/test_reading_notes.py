@@ -23,7 +23,7 @@ import os, sys
 from pathlib import Path
 from consumer.engine import intake
 from tests.unit.test_reading_notes import deliver, engine_with
-intake.parse_request_line = lambda value: os.kill(os.getpid(), 9) if b"poison" in value else None
+intake.plain_fields = lambda value: os.kill(os.getpid(), 9) if b"poison" in value else None
 deliver(engine_with(Path(sys.argv[1])))
 """
 

@@ -196,6 +196,7 @@ class Calls:
         self._counters.measured_tokens += outcomes.measured_tokens
         failed: dict[Failure, list[WorkItem]] = {}
         answered = 0
+        has_answers = False
         for index, status, body in zip(
             outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
         ):
@@ -208,15 +209,22 @@ class Calls:
             if status >= STATUS_FAILED:
                 failed.setdefault(failure_of_status(status), []).append(item)
                 continue
-            call.has_answers = True
-            self._recovery.breaker.answered(now_s)
+            has_answers = True
             if item.assignment.revoked:
                 self._settlement.drop(item)
             elif status == STATUS_EXPIRED:
                 self._settlement.expire(item, now_s)
             else:
                 self._settlement.respond(item, status, body, now_s)
+        if has_answers:
+            call.has_answers = True
+            self._recovery.breaker.answered(now_s)
         self.windows.answered(call.in_flight, answered)
+        self._take_failures(call, failed, now_s, epoch_ms)
+
+    def _take_failures(
+        self, call: Call, failed: dict[Failure, list[WorkItem]], now_s: float, epoch_ms: int
+    ) -> None:
         for failure, items in failed.items():
             call.note_failure(failure, items)
             reason = _REASONS[failure]

@@ -1,4 +1,4 @@
-"""The offset ledger of one partition: what was delivered, what is complete, what to commit."""
+"""One partition's offsets: what was delivered, what is complete, what to commit."""
 
 from collections import deque
 from collections.abc import Collection
@@ -9,20 +9,21 @@ from consumer.engine.offsets.completion_map import CompletionMap, RecordFailures
 from consumer.ports import CommitPoint
 
 _COMPACT_AT = 64
+_MOST_CEILING_RECORDS = 1024
 _FAILURES_SHARE = 16
 """One part in this many of the metadata is for failures of records that are to be tried again; of
 4,096 characters that is 192 bytes, some 45 records."""
 
 
 class Delivery(Enum):
-    """What became of a record that was handed out."""
+    """What became of a record that was read."""
 
     ADMITTED = "admitted"
     """New: it is to be processed, and holds the committed offset back until it is complete."""
     ALREADY_DONE = "already_done"
     """Complete before this assignment: to be ignored."""
     BEHIND = "behind"
-    """Below what was handed out already: the log is not the one that was being read."""
+    """Below what was read already: the log is another one."""
     NO_ROOM = "no_room"
     """Admitting it could make the completion map outgrow the limit: seek back to it later."""
 
@@ -30,9 +31,8 @@ class Delivery(Enum):
 class PartitionLedger:
     """Tracks one partition from its committed offset on, for as long as it is assigned.
 
-    Completion comes in any order. The committed offset is the lowest incomplete one; everything
-    complete above it travels in the completion map. Only delivered offsets are tracked: no
-    assumption is made about which offsets exist.
+    Records complete in any order. The committed offset is the lowest incomplete one; the completion
+    map lists what is complete above it. Only delivered offsets are tracked: others need not exist.
 
     Args:
         committed: What the group has committed; ``None`` where nothing was.
@@ -58,6 +58,8 @@ class PartitionLedger:
         self._order: deque[int] = deque()
         # Incomplete in the committed map and not handed out again yet; ascending.
         self._awaited: deque[int] = deque()
+        # All offsets below have room in the map, whichever of them exist and are complete.
+        self._ceiling = 0
         self._next_offset = None if committed is None else committed.offset
         self._highest_completed = -1
         self._restored_highest = -1
@@ -76,21 +78,21 @@ class PartitionLedger:
 
     @property
     def next_offset(self) -> int | None:
-        """The offset to read next: all below was handed out. ``None`` before the first record."""
+        """The offset to read next; ``None`` before the first record."""
         return self._next_offset
 
     @property
     def incomplete_records(self) -> int:
-        """How many delivered records have no acknowledged outcome yet."""
+        """Delivered records without an acknowledged outcome."""
         return len(self._incomplete)
 
     @property
     def lowest_incomplete(self) -> int | None:
-        """The first offset that is not done of those delivered or committed as incomplete."""
+        """The lowest incomplete offset of those delivered or committed as incomplete."""
         return self._order[0] if self._order else None
 
     def deliver(self, offset: int) -> Delivery:
-        """Take in a record that was handed out; offsets come in ascending order."""
+        """Track a record that was read; offsets come in ascending order."""
         if self._next_offset is not None and offset < self._next_offset:
             return Delivery.BEHIND
         if offset <= self._restored_highest:
@@ -101,19 +103,19 @@ class PartitionLedger:
                 return Delivery.ADMITTED
             self._next_offset = offset + 1
             return Delivery.ALREADY_DONE
-        if not self.has_room(offset, 1):
+        if offset >= self._ceiling and not self._raise_ceiling(offset):
             return Delivery.NO_ROOM
-        self._drop_vanished(offset)
+        if self._awaited:
+            self._drop_vanished(offset)
         self._next_offset = offset + 1
         self._incomplete.add(offset)
         self._order.append(offset)
         return Delivery.ADMITTED
 
     def pass_over(self, position: int) -> None:
-        """Take note that nothing below ``position`` is left to be handed out.
+        """Note that all below ``position`` was read: also offsets without a record.
 
-        Covers what has no record to show for it: transaction markers, compacted and expired
-        records, at the end of a partition above all.
+        Such are transaction markers, compacted and expired records.
         """
         if self._next_offset is None:
             # Where reading began; committed, it stays so though nothing may come for long.
@@ -124,11 +126,11 @@ class PartitionLedger:
         self._next_offset = position
 
     def expire(self, log_start: int) -> int:
-        """Take note that retention has deleted everything below ``log_start``.
+        """Note that retention has deleted everything below ``log_start``.
 
         Returns:
-            How many offsets that were to be handed out are gone; what an earlier owner had
-            completed is none of them.
+            How many offsets were to be read and are gone, without those that an earlier owner had
+            completed.
         """
         if self._next_offset is None or log_start <= self._next_offset:
             return 0
@@ -138,16 +140,17 @@ class PartitionLedger:
         return lost
 
     def complete(self, offset: int) -> None:
-        """Take note that the outcome of a delivered record is acknowledged."""
+        """Note that the outcome of a delivered record is acknowledged."""
         if offset not in self._incomplete:
             return
         self._incomplete.discard(offset)
         self._failures.pop(offset, None)
         self._highest_completed = max(self._highest_completed, offset)
-        self._trim()
+        if offset == self._order[0] or self._has_stale_order():
+            self._trim()
 
     def failed(self, offset: int, attempts: int, strikes: int) -> None:
-        """Take note that a delivered record is to be tried again.
+        """Note that a delivered record is to be tried again.
 
         Args:
             offset: The record's.
@@ -158,11 +161,23 @@ class PartitionLedger:
             self._failures[offset] = RecordFailures(offset, attempts, strikes)
 
     def failures_of(self, offset: int) -> RecordFailures | None:
-        """Return what a record has been through, in earlier owners' hands too."""
+        """Return a record's failures, those with earlier owners included."""
         return self._failures.get(offset)
 
+    def _raise_ceiling(self, offset: int) -> bool:
+        """Find room for ``offset`` and as many behind it as there is room for now.
+
+        The bound on the map grows with the incomplete records and with their span, and both only
+        shrink as records complete: room that was found stays.
+        """
+        records = _MOST_CEILING_RECORDS
+        while records and not self.has_room(offset, records):
+            records //= 2
+        self._ceiling = offset + records
+        return records > 0
+
     def has_room(self, offset: int, records: int) -> bool:
-        """Say whether ``records`` more from ``offset`` on keep the map within the limit."""
+        """Return whether ``records`` more from ``offset`` on keep the map within the limit."""
         lowest = self._order[0] if self._order else offset
         characters = completion_map.worst_case_characters(
             len(self._incomplete) + records,
@@ -210,7 +225,7 @@ class PartitionLedger:
         return completion_map.worst_of(committed, kept, self._failures_bytes)
 
     def _drop_vanished(self, offset: int) -> None:
-        """Complete what was awaited below ``offset``: the log no longer has it."""
+        """Complete awaited offsets below ``offset``: the log no longer has them."""
         while self._awaited and self._awaited[0] < offset:
             vanished = self._awaited.popleft()
             self._incomplete.discard(vanished)
@@ -220,6 +235,9 @@ class PartitionLedger:
     def _trim(self) -> None:
         while self._order and self._order[0] not in self._incomplete:
             self._order.popleft()
-        # One record that takes hours must not keep the offsets of millions behind it in memory.
-        if len(self._order) > 2 * len(self._incomplete) + _COMPACT_AT:
+        if self._has_stale_order():
             self._order = deque(offset for offset in self._order if offset in self._incomplete)
+
+    def _has_stale_order(self) -> bool:
+        # One record that takes hours must not keep the offsets of millions behind it in memory.
+        return len(self._order) > 2 * len(self._incomplete) + _COMPACT_AT

@@ -1,6 +1,7 @@
 """Settling records: each is given its one outcome, published, acknowledged and let go."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from consumer.engine.admission import Admission
 from consumer.engine.bodies.claims import ClaimCheckPolicy, Deposit
@@ -9,7 +10,7 @@ from consumer.engine.calls.ordering import OrderedLanes
 from consumer.engine.calls.work_queue import WorkQueue
 from consumer.engine.counters import Counters
 from consumer.engine.outcomes.messages import OutcomeMessages
-from consumer.engine.outcomes.outbox import Outbox, Publication
+from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
@@ -88,18 +89,16 @@ class Settlement:
         self._counters.dead_letter_records += 1
         self.settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
 
-    def settle(self, item: WorkItem, messages: list[Message]) -> None:
+    def settle(self, item: WorkItem, messages: Sequence[Message]) -> None:
         """Publish its outcome, once its lane lets it."""
         self._decide(item)
+        item.messages = messages
         result_bytes = 0
         for message in messages:  # a generator here costs a third of the whole method
             result_bytes += len(message.value or b"")
-        item.held_bytes += result_bytes
-        self._admission.grow(result_bytes)
-        if item.is_held:
-            item.deferred = messages
-        else:
-            self._outbox.add(Publication(item, messages))
+        self.grow(item, result_bytes)
+        if not item.is_held:
+            self._outbox.add(item)
 
     def _release_next(self, finished: WorkItem) -> None:
         """Let go on what waited for ``finished`` in its lane."""
@@ -107,8 +106,8 @@ class Settlement:
         if item is None:
             return
         self._body_moves.release(item)
-        if item.deferred is not None:
-            self._outbox.add(Publication(item, item.deferred))
+        if item.messages:
+            self._outbox.add(item)
         elif item.is_ready and not item.settled:
             self._queue.make_ready(item)
 
@@ -135,7 +134,7 @@ class Settlement:
         """Let go of records that waited in their lanes, without an outcome."""
         for item in items:
             # Whose result is on its way to the object store is dropped when it has arrived.
-            if not item.settled or item.deferred is not None:
+            if not item.settled or item.messages:
                 self.drop(item)
             self._body_moves.release(item)
 
@@ -149,94 +148,80 @@ class Settlement:
         self._admission.release(item.held_bytes)
         item.let_go()
 
-    def take_publications(self, most_records: int, most_bytes: int) -> list[Publication]:
+    def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
         """Take the next outcomes to publish; none of partitions that were lost."""
-        taken: list[Publication] = []
+        taken: list[WorkItem] = []
         size_bytes = 0
         while (
             self._outbox.has_publishable and len(taken) < most_records and size_bytes < most_bytes
         ):
-            publication = self._outbox.take()
-            if publication.item.assignment.revoked:
-                self.let_go(publication.item)
+            item = self._outbox.take()
+            if item.assignment.revoked:
+                self.let_go(item)
                 continue
-            size_bytes += publication.item.held_bytes
-            taken.append(publication)
+            size_bytes += item.held_bytes
+            taken.append(item)
         return taken
 
-    def acknowledged(self, publications: Iterable[Publication]) -> None:
-        """Take note that the broker has acknowledged all messages of these outcomes."""
-        for publication in publications:
-            item = publication.item
+    def acknowledged(self, items: Iterable[WorkItem]) -> None:
+        """The broker has acknowledged all messages of these outcomes."""
+        for item in items:
             item.assignment.ledger.complete(item.record.offset)
             self._release_next(item)
             self.let_go(item)
             self._counters.completed_records += 1
 
     def rejected(
-        self,
-        publication: Publication,
-        refused: Mapping[int, Rejection],
-        now_s: float,
-        epoch_ms: int,
+        self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
-        """Put others in the place of messages that the broker will never take; see ``Substitutes``.
+        """Replace messages that the broker will never take; see ``Substitutes``.
 
         Args:
-            publication: The outcome; its other messages are acknowledged.
-            refused: Why, by index of the message in the publication.
+            item: Its other messages are acknowledged.
+            rejections: Of its messages.
             now_s: Monotonic seconds.
             epoch_ms: Wall clock in milliseconds.
 
         Returns:
             False where the topic takes no dead letter of any record.
         """
-        found = self._replace(publication, refused, now_s, epoch_ms)
+        found = self._replace(item, rejections, now_s, epoch_ms)
         if found is None:
             return False
-        publication.messages = [each for index in sorted(found) for each in found[index]]
-        if not publication.messages:
-            self.acknowledged([publication])
+        item.messages = [each for _, substitutes in found for each in substitutes]
+        if item.messages:
+            self._outbox.add(item)
         else:
-            self._outbox.add(publication)
+            self.acknowledged([item])
         return True
 
-    def substitute(
-        self,
-        publications: Sequence[Publication],
-        refused: Mapping[int, Mapping[int, Rejection]],
-        now_s: float,
-        epoch_ms: int,
-    ) -> bool:
-        """As ``rejected`` for several, which stay where they are with all their messages.
+    def substitute(self, rejections: Iterable[Rejection], now_s: float, epoch_ms: int) -> bool:
+        """As ``rejected``, for outcomes of which nothing was published; they stay where they are.
 
         Args:
-            publications: None of their messages was published.
-            refused: Why, by position of the publication and index of the message in it.
+            rejections: Of messages of any of them.
             now_s: Monotonic seconds.
             epoch_ms: Wall clock in milliseconds.
         """
-        for position, of_message in refused.items():
-            publication = publications[position]
-            found = self._replace(publication, of_message, now_s, epoch_ms)
+        by_item: defaultdict[WorkItem, list[Rejection]] = defaultdict(list)
+        for rejection in rejections:
+            by_item[rejection.message.item].append(rejection)
+        for item, of_item in by_item.items():
+            found = self._replace(item, of_item, now_s, epoch_ms)
             if found is None:
                 return False
-            publication.messages = [
-                message
-                for index, kept in enumerate(publication.messages)
-                for message in found.get(index, [kept])
-            ]
+            messages: list[Message] = []
+            for message in item.messages:
+                substitutes = [each for refused, each in found if refused is message]
+                messages += substitutes[0] if substitutes else [message]
+            item.messages = messages
         return True
 
     def _replace(
-        self,
-        publication: Publication,
-        refused: Mapping[int, Rejection],
-        now_s: float,
-        epoch_ms: int,
-    ) -> dict[int, list[Message]] | None:
-        found = self._substitutes.take_place(publication, refused, now_s, epoch_ms)
-        for index, messages in (found or {}).items():
-            if messages and messages[0].topic != publication.messages[index].topic:
+        self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
+    ) -> list[tuple[Message, list[Message]]] | None:
+        found = self._substitutes.take_place(item, rejections, now_s, epoch_ms)
+        for refused, messages in found or ():
+            if messages and messages[0].topic != refused.topic:
                 self._counters.dead_letter_records += 1
         return found

@@ -1,19 +1,22 @@
 """Terminal outcomes as records to publish: results and dead letters."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from consumer.engine.work import WorkItem
 from consumer.ports import Message
 from schemas.wire import headers
-from schemas.wire.headers import Headers
+from schemas.wire.headers import Header, Headers
 from schemas.wire.references import BodyReference
 from schemas.wire.results import (
     ErrorCode,
     encode_error_line,
-    encode_response_line,
     encode_stored_line,
     result_id,
+    splice_response_line,
 )
+
+_ATTEMPTS: Sequence[Header] = [(headers.ATTEMPTS, b"%d" % count) for count in range(64)]
 
 
 @dataclass(slots=True)
@@ -35,22 +38,28 @@ class OutcomeMessages:
     dead_letters_topic: str
     max_result_bytes: int
     fail_with_result: bool
+    _model_header: Header = field(init=False, repr=False)
+    # Records that came, went out and were answered together share their timings.
+    _times: tuple[float, float, float] | None = field(init=False, default=None, repr=False)
+    _timings_header: Header = field(init=False, default=("", b""), repr=False)
+
+    def __post_init__(self) -> None:
+        self._model_header = (headers.MODEL, self.model.encode())
 
     def response(
         self, item: WorkItem, custom_id: str, status_code: int, body: bytes, now_s: float
     ) -> list[Message]:
         """Return the result that carries the endpoint's answer, or says that it is too large."""
         record = item.record
-        value = encode_response_line(
-            result_id(*record.partition, record.offset), custom_id, status_code, body
-        )
+        quoted_id = item.assignment.quoted_result_id(record.offset)
+        value = splice_response_line(quoted_id, custom_id, status_code, body)
         if len(value) > self.max_result_bytes:
             message = (
                 f"the result has {len(value):,} bytes, over the route's limits.max_result_bytes of "
                 f"{self.max_result_bytes:,}; ask for less in one request or raise the limit"
             )
             return [self.error(item, custom_id, ErrorCode.RESULT_TOO_LARGE, message, now_s)]
-        return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
+        return [self._result(item, value, now_s)]
 
     def stored(
         self,
@@ -65,7 +74,7 @@ class OutcomeMessages:
         value = encode_stored_line(
             result_id(*record.partition, record.offset), custom_id, status_code, reference
         )
-        return [Message(self.results_topic, record.key, value, self._result_headers(item, now_s))]
+        return [self._result(item, value, now_s)]
 
     def error(
         self, item: WorkItem, custom_id: str, code: ErrorCode, message: str, now_s: float
@@ -75,7 +84,7 @@ class OutcomeMessages:
         value = encode_error_line(
             result_id(*record.partition, record.offset), custom_id, code, message
         )
-        return Message(self.results_topic, record.key, value, self._result_headers(item, now_s))
+        return self._result(item, value, now_s)
 
     def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
@@ -84,30 +93,39 @@ class OutcomeMessages:
         record = item.record
         letter_headers: Headers = [
             *record.headers,
-            (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
+            (headers.SOURCE, item.assignment.source(record.offset)),
             (headers.ROUTE, self.route.encode()),
             (headers.ERROR_CODE, code.value.encode()),
             (headers.ERROR_MESSAGE, headers.encode_message(message)),
             (headers.ATTEMPTS, b"%d" % item.attempts),
             (headers.FAILED_AT, b"%d" % epoch_ms),
         ]
-        messages = [Message(self.dead_letters_topic, record.key, record.value, letter_headers)]
+        topic = self.dead_letters_topic
+        messages = [Message(topic, record.key, record.value, letter_headers, item)]
         if self.fail_with_result and item.custom_id is not None:
             messages.append(self.error(item, item.custom_id, code, message, now_s))
         return messages
 
-    def _result_headers(self, item: WorkItem, now_s: float) -> Headers:
+    def _result(self, item: WorkItem, value: bytes, now_s: float) -> Message:
         record = item.record
-        dispatched_at_s = item.dispatched_at_s or now_s
-        queued_ms = (dispatched_at_s - item.received_at_s) * 1000
-        model_ms = (now_s - dispatched_at_s) * 1000
+        attempts = item.attempts
         own: Headers = [
-            (headers.SOURCE, headers.encode_source(*record.partition, record.offset)),
-            (headers.ATTEMPTS, b"%d" % item.attempts),
-            (headers.MODEL, self.model.encode()),
-            (headers.TIMINGS, f"queued_ms={queued_ms:.1f},model_ms={model_ms:.1f}".encode()),
+            (headers.SOURCE, item.assignment.source(record.offset)),
+            _ATTEMPTS[attempts] if attempts < 64 else (headers.ATTEMPTS, b"%d" % attempts),
+            self._model_header,
+            self._timings(item.received_at_s, item.dispatched_at_s or now_s, now_s),
         ]
-        return headers.echo(record.headers) + own if record.headers else own
+        all_headers = headers.echo(record.headers) + own if record.headers else own
+        return Message(self.results_topic, record.key, value, all_headers, item)
+
+    def _timings(self, received_at_s: float, dispatched_at_s: float, now_s: float) -> Header:
+        times = (received_at_s, dispatched_at_s, now_s)
+        if times != self._times:
+            queued_ms = (dispatched_at_s - received_at_s) * 1000
+            model_ms = (now_s - dispatched_at_s) * 1000
+            value = f"queued_ms={queued_ms:.1f},model_ms={model_ms:.1f}".encode()
+            self._times, self._timings_header = times, (headers.TIMINGS, value)
+        return self._timings_header
 
 
 def printable(text: str) -> str:

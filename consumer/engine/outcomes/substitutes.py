@@ -1,16 +1,15 @@
-"""What is published in the place of a message that its topic refuses for good.
+"""What is published instead of a message that its topic refuses for good.
 
-Each form is refused by less than the one before, so that no record can hold up its partition: the
-last one holds nothing of the record's own. A topic that refuses even that takes no dead letter of
-any record, and going on would lose them all.
+Each form gives a topic fewer reasons to refuse it than the one before, and the last one holds
+nothing of the record's own: so no record can hold up its partition. A topic that refuses even the
+last form takes no dead letter of any record, and to go on would lose them all.
 """
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from consumer.engine.outcomes.messages import OutcomeMessages, printable
-from consumer.engine.outcomes.outbox import Publication
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
 from schemas.wire import headers
@@ -33,82 +32,74 @@ class Substitutes:
         self._messages = messages
 
     def take_place(
-        self,
-        publication: Publication,
-        refused: Mapping[int, Rejection],
-        now_s: float,
-        epoch_ms: int,
-    ) -> dict[int, list[Message]] | None:
+        self, item: WorkItem, rejections: Iterable[Rejection], now_s: float, epoch_ms: int
+    ) -> list[tuple[Message, list[Message]]] | None:
         """Return what is to be published in the place of each refused message.
 
         * A result that is too large becomes a small one that says so.
         * Any other result, and a small one that is refused, becomes a dead letter that says why.
         * A dead letter without a key gets one, its source; a large one goes without its value,
           which can be read at its source; the last one has Headrace's own headers only.
-        * A result beside a dead letter may be left out, as the dead letter tells.
+        * A result beside a dead letter may be left out: the dead letter says why.
 
         Args:
-            publication: Whose messages; takes note of its stage.
-            refused: Why, by index of the message.
+            item: Whose messages; its ``is_small`` and ``has_letter`` change along.
+            rejections: Of some of its messages.
             now_s: Monotonic seconds.
             epoch_ms: Wall clock in milliseconds.
 
         Returns:
-            By index; ``None`` where the topic refuses the smallest dead letter.
+            Each refused message with its substitutes, in the order of the item's messages; ``None``
+            where the topic refuses the smallest dead letter.
         """
         dead_letters_topic = self._messages.dead_letters_topic
-        publication.has_letter = publication.has_letter or any(
-            message.topic == dead_letters_topic for message in publication.messages
+        item.has_letter = item.has_letter or any(
+            message.topic == dead_letters_topic for message in item.messages
         )
-        found: dict[int, list[Message]] = {}
-        for index, rejection in refused.items():
-            message = publication.messages[index]
+        found: list[tuple[Message, list[Message]]] = []
+        for rejection in sorted(rejections, key=lambda each: item.messages.index(each.message)):
+            message = rejection.message
             if message.topic != dead_letters_topic:
-                found[index] = self._of_result(publication, message, rejection, now_s, epoch_ms)
+                found.append((message, self._of_result(item, rejection, now_s, epoch_ms)))
                 continue
-            letter = _first_other(message, _letters(publication.item, message, rejection))
+            letter = _first_other(message, _letters(item, rejection))
             if letter is None:
                 return None
-            found[index] = [letter]
+            found.append((message, [letter]))
         return found
 
     def _of_result(
-        self,
-        publication: Publication,
-        message: Message,
-        rejection: Rejection,
-        now_s: float,
-        epoch_ms: int,
+        self, item: WorkItem, rejection: Rejection, now_s: float, epoch_ms: int
     ) -> list[Message]:
-        item = publication.item
         text = printable(f"the result could not be published: {rejection.reason}")
-        if publication.has_letter:
-            smaller = _first_other(message, _results(item, message, rejection))
+        if item.has_letter:
+            smaller = _first_other(rejection.message, _results(item, rejection))
             return [] if smaller is None else [smaller]
         too_large = ErrorCode.RESULT_TOO_LARGE
-        if rejection.is_too_large and not publication.is_small:
-            publication.is_small = True
+        if rejection.is_too_large and not item.is_small:
+            item.is_small = True
             error = self._messages.error(item, item.custom_id or "", too_large, text, now_s)
             return [_trimmed(item, error)]
-        publication.has_letter = True
+        item.has_letter = True
         code = too_large if rejection.is_too_large else ErrorCode.RESULT_REFUSED
         letter, *results = self._messages.dead_letter(item, code, text, now_s, epoch_ms)
         # What was refused as it was would be refused again.
         return [letter, *(_with_key(item, result) for result in results)]
 
 
-def _letters(item: WorkItem, refused: Message, rejection: Rejection) -> Iterable[Message]:
+def _letters(item: WorkItem, rejection: Rejection) -> Iterable[Message]:
+    refused = rejection.message
     if not rejection.is_too_large:
         yield _with_key(item, refused)
     omitted = [] if refused.value is None else _describe_omitted(refused.value)
     yield _trimmed(item, refused._replace(value=None, headers=[*refused.headers, *omitted]))
-    yield Message(refused.topic, _source(item), None, _own_headers(refused.headers))
+    yield Message(refused.topic, _source(item), None, _own_headers(refused.headers), item)
 
 
-def _results(item: WorkItem, refused: Message, rejection: Rejection) -> Iterable[Message]:
+def _results(item: WorkItem, rejection: Rejection) -> Iterable[Message]:
     if not rejection.is_too_large:
-        yield _with_key(item, refused)
-    yield _trimmed(item, refused)
+        yield _with_key(item, rejection.message)
+    yield _trimmed(item, rejection.message)
 
 
 def _first_other(refused: Message, forms: Iterable[Message]) -> Message | None:
@@ -131,7 +122,7 @@ def _trimmed(item: WorkItem, message: Message) -> Message:
 
 
 def _source(item: WorkItem) -> bytes:
-    return headers.encode_source(*item.record.partition, item.record.offset)
+    return item.assignment.source(item.record.offset)
 
 
 def _own_headers(all_headers: Sequence[Header]) -> Headers:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from consumer.engine.offsets.assigned_partitions import HeldPartitions
-from consumer.engine.outcomes.outbox import Outbox, Publication
-from consumer.engine.work import PartitionAssignment
+from consumer.engine.outcomes.outbox import Outbox
+from consumer.engine.work import PartitionAssignment, WorkItem
 from consumer.ports import CommitPoint, TopicPartition
 
 
@@ -14,12 +14,12 @@ class Transaction:
 
     Attributes:
         assignment: Whose outcomes.
-        publications: What to publish; empty where records were skipped and only progress moves.
+        items: Whose outcomes to publish; empty where records were skipped and only progress moves.
         point: What to commit with them: it covers exactly what is done by then.
     """
 
     assignment: PartitionAssignment
-    publications: list[Publication]
+    items: list[WorkItem]
     point: CommitPoint
 
     @property
@@ -78,20 +78,19 @@ class Transactions:
         assignment = self._held.get(partition)
         if assignment is None or assignment in self._under_way:
             return None
-        publications: list[Publication] = []
+        items: list[WorkItem] = []
         size_bytes = 0
         room = min(most_records, self._outbox.publishable_records(assignment))
-        while len(publications) < room and size_bytes < most_bytes:
-            publication = self._outbox.take_of(assignment)
-            size_bytes += publication.item.held_bytes
-            publications.append(publication)
-        completing = {each.item.record.offset for each in publications}
-        point = assignment.ledger.commit_point(completing)
-        if point is None or (not publications and point == assignment.committed):
+        while len(items) < room and size_bytes < most_bytes:
+            item = self._outbox.take_of(assignment)
+            size_bytes += item.held_bytes
+            items.append(item)
+        point = assignment.ledger.commit_point({item.record.offset for item in items})
+        if point is None or (not items and point == assignment.committed):
             return None
         assignment.attempted.add(point)
         self._under_way.add(assignment)
-        return Transaction(assignment, publications, point)
+        return Transaction(assignment, items, point)
 
     def committed(self, transaction: Transaction) -> None:
         """Take note that all of it is published and committed."""
@@ -103,7 +102,7 @@ class Transactions:
         assignment = transaction.assignment
         self._under_way.discard(assignment)
         assignment.attempted.discard(transaction.point)
-        self._outbox.put_back(transaction.publications)
+        self._outbox.put_back(transaction.items)
 
     def _moved(self, assignment: PartitionAssignment) -> CommitPoint | None:
         point = assignment.ledger.commit_point()

@@ -1,4 +1,4 @@
-"""Topics and lag, from outside the consumer group: for ``headrace`` commands and at start."""
+"""Topics and their settings: for ``headrace`` commands and at start."""
 
 import asyncio
 import logging
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
-from aiokafka import AIOKafkaConsumer, errors
+from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.structs import TopicPartition as KafkaPartition
+from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.kafka.admin.topic_settings import (
     DEFAULT_LIMITS,
@@ -18,11 +18,10 @@ from consumer.kafka.admin.topic_settings import (
     explain_denied,
     limits_of,
 )
-from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options, explaining_failures
 from consumer.kafka.client.mending import mend
 from consumer.kafka.client.reach import contact, within_reach
-from consumer.ports import CommitPoint, Lag, SourceError, TopicPartition
+from consumer.ports import SourceError
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -30,11 +29,12 @@ log = logging.getLogger(__name__)
 NOTHING_KNOWN: Mapping[str, TopicLimits] = MappingProxyType({})
 LOOK_AGAIN_AFTER_S = 0.05
 VISIBLE_AFTER_LOOKS = 200
+_ROUTES_HINT = (
+    "check the route's topics.partitions and topics.replication_factor, or create them beforehand"
+)
 
 
 class TopicInfo(NamedTuple):
-    """A topic as the cluster has it."""
-
     partitions: int
     replication_factor: int
 
@@ -45,8 +45,8 @@ class TopicReport(NamedTuple):
     Attributes:
         topic: Its name.
         is_created: It was missing.
-        wanted: As the settings have it.
-        found: As it is now. Where it existed it was left alone, whatever the settings say.
+        wanted: By the settings.
+        found: As it is now; a topic that existed is left alone, whatever the settings say.
     """
 
     topic: str
@@ -62,7 +62,7 @@ class TopicAdmin:
     refuses.
 
     Attributes:
-        denied_topics: Topics whose settings this user has been refused.
+        denied_topics: Topics whose settings this user may not read.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -72,7 +72,7 @@ class TopicAdmin:
 
     async def __aenter__(self) -> Self:
         client = AIOKafkaAdminClient(**client_options(self._settings))
-        known = client._client  # noqa: SLF001 - nothing public tells the brokers
+        known = client._client  # noqa: SLF001 - there is no public way to the brokers
         mend(known)
         try:
             with explaining_failures(self._settings, "asking the cluster"):
@@ -89,27 +89,35 @@ class TopicAdmin:
         if client is not None:
             await client.close()
 
+    @property
+    def client(self) -> AIOKafkaAdminClient:
+        """The connection itself, for requests that have no method here."""
+        if self._client is None:
+            raise SourceError("the administrative connection is not open")
+        return self._client
+
     async def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicInfo | None]:
-        """Return what each topic is like; ``None`` where it does not exist or is not to be seen."""
+        """Return each topic as it is; ``None`` where it does not exist or this user may not see it.
+
+        It asks by name, and creates none on a cluster with auto.create.topics.enable, as
+        aiokafka's own method would.
+        """
         wanted = list(topics)
-        # Asking for a topic by name would create it on a cluster with auto.create.topics.enable.
+        request = MetadataRequest(wanted, allow_auto_topic_creation=False)
         with explaining_failures(self._settings, "describing topics"):
-            described = {each["topic"]: each for each in await self._started().describe_topics()}
-        found: dict[str, TopicInfo | None] = {}
-        for topic in wanted:
-            partitions = described.get(topic, {}).get("partitions")
-            found[topic] = (
-                TopicInfo(len(partitions), max(len(each["replicas"]) for each in partitions))
-                if partitions
-                else None
-            )
+            response = await self.client._send_request(request)  # noqa: SLF001 - nothing public asks so
+        found: dict[str, TopicInfo | None] = dict.fromkeys(wanted)
+        for _error_code, topic, _is_internal, partitions in response.topics:
+            if partitions:
+                copies = max(len(replicas) for _code, _number, _leader, replicas, *_ in partitions)
+                found[topic] = TopicInfo(len(partitions), copies)
         return found
 
     async def ensure_topics(self, wanted: dict[str, TopicInfo]) -> list[TopicReport]:
-        """Create the topics that are missing, and report on all.
+        """Create the missing topics, and report on all.
 
-        Returns once the cluster shows the new ones: creating is acknowledged by the controller, a
-        moment before the brokers that are asked about topics know of it.
+        Returns once the brokers show the new ones, which is a moment after the controller has
+        acknowledged them.
 
         Raises:
             SourceError: A topic could not be created; says which and why.
@@ -117,8 +125,7 @@ class TopicAdmin:
         existing = await self.describe_topics(wanted)
         missing = [topic for topic, info in existing.items() if info is None]
         if missing:
-            await self._create({topic: wanted[topic] for topic in missing})
-            await self._seen_everywhere(missing)
+            await self.create({topic: wanted[topic] for topic in missing}, _ROUTES_HINT)
         return [
             TopicReport(topic, info is None, wanted[topic], info or wanted[topic])
             for topic, info in existing.items()
@@ -135,8 +142,8 @@ class TopicAdmin:
         """Return what each topic takes.
 
         Args:
-            topics: Which.
-            known: What stands for topics that cannot be asked; Kafka's defaults for the others.
+            topics: The topics' names.
+            known: The limits of topics that do not answer; the others have Kafka's defaults.
         """
         settings = await self.topic_settings(topics)
         if unknown := [topic for topic in topics if topic not in {*settings, *known}]:
@@ -151,7 +158,7 @@ class TopicAdmin:
         }
 
     async def topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return the ``READ_SETTINGS`` of each topic that the broker tells them of."""
+        """Return the ``READ_SETTINGS`` of each topic that this user may read them of."""
         found: dict[str, dict[str, str]] = {}
         if not topics:
             return found
@@ -160,7 +167,7 @@ class TopicAdmin:
             for topic in topics
         ]
         try:
-            responses = await self._started().describe_configs(resources)
+            responses = await self.client.describe_configs(resources)
         except errors.KafkaError as error:
             log.info("no topic settings (%s)", error)
             return found
@@ -175,60 +182,25 @@ class TopicAdmin:
                 found[topic] = {name: value for name, value, *_ in entries if value is not None}
         return found
 
-    async def group_lag(self, group: str, topic: str) -> dict[TopicPartition, Lag]:
-        """Return how far a consumer group is in a topic; empty where the topic does not exist.
+    async def create(
+        self, topics: dict[str, TopicInfo], hint: str, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Create topics, and wait until the brokers show them; existing ones are left alone.
 
-        The log ends where a consumer's reading does: at the first record of a transaction that is
-        open. What lies behind it is work for nobody yet, and counted apart.
+        Args:
+            topics: By name.
+            hint: What to do where they cannot be created.
+            settings: Their settings, where these are not the brokers' own.
 
         Raises:
-            SourceError: Something was not told: what is missing is never taken for 'no commit'.
+            SourceError: A topic could not be created; says which, why, and ``hint``.
         """
-        with explaining_failures(self._settings, f"asking for the lag of {group} in {topic}"):
-            info = (await self.describe_topics([topic]))[topic]
-            if info is None:
-                return {}
-            partitions = [KafkaPartition(topic, number) for number in range(info.partitions)]
-            committed = await self._started().list_consumer_group_offsets(
-                group, partitions=partitions
-            )
-            # aiokafka passes over the error of the whole answer, and then there are no partitions.
-            if untold := [each.partition for each in partitions if each not in committed]:
-                raise errors.GroupCoordinatorNotAvailableError(
-                    f"the coordinator of group {group} does not tell the offsets of partitions "
-                    f"{untold}: it is loading them or moving, or this user may not describe the "
-                    "group"
-                )
-            # The admin client cannot ask for offsets; a consumer in no group can.
-            consumer = AIOKafkaConsumer(
-                **client_options(self._settings), group_id=None, isolation_level="read_committed"
-            )
-            try:
-                await consumer.start()
-                starts = await consumer.beginning_offsets(partitions)
-                ends = await consumer.end_offsets(partitions)
-                high_watermarks = await internals.high_watermarks(consumer, partitions)
-            finally:
-                await consumer.stop()
-        lag: dict[TopicPartition, Lag] = {}
-        for partition in partitions:
-            point = committed[partition]
-            lag[TopicPartition(*partition)] = Lag(
-                starts[partition],
-                ends[partition],
-                CommitPoint(point.offset, point.metadata or "") if point.offset >= 0 else None,
-                high_watermarks[partition],
-            )
-        return lag
-
-    async def _create(self, topics: dict[str, TopicInfo]) -> None:
+        new = [
+            NewTopic(topic, info.partitions, info.replication_factor, topic_configs=settings)
+            for topic, info in topics.items()
+        ]
         with explaining_failures(self._settings, "creating topics"):
-            response = await self._started().create_topics(
-                [
-                    NewTopic(topic, info.partitions, info.replication_factor)
-                    for topic, info in topics.items()
-                ]
-            )
+            response = await self.client.create_topics(new)
         problems = []
         for topic, error_code, *message in response.topic_errors:
             error = errors.for_code(error_code)
@@ -237,19 +209,9 @@ class TopicAdmin:
                 said = message[0] if message and message[0] else error.description
                 problems.append(f"{topic}: {error.__name__}: {said}")
         if problems:
-            raise SourceError(
-                f"cannot create topics: {'; '.join(problems)}; check the route's topics.partitions "
-                "and topics.replication_factor, or create them beforehand"
-            )
-
-    async def _seen_everywhere(self, topics: Sequence[str]) -> None:
+            raise SourceError(f"cannot create topics: {'; '.join(problems)}; {hint}")
         for _look in range(VISIBLE_AFTER_LOOKS):
             if None not in (await self.describe_topics(topics)).values():
                 return
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         log.warning("created %s, but the cluster does not show it yet", ", ".join(topics))
-
-    def _started(self) -> AIOKafkaAdminClient:
-        if self._client is None:
-            raise SourceError("the administrative connection is not open")
-        return self._client

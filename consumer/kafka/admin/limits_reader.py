@@ -1,4 +1,4 @@
-"""What topics take, asked for at the start and again after a refusal: settings change."""
+"""Topics' limits, read at the start and again after a refusal, as settings change."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from schemas.settings.file import KafkaSettings
 log = logging.getLogger(__name__)
 
 _REST_S = 5.0
-"""Between two looks. What is refused meanwhile is refused one by one."""
+"""Between two readings. Messages may be refused one by one meanwhile."""
 
 
 class LimitsReader:
@@ -20,7 +20,7 @@ class LimitsReader:
 
     Args:
         settings: The cluster.
-        topics: Which.
+        topics: Their names.
         learn: Called with the limits whenever they were read.
     """
 
@@ -37,7 +37,7 @@ class LimitsReader:
         self._known: Mapping[str, TopicLimits] = {}
 
     async def read(self) -> None:
-        """Read them.
+        """Read the limits.
 
         Raises:
             SourceError: The cluster cannot be reached or refuses us; says what to check.
@@ -47,12 +47,11 @@ class LimitsReader:
         self._learn(self._known)
 
     def look_again(self) -> None:
-        """Read them again soon: a message was refused, or the setting may have been mended."""
+        """Read again soon: a message was refused, or the setting may have been corrected."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
 
     async def stop(self) -> None:
-        """Stop looking."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
@@ -61,5 +60,5 @@ class LimitsReader:
         try:
             await self.read()
         except SourceError as error:
-            log.info("topic settings are not to be had now: %s", error)
+            log.info("topic settings cannot be read now: %s", error)
         await asyncio.sleep(_REST_S)

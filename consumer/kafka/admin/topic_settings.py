@@ -1,4 +1,4 @@
-"""A topic's settings, as the broker tells them, and what they mean for what is published there."""
+"""A topic's settings, and which messages it takes by them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +19,9 @@ READ_SETTINGS = (
     TIMESTAMP_AFTER_MAX_MS,
     TIMESTAMP_TYPE,
 )
-"""The settings of a topic that Headrace reads."""
 
 LEAST_TIMESTAMP_MS = 60_000
-"""A batch is stamped as it is made, may wait for its partition's leader, and clocks differ."""
+"""A batch is stamped when it is made, may wait for its partition's leader, and clocks differ."""
 
 
 class TopicLimits(NamedTuple):
@@ -42,7 +41,6 @@ DEFAULT_LIMITS = TopicLimits()
 
 
 def limits_of(settings: Mapping[str, str]) -> TopicLimits:
-    """Return what a topic of these settings takes."""
     return TopicLimits(
         int(settings.get(MAX_MESSAGE_BYTES, DEFAULT_LIMIT_BYTES)),
         needs_keys=_is_compacted(settings),
@@ -51,12 +49,12 @@ def limits_of(settings: Mapping[str, str]) -> TopicLimits:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is going to be published to a topic.
+    """A kind of message that is published to a topic.
 
     Attributes:
-        what: In a word or two, in the plural: "results".
+        what: Its name in the plural, e.g. "results".
         largest_bytes: The most bytes of one value.
-        limit: The setting that allows so many.
+        limit: The setting that allows them.
     """
 
     what: str
@@ -65,11 +63,11 @@ class Published:
 
 
 def unfit_settings(topic: str, settings: Mapping[str, str], published: Published) -> list[str]:
-    """Return which of a topic's settings cannot take what is published there, and what to do.
+    """Return which of a topic's settings refuse what is published there, and what to do.
 
     Args:
         topic: Its name.
-        settings: Its settings by name; those that are missing are taken for fitting.
+        settings: Its settings by name; a missing one counts as fitting.
         published: What Headrace publishes to it.
     """
     what = published.what
@@ -98,7 +96,6 @@ def unfit_settings(topic: str, settings: Mapping[str, str], published: Published
 
 
 def explain_denied(topic: str) -> str:
-    """Return what follows where this user may not read a topic's settings, and what to do."""
     return (
         f"topic {topic}: this user may not read its settings, so that Kafka's defaults are taken "
         "for them: allow it DescribeConfigs on the topic"

@@ -1,10 +1,12 @@
-"""Requests to a partition's leader or to a coordinator, wherever that is by now.
+"""Requests to a partition's leader or to a coordinator, wherever it is by now.
 
-aiokafka's producer would do, one for each transactional id; this client is one for all of them,
-and says of each request what became of it.
+aiokafka's producer sends these too, but takes one client for each transactional id. This client
+serves all of them, and raises where a request has no response.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import errors
@@ -12,25 +14,33 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
+from aiokafka.protocol.metadata import MetadataRequest
 
+from consumer.engine.standing import waits
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.client.mending import mend
+from consumer.kafka.client.reach import contact, within_reach
 from consumer.ports import TopicPartition
 from schemas.settings.file import KafkaSettings
 
+log = logging.getLogger(__name__)
+
 _LONGEST_REQUEST_MS = 10_000
+_NO_LEADER = -1
 
 
 class ClusterClient:
-    """An aiokafka client that knows who leads and who coordinates.
+    """An aiokafka client that finds leaders and coordinators.
+
+    It asks for topics by name and does not create them.
 
     Args:
         settings: The cluster.
         client_id: How brokers name us in their logs.
-        request_timeout_ms: How long an answer may take; more than 10 s count as 10 s.
+        request_timeout_ms: How long a response may take, at most 10 s.
 
     Attributes:
-        request_timeout_ms: How long an answer may take.
+        request_timeout_ms: How long a response may take.
         disruptions: How often a connection has broken, or a coordinator has moved.
     """
 
@@ -47,56 +57,67 @@ class ClusterClient:
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
 
     async def start(self, topics: Collection[str]) -> None:
-        """Connect, and learn about ``topics``.
+        """Connect, and ask for ``topics``.
 
         Raises:
             errors.KafkaError: The broker cannot be reached or refuses us, or a topic is missing.
+            SourceError: None of the brokers that the cluster names can be reached.
         """
         await self._client.bootstrap()
+        await within_reach(contact(self._client), self._client, "connecting")
         for topic in topics:
             await self.partitions(topic)
 
     async def close(self) -> None:
-        """Disconnect."""
         await self._client.close()
 
     async def partitions(self, topic: str) -> list[int]:
-        """Return a topic's partition numbers, sorted; at hand save for a new topic.
+        """Return a topic's partition numbers, sorted; asks the cluster for a new topic only.
 
         Raises:
-            errors.KafkaError: The topic is missing, or not ours to write.
+            errors.KafkaError: The topic is missing, or this user may not describe it.
         """
-        # As aiokafka's producer has it; nothing public waits for a topic's metadata.
+        # aiokafka's producer does the same; there is no public way to wait for a topic's metadata.
         return sorted(await self._client._wait_on_metadata(topic))  # noqa: SLF001
+
+    async def find_partitions(self, topic: str) -> list[int]:
+        """Return a topic's partition numbers, sorted; none where there is no such topic.
+
+        Raises:
+            errors.KafkaConnectionError: No broker answers.
+        """
+        cluster = self._client.cluster
+        if cluster.partitions_for_topic(topic) is None:
+            self._client.add_topic(topic)
+            if not await self._client.force_metadata_update():
+                raise errors.KafkaConnectionError("no broker of the cluster answers")
+        return sorted(cluster.partitions_for_topic(topic) or ())
 
     def leaders(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[int | None, list[TopicPartition]]:
-        """Return partitions by the broker that leads them, ``None`` where that is not known."""
+        """Return partitions by the broker that leads them, ``None`` where none is known."""
         led: dict[int | None, list[TopicPartition]] = {}
         for partition in partitions:
             leader = self._client.cluster.leader_for_partition(partition)
-            led.setdefault(None if leader == -1 else leader, []).append(partition)
+            led.setdefault(None if leader == _NO_LEADER else leader, []).append(partition)
         return led
 
     def is_leaderless(self, partition: TopicPartition) -> bool:
-        """Say whether nobody is known to lead a partition."""
-        return self._client.cluster.leader_for_partition(partition) in {None, -1}
+        return self._client.cluster.leader_for_partition(partition) in {None, _NO_LEADER}
 
     @property
     def cluster(self) -> ClusterMetadata:
-        """What the brokers have told last."""
         return self._client.cluster
 
     async def learn_leaders(self) -> None:
-        """Ask for metadata again: somebody else leads."""
         await self._client.force_metadata_update()
 
     async def ask_broker(self, broker: int, request: Request[Any]) -> Any:
         """Send a request to a broker and return its response.
 
         Raises:
-            errors.KafkaError: There was none; whether the request was met is not known.
+            errors.KafkaError: There was none; the broker may have carried the request out.
         """
         return await self._send(broker, request, ConnectionGroup.DEFAULT)
 
@@ -109,7 +130,7 @@ class ClusterClient:
         return await self._ask(CoordinationType.GROUP, group, request)
 
     def forget_coordinators(self, *keys: str) -> None:
-        """Look the coordinators of these transactional ids and groups up again: they have moved."""
+        """Look up the coordinators of these transactional ids and groups again: they have moved."""
         self._note_disruption()
         for kind in (CoordinationType.TRANSACTION, CoordinationType.GROUP):
             for key in keys:
@@ -134,7 +155,7 @@ class ClusterClient:
 
 
 class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
-    """Tells of connections that break, between requests too, as nothing public does."""
+    """Reports broken connections, between requests too, and creates no topic that it asks for."""
 
     def __init__(self, on_broken: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
@@ -145,9 +166,39 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
         if reason in {CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT}:
             self._on_broken()
 
+    async def _metadata_update(self, cluster: ClusterMetadata, topics: Collection[str]) -> bool:
+        # Where no topic is wanted, aiokafka's own asks for all topics of the cluster.
+        request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        brokers = [broker.nodeId for broker in self.cluster.brokers()]
+        for broker in random.sample(brokers, len(brokers)):
+            try:
+                metadata = await self.send(broker, request)
+            except (errors.KafkaError, OSError, KeyError) as error:
+                log.warning("broker %s does not answer for metadata: %r", broker, error)
+                continue
+            cluster.update_metadata(metadata)
+            return bool(metadata.brokers)
+        cluster.failed_update(None)
+        return False
+
+
+def cluster_waits(cluster: ClusterMetadata, partitions: Iterable[TopicPartition]) -> list[str]:
+    """Return a line for each topic that is gone and each partition that has no leader.
+
+    Args:
+        cluster: The latest metadata.
+        partitions: Partitions that there is work on.
+    """
+    lines: list[str] = []
+    for partition in sorted(partitions):
+        if not cluster.partitions_for_topic(partition.topic):
+            lines.append(waits.topic_gone(partition.topic))
+        elif cluster.leader_for_partition(partition) == _NO_LEADER:
+            lines.append(waits.no_leader(*partition))
+    return list(dict.fromkeys(lines))
+
 
 def numbers_by_topic(partitions: Collection[TopicPartition]) -> list[tuple[str, list[int]]]:
-    """Return partition numbers by topic, as requests carry them."""
     topics: dict[str, list[int]] = {}
     for topic, number in partitions:
         topics.setdefault(topic, []).append(number)

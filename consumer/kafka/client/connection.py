@@ -1,4 +1,4 @@
-"""How clients connect: settings to aiokafka's arguments, and what to say where that fails."""
+"""Settings to the arguments of aiokafka's clients, and its errors to advice."""
 
 import logging
 import ssl
@@ -48,7 +48,7 @@ _BOOTSTRAP_COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
     """Return the arguments that every aiokafka client takes.
 
-    They hold the password: pass them on, and never log them.
+    They hold the password: never log them.
 
     Raises:
         SourceError: A TLS file cannot be read.
@@ -68,7 +68,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def make_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return a context that verifies the broker, and shows our certificate where there is one.
+    """Return a context that verifies the broker, and presents our certificate if there is one.
 
     Raises:
         SourceError: A file cannot be read, or is no PEM file; names the setting.
@@ -94,7 +94,6 @@ def make_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
 
 
 def warn_if_slow() -> None:
-    """Log a warning where aiokafka runs without its C extensions."""
     if not has_c_extensions():
         log.warning(
             "aiokafka runs without its C extensions, some 30 times slower: install a wheel for "
@@ -103,14 +102,13 @@ def warn_if_slow() -> None:
 
 
 def has_c_extensions() -> bool:
-    """Tell whether aiokafka encodes and decodes records in C."""
     module: str = default_records.DefaultRecordBatchBuilder.__module__
     return module.startswith("aiokafka.record._crecords")
 
 
 @contextmanager
 def explaining_failures(settings: KafkaSettings, doing: str) -> Iterator[None]:
-    """Turn aiokafka's errors into ``SourceError`` that says what to check.
+    """Turn aiokafka's errors into a ``SourceError`` that says what to check.
 
     Args:
         settings: How we connected.
@@ -135,7 +133,6 @@ def explain(
     doing: str,
     reasons: list[str] | tuple[str, ...] = (),
 ) -> SourceError:
-    """Return a ``SourceError`` that says what failed and what to check."""
     if isinstance(error, errors.KafkaConnectionError):
         checks = [f"kafka.bootstrap ({settings.bootstrap}) and that a broker listens there"]
         checks.append(f"that the listener speaks {settings.security_protocol}")
@@ -159,7 +156,7 @@ def explain(
 
 
 class _BootstrapReasons(logging.Handler):
-    """Collects why aiokafka could not connect: its exception does not say, only its log."""
+    """Collects why aiokafka could not connect: only its log says so, not its exception."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -1,9 +1,8 @@
-"""The few things that aiokafka 0.14 knows and does not tell, read in this one place.
+"""What aiokafka 0.14 keeps private, read in this one place.
 
-Its consumer offers neither the group's generation, nor an offset commit that is sent once, nor
-committed metadata, nor a position without waiting, nor where a fetch failed. The coordinator and
-the fetcher underneath have them all. The contract suite runs against a real broker, so that an
-aiokafka that moves them is noticed.
+Its consumer has no public way to the group's generation, to an offset commit that is sent once, to
+committed metadata, or to a position without waiting. Its coordinator and its fetcher have them. The
+contract suite runs against a real broker, and notices an aiokafka that moves them.
 """
 # ruff: noqa: SLF001 - that is this module's purpose
 
@@ -16,14 +15,12 @@ from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.protocol.commit import OffsetCommitRequest
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.client.cluster_client import numbers_by_topic
+from consumer.kafka.client.offsets import CommittedOffsetsRequest, read_points
 from consumer.kafka.group.assignment import NEVER_ASSIGNED
-from consumer.kafka.source.committed_offsets import read_points
 from consumer.kafka.transactions.errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
-from consumer.kafka.transactions.wire import CommittedOffsetsRequest
 from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
 
 _REFUSALS = (
@@ -31,8 +28,6 @@ _REFUSALS = (
     errors.IllegalGenerationError,
     errors.RebalanceInProgressError,
 )
-_READ_COMMITTED = 1
-_READ_UNCOMMITTED = 0
 _LEAST_EMPTY_FETCH_S = 0.025
 _OFFSETS_RETRY_S = 0.02
 _LONGEST_OFFSETS_RETRY_S = 0.2
@@ -44,13 +39,13 @@ _MOVED_COORDINATOR = (
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
-    """Return the group's generation that the member is in; -1 where it is in none."""
+    """Return the generation of the group that the member is in; -1 where it is in none."""
     coordinator = consumer._coordinator
     return NEVER_ASSIGNED if coordinator is None else int(coordinator.generation)
 
 
 def position(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> int | None:
-    """Return the next offset that will be read, where that is known already."""
+    """Return the next offset to be read; ``None`` where it is not known yet."""
     subscription = consumer._subscription.subscription
     if subscription is None or subscription.assignment is None:
         return None
@@ -61,14 +56,13 @@ def position(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> int | Non
 
 
 def cluster(consumer: AIOKafkaConsumer) -> ClusterMetadata:
-    """Return what the brokers have told the consumer last."""
     return consumer._client.cluster
 
 
 def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int, int] | None:
     """Return where an open transaction stops the reading, and how many offsets are beyond.
 
-    By the latest fetch; ``None`` where there is still something to read, or nothing at all.
+    By the latest fetch; ``None`` where there are records to read, or none at all.
     """
     at = position(consumer, partition)
     if at is None:
@@ -80,11 +74,10 @@ def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int,
 
 
 def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
-    """Have a started consumer wait a little after a fetch that came back empty at once.
+    """Have a started consumer pause after a fetch that returned nothing at once.
 
-    Kafka holds such a fetch until there is something, or ``fetch_max_wait_ms`` has passed. The
-    embedded broker does not: every consumer would ask it again without a pause, and an idle one
-    take half a CPU.
+    Kafka answers such a fetch after ``fetch_max_wait_ms``. The embedded broker answers at once, so
+    that an idle consumer would take half a CPU.
     """
     fetcher = consumer._fetcher
     fetch = fetcher._proc_fetch_request
@@ -104,19 +97,19 @@ def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
 async def committed(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, require_stable: bool
 ) -> dict[TopicPartition, CommitPoint | None]:
-    """Return the group's committed points; retries for as long as the coordinator is away.
+    """Return the group's committed points; retries while the coordinator is away.
 
-    aiokafka's own ``committed`` looks at the partitions' error codes only. A coordinator that is
-    loading or has moved sets the code of the whole answer and names no partition, which aiokafka
-    takes for 'nothing was ever committed'.
+    aiokafka's own ``committed`` reads the partitions' error codes only. A coordinator that loads or
+    has moved sets the response's code and names no partition, which aiokafka takes for 'nothing was
+    ever committed'.
 
     Args:
         consumer: The member that asks.
-        partitions: Which to ask about.
+        partitions: The partitions.
         require_stable: Wait until no transaction on the points is undecided.
 
     Raises:
-        errors.KafkaError: What retrying does not cure.
+        errors.KafkaError: Retrying does not help.
     """
     coordinator = consumer._coordinator
     topics = numbers_by_topic(partitions)
@@ -149,9 +142,9 @@ async def commit_once(
 ) -> None:
     """Send one offset commit, under generation ``expected`` or not at all.
 
-    aiokafka's own ``commit`` sends again after a passing failure, under whatever generation it has
-    by then, and so overwrites what a new owner has committed. It also gives up its member id on a
-    refusal; that is left to the heartbeat, which is told the same by the broker.
+    aiokafka's own ``commit`` retries under the generation of that moment, and so overwrites what a
+    new owner has committed. On a refusal it also drops its member id; here the heartbeat does, by
+    the same error.
 
     Raises:
         CommitRefusedError: The group has moved on.
@@ -186,33 +179,29 @@ async def commit_once(
 
 
 def rejoin(consumer: AIOKafkaConsumer) -> None:
-    """Join the group again, as the same member: its coordinator says what this member has.
-
-    One that the coordinator has given up joins as a new one.
-    """
+    """Join the group again: as the same member, or as a new one where the coordinator forgot it."""
     if consumer._coordinator is not None:
         consumer._coordinator.request_rejoin()
 
 
 def begin_at_log_start(consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]) -> None:
-    """Read partitions from their log's start of which nobody has said where to begin."""
+    """Read partitions without a position from their log's start."""
     assignment = consumer._subscription.subscription.assignment
     for partition in partitions:
         state = None if assignment is None else assignment.state_value(partition)
         if state is not None and not state.has_valid_position:
             state.await_reset(OffsetResetStrategy.EARLIEST)
-            # Where the fetch task has seen that nothing is committed, it has left an error.
+            # The fetch task leaves an error there where nothing is committed.
             consumer._fetcher._records.pop(partition, None)
 
 
 def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
-    """Begin the heartbeats of a generation; for use in the callback that assigns it.
+    """Start the heartbeats of a generation, in the callback that assigns its partitions.
 
-    aiokafka stops them before it joins, and begins them once that callback has returned, where it
-    finds that these run already.
+    aiokafka stops them before it joins, and starts them after that callback unless they run.
 
     Returns:
-        Done as soon as the member has to join again.
+        A future that is done once the member has to join again.
     """
     coordinator = consumer._coordinator
     coordinator._start_heartbeat_task()
@@ -221,15 +210,14 @@ def start_heartbeats(consumer: AIOKafkaConsumer) -> asyncio.Future[None]:
 
 
 def must_join(consumer: AIOKafkaConsumer) -> bool:
-    """Say whether the member has to join the group again before its assignment counts."""
     return bool(consumer._coordinator._rejoin_needed_fut.done())
 
 
 def note_poll(consumer: AIOKafkaConsumer) -> None:
-    """Do what a fetch does beside fetching, where a rebalance keeps it from being called.
+    """Count a poll, and raise the coordination's error, while a rebalance allows no fetch.
 
-    While the coordination has an error to report it waits until somebody asks; and it does not join
-    the group again after ``max_poll_interval_ms`` without a fetch.
+    The coordination waits until its error is read, and does not join the group again after
+    ``max_poll_interval_ms`` without a fetch.
 
     Raises:
         errors.KafkaError: The group, or this member's part in it, has failed.
@@ -242,70 +230,20 @@ def note_poll(consumer: AIOKafkaConsumer) -> None:
     coordinator.check_errors()
 
 
-def end_failed_fetch(
-    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
-) -> dict[KafkaPartition, int]:
-    """Tidy up after a fetch that raised, and say where.
-
-    A fetch that raised counts as running for ever, which would disable ``max_poll_interval_ms``.
-
-    Returns:
-        The offset at or behind which is the record that could not be read, by partition.
-    """
+def end_failed_fetch(consumer: AIOKafkaConsumer) -> None:
+    """Count a fetch that raised as ended; it would disable ``max_poll_interval_ms``."""
     consumer._subscription._fetch_count -= 1
-    failed: dict[KafkaPartition, int] = {}
-    for partition in partitions:
-        buffered = consumer._fetcher._records.get(partition)
-        records = getattr(buffered, "_partition_records", None)
-        iterator = getattr(records, "_records_iterator", None)
-        # An iterator that has come to its end is not kept; one that raised is, without its frame.
-        if records is not None and iterator is not None and iterator.gi_frame is None:
-            failed[partition] = int(records.next_fetch_offset)
-    return failed
-
-
-async def fetch_raw(consumer: AIOKafkaConsumer, partition: KafkaPartition, offset: int) -> bytes:
-    """Fetch the record batches from ``offset`` on, as bytes; none where it is not in the log.
-
-    Raises:
-        errors.KafkaError: The leader is away or refuses; asking again may help where it is
-            ``retriable``.
-    """
-    client, fetcher = consumer._client, consumer._fetcher
-    leader = client.cluster.leader_for_partition(partition)
-    if leader is None or leader == -1:
-        client.force_metadata_update()
-        raise errors.LeaderNotAvailableError(partition)
-    limit_bytes = fetcher._max_partition_fetch_bytes
-    request = FetchRequest(
-        0,
-        1,
-        limit_bytes,
-        _READ_COMMITTED,
-        [(partition.topic, [(partition.partition, offset, limit_bytes)])],
-    )
-    response = await client.send(leader, request)
-    ((_topic, ((_number, error_code, _high_watermark, *_rest, data),)),) = response.topics
-    kind = errors.for_code(error_code)
-    if kind is errors.OffsetOutOfRangeError:
-        return b""
-    if kind is not errors.NoError:
-        if kind.invalid_metadata:
-            client.force_metadata_update()
-        raise kind(partition)
-    return bytes(data)
 
 
 async def abandon(consumer: AIOKafkaConsumer) -> None:
-    """Finish a ``stop`` that was cut off, without waiting for a rebalance to end.
+    """Finish an interrupted ``stop`` without waiting for a rebalance.
 
-    Leaves the group where its coordinator can be reached.
+    The member leaves the group if its coordinator can be reached.
     """
     coordinator = consumer._coordinator
     if coordinator is not None:
         task = coordinator._coordination_task
         task.cancel()
-        # It may also end by a failure of its own; it is over either way.
         with contextlib.suppress(BaseException):
             await task
         await coordinator._stop_heartbeat_task()
@@ -314,21 +252,3 @@ async def abandon(consumer: AIOKafkaConsumer) -> None:
     if consumer._fetcher is not None:
         await consumer._fetcher.close()
     await consumer._client.close()
-
-
-async def high_watermarks(
-    consumer: AIOKafkaConsumer, partitions: Collection[KafkaPartition]
-) -> dict[KafkaPartition, int]:
-    """Return where logs end, open transactions included.
-
-    Args:
-        consumer: A consumer in no group, of ``read_committed``, that nobody else uses meanwhile.
-        partitions: Which to ask about.
-    """
-    fetcher = consumer._fetcher
-    level, fetcher._isolation_level = fetcher._isolation_level, _READ_UNCOMMITTED
-    try:
-        found: dict[KafkaPartition, int] = await consumer.end_offsets(list(partitions))
-    finally:
-        fetcher._isolation_level = level
-    return found

@@ -1,12 +1,12 @@
-"""aiokafka 0.14's client, mended where an odd moment ends it, and a check that its tasks live.
+"""Repairs of aiokafka 0.14's client, and a check that its tasks run.
 
-* A connection that goes between its look and its use raises ``KeyError`` or ``OSError`` where
+* A connection that closes between its lookup and its use raises ``KeyError`` or ``OSError`` where
   callers expect Kafka's errors. In a fetch, or in a group's coordination, that ends the task.
-* It asks for metadata only those brokers that it knows. Where all have moved to other addresses,
-  as in a cluster whose pods were all replaced, it would ask the old ones for ever.
-* Nobody awaits its tasks. Without the one that fetches, polls return nothing and all looks well.
+* It asks only the brokers that it knows for metadata. Once all have other addresses, as in a
+  cluster whose pods were replaced, it would ask the old addresses for ever.
+* Nothing awaits its tasks. Without the one that fetches, polls return nothing and look healthy.
 """
-# ruff: noqa: SLF001 - there is no public way to either
+# ruff: noqa: SLF001 - there is no public way to these
 
 import logging
 from typing import Any
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def mend(client: AIOKafkaClient) -> None:
-    """Have a client that was not started yet fail as Kafka does, and find brokers that moved."""
+    """Have a client raise Kafka's errors, and find brokers that moved; call it before the start."""
     send, get_conn, update = client.send, client._get_conn, client._metadata_update
 
     async def send_or_fail(node_id: Any, request: Any, **options: Any) -> Any:
@@ -50,7 +50,6 @@ def mend(client: AIOKafkaClient) -> None:
         try:
             is_found = bool(await update(metadata, topics))
         finally:
-            # Not where it has learnt of others.
             cluster._brokers = cluster._brokers or known
         if is_found:
             log.warning("no known broker answered; asked kafka.bootstrap where they are now")
@@ -62,15 +61,14 @@ def mend(client: AIOKafkaClient) -> None:
 
 
 def mend_client_of(owner: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Mend the client of a consumer or producer that was not started yet."""
     mend(owner._client if isinstance(owner, AIOKafkaConsumer) else owner.client)
 
 
 def check_tasks(consumer: AIOKafkaConsumer) -> None:
-    """Raise where a task has ended without which a started consumer stands still.
+    """Check the tasks that a started consumer needs.
 
     Raises:
-        SourceError: Says which.
+        SourceError: One has ended; says which.
     """
     fetching, asking = consumer._fetcher._fetch_task, consumer._client._sync_task
     for what, task in (("fetches records", fetching), ("asks for metadata", asking)):

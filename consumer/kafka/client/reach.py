@@ -1,8 +1,8 @@
 """Whether the brokers that a cluster names can be reached from here.
 
-Clients ask ``kafka.bootstrap`` where the brokers are, and talk to those addresses from then on:
-each broker's advertised listener. Where that is of another network, all that aiokafka says, some
-40 s later, is that a topic is unknown or a node not ready.
+Clients ask ``kafka.bootstrap`` for the brokers' addresses, their advertised listeners, and use
+these from then on. Where the addresses are of another network, aiokafka reports an unknown topic or
+a node that is not ready, some 40 s later.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from aiokafka.structs import BrokerMetadata
 from consumer.ports import SourceError
 
 _LONG_S = 3.0
-"""From then on it is looked at what takes so long."""
+"""A start that takes longer is looked into."""
 _CONNECT_S = 2.0
 
 
@@ -29,7 +29,7 @@ async def contact(client: AIOKafkaClient) -> None:
     """
     brokers = client.cluster.brokers()
     for broker in brokers:
-        # One that does not answer may not hold up those that do.
+        # A broker that does not answer must not delay those that do.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_S):
                 if await client.ready(broker.nodeId):
@@ -39,14 +39,13 @@ async def contact(client: AIOKafkaClient) -> None:
 
 
 async def start_within_reach(consumer: AIOKafkaConsumer, doing: str) -> None:
-    """Start a consumer; see ``within_reach``."""
     await within_reach(consumer.start(), consumer._client, doing)  # noqa: SLF001 - nor public
 
 
 async def within_reach(
     starting: Coroutine[Any, Any, None], client: AIOKafkaClient, doing: str
 ) -> None:
-    """Await a client's start; where it takes long or fails, say if no broker can be reached.
+    """Await a client's start; where it takes long or fails, check that a broker can be reached.
 
     Args:
         starting: The start.

@@ -1,9 +1,8 @@
-"""Which member reads which partition: balanced, and as little moved as balance allows.
+"""Which member reads which partition: balanced, and with as few moves as balance allows.
 
-Pure: the Kafka assignor and the in-memory broker both call it. In a group of *m* members and *p*
-partitions every member gets ``p // m`` partitions and ``p % m`` of them one more. The largest
-number of partitions stays where it was: a member keeps up to its share, and the larger shares go
-first to members that own more than the smaller one.
+Pure. In a group of *m* members and *p* partitions every member gets ``p // m`` partitions, and
+``p % m`` of them one more. As many partitions as possible stay where they are: a member keeps up to
+its share, and the larger shares go first to members that own more than the smaller one.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,15 +11,15 @@ from typing import NamedTuple
 from consumer.ports import TopicPartition
 
 NEVER_ASSIGNED = -1
-"""The generation of a member that has owned nothing yet."""
+"""The generation of a member that has not owned a partition yet."""
 
 
 class Claim(NamedTuple):
-    """What a member says it owned, and since which generation of the group.
+    """The partitions that a member says it owned.
 
     Attributes:
-        generation: The group's generation in which the member got ``owned``.
-        owned: The partitions it got then.
+        generation: The group's generation in which the member got them.
+        owned: The partitions.
     """
 
     generation: int
@@ -36,21 +35,20 @@ def assign(
     """Return each member's partitions, sorted; the same for the same input in any order.
 
     Args:
-        partitions: Those to hand out.
-        members: Member ids with what each claims. Claims on partitions that are not handed out
-            are ignored. Where two members claim the same partition, the claim of the higher
-            generation counts, since the other member has missed a rebalance; between equal
-            generations the smaller member id.
+        partitions: The partitions to assign.
+        members: Each member id's claim. Claims on other partitions are ignored. Of two claims on
+            a partition the one of the higher generation counts, since the other member has missed
+            a rebalance; between equal generations the one of the smaller member id.
 
     Returns:
         Every member, some perhaps with an empty list, and every partition exactly once; empty
-        where there is no member.
+        without members.
     """
     if not members:
         return {}
     kept = _uncontested(partitions, members)
     smaller_share, larger_shares = divmod(len(partitions), len(members))
-    # Whoever owns the most goes first, so that a larger share keeps a partition where it is.
+    # The largest owner goes first, so that a larger share keeps a partition where it is.
     by_owned = sorted(kept, key=lambda member: (-len(kept[member]), member))
     assignment: dict[str, list[TopicPartition]] = {}
     for rank, member in enumerate(by_owned):

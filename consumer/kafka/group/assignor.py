@@ -1,9 +1,8 @@
-"""Sticky assignment as aiokafka's plug-in: a class for each consumer, its claim in the user data.
+"""Sticky assignment as a plug-in of aiokafka: a class for each consumer.
 
-aiokafka calls class methods only, and its own sticky assignor keeps its state on the one class
-that all consumers of a process share. Here every consumer gets a class of its own, closed over its
-own claim. The claim's generation is the group's, as the broker counts it: a member that missed a
-rebalance claims by an older one and loses.
+aiokafka calls class methods only, and its own sticky assignor keeps its state in the one class that
+all consumers of a process share. Here each consumer has a class that holds its own claim, which
+travels as user data. A member that missed a rebalance claims by an older generation and loses.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +27,7 @@ def make_assignor(generation: Callable[[], int]) -> type[AbstractPartitionAssign
     """Return an assignor class for one consumer.
 
     Args:
-        generation: Returns the generation that the consumer is in; asked when an assignment has
-            arrived.
+        generation: Returns the generation that the consumer is in; called at each assignment.
     """
     claim = NO_CLAIM
 
@@ -91,7 +89,6 @@ def assign_topics(
 
 
 def encode_claim(claim: Claim) -> bytes:
-    """Return a claim as the user data of a member's JoinGroup request."""
     owned: dict[str, list[int]] = {}
     for partition in sorted(claim.owned):
         owned.setdefault(partition.topic, []).append(partition.partition)
@@ -101,7 +98,7 @@ def encode_claim(claim: Claim) -> bytes:
 def decode_claim(user_data: bytes | None) -> Claim:
     """Return the claim in a member's user data; no claim where it cannot be read.
 
-    A member of another version still gets its share, only not necessarily what it had.
+    A member of another version gets its share, but perhaps other partitions than it had.
     """
     if not user_data:
         return NO_CLAIM

@@ -1,4 +1,4 @@
-"""What a static member of a consumer group is called."""
+"""The instance ids of a consumer group's static members."""
 
 import hashlib
 import re
@@ -10,13 +10,12 @@ _DIGEST_CHARACTERS = 8
 def name_instance(group: str, *, cluster: str, application: str, rank: int) -> str:
     """Return the ``group.instance.id`` of a consumer replica.
 
-    The same for a replica that is started again in another's place, and different for every other
-    replica of the group: two applications, or two clusters side by side in an upgrade, must not
-    take each other's places.
+    A replica that replaces another has the same id. Any two other replicas of the group have
+    different ones, also those of two applications, or of two clusters during an upgrade.
 
     Args:
         group: The consumer group.
-        cluster: Names the Ray cluster, for as long as it lives.
+        cluster: Identifies the Ray cluster for as long as it lives.
         application: The Serve application.
         rank: The replica's rank among those of its deployment.
     """

@@ -23,7 +23,7 @@ def make_consumer(
         settings: The cluster.
         route: Its group, membership and flow settings.
         instance_id: Makes it a static member of this name.
-        assignor: Shares the partitions out where it leads the group.
+        assignor: Assigns the partitions if the consumer leads the group.
     """
     membership = route.membership
     consumer = AIOKafkaConsumer(
@@ -32,7 +32,7 @@ def make_consumer(
         group_id=route.group,
         group_instance_id=instance_id,
         enable_auto_commit=False,
-        # Where to begin, and where to go on in a log that has moved, the source decides.
+        # The source decides where to begin, and where to go on in a log that has moved.
         auto_offset_reset="none",
         isolation_level="read_committed",
         partition_assignment_strategy=(assignor,),
@@ -48,5 +48,5 @@ def make_consumer(
 
 
 def request_timeout_ms(membership: GroupSettings) -> int:
-    """Return how long an answer may take: joining waits for all members to join."""
+    """Return how long a response may take: JoinGroup waits for all members."""
     return max(_REQUEST_TIMEOUT_MS, membership.rebalance_timeout_ms + _JOIN_SPARE_MS)

@@ -1,12 +1,12 @@
-"""What aiokafka 0.14 lacks for static members (KIP-345): hearing of a successor, leading, leaving.
+"""What aiokafka 0.14 lacks for static members (KIP-345): to be fenced, to lead and to leave.
 
-Its heartbeats name no instance. The broker then answers a member whose instance id another one has
-taken with the same error as one whose session is over, and aiokafka joins again: two holders of an
-id would throw each other out for ever. A heartbeat that names the instance is answered with
-FENCED_INSTANCE_ID, so that the older one ends and the newer one stays.
+Its heartbeats do not name the instance. The broker then answers a member whose instance id another
+one has taken as if its session were over, and aiokafka joins again: two members with one id would
+fence each other for ever. A heartbeat that names the instance is answered with FENCED_INSTANCE_ID,
+so that the older member ends.
 
-A leader that was killed comes back as a follower, as its old self still counts as the leader; then
-nobody would notice partitions that are added to the topic. It looks out for them itself.
+A leader that was killed comes back as a follower, since its former member id still leads; then no
+member would notice partitions that are added to the topic. So such a member watches for them.
 """
 # ruff: noqa: SLF001 - the coordinator is private
 
@@ -23,14 +23,10 @@ _INSTANCES_FROM_VERSION = 3
 
 
 class HeartbeatResponse_v3(HeartbeatResponse_v1):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """As version 1."""
-
     API_VERSION = 3
 
 
 class HeartbeatRequest_v3(RequestStruct):  # type: ignore[misc]  # noqa: N801 - aiokafka's way
-    """Names the instance."""
-
     API_KEY = 12
     API_VERSION = 3
     RESPONSE_TYPE = HeartbeatResponse_v3
@@ -45,14 +41,7 @@ class HeartbeatRequest_v3(RequestStruct):  # type: ignore[misc]  # noqa: N801 - 
 class InstanceHeartbeatRequest(
     Request[HeartbeatRequest_v1 | HeartbeatRequest_v3]  # type: ignore[misc]  # aiokafka is untyped
 ):
-    """A heartbeat of a static member; a broker before Kafka 2.3 is not told the instance.
-
-    Args:
-        group: The consumer group.
-        generation: The generation that the member is in.
-        member_id: The member's id.
-        instance_id: Its instance id.
-    """
+    """A heartbeat of a static member; to brokers before Kafka 2.3 it does not name the instance."""
 
     API_KEY = 12
 
@@ -61,7 +50,6 @@ class InstanceHeartbeatRequest(
         self._instance_id = instance_id
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        """Return the request in the version of ``request_struct_class``."""
         if request_struct_class.API_VERSION < _INSTANCES_FROM_VERSION:
             return request_struct_class(*self._member)
         return request_struct_class(*self._member, self._instance_id)
@@ -70,12 +58,12 @@ class InstanceHeartbeatRequest(
 def name_in_heartbeats(
     consumer: AIOKafkaConsumer, instance_id: str, on_fenced: Callable[[], None]
 ) -> None:
-    """Have a consumer's heartbeats name its instance, and have it lead where its old self did.
+    """Have a consumer's heartbeats name its instance, and have it watch the topic if it led before.
 
     Args:
         consumer: A consumer that has not joined yet.
         instance_id: Its ``group_instance_id``.
-        on_fenced: Called when another member has taken the instance id.
+        on_fenced: Called once another member has taken the instance id.
     """
     coordinator = consumer._coordinator
     send = coordinator._send_req
@@ -88,7 +76,7 @@ def name_in_heartbeats(
         response = await send(request)
         if getattr(response, "error_code", 0) == FENCED_INSTANCE_ID:
             on_fenced()
-        # The broker makes a static member's id of its instance id and a UUID.
+        # A static member's id is its instance id and a UUID.
         leader_id = getattr(response, "leader_id", "")
         if leader_id.startswith(f"{instance_id}-") and leader_id != response.member_id:
             coordinator._group_subscription = set(coordinator._subscription.topics)
@@ -99,6 +87,6 @@ def name_in_heartbeats(
 
 
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
-    """Have a static member leave the group when it stops; aiokafka lets its session run out."""
+    """Have a static member leave the group when it stops; aiokafka lets its session expire."""
     if consumer._coordinator is not None:
         consumer._coordinator._group_instance_id = None

@@ -1,4 +1,4 @@
-"""What the broker will take: a message is measured before it is sent.
+"""Which messages the broker takes: each is measured before it is sent.
 
 An idempotent producer whose batch was refused has to be replaced, so that a message over the limit
 must never reach the broker.
@@ -16,7 +16,7 @@ LARGEST_REQUEST_BYTES = 100 * 1024 * 1024 - 64 * 1024
 
 
 def batch_size_bytes(message: Message) -> int:
-    """Return at most how large a batch of this message alone is, uncompressed."""
+    """Return an upper bound of the size of a batch of this message alone, uncompressed."""
     size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
         message.key, message.value, message.headers
     )
@@ -24,7 +24,6 @@ def batch_size_bytes(message: Message) -> int:
 
 
 def explain_too_large(message: Message, size_bytes: int, limit_bytes: int) -> str:
-    """Return why ``message`` is not sent, for a person."""
     return (
         f"{size_bytes} bytes with key and headers are over the {limit_bytes} that topic "
         f"{message.topic} takes (max.message.bytes)"

@@ -22,7 +22,7 @@ FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
 STOP_TIMEOUT_S = 5.0
 RETIRE_TIMEOUT_S = 30.0
-"""How long a replaced producer may go on delivering the batches that it already has."""
+"""How long a replaced producer may deliver the batches that it has."""
 
 REFUSALS = (
     errors.AuthenticationFailedError,
@@ -30,7 +30,7 @@ REFUSALS = (
     errors.TopicAuthorizationFailedError,
     errors.UnsupportedVersionError,
 )
-"""Errors that waiting does not cure."""
+"""Errors that do not pass."""
 
 
 class ProducerSlot:
@@ -69,7 +69,7 @@ class ProducerSlot:
         return self._producer
 
     async def get(self) -> AIOKafkaProducer:
-        """Return a working producer; where there is none, try until a broker is back.
+        """Return a working producer; without one, connect until a broker is back.
 
         Raises:
             SourceError: The broker refuses us.
@@ -89,11 +89,11 @@ class ProducerSlot:
 
     @property
     def cluster(self) -> ClusterMetadata | None:
-        """What the producer knows of the cluster; ``None`` while there is no producer."""
+        """The producer's metadata of the cluster; ``None`` while there is no producer."""
         return None if self._producer is None else self._producer.client.cluster
 
     def retire(self, producer: AIOKafkaProducer) -> None:
-        """Take ``producer`` out of use; what others have in flight with it may still arrive."""
+        """Take ``producer`` out of use; its batches in flight may still arrive."""
         if self._producer is producer:
             self._producer = None
             task = asyncio.create_task(_stop(producer, RETIRE_TIMEOUT_S))
@@ -122,7 +122,7 @@ class ProducerSlot:
 
 
 async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
-    """Stop a producer; cut it off where it would wait for a broker that is away."""
+    """Stop a producer; cut it off if it waits for a broker that is away."""
     try:
         async with asyncio.timeout(timeout_s):
             await producer.stop()
@@ -139,7 +139,7 @@ async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
 
 
 def _fail_the_rest(producer: AIOKafkaProducer) -> None:
-    """Tell who waits for a batch that was cut off; a cut off sender does not."""
+    """Fail the batches that were cut off: a sender that is cut off does not."""
     accumulator = producer._message_accumulator  # noqa: SLF001 - stop() does not do it
     accumulator.fail_all(errors.ProducerClosed())
     for batches in accumulator._batches.values():  # noqa: SLF001 - nothing is public here

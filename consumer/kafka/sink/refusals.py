@@ -1,4 +1,4 @@
-"""What a broker means that refuses a message for good, and which setting of the topic decides."""
+"""Why a broker refuses a message for good, and which setting of the topic decides."""
 
 from aiokafka import errors
 
@@ -23,7 +23,7 @@ MESSAGE_REFUSED = frozenset(
         INVALID_RECORD,
     }
 )
-"""Errors that are about a message in the batch, and will come again with it."""
+"""Errors about a message in the batch, which come again with it."""
 
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
 
@@ -56,7 +56,7 @@ errors.kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
 
 
 def explain_refusal(code: int, message: Message) -> str:
-    """Return why the broker refuses ``message``, for a person: the topic, the setting, the fix.
+    """Return why the broker refuses ``message``: the topic, the setting, the fix.
 
     Args:
         code: One of ``MESSAGE_REFUSED``.

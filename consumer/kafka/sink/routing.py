@@ -1,5 +1,6 @@
 """Which partition of its topic each message goes to, and which their topics do not take."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from consumer.kafka.sink.message_size import (
     batch_size_bytes,
     explain_too_large,
 )
-from consumer.kafka.sink.partitioning import RunPartitioner, partition_of_key
+from consumer.kafka.sink.partitioning import RunPartitioner, partitions_of_keys
 from consumer.kafka.sink.refusals import explain_keyless
 from consumer.ports import Message, Rejection, TopicPartition
 
@@ -21,11 +22,11 @@ class Routed(NamedTuple):
     """Messages by partition.
 
     Attributes:
-        indexes: Positions in the routed sequence, in its order, by the partition they go to.
+        messages: By the partition they go to, in their order.
         rejections: Messages that their topic does not take; they are in no partition.
     """
 
-    indexes: dict[TopicPartition, list[int]]
+    messages: dict[TopicPartition, list[Message]]
     rejections: list[Rejection]
 
 
@@ -42,7 +43,9 @@ class MessageRouter:
 
     def __init__(self) -> None:
         self.limits: Mapping[str, TopicLimits] = {}
-        self._runs: dict[str, RunPartitioner] = {}
+        self._runs: defaultdict[str, RunPartitioner] = defaultdict(
+            lambda: RunPartitioner(RUN_RECORDS)
+        )
 
     @property
     def max_batch_bytes(self) -> int:
@@ -64,36 +67,61 @@ class MessageRouter:
             is_backed_up: Whether a message without a key had better go elsewhere.
         """
         routed = Routed({}, [])
-        preferred: dict[str, Sequence[int]] = {}
-        for index, message in enumerate(messages):
-            topic = message.topic
-            size_bytes = batch_size_bytes(message)
-            limits = self.limits.get(topic, DEFAULT_LIMITS)
-            limit_bytes = min(limits.max_message_bytes, LARGEST_REQUEST_BYTES)
-            if size_bytes > limit_bytes:
-                reason = explain_too_large(message, size_bytes, limit_bytes)
-                routed.rejections.append(Rejection(index, reason, is_too_large=True))
-                continue
-            if limits.needs_keys and message.key is None:
-                routed.rejections.append(Rejection(index, explain_keyless(topic)))
-                continue
-            if message.key is None:
-                if topic not in preferred:
-                    preferred[topic] = [
-                        number
-                        for number in partitions[topic]
-                        if not is_backed_up(TopicPartition(topic, number))
-                    ] or partitions[topic]
-                number = self._run(topic).next_partition(preferred[topic])
-            else:
-                number = partitions[topic][partition_of_key(message.key, len(partitions[topic]))]
-            routed.indexes.setdefault(TopicPartition(topic, number), []).append(index)
-        for topic in partitions:
-            self._run(topic).end_run()
+        by_topic: defaultdict[str, list[Message]] = defaultdict(list)
+        for message in messages:
+            by_topic[message.topic].append(message)
+        for topic, of_topic in by_topic.items():
+            taken = self._taken(topic, of_topic, routed.rejections)
+            self._place(topic, taken, partitions[topic], is_backed_up, routed.messages)
         return routed
 
-    def _run(self, topic: str) -> RunPartitioner:
-        run = self._runs.get(topic)
-        if run is None:
-            run = self._runs[topic] = RunPartitioner(RUN_RECORDS)
-        return run
+    def _taken(
+        self, topic: str, messages: Sequence[Message], rejections: list[Rejection]
+    ) -> list[Message]:
+        """Return the messages that their topic takes; reject the others."""
+        limits = self.limits.get(topic, DEFAULT_LIMITS)
+        limit_bytes = min(limits.max_message_bytes, LARGEST_REQUEST_BYTES)
+        taken: list[Message] = []
+        for message in messages:
+            size_bytes = batch_size_bytes(message)
+            if size_bytes > limit_bytes:
+                reason = explain_too_large(message, size_bytes, limit_bytes)
+                rejections.append(Rejection(message, reason, is_too_large=True))
+            elif limits.needs_keys and message.key is None:
+                rejections.append(Rejection(message, explain_keyless(topic)))
+            else:
+                taken.append(message)
+        return taken
+
+    def _place(
+        self,
+        topic: str,
+        messages: Sequence[Message],
+        numbers: Sequence[int],
+        is_backed_up: Callable[[TopicPartition], bool],
+        placed: dict[TopicPartition, list[Message]],
+    ) -> None:
+        keys = [message.key for message in messages if message.key is not None]
+        of_keys = iter(partitions_of_keys(keys, len(numbers)))
+        by_position: list[list[Message]] = [[] for _ in numbers]
+        run, preferred = self._runs[topic], None
+        for message in messages:
+            if message.key is not None:
+                position = next(of_keys)
+            else:
+                preferred = preferred or _preferred(topic, numbers, is_backed_up)
+                position = run.next_partition(preferred)
+            by_position[position].append(message)
+        run.end_run()
+        for number, found in zip(numbers, by_position, strict=True):
+            if found:
+                placed[TopicPartition(topic, number)] = found
+
+
+def _preferred(
+    topic: str, numbers: Sequence[int], is_backed_up: Callable[[TopicPartition], bool]
+) -> Sequence[int]:
+    """Return the positions of the partitions for messages without a key."""
+    positions = range(len(numbers))
+    free = [each for each in positions if not is_backed_up(TopicPartition(topic, numbers[each]))]
+    return free or positions

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer, errors
 from consumer.engine.standing.waits import no_broker
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
-from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.cluster_client import cluster_waits
 from consumer.kafka.client.connection import explain, warn_if_slow
-from consumer.kafka.sink.partition_writer import Entry, Lane
+from consumer.kafka.sink.partition_writer import PartitionWriter
 from consumer.kafka.sink.producer_slot import ProducerSlot
 from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
 from consumer.ports import Message, PublishListener, SourceError, TopicPartition
@@ -43,12 +43,13 @@ class KafkaSink:
         self._router = MessageRouter()
         self._limits = LimitsReader(settings, self._topics, self._learn)
         self._slot: ProducerSlot | None = None
-        self._lanes: dict[TopicPartition, Lane] = {}
+        self._listener: PublishListener | None = None
+        self._writers: dict[TopicPartition, PartitionWriter] = {}
         self._in_turn = asyncio.Lock()
         self._failure: SourceError | None = None
 
-    async def start(self) -> None:
-        """Connect; see ``ResultSink``."""
+    async def start(self, listener: PublishListener) -> None:
+        self._listener = listener
         warn_if_slow()
         await self._limits.read()
         self._slot = ProducerSlot(self._settings, self._router.max_batch_bytes, self._doing)
@@ -60,13 +61,8 @@ class KafkaSink:
             await self.stop()
             raise
 
-    async def send(self, messages: Sequence[Message], listener: PublishListener) -> None:
-        """Take messages over; see ``ResultSink``.
-
-        Raises:
-            SourceError: The broker refuses us, or the sink is stopped.
-        """
-        if self._slot is None:
+    async def send(self, messages: Sequence[Message]) -> None:
+        if self._slot is None or self._listener is None:
             raise SourceError(f"{self._doing}: not started, or stopped already")
         if not messages:
             return
@@ -74,23 +70,22 @@ class KafkaSink:
             partitions = await self._partitions_of(messages, self._slot)
             if self._failure is not None:
                 raise self._failure
-            self._enqueue(messages, partitions, listener, self._slot)
+            self._enqueue(messages, partitions, self._listener, self._slot)
 
     def waits(self) -> list[str]:
-        """Return what messages under way wait for; see ``ResultSink``."""
-        sending = [partition for partition, lane in self._lanes.items() if lane.records]
+        sending = [partition for partition, writer in self._writers.items() if writer.records]
         if self._slot is None or not sending:
             return []
         cluster = self._slot.cluster
         return [no_broker(self._doing)] if cluster is None else cluster_waits(cluster, sending)
 
     async def stop(self) -> None:
-        """Disconnect; see ``ResultSink``. Who waits for a message hears of it."""
+        """Disconnect; see ``ResultSink``. The listener hears of it if a message waits."""
         slot, self._slot = self._slot, None
         if slot is None:
             return
         self._end(SourceError(f"{self._doing}: the sink was stopped"))
-        ending = [task for task in [lane.cancel() for lane in self._lanes.values()] if task]
+        ending = [task for each in self._writers.values() if (task := each.cancel())]
         if ending:
             await asyncio.wait(ending)
         await self._limits.stop()
@@ -111,17 +106,14 @@ class KafkaSink:
             self._limits.look_again()
         for rejection in routed.rejections:
             listener.rejected(rejection)
-        for partition, indexes in routed.indexes.items():
-            lane = self._lane(slot, partition)
-            for index in indexes:
-                lane.append(Entry(messages[index], listener, index))
-            lane.wake()
+        for partition, placed in routed.messages.items():
+            self._writer(slot, listener, partition).send(placed)
 
     def _is_backed_up(self, partition: TopicPartition) -> bool:
-        lane = self._lanes.get(partition)
+        writer = self._writers.get(partition)
         # Of one that took nothing last a single run finds out whether it does again.
-        most_records = 0 if lane is not None and lane.is_stuck else _BACKED_UP_RECORDS
-        return lane is not None and lane.records > most_records
+        most_records = 0 if writer is not None and writer.is_stuck else _BACKED_UP_RECORDS
+        return writer is not None and writer.records > most_records
 
     async def _partitions_of(
         self, messages: Sequence[Message], slot: ProducerSlot
@@ -140,37 +132,37 @@ class KafkaSink:
             doing = f"publishing to {topic}"
             raise explain(error, self._settings, doing) from error
 
-    def _lane(self, slot: ProducerSlot, partition: TopicPartition) -> Lane:
-        lane = self._lanes.get(partition)
-        if lane is None:
+    def _writer(
+        self, slot: ProducerSlot, listener: PublishListener, partition: TopicPartition
+    ) -> PartitionWriter:
+        writer = self._writers.get(partition)
+        if writer is None:
             doing = f"publishing to {partition.topic}"
-            lane = self._lanes[partition] = Lane(
+            writer = self._writers[partition] = PartitionWriter(
                 slot,
                 *partition,
+                listener=listener,
                 explain=lambda error: explain(error, self._settings, doing),
                 fail=self._end,
                 on_refused=self._limits.look_again,
                 move=partial(self._move, partition),
             )
-        return lane
+        return writer
 
-    def _move(self, stuck: TopicPartition, entries: Sequence[Entry]) -> bool:
+    def _move(self, stuck: TopicPartition, messages: Sequence[Message]) -> bool:
         """Give messages without a key to partitions that take some; say whether there are any."""
         others = [
-            lane
-            for partition, lane in self._lanes.items()
-            if partition.topic == stuck.topic and partition != stuck and not lane.is_stuck
+            writer
+            for partition, writer in self._writers.items()
+            if partition.topic == stuck.topic and partition != stuck and not writer.is_stuck
         ]
-        for number, entry in enumerate(entries):
-            if others:
-                others[number // RUN_RECORDS % len(others)].append(entry)
-        for lane in others:
-            lane.wake()
+        if others:
+            for number, start in enumerate(range(0, len(messages), RUN_RECORDS)):
+                others[number % len(others)].send(messages[start : start + RUN_RECORDS])
         return bool(others)
 
     def _end(self, error: SourceError) -> None:
-        """Nothing can be published any more: tell everyone who waits, and every later call."""
+        """Nothing can be published any more: fail what waits, and every later call."""
         self._failure = self._failure or error
-        for lane in self._lanes.values():
-            for listener in lane.listeners:
-                listener.failed(self._failure)
+        if self._listener is not None and any(each.records for each in self._writers.values()):
+            self._listener.failed(self._failure)

@@ -1,15 +1,18 @@
-"""Where a group begins that is to read from the end of its topic's log: everywhere at once.
+"""Where a group begins that reads from the end of its topic's log: in all partitions at once.
 
-A partition that is added later is read from its start. So 'the group has committed nothing' has to
-be a statement about the whole topic, and has to become false for all partitions together: one
-member, whoever has the first partition, commits where each of them ends. The others wait for that.
+A partition that is added later is read from its start. So 'the group has committed nothing' is a
+statement about the whole topic, and has to become false for all partitions together: the member
+that has the first partition commits the ends of all, and the others wait for it.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from aiokafka import AIOKafkaConsumer
+
 from consumer.engine.offsets import completion_map
+from consumer.kafka.client import internals
 from consumer.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -21,6 +24,25 @@ Committed = Callable[
 ]
 Ends = Callable[[Collection[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 Commit = Callable[[Mapping[TopicPartition, CommitPoint]], Awaitable[None]]
+
+
+def any_committed(consumer: AIOKafkaConsumer, *, requires_stable: bool) -> Committed:
+    """Return what asks for committed points; without any, it waits for undecided transactions.
+
+    Args:
+        consumer: The member that asks.
+        requires_stable: Whether there may be transactions on the points.
+    """
+
+    async def ask(
+        partitions: Collection[TopicPartition],
+    ) -> Mapping[TopicPartition, CommitPoint | None]:
+        points = await internals.committed(consumer, partitions, require_stable=False)
+        if requires_stable and not any(points.values()):
+            points = await internals.committed(consumer, partitions, require_stable=True)
+        return points
+
+    return ask
 
 
 async def begin_at_end(
@@ -38,17 +60,17 @@ async def begin_at_end(
     Args:
         everywhere: The topic's partitions, in order.
         assigned: Those of this member.
-        log_id: Identifies the topic, to be committed with the ends; empty where not known.
+        log_id: Identifies the topic, and is committed with the ends; empty where it is not known.
         committed: Asks what the group has committed.
-        ends: Asks where logs end; leaves out the partitions that nobody leads.
+        ends: Asks where logs end; leaderless partitions are left out.
         commit: Commits under the generation of ``assigned``.
-        is_outdated: Whether the group has another assignment coming.
+        is_outdated: Whether another assignment will come.
 
     Returns:
-        False where the group rebalances first: whoever has the first partition then, begins.
+        False where the group rebalances first; then the next owner of the first partition begins.
 
     Raises:
-        SourceError: Nobody says where the log of some partition ends.
+        SourceError: The end of some partition's log is not known.
     """
     while all(point is None for point in (await committed(everywhere)).values()):
         if is_outdated():
@@ -60,7 +82,7 @@ async def begin_at_end(
         unknown = [f"{each.topic}/{each.partition}" for each in everywhere if each not in found]
         if unknown:
             raise SourceError(
-                f"start_from is latest, and nobody says where the log of {', '.join(unknown)} "
+                f"start_from is latest, and it is not known where the log of {', '.join(unknown)} "
                 "ends; check that each partition has a leader"
             )
         try:
@@ -77,7 +99,7 @@ async def begin_at_end(
 
 
 def _point(offset: int, log_id: bytes) -> CommitPoint:
-    """Return a point with nothing done above it; without an id it would hold in any log."""
+    """Return a point with nothing done above it; without the id it would fit any log."""
     if not log_id:
         return CommitPoint(offset, "")
     nothing_above = completion_map.CompletionMap(offset, log_id=log_id)

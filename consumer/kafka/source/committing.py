@@ -1,4 +1,4 @@
-"""Offset commits of one member: under the generation of its assignment, or not at all."""
+"""Offset commits of one member, under the generation of its assignment only."""
 
 import asyncio
 import logging
@@ -16,11 +16,11 @@ _COMMIT_RETRY_S = 0.1
 
 
 class Commits:
-    """Commits; closed, by ``close``, until the first ``open``.
+    """Commits between ``open`` and ``close``.
 
     Args:
         consumer: The member.
-        on_refused: Takes a broker's refusal, which ends the member, and returns what to raise.
+        on_refused: Called with a broker's refusal, which ends the member; returns what to raise.
     """
 
     def __init__(
@@ -37,30 +37,27 @@ class Commits:
 
     @property
     def under_way(self) -> list[asyncio.Task[None]]:
-        """The commits that have not returned."""
         return list(self._under_way)
 
     def begin(self, generation: int, assigned: Collection[TopicPartition]) -> None:
-        """Take note of a new assignment; only ``commit_at_once`` commits before ``open``."""
+        """Note a new assignment; before ``open`` only ``commit_at_once`` commits."""
         self._generation = generation
         self._assigned = frozenset(assigned)
 
     def open(self) -> None:
-        """The assignment has been taken over: what is committed from here on is of it."""
+        """Take commits: the assignment has been taken over."""
         self.is_open = True
 
     def close(self) -> None:
-        """Refuse what is committed or sent again from here on."""
+        """Refuse commits, and do not retry those under way."""
         self.is_open = False
 
     def fail(self) -> None:
-        """Refuse whatever is committed or sent again from here on, for good."""
+        """Refuse commits for good, and do not retry those under way."""
         self._has_failed = True
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit partitions of the assignment.
-
-        A caller that is cancelled leaves the commit under way.
+        """Commit partitions of the assignment; the commit of a cancelled caller goes on.
 
         Raises:
             CommitRefusedError: The group has moved on.
@@ -91,13 +88,13 @@ class Commits:
                 await asyncio.sleep(_COMMIT_RETRY_S)
 
     async def _sent(self, points: Mapping[TopicPartition, CommitPoint]) -> bool:
-        """Send a commit; False where it is to be sent again."""
+        """Send a commit; False where it has to be sent again."""
         if self._has_failed:
             raise CommitRefusedError("this consumer has failed")
         try:
             await internals.commit_once(self._consumer, points, self._generation)
         except errors.KafkaError as error:
-            # Sent again until a topic is back, it would be committed for another log.
+            # A retry might commit to another log, once the topic is created again.
             is_gone = isinstance(error, errors.UnknownTopicOrPartitionError)
             if is_gone or not error.retriable:
                 raise self._on_refused(error) from error
@@ -108,5 +105,5 @@ class Commits:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            # Its caller may be gone; then nobody else takes note of how it ended.
+            # Its caller may be gone; asyncio warns of exceptions that are never retrieved.
             task.exception()

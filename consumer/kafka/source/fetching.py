@@ -1,13 +1,9 @@
-"""Fetching records without ever cancelling a fetch, and without blocking on a rebalance.
+"""Fetches records without cancelling a fetch, and without blocking on a rebalance.
 
-aiokafka's ``getmany`` must not be cancelled (that disables its ``max_poll_interval_ms`` check for
-good), and while a rebalance goes on it waits without regard to its timeout. So a fetch that has to
-wait runs in a task of its own. If a rebalance or the caller's cancellation leaves it behind, what
-it still brings is not handed out but read again.
-
-A record that aiokafka cannot read makes it forget what else the fetch has taken. So the positions
-from before are kept, and gone back to; then the partition is read one by one up to that record, and
-what is left of its batch as bytes.
+aiokafka's ``getmany`` must not be cancelled, which disables its ``max_poll_interval_ms`` check for
+good, and ignores its timeout during a rebalance. So a fetch that has to wait runs in a task of its
+own. A rebalance or the caller's cancellation leaves it behind; the records that it still brings are
+read again.
 """
 
 import asyncio
@@ -21,31 +17,19 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.client import internals
 from consumer.kafka.client.mending import check_tasks
-from consumer.kafka.source.committed_logs import warn_of_expired
-from consumer.kafka.source.log_bounds import ask_each
-from consumer.kafka.source.raw_records import (
-    MisnamedBatch,
-    UnreadRecord,
-    is_readable_here,
-    read_misnamed,
-)
-from consumer.kafka.source.unpacking import UnpackedTooLargeError, Unpacking
+from consumer.kafka.source.logs import ask_each, warn_of_expired
 from consumer.ports import SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
 
 Fetched = dict[KafkaPartition, list[ConsumerRecord[Any, Any]]]
 
-NOWHERE = KafkaPartition("-", -1)
-"""No partition matches it: fetching it takes nothing, and counts as a poll to aiokafka."""
+_NO_PARTITION = KafkaPartition("-", -1)
+"""Matches no partition: fetching it returns nothing, and counts as a poll to aiokafka."""
 
-_UNREADABLE = (UnicodeDecodeError, errors.CorruptRecordException, UnpackedTooLargeError)
 _LOST_PLACE = (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError)
 _POSITION_WAIT_S = 0.05
-"""How soon a partition is looked at again that has no position yet."""
-_RAW_FETCH_TIMEOUT_S = 5.0
-_RAW_FETCH_PAUSE_S = 1.0
-"""How long other partitions are read before a failed raw fetch is tried again."""
+"""How soon a fetch asks again for partitions that have no position yet."""
 
 
 class Fetching:
@@ -54,33 +38,25 @@ class Fetching:
     Args:
         consumer: The consumer; started before the first fetch. It does not reset positions itself
             (``auto_offset_reset`` is none).
-        unpacking: How batches are unpacked.
-        bounds_timeout_s: How long to wait for an answer about where a log starts.
+        bounds_timeout_s: How long to wait for the start of a log.
 
     Attributes:
-        expired: Where logs start whose retention has deleted what was to be read next.
+        expired: The starts of logs whose next record retention has deleted.
     """
 
-    def __init__(
-        self, consumer: AIOKafkaConsumer, unpacking: Unpacking, bounds_timeout_s: float = 2.0
-    ) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, bounds_timeout_s: float = 2.0) -> None:
         self._consumer = consumer
-        self._unpacking = unpacking
         self._bounds_timeout_s = bounds_timeout_s
         self.expired: dict[TopicPartition, int] = {}
         self._failure: SourceError | None = None
         self._waiting: asyncio.Task[Fetched] | None = None
-        self._started_from: dict[KafkaPartition, int] = {}
         self._sought: dict[KafkaPartition, int] = {}
-        self._unreadable: dict[KafkaPartition, int] = {}
-        self._misnamed: dict[KafkaPartition, MisnamedBatch] = {}
-        self._raw_fetch_from_s = 0.0
         self._is_open = False
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def is_left_behind(self) -> bool:
-        """Whether a fetch runs, or has ended, whose records nobody has seen."""
+        """Whether there is a fetch, running or ended, whose records were not returned."""
         return self._waiting is not None
 
     @property
@@ -88,14 +64,11 @@ class Fetching:
         return not self._is_open or self.is_left_behind
 
     def suspend(self) -> None:
-        """A rebalance has begun: hand out nothing until ``go_on``."""
+        """A rebalance has begun: return no records until ``go_on``."""
         self._is_open = False
-        self._unreadable.clear()
-        self._misnamed.clear()
         self._signal()
 
     def go_on(self) -> None:
-        """The new assignment is in place."""
         self._is_open = True
         self._signal()
 
@@ -105,7 +78,6 @@ class Fetching:
         self._signal()
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read ``partition`` from ``offset`` on; ignored where it is not assigned any more."""
         key = KafkaPartition(*partition)
         if key in self._consumer.assignment():
             self._consumer.seek(key, offset)
@@ -116,11 +88,9 @@ class Fetching:
     ) -> Fetched:
         """Return records, or none after ``timeout_s`` or as soon as a rebalance begins or ends.
 
-        What may be read is for the caller to say again then.
-
         Raises:
-            SourceError: What ``fail`` was called with, or the client's own tasks have ended.
-            errors.KafkaError: What aiokafka cannot get over.
+            SourceError: ``fail`` was called, or the client's own tasks have ended.
+            errors.KafkaError: aiokafka cannot go on.
         """
         self._check()
         check_tasks(self._consumer)
@@ -134,22 +104,20 @@ class Fetching:
             internals.note_poll(self._consumer)
             return {}
         if not partitions:
-            await self._consumer.getmany(NOWHERE, timeout_ms=0)
+            await self._consumer.getmany(_NO_PARTITION, timeout_ms=0)
             await asyncio.wait([self._changed], timeout=timeout_s)
             self._check()
             return {}
         wanted = [KafkaPartition(*partition) for partition in partitions]
         give_up_at_s = asyncio.get_running_loop().time() + timeout_s
         while True:
-            known = self._note_start(wanted)
+            # Unknown for a moment after an assignment, where the group has committed nothing.
+            known = [each for each in wanted if self._position(each) is not None]
+            self._sought = {}
             has_all = len(known) == len(wanted)
             wait_s = timeout_s if has_all else min(timeout_s, _POSITION_WAIT_S)
             try:
                 fetched = await self._read(known, max_records, wait_s)
-            except _UNREADABLE as error:
-                if not self._go_back(error):
-                    raise errors.CorruptRecordException(str(error)) from error
-                return {}
             except _LOST_PLACE as error:
                 await self._find_place(error)
                 return {}
@@ -158,7 +126,6 @@ class Fetching:
                 return fetched
 
     async def close(self) -> None:
-        """End a fetch that is under way; the consumer is stopped by now."""
         self._signal()
         if self._waiting is not None:
             self._waiting.cancel()
@@ -166,29 +133,10 @@ class Fetching:
             if not self._waiting.cancelled():
                 self._waiting.exception()
 
-    def _note_start(self, wanted: list[KafkaPartition]) -> list[KafkaPartition]:
-        """Note where a fetch starts; return the partitions where that is known, to go back there.
-
-        It is unknown for a moment after an assignment, where the group has committed nothing.
-        """
-        positions = {each: internals.position(self._consumer, each) for each in wanted}
-        self._started_from = {
-            each: position for each, position in positions.items() if position is not None
-        }
-        self._sought = {}
-        return list(self._started_from)
-
     async def _read(
         self, wanted: list[KafkaPartition], max_records: int, timeout_s: float
     ) -> Fetched:
-        if self._unreadable:
-            unreadable = next((each for each in wanted if each in self._unreadable), None)
-            pause_s = self._raw_fetch_from_s - asyncio.get_running_loop().time()
-            if unreadable is not None and pause_s <= 0:
-                return await self._read_up_to(unreadable, max_records, timeout_s)
-            wanted = [each for each in wanted if each not in self._unreadable]
-            timeout_s = min(timeout_s, max(pause_s, 0.0)) if unreadable else timeout_s
-        wanted = wanted or [NOWHERE]
+        wanted = wanted or [_NO_PARTITION]
         # Without a timeout it takes what is there and does not suspend.
         fetched: Fetched = await self._consumer.getmany(
             *wanted, timeout_ms=0, max_records=max_records
@@ -197,107 +145,18 @@ class Fetching:
             return fetched
         return await self._wait_for_records(wanted, max_records, timeout_s)
 
-    async def _read_up_to(
-        self, partition: KafkaPartition, max_records: int, timeout_s: float
-    ) -> Fetched:
-        """Read ``partition`` by single records to where aiokafka fails; then the batch's rest."""
-        end = self._unreadable[partition]
-        records: list[ConsumerRecord[Any, Any]] = []
-        while (is_short := self._position(partition) < end) and len(records) < max_records:
-            fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=1)
-            if not fetched:
-                break
-            records += fetched[partition]
-        if records:
-            return {partition: records}
-        if is_short:
-            return await self._wait_for_records([partition], 1, timeout_s)
-        if self._position(partition) == end:
-            return await self._read_unreadable(partition, end, max_records)
-        del self._unreadable[partition]
-        return {}
-
-    async def _read_unreadable(
-        self, partition: KafkaPartition, offset: int, max_records: int
-    ) -> Fetched:
-        batch = self._misnamed.pop(partition, None)
-        if batch is None or not batch.covers(offset):
-            batch = await self._fetch_misnamed(partition, offset)
-        if batch is None:
-            return {}
-        left = [record for record in batch.records if record.offset >= offset]
-        records = left[:max_records]
-        if len(left) > max_records:
-            next_offset = self._unreadable[partition] = left[max_records].offset
-            self._misnamed[partition] = batch
-        else:
-            next_offset = batch.end_offset
-            self._unreadable.pop(partition, None)
-        self._consumer.seek(partition, next_offset)
-        return {partition: records} if records else {}
-
-    async def _fetch_misnamed(self, partition: KafkaPartition, offset: int) -> MisnamedBatch | None:
-        """Fetch the batch at ``offset`` as bytes; ``None`` where that is for later, or over."""
-        try:
-            async with asyncio.timeout(_RAW_FETCH_TIMEOUT_S):
-                data = await internals.fetch_raw(self._consumer, partition, offset)
-        except (TimeoutError, errors.KafkaError) as error:
-            if isinstance(error, errors.KafkaError) and not error.retriable:
-                raise
-            log.warning("%s: reading offset %d again after %r", partition, offset, error)
-            self._raw_fetch_from_s = asyncio.get_running_loop().time() + _RAW_FETCH_PAUSE_S
-            return None
-        self._check()
-        if not self._is_open or self._position(partition) != offset:
-            return None
-        batch = read_misnamed(data, partition, offset, self._unpacking)
-        if batch is None:
-            self._unreadable.pop(partition, None)
-        elif isinstance(batch.records[0], UnreadRecord):
-            log.warning(
-                "%s: records from offset %d to %d cannot be read: %s",
-                partition,
-                offset,
-                batch.end_offset - 1,
-                batch.records[0].value,
-            )
-        else:
-            log.warning(
-                "%s: in the batch that ends before offset %d is a header whose name is not UTF-8; "
-                "such bytes are written as \\x.. in it",
-                partition,
-                batch.end_offset,
-            )
-        return batch
-
-    def _position(self, partition: KafkaPartition) -> int:
-        position = internals.position(self._consumer, partition)
-        return -1 if position is None else position
-
-    def _go_back(self, error: Exception) -> bool:
-        """Take back a fetch that met a record which aiokafka cannot read.
-
-        Returns:
-            False where it is not known which record that is.
-        """
-        failed = internals.end_failed_fetch(self._consumer, self._started_from)
-        if not is_readable_here(error):
-            return False
-        self._unreadable.update(failed)
-        for partition, started_from in self._started_from.items():
-            if partition in self._consumer.assignment():
-                self._consumer.seek(partition, self._sought.get(partition, started_from))
-        return bool(failed)
+    def _position(self, partition: KafkaPartition) -> int | None:
+        return internals.position(self._consumer, partition)
 
     async def _find_place(self, error: errors.KafkaError) -> None:
-        """Go on at the log's start where it has moved beyond what was to be read next.
+        """Go on at the log's start where it has moved beyond the next record.
 
         Raises:
-            SourceError: The log ends before that.
+            SourceError: The log ends below the next offset.
         """
-        internals.end_failed_fetch(self._consumer, ())
+        internals.end_failed_fetch(self._consumer)
         if isinstance(error, errors.NoOffsetForPartitionError):
-            # A fetch that a rebalance left behind has met it before the place was decided.
+            # Of a fetch that a rebalance left behind: the position was not decided yet.
             internals.begin_at_log_start(self._consumer, [error.args[0]])
             return
         ((key, offset),) = error.args[0].items()
@@ -308,7 +167,7 @@ class Fetching:
         self._check()
         log_start = starts.get(partition)
         if log_start is None or self._position(key) != offset:
-            # The next fetch says the same again, if it is still so.
+            # The next fetch raises again if that is still so.
             return
         if log_start <= offset:
             raise SourceError(
@@ -335,7 +194,7 @@ class Fetching:
         return waiting.result()
 
     async def _is_clear(self, timeout_s: float) -> bool:
-        """Dispose of a fetch that was left behind; False while it still runs."""
+        """Drop a fetch that was left behind; False while it still runs."""
         waiting = self._waiting
         if waiting is None:
             return True
@@ -345,17 +204,11 @@ class Fetching:
         self._waiting = None
         try:
             fetched = waiting.result()
-        except _UNREADABLE as error:
-            if not is_readable_here(error):
-                raise
-            # Where it stands, a later fetch finds out.
-            self._go_back(error)
-            return True
         except _LOST_PLACE as error:
             await self._find_place(error)
             return True
         for partition, records in fetched.items():
-            # Nobody saw these. Seeking also undoes what was taken after the listener's own seek.
+            # They were not returned. Records from before the listener's own seek are dropped too.
             if partition in self._consumer.assignment():
                 self._consumer.seek(partition, self._sought.get(partition, records[0].offset))
         return True

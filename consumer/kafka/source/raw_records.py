@@ -1,158 +1,171 @@
-"""Reading a batch that aiokafka cannot: one with a header whose name is not UTF-8, or a huge one.
+"""Reads on where aiokafka's decoding fails: header names that are not UTF-8, and huge batches.
 
-aiokafka decodes the names strictly and gives up on the record, and so on all that follow it in its
-batch, wherever a fetch begins, and on the partition. Kafka itself takes any bytes. Format: Kafka's
-documentation, "Message Format", record batch version 2; the older ones have no headers.
-
-Of a batch that unpacks to more than is allowed only the offsets are known: for each of them stands
-an ``UnreadRecord``.
+aiokafka decodes header names strictly, and never gets past a record where that fails; Kafka takes
+any bytes. A batch that unpacks to more than is allowed is not read: a record stands for each of its
+offsets that says so. Format: Kafka's documentation, "Message Format", record batch version 2; older
+versions have no headers.
 """
 
+import logging
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
-from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.source.unpacking import UnpackedTooLargeError, Unpacking
 
-_BATCH_HEADER = struct.Struct(">qiibIhiqqqhii")
-_BYTES_BEFORE_BATCH_LENGTH_COUNTS = 12
-_MAGIC = 2
-_CODEC_MASK, _LOG_APPEND_TIME, _CONTROL = 0x07, 0x08, 0x20
-_MOST_UNREAD = 1_000
-"""Of a huge batch these many records are told about at a time: it may have millions."""
+log = logging.getLogger(__name__)
+
+_LOG_OVERHEAD = 12
+"""The bytes before those that a batch's length counts."""
+_RECORD_COUNT_AT = 57
+_RECORDS_AT = 61
 
 
-class UnreadRecord(ConsumerRecord[Any, Any]):  # type: ignore[misc] # aiokafka is untyped
-    """A place in the log whose record was not read; its value says why."""
+class Unread(str):
+    """The value of a record that was not read; says why."""
+
+    __slots__ = ()
 
 
-class MisnamedBatch(NamedTuple):
-    """The records of a batch that aiokafka cannot read.
-
-    Attributes:
-        records: All of them, or the next of a huge one, in the order of their offsets.
-        end_offset: The offset behind them.
-    """
-
-    records: list[ConsumerRecord[Any, Any]]
-    end_offset: int
-
-    def covers(self, offset: int) -> bool:
-        """Tell whether all records of the log from ``offset`` to the batch's end are here."""
-        return bool(self.records) and self.records[0].offset <= offset < self.end_offset
+class _RawRecord(NamedTuple):
+    offset: int
+    timestamp: int | None
+    timestamp_type: int | None
+    key: bytes | None
+    value: bytes | Unread | None
+    headers: list[tuple[str, bytes | None]]
+    checksum: None = None
 
 
-class _Batch(NamedTuple):
-    """A batch's header fields that matter here, and its records, compressed as they were."""
-
-    base_offset: int
-    attributes: int
-    end_offset: int
-    first_timestamp_ms: int
-    max_timestamp_ms: int
-    record_count: int
-    payload: bytes
-
-
-def is_readable_here(error: BaseException) -> bool:
-    """Tell whether aiokafka failed on bytes that are no UTF-8, a header's name, or on a size."""
-    kinds = (UnicodeDecodeError, UnpackedTooLargeError)
-    return isinstance(error, kinds) or isinstance(error.__cause__, kinds)
-
-
-def read_misnamed(
-    data: bytes, partition: KafkaPartition, offset: int, unpacking: Unpacking
-) -> MisnamedBatch | None:
-    r"""Return the batch that the first record at or above ``offset`` is in.
+def install(unpacking: Unpacking) -> None:
+    """Have every consumer of this process read on.
 
     Args:
-        data: Record batches as a fetch brings them; the last may be cut off.
-        partition: Where they are from.
-        offset: Batches that end below are passed over.
         unpacking: How batches are unpacked.
-
-    Returns:
-        The batch, with ``\xff`` in the names for each byte that is not UTF-8; ``None`` where all
-        its names are UTF-8, or there is none.
     """
-    for batch in _batches(data):
-        if batch.end_offset <= offset or batch.attributes & _CONTROL:
-            continue
+    fetcher.MemoryRecords = partial(TolerantRecords, unpacking)
+    fetcher.PartitionRecords = _PartitionRecords
+
+
+class TolerantRecords:
+    r"""What a fetch has brought; for aiokafka's fetcher, in the place of its ``MemoryRecords``.
+
+    In header names ``\xff`` stands for each byte that is not UTF-8.
+
+    Args:
+        unpacking: How batches are unpacked.
+        content: Record batches; the last may be cut off.
+
+    Attributes:
+        partition: Where they are from.
+    """
+
+    def __init__(self, unpacking: Unpacking, content: bytes) -> None:
+        self.partition: KafkaPartition | None = None
+        self._unpacking = unpacking
+        self._content = memoryview(content)
+        self._at = 0
+        self._records = MemoryRecords(content)
+        self.has_next = self._records.has_next
+        self.size_in_bytes = self._records.size_in_bytes
+
+    def next_batch(self) -> "_Batch":
+        start = self._at
+        (length,) = struct.unpack_from(">i", self._content, start + _LOG_OVERHEAD - 4)
+        self._at = start + _LOG_OVERHEAD + length
+        content = self._content[start : self._at]
+        return _Batch(self._records.next_batch(), content, self._unpacking, self.partition)
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
+    def __init__(self, partition: KafkaPartition, records: TolerantRecords, *rest: Any) -> None:
+        records.partition = partition
+        super().__init__(partition, records, *rest)
+
+
+class _Batch:
+    """A batch as aiokafka has it, whose records can be iterated where aiokafka's cannot."""
+
+    def __init__(
+        self,
+        batch: Any,
+        content: memoryview,
+        unpacking: Unpacking,
+        partition: KafkaPartition | None,
+    ) -> None:
+        self._batch = batch
+        self._content = content
+        self._unpacking = unpacking
+        self._partition = partition
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Any]:
         try:
-            decoded = list(_records(batch, partition, unpacking))
-        except UnpackedTooLargeError as error:
-            return _unread(batch, partition, offset, str(error))
-        if any(is_misnamed for _, is_misnamed in decoded):
-            return MisnamedBatch([record for record, _ in decoded], batch.end_offset)
-        return None
-    return None
+            yield from self._batch
+        except (UnicodeDecodeError, CorruptRecordException, UnpackedTooLargeError) as error:
+            # aiokafka's decoder in Python, the one without extensions, wraps what it raises.
+            cause = error.__cause__ if isinstance(error, CorruptRecordException) else error
+            # The fetcher passes over the records that it has had already.
+            if isinstance(cause, UnpackedTooLargeError):
+                yield from self._unread(cause)
+            elif isinstance(cause, UnicodeDecodeError):
+                yield from self._misnamed()
+            else:
+                raise
 
-
-def _batches(data: bytes) -> Iterator[_Batch]:
-    start = 0
-    while start + _BATCH_HEADER.size <= len(data):
-        header = _BATCH_HEADER.unpack_from(data, start)
-        base_offset, length_bytes, _, magic, _, attributes, last_delta, first_ms, max_ms = header[
-            :9
-        ]
-        end = start + _BYTES_BEFORE_BATCH_LENGTH_COUNTS + length_bytes
-        if magic != _MAGIC or end > len(data):
-            return
-        payload = data[start + _BATCH_HEADER.size : end]
-        end_offset = base_offset + last_delta + 1
-        yield _Batch(base_offset, attributes, end_offset, first_ms, max_ms, header[12], payload)
-        start = end
-
-
-def _unread(batch: _Batch, partition: KafkaPartition, offset: int, reason: str) -> MisnamedBatch:
-    start = max(offset, batch.base_offset)
-    end = min(batch.end_offset, start + _MOST_UNREAD)
-    records: list[ConsumerRecord[Any, Any]] = [
-        UnreadRecord(*partition, each, batch.max_timestamp_ms, 0, None, reason, None, -1, -1, ())
-        for each in range(start, end)
-    ]
-    return MisnamedBatch(records, end)
-
-
-def _records(
-    batch: _Batch, partition: KafkaPartition, unpacking: Unpacking
-) -> Iterator[tuple[ConsumerRecord[Any, Any], bool]]:
-    fields = _Fields(unpacking.by_codec[batch.attributes & _CODEC_MASK](batch.payload))
-    has_append_time = bool(batch.attributes & _LOG_APPEND_TIME)
-    for _ in range(batch.record_count):
-        fields.varint()  # the record's length
-        fields.varint()  # its attributes: none are defined
-        timestamp_ms = batch.first_timestamp_ms + fields.varint()
-        offset = batch.base_offset + fields.varint()
-        key, value = fields.bytes_or_none(), fields.bytes_or_none()
-        headers, is_misnamed = [], False
-        for _ in range(fields.varint()):
-            name = fields.bytes_or_none() or b""
-            headers.append((name.decode(errors="backslashreplace"), fields.bytes_or_none()))
-            is_misnamed = is_misnamed or not _is_utf8(name)
-        record: ConsumerRecord[Any, Any] = ConsumerRecord(
-            partition.topic,
-            partition.partition,
-            offset,
-            batch.max_timestamp_ms if has_append_time else timestamp_ms,
-            int(has_append_time),
-            key,
-            value,
-            None,
-            -1 if key is None else len(key),
-            -1 if value is None else len(value),
-            tuple(headers),
+    def _unread(self, error: UnpackedTooLargeError) -> Iterator[_RawRecord]:
+        end = self._batch.next_offset
+        start = getattr(self._batch, "base_offset", end - 1)
+        timestamp_ms = getattr(self._batch, "max_timestamp", None)
+        log.warning(
+            "%s: records from offset %d to %d cannot be read: %s",
+            self._partition,
+            start,
+            end - 1,
+            error,
         )
-        yield record, is_misnamed
+        for offset in range(start, end):
+            yield _RawRecord(offset, timestamp_ms, 0, None, Unread(error), [])
+
+    def _misnamed(self) -> Iterator[_RawRecord]:
+        batch = self._batch
+        log.warning(
+            "%s: in the batch that ends before offset %d is a header whose name is not UTF-8; "
+            "such bytes are written as \\x.. in it",
+            self._partition,
+            batch.next_offset,
+        )
+        unpack = self._unpacking.by_codec[batch.compression_type]
+        fields = _Fields(unpack(bytes(self._content[_RECORDS_AT:])))
+        (count,) = struct.unpack_from(">i", self._content, _RECORD_COUNT_AT)
+        for _ in range(count):
+            fields.varint()  # the record's length
+            fields.varint()  # its attributes: none are defined
+            timestamp_ms = batch.first_timestamp + fields.varint()
+            if batch.timestamp_type:
+                timestamp_ms = batch.max_timestamp
+            offset = batch.base_offset + fields.varint()
+            key, value = fields.bytes_or_none(), fields.bytes_or_none()
+            headers = []
+            for _ in range(fields.varint()):
+                name = fields.bytes_or_none() or b""
+                headers.append((name.decode(errors="backslashreplace"), fields.bytes_or_none()))
+            yield _RawRecord(offset, timestamp_ms, batch.timestamp_type, key, value, headers)
 
 
 class _Fields:
-    """Reads the fields of records one after the other."""
-
     def __init__(self, buffer: bytes) -> None:
         self._buffer = bytearray(buffer)
         self._position = 0
@@ -167,11 +180,3 @@ class _Fields:
             return None
         start, self._position = self._position, self._position + length_bytes
         return bytes(self._buffer[start : self._position])
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -1,8 +1,7 @@
-"""Unpacking compressed batches within a bound.
+"""Unpacks compressed batches within a bound.
 
-Kafka bounds a batch as it is packed (``max.message.bytes``), and nobody what it unpacks to: with
-zstd 32 KiB hold a gigabyte of zeros. aiokafka unpacks a batch whole, so one such batch would end
-the process, and its successor's, and so on.
+Kafka bounds a batch's packed size only (``max.message.bytes``): with zstd 32 KiB hold a gigabyte of
+zeros. aiokafka unpacks a batch whole, so that one such batch would end every process that reads it.
 """
 
 import gzip
@@ -23,7 +22,7 @@ _HOLDERS = (
     "_crecords.legacy_records",
 )
 _NAMES = {1: "gzip_decode", 3: "lz4_decode", 4: "zstd_decode"}
-"""By Kafka's number of the codec, what those call to unpack."""
+"""The functions by which these modules unpack, by Kafka's number of the codec."""
 
 Unpack = Callable[[bytes], bytes]
 
@@ -56,7 +55,7 @@ class Unpacking:
         }
 
     def install(self) -> None:
-        """Have every consumer of this process unpack so."""
+        """Have every consumer of this process unpack within the bound."""
         for holder in _HOLDERS:
             try:
                 module = import_module(f"aiokafka.record.{holder}")

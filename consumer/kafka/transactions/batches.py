@@ -25,12 +25,12 @@ Explain = Callable[[errors.KafkaError], SourceError]
 
 
 class Batch(NamedTuple):
-    """Neighbours among a partition's messages.
+    """Consecutive messages of a partition.
 
     Attributes:
         first: The first one's position among the partition's messages.
-        records: How many there are.
-        encoded: The record batch as it goes to the broker.
+        records: Their number.
+        encoded: The record batch, as it is sent.
     """
 
     first: int
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class EpochGoneError(Exception):
-    """The id's epoch is not ours any more: another owner's, or bumped as a transaction aborted."""
+    """The id's epoch has grown: by another owner, or when the coordinator aborted a transaction."""
 
 
 class AttemptFailedError(Exception):
@@ -47,7 +47,7 @@ class AttemptFailedError(Exception):
 
 
 class BatchRefusedError(AttemptFailedError):
-    """A message of a batch is at fault.
+    """A message of a batch is refused.
 
     Attributes:
         partition: Where the batch was to go.
@@ -76,7 +76,7 @@ class BatchEncoder:
         self._sequences: dict[TopicPartition, int] = {}
 
     def begin_epoch(self, producer_id: int, epoch: int) -> None:
-        """Begin counting anew, where it is another epoch."""
+        """Start the sequence numbers again if the epoch is another one."""
         if (producer_id, epoch) == (self._producer_id, self._epoch):
             return
         self._producer_id = producer_id
@@ -123,11 +123,11 @@ class BatchEncoder:
 
 
 class BatchSending:
-    """Sends batches until each is acknowledged; a repeated one the broker recognises by sequence.
+    """Sends batches until each is acknowledged; brokers drop repeated ones by their sequence.
 
     Args:
         client: The cluster.
-        transactional_id: Under which they were encoded.
+        transactional_id: The id that the batches were encoded for.
         timeout_ms: How long brokers may wait for their replicas.
         explain: Makes a ``SourceError`` of a broker's refusal.
     """
@@ -141,11 +141,11 @@ class BatchSending:
         self._explain = explain
 
     async def send(self, batches: Mapping[TopicPartition, Sequence[Batch]]) -> None:
-        """Send one batch for each partition at a time: their order is the messages'.
+        """Send one batch for each partition at a time, which keeps the messages' order.
 
         Raises:
-            EpochGoneError: The epoch is not ours any more.
-            BatchRefusedError: A message is at fault.
+            EpochGoneError: The epoch has grown.
+            BatchRefusedError: A message is refused.
             AttemptFailedError: The transaction has to begin again.
             SourceError: The broker refuses us.
         """
@@ -162,7 +162,7 @@ class BatchSending:
     async def _send_once(
         self, batches: Mapping[TopicPartition, Batch]
     ) -> dict[TopicPartition, Batch]:
-        """Send batches once; return those that are to be sent again, as they are."""
+        """Send batches once; return those to be sent again."""
         again: dict[TopicPartition, Batch] = {}
 
         async def send(broker: int, partitions: list[TopicPartition]) -> None:
@@ -181,7 +181,7 @@ class BatchSending:
             for topic, results in response.topics:
                 for number, code, *_rest in results:
                     partition = TopicPartition(topic, number)
-                    if self._is_to_be_sent_again(partition, batches[partition], code):
+                    if self._must_be_sent_again(partition, batches[partition], code):
                         again[partition] = batches[partition]
 
         sending: list[Coroutine[Any, Any, None]] = []
@@ -193,7 +193,7 @@ class BatchSending:
         await all_of(*sending)
         return again
 
-    def _is_to_be_sent_again(self, partition: TopicPartition, batch: Batch, code: int) -> bool:
+    def _must_be_sent_again(self, partition: TopicPartition, batch: Batch, code: int) -> bool:
         if code == NONE:
             return False
         name = errors.for_code(code).__name__
@@ -211,7 +211,7 @@ class BatchSending:
 
 
 async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Await all; where one raises, cancel the rest and raise what it raised."""
+    """Await all; if one raises, cancel the others and raise it."""
     if not coroutines:
         return
     tasks = [asyncio.ensure_future(each) for each in coroutines]
@@ -222,6 +222,6 @@ async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:
             task.cancel()
         await asyncio.wait(tasks)
     failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception())]
-    # What the broker said about the epoch outranks what followed from it elsewhere.
+    # The other failures may follow from a lost epoch.
     for failure in sorted(failures, key=lambda each: not isinstance(each, EpochGoneError)):
         raise failure

@@ -1,4 +1,4 @@
-"""Requests to the coordinators of a transactional id and its group, repeated until answered."""
+"""Requests to the coordinators of a transactional id and of its group, with retries."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from consumer.kafka.transactions.errors import (
 log = logging.getLogger(__name__)
 
 CodesOf = Callable[[Any], set[int]]
-"""Returns a response's error codes, and may take note of the rest."""
+"""Returns a response's error codes, and may keep the rest."""
 
 _SOON_S = 0.002
 _MOST_SOON_S = 0.2
@@ -34,7 +34,7 @@ _UNKNOWN_TOPIC_PATIENCE = 12
 
 
 class CoordinatedRequests:
-    """Asks a transactional id's coordinator and its group's.
+    """Asks the coordinators of a transactional id and of its group.
 
     Args:
         client: The cluster.
@@ -42,9 +42,8 @@ class CoordinatedRequests:
         group: The consumer group.
         explain: Makes a ``SourceError`` of a broker's refusal.
 
-    Every method raises ``EpochGoneError`` where the id's epoch is another by now,
-    ``AttemptFailedError`` where the transaction has to begin again, and ``SourceError`` where the
-    broker refuses us.
+    Every method raises ``EpochGoneError`` if the id's epoch has grown, ``AttemptFailedError`` if
+    the transaction has to begin again, and ``SourceError`` if the broker refuses us.
     """
 
     def __init__(self, client: ClusterClient, name: str, group: str, explain: Explain) -> None:
@@ -66,7 +65,7 @@ class CoordinatedRequests:
         Args:
             request: One that has the same effect if it is sent again.
             codes_of: Reads the response.
-            may_repeat: Otherwise a connection or a coordinator that went ends the attempt.
+            may_repeat: Otherwise a lost connection or coordinator ends the attempt.
             first: Awaited each time before the request is sent.
         """
 
@@ -133,7 +132,7 @@ class CoordinatedRequests:
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     def _is_soon(self, codes: set[int]) -> bool:
-        """Raise what ends the attempt; else say whether to ask the same coordinator again."""
+        """Return whether to ask the same coordinator again; raise what ends the attempt."""
         steps = {next_step(code): code for code in sorted(codes)}
         if NextStep.FENCED in steps:
             raise EpochGoneError(_describe(codes))
@@ -149,12 +148,10 @@ class CoordinatedRequests:
 
 
 def single_code(response: Any) -> set[int]:
-    """Return the error code of a response that has one."""
     return {response.error_code}
 
 
 def codes_by_partition(response: Any) -> set[int]:
-    """Return the error codes of a response that has one for each partition."""
     return {code for _topic, results in response.errors for _partition, code in results}
 
 

@@ -1,10 +1,10 @@
-"""The epochs of one transactional id: begun, and rid of what earlier ones have left open.
+"""The epochs of one transactional id: to begin one, and to end what earlier ones left open.
 
 A coordinator that has ended a transaction may have left it open in a partition, or its offsets
 undecided (see ``open_transactions``), and InitProducerId overwrites the coordinator's account of
-how it ended. So an epoch begins in two steps: ``begin`` takes note of that account and initialises
-the id; ``settle`` ends whatever is open as the account has it, and returns what the group has
-committed. Until it has done so the account is kept here, whatever fails meanwhile.
+how it ended. So an epoch begins in two steps: ``begin`` notes that account and initialises the id;
+``end_open`` ends open transactions by the account, and returns what the group has committed. The
+account is kept here until then, whatever fails.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from aiokafka.protocol.transaction import (
 )
 
 from consumer.kafka.client.cluster_client import ClusterClient, numbers_by_topic
+from consumer.kafka.client.offsets import CommittedOffsetsRequest, read_points
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
-from consumer.kafka.source.committed_offsets import read_points
 from consumer.kafka.transactions.batches import (
     AttemptFailedError,
     EpochGoneError,
@@ -38,7 +38,6 @@ from consumer.kafka.transactions.errors import TRANSACTIONAL_ID_NOT_FOUND, UNSTA
 from consumer.kafka.transactions.open_transactions import OpenTransactions
 from consumer.kafka.transactions.wire import (
     NO_PRODUCER,
-    CommittedOffsetsRequest,
     DescribeTransactionsRequest,
     InitProducerIdRequest,
 )
@@ -51,7 +50,7 @@ UNDECIDED_S = 2.0
 
 
 class UndecidedError(Exception):
-    """A transaction on the group's offsets has been undecided for long."""
+    """A transaction on the group's offsets has been undecided for too long."""
 
 
 class Identity(NamedTuple):
@@ -74,7 +73,7 @@ class LastEnd(NamedTuple):
     """How a coordinator has ended a transactional id's last transaction.
 
     Attributes:
-        state: As DescribeTransactions has it; empty where the broker cannot tell.
+        state: By DescribeTransactions; empty where the broker does not have that request.
         producer: Its producer id and epoch.
     """
 
@@ -87,17 +86,17 @@ class LastEnd(NamedTuple):
         return self.state in {"PrepareCommit", "CompleteCommit"}
 
     def is_abort_of(self, producer: tuple[int, int]) -> bool:
-        """Say whether the coordinator may have aborted a transaction of ``producer`` for its age.
+        """Return whether the coordinator may have aborted an old transaction of ``producer``.
 
-        It raises the epoch by one then. It would still accept the epoch before, were that not
-        forgotten when the coordinator moves or restarts. Another owner whose first transaction was
-        aborted looks the same, so the group's committed point has to be compared after all.
+        It grows the epoch by one then, and forgets the former one when it moves or restarts.
+        Another owner whose first transaction was aborted looks the same, so the group's committed
+        point has to be compared as well.
         """
         is_abort = self.state in {"PrepareAbort", "CompleteAbort"}
         return is_abort and self.producer == _next_epoch(producer)
 
     def is_begun_after(self, other: "LastEnd") -> bool:
-        """Say whether this is what InitProducerId makes of ``other``."""
+        """Return whether this is the state after InitProducerId on ``other``."""
         return self.state == "Empty" and self.producer == _next_epoch(other.producer)
 
 
@@ -106,7 +105,7 @@ class Epochs:
 
     Args:
         client: The cluster.
-        open_transactions: Tells which transactions the output partitions hold open.
+        open_transactions: Asks the output partitions for open transactions.
         identity: Whose epochs.
         explain: Makes a ``SourceError`` of a broker's refusal.
 
@@ -145,7 +144,7 @@ class Epochs:
         """Get an epoch: the next one of ``expected``, or, if that is new, one that fences all.
 
         Returns:
-            False where it is refused, as another producer has been initialised since.
+            False where another producer has been initialised since.
 
         Raises:
             SourceError: The broker refuses us.
@@ -159,14 +158,14 @@ class Epochs:
 
         request = InitProducerIdRequest(self._name, self.identity.timeout_ms, expected)
         try:
-            # It overwrites the account, carried out or not as far as we know: each time anew.
+            # It overwrites the account, perhaps also where it fails: note that before each try.
             await self.requests.ask_transactions(request, take, first=self._note_last_end)
         except (EpochGoneError, AttemptFailedError) as error:
             if expected == NO_PRODUCER:
                 raise SourceError(f"{self._name}: not to be initialised: {error}") from error
             return self._last_end.is_abort_of(expected) and await self.begin(NO_PRODUCER)
         except errors.IncompatibleBrokerVersion:
-            # An old broker cannot tell; the committed point still does.
+            # On an old broker only the committed point tells owners apart.
             return await self.begin(NO_PRODUCER)
         (self.producer,) = answer
         self._is_open = False
@@ -175,8 +174,8 @@ class Epochs:
             self._is_owing = True
         return True
 
-    async def settle(self) -> CommitPoint | None:
-        """End what is still open as the coordinator had decided; return what is committed.
+    async def end_open(self) -> CommitPoint | None:
+        """End open transactions as the coordinator had decided; return what is committed.
 
         Raises:
             FencedError: Another owner has taken the id over.
@@ -198,7 +197,7 @@ class Epochs:
                 log.info("%s: begins another epoch after %r", self._name, error)
                 if not await self.begin(self.producer):
                     raise self.fenced() from error
-            # This end's markers may have been skipped as well, so all is asked again.
+            # This end's markers may have been skipped as well: ask again.
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
@@ -206,7 +205,7 @@ class Epochs:
         """Return what the group has committed, once no transaction on it is undecided.
 
         Args:
-            patience_s: How long that may take from the first such answer; ``None`` for ever.
+            patience_s: How long that may take from the first such response; ``None`` for ever.
 
         Raises:
             UndecidedError: It took longer.
@@ -236,12 +235,12 @@ class Epochs:
         return points.get(self.identity.partition)
 
     async def open(self, touched: Collection[TopicPartition], *, may_repeat: bool = False) -> None:
-        """Tell the coordinator what a transaction will touch, the group's offsets apart.
+        """Add partitions, and the group's offsets, to a transaction.
 
         Args:
-            touched: Where it will write.
-            may_repeat: Whether to ask again a coordinator that went; it may not have carried out
-                the end of the transaction before.
+            touched: The partitions that it will write to.
+            may_repeat: Whether to retry after the coordinator was lost: it may not have carried
+                out the end of the transaction before.
         """
         self._is_open = True
         ask = self.requests.ask_transactions
@@ -252,20 +251,20 @@ class Epochs:
                 self._name, *self.producer, numbers_by_topic(touched)
             )
             asking.append(ask(partitions, codes_by_partition, may_repeat=may_repeat))
-        # One behind the other on one connection; the coordinator takes them in turn.
+        # The coordinator handles the requests of one connection in turn.
         await all_of(*asking)
 
     async def close(self, *, is_commit: bool) -> None:
-        """End the transaction; return when the end is certain, though not yet carried out."""
+        """End the transaction; return once the end is certain, perhaps before it is carried out."""
         request = EndTxnRequest(self._name, *self.producer, is_commit)
         await self.requests.ask_transactions(request, single_code)
         self._is_open = False
 
-    async def give_up(self) -> None:
+    async def abort(self) -> None:
         """Abort the transaction that a cancelled call has left open, if any.
 
-        Where an earlier one is still to be committed, the coordinator has that in its account
-        again afterwards, for whoever takes the id over next.
+        Where an earlier one has yet to be committed, the coordinator's account says so again
+        afterwards, for the id's next owner.
         """
         is_commit = self._is_owing and self._owed is not None and self._owed.is_commit
         try:
@@ -274,27 +273,27 @@ class Epochs:
             if self._is_open:
                 await self.close(is_commit=is_commit)
         except (EpochGoneError, AttemptFailedError) as error:
-            log.debug("%s: nothing to give up (%r)", self._name, error)
+            log.debug("%s: nothing to abort (%r)", self._name, error)
 
     async def end_if_known(self) -> None:
-        """Fence whoever publishes under the id, and end what is open; if it was ever used.
+        """Fence the id's owner and end open transactions, if the id was ever used.
 
         Raises:
-            SourceError: The broker refuses us, for another reason than that the id is not ours.
+            SourceError: The broker refuses us, but not for our rights on the id.
         """
         try:
             if await self._is_known():
                 await self.begin(NO_PRODUCER)
-                await self.settle()
+                await self.end_open()
         except FencedError as error:
             log.info("%s: is fenced already (%s)", self._name, error)
         except SourceError as error:
             if not isinstance(error.__cause__, errors.TransactionalIdAuthorizationFailed):
                 raise
-            log.debug("%s: nobody with our rights publishes under it (%s)", self._name, error)
+            log.debug("%s: no owner with our rights (%s)", self._name, error)
 
     async def _is_known(self) -> bool:
-        """Say whether the coordinator knows the id; a broker before Kafka 3.0 cannot tell."""
+        """Return whether the coordinator knows the id; True from brokers before Kafka 3.0."""
         unknown: list[int] = []
 
         def take(response: Any) -> set[int]:
@@ -307,18 +306,16 @@ class Epochs:
         return not unknown
 
     def fenced(self) -> FencedError:
-        """Return the error that says so."""
         return FencedError(f"{self.identity.partition} is another member's now ({self._name})")
 
     async def _note_last_end(self) -> None:
-        """Take note of what the coordinator holds of the last transaction."""
         found = self._last_end = await self._find_last_end()
         owed = self._owed
         if owed is not None and self._is_owing and found.producer == owed.producer:
-            # Whatever is under way in our own epoch, it was to pay what we owe.
+            # A transaction under way in our own epoch carries out the end that is owed.
             return
         if owed is not None and found.is_begun_after(owed):
-            # Our InitProducerId, whose answer was lost.
+            # Our own InitProducerId, whose response was lost.
             self._owed = owed._replace(producer=found.producer)
             return
         self._owed = found if found.state else None
@@ -341,7 +338,7 @@ class Epochs:
         return found[-1]
 
     async def _find_left_open(self) -> Collection[TopicPartition]:
-        """Return where this producer has a transaction open; none where its end is not known."""
+        """Return where this producer has a transaction open; none where its end is unknown."""
         if not self._is_owing:
             return ()
         try:
@@ -350,9 +347,9 @@ class Epochs:
             raise self._explain(error) from error
 
     async def _end_left_open(self, partitions: Collection[TopicPartition]) -> None:
-        """Carry out the end of a transaction that the coordinator takes for ended.
+        """Carry out the end of a transaction that has ended for the coordinator.
 
-        A marker of this epoch closes what an earlier one has left open in the same partitions.
+        A marker of this epoch closes earlier epochs' transactions in the same partitions.
         """
         is_commit = self._owed is not None and self._owed.is_commit
         log.warning(

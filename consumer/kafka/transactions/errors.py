@@ -1,6 +1,6 @@
-"""What to do next about an error in a transaction, by the protocol's error code.
+"""What to do next about an error in a transaction, by Kafka's error code.
 
-By codes, as aiokafka 0.14 has no names for some of them.
+aiokafka 0.14 has no names for some of them.
 """
 
 from enum import Enum, auto
@@ -23,30 +23,30 @@ COORDINATOR_GONE = frozenset(
         16,  # NOT_COORDINATOR
     }
 )
-"""Another coordinator goes on, or the same one after a restart."""
+"""Another coordinator takes over, or the same one after its restart."""
 
 
 class NextStep(Enum):
-    """What the holder of a transactional id does about an error."""
+    """What the owner of a transactional id does about an error."""
 
     SOON = auto()
-    """The same request again in a few milliseconds: the last transaction is still completing."""
+    """Send the same request again in a few milliseconds: the last transaction still completes."""
     MOVED = auto()
-    """The same request again, to whoever leads or coordinates by now."""
+    """Send the same request again, to the present leader or coordinator."""
     FENCED = auto()
-    """The id's epoch is another: another owner, or the coordinator that aborted a transaction."""
+    """The id's epoch has grown: by another owner, or by a coordinator that aborted."""
     BEGIN_AGAIN = auto()
-    """Abort, and begin again as a new epoch."""
+    """Abort, and begin again with a new epoch."""
     REJECT = auto()
-    """A message in the batch is at fault, and would be again."""
+    """A message in the batch is refused, and would be again."""
     REFUSED = auto()
-    """Waiting does not cure it: the sink ends, and says why."""
+    """Waiting does not help: the sink fails and says why."""
 
 
 _STEPS = {
     NextStep.SOON: {CONCURRENT_TRANSACTIONS, UNSTABLE_OFFSET_COMMIT},
     NextStep.MOVED: {
-        UNKNOWN_TOPIC_OR_PARTITION,  # also what a broker says before it has heard of a topic
+        UNKNOWN_TOPIC_OR_PARTITION,  # also while a broker does not know a new topic yet
         5,  # LEADER_NOT_AVAILABLE
         6,  # NOT_LEADER_OR_FOLLOWER
         7,  # REQUEST_TIMED_OUT
@@ -79,10 +79,10 @@ _STEP_BY_CODE = {code: step for step, codes in _STEPS.items() for code in codes}
 
 
 def next_step(code: int) -> NextStep:
-    """Return what to do about an error; an unknown one is met by beginning again.
+    """Return what to do about an error; to begin again where the code is unknown.
 
     Raises:
-        ValueError: It is no error.
+        ValueError: The code is 0, no error.
     """
     if code == NONE:
         raise ValueError("code: 0 is no error")

@@ -1,4 +1,4 @@
-"""Transactional ids: which input partition each stands for."""
+"""The transactional ids of input partitions."""
 
 from consumer.ports import TopicPartition
 
@@ -9,18 +9,18 @@ def transactional_id_of(group: str, partition: TopicPartition) -> str:
 
 
 def transactional_prefix_of(group: str, topic: str) -> str:
-    """Return what the ids of all partitions of a requests topic begin with, and no others.
+    """Return the prefix that the ids of a requests topic's partitions have, and no other ids.
 
-    No topic's name may hold a slash, so that no two pairs of group and topic share it.
+    Topics' names have no slashes, so that no two pairs of group and topic share a prefix.
     """
     return f"headrace-{group}/{topic}/"
 
 
 def earlier_transactional_id_of(group: str, partition: TopicPartition) -> str:
-    """Return the id that releases up to this one published under, for an upgrade to fence."""
+    """Return the id of earlier releases, which an upgrade fences."""
     return f"{earlier_transactional_prefix_of(group, partition.topic)}{partition.partition}"
 
 
 def earlier_transactional_prefix_of(group: str, topic: str) -> str:
-    """Return what those begin with; group ``a`` of ``b-c`` shares it with ``a-b`` of ``c``."""
+    """Return the prefix of those; group ``a`` of ``b-c`` shares it with ``a-b`` of ``c``."""
     return f"headrace-{group}-{topic}-"

@@ -1,14 +1,13 @@
-"""Finds transactions that are over for their coordinator and still open in a partition.
+"""Finds transactions that have ended for their coordinator and are open in a partition.
 
 A coordinator ends a transaction with a marker in each partition that it touched. Kafka 4.3 skips
-the marker of a partition that has no leader at that moment ("Couldn't find leader endpoint for
-partitions ... likely deleted already and hence can be skipped", its TransactionMarkerChannelManager
-says), and counts the transaction as ended all the same. Partitions are without a leader whenever
-all their replicas restart together, and a transaction that passed its timeout meanwhile is aborted
-right then. What it wrote is left open under its producer id, so that the *next* end of that
-producer's transactions would be its end too: aborted results would appear, beside the ones computed
-again, or committed ones would go. Whoever takes a transactional id over therefore asks the
-partitions themselves.
+the marker of a leaderless partition ("Couldn't find leader endpoint for partitions ... likely
+deleted already and hence can be skipped", its TransactionMarkerChannelManager logs), and counts the
+transaction as ended. Partitions are leaderless whenever all their replicas restart together, and a
+transaction that exceeds its timeout meanwhile is aborted just then. Its records stay open under its
+producer id, so that the *next* end of that producer's transactions would end it too: aborted
+results would appear, beside the ones computed again, or committed ones would vanish. So a new owner
+of a transactional id asks the partitions themselves.
 """
 
 import asyncio
@@ -19,7 +18,8 @@ from typing import Any
 
 from aiokafka import errors
 
-from consumer.kafka.client.cluster_client import ClusterClient, numbers_by_topic
+from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.client.producers import DescribeProducersRequest, read_open_producers
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
 from consumer.kafka.transactions.errors import (
     NONE,
@@ -28,27 +28,26 @@ from consumer.kafka.transactions.errors import (
     NextStep,
     next_step,
 )
-from consumer.kafka.transactions.wire import DescribeProducersRequest
 from consumer.ports import TopicPartition
 
 log = logging.getLogger(__name__)
 
 _MISSING_S = 40.0
-"""How long a topic may be unknown; a broker that has just started knows none."""
+"""How long a topic may be unknown; a broker that has just started knows no topics."""
 
 _LONG_S = 10.0
-"""From then on it takes longer than an election does."""
+"""Longer than an election takes."""
 
 
 class OpenTransactions:
     """Asks the leaders of topics which producers have a transaction open.
 
-    Callers that come while an answer is awaited share the next one: as many ids as are taken over
-    in a rebalance cost two rounds of requests.
+    Calls during a round of requests share the next round: the ids that a rebalance takes over cost
+    two rounds, however many they are.
 
     Args:
         client: The cluster.
-        topics: Where transactions write.
+        topics: The topics that transactions write to.
     """
 
     def __init__(self, client: ClusterClient, topics: Collection[str]) -> None:
@@ -62,11 +61,11 @@ class OpenTransactions:
     async def of(self, producer_id: int) -> Sequence[TopicPartition]:
         """Return the partitions in which a producer has a transaction open, as of this call.
 
-        Waits for every partition's leader: an offline one may hold what has to be ended.
-        None are returned of a topic that we may not read, nor by a broker before Kafka 2.8.
+        Waits for every partition's leader: an offline one may hold an open transaction. Brokers
+        before Kafka 2.8 return none, and neither does a topic that this user may not read.
 
         Raises:
-            errors.KafkaError: A topic is missing, and stays so, or the broker refuses us.
+            errors.KafkaError: A topic is missing for long, or the broker refuses us.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._ask_all())
@@ -77,7 +76,6 @@ class OpenTransactions:
         return found.get(producer_id, [])
 
     async def stop(self) -> None:
-        """Give up what is being asked; who waits for it is cancelled."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -85,7 +83,7 @@ class OpenTransactions:
 
     async def _ask_all(self) -> dict[int, list[TopicPartition]]:
         async with self._asking:
-            # Who calls from here on may have closed what this answer shows as open.
+            # Later callers may have closed transactions that this round shows as open.
             self._next = None
             answers: dict[TopicPartition, list[int]] = {}
             backoff_s = FIRST_BACKOFF_S
@@ -94,7 +92,7 @@ class OpenTransactions:
             missing_since_s: float | None = None
             while True:
                 try:
-                    # A follower would answer too, of what it has heard so far.
+                    # Followers answer too, with what they have replicated so far.
                     await self._client.learn_leaders()
                     waiting = await self._partitions() - answers.keys()
                     answers.update(await self._ask(waiting))
@@ -116,8 +114,8 @@ class OpenTransactions:
                     failure = repr(error)
                 log.log(
                     logging.INFO if now_s() - begun_s < _LONG_S else logging.WARNING,
-                    "nothing is published before each partition of %s says which transactions are "
-                    "open in it; asks again (%s)",
+                    "nothing is published before each partition of %s reports its open "
+                    "transactions; asks again (%s)",
                     ", ".join(sorted(self._topics)),
                     failure,
                 )
@@ -132,12 +130,11 @@ class OpenTransactions:
         }
 
     async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[int]]:
-        """Ask the leaders that are known; return the ids by partition that was answered for."""
+        """Ask the known leaders; return producer ids by partition, without those that fail."""
         asking = []
         for leader, led in self._client.leaders(partitions).items():
             if leader is not None:
-                request = DescribeProducersRequest(numbers_by_topic(led))
-                asking.append(self._client.ask_broker(leader, request))
+                asking.append(self._client.ask_broker(leader, DescribeProducersRequest(led)))
         answers: dict[TopicPartition, list[int]] = {}
         for response in await asyncio.gather(*asking, return_exceptions=True):
             if not isinstance(response, BaseException):
@@ -149,18 +146,16 @@ class OpenTransactions:
         return answers
 
     def _answered(self, response: Any) -> Iterator[tuple[TopicPartition, list[int]]]:
-        for topic, results, *_tags in response.topics:
-            for number, code, _message, producers, *_more in results:
-                if code == TOPIC_AUTHORIZATION_FAILED:
-                    self._warn_of(topic)
-                elif code == UNKNOWN_TOPIC_OR_PARTITION:
-                    raise errors.UnknownTopicOrPartitionError(f"{topic}/{number}")
-                elif code != NONE and next_step(code) is NextStep.REFUSED:
-                    raise errors.for_code(code)(f"{topic}/{number}")
-                elif code != NONE:
-                    continue
-                open_by = [producer_id for producer_id, *_, since, _tags in producers if since >= 0]
-                yield TopicPartition(topic, number), open_by
+        for partition, code, producers in read_open_producers(response):
+            if code == TOPIC_AUTHORIZATION_FAILED:
+                self._warn_of(partition.topic)
+            elif code == UNKNOWN_TOPIC_OR_PARTITION or (
+                code != NONE and next_step(code) is NextStep.REFUSED
+            ):
+                raise errors.for_code(code)(f"{partition.topic}/{partition.partition}")
+            elif code != NONE:
+                continue
+            yield partition, [each.producer_id for each in producers]
 
     def _warn_of(self, topic: str) -> None:
         if topic not in self._refused:

@@ -9,8 +9,7 @@ from aiokafka import errors
 
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
-from consumer.kafka.client.cluster_client import ClusterClient
-from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
 from consumer.kafka.client.connection import explain, explaining_failures, warn_if_slow
 from consumer.kafka.sink.refusals import TOO_LARGE, explain_refusal
 from consumer.kafka.sink.routing import MessageRouter
@@ -64,7 +63,6 @@ class KafkaTransactionalSink:
         self._publishing: dict[TopicPartition, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        """Connect; see ``TransactionalSink``."""
         warn_if_slow()
         await self._limits.read()
         client = ClusterClient(
@@ -125,17 +123,16 @@ class KafkaTransactionalSink:
         if routed.rejections:
             self._limits.look_again()
             return routed.rejections
-        placed = {each: [messages[n] for n in found] for each, found in routed.indexes.items()}
-        task = asyncio.create_task(transactional_id.publish(placed, point))
+        task = asyncio.create_task(transactional_id.publish(routed.messages, point))
         self._publishing[partition] = task
         try:
             await asyncio.wait([task])
             task.result()
         except MessageRefusedError as refused:
             self._limits.look_again()
-            index = routed.indexes[refused.partition][refused.position]
-            reason = explain_refusal(refused.code, messages[index])
-            return [Rejection(index, reason, is_too_large=refused.code in TOO_LARGE)]
+            message = routed.messages[refused.partition][refused.position]
+            reason = explain_refusal(refused.code, message)
+            return [Rejection(message, reason, is_too_large=refused.code in TOO_LARGE)]
         except FencedError:
             self._let_go(partition, transactional_id)
             raise
@@ -154,7 +151,6 @@ class KafkaTransactionalSink:
         return []
 
     def waits(self) -> list[str]:
-        """Return what transactions under way wait for; see ``TransactionalSink``."""
         if self._connected is None or not self._publishing:
             return []
         cluster = self._connected.client.cluster
@@ -166,7 +162,6 @@ class KafkaTransactionalSink:
         return cluster_waits(cluster, places)
 
     async def stop(self) -> None:
-        """Disconnect; see ``TransactionalSink``."""
         connected, self._connected = self._connected, None
         if connected is None:
             return

@@ -1,15 +1,15 @@
-"""One transactional id: its transactions, and what became of each.
+"""One transactional id: its transactions, and the outcome of each.
 
-Safe whatever other owners do, by four rules:
+Four rules keep it safe whatever other owners do:
 
-* Whoever takes the id over (InitProducerId) reads what the group has committed only afterwards,
-  so that the group's committed point tells what the fenced owner achieved.
+* A new owner (InitProducerId) reads what the group has committed only afterwards, so the group's
+  committed offset shows what the fenced owner achieved.
 * After any failure the id is initialised again as its known producer and epoch (KIP-360), which
   the coordinator refuses once another owner has been initialised. It accepts it after it has
   aborted a transaction for its age, so that this is not taken for another owner (see
   ``epochs.LastEnd`` for a coordinator that has restarted since).
-* Where a commit's outcome is not known, the group's committed point decides: the transaction's
-  own point means committed, the one before means aborted, anything else another owner.
+* If a commit's outcome is unknown, the group's committed offset decides: the transaction's own
+  means committed, the one before means aborted, any other means another owner.
 * A coordinator that has ended a transaction may have left it open in a partition, so an epoch
   begins by ending what is still open (see ``epochs``); and after every disruption of the cluster
   another epoch begins, before the next transaction's end could be that one's too.
@@ -88,7 +88,7 @@ class TransactionalId:
         return self._epochs.producer != NO_PRODUCER
 
     async def take_over(self) -> None:
-        """Fence every other owner, and learn what the group has committed.
+        """Fence every other owner, and read what the group has committed.
 
         An owner that has not been fenced stays the owner. A transaction that was left open is
         aborted; one that was being committed is waited for.
@@ -101,7 +101,7 @@ class TransactionalId:
             await epochs.begin(NO_PRODUCER)
         while True:
             try:
-                self._committed = await epochs.settle()
+                self._committed = await epochs.end_open()
             except FencedError as error:
                 log.info("%s: takes over again, as %s", self._name, error)
                 await epochs.begin(NO_PRODUCER)
@@ -154,7 +154,7 @@ class TransactionalId:
 
     async def abort(self) -> None:
         """Abort the transaction that a cancelled call has left open, if any."""
-        await self._epochs.give_up()
+        await self._epochs.abort()
 
     async def _fill(
         self,
@@ -204,7 +204,7 @@ class TransactionalId:
             FencedError: Another owner has been initialised, or has committed, since.
         """
         is_ours = await self._epochs.begin(self._epochs.producer)
-        if not is_ours or await self._epochs.settle() != self._committed:
+        if not is_ours or await self._epochs.end_open() != self._committed:
             raise self._epochs.fenced()
 
     async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
@@ -220,7 +220,7 @@ class TransactionalId:
         epochs = self._epochs
         is_ours = await epochs.begin(epochs.producer)
         try:
-            committed = await (epochs.settle() if is_ours else epochs.read_committed(UNDECIDED_S))
+            committed = await (epochs.end_open() if is_ours else epochs.read_committed(UNDECIDED_S))
         except UndecidedError as error:
             raise epochs.fenced() from error
         if may_be and committed == point and point != self._committed:

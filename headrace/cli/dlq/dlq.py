@@ -9,26 +9,18 @@ import typer
 from rich.text import Text
 
 from handoff.clock import SystemClock
-from headrace.cli.dlq.options import (
-    CustomIdOption,
-    DlqRouteOption,
-    ErrorOption,
-    NewerOption,
-    OlderOption,
-    choose_inboxes,
-    make_selection,
-)
+from headrace.cli.dlq.handle import open_if_there
+from headrace.cli.dlq.options import DlqRouteOption, Filters, choose_inboxes, with_filters
 from headrace.cli.dlq.output import heading, letter_page, reading_bar, row, tally_table
-from headrace.cli.dlq.plan import open_if_there
 from headrace.cli.dlq.purge import purge
 from headrace.cli.dlq.replay import replay
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import count, out, print_json, print_note
 from headrace.dead_letters.inbox import Found, Tally, find_all
-from headrace.dead_letters.letter import DeadLetter, parse_place, read_letter
-from headrace.dead_letters.log_reader import LogReader
+from headrace.dead_letters.letter import DeadLetter, read_letter
 from headrace.dead_letters.selection import Selection
 from headrace.errors import UserError
+from headrace.requests.reading import LogReader, parse_place
 from schemas.settings.file import Settings
 
 DEFAULT_LIST_RECORDS = 100
@@ -47,12 +39,9 @@ def dlq() -> None:
 
 
 @dlq_app.command("list")
+@with_filters
 def list_letters(
-    error: ErrorOption = None,
-    older_than: OlderOption = None,
-    newer_than: NewerOption = None,
-    custom_id: CustomIdOption = None,
-    route: DlqRouteOption = None,
+    filters: Filters,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=0, help="The most to show; all are counted.")
     ] = DEFAULT_LIST_RECORDS,
@@ -68,16 +57,8 @@ def list_letters(
     """
     settings = read_settings(config)
     now_ms = SystemClock().epoch_ms()
-    selection = make_selection(
-        settings,
-        now_ms=now_ms,
-        error=error,
-        older_than=older_than,
-        newer_than=newer_than,
-        custom_id=custom_id,
-        route=route,
-    )
-    topics = choose_inboxes(settings, route)
+    selection = filters.selection(settings, now_ms)
+    topics = choose_inboxes(settings, filters.route)
     listing = _Listing(limit, now_ms, is_json=json)
 
     async def read() -> None:
@@ -101,13 +82,7 @@ def list_letters(
 
 
 class _Listing:
-    """Prints dead letters: into a pipe as they come, on a terminal once the bar is gone.
-
-    Args:
-        limit_records: The most to print.
-        now_ms: Epoch milliseconds, for their age.
-        is_json: As JSON lines.
-    """
+    """Prints dead letters: into a pipe as they come, on a terminal once the bar is gone."""
 
     def __init__(self, limit_records: int, now_ms: int, *, is_json: bool) -> None:
         self.tally = Tally()
@@ -117,7 +92,6 @@ class _Listing:
         self._waiting: list[dict[str, object] | Text] = []
 
     def add(self, found: Found) -> None:
-        """Count one more, and print it where it may be."""
         self.tally.add(found)
         if self.tally.records > self._limit_records:
             return
@@ -131,7 +105,6 @@ class _Listing:
             self.show()
 
     def show(self) -> None:
-        """Print what waits."""
         for line in self._waiting:
             if isinstance(line, Text):
                 out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
@@ -179,13 +152,7 @@ def _as_json(found: Found) -> dict[str, object]:
         else {key: value for key, value in found.letter.to_dict().items() if key != "record"}
     )
     record = found.record
-    return {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "handled": found.is_handled,
-        **fields,
-    }
+    return {**record.place._asdict(), "handled": found.is_handled, **fields}
 
 
 async def _look_up(
@@ -221,7 +188,7 @@ async def _find(
     """Yield what is selected, topic after topic, with a bar on stderr."""
     async with LogReader(settings.kafka) as reader:
         for topic, routes in topics.items():
-            inbox = await open_if_there(settings.kafka, reader, topic, routes)
+            inbox = await open_if_there(reader, topic, routes)
             if inbox is None:
                 continue
             with reading_bar(topic) as progress:

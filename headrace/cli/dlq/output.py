@@ -5,12 +5,10 @@ from contextlib import contextmanager
 
 import orjson
 from rich.console import Group
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.output import RateColumn, count, err
+from headrace.cli.output import RateColumn, count, printable, progress_bar
 from headrace.dead_letters.handling import Survey
 from headrace.dead_letters.inbox import Found, Progress, Tally
 from headrace.dead_letters.letter import DeadLetter
@@ -23,13 +21,8 @@ MAX_SHOWN_HEADERS = 60
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
-def safe(text: str, *, keeps_lines: bool = False) -> str:
-    """Return text with what would steer a terminal replaced; see ``str.isprintable``."""
-    return "".join(c if c.isprintable() or (keeps_lines and c == "\n") else "·" for c in text)
-
-
 def describe_age(failed_at_ms: int | None, now_ms: int) -> str:
-    """Return how long ago something was, in its largest unit; nothing where nobody knows."""
+    """Return how long ago something was, in its largest unit; nothing where it is not known."""
     if failed_at_ms is None or failed_at_ms < 0:
         return ""
     seconds = max(0, now_ms - failed_at_ms) // 1000
@@ -41,17 +34,8 @@ def describe_age(failed_at_ms: int | None, now_ms: int) -> str:
 
 @contextmanager
 def reading_bar(topic: str) -> Iterator[Progress]:
-    """Show on stderr how far the reading of a topic has come; gone when it is done."""
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        # What is printed for programs meanwhile must stay on stdout.
-        redirect_stdout=False,
-    )
+    # What is printed for programs meanwhile must stay on stdout.
+    bars = progress_bar(RateColumn(), transient=True, redirect_stdout=False)
     with bars:
         bar = bars.add_task(f"reading {topic}", total=None, records=0)
 
@@ -62,7 +46,6 @@ def reading_bar(topic: str) -> Iterator[Progress]:
 
 
 def heading() -> Text:
-    """Return the first line of a list."""
     cells = "  ".join(f"{name:<{width}}" for name, width in COLUMNS)
     return Text(f"{cells}  message", style="bold")
 
@@ -71,7 +54,7 @@ def row(found: Found, now_ms: int) -> Text:
     """Return a dead letter as a line of a list; a table that streams has no end to draw."""
     record = found.record
     letter = found.letter
-    place = f"{record.topic}/{record.partition}/{record.offset}"
+    place = str(record.place)
     if letter is None:
         cells = [place, "", "", describe_age(record.timestamp_ms, now_ms), ""]
         message = "no dead letter of Headrace"
@@ -81,26 +64,25 @@ def row(found: Found, now_ms: int) -> Text:
         replays = f"[replayed {letter.replays}x] " if letter.replays else ""
         message = replays + letter.error_message
     line = "  ".join(
-        f"{_cut(safe(cell), width):<{width}}"
+        f"{_cut(printable(cell), width):<{width}}"
         for cell, (_name, width) in zip(cells, COLUMNS, strict=True)
     )
-    return Text(f"{line}  {safe(message)}", style="dim" if found.is_handled else "")
+    return Text(f"{line}  {printable(message)}", style="dim" if found.is_handled else "")
 
 
 def _cut(text: str, width: int) -> str:
-    # A place is told by its end, and by its beginning an id.
+    # Places differ at their ends, ids at their beginnings.
     if len(text) <= width:
         return text
     return "…" + text[1 - width :] if "/" in text else text[: width - 1] + "…"
 
 
 def tally_table(tally: Tally, now_ms: int, title: str) -> Table:
-    """Return how many dead letters there are of each error code."""
     table = Table(title=title)
     table.add_column("error code")
     table.add_column("dead letters", justify="right")
     for code, records in tally.by_error_code.most_common():
-        table.add_row(Text(safe(code)), count(records))
+        table.add_row(Text(printable(code)), count(records))
     if tally.foreign_records:
         table.add_row("(no dead letters)", count(tally.foreign_records))
     if tally.oldest_ms is not None and tally.newest_ms is not None:
@@ -121,20 +103,19 @@ def survey_notes(topic: str, found_out: Survey) -> list[str]:
             "would be answered with request_expired; --drop-deadlines leaves deadlines out"
         )
     notes += [
-        f"{topic}: {count(records)} cannot be replayed: {safe(reason)}"
+        f"{topic}: {count(records)} cannot be replayed: {printable(reason)}"
         for reason, records in found_out.not_replayable.most_common()
     ]
     return notes
 
 
 def letter_page(letter: DeadLetter, now_ms: int, max_value_characters: int) -> Group:
-    """Return a dead letter whole: what failed and when, each header, and the value."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     key = letter.record.key
     for name, text in (
-        ("dead letter", str(letter.place)),
+        ("dead letter", str(letter.record.place)),
         ("request", str(letter.source)),
         ("route", letter.route),
         ("custom_id", letter.custom_id() or ""),
@@ -145,7 +126,7 @@ def letter_page(letter: DeadLetter, now_ms: int, max_value_characters: int) -> G
         ("failed", _moment(letter.failed_at_ms, now_ms)),
         ("replays", str(letter.replays)),
     ):
-        facts.add_row(name, Text(safe(text)))
+        facts.add_row(name, Text(printable(text)))
     parts: list[Table | Text] = [facts]
     if letter.earlier_failures:
         parts.append(_history(letter.earlier_failures, now_ms))
@@ -163,11 +144,11 @@ def _history(failures: Iterable[Failure], now_ms: int) -> Table:
     table = Table("error", "request", "try", "failed", "message", title="Earlier failures")
     for each in failures:
         table.add_row(
-            Text(safe(each.error_code)),
-            Text(safe(each.source)),
+            Text(printable(each.error_code)),
+            Text(printable(each.source)),
             str(each.attempts),
             f"{describe_age(each.failed_at, now_ms)} ago",
-            Text(safe(each.error_message)),
+            Text(printable(each.error_message)),
         )
     return table
 
@@ -177,8 +158,8 @@ def _headers(headers: Headers) -> Table:
     for name, value in headers[:MAX_SHOWN_HEADERS]:
         text = (value or b"")[: 4 * MAX_HEADER_CHARACTERS].decode("utf-8", "replace")
         shown = text[:MAX_HEADER_CHARACTERS] + "…" * (len(text) > MAX_HEADER_CHARACTERS)
-        described = Text("null", "dim italic") if value is None else Text(safe(shown))
-        table.add_row(Text(safe(name[:MAX_HEADER_CHARACTERS])), described)
+        described = Text("null", "dim italic") if value is None else Text(printable(shown))
+        table.add_row(Text(printable(name[:MAX_HEADER_CHARACTERS])), described)
     if len(headers) > MAX_SHOWN_HEADERS:
         table.caption = f"and {count(len(headers) - MAX_SHOWN_HEADERS)} more"
     return table
@@ -188,13 +169,13 @@ def _value_text(letter: DeadLetter, max_characters: int) -> str:
     value = letter.record.value
     if value is None:
         size = letter.omitted_value_bytes
-        told = "" if size is None else f" ({count(size)} bytes)"
-        return f"The value was too large to be kept{told}; it may stand at {letter.source}."
+        size_text = "" if size is None else f" ({count(size)} bytes)"
+        return f"The value was too large to be kept{size_text}; it may stand at {letter.source}."
     try:
         text = orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
         text = value.decode("utf-8", "replace")
-    shown = safe(text[:max_characters], keeps_lines=True)
+    shown = printable(text[:max_characters], keeps_lines=True)
     if len(text) > max_characters:
         shown += (
             f"\n… {count(len(text) - max_characters)} more characters; --max-value shows more, "

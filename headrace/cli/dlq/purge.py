@@ -1,42 +1,22 @@
-"""``headrace dlq purge``: puts dead letters aside, and deletes what nobody needs any more."""
+"""``headrace dlq purge``: counts dead letters as handled, and deletes their records."""
 
-import asyncio
-from dataclasses import dataclass, field
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from handoff.clock import SystemClock
-from headrace.cli.dlq.options import (
-    CustomIdOption,
-    DlqRouteOption,
-    DryRunOption,
-    ErrorOption,
-    LimitOption,
-    NewerOption,
-    OlderOption,
-    YesOption,
-    choose_inboxes,
-    confirm,
-    make_selection,
-)
-from headrace.cli.dlq.output import tally_table
-from headrace.cli.dlq.plan import Planned, plan
-from headrace.cli.dlq.replay import EXIT_INTERRUPTED
+from headrace.cli.dlq.handle import Job, Planned, handle
+from headrace.cli.dlq.options import DryRunOption, Filters, LimitOption, YesOption, with_filters
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import count, err, out, print_json, print_note, record_progress
+from headrace.cli.output import count, print_json, print_line
 from headrace.dead_letters import handling
-from headrace.dead_letters.handling import Request
 from headrace.dead_letters.replay import Targets
 from schemas.settings.file import KafkaSettings
 
 
-def purge(  # noqa: PLR0913, PLR0917 - a parameter is an option
-    error: ErrorOption = None,
-    older_than: OlderOption = None,
-    newer_than: NewerOption = None,
-    custom_id: CustomIdOption = None,
-    route: DlqRouteOption = None,
+@with_filters
+def purge(
+    filters: Filters,
     limit: LimitOption = None,
     keep_records: Annotated[
         bool, typer.Option("--keep-records", help="Delete nothing from the topic.")
@@ -52,126 +32,63 @@ def purge(  # noqa: PLR0913, PLR0917 - a parameter is an option
     so do the handled ones behind it, hidden, until nothing unhandled stands before them.
     """
     settings = read_settings(config)
-    now_ms = SystemClock().epoch_ms()
-    selection = make_selection(
-        settings,
-        now_ms=now_ms,
-        error=error,
-        older_than=older_than,
-        newer_than=newer_than,
-        custom_id=custom_id,
-        route=route,
-    )
-    topics = choose_inboxes(settings, route)
-    plans = asyncio.run(
-        plan(
-            settings.kafka,
-            topics,
-            Request(selection=selection, limit_records=limit),
-            targets=Targets({}),
-            now_ms=now_ms,
-            is_clearing=not keep_records,
-        )
-    )
-    plans = [
-        each
-        for each in plans
-        if each.survey.tally.records or (each.survey.clear_below and not keep_records)
-    ]
-    if not json or not yes:
-        for each in plans:
-            err.print(tally_table(each.survey.tally, now_ms, each.inbox.topic))
-            if not keep_records:
-                print_note(_describe_clearing(each))
-    records = sum(each.survey.tally.records for each in plans)
-    if dry_run or not plans:
-        if json:
-            print_json({each.inbox.topic: _as_json(each, keep_records) for each in plans})
-        elif dry_run:
-            out.print(f"{count(records)} dead letters would be put aside", highlight=False)
-        else:
-            out.print("no dead letters to purge")
-        return
-    also = "" if keep_records else ", and delete what stands before all unhandled ones"
-    confirm(f"Put {count(records)} dead letters aside{also}?", is_sure=yes)
-    report = PurgeReport()
-    try:
-        asyncio.run(_purge_all(settings.kafka, plans, records, keep_records, report))
-    except KeyboardInterrupt:
-        _tell(report, is_json=json)
-        print_note("interrupted; run the same command again to go on")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except BaseException:
-        _tell(report, is_json=json)
-        raise
-    _tell(report, is_json=json)
+    job = _Purge(settings.kafka, is_clearing=not keep_records)
+    handle(job, settings, filters, limit, dry_run=dry_run, yes=yes, json=json)
 
 
-@dataclass(slots=True)
-class PurgeReport:
-    """How far a purge has come.
+class _Purge(Job):
+    name, done, doing = "purge", "put aside", "purging"
 
-    Attributes:
-        purged_records: Remembered as handled.
-        deleted_below: By topic and partition, below which offset records were deleted.
-    """
+    def __init__(self, kafka: KafkaSettings, *, is_clearing: bool) -> None:
+        super().__init__(kafka, Targets({}), is_clearing=is_clearing)
+        self._purged_records = 0
+        self._deleted_below: dict[str, dict[int, int]] = {}
 
-    purged_records: int = 0
-    deleted_below: dict[str, dict[int, int]] = field(default_factory=dict)
+    def concerns(self, planned: Planned) -> bool:
+        return bool(planned.survey.tally.records or planned.survey.clear_below)
 
+    def notes(self, planned: Planned) -> list[str]:
+        if not self.is_clearing:
+            return []
+        inbox, below = planned.inbox, planned.survey.clear_below
+        return [
+            f"{inbox.topic}/{number}: offsets {inbox.ranges[number].start} to {offset - 1} are "
+            "deleted"
+            for number, offset in below.items()
+        ] or [f"{inbox.topic}: nothing is deleted, as unhandled ones stand before"]
 
-async def _purge_all(
-    kafka: KafkaSettings,
-    plans: list[Planned],
-    total_records: int,
-    keeps_records: bool,
-    report: PurgeReport,
-) -> None:
-    with record_progress() as bars:
-        bar = bars.add_task("purging", total=total_records, records=0)
+    def to_dict(self, planned: Planned) -> dict[str, Any]:
+        below = planned.survey.clear_below
+        return {**planned.survey.tally.to_dict(), "delete_below": _with_text_keys(below)}
 
+    def question(self, records: int) -> str:
+        also = ", and delete what stands before all unhandled ones" if self.is_clearing else ""
+        return f"Put {count(records)} dead letters aside{also}?"
+
+    async def run(self, planned: Planned, show: Callable[[int, int], None]) -> None:
         def purged(more_records: int) -> None:
-            report.purged_records += more_records
-            bars.update(bar, completed=report.purged_records, records=report.purged_records)
+            self._purged_records += more_records
+            show(self._purged_records, self._purged_records)
 
-        for each in plans:
-            report.deleted_below[each.inbox.topic] = await handling.purge(
-                kafka, each.inbox, each.request, keeps_records=keeps_records, purged=purged
-            )
-
-
-def _tell(report: PurgeReport, *, is_json: bool) -> None:
-    if is_json:
-        print_json(
-            {
-                "purged_records": report.purged_records,
-                "deleted_below": {
-                    topic: {str(number): offset for number, offset in offsets.items()}
-                    for topic, offsets in report.deleted_below.items()
-                },
-            }
+        self._deleted_below[planned.inbox.topic] = await handling.purge(
+            self.kafka,
+            planned.inbox,
+            planned.request,
+            keeps_records=not self.is_clearing,
+            purged=purged,
         )
-        return
-    out.print(f"{count(report.purged_records)} dead letters put aside", highlight=False)
-    for topic, offsets in report.deleted_below.items():
-        for number, offset in offsets.items():
-            out.print(f"{topic}/{number}: deleted below offset {offset}", highlight=False)
+
+    def report(self, *, is_json: bool) -> None:
+        deleted = self._deleted_below
+        if is_json:
+            below = {topic: _with_text_keys(offsets) for topic, offsets in deleted.items()}
+            print_json({"purged_records": self._purged_records, "deleted_below": below})
+            return
+        print_line(f"{count(self._purged_records)} dead letters put aside")
+        for topic, offsets in deleted.items():
+            for number, offset in offsets.items():
+                print_line(f"{topic}/{number}: deleted below offset {offset}")
 
 
-def _describe_clearing(planned: Planned) -> str:
-    inbox, below = planned.inbox, planned.survey.clear_below
-    if not below:
-        return f"{inbox.topic}: nothing is deleted, as unhandled ones stand before"
-    parts = [
-        f"{inbox.topic}/{number}: offsets {inbox.ranges[number].start} to {offset - 1} are deleted"
-        for number, offset in below.items()
-    ]
-    return "\n".join(parts)
-
-
-def _as_json(planned: Planned, keep_records: bool) -> dict[str, object]:
-    below = {} if keep_records else planned.survey.clear_below
-    return {
-        **planned.survey.tally.to_dict(),
-        "delete_below": {str(number): offset for number, offset in below.items()},
-    }
+def _with_text_keys(offsets: dict[int, int]) -> dict[str, int]:
+    return {str(number): offset for number, offset in offsets.items()}

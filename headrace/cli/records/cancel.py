@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import out, print_json
+from headrace.cli.output import print_json, print_line
 from headrace.errors import UserError
 from headrace.requests.cancelling import publish_controls
 from schemas.wire.control import ControlRecord
@@ -50,11 +50,8 @@ def cancel(
         print_json({"route": name, "controls": [each.to_dict() for each in published]})
         return
     for each in published:
-        out.print(
-            f"route {name}: cancelling {each.target} ({each.topic}/{each.partition}/{each.offset})",
-            highlight=False,
-            markup=False,
-        )
+        place = f"{each.topic}/{each.partition}/{each.offset}"
+        print_line(f"route {name}: cancelling {each.target} ({place})")
 
 
 def _controls(

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import count, err, out, print_error, print_note
+from headrace.cli.output import count, err, out, print_error, print_note, printable
 from headrace.errors import UserError
 from headrace.requests.reading import MissingTopicError, TopicRecord, read_topic
 from headrace.service.resolving import Resolver
@@ -117,12 +117,10 @@ class _Table:
 
     def _row(self, place: str, name: str, status: str, summary: str, style: str = "") -> Text:
         row = f"{place:<9} {name[:24]:<24} {status[:18]:<18} {summary}"
-        # What producers wrote must not reach the terminal as control characters.
-        return Text("".join(c if c.isprintable() else "·" for c in row), style=style)
+        return Text(printable(row), style=style)
 
 
 def describe_result(record: TopicRecord) -> tuple[str, str, str]:
-    """Return a result's custom_id, its status or error code, and a few words on its content."""
     try:
         line = orjson.loads(record.value or b"")
         custom_id = str(line["custom_id"])
@@ -139,7 +137,6 @@ def describe_result(record: TopicRecord) -> tuple[str, str, str]:
 
 
 def describe_body(body: dict[str, object]) -> str:
-    """Return a few words on a response body."""
     match body:
         case {"error": {"message": str(message)}}:
             words = message
@@ -196,7 +193,6 @@ def _scores(items: Sequence[object]) -> list[tuple[float, int]]:
 
 
 def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:
-    """Return a dead letter's key, error code and message."""
     values = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     key = "" if record.key is None else record.key.decode(errors="replace")
     return key, values.get(headers.ERROR_CODE, ""), values.get(headers.ERROR_MESSAGE, "")

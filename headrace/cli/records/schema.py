@@ -10,8 +10,8 @@ import typer
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_json, print_note
 from headrace.errors import UserError
-from headrace.settings.problems import suggest
-from schemas.wire.asyncapi import PUBLISHED, asyncapi_document, json_schema
+from headrace.settings.problems import alternatives
+from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
 
 ASYNCAPI = "asyncapi"
 NAMES = [*PUBLISHED, ASYNCAPI]
@@ -36,13 +36,11 @@ def schema(
             print_note(f"wrote {target}")
         return
     if name not in NAMES:
-        guess = suggest(name, NAMES) or f"; there are: {', '.join(NAMES)}"
-        raise UserError(f"no schema '{name}'{guess}")
+        raise UserError(f"no schema '{name}'{alternatives(name, NAMES)}")
     print_json(build(name, config))
 
 
 def build(name: str, config: Path | None) -> dict[str, Any]:
-    """Return what is published as ``name``; only the AsyncAPI document needs settings."""
     if name == ASYNCAPI:
         return asyncapi_document(read_settings(config), version("headrace"))
     return json_schema(name)

@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import byte_progress, count, out, print_error, print_json
+from headrace.cli.output import byte_progress, count, print_error, print_json, print_line
 from headrace.requests.files import STDIN, check_lines, decompressed, open_file, read_some
 from headrace.requests.json_values import BrokenFileError
 from headrace.requests.lines import BadLine, LineCutter
@@ -67,11 +67,9 @@ def submit(
     else:
         for problem in submission.problems:
             print_error(problem)
-        out.print(
-            f"{count(submission.sent_records)} records sent to {topic}"
-            + (f", {count(submission.refused_records)} refused" * bool(submission.refused_records)),
-            highlight=False,
-        )
+        refused = submission.refused_records
+        also = f", {count(refused)} refused" if refused else ""
+        print_line(f"{count(submission.sent_records)} records sent to {topic}{also}")
     if submission.refused_records:
         raise typer.Exit(1)
 
@@ -127,7 +125,6 @@ async def _read_lines(
 
 
 def key_of_line(line: bytes) -> bytes | None:
-    """Return the line's custom_id as the record's key, or none where it has none."""
     try:
         request = orjson.loads(line)
     except orjson.JSONDecodeError:

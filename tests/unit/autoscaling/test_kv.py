@@ -67,16 +67,16 @@ def test_the_latest_decision_of_each_deployment_is_told(store: Any) -> None:
     kv.report_decision("model-a", b'{"target": 2}')
     kv.report_decision("model-b", b'{"target": 3}')
 
-    assert kv.latest_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
+    assert kv.reported_decisions() == {"model-a": {"target": 2}, "model-b": {"target": 3}}
 
 
 def test_what_a_route_has_measured_is_told(store: Any) -> None:
     measures = RouteMeasures(tokens_per_record=250.5, runnable_records=3, reads_on=False)
     kv.report_measures("chat", measures)
 
-    assert kv.latest_measures("chat") == measures
-    assert kv.latest_measures("texts") == RouteMeasures()
-    assert kv.latest_decisions() == {}
+    assert kv.reported_measures("chat") == measures
+    assert kv.reported_measures("texts") == RouteMeasures()
+    assert kv.reported_decisions() == {}
 
 
 def test_a_task_reaches_its_policy_with_the_password_and_goes_with_its_deployment(

@@ -43,13 +43,13 @@ class FakeReader:
 
     def __init__(self) -> None:
         self.reading = Reading()
-        self.told: list[bytes] = []
+        self.reported: list[bytes] = []
 
     def latest(self) -> Reading:
         return self.reading
 
-    def tell(self, told: bytes) -> None:
-        self.told.append(told)
+    def report(self, decision: bytes) -> None:
+        self.reported.append(decision)
 
     def read(self, *records: int, is_complete: bool = True) -> None:
         backlogs = tuple(
@@ -125,7 +125,7 @@ def test_a_reading_that_failed_holds() -> None:
     reader.read(100_000, is_complete=False)
 
     assert made(reader)(context(2)) == (2, {})
-    assert b'"clamp":"held"' in reader.told[0]
+    assert b'"clamp":"held"' in reader.reported[0]
 
 
 class FakeGauge:
@@ -200,7 +200,7 @@ def test_a_start_that_serve_made_by_itself_is_learned_from() -> None:
 
     reader.read(1)
     wrapped(context(1, running=1, ongoing=1.0))
-    assert orjson.loads(reader.told[-1])["cold_start_s"] == 25.0
+    assert orjson.loads(reader.reported[-1])["cold_start_s"] == 25.0
 
 
 def test_a_start_that_was_asked_for_counts_from_then() -> None:
@@ -218,7 +218,7 @@ def test_a_start_that_was_asked_for_counts_from_then() -> None:
 
     reader.read(1)
     policy(context(1, running=1))
-    assert orjson.loads(reader.told[-1])["cold_start_s"] == 30.0
+    assert orjson.loads(reader.reported[-1])["cold_start_s"] == 30.0
 
 
 class Assignment:
@@ -326,4 +326,4 @@ def test_a_route_in_order_is_not_scaled_past_what_can_run_at_once() -> None:
     reader.reading = Reading(1, is_complete=True, backlogs=(backlog,))
 
     assert policy(context(1, running=1))[0] == 1
-    assert b"clamped by parallelism" in reader.told[-1]
+    assert b"clamped by parallelism" in reader.reported[-1]

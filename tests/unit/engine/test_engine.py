@@ -30,11 +30,12 @@ def test_a_record_goes_all_the_way_and_is_committed_only_when_acknowledged() -> 
     (publication,) = engine.take_publications(10, 1 << 20)
 
     assert engine.commit_points() == {P0: CommitPoint(5, "")}
+    messages = publication.messages
     engine.acknowledged([publication])
     assert engine.commit_points() == {P0: CommitPoint(6, "")}
     assert engine.held_records == engine.held_bytes == 0
 
-    (message,) = publication.messages
+    (message,) = messages
     assert message.topic == "results"
     assert message.key == b"k"
     result = orjson.loads(message.value or b"")

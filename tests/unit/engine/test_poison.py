@@ -68,8 +68,9 @@ class ModelOfReplicas:
             self._router.append(call)
         self._route()
         for publication in self.engine.take_publications(10_000, 1 << 40):
+            messages = publication.messages
             self.engine.acknowledged([publication])
-            for message in publication.messages:
+            for message in messages:
                 if message.topic == "dead-letters":
                     self.letters.append(message.value or b"")
                     self.attempts.append(int(dict(message.headers)["headrace-attempts"] or b""))

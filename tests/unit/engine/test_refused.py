@@ -1,12 +1,13 @@
 """What takes the place of messages that their topics refuse for good."""
 
 import hashlib
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from consumer.engine.engine import Engine
-from consumer.engine.outcomes.outbox import Publication
+from consumer.engine.work import WorkItem
 from consumer.ports import CommitPoint, Message, Rejection
 from tests.engines import (
     P0,
@@ -17,11 +18,16 @@ from tests.engines import (
     next_call,
     publish_all,
     record,
+    rejections_of,
 )
 from tests.simulation import EPOCH_MS
 
 BIG_HEADERS = [("null", None), ("big", b"h" * 9_000), ("headrace-job", b"j" * 9_000)]
-REFUSED = Rejection(0, "topic t takes no message without a key: set cleanup.policy=delete")
+REFUSED = replace(
+    TOO_LARGE,
+    reason="topic t takes no message without a key: set cleanup.policy=delete",
+    is_too_large=False,
+)
 """A rejection of whatever message it is given for."""
 
 
@@ -29,16 +35,15 @@ def headers_of(message: Message) -> dict[str, bytes]:
     return {name: value or b"" for name, value in message.headers}
 
 
-def refuse_all(engine: Engine, publication: Publication, why: Rejection) -> list[Message]:
+def refuse_all(engine: Engine, publication: WorkItem, why: Rejection) -> list[Message]:
     """Refuse all messages of a publication, and return what takes their place."""
-    refused = dict.fromkeys(range(len(publication.messages)), why)
-    assert engine.rejected(publication, refused, 1.0, EPOCH_MS)
+    assert engine.rejected(publication, rejections_of(publication, why), 1.0, EPOCH_MS)
     taken = engine.take_publications(10, 1 << 20)
     assert taken in ([publication], [])
-    return publication.messages if taken else []
+    return list(publication.messages) if taken else []
 
 
-def answered(engine: Engine, key: bytes | None = None) -> Publication:
+def answered(engine: Engine, key: bytes | None = None) -> WorkItem:
     engine.assign({P0: None})
     engine.deliver([record(0, key=key)], 0.0, EPOCH_MS)
     answer(*next_call(engine, 0.0, EPOCH_MS), engine)
@@ -46,7 +51,7 @@ def answered(engine: Engine, key: bytes | None = None) -> Publication:
     return publication
 
 
-def dead(engine: Engine, key: bytes | None = None) -> Publication:
+def dead(engine: Engine, key: bytes | None = None) -> WorkItem:
     """A record whose outcome is a dead letter, and a result beside it."""
     engine.assign({P0: None})
     engine.deliver([record(0, key=key, headers=[("own", b"1")])], 0.0, EPOCH_MS)
@@ -63,7 +68,7 @@ def test_a_dead_letter_too_large_for_its_topic_says_where_its_value_is() -> None
     engine.deliver([record(0, value, headers=[("traceparent", b"00-1")])], 0.0, EPOCH_MS)
     (publication,) = engine.take_publications(10, 1 << 20)
     assert publication.messages[0].value == value
-    assert engine.rejected(publication, {0: TOO_LARGE}, 0.1, EPOCH_MS)
+    assert engine.rejected(publication, rejections_of(publication, TOO_LARGE, 0), 0.1, EPOCH_MS)
     (substitute,) = publish_all(engine)
     (letter,) = substitute.messages
     assert letter.topic == "dead-letters"
@@ -83,18 +88,20 @@ def test_a_result_too_large_for_its_topic_becomes_a_small_one_and_then_a_dead_le
     call, chunk = next_call(engine, 0.0, EPOCH_MS)
     answer(call, chunk, engine)
     (publication,) = engine.take_publications(10, 1 << 20)
-    assert engine.rejected(publication, {0: TOO_LARGE}, 1.0, EPOCH_MS)
+    assert engine.rejected(publication, rejections_of(publication, TOO_LARGE, 0), 1.0, EPOCH_MS)
     (again,) = engine.take_publications(10, 1 << 20)
     (message,) = again.messages
     assert message.key == b"requests/0/0"
     assert not {"big", "headrace-job"} & set(headers_of(message))
     assert orjson.loads(message.value or b"")["error"]["code"] == "result_too_large"
-    assert engine.rejected(again, {0: TOO_LARGE}, 1.0, EPOCH_MS)
+    assert engine.rejected(again, rejections_of(again, TOO_LARGE, 0), 1.0, EPOCH_MS)
     (as_letter,) = engine.take_publications(10, 1 << 20)
     letter, beside = as_letter.messages
     assert (letter.topic, letter.key) == ("dead-letters", b"k" * 5_000)
     assert headers_of(letter)["headrace-error-code"] == b"result_too_large"
-    assert engine.rejected(as_letter, {1: TOO_LARGE}, 1.0, EPOCH_MS), "the dead letter stands"
+    assert engine.rejected(as_letter, rejections_of(as_letter, TOO_LARGE, 1), 1.0, EPOCH_MS), (
+        "the dead letter stands"
+    )
     assert beside.topic == "results"
     trimmed = publish_all(engine)
     assert [len(each.messages) for each in trimmed] == [1]
@@ -134,9 +141,7 @@ def test_each_form_is_refused_by_less_until_nothing_of_the_record_is_left(
     engine = make_engine()
     publication = dead(engine, key)
     forms: list[Message] = []
-    while engine.rejected(
-        publication, dict.fromkeys(range(len(publication.messages)), why), 1.0, EPOCH_MS
-    ):
+    while engine.rejected(publication, rejections_of(publication, why), 1.0, EPOCH_MS):
         (publication,) = engine.take_publications(10, 1 << 20)
         forms.append(publication.messages[0])
         assert len(forms) < 5
@@ -154,7 +159,7 @@ def test_each_form_is_refused_by_less_until_nothing_of_the_record_is_left(
 def test_a_result_beside_a_dead_letter_that_stands_holds_up_nothing() -> None:
     engine = make_engine()
     publication = dead(engine, b"k")
-    assert engine.rejected(publication, {1: REFUSED}, 1.0, EPOCH_MS)
+    assert engine.rejected(publication, rejections_of(publication, REFUSED, 1), 1.0, EPOCH_MS)
     assert engine.take_publications(10, 1 << 20) == []
     assert engine.commit_points() == {P0: CommitPoint(1, "")}
     assert engine.held_records == 0
@@ -167,10 +172,11 @@ def test_in_a_transaction_the_neighbours_stay_where_they_are() -> None:
     answer(*next_call(engine, 0.0, EPOCH_MS), engine)
     transaction = engine.begin_transaction(P0, 10, 1 << 20)
     assert transaction is not None
-    assert engine.transaction_refused(transaction, {1: {0: REFUSED}}, 1.0, EPOCH_MS)
+    refused = rejections_of(transaction.items[1], REFUSED)
+    assert engine.transaction_refused(transaction, refused, 1.0, EPOCH_MS)
     again = engine.begin_transaction(P0, 10, 1 << 20)
     assert again is not None
-    topics = [[message.topic for message in each.messages] for each in again.publications]
+    topics = [[message.topic for message in each.messages] for each in again.items]
     assert topics == [["results"], ["dead-letters", "results"], ["results"]]
     assert again.point == CommitPoint(3, "")
     assert publish_all(engine) == []

@@ -1,11 +1,12 @@
-"""The breaker: who may go out while the model counts as down."""
+"""The breaker: when it opens, when a probe goes out, and whom a failure counts against."""
 
-from consumer.engine.engine import Engine
-from consumer.engine.work import Call
-from handoff.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, CircuitBreaker
-from handoff.chunk import STATUS_OK, Outcomes
-from tests.engines import P0, make_engine, next_call, record
-from tests.simulation import EPOCH_MS
+from handoff.breaker import (
+    BLAMES_RECORDS_AFTER_S,
+    FAILURES_TO_OPEN,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    CircuitBreaker,
+)
 
 
 def open_breaker(lived_s: float) -> CircuitBreaker:
@@ -24,52 +25,27 @@ def test_a_call_has_outlived_what_failed_after_twice_its_time() -> None:
     assert breaker.outlived_s == LONGEST_PAUSE_S
 
 
-def fail_calls(engine: Engine) -> float:
-    """Have as many calls fail as open the breaker; return the time."""
-    engine.assign({P0: None})
-    engine.deliver([record(n) for n in range(20)], 0.0, EPOCH_MS)
+def test_one_probe_goes_out_after_a_pause_that_grows_and_any_answer_closes_it() -> None:
+    breaker = open_breaker(0.0)
     now_s = 0.0
+    for pause_s in (FIRST_PAUSE_S, 1.0, 2.0, 4.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S):
+        assert breaker.next_probe_at_s() == now_s + pause_s
+        assert not breaker.may_call(now_s, 0)
+        now_s += pause_s
+        assert breaker.may_call(now_s, 0)
+        assert not breaker.may_call(now_s, 1)
+        breaker.call_failed(now_s)
+    breaker.answered(now_s)
+    assert breaker.next_probe_at_s() is None
+    assert breaker.may_call(now_s, 1)
+
+
+def test_while_open_a_failure_counts_only_against_what_failed_while_others_were_answered() -> None:
+    breaker = CircuitBreaker()
+    breaker.answered(10.0)
     for _ in range(FAILURES_TO_OPEN):
-        call = start(engine, now_s)
-        engine.end_call(call, "the replica died", now_s + 1.0, EPOCH_MS)
-        now_s += 20.0
-        engine.advance(now_s, EPOCH_MS)
-    return now_s
-
-
-def start(engine: Engine, now_s: float, *, is_accepted: bool = True) -> Call:
-    call, _ = next_call(engine, now_s, EPOCH_MS)
-    if is_accepted:
-        engine.take_outcomes(call, Outcomes("", 0), now_s, EPOCH_MS)
-    return call
-
-
-def test_beside_a_call_that_is_being_computed_the_next_one_goes_out() -> None:
-    engine = make_engine(chunk_records=2)
-    now_s = fail_calls(engine)
-    first = start(engine, now_s)
-    assert engine.next_call(now_s + 4.0, EPOCH_MS) is None
-    due_in_s = engine.next_due_in_s(now_s + 4.0, EPOCH_MS)
-    assert due_in_s is not None
-    assert due_in_s <= 1.0
-    now_s += LONGEST_PAUSE_S
-    second = start(engine, now_s)
-    assert engine.next_call(now_s, EPOCH_MS) is None
-
-    # One that fails says nothing of the other.
-    engine.end_call(second, "the replica died", now_s + 1.0, EPOCH_MS)
-    assert engine.next_call(now_s + 1.0, EPOCH_MS) is None
-    now_s += 20.0
-    start(engine, now_s)
-    outcomes = Outcomes("replica-1", 256)
-    outcomes.add(0, STATUS_OK, b"{}")
-    engine.take_outcomes(first, outcomes, now_s, EPOCH_MS)
-    assert engine.next_call(now_s, EPOCH_MS) is not None  # closed
-
-
-def test_a_call_that_waits_for_a_replica_is_not_being_computed() -> None:
-    engine = make_engine(chunk_records=2)
-    now_s = fail_calls(engine)
-    start(engine, now_s, is_accepted=False)
-    assert engine.next_call(now_s + 1_000.0, EPOCH_MS) is None
-    assert engine.next_due_in_s(now_s + 1_000.0, EPOCH_MS) is None
+        assert breaker.blames(20.0, 20.0)
+        breaker.call_failed(20.0)
+    assert breaker.blames(5.0, 30.0)
+    assert not breaker.blames(20.0, 30.0)
+    assert breaker.blames(20.0, 20.0 + BLAMES_RECORDS_AFTER_S)

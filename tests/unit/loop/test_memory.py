@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from consumer.ports import Message
-from consumer.replica.model_handle import ServeModelClient
 from handoff.chunk import Chunk, Outcomes
+from handoff.model_handle import ModelHandle
 from tests.counting_model import CountingModel
 from tests.reachable import reachable_bytes
 from tests.simulated_service import URL, SimulatedService
@@ -94,7 +94,7 @@ class Handle:
 def test_the_client_of_a_model_keeps_neither_requests_nor_answers() -> None:
     async def main() -> None:
         chunk = Chunk("consumer", [b"x" * PAYLOAD_BYTES])
-        stream = ServeModelClient(Handle(), "m").infer(chunk)
+        stream = ModelHandle(Handle()).infer(chunk)
         del chunk
         assert [(await anext(stream)).replica for _ in range(2)] == ["", "replica-1"]
         waiting = asyncio.ensure_future(anext(stream))

@@ -1,8 +1,10 @@
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from serve_models.serving.call import Call
 
@@ -12,6 +14,15 @@ with warnings.catch_warnings():
     # Ray Serve's own models use a spelling that pydantic deprecates; imported once, here.
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other would make small models slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from tests.engines import (
     next_call,
     publish_all,
     record,
+    rejections_of,
 )
 from tests.simulation import EPOCH_MS
 
@@ -130,7 +131,7 @@ def test_a_refused_message_holds_the_next_until_its_substitute_stands() -> None:
     engine.deliver([record(0, key=b"a"), record(1, key=b"a")], 0.0, EPOCH_MS)
     answer(*next_call(engine, 0.0, EPOCH_MS), engine)
     (publication,) = engine.take_publications(10, 1 << 20)
-    assert engine.rejected(publication, {0: TOO_LARGE}, 1.0, EPOCH_MS)
+    assert engine.rejected(publication, rejections_of(publication, TOO_LARGE), 1.0, EPOCH_MS)
     assert engine.next_call(1.0, EPOCH_MS) is None
     assert published(engine) == [0]
     assert engine.next_call(1.0, EPOCH_MS) is not None
@@ -268,7 +269,7 @@ def test_whatever_befalls_them_results_of_a_lane_stand_in_order(
         else:
             now_s += max(engine.next_due_in_s(now_s, EPOCH_MS) or 0.0, 0.001)
         for publication in engine.take_publications(randomly.randint(1, 3), 1 << 40):
-            topic.append(publication.item.record.offset)
+            topic.append(publication.record.offset)
             if randomly.random() < 0.95:
                 engine.acknowledged([publication])
             else:  # it stands on the topic, and its owner dies before it knows

@@ -8,7 +8,6 @@ from consumer.engine.calls.calls import DEADLINE_GRACE_S
 from consumer.engine.engine import Engine
 from consumer.engine.work import Call
 from handoff.chunk import STATUS_OK, STATUS_UNAVAILABLE, Outcomes
-from handoff.longest_lately import LEAST_PERIOD_S, LongestLately
 from tests.engines import P0, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
 
@@ -76,24 +75,6 @@ def test_a_limit_that_is_set_stands() -> None:
     timeout.learn(29.0, 0, 0.0)
     timeout.exceeded()
     assert timeout.limit_s(0) == timeout.limit_s(5) == 30.0
-
-
-def test_what_took_long_once_is_forgotten_after_two_periods() -> None:
-    longest = LongestLately()
-    longest.learn(300.0, 0.0)
-    longest.learn(1.0, LEAST_PERIOD_S + 1)
-    assert longest.seconds == 300.0
-    longest.learn(2.0, 2 * LEAST_PERIOD_S + 2)
-    assert longest.seconds == 2.0
-
-
-def test_what_always_takes_hours_is_remembered_from_one_to_the_next() -> None:
-    longest = LongestLately()
-    now_s = 0.0
-    for _ in range(50):
-        now_s += 7_200.0
-        longest.learn(7_200.0, now_s)
-        assert longest.seconds == 7_200.0
 
 
 def test_a_call_that_hangs_is_given_up_and_its_records_go_again() -> None:

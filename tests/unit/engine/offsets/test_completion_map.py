@@ -10,6 +10,7 @@ from consumer.engine.offsets.completion_map import (
     CompletionMap,
     CompletionMapError,
     RecordFailures,
+    count_incomplete,
     decode,
     encode,
     log_id_of,
@@ -35,7 +36,10 @@ def maps(draw: st.DrawFn) -> tuple[int, CompletionMap]:
 @given(maps())
 def test_a_map_comes_back_as_it_was(case: tuple[int, CompletionMap]) -> None:
     committed, completion_map = case
-    assert decode(committed, encode(committed, completion_map)) == completion_map
+    metadata = encode(committed, completion_map)
+    assert decode(committed, metadata) == completion_map
+    counted = completion_map.highest_completed, len(completion_map.incomplete)
+    assert count_incomplete(committed, metadata) == counted
 
 
 @given(maps(), st.binary(min_size=4, max_size=4))
@@ -90,8 +94,9 @@ def test_a_damaged_map_is_refused(case: tuple[int, CompletionMap], data: st.Data
     other = data.draw(st.sampled_from("ABCDEFGHabcdefgh0123456789-_"))
     damaged = encoded[:position] + other + encoded[position + 1 :]
     if damaged != encoded:
-        with pytest.raises(CompletionMapError):
-            decode(committed, damaged)
+        for read in (decode, count_incomplete):
+            with pytest.raises(CompletionMapError):
+                read(committed, damaged)
 
 
 @given(maps(), st.integers(1, 1000))
@@ -109,6 +114,7 @@ def test_another_programs_metadata_is_refused_not_misread(committed: int, metada
 
 def test_empty_metadata_is_no_map() -> None:
     assert decode(17, "") is None
+    assert count_incomplete(17, "") is None
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,24 @@ def test_admission_stops_before_the_map_could_outgrow_its_limit(limit: int) -> N
     assert ledger.deliver(offset) is Delivery.ADMITTED
 
 
+@given(st.integers(64, 512), st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=200))
+def test_room_is_judged_as_if_it_were_reckoned_for_each_record(
+    limit: int, steps: list[tuple[int, bool]]
+) -> None:
+    ledger = PartitionLedger(CommitPoint(0, ""), limit)
+    offset = 0
+    open_offsets: list[int] = []
+    for step, completes in steps:
+        if completes and open_offsets:
+            ledger.complete(open_offsets.pop(step % len(open_offsets)))
+            continue
+        offset += step if step > 250 else 1
+        has_room = ledger.has_room(offset, 1)
+        assert (ledger.deliver(offset) is Delivery.ADMITTED) is has_room
+        if has_room:
+            open_offsets.append(offset)
+
+
 def test_records_that_vanished_while_incomplete_do_not_hold_the_offset_back() -> None:
     first = PartitionLedger(None, LIMIT)
     for offset in range(5):

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from headrace.cli.dlq.output import letter_page, row, safe
+from headrace.cli.dlq.output import letter_page, row
+from headrace.cli.output import printable
 from headrace.dead_letters.clearing import Clearing
 from headrace.dead_letters.handled import (
     PAGE_OFFSETS,
@@ -20,8 +21,7 @@ from headrace.dead_letters.handled import (
     fingerprint,
 )
 from headrace.dead_letters.inbox import Found, Inbox, _is_same_log, reopened
-from headrace.dead_letters.letter import DeadLetter, Place, parse_place, read_letter
-from headrace.dead_letters.log_reader import LogRange, LogReader
+from headrace.dead_letters.letter import DeadLetter, read_letter
 from headrace.dead_letters.names import handled_topic_of
 from headrace.dead_letters.replay import (
     NotReplayableError,
@@ -33,7 +33,7 @@ from headrace.dead_letters.replay import (
 )
 from headrace.dead_letters.selection import Selection, parse_duration_ms
 from headrace.errors import UserError
-from headrace.requests.reading import TopicRecord
+from headrace.requests.reading import LogRange, LogReader, Place, TopicRecord, parse_place
 from schemas.wire import headers
 from schemas.wire.deadletters import read_replays
 
@@ -358,7 +358,7 @@ class TestShowing:
         text = printed.getvalue()
         assert "[red]x" in text
         assert not {c for c in text if c in "\x1b\u202e\r\x07"}
-        assert safe("a\nb") == "a·b"
+        assert printable("a\nb") == "a·b"
 
     def test_a_long_value_is_cut(self) -> None:
         printed = io.StringIO()

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from headrace.cli import output
 from headrace.demo import guard_model
 from headrace.demo.guard_model import ensure_guard_model, guard_data, guard_model_dir, training_bar
 from headrace.demo.guard_training import (
@@ -27,6 +29,15 @@ from headrace.demo.guard_training import (
 from serve_models.weights.sources import check_safetensors, resolve
 
 FEW_STEPS = Recipe(epochs=1, batch_examples=8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other would make these small models slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +183,7 @@ def test_the_bar_shows_steps_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
     written = StringIO()
     console = Console(file=written, force_terminal=True, width=120)
-    monkeypatch.setattr(guard_model, "err", console)
+    monkeypatch.setattr(output, "err", console)
 
     with training_bar() as on_progress:
         for done in range(1, 4):

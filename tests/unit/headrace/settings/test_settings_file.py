@@ -143,6 +143,13 @@ def test_a_legal_file_is_taken() -> None:
             id="nested key with its line",
         ),
         pytest.param(
+            "group: g",
+            "group: g\n    retry: {on: [replica_list]}",
+            "routes.embeddings.retry.on[0]: 'replica_list' is not one of: model_error, "
+            "replica_lost; did you mean 'replica_lost'?",
+            id="enum in a list",
+        ),
+        pytest.param(
             "bootstrap: 127.0.0.1:9092",
             "bootstrap: localhost",
             "h.yaml:3: kafka.bootstrap: 'localhost' must match pattern",

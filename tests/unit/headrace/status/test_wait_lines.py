@@ -3,7 +3,7 @@
 import pytest
 
 from consumer.engine.standing.waits import no_leader, open_transaction, topic_gone
-from consumer.kafka.admin.open_producers import OpenProducer
+from consumer.kafka.client.producers import OpenProducer
 from consumer.ports import TopicPartition
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from headrace.cli.route_table import route_report, waits_view
@@ -70,7 +70,7 @@ def test_whose_transaction_it_is_is_asked_now_and_then() -> None:
         ) -> dict[TopicPartition, OpenProducer]:
             asked.append(len(list(partitions)))  # type: ignore[call-overload]
             last_ms = clock.epoch_ms() - 240_000
-            return {TopicPartition("a.in", 2): OpenProducer(1_001, 12, last_ms)}
+            return {TopicPartition("a.in", 2): OpenProducer(12, 1_001, last_ms)}
 
         lines = OpenTransactionLines(settings_of(route("a")), clock, ask)
         assert await lines.of({"r0": [PartitionLag(0, 0, 9, 9, 0)]}) == {}

@@ -16,7 +16,6 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from consumer.kafka.client import mending as client_mending
 from consumer.kafka.client.mending import check_tasks, mend
 from consumer.kafka.source.fetching import Fetching
-from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import SourceError, TopicPartition
 
 P = KafkaPartition("t", 0)
@@ -122,7 +121,7 @@ async def test_a_poll_says_that_the_fetch_task_has_ended() -> None:
     )
 
     with pytest.raises(SourceError, match="task that fetches records has ended"):
-        await Fetching(consumer, Unpacking(1_000_000)).fetch([TopicPartition(*P)], 10, 0.1)
+        await Fetching(consumer).fetch([TopicPartition(*P)], 10, 0.1)
 
 
 async def test_so_it_does_of_the_metadata_task() -> None:

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.engine.standing.waits import no_leader, topic_gone
 from consumer.kafka.client import internals
-from consumer.kafka.client.cluster_waits import cluster_waits
+from consumer.kafka.client.cluster_client import cluster_waits
 from consumer.ports import TopicPartition
 
 

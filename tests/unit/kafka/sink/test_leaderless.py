@@ -1,6 +1,7 @@
 """One output partition that takes nothing holds up its own messages, and nobody else's."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, cast
@@ -9,7 +10,7 @@ import pytest
 from aiokafka import errors
 
 from consumer.engine.engine import Engine
-from consumer.engine.outcomes.outbox import Publication
+from consumer.engine.work import WorkItem
 from consumer.kafka.sink import partition_writer as lane
 from consumer.kafka.sink.partitioning import partition_of_key
 from consumer.kafka.sink.producer_slot import ProducerSlot
@@ -19,7 +20,7 @@ from consumer.loop.settings import PipelineSettings
 from consumer.ports import CommitPoint, Message, RecordSource, TopicPartition
 from schemas.settings.file import KafkaSettings
 from tests.engines import P0, P1, answer, make_engine, record
-from tests.publishing import Awaited
+from tests.publishing import Awaited, AwaitedListener
 from tests.simulation import EPOCH_MS, SimulatedClock, simulate
 
 STUCK, HEALTHY = 0, 1
@@ -114,13 +115,15 @@ class Publishing:
         windows = self.engine._calls.windows
         windows.heard(windows.sent(0), "replica-1", 1 << 20, 0.0)
         self.producer = Producer()
+        sink = sink_on(self.producer)
         self.publishing = AtLeastOnce(
             engine=self.engine,
             source=cast("RecordSource", None),
-            sink=sink_on(self.producer),
+            sink=sink,
             clock=SimulatedClock(),
             settings=PipelineSettings(publish_records=64),
         )
+        sink._listener = self.publishing
         self.tasks = [asyncio.create_task(loop) for loop in self.publishing.loops(lambda: None)]
         self.offset = 0
 
@@ -252,9 +255,11 @@ def test_what_waits_for_a_partition_is_dropped_when_its_record_is_anothers(
 def test_one_stuck_message_keeps_no_others_payload() -> None:
     async def main(it: Publishing) -> None:
         await it.run(1, key=lambda n: STUCK_KEY if n == 0 else HEALTHY_KEY)
-        (sending,) = it.publishing._sendings
-        held: list[Publication] = [publication for publication, _ in sending._owners.values()]
-        assert [each.item.record.offset for each in held] == [0]
+        assert it.engine.held_records == 1
+        ours = it.engine._held.get(P0)
+        items = [each for each in gc.get_objects() if isinstance(each, WorkItem)]
+        items = [each for each in items if each.assignment is ours and each.record.value]
+        assert [each.record.offset for each in items] == [0]
 
     run(main)
 
@@ -263,12 +268,15 @@ def test_a_sink_that_ends_tells_everyone_who_waits() -> None:
     async def main() -> None:
         producer = Producer()
         sink = sink_on(producer)
-        listeners = [Awaited(1), Awaited(1)]
-        for listener in listeners:
-            await sink.send([Message("results", STUCK_KEY, b"v", [])], listener)
+        listener = AwaitedListener()
+        sink._listener = listener
+        waiting = [Awaited([Message("results", STUCK_KEY, b"v", [])]) for _ in range(2)]
+        for each in waiting:
+            listener.add(each)
+            await sink.send(each.messages)
         await asyncio.sleep(0.01)
         await sink.stop()
-        results = await asyncio.gather(*(each.done for each in listeners), return_exceptions=True)
+        results = await asyncio.gather(*(each.done for each in waiting), return_exceptions=True)
         assert [str(each) for each in results] == [
             "publishing to results, dead-letters: the sink was stopped"
         ] * 2

@@ -5,7 +5,12 @@ from aiokafka.partitioner import murmur2 as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.kafka.sink.partitioning import RunPartitioner, murmur2, partition_of_key
+from consumer.kafka.sink.partitioning import (
+    RunPartitioner,
+    murmur2,
+    partition_of_key,
+    partitions_of_keys,
+)
 
 
 @given(st.binary(max_size=70))
@@ -32,6 +37,11 @@ def test_the_hash_is_javas(key: bytes, expected: int) -> None:
 @given(st.binary(max_size=20), st.integers(1, 1000))
 def test_a_key_has_one_partition(key: bytes, count: int) -> None:
     assert 0 <= partition_of_key(key, count) < count
+
+
+@given(st.lists(st.binary(max_size=9), max_size=200), st.integers(1, 100))
+def test_many_keys_go_where_each_alone_does(keys: list[bytes], count: int) -> None:
+    assert partitions_of_keys(keys, count) == [partition_of_key(key, count) for key in keys]
 
 
 def test_a_run_ends_when_it_is_full_or_the_call_ends() -> None:

@@ -17,13 +17,17 @@ from consumer.ports import Message, TopicPartition
 def test_every_message_goes_to_one_partition_in_order_and_keys_decide(
     keys: list[bytes | None], partitions: int
 ) -> None:
-    messages = [Message("t", key, b"v", []) for key in keys]
+    messages = [Message("t", key, b"v", [], number) for number, key in enumerate(keys)]
 
     routed = MessageRouter().route(messages, {"t": range(partitions)})
 
-    assert sorted(n for found in routed.indexes.values() for n in found) == list(range(len(keys)))
+    placed = {
+        partition: [message.item for message in found]
+        for partition, found in routed.messages.items()
+    }
+    assert sorted(n for found in placed.values() for n in found) == list(range(len(keys)))
     assert routed.rejections == []
-    for partition, found in routed.indexes.items():
+    for partition, found in placed.items():
         assert found == sorted(found)
         for index in found:
             if (key := keys[index]) is not None:
@@ -35,7 +39,7 @@ def test_messages_without_a_key_are_spread_in_runs() -> None:
 
     routed = MessageRouter().route(messages, {"t": [0, 1, 2]})
 
-    assert [len(routed.indexes[TopicPartition("t", n)]) for n in range(3)] == [
+    assert [len(routed.messages[TopicPartition("t", n)]) for n in range(3)] == [
         RUN_RECORDS,
         RUN_RECORDS,
         1,
@@ -50,10 +54,10 @@ def test_a_message_is_measured_against_its_own_topics_limit() -> None:
 
     routed = router.route(messages, {"small": [0], "large": [0]})
 
-    assert [rejection.index for rejection in routed.rejections] == [0]
+    assert [rejection.message for rejection in routed.rejections] == [messages[0]]
     assert "topic small" in routed.rejections[0].reason
     assert routed.rejections[0].is_too_large
-    assert routed.indexes == {TopicPartition("large", 0): [1]}
+    assert routed.messages == {TopicPartition("large", 0): [messages[1]]}
     assert router.max_batch_bytes == limit
     assert MessageRouter().max_batch_bytes == MAX_BATCH_BYTES
 
@@ -65,10 +69,10 @@ def test_a_compacted_topic_takes_no_message_without_a_key() -> None:
 
     routed = router.route(messages, {"t": [0]})
 
-    assert [rejection.index for rejection in routed.rejections] == [1]
+    assert [rejection.message for rejection in routed.rejections] == [messages[1]]
     assert "cleanup.policy" in routed.rejections[0].reason
     assert not routed.rejections[0].is_too_large
-    assert routed.indexes == {TopicPartition("t", 0): [0, 2]}
+    assert routed.messages == {TopicPartition("t", 0): [messages[0], messages[2]]}
 
 
 def test_messages_without_a_key_go_round_partitions_that_are_backed_up() -> None:
@@ -77,8 +81,8 @@ def test_messages_without_a_key_go_round_partitions_that_are_backed_up() -> None
 
     routed = MessageRouter().route(messages, {"t": [0, 1, 2]}, lambda each: each == of_key)
 
-    assert routed.indexes[of_key] == [3 * RUN_RECORDS]
-    assert len(routed.indexes) == 3
+    assert routed.messages[of_key] == messages[-1:]
+    assert len(routed.messages) == 3
 
 
 def test_where_all_are_backed_up_none_is_left_out() -> None:
@@ -86,4 +90,4 @@ def test_where_all_are_backed_up_none_is_left_out() -> None:
 
     routed = MessageRouter().route(messages, {"t": [0, 1, 2]}, lambda _: True)
 
-    assert len(routed.indexes) == 3
+    assert len(routed.messages) == 3

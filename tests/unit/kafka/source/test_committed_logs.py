@@ -3,7 +3,7 @@
 import pytest
 
 from consumer.engine.offsets.completion_map import CompletionMap, encode
-from consumer.kafka.source.committed_logs import Logs, fits, point_in
+from consumer.kafka.source.logs import Logs, fits, point_in
 from consumer.ports import CommitPoint, TopicPartition
 
 P = TopicPartition("requests", 3)

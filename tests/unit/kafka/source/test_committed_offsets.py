@@ -8,7 +8,7 @@ from aiokafka import errors
 from aiokafka.protocol.commit import OffsetFetchRequest_v3, OffsetFetchResponse_v3
 
 from consumer.kafka.client import internals
-from consumer.kafka.transactions.wire import OffsetFetchRequest_v7, OffsetFetchResponse_v7
+from consumer.kafka.client.offsets import OffsetFetchRequest_v7
 from consumer.ports import CommitPoint, TopicPartition
 from tests.simulation import simulate
 
@@ -41,7 +41,9 @@ class FakeCoordinator:
             found = [(0, 7, "", 0), (1, -1, "", 0)]
             return OffsetFetchResponse_v3(0, [] if code else [("requests", found)], code)
         results: list[Any] = [(0, 7, 0, "", 0, {}), (1, -1, -1, "", 0, {})]
-        return OffsetFetchResponse_v7(0, [] if code else [("requests", results, {})], code, {})
+        return OffsetFetchRequest_v7.RESPONSE_TYPE(
+            0, [] if code else [("requests", results, {})], code, {}
+        )
 
 
 def ask(

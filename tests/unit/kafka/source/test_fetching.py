@@ -10,7 +10,6 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.source import fetching
 from consumer.kafka.source.fetching import Fetching
-from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import TopicPartition
 from tests.simulation import simulate
 
@@ -54,7 +53,7 @@ def test_nothing_is_fetched_where_a_rebalance_begins_while_the_logs_start_is_loo
 
     async def main() -> None:
         stand_in: Any = StandIn()
-        it = Fetching(stand_in, Unpacking(1_000_000))
+        it = Fetching(stand_in)
         it.go_on()
         left_behind = asyncio.create_task(it.fetch([P0], 10, 10.0))
         await asyncio.sleep(0.1)

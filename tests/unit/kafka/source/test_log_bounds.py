@@ -6,7 +6,7 @@ import pytest
 from aiokafka import errors
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.kafka.source.log_bounds import ask_each
+from consumer.kafka.source.logs import ask_each
 from consumer.ports import TopicPartition
 
 LED, LEADERLESS, REFUSED = (TopicPartition("t", number) for number in range(3))

@@ -102,7 +102,7 @@ async def test_a_source_that_has_failed_commits_nothing_more(
     await source.commit(POINTS)
     assert broker.commits == 1
 
-    stand_in: Any = source._started_consumer()
+    stand_in: Any = source._started().consumer
     stand_in.fetch_error = errors.TopicAuthorizationFailedError("requests")
     with pytest.raises(SourceError):
         await source.poll([P0], 1, 0)

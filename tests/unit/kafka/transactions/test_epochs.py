@@ -124,7 +124,7 @@ async def test_a_request_that_is_lost_does_not_change_how_it_ends(
     setattr(coordinator, loss, [step])
     taken = epochs_of(coordinator)
     assert await taken.begin(NO_PRODUCER)
-    await taken.settle()
+    await taken.end_open()
     assert set(coordinator.ends) == {is_commit}
 
 
@@ -135,19 +135,19 @@ async def test_whoever_comes_after_a_clean_up_given_up_still_commits(step: str) 
     assert await first.begin(NO_PRODUCER)
     if step != "of":
         coordinator.stuck_at = step
-        settling = asyncio.create_task(first.settle())
+        ending = asyncio.create_task(first.end_open())
         for _ in range(50):
             await asyncio.sleep(0)
-        settling.cancel()
+        ending.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await settling
+            await ending
         coordinator.stuck_at = ""
-    await first.give_up()
+    await first.abort()
     coordinator.is_left_open = True
 
     second = epochs_of(coordinator)
     assert await second.begin(NO_PRODUCER)
-    await second.settle()
+    await second.end_open()
     assert set(coordinator.ends) == {True}
 
 
@@ -155,7 +155,7 @@ async def test_an_end_that_is_not_known_ends_nothing() -> None:
     coordinator = FakeCoordinator("")
     taken = epochs_of(coordinator)
     assert await taken.begin(NO_PRODUCER)
-    await taken.settle()
+    await taken.end_open()
     assert coordinator.ends == []
 
 
@@ -163,10 +163,10 @@ async def test_what_was_settled_is_not_owed_any_more() -> None:
     coordinator = FakeCoordinator("CompleteCommit")
     taken = epochs_of(coordinator)
     assert await taken.begin(NO_PRODUCER)
-    await taken.settle()
+    await taken.end_open()
     await taken.open([RESULTS])
     coordinator.is_left_open = True
-    await taken.give_up()
+    await taken.abort()
     assert coordinator.ends == [True, False]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiokafka import errors
 
+from consumer.kafka.client.producers import DescribeProducersRequest, DescribeProducersRequest_v0
 from consumer.kafka.transactions import open_transactions
 from consumer.kafka.transactions.open_transactions import OpenTransactions
-from consumer.kafka.transactions.wire import DescribeProducersRequest, DescribeProducersRequest_v0
 from consumer.ports import TopicPartition
 
 OURS, OTHERS = 7, 8

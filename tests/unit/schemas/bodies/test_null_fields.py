@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from schemas.asyncapi import json_schema
 from schemas.bodies.base import BodyRefusedError, TextBody, parse_body
 from schemas.bodies.classify import ClassifyBody
 from schemas.bodies.embeddings import EmbeddingsBody
 from schemas.bodies.rerank import RerankBody, ScoreBody
-from schemas.wire.asyncapi import json_schema
 
 BODIES: dict[str, tuple[type[TextBody], dict[str, Any]]] = {
     "embeddings": (EmbeddingsBody, {"input": "a"}),

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from schemas.asyncapi import json_schema
 from schemas.bodies.base import BodyRefusedError, TextBody, parse_body
 from schemas.bodies.classify import ClassifyBody
 from schemas.bodies.rerank import RerankBody, ScoreBody
-from schemas.wire.asyncapi import json_schema
 
 BODIES: dict[str, type[TextBody]] = {
     "classify": ClassifyBody,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.wire.asyncapi import json_schema
+from schemas.asyncapi import json_schema
 from schemas.wire.control import ControlRecord, UnreadableControlError, parse_control_record
 
 

@@ -11,6 +11,7 @@ from schemas.wire.requests import (
     UnreadableRequestError,
     leading_custom_id,
     parse_request_line,
+    plain_fields,
 )
 
 REST = b'"url":"/v1/embeddings","body":{}}'
@@ -90,6 +91,52 @@ def test_a_body_that_is_no_json_does_not_hide_whose_it_is(body: bytes) -> None:
 )
 def test_what_has_no_id_has_nobody_to_be_told(value: bytes) -> None:
     assert refusal(value).custom_id is None
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), 1 << 63)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+_LINES = st.fixed_dictionaries(
+    {},
+    optional={
+        "custom_id": st.text(max_size=514) | _JSON,
+        "method": st.sampled_from(["POST", "post", "GET", None]) | _JSON,
+        "url": st.text(max_size=258) | _JSON,
+        "body": st.dictionaries(st.text(max_size=3), _JSON) | _JSON,
+        "body_ref": st.just({"url": "s3://b/o"}) | _JSON,
+        "more": _JSON,
+    },
+)
+
+
+@given(_LINES, st.binary(max_size=3), st.integers(0, 1 << 16))
+def test_what_is_right_at_first_sight_is_right_at_the_second(
+    line: dict[str, object], noise: bytes, place: int
+) -> None:
+    value = orjson.dumps(line)
+    place %= len(value)
+    for each in (value, value[:place] + noise + value[place:]):
+        fields = plain_fields(each)
+        if fields is not None:
+            read = parse_request_line(each)
+            assert isinstance(read, RequestLine)
+            assert (read.custom_id, read.url, read.body) == fields
+
+
+@pytest.mark.parametrize(
+    ("body", "is_json"),
+    [(b"1e999", False), (b"NaN", False), (b'"\xff"', False), (b"[" * 1100, False), (b"1e-9", True)],
+)
+def test_what_no_json_has_is_not_right_at_first_sight(body: bytes, is_json: bool) -> None:
+    closed = body + b"]" * body.count(b"[")
+    value = b'{"custom_id":"a","url":"/v1/x","body":{"n":' + closed + b"}}"
+    assert (plain_fields(value) is not None) is is_json
 
 
 @given(st.binary() | st.recursive(st.none(), st.lists).map(orjson.dumps))

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handoff.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine
 from serve_models.pipeline.graph import Ending, RecordRun
 from serve_models.pipeline.records import StepLostError
-from serve_models.pipeline.step_queue import FIRST_PAUSE_S, LOSSES_TO_PAUSE
 from serve_models.serving.chunk_server import Host, ReplicaLostError
-from serve_models.serving.window_share import CONSUMER_FORGOTTEN_AFTER_S
+from serve_models.serving.window import CALLER_FORGOTTEN_AFTER_S
 from tests.unit.serve_models.fakes import FakeClock
 
 CHAT = "/v1/chat/completions"
@@ -547,7 +547,7 @@ async def test_the_window_is_divided_by_the_consumers() -> None:
 async def test_a_consumer_counts_as_long_as_it_has_a_call_open() -> None:
     world = World(window_records=10)
     slow = await world.start("slow", consumer="one")
-    world.clock.now_s += 2 * CONSUMER_FORGOTTEN_AFTER_S
+    world.clock.now_s += 2 * CALLER_FORGOTTEN_AFTER_S
     quick = await world.start("quick", consumer="two")
     world.models["classifier"].calls[1].answer(body={"label": "unsafe"})
     await finish(quick)
@@ -628,16 +628,16 @@ async def test_a_refusal_closes_the_call_that_carries_the_records_other_step_too
 async def test_a_model_that_is_down_does_not_use_up_the_attempts_of_all() -> None:
     world = World()
     guard = world.models["classifier"]
-    for number in range(LOSSES_TO_PAUSE):
+    for number in range(FAILURES_TO_OPEN):
         task = await world.start(f"lost{number}")
         guard.calls[-1].lose(RuntimeError("down"))
         await finish_lost(task, "down")
     waiting = await world.start("a", "b")
-    assert len(guard.calls) == LOSSES_TO_PAUSE
+    assert len(guard.calls) == FAILURES_TO_OPEN
     assert world.engine.waiting_requests["classifier"] == 2
     world.clock.now_s += FIRST_PAUSE_S
     another = await world.start("c")
-    assert len(guard.calls) == LOSSES_TO_PAUSE + 1
+    assert len(guard.calls) == FAILURES_TO_OPEN + 1
     guard.calls[-1].answer(body={"label": "unsafe"})
     await settle()
     guard.calls[-1].answer(body={"label": "unsafe"})

@@ -5,13 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handoff.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S
 from handoff.windows import CallInFlight
-from serve_models.pipeline.step_queue import (
-    FIRST_PAUSE_S,
-    LONGEST_PAUSE_S,
-    LOSSES_TO_PAUSE,
-    StepQueue,
-)
+from serve_models.pipeline.step_queue import StepQueue
 
 Queue = StepQueue[tuple[str, int]]
 
@@ -107,7 +103,7 @@ def test_after_a_loss_requests_of_different_origins_travel_apart() -> None:
 
 def test_a_model_that_is_down_is_tried_one_call_at_a_time() -> None:
     queue = queue_of(100, calls=8)
-    for _ in range(LOSSES_TO_PAUSE):
+    for _ in range(FAILURES_TO_OPEN):
         call = send(queue)
         assert call is not None
         queue.lost(0.0, had_answers=False)

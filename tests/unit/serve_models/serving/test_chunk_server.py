@@ -9,7 +9,7 @@ import pytest
 from handoff.chunk import STATUS_EXPIRED, Chunk, Outcomes
 from serve_models.serving.call import Call
 from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
-from serve_models.serving.slot_window import SlotWindow
+from serve_models.serving.window import SharedWindow
 from tests.unit.serve_models.fakes import FakeClock, host
 
 
@@ -17,7 +17,7 @@ class Server(ChunkServer):
     """Works on a call when the test says so."""
 
     def __init__(self, where: Host) -> None:
-        super().__init__(where, SlotWindow(8, in_flight_ratio=1.0), outcome_linger_ms=0.0)
+        super().__init__(where, SharedWindow(8), outcome_linger_ms=0.0)
         self.calls: list[Call] = []
         self.released: list[Call] = []
         self.is_shut_down = False

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import main
-from headrace.cli.dlq.options import confirm, make_selection
+from headrace.cli.dlq.options import Filters, confirm
 from headrace.cli.dlq.output import describe_age
 from headrace.dead_letters.inbox import inbox_topics
 from headrace.errors import UserError
@@ -50,15 +50,9 @@ def test_a_users_error_says_what_to_do(
 
 
 def test_durations_count_back_from_now() -> None:
-    selection = make_selection(
-        load_settings(Path(SETTINGS)),
-        now_ms=100_000,
-        error=["model_failed"],
-        older_than="10s",
-        newer_than="7d",
-        custom_id=None,
-        route=None,
-    )
+    filters = Filters(error=["model_failed"], older_than="10s", newer_than="7d")
+
+    selection = filters.selection(load_settings(Path(SETTINGS)), now_ms=100_000)
 
     assert (selection.failed_after_ms, selection.failed_before_ms) == (0, 90_000)
     assert selection.error_codes == {"model_failed"}

@@ -4,9 +4,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from schemas.asyncapi import json_schema
 from schemas.bodies.base import Accepted, BodyRefusedError
 from schemas.bodies.embeddings import EmbeddingsResponse, parse_embeddings_body
-from schemas.wire.asyncapi import json_schema
 
 
 def test_a_plain_openai_body_is_taken_with_openais_defaults() -> None:

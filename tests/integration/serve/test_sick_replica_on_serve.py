@@ -1,15 +1,11 @@
 """A replica that fails on everything, on a real, local Ray Serve, ends before it answers."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -23,18 +19,7 @@ pytestmark = pytest.mark.serve
 
 
 @pytest.fixture(params=["SickeningModel", "SickeningBatches"])
-def handle(request: pytest.FixtureRequest) -> Iterator[Any]:
-    # Ray's workers import the model from here.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    ray.init(
-        address="local",
-        namespace=f"sick-{uuid.uuid4().hex[:8]}",
-        num_cpus=2,
-        object_store_memory=100_000_000,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    serve.start(proxy_location="Disabled")
+def handle(request: pytest.FixtureRequest, local_serve: None) -> Iterator[Any]:
     models: dict[str, ModelSettings] = {
         "mine": CustomModelSettings(
             kind="custom",
@@ -54,9 +39,7 @@ def handle(request: pytest.FixtureRequest) -> Iterator[Any]:
     )
     running = serve.run(application, name="sick", route_prefix=None)
     yield running.options(stream=True, method_name="infer")
-    serve.shutdown()  # type: ignore[no-untyped-call]
-    ray.shutdown()
-    del os.environ["PYTHONPATH"]
+    serve.delete("sick")
 
 
 def ask(handle: Any, **body: object) -> list[tuple[int, int]]:

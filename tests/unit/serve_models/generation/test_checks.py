@@ -1,4 +1,4 @@
-"""Fields that are null, fields that vLLM would not heed, and fields that nobody knows."""
+"""Bodies that are refused or trimmed before vLLM reads them, and fields that nobody knows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,103 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_models.generation.bodies import BodyNotTakenError
-from serve_models.generation.fields import check_fields, ignored_fields, without_nulls
+from serve_models.generation.checks import (
+    MOST_ENTRIES,
+    RequestRefusedError,
+    check_body,
+    ignored_fields,
+    without_nulls,
+)
 
+HELLO = {"role": "user", "content": "hello"}
 STRUCTURED = frozenset({"json", "regex", "choice", "grammar", "whitespace_pattern"})
 SCHEMA = {"type": "object", "properties": {"a": {"default": None, "enum": [None, 1]}}}
+
+
+def check(
+    body: Mapping[str, Any], takes_kv_transfer: bool = False, takes_media_urls: bool = False
+) -> None:
+    check_body(
+        body,
+        takes_kv_transfer=takes_kv_transfer,
+        takes_media_urls=takes_media_urls,
+        structured_fields=STRUCTURED,
+    )
+
+
+def with_part(part: object) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+@pytest.mark.parametrize(
+    ("param", "body"),
+    [
+        ("stream", {"messages": [HELLO], "stream": True}),
+        (
+            "kv_transfer_params",
+            {"messages": [HELLO], "kv_transfer_params": {"prompt_token_ids": [1, 2]}},
+        ),
+        ("messages", {"messages": [HELLO, 1]}),
+        ("messages", {"messages": [HELLO] * (MOST_ENTRIES + 1)}),
+        ("messages", {"messages": 5}),
+        ("messages", {"messages": [{**HELLO, "tool_calls": 5}]}),
+        ("tools", {"messages": [HELLO], "tools": ["x"]}),
+        ("tools", {"messages": [HELLO], "tools": {}}),
+        ("structured_outputs", {"messages": [HELLO], "structured_outputs": 5}),
+        ("messages.0.content", with_part(7)),
+        ("messages.0.content", with_part({"type": "image_url", "image_url": "http://10.0.0.1/"})),
+        (
+            "messages.0.content",
+            with_part({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}),
+        ),
+    ],
+)
+def test_what_costs_the_neighbours_or_bypasses_the_prompt_is_refused(
+    param: str, body: Mapping[str, Any]
+) -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        check(body)
+    assert caught.value.param == param
+    assert str(caught.value).startswith(f"{param}: ")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [HELLO]},
+        {"prompt": list(range(1000))},
+        with_part({"type": "text", "text": "hello"}),
+        with_part({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}),
+    ],
+)
+def test_what_a_request_needs_is_taken(body: Mapping[str, Any]) -> None:
+    check(body)
+
+
+def test_the_settings_open_what_is_set_up() -> None:
+    check({"messages": [HELLO], "kv_transfer_params": {}}, takes_kv_transfer=True)
+    part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    check(with_part(part), takes_media_urls=True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+FIELDS = ("messages", "tools", "prompt")
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON)))
+def test_any_body_is_taken_or_refused_by_name(body: Mapping[str, Any]) -> None:
+    param = None
+    try:
+        check(body)
+    except RequestRefusedError as error:
+        param = error.param
+    assert param is None or param.partition(".")[0] in body
 
 
 @pytest.mark.parametrize(
@@ -99,11 +191,11 @@ def test_what_vllm_would_drop_though_it_changes_the_answer_is_refused(
     field: str, values: object, instead: str
 ) -> None:
     body = {"messages": [{"role": "user", "content": "x"}], field: values}
-    with pytest.raises(BodyNotTakenError) as caught:
-        check_fields(without_nulls(body), STRUCTURED)
+    with pytest.raises(RequestRefusedError) as caught:
+        check(without_nulls(body))
     assert caught.value.param == field
     assert instead in str(caught.value)
-    check_fields(without_nulls({**body, field: None}), STRUCTURED)
+    check(without_nulls({**body, field: None}))
 
 
 @pytest.mark.parametrize(
@@ -114,13 +206,13 @@ def test_what_vllm_would_drop_though_it_changes_the_answer_is_refused(
         {"modalities": ["text"]},
         {"response_format": {"type": "json_object"}},
         {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
-        {"response_format": 5, "structured_outputs": 5},
+        {"response_format": 5},
         {"structured_outputs": {"json": SCHEMA, "nonsense": None}},
         {"metadata": {"a": "b"}, "chat_template_kwargs": {"enable_thinking": False}},
     ],
 )
-def test_what_is_heeded_or_changes_nothing_is_taken(body: Mapping[str, Any]) -> None:
-    check_fields(body, STRUCTURED)
+def test_what_vllm_reads_or_changes_nothing_is_taken(body: Mapping[str, Any]) -> None:
+    check(body)
 
 
 def test_fields_that_nobody_knows_are_named_and_not_too_many_of_them() -> None:

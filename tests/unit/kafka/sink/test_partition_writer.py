@@ -1,11 +1,12 @@
 """Who is on the way to a partition, while batches are refused and sent again."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import errors
 
-from consumer.kafka.sink.partition_writer import Entry, Lane
+from consumer.kafka.sink.partition_writer import PartitionWriter
 from consumer.ports import Message, Rejection, SourceError
 from tests.simulation import simulate
 
@@ -45,14 +46,14 @@ class Slot:
 
 
 class Listener:
-    def is_wanted(self, _index: int) -> bool:
+    def is_wanted(self, _message: Message) -> bool:
         return True
 
-    def acknowledged(self, _index: int) -> None: ...
+    def acknowledged(self, _messages: Sequence[Message]) -> None: ...
 
     def rejected(self, _rejection: Rejection) -> None: ...
 
-    def dropped(self, _index: int) -> None: ...
+    def dropped(self, _message: Message) -> None: ...
 
     def failed(self, _error: SourceError) -> None: ...
 
@@ -62,26 +63,23 @@ def test_the_other_half_of_a_refused_batch_is_on_its_way_while_one_is_sent_again
         slot: Any = Slot(
             Producer(errors.MessageSizeTooLargeError(), errors.LeaderNotAvailableError())
         )
-        lane = Lane(
+        writer = PartitionWriter(
             slot,
             "results",
             0,
+            listener=Listener(),
             explain=lambda error: SourceError(str(error)),
             fail=lambda _: None,
             on_refused=lambda: None,
             move=lambda _: False,
         )
-        first, second = Listener(), Listener()
-        for listener in (first, second):
-            lane.append(Entry(Message("results", b"k", b"v", []), listener, 0))
-        lane.wake()
+        writer.send([Message("results", b"k", b"v", [])] * 2)
         await asyncio.sleep(1)
 
-        assert lane.is_stuck
-        assert lane.records == 2
-        assert lane.listeners == [first, second]
+        assert writer.is_stuck
+        assert writer.records == 2
 
-        task = lane.cancel()
+        task = writer.cancel()
         assert task is not None
         await asyncio.wait([task])
 

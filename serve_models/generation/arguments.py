@@ -1,6 +1,6 @@
-"""Settings of a generator to what vLLM takes; says by its name which one it would not take.
+"""From a generator's settings to vLLM's arguments. A setting that vLLM would refuse is named.
 
-Import it after ``engine_process.set_engine_environment``.
+Import this module after ``engine_process.set_engine_environment``.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ _HANDLER_ARGS = frozenset(
         "tool_call_parser",
     }
 )
-"""Arguments of vLLM's server rather than of its engine that change what a model answers."""
+"""Arguments of vLLM's server, and not of its engine, that change what a model answers."""
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])")
 _OWN_SETTINGS = {"chat_template": "chat_template", "served_model_name": "served_names"}
-"""By the name of a flag of vLLM's command line, the setting that is no engine argument."""
+"""By the name of a flag of vLLM's command line, the setting that is not an engine argument."""
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _MOST_LORAS_AT_A_TIME = 8
 
@@ -39,7 +39,7 @@ class GeneratorSettingsError(ValueError):
 def split_arguments(
     arguments: Mapping[str, JsonValue],
 ) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
-    """Part the ``engine_args`` setting into the engine's and those of the server's handlers.
+    """Split the ``engine_args`` setting into arguments of the engine and of the server's handlers.
 
     Raises:
         GeneratorSettingsError: vLLM has no such argument.
@@ -55,7 +55,7 @@ def split_arguments(
 
 
 def with_setting_names(message: str) -> str:
-    """Return a message of vLLM's with the settings in place of its command line's flags."""
+    """Return vLLM's message with our settings in place of its command line's flags."""
     return _FLAG.sub(lambda match: _setting_of(match[1].replace("-", "_")), message)
 
 
@@ -64,10 +64,10 @@ def _setting_of(flag: str) -> str:
 
 
 def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
-    """Return if the handlers can be made with these arguments, as far as can be told by now.
+    """Return if the handlers accept these arguments, as far as can be checked before the start.
 
     Raises:
-        GeneratorSettingsError: One has a value that they do not take.
+        GeneratorSettingsError: They do not.
     """
     content_format = arguments.get("chat_template_content_format", "auto")
     if content_format not in get_args(ChatTemplateContentFormatOption):
@@ -92,10 +92,10 @@ def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
 
 
 def read_chat_template(path: Path | None) -> str | None:
-    """Return what is in the file of the ``chat_template`` setting; ``None`` where it is unset.
+    """Return the text of the file of the ``chat_template`` setting, if it is set.
 
     Raises:
-        GeneratorSettingsError: It cannot be read.
+        GeneratorSettingsError: The file cannot be read.
     """
     if path is None:
         return None

@@ -4,15 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from ray.serve._private.common import DeploymentID
-from ray.serve.exceptions import DeploymentUnavailableError
 
-from consumer.replica import model_handle
-from consumer.replica.model_handle import PATIENCE_S, ServeModelClient
+from handoff import model_handle
 from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
-from serve_models.replicas.pipeline import StepHandle
+from handoff.model_handle import PATIENCE_S, ModelHandle
 
-UNAVAILABLE = DeploymentUnavailableError(DeploymentID("model-m", "headrace-model-m"))
+class UnavailableError(Exception):
+    """What Serve raises."""
 
 
 class Handle:
@@ -37,7 +35,7 @@ class Stream:
 
     async def _to_object_ref_gen(self) -> None:
         if self._is_refused:
-            raise UNAVAILABLE
+            raise UnavailableError
 
     def __aiter__(self) -> "Stream":
         return self
@@ -64,7 +62,7 @@ class StillClock:
 async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
     handle = Handle(refusals=3)
-    stream = ServeModelClient(handle, "m").infer(Chunk("consumer", [b"{}"]))
+    stream = ModelHandle(handle, unavailable=UnavailableError).infer(Chunk("consumer", [b"{}"]))
 
     assert (await anext(stream)).replica == "", "a replica has taken the call"
     assert handle.calls == 4
@@ -74,25 +72,25 @@ async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.Mon
 async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
     clock, handle = StillClock(), Handle(refusals=1_000_000)
-    client = ServeModelClient(handle, "m", clock)
+    client = ModelHandle(handle, unavailable=UnavailableError, clock=clock)
     calling = asyncio.ensure_future(anext(client.infer(Chunk("consumer", [b"{}"]))))
     while not handle.calls:
         await asyncio.sleep(0)
-    assert client.waits() == []
+    assert not client.is_waiting
 
     clock.now_s = PATIENCE_S
-    [line] = client.waits()
-    assert line.startswith("model m: ")
+    assert client.is_waiting
 
     handle.refusals = 0
     await calling
-    assert client.waits() == []
+    assert not client.is_waiting
 
 
 async def test_a_pipeline_turns_records_away_while_a_step_s_model_is_given_up() -> None:
     chunk = Chunk("pipeline", [b"{}", b"{}"])
 
-    [outcomes] = [each async for each in StepHandle(Handle(refusals=1)).infer(chunk)]
+    model = ModelHandle(Handle(refusals=1), unavailable=UnavailableError, turns_away=True)
+    [outcomes] = [each async for each in model.infer(chunk)]
 
     assert outcomes.indexes == [0, 1]
     assert outcomes.statuses == [STATUS_UNAVAILABLE] * 2

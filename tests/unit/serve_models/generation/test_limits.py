@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from serve_models.generation.bodies import BodyNotTakenError
+from serve_models.generation.checks import RequestRefusedError
 from serve_models.generation.limits import (
     MOST_LOGPROBS,
     ModelLimits,
@@ -32,7 +32,7 @@ class Constraint:
 
 
 def refused_field(values: Mapping[str, Any], limits: ModelLimits = LIMITS) -> str:
-    with pytest.raises(BodyNotTakenError) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         check_request(values, values, limits)
     assert str(caught.value).startswith(f"{caught.value.param}: ")
     return caught.value.param
@@ -126,7 +126,7 @@ def test_a_result_of_too_many_log_probabilities_is_refused(
 
 def test_the_refusal_names_the_numbers_and_what_to_lower() -> None:
     values = {**COMPLETION, "n": 128, "max_tokens": 1_000, "logprobs": 20}
-    with pytest.raises(BodyNotTakenError) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         check_request(values, values, LIMITS)
     for said in ("128 sequences", "1000 tokens", "2688000", str(MOST_LOGPROBS), "n, logprobs"):
         assert said in str(caught.value)
@@ -180,6 +180,6 @@ def test_any_request_is_taken_or_refused_by_name(values: Mapping[str, Any]) -> N
     param = None
     try:
         check_request(values, values, LIMITS)
-    except BodyNotTakenError as error:
+    except RequestRefusedError as error:
         param = error.param
     assert param is None or param in values

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 import pytest
-import ray
 from ray import serve
 from ray.exceptions import RayTaskError
 
@@ -87,27 +86,8 @@ def line(custom_id: str, prompt: str, ms: float = 0) -> bytes:
     return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body})
 
 
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    # Ray's workers import the small models from here.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    ray.init(
-        address="local",
-        namespace=f"pipeline-{uuid.uuid4().hex[:8]}",
-        num_cpus=4,
-        object_store_memory=100_000_000,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    serve.start(proxy_location="Disabled")
-    yield
-    serve.shutdown()  # type: ignore[no-untyped-call]
-    ray.shutdown()
-    del os.environ["PYTHONPATH"]
-
-
 @pytest.fixture
-def deployed(local_ray: None, tmp_path: Path) -> Iterator[Deployed]:
+def deployed(local_serve: None, tmp_path: Path) -> Iterator[Deployed]:
     count_file = tmp_path / "generated"
     models: dict[str, ModelSettings] = {
         "guard": CustomModelSettings(

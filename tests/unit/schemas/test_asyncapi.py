@@ -6,10 +6,10 @@ import orjson
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 
+from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
 from schemas.settings.file import Settings
-from schemas.wire.asyncapi import PUBLISHED, asyncapi_document, json_schema
 from schemas.wire.deadletters import DeadLetterHeaders
-from schemas.wire.headers import read_context
+from schemas.wire.headers import read_deadline_ms
 from schemas.wire.results import (
     ErrorCode,
     encode_error_line,
@@ -239,7 +239,7 @@ def test_the_schema_of_a_deadline_is_what_the_engine_reads(value: bytes, is_dead
     validator = Draft202012Validator(json_schema("request-headers"))
 
     assert validator.is_valid({"headrace-deadline": value.decode()}) is is_deadline
-    assert (read_context([("headrace-deadline", value)]).deadline_ms is not None) is is_deadline
+    assert (read_deadline_ms([("headrace-deadline", value)]) is not None) is is_deadline
 
 
 def test_other_headers_are_no_dead_letters() -> None:

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from jsonschema import Draft7Validator, ValidationError
 
+from schemas.asyncapi import asyncapi_document
 from schemas.settings.file import Settings
-from schemas.wire.asyncapi import asyncapi_document
 from schemas.wire.references import BodyReference
 from schemas.wire.results import encode_stored_line
 

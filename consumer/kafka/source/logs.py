@@ -1,0 +1,164 @@
+"""Where logs start and end now, and where to read on in them by what a group has committed."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from consumer.engine.offsets.completion_map import log_id_of
+from consumer.ports import CommitPoint, TopicPartition
+
+log = logging.getLogger(__name__)
+
+Ask = Callable[[list[KafkaPartition]], Awaitable[Mapping[KafkaPartition, int]]]
+
+
+class Logs(NamedTuple):
+    """Partitions' logs; leaderless partitions are missing.
+
+    Attributes:
+        starts: The first offset of each.
+        ends: The offset behind the last.
+        log_id: Identifies their topic; empty where it is not known.
+    """
+
+    starts: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+    log_id: bytes
+
+
+async def ask_each(
+    ask: Ask, partitions: Collection[TopicPartition], timeout_s: float
+) -> dict[TopicPartition, int]:
+    """Ask for a bound of each partition's log, apart from the others.
+
+    Leaderless partitions do not answer. aiokafka asks for all partitions at once, and again for
+    40 s: in a rebalance callback one of them would cost every member in turn its membership.
+
+    Args:
+        ask: An aiokafka consumer's ``beginning_offsets`` or ``end_offsets``.
+        partitions: The partitions.
+        timeout_s: How long to wait for answers.
+
+    Returns:
+        The offsets; a partition that does not answer is left out, and logged.
+    """
+    if not partitions:
+        return {}
+    tasks = {
+        partition: asyncio.ensure_future(ask([KafkaPartition(*partition)]))
+        for partition in partitions
+    }
+    try:
+        await asyncio.wait(tasks.values(), timeout=timeout_s)
+    finally:
+        unanswered = [task for task in tasks.values() if not task.done()]
+        for task in unanswered:
+            task.cancel()
+        if unanswered:
+            await asyncio.wait(unanswered)
+    found: dict[TopicPartition, int] = {}
+    for partition, task in tasks.items():
+        try:
+            found[partition] = task.result()[KafkaPartition(*partition)]
+        except asyncio.CancelledError:
+            log.warning("%s: no answer about its log within %.1f s", partition, timeout_s)
+        except errors.KafkaError as error:
+            log.warning("%s: no answer about its log: %s", partition, error)
+    return found
+
+
+async def points_in_logs(
+    points: Mapping[TopicPartition, CommitPoint | None],
+    consumer: AIOKafkaConsumer,
+    log_id: bytes,
+    timeout_s: float,
+) -> dict[TopicPartition, CommitPoint | None]:
+    """Return committed points, or where to read on where a log is not the one of its point.
+
+    A point stays as it is where its log does not answer, e.g. of a leaderless partition.
+
+    Args:
+        points: What the group has committed.
+        consumer: Asks for the bounds of the logs.
+        log_id: Identifies the topic; empty where it is not known.
+        timeout_s: How long to wait for starts, and for ends.
+    """
+    known = {each: point for each, point in points.items() if point is not None}
+    ends = await ask_each(consumer.end_offsets, known, timeout_s)
+    unfit = {each: at for each, at in known.items() if not fits(at, ends.get(each), log_id)}
+    starts = await ask_each(consumer.beginning_offsets, unfit, timeout_s)
+    logs = Logs(starts, ends, log_id)
+    return {**points, **{each: point_in(each, point, logs) for each, point in unfit.items()}}
+
+
+def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
+    """Return whether reading may go on at a committed point.
+
+    Args:
+        point: The point.
+        log_end: The offset behind the log's last; ``None`` where it is not known.
+        log_id: Identifies the log; empty where it is not known.
+    """
+    of_log = log_id_of(point)
+    is_of_another = bool(of_log and log_id and of_log != log_id)
+    return not is_of_another and (log_end is None or point.offset <= log_end)
+
+
+def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> CommitPoint:
+    """Return where to read on in a log that a committed point does not fit, and log it.
+
+    New records below a log's end look like old ones. So another log, or one that may be another,
+    is read from its start: repeating is better than losing. If the log is known to be the same, it
+    was cut short: its records are lost, and reading goes on at its end.
+    """
+    start, end = logs.starts.get(partition, 0), logs.ends.get(partition)
+    of_log = log_id_of(point)
+    if of_log and logs.log_id and of_log != logs.log_id:
+        log.warning(
+            "%s/%d: the topic was deleted and created again since offset %d was committed; reading "
+            "the new one from its start, %d",
+            *partition,
+            point.offset,
+            start,
+        )
+        return CommitPoint(start, "")
+    if end is None:
+        return point
+    if of_log and logs.log_id:
+        log.warning(
+            "%s/%d: offset %d is committed, but the log ends at %d: the cluster has lost up to %d "
+            "records, as by an unclean leader election; reading on at the end",
+            *partition,
+            point.offset,
+            end,
+            point.offset - end,
+        )
+        return CommitPoint(end, "")
+    log.warning(
+        "%s/%d: offset %d is committed, but the log ends at %d: the topic was created again, or "
+        "the cluster has lost records; reading on at the log's start, %d, so that nothing new is "
+        "passed over",
+        *partition,
+        point.offset,
+        end,
+        start,
+    )
+    return CommitPoint(start, "")
+
+
+def warn_of_expired(partition: TopicPartition, offset: int, log_start: int) -> None:
+    """Log that retention has deleted the records that were to be read next."""
+    log.warning(
+        "%s/%d: retention has deleted the offsets from %d to below %d before they were read, up to "
+        "%d records: they are lost. Raise retention.ms (or retention.bytes) of topic %s, or have "
+        "more consumers and model replicas work on it",
+        *partition,
+        offset,
+        log_start,
+        log_start - offset,
+        partition.topic,
+    )

@@ -1,0 +1,128 @@
+"""Publishing outcomes and committing offsets: what at-least-once and exactly-once share."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Coroutine, Iterable
+
+from consumer.engine.engine import Engine
+from consumer.engine.work import WorkItem
+from consumer.loop.settings import PipelineSettings
+from consumer.ports import Message, Rejection, TopicPartition
+from handoff.clock import Clock
+
+log = logging.getLogger(__name__)
+
+
+class Publishing(ABC):
+    """Publishes the outcomes of a consumer loop's engine, and commits its offsets.
+
+    Args:
+        engine: Whose outcomes and offsets.
+        clock: The time.
+        settings: Times and portions.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, settings: PipelineSettings) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._settings = settings
+        self._refusals = RefusalLog()
+        self._publishable = asyncio.Event()
+        self._on_progress: Callable[[], None] = _do_nothing
+        self._failed: asyncio.Future[None] | None = None
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            SourceError: The broker cannot be reached or refuses us; says what to check.
+        """
+
+    def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
+        """Return what runs for as long as the consumer loop does; one that raises ends it.
+
+        Args:
+            on_progress: Called when outcomes are acknowledged: the engine has room again.
+        """
+        self._on_progress = on_progress
+        return [*self._loops(), self._fail()]
+
+    def wake(self) -> None:
+        """Publish: the engine has outcomes."""
+        self._publishable.set()
+
+    @abstractmethod
+    async def take_over(self, partitions: Collection[TopicPartition]) -> None:
+        """Make sure that nobody else publishes for ``partitions``, before progress is read."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Publish what the engine lets out, and commit; return when all is acknowledged."""
+
+    @abstractmethod
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now, a line each; see ``engine.standing.waits``."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Disconnect."""
+
+    @abstractmethod
+    def _loops(self) -> list[Coroutine[None, None, None]]: ...
+
+    def _end_with(self, error: BaseException) -> None:
+        failed = self._failing()
+        if not failed.done():
+            failed.set_exception(error)
+
+    async def _fail(self) -> None:
+        await self._failing()
+
+    def _failing(self) -> asyncio.Future[None]:
+        if self._failed is None:
+            self._failed = asyncio.get_running_loop().create_future()
+        return self._failed
+
+
+class UnpublishableError(RuntimeError):
+    """The dead-letter topic takes no dead letter of any record: to go on would lose them all.
+
+    Args:
+        item: Its outcome was refused in every form.
+        rejections: Why, for each of its messages.
+    """
+
+    def __init__(self, item: WorkItem, rejections: Iterable[Rejection]) -> None:
+        record = item.record
+        reasons = "; ".join(each.reason for each in rejections)
+        super().__init__(
+            f"{record.partition} offset {record.offset}: not even the smallest dead letter can be "
+            f"published, so the route stands still rather than lose records: {reasons}"
+        )
+
+
+class RefusalLog:
+    """Says what topics refuse: each topic once as a warning, as there may be many."""
+
+    def __init__(self) -> None:
+        self._warned_of: set[str] = set()
+
+    def note(self, item: WorkItem, rejections: Iterable[Rejection]) -> None:
+        """Log why messages of an outcome are refused, before others take their place."""
+        record = item.record
+        for rejection in rejections:
+            topic = rejection.message.topic
+            level = logging.INFO if topic in self._warned_of else logging.WARNING
+            self._warned_of.add(topic)
+            log.log(level, "%s offset %d: %s", record.partition, record.offset, rejection.reason)
+
+
+def messages_of(items: Iterable[WorkItem]) -> list[Message]:
+    """Return all messages of outcomes, in their order."""
+    return [message for item in items for message in item.messages]
+
+
+def _do_nothing() -> None:
+    pass
