@@ -301,7 +301,7 @@ async def test_deadlines_travel_along_and_pass_in_the_queue() -> None:
 
 async def test_a_deadline_passes_in_a_call_that_nobody_has_taken() -> None:
     world = World()
-    task = await world.start("a", "b", deadlines_ms=[world.clock.epoch_ms() + 1, None])
+    task = await world.start("a", "b", deadlines_ms=[world.clock.epoch_ms() + 50, None])
     (guard,) = world.models["classifier"].calls
     async with asyncio.timeout(20):
         while "a" not in world.outcomes:
@@ -315,7 +315,7 @@ async def test_a_deadline_passes_in_a_call_that_nobody_has_taken() -> None:
 
 async def test_a_deadline_that_passes_closes_the_call_that_nobody_else_is_in() -> None:
     world = World()
-    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 1])
+    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 50])
     (guard,) = world.models["classifier"].calls
     await finish(task)
     await settle()
@@ -326,7 +326,7 @@ async def test_a_deadline_that_passes_closes_the_call_that_nobody_else_is_in() -
 
 async def test_a_deadline_passes_in_the_queue_of_a_model_without_room() -> None:
     world = World(step_linger_ms=AN_HOUR_MS)
-    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 1])
+    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 50])
     await finish(task)
     assert world.outcomes == {"a": (STATUS_EXPIRED, b"")}
     assert world.models["classifier"].calls == []
