@@ -9,7 +9,7 @@ import orjson
 from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
-from consumer.autoscaling.kv import reported_measures, report_decision
+from consumer.autoscaling.kv import report_decision, reported_measures
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.lag_reader import LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records

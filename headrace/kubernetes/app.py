@@ -40,7 +40,7 @@ def kafka_of(values: dict[str, Any]) -> KafkaSettings:
     Raises:
         SettingsError: As ``application``.
     """
-    merged, where, problems = apply_environment({"kafka": values})
+    merged, where = apply_environment({"kafka": values})
     try:
         return _KafkaArgs(kafka=merged["kafka"]).kafka
     except ValidationError as error:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress

@@ -9,6 +9,7 @@ from handoff import model_handle
 from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
 from handoff.model_handle import PATIENCE_S, ModelHandle
 
+
 class UnavailableError(Exception):
     """What Serve raises."""
 
