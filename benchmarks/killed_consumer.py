@@ -18,8 +18,8 @@ from benchmarks.journal import JournalWriter
 from benchmarks.models import Sleeper
 from benchmarks.workloads import NOOP_URL
 from consumer.kafka.source.source import KafkaSource
-from consumer.loop.consumer_loop import Pipeline
-from consumer.replica.build import build_engine, pipeline_settings
+from consumer.loop.consumer_loop import ConsumerLoop
+from consumer.replica.build import build_engine, loop_settings
 from consumer.replica.kafka_publishing import kafka_publishing
 from handoff.chunk import STATUS_OK
 from handoff.clock import SystemClock
@@ -52,7 +52,7 @@ class NotedSleeper(Sleeper):
         call.answer(index, STATUS_OK, b'{"slept_ms":%d}' % sleep_ms)
 
 
-def compose(kafka: KafkaSettings, route: RouteSettings, model: Sleeper) -> Pipeline:
+def compose(kafka: KafkaSettings, route: RouteSettings, model: Sleeper) -> ConsumerLoop:
     """Return the consumer loop of the route's first consumer replica."""
     engine = build_engine(
         route_name="bench",
@@ -64,27 +64,27 @@ def compose(kafka: KafkaSettings, route: RouteSettings, model: Sleeper) -> Pipel
         jitter=random.Random(0),
     )
     source = KafkaSource(kafka, route, group_instance_id=f"{route.group}-0")
-    return Pipeline(
+    return ConsumerLoop(
         engine=engine,
         source=source,
         publishing=kafka_publishing(kafka, route, engine=engine, source=source),
         model=model,
         clock=SystemClock(),
-        settings=pipeline_settings(route),
+        settings=loop_settings(route),
     )
 
 
-async def run(pipeline: Pipeline) -> int:
+async def run(consumer: ConsumerLoop) -> int:
     """Run until SIGTERM or a failure, and return the exit status."""
     told_to_end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_end.set)
-    await pipeline.start()
+    await consumer.start()
     ending = asyncio.ensure_future(told_to_end.wait())
-    while not ending.done() and pipeline.failure is None:
+    while not ending.done() and consumer.failure is None:
         await asyncio.wait([ending], timeout=_CHECK_EVERY_S)
     ending.cancel()
-    status = 0 if pipeline.failure is None else FAILED_STATUS
-    await pipeline.drain()
+    status = 0 if consumer.failure is None else FAILED_STATUS
+    await consumer.drain()
     return status
 
 

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from consumer.engine.admission import Admission
-from consumer.engine.bodies.claims import ClaimCheckPolicy
-from consumer.engine.calls.ordering import Ordering
+from consumer.engine.bodies.moves import ClaimCheckPolicy, Fetch
+from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
-from consumer.engine.failures.failures import Failure
-from consumer.engine.failures.retry import RetryPolicy
+from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.settings import EngineSettings
@@ -115,6 +114,13 @@ def answer(
         outcomes.add(index, status, b'{"object":"list"}')
     engine.take_outcomes(call, outcomes, now_s, EPOCH_MS + int(now_s * 1000))
     engine.end_call(call, "over", now_s, EPOCH_MS + int(now_s * 1000))
+
+
+def end_fetch(engine: Engine, fetch: Fetch, body: bytes, now_s: float = 0.0) -> None:
+    """End a fetch as a store would: it is measured first, and goes on if there is room."""
+    if fetch.size_bytes is None and not engine.bodies.measured(fetch, len(body), now_s):
+        return
+    engine.bodies.fetched(fetch, body, now_s)
 
 
 class Published(NamedTuple):

@@ -6,14 +6,14 @@ from collections import Counter
 
 import orjson
 
-from consumer.engine.bodies.claims import BodyStore
+from consumer.engine.bodies.store import BodyStore
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.completion_map import decode
 from consumer.loop.at_least_once import AtLeastOnce
-from consumer.loop.consumer_loop import Pipeline
+from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.loop.exactly_once import ExactlyOnce
 from consumer.loop.publishing import Publishing
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import CommitPoint, Message, TopicPartition
 from consumer.replica.build import build_engine
 from schemas.settings.file import RouteSettings
@@ -67,7 +67,7 @@ class SimulatedService:
         partitions: int = 4,
         model: CountingModel | None = None,
         route: RouteSettings = ROUTE,
-        settings: PipelineSettings | None = None,
+        settings: LoopSettings | None = None,
     ) -> None:
         self.clock = SimulatedClock()
         self.broker = MemoryBroker(now_ms=self.clock.epoch_ms)
@@ -78,9 +78,9 @@ class SimulatedService:
         self.store: BodyStore | None = None
         self.model = model or CountingModel()
         self.route = route.model_copy(update={"delivery": self.delivery})
-        self.settings = settings or PipelineSettings()
-        self.members: list[Pipeline] = []
-        self.sources: dict[Pipeline, MemorySource] = {}
+        self.settings = settings or LoopSettings()
+        self.members: list[ConsumerLoop] = []
+        self.sources: dict[ConsumerLoop, MemorySource] = {}
         self.transactional_sinks: list[MemoryTransactionalSink] = []
         self.expected: dict[str, TopicPartition] = {}
         self._joined = 0
@@ -99,7 +99,7 @@ class SimulatedService:
         )
         return ids
 
-    async def join(self, clock: SimulatedClock | None = None) -> Pipeline:
+    async def join(self, clock: SimulatedClock | None = None) -> ConsumerLoop:
         """Start a consumer, with a clock of its own if one is given."""
         self._joined += 1
         clock = clock or self.clock
@@ -113,7 +113,7 @@ class SimulatedService:
             metadata_limit_characters=4096,
             jitter=random.Random(self._joined),
         )
-        pipeline = Pipeline(
+        member = ConsumerLoop(
             engine=engine,
             source=source,
             publishing=self._publishing(engine, source),
@@ -125,10 +125,10 @@ class SimulatedService:
             if control_topic is None
             else MemoryControlSource(self.broker, control_topic),
         )
-        await pipeline.start()
-        self.members.append(pipeline)
-        self.sources[pipeline] = source
-        return pipeline
+        await member.start()
+        self.members.append(member)
+        self.sources[member] = source
+        return member
 
     def _publishing(self, engine: Engine, source: MemorySource) -> Publishing:
         if self.route.delivery == "exactly_once":
@@ -145,20 +145,20 @@ class SimulatedService:
             settings=self.settings,
         )
 
-    async def leave(self, pipeline: Pipeline) -> None:
-        self.members.remove(pipeline)
-        await pipeline.drain()
+    async def leave(self, member: ConsumerLoop) -> None:
+        self.members.remove(member)
+        await member.drain()
 
-    async def crash(self, pipeline: Pipeline, session_timeout_s: float = 10.0) -> None:
+    async def crash(self, member: ConsumerLoop, session_timeout_s: float = 10.0) -> None:
         """Kill a consumer; the broker notices when its session is over."""
-        self.members.remove(pipeline)
-        tasks = [*pipeline._loops, *pipeline._calls]
+        self.members.remove(member)
+        tasks = [*member._tasks, *member._calls]
         for task in tasks:
             task.cancel()
-        await self.sources[pipeline].crash()
+        await self.sources[member].crash()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(session_timeout_s)
-        self.sources[pipeline].expire()
+        self.sources[member].expire()
 
     async def until_done(self, timeout_s: float = 600.0) -> None:
         """Wait until each published request has a result."""
@@ -177,8 +177,8 @@ class SimulatedService:
                 await asyncio.sleep(0.05)
 
     async def close(self) -> None:
-        for pipeline in list(self.members):
-            await self.leave(pipeline)
+        for member in list(self.members):
+            await self.leave(member)
 
     def published_results(self) -> int:
         """Return how many results are on the topic; cheap, to ask often."""

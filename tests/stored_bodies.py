@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 
-from consumer.engine.bodies.claims import BodyRefused, BodyRefusedError, StoreError
+from consumer.engine.bodies.store import BodyRefused, BodyRefusedError, StoreError
 from schemas.wire.references import BodyReference, RequestBodyReference
 
 

@@ -25,18 +25,18 @@ class Admission:
     _average_bytes: float = 512.0
 
     def admit(self, size_bytes: int) -> None:
-        """Take in one record."""
+        """Count one more record."""
         self.held_records += 1
         self.held_bytes += size_bytes
         # A running mean, to turn the bytes that are left into a number of records to ask for.
         self._average_bytes += (size_bytes - self._average_bytes) / 64
 
     def grow(self, size_bytes: int) -> None:
-        """Count a result beside the record that it answers."""
+        """Count more bytes of a record that is held, or fewer."""
         self.held_bytes += size_bytes
 
     def release(self, size_bytes: int) -> None:
-        """Let go of one record and all bytes that were counted for it."""
+        """Count one record less, with all of its bytes."""
         self.held_records -= 1
         self.held_bytes -= size_bytes
 

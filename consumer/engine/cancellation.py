@@ -1,4 +1,4 @@
-"""Which requests have been cancelled: a table of the control records that still matter."""
+"""Which requests are cancelled: a table of the control records that still count."""
 
 from consumer.ports import Record
 from schemas.wire.control import ControlRecord
@@ -19,7 +19,7 @@ class Cancellations:
     timestamps of both: what is published later under the same name runs.
 
     Args:
-        route: Control records of other routes on the same topic are passed over.
+        route: Control records of other routes on the same topic do not count.
         horizon_ms: A control record older than this is forgotten, as no request from before it is
             still to come.
         max_targets: The most custom_ids and jobs remembered.
@@ -37,11 +37,10 @@ class Cancellations:
         self.forgotten_targets = 0
 
     def __len__(self) -> int:
-        """Return how many cancellations are remembered."""
         return len(self._targets) + (self._route_until_ms is not None)
 
     def add(self, control: ControlRecord, timestamp_ms: int) -> bool:
-        """Take in a control record, whose timestamp is in epoch milliseconds.
+        """Remember a control record, whose timestamp is in epoch milliseconds.
 
         Returns:
             Whether it is of this route.
@@ -57,7 +56,7 @@ class Cancellations:
         return True
 
     def covers(self, record: Record, custom_id: str | None) -> bool:
-        """Say whether a request has been cancelled; not where nobody knows when it was made."""
+        """Return whether a request is cancelled; one without a timestamp never is."""
         if not self._targets and self._route_until_ms is None:
             return False
         timestamp_ms = record.timestamp_ms

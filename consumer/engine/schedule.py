@@ -1,4 +1,4 @@
-"""Things to do at a time, in order of time."""
+"""Things to do, by time."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -20,7 +20,6 @@ class Schedule(Generic[Thing]):
         heapq.heappush(self._heap, (at, self._added, thing))
 
     def next_at(self) -> float | None:
-        """Return when the next thing is due."""
         return self._heap[0][0] if self._heap else None
 
     def take_due(self, now: float) -> Iterator[Thing]:
@@ -32,7 +31,7 @@ class Schedule(Generic[Thing]):
         return len(self._heap)
 
     def keep(self, is_wanted: Callable[[Thing], bool]) -> None:
-        """Forget what is not wanted any more before its time comes."""
+        """Forget all but what is still wanted."""
         self._heap = [entry for entry in self._heap if is_wanted(entry[2])]
         heapq.heapify(self._heap)
 
@@ -41,5 +40,4 @@ class Schedule(Generic[Thing]):
         return [thing for _, _, thing in self._heap]
 
     def clear(self) -> None:
-        """Forget everything."""
         self._heap.clear()

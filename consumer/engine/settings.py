@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consumer.engine.calls.ordering import Ordering
+from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.failures.retry import RetryPolicy
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from consumer.engine.failures.failures import Failure
+from consumer.engine.failures.retry import Failure
 from consumer.engine.offsets.ledger import PartitionLedger
+from consumer.engine.record_state import RecordState
 from consumer.ports import CommitPoint, Message, Record, TopicPartition
 from handoff.chunk import Outcomes
 from handoff.windows import CallInFlight
@@ -14,6 +15,7 @@ from schemas.wire.headers import Headers, encode_source
 from schemas.wire.results import result_id
 
 _NO_HEADERS: Headers = []
+_ARRIVED, _IN_FLIGHT = RecordState.ARRIVED, RecordState.IN_FLIGHT
 
 
 class ModelContractError(ValueError):
@@ -22,15 +24,15 @@ class ModelContractError(ValueError):
 
 @dataclass(eq=False, slots=True)
 class PartitionAssignment:
-    """One partition for as long as it stays with this member: its identity is the epoch.
+    """One partition for as long as it is assigned to this member.
 
-    Work points at its assignment, so a completion that comes after the partition was lost is
-    recognised by the assignment itself, whatever the partition's later ones are.
+    A record refers to its assignment. So an outcome that comes after the partition was lost is
+    dropped, even if the partition is assigned here again.
 
     Attributes:
         partition: The partition.
         ledger: Its offsets.
-        revoked: The partition was lost; what still comes for this assignment is dropped.
+        revoked: The partition was lost; outcomes for this assignment are dropped.
         committed: What was last committed and acknowledged, or found at the start.
         attempted: Commits since then whose outcome is not known.
     """
@@ -57,11 +59,11 @@ class PartitionAssignment:
         return b"%b%d" % (self._source_start, offset)
 
     def wrote(self, point: CommitPoint | None) -> bool:
-        """Say whether ``point`` is what this assignment left: nobody has committed since."""
+        """Return whether no other member has committed since: ``point`` is this assignment's."""
         return point == self.committed or point in self.attempted
 
     def acknowledge(self, point: CommitPoint | None) -> None:
-        """Take note that ``point`` stands committed."""
+        """Note that ``point`` is committed."""
         self.committed = point
         self.attempted.clear()
 
@@ -78,20 +80,15 @@ class WorkItem:
         received_at_s: Monotonic seconds when it was delivered.
         dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
         attempts: How often it was handed to a model replica, by earlier owners too where it failed.
-        strikes: Failures that count against it.
-        timeouts: How many of those were calls that took too long.
+        failed_attempts: Those that count against it.
+        timeouts: How many of those were calls that were overdue.
         first_failed_at_s: Monotonic seconds when it failed first; 0 if it has not.
         held_bytes: What admission counts for it.
         work: How much work it is beside other requests of its route, in any unit; 0 if unknown.
         fetched_line: The request line as the model gets it, where the record's value is another:
-            its body was fetched, its url is spelled otherwise, or something stands before it.
-        is_queued: It waits in the queue of new records.
-        is_taken: It has left that queue for a model replica.
-        is_in_flight: A model replica has it, and holds it to its deadline.
-        settled: Its terminal outcome is decided; whatever comes later is dropped.
-        is_ready: A model replica may have it as soon as nothing holds it.
-        is_held: It waits for an earlier record of its lane (``consumer.engine.calls.ordering``).
-        successor: The next record of its lane, held until this one is finished.
+            its body was fetched, its url is spelled otherwise, or something precedes it.
+        state: Changed by ``record_state.next_state`` only.
+        successor: The next record of its key queue, blocked until this one is complete.
         messages: Its outcome, from when that is decided until it is acknowledged.
         is_small: The result among them is the small one in the place of one that was refused.
         has_letter: A dead letter is among them, or published already.
@@ -105,21 +102,21 @@ class WorkItem:
     held_bytes: int
     dispatched_at_s: float = 0.0
     attempts: int = 0
-    strikes: int = 0
+    failed_attempts: int = 0
     timeouts: int = 0
     first_failed_at_s: float = 0.0
     work: float = 0.0
     fetched_line: bytes | None = None
-    is_queued: bool = False
-    is_taken: bool = False
-    is_in_flight: bool = False
-    settled: bool = False
-    is_ready: bool = False
-    is_held: bool = False
+    state: RecordState = _ARRIVED
     successor: "WorkItem | None" = None
     messages: Sequence[Message] = ()
     is_small: bool = False
     has_letter: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it has an outcome, or was dropped."""
+        return self.state > _IN_FLIGHT
 
     @property
     def line(self) -> bytes:
@@ -127,10 +124,10 @@ class WorkItem:
         return self.record.value or b"" if self.fetched_line is None else self.fetched_line
 
     def let_go(self) -> None:
-        """Forget the payload: the outcome is acknowledged, or is the next owner's to give.
+        """Forget the payload: the record is complete or dropped.
 
-        What is left may lie about in structures that are cleared now and then, and in a call whose
-        other records take longer. It costs the same however large the record was.
+        What is left may stay in structures that are cleared now and then, and in a call whose other
+        records take longer. It costs the same however large the record was.
         """
         record = self.record
         # Every record comes by here, and a named tuple's own constructor costs three times this.
@@ -141,13 +138,9 @@ class WorkItem:
         # They refer to it, and would wait with it for the garbage collector.
         self.messages = ()
 
-    def is_new(self) -> bool:
-        """Say whether it still waits for its first dispatch."""
-        return not self.is_taken and not self.settled
-
     def is_wanted(self) -> bool:
-        """Say whether an outcome of it still counts for this member."""
-        return not self.settled and not self.assignment.revoked
+        """Return whether an outcome of it still counts for this member."""
+        return self.state <= _IN_FLIGHT and not self.assignment.revoked
 
 
 class Call:
@@ -156,8 +149,6 @@ class Call:
     Args:
         items: In the order of the chunk's lines.
         in_flight: Its records without an answer, and the replica that has them.
-        is_exclusive: It is this consumer's only call, for as long as no other begins.
-        is_reserved: No other may begin before it is over.
 
     Attributes:
         records: How many records it carries.
@@ -173,18 +164,9 @@ class Call:
         overdue: Why the call is given up for having taken too long, if it is.
     """
 
-    def __init__(
-        self,
-        items: list[WorkItem],
-        in_flight: CallInFlight,
-        *,
-        is_exclusive: bool = False,
-        is_reserved: bool = False,
-    ) -> None:
+    def __init__(self, items: list[WorkItem], in_flight: CallInFlight) -> None:
         self.records = len(items)
         self.in_flight = in_flight
-        self.is_exclusive = is_exclusive
-        self.is_reserved = is_reserved
         self.is_accepted = False
         self.has_answers = False
         self.has_failures = False
@@ -220,7 +202,7 @@ class Call:
         return item
 
     def note_failure(self, failure: Failure, items: list[WorkItem]) -> None:
-        """Take note that the replica answered these items with a failure, before it counts."""
+        """Note that the replica answered these items with a failure, before that counts."""
         if failure is Failure.UNRECOVERABLE:
             self.has_answers = True
             return
@@ -235,7 +217,7 @@ class Call:
         return left
 
     def is_wanted(self) -> bool:
-        """Say whether an outcome of any unanswered item still counts."""
+        """Return whether an outcome of any unanswered item still counts."""
         return self.overdue is None and any(
             item is not None and item.is_wanted() for item in self._items
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from consumer.engine.engine import Engine
 from consumer.engine.work import WorkItem
 from consumer.loop.publishing import Publishing, UnpublishableError, messages_of
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import (
     CommitRefusedError,
     Message,
@@ -66,7 +66,7 @@ class AtLeastOnce(Publishing):
         source: RecordSource,
         sink: ResultSink,
         clock: Clock,
-        settings: PipelineSettings,
+        settings: LoopSettings,
     ) -> None:
         super().__init__(engine, clock, settings)
         self._source = source

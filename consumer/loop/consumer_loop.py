@@ -1,7 +1,9 @@
-"""The one async loop of a consumer replica: it moves records, the engine decides.
+"""The asyncio shell around the engine of a consumer replica: it moves records, the engine decides.
 
-The loops (poll, time, those of ``Publishing``) and a task for each handle call share one engine.
-They run in one event loop and touch the engine only between awaits, so it needs no lock.
+One task, the pump, waits until something has changed or a time is due. Then it advances the engine,
+starts calls and moves of bodies, and wakes publishing. Everything else only tells the engine what
+happened and wakes the pump: the poll, the calls, ``Publishing``, the watches. All run in one event
+loop and use the engine only between awaits, so it needs no lock.
 """
 
 import asyncio
@@ -9,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Coroutine
 
-from consumer.engine.bodies.claims import BodyStore, Move, MoveEnd
+from consumer.engine.bodies.store import BodyStore
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.assigned_partitions import AssignmentChange
 from consumer.engine.settings import LiveSettings
@@ -19,29 +21,26 @@ from consumer.loop.body_transfers import BodyTransfers
 from consumer.loop.call_stream import CallFailedError, stream_outcomes
 from consumer.loop.control_reader import ControlReader, TimedControl
 from consumer.loop.publishing import Publishing
-from consumer.loop.settings import PipelineSettings
-from consumer.loop.watch import Watch
+from consumer.loop.settings import LoopSettings
+from consumer.loop.watch import SessionWatch, Watch
 from consumer.ports import ControlSource, RecordSource, TopicPartition
 from handoff.chunk import Chunk, ChunkModel
 from handoff.clock import Clock
 
 log = logging.getLogger(__name__)
 
-_LOOKS_PER_SESSION = 4
 
-
-class Pipeline:
+class ConsumerLoop:
     """Runs one route's engine against a source, a sink and a model.
 
     Args:
-        engine: Decides; owned by this pipeline from here on.
-        source: Where records come from.
+        engine: Decides; owned by this loop from here on.
         publishing: How outcomes are published and offsets committed.
-        model: Who computes.
-        clock: The time.
-        settings: Times and portions.
-        store: Where large bodies lie, if the engine has a claim check.
+        store: Where large bodies are, if the engine has a claim check.
         control: What is to be cancelled, if the route has a control topic.
+
+    Attributes:
+        failure: What ended the loop, if anything did.
     """
 
     def __init__(
@@ -52,11 +51,12 @@ class Pipeline:
         publishing: Publishing,
         model: ChunkModel,
         clock: Clock,
-        settings: PipelineSettings,
+        settings: LoopSettings,
         store: BodyStore | None = None,
         control: ControlSource | None = None,
     ) -> None:
         self.engine = engine
+        self.failure: BaseException | None = None
         self._source = source
         self._publishing = publishing
         self._model = model
@@ -66,24 +66,23 @@ class Pipeline:
             None
             if store is None
             else BodyTransfers(
-                moves=engine.body_moves, store=store, clock=clock, end_move=self._end_move
+                bodies=engine.bodies, store=store, clock=clock, note_end=self._note_end
             )
         )
         self._control = (
             None if control is None else ControlReader(control, engine.counters, self._cancel)
         )
         self._watch = Watch(engine, source, clock, self._end_unwanted_calls)
+        self._session = SessionWatch(engine, source, clock, settings.session_timeout_s)
         self._waits = LastingWaits()
-        self._loops: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._is_stopping = False
         self._failed = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        self._awake_at_s = 0.0
-        self._failure: BaseException | None = None
-        self._admissible = asyncio.Event()
-        self._scheduled = asyncio.Event()
-        self._settled = asyncio.Condition()
+        # Into the pump: it has something to do. Out of it: it has been through, so look again.
+        self._changed = asyncio.Event()
+        self._turned = asyncio.Event()
 
     async def start(self) -> None:
         """Connect, join the group and begin.
@@ -91,7 +90,7 @@ class Pipeline:
         Raises:
             SourceError: The broker cannot be reached or refuses us.
         """
-        self._awake_at_s = self._clock.monotonic()
+        self._session.look()
         if self._control is not None:
             await self._control.start()
         try:
@@ -105,30 +104,23 @@ class Pipeline:
             await self._stop_control()
             raise
         self._spawn(self._poll())
-        for loop in self._publishing.loops(self._note_progress):
+        self._spawn(self._pump())
+        for loop in self._publishing.loops(self._wake):
             self._spawn(loop)
-        self._spawn(self._keep_time())
-        self._spawn(self._watch_for_pauses())
+        self._spawn(self._session.watch())
         self._spawn(self._watch.watch_calls())
         self._spawn(self._watch.watch_for_stall())
-        if self._transfers is not None:
-            self._spawn(self._transfers.run())
         if self._control is not None:
             self._spawn(self._control.run())
 
     def check(self) -> None:
-        """Raise what ended the pipeline, if anything did.
+        """Raise what ended the loop, if anything did.
 
         Raises:
-            RuntimeError: A loop failed; the replica is to be replaced.
+            RuntimeError: A task failed; the replica is to be replaced.
         """
-        if self._failure is not None:
-            raise RuntimeError(f"the consumer pipeline has failed: {self._failure!r}")
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the pipeline, if anything did."""
-        return self._failure
+        if self.failure is not None:
+            raise RuntimeError(f"the consumer loop has failed: {self.failure!r}")
 
     def reconfigure(self, live: LiveSettings) -> None:
         """Go on with other settings, from the next record on."""
@@ -136,7 +128,7 @@ class Pipeline:
         self._wake()
 
     def waits(self) -> list[str]:
-        """Return what this consumer has waited for lately; to be asked every second or so."""
+        """Return what this consumer has waited for lately; call it every second or so."""
         now_s = self._clock.monotonic()
         lines = [*self.engine.waits(now_s), *self._source.waits(), *self._publishing.waits()]
         return self._waits.of(lines, now_s)
@@ -144,13 +136,13 @@ class Pipeline:
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
 
-        Records that only wait, here or for a model replica, are left to the next owner. A pipeline
-        that has failed, now or before, finishes nothing.
+        Records that wait, here or for a model replica, are left to the next owner. A loop that has
+        failed, now or before, finishes nothing.
         """
-        self._is_stopping = True
-        self._admissible.set()
-        if self._failure is None:
+        self._is_stopping = self._session.is_leaving = True
+        if self.failure is None:
             self.engine.stop_intake()
+            self._wake()
             await self._unless_failed(self._finish())
         await self._end()
 
@@ -158,14 +150,15 @@ class Pipeline:
         for task, call in self._calls.items():
             if not call.is_accepted:
                 task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_timeout_s):
-                await self._wait_until(self._is_computed)
+        await self._until(self._is_computed, self._settings.drain_timeout_s)
         for task in self._calls:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.revoke_budget_s):
                 await self._publishing.flush()
+
+    def _is_computed(self) -> bool:
+        return not self._calls and not self.engine.bodies.moves.has_deposits
 
     async def _unless_failed(self, finishing: Coroutine[None, None, None]) -> None:
         finished = asyncio.create_task(finishing)
@@ -183,7 +176,7 @@ class Pipeline:
 
     async def revoking(self) -> None:
         """Publish and commit what is finished; the work in flight runs on."""
-        if self._failure is not None:
+        if self.failure is not None:
             return
         self.engine.suspend()
         try:
@@ -200,7 +193,7 @@ class Pipeline:
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Take over the assignment; partitions that came back go on where they were."""
-        if self._failure is not None:
+        if self.failure is not None:
             return
         await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
@@ -208,19 +201,52 @@ class Pipeline:
         change = self.engine.assign(points, self._source.log_ids())
         for partition, offset in change.seeks.items():
             self._source.seek(partition, offset)
-        self._cancel_unwanted_calls()
+        self._end_unwanted_calls()
         _report(change)
-        self._wake()
 
-    # --- loops ---
+    # --- the pump ---
+
+    async def _pump(self) -> None:
+        while True:
+            self._changed.clear()
+            self.engine.advance(*self._now())
+            self._start_calls()
+            if self._transfers is not None:
+                self._transfers.start_moves()
+            if self.engine.has_publications:
+                self._publishing.wake()
+            self._note_turn()
+            due_in_s = self.engine.next_due_in_s(*self._now())
+            if due_in_s is None:
+                await self._changed.wait()
+            else:
+                timer = asyncio.get_running_loop().call_later(due_in_s, self._changed.set)
+                await self._changed.wait()
+                timer.cancel()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _note_turn(self) -> None:
+        self._turned.set()
+        self._turned.clear()
+
+    async def _until(self, condition: Callable[[], object], timeout_s: float) -> None:
+        """Wait for a condition that changes with the pump's turns, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not condition():
+                    await self._turned.wait()
+
+    # --- reading ---
 
     async def _poll(self) -> None:
         settings = self._settings
         while not self._is_stopping:
             allowance = self.engine.allowance()
             if not allowance.partitions:
-                await _wait(self._admissible, settings.idle_poll_s)
-                if not self.engine.allowance().partitions and not self._is_stopping:
+                await self._until(self._may_poll, settings.idle_poll_s)
+                if not self._may_poll():
                     await self._source.poll((), 1, 0)
                 continue
             wait_s = settings.restricted_poll_s if allowance.is_restricted else settings.idle_poll_s
@@ -232,10 +258,12 @@ class Pipeline:
             for partition, offset in rewinds.items():
                 self._source.seek(partition, offset)
             self._note_positions(allowance.partitions, rewinds)
-            self._scheduled.set()
-            self._dispatch()
+            self._wake()
             # A full fetch buffer answers without suspending; the calls must get their turn.
             await asyncio.sleep(0)
+
+    def _may_poll(self) -> bool:
+        return self._is_stopping or bool(self.engine.allowance().partitions)
 
     def _note_positions(
         self, partitions: Collection[TopicPartition], rewinds: Collection[TopicPartition]
@@ -247,54 +275,13 @@ class Pipeline:
                 positions[partition] = position
         self.engine.pass_over(positions)
 
-    async def _keep_time(self) -> None:
-        while True:
-            self.engine.advance(*self._now())
-            self._dispatch()
-            self._scheduled.clear()
-            await _wait(self._scheduled, self.engine.next_due_in_s(*self._now()))
-
-    async def _watch_for_pauses(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.session_timeout_s / _LOOKS_PER_SESSION)
-            self._note_pause()
-
-    def _note_pause(self) -> None:
-        """Ask the group after a time in which it may have given this member up.
-
-        What was in flight then may be published by a new owner too, so nothing is until the group
-        has said whose the partitions are.
-        """
-        now_s = self._clock.monotonic()
-        paused_s, self._awake_at_s = now_s - self._awake_at_s, now_s
-        unheard_s = self._source.unheard_s() or 0.0
-        if max(paused_s, unheard_s) <= self._settings.session_timeout_s or self._is_stopping:
-            return
-        if paused_s > self._settings.session_timeout_s:
-            what, silent_s = "this process stood still", paused_s
-        else:
-            what, silent_s = "the group's coordinator has not answered our heartbeats", unheard_s
-        log.warning(
-            "%s for %.1f s, longer than a session: joining the group again before anything more "
-            "is published",
-            what,
-            silent_s,
-        )
-        self.engine.suspend(f"the group may have given this consumer up: {what}; it joins again")
-        self.engine.hold_publications()
-        self._source.rejoin()
-
     # --- calls ---
 
-    def _dispatch(self) -> None:
+    def _start_calls(self) -> None:
         while (call := self.engine.next_call(*self._now())) is not None:
             task = asyncio.get_running_loop().create_task(self._run_call(*call))
             task.add_done_callback(self._note_end)
             self._calls[task] = call[0]
-        if self.engine.has_publications:
-            self._publishing.wake()
-        if self._transfers is not None:
-            self._transfers.wake()
 
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
@@ -303,15 +290,14 @@ class Pipeline:
         del chunk
         try:
             async for outcomes in stream:
-                self._note_pause()
+                self._session.look()
                 self.engine.take_outcomes(call, outcomes, *self._now())
                 del outcomes
-                self._scheduled.set()
-                self._dispatch()
+                self._wake()
         except asyncio.CancelledError:
             reason = "the call was cancelled"
         except (CallFailedError, ModelContractError) as error:
-            # Whatever ended the call, its records go back; what the engine raises ends the worker.
+            # Whatever ended the call, its records go back; what the engine raises ends the loop.
             reason = f"the model replica failed: {error}"
             log.warning("a call of %d records failed: %s", call.records, reason)
         finally:
@@ -319,70 +305,37 @@ class Pipeline:
             if task is not None:
                 self._calls.pop(task, None)
         self.engine.end_call(call, reason, *self._now())
-        # The time loop dispatches what this call made room for: a cancelled task starts none.
-        self._scheduled.set()
-        await self._notify()
 
-    def _cancel_unwanted_calls(self) -> None:
+    def _end_unwanted_calls(self) -> None:
         loop = asyncio.get_running_loop()
         for task, call in self._calls.items():
             if not call.is_wanted():
                 # Not at once: a task that is cancelled before its first step never runs, and its
                 # call would never end.
                 loop.call_soon(task.cancel)
-
-    def _end_unwanted_calls(self) -> None:
-        self._cancel_unwanted_calls()
-        self._dispatch()
+        self._wake()
 
     def _cancel(self, controls: list[TimedControl]) -> None:
-        cancelled = self.engine.cancel(controls, self._calls.values(), *self._now())
+        cancelled = self.engine.backlog.cancel(controls, *self._now())
         if cancelled:
             log.info("cancelled %d records", cancelled)
             self._end_unwanted_calls()
 
-    async def _end_move(self, move: Move, end: MoveEnd) -> None:
-        self.engine.end_move(move, end, *self._now())
-        self._admissible.set()
-        self._scheduled.set()
-        self._dispatch()
-        await self._notify()
-
-    # --- plumbing ---
-
-    def _is_computed(self) -> bool:
-        return not self._calls and not self.engine.body_moves.has_deposits
-
-    async def _stop_control(self) -> None:
-        if self._control is not None:
-            await self._control.stop()
-
-    def _note_progress(self) -> None:
-        self._admissible.set()
-        # What waited for an acknowledged outcome in its order may go now.
-        self._scheduled.set()
+    # --- the end ---
 
     def _now(self) -> tuple[float, int]:
         return self._clock.monotonic(), self._clock.epoch_ms()
 
-    def _wake(self) -> None:
-        self._admissible.set()
-        self._scheduled.set()
-        self._dispatch()
-
-    async def _notify(self) -> None:
-        async with self._settled:
-            self._settled.notify_all()
-
     def _spawn(self, loop: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(loop)
         task.add_done_callback(self._note_end)
-        self._loops.append(task)
+        self._tasks.append(task)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and self._failure is None:
+        if error is not None and self.failure is None:
             self._fail(error)
+        self._wake()
 
     def _fail(self, error: BaseException) -> None:
         """End at once, and not when Serve gets round to replacing this replica.
@@ -390,12 +343,12 @@ class Pipeline:
         From here on an outcome or an offset might stand where another log's or another member's
         belongs.
         """
-        self._failure = error
-        log.error("the consumer pipeline has failed", exc_info=error)
+        self.failure = error
+        log.error("the consumer loop has failed", exc_info=error)
         self.engine.end()
-        self._is_stopping = True
+        self._is_stopping = self._session.is_leaving = True
         self._failed.set()
-        self._admissible.set()
+        self._note_turn()
         self._ending = asyncio.get_running_loop().create_task(self._let_go())
 
     async def _end(self) -> None:
@@ -406,29 +359,25 @@ class Pipeline:
     async def _let_go(self) -> None:
         """End everything that runs, and leave the group."""
         # The poll ends by itself: cancelling a fetch would switch off a check of aiokafka's.
-        for task in (*self._calls, *self._loops[1:]):
+        for task in (*self._calls, *self._tasks[1:]):
             task.cancel()
-        ends = await asyncio.gather(self._publishing.stop(), self._leave(), return_exceptions=True)
+        stops = [self._publishing.stop(), self._leave()]
+        if self._transfers is not None:
+            stops.append(self._transfers.stop())
+        ends = await asyncio.gather(*stops, return_exceptions=True)
         await self._stop_control()
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
 
     async def _leave(self) -> None:
-        if self._loops:
-            await asyncio.wait(self._loops, timeout=self._settings.session_timeout_s)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.session_timeout_s)
         await self._source.stop()
 
-    async def _wait_until(self, condition: Callable[[], bool]) -> None:
-        async with self._settled:
-            await self._settled.wait_for(condition)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
-    event.clear()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
+    async def _stop_control(self) -> None:
+        if self._control is not None:
+            await self._control.stop()
 
 
 def _report(change: AssignmentChange) -> None:

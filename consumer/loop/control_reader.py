@@ -1,4 +1,4 @@
-"""Reads a route's control topic, and hands on what is to be cancelled."""
+"""Reads a route's control topic: what is to be cancelled."""
 
 import logging
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class ControlReader:
         self._apply = apply
 
     async def start(self) -> None:
-        """Connect, and return when all that stands on the topic has been applied.
+        """Connect, and return when all records of the topic have been applied.
 
         Raises:
             SourceError: The topic cannot be read; says what to check.
@@ -54,7 +54,6 @@ class ControlReader:
             await self._read()
 
     async def stop(self) -> None:
-        """Disconnect."""
         await self._source.stop()
 
     async def _read(self) -> None:
@@ -79,7 +78,7 @@ class ControlReader:
 
 def _time_of(record: Record) -> int:
     if record.timestamp_ms is None or record.timestamp_ms < 0:
-        # Taken as of now it would cancel all that came since, whenever it is read again.
+        # With the time of reading it would cancel, each time it is read, all that came since.
         raise UnreadableControlError(
             "it has no timestamp, so nobody knows which requests it means; publish it with one, as "
             "`headrace cancel` does"

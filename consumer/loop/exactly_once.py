@@ -7,7 +7,7 @@ from collections.abc import Collection, Coroutine, Sequence
 from consumer.engine.engine import Engine
 from consumer.engine.outcomes.transactions import Transaction
 from consumer.loop.publishing import Publishing, UnpublishableError, messages_of
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import (
     FencedError,
     RecordSource,
@@ -44,7 +44,7 @@ class ExactlyOnce(Publishing):
         source: RecordSource,
         sink: TransactionalSink,
         clock: Clock,
-        settings: PipelineSettings,
+        settings: LoopSettings,
     ) -> None:
         super().__init__(engine, clock, settings)
         self._source = source
@@ -99,9 +99,9 @@ class ExactlyOnce(Publishing):
             self._begin(even_without_outcomes=True)
 
     def _begin(self, *, even_without_outcomes: bool) -> None:
-        due = self._engine.partitions_due(even_without_outcomes=even_without_outcomes)
+        due = self._engine.transactions.partitions_due(even_without_outcomes=even_without_outcomes)
         for partition in due:
-            transaction = self._engine.begin_transaction(
+            transaction = self._engine.transactions.begin(
                 partition, self._settings.publish_records, self._settings.publish_bytes
             )
             if transaction is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 
 from consumer.engine.engine import Engine
 from consumer.engine.work import WorkItem
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import Message, Rejection, TopicPartition
 from handoff.clock import Clock
 
@@ -23,7 +23,7 @@ class Publishing(ABC):
         settings: Times and portions.
     """
 
-    def __init__(self, engine: Engine, clock: Clock, settings: PipelineSettings) -> None:
+    def __init__(self, engine: Engine, clock: Clock, settings: LoopSettings) -> None:
         self._engine = engine
         self._clock = clock
         self._settings = settings

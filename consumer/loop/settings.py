@@ -1,10 +1,10 @@
-"""A pipeline's times and portions."""
+"""A consumer loop's times and portions."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineSettings:
+class LoopSettings:
     """Times and portions.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Looks, beside everything else, for calls that hang and for a consumer that stands still."""
+"""Looks, beside everything else, for lost sessions, calls that hang and a consumer that stalls."""
 
 import asyncio
 import logging
@@ -13,20 +13,66 @@ log = logging.getLogger(__name__)
 
 _CALLS_EVERY_S = 1.0
 _STALL_EVERY_S = 30.0
+_LOOKS_PER_SESSION = 4
 
 
 class StalledError(Exception):
     """The consumer stands still; a new one may not."""
 
 
-class Watch:
-    """Gives up calls that take too long, and this consumer where it does nothing for no reason.
+class SessionWatch:
+    """Joins the group again after a time in which it may have given this member up.
 
-    Args:
-        engine: Knows what is under way and what waits.
-        source: Says how far the logs reach.
-        clock: The time.
-        end_calls: Ends the calls in which nothing is wanted any more.
+    A new owner may publish what was in flight then, so nothing is published until the group has
+    said which partitions are ours.
+
+    Attributes:
+        is_leaving: The member is about to leave, so it joins no more.
+    """
+
+    def __init__(
+        self, engine: Engine, source: RecordSource, clock: Clock, session_timeout_s: float
+    ) -> None:
+        self.is_leaving = False
+        self._engine = engine
+        self._source = source
+        self._clock = clock
+        self._session_timeout_s = session_timeout_s
+        self._looked_at_s: float | None = None
+
+    async def watch(self) -> None:
+        """Look, for ever."""
+        while True:
+            await asyncio.sleep(self._session_timeout_s / _LOOKS_PER_SESSION)
+            self.look()
+
+    def look(self) -> None:
+        """Look whether this process stood still, or the group has not heard of it."""
+        now_s = self._clock.monotonic()
+        paused_s = 0.0 if self._looked_at_s is None else now_s - self._looked_at_s
+        self._looked_at_s = now_s
+        unheard_s = self._source.unheard_s() or 0.0
+        if max(paused_s, unheard_s) <= self._session_timeout_s or self.is_leaving:
+            return
+        if paused_s > self._session_timeout_s:
+            what, silent_s = "this process stood still", paused_s
+        else:
+            what, silent_s = "the group's coordinator has not answered our heartbeats", unheard_s
+        log.warning(
+            "%s for %.1f s, longer than a session: joining the group again before anything more "
+            "is published",
+            what,
+            silent_s,
+        )
+        self._engine.suspend(f"the group may have given this consumer up: {what}; it joins again")
+        self._engine.hold_publications()
+        self._source.rejoin()
+
+
+class Watch:
+    """Gives up calls that take too long, and this consumer where it stalls.
+
+    ``end_calls`` ends the calls in which nothing is wanted any more.
     """
 
     def __init__(
@@ -43,7 +89,7 @@ class Watch:
         while True:
             await asyncio.sleep(_CALLS_EVERY_S)
             now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
-            for call in self._engine.give_up_overdue(now_s, epoch_ms):
+            for call in self._engine.calls.give_up_overdue(now_s, epoch_ms):
                 if call.overdue is not None:
                     log.warning("a call of %d records is given up: %s", call.records, call.overdue)
             self._end_calls()

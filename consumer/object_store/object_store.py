@@ -1,6 +1,6 @@
-"""Large bodies in an object store: a local directory, S3 or what else fsspec knows.
+"""Large bodies in an object store: a local directory, S3 or what else fsspec supports.
 
-The one module that resolves references, in both directions. JSON only; nothing is unpickled.
+The one module that resolves body references, in both directions. JSON only; nothing is unpickled.
 """
 
 import asyncio
@@ -18,13 +18,15 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from consumer.engine.bodies.claims import (
-    MAX_MOVES,
+from consumer.engine.bodies.moves import MAX_MOVES
+from consumer.engine.bodies.store import (
     STATUS_BAD_REQUEST,
     BodyRefused,
     BodyRefusedError,
     StoreError,
 )
+from consumer.ports import SourceError
+from schemas.settings.file import RouteSettings
 from schemas.wire.references import (
     BodyReference,
     IllegalUrlError,
@@ -44,6 +46,30 @@ _FILE = "file://"
 _NO_PLAIN_PATH = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
 
 Answer = TypeVar("Answer")
+
+
+def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
+    """Return the object store of a route's bodies, if it has one.
+
+    For the start of a consumer: a local directory of results is made where it is missing.
+
+    Raises:
+        SourceError: A url is illegal, or its package is not installed.
+    """
+    settings = route.claim_check
+    if settings is None:
+        return None
+    try:
+        store = ObjectStore(
+            store_url=settings.store,
+            route=route_name,
+            read_prefixes=settings.request_prefixes,
+            max_object_bytes=settings.max_object_bytes,
+        )
+    except (IllegalUrlError, ImportError) as error:
+        raise SourceError(f"routes.{route_name}.claim_check: {error}") from error
+    store.make_place()
+    return store
 
 
 class ObjectStore:
@@ -83,7 +109,7 @@ class ObjectStore:
         """Make the directory of results where it is a local one that is not there.
 
         For the start of a consumer. Later it is not made again: what is missing then is a mount,
-        and what was written to the disk below it would be found by nobody.
+        and nothing would find what was written to the disk below it.
         """
         root = Path(self._store_url.removeprefix(_FILE))
         if not self._store_url.startswith(_FILE) or root.is_dir():
@@ -96,39 +122,25 @@ class ObjectStore:
             log.warning("claim_check.store: made %s; if a mount belongs there, it is missing", root)
 
     async def write(self, name: str, body: bytes) -> BodyReference:
-        """Store a body; when this returns it is there to stay.
+        """Store a body; see ``BodyStore``.
 
-        The same body under the same name is the same object: writing it again changes nothing.
+        The same body under the same name is the same object.
 
         Args:
             name: What to call the object, before its checksum.
             body: At most ``max_object_bytes``.
-
-        Raises:
-            StoreError: The store failed.
         """
         return await self._ask(lambda: self._write(name, body))
 
     async def size_bytes(self, url: str) -> int:
-        """Return an object's size, which is at most ``max_object_bytes``.
-
-        Raises:
-            BodyRefusedError: The url may not be followed, or leads to nothing of that size.
-            StoreError: The store failed.
-        """
+        """Return an object's size, at most ``max_object_bytes``; see ``BodyStore``."""
         return await self._ask(lambda: self._size_bytes(url))
 
     async def read(self, reference: BodyReference | RequestBodyReference) -> bytes:
-        """Return what a reference leads to, if it is of the size and checksum that it says.
-
-        Raises:
-            BodyRefusedError: It may not be followed, leads nowhere, or to something else.
-            StoreError: The store failed.
-        """
         return await self._ask(lambda: self._read(reference))
 
     def close(self) -> None:
-        """Let go of the threads; calls that still wait for the store are left to themselves."""
+        """Stop the threads; calls that still wait for the store are left to themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, question: Callable[[], Answer]) -> Answer:

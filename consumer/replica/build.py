@@ -4,14 +4,13 @@ import random
 import sys
 
 from consumer.engine.admission import Admission
-from consumer.engine.bodies.claims import ClaimCheckPolicy
+from consumer.engine.bodies.moves import ClaimCheckPolicy
 from consumer.engine.engine import Engine
-from consumer.engine.failures.failures import Failure
-from consumer.engine.failures.retry import RetryPolicy
+from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.settings import EngineSettings, LiveSettings
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import ReadingNotes
 from schemas.settings.file import RouteSettings
 from schemas.settings.pipeline_checks import FEW_CALLS
@@ -137,9 +136,9 @@ def _over_bytes(route: RouteSettings) -> int:
     return min(over_bytes or sys.maxsize, route.limits.max_result_bytes)
 
 
-def pipeline_settings(route: RouteSettings) -> PipelineSettings:
-    """Return the pipeline's times for ``route``."""
-    return PipelineSettings(
+def loop_settings(route: RouteSettings) -> LoopSettings:
+    """Return the consumer loop's times for ``route``."""
+    return LoopSettings(
         commit_interval_s=route.commit_interval_ms / 1000,
         revoke_budget_s=route.membership.rebalance_timeout_ms / 1000 * _REVOKE_SHARE,
         drain_timeout_s=route.drain_timeout_s,

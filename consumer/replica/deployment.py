@@ -15,10 +15,10 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.group.instance_names import name_instance
 from consumer.kafka.source.source import KafkaSource
-from consumer.loop.consumer_loop import Pipeline
-from consumer.replica.body_store import open_store, result_limit_bytes
-from consumer.replica.build import build_engine, live_engine_settings, pipeline_settings
-from consumer.replica.kafka_publishing import kafka_publishing
+from consumer.loop.consumer_loop import ConsumerLoop
+from consumer.object_store.object_store import open_store
+from consumer.replica.build import build_engine, live_engine_settings, loop_settings
+from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
@@ -68,7 +68,7 @@ class Consumer:
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)
-        self._pipeline: Pipeline | None = None
+        self._loop: ConsumerLoop | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
 
@@ -79,10 +79,10 @@ class Consumer:
             SourceError: The broker cannot be reached or refuses us.
         """
         route = route_with_live(self._route, user_config["live"])
-        if self._pipeline is None:
+        if self._loop is None:
             await self._start(route)
         else:
-            self._pipeline.reconfigure(live_engine_settings(route))
+            self._loop.reconfigure(live_engine_settings(route))
 
     async def _start(self, route: RouteSettings) -> None:
         context = serve.get_replica_context()
@@ -112,34 +112,34 @@ class Consumer:
                 rank=context.rank.rank,
             )
         source = KafkaSource(kafka, route, group_instance_id=instance_id)
-        pipeline = Pipeline(
+        loop = ConsumerLoop(
             engine=engine,
             source=source,
             publishing=kafka_publishing(kafka, route, engine=engine, source=source),
             model=self._model,
             clock=SystemClock(),
-            settings=pipeline_settings(route),
+            settings=loop_settings(route),
             store=store,
             control=control,
         )
-        await pipeline.start()
+        await loop.start()
         # What is loaded by now stays. The garbage collector need not go through it every few
         # thousand records, which took an eighth of this process's time.
         gc.collect()
         gc.freeze()
-        self._pipeline = pipeline
-        self._reporting = asyncio.get_running_loop().create_task(self._report(pipeline))
+        self._loop = loop
+        self._reporting = asyncio.get_running_loop().create_task(self._report(loop))
 
     async def check_health(self) -> None:
-        """Raise if the pipeline has failed; Serve then replaces this replica."""
-        if self._pipeline is not None:
-            self._pipeline.check()
+        """Raise if the consumer loop has failed; Serve then replaces this replica."""
+        if self._loop is not None:
+            self._loop.check()
 
     async def drain(self) -> None:
         """Finish what is in flight, commit and leave the group; the replica idles from then on."""
-        if not self._is_drained and self._pipeline is not None:
+        if not self._is_drained and self._loop is not None:
             self._is_drained = True
-            await self._pipeline.drain()
+            await self._loop.drain()
 
     async def __del__(self) -> None:
         """Drain; Serve awaits this when it stops the replica."""
@@ -149,9 +149,9 @@ class Consumer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reporting
 
-    def _snapshot(self, pipeline: Pipeline) -> ReplicaSnapshot:
-        engine = pipeline.engine
-        error = pipeline.failure
+    def _snapshot(self, loop: ConsumerLoop) -> ReplicaSnapshot:
+        engine = loop.engine
+        error = loop.failure
         counters = {name: getattr(engine.counters, name) for name in COUNTER_NAMES}
         return ReplicaSnapshot(
             route=self._route_name,
@@ -161,8 +161,8 @@ class Consumer:
             runnable_records=engine.runnable_records,
             reads_on=engine.reads_on,
             partitions=[each.partition for each in engine.partitions],
-            model_replicas=engine.model_replicas,
-            waits=[] if error else [*pipeline.waits(), *self._model_waits()],
+            model_replicas=engine.calls.windows.replicas,
+            waits=[] if error else [*loop.waits(), *self._model_waits()],
             error=None if error is None else repr(error),
             **counters,
         )
@@ -173,9 +173,9 @@ class Consumer:
         line = f"model {self._route.model}: no replica takes calls; `headrace status` says why"
         return [line]
 
-    async def _report(self, pipeline: Pipeline) -> None:
+    async def _report(self, loop: ConsumerLoop) -> None:
         while True:
-            snapshot = self._snapshot(pipeline)
+            snapshot = self._snapshot(loop)
             self._metrics.update(snapshot)
             try:
                 await self._status.report.remote(snapshot.to_dict())

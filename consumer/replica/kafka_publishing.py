@@ -1,13 +1,15 @@
 """From a route's delivery guarantee to what publishes and commits for it on Kafka."""
 
 from consumer.engine.engine import Engine
+from consumer.kafka.admin.admin import TopicAdmin
+from consumer.kafka.sink.message_size import LARGEST_REQUEST_BYTES
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.loop.at_least_once import AtLeastOnce
 from consumer.loop.exactly_once import ExactlyOnce
 from consumer.loop.publishing import Publishing
 from consumer.ports import RecordSource
-from consumer.replica.build import pipeline_settings
+from consumer.replica.build import loop_settings
 from handoff.clock import SystemClock
 from schemas.settings.file import KafkaSettings, RouteSettings
 
@@ -23,7 +25,7 @@ def kafka_publishing(
         engine: Whose outcomes.
         source: The route's member of the group.
     """
-    settings = pipeline_settings(route)
+    settings = loop_settings(route)
     if route.delivery == "exactly_once":
         return ExactlyOnce(
             engine=engine,
@@ -39,3 +41,14 @@ def kafka_publishing(
         clock=SystemClock(),
         settings=settings,
     )
+
+
+async def result_limit_bytes(kafka: KafkaSettings, route: RouteSettings) -> int:
+    """Return the most bytes, key and headers included, of one record on the results topic.
+
+    Raises:
+        SourceError: The cluster cannot be reached.
+    """
+    async with TopicAdmin(kafka) as admin:
+        limits_bytes = await admin.message_limits_bytes([route.results_topic])
+    return min(limits_bytes[route.results_topic], LARGEST_REQUEST_BYTES)

@@ -1,9 +1,9 @@
-"""A note, outside of the process, of the record that is being taken in.
+"""A note, outside of the process, of the record that is being read.
 
-A record on which the process itself ends, by a fault of a parser say, can be blamed only by its
-successor. The note lies in a file on the node, where Serve starts the successor as a rule. It is
-memory that the file backs: writing costs a fraction of a microsecond, and what was written outlives
-the process, however that ends.
+If a record ends the process itself, by a fault of a parser say, only the successor can find out.
+The note is in a file on the node, where Serve starts the successor as a rule. It is memory that the
+file backs: writing costs a fraction of a microsecond, and the note outlives the process, however
+that ends.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from consumer.ports import Record
 log = logging.getLogger(__name__)
 
 _NOTE, _SUSPECT, _ENDS, _NUMBERS = 0, 2, 4, 5
-"""A partition's numbers: the offset and one of the record being taken in, or 0, and its timestamp;
-the same of the record at which a process ended last; and how many have ended there."""
+"""A partition's numbers: the offset plus one of the record being read, or 0, and its timestamp; the
+same of the record at which a process ended last; and how many ended there."""
 _MOST_PARTITIONS = 4_096
 """Of a topic with more, those above have no notes."""
 _MASK = (1 << 64) - 1
@@ -48,7 +48,7 @@ class FileNotes:
         self._suspects: dict[int, tuple[int, int, int]] = {}
 
     def begin(self, record: Record) -> int:
-        """Note that a record is being taken in; see ``ReadingNotes``."""
+        """Note that a record is being read; see ``ReadingNotes``."""
         partition = record.partition.partition
         if partition >= _MOST_PARTITIONS:
             return 0
@@ -63,7 +63,6 @@ class FileNotes:
         return ends if (offset, suspects_timestamp) == (record.offset, timestamp) else 0
 
     def end(self, record: Record) -> None:
-        """Take the note back; see ``ReadingNotes``."""
         partition = record.partition.partition
         if partition < _MOST_PARTITIONS:
             self._numbers[partition * _NUMBERS] = 0
@@ -78,7 +77,7 @@ class FileNotes:
             suspect[:] = note
             note[0] = 0
             log.warning(
-                "partition %d: a consumer ended while it took in the record at offset %d (%d times "
+                "partition %d: a consumer ended while it read the record at offset %d (%d times "
                 "in a row)",
                 partition,
                 suspect[0] - 1,
@@ -92,7 +91,7 @@ def open_notes(bootstrap: str, group: str, topic: str) -> FileNotes | None:
     """Return the notes of a group's topic on this node; ``None``, and a warning, without a place.
 
     Args:
-        bootstrap: Tells clusters apart.
+        bootstrap: Identifies the cluster.
         group: The consumer group.
         topic: What it reads.
     """
@@ -101,7 +100,7 @@ def open_notes(bootstrap: str, group: str, topic: str) -> FileNotes | None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} is somebody else's")
+            raise PermissionError(f"{folder} belongs to another user")
         return FileNotes(folder / f"reading-{name}")
     except OSError as error:
         log.warning(

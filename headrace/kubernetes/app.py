@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from pydantic import ValidationError
 from ray import serve
 
 from headrace.service.app import bound
 from headrace.service.applications import deployment_name
 from headrace.settings.environment import apply_environment
-from headrace.settings.problems import SettingsError, describe_errors
+from headrace.settings.messages import describe_errors
+from headrace.settings.problems import SettingsError
 from schemas.settings.file import KafkaSettings
 from schemas.settings.section import Section
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import orjson
 
-from consumer.engine.bodies.claims import BodyRefusedError, StoreError
-from consumer.replica.body_store import open_store
+from consumer.engine.bodies.store import BodyRefusedError, StoreError
+from consumer.object_store.object_store import open_store
 from headrace.errors import UserError
 from headrace.requests.reading import TopicRecord
 from schemas.settings.file import ClaimCheckSettings, RouteSettings

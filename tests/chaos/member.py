@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from consumer.kafka.source.source import KafkaSource
-from consumer.loop.consumer_loop import Pipeline
-from consumer.replica.build import build_engine, pipeline_settings
+from consumer.loop.consumer_loop import ConsumerLoop
+from consumer.replica.build import build_engine, loop_settings
 from consumer.replica.kafka_publishing import kafka_publishing
 from handoff.clock import SystemClock
 from schemas.settings.file import KafkaSettings, RouteSettings
@@ -32,7 +32,7 @@ FAILED_STATUS = 3
 
 def compose(
     kafka: KafkaSettings, route: RouteSettings, ports: list[int], name: str, rank: int
-) -> Pipeline:
+) -> ConsumerLoop:
     """Return a consumer loop over the chaos model."""
     engine = build_engine(
         route_name="chaos",
@@ -44,13 +44,13 @@ def compose(
     )
     instance_id = f"{route.group}-{rank}" if route.membership.static else None
     source = KafkaSource(kafka, route, group_instance_id=instance_id)
-    return Pipeline(
+    return ConsumerLoop(
         engine=engine,
         source=source,
         publishing=kafka_publishing(kafka, route, engine=engine, source=source),
         model=ChaosModelClient(ports),
         clock=SystemClock(),
-        settings=pipeline_settings(route),
+        settings=loop_settings(route),
     )
 
 
@@ -60,7 +60,7 @@ async def run(config: dict[str, Any]) -> int:
         planted.plant(planted.Bug(bug))
     injection = Injection()
     injection.install()
-    pipeline = compose(
+    consumer = compose(
         KafkaSettings.model_validate(config["kafka"]),
         RouteSettings.model_validate(config["route"]),
         config["model_ports"],
@@ -68,17 +68,17 @@ async def run(config: dict[str, Any]) -> int:
         config["rank"],
     )
     commands = await _open_stdin()
-    await pipeline.start()
+    await consumer.start()
     told_to_drain = asyncio.ensure_future(_obey(commands, injection))
     status = 0
     while not told_to_drain.done():
-        _report(pipeline)
-        if pipeline.failure is not None:
+        _report(consumer)
+        if consumer.failure is not None:
             status = FAILED_STATUS
             break
         await asyncio.wait([told_to_drain], timeout=REPORT_EVERY_S)
     told_to_drain.cancel()
-    await pipeline.drain()
+    await consumer.drain()
     return status
 
 
@@ -91,11 +91,11 @@ async def _obey(commands: asyncio.StreamReader, injection: Injection) -> None:
             setattr(injection, name, value)
 
 
-def _report(pipeline: Pipeline) -> None:
+def _report(consumer: ConsumerLoop) -> None:
     report = {
-        "partitions": [each.partition for each in pipeline.engine.partitions],
-        "counters": asdict(pipeline.engine.counters),
-        "failure": None if pipeline.failure is None else repr(pipeline.failure),
+        "partitions": [each.partition for each in consumer.engine.partitions],
+        "counters": asdict(consumer.engine.counters),
+        "failure": None if consumer.failure is None else repr(consumer.failure),
     }
     sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from enum import StrEnum
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from consumer.engine.offsets.assigned_partitions import AssignmentChange, HeldPartitions
+from consumer.engine.offsets.assigned_partitions import AssignedPartitions, AssignmentChange
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.work import WorkItem
 from consumer.kafka.sink.partition_writer import PartitionWriter
@@ -126,10 +126,10 @@ def _commit_before_acknowledgement() -> None:
 
 
 def _complete_from_a_stale_epoch() -> None:
-    sound = HeldPartitions.change
+    sound = AssignedPartitions.change
 
     def change(
-        self: HeldPartitions,
+        self: AssignedPartitions,
         committed: Mapping[TopicPartition, CommitPoint | None],
         log_ids: Mapping[TopicPartition, bytes],
     ) -> AssignmentChange:
@@ -138,7 +138,7 @@ def _complete_from_a_stale_epoch() -> None:
             lost.revoked = False
         return changed
 
-    HeldPartitions.change = change  # type: ignore[method-assign]
+    AssignedPartitions.change = change  # type: ignore[method-assign]
 
 
 _PLANTERS: Mapping[Bug, Callable[[], None]] = {

@@ -14,11 +14,11 @@ import pytest
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.source.source import KafkaSource
-from consumer.loop.consumer_loop import Pipeline
+from consumer.loop.consumer_loop import ConsumerLoop
+from consumer.object_store.object_store import open_store
 from consumer.ports import Message, SourceError
-from consumer.replica.body_store import open_store, result_limit_bytes
-from consumer.replica.build import build_engine, pipeline_settings
-from consumer.replica.kafka_publishing import kafka_publishing
+from consumer.replica.build import build_engine, loop_settings
+from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from handoff.clock import SystemClock
 from headrace.cli import main
 from headrace.settings.file import load_settings
@@ -67,7 +67,7 @@ class Service:
         settings = load_settings(self.file)
         self.kafka, self.route = settings.kafka, settings.routes["it"]
         self.model = LargeModel(window_records=4)
-        self.pipeline: Pipeline | None = None
+        self.member: ConsumerLoop | None = None
 
     async def command(self, *arguments: str) -> int:
         """Run a command as a user does; return its exit status."""
@@ -85,7 +85,7 @@ class Service:
         await sink.publish([Message(topic, None, line, []) for line in lines])
         await sink.stop()
 
-    async def join(self) -> Pipeline:
+    async def join(self) -> ConsumerLoop:
         engine = build_engine(
             route_name="it",
             route=self.route,
@@ -97,26 +97,26 @@ class Service:
             result_limit_bytes=await result_limit_bytes(self.kafka, self.route),
         )
         source = KafkaSource(self.kafka, self.route)
-        self.pipeline = Pipeline(
+        self.member = ConsumerLoop(
             engine=engine,
             source=source,
             publishing=kafka_publishing(self.kafka, self.route, engine=engine, source=source),
             model=self.model,
             clock=SystemClock(),
-            settings=pipeline_settings(self.route),
+            settings=loop_settings(self.route),
             store=open_store("it", self.route),
             control=KafkaControlSource(self.kafka, self.route.control_topic or ""),
         )
-        await self.pipeline.start()
-        return self.pipeline
+        await self.member.start()
+        return self.member
 
     async def results(self, *options: str, at_least: int) -> dict[str, dict[str, Any]]:
         """Return the results by custom_id, as `headrace results` prints them."""
         file = self.directory / "results.jsonl"
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                assert self.pipeline is not None
-                self.pipeline.check()
+                assert self.member is not None
+                self.member.check()
                 assert await self.command("results", "--output", str(file), *options) == 0
                 lines = [orjson.loads(line) for line in file.read_bytes().splitlines()]
                 if len(lines) >= at_least:
@@ -133,8 +133,8 @@ async def service(
     service = Service(kafka_broker.bootstrap, tmp_path, request.param)
     assert await service.command("topics", "create") == 0
     yield service
-    if service.pipeline is not None:
-        await service.pipeline.drain()
+    if service.member is not None:
+        await service.member.drain()
 
 
 async def test_large_bodies_go_by_the_store_both_ways(service: Service) -> None:

@@ -14,9 +14,9 @@ from aiokafka.structs import ConsumerRecord
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.source.source import KafkaSource
-from consumer.loop.consumer_loop import Pipeline
+from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.ports import Message, TopicPartition
-from consumer.replica.build import build_engine, pipeline_settings
+from consumer.replica.build import build_engine, loop_settings
 from consumer.replica.kafka_publishing import kafka_publishing
 from handoff.clock import SystemClock
 from schemas.settings.file import GroupSettings, KafkaSettings, RouteSettings
@@ -48,7 +48,7 @@ class Route:
             ),
         )
         self.model = CountingModel(window_records=64)
-        self.members: list[Pipeline] = []
+        self.members: list[ConsumerLoop] = []
         self.expected = 0
         self.allowed_twice: set[str] = set()
         self.sources: dict[str, tuple[TopicPartition, int]] = {}
@@ -68,7 +68,7 @@ class Route:
         self.expected += records
         await sink.stop()
 
-    async def join(self) -> Pipeline:
+    async def join(self) -> ConsumerLoop:
         engine = build_engine(
             route_name="it",
             route=self.route,
@@ -78,22 +78,22 @@ class Route:
             jitter=random.Random(1),
         )
         source = KafkaSource(self.kafka, self.route)
-        pipeline = Pipeline(
+        member = ConsumerLoop(
             engine=engine,
             source=source,
             publishing=kafka_publishing(self.kafka, self.route, engine=engine, source=source),
             model=self.model,
             clock=SystemClock(),
-            settings=pipeline_settings(self.route),
+            settings=loop_settings(self.route),
         )
-        watch_moves(pipeline, self.allowed_twice)
-        await pipeline.start()
-        self.members.append(pipeline)
-        return pipeline
+        watch_moves(member, self.allowed_twice)
+        await member.start()
+        self.members.append(member)
+        return member
 
-    async def leave(self, pipeline: Pipeline) -> None:
-        self.members.remove(pipeline)
-        await pipeline.drain()
+    async def leave(self, member: ConsumerLoop) -> None:
+        self.members.remove(member)
+        await member.drain()
 
     async def balanced(self) -> None:
         """Wait until every partition is assigned, and members have equal shares."""
@@ -139,19 +139,19 @@ class Route:
             self.sources[custom_id] = TopicPartition(topic, int(partition)), int(offset)
 
     async def close(self) -> None:
-        for pipeline in list(self.members):
-            await self.leave(pipeline)
+        for member in list(self.members):
+            await self.leave(member)
 
 
-def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
-    """Record what is in flight of each partition that leaves ``pipeline``: it may be repeated."""
-    assigned = pipeline.assigned
+def watch_moves(member: ConsumerLoop, allowed_twice: set[str]) -> None:
+    """Record what is in flight of each partition that leaves ``member``: it may be repeated."""
+    assigned = member.assigned
 
     async def noting(partitions: Collection[TopicPartition]) -> None:
         unanswered = [
-            item for call in pipeline._calls.values() for item in call._items if item is not None
+            item for call in member._calls.values() for item in call._items if item is not None
         ]
-        outbox = pipeline.engine._outbox
+        outbox = member.engine._outbox
         queues = (*outbox._publishable.values(), *outbox._withheld.values())
         finished = [item for queue in queues for item in queue]
         await assigned(partitions)
@@ -159,7 +159,7 @@ def watch_moves(pipeline: Pipeline, allowed_twice: set[str]) -> None:
             item.custom_id or "" for item in (*unanswered, *finished) if item.assignment.revoked
         )
 
-    pipeline.assigned = noting  # type: ignore[method-assign]
+    member.assigned = noting  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ async def test_a_member_that_vanished_is_replaced_from_its_map(route: Route) -> 
     while first.engine.counters.completed_records < 300:
         await asyncio.sleep(0.02)
     route.members.remove(first)
-    tasks = [*first._loops, *first._calls]
+    tasks = [*first._tasks, *first._calls]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

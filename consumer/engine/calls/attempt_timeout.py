@@ -10,10 +10,10 @@ _MOST_BACKOFFS = 4
 
 
 class AttemptTimeout:
-    """The limit on the silence of a call: from when a replica took it, or from its last outcomes.
+    """The limit on the silence of a call: since a replica accepted it, or since its last outcomes.
 
-    Silence and not the whole call's time, as a chunk's records are answered one after the other;
-    and not the time before a replica has taken it, as that may be loading.
+    It limits silence and not the call's whole time, as records are answered one after the other.
+    The time before a replica accepts the call does not count, as that may be loading.
 
     The learned limit is four times the longest silence that ended in an answer lately, and half an
     hour at least. It doubles with each timeout of a record, so that one which takes far longer than
@@ -38,13 +38,13 @@ class AttemptTimeout:
         return max(LEAST_S, _LONGESTS * self._longest.seconds) * 2.0**doublings
 
     def exceeded(self) -> None:
-        """Take note that a call has been silent for longer than its limit."""
+        """Note that a call was silent for longer than its limit."""
         self._backoffs = min(self._backoffs + 1, _MOST_BACKOFFS)
 
     def learn(self, silence_s: float, earlier_timeouts: int, now_s: float) -> None:
-        """Take in a silence that ended with an answer.
+        """Learn from a silence that ended with an answer.
 
-        One over the limit is not the model's: this process stood still.
+        Where it is over the limit, this process stood still; the model did not take that long.
         """
         self._longest.learn(min(silence_s, self.limit_s(earlier_timeouts)), now_s)
         self._backoffs = 0

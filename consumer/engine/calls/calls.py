@@ -1,13 +1,14 @@
-"""Calls of model replicas: what goes out together, and what comes of it."""
+"""Calls of model replicas: what goes out together, and what becomes of it."""
 
 from consumer.engine.calls.attempt_timeout import AttemptTimeout
-from consumer.engine.calls.work_queue import Suspicion, WorkQueue, suspicion_of
+from consumer.engine.calls.work_queue import WorkQueue
 from consumer.engine.counters import Counters
-from consumer.engine.failures.failures import Failure, failure_of_status
-from consumer.engine.failures.recovery import Recovery
+from consumer.engine.failures.isolation import Cause, Isolation
+from consumer.engine.failures.retry import Failure, failure_of_status
 from consumer.engine.intake import is_expired
 from consumer.engine.outcomes.completion import Settlement
 from consumer.engine.outcomes.messages import printable
+from consumer.engine.record_state import RecordState, Step, next_state
 from consumer.engine.settings import EngineSettings
 from consumer.engine.work import Call, WorkItem
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
@@ -24,25 +25,17 @@ _REASONS = {
 DEADLINE_GRACE_S = 5.0
 """The model replica answers a record whose deadline passes; after this the consumer does."""
 _LONGEST_LOOK_S = 10.0
-"""More time between two looks for overdue calls is a pause of this process, and nobody's fault."""
+"""More time between two looks for overdue calls is a pause of this process."""
+# Looked up for each record; on its class a member costs 0.1 µs more.
+_IN_FLIGHT, _DISPATCH = RecordState.IN_FLIGHT, Step.DISPATCH
 
 
 class Calls:
-    """Fills the replicas' windows from the queue, and puts back what they did not answer.
-
-    Args:
-        consumer: Identifies this consumer replica to the model replicas.
-        queue: What waits.
-        recovery: What happens after a failure.
-        settlement: Where answers go.
-        settings: Portions.
-        counters: What happened, by kind.
+    """Fills the replicas' windows with what waits, and takes back what they did not answer.
 
     Attributes:
-        windows: What the replicas have said that they hold.
-        in_flight: Calls under way.
-        takes_back: Whether unanswered records are to be tried again here; else they are dropped,
-            and left to the next owner.
+        windows: How much the replicas take, and have in flight.
+        takes_back: Unanswered records are called again; else they are dropped.
     """
 
     def __init__(
@@ -50,37 +43,48 @@ class Calls:
         *,
         consumer: str,
         queue: WorkQueue,
-        recovery: Recovery,
+        isolation: Isolation,
         settlement: Settlement,
         settings: EngineSettings,
         counters: Counters,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
-        self._recovery = recovery
+        self._isolation = isolation
         self._settlement = settlement
         self._settings = settings
         self._counters = counters
         self.windows = ReplicaWindows(initial_records=settings.most_chunk_records)
-        self.in_flight = 0
         self.takes_back = True
-        self._sole: Call | None = None
-        self._suspect: Call | None = None
         self._under_way: dict[Call, None] = {}
         self._timeout = AttemptTimeout(settings.attempt_timeout_s)
         self._looked_at_s: float | None = None
 
     @property
-    def in_flight_records(self) -> int:
-        """Records in calls under way that have no answer."""
-        return self.windows.in_flight_records
+    def in_flight(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def waiting_records(self) -> int:
+        """Records that a call may take now."""
+        return len(self._queue) + self._isolation.ready_records()
+
+    def waiting(self) -> list[WorkItem]:
+        """Return the records that wait for a call, or for a backoff before it."""
+        return [*self._queue.waiting(), *self._isolation.waiting()]
+
+    def in_flight_items(self) -> list[WorkItem]:
+        """Return the records of calls under way whose outcome is still wanted."""
+        return [item for call in self._under_way for item in call.waiting() if item.is_wanted()]
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         """Return the next chunk for a model replica, or ``None`` to wait."""
-        breaker = self._recovery.breaker
+        isolation = self._isolation
+        breaker = isolation.breaker
         while breaker.may_call(now_s, self._probes(now_s) if breaker.is_open else 0):
-            suspicion = self._most_suspicion()
-            queued = self._queue.available_records(suspicion)
+            suspicion = isolation.most_suspicion(len(self._queue))
+            group = isolation.next_group(suspicion)
+            queued = len(self._queue) + isolation.ready_records(suspicion)
             most = chunk_records(
                 queued=queued,
                 room_records=self.windows.room_records,
@@ -88,70 +92,50 @@ class Calls:
                 most_records=self._settings.most_chunk_records,
                 calls_per_window=self._settings.calls_per_window,
             )
-            if not most or not self._may_share(self._queue.next_group(suspicion)):
+            if not most or not isolation.may_start(group, self.in_flight):
                 return None
-            wanted_records = self.windows.wanted_records(queued)
-            items = [
-                item
-                for item in self._queue.take(most, now_s, suspicion)
-                if not self._is_over(item, now_s, epoch_ms)
-            ]
+            if group is None:
+                taken = self._queue.take(most, now_s)
+            else:
+                taken = group
+                isolation.take(group)
+            items = [item for item in taken if not self._is_over(item, now_s, epoch_ms)]
             if items:
-                return self._start(items, wanted_records, now_s)
+                return self._start(items, self.windows.wanted_records(queued), now_s)
         return None
 
     def untaken_since_s(self) -> float | None:
-        """Return since when the oldest call waits that no model replica has taken, if one does."""
+        """Return since when the oldest call waits that no model replica has accepted, if any."""
         return min(
             (call.sent_at_s for call in self._under_way if not call.is_accepted), default=None
         )
 
     def next_probe_at_s(self) -> float | None:
         """Return when a model that is down may be tried again, if that is known."""
-        breaker = self._recovery.breaker
+        breaker = self._isolation.breaker
         at_s = breaker.next_probe_at_s()
         if at_s is None or not all(call.is_accepted for call in self._under_way):
             return None
         return max((at_s, *(call.heard_at_s + breaker.outlived_s for call in self._under_way)))
 
     def _probes(self, now_s: float) -> int:
-        outlived_s = self._recovery.breaker.outlived_s
+        outlived_s = self._isolation.breaker.outlived_s
         return sum(
             not call.is_accepted or now_s - call.heard_at_s < outlived_s for call in self._under_way
         )
 
-    def _most_suspicion(self) -> Suspicion:
-        """Return how much what goes next may be suspected.
-
-        One suspect is tried at a time. A model that is down is tried with what is suspected least
-        of all that waits: an answer to it says most, and its failure costs nobody an attempt.
-        """
-        most = Suspicion.STRONG if self._suspect is None else Suspicion.SOME
-        if not self._recovery.breaker.is_open:
-            return most
-        return next((each for each in Suspicion if self._queue.available_records(each)), most)
-
-    def _may_share(self, group: list[WorkItem] | None) -> bool:
-        """Say whether a call may go out beside those in flight, where ``group`` goes next."""
-        if not self.in_flight:
-            return True
-        if self._sole is not None and self._sole.is_reserved:
-            return False
-        return group is None or not self._recovery.needs_exclusive_call(group)
-
     def _is_over(self, item: WorkItem, now_s: float, epoch_ms: int) -> bool:
-        if not item.settled and is_expired(item.deadline_ms, epoch_ms):
+        if not item.is_decided and is_expired(item.deadline_ms, epoch_ms):
             self._settlement.expire(item, now_s)
-        return item.settled
+        return item.is_decided
 
     def _start(
         self, items: list[WorkItem], wanted_records: int, now_s: float
     ) -> tuple[Call, Chunk]:
         for item in items:
+            item.state = next_state(item.state, _DISPATCH)
             item.attempts += 1
-            item.is_in_flight = True
             item.dispatched_at_s = now_s
-        self.in_flight += 1
         deadlines: list[int | None] = [item.deadline_ms for item in items]
         chunk = Chunk(
             consumer=self._consumer,
@@ -160,26 +144,17 @@ class Calls:
             wanted_records=wanted_records,
             max_body_bytes=self._settings.max_body_bytes,
         )
-        if self._sole is not None:
-            self._sole.is_exclusive = False
-        call = Call(
-            items,
-            self.windows.sent(len(items)),
-            is_exclusive=self.in_flight == 1,
-            is_reserved=self._recovery.needs_exclusive_call(items),
-        )
+        call = Call(items, self.windows.sent(len(items)))
         call.sent_at_s = now_s
-        self._sole = call if call.is_exclusive else None
-        if suspicion_of(items) is Suspicion.STRONG:
-            self._suspect = call
         self._under_way[call] = None
+        self._isolation.started(call, items, self.in_flight)
         return call, chunk
 
     def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
-        """Take in outcomes that a model replica streamed back.
+        """Handle outcomes that a model replica streamed back.
 
         Raises:
-            ModelContractError: They are not what ``Outcomes`` promises; nothing was taken in.
+            ModelContractError: They are not what ``Outcomes`` promises; none of them counts.
         """
         if not call.is_accepted:
             call.is_accepted = True
@@ -204,7 +179,7 @@ class Calls:
             if item is None:
                 continue
             answered += 1
-            if item.settled:  # cancelled in flight
+            if item.state is not _IN_FLIGHT:  # cancelled meanwhile
                 continue
             if status >= STATUS_FAILED:
                 failed.setdefault(failure_of_status(status), []).append(item)
@@ -218,7 +193,7 @@ class Calls:
                 self._settlement.respond(item, status, body, now_s)
         if has_answers:
             call.has_answers = True
-            self._recovery.breaker.answered(now_s)
+            self._isolation.breaker.answered(now_s)
         self.windows.answered(call.in_flight, answered)
         self._take_failures(call, failed, now_s, epoch_ms)
 
@@ -227,13 +202,11 @@ class Calls:
     ) -> None:
         for failure, items in failed.items():
             call.note_failure(failure, items)
-            reason = _REASONS[failure]
-            self._fail(
-                items, failure, reason, now_s, epoch_ms, is_alone=len(items) == 1, is_cornered=True
-            )
+            cause = Cause.THIS_RECORD if len(items) == 1 else Cause.AMONG_THESE
+            self._fail(items, failure, cause, _REASONS[failure], now_s, epoch_ms)
 
     def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
-        """Give up what has waited too long in calls under way; to be asked every second or so.
+        """Give up what has waited too long in calls under way; call it every second or so.
 
         A record is answered as expired where its deadline has passed and its replica does not say
         so. A call that has been silent for too long is marked ``overdue``.
@@ -263,24 +236,12 @@ class Calls:
         return unwanted
 
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
-        """Take note that a call is over; what it left unanswered goes back or is given up.
-
-        Args:
-            call: The call.
-            reason: Why it ended, to stand on dead letters.
-            now_s: Monotonic seconds.
-            epoch_ms: Wall clock in milliseconds.
-        """
-        self.in_flight -= 1
+        """End a call; what it left unanswered is called again or given up, for ``reason``."""
         del self._under_way[call]
-        if self._sole is call:
-            self._sole = None
-        is_cornered = call.is_exclusive or call is self._suspect or call.overdue is not None
-        if call is self._suspect:
-            self._suspect = None
+        cause = self._isolation.ended(call)
         left = call.unanswered()
         has_lost = any(item.is_wanted() for item in left)
-        breaker = self._recovery.breaker
+        breaker = self._isolation.breaker
         if not call.has_answers and (
             has_lost or call.has_fresh_failures or (call.has_failures and breaker.is_open)
         ):
@@ -289,12 +250,10 @@ class Calls:
         self._fail(
             left,
             Failure.REPLICA_LOST,
+            cause,
             printable(call.overdue or reason),
             now_s,
             epoch_ms,
-            # A dying replica takes other calls with it; one that is silent has this one to itself.
-            is_alone=call.records == 1 and (call.is_exclusive or call.overdue is not None),
-            is_cornered=is_cornered,
             has_timed_out=call.overdue is not None,
         )
 
@@ -302,34 +261,27 @@ class Calls:
         self,
         items: list[WorkItem],
         failure: Failure,
+        cause: Cause,
         reason: str,
         now_s: float,
         epoch_ms: int,
         *,
-        is_alone: bool,
-        is_cornered: bool,
         has_timed_out: bool = False,
     ) -> None:
-        wanted = []
+        failed = []
         for item in items:
-            item.is_in_flight = False
-            if item.settled:
+            if item.is_decided:
                 continue
             if item.assignment.revoked or not self.takes_back:
                 self._settlement.drop(item)
             elif not self._is_over(item, now_s, epoch_ms):
-                wanted.append(item)
-        given_up = self._recovery.take_back(
-            wanted,
-            failure,
-            now_s,
-            is_alone=is_alone,
-            is_cornered=is_cornered,
-            has_timed_out=has_timed_out,
+                failed.append(item)
+        given_up = self._isolation.take_back(
+            failed, failure, cause, now_s, has_timed_out=has_timed_out
         )
-        self._counters.retried_records += len(wanted) - len(given_up)
-        for item in wanted:
-            item.assignment.ledger.failed(item.record.offset, item.attempts, item.strikes)
+        self._counters.retried_records += len(failed) - len(given_up)
+        for item in failed:
+            item.assignment.ledger.failed(item.record.offset, item.attempts, item.failed_attempts)
         for item in given_up:
             message = f"{reason} (after {item.attempts} attempts)"
             self._settlement.bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)

@@ -1,20 +1,33 @@
-"""What to do with a record whose replica failed: again later, in smaller company, or give up."""
+"""Which failures a record survives, and how long it waits after one."""
 
 import random
 from dataclasses import dataclass
-from typing import TypeVar
+from enum import StrEnum
 
-from consumer.engine.failures.failures import Failure
+from handoff.chunk import STATUS_UNAVAILABLE, STATUS_UNRECOVERABLE
 
-Item = TypeVar("Item")
 
-ISOLATION_FACTOR = 8
-"""A failed chunk is dispatched again in chunks this many times smaller: a record that kills its
-replica stands alone after three failures of a chunk of 256, and its neighbours go free."""
+class Failure(StrEnum):
+    """Why a record that was handed to a model replica has no answer.
 
-SUSPECT_STRIKES = 2
-"""One failure may be an ordinary loss of a replica. From here on the record may be its cause, so
-such records go to the model one call at a time: what fails with it is in its call."""
+    The first two are what ``retry.on`` in the settings names.
+    """
+
+    MODEL_ERROR = "model_error"
+    """The model failed on the record, or on its batch; the replica is alive."""
+    REPLICA_LOST = "replica_lost"
+    """The replica was gone, or the call was, before the answer."""
+    UNAVAILABLE = "unavailable"
+    """The replica has no room or is not ready: again later, and nothing counts."""
+    UNRECOVERABLE = "unrecoverable"
+    """The model says that it would fail again: given up at once."""
+
+
+def failure_of_status(status: int) -> Failure:
+    """Return the kind of failure that an outcome's HTTP status, 500 or above, stands for."""
+    if status == STATUS_UNAVAILABLE:
+        return Failure.UNAVAILABLE
+    return Failure.UNRECOVERABLE if status == STATUS_UNRECOVERABLE else Failure.MODEL_ERROR
 
 
 @dataclass(slots=True)
@@ -25,10 +38,10 @@ class RetryPolicy:
     between nothing and the exponential bound, so that chunks of a lost replica come back spread.
 
     Attributes:
-        max_attempts: How many failures may count against a record before it is given up.
+        max_attempts: How many failed attempts may count against a record before it is given up.
         first_backoff_s: Bound of the first delay, in seconds; it doubles with each attempt.
         max_backoff_s: The most that the bound grows to, in seconds.
-        retried: The failures after which a record goes again.
+        retried: The failures after which a record is called again.
     """
 
     max_attempts: int
@@ -40,13 +53,3 @@ class RetryPolicy:
         """Return how long to wait after the ``attempts``-th attempt failed, in seconds."""
         bound = min(self.max_backoff_s, self.first_backoff_s * 2.0 ** min(attempts - 1, 32))
         return jitter.uniform(0, bound)
-
-    def is_last_chance(self, strikes: int) -> bool:
-        """Say whether a record with ``strikes`` failures to its name is given up after the next."""
-        return strikes >= SUSPECT_STRIKES and strikes + 1 >= self.max_attempts
-
-
-def split_for_isolation(items: list[Item]) -> list[list[Item]]:
-    """Split a failed chunk's items for the next attempt."""
-    size = max(1, len(items) // ISOLATION_FACTOR)
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,6 +1,6 @@
-"""The partitions that a member holds, and what happens to each when the group rebalances."""
+"""The partitions assigned to this member, and what a rebalance does to each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from consumer.engine.offsets.completion_map import CompletionMapError
@@ -45,13 +45,13 @@ class Allowance:
     is_restricted: bool
 
 
-class HeldPartitions:
+class AssignedPartitions:
     """The partitions assigned now, with a ledger each.
 
-    An eager rebalance takes everything away and hands most of it back. A partition is kept, with
-    its work in flight, when the group's committed point is still the one that this member wrote:
-    nobody else can have finished anything in between, however many generations went by. Anything
-    else means another owner, and a fresh start from what that one committed.
+    An eager rebalance takes every partition away and gives most of them back. One is kept, with its
+    work in flight, if what the group has committed is still what this member wrote: no other member
+    can have completed anything in between, however many generations went by. Anything else means
+    another owner, and a fresh start from what that one committed.
 
     Args:
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
@@ -61,17 +61,16 @@ class HeldPartitions:
     def __init__(self, metadata_limit_characters: int, *, may_repeat: bool = True) -> None:
         self._may_repeat = may_repeat
         self._limit_characters = metadata_limit_characters
-        self._held: dict[TopicPartition, PartitionAssignment] = {}
+        self._assigned: dict[TopicPartition, PartitionAssignment] = {}
 
     def __iter__(self) -> Iterator[PartitionAssignment]:
-        return iter(self._held.values())
+        return iter(self._assigned.values())
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._assigned)
 
     def get(self, partition: TopicPartition) -> PartitionAssignment | None:
-        """Return the assignment of ``partition``, if it is held."""
-        return self._held.get(partition)
+        return self._assigned.get(partition)
 
     def change(
         self,
@@ -88,34 +87,34 @@ class HeldPartitions:
             SourceError: A completion map cannot be read, and nothing may be repeated.
         """
         change = AssignmentChange()
-        held: dict[TopicPartition, PartitionAssignment] = {}
+        assigned: dict[TopicPartition, PartitionAssignment] = {}
         for partition, point in committed.items():
-            earlier = self._held.get(partition)
+            earlier = self._assigned.get(partition)
             if earlier is not None and earlier.wrote(point):
                 earlier.acknowledge(point)
-                held[partition] = earlier
+                assigned[partition] = earlier
                 change.kept.append(partition)
             else:
                 log_id = log_ids.get(partition, b"")
-                held[partition] = self._start(partition, point, log_id, change)
+                assigned[partition] = self._start(partition, point, log_id, change)
                 change.fresh.append(partition)
-            next_offset = held[partition].ledger.next_offset
+            next_offset = assigned[partition].ledger.next_offset
             if next_offset is not None:
                 change.seeks[partition] = next_offset
-        for partition, earlier in self._held.items():
-            if held.get(partition) is not earlier:
+        for partition, earlier in self._assigned.items():
+            if assigned.get(partition) is not earlier:
                 earlier.revoked = True
                 change.lost.append(earlier)
-        self._held = held
+        self._assigned = assigned
         return change
 
     def drop(self, assignment: PartitionAssignment) -> bool:
-        """Let go of a partition that turned out to be another member's; say if it was held."""
+        """Drop a partition that is another member's; return whether it was assigned until now."""
         assignment.revoked = True
-        is_held = self._held.get(assignment.partition) is assignment
-        if is_held:
-            del self._held[assignment.partition]
-        return is_held
+        is_assigned = self._assigned.get(assignment.partition) is assignment
+        if is_assigned:
+            del self._assigned[assignment.partition]
+        return is_assigned
 
     def readable(self, most_records: int) -> Allowance:
         """Return what may be polled, at most ``most_records``.
@@ -125,7 +124,7 @@ class HeldPartitions:
         """
         partitions: list[TopicPartition] = []
         records = most_records
-        for assignment in self._held.values():
+        for assignment in self._assigned.values():
             ledger = assignment.ledger
             room = records
             if ledger.next_offset is not None:
@@ -136,12 +135,21 @@ class HeldPartitions:
                     continue
             partitions.append(assignment.partition)
             records = min(records, room)
-        return Allowance(partitions, records, len(partitions) < len(self._held))
+        return Allowance(partitions, records, len(partitions) < len(self._assigned))
 
-    def held_up(self) -> dict[TopicPartition, int]:
-        """Return the partitions that may not be read on, each with the offset that is not done."""
+    def next_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the next offset to read of each partition, where it is known."""
+        offsets = {}
+        for partition in partitions:
+            assignment = self._assigned.get(partition)
+            if assignment is not None and assignment.ledger.next_offset is not None:
+                offsets[partition] = assignment.ledger.next_offset
+        return offsets
+
+    def at_their_limit(self) -> dict[TopicPartition, int]:
+        """Return the partitions with a full map, each with its first incomplete offset."""
         found: dict[TopicPartition, int] = {}
-        for partition, assignment in self._held.items():
+        for partition, assignment in self._assigned.items():
             ledger = assignment.ledger
             lowest = ledger.lowest_incomplete
             if lowest is None or ledger.next_offset is None:
@@ -151,13 +159,13 @@ class HeldPartitions:
         return found
 
     def has_commit_points(self) -> bool:
-        """Say whether any partition moved since it was last committed."""
+        """Return whether any partition moved since it was last committed."""
         return any(each.ledger.commit_point() not in (None, each.committed) for each in self)
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
         """Return what there is to commit: a consistent snapshot of each partition that moved."""
         points: dict[TopicPartition, CommitPoint] = {}
-        for assignment in self._held.values():
+        for assignment in self._assigned.values():
             point = assignment.ledger.commit_point()
             if point is not None and point != assignment.committed:
                 assignment.attempted.add(point)
@@ -165,9 +173,9 @@ class HeldPartitions:
         return points
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Take note that ``points`` are committed and acknowledged."""
+        """Note that ``points`` are committed and acknowledged."""
         for partition, point in points.items():
-            assignment = self._held.get(partition)
+            assignment = self._assigned.get(partition)
             if assignment is not None and point in assignment.attempted:
                 assignment.acknowledge(point)
 

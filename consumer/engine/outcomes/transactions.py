@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consumer.engine.offsets.assigned_partitions import HeldPartitions
+from consumer.engine.offsets.assigned_partitions import AssignedPartitions
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.work import PartitionAssignment, WorkItem
 from consumer.ports import CommitPoint, TopicPartition
@@ -39,7 +39,7 @@ class Transactions:
         outbox: Where outcomes wait.
     """
 
-    def __init__(self, held: HeldPartitions, outbox: Outbox) -> None:
+    def __init__(self, held: AssignedPartitions, outbox: Outbox) -> None:
         self._held = held
         self._outbox = outbox
         self._under_way: set[PartitionAssignment] = set()

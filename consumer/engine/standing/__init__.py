@@ -1,1 +1,1 @@
-"""What a consumer waits for, and whether it stands still."""
+"""What a consumer waits for, and whether it stalls."""

@@ -1,4 +1,4 @@
-"""Whether the consumer itself stands still: something waits, with nothing in its way."""
+"""Whether the consumer itself stalls: something waits, and nothing is in its way."""
 
 from collections.abc import Hashable
 
@@ -13,9 +13,9 @@ _LONGEST_LOOK_S = 60.0
 class StallWatch:
     """Judges by looks at what has moved since and at what waits with nothing in its way.
 
-    What is slow, or waits for a broker, a replica or a backoff, is not the consumer's own standing
-    still; whoever looks says so by naming nothing that waits. How long is too long is learned: four
-    times the longest such wait that ended by itself lately, and five minutes at least.
+    A wait for a broker, a replica or a backoff is no stall; the caller leaves it out. How long is
+    too long is learned: four times the longest such wait that ended by itself lately, and five
+    minutes at least.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class StallWatch:
         return max(LEAST_S, _LONGESTS * self._longest.seconds)
 
     def has_moved(self, standing: Hashable, now_s: float) -> bool:
-        """Say whether anything has moved since the last look.
+        """Return whether anything has moved since the last look.
 
         Args:
             standing: Changes whenever a record is read or gets on.
@@ -46,7 +46,7 @@ class StallWatch:
         return True
 
     def judge(self, waiting: str | None, now_s: float) -> str | None:
-        """Return why the consumer stands still, if it does, after a look at which nothing moved.
+        """Return why the consumer stalls, if it does, after a look at which nothing moved.
 
         Args:
             waiting: What waits with nothing in its way, for a person; ``None`` where nothing does.

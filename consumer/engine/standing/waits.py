@@ -1,42 +1,39 @@
-"""What a consumer waits for, in lines for a person: ``WHAT: particulars, and what to do``.
+"""What a consumer waits for, in lines for a person: ``SUBJECT: details, and what to do``.
 
-What stands before the first colon stays the same for as long as the same wait lasts, and is the
-same for each consumer that waits for it; numbers that change stand behind it.
+The subject stays the same for as long as the wait lasts, and is the same for each consumer that
+waits for it; numbers that change are in the details.
 """
 
 from collections.abc import Iterable, Mapping
 
 LEAST_S = 5.0
-"""What is over sooner is no standing still: a leader that moves, a transaction under way."""
+"""A shorter wait is ordinary: a leader that moves, a transaction under way."""
 MOST_LINES = 8
 MOST_CHARACTERS = 600
 
 
 def topic_gone(topic: str) -> str:
-    """Return the line of a topic that the brokers do not know."""
     return f"topic {topic} is gone: create it (`headrace topics create`)"
 
 
 def no_leader(topic: str, partition: int) -> str:
-    """Return the line of a partition that nobody can read or write now."""
     return f"{topic}/{partition} has no leader: bring back a broker that has a replica of it"
 
 
 def no_broker(doing: str) -> str:
-    """Return the line of a client that has no connection."""
     return f"{doing} waits for a broker: none answers; check kafka.bootstrap and the brokers"
 
 
 def open_transaction(
     topic: str, partition: int, offset: int, records: int, details: str = ""
 ) -> str:
-    """Return the line of records that a transaction's end is awaited for.
+    """Return the line of an open transaction that holds up a partition.
 
     Args:
         topic: The requests topic.
         partition: Its number.
         offset: Where the transaction begins.
-        records: How many stand behind it.
+        records: How many come after it.
         details: Whose it is, and what ends it.
     """
     return (
@@ -46,14 +43,13 @@ def open_transaction(
 
 
 def subject(line: str) -> str:
-    """Return what a line is about, without the particulars."""
     return line.split(": ", 1)[0]
 
 
 def merged(groups: Iterable[Iterable[str]]) -> list[str]:
-    """Return the lines of several consumers, each subject once; the last one's particulars.
+    """Return the lines of several consumers, each subject once, with the last one's details.
 
-    Where several say the same, the line ends in how many.
+    Where several consumers have the same line, it ends in how many.
     """
     found: dict[str, str] = {}
     counts: dict[str, int] = {}
@@ -80,13 +76,13 @@ def bounded(lines: Iterable[str]) -> list[str]:
 
 
 class LastingWaits:
-    """Passes on what lasts: each line whose subject was there at every look for some seconds."""
+    """Passes on waits that last: each line whose subject was there at every look for 5 s."""
 
     def __init__(self) -> None:
         self._since_s: Mapping[str, float] = {}
 
     def of(self, lines: Iterable[str], now_s: float) -> list[str]:
-        """Return those of ``lines`` that last; to be asked every second or so.
+        """Return those of ``lines`` that last; call it every second or so.
 
         Args:
             lines: What is waited for at this moment.

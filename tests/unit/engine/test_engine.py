@@ -133,10 +133,10 @@ def test_a_request_without_a_timestamp_runs_and_can_be_cancelled(timestamp_ms: i
     engine = make_engine()
     engine.assign(NOTHING)
     control = ControlRecord(action="cancel", route="embeddings", whole_route=True)
-    engine.cancel([(control, EPOCH_MS)], [], 0.0, EPOCH_MS)
+    engine.backlog.cancel([(control, EPOCH_MS)], 0.0, EPOCH_MS)
     engine.deliver([record(0)._replace(timestamp_ms=timestamp_ms)], 1.0, EPOCH_MS + 1_000)
     assert engine.queued_records == 1
-    assert engine.cancel([(control, EPOCH_MS + 2_000)], [], 2.0, EPOCH_MS + 2_000) == 1
+    assert engine.backlog.cancel([(control, EPOCH_MS + 2_000)], 2.0, EPOCH_MS + 2_000) == 1
     assert engine.queued_records == 0
 
 
@@ -525,7 +525,7 @@ def test_deadlines_of_finished_records_are_forgotten() -> None:
             answer(*call_and_chunk, engine)
         publish_all(engine)
         engine.advance(0.0, EPOCH_MS)
-    assert len(engine._deadlines) < 2_000
+    assert len(engine.backlog.deadlines) < 2_000
 
 
 def test_tokens_that_a_model_counted_are_added_up() -> None:
@@ -558,7 +558,7 @@ def test_a_replica_at_work_on_a_long_record_takes_nothing_from_the_others() -> N
         engine.take_outcomes(call, Outcomes("quick", 1), now_s, EPOCH_MS)
         assert engine.next_call(now_s, EPOCH_MS) is None
     assert answered == 119
-    assert sorted(engine.model_replicas) == ["busy", "quick"]
+    assert sorted(engine.calls.windows.replicas) == ["busy", "quick"]
 
 
 def test_a_chunk_says_how_much_the_consumer_wants_of_each_replica() -> None:

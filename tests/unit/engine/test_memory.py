@@ -6,22 +6,30 @@ from collections.abc import Iterable
 import orjson
 import pytest
 
-from consumer.engine.bodies.claims import (
+from consumer.engine.bodies.moves import (
     ClaimCheckPolicy,
     Deposit,
-    Deposited,
-    Fetched,
-    Measured,
-    MoveFailed,
+    Fetch,
 )
-from consumer.engine.calls.ordering import Ordering
+from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.engine.work import Call
 from consumer.ports import CommitPoint, Record
 from handoff.chunk import Chunk, Outcomes
 from schemas.wire.headers import DEADLINE
 from schemas.wire.references import BodyReference
-from tests.engines import P0, P1, PREFIX, URL, answer, line, make_engine, next_call, publish_all
+from tests.engines import (
+    P0,
+    P1,
+    PREFIX,
+    URL,
+    answer,
+    end_fetch,
+    line,
+    make_engine,
+    next_call,
+    publish_all,
+)
 from tests.engines import record as make_record
 from tests.reachable import reachable_bytes
 from tests.simulation import EPOCH_MS
@@ -71,10 +79,9 @@ def test_a_fetched_body_goes_when_the_outcome_is_decided() -> None:
     body = orjson.dumps({"input": "x" * 100_000})
     for offset in range(100):
         engine.deliver([reference(offset, None)], 1.0, EPOCH_MS)
-        while (move := engine.body_moves.next_move(1.0)) is not None:
-            measured = move if isinstance(move, Deposit) else move.size_bytes
-            end = Measured(len(body)) if measured is None else Fetched(body)
-            engine.end_move(move, end, 1.0, EPOCH_MS)
+        while (move := engine.bodies.moves.next_move(1.0)) is not None:
+            assert isinstance(move, Fetch)
+            end_fetch(engine, move, body, 1.0)
         answer(*next_call(engine, 1.0, EPOCH_MS), engine)
         assert engine.held_bytes < 1_000
         publish_all(engine)
@@ -181,14 +188,11 @@ def answer_some(
 
 
 def move_some(engine: Engine, now_s: float, randomly: random.Random) -> None:
-    while (move := engine.body_moves.next_move(now_s)) is not None:
+    while (move := engine.bodies.moves.next_move(now_s)) is not None:
         if randomly.random() < 0.2:
-            engine.end_move(move, MoveFailed("away"), now_s, EPOCH_MS)
+            engine.bodies.failed(move, "away", now_s, EPOCH_MS)
         elif isinstance(move, Deposit):
             stored = BodyReference(url="s3://b/r", size_bytes=1, sha256="0" * 64)
-            engine.end_move(move, Deposited(stored), now_s, EPOCH_MS)
-        elif move.size_bytes is None:
-            engine.end_move(move, Measured(20_000), now_s, EPOCH_MS)
+            engine.bodies.deposited(move, stored, now_s)
         else:
-            body = orjson.dumps({"input": "x" * 19_988})
-            engine.end_move(move, Fetched(body), now_s, EPOCH_MS)
+            end_fetch(engine, move, orjson.dumps({"input": "x" * 19_988}), now_s)

@@ -156,7 +156,7 @@ def test_the_last_attempt_has_no_other_call_beside_it() -> None:
     now_s = 1.0
     for _ in range(2):
         call, _ = next_call(engine, now_s, EPOCH_MS)
-        held = engine._held.get(P0)
+        held = engine._assigned.get(P0)
         assert held is not None
         assert held.ledger.next_offset is not None
         engine.deliver([record(held.ledger.next_offset)], now_s, EPOCH_MS)

@@ -170,11 +170,11 @@ def test_in_a_transaction_the_neighbours_stay_where_they_are() -> None:
     engine.assign({P0: None})
     engine.deliver([record(n, key=None if n == 1 else b"k") for n in range(3)], 0.0, EPOCH_MS)
     answer(*next_call(engine, 0.0, EPOCH_MS), engine)
-    transaction = engine.begin_transaction(P0, 10, 1 << 20)
+    transaction = engine.transactions.begin(P0, 10, 1 << 20)
     assert transaction is not None
     refused = rejections_of(transaction.items[1], REFUSED)
     assert engine.transaction_refused(transaction, refused, 1.0, EPOCH_MS)
-    again = engine.begin_transaction(P0, 10, 1 << 20)
+    again = engine.transactions.begin(P0, 10, 1 << 20)
     assert again is not None
     topics = [[message.topic for message in each.messages] for each in again.items]
     assert topics == [["results"], ["dead-letters", "results"], ["results"]]

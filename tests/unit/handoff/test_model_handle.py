@@ -60,6 +60,10 @@ class StillClock:
         return 0
 
 
+def waits(model: ModelHandle) -> bool:
+    return model.is_waiting
+
+
 async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
     handle = Handle(refusals=3)
@@ -77,14 +81,14 @@ async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch
     calling = asyncio.ensure_future(anext(client.infer(Chunk("consumer", [b"{}"]))))
     while not handle.calls:
         await asyncio.sleep(0)
-    assert not client.is_waiting
+    assert not waits(client)
 
     clock.now_s = PATIENCE_S
-    assert client.is_waiting
+    assert waits(client)
 
     handle.refusals = 0
     await calling
-    assert not client.is_waiting
+    assert not waits(client)
 
 
 async def test_a_pipeline_turns_records_away_while_a_step_s_model_is_given_up() -> None:

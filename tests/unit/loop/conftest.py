@@ -1,4 +1,4 @@
-"""Every test of the pipeline runs under both delivery guarantees."""
+"""Every test of the consumer loop runs under both delivery guarantees."""
 
 from collections.abc import Iterator
 

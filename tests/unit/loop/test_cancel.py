@@ -52,19 +52,19 @@ def test_a_cancelled_job_ends_queued_and_running_and_others_go_on() -> None:
 def test_a_call_that_is_cancelled_before_it_has_begun_ends_all_the_same() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED, partitions=1)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(1)
         (custom_id,) = service.publish(1, ms=5_000)
         (record,) = service.broker.records("requests")
         # All within one turn of the event loop.
-        service.sources[pipeline].seek(record.partition, record.offset + 1)
-        pipeline.engine.deliver([record], service.clock.monotonic(), service.clock.epoch_ms())
-        pipeline._dispatch()
+        service.sources[member].seek(record.partition, record.offset + 1)
+        member.engine.deliver([record], service.clock.monotonic(), service.clock.epoch_ms())
+        member._start_calls()
         control = ControlRecord(action="cancel", route="embeddings", custom_id=custom_id)
-        pipeline._cancel([(control, service.clock.epoch_ms() + 1)])
+        member._cancel([(control, service.clock.epoch_ms() + 1)])
         await asyncio.sleep(1)
-        assert not pipeline._calls
-        assert pipeline.engine.in_flight_records == 0
+        assert not member._calls
+        assert member.engine.in_flight_records == 0
         assert codes(service) == {custom_id: "request_cancelled"}
         await service.close()
 
@@ -94,12 +94,12 @@ def test_a_consumer_that_starts_later_knows_what_was_cancelled() -> None:
         await asyncio.sleep(1)
         cancel(service, custom_id=ids[7])
         service.broker.append([Message("control", None, b"nonsense", [])])
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         assert codes(service) == dict.fromkeys(ids) | {ids[7]: "request_cancelled"}
         assert ids[7] not in service.model.started
-        assert pipeline.engine.counters.unreadable_control_records == 1
-        assert pipeline.engine.counters.cancelled_records == 1
+        assert member.engine.counters.unreadable_control_records == 1
+        assert member.engine.counters.cancelled_records == 1
         await service.close()
 
     simulate(main())
@@ -109,17 +109,17 @@ def test_a_batch_goes_on_for_those_who_still_want_it() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED, partitions=1)
         ids = service.publish(8, ms=5_000)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(1)
-        assert len(pipeline._calls) == 1
+        assert len(member._calls) == 1
         cancel(service, custom_id=ids[3])
         await asyncio.sleep(1)
         assert codes(service) == {ids[3]: "request_cancelled"}
         await service.until_done()
         assert codes(service) == dict.fromkeys(ids) | {ids[3]: "request_cancelled"}
-        assert pipeline.engine.held_records == 0
-        assert pipeline.engine.held_bytes == 0
-        assert pipeline.engine.in_flight_records == 0
+        assert member.engine.held_records == 0
+        assert member.engine.held_bytes == 0
+        assert member.engine.in_flight_records == 0
         await service.close()
 
     simulate(main())
@@ -131,15 +131,15 @@ def test_retries_that_wait_and_records_held_in_their_order_are_cancelled_too() -
         model = CountingModel(is_poison=lambda custom_id: custom_id == "r0")
         service = SimulatedService(route=route, partitions=1, model=model)
         ids = service.publish(6, ms=10)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(0.05)
         cancel(service, whole_route=True)
         await service.until_done()
         assert codes(service) == dict.fromkeys(ids, "request_cancelled")
         assert service.broker.records("dead-letters") == []
         await asyncio.sleep(60)
-        pipeline.check()
-        assert pipeline.engine.held_bytes == 0
+        member.check()
+        assert member.engine.held_bytes == 0
         await service.close()
 
     simulate(main())

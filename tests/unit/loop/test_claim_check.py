@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from consumer.loop.consumer_loop import Pipeline
+from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.ports import Message
 from handoff.chunk import Chunk, Outcomes
 from schemas.settings.file import ClaimCheckSettings, FlowSettings, LimitSettings
@@ -70,12 +70,12 @@ def lines(service: SimulatedService) -> dict[str, dict[str, Any]]:
     return {line["custom_id"]: line for line in found}
 
 
-async def let_go(pipeline: Pipeline) -> None:
+async def let_go(member: ConsumerLoop) -> None:
     """Wait until what was published is acknowledged: then nothing may be held any more."""
     async with asyncio.timeout(5):
-        while pipeline.engine.held_records:
+        while member.engine.held_records:
             await asyncio.sleep(0.01)
-    assert pipeline.engine.held_bytes == 0
+    assert member.engine.held_bytes == 0
 
 
 def test_a_large_result_is_stored_before_its_reference_is_published() -> None:
@@ -84,7 +84,7 @@ def test_a_large_result_is_stored_before_its_reference_is_published() -> None:
         service = service_with(store)
         send(service, "large", body={"answer_bytes": LARGE_BYTES})
         send(service, "small", body={})
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         response = lines(service)["large"]["response"]
         assert set(response) == {"status_code", "request_id", "body_ref"}
@@ -93,7 +93,7 @@ def test_a_large_result_is_stored_before_its_reference_is_published() -> None:
         assert response["body_ref"]["size_bytes"] == len(body)
         assert response["body_ref"]["sha256"] == hashlib.sha256(body).hexdigest()
         assert "body" in lines(service)["small"]["response"]
-        await let_go(pipeline)
+        await let_go(member)
         await service.close()
         service.check_commits()
 
@@ -140,7 +140,7 @@ def test_while_the_store_is_away_others_go_on_and_nothing_is_lost() -> None:
         for number in range(20):
             send(service, f"large-{number}", body={"answer_bytes": LARGE_BYTES})
         service.publish(50, ms=10)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(5)
         assert len(lines(service)) == 50
         service.check_commits()
@@ -148,7 +148,7 @@ def test_while_the_store_is_away_others_go_on_and_nothing_is_lost() -> None:
         await service.until_done()
         assert len(store.bodies) == 20
         assert store.most_at_once <= 8
-        await let_go(pipeline)
+        await let_go(member)
         assert service.broker.records("dead-letters") == []
         await service.close()
 
@@ -162,14 +162,14 @@ def test_a_store_that_stays_away_makes_dead_letters_in_the_end() -> None:
         service = service_with(store)
         send(service, "large", body={"answer_bytes": LARGE_BYTES})
         send(service, "far", body_ref={"url": "memory://in/far.json"})
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         assert service.clock.monotonic() >= 60
         found = lines(service)
         assert {found[each]["error"]["code"] for each in ("large", "far")} == {"store_failed"}
         letters = service.broker.records("dead-letters")
         assert len(letters) == 2
-        await let_go(pipeline)
+        await let_go(member)
         await service.close()
         service.check_commits()
 
@@ -182,11 +182,11 @@ def test_a_request_that_is_a_reference_is_computed_as_if_it_were_there() -> None
         store.bodies["memory://in/a.json"] = orjson.dumps({"ms": 50})
         service = service_with(store)
         send(service, "a", body_ref={"url": "memory://in/a.json"})
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         assert lines(service)["a"]["response"]["body"]["echo"] == "a"
         assert service.model.started["a"] == 1
-        await let_go(pipeline)
+        await let_go(member)
         await service.close()
 
     simulate(main())
@@ -212,11 +212,11 @@ def test_a_reference_that_cannot_be_followed_is_a_result_with_a_status(
         store.bodies["memory://in/text.json"] = b'{"a":1},"url":"/v1/other","x":{}'
         service = service_with(store)
         send(service, "a", body_ref=reference)
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         assert lines(service)["a"]["response"]["status_code"] == status
         assert not service.model.started
-        await let_go(pipeline)
+        await let_go(member)
         await service.close()
 
     simulate(main())
@@ -247,15 +247,15 @@ def test_fetched_bodies_stay_within_the_bytes_that_may_be_held(says_size: bool) 
             store.bodies[url] = body
             send(service, f"far-{number}", body_ref={"url": url} | size)
         service.publish(100, ms=10)
-        pipeline = await service.join()
+        member = await service.join()
         most_bytes = 0
         while len(lines(service)) < len(service.expected):
-            most_bytes = max(most_bytes, pipeline.engine.held_bytes)
-            pipeline.check()
+            most_bytes = max(most_bytes, member.engine.held_bytes)
+            member.check()
             await asyncio.sleep(0.001)
         # One body more, by what stands in the records and the results themselves.
         assert most_bytes < 50_000 + 2 * len(body)
-        await let_go(pipeline)
+        await let_go(member)
         await service.close()
 
     simulate(main())

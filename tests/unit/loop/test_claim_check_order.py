@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.engine.bodies.claims import StoreError
-from consumer.engine.calls.ordering import Ordering
+from consumer.engine.bodies.store import StoreError
+from consumer.engine.calls.key_queues import Ordering
 from consumer.ports import Message
 from schemas.settings.file import ClaimCheckSettings, FlowSettings
 from schemas.wire.references import RequestBodyReference
@@ -94,12 +94,12 @@ def test_whatever_the_sizes_failures_and_orders_everything_ends(
         service.store = store
         for number, request in enumerate(requests):
             _send(service, store, f"r{number}", request)
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         assert service.results() == dict.fromkeys(service.expected, 1)
         assert service.broker.records("dead-letters") == []
         await service.close()
-        assert pipeline.engine.held_records == pipeline.engine.held_bytes == 0
+        assert member.engine.held_records == member.engine.held_bytes == 0
         service.check_commits()
 
     simulate(main())

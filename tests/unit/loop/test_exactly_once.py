@@ -104,7 +104,7 @@ def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member
     async def main() -> None:
         service = SimulatedService(partitions=2)
         service.publish(10, ms=1)
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         generation = service.group.generation
         for partition in service.broker.partitions("requests"):
@@ -112,12 +112,12 @@ def test_where_the_group_does_not_notice_that_a_partition_is_anothers_the_member
         service.publish(10, ms=1)
         await asyncio.sleep(service.settings.session_timeout_s / 2)
         assert len(service.results()) == 10, "nobody publishes what may be another's"
-        assert pipeline.engine.partitions == []
+        assert member.engine.partitions == []
 
         await service.until_done()
         assert service.group.generation == generation + 1
-        assert len(pipeline.engine.partitions) == 2
-        pipeline.check()
+        assert len(member.engine.partitions) == 2
+        member.check()
         await service.close()
         assert set(service.results().values()) == {1}
 
@@ -129,12 +129,12 @@ def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat() -> 
         service = SimulatedService(partitions=1)
         service.publish(10, ms=1)
         service.group.committed[TopicPartition("requests", 0)] = CommitPoint(3, "not a map")
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(5)
         with pytest.raises(RuntimeError, match="reset-offsets"):
-            pipeline.check()
+            member.check()
         assert not service.results()
-        await service.crash(pipeline)
+        await service.crash(member)
 
     simulate(main())
 

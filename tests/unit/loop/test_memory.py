@@ -1,4 +1,4 @@
-"""What a pipeline and its tasks keep alive while one request of many takes for ever."""
+"""What a consumer loop and its tasks keep alive while one request of many takes for ever."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,13 +45,13 @@ def test_a_call_that_takes_long_keeps_no_payload_of_what_it_has_answered() -> No
             body = {"ms": 0 if number else 3_600_000, "padding": "x" * PAYLOAD_BYTES}
             value = orjson.dumps({"custom_id": f"r{number}", "url": URL, "body": body})
             service.broker.append([Message("requests", None, value, [])])
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(60)
-        engine = pipeline.engine
+        engine = member.engine
         assert engine.held_records == engine.in_flight_records
         assert 0 < engine.held_bytes < 30 * PAYLOAD_BYTES
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        kept_bytes = reachable_bytes([pipeline, *tasks], beyond=[service.broker, service.model])
+        kept_bytes = reachable_bytes([member, *tasks], beyond=[service.broker, service.model])
         assert kept_bytes <= engine.held_bytes + 1_000
         await service.close()
 

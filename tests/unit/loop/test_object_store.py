@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from consumer.engine.bodies.claims import BodyRefusedError, StoreError
+from consumer.engine.bodies.store import BodyRefusedError, StoreError
 from consumer.object_store.object_store import ObjectStore
 from schemas.wire.references import IllegalUrlError, RequestBodyReference
 

@@ -1,4 +1,4 @@
-"""Order by key over the whole pipeline: kills, joins, dying replicas, both delivery modes."""
+"""Order by key over the whole consumer loop: kills, joins, dying replicas, both delivery modes."""
 
 import asyncio
 import random

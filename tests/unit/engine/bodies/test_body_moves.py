@@ -3,20 +3,27 @@
 import orjson
 import pytest
 
-from consumer.engine.bodies.claims import (
+from consumer.engine.bodies.moves import (
     ClaimCheckPolicy,
     Deposit,
     Fetch,
-    Fetched,
-    Measured,
     Move,
-    MoveFailed,
 )
-from consumer.engine.calls.ordering import Ordering
+from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.ports import Record
 from handoff.chunk import Outcomes
-from tests.engines import P0, PREFIX, URL, answer, make_engine, next_call, publish_all, record
+from tests.engines import (
+    P0,
+    PREFIX,
+    URL,
+    answer,
+    end_fetch,
+    make_engine,
+    next_call,
+    publish_all,
+    record,
+)
 from tests.simulation import EPOCH_MS
 
 GIVE_UP_AFTER_S = 60.0
@@ -52,7 +59,7 @@ def engine_with(*records: Record, ordering: Ordering = "none") -> Engine:
 
 def started(engine: Engine, now_s: float = 0.0) -> list[Move]:
     moves = []
-    while (move := engine.body_moves.next_move(now_s)) is not None:
+    while (move := engine.bodies.moves.next_move(now_s)) is not None:
         moves.append(move)
     return moves
 
@@ -63,8 +70,7 @@ def offsets_of(moves: list[Move]) -> list[int]:
 
 def finish(engine: Engine, move: Move, size_bytes: int, now_s: float = 0.0) -> None:
     assert isinstance(move, Fetch)
-    end = Measured(size_bytes) if move.size_bytes is None else Fetched(body_of(size_bytes))
-    engine.end_move(move, end, now_s, EPOCH_MS)
+    end_fetch(engine, move, body_of(size_bytes), now_s)
 
 
 def compute_all(engine: Engine, now_s: float = 0.0) -> None:
@@ -74,7 +80,7 @@ def compute_all(engine: Engine, now_s: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize("ordering", ["key", "partition"])
-def test_a_body_is_fetched_when_its_lane_lets_the_record_go(ordering: Ordering) -> None:
+def test_a_body_is_fetched_when_its_record_is_unblocked(ordering: Ordering) -> None:
     # The first does not say how large it is: the sizes of those behind it would fill the room.
     sizes = [None, *[4_000] * 9]
     records = [reference(offset, size, key=b"a") for offset, size in enumerate(sizes)]
@@ -93,7 +99,7 @@ def test_a_fetch_that_failed_keeps_nobody_else_waiting() -> None:
     records += [reference(offset, 8_000, key=b"%d" % offset) for offset in range(2, 6)]
     engine = engine_with(*records, ordering="key")
     first, second = started(engine)
-    engine.end_move(first, MoveFailed("away"), 0.0, EPOCH_MS)
+    engine.bodies.failed(first, "away", 0.0, EPOCH_MS)
     finish(engine, second, 8_000)
     (third,) = started(engine)
     assert offsets_of([second, third]) == [2, 3]
@@ -135,7 +141,7 @@ def test_what_has_no_room_lets_smaller_bodies_pass_but_not_for_ever() -> None:
 def test_a_failed_body_is_given_up_in_time_though_it_has_no_turn_to_fail_again() -> None:
     engine = engine_with(*[reference(offset, 100) for offset in range(9)])
     first, *hanging = started(engine)
-    engine.end_move(first, MoveFailed("away"), 0.0, EPOCH_MS)
+    engine.bodies.failed(first, "away", 0.0, EPOCH_MS)
     hanging += started(engine)
     assert len(hanging) == 8
     assert started(engine, 30.0) == []
@@ -152,14 +158,14 @@ def test_waiting_for_room_is_not_held_against_the_store() -> None:
     engine = engine_with(*[reference(offset, 15_000) for offset in range(2)])
     (first,) = started(engine)
     finish(engine, first, 15_000)
-    second = next(iter(engine.body_moves._fetches))
+    second = next(iter(engine.bodies.moves._fetches))
     second.failed_at_s, second.attempts = 0.0, 1
     assert started(engine, 1.0) == []
     engine.advance(10 * GIVE_UP_AFTER_S, EPOCH_MS)
     assert engine.counters.dead_letter_records == 0
     compute_all(engine, 10 * GIVE_UP_AFTER_S)
     (second_again,) = started(engine, 10 * GIVE_UP_AFTER_S)
-    engine.end_move(second_again, MoveFailed("away"), 10 * GIVE_UP_AFTER_S, EPOCH_MS)
+    engine.bodies.failed(second_again, "away", 10 * GIVE_UP_AFTER_S, EPOCH_MS)
     assert engine.counters.dead_letter_records == 0
 
 
@@ -172,7 +178,7 @@ def test_a_deposit_of_a_lost_partition_is_let_go_when_its_time_is_over() -> None
     engine.end_call(call, "over", 0.0, EPOCH_MS)
     (deposit,) = started(engine)
     assert isinstance(deposit, Deposit)
-    engine.end_move(deposit, MoveFailed("away"), 0.0, EPOCH_MS)
+    engine.bodies.failed(deposit, "away", 0.0, EPOCH_MS)
     engine.assign({})
     engine.advance(GIVE_UP_AFTER_S, EPOCH_MS)
     assert engine.held_records == engine.held_bytes == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.bodies.claims import splice_body
+from consumer.engine.bodies.bodies import splice_body
 
 MIB = 1 << 20
 JSON = st.recursive(

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from consumer.engine.calls.work_queue import WorkQueue
+from consumer.engine.failures.isolation import Isolation
 from consumer.engine.offsets import completion_map
 from consumer.ports import CommitPoint
 from tests.engines import P0, make_engine, next_call, publish_all, record
@@ -57,8 +57,8 @@ def test_what_fails_after_its_deadline_is_not_tried_again() -> None:
 def test_a_deadline_that_passes_costs_the_same_however_many_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looked_through: list[WorkQueue] = []
-    monkeypatch.setattr(WorkQueue, "drop_unwanted", looked_through.append)
+    looked_through: list[Isolation] = []
+    monkeypatch.setattr(Isolation, "drop_decided", looked_through.append)
     engine = make_engine()
     engine.assign({P0: None})
     dues = [[("headrace-deadline", b"%d" % (EPOCH_MS + n))] for n in range(1, 501)]

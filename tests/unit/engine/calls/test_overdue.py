@@ -21,7 +21,7 @@ def look_until(engine: Engine, from_s: float, to_s: float) -> list[Call]:
     while now_s < to_s:
         now_s += LOOK_S
         engine.advance(now_s, EPOCH_MS + int(now_s * 1000))
-        if unwanted := engine.give_up_overdue(now_s, EPOCH_MS + int(now_s * 1000)):
+        if unwanted := engine.calls.give_up_overdue(now_s, EPOCH_MS + int(now_s * 1000)):
             return unwanted
     return []
 
@@ -120,7 +120,7 @@ def test_time_in_which_this_process_stood_still_counts_for_nothing() -> None:
     call = start_call(engine, 0.0)
     assert look_until(engine, 0.0, 100.0) == []
     woke_s = 100.0 + 5 * LEAST_S
-    assert engine.give_up_overdue(woke_s, EPOCH_MS) == []
+    assert engine.calls.give_up_overdue(woke_s, EPOCH_MS) == []
     assert look_until(engine, woke_s, woke_s + LEAST_S - 150.0) == []
     assert look_until(engine, woke_s + LEAST_S - 150.0, woke_s + LEAST_S) == [call]
 
@@ -160,13 +160,13 @@ def test_a_record_that_always_hangs_is_given_up_and_never_has_the_model_to_itsel
         hung, chunk = next_call(engine, now_s, EPOCH_MS)
         assert chunk.lines == [line("0-2")]
         engine.take_outcomes(hung, ACCEPTED, now_s, EPOCH_MS)
-        while not engine.give_up_overdue(now_s, EPOCH_MS):
+        while not engine.calls.give_up_overdue(now_s, EPOCH_MS):
             now_s += LOOK_S
             answer_another(engine, offset, now_s)
             offset += 1
         engine.end_call(hung, "the call was cancelled", now_s, EPOCH_MS)
         now_s += 20.0
-        engine.give_up_overdue(now_s, EPOCH_MS)
+        engine.calls.give_up_overdue(now_s, EPOCH_MS)
         engine.advance(now_s, EPOCH_MS)
     assert engine.counters.dead_letter_records == 1
     assert engine.counters.answered_records == offset - 2
@@ -233,8 +233,8 @@ def test_a_replica_that_has_no_room_tells_nothing_of_how_long_an_answer_takes() 
     answer_another(engine, 0, 0.0)
     engine.deliver([record(1), record(2)], 0.0, EPOCH_MS)
     slow = start_call(engine, 0.0)
-    engine._calls._timeout.exceeded()
-    engine._calls._timeout.exceeded()
+    engine.calls._timeout.exceeded()
+    engine.calls._timeout.exceeded()
     full = start_call(engine, 0.0)
     outcomes = Outcomes("replica-1", 256)
     outcomes.add(0, STATUS_UNAVAILABLE, b"{}")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.calls.work_queue import PATIENCE_S, Suspicion, WorkQueue
+from consumer.engine.calls.work_queue import PATIENCE_S, WorkQueue
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.work import PartitionAssignment, WorkItem
 from tests.engines import P0, record
@@ -27,7 +27,7 @@ def test_first_come_first_served_whatever_the_work() -> None:
     for number, work in enumerate([1, 9, 5]):
         queue.add(item(number, work))
     assert ids(queue.take(2, 0.0)) == ["0", "1"]
-    assert queue.records == 1
+    assert len(queue) == 1
 
 
 def test_the_longest_go_first_and_equals_in_order() -> None:
@@ -47,14 +47,6 @@ def test_short_ones_do_not_wait_for_ever() -> None:
     assert ids(queue.take(2, PATIENCE_S)) == ["0", "1"]
 
 
-def test_a_group_goes_alone_and_before_the_rest() -> None:
-    queue = WorkQueue(longest_first=True)
-    queue.add(item(0, work=9))
-    queue.add_group([item(1), item(2)])
-    assert ids(queue.take(10, 0.0)) == ["1", "2"]
-    assert ids(queue.take(10, 0.0)) == ["0"]
-
-
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60),
     st.integers(1, 7),
@@ -67,16 +59,18 @@ def test_every_waiting_record_comes_out_once(
     items = [item(number, work) for number, (work, _) in enumerate(entries)]
     for each in items:
         queue.add(each)
-    for each, (_, is_settled) in zip(items, entries, strict=True):
-        each.settled = is_settled
-    queue.drop_unwanted()
-    wanted = [each for each in items if not each.settled]
-    assert queue.records == len(wanted)
+    wanted = []
+    for each, (_, is_forgotten) in zip(items, entries, strict=True):
+        if is_forgotten:
+            queue.discard(each)
+        else:
+            wanted.append(each)
+    assert queue.waiting() == wanted
     taken: list[WorkItem] = []
     while chunk := queue.take(most, 0.0):
         taken += chunk
     assert sorted(ids(taken)) == sorted(ids(wanted))
-    assert queue.records == 0
+    assert len(queue) == 0
     if longest_first:
         assert [each.work for each in taken] == sorted((each.work for each in taken), reverse=True)
 
@@ -90,46 +84,7 @@ def test_a_long_backlog_leaves_nothing_behind_and_stays_ordered() -> None:
         assert first.received_at_s <= second.received_at_s or first.work <= second.work
         queue.add(item(number, work=number % 100, received_at_s=float(number)))
         queue.add(item(100_000 + number, work=0, received_at_s=float(number)))
-    assert len(queue._by_work) < 3 * queue.records + 100
-    assert len(queue._by_arrival) < 3 * queue.records + 100
-
-
-def suspects(*numbers: int, strikes: int = 2) -> list[WorkItem]:
-    made = [item(number) for number in numbers]
-    for each in made:
-        each.strikes = strikes
-    return made
-
-
-def test_what_is_suspected_most_goes_first_and_can_be_left_waiting() -> None:
-    queue = WorkQueue()
-    queue.add(item(0))
-    queue.add_group([item(1)])
-    queue.add_group(suspects(5, strikes=1))
-    queue.add_group(suspects(2, 3))
-    queue.add_group(suspects(4))
-    assert queue.records == queue.available_records() == 6
-    assert queue.available_records(Suspicion.SOME) == 3
-    assert queue.available_records(Suspicion.NONE) == 2
-    assert ids(queue.take(10, 0.0)) == ["2", "3"]
-    assert ids(queue.next_group(Suspicion.NONE) or []) == ["1"]
-    assert ids(queue.take(10, 0.0, Suspicion.SOME)) == ["5"]
-    assert ids(queue.take(10, 0.0, Suspicion.NONE)) == ["1"]
-    assert ids(queue.take(10, 0.0, Suspicion.NONE)) == ["0"]
-    assert queue.take(10, 0.0, Suspicion.SOME) == []
-    assert ids(queue.take(10, 0.0)) == ["4"]
-    assert queue.records == queue.available_records(Suspicion.NONE) == 0
-
-
-def test_unwanted_suspects_are_forgotten() -> None:
-    queue = WorkQueue()
-    group = suspects(1, 2)
-    queue.add_group(group)
-    group[0].settled = True
-    queue.drop_unwanted()
-    assert queue.records == 1
-    assert queue.available_records(Suspicion.SOME) == 0
-    assert ids(queue.waiting()) == ["2"]
+    assert len(queue._by_work) < 3 * len(queue) + 100
 
 
 @pytest.mark.parametrize("longest_first", [False, True])
@@ -139,11 +94,9 @@ def test_what_is_forgotten_is_neither_taken_nor_counted_nor_kept(longest_first: 
     for each in items:
         queue.add(each)
     for each in items[1:]:
-        each.settled = True
-        assert queue.forget(each)
-        assert not queue.forget(each)
-    assert queue.records == 1
-    assert len(queue._by_arrival) < 100
+        queue.discard(each)
+        queue.discard(each)
+    assert len(queue) == len(queue._by_arrival) == 1
     assert len(queue._by_work) < 100
     assert queue.take(10, 0.0) == [items[0]]
-    assert queue.records == 0
+    assert len(queue) == 0

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.engine.engine import Engine
-from consumer.engine.failures.failures import Failure, NextStep, failure_of_status, next_step
+from consumer.engine.failures.isolation import Cause, NextStep, next_step
+from consumer.engine.failures.retry import Failure, RetryPolicy, failure_of_status
 from handoff.chunk import Chunk, Outcomes
 from tests.engines import P0, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
@@ -33,23 +34,22 @@ def test_a_status_says_what_kind_of_failure_it_is(status: int, failure: Failure)
     st.booleans(),
     st.integers(0, 9),
     st.integers(1, 6),
-    st.booleans(),
+    st.sampled_from(Cause),
 )
 def test_the_next_step_follows_its_rules(
     failure: Failure,
     retried: frozenset[Failure],
     blamed: bool,
-    strikes: int,
+    failed_attempts: int,
     most: int,
-    alone: bool,
+    cause: Cause,
 ) -> None:
     step = next_step(
         failure,
-        retried=retried,
+        policy=RetryPolicy(most, 1.0, 10.0, retried),
         is_blamed=blamed,
-        strikes=strikes,
-        max_attempts=most,
-        is_alone=alone,
+        failed_attempts=failed_attempts,
+        cause=cause,
     )
     if failure is Failure.UNAVAILABLE:
         assert step is NextStep.AGAIN_UNBLAMED
@@ -57,8 +57,8 @@ def test_the_next_step_follows_its_rules(
         assert step is NextStep.GIVE_UP
     elif step is NextStep.GIVE_UP:
         assert blamed
-        assert alone
-        assert strikes + 1 >= most
+        assert cause is Cause.THIS_RECORD
+        assert failed_attempts + 1 >= most
     else:
         assert (step is NextStep.AGAIN) == blamed
 

@@ -24,7 +24,7 @@ def answer(engine: Engine) -> None:
 
 
 def begin(engine: Engine) -> Transaction:
-    transaction = engine.begin_transaction(P0, 100, 1 << 20)
+    transaction = engine.transactions.begin(P0, 100, 1 << 20)
     assert transaction is not None
     return transaction
 
@@ -35,13 +35,13 @@ def test_progress_without_outcomes_moves_only_while_partitions_are_surely_ours()
     engine.suspend()
     engine.end_call(call, "the replica was lost", 1.0, EPOCH_MS)
     # Attempts count from one owner to the next, so they are progress of a kind.
-    assert engine.partitions_due(even_without_outcomes=True) == [P0]
+    assert engine.transactions.partitions_due(even_without_outcomes=True) == [P0]
 
     engine.hold_publications()
-    assert engine.partitions_due(even_without_outcomes=True) == []
+    assert engine.transactions.partitions_due(even_without_outcomes=True) == []
 
     engine.assign({P0: None})
-    assert engine.partitions_due(even_without_outcomes=True) == [P0]
+    assert engine.transactions.partitions_due(even_without_outcomes=True) == [P0]
 
 
 def test_a_partition_that_is_found_to_be_anothers_stays_unread_until_the_group_rebalances() -> None:

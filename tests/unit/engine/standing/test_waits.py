@@ -2,8 +2,7 @@
 
 import pytest
 
-from consumer.engine.bodies.claims import Fetch, MoveFailed
-from consumer.engine.bodies.moves import BodyMoves
+from consumer.engine.bodies.moves import BodyMoves, Fetch
 from consumer.engine.engine import Engine
 from consumer.engine.standing.standing import QUIET_S, UNTAKEN_S
 from consumer.engine.standing.waits import (
@@ -149,16 +148,16 @@ def test_an_object_store_that_fails_is_told_with_its_reason() -> None:
     assert engine.waits(0.0) == []
     for move in started(engine):
         assert isinstance(move, Fetch)
-        engine.end_move(move, MoveFailed("/mnt/results is not there: mount it"), 0.0, EPOCH_MS)
+        engine.bodies.failed(move, "/mnt/results is not there: mount it", 0.0, EPOCH_MS)
     (line,) = engine.waits(1.0)
     assert line == (
         "the object store fails: 2 bodies are to be moved again; /mnt/results is not there: "
         "mount it"
     )
-    assert len(engine.body_moves.failing()) == 2
+    assert len(engine.bodies.moves.failing()) == 2
     again = started(engine, 60.0)
-    assert len(engine.body_moves.failing()) == 2  # each once, also while it is tried
-    assert isinstance(engine.body_moves, BodyMoves)
+    assert len(engine.bodies.moves.failing()) == 2  # each once, also while it is tried
+    assert isinstance(engine.bodies.moves, BodyMoves)
     assert len(again) == 2
 
 

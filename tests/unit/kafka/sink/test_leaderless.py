@@ -16,7 +16,7 @@ from consumer.kafka.sink.partitioning import partition_of_key
 from consumer.kafka.sink.producer_slot import ProducerSlot
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.loop.at_least_once import AtLeastOnce
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import CommitPoint, Message, RecordSource, TopicPartition
 from schemas.settings.file import KafkaSettings
 from tests.engines import P0, P1, answer, make_engine, record
@@ -112,7 +112,7 @@ class Publishing:
     def __init__(self) -> None:
         self.engine: Engine = make_engine(max_records=100_000)
         self.engine.assign({P0: None, P1: None})
-        windows = self.engine._calls.windows
+        windows = self.engine.calls.windows
         windows.heard(windows.sent(0), "replica-1", 1 << 20, 0.0)
         self.producer = Producer()
         sink = sink_on(self.producer)
@@ -121,7 +121,7 @@ class Publishing:
             source=cast("RecordSource", None),
             sink=sink,
             clock=SimulatedClock(),
-            settings=PipelineSettings(publish_records=64),
+            settings=LoopSettings(publish_records=64),
         )
         sink._listener = self.publishing
         self.tasks = [asyncio.create_task(loop) for loop in self.publishing.loops(lambda: None)]
@@ -256,7 +256,7 @@ def test_one_stuck_message_keeps_no_others_payload() -> None:
     async def main(it: Publishing) -> None:
         await it.run(1, key=lambda n: STUCK_KEY if n == 0 else HEALTHY_KEY)
         assert it.engine.held_records == 1
-        ours = it.engine._held.get(P0)
+        ours = it.engine._assigned.get(P0)
         items = [each for each in gc.get_objects() if isinstance(each, WorkItem)]
         items = [each for each in items if each.assignment is ours and each.record.value]
         assert [each.record.offset for each in items] == [0]

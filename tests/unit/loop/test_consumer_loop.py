@@ -1,11 +1,11 @@
-"""The pipeline in simulated time."""
+"""The consumer loop in simulated time."""
 
 import asyncio
 
 import orjson
 import pytest
 
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import CommitPoint, Message, TopicPartition
 from schemas.settings.file import FlowSettings
 from tests.counting_model import CountingModel
@@ -56,10 +56,10 @@ def test_memory_is_bounded_by_the_settings_whatever_the_backlog() -> None:
         route = ROUTE.model_copy(update={"flow": FlowSettings(max_records=500)})
         service = SimulatedService(route=route, model=CountingModel(window_records=100))
         service.publish(20_000, ms=50)
-        pipeline = await service.join()
+        member = await service.join()
         most = 0
         while service.published_results() < 20_000:
-            most = max(most, pipeline.engine.held_records)
+            most = max(most, member.engine.held_records)
             await asyncio.sleep(0.01)
         assert most <= 500
         assert service.model.most_in_flight <= 256
@@ -73,11 +73,11 @@ def test_a_broker_that_is_away_stops_intake_and_nothing_is_lost() -> None:
         route = ROUTE.model_copy(update={"flow": FlowSettings(max_records=500)})
         service = SimulatedService(route=route)
         service.publish(5_000, ms=5)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(0.1)
         service.broker.go_away()
         await asyncio.sleep(60)
-        assert pipeline.engine.held_records <= 500
+        assert member.engine.held_records <= 500
         service.broker.come_back()
         await service.until_done()
         await service.close()
@@ -108,7 +108,7 @@ def test_a_clean_stop_finishes_what_is_in_flight_and_leaves_the_rest_uncomputed(
 
 def test_a_drain_gives_up_on_work_that_takes_too_long_and_leaves_it_to_the_next() -> None:
     async def main() -> None:
-        service = SimulatedService(settings=PipelineSettings(drain_timeout_s=5.0))
+        service = SimulatedService(settings=LoopSettings(drain_timeout_s=5.0))
         service.publish(1, ms=3_600_000)
         first = await service.join()
         await asyncio.sleep(1)
@@ -195,10 +195,10 @@ def test_a_topic_that_takes_no_dead_letter_fails_the_replica_rather_than_lose_re
         for topic in ("results", "dead-letters"):
             service.broker.refuse(topic, lambda _message: "message.timestamp.after.max.ms")
         service.publish(1)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(5)
         with pytest.raises(RuntimeError, match=r"requests.*offset 0.*message\.timestamp"):
-            pipeline.check()
+            member.check()
         assert service.group.committed.get(TopicPartition("requests", 0)) in (None, (0, ""))
         service.check_commits()
 
@@ -213,10 +213,10 @@ def test_a_record_whose_result_is_refused_holds_up_nobody() -> None:
         service.publish(20)
         service.broker.append([Message("requests", None, request("keyless"), [])])
         service.publish(20)
-        pipeline = await service.join()
+        member = await service.join()
         await service.until_done()
         await asyncio.sleep(5)
-        pipeline.check()
+        member.check()
         await service.close()
         (letter,) = service.broker.records("dead-letters")
         assert letter.value == request("keyless")
@@ -233,9 +233,9 @@ def test_a_results_topic_that_takes_next_to_nothing_leaves_dead_letters() -> Non
         service = SimulatedService(partitions=1)
         service.broker.set_message_limit("results", 10)
         service.publish(5)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(5)
-        pipeline.check()
+        member.check()
         await service.close()
         assert len(service.broker.records("dead-letters")) == 5
         assert service.group.committed[TopicPartition("requests", 0)] == (5, "")
@@ -262,7 +262,7 @@ def test_a_result_over_the_topics_limit_becomes_an_error_result() -> None:
 
 def test_commits_follow_each_other_when_the_interval_is_nought() -> None:
     async def main() -> None:
-        service = SimulatedService(settings=PipelineSettings(commit_interval_s=0.0))
+        service = SimulatedService(settings=LoopSettings(commit_interval_s=0.0))
         service.publish(50, ms=10)
         await service.join()
         await service.until_done()
@@ -277,13 +277,13 @@ def test_nothing_new_is_dispatched_between_revoke_and_assign() -> None:
     async def main() -> None:
         service = SimulatedService(model=CountingModel(window_records=32))
         service.publish(1_000, ms=100)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(0.55)
-        await pipeline.revoking()
+        await member.revoking()
         started = sum(service.model.started.values())
         await asyncio.sleep(1)
         assert sum(service.model.started.values()) == started
-        await pipeline.assigned(service.broker.partitions("requests"))
+        await member.assigned(service.broker.partitions("requests"))
         await service.until_done()
         await service.close()
         assert set(service.model.started.values()) == {1}
@@ -298,9 +298,9 @@ def test_substitutes_are_published_though_nothing_else_happens() -> None:
         service.broker.set_message_limit("dead-letters", 600)
         letters = [Message("requests", None, b"x" * 5_000, []) for _ in range(8)]
         service.broker.append(letters)
-        pipeline = await service.join()
+        member = await service.join()
         await asyncio.sleep(5)
-        assert pipeline.engine.held_records == 0
+        assert member.engine.held_records == 0
         assert len(service.broker.records("dead-letters")) == 8
         await service.close()
 

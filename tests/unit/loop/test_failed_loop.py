@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumer.loop.settings import PipelineSettings
+from consumer.loop.settings import LoopSettings
 from consumer.ports import Message, SourceError, TopicPartition
 from tests.counting_model import CountingModel
 from tests.simulated_service import SimulatedService, request
@@ -23,7 +23,7 @@ def publish_named(service: SimulatedService, name: str, records: int, ms: float)
 def test_a_topic_created_again_in_mid_flight_loses_nothing_of_the_new_log() -> None:
     async def main() -> None:
         service = SimulatedService(
-            partitions=1, settings=PipelineSettings(commit_interval_s=0.1, session_timeout_s=60.0)
+            partitions=1, settings=LoopSettings(commit_interval_s=0.1, session_timeout_s=60.0)
         )
         member = await service.join()
         await asyncio.sleep(1)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.calls.ordering import OrderedLanes, Ordering
+from consumer.engine.calls.key_queues import KeyQueues, Ordering
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.ledger import PartitionLedger
+from consumer.engine.record_state import RecordState
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
 from consumer.ports import CommitPoint, Record
 from handoff.chunk import Chunk, Outcomes
@@ -107,7 +108,7 @@ def test_outcomes_known_already_wait_their_turn() -> None:
     assert offsets_of(chunk) == [4]
 
 
-def test_retries_of_the_earlier_one_hold_back_the_later_ones() -> None:
+def test_retries_of_the_earlier_one_block_the_later_ones() -> None:
     engine = make_engine(ordering="key", max_attempts=2)
     engine.assign({P0: None})
     engine.deliver([record(0, key=b"a"), record(1, key=b"a")], 0.0, EPOCH_MS)
@@ -183,7 +184,7 @@ def test_a_backlog_of_one_key_goes_one_by_one_and_nothing_is_left_over() -> None
         answer(call, chunk, engine)
         publish_all(engine)
     assert engine.queued_records == engine.held_records == 0
-    assert not any(lanes.last for lanes in engine._lanes._assignments.values())
+    assert not any(queues.last for queues in engine.backlog.key_queues._assignments.values())
 
 
 def test_many_keys_still_go_in_full_chunks() -> None:
@@ -201,30 +202,30 @@ def test_many_keys_still_go_in_full_chunks() -> None:
 
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"c", None]), max_size=60), st.randoms())
-def test_of_each_lane_one_is_out_and_they_come_in_order(
+def test_of_each_key_one_is_out_and_they_come_in_order(
     keys: list[bytes | None], randomly: random.Random
 ) -> None:
-    lanes = OrderedLanes("key")
+    queues = KeyQueues("key")
     of = assignment()
     out: list[WorkItem] = []
     finished: dict[bytes, list[int]] = {}
     for offset, key in enumerate(keys):
         entered = item(of, offset, key)
-        lanes.enter(entered)
-        if not entered.is_held:
+        queues.enter(entered)
+        if entered.state is not RecordState.BLOCKED:
             out.append(entered)
         if out and randomly.random() < 0.5:
-            _finish(lanes, out, finished, randomly)
+            _finish(queues, out, finished, randomly)
     while out:
-        _finish(lanes, out, finished, randomly)
+        _finish(queues, out, finished, randomly)
     assert all(offsets == sorted(offsets) for offsets in finished.values())
     assert sum(map(len, finished.values())) == sum(key is not None for key in keys)
-    assert lanes.held_records == 0
-    assert not lanes.held()
+    assert queues.blocked_records == 0
+    assert not queues.blocked()
 
 
 def _finish(
-    lanes: OrderedLanes,
+    queues: KeyQueues,
     out: list[WorkItem],
     finished: dict[bytes, list[int]],
     randomly: random.Random,
@@ -234,14 +235,14 @@ def _finish(
     done = out.pop(randomly.randrange(len(out)))
     if done.record.key is not None:
         finished.setdefault(done.record.key, []).append(done.record.offset)
-    released = lanes.leave(done)
-    if released is not None:
-        out.append(released)
+    unblocked = queues.leave(done)
+    if unblocked is not None:
+        out.append(unblocked)
 
 
 @pytest.mark.parametrize("ordering", ["key", "partition"])
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_befalls_them_results_of_a_lane_stand_in_order(
+def test_whatever_befalls_them_results_of_a_key_stand_in_order(
     ordering: Ordering, seed: int
 ) -> None:
     """Random failures, and owners that die between any two steps and take over from a commit."""
@@ -262,8 +263,8 @@ def test_whatever_befalls_them_results_of_a_lane_stand_in_order(
         engine.advance(now_s, EPOCH_MS)
         if (call := engine.next_call(now_s, EPOCH_MS)) is not None:
             calls.append(call)
-            lanes = [_lane(records[offset], ordering) for _, c in calls for offset in offsets_of(c)]
-            assert len(lanes) == len(set(lanes))
+            keys = [_key(records[offset], ordering) for _, c in calls for offset in offsets_of(c)]
+            assert len(keys) == len(set(keys))
         elif calls:
             _answer_somehow(engine, *calls.pop(randomly.randrange(len(calls))), now_s, randomly)
         else:
@@ -284,13 +285,13 @@ def test_whatever_befalls_them_results_of_a_lane_stand_in_order(
     assert committed.offset == 120
     first_seen = list(dict.fromkeys(topic))
     assert sorted(first_seen) == list(range(120))
-    lanes_seen: dict[bytes | None, list[int]] = {}
+    keys_seen: dict[bytes | None, list[int]] = {}
     for offset in first_seen:
-        lanes_seen.setdefault(_lane(records[offset], ordering), []).append(offset)
-    assert all(offsets == sorted(offsets) for offsets in lanes_seen.values())
+        keys_seen.setdefault(_key(records[offset], ordering), []).append(offset)
+    assert all(offsets == sorted(offsets) for offsets in keys_seen.values())
 
 
-def _lane(of: Record, ordering: Ordering) -> bytes | None:
+def _key(of: Record, ordering: Ordering) -> bytes | None:
     return of.key if ordering == "key" else b""
 
 

@@ -1,0 +1,139 @@
+"""Records that arrive: each waits for the model, or has its outcome at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from consumer.engine.admission import Admission
+from consumer.engine.bodies.moves import BodyMoves
+from consumer.engine.calls.key_queues import KeyQueues
+from consumer.engine.cancellation import Cancellations
+from consumer.engine.counters import Counters
+from consumer.engine.intake import (
+    MOST_ENDS,
+    Intake,
+    Refused,
+    Request,
+    Tombstone,
+    give_up,
+    is_expired,
+)
+from consumer.engine.offsets.assigned_partitions import AssignedPartitions
+from consumer.engine.offsets.ledger import Delivery
+from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.schedule import Schedule
+from consumer.engine.work import PartitionAssignment, WorkItem
+from consumer.ports import ReadingNotes, Record, SourceError, TopicPartition
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Arrivals:
+    """Admits what was polled, within the ledgers of the assigned partitions.
+
+    Attributes:
+        deadlines: Where deadlines are kept, in epoch milliseconds.
+        notes: Notes of records that end the consumer, if there are any.
+    """
+
+    intake: Intake
+    assigned: AssignedPartitions
+    admission: Admission
+    key_queues: KeyQueues
+    settlement: Settlement
+    body_moves: BodyMoves
+    cancellations: Cancellations
+    deadlines: Schedule[WorkItem]
+    counters: Counters
+    notes: ReadingNotes | None
+
+    def deliver(
+        self, records: Iterable[Record], now_s: float, epoch_ms: int
+    ) -> dict[TopicPartition, int]:
+        rewinds: dict[TopicPartition, int] = {}
+        for record in records:
+            assignment = self.assigned.get(record.partition)
+            if assignment is None or record.partition in rewinds:
+                continue
+            delivery = assignment.ledger.deliver(record.offset)
+            if delivery is Delivery.ADMITTED:
+                if self.notes is None:
+                    self._admit(assignment, record, now_s, epoch_ms)
+                else:
+                    ends = self.notes.begin(record)
+                    self._admit(assignment, record, now_s, epoch_ms, ends)
+                    self.notes.end(record)
+            elif delivery is Delivery.NO_ROOM:
+                rewinds[record.partition] = record.offset
+            elif delivery is Delivery.BEHIND:
+                raise SourceError(
+                    f"{record.partition}: offset {record.offset} came after higher ones were read: "
+                    "the topic was created again or lost records; the consumer starts afresh from "
+                    "what is committed"
+                )
+            else:
+                self.counters.already_done_records += 1
+        return rewinds
+
+    def expire(self, log_starts: Mapping[TopicPartition, int]) -> None:
+        for partition, log_start in log_starts.items():
+            assignment = self.assigned.get(partition)
+            if assignment is not None:
+                self.counters.lost_to_retention_records += assignment.ledger.expire(log_start)
+
+    def pass_over(self, positions: Mapping[TopicPartition, int]) -> None:
+        for partition, position in positions.items():
+            assignment = self.assigned.get(partition)
+            if assignment is not None:
+                assignment.ledger.pass_over(position)
+
+    def _admit(
+        self,
+        assignment: PartitionAssignment,
+        record: Record,
+        now_s: float,
+        epoch_ms: int,
+        ends: int = 0,
+    ) -> None:
+        if record.timestamp_ms is None or record.timestamp_ms < 0:
+            # What is cancelled from now on is cancelled, and no earlier cancellation meant it.
+            record = record._replace(timestamp_ms=epoch_ms)
+        read = self.intake.read(record) if ends < MOST_ENDS else give_up(record, ends)
+        self.counters.received_records += 1
+        if isinstance(read, Tombstone):
+            self.counters.skipped_records += 1
+            assignment.ledger.complete(record.offset)
+            return
+        held_bytes = record.size_bytes()
+        self.admission.admit(held_bytes)
+        if isinstance(read, Request):
+            item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
+            item.work = read.work
+            if read.line is not None:
+                item.fetched_line = read.line
+                self.settlement.grow(item, len(read.line))
+            self._enter(item)
+            if self.cancellations.covers(record, read.custom_id):
+                self.settlement.cancel(item, now_s)
+                return
+            if is_expired(read.deadline_ms, epoch_ms):
+                self.settlement.expire(item, now_s)
+                return
+            if read.deadline_ms is not None:
+                self.deadlines.add(read.deadline_ms, item)
+            if read.reference is not None:
+                self.body_moves.fetch(item, read.url, read.reference)
+                return
+            self.settlement.make_ready(item)
+        elif isinstance(read, Refused):
+            item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
+            self._enter(item)
+            self.settlement.respond(item, read.status_code, read.body, now_s)
+        else:
+            item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
+            self._enter(item)
+            self.settlement.bury(item, read.code, read.message, now_s, epoch_ms)
+
+    def _enter(self, item: WorkItem) -> None:
+        failures = item.assignment.ledger.failures_of(item.record.offset)
+        if failures is not None:
+            item.attempts, item.failed_attempts = failures.attempts, failures.strikes
+        self.key_queues.enter(item)

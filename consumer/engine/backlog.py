@@ -1,0 +1,137 @@
+"""The records without an outcome: what time, cancellations and lost partitions do to them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consumer.engine.admission import Admission
+from consumer.engine.bodies.bodies import Bodies
+from consumer.engine.calls.calls import Calls
+from consumer.engine.calls.key_queues import KeyQueues
+from consumer.engine.cancellation import Cancellations
+from consumer.engine.failures.isolation import Isolation
+from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.record_state import RecordState
+from consumer.engine.schedule import Schedule
+from consumer.engine.work import PartitionAssignment, WorkItem
+from schemas.wire.control import ControlRecord
+
+_SPARE_DEADLINES = 1024
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Backlog:
+    """Everything that waits or is in flight.
+
+    Attributes:
+        deadlines: The records' deadlines, in epoch milliseconds.
+    """
+
+    calls: Calls
+    isolation: Isolation
+    key_queues: KeyQueues
+    bodies: Bodies
+    cancellations: Cancellations
+    deadlines: Schedule[WorkItem]
+    admission: Admission
+    settlement: Settlement
+
+    @property
+    def queued_records(self) -> int:
+        """Records that wait for a model replica, or for an earlier record of their key queue."""
+        return self.calls.waiting_records + self.key_queues.blocked_records
+
+    @property
+    def runnable_records(self) -> int:
+        """Records that no earlier one blocks and that have no outcome, save for large bodies."""
+        delayed = len(self.isolation.delayed())
+        return self.calls.waiting_records + delayed + self.calls.windows.in_flight_records
+
+    def waiting(self) -> list[WorkItem]:
+        """Return the records without an outcome that are in no call."""
+        waiting = [
+            *self.calls.waiting(),
+            *self.bodies.moves.requests(),
+            *self.key_queues.blocked(),
+        ]
+        return [item for item in waiting if not item.is_decided]
+
+    def lose(self, assignments: Iterable[PartitionAssignment]) -> None:
+        """Drop what waits of partitions that were lost; what is in flight is dropped as it ends."""
+        for assignment in assignments:
+            self.settlement.drop_blocked(self.key_queues.forget(assignment))
+        self._drop([item for item in self.waiting() if item.assignment.revoked])
+
+    def drop_waiting(self) -> None:
+        """Drop all that waits, and what fails from now on."""
+        self.calls.takes_back = False
+        self.settlement.drop_blocked(self.key_queues.clear())
+        self._drop(self.waiting())
+        self.isolation.clear()
+
+    def cancel(
+        self, controls: Iterable[tuple[ControlRecord, int]], now_s: float, epoch_ms: int
+    ) -> int:
+        """Cancel what control records name, be it queued or in flight.
+
+        The caller ends the calls that are not wanted any more.
+
+        Args:
+            controls: Each with its timestamp in epoch milliseconds.
+            now_s: Monotonic seconds.
+            epoch_ms: Wall clock in milliseconds.
+
+        Returns:
+            How many records were cancelled.
+        """
+        ours = [self.cancellations.add(control, at_ms) for control, at_ms in controls]
+        if not any(ours):
+            return 0
+        self.cancellations.expire(epoch_ms)
+        cancelled = [
+            item
+            for item in (*self.waiting(), *self.calls.in_flight_items())
+            if self.cancellations.covers(item.record, item.custom_id)
+        ]
+        for item in cancelled:
+            self.settlement.cancel(item, now_s)
+        if cancelled:
+            self.isolation.drop_decided()
+        return len(cancelled)
+
+    def advance(self, now_s: float, epoch_ms: int) -> None:
+        """Do what time brings: backoffs end, deadlines of waiting records pass."""
+        self.isolation.advance(now_s)
+        self.bodies.give_up_overdue(now_s, epoch_ms)
+        has_failed_before = False
+        for item in self.deadlines.take_due(epoch_ms):
+            # In flight the model replica holds the deadline; `Calls` does when it comes back.
+            if item.state < RecordState.IN_FLIGHT:
+                has_failed_before |= item.state is RecordState.RETRYING
+                self.settlement.expire(item, now_s)
+        if has_failed_before:
+            # Looks through all that failed, which are few as a rule.
+            self.isolation.drop_decided()
+        if len(self.deadlines) > 2 * self.admission.held_records + _SPARE_DEADLINES:
+            self.deadlines.keep(lambda item: not item.is_decided)
+        self.calls.windows.forget_silent(now_s)
+
+    def next_due_in_s(self, now_s: float, epoch_ms: int, *, is_suspended: bool) -> float | None:
+        """Return in how many seconds ``advance`` has something to do, if anything is scheduled."""
+        waits = []
+        if (retry_at_s := self.isolation.next_at_s()) is not None:
+            waits.append(retry_at_s - now_s)
+        probe_at_s = self.calls.next_probe_at_s()
+        waits_for_probe = self.calls.waiting_records and not is_suspended
+        # Where its time has come and no call went out, something else is in the way.
+        if probe_at_s is not None and waits_for_probe and probe_at_s > now_s:
+            waits.append(probe_at_s - now_s)
+        if (move_at_s := self.bodies.moves.next_due_at_s()) is not None:
+            waits.append(move_at_s - now_s)
+        if (deadline_ms := self.deadlines.next_at()) is not None:
+            waits.append((deadline_ms - epoch_ms) / 1000)
+        return max(0.0, min(waits)) if waits else None
+
+    def _drop(self, items: list[WorkItem]) -> None:
+        for item in items:
+            self.settlement.drop(item)
+        self.isolation.drop_decided()
