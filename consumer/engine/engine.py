@@ -10,6 +10,7 @@ clock in milliseconds. One task at a time may call it. A record's way through it
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 
 from consumer.engine.admission import Admission
 from consumer.engine.arrivals import Arrivals
@@ -34,7 +35,7 @@ from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
 from consumer.engine.schedule import Schedule
-from consumer.engine.settings import EngineSettings
+from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.engine.standing.standing import Standing
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
 from consumer.ports import CommitPoint, ReadingNotes, Record, Rejection, TopicPartition
@@ -73,6 +74,11 @@ class Engine:
         notes: ReadingNotes | None = None,
     ) -> None:
         self._admission = admission
+        self._intake = intake
+        self._messages = messages
+        self._claim_check = claim_check
+        self._retry = retry
+        self._settings = settings
         self._assigned = AssignedPartitions(
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
         )
@@ -142,6 +148,20 @@ class Engine:
         self._suspension = "waits for the group: it has handed out no partitions yet"
         self._takes_records = True
         self._has_ended = False
+
+    def reconfigure(self, live: LiveSettings) -> None:
+        """Go on with other settings; records that were taken in keep the outcome that they have."""
+        self._admission.max_records = live.max_records
+        self._admission.max_bytes = live.max_bytes
+        self._settings.most_chunk_records = live.most_chunk_records
+        self._settings.max_body_bytes = live.max_body_bytes
+        self._intake.max_request_bytes = live.max_request_bytes
+        self._messages.max_result_bytes = live.max_result_bytes
+        self._messages.fail_with_result = live.fail_with_result
+        if self._claim_check is not None:
+            self._claim_check.over_bytes = live.over_bytes
+        for field in fields(RetryPolicy):
+            setattr(self._retry, field.name, getattr(live.retry, field.name))
 
     # --- assignment ---
 
