@@ -66,6 +66,10 @@ test: lint types  ## Run lint, types and all tests; uses a real broker if there 
 unit: $(STAMP)  ## Run the unit tests: no broker, no Ray
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
+.PHONY: connected
+connected: $(STAMP)  ## Run the tests with a broker, Ray or vLLM
+	$(BIN)/python -m pytest --ignore=tests/unit $(ARGS)
+
 .PHONY: slowest
 slowest: $(STAMP)  ## Run the tests and list the 40 slowest; docs/testing.md has the reasons
 	$(BIN)/python -m pytest --durations=40 --durations-min=1 $(ARGS)

@@ -77,13 +77,13 @@ class Sleeper:
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
         """Stream outcomes as the sleeps end."""
-        call = Call(len(chunk.lines), self._linger_s)
+        call = Call(chunk, self._linger_s)
         sleeps = [
             asyncio.create_task(self._sleep(call, index, line))
             for index, line in enumerate(chunk.lines)
         ]
         try:
-            async for outcomes in call.stream(self._new_outcomes):
+            async for outcomes in call.stream(self._replica, lambda: self._window_records):
                 yield outcomes
         finally:
             for sleep in sleeps:
@@ -94,9 +94,6 @@ class Sleeper:
         async with self._slots:
             await asyncio.sleep(sleep_ms / 1000)
         call.answer(index, STATUS_OK, b'{"slept_ms":%d}' % sleep_ms)
-
-    def _new_outcomes(self) -> Outcomes:
-        return Outcomes(replica=self._replica, window_records=self._window_records)
 
 
 def noop_body(number: int, size_bytes: int) -> bytes:

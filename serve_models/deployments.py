@@ -18,12 +18,10 @@ from schemas.settings.models import (
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
 from serve_models.generation.placement import placement_options
-from serve_models.replicas.classifier import Classifier
 from serve_models.replicas.custom import CustomModel
-from serve_models.replicas.embedder import Embedder
 from serve_models.replicas.generator import Generator
 from serve_models.replicas.pipeline import Pipeline
-from serve_models.replicas.reranker import Reranker
+from serve_models.replicas.text import TextReplica
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -57,12 +55,8 @@ def deployment_for(
     decorate: Any = serve.deployment(**options)
     application: Application
     match settings:
-        case EmbedderSettings():
-            application = decorate(Embedder).bind(name, settings)
-        case ClassifierSettings():
-            application = decorate(Classifier).bind(name, settings)
-        case RerankerSettings():
-            application = decorate(Reranker).bind(name, settings)
+        case EmbedderSettings() | ClassifierSettings() | RerankerSettings():
+            application = decorate(TextReplica).bind(name, settings)
         case GeneratorSettings():
             application = decorate(Generator).bind(name, settings)
         case PipelineSettings():

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 
-from handoff.chunk import STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from headrace.sdk import STATUS_FAILED, STATUS_OK, BatchedModel, Chunk, Outcomes
 
 
 class SickeningModel:
@@ -25,3 +26,19 @@ class SickeningModel:
     def check_health(self) -> None:
         if self._is_sick:
             raise RuntimeError("an error that sticks")
+
+
+class SickeningBatches(BatchedModel):
+    """The same, answering batches; only the probe tells that it stays broken."""
+
+    def load(self) -> None:
+        self._is_sick = False
+
+    def predict(self, bodies: list[Any]) -> list[Any]:
+        self._is_sick = self._is_sick or any(body.get("break", False) for body in bodies)
+        if self._is_sick:
+            raise RuntimeError("an error that sticks")
+        return [{"pid": os.getpid()} for _ in bodies]
+
+    def probe(self) -> Any:
+        return {}

@@ -47,7 +47,7 @@ BENCHMARK = Benchmark(
     subject="a no-op route with delivery exactly_once",
     baseline="the same with at_least_once",
     unit="records/s",
-    bar=Bar(0.6, "at least"),
+    bar=Bar(0.85, "at least"),
     aim=None,
     run=run,
 )

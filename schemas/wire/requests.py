@@ -2,6 +2,7 @@
 
 import json
 import re
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -17,6 +18,7 @@ MAX_ECHOED_ID_CHARACTERS = 4096
 """A longer custom_id is none: a result must stay small enough to say what is wrong with it."""
 _EXPECTED_VALUE = "the value must be one JSON object, as a line of an OpenAI Batch input file"
 
+_FIELDS = itemgetter("custom_id", "url", "body")
 _HEAD_BYTES = 64 * 1024
 _HEAD = re.compile(
     rb"""\s*\{\s*(?:"(?:method|url)"\s*:\s*"[^"\\]*"\s*,\s*)*"""
@@ -83,10 +85,13 @@ def plain_fields(value: bytes) -> tuple[str, str, dict[str, Any]] | None:
         line = orjson.loads(value)
     except orjson.JSONDecodeError:
         return None
-    if type(line) is not dict or line.get("method", "POST") != "POST" or "body_ref" in line:
+    try:
+        custom_id, url, body = _FIELDS(line)
+    except (KeyError, TypeError):
         return None
-    custom_id, url, body = line.get("custom_id"), line.get("url"), line.get("body")
     if type(custom_id) is not str or type(url) is not str or type(body) is not dict:
+        return None
+    if line.get("method", "POST") != "POST" or "body_ref" in line:
         return None
     if 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS and 0 < len(url) <= MAX_URL_CHARACTERS:
         return custom_id, url, body

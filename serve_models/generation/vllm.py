@@ -44,10 +44,11 @@ from serve_models.generation.checks import (
     without_nulls,
 )
 from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
-from serve_models.generation.engine import Answer, GeneratorDiedError
+from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation.placement import placed_engine_args
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
+from serve_models.serving.chunk_server import ReplicaLostError
 from serve_models.serving.watchdog import Patience, SilenceWatch
 
 CHAT_URL = "/v1/chat/completions"
@@ -196,7 +197,7 @@ class VllmEngine:
         """Answer one request whole; cancelling it aborts it in the engine.
 
         Raises:
-            GeneratorDiedError: The engine cannot go on.
+            ReplicaLostError: The engine cannot go on.
         """
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
@@ -217,7 +218,7 @@ class VllmEngine:
         try:
             response = await self._respond(request)
         except EngineDeadError as error:
-            raise GeneratorDiedError(f"vLLM's engine died: {error}") from error
+            raise ReplicaLostError(f"vLLM's engine died: {error}") from error
         except Exception as error:
             refusal = refusals.of(error)
             if refusal is None:
@@ -249,13 +250,13 @@ class VllmEngine:
         """Return if the engine can go on.
 
         Raises:
-            GeneratorDiedError: It cannot.
+            ReplicaLostError: It cannot.
         """
         if self._engine.errored:
-            raise GeneratorDiedError(f"vLLM's engine died: {self._engine.dead_error}")
+            raise ReplicaLostError(f"vLLM's engine died: {self._engine.dead_error}")
         silent_s = self.watch.silent_s(self._clock.monotonic())
         if silent_s is not None:
-            raise GeneratorDiedError(
+            raise ReplicaLostError(
                 f"vLLM's engine hangs: for {silent_s:.0f} s it has given no token of any request"
             )
 

@@ -1,4 +1,4 @@
-"""The pipeline's engine: chunks of request lines in, outcomes out, without Ray.
+"""Chunks in, outcomes out: a pipeline of models. No Ray here.
 
 Each record goes through the graph by itself. Requests of many records for one model gather for a
 moment and go out together. Each outcome continues its record at once, so that a slow record delays
@@ -7,29 +7,26 @@ no other.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, ChunkModel, Outcomes
-from handoff.clock import Clock
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.graph import Ending, PipelineGraph, StepAnswerError, StepRequest
-from serve_models.pipeline.records import IncomingCall, Record, Request, StepCall, StepLostError
+from serve_models.pipeline.records import Record, Request, StepCall, StepLostError
 from serve_models.pipeline.step_queue import StepQueue
-from serve_models.serving.call import ENDS_THE_TASK, encode_failure_body, tell_consumers
-from serve_models.serving.engine_end import EngineEnd
+from serve_models.serving.call import Call
+from serve_models.serving.chunk_server import ChunkServer, Host
+from serve_models.serving.failures import ENDS_THE_TASK, encode_failure_body
 from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
 _FIRST_WINDOW_RECORDS = 256
 """The window of a model until one of its replicas has granted one."""
-
-
-class PipelineStoppedError(RuntimeError):
-    """The pipeline's replica was stopped; the records can go to another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,19 +39,20 @@ class _Line:
     timer: asyncio.Handle | None = None
 
 
-class PipelineEngine:
+class PipelineEngine(ChunkServer):
     """Takes records through a graph of models.
 
-    ``infer``, ``stop`` and ``check_health`` belong to one event loop.
+    Where a step's call is lost without any answer, as while its model is down, nothing can be said
+    of the records in it. All unfinished records of their chunk go back with them, those of healthy
+    steps too: the caller sees a failed call, as if it had called that model itself, and can tell a
+    model that is down from records that it fails on. ``infer`` raises ``StepLostError`` then.
 
     Args:
         name: The pipeline's name in the settings.
         settings: Its steps, window and waits.
         models: The models that the steps name.
         calls_per_window: By model, into how many calls the window of its replica is divided.
-        replica: Names this replica in its outcomes, and to the models that it calls.
-        clock: For deadlines and windows.
-        on_death: As ``serve_models.serving.engine_end.EngineEnd`` calls it.
+        host: The process around it; the models see its replica as their consumer.
     """
 
     def __init__(
@@ -64,16 +62,11 @@ class PipelineEngine:
         settings: PipelineSettings,
         models: Mapping[str, ChunkModel],
         calls_per_window: Mapping[str, int],
-        replica: str,
-        clock: Clock,
-        on_death: Callable[[], None] | None = None,
+        host: Host,
     ) -> None:
+        super().__init__(host, SharedWindow(settings.window_records), settings.outcome_linger_ms)
         self._graph = PipelineGraph(name, settings)
-        self._replica = replica
-        self._clock = clock
-        self._outcome_linger_s = settings.outcome_linger_ms / 1000
         self._step_linger_s = settings.step_linger_ms / 1000
-        self._window = SharedWindow(settings.window_records)
         self._lines = {
             model: _Line(
                 model,
@@ -82,96 +75,39 @@ class PipelineEngine:
             )
             for model in sorted({step.model for step in settings.steps.values()})
         }
-        self._calls: set[IncomingCall] = set()
+        self._records: dict[Call, list[Record]] = {}
         self._step_calls: set[StepCall] = set()
-        self._engine_end = EngineEnd(on_death)
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
         """Requests that wait for each model, not counting those in flight."""
         return {name: len(line.queue) for name, line in self._lines.items()}
 
-    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
-        """Stream the outcomes of a chunk's records, each record exactly once.
+    def _release(self, call: Call) -> None:
+        self._abandon(call)
+        del self._records[call]
 
-        Closing the iterator early takes its requests out of the queues, and closes the calls to
-        models in which nobody else's are.
-
-        Where a step's call is lost without any answer, as while its model is down, nothing can be
-        said of the records in it: the stream yields what is finished and raises. All unfinished
-        records of the chunk go back with it, those of steps that are well too: so the caller sees
-        a call that failed, as if it had called that model itself, and can tell a model that is
-        down from records that it fails on.
-
-        Raises:
-            PipelineStoppedError: The replica stops, or did before; others may live.
-            StepLostError: A step's call was lost; the records without an outcome can be tried
-                again.
-        """
-        if self._engine_end.cause is not None:
-            await self._engine_end.calls_may_end()
-        self.check_health()
-        self._window.call_started(chunk, self._clock.monotonic())
-        call = IncomingCall(len(chunk.lines), self._outcome_linger_s, chunk.consumer)
-        self._calls.add(call)
-        try:
-            for index, line in enumerate(chunk.lines):
-                self._begin(call, index, line, chunk.deadline_ms(index))
-            if self._window.has_news(chunk.consumer, self._clock.monotonic()):
-                yield self._new_outcomes(chunk.consumer)
-            async for outcomes in call.stream(lambda: self._new_outcomes(chunk.consumer)):
-                yield outcomes
-            if call.loss is not None:
-                if self._engine_end.cause is not None:
-                    await self._engine_end.calls_may_end()
-                raise call.loss
-        finally:
-            self._calls.discard(call)
-            now_s = self._clock.monotonic()
-            self._window.call_ended(chunk, now_s)
-            self._abandon(call)
-            tell_consumers(self._calls, self._window.consumers_with_news(now_s))
-
-    async def stop(self) -> None:
-        """Stop; calls that still wait end, so that their records go elsewhere."""
-        stopped = PipelineStoppedError("the replica was stopped")
-        self._engine_end.stop(stopped)
-        self._die(stopped)
+    def _shut_down(self) -> None:
         for line in self._lines.values():
             if line.timer is not None:
                 line.timer.cancel()
-        tasks = [call.task for call in self._step_calls if call.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def check_health(self) -> None:
-        """Return if the pipeline can go on.
-
-        Raises:
-            PipelineStoppedError: It cannot.
-        """
-        cause = self._engine_end.cause
-        if cause is not None:
-            raise PipelineStoppedError(f"the pipeline ended: {cause}") from cause
-
-    def _new_outcomes(self, consumer: str) -> Outcomes:
-        window_records = self._window.window_records(consumer, self._clock.monotonic())
-        return Outcomes(self._replica, window_records)
 
     # --- records ---
 
-    def _begin(self, call: IncomingCall, index: int, line: bytes, deadline_ms: int | None) -> None:
-        if self._expired(deadline_ms):
-            call.answer(index, STATUS_EXPIRED, b"")
-            return
+    def _begin(self, call: Call) -> None:
+        self._records[call] = []
+        for index, line in enumerate(call.chunk.lines):
+            if not self._expire_if_late(call, index):
+                self._begin_record(call, index, line)
+
+    def _begin_record(self, call: Call, index: int, line: bytes) -> None:
         try:
             run = self._graph.start(line)
             if isinstance(run, Ending):
                 call.answer(index, run.status, run.body)
                 return
-            record = Record(call, index, deadline_ms, run)
-            call.records.append(record)
+            record = Record(call, index, run)
+            self._records[call].append(record)
             self._watch_deadline(record)
             self._go_on(record, run.first())
         except ENDS_THE_TASK:
@@ -193,8 +129,8 @@ class PipelineEngine:
         record.end()
         record.call.answer(record.index, status, body)
 
-    def _abandon(self, call: IncomingCall) -> None:
-        unfinished = [record for record in call.records if not record.run.is_over]
+    def _abandon(self, call: Call) -> None:
+        unfinished = [record for record in self._records[call] if not record.run.is_over]
         for record in unfinished:
             record.end()
         if unfinished:
@@ -203,13 +139,10 @@ class PipelineEngine:
 
     def _watch_deadline(self, record: Record) -> None:
         """End the record at its deadline, wherever in the pipeline it is."""
-        if record.deadline_ms is not None:
-            left_s = (record.deadline_ms - self._clock.epoch_ms()) / 1000
+        left_s = self._left_s(record.call, record.index)
+        if left_s is not None:
             loop = asyncio.get_running_loop()
             record.timer = loop.call_later(left_s, self._end, record, STATUS_EXPIRED, b"")
-
-    def _expired(self, deadline_ms: int | None) -> bool:
-        return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()
 
     # --- calls to models ---
 
@@ -235,7 +168,7 @@ class PipelineEngine:
             line.timer = None
         now_s = self._clock.monotonic()
         try:
-            while self._engine_end.cause is None and (requests := line.queue.take(now_s)):
+            while self._lost is None and (requests := line.queue.take(now_s)):
                 self._call(line, requests)
         except BaseException as error:
             # The event loop, which calls this, would only log it, and the calls would wait on.
@@ -244,7 +177,7 @@ class PipelineEngine:
             if isinstance(error, ENDS_THE_TASK):
                 raise
         pause_s = line.queue.pause_s(now_s)
-        if pause_s is not None and len(line.queue) and self._engine_end.cause is None:
+        if pause_s is not None and len(line.queue) and self._lost is None:
             loop = asyncio.get_running_loop()
             line.timer = loop.call_later(pause_s, self._flush, line)
 
@@ -255,25 +188,25 @@ class PipelineEngine:
             record = request.record
             if record.run.is_over:
                 continue
-            if self._expired(record.deadline_ms):
-                self._end(record, STATUS_EXPIRED, b"")
+            if self._expire_if_late(record.call, record.index):
+                record.end()
             else:
                 wanted.append(request)
         if not wanted:
             return
-        deadlines = [request.record.deadline_ms for request in wanted]
+        deadlines = [
+            request.record.call.chunk.deadline_ms(request.record.index) for request in wanted
+        ]
         in_flight = line.queue.sent(len(wanted))
         chunk = Chunk(
-            consumer=self._replica,
+            consumer=self._host.replica,
             lines=[request.line for request in wanted],
             deadlines_ms=deadlines if any(each is not None for each in deadlines) else [],
             wanted_records=line.queue.wanted_records,
         )
         step_call = StepCall(dict(enumerate(wanted)), in_flight)
         self._step_calls.add(step_call)
-        step_call.task = asyncio.get_running_loop().create_task(
-            self._run_call(line, step_call, chunk)
-        )
+        step_call.task = self._start(partial(self._run_call, line, step_call, chunk))
         # Not in the task: a task that is cancelled before it starts never runs.
         step_call.task.add_done_callback(lambda _: self._call_ended(line, step_call))
 
@@ -333,7 +266,7 @@ class PipelineEngine:
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("step '%s': an outcome could not be taken in", request.step)
+            logger.exception("step '%s': an outcome could not be read", request.step)
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
     def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:
@@ -356,18 +289,12 @@ class PipelineEngine:
             request.record.step_calls.remove(step_call)
         if not step_call.has_answers:
             for call in {request.record.call for request in waiting}:
-                call.give_up(StepLostError(reason))
+                call.end(StepLostError(reason))
                 self._abandon(call)
             return
         body = encode_failure_body(StepLostError(reason))
         for request in waiting:
             self._end(request.record, STATUS_FAILED, body)
-
-    def _die(self, error: BaseException) -> None:
-        self._engine_end.die(error)
-        for call in self._calls:
-            # One each: an exception that is raised in several calls would gather their tracebacks.
-            call.give_up(PipelineStoppedError(f"the pipeline ended: {error}"))
 
 
 def _origin(request: Request) -> object:

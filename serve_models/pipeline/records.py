@@ -1,4 +1,4 @@
-"""What is under way in a pipeline: incoming calls, their records, calls of steps."""
+"""What is under way in a pipeline: records, and the calls of steps."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -12,14 +12,6 @@ class StepLostError(RuntimeError):
     """A step's call ended without an outcome for its records, which can be retried."""
 
 
-class IncomingCall(Call):
-    """A chunk under way. ``records`` are those that were started."""
-
-    def __init__(self, records: int, linger_s: float, consumer: str) -> None:
-        super().__init__(records, linger_s, consumer)
-        self.records: list[Record] = []
-
-
 @dataclass(slots=True, eq=False)
 class Record:
     """A record under way.
@@ -27,15 +19,13 @@ class Record:
     Attributes:
         call: The call that it came in.
         index: Its position there.
-        deadline_ms: Epoch milliseconds, if it has a deadline.
         run: Its run through the graph.
         timer: Ends it at its deadline.
         step_calls: The call of each of its unanswered requests.
     """
 
-    call: IncomingCall
+    call: Call
     index: int
-    deadline_ms: int | None
     run: RecordRun
     timer: asyncio.TimerHandle | None = None
     step_calls: list["StepCall"] = field(default_factory=list)

@@ -1,47 +1,57 @@
-"""What the Ray Serve classes have in common: each puts an engine behind Serve's hooks."""
+"""What the Ray Serve classes have in common: each puts a chunk server behind Serve's hooks."""
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+
+from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
+from handoff.clock import AwakeClock
+from serve_models.serving.chunk_server import ChunkServer, Host
+
+_LAST_WORDS_S = 0.5
+"""Time for finished outcomes to be streamed; the calls end with the process."""
 
 
-class ChunkEngine(Protocol):
-    """What answers chunks in a replica. All methods belong to one event loop."""
-
-    def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
-        """Stream the outcomes of a chunk's records, each record exactly once."""
-        ...
-
-    def check_health(self) -> None:
-        """Return if the engine can go on; raises where it cannot."""
-        ...
-
-    async def stop(self) -> None:
-        """Stop; calls that still wait end, so that their records go elsewhere."""
-        ...
+def this_replica() -> Host:
+    return Host(
+        replica=serve.get_replica_context().replica_id.unique_id,
+        clock=AwakeClock(),
+        on_death=leave_soon,
+    )
 
 
-class EngineReplica:
-    """One replica: answers chunks (``handoff.chunk.ChunkModel``) once ``_engine`` is set."""
+def leave_soon() -> None:
+    """End this process: its model is dead.
 
-    _engine: ChunkEngine
+    Ray Serve waits for three failed health checks. Meanwhile its router prefers the replica that
+    has nothing to do, and each record sent to a dead model loses an attempt. A process that is gone
+    gets no calls, and is replaced at once.
+    """
+    asyncio.get_running_loop().call_later(_LAST_WORDS_S, os._exit, 1)
+
+
+class Replica:
+    """One replica: answers chunks (``handoff.chunk.ChunkModel``) once ``_server`` is set."""
+
+    _server: ChunkServer
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once."""
         # Closed with this generator and not some time later: a consumer that went away frees it.
-        async with aclosing(self._engine.infer(chunk)) as stream:
+        async with aclosing(self._server.infer(chunk)) as stream:
             async for outcomes in stream:
                 yield outcomes
 
-    # In the event loop, which owns the engine: Ray Serve may run a plain method in a thread.
+    # In the event loop, which owns the server: Ray Serve may run a plain method in a thread.
     async def check_health(self) -> None:
-        """Return if the replica can go on; Ray Serve replaces it where this raises what ails it."""
-        self._engine.check_health()
+        """Return if the replica can go on; Ray Serve replaces it where this raises."""
+        self._server.check_health()
 
     async def __del__(self) -> None:
-        # Absent where the engine could not be made.
-        engine = getattr(self, "_engine", None)
-        if engine is not None:
-            await engine.stop()
+        # Absent where the server could not be made.
+        server = getattr(self, "_server", None)
+        if server is not None:
+            await server.stop()

@@ -1,17 +1,13 @@
 """The generator as a Ray Serve deployment's class."""
 
-from ray import serve
-
-from handoff.clock import AwakeClock
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
-from serve_models.replicas.base import EngineReplica
-from serve_models.serving.engine_end import leave_soon
+from serve_models.replicas.base import Replica, this_replica
 from serve_models.weights.sources import resolve
 
 
-class Generator(EngineReplica):
+class Generator(Replica):
     """One replica of a generator, over a vLLM engine (``handoff.chunk.ChunkModel``).
 
     Raises:
@@ -29,11 +25,9 @@ class Generator(EngineReplica):
         # vLLM reads its environment when it is imported, and is optional.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
-        self._engine = GenerationEngine(
+        self._server = GenerationEngine(
             await VllmEngine.start(settings, name=name, model=model, adapters=adapters),
             in_flight_ratio=settings.in_flight_ratio,
             outcome_linger_ms=settings.outcome_linger_ms,
-            replica=serve.get_replica_context().replica_id.unique_id,
-            clock=AwakeClock(),
-            on_death=leave_soon,
+            host=this_replica(),
         )

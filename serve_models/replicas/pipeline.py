@@ -3,19 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ray import serve
-
-from handoff.clock import AwakeClock
 from handoff.model_handle import ModelHandle
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine
-from serve_models.replicas.base import EngineReplica
-from serve_models.serving.engine_end import leave_soon
+from serve_models.replicas.base import Replica, this_replica
 
 _ACCEPTANCE_S = 5.0
 
 
-class Pipeline(EngineReplica):
+class Pipeline(Replica):
     """One replica of a pipeline (``handoff.chunk.ChunkModel``).
 
     Args:
@@ -32,12 +28,10 @@ class Pipeline(EngineReplica):
         models: Mapping[str, Any],
         calls_per_window: Mapping[str, int],
     ) -> None:
-        self._engine = PipelineEngine(
+        self._server = PipelineEngine(
             name=name,
             settings=settings,
             models={model: ModelHandle(handle, _ACCEPTANCE_S) for model, handle in models.items()},
             calls_per_window=calls_per_window,
-            replica=serve.get_replica_context().replica_id.unique_id,
-            clock=AwakeClock(),
-            on_death=leave_soon,
+            host=this_replica(),
         )

@@ -1,61 +1,44 @@
-"""What the Ray Serve classes of text models have in common."""
+"""A text model as a Ray Serve deployment's class: embedder, classifier or reranker."""
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from ray import serve
-
-from handoff.clock import AwakeClock
 from schemas.settings.models import TextModelSettings
-from serve_models.replicas.base import EngineReplica
-from serve_models.serving.engine_end import leave_soon
-from serve_models.text.batch_limits import BatchLimits, cpu_threads
-from serve_models.text.endpoints.base import Endpoints
-from serve_models.text.engine import TextEngine
-from serve_models.text.models.base import TextModel
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits, cpu_threads
+from serve_models.replicas.base import Replica, this_replica
+from serve_models.text.kinds import KINDS, endpoints_of
+from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.devices import bound_tokenizer_threads, choose_device, use_threads
 from serve_models.weights.sources import resolve
 
-Settings = TypeVar("Settings", bound=TextModelSettings)
-Model = TypeVar("Model", bound=TextModel)
 
+class TextReplica(Replica):
+    """One replica: loads the model, then answers chunks (``handoff.chunk.ChunkModel``).
 
-class TextReplica(EngineReplica):
-    """One replica: answers chunks (``handoff.chunk.ChunkModel``) once ``load`` is done."""
+    Raises:
+        ModelSourceError: The weights are not here.
+        ModelSettingsError: A setting does not fit the checkpoint.
+    """
 
-    async def load(
-        self,
-        settings: Settings,
-        load_model: Callable[[Path, Settings, str], Model],
-        endpoints_of: Callable[[Model], Endpoints],
+    # Ray Serve awaits the constructor.
+    async def __init__(  # type: ignore[misc]
+        self, name: str, settings: TextModelSettings
     ) -> None:
-        """Load the model and start its engine.
-
-        Args:
-            settings: What to load and how to run it.
-            load_model: Makes a model of a checkpoint's directory, settings and a device.
-            endpoints_of: What the model answers.
-
-        Raises:
-            ModelSourceError: The weights are not here.
-            ModelSettingsError: A setting does not fit the checkpoint.
-        """
         device = choose_device(settings.device)
         bound_tokenizer_threads(cpu_threads(settings))
+        load = KINDS[type(settings)].load
         # Loading takes seconds, in which Serve asks for health.
-        model = await asyncio.to_thread(
-            lambda: load_model(resolve(settings.source), settings, device)
+        model: Any = await asyncio.to_thread(
+            lambda: load(resolve(settings.source), settings, device)
         )
-        self._engine = TextEngine(
-            model,
-            endpoints=endpoints_of(model),
-            settings=settings,
-            replica=serve.get_replica_context().replica_id.unique_id,
-            clock=AwakeClock(),
+        server = BatchEngine(
+            CheckedModel(model),
+            endpoints_of(model, name, settings),
             limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
+            host=this_replica(),
+            outcome_linger_ms=settings.outcome_linger_ms,
             use_threads=use_threads,
-            on_death=leave_soon,
         )
-        self._engine.start()
+        server.start()
+        self._server = server

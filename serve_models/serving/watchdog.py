@@ -1,10 +1,10 @@
-"""Tells work that hangs from work that is slow, by what was learned of it. Pure."""
+"""Finds work that hangs, by how long such work took before. Pure."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 _FORGETS = 0.01
-"""Of the slowest seen, at each observation: one that was slow by chance does not count for ever."""
+"""The part of the slowest duration that each observation forgets: chance must pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +13,8 @@ class Patience:
 
     Attributes:
         least_s: Seconds that any work may take.
-        first_s: Seconds that it may take where nothing was ever finished: what is compiled or
-            loaded at first use counts.
-        multiple: Of the slowest seen, for the same size of work.
+        first_s: Seconds that the first work may take: it includes compiling and loading.
+        multiple: Work may take this many times the slowest so far, by its size.
     """
 
     least_s: float
@@ -24,11 +23,7 @@ class Patience:
 
 
 class Watchdog:
-    """Watches pieces of work, each for itself.
-
-    Args:
-        patience: How long they may take.
-    """
+    """Watches pieces of work, each for itself."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -36,27 +31,20 @@ class Watchdog:
         self._under_way: dict[Hashable, tuple[float, float]] = {}
 
     def began(self, key: Hashable, now_s: float, size: float = 1.0) -> None:
-        """Watch a piece of work.
-
-        Args:
-            key: Names it.
-            now_s: Monotonic seconds.
-            size: How much it is, in a unit that its duration grows with.
-        """
+        """Watch a piece of work, by a size that its duration grows with."""
         self._under_way[key] = (now_s, max(size, 1.0))
 
     def finished(self, key: Hashable, now_s: float) -> None:
-        """Learn from a piece of work that is done."""
         since_s, size = self._under_way.pop(key)
         slowest_s = (self._slowest_s or 0.0) * (1 - _FORGETS)
         self._slowest_s = max(slowest_s, (now_s - since_s) / size)
 
     def dropped(self, key: Hashable) -> None:
-        """Forget a piece of work that nobody wants any more."""
+        """Forget an unfinished piece of work."""
         self._under_way.pop(key, None)
 
     def overdue_s(self, now_s: float) -> float | None:
-        """Return for how long work has hung, or ``None`` where none does."""
+        """Return for how long work has hung, or ``None``."""
         # Copied at once: other threads begin and finish meanwhile.
         overdue = [
             now_s - since_s
@@ -72,39 +60,33 @@ class Watchdog:
 
 
 class SilenceWatch:
-    """Watches for something that works on many requests at once to give a sign of life.
-
-    Args:
-        patience: How long it may be silent while there is a request.
-    """
+    """Watches what works on many requests at once: while it has some, it must not stay silent."""
 
     def __init__(self, patience: Patience) -> None:
         self._watchdog = Watchdog(patience)
         self._requests = 0
 
     def opened(self, now_s: float) -> None:
-        """Take note of a request."""
         if not self._requests:
             self._watchdog.began(self, now_s)
         self._requests += 1
 
     def closed(self) -> None:
-        """Take note that a request is over, or nobody waits for it any more."""
         self._requests -= 1
         if not self._requests:
             self._watchdog.dropped(self)
 
     def heard(self, now_s: float) -> None:
-        """Take note of a sign of life."""
+        """Learn from a sign of life."""
         if self._requests:
             self._watchdog.finished(self, now_s)
             self._watchdog.began(self, now_s)
 
     def alive(self, now_s: float) -> None:
-        """Take note of a sign of life that says nothing of how long work takes."""
+        """Restart the wait, without learning how long work takes."""
         if self._requests:
             self._watchdog.began(self, now_s)
 
     def silent_s(self, now_s: float) -> float | None:
-        """Return for how long it has been silent where that is too long, else ``None``."""
+        """Return the length of a silence that is too long, else ``None``."""
         return self._watchdog.overdue_s(now_s)

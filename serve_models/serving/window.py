@@ -97,6 +97,10 @@ class SharedWindow:
         self._callers[name].granted_records = share
         return share
 
+    def has_granted(self, name: str) -> bool:
+        """Whether a caller knows a window of this replica."""
+        return name in self._callers and self._callers[name].granted_records > 0
+
     def has_news(self, name: str, now_s: float) -> bool:
         """Say whether a caller may have much more than its last grant, or had none yet."""
         self._forget(now_s)

@@ -25,10 +25,11 @@ from handoff.chunk import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from handoff.clock import SystemClock
 from schemas.settings.models import GeneratorSettings
 from schemas.wire.results import ErrorCode, ResultLine, encode_error_line, encode_response_line
-from serve_models.generation.engine import GeneratingModel, GenerationEngine, GeneratorDiedError
+from serve_models.generation.engine import GeneratingModel, GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
 from serve_models.pipeline.graph import name_step
 from serve_models.pipeline.text import request_text
+from serve_models.serving.chunk_server import Host, ReplicaLostError
 from serve_models.serving.watchdog import Patience, SilenceWatch
 from serve_models.weights.sources import resolve
 
@@ -109,7 +110,7 @@ async def model(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Vllm
 @pytest.fixture
 def engine(model: "VllmEngine") -> GenerationEngine:
     return GenerationEngine(
-        model, in_flight_ratio=1.25, outcome_linger_ms=0.0, replica="r", clock=SystemClock()
+        model, in_flight_ratio=1.25, outcome_linger_ms=0.0, host=Host("r", SystemClock())
     )
 
 
@@ -552,7 +553,7 @@ async def test_an_engine_that_hangs_is_found_out(
         clock.now_s += 600
         model.check_alive()
         clock.now_s += 1
-        with pytest.raises(GeneratorDiedError, match="for 601 s it has given no token"):
+        with pytest.raises(ReplicaLostError, match="for 601 s it has given no token"):
             model.check_alive()
     finally:
         os.kill(core.pid, signal.SIGCONT)

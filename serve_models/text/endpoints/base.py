@@ -1,6 +1,6 @@
 """Request lines to tokenized requests, and finished requests to response bodies.
 
-Plain functions of their input, run in worker threads; an error in one record is that record's.
+Runs in worker threads. An error in one record fails that record alone.
 """
 
 from abc import ABC, abstractmethod
@@ -14,8 +14,8 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.bodies.base import Accepted, BodyRefusedError, TextBody
-from schemas.wire.results import ErrorCode, encode_refusal_body
-from serve_models.serving.call import ENDS_THE_TASK, encode_failure_body, status_of_failure
+from schemas.wire.results import ErrorCode
+from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.models.base import Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
@@ -23,27 +23,14 @@ Body = TypeVar("Body", bound=TextBody)
 
 
 @dataclass(slots=True)
-class Refusal:
-    """A record's outcome where the model is not asked at all."""
-
-    status: int
-    body: bytes
-
-    @classmethod
-    def of(cls, error: BodyRefusedError) -> "Refusal":
-        """Return the refusal that tells of an error in the body."""
-        return cls(error.status, encode_refusal_body(str(error), error.code, error.param))
-
-
-@dataclass(slots=True)
 class TextRequest(Generic[Body]):
-    """A record that is ready for the model.
+    """A record that is ready for the model (``batching.work.Request``).
 
     Attributes:
         endpoint: Writes its response.
-        body: What was asked.
+        body: The request's.
         texts: Its texts, tokenized.
-        rows: What the model gave for each text, filled in as batches finish.
+        rows: The model's row for each text, filled in as batches finish.
         missing: Rows that are not there yet.
     """
 
@@ -58,14 +45,13 @@ class TextRequest(Generic[Body]):
         self.rows = [None] * self.missing
 
     def place(self, position: int, row: NDArray[np.float32]) -> bool:
-        """Fill in one text's row; returns whether it was the last."""
         self.rows[position] = row
         self.missing -= 1
         return self.missing == 0
 
     @property
     def stacked_rows(self) -> Rows:
-        """What the model gave, float32 [texts, width]; all of it must be there."""
+        """The rows, float32 [texts, width]; none is missing."""
         return np.stack([row for row in self.rows if row is not None])
 
     @property
@@ -77,7 +63,7 @@ class TextRequest(Generic[Body]):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a model's endpoints answer for.
+    """The names and limits of a model.
 
     Attributes:
         name: The model's name in the settings.
@@ -92,11 +78,7 @@ class Served:
     accepted: Accepted
 
     def check_model(self, model: str | None) -> None:
-        """Refuse a request for another model.
-
-        Raises:
-            BodyRefusedError: There is no model of that name here.
-        """
+        """Refuse a request for another model."""
         if model is not None and model not in self.names:
             raise BodyRefusedError(
                 f"model: this route serves {', '.join(sorted(self.names))}, not '{model[:100]}'; "
@@ -107,11 +89,7 @@ class Served:
             )
 
     def check_inputs(self, inputs: int, param: str) -> None:
-        """Refuse a request of too many texts.
-
-        Raises:
-            BodyRefusedError: There are more than ``max_inputs_per_request``.
-        """
+        """Refuse a request of too many texts."""
         if inputs > self.max_inputs_per_request:
             raise BodyRefusedError(
                 f"{param}: {inputs} texts are over this model's limit of "
@@ -127,7 +105,7 @@ class Endpoint(ABC, Generic[Body]):
         url: The url.
         texts_field: The body's field that texts come from, for messages.
         served: Names and limits of the model.
-        max_tokens: Tokens beyond which the model truncates; ``None`` where there is no limit.
+        max_tokens: The model truncates a longer text; ``None`` where there is no limit.
 
     Attributes:
         repeats_texts: Whether the model may read more characters than a body has.
@@ -153,38 +131,32 @@ class Endpoint(ABC, Generic[Body]):
         """Tokenize the texts of each body, in the order in which rows are wanted."""
 
     def characters(self, body: Any) -> int | None:  # noqa: ARG002 -- for endpoints that repeat texts
-        """Return how many characters a body has to tokenize where that may be over its own length.
+        """Return how many characters an unchecked body has to tokenize.
 
-        Args:
-            body: As it came; nothing is checked yet.
+        ``None`` where they are no more than the body is long.
         """
         return None
 
     @abstractmethod
     def least_response_bytes(self, body: Body) -> int:
-        """Return what the response takes at the very least: never more than it will have."""
+        """Return a lower bound of the response's bytes."""
 
     @abstractmethod
     def smaller_form(self, body: Body) -> str | None:
-        """Return what to ask for to get the same in fewer bytes, if there is anything."""
+        """Return the advice by which the response gets smaller, if there is any."""
 
     @abstractmethod
     def respond(self, request: TextRequest[Body]) -> bytes:
         """Return a finished request's response body."""
 
-    def respond_all(self, requests: Sequence[TextRequest[Body]]) -> list[bytes | BaseException]:
-        """Return finished requests' response bodies, or what went wrong with each."""
+    def respond_all(self, requests: Sequence[TextRequest[Body]]) -> list[bytes | Refusal]:
+        """Return finished requests' response bodies, or why one has none."""
         return [_respond_guarded(request) for request in requests]
 
     def prepare(
         self, bodies: Sequence[Any], max_body_bytes: int = 0
     ) -> list[TextRequest[Body] | Refusal]:
-        """Check and tokenize bodies; each gets a request for the model, or its refusal.
-
-        Args:
-            bodies: Request bodies.
-            max_body_bytes: The most bytes that a response may have; 0 where there is no limit.
-        """
+        """Check and tokenize bodies; each gets a request for the model, or its refusal."""
         parsed = [self._parse_or_refuse(body, max_body_bytes) for body in bodies]
         accepted = [body for body in parsed if not isinstance(body, Refusal)]
         try:
@@ -193,7 +165,7 @@ class Endpoint(ABC, Generic[Body]):
             raise
         except BaseException as error:  # noqa: BLE001 -- one record's text must not cost the others
             if len(bodies) == 1:
-                return [Refusal(status_of_failure(error), encode_failure_body(error))]
+                return [Refusal.of(error)]
             return [outcome for body in bodies for outcome in self.prepare([body], max_body_bytes)]
         return [
             body if isinstance(body, Refusal) else self._request(body, next(tokenized))
@@ -205,12 +177,24 @@ class Endpoint(ABC, Generic[Body]):
         body: Body,  # noqa: ARG002 -- for endpoints whose inputs are of several texts
         texts: Sequence[TokenizedText],
     ) -> list[bool]:
-        """Tell for each of the body's inputs whether it was cut to the model's length."""
+        """Return for each of the body's inputs whether it was cut to the model's length."""
         return [text.truncated for text in texts]
 
     def name_of(self, body: Body) -> str:
-        """Return the model's name to answer with: the one that it was asked by."""
+        """Return the model's name to answer with: the request's, if it has one."""
         return body.model or self._served.name
+
+    def encode_list(self, request: TextRequest[Body], data: Sequence[Any]) -> bytes:
+        """Return the response body of a list of items."""
+        return orjson.dumps(
+            {
+                "object": "list",
+                "data": data,
+                "model": self.name_of(request.body),
+                "usage": request.usage,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
 
     def _parse_or_refuse(self, body: Any, max_body_bytes: int) -> Body | Refusal:
         try:
@@ -222,11 +206,7 @@ class Endpoint(ABC, Generic[Body]):
         return parsed
 
     def _check_response_fits(self, body: Body, max_body_bytes: int) -> None:
-        """Refuse what the model would work on for nothing.
-
-        Raises:
-            BodyRefusedError: The response cannot be small enough to be published.
-        """
+        """Refuse a request whose response cannot be small enough to be published."""
         least_bytes = self.least_response_bytes(body)
         if least_bytes > max_body_bytes:
             smaller = self.smaller_form(body)
@@ -241,7 +221,7 @@ class Endpoint(ABC, Generic[Body]):
 
     def _request(self, body: Body, texts: list[TokenizedText]) -> TextRequest[Body] | Refusal:
         if 0 in [text.tokens for text in texts]:
-            # What a model makes of none depends on what shares the batch.
+            # A model's row for no tokens depends on the rest of the batch.
             return Refusal.of(
                 BodyRefusedError(
                     f"{self._texts_field}: an empty text has no tokens for this model to read; "
@@ -265,12 +245,7 @@ class Endpoint(ABC, Generic[Body]):
 
 
 class Endpoints:
-    """A text model's endpoints by url.
-
-    Args:
-        name: The model's name in the settings.
-        endpoints: What it answers.
-    """
+    """A text model's endpoints by url (``batching.work.RequestReader``)."""
 
     def __init__(self, name: str, endpoints: Collection[Endpoint[Any]]) -> None:
         self._name = name
@@ -278,7 +253,6 @@ class Endpoints:
         self._repeats_texts = any(endpoint.repeats_texts for endpoint in endpoints)
 
     def characters(self, line: bytes) -> int:
-        """Return about how many characters of a record there are to tokenize, or a few more."""
         characters: int | None = None
         if self._repeats_texts:
             try:
@@ -291,12 +265,6 @@ class Endpoints:
     def prepare(
         self, lines: Sequence[bytes], max_body_bytes: int = 0
     ) -> list[TextRequest[Any] | Refusal]:
-        """Check and tokenize records; each gets a request for the model, or its refusal.
-
-        Args:
-            lines: Request lines.
-            max_body_bytes: The most bytes that a response may have; 0 where there is no limit.
-        """
         prepared: dict[int, TextRequest[Any] | Refusal] = {}
         bodies: defaultdict[str, dict[int, Any]] = defaultdict(dict)
         for number, line in enumerate(lines):
@@ -310,6 +278,17 @@ class Endpoints:
             outcomes = self._by_url[url].prepare(list(by_number.values()), max_body_bytes)
             prepared.update(zip(by_number, outcomes, strict=True))
         return [prepared[number] for number in range(len(lines))]
+
+    def respond(self, requests: Sequence[TextRequest[Any]]) -> list[bytes | Refusal]:
+        numbers_by_endpoint: defaultdict[Endpoint[Any], list[int]] = defaultdict(list)
+        for number, request in enumerate(requests):
+            numbers_by_endpoint[request.endpoint].append(number)
+        responses: list[bytes | Refusal] = [b""] * len(requests)
+        for endpoint, numbers in numbers_by_endpoint.items():
+            answers = endpoint.respond_all([requests[number] for number in numbers])
+            for number, answer in zip(numbers, answers, strict=True):
+                responses[number] = answer
+        return responses
 
     def _read(self, line: bytes) -> tuple[str, Any]:
         try:
@@ -330,23 +309,10 @@ class Endpoints:
         return url, body
 
 
-def respond_to(requests: Sequence[TextRequest[Any]]) -> list[bytes | BaseException]:
-    """Return each finished request's response body, or what went wrong with it."""
-    numbers_by_endpoint: defaultdict[Endpoint[Any], list[int]] = defaultdict(list)
-    for number, request in enumerate(requests):
-        numbers_by_endpoint[request.endpoint].append(number)
-    responses: list[bytes | BaseException] = [b""] * len(requests)
-    for endpoint, numbers in numbers_by_endpoint.items():
-        answers = endpoint.respond_all([requests[number] for number in numbers])
-        for number, answer in zip(numbers, answers, strict=True):
-            responses[number] = answer
-    return responses
-
-
-def _respond_guarded(request: TextRequest[Any]) -> bytes | BaseException:
+def _respond_guarded(request: TextRequest[Any]) -> bytes | Refusal:
     try:
         return request.endpoint.respond(request)
     except ENDS_THE_TASK:
         raise
     except BaseException as error:  # noqa: BLE001 -- every request gets an outcome
-        return error
+        return Refusal.of(error)

@@ -14,12 +14,7 @@ from serve_models.text.models.tokenizing import TokenizedText
 
 
 class ClassifyEndpoint(Endpoint[ClassifyBody]):
-    """Answers ``/classify``.
-
-    Args:
-        model: Tokenizes; names its classes.
-        served: Names and limits.
-    """
+    """Answers ``/classify``."""
 
     def __init__(self, model: LabellingModel, served: Served) -> None:
         super().__init__(CLASSIFY_URL, "input", served, model.max_seq_length_tokens)
@@ -32,34 +27,25 @@ class ClassifyEndpoint(Endpoint[ClassifyBody]):
         self._least_probabilities_bytes = len(orjson.dumps(by_label)) - len("{}") + len(",")
 
     def parse(self, body: Any) -> ClassifyBody:
-        """Check a body against the endpoint and the model.
-
-        Raises:
-            BodyRefusedError: It cannot be answered.
-        """
         parsed = parse_body(ClassifyBody, body, self._served.accepted)
         self._served.check_model(parsed.model)
         self._served.check_inputs(len(parsed.texts), "input")
         return parsed
 
     def tokenize(self, bodies: Sequence[ClassifyBody]) -> list[list[TokenizedText]]:
-        """Tokenize the texts of each body."""
         tokenized = iter(self._model.tokenize([text for body in bodies for text in body.texts]))
         return [[next(tokenized) for _ in body.texts] for body in bodies]
 
     def least_response_bytes(self, body: ClassifyBody) -> int:
-        """Return what the response takes at the very least: never more than it will have."""
         item_bytes = self._least_logits_bytes
         if self._gives_probabilities(body):
             item_bytes += self._least_probabilities_bytes
         return len(body.texts) * item_bytes
 
     def smaller_form(self, body: ClassifyBody) -> str | None:
-        """Return what to ask for to get the same in fewer bytes, if there is anything."""
         return "set use_activation to false" if self._gives_probabilities(body) else None
 
     def respond(self, request: TextRequest[ClassifyBody]) -> bytes:
-        """Return a finished request's response body."""
         labels = self._model.labels
         logits = request.stacked_rows
         gives_probabilities = self._gives_probabilities(request.body)
@@ -77,15 +63,7 @@ class ClassifyEndpoint(Endpoint[ClassifyBody]):
             if text.truncated:
                 item["truncated"] = True
             data.append(item)
-        return orjson.dumps(
-            {
-                "object": "list",
-                "data": data,
-                "model": self.name_of(request.body),
-                "usage": request.usage,
-            },
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        return self.encode_list(request, data)
 
     def _gives_probabilities(self, body: ClassifyBody) -> bool:
         is_regression = self._model.activation is Activation.IDENTITY

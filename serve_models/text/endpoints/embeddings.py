@@ -16,7 +16,7 @@ from schemas.bodies.embeddings import (
     OutputDtype,
     parse_embeddings_body,
 )
-from serve_models.serving.call import ENDS_THE_TASK
+from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.endpoints.base import Endpoint, Served, TextRequest
 from serve_models.text.endpoints.vectors import (
     VectorForm,
@@ -34,13 +34,7 @@ _FORMS_KEPT = 256
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
-    """Answers ``/v1/embeddings``.
-
-    Args:
-        model: Tokenizes; names its prompts and sizes.
-        served: Names and limits.
-        normalize: Whether vectors are scaled to length 1 where the body does not say.
-    """
+    """Answers ``/v1/embeddings``."""
 
     def __init__(self, model: EmbeddingTextModel, served: Served, *, normalize: bool) -> None:
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
@@ -49,11 +43,6 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         self._least_item_bytes = lru_cache(_FORMS_KEPT)(partial(_least_item_bytes, model.sample))
 
     def parse(self, body: Any) -> EmbeddingsBody:
-        """Check a body against the endpoint and the model.
-
-        Raises:
-            BodyRefusedError: It cannot be answered.
-        """
         parsed = parse_embeddings_body(body, self._served.accepted)
         self._served.check_model(parsed.model)
         self._served.check_inputs(parsed.inputs, "input")
@@ -95,7 +84,6 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 )
 
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
-        """Tokenize the texts of each body behind its prompt; token ids are taken as they are."""
         texts_of = [body.texts for body in bodies]
         texts = [text for texts in texts_of for text in texts]
         names = [
@@ -110,7 +98,6 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         ]
 
     def least_response_bytes(self, body: EmbeddingsBody) -> int:
-        """Return what the response takes at the very least: never more than it will have."""
         return body.inputs * self._least_item_bytes(
             self._normalize if body.normalize is None else body.normalize,
             body.dimensions,
@@ -119,18 +106,14 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         )
 
     def smaller_form(self, body: EmbeddingsBody) -> str | None:
-        """Return what to ask for to get the same in fewer bytes, if there is anything."""
         return "set encoding_format to base64" if body.encoding_format == "float" else None
 
     def respond(self, request: TextRequest[EmbeddingsBody]) -> bytes:
-        """Return a finished request's response body."""
         return self._encode(
             request, form_vectors(request.stacked_rows, self._form_of(request.body))
         )
 
-    def respond_all(
-        self, requests: Sequence[TextRequest[EmbeddingsBody]]
-    ) -> list[bytes | BaseException]:
+    def respond_all(self, requests: Sequence[TextRequest[EmbeddingsBody]]) -> list[bytes | Refusal]:
         """Return finished requests' response bodies.
 
         Vectors of one form are brought into it together: numpy costs as much for a row as for a
@@ -139,7 +122,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         by_form: defaultdict[VectorForm, list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
             by_form[self._form_of(request.body)].append(number)
-        bodies: list[bytes | BaseException] = [b""] * len(requests)
+        bodies: list[bytes | Refusal] = [b""] * len(requests)
         for form, numbers in by_form.items():
             try:
                 rows = [row for number in numbers for row in requests[number].rows]
@@ -154,7 +137,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 raise
             except BaseException as error:  # noqa: BLE001 -- every request gets an outcome
                 for number in numbers:
-                    bodies[number] = bodies[number] or error
+                    bodies[number] = bodies[number] or Refusal.of(error)
         return bodies
 
     def _form_of(self, body: EmbeddingsBody) -> VectorForm:

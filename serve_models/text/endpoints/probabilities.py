@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class Activation(StrEnum):
-    """What makes probabilities of a classifier's logits."""
+    """Makes probabilities of a classifier's logits."""
 
     SOFTMAX = "softmax"
     """One class of several applies: probabilities sum to 1."""
@@ -18,12 +18,7 @@ class Activation(StrEnum):
 
 
 def activation_of(problem_type: str | None, classes: int) -> Activation:
-    """Choose as vLLM and the pipelines of Transformers do.
-
-    Args:
-        problem_type: The checkpoint's, where its config names one.
-        classes: How many classes it has.
-    """
+    """Choose as vLLM and the pipelines of Transformers do, by the checkpoint's problem type."""
     if problem_type == "regression":
         return Activation.IDENTITY
     if problem_type == "multi_label_classification" or classes == 1:
@@ -32,15 +27,7 @@ def activation_of(problem_type: str | None, classes: int) -> Activation:
 
 
 def apply_activation(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
-    """Return what the activation makes of logits.
-
-    Args:
-        logits: float32 [rows, classes].
-        activation: What to apply to each row.
-
-    Returns:
-        float32 [rows, classes].
-    """
+    """Apply the activation to each row of logits, float32 [rows, classes]."""
     match activation:
         case Activation.IDENTITY:
             return logits

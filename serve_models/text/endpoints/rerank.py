@@ -25,15 +25,7 @@ _DOCUMENT = ',"document":{"text":}'
 
 
 class PairsEndpoint(Endpoint[Pairs]):
-    """What rerank and score have in common.
-
-    Args:
-        url: The url.
-        query_field: The body's field that queries come from, for messages.
-        body_model: The schema of its bodies.
-        scorer: Scores pairs.
-        served: Names and limits.
-    """
+    """What rerank and score have in common."""
 
     def __init__(
         self,
@@ -50,11 +42,6 @@ class PairsEndpoint(Endpoint[Pairs]):
         self.repeats_texts = scorer.repeats_query
 
     def parse(self, body: Any) -> Pairs:
-        """Check a body against the endpoint and the model.
-
-        Raises:
-            BodyRefusedError: It cannot be answered.
-        """
         parsed = parse_body(self._body_model, body, self._served.accepted)
         self._served.check_model(parsed.model)
         queries, documents = len(parsed.query_texts), len(parsed.document_texts)
@@ -91,11 +78,9 @@ class PairsEndpoint(Endpoint[Pairs]):
         return repeated * sum(map(len, parsed.query_texts)) + sum(map(len, documents))
 
     def tokenize(self, bodies: Sequence[Pairs]) -> list[list[TokenizedText]]:
-        """Tokenize what the model must read for each body."""
         return self._scorer.tokenize(bodies)
 
     def truncated(self, body: Pairs, texts: Sequence[TokenizedText]) -> list[bool]:
-        """Tell for each document whether it or its query was cut to the model's length."""
         return self._scorer.truncated(body, texts)
 
     def scores(self, request: TextRequest[Pairs]) -> Rows:
@@ -109,18 +94,12 @@ class PairsEndpoint(Endpoint[Pairs]):
 
 
 class RerankEndpoint(PairsEndpoint[RerankBody]):
-    """Answers ``/v1/rerank``.
-
-    Args:
-        scorer: Scores pairs.
-        served: Names and limits.
-    """
+    """Answers ``/v1/rerank``."""
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(RERANK_URL, "query", RerankBody, scorer, served)
 
     def least_response_bytes(self, body: RerankBody) -> int:
-        """Return what the response takes at the very least: never more than it will have."""
         documents = body.document_texts
         results = min(body.top_n or len(documents), len(documents))
         if not body.return_documents:
@@ -129,7 +108,6 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
         return results * (_LEAST_RESULT_BYTES + len(_DOCUMENT)) + repeated_bytes
 
     def smaller_form(self, body: RerankBody) -> str | None:
-        """Return what to ask for to get the same in fewer bytes, if there is anything."""
         return "set return_documents to false" if body.return_documents else None
 
     def scores(self, request: TextRequest[RerankBody]) -> Rows:
@@ -141,7 +119,6 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
         return np.where(is_empty, np.minimum(scores, scores[~is_empty].min()), scores)
 
     def respond(self, request: TextRequest[RerankBody]) -> bytes:
-        """Return a finished request's response body, the most relevant document first."""
         body = request.body
         documents = body.document_texts
         results: list[dict[str, Any]] = []
@@ -171,38 +148,22 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
 
 
 class ScoreEndpoint(PairsEndpoint[ScoreBody]):
-    """Answers ``/v1/score``.
-
-    Args:
-        scorer: Scores pairs.
-        served: Names and limits.
-    """
+    """Answers ``/v1/score``."""
 
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(SCORE_URL, "queries", ScoreBody, scorer, served)
 
     def least_response_bytes(self, body: ScoreBody) -> int:
-        """Return what the response takes at the very least: never more than it will have."""
         return len(body.document_texts) * _LEAST_SCORE_BYTES
 
     def smaller_form(self, body: ScoreBody) -> str | None:  # noqa: ARG002 -- whatever was asked
-        """Return ``None``: a score has one form."""
         return None
 
     def respond(self, request: TextRequest[ScoreBody]) -> bytes:
-        """Return a finished request's response body."""
         data: list[dict[str, Any]] = []
         for index, (score, truncated) in enumerate(self.scored(request)):
             item: dict[str, Any] = {"index": index, "object": "score", "score": score}
             if truncated:
                 item["truncated"] = True
             data.append(item)
-        return orjson.dumps(
-            {
-                "object": "list",
-                "data": data,
-                "model": self.name_of(request.body),
-                "usage": request.usage,
-            },
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        return self.encode_list(request, data)

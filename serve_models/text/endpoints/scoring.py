@@ -1,4 +1,4 @@
-"""How relevant documents are to queries: by a cross-encoder, or by how alike vectors are."""
+"""Scores of documents for queries: by a cross-encoder, or by the similarity of vectors."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,17 +13,15 @@ from serve_models.text.models.tokenizing import TokenizedText
 
 
 class PairScorer(Protocol):
-    """Scores pairs of a query and a document."""
+    """Scores pairs of a query and a document.
 
-    @property
-    def max_tokens(self) -> int | None:
-        """Tokens beyond which the model truncates; ``None`` where there is no limit."""
-        ...
+    Attributes:
+        max_tokens: The model truncates a longer text; ``None`` where there is no limit.
+        repeats_query: Whether the model reads a query again with each of its documents.
+    """
 
-    @property
-    def repeats_query(self) -> bool:
-        """Whether a query is read again with each of its documents."""
-        ...
+    max_tokens: int | None
+    repeats_query: bool
 
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
         """Tokenize what the model must read for each body."""
@@ -34,38 +32,25 @@ class PairScorer(Protocol):
         ...
 
     def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
-        """Tell for each document whether it or its query was cut."""
+        """Return for each document whether it or its query was cut."""
         ...
 
 
 class CrossEncoderScorer:
-    """Reads each pair together: one row for each document.
+    """Reads each pair together: one row for each document."""
 
-    Args:
-        model: The cross-encoder.
-    """
+    repeats_query = True
 
     def __init__(self, model: PairModel) -> None:
         self._model = model
-
-    @property
-    def max_tokens(self) -> int | None:
-        """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
-        return self._model.max_seq_length_tokens
-
-    @property
-    def repeats_query(self) -> bool:
-        """True: a query is part of each pair."""
-        return True
+        self.max_tokens = model.max_seq_length_tokens
 
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
-        """Tokenize each document with its query."""
         pairs = [pair for body in bodies for pair in _pairs(body)]
         tokenized = iter(self._model.tokenize_pairs(pairs))
         return [[next(tokenized) for _ in body.document_texts] for body in bodies]
 
     def scores(self, body: PairsBody, rows: Rows) -> Rows:
-        """Return the score of each document, after the checkpoint's activation where wanted."""
         scores = rows if body.use_activation is False else self._model.activate(rows)
         return scores[:, 0]
 
@@ -74,32 +59,19 @@ class CrossEncoderScorer:
         body: PairsBody,  # noqa: ARG002 -- a pair is one text already
         texts: Sequence[TokenizedText],
     ) -> list[bool]:
-        """Tell for each pair whether it was cut."""
         return [text.truncated for text in texts]
 
 
 class EmbeddingScorer:
-    """Reads queries and documents apart: rows are the queries' vectors, then the documents'.
+    """Reads queries and documents apart: rows are the queries' vectors, then the documents'."""
 
-    Args:
-        model: The embedding model.
-    """
+    repeats_query = False
 
     def __init__(self, model: EmbeddingTextModel) -> None:
         self._model = model
-
-    @property
-    def max_tokens(self) -> int | None:
-        """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
-        return self._model.max_seq_length_tokens
-
-    @property
-    def repeats_query(self) -> bool:
-        """False: a query has one vector for all documents."""
-        return False
+        self.max_tokens = model.max_seq_length_tokens
 
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
-        """Tokenize queries and documents, each behind its prompt where the model has one."""
         texts: list[str] = []
         roles: list[Role] = []
         for body in bodies:
@@ -114,12 +86,10 @@ class EmbeddingScorer:
         ]
 
     def scores(self, body: PairsBody, rows: Rows) -> Rows:
-        """Return how alike each document's vector and its query's are, by the model's measure."""
         queries = len(body.query_texts)
         return similarities(self._model.similarity, rows[:queries], rows[queries:])
 
     def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
-        """Tell for each document whether it or its query was cut."""
         queries = [text.truncated for text in texts[: len(body.query_texts)]]
         documents = [text.truncated for text in texts[len(queries) :]]
         per_document = queries * len(documents) if len(queries) == 1 else queries

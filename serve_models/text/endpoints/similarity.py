@@ -1,4 +1,4 @@
-"""How alike two vectors are, as a checkpoint measures it. Pure."""
+"""The similarity of two vectors, as a checkpoint measures it. Pure."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ def similarities(measure: Similarity, queries: Rows, documents: Rows) -> Rows:
     """Measure pairs as ``similarity_pairwise`` of Sentence Transformers does: more is more alike.
 
     Args:
-        measure: How.
+        measure: The measure.
         queries: float32 [1 or documents, width].
         documents: float32 [documents, width].
 

@@ -18,7 +18,7 @@ _QUOTES = '""'
 
 @dataclass(frozen=True, slots=True)
 class VectorForm:
-    """What a request wants its vectors to look like.
+    """The form in which a request wants its vectors.
 
     Attributes:
         dimensions: Leading components to keep; all where ``None``.
@@ -36,7 +36,7 @@ def form_vectors(vectors: NDArray[np.float32], form: VectorForm) -> NDArray[Any]
 
     Args:
         vectors: float32 [rows, dims].
-        form: What to make of them.
+        form: The form.
 
     Returns:
         [rows, dimensions] as float32 or int8; [rows, ceil(dimensions / 8)] as int8 for ``binary``
@@ -75,15 +75,15 @@ def _scale_to_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
 def least_vector_bytes(
     sample: NDArray[np.float32], form: VectorForm, encoding_format: EncodingFormat
 ) -> int:
-    """Return what one of a model's vectors takes in a response body, at the very least.
+    """Return a lower bound of the bytes of one of a model's vectors in a response body.
 
-    Known to the byte in base64. Of integers each has a digit and a comma. Of floats nearly all
-    have all their digits, so three quarters of what the sample takes is a bound that no vector of
-    its model gets below; save where components of it are 0, of which another may have any number.
+    Base64 has a fixed size. An integer has a digit and a comma at least. Nearly all floats have
+    all their digits, so no vector takes less than three quarters of what the sample takes. A
+    sample with zeros is no measure: another vector may have any number of them.
 
     Args:
         sample: Any vector of the model, float32 [dims].
-        form: What is asked for.
+        form: The form asked for.
         encoding_format: As in ``encode_response_body``.
     """
     formed: NDArray[Any] = form_vectors(sample[np.newaxis], form)[0]

@@ -1,4 +1,4 @@
-"""What the text engine needs of a model."""
+"""What a text model is, and how its output is checked."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,9 +6,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from handoff.chunk import STATUS_UNRECOVERABLE
+from serve_models.serving.failures import Refusal, encode_failure_body
 from serve_models.text.models.tokenizing import TokenizedText
 
 Rows = NDArray[np.float32]
+
+_NOT_A_NUMBER = Refusal(
+    STATUS_UNRECOVERABLE, encode_failure_body("the model's output holds NaN or infinity")
+)
 
 
 class ModelSettingsError(ValueError):
@@ -18,19 +24,16 @@ class ModelSettingsError(ValueError):
 class TextModel(Protocol):
     """Runs batches of tokenized texts.
 
-    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
-    beside tokenizing in one.
+    Attributes:
+        width: Components of a text's row.
+        runs_in_parallel: Whether ``run`` may be called in several threads at a time, beside
+            tokenizing in one. Otherwise one thread calls it, beside that one.
+        max_seq_length_tokens: A longer text is truncated; ``None`` where there is no limit.
     """
 
-    @property
-    def width(self) -> int:
-        """Components of a text's row."""
-        ...
-
-    @property
-    def runs_in_parallel(self) -> bool:
-        """Whether ``run`` may be called in several threads at a time."""
-        ...
+    width: int
+    runs_in_parallel: bool
+    max_seq_length_tokens: int | None
 
     def probe(self) -> TokenizedText:
         """Tokenize something harmless, to see whether the model works at all."""
@@ -39,6 +42,33 @@ class TextModel(Protocol):
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
         """Run one batch and return float32 [len(texts), width]."""
         ...
+
+
+class CheckedModel:
+    """A text model as the batch engine runs it, with its output checked."""
+
+    def __init__(self, model: TextModel) -> None:
+        self._model = model
+
+    def probe(self) -> TokenizedText:
+        return self._model.probe()
+
+    def run(self, texts: Sequence[TokenizedText]) -> list[NDArray[np.float32] | Refusal]:
+        """Run one batch; each text gets its row, float32 [width], or the reason for none.
+
+        Raises:
+            ValueError: The model's output has the wrong shape.
+        """
+        rows = self._model.run(texts)
+        if rows.shape != (len(texts), self._model.width):
+            raise ValueError(
+                f"the model's output is of shape {rows.shape} for {len(texts)} texts "
+                f"and a width of {self._model.width}"
+            )
+        finite = np.all(np.isfinite(rows), axis=1)
+        return [
+            row if is_finite else _NOT_A_NUMBER for row, is_finite in zip(rows, finite, strict=True)
+        ]
 
 
 def check_length(max_seq_length_tokens: int, positions: int | None) -> None:

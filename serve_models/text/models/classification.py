@@ -16,38 +16,23 @@ from serve_models.text.models.tokenizing import Padding, TokenizedText, limit_of
 
 
 class LabellingModel(TextModel, Protocol):
-    """What the classifier's endpoint needs of a model. Its rows are one logit for each class."""
+    """What the classifier's endpoint needs of a model. Its rows are one logit for each class.
 
-    @property
-    def labels(self) -> Sequence[str]:
-        """The classes' names, by class id."""
-        ...
+    Attributes:
+        labels: The classes' names, by class id.
+        activation: Makes probabilities of logits.
+    """
 
-    @property
-    def activation(self) -> Activation:
-        """What makes probabilities of logits."""
-        ...
-
-    @property
-    def max_seq_length_tokens(self) -> int | None:
-        """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
-        ...
+    labels: Sequence[str]
+    activation: Activation
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Tokenize texts."""
+        """Tokenize texts, cut to the model's length."""
         ...
 
 
 class ClassificationModel:
-    """A loaded sequence classifier of Transformers.
-
-    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
-    beside ``tokenize`` in one.
-
-    Args:
-        path: The checkpoint's directory, as ``serve_models.weights.sources.resolve`` returns it.
-        settings: Dtype and length.
-        device: Where it runs, as ``choose_device`` returns it.
+    """A loaded sequence classifier of Transformers (``LabellingModel``).
 
     Raises:
         ModelSettingsError: It is no sequence classifier, or a setting does not fit it.
@@ -69,55 +54,27 @@ class ClassificationModel:
             # Decoders find a text's last token by it.
             config.pad_token_id = tokenizer.pad_token_id
         config.use_cache = False
-        self._max_tokens = _length_of(settings.max_seq_length_tokens, tokenizer, self._model)
-        self._tokenizer = text_tokenizer_of(tokenizer, self._max_tokens)
+        length = _length_of(settings.max_seq_length_tokens, tokenizer, self._model)
+        self.max_seq_length_tokens = length
+        self.runs_in_parallel = runs_in_parallel(self._model)
+        self.labels: Sequence[str] = _labels_of(config)
+        self.width = len(self.labels)
+        self.activation = activation_of(config.problem_type, self.width)
+        self._tokenizer = text_tokenizer_of(tokenizer, length)
         self._padding = Padding(tokenizer)
-        self._labels = _labels_of(config)
-        self._activation = activation_of(config.problem_type, len(self._labels))
         # The first forward pays for lazy initialisation; a model that cannot run must not start.
         self.run([self.probe()])
-        check_runs(self.run, self.tokenize([longest_text(self._max_tokens, device)])[0])
-
-    @property
-    def width(self) -> int:
-        """Classes."""
-        return len(self._labels)
-
-    @property
-    def runs_in_parallel(self) -> bool:
-        """Whether ``run`` may be called in several threads at a time."""
-        return runs_in_parallel(self._model)
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The classes' names, by class id."""
-        return self._labels
-
-    @property
-    def activation(self) -> Activation:
-        """What makes probabilities of logits."""
-        return self._activation
-
-    @property
-    def max_seq_length_tokens(self) -> int | None:
-        """Tokens beyond which a text is truncated; ``None`` where there is no limit."""
-        return self._max_tokens
+        check_runs(self.run, self.tokenize([longest_text(length, device)])[0])
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Tokenize texts, cut to the model's length."""
         return self._tokenizer.encode(texts)
 
     def probe(self) -> TokenizedText:
-        """Tokenize a harmless text."""
         return self.tokenize(["probe"])[0]
 
     @torch.inference_mode()
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
-        """Run one batch.
-
-        Returns:
-            float32 [len(texts), classes]: logits, as the checkpoint's own forward gives them.
-        """
+        """Run one batch; returns the checkpoint's own logits, float32 [len(texts), classes]."""
         features = self._padding.features(texts)
         on_device = {name: tensor.to(self._device) for name, tensor in features.items()}
         logits: Rows = self._model(**on_device).logits.float().cpu().numpy()

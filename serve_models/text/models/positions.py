@@ -1,17 +1,17 @@
-"""How long a text a checkpoint can read, and whether it can here."""
+"""The longest text that a checkpoint can read, and whether its device has room for it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from serve_models.serving.call import describe
+from serve_models.batching.memory import is_out_of_memory
+from serve_models.serving.failures import describe
 from serve_models.text.models.base import ModelSettingsError, Rows
-from serve_models.text.models.devices import is_out_of_memory
 from serve_models.text.models.tokenizing import TokenizedText
 
 _MOST_WORDS_ON_A_CPU = 1024
-"""There memory is not what a long text lacks, and one of thousands of tokens takes minutes."""
+"""A CPU has memory enough for a long text, and takes minutes for one of thousands of tokens."""
 
 
 def positions_of(model: torch.nn.Module) -> int | None:
@@ -29,18 +29,13 @@ def positions_of(model: torch.nn.Module) -> int | None:
 
 
 def longest_text(max_tokens: int | None, device: str) -> str:
-    """Return a harmless text that is at least as long as any that a replica will run.
-
-    Args:
-        max_tokens: Where texts are cut; one without end cannot be tried.
-        device: ``cpu``, or any other of torch's.
-    """
+    """Return a harmless text that is at least as long as any that a replica will run."""
     words = max_tokens or 1
     return "a " * (min(words, _MOST_WORDS_ON_A_CPU) if device == "cpu" else words)
 
 
 def check_runs(run: Callable[[Sequence[TokenizedText]], Rows], longest: TokenizedText) -> None:
-    """Refuse a length that the model cannot run on its device, be it for lack of memory.
+    """Refuse a length that the model cannot run on its device, for lack of memory or otherwise.
 
     Raises:
         ModelSettingsError: It cannot.

@@ -1,4 +1,4 @@
-"""How the models of Sentence Transformers are fed: a fast way, and the library's own."""
+"""Texts to features for the models of Sentence Transformers: a fast way, and the library's own."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ LibraryModel = SentenceTransformer | CrossEncoder
 
 
 class FrontEnd(Protocol):
-    """How a model's texts become tensors."""
+    """Makes tensors of a model's texts."""
 
     def tokenize(
         self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
@@ -50,7 +50,7 @@ def front_end_of(model: LibraryModel) -> FrontEnd:
 
 
 def _takes_plain_token_ids(transformer: Transformer) -> bool:
-    """Whether ids, attention mask and type ids as the tokenizer gives them are all it is fed."""
+    """Whether the model reads ids, attention mask and type ids of the tokenizer, and no more."""
     tokenizer = transformer.processor
     return (
         isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer)
@@ -67,11 +67,7 @@ def _pooling_excludes_prompt(model: LibraryModel) -> bool:
 
 
 class FastFrontEnd:
-    """Tokenizes once, in Rust, without padding.
-
-    Attributes:
-        transformer: What it feeds.
-    """
+    """Tokenizes once, in Rust, without padding."""
 
     def __init__(self, transformer: Transformer, *, excludes_prompt: bool) -> None:
         tokenizer = transformer.processor
@@ -89,7 +85,6 @@ class FastFrontEnd:
         prompts: Sequence[str],
         tasks: Sequence[str | None],  # noqa: ARG002 -- a plain transformer knows no tasks
     ) -> list[TokenizedText]:
-        """Tokenize each text behind its prompt."""
         tokenized = self._tokenizer.encode(
             [_behind(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
         )
@@ -99,7 +94,6 @@ class FastFrontEnd:
         return tokenized
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
-        """Take texts that are tokenized already, each as it is, but for its length."""
         return [take_token_ids(each, self._max_tokens, self._special_ids) for each in ids]
 
     def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
@@ -132,7 +126,6 @@ class LibraryFrontEnd:
     def tokenize(
         self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
     ) -> list[TokenizedText]:
-        """Count each text's tokens behind its prompt."""
         tokenized = []
         for text, prompt, asked_task in zip(texts, prompts, tasks, strict=True):
             task = asked_task if self._routes_by_task and asked_task in _TASKS else None

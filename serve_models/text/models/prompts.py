@@ -30,9 +30,6 @@ class Prompts:
             and one for documents into every model.
         settings: The settings' by name.
         default_name: The prompt where a request names none.
-
-    Attributes:
-        default_name: The same.
     """
 
     def __init__(
@@ -48,13 +45,12 @@ class Prompts:
 
     @property
     def names(self) -> list[str]:
-        """The names, sorted."""
         return sorted(self._all)
 
     def find(self, name: str | None) -> str | None:
-        """Return the prompt that a request asks for, or ``None`` where there is none of that name.
+        """Return the prompt that a request asks for, or ``None``.
 
-        The names of one role stand for each other, where the model has no prompt by the very name.
+        Without a prompt of that very name, another name of the same role stands for it.
         """
         if name is None:
             return self._default
@@ -64,7 +60,6 @@ class Prompts:
         return self._all.get(name) if role is None else self.of_role(role)
 
     def find_or_default(self, name: str | None) -> str:
-        """Return the prompt that a request asks for, or the default where there is no such one."""
         prompt = self.find(name)
         return self._default if prompt is None else prompt
 

@@ -20,13 +20,8 @@ from serve_models.text.models.torch_batches import run_batch, shorten
 class PairModel(TextModel, Protocol):
     """What the reranker's endpoints need of a model. Its rows are one raw output each."""
 
-    @property
-    def max_seq_length_tokens(self) -> int | None:
-        """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
-        ...
-
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
-        """Tokenize pairs of a query and a document."""
+        """Tokenize pairs of a query and a document; of one too long the longer text is cut."""
         ...
 
     def activate(self, outputs: Rows) -> Rows:
@@ -35,19 +30,13 @@ class PairModel(TextModel, Protocol):
 
 
 class RerankingModel:
-    """A loaded ``CrossEncoder`` of Sentence Transformers, with one output for each pair.
-
-    ``run`` may be called in several threads at a time where ``runs_in_parallel``, else in one,
-    beside ``tokenize_pairs`` in one.
-
-    Args:
-        path: The checkpoint's directory, as ``serve_models.weights.sources.resolve`` returns it.
-        settings: Dtype and length.
-        device: Where it runs, as ``choose_device`` returns it.
+    """A loaded ``CrossEncoder`` of Sentence Transformers with one output (``PairModel``).
 
     Raises:
         ModelSettingsError: It is no cross-encoder with one output, or a setting does not fit it.
     """
+
+    width = 1
 
     def __init__(self, path: Path, settings: RerankerSettings, device: str) -> None:
         _check_has_scores(path)
@@ -65,6 +54,8 @@ class RerankingModel:
                 "kind: classifier for labels of single texts"
             )
         shorten(self._model, settings.max_seq_length_tokens)
+        self.runs_in_parallel = runs_in_parallel(self._model)
+        self.max_seq_length_tokens = limit_of(self._model.max_seq_length)
         default = self._model.default_prompt_name
         self._prompt = "" if default is None else self._model.prompts[default] or ""
         self._front_end = front_end_of(self._model)
@@ -73,46 +64,17 @@ class RerankingModel:
         longest = longest_text(self.max_seq_length_tokens, device)
         check_runs(self.run, self.tokenize_pairs([(longest, longest)])[0])
 
-    @property
-    def width(self) -> int:
-        """One: the raw output."""
-        return 1
-
-    @property
-    def runs_in_parallel(self) -> bool:
-        """Whether ``run`` may be called in several threads at a time."""
-        return runs_in_parallel(self._model)
-
-    @property
-    def max_seq_length_tokens(self) -> int | None:
-        """Tokens beyond which a pair is truncated; ``None`` where there is no limit."""
-        return limit_of(self._model.max_seq_length)
-
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
-        """Tokenize pairs of a query and a document; of one too long the longer text is cut."""
         return self._front_end.tokenize(pairs, [self._prompt] * len(pairs), [None] * len(pairs))
 
     def probe(self) -> TokenizedText:
-        """Tokenize a harmless pair."""
         return self.tokenize_pairs([("probe", "probe")])[0]
 
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
-        """Run one batch.
-
-        Returns:
-            float32 [len(texts), 1], before the activation.
-        """
         return run_batch(self._model, self._front_end, texts, "scores")
 
     def activate(self, outputs: Rows) -> Rows:
-        """Apply the checkpoint's activation, a sigmoid where it names none.
-
-        Args:
-            outputs: float32 [pairs, 1].
-
-        Returns:
-            As ``CrossEncoder.predict`` would give them, float32 [pairs, 1].
-        """
+        """Apply the checkpoint's activation as ``CrossEncoder.predict`` does: a sigmoid if none."""
         scores: Rows = self._model.activation_fn(torch.from_numpy(outputs)).numpy()
         return scores
 

@@ -1,4 +1,4 @@
-"""Rotary position embeddings, as far as they say how a model may be run."""
+"""Whether a model may run in several threads at a time."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import torch
 
 
 def runs_in_parallel(model: torch.nn.Module) -> bool:
-    """Return whether forwards of a model may run side by side, in several threads.
+    """Return whether several threads may run forwards of a model at a time.
 
-    They may not where a rotary embedding scales dynamically or by LongRoPE: Transformers
-    (``modeling_rope_utils.dynamic_rope_update``) then writes the module's frequencies in each
-    forward, by the batch's longest text, and another batch's forward would read them.
+    They may not where a rotary embedding scales dynamically or by LongRoPE: each forward then
+    writes the module's frequencies, by the batch's longest text, and the forward of another batch
+    would read them (``modeling_rope_utils.dynamic_rope_update`` of Transformers).
     """
     return not any(
         _rewrites_frequencies(getattr(module, "rope_type", None)) for module in model.modules()

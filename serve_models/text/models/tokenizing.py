@@ -1,7 +1,6 @@
-"""Texts and pairs of texts to token ids, and waiting ones to a batch's tensors.
+"""Texts and pairs of texts to token ids, and token ids to a batch's tensors.
 
-Tokenizing is parted from padding, because texts are tokenized as they come and padded only in the
-batch that they end up in.
+Tokenizing is apart from padding: texts are tokenized when they arrive, and padded in their batch.
 """
 
 from array import array
@@ -33,7 +32,7 @@ class TokenizedText:
         tokens: What it costs the model: tokens with prompt and special tokens, after truncation.
         truncated: Whether it was over the model's length.
         ids: Its token ids; empty where the library tokenizes again in the batch. An array: a list
-            takes nine times the memory, and longer to be padded.
+            takes nine times the memory, and longer to pad.
         type_ids: Which of the pair each token belongs to; empty where all are 0.
         text: The text, where the library tokenizes again; empty otherwise.
         prompt: The prompt before it, where the library tokenizes again.
@@ -61,7 +60,7 @@ def take_token_ids(
 ) -> TokenizedText:
     """Return a text that came as token ids, cut at its end where it is over the model's length.
 
-    As a tokenizer does it: a special token stays the last, since models pool by it.
+    A last special token stays the last, as in a tokenizer: models pool by it.
     """
     if max_tokens is None or len(ids) <= max_tokens:
         return TokenizedText(tokens=len(ids), truncated=False, ids=array("i", ids))
@@ -91,12 +90,7 @@ class TextTokenizer(Protocol):
 
 
 def text_tokenizer_of(tokenizer: Any, max_tokens: int | None) -> TextTokenizer:
-    """Return the fast tokenizer where a checkpoint has one, else the one in Python.
-
-    Args:
-        tokenizer: The checkpoint's, of Transformers.
-        max_tokens: Where texts are cut, special tokens included.
-    """
+    """Return the fast tokenizer where a checkpoint has one, else the one in Python."""
     if isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
         return RustTokenizer(tokenizer, max_tokens)
     return PythonTokenizer(tokenizer, max_tokens)
@@ -124,7 +118,6 @@ class RustTokenizer:
         self._keeps_type_ids_of_pairs = has_type_ids
 
     def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
-        """Tokenize texts, or pairs of texts, of which the longer is cut first."""
         tokenized = []
         for encoding, text in zip(self._encodings(inputs), inputs, strict=True):
             ids = array("i", encoding.ids)
@@ -154,7 +147,7 @@ class RustTokenizer:
 
 
 class PythonTokenizer:
-    """A tokenizer that has no Rust part, called as it is, one call at a time."""
+    """A tokenizer without a Rust part, called as it is, one call at a time."""
 
     def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
         self._tokenizer = tokenizer
@@ -163,7 +156,6 @@ class PythonTokenizer:
         self._one_at_a_time = Lock()
 
     def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
-        """Tokenize texts, or pairs of texts, of which the longer is cut first."""
         tokenized = []
         for text in inputs:
             ids, type_ids = self._call(text, self._max_tokens)
@@ -189,11 +181,7 @@ class PythonTokenizer:
 
 
 class Padding:
-    """Makes tensors of tokenized texts, as a checkpoint's tokenizer would pad them.
-
-    Args:
-        tokenizer: The checkpoint's, of Transformers; it has a padding token.
-    """
+    """Makes tensors of tokenized texts, as a checkpoint's tokenizer would pad them."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._pad_id = int(tokenizer.pad_token_id)
@@ -202,10 +190,9 @@ class Padding:
         self._pad_type_id = int(tokenizer.pad_token_type_id)
 
     def features(self, texts: Sequence[TokenizedText]) -> Features:
-        """Return ``input_ids`` and ``attention_mask``, and ``token_type_ids`` for who takes them.
+        """Return int64 tensors [len(texts), longest].
 
-        Returns:
-            int64 tensors [len(texts), longest].
+        ``input_ids`` and ``attention_mask``, and ``token_type_ids`` where the model reads them.
         """
         longest = max(len(text.ids) for text in texts)
         shape = (len(texts), longest)

@@ -20,17 +20,7 @@ def run_batch(
     texts: Sequence[TokenizedText],
     output: str,
 ) -> Rows:
-    """Run one batch.
-
-    Args:
-        model: The model.
-        front_end: Its own.
-        texts: What to run.
-        output: The name that the library gives to what is wanted.
-
-    Returns:
-        float32 [len(texts), width].
-    """
+    """Run one batch and return the library's ``output`` of it, float32 [len(texts), width]."""
     rows: Rows | None = None
     for positions, features in front_end.batches(texts):
         tensor = model(batch_to_device(features, model.device))[output]

@@ -1,4 +1,4 @@
-"""How many components a Sentence Transformers checkpoint's vectors have, by its files alone."""
+"""The number of components of a checkpoint's vectors, by its files alone."""
 
 import json
 from pathlib import Path

@@ -16,12 +16,12 @@ from schemas.settings.models import CustomModelSettings, ModelSettings
 pytestmark = pytest.mark.serve
 
 
-@pytest.fixture
-def handle(local_serve: None) -> Iterator[Any]:
+@pytest.fixture(params=["SickeningModel", "SickeningBatches"])
+def handle(local_serve: None, request: pytest.FixtureRequest) -> Iterator[Any]:
     models: dict[str, ModelSettings] = {
         "mine": CustomModelSettings(
             kind="custom",
-            import_path="tests.sickening_model:SickeningModel",
+            import_path=f"tests.sickening_model:{request.param}",
             urls=("/v1/mine",),
             num_cpus=0.1,
             # Serve alone would replace the replica after three of these.

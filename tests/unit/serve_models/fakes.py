@@ -1,7 +1,7 @@
 """A model and a clock whose behaviour the test decides."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import orjson
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.settings.models import EmbedderSettings, Similarity
+from serve_models.serving.chunk_server import Host
 from serve_models.text.endpoints.probabilities import Activation, apply_activation
 from serve_models.text.models.prompts import Prompts, Role
 from serve_models.text.models.tokenizing import TokenizedText
@@ -28,6 +29,10 @@ class FakeClock:
         return self.now_ms
 
 
+def host(clock: FakeClock | None = None, on_death: Callable[[], None] | None = None) -> Host:
+    return Host("replica-1", clock or FakeClock(), on_death)
+
+
 def fake_vector(text: str) -> NDArray[np.float32]:
     rng = np.random.default_rng(abs(hash(text)) % 2**32)
     return rng.normal(size=FAKE_DIMS).astype(np.float32)
@@ -41,7 +46,7 @@ class FakeModel:
     """One token a character; ``hold`` keeps batches waiting until ``release`` is set."""
 
     width = FAKE_DIMS
-    max_seq_length_tokens = 32
+    max_seq_length_tokens: int | None = 32
     vocabulary_tokens = 128
     similarity: Similarity = "cosine"
     runs_in_parallel = True
@@ -148,7 +153,7 @@ def fake_score(text: str) -> float:
 class FakeClassifier:
     """Two classes, or one: a text's logits count its exclamation marks."""
 
-    max_seq_length_tokens = 32
+    max_seq_length_tokens: int | None = 32
 
     def __init__(
         self, activation: Activation = Activation.SOFTMAX, labels: Sequence[str] = LABELS
@@ -174,7 +179,7 @@ class FakeClassifier:
 class FakePairModel:
     """A document is as relevant as it has exclamation marks, and one more with its query in it."""
 
-    max_seq_length_tokens = 32
+    max_seq_length_tokens: int | None = 32
     width = 1
     runs_in_parallel = True
 

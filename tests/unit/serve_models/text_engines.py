@@ -8,36 +8,30 @@ import orjson
 
 from handoff.chunk import Chunk
 from schemas.settings.models import ClassifierSettings, EmbedderSettings, RerankerSettings
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.endpoints.table import (
-    classifier_endpoints,
-    embedder_endpoints,
-    reranker_endpoints,
-)
-from serve_models.text.engine import TextEngine
-from tests.unit.serve_models.fakes import FakeClock
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits
+from serve_models.text.kinds import endpoints_of
+from serve_models.text.models.base import CheckedModel
+from tests.unit.serve_models.fakes import host
 
 _KINDS: dict[str, Any] = {
-    "embedder": (EmbedderSettings, embedder_endpoints),
-    "classifier": (ClassifierSettings, classifier_endpoints),
-    "reranker": (RerankerSettings, reranker_endpoints),
+    "embedder": EmbedderSettings,
+    "classifier": ClassifierSettings,
+    "reranker": RerankerSettings,
 }
 
 
 @asynccontextmanager
-async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[TextEngine]:
-    settings_class, endpoints_of = _KINDS[kind]
-    settings = settings_class.model_validate(
+async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[BatchEngine]:
+    settings = _KINDS[kind].model_validate(
         {"kind": kind, "source": "path:/nowhere", "outcome_linger_ms": 0.0, **changes}
     )
-    engine = TextEngine(
-        model,
-        endpoints=endpoints_of(model, "mine", settings),
-        settings=settings,
-        replica="replica-1",
-        clock=FakeClock(),
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "mine", settings),
         limits=BatchLimits.of(settings, "cpu"),
-        use_threads=lambda threads: None,
+        host=host(),
+        outcome_linger_ms=settings.outcome_linger_ms,
     )
     engine.start()
     try:
@@ -46,7 +40,7 @@ async def running(kind: str, model: Any, **changes: object) -> AsyncIterator[Tex
         await engine.stop()
 
 
-async def answers_of(engine: TextEngine, lines: Sequence[bytes]) -> list[tuple[int, Any]]:
+async def answers_of(engine: BatchEngine, lines: Sequence[bytes]) -> list[tuple[int, Any]]:
     """Return each line's status and body, in the order of the lines."""
     collected: dict[int, tuple[int, Any]] = {}
     async for outcomes in engine.infer(Chunk("consumer-1", list(lines))):

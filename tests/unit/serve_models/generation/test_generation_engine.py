@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
-from serve_models.generation.engine import Answer, GenerationEngine, GeneratorDiedError
-from tests.unit.serve_models.fakes import FakeClock, FakePanicError
+from serve_models.generation.engine import Answer, GenerationEngine
+from serve_models.serving.chunk_server import ReplicaLostError
+from tests.unit.serve_models.fakes import FakeClock, FakePanicError, host
 
 
 class FakeGenerator:
@@ -52,7 +53,7 @@ class FakeGenerator:
             raise FakePanicError("unwrap on None")
         if prompt == "deadly":
             self.is_dead = True
-            raise GeneratorDiedError("segmentation fault")
+            raise ReplicaLostError("segmentation fault")
         return Answer(STATUS_OK, orjson.dumps({"text": prompt}), tokens=len(prompt))
 
     def release(self, prompt: str) -> None:
@@ -60,7 +61,7 @@ class FakeGenerator:
 
     def check_alive(self) -> None:
         if self.is_dead:
-            raise GeneratorDiedError("segmentation fault")
+            raise ReplicaLostError("segmentation fault")
 
     def shut_down(self) -> None:
         self.is_shut_down = True
@@ -76,9 +77,7 @@ async def running(
         model,
         in_flight_ratio=1.5,
         outcome_linger_ms=0.0,
-        replica="replica-1",
-        clock=clock or FakeClock(),
-        on_death=on_death,
+        host=host(clock, on_death),
     )
     try:
         yield engine
@@ -153,6 +152,7 @@ async def test_a_consumer_learns_of_room_while_its_own_record_still_runs() -> No
         assert (await anext(stream)).window_records == 6
         async with aclosing(engine.infer(other)) as others:
             assert (await anext(others)).window_records == 3
+            assert engine._window is not None
             assert engine._window.window_records("bulk", 0.0) == 3
         async with asyncio.timeout(20):
             told = await anext(stream)
@@ -231,9 +231,9 @@ async def test_death_is_told_once_and_a_stop_is_no_death() -> None:
     async with running(model, on_death=lambda: deaths.append("dead")) as engine:
         call = asyncio.create_task(all_outcomes(engine, chunk_of("deadly", "deadly")))
         await wait_until(lambda: deaths)
-        with pytest.raises(GeneratorDiedError):
+        with pytest.raises(ReplicaLostError):
             engine.check_health()
-    with pytest.raises(GeneratorDiedError):
+    with pytest.raises(ReplicaLostError):
         await call
     assert deaths == ["dead"]
     async with running(FakeGenerator(), on_death=lambda: deaths.append("stopped")):
@@ -263,7 +263,7 @@ async def test_no_call_ends_in_a_process_that_is_about_to_end() -> None:
         assert finished == [(0, STATUS_OK)]
         await engine.stop()
         for call in calls:
-            with pytest.raises(GeneratorDiedError):
+            with pytest.raises(ReplicaLostError):
                 await call
 
 
@@ -274,13 +274,13 @@ async def test_death_ends_every_call_as_lost_and_fails_the_health_check() -> Non
         await wait_until(lambda: len(model.at_work) == 2)
         engine.check_health()
         # Not answered as records that the model failed on: these would be given up in the end.
-        with pytest.raises(GeneratorDiedError, match="segmentation fault"):
+        with pytest.raises(ReplicaLostError, match="segmentation fault"):
             await all_outcomes(engine, chunk_of("deadly", "slow 3"))
-        with pytest.raises(GeneratorDiedError, match="segmentation fault"):
+        with pytest.raises(ReplicaLostError, match="segmentation fault"):
             await waiting
-        with pytest.raises(GeneratorDiedError, match="segmentation fault"):
+        with pytest.raises(ReplicaLostError, match="segmentation fault"):
             engine.check_health()
-        with pytest.raises(GeneratorDiedError):
+        with pytest.raises(ReplicaLostError):
             await anext(engine.infer(chunk_of("more")))
 
 
@@ -288,7 +288,7 @@ async def test_what_is_finished_at_the_death_is_answered() -> None:
     async with running(FakeGenerator()) as engine:
         stream = outcomes_of(engine.infer(chunk_of("a", "b", "deadly")))
         answered = [(await anext(stream))[:2] for _ in range(2)]
-        with pytest.raises(GeneratorDiedError):
+        with pytest.raises(ReplicaLostError):
             await anext(stream)
     assert sorted(answered) == [(0, STATUS_OK), (1, STATUS_OK)]
 
@@ -299,9 +299,9 @@ async def test_a_model_that_dies_idle_is_found_out_by_the_health_check() -> None
         waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow")))
         await wait_until(lambda: model.at_work)
         model.is_dead = True
-        with pytest.raises(GeneratorDiedError):
+        with pytest.raises(ReplicaLostError):
             engine.check_health()
-        with pytest.raises(GeneratorDiedError):
+        with pytest.raises(ReplicaLostError):
             await waiting
 
 
@@ -311,7 +311,7 @@ async def test_stopping_ends_the_calls_under_way() -> None:
         waiting = asyncio.create_task(all_outcomes(engine, chunk_of("slow")))
         await wait_until(lambda: model.at_work)
         await engine.stop()
-        with pytest.raises(GeneratorDiedError, match="stopped"):
+        with pytest.raises(ReplicaLostError, match="stopped"):
             await waiting
         assert model.aborted == ["slow"]
 

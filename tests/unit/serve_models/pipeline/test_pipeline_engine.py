@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from handoff.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.settings.pipelines import PipelineSettings
-from serve_models.pipeline.engine import PipelineEngine, PipelineStoppedError
+from serve_models.pipeline.engine import PipelineEngine
 from serve_models.pipeline.graph import Ending, RecordRun
 from serve_models.pipeline.records import StepLostError
+from serve_models.serving.chunk_server import Host, ReplicaLostError
 from serve_models.serving.window import CALLER_FORGOTTEN_AFTER_S
 from tests.unit.serve_models.fakes import FakeClock
 
@@ -113,9 +114,7 @@ class World:
             settings=pipeline,
             models=self.models,
             calls_per_window=dict.fromkeys(self.models, 1) | (calls_per_window or {}),
-            replica="pipeline-1",
-            clock=self.clock,
-            on_death=on_death,
+            host=Host("pipeline-1", self.clock, on_death),
         )
         self.outcomes: dict[str, tuple[int, bytes]] = {}
         self.windows: list[int] = []
@@ -302,7 +301,7 @@ async def test_deadlines_travel_along_and_pass_in_the_queue() -> None:
 
 async def test_a_deadline_passes_in_a_call_that_nobody_has_taken() -> None:
     world = World()
-    task = await world.start("a", "b", deadlines_ms=[world.clock.epoch_ms() + 1, None])
+    task = await world.start("a", "b", deadlines_ms=[world.clock.epoch_ms() + 50, None])
     (guard,) = world.models["classifier"].calls
     async with asyncio.timeout(20):
         while "a" not in world.outcomes:
@@ -316,7 +315,7 @@ async def test_a_deadline_passes_in_a_call_that_nobody_has_taken() -> None:
 
 async def test_a_deadline_that_passes_closes_the_call_that_nobody_else_is_in() -> None:
     world = World()
-    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 1])
+    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 50])
     (guard,) = world.models["classifier"].calls
     await finish(task)
     await settle()
@@ -327,7 +326,7 @@ async def test_a_deadline_that_passes_closes_the_call_that_nobody_else_is_in() -
 
 async def test_a_deadline_passes_in_the_queue_of_a_model_without_room() -> None:
     world = World(step_linger_ms=AN_HOUR_MS)
-    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 1])
+    task = await world.start("a", deadlines_ms=[world.clock.epoch_ms() + 50])
     await finish(task)
     assert world.outcomes == {"a": (STATUS_EXPIRED, b"")}
     assert world.models["classifier"].calls == []
@@ -338,11 +337,11 @@ async def test_whoever_is_done_waits_for_no_deadline() -> None:
     world = World()
     deadline_ms = world.clock.epoch_ms() + AN_HOUR_MS
     answered = await world.start("a", deadlines_ms=[deadline_ms])
-    timers = [record.timer for call in world.engine._calls for record in call.records]
+    timers = [record.timer for records in world.engine._records.values() for record in records]
     world.models["classifier"].calls[0].answer(body={"label": "unsafe"})
     await finish(answered)
     closed = await world.start("b", deadlines_ms=[deadline_ms])
-    timers += [record.timer for call in world.engine._calls for record in call.records]
+    timers += [record.timer for records in world.engine._records.values() for record in records]
     closed.cancel()
     await settle()
     assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]
@@ -657,14 +656,14 @@ async def test_a_stop_ends_the_calls_that_wait_after_what_is_finished() -> None:
     world.engine.check_health()
     await world.engine.stop()
     for call in (task, another):
-        with pytest.raises(PipelineStoppedError, match="the replica was stopped"):
+        with pytest.raises(ReplicaLostError, match="the replica was stopped"):
             await finish(call)
     assert world.statuses() == {"b": 400}
     assert guard.is_closed
     assert other_guard.is_closed
-    with pytest.raises(PipelineStoppedError):
+    with pytest.raises(ReplicaLostError):
         world.engine.check_health()
-    with pytest.raises(PipelineStoppedError):
+    with pytest.raises(ReplicaLostError):
         await world.run("b")
 
 
@@ -683,11 +682,11 @@ async def test_a_pipeline_that_dies_keeps_its_calls_until_its_process_ends(
     await settle()
     assert deaths == ["dead"]
     assert not any(call.done() for call in calls)
-    with pytest.raises(PipelineStoppedError, match="a bug in the queue"):
+    with pytest.raises(ReplicaLostError, match="a bug in the queue"):
         world.engine.check_health()
     await world.engine.stop()
     for call in calls:
-        with pytest.raises(PipelineStoppedError, match="a bug in the queue"):
+        with pytest.raises(ReplicaLostError, match="a bug in the queue"):
             await finish(call)
 
 

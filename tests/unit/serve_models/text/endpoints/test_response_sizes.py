@@ -8,15 +8,15 @@ import orjson
 import pytest
 
 from handoff.chunk import STATUS_OK, Chunk, Outcomes
-from serve_models.text.endpoints.base import Refusal
-from serve_models.text.endpoints.table import embedder_endpoints
+from serve_models.batching.engine import BatchEngine
+from serve_models.serving.failures import Refusal
 from serve_models.text.endpoints.vectors import (
     VectorForm,
     encode_response_body,
     form_vectors,
     least_vector_bytes,
 )
-from serve_models.text.engine import TextEngine
+from serve_models.text.kinds import endpoints_of
 from tests.unit.serve_models.fakes import (
     FakeClassifier,
     FakeModel,
@@ -61,7 +61,7 @@ def line(url: str, texts: int, more: dict[str, Any]) -> bytes:
 
 
 async def outcomes_of(
-    engine: TextEngine, lines: list[bytes], max_body_bytes: int = 0
+    engine: BatchEngine, lines: list[bytes], max_body_bytes: int = 0
 ) -> list[tuple[int, bytes]]:
     found: dict[int, tuple[int, bytes]] = {}
     streamed: Outcomes
@@ -161,7 +161,7 @@ def test_four_hundred_texts_do_not_fit_into_a_mebibyte(
     model = FakeModel()
     model.width = 384
     model.sample = np.random.default_rng(0).normal(size=384).astype(np.float32)
-    endpoints = embedder_endpoints(model, "minilm", settings())
+    endpoints = endpoints_of(model, "minilm", settings())
 
     (prepared,) = endpoints.prepare([line("/v1/embeddings", texts, more)], 1_048_576)
 

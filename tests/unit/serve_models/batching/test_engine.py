@@ -20,10 +20,12 @@ from handoff.chunk import (
     STATUS_UNRECOVERABLE,
     Chunk,
 )
-from serve_models.text import preparation
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.endpoints.table import embedder_endpoints
-from serve_models.text.engine import EngineDiedError, TextEngine
+from serve_models.batching import preparation
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits
+from serve_models.serving.chunk_server import ReplicaLostError
+from serve_models.text.kinds import endpoints_of
+from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.tokenizing import TokenizedText
 from tests.unit.serve_models.fakes import (
     FAKE_DIMS,
@@ -31,6 +33,7 @@ from tests.unit.serve_models.fakes import (
     FakeModel,
     FakePanicError,
     fake_vector,
+    host,
     line,
     settings,
 )
@@ -46,17 +49,15 @@ async def running(
     use_threads: Callable[[int], None] = lambda threads: None,
     on_death: Callable[[], None] | None = None,
     **changes: object,
-) -> AsyncIterator[TextEngine]:
+) -> AsyncIterator[BatchEngine]:
     configured = settings(served_names=["text-embedding-3-small"], **changes)
-    engine = TextEngine(
-        model,
-        endpoints=embedder_endpoints(model, "minilm", configured),
-        settings=configured,
-        replica="replica-1",
-        clock=clock or FakeClock(),
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "minilm", configured),
         limits=BatchLimits.of(configured, "cpu"),
+        host=host(clock, on_death),
+        outcome_linger_ms=configured.outcome_linger_ms,
         use_threads=use_threads,
-        on_death=on_death,
     )
     engine.start()
     try:
@@ -67,7 +68,7 @@ async def running(
 
 
 async def outcomes_of(
-    engine: TextEngine,
+    engine: BatchEngine,
     lines: list[bytes],
     deadlines_ms: Sequence[int | None] = (),
     collected: Collected | None = None,
@@ -260,7 +261,7 @@ async def test_what_a_broken_model_was_given_is_lost_with_the_replica() -> None:
         # Then nobody is answered that the model failed on him, and who only waited is sent away
         await wait_until(lambda: collected)
         assert [status for status, _ in collected.values()] == [STATUS_UNAVAILABLE] * 4
-        with pytest.raises(EngineDiedError, match="harmless"):
+        with pytest.raises(ReplicaLostError, match="harmless"):
             engine.check_health()
         # And no call ends before the process does, lest its records come back to this replica
         late = asyncio.create_task(outcomes_of(engine, [line("late")]))
@@ -270,7 +271,7 @@ async def test_what_a_broken_model_was_given_is_lost_with_the_replica() -> None:
         assert not late.done()
         await engine.stop()
         for lost in (call, late):
-            with pytest.raises(EngineDiedError, match="harmless"):
+            with pytest.raises(ReplicaLostError, match="harmless"):
                 await lost
     assert len(collected) == 4
     assert deaths == ["dead"]
@@ -283,7 +284,7 @@ async def test_a_text_that_breaks_the_model_is_lost_with_the_replica() -> None:
         model.poison_breaks = True
         lines = [line(f"a text {n}") for n in range(8)] + [line("poison")]
         collected: Collected = {}
-        with pytest.raises(EngineDiedError, match="harmless"):
+        with pytest.raises(ReplicaLostError, match="harmless"):
             await outcomes_of(engine, lines, collected=collected)
     assert STATUS_FAILED not in {status for status, _ in collected.values()}
 
@@ -309,14 +310,14 @@ async def test_a_batch_that_hangs_is_lost_and_what_waits_goes_elsewhere() -> Non
         clock.now_s += 60.0
         engine.check_health()
         clock.now_s += 1.0
-        with pytest.raises(EngineDiedError, match="a batch has been running for 61 s"):
+        with pytest.raises(ReplicaLostError, match="a batch has been running for 61 s"):
             engine.check_health()
         assert deaths == ["dead"]
         await wait_until(lambda: collected)
         assert [status for status, _ in collected.values()] == [STATUS_UNAVAILABLE] * 3
         model.release.set()
         await engine.stop()
-        with pytest.raises(EngineDiedError, match="61 s"):
+        with pytest.raises(ReplicaLostError, match="61 s"):
             await call
 
 
@@ -341,7 +342,7 @@ async def test_a_call_that_finds_out_that_a_batch_hangs_ends_with_the_process() 
         model.release.set()
         await engine.stop()
         for lost in (call, late):
-            with pytest.raises(EngineDiedError, match="61 s"):
+            with pytest.raises(ReplicaLostError, match="61 s"):
                 await lost
     assert deaths == ["dead"]
 
@@ -362,9 +363,9 @@ async def test_a_tokenizer_that_hangs_is_found_out(monkeypatch: pytest.MonkeyPat
         call = asyncio.create_task(outcomes_of(engine, [line("hangs")]))
         await asyncio.to_thread(tokenizing.wait, 20)
         clock.now_s += 61.0
-        with pytest.raises(EngineDiedError, match="in the tokenizer for 61 s"):
+        with pytest.raises(ReplicaLostError, match="in the tokenizer for 61 s"):
             engine.check_health()
-        with pytest.raises(EngineDiedError, match="in the tokenizer for 61 s"):
+        with pytest.raises(ReplicaLostError, match="in the tokenizer for 61 s"):
             await call
         release.set()
 
@@ -526,7 +527,7 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(
         def panicking(lines: object) -> Never:
             raise FakePanicError("out of bounds")
 
-        monkeypatch.setattr(engine._preparation._endpoints, "prepare", panicking)
+        monkeypatch.setattr(engine._preparation._reader, "prepare", panicking)
         collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
         assert {status for status, _ in collected.values()} == {STATUS_FAILED}
         engine.check_health()
@@ -554,15 +555,15 @@ async def test_a_dead_loop_ends_every_call_after_what_is_finished(
         monkeypatch.setattr(engine._pool, "next_batch", broken)
         model.release.set()
         for call in (waiting, another):
-            with pytest.raises(EngineDiedError, match="a bug in batch forming"):
+            with pytest.raises(ReplicaLostError, match="a bug in batch forming"):
                 await call
         # The batches under way, as many as there are runners, may have been in time.
         assert len(finished) <= 2
         assert {status for status, _ in finished.values()} <= {STATUS_OK}
         assert others == {}
-        with pytest.raises(EngineDiedError, match="a bug in batch forming"):
+        with pytest.raises(ReplicaLostError, match="a bug in batch forming"):
             engine.check_health()
-        with pytest.raises(EngineDiedError):
+        with pytest.raises(ReplicaLostError):
             await outcomes_of(engine, [line("too late")])
 
 
@@ -575,7 +576,7 @@ async def test_stopping_ends_the_calls_that_wait_after_what_is_finished() -> Non
         waiting = asyncio.create_task(outcomes_of(engine, lines, collected=collected))
         await asyncio.to_thread(model.running.wait, 20)
         await engine.stop()
-        with pytest.raises(EngineDiedError, match="the replica was stopped"):
+        with pytest.raises(ReplicaLostError, match="the replica was stopped"):
             await waiting
     assert {index: status for index, (status, _) in collected.items()} == {1: 400}
 
@@ -595,7 +596,7 @@ async def test_a_consumer_is_told_its_window_before_its_texts_are_through() -> N
             whole = (await anext(stream)).window_records
             async with aclosing(engine.infer(other)) as others:
                 assert 100 < (await anext(others)).window_records < 200
-                assert engine._window.window_records("bulk", 0.0) == whole - 100
+                assert engine._estimator.window_records("bulk", 0.0) == whole - 100
             told = await anext(stream)
             assert (told.window_records, told.indexes) == (whole, [])
             model.release.set()

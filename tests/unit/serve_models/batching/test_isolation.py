@@ -2,16 +2,20 @@
 
 import weakref
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import torch
 
 from handoff.chunk import STATUS_FAILED, STATUS_UNRECOVERABLE
-from serve_models.text import isolation
-from serve_models.text.isolation import TextFailure, run_isolating
-from serve_models.text.models.base import Rows
-from serve_models.text.models.devices import is_out_of_memory
+from serve_models.batching import isolation
+from serve_models.batching.isolation import run_isolating
+from serve_models.batching.memory import is_out_of_memory
+from serve_models.serving.failures import Refusal
+from serve_models.text.models.base import CheckedModel, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
 
@@ -54,16 +58,12 @@ def test_a_failed_forward_holds_no_memory_while_its_halves_run(holds_texts: int)
     assert not device.alive
     assert device.batches[:2] == [16, 8]
     if holds_texts:
-        assert [row[0] for row in isolated.rows if not isinstance(row, TextFailure)] == [
-            *range(1, 17)
-        ]
+        assert [row[0] for row in isolated.rows if not isinstance(row, Refusal)] == [*range(1, 17)]
         assert not isolated.raised
     else:
         assert isolated.has_only_failures
         # Kept for the answers, while the model is tried with a harmless text.
-        assert {row.status for row in isolated.rows if isinstance(row, TextFailure)} == {
-            STATUS_FAILED
-        }
+        assert {row.status for row in isolated.rows if isinstance(row, Refusal)} == {STATUS_FAILED}
 
 
 def test_memory_is_given_back_before_the_halves_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,15 +90,17 @@ def test_only_texts_at_fault_fail_and_each_says_why() -> None:
         rows[rows == 5] = np.nan
         return rows
 
-    rows = run_isolating(forward, texts_of(1, 2, 3, 4, 5, 6)).rows
-    failures = {n: row for n, row in enumerate(rows) if isinstance(row, TextFailure)}
+    model: Any = SimpleNamespace(width=1, run=forward)
+    rows = run_isolating(CheckedModel(model).run, texts_of(1, 2, 3, 4, 5, 6)).rows
+    failures = {n: row for n, row in enumerate(rows) if isinstance(row, Refusal)}
     assert {n: failure.status for n, failure in failures.items()} == {
         2: STATUS_UNRECOVERABLE,
         3: STATUS_FAILED,
         4: STATUS_UNRECOVERABLE,
     }
-    assert failures[2].reason == "IndexError: index out of range in self"
-    assert "NaN" in failures[4].reason
+    reasons = {n: orjson.loads(failure.body)["error"]["message"] for n, failure in failures.items()}
+    assert reasons[2].endswith(": IndexError: index out of range in self")
+    assert "NaN" in reasons[4]
 
 
 @pytest.mark.parametrize(

@@ -29,25 +29,24 @@ class BatchLimits:
         max_batch_texts: The most rows of a batch.
         parallel_batches: How many batches run at a time.
         threads: CPU threads that they share.
+        pool_texts: Texts to keep waiting, to cut even batches from.
+        max_wait_ms: A text that has waited this long goes into the next batch.
+        budget_name: The setting of ``token_budget_tokens``.
     """
 
     token_budget_tokens: int
     max_batch_texts: int
     parallel_batches: int
     threads: int
+    pool_texts: int = 2048
+    max_wait_ms: float = 500.0
+    budget_name: str = "token_budget_tokens"
 
     @classmethod
     def of(
         cls, settings: TextModelSettings, device: str, *, runs_in_parallel: bool = True
     ) -> "BatchLimits":
-        """Return what the settings ask for, and where they are silent what suits the device.
-
-        Args:
-            settings: The model's settings.
-            device: ``cpu``, or any other of torch's.
-            runs_in_parallel: Whether the model can run batches side by side; where it cannot, one
-                runs at a time whatever the settings ask for, on all threads.
-        """
+        """Return what the settings ask for, and where they are silent what suits the device."""
         is_cpu = device == "cpu"
         threads = cpu_threads(settings)
         parallel_batches = settings.parallel_batches or (
@@ -59,6 +58,8 @@ class BatchLimits:
             max_batch_texts=settings.max_batch_texts,
             parallel_batches=parallel_batches if runs_in_parallel else 1,
             threads=threads,
+            pool_texts=settings.pool_texts,
+            max_wait_ms=settings.max_wait_ms,
         )
 
     def threads_for(self, batches: int) -> int:

@@ -1,30 +1,36 @@
 import asyncio
+from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 
-from handoff.chunk import STATUS_FAILED, Outcomes
-from serve_models.serving.call import Call, encode_failure_body, tell_consumers
+from handoff.chunk import STATUS_FAILED, Chunk, Outcomes
+from serve_models.serving.call import Call, wake_consumers
+from serve_models.serving.failures import encode_failure_body
 
 AN_HOUR_S = 3600.0
 
 
-def new_outcomes() -> Outcomes:
-    return Outcomes("replica", 1)
+def call_of(records: int, linger_s: float, consumer: str = "consumer-1") -> Call:
+    return Call(Chunk(consumer, [b"{}"] * records), linger_s)
+
+
+def stream_of(call: Call) -> AsyncIterator[Outcomes]:
+    return call.stream("replica", lambda: 1)
 
 
 async def test_outcomes_gather_until_all_are_there() -> None:
-    call = Call(3, AN_HOUR_S)
+    call = call_of(3, AN_HOUR_S)
     for index in (2, 0, 1):
         call.answer(index, 200, b"%d" % index)
     async with asyncio.timeout(20):
-        lists = [outcomes async for outcomes in call.stream(new_outcomes)]
+        lists = [outcomes async for outcomes in stream_of(call)]
     assert [(o.indexes, o.bodies) for o in lists] == [([2, 0, 1], [b"2", b"0", b"1"])]
 
 
 async def test_the_last_outcome_ends_the_wait_of_those_before() -> None:
-    call = Call(2, AN_HOUR_S)
-    stream = call.stream(new_outcomes)
+    call = call_of(2, AN_HOUR_S)
+    stream = stream_of(call)
     waiting = asyncio.ensure_future(anext(stream))
     call.answer(0, 200, b"")
     for _ in range(5):
@@ -38,8 +44,8 @@ async def test_the_last_outcome_ends_the_wait_of_those_before() -> None:
 
 
 async def test_without_linger_outcomes_go_as_they_come() -> None:
-    call = Call(2, 0.0)
-    stream = call.stream(new_outcomes)
+    call = call_of(2, 0.0)
+    stream = stream_of(call)
     call.answer(1, 200, b"")
     assert (await anext(stream)).indexes == [1]
     call.answer(0, 200, b"")
@@ -47,45 +53,45 @@ async def test_without_linger_outcomes_go_as_they_come() -> None:
 
 
 async def test_after_the_linger_what_is_there_goes() -> None:
-    call = Call(2, 1e-6)
+    call = call_of(2, 1e-6)
     call.answer(1, 200, b"")
     async with asyncio.timeout(20):
-        assert (await anext(call.stream(new_outcomes))).indexes == [1]
+        assert (await anext(stream_of(call))).indexes == [1]
 
 
 async def test_a_call_that_is_silent_for_long_says_who_has_it() -> None:
-    call = Call(1, AN_HOUR_S)
+    call = call_of(1, AN_HOUR_S)
     call.named_after_s = 1e-6
-    stream = call.stream(new_outcomes)
+    stream = stream_of(call)
     async with asyncio.timeout(20):
         named = await anext(stream)
         call.answer(0, 200, b"")
         assert [named.indexes, *[each.indexes async for each in stream]] == [[], [0]]
-        quick = Call(1, AN_HOUR_S)
+        quick = call_of(1, AN_HOUR_S)
         quick.named_after_s = 1e-6
         quick.answer(0, 200, b"")
-        assert [each.indexes async for each in quick.stream(new_outcomes)] == [[0]]
-        assert [each async for each in Call(0, AN_HOUR_S).stream(new_outcomes)] == []
+        assert [each.indexes async for each in stream_of(quick)] == [[0]]
+        assert [each async for each in stream_of(call_of(0, AN_HOUR_S))] == []
 
 
 async def test_the_first_outcome_of_a_record_counts() -> None:
-    call = Call(2, AN_HOUR_S)
+    call = call_of(2, AN_HOUR_S)
     call.answer(0, 200, b"first")
     call.answer(0, 500, b"second")
     assert not call.waits_for(0)
     assert call.waits_for(1)
     call.fail_unanswered(RuntimeError("gone"))
-    outcomes = await anext(call.stream(new_outcomes))
+    outcomes = await anext(stream_of(call))
     assert outcomes.statuses == [200, STATUS_FAILED]
     assert outcomes.bodies[0] == b"first"
 
 
 async def test_one_call_of_each_consumer_tells_its_window_without_outcomes() -> None:
-    calls = [Call(1, 0.0, name) for name in ("a", "b", "b", "c")]
-    streams = [call.stream(new_outcomes) for call in calls]
+    calls = [call_of(1, 0.0, name) for name in ("a", "b", "b", "c")]
+    streams = [stream_of(call) for call in calls]
     waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
     await asyncio.sleep(0)
-    tell_consumers(calls, ["b", "c", "gone"])
+    wake_consumers(calls, ["b", "c", "gone"])
     for _ in range(10):
         await asyncio.sleep(0)
     assert [each.done() for each in waiting] == [False, True, False, True]

@@ -4,18 +4,19 @@ import asyncio
 from contextlib import aclosing
 
 from handoff.chunk import Chunk
-from serve_models.replicas.embedder import Embedder
-from serve_models.text.batch_limits import BatchLimits
-from serve_models.text.endpoints.table import embedder_endpoints
-from serve_models.text.engine import TextEngine
-from tests.unit.serve_models.fakes import FakeClock, FakeModel, line, settings
+from serve_models.batching.engine import BatchEngine
+from serve_models.batching.limits import BatchLimits
+from serve_models.replicas.text import TextReplica
+from serve_models.text.kinds import endpoints_of
+from serve_models.text.models.base import CheckedModel
+from tests.unit.serve_models.fakes import FakeModel, host, line, settings
 
 
-class Replica(Embedder):
+class Replica(TextReplica):
     """Takes its engine ready-made; the test stops it."""
 
-    def __init__(self, engine: TextEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: BatchEngine) -> None:
+        self._server = engine
 
     def __del__(self) -> None:  # type: ignore[override] # nothing to await
         pass
@@ -24,14 +25,12 @@ class Replica(Embedder):
 async def test_closing_the_replicas_stream_frees_the_engine_at_once() -> None:
     model = FakeModel()
     configured = settings(token_budget_tokens=16, max_batch_texts=1)
-    engine = TextEngine(
-        model,
-        endpoints=embedder_endpoints(model, "minilm", configured),
-        settings=configured,
-        replica="replica-1",
-        clock=FakeClock(),
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "minilm", configured),
         limits=BatchLimits.of(configured, "cpu"),
-        use_threads=lambda threads: None,
+        host=host(),
+        outcome_linger_ms=configured.outcome_linger_ms,
     )
     engine.start()
     lines = [line("n" * (n % 9 + 1)) for n in range(50)]

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_models.text.token_budget import TokenBudget
+from serve_models.batching.token_budget import TokenBudget
 
 
 def test_half_of_what_failed_is_tried_next_and_all_again_in_the_end() -> None:

@@ -1,8 +1,8 @@
-"""How many tokens a batch may have where memory does not suffice for what was set. Pure."""
+"""The token budget that memory leaves, where the one that was set is too large. Pure."""
 
 _LEAST_TOKENS = 16
 _STEPS = 256
-"""Full batches that fit before as much is tried again as failed: a failure costs a batch or two."""
+"""Full batches that must fit before the size that failed is tried again."""
 
 
 class TokenBudget:
@@ -26,13 +26,13 @@ class TokenBudget:
         self.too_large = 0
 
     def was_too_large(self, cost_tokens: int) -> None:
-        """Learn that ``cost_tokens``, texts times the longest, were out of memory together."""
+        """Learn that texts of this cost together were out of memory."""
         self.too_large += 1
         least = min(_LEAST_TOKENS, self._most_tokens)
         self.tokens = max(least, min(self.tokens, cost_tokens // 2))
         self._step_tokens = max(1, self.tokens // _STEPS)
 
     def fitted(self, cost_tokens: int) -> None:
-        """Learn that a batch of ``cost_tokens`` had memory enough."""
+        """Learn that a batch of this cost had memory enough."""
         if self.tokens < self._most_tokens and cost_tokens * 2 > self.tokens:
             self.tokens = min(self._most_tokens, self.tokens + self._step_tokens)

@@ -1,13 +1,13 @@
-"""Token-budget batch forming over a pool of waiting texts. Pure: time is an argument.
+"""Batches by token budget, cut from a pool of waiting texts. Pure: time is an argument.
 
 A transformer's cost is rows times the longest row, so a batch of unlike lengths pays for padding.
-Where many texts wait, a run of neighbours by length has next to none (Sentence Transformers sorts
-a whole list that it is given at once to the same end).
+A run of neighbours by length has next to none where many texts wait. Sentence Transformers sorts
+a whole list for the same reason.
 
-Cutting from the longest down, which suits a list that is all there, is the wrong choice for a pool
-that is filled up as it empties: long texts go as they come, few and unlike each other, and short
-ones silt up. On lengths of a lognormal distribution it computed 2.3 tokens for each real one where
-the rule below computes 1.08 (500 waiting, a budget of 2,048; sorting everything: 1.02).
+Cutting from the longest down suits a complete list, not a pool that fills up as it empties: long
+texts leave as they come, few and unlike each other, and short ones pile up. On lengths of a
+lognormal distribution it computed 2.3 tokens for each real one; the rule below computes 1.08 (500
+waiting, a budget of 2,048; sorting everything: 1.02).
 """
 
 from bisect import bisect_left
@@ -21,15 +21,15 @@ import numpy as np
 T = TypeVar("T")
 
 OLDEST_EVERY_BATCHES = 4
-"""Under a backlog every text is overdue; serving the oldest by every batch would cost the padding
-that the pool is there to save."""
+"""Under a backlog every text is overdue. With the oldest in every batch, padding would cost what
+the pool saves."""
 _FORWARD_TOKENS = 32
-"""What a forward pass costs beside its tokens, in tokens: keeps small full batches from winning."""
+"""The fixed cost of a forward pass, in tokens: keeps small full batches from winning."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[T]):
-    """A text's place in the pool; what ``TextPool.discard`` takes.
+    """A text's place in the pool; what ``Pool.discard`` takes.
 
     Attributes:
         text: The text as it was added.
@@ -44,7 +44,7 @@ class Waiting(Generic[T]):
     in_pool: bool = field(default=True)
 
 
-class TextPool(Generic[T]):
+class Pool(Generic[T]):
     """Texts that wait for the model.
 
     A batch is a run of neighbours by length: the run with the least padding, or one around the
@@ -87,7 +87,7 @@ class TextPool(Generic[T]):
         return place
 
     def discard(self, places: Iterable[Waiting[T]]) -> int:
-        """Take texts out that nobody waits for; those that left already are no error.
+        """Take texts out; those that left already are no error.
 
         Returns:
             How many were still waiting.

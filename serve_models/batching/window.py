@@ -1,4 +1,4 @@
-"""How many records a text model's replica wants in flight."""
+"""How many records a replica that runs batches wants in flight."""
 
 from serve_models.serving.window import SharedWindow
 
@@ -7,7 +7,7 @@ _MEMORY_BATCHES = 32
 _FIRST_GUESS_TEXTS_PER_BATCH = 64.0
 
 
-class TextWindow(SharedWindow):
+class BatchWindow(SharedWindow):
     """Learns the window from the texts that arrive and the batches that finish.
 
     The pool should hold ``pool_texts`` waiting texts, because even batches are cut from a full

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serve_models.text.batching import OLDEST_EVERY_BATCHES, TextPool, Waiting
+from serve_models.batching.pool import OLDEST_EVERY_BATCHES, Pool, Waiting
 
 BUDGET_TOKENS = 256
 MAX_TEXTS = 16
@@ -23,7 +23,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = TextPool[int](BUDGET_TOKENS, MAX_TEXTS, MAX_WAIT_S)
+        self.pool = Pool[int](BUDGET_TOKENS, MAX_TEXTS, MAX_WAIT_S)
         self.waiting: dict[int, tuple[int, Waiting[int], float]] = {}
         self.added = 0
         self.now_s = 0.0
@@ -77,7 +77,7 @@ TestPoolMachine = PoolMachine.TestCase
 
 @given(st.lists(lengths, min_size=1), st.floats(min_value=0, max_value=5))
 def test_every_text_comes_out_exactly_once(tokens: list[int], now_s: float) -> None:
-    pool = TextPool[int](BUDGET_TOKENS, MAX_TEXTS, MAX_WAIT_S)
+    pool = Pool[int](BUDGET_TOKENS, MAX_TEXTS, MAX_WAIT_S)
     for key, count in enumerate(tokens):
         pool.add(key, count, 0.0)
     out = []
@@ -91,7 +91,7 @@ def test_padding_is_no_worse_than_in_arrival_order(seed: int, is_overdue: bool) 
     # Given texts of lognormal length that all wait
     rng = random.Random(seed)
     tokens = [min(256, max(3, int(rng.lognormvariate(3.6, 0.9)))) for _ in range(400)]
-    pool = TextPool[int](1024, 256, MAX_WAIT_S)
+    pool = Pool[int](1024, 256, MAX_WAIT_S)
     for count in tokens:
         pool.add(count, count, 0.0)
     # When they are taken to the end, by density or by age
@@ -119,7 +119,7 @@ def arrival_order_cost(tokens: Sequence[int], budget_tokens: int) -> int:
 def test_a_steady_backlog_keeps_every_wait_bounded(seed: int) -> None:
     """Simulated time: 200 texts wait at all times, a batch takes 50 ms, odd lengths are rare."""
     rng = random.Random(seed)
-    pool = TextPool[tuple[int, float]](512, 64, MAX_WAIT_S)
+    pool = Pool[tuple[int, float]](512, 64, MAX_WAIT_S)
     now_s, longest_wait_s, added = 0.0, 0.0, 0
     for _ in range(300):
         while len(pool) < 200:
@@ -135,14 +135,14 @@ def test_a_steady_backlog_keeps_every_wait_bounded(seed: int) -> None:
 
 
 def test_a_text_over_the_budget_runs_alone() -> None:
-    pool = TextPool[int](100, 8, MAX_WAIT_S)
+    pool = Pool[int](100, 8, MAX_WAIT_S)
     for count in (500, 10, 10):
         pool.add(count, count, 0.0)
     assert sorted([pool.next_batch(0.0), pool.next_batch(0.0)]) == [[10, 10], [500]]
 
 
 def test_the_oldest_takes_its_neighbours_along_once_it_is_overdue() -> None:
-    pool = TextPool[str](120, 3, MAX_WAIT_S)
+    pool = Pool[str](120, 3, MAX_WAIT_S)
     pool.add("old", 50, 0.0)
     for key, count in {"long": 90, "near": 52, "short": 4}.items():
         pool.add(key, count, 0.9)
@@ -152,7 +152,7 @@ def test_the_oldest_takes_its_neighbours_along_once_it_is_overdue() -> None:
 def test_a_full_pool_with_refills_pays_little_padding() -> None:
     """The case that cutting from the longest down gets wrong: it computes 2.3 times the tokens."""
     rng = random.Random(7)
-    pool, real, padded, now_s = TextPool[int](2048, 256, 100.0), 0, 0, 0.0
+    pool, real, padded, now_s = Pool[int](2048, 256, 100.0), 0, 0, 0.0
     for _ in range(100):
         while len(pool) < 500:
             count = min(256, max(4, int(rng.lognormvariate(3.8, 0.9))))

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff.chunk import Chunk
-from serve_models.text.window import TextWindow
+from serve_models.batching.window import BatchWindow
 
 
 def learned(
@@ -11,8 +11,8 @@ def learned(
     tokens_per_text: int = 50,
     tokens_per_s: int = 50_000,
     parallel_batches: int = 1,
-) -> TextWindow:
-    window = TextWindow(pool_texts, parallel_batches=parallel_batches)
+) -> BatchWindow:
+    window = BatchWindow(pool_texts, parallel_batches=parallel_batches)
     for _ in range(20):
         window.records_arrived(64, 64 * texts_per_record, 64 * texts_per_record * tokens_per_text)
         window.batch_finished(1_000, 1_000 / tokens_per_s)
@@ -20,7 +20,7 @@ def learned(
 
 
 def test_a_new_replica_asks_for_a_few_batches() -> None:
-    window = TextWindow(2048)
+    window = BatchWindow(2048)
     assert 64 <= window.total_records <= 512
 
 
@@ -76,7 +76,7 @@ def test_a_batch_of_long_texts_does_not_make_the_replica_look_slow() -> None:
 def test_it_is_always_at_least_one_record(
     pool_texts: int, history: list[tuple[int, int, int, float]]
 ) -> None:
-    window = TextWindow(pool_texts)
+    window = BatchWindow(pool_texts)
     for records, texts, tokens, seconds in history:
         chunk = Chunk(f"c{records % 3}", [b""] * records)
         window.call_started(chunk, seconds)

@@ -1,4 +1,4 @@
-from serve_models.text.batch_limits import BatchLimits
+from serve_models.batching.limits import BatchLimits
 from tests.unit.serve_models.fakes import settings
 
 

@@ -4,21 +4,21 @@ import pytest
 
 from handoff.chunk import Chunk
 from schemas.settings.models import RerankerSettings
+from serve_models.batching.preparation import MOST_RECORDS, prepare_slice
 from serve_models.text.endpoints.base import Endpoints
-from serve_models.text.endpoints.table import embedder_endpoints, reranker_endpoints
-from serve_models.text.preparation import MOST_RECORDS, prepare_slice
+from serve_models.text.kinds import endpoints_of
 from tests.unit.serve_models.fakes import FakeModel, FakePairModel, line, request_line, settings
 
 
 @pytest.fixture
 def embedder() -> Endpoints:
-    return embedder_endpoints(FakeModel(), "minilm", settings())
+    return endpoints_of(FakeModel(), "minilm", settings())
 
 
 @pytest.fixture
 def reranker() -> Endpoints:
     configured = RerankerSettings.model_validate({"kind": "reranker", "source": "path:/nowhere"})
-    return reranker_endpoints(FakePairModel(), "mine", configured)
+    return endpoints_of(FakePairModel(), "mine", configured)
 
 
 def sizes_of(endpoints: Endpoints, lines: list[bytes]) -> list[int]:

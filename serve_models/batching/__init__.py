@@ -1,0 +1,1 @@
+"""Batches cut from a pool of what waits, run in threads: under text models and custom ones."""

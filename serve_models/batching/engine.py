@@ -1,0 +1,303 @@
+"""Chunks in, outcomes out: what many calls ask for, run in common batches. No Ray here.
+
+Threads overlap: one checks and prepares records, one or several run the model, one writes response
+bodies. The event loop owns everything else: pool, requests, calls. One more task forms batches than
+batches run at a time, so that the next batch stands ready when the model is done with another.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from handoff.chunk import STATUS_EXPIRED, STATUS_OK
+from serve_models.batching.isolation import Isolated, cost_tokens, run_isolating
+from serve_models.batching.limits import BatchLimits
+from serve_models.batching.pool import Pool, Waiting
+from serve_models.batching.preparation import Preparation, Slice
+from serve_models.batching.token_budget import TokenBudget
+from serve_models.batching.window import BatchWindow
+from serve_models.batching.work import BatchModel, Item, Request, RequestReader
+from serve_models.serving.call import Call
+from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
+from serve_models.serving.failures import ENDS_THE_TASK, Refusal
+from serve_models.serving.watchdog import Patience, Watchdog
+
+logger = logging.getLogger(__name__)
+
+_REPORTED_EVERY_S = 60.0
+_PATIENCE = Patience(least_s=60.0, first_s=600.0)
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    call: Call
+    index: int
+    request: Request
+
+
+@dataclass(slots=True, eq=False)
+class _Text:
+    """One item of a record, as the pool holds it."""
+
+    record: _Record
+    position: int
+
+
+class BatchEngine(ChunkServer):
+    """Runs the texts of many calls in common batches.
+
+    A "text" is one item of a record, whatever the model makes of it.
+
+    Args:
+        model: Runs batches.
+        reader: Makes requests of lines, and response bodies of finished requests.
+        limits: How large batches are, how many run at a time, and what waits for them.
+        host: The process around it.
+        outcome_linger_ms: How long outcomes gather before they are streamed back.
+        use_threads: Sets how many CPU threads the calling thread's batches get.
+        patience: How long a batch, or a slice in preparation, may take.
+    """
+
+    def __init__(
+        self,
+        model: BatchModel,
+        reader: RequestReader,
+        *,
+        limits: BatchLimits,
+        host: Host,
+        outcome_linger_ms: float,
+        use_threads: Callable[[int], None] = lambda _threads: None,
+        patience: Patience = _PATIENCE,
+    ) -> None:
+        self._estimator = BatchWindow(limits.pool_texts, parallel_batches=limits.parallel_batches)
+        super().__init__(host, self._estimator, outcome_linger_ms)
+        self._model = model
+        self._reader = reader
+        self._limits = limits
+        self._pool: Pool[_Text] = Pool(
+            limits.token_budget_tokens, limits.max_batch_texts, limits.max_wait_ms / 1000
+        )
+        self._places: dict[Call, list[Waiting[_Text]]] = {}
+        self._budget = TokenBudget(limits.token_budget_tokens)
+        self._memory_reported_at_s = -_REPORTED_EVERY_S
+        self._use_threads = use_threads
+        self._running: list[list[_Text]] = []
+        self._preparation = Preparation(
+            reader, self._clock, patience, pool_tokens=lambda: self._pool.tokens
+        )
+        self._forwards = Watchdog(patience)
+        self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
+        self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
+        self._texts_wait = asyncio.Event()
+
+    @property
+    def too_large_batches(self) -> int:
+        """How many batches, or parts of one, the device had no memory for so far."""
+        return self._budget.too_large
+
+    @property
+    def waiting_texts(self) -> int:
+        """Texts in the pool, without those of running batches."""
+        return len(self._pool)
+
+    def start(self) -> None:
+        """Start forming batches."""
+        for _ in range(self._limits.parallel_batches + 1):
+            self._start(self._run_batches)
+
+    def _begin(self, call: Call) -> None:
+        self._places[call] = []
+        self._start(partial(self._feed, call), call)
+
+    def _release(self, call: Call) -> None:
+        self._pool.discard(self._places.pop(call))
+        self._preparation.pool_shrank()
+
+    def _reports_first(self, call: Call) -> bool:
+        # A new consumer's window depends on its texts, and is reported when they are known.
+        return self._estimator.has_granted(call.chunk.consumer) and super()._reports_first(call)
+
+    def _check_alive(self) -> None:
+        forward_s = self._forwards.overdue_s(self._clock.monotonic())
+        slice_s = self._preparation.overdue_s()
+        if forward_s is not None:
+            self._lose_batches(ReplicaLostError(f"a batch has been running for {forward_s:.0f} s"))
+        elif slice_s is not None:
+            error = ReplicaLostError(f"texts have been in the tokenizer for {slice_s:.0f} s")
+            self._lose(self._preparation.under_way, error)
+
+    def _shut_down(self) -> None:
+        self._preparation.shut_down()
+        for thread in (self._model_threads, self._encoder_thread):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _feed(self, call: Call) -> None:
+        """Prepare and pool a chunk, slice by slice, as the pool has room."""
+        start, stop = 0, len(call.chunk.lines)
+        try:
+            while start < stop:
+                prepared = await self._preparation.next_slice(call, start)
+                self._pool_slice(call, prepared)
+                start = prepared.stop
+                if not self._estimator.has_granted(call.chunk.consumer):
+                    call.wake()
+        except ENDS_THE_TASK:
+            raise
+        except BaseException as error:
+            logger.exception("could not prepare a chunk of %d records", stop)
+            call.fail_unanswered(error)
+
+    def _pool_slice(self, call: Call, prepared: Slice) -> None:
+        for index in prepared.expired:
+            call.answer(index, STATUS_EXPIRED, b"")
+        now_s = self._clock.monotonic()
+        requests = 0
+        arrived: list[Waiting[_Text]] = []
+        for index, request in zip(prepared.indexes, prepared.prepared, strict=True):
+            if isinstance(request, Refusal):
+                call.answer(index, request.status, request.body)
+            elif call.waits_for(index):
+                requests += 1
+                record = _Record(call, index, request)
+                arrived.extend(
+                    self._pool.add(_Text(record, position), text.tokens, now_s)
+                    for position, text in enumerate(request.texts)
+                )
+        self._places[call] += arrived
+        self._estimator.records_arrived(
+            requests, len(arrived), sum(place.tokens for place in arrived)
+        )
+        self._texts_wait.set()
+
+    async def _run_batches(self) -> None:
+        while self._lost is None:
+            batch = self._take_batch()
+            if batch:
+                await self._run_batch(batch)
+            else:
+                self._texts_wait.clear()
+                await self._texts_wait.wait()
+
+    def _take_batch(self) -> list[_Text]:
+        """Take a batch of texts that a call still waits for; expired records are answered."""
+        while batch := self._pool.next_batch(self._clock.monotonic()):
+            self._preparation.pool_shrank()
+            wanted = []
+            for text in batch:
+                call, index = text.record.call, text.record.index
+                if call.waits_for(index) and not self._expire_if_late(call, index):
+                    wanted.append(text)
+            if wanted:
+                return wanted
+        return []
+
+    async def _run_batch(self, batch: list[_Text]) -> None:
+        loop = asyncio.get_running_loop()
+        items = [text.record.request.texts[text.position] for text in batch]
+        self._running.append(batch)
+        # A batch that is alone has all threads; under a backlog each has its share.
+        threads = self._limits.threads_for(len(self._running) + bool(self._pool))
+        try:
+            isolated, duration_s, is_broken = await loop.run_in_executor(
+                self._model_threads, self._run_model, items, threads
+            )
+            if is_broken:
+                self._lose_batches(
+                    ReplicaLostError("the model failed on a batch, and on a harmless text after it")
+                )
+                return
+        finally:
+            self._running.remove(batch)
+        self._learn(items, isolated, duration_s)
+        complete = []
+        for text, row in zip(batch, isolated.rows, strict=True):
+            record = text.record
+            if isinstance(row, Refusal):
+                record.call.answer(record.index, row.status, row.body)
+            elif record.request.place(text.position, row):
+                complete.append(record)
+        if complete:
+            await self._answer(complete)
+
+    async def _answer(self, records: list[_Record]) -> None:
+        bodies = await asyncio.get_running_loop().run_in_executor(
+            self._encoder_thread, self._reader.respond, [record.request for record in records]
+        )
+        for record, body in zip(records, bodies, strict=True):
+            if isinstance(body, Refusal):
+                record.call.answer(record.index, body.status, body.body)
+            else:
+                record.call.answer(record.index, STATUS_OK, body)
+
+    def _learn(self, items: Sequence[Item], isolated: Isolated, duration_s: float) -> None:
+        """Learn from a batch how fast the model is, and how large the next ones may be."""
+        self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
+        if not isolated.too_large_tokens and not isolated.raised:
+            self._budget.fitted(cost_tokens(items))
+        for too_large_tokens in isolated.too_large_tokens:
+            self._budget.was_too_large(too_large_tokens)
+        self._pool.token_budget_tokens = self._budget.tokens
+        now_s = self._clock.monotonic()
+        if isolated.too_large_tokens and now_s - self._memory_reported_at_s >= _REPORTED_EVERY_S:
+            self._memory_reported_at_s = now_s
+            name = self._limits.budget_name
+            logger.warning(
+                "out of memory: a batch of %d texts and %d tokens with padding was run in parts "
+                "(%d times so far); batches have at most %d tokens of %s: %d for now; lower %s, "
+                "or see what else holds the device's memory",
+                len(items),
+                cost_tokens(items),
+                self._budget.too_large,
+                self._budget.tokens,
+                name,
+                self._limits.token_budget_tokens,
+                name,
+            )
+
+    def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, bool]:
+        self._use_threads(threads)
+        started_s = self._clock.monotonic()
+        isolated = run_isolating(self._forward, items)
+        duration_s = self._clock.monotonic() - started_s
+        is_suspect = isolated.raised or isolated.has_only_failures
+        return isolated, duration_s, is_suspect and self._model_is_broken()
+
+    def _model_is_broken(self) -> bool:
+        """Whether the model fails on a harmless text too, and not just on its batch.
+
+        After a sticky error of a GPU, for example, everything fails that runs there.
+        """
+        try:
+            probe = self._model.probe()
+        except ENDS_THE_TASK:
+            raise
+        except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
+            return True
+        return probe is not None and run_isolating(self._forward, [probe]).has_only_failures
+
+    def _forward(self, items: Sequence[Any]) -> Sequence[Any]:
+        key = object()
+        self._forwards.began(key, self._clock.monotonic(), cost_tokens(items))
+        try:
+            return self._model.run(items)
+        finally:
+            self._forwards.finished(key, self._clock.monotonic())
+
+    def _lose_batches(self, error: ReplicaLostError) -> None:
+        """Die of what the model was given."""
+        texts = [text for batch in self._running for text in batch]
+        self._lose([(text.record.call, text.record.index) for text in texts], error)
+
+    def _lose(self, records: Iterable[tuple[Call, int]], error: ReplicaLostError) -> None:
+        """Die of some records: these are lost, the others are sent elsewhere."""
+        lost: defaultdict[Call, set[int]] = defaultdict(set)
+        for call, index in records:
+            lost[call].add(index)
+        for call in self._calls:
+            call.turn_away(but=lost[call])
+        self._die(error)

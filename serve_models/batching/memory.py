@@ -1,0 +1,32 @@
+"""A device that runs out of memory. Works with torch where it is loaded, and loads it nowhere."""
+
+import gc
+import sys
+from typing import Any
+
+_WORDS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
+"""In messages of errors without a type of their own: Metal's, the CPU allocator's, cuBLAS'."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device has no memory left, which fewer texts may fit into."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        # torch's own is a RuntimeError.
+        type(error).__name__ == "OutOfMemoryError" or any(word in text for word in _WORDS)
+    )
+
+
+def release_memory() -> None:
+    """Give back what torch keeps of a failed forward; call it outside ``except``."""
+    # Frames that hold each other hold their tensors too.
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,1 @@
+"""Models of the user: a class with ``infer``, or one that answers batches."""

@@ -1,0 +1,72 @@
+"""Outcomes of records without a response: refused, or failed on."""
+
+import asyncio
+from dataclasses import dataclass
+
+import orjson
+
+from handoff.chunk import STATUS_FAILED, STATUS_UNRECOVERABLE
+from schemas.bodies.base import BodyRefusedError
+from schemas.wire.results import encode_refusal_body
+
+ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+"""Raised to end a task or the process. Anything else is a failure to answer for, even where it is
+no ``Exception``: a Rust panic, in tokenizers for example, is a bare ``BaseException``."""
+_MAX_ERROR_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The outcome of a record that has no response.
+
+    Not the exception itself: its traceback holds the frames of a failed forward, and they hold the
+    memory that the next one needs.
+    """
+
+    status: int
+    body: bytes
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Refusal":
+        """Return the outcome of a record that, alone, raised ``error`` in a healthy model."""
+        if isinstance(error, BodyRefusedError):
+            return cls(error.status, encode_refusal_body(str(error), error.code, error.param))
+        return cls(status_of_failure(error), encode_failure_body(error))
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the model failed, and not the request."""
+        return self.status >= STATUS_FAILED
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and message."""
+    return f"{type(error).__name__}: {error}"
+
+
+def status_of_failure(error: BaseException) -> int:
+    """Return the status of a record that a healthy model failed on, alone, by ``error``.
+
+    ``STATUS_UNRECOVERABLE`` where another attempt would raise the same: an index beyond a table, a
+    value of the wrong type, a Rust panic. ``RuntimeError`` is torch's for all device errors.
+    """
+    would_recur = isinstance(error, ArithmeticError | LookupError | TypeError | ValueError)
+    # The tokenizers library raises the bare class.
+    would_recur = would_recur or type(error) is Exception or not isinstance(error, Exception)
+    return STATUS_UNRECOVERABLE if would_recur else STATUS_FAILED
+
+
+def encode_failure_body(error: BaseException | str) -> bytes:
+    """Return the ``response.body`` of a record that the model failed on, in OpenAI's shape."""
+    reason = error if isinstance(error, str) else describe(error)
+    message = f"the model failed on this request: {reason}"
+    return orjson.dumps(
+        {
+            "error": {
+                "message": message[:_MAX_ERROR_CHARACTERS].encode("utf-8", "replace").decode(),
+                "type": "server_error",
+                "param": None,
+                "code": "model_failed",
+            }
+        }
+    )

@@ -1,0 +1,78 @@
+"""What each kind of text model loads, and which endpoints it answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.bodies.base import Accepted
+from schemas.settings.models import (
+    ClassifierSettings,
+    EmbedderSettings,
+    RerankerSettings,
+    TextModelSettings,
+)
+from serve_models.text.endpoints.base import Endpoint, Endpoints, Served
+from serve_models.text.endpoints.classify import ClassifyEndpoint
+from serve_models.text.endpoints.embeddings import EmbeddingsEndpoint
+from serve_models.text.endpoints.rerank import RerankEndpoint, ScoreEndpoint
+from serve_models.text.endpoints.scoring import CrossEncoderScorer, EmbeddingScorer
+from serve_models.text.models.classification import ClassificationModel, LabellingModel
+from serve_models.text.models.embedding import EmbeddingModel, EmbeddingTextModel
+from serve_models.text.models.reranking import PairModel, RerankingModel
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of text model.
+
+    Attributes:
+        load: Makes the model of a checkpoint's directory, settings and torch's name of a device.
+        endpoints: Makes the endpoints of the model, what it serves, and its settings.
+    """
+
+    load: Callable[[Path, Any, str], Any]
+    endpoints: Callable[[Any, Served, Any], Sequence[Endpoint[Any]]]
+
+
+def _embedder(
+    model: EmbeddingTextModel, served: Served, settings: EmbedderSettings
+) -> Sequence[Endpoint[Any]]:
+    scorer = EmbeddingScorer(model)
+    return (
+        EmbeddingsEndpoint(model, served, normalize=settings.normalize),
+        RerankEndpoint(scorer, served),
+        ScoreEndpoint(scorer, served),
+    )
+
+
+def _classifier(
+    model: LabellingModel, served: Served, _settings: ClassifierSettings
+) -> Sequence[Endpoint[Any]]:
+    return (ClassifyEndpoint(model, served),)
+
+
+def _reranker(
+    model: PairModel, served: Served, _settings: RerankerSettings
+) -> Sequence[Endpoint[Any]]:
+    scorer = CrossEncoderScorer(model)
+    return RerankEndpoint(scorer, served), ScoreEndpoint(scorer, served)
+
+
+KINDS: Mapping[type[TextModelSettings], Kind] = {
+    EmbedderSettings: Kind(EmbeddingModel, _embedder),
+    ClassifierSettings: Kind(ClassificationModel, _classifier),
+    RerankerSettings: Kind(RerankingModel, _reranker),
+}
+
+
+def endpoints_of(model: Any, name: str, settings: TextModelSettings) -> Endpoints:
+    """Return what a loaded model answers."""
+    takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
+    served = Served(
+        name,
+        frozenset({name, *settings.served_names}),
+        settings.max_inputs_per_request,
+        Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
+    )
+    return Endpoints(name, KINDS[type(settings)].endpoints(model, served, settings))
