@@ -1,4 +1,4 @@
-"""Settling records: each is given its one outcome, published, acknowledged and let go."""
+"""Each record gets its one outcome, which is published and acknowledged; then it is let go."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ _AFTER_QUEUE, _AFTER_DECIDE = states_after(Step.QUEUE), states_after(Step.DECIDE
 _AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
-class Settlement:
+class Completion:
     """Takes records from a decided outcome to its acknowledgement, in key-queue order."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Settlement:
         self._counters = counters
 
     def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
-        """Settle it with a response; a large one goes to the object store first."""
+        """Answer it; a large response goes to the object store first."""
         if status >= 400:
             self._counters.refused_records += 1
         else:
@@ -64,32 +64,29 @@ class Settlement:
             self._deposit(item, status, body)
             return
         messages = self._messages.response(item, item.custom_id or "", status, body, now_s)
-        self.settle(item, messages)
+        self.decide(item, messages)
 
     def cancel(self, item: WorkItem, now_s: float) -> None:
-        """Settle it as cancelled by a control record."""
         self._counters.cancelled_records += 1
         self._end_with_error(item, ErrorCode.REQUEST_CANCELLED, _CANCELLED_MESSAGE, now_s)
 
     def expire(self, item: WorkItem, now_s: float) -> None:
-        """Settle it as too late."""
         self._counters.expired_records += 1
         self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
 
     def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
         error = self._messages.error(item, item.custom_id or "", code, message, now_s)
-        self.settle(item, [error])
+        self.decide(item, [error])
 
-    def bury(
+    def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
-        """Settle it as a dead letter."""
         self._counters.dead_letter_records += 1
-        self.settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
+        self.decide(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
 
-    def settle(self, item: WorkItem, messages: Sequence[Message]) -> None:
+    def decide(self, item: WorkItem, messages: Sequence[Message]) -> None:
         """Publish its outcome, once no earlier record of its key queue is incomplete."""
-        self._forget_request(item)
+        self._end_work(item)
         item.state = _AFTER_DECIDE[item.state]
         item.messages = messages
         result_bytes = 0
@@ -123,13 +120,13 @@ class Settlement:
 
     def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
         # Decided, so that neither a deadline nor a cancellation decides it again.
-        self._forget_request(item)
+        self._end_work(item)
         item.state = next_state(item.state, Step.DEPOSIT)
         self.grow(item, len(body))
         self._body_moves.deposit(item, status, body)
 
-    def _forget_request(self, item: WorkItem) -> None:
-        """Forget what the model needed of it."""
+    def _end_work(self, item: WorkItem) -> None:
+        """Let go of what the model needed of it."""
         if item.state is _QUEUED:
             self._queue.discard(item)
         if item.fetched_line is not None:
@@ -153,7 +150,7 @@ class Settlement:
 
     def drop(self, item: WorkItem) -> None:
         """Let go of it without an outcome: the partition's next owner has it."""
-        self._forget_request(item)
+        self._end_work(item)
         item.state = next_state(item.state, Step.DROP)
         self._let_go(item)
 
