@@ -30,7 +30,7 @@ from consumer.engine.offsets.assigned_partitions import (
     AssignedPartitions,
     AssignmentChange,
 )
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
@@ -94,7 +94,7 @@ class Engine:
         body_moves = BodyMoves(
             admission, retry, jitter, claim_check.give_up_after_s if claim_check else 0.0
         )
-        self._settlement = Settlement(
+        self._completion = Completion(
             messages=messages,
             admission=admission,
             key_queues=key_queues,
@@ -110,7 +110,7 @@ class Engine:
             assigned=self._assigned,
             admission=admission,
             key_queues=key_queues,
-            settlement=self._settlement,
+            completion=self._completion,
             body_moves=body_moves,
             cancellations=cancellations,
             deadlines=deadlines,
@@ -121,11 +121,11 @@ class Engine:
             consumer=consumer,
             queue=queue,
             isolation=isolation,
-            settlement=self._settlement,
+            completion=self._completion,
             settings=settings,
             counters=self.counters,
         )
-        self.bodies = Bodies(body_moves, self._settlement, messages)
+        self.bodies = Bodies(body_moves, self._completion, messages)
         self.backlog = Backlog(
             calls=self.calls,
             isolation=isolation,
@@ -134,7 +134,7 @@ class Engine:
             cancellations=cancellations,
             deadlines=deadlines,
             admission=admission,
-            settlement=self._settlement,
+            completion=self._completion,
         )
         self._standing = Standing(
             assigned=self._assigned,
@@ -342,21 +342,21 @@ class Engine:
         return self._outbox.has_publishable
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
-        return self._settlement.take_publications(most_records, most_bytes)
+        return self._completion.take_publications(most_records, most_bytes)
 
     def acknowledged(self, items: Iterable[WorkItem]) -> None:
-        self._settlement.acknowledged(items)
+        self._completion.acknowledged(items)
 
     def withdrawn(self, items: Iterable[WorkItem]) -> None:
         """Drop outcomes of lost partitions; they may have been published, or in part."""
         for item in items:
-            self._settlement.drop(item)
+            self._completion.drop(item)
 
     def rejected(
         self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
-        """Replace refused messages of an outcome; see ``Settlement.rejected``."""
-        return self._settlement.rejected(item, rejections, now_s, epoch_ms)
+        """Replace refused messages of an outcome; see ``Completion.rejected``."""
+        return self._completion.rejected(item, rejections, now_s, epoch_ms)
 
     def transaction_committed(self, transaction: Transaction) -> None:
         self.acknowledged(transaction.items)
@@ -380,11 +380,11 @@ class Engine:
         Returns:
             False where the topic takes no dead letter of any record.
         """
-        self.transactions.came_to_nothing(transaction)
+        self.transactions.aborted(transaction)
         if transaction.assignment.revoked:
             self._lose([transaction.assignment])
             return True
-        return self._settlement.substitute(rejections, now_s, epoch_ms)
+        return self._completion.substitute(rejections, now_s, epoch_ms)
 
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Drop the partition of an aborted transaction, as it is another member's.
@@ -393,7 +393,7 @@ class Engine:
             Whether the partition stays unread unless the group rebalances. Not where it was lost
             before, nor in the middle of a rebalance: ``assign`` starts it afresh if it is ours.
         """
-        self.transactions.came_to_nothing(transaction)
+        self.transactions.aborted(transaction)
         was_held = self._assigned.drop(transaction.assignment)
         self._lose([transaction.assignment])
         return was_held and not self._is_suspended
