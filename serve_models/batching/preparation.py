@@ -40,7 +40,6 @@ class Slice:
 def prepare_slice(
     reader: RequestReader, chunk: Chunk, start: int, is_expired: Callable[[int | None], bool]
 ) -> Slice:
-    """Prepare a chunk's records from ``start`` on."""
     most_stop = min(start + MOST_RECORDS, len(chunk.lines))
     result = Slice(stop=most_stop)
     characters = 0
@@ -64,6 +63,7 @@ class Preparation:
     All methods belong to one event loop.
 
     Attributes:
+        reader: As given; new slices take over a change.
         under_way: Records that may be in the tokenizer now, by call and index.
     """
 
@@ -75,7 +75,7 @@ class Preparation:
         pool_tokens: Callable[[], int],
     ) -> None:
         self.under_way: list[tuple[Call, int]] = []
-        self._reader = reader
+        self.reader = reader
         self._clock = clock
         self._pool_tokens = pool_tokens
         self._turn = asyncio.Lock()
@@ -94,15 +94,12 @@ class Preparation:
             return await loop.run_in_executor(self._thread, self._prepare, call, start)
 
     def pool_shrank(self) -> None:
-        """Look for room again."""
         self._may_have_room.set()
 
     def overdue_s(self) -> float | None:
-        """Return for how long a slice has hung, or ``None`` where none does."""
         return self._watchdog.overdue_s(self._clock.monotonic())
 
     def shut_down(self) -> None:
-        """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, call: Call, start: int) -> Slice:
@@ -110,7 +107,7 @@ class Preparation:
         self.under_way = [(call, index) for index in most]
         self._watchdog.began(call, self._clock.monotonic())
         try:
-            return prepare_slice(self._reader, call.chunk, start, self._is_expired)
+            return prepare_slice(self.reader, call.chunk, start, self._is_expired)
         finally:
             self._watchdog.finished(call, self._clock.monotonic())
             self.under_way = []

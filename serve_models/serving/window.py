@@ -65,17 +65,20 @@ class SharedWindow:
 
     Args:
         records: How many records the replica wants in flight in all.
+
+    Attributes:
+        records: As given; callers learn of a change with their next outcomes.
     """
 
     def __init__(self, records: float) -> None:
-        self._records = records
+        self.records = records
         self._callers: dict[str, _Caller] = {}
         self._open_records: Counter[str] = Counter()
 
     @property
     def total_records(self) -> float:
         """Records wanted in flight from all callers together."""
-        return self._records
+        return self.records
 
     def call_started(self, chunk: Chunk, now_s: float) -> None:
         self._open_records[chunk.consumer] += len(chunk.lines)

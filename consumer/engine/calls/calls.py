@@ -6,9 +6,9 @@ from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Cause, Isolation
 from consumer.engine.failures.retry import Failure, failure_of_status
 from consumer.engine.intake import is_expired
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import printable
-from consumer.engine.record_state import RecordState, Step, next_state
+from consumer.engine.record_state import RecordState, Step, states_after
 from consumer.engine.settings import EngineSettings
 from consumer.engine.work import Call, WorkItem
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
@@ -25,9 +25,10 @@ _REASONS = {
 DEADLINE_GRACE_S = 5.0
 """The model replica answers a record whose deadline passes; after this time the consumer does."""
 _LONGEST_LOOK_S = 10.0
-"""A longer time between two checks for overdue calls is a pause of this process."""
-# Needed for each record; a look-up on the class costs 0.1 µs more.
-_IN_FLIGHT, _DISPATCH = RecordState.IN_FLIGHT, Step.DISPATCH
+"""More time between two looks for overdue calls is a pause of this process."""
+# Looked up for each record; on its class a member costs 0.1 µs more.
+_IN_FLIGHT = RecordState.IN_FLIGHT
+_AFTER_DISPATCH = states_after(Step.DISPATCH)
 
 
 class Calls:
@@ -42,14 +43,14 @@ class Calls:
         consumer: str,
         queue: WorkQueue,
         isolation: Isolation,
-        settlement: Settlement,
+        completion: Completion,
         settings: EngineSettings,
         counters: Counters,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
         self._isolation = isolation
-        self._settlement = settlement
+        self._completion = completion
         self._settings = settings
         self._counters = counters
         self.windows = ReplicaWindows(initial_records=settings.most_chunk_records)
@@ -120,14 +121,14 @@ class Calls:
 
     def _is_over(self, item: WorkItem, now_s: float, epoch_ms: int) -> bool:
         if not item.is_decided and is_expired(item.deadline_ms, epoch_ms):
-            self._settlement.expire(item, now_s)
+            self._completion.expire(item, now_s)
         return item.is_decided
 
     def _start(
         self, items: list[WorkItem], wanted_records: int, now_s: float
     ) -> tuple[Call, Chunk]:
         for item in items:
-            item.state = next_state(item.state, _DISPATCH)
+            item.state = _AFTER_DISPATCH[item.state]
             item.attempts += 1
             item.dispatched_at_s = now_s
         deadlines: list[int | None] = [item.deadline_ms for item in items]
@@ -180,11 +181,11 @@ class Calls:
                 continue
             has_answers = True
             if item.assignment.revoked:
-                self._settlement.drop(item)
+                self._completion.drop(item)
             elif status == STATUS_EXPIRED:
-                self._settlement.expire(item, now_s)
+                self._completion.expire(item, now_s)
             else:
-                self._settlement.respond(item, status, body, now_s)
+                self._completion.respond(item, status, body, now_s)
         if has_answers:
             call.has_answers = True
             self._isolation.breaker.answered(now_s)
@@ -217,7 +218,7 @@ class Calls:
         for call in self._under_way:
             expired = call.take_expired(expired_ms)
             for item in expired:
-                self._settlement.expire(item, now_s)
+                self._completion.expire(item, now_s)
             limit_s = self._timeout.limit_s(call.earlier_timeouts)
             if call.overdue is None and call.is_accepted and now_s - call.heard_at_s >= limit_s:
                 call.overdue = f"the model replica sent nothing for {limit_s:g} s"
@@ -265,7 +266,7 @@ class Calls:
             if item.is_decided:
                 continue
             if item.assignment.revoked or not self.takes_back:
-                self._settlement.drop(item)
+                self._completion.drop(item)
             elif not self._is_over(item, now_s, epoch_ms):
                 failed.append(item)
         given_up = self._isolation.take_back(
@@ -276,4 +277,4 @@ class Calls:
             item.assignment.ledger.failed(item.record.offset, item.attempts, item.failed_attempts)
         for item in given_up:
             message = f"{reason} (after {item.attempts} attempts)"
-            self._settlement.bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)
+            self._completion.dead_letter(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)

@@ -48,7 +48,7 @@ class CompletionMapError(ValueError):
 
 
 class RecordFailures(NamedTuple):
-    """An incomplete record's attempts, and how many failures (``strikes``) count against it."""
+    """How often an incomplete record was handed to a model replica, and failures that count."""
 
     offset: int
     attempts: int
@@ -173,6 +173,7 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
 
 
 def log_id_of(point: CommitPoint) -> bytes:
+    """Return the id of the log that a committed offset is of; empty where it is unknown."""
     try:
         return _open(*point).log_id if point.metadata else b""
     except CompletionMapError:

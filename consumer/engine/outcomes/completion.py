@@ -1,4 +1,4 @@
-"""Completes records: decides each one's outcome, has it published and acknowledged."""
+"""Each record gets its one outcome, which is published and acknowledged; then it is let go."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from consumer.engine.failures.isolation import Isolation
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes
-from consumer.engine.record_state import RecordState, Step, next_state
+from consumer.engine.record_state import RecordState, Step, next_state, states_after
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
 from schemas.wire.results import ErrorCode
@@ -23,10 +23,11 @@ _EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before t
 
 # Needed for each record; a look-up on the class costs 0.1 µs more.
 _BLOCKED, _QUEUED, _DECIDED = RecordState.BLOCKED, RecordState.QUEUED, RecordState.DECIDED
-_QUEUE, _DECIDE, _ACKNOWLEDGE = Step.QUEUE, Step.DECIDE, Step.ACKNOWLEDGE
+_AFTER_QUEUE, _AFTER_DECIDE = states_after(Step.QUEUE), states_after(Step.DECIDE)
+_AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
-class Settlement:
+class Completion:
     """Takes records from a decided outcome to its acknowledgement, in key-queue order."""
 
     def __init__(
@@ -54,7 +55,7 @@ class Settlement:
         self._counters = counters
 
     def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
-        """Complete it with a response; a large body goes to the object store first."""
+        """Answer it; a large response goes to the object store first."""
         if status >= 400:
             self._counters.refused_records += 1
         else:
@@ -63,7 +64,7 @@ class Settlement:
             self._deposit(item, status, body)
             return
         messages = self._messages.response(item, item.custom_id or "", status, body, now_s)
-        self.settle(item, messages)
+        self.decide(item, messages)
 
     def cancel(self, item: WorkItem, now_s: float) -> None:
         self._counters.cancelled_records += 1
@@ -75,16 +76,18 @@ class Settlement:
 
     def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
         error = self._messages.error(item, item.custom_id or "", code, message, now_s)
-        self.settle(item, [error])
+        self.decide(item, [error])
 
-    def bury(
+    def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
         self._counters.dead_letter_records += 1
-        self.settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
+        self.decide(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
 
-    def settle(self, item: WorkItem, messages: Sequence[Message]) -> None:
-        self._decide(item, _DECIDE)
+    def decide(self, item: WorkItem, messages: Sequence[Message]) -> None:
+        """Publish its outcome, once no earlier record of its key queue is incomplete."""
+        self._end_work(item)
+        item.state = _AFTER_DECIDE[item.state]
         item.messages = messages
         result_bytes = 0
         for message in messages:  # a generator here costs a third of the whole method
@@ -101,7 +104,7 @@ class Settlement:
             item.state = next_state(item.state, Step.RETRY)
             self._isolation.add([item])
         else:
-            item.state = next_state(item.state, _QUEUE)
+            item.state = _AFTER_QUEUE[item.state]
             self._queue.add(item)
 
     def _unblock_next(self, complete: WorkItem) -> None:
@@ -115,15 +118,16 @@ class Settlement:
             self.make_ready(item)
 
     def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
-        # Decided, so that no deadline or cancellation decides it again.
-        self._decide(item, Step.DEPOSIT)
+        # Decided, so that neither a deadline nor a cancellation decides it again.
+        self._end_work(item)
+        item.state = next_state(item.state, Step.DEPOSIT)
         self.grow(item, len(body))
         self._body_moves.deposit(item, status, body)
 
-    def _decide(self, item: WorkItem, step: Step) -> None:
+    def _end_work(self, item: WorkItem) -> None:
+        """Let go of what the model needed of it."""
         if item.state is _QUEUED:
             self._queue.discard(item)
-        item.state = next_state(item.state, step)
         if item.fetched_line is not None:
             # The body can be fetched again by its reference.
             self.grow(item, -len(item.fetched_line))
@@ -142,8 +146,9 @@ class Settlement:
             self._body_moves.unblock(item)
 
     def drop(self, item: WorkItem) -> None:
-        """Drop it without an outcome: it is the next owner's."""
-        self._decide(item, Step.DROP)
+        """Let go of it without an outcome: the partition's next owner has it."""
+        self._end_work(item)
+        item.state = next_state(item.state, Step.DROP)
         self._let_go(item)
 
     def _let_go(self, item: WorkItem) -> None:
@@ -166,7 +171,7 @@ class Settlement:
 
     def acknowledged(self, items: Iterable[WorkItem]) -> None:
         for item in items:
-            item.state = next_state(item.state, _ACKNOWLEDGE)
+            item.state = _AFTER_ACKNOWLEDGE[item.state]
             item.assignment.ledger.complete(item.record.offset)
             self._unblock_next(item)
             self._let_go(item)

@@ -34,7 +34,13 @@ REFUSALS = (
 
 
 class ProducerSlot:
-    """Holds the producer of a sink."""
+    """Holds the producer of a sink.
+
+    Args:
+        settings: The cluster.
+        max_batch_bytes: The most that a batch of several messages takes, uncompressed.
+        doing: Names its purpose in error messages.
+    """
 
     def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
         self._settings = settings
@@ -90,7 +96,6 @@ class ProducerSlot:
             task.add_done_callback(self._retirements.discard)
 
     async def stop(self) -> None:
-        """Disconnect, within some seconds."""
         producer, self._producer = self._producer, None
         for task in self._retirements:
             task.cancel()

@@ -147,7 +147,7 @@ class KafkaSink:
         return writer
 
     def _move(self, stuck: TopicPartition, messages: Sequence[Message]) -> bool:
-        """Give messages without a key to partitions that take some; False if there are none."""
+        """Move messages to partitions that take some; return whether there are any."""
         others = [
             writer
             for partition, writer in self._writers.items()

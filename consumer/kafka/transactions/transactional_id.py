@@ -56,6 +56,8 @@ class MessageRefusedError(Exception):
 
 
 class TransactionalId:
+    """Publishes in transactions for one input partition."""
+
     def __init__(
         self,
         client: ClusterClient,
