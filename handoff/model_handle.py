@@ -21,13 +21,12 @@ class ModelHandle:
 
     Args:
         handle: The deployment's handle.
-        acceptance_s: After this long without a replica that accepts it, a call is made anew: for a
-            model that was deleted meanwhile, Serve's router holds old calls for ever, but refuses
-            new ones. ``None`` waits for ever.
+        acceptance_s: A call that no replica accepts in this time is made anew: Serve's router keeps
+            old calls to a deleted model for ever, but refuses new ones. ``None`` waits for ever.
         unavailable: What a new call raises while Serve has given the model up, or deleted it.
         turns_away: Whether all records of such a call are then answered ``STATUS_UNAVAILABLE``;
             otherwise the call waits until the model is back.
-        clock: Time; the machine's where unset.
+        clock: Time; the machine's if unset.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class ModelHandle:
         return self._waiting_calls > 0 and waited_s >= PATIENCE_S
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes after an empty item when a replica has accepted the call.
+        """Stream a chunk's outcomes, after an empty item once a replica has accepted the call.
 
         Raises what Ray raises if the replica is lost.
         """

@@ -1,7 +1,7 @@
-"""The policy that Serve's configuration names: it does what the status board has assigned.
+"""The policy that Serve's configuration names; it applies the status board's latest task.
 
-Serve restarts the replicas of a config file's application where the policy or its arguments in it
-change. This one's never do: bounds and aims reach it by Ray's key-value store.
+Serve restarts the replicas of a config file's application if the policy or its arguments in it
+change. This policy's never change: bounds and aims reach it through Ray's key-value store.
 """
 
 import logging
@@ -23,12 +23,7 @@ LOOK_EVERY_S = 2.0
 class AssignedScalingPolicy:
     """Scales one deployment; Serve constructs it in its controller and gives it contexts.
 
-    A new task starts a new policy: what was learned of throughput and cold starts is learned again.
-
-    Args:
-        deployment: The deployment's name.
-        clock: Time; the machine's where unset.
-        ask: Returns a deployment's task; Ray's key-value store where unset.
+    A new task starts a new policy, which learns throughput and cold starts again.
     """
 
     def __init__(

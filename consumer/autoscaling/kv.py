@@ -1,8 +1,9 @@
-"""What Serve's controller and the deployments report to each other, in Ray's key-value store.
+"""Reports between Serve's controller and the deployments, in Ray's key-value store.
 
-The controller can call no deployment. The status board leaves there what each policy is to do and
-what the consumers have measured; the controller leaves the latest decision of each deployment. The
-store lives as long as the cluster, and both sides reach it without a connection of their own.
+The controller can call no deployment. The status board stores each policy's task and the consumers'
+measures; the controller stores the latest decision of each deployment. The store lives as long as
+the cluster, and both sides reach it without a connection of their own. All calls block for a
+moment.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,6 @@ _TASKS = b"headrace-scaling-tasks"
 
 
 def report_decision(deployment: str, decision: bytes) -> None:
-    """Keep a deployment's decision, JSON; blocks for a moment."""
     _internal_kv_put(deployment.encode(), decision, overwrite=True, namespace=_DECISIONS)
 
 
@@ -40,19 +40,18 @@ def reported_decisions() -> dict[str, dict[str, Any]]:
 
 
 def report_measures(route: str, measures: RouteMeasures) -> None:
-    """Keep what a route's consumers have measured; blocks for a moment."""
     value = msgspec.json.encode(measures)
     _internal_kv_put(route.encode(), value, overwrite=True, namespace=_MEASURES)
 
 
 def reported_measures(route: str) -> RouteMeasures:
-    """Return what a route's consumers reported last, if anything; blocks for a moment."""
+    """Return a route's latest measures, or the defaults."""
     value = _internal_kv_get(route.encode(), namespace=_MEASURES)
     return msgspec.json.decode(value, type=RouteMeasures) if value else RouteMeasures()
 
 
 def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
-    """Keep what the policy of each deployment is to do; others do nothing. Blocks for a moment."""
+    """Store each deployment's task; other deployments have none."""
     for deployment, task in tasks.items():
         # The Kafka password is in it, as in the arguments of the consumers that Serve keeps there.
         value = msgspec.json.encode(task.to_dict())
@@ -63,6 +62,5 @@ def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
 
 
 def assigned_task(deployment: str) -> ScalingTask | None:
-    """Return what a deployment's policy is to do, if it is known; blocks for a moment."""
     value = _internal_kv_get(deployment.encode(), namespace=_TASKS)
     return ScalingTask.from_dict(msgspec.json.decode(value)) if value else None

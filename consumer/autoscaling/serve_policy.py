@@ -24,13 +24,7 @@ log = logging.getLogger("ray.serve")
 class ServeScalingPolicy:
     """Scales one deployment; a callable that Serve gives an ``AutoscalingContext``.
 
-    Any failure holds the target, and nothing here waits for anything.
-
-    Args:
-        deployment: The deployment's name.
-        task: Its bounds, its aim and the backlog that it works on.
-        clock: Time; the machine's where unset.
-        make_reader: Makes the reader of the lag; a ``LagReader`` where unset.
+    Any failure holds the target, and no call waits.
     """
 
     def __init__(

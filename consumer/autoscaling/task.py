@@ -1,4 +1,4 @@
-"""What the scaling policy of one deployment is to do."""
+"""The task of one deployment's scaling policy."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -15,9 +15,8 @@ class ScalingTask:
 
     Attributes:
         settings: Bounds and aim.
-        kafka: The cluster.
         sources: The groups whose backlog the deployment works on.
-        is_consumer: Whether it reads the topic itself: then never more than there are partitions.
+        is_consumer: It reads the topic itself, so its replicas never exceed the partitions.
     """
 
     settings: AutoscalingSettings
@@ -27,7 +26,6 @@ class ScalingTask:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from ``to_dict``'s answer."""
         return cls(
             settings=AutoscalingSettings.model_validate(values["settings"]),
             kafka=KafkaSettings.model_validate(values["kafka"]),

@@ -45,18 +45,11 @@ REBALANCING = "the group is rebalancing: reading goes on when each of its member
 
 
 class Engine:
-    """Decides for one consumer replica of one route.
-
-    Args:
-        consumer: Identifies this replica to the model replicas.
-        claim_check: Which bodies go to the object store; ``None`` where there is none.
-        notes: Notes of records that end the consumer, if there are any.
+    """Decides for one consumer replica of one route; ``consumer`` names it to model replicas.
 
     Attributes:
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
-        calls: Calls of the model replicas.
-        counters: What happened, by kind.
         transactions: What goes into one transaction, under exactly-once.
     """
 
@@ -149,7 +142,7 @@ class Engine:
         self._has_ended = False
 
     def reconfigure(self, live: LiveSettings) -> None:
-        """Go on with other settings; records that were taken in keep the outcome that they have."""
+        """Go on with other settings; admitted records keep the outcome that they have."""
         self._admission.max_records = live.max_records
         self._admission.max_bytes = live.max_bytes
         self._settings.most_chunk_records = live.most_chunk_records
@@ -167,11 +160,9 @@ class Engine:
     def suspend(self, reason: str = REBALANCING) -> None:
         """Read, call and publish nothing more: the partitions may be about to go.
 
-        Work in flight runs on. Outcomes that are decided already may still be published; a new
-        owner could publish what finishes from here on, so that waits until ``assign``.
-
-        Args:
-            reason: A line on what is waited for; see ``waits``.
+        Work in flight runs on. Decided outcomes may still be published; a new owner could publish
+        what finishes from here on, so that waits until ``assign``. ``reason`` is a line for
+        ``waits``.
         """
         if not self._is_suspended:
             self._suspension = reason
@@ -179,7 +170,6 @@ class Engine:
         self._outbox.close()
 
     def hold_publications(self) -> None:
-        """Publish nothing more until ``assign``."""
         self._outbox.hold()
 
     def assign(
@@ -187,12 +177,7 @@ class Engine:
         committed: Mapping[TopicPartition, CommitPoint | None],
         log_ids: Mapping[TopicPartition, bytes] | None = None,
     ) -> AssignmentChange:
-        """Take over an assignment, with what the group has committed, and go on.
-
-        Args:
-            committed: Of every partition assigned now.
-            log_ids: Identifies the partitions' logs, where that is known.
-        """
+        """Take over an assignment and go on; ``committed`` has every partition assigned now."""
         if self._has_ended:
             return AssignmentChange()
         change = self._assigned.change(committed, log_ids or {})
@@ -208,16 +193,16 @@ class Engine:
             self.withdrawn(self._outbox.remove(assignment))
 
     def stop_intake(self) -> None:
-        """Read and call nothing more: what waits is left to the next owner."""
+        """Read and call nothing more; the next owner takes what waits."""
         self._takes_records = False
         self.backlog.drop_waiting()
 
     def end(self) -> None:
         """Read, call, publish and commit nothing more, for good.
 
-        Something has failed, and with it what this engine knows may be wrong: its offsets may be
-        those of another log, its partitions another member's. Only flags change, as the engine
-        itself may be what failed.
+        After a failure this engine's knowledge may be wrong: its offsets may be those of another
+        log, its partitions another member's. Only flags change, as the engine itself may be what
+        failed.
         """
         self._has_ended = True
         self._is_suspended = True
@@ -250,7 +235,6 @@ class Engine:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the held records and of their unacknowledged results."""
         return self._admission.held_bytes
 
     @property
@@ -258,7 +242,7 @@ class Engine:
         return self.calls.windows.in_flight_records
 
     def standing(self) -> tuple[int, ...]:
-        """Return numbers that change whenever a record is read or gets on."""
+        """Return numbers; some change whenever a record is read or makes progress."""
         return self._standing.numbers()
 
     def neglected(self) -> str | None:
@@ -266,7 +250,7 @@ class Engine:
         return self._standing.neglected(len(self.backlog.waiting())) if self._reads else None
 
     def waits(self, now_s: float) -> list[str]:
-        """Return what is waited for now, a line each; see ``consumer.engine.standing.waits``."""
+        """Return what the engine waits for, a line each; see ``consumer.engine.standing.waits``."""
         if self._has_ended or not self._takes_records:
             return []
         suspension = [self._suspension] if self._is_suspended else []
@@ -277,13 +261,12 @@ class Engine:
         return self._takes_records and not self._is_suspended
 
     def readable_offsets(self) -> dict[TopicPartition, int]:
-        """Return the next offset of each partition that may be read now, where it is known."""
+        """Return the next offset of each partition that may be read now, if known."""
         return self._assigned.next_offsets(self.allowance().partitions)
 
     # --- reading ---
 
     def allowance(self) -> Allowance:
-        """Return what may be polled now."""
         records = self._admission.allowance_records() if self._reads else 0
         if not records:
             return Allowance([], 0, is_restricted=True)
@@ -292,10 +275,7 @@ class Engine:
     def deliver(
         self, records: Iterable[Record], now_s: float, epoch_ms: int
     ) -> dict[TopicPartition, int]:
-        """Admit records that were polled.
-
-        Returns:
-            Where to seek back to, for partitions that have no room for all of theirs.
+        """Admit polled records; return where to seek back to in partitions without enough room.
 
         Raises:
             SourceError: The log went backwards: what is read now is not what was read before.
@@ -308,7 +288,7 @@ class Engine:
             self._arrivals.expire(log_starts)
 
     def pass_over(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Note how far the logs have been read, records or none."""
+        """Note how far the logs have been read, with or without records."""
         if self._reads:
             self._arrivals.pass_over(positions)
 
@@ -329,7 +309,6 @@ class Engine:
         self.backlog.advance(now_s, epoch_ms)
 
     def next_due_in_s(self, now_s: float, epoch_ms: int) -> float | None:
-        """Return in how many seconds ``advance`` has something to do, if anything is scheduled."""
         return self.backlog.next_due_in_s(now_s, epoch_ms, is_suspended=self._is_suspended)
 
     # --- publishing and committing ---
@@ -367,8 +346,7 @@ class Engine:
     ) -> bool:
         """Replace refused messages of an aborted transaction, whose outcomes wait again.
 
-        Returns:
-            False where the topic takes no dead letter of any record.
+        False means that the topic takes no dead letter of any record.
         """
         self.transactions.aborted(transaction)
         if transaction.assignment.revoked:
@@ -380,8 +358,8 @@ class Engine:
         """Drop the partition of an aborted transaction, as it is another member's.
 
         Returns:
-            Whether the partition stays unread unless the group rebalances. Not where it was lost
-            before, nor in the middle of a rebalance: ``assign`` starts it afresh if it is ours.
+            Whether the partition stays unread unless the group rebalances. Not if it was lost before,
+            nor during a rebalance: ``assign`` starts it afresh if it is ours.
         """
         self.transactions.aborted(transaction)
         was_held = self._assigned.drop(transaction.assignment)
@@ -392,7 +370,7 @@ class Engine:
         return not self._has_ended and self._assigned.has_commit_points()
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
-        """Return what there is to commit; pass it to ``committed`` once that is acknowledged."""
+        """Return what to commit; pass it to ``committed`` once that is acknowledged."""
         return {} if self._has_ended else self._assigned.commit_points()
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:

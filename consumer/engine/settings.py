@@ -11,14 +11,12 @@ class EngineSettings:
     """Portions, order and the room for progress.
 
     Attributes:
-        most_chunk_records: The route's ``flow.chunk_records``.
         calls_per_window: Into how many calls a model replica's window is divided.
-        max_body_bytes: The most bytes of a response body that has a place, on the topic or in an
-            object store; 0 where there is no limit.
+        max_body_bytes: The most bytes of a response body, on the topic or in an object store; 0 is
+            no limit.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        ordering: Which records wait for earlier ones.
         attempt_timeout_s: How long a call may be silent; ``None`` to learn it from the work.
-        may_repeat: Whether outcomes may be published again where progress cannot be read.
+        may_repeat: Whether outcomes may be published again if progress cannot be read.
     """
 
     most_chunk_records: int
@@ -34,8 +32,7 @@ class EngineSettings:
 class LiveSettings:
     """What changes while the engine runs; named as in the settings and parts that it changes.
 
-    Attributes:
-        over_bytes: Of the claim check, where there is one.
+    ``over_bytes`` is the claim check's, if there is one.
     """
 
     max_records: int

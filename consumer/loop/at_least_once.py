@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 _REFUSED_COMMIT_PAUSE_S = 0.2
 _QUIET_COMMIT_S = 0.5
 """Skipped records move the offset without an outcome that announces them; commit them this
-often.
-"""
+often."""
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """The asyncio shell around the engine of a consumer replica: it moves records, the engine decides.
 
 One task, the pump, waits until something has changed or a time is due. Then it advances the engine,
-starts calls and moves of bodies, and wakes publishing. Everything else only tells the engine what
-happened and wakes the pump: the poll, the calls, ``Publishing``, the watches. All run in one event
-loop and use the engine only between awaits, so it needs no lock.
+starts calls and moves of bodies, and wakes publishing. Everything else only reports to the engine
+and wakes the pump: the poll, the calls, ``Publishing``, the watches. All run in one event loop and
+use the engine only between awaits, so it needs no lock.
 """
 
 import asyncio
@@ -31,16 +31,9 @@ log = logging.getLogger(__name__)
 
 
 class ConsumerLoop:
-    """Runs one route's engine against a source, a sink and a model.
+    """Runs one route's engine against a source, a sink and a model; it owns the engine.
 
-    Args:
-        engine: Decides; owned by this loop from here on.
-        publishing: How outcomes are published and offsets committed.
-        store: Where large bodies are, if the engine has a claim check.
-        control: What is to be cancelled, if the route has a control topic.
-
-    Attributes:
-        failure: What ended the loop, if anything did.
+    ``failure`` is what ended the loop, if anything did.
     """
 
     def __init__(
@@ -80,7 +73,7 @@ class ConsumerLoop:
         self._is_stopping = False
         self._failed = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        # Into the pump: it has something to do. Out of it: it has been through, so look again.
+        # Into the pump: there is work. Out of it: it has made a turn, so check again.
         self._changed = asyncio.Event()
         self._turned = asyncio.Event()
 
@@ -114,21 +107,16 @@ class ConsumerLoop:
             self._spawn(self._control.run())
 
     def check(self) -> None:
-        """Raise what ended the loop, if anything did.
-
-        Raises:
-            RuntimeError: A task failed; the replica is to be replaced.
-        """
+        """Raise ``RuntimeError`` if a task ended the loop; the replica is to be replaced."""
         if self.failure is not None:
             raise RuntimeError(f"the consumer loop has failed: {self.failure!r}")
 
     def reconfigure(self, live: LiveSettings) -> None:
-        """Go on with other settings, from the next record on."""
         self.engine.reconfigure(live)
         self._wake()
 
     def waits(self) -> list[str]:
-        """Return what this consumer has waited for lately; call it every second or so."""
+        """Return what this consumer has waited for lately; call this about every second."""
         now_s = self._clock.monotonic()
         lines = [*self.engine.waits(now_s), *self._source.waits(), *self._publishing.waits()]
         return self._waits.of(lines, now_s)
@@ -136,8 +124,8 @@ class ConsumerLoop:
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
 
-        Records that wait, here or for a model replica, are left to the next owner. A loop that has
-        failed, now or before, finishes nothing.
+        Waiting records are left to the next owner. A loop that has failed, now or before, finishes
+        nothing.
         """
         self._is_stopping = self._session.is_leaving = True
         if self.failure is None:
@@ -232,7 +220,7 @@ class ConsumerLoop:
         self._turned.clear()
 
     async def _until(self, condition: Callable[[], object], timeout_s: float) -> None:
-        """Wait for a condition that changes with the pump's turns, or for so long."""
+        """Wait for a condition that changes with the pump's turns, or for the timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not condition():
@@ -286,7 +274,7 @@ class ConsumerLoop:
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
         reason = "the model replica ended the call without an outcome for this request"
         stream = stream_outcomes(self._model, chunk)
-        # One record may take hours: what the others were must not stay for it.
+        # One record may take hours: the lines of the others must not stay in memory for it.
         del chunk
         try:
             async for outcomes in stream:
@@ -338,10 +326,9 @@ class ConsumerLoop:
         self._wake()
 
     def _fail(self, error: BaseException) -> None:
-        """End at once, and not when Serve gets round to replacing this replica.
+        """End at once, before Serve replaces this replica.
 
-        From here on an outcome or an offset might stand where another log's or another member's
-        belongs.
+        From here on an outcome or an offset might be that of another log or another member.
         """
         self.failure = error
         log.error("the consumer loop has failed", exc_info=error)
@@ -357,8 +344,7 @@ class ConsumerLoop:
         await asyncio.shield(self._ending)
 
     async def _let_go(self) -> None:
-        """End everything that runs, and leave the group."""
-        # The poll ends by itself: cancelling a fetch would switch off a check of aiokafka's.
+        # The poll ends by itself: cancelling a fetch would disable a check of aiokafka's.
         for task in (*self._calls, *self._tasks[1:]):
             task.cancel()
         stops = [self._publishing.stop(), self._leave()]

@@ -1,4 +1,4 @@
-"""From settings to an engine and its times: what a route's numbers mean to the core."""
+"""Builds a route's engine and its times from the settings."""
 
 import random
 import sys
@@ -33,19 +33,10 @@ def build_engine(
     result_limit_bytes: int | None = None,
     notes: ReadingNotes | None = None,
 ) -> Engine:
-    """Compose the engine of one consumer replica.
+    """Compose the engine of one consumer replica, which ``consumer`` identifies.
 
-    Args:
-        route_name: The route's key in the settings.
-        route: Its settings.
-        urls: The endpoints that its model answers.
-        work_field: The body field by which its model ranks requests, if it does.
-        calls_per_window: Into how many calls its model wants a replica's window divided.
-        consumer: Identifies the replica.
-        metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
-        jitter: Randomness of the retry backoff.
-        result_limit_bytes: The most bytes of one record on the results topic, if it is known.
-        notes: Tell of records that end the consumer, if anybody keeps them.
+    ``work_field`` is the body field by which the model ranks requests, if it does;
+    ``calls_per_window`` is into how many calls it wants a replica's window divided.
     """
     return Engine(
         consumer=consumer,
@@ -76,7 +67,7 @@ def build_engine(
 
 
 def live_engine_settings(route: RouteSettings) -> LiveSettings:
-    """Return what a running engine takes over of ``route``."""
+    """Return the settings of ``route`` that a running engine takes over."""
     return LiveSettings(
         max_records=route.flow.max_records,
         max_bytes=route.flow.max_bytes,
@@ -137,7 +128,6 @@ def _over_bytes(route: RouteSettings) -> int:
 
 
 def loop_settings(route: RouteSettings) -> LoopSettings:
-    """Return the consumer loop's times for ``route``."""
     return LoopSettings(
         commit_interval_s=route.commit_interval_ms / 1000,
         revoke_budget_s=route.membership.rebalance_timeout_ms / 1000 * _REVOKE_SHARE,

@@ -1,4 +1,4 @@
-"""The Serve deployment around the consumer loop: starts it, reports, drains, answers for health."""
+"""The Serve deployment around the consumer loop: starts, drains and reports it."""
 
 import asyncio
 import contextlib
@@ -36,9 +36,7 @@ class Consumer:
     """One consumer replica of one route. It starts when Serve hands it the live settings.
 
     Args:
-        route_name: The route's key in the settings.
         route: Its settings, without those that change live.
-        kafka: The cluster.
         urls: The endpoints that its model answers.
         work_field: The body field by which its model ranks requests, if it does.
         calls_per_window: Into how many calls its model wants a replica's window divided.
@@ -123,7 +121,7 @@ class Consumer:
             control=control,
         )
         await loop.start()
-        # What is loaded by now stays. The garbage collector need not go through it every few
+        # Everything loaded so far stays. The garbage collector would otherwise scan it every few
         # thousand records, which took an eighth of this process's time.
         gc.collect()
         gc.freeze()
@@ -136,7 +134,7 @@ class Consumer:
             self._loop.check()
 
     async def drain(self) -> None:
-        """Finish what is in flight, commit and leave the group; the replica idles from then on."""
+        """Finish what is in flight, commit and leave the group; then the replica is idle."""
         if not self._is_drained and self._loop is not None:
             self._is_drained = True
             await self._loop.drain()

@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 
 _NOTE, _SUSPECT, _ENDS, _NUMBERS = 0, 2, 4, 5
 """A partition's numbers: the offset plus one of the record being read, or 0, and its timestamp; the
-same of the record at which a process last ended; and how many ended there.
-"""
+same of the record at which a process last ended; and how many ended there."""
 _MOST_PARTITIONS = 4_096
 """Higher partitions have no notes."""
 _MASK = (1 << 64) - 1

@@ -17,8 +17,6 @@ _PIECE_BYTES = 1 << 20
 
 
 class Bodies:
-    """Decides what follows the moves of bodies to and from the object store."""
-
     def __init__(self, moves: BodyMoves, completion: Completion, messages: OutcomeMessages) -> None:
         self.moves = moves
         self._completion = completion

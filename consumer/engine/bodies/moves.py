@@ -20,8 +20,7 @@ MAX_MOVES = 8
 """Enough moves at once to fill a network, few enough to hold all of their bodies in memory."""
 PATIENCE_S = 5.0
 """A body without room for this long is not passed any more: smaller bodies would take its room
-again and again.
-"""
+again and again."""
 _LOOK_AHEAD = 64
 """How many bodies without room are passed: this runs every turn, so it must not scan a backlog."""
 _MAX_ENVELOPE_BYTES = 8192

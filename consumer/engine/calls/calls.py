@@ -25,8 +25,8 @@ _REASONS = {
 DEADLINE_GRACE_S = 5.0
 """The model replica answers a record whose deadline passes; after this time the consumer does."""
 _LONGEST_LOOK_S = 10.0
-"""More time between two looks for overdue calls is a pause of this process."""
-# Looked up for each record; on its class a member costs 0.1 µs more.
+"""A longer time between two checks for overdue calls is a pause of this process."""
+# Needed for each record; a look-up on the class costs 0.1 µs more.
 _IN_FLIGHT = RecordState.IN_FLIGHT
 _AFTER_DISPATCH = states_after(Step.DISPATCH)
 

@@ -29,8 +29,7 @@ Item = TypeVar("Item")
 
 ISOLATION_FACTOR = 8
 """Each step splits a chunk into this many: a record that kills its replica is alone after three
-failures of a chunk of 256, and its neighbours go free.
-"""
+failures of a chunk of 256, and its neighbours go free."""
 SUSPECT_ATTEMPTS = 2
 """One failed attempt may be an ordinary loss of a replica; from here on the record is a suspect."""
 

@@ -8,10 +8,7 @@ from handoff.chunk import STATUS_UNAVAILABLE, STATUS_UNRECOVERABLE
 
 
 class Failure(StrEnum):
-    """Why a record that was handed to a model replica has no answer.
-
-    The first two are what ``retry.on`` in the settings names.
-    """
+    """Why a record has no answer of a model replica; ``retry.on`` names the first two."""
 
     MODEL_ERROR = "model_error"
     """The model failed on the record, or on its batch; the replica is alive."""
@@ -20,11 +17,11 @@ class Failure(StrEnum):
     UNAVAILABLE = "unavailable"
     """The replica has no room or is not ready: again later, and nothing counts."""
     UNRECOVERABLE = "unrecoverable"
-    """The model says that it would fail again: given up at once."""
+    """The model says that it would fail again: the record is given up at once."""
 
 
 def failure_of_status(status: int) -> Failure:
-    """Return the kind of failure that an outcome's HTTP status, 500 or above, stands for."""
+    """Return the failure for an outcome's HTTP status of 500 or above."""
     if status == STATUS_UNAVAILABLE:
         return Failure.UNAVAILABLE
     return Failure.UNRECOVERABLE if status == STATUS_UNRECOVERABLE else Failure.MODEL_ERROR
@@ -50,6 +47,6 @@ class RetryPolicy:
     retried: frozenset[Failure] = frozenset({Failure.MODEL_ERROR, Failure.REPLICA_LOST})
 
     def backoff_s(self, attempts: int, jitter: random.Random) -> float:
-        """Return how long to wait after the ``attempts``-th attempt failed, in seconds."""
+        """Return the delay after the ``attempts``-th attempt failed, in seconds."""
         bound = min(self.max_backoff_s, self.first_backoff_s * 2.0 ** min(attempts - 1, 32))
         return jitter.uniform(0, bound)

@@ -12,8 +12,7 @@ _COMPACT_AT = 64
 _MOST_CEILING_RECORDS = 1024
 _FAILURES_SHARE = 16
 """One part in this many of the metadata is for failures of records to retry; of 4,096 characters
-that is 192 bytes, about 45 records.
-"""
+that is 192 bytes, about 45 records."""
 
 
 class Delivery(Enum):

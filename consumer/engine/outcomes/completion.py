@@ -1,4 +1,4 @@
-"""Each record gets its one outcome, which is published and acknowledged; then it is let go."""
+"""Completes records: each gets its one outcome, which is published and acknowledged."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -125,7 +125,7 @@ class Completion:
         self._body_moves.deposit(item, status, body)
 
     def _end_work(self, item: WorkItem) -> None:
-        """Let go of what the model needed of it."""
+        """Free what the model needed of it."""
         if item.state is _QUEUED:
             self._queue.discard(item)
         if item.fetched_line is not None:
@@ -146,7 +146,7 @@ class Completion:
             self._body_moves.unblock(item)
 
     def drop(self, item: WorkItem) -> None:
-        """Let go of it without an outcome: the partition's next owner has it."""
+        """Drop it without an outcome: it is the next owner's."""
         self._end_work(item)
         item.state = next_state(item.state, Step.DROP)
         self._let_go(item)
@@ -182,8 +182,8 @@ class Completion:
     ) -> bool:
         """Replace messages that the broker will never take; see ``Substitutes``.
 
-        Other messages of the item are acknowledged. False: the topic takes no dead letter of any
-        record.
+        The item's other messages are acknowledged. False means that the topic takes no dead letter
+        of any record.
         """
         found = self._replace(item, rejections, now_s, epoch_ms)
         if found is None:

@@ -24,11 +24,7 @@ class OutcomeMessages:
     """Composes a route's outcomes.
 
     Attributes:
-        route: The route's name, as dead letters carry it.
-        model: The model's name, as results carry it.
-        results_topic: Where results go.
-        dead_letters_topic: Where dead letters go.
-        max_result_bytes: The most bytes a result's value may have.
+        max_result_bytes: The most bytes of a result's value.
         fail_with_result: Whether a dead letter that has a custom_id also gives a result.
     """
 
@@ -49,7 +45,7 @@ class OutcomeMessages:
     def response(
         self, item: WorkItem, custom_id: str, status_code: int, body: bytes, now_s: float
     ) -> list[Message]:
-        """Return the result that carries the endpoint's answer, or says that it is too large."""
+        """Return the result with the endpoint's answer, or one that says that it is too large."""
         record = item.record
         quoted_id = item.assignment.quoted_result_id(record.offset)
         value = splice_response_line(quoted_id, custom_id, status_code, body)
@@ -69,7 +65,7 @@ class OutcomeMessages:
         reference: BodyReference,
         now_s: float,
     ) -> list[Message]:
-        """Return the result that says where the endpoint's answer lies."""
+        """Return the result with a reference to the endpoint's answer."""
         record = item.record
         value = encode_stored_line(
             result_id(*record.partition, record.offset), custom_id, status_code, reference
@@ -79,7 +75,6 @@ class OutcomeMessages:
     def error(
         self, item: WorkItem, custom_id: str, code: ErrorCode, message: str, now_s: float
     ) -> Message:
-        """Return the result that says why there is no response."""
         record = item.record
         value = encode_error_line(
             result_id(*record.partition, record.offset), custom_id, code, message
@@ -89,7 +84,7 @@ class OutcomeMessages:
     def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> list[Message]:
-        """Return the dead letter, and the result that keeps the asker from waiting."""
+        """Return the dead letter, and the result that ends the producer's wait."""
         record = item.record
         letter_headers: Headers = [
             *record.headers,
@@ -130,5 +125,5 @@ class OutcomeMessages:
 
 
 def printable(text: str) -> str:
-    """Return an error's text, of whatever origin, as it may stand in JSON and in a header."""
+    """Return an error's text, of any origin, as it may stand in JSON and in a header."""
     return text[: headers.MAX_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()

@@ -42,11 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class MessageRefusedError(Exception):
-    """The broker refuses a single message; its transaction was aborted.
-
-    ``position`` is the message's among those of the partition, ``code`` one of
-    ``refusals.MESSAGE_REFUSED``.
-    """
+    """The broker refuses a single message, at ``position``; its transaction was aborted."""
 
     def __init__(self, partition: TopicPartition, position: int, code: int) -> None:
         super().__init__(f"{partition}: message {position} is refused with error {code}")
@@ -56,8 +52,6 @@ class MessageRefusedError(Exception):
 
 
 class TransactionalId:
-    """Publishes in transactions for one input partition."""
-
     def __init__(
         self,
         client: ClusterClient,
