@@ -68,9 +68,8 @@ class Message(NamedTuple):
 class Rejection:
     """A message that the broker or client will never take as it is.
 
-    Attributes:
-        reason: For a person; names the topic and the setting.
-        is_too_large: A smaller message would be taken.
+    ``reason`` is for a person and names the topic and the setting; ``is_too_large`` says that a
+    smaller message would be taken.
     """
 
     message: Message
@@ -139,11 +138,7 @@ class RebalanceListener(Protocol):
 
 class RecordSource(Protocol):
     async def start(self, listener: RebalanceListener) -> None:
-        """Join the group; ``listener.assigned`` follows.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us; says what to check.
-        """
+        """Join the group; ``listener.assigned`` follows. ``SourceError`` says what to check."""
 
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
@@ -180,8 +175,7 @@ class RecordSource(Protocol):
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit under the current generation.
 
-        Raises:
-            CommitRefusedError: The group has rebalanced; the points may be stale.
+        ``CommitRefusedError`` means that the group has rebalanced; the points may be stale.
         """
 
     def rejoin(self) -> None:
@@ -235,11 +229,7 @@ class PublishListener(Protocol):
 
 class ResultSink(Protocol):
     async def start(self, listener: PublishListener) -> None:
-        """Connect.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us; says what to check.
-        """
+        """Connect; ``SourceError`` says what to check if the broker does not answer."""
         ...
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -271,11 +261,7 @@ class TransactionalSink(Protocol):
     """
 
     async def start(self) -> None:
-        """Connect.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us; says what to check.
-        """
+        """Connect; ``SourceError`` says what to check if the broker does not answer."""
 
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
         """Fence the earlier owners of ``partitions``, and release all other partitions.
@@ -317,18 +303,10 @@ class ControlSource(Protocol):
     """All records of a route's control topic, for every consumer replica."""
 
     async def start(self) -> None:
-        """Connect; reading begins with the oldest record.
-
-        Raises:
-            SourceError: The topic cannot be read; says what to check.
-        """
+        """Connect, to read from the oldest record; ``SourceError`` says what to check."""
 
     async def poll(self, timeout_s: float) -> list[Record]:
-        """Return the next records, or none after ``timeout_s``.
-
-        Raises:
-            SourceError: The source failed for good.
-        """
+        """Return the next records, or none after ``timeout_s``; ``SourceError`` is final."""
 
     @property
     def is_caught_up(self) -> bool:

@@ -18,7 +18,6 @@ class LongestLately:
 
     @property
     def seconds(self) -> float:
-        """The longest; 0 if nothing was timed."""
         return max(self._longest_s, self._longest_before_s)
 
     def learn(self, took_s: float, now_s: float) -> None:

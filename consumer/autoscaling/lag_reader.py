@@ -54,7 +54,6 @@ class Reading:
 
     @property
     def remaining_tokens(self) -> int | None:
-        """The backlogs in tokens; ``None`` if no mean is known."""
         found = [
             tokens_left(backlog.records, measures.tokens_per_record)
             for backlog, measures in zip(self.backlogs, self.measures, strict=False)

@@ -177,8 +177,6 @@ class _Together:
 
 
 class ColdStart:
-    """How long a replica takes from its request to running."""
-
     def __init__(self, expected_s: float) -> None:
         self.seconds = expected_s
         self._asked_at_s: deque[float] = deque()
@@ -229,5 +227,4 @@ class ColdStart:
         self.seconds = mean_s + kept * (known_s - mean_s)
 
     def starting_s(self, now_s: float) -> list[float]:
-        """Return the seconds that each starting replica is still expected to need."""
         return [max(0.0, self.seconds - (now_s - asked_s)) for asked_s in self._asked_at_s]

@@ -11,13 +11,10 @@ Ordering = Literal["none", "key", "partition"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteMeasures:
-    """Sums over one route's consumers.
+    """Sums over one route's consumers; ``reads_on``: one would read more than it holds.
 
-    Attributes:
-        tokens_per_record: The mean over records; ``None`` if unknown.
-        runnable_records: Records in flight or ready to be; ``None`` on a route without order, where
-            all of them are.
-        reads_on: Whether a consumer would read more than it holds.
+    ``runnable_records`` are in flight or ready to be; ``None`` on a route without order, where all
+    records are. ``tokens_per_record`` is a mean, ``None`` if unknown.
     """
 
     tokens_per_record: float | None = None

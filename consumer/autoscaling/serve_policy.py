@@ -53,7 +53,6 @@ class ServeScalingPolicy:
         )
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """Return the target, and no state for Serve to keep."""
         target = int(context.target_num_replicas)
         try:
             return self._decide(context, target), {}
@@ -124,8 +123,6 @@ class ServeScalingPolicy:
 
 
 class _Gauges:
-    """A decision as Ray metrics, tagged with the deployment."""
-
     def __init__(self, deployment: str) -> None:
         self._gauges = {}
         for name, text in (

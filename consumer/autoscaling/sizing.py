@@ -42,7 +42,6 @@ def replicas_to_drain(
     wanted, workers, sum_of_starts_s = float(running), running, 0.0
 
     def short_s(by_s: float) -> float:
-        """Replica-seconds that the replicas counted so far leave undone."""
         return work_s(by_s) - (workers * by_s - sum_of_starts_s)
 
     if short_s(horizon_s) <= 0:

@@ -155,8 +155,6 @@ class Engine:
         for field in fields(RetryPolicy):
             setattr(self._retry, field.name, getattr(live.retry, field.name))
 
-    # --- assignment ---
-
     def suspend(self, reason: str = REBALANCING) -> None:
         """Read, call and publish nothing more: the partitions may be about to go.
 
@@ -210,8 +208,6 @@ class Engine:
         self.calls.takes_back = False
         self._outbox.hold()
 
-    # --- what it holds and waits for ---
-
     @property
     def partitions(self) -> list[TopicPartition]:
         return [assignment.partition for assignment in self._assigned]
@@ -242,15 +238,12 @@ class Engine:
         return self.calls.windows.in_flight_records
 
     def standing(self) -> tuple[int, ...]:
-        """Return numbers; some change whenever a record is read or makes progress."""
         return self._standing.numbers()
 
     def neglected(self) -> str | None:
-        """Return what waits here with nothing in its way, if anything does; see ``Standing``."""
         return self._standing.neglected(len(self.backlog.waiting())) if self._reads else None
 
     def waits(self, now_s: float) -> list[str]:
-        """Return what the engine waits for, a line each; see ``consumer.engine.standing.waits``."""
         if self._has_ended or not self._takes_records:
             return []
         suspension = [self._suspension] if self._is_suspended else []
@@ -261,10 +254,7 @@ class Engine:
         return self._takes_records and not self._is_suspended
 
     def readable_offsets(self) -> dict[TopicPartition, int]:
-        """Return the next offset of each partition that may be read now, if known."""
         return self._assigned.next_offsets(self.allowance().partitions)
-
-    # --- reading ---
 
     def allowance(self) -> Allowance:
         records = self._admission.allowance_records() if self._reads else 0
@@ -288,11 +278,8 @@ class Engine:
             self._arrivals.expire(log_starts)
 
     def pass_over(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Note how far the logs have been read, with or without records."""
         if self._reads:
             self._arrivals.pass_over(positions)
-
-    # --- calls ---
 
     def next_call(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         return None if self._is_suspended else self.calls.next(now_s, epoch_ms)
@@ -303,15 +290,11 @@ class Engine:
     def end_call(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
         self.calls.end(call, reason, now_s, epoch_ms)
 
-    # --- time ---
-
     def advance(self, now_s: float, epoch_ms: int) -> None:
         self.backlog.advance(now_s, epoch_ms)
 
     def next_due_in_s(self, now_s: float, epoch_ms: int) -> float | None:
         return self.backlog.next_due_in_s(now_s, epoch_ms, is_suspended=self._is_suspended)
-
-    # --- publishing and committing ---
 
     @property
     def has_publications(self) -> bool:
@@ -357,9 +340,8 @@ class Engine:
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Drop the partition of an aborted transaction, as it is another member's.
 
-        Returns:
-            Whether the partition stays unread unless the group rebalances. Not if it was lost before,
-            nor during a rebalance: ``assign`` starts it afresh if it is ours.
+        Returns whether the partition stays unread unless the group rebalances. Not if it was lost
+        before, nor during a rebalance: ``assign`` starts it afresh if it is ours.
         """
         self.transactions.aborted(transaction)
         was_held = self._assigned.drop(transaction.assignment)
@@ -370,7 +352,6 @@ class Engine:
         return not self._has_ended and self._assigned.has_commit_points()
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
-        """Return what to commit; pass it to ``committed`` once that is acknowledged."""
         return {} if self._has_ended else self._assigned.commit_points()
 
     def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:

@@ -152,7 +152,6 @@ class Intake:
         return value, line.model_copy(update={"url": url})
 
     def _outcome_of(self, error: UnreadableRequestError, value: bytes) -> Refused | Unreadable:
-        """Answer it by its custom_id; a record without one becomes a dead letter."""
         if value.startswith(FRAME_START):
             # The route's setting is at fault, so the record is kept for a replay.
             return Unreadable(

@@ -109,11 +109,7 @@ _AFTER = {step: _After(step) for step in Step}
 
 
 def next_state(state: RecordState, step: Step) -> RecordState:
-    """Return the state after a step.
-
-    Raises:
-        IllegalStepError: The state does not allow it.
-    """
+    """Return the state after a step; ``IllegalStepError`` if the state does not allow it."""
     return _AFTER[step][state]
 
 

@@ -45,7 +45,6 @@ class PartitionAssignment:
         self._source_start = encode_source(*self.partition, 0)[:-1]
 
     def quoted_result_id(self, offset: int) -> bytes:
-        """Return the id of a record's result as it stands in JSON."""
         return b'%b%d"' % (self._quoted_id_start, offset)
 
     def source(self, offset: int) -> bytes:
@@ -155,11 +154,7 @@ class Call:
         self._items: list[WorkItem | None] = list(items)
 
     def check(self, outcomes: Outcomes) -> None:
-        """Check the promise of ``Outcomes`` before any of them counts.
-
-        Raises:
-            ModelContractError: They are of records that the chunk does not have, or no JSON bytes.
-        """
+        """Check the promise of ``Outcomes``, or raise ``ModelContractError``, before any counts."""
         columns = (outcomes.indexes, outcomes.statuses, outcomes.bodies)
         if len({len(column) for column in columns}) != 1:
             raise ModelContractError("indexes, statuses and bodies differ in length")
@@ -177,7 +172,6 @@ class Call:
         return item
 
     def note_failure(self, failure: Failure, items: list[WorkItem]) -> None:
-        """Note that the replica answered these items with a failure, before that counts."""
         if failure is Failure.UNRECOVERABLE:
             self.has_answers = True
             return

@@ -97,8 +97,6 @@ class AtLeastOnce(Publishing):
     async def _send(self, items: Sequence[WorkItem]) -> None:
         await self._sink.send(messages_of(items))
 
-    # --- PublishListener ---
-
     def is_wanted(self, message: Message) -> bool:
         item: WorkItem = message.item
         return not item.assignment.revoked
@@ -177,8 +175,6 @@ class AtLeastOnce(Publishing):
             yield
         except Exception as error:  # noqa: BLE001 - the sink would take it for its own
             self._end_with(error)
-
-    # --- commits ---
 
     async def _commit(self) -> None:
         while True:

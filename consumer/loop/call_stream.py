@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from handoff.chunk import Chunk, ChunkModel, Outcomes
 
 
-class CallFailedError(Exception):
-    """A model replica was lost, or raised."""
+class CallFailedError(Exception): ...
 
 
 async def stream_outcomes(model: ChunkModel, chunk: Chunk) -> AsyncIterator[Outcomes]:

@@ -78,11 +78,7 @@ class ConsumerLoop:
         self._turned = asyncio.Event()
 
     async def start(self) -> None:
-        """Connect, join the group and begin.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us.
-        """
+        """Connect, join the group and begin; ``SourceError`` if the broker refuses us."""
         self._session.look()
         if self._control is not None:
             await self._control.start()
@@ -160,8 +156,6 @@ class ConsumerLoop:
         if not finished.cancelled():
             finished.result()
 
-    # --- RebalanceListener ---
-
     async def revoking(self) -> None:
         """Publish and commit what is finished; the work in flight runs on."""
         if self.failure is not None:
@@ -191,8 +185,6 @@ class ConsumerLoop:
             self._source.seek(partition, offset)
         self._end_unwanted_calls()
         _report(change)
-
-    # --- the pump ---
 
     async def _pump(self) -> None:
         while True:
@@ -225,8 +217,6 @@ class ConsumerLoop:
             async with asyncio.timeout(timeout_s):
                 while not condition():
                     await self._turned.wait()
-
-    # --- reading ---
 
     async def _poll(self) -> None:
         settings = self._settings
@@ -262,8 +252,6 @@ class ConsumerLoop:
             if position is not None and partition not in rewinds:
                 positions[partition] = position
         self.engine.pass_over(positions)
-
-    # --- calls ---
 
     def _start_calls(self) -> None:
         while (call := self.engine.next_call(*self._now())) is not None:
@@ -308,8 +296,6 @@ class ConsumerLoop:
         if cancelled:
             log.info("cancelled %d records", cancelled)
             self._end_unwanted_calls()
-
-    # --- the end ---
 
     def _now(self) -> tuple[float, int]:
         return self._clock.monotonic(), self._clock.epoch_ms()

@@ -29,11 +29,7 @@ class ControlReader:
         self._apply = apply
 
     async def start(self) -> None:
-        """Connect, and return when all records of the topic have been applied.
-
-        Raises:
-            SourceError: The topic cannot be read; says what to check.
-        """
+        """Connect, and return when all records are applied; ``SourceError`` says what to check."""
         await self._source.start()
         try:
             while not self._source.is_caught_up:

@@ -26,11 +26,7 @@ class Publishing(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Connect.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us; says what to check.
-        """
+        """Connect; ``SourceError`` says what to check if that fails."""
 
     def loops(self, on_progress: Callable[[], None]) -> list[Coroutine[None, None, None]]:
         """Return what runs with the consumer loop; ``on_progress``: the engine has room again."""

@@ -73,8 +73,7 @@ class Consumer:
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Start with the live settings, or go on with new ones; Serve calls it for both.
 
-        Raises:
-            SourceError: The broker cannot be reached or refuses us.
+        ``SourceError`` means that the broker cannot be reached or refuses us.
         """
         route = route_with_live(self._route, user_config["live"])
         if self._loop is None:

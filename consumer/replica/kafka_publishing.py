@@ -36,11 +36,7 @@ def kafka_publishing(
 
 
 async def result_limit_bytes(kafka: KafkaSettings, route: RouteSettings) -> int:
-    """Return the most bytes, with key and headers, of one record on the results topic.
-
-    Raises:
-        SourceError: The cluster cannot be reached.
-    """
+    """Return the most bytes, with key and headers, of one record on the results topic."""
     async with TopicAdmin(kafka) as admin:
         limits_bytes = await admin.message_limits_bytes([route.results_topic])
     return min(limits_bytes[route.results_topic], LARGEST_REQUEST_BYTES)

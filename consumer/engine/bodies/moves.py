@@ -152,8 +152,6 @@ class BodyMoves:
         self._fetched: set[WorkItem] = set()
         self._added = 0
 
-    # --- what waits ---
-
     def deposit(self, item: WorkItem, status_code: int, body: bytes) -> None:
         self._deposits.append(Deposit(item=item, status_code=status_code, body=body))
 
@@ -193,7 +191,6 @@ class BodyMoves:
         return bool(self._running) or bool(self._deposits) or len(self._failed) > 0
 
     def failing(self) -> list[Move]:
-        """Return the moves that failed and will be, or are being, tried again."""
         moves = (*self._running, *self._failing)
         return [move for move in moves if move.failed_at_s is not None]
 
@@ -201,10 +198,7 @@ class BodyMoves:
         moves = (*self._running, *self._fetches, *self._failed.items())
         return [move.item for move in moves if isinstance(move, Fetch)]
 
-    # --- what moves ---
-
     def next_move(self, now_s: float) -> Move | None:
-        """Start the next move, if one may start now; it runs until ``ended``."""
         for move in self._failed.take_due(now_s):
             self._queue_again(move)
         if len(self._running) >= MAX_MOVES:
@@ -238,8 +232,6 @@ class BodyMoves:
 
     def let_go(self, item: WorkItem) -> None:
         self._fetched.discard(item)
-
-    # --- failures ---
 
     def try_again(self, move: Move, reason: str, now_s: float) -> bool:
         move.attempts += 1

@@ -106,7 +106,6 @@ class Calls:
         )
 
     def next_probe_at_s(self) -> float | None:
-        """Return when a model that is down may be tried again, if known."""
         breaker = self._isolation.breaker
         at_s = breaker.next_probe_at_s()
         if at_s is None or not all(call.is_accepted for call in self._under_way):
@@ -146,11 +145,7 @@ class Calls:
         return call, chunk
 
     def take_outcomes(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
-        """Handle outcomes that a model replica streamed back.
-
-        Raises:
-            ModelContractError: They break the promise of ``Outcomes``; none of them counts.
-        """
+        """Handle a model replica's outcomes; on ``ModelContractError`` none of them counts."""
         if not call.is_accepted:
             call.is_accepted = True
             call.heard_at_s = now_s
@@ -229,7 +224,6 @@ class Calls:
         return unwanted
 
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
-        """End a call; its unanswered records are called again or given up, for ``reason``."""
         del self._under_way[call]
         cause = self._isolation.ended(call)
         left = call.unanswered()

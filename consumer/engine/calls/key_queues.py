@@ -54,7 +54,6 @@ class KeyQueues:
             self.blocked_records += 1
 
     def leave(self, item: WorkItem) -> WorkItem | None:
-        """Remove a complete record; unblock and return the next of its key."""
         key = self._key(item)
         queues = self._assignments.get(item.assignment)
         if key is None or queues is None:

@@ -98,8 +98,6 @@ def suspicion_of(items: list[WorkItem]) -> Suspicion:
 
 
 class Isolation:
-    """Failed records: when they are called again, in what company, and when given up."""
-
     def __init__(self, policy: RetryPolicy, jitter: random.Random) -> None:
         self._policy = policy
         self._jitter = jitter
@@ -110,8 +108,6 @@ class Isolation:
         self._suspect_call: Call | None = None
         self._is_reserved = False
         self.breaker = CircuitBreaker()
-
-    # --- failures ---
 
     def take_back(
         self,
@@ -149,8 +145,6 @@ class Isolation:
             self._delayed.add(now_s + delay_s, group)
         return given_up
 
-    # --- what waits ---
-
     def add(self, group: list[WorkItem]) -> None:
         """Add records to be called together and with no others."""
         suspicion = suspicion_of(group)
@@ -185,8 +179,6 @@ class Isolation:
     def clear(self) -> None:
         self._delayed.clear()
 
-    # --- company ---
-
     def most_suspicion(self, new_records: int) -> Suspicion:
         """Return how much the records of the next call may be suspected.
 
@@ -218,7 +210,6 @@ class Isolation:
         return not self._is_reserved and (group is None or not self._is_last_attempt(group))
 
     def started(self, call: Call, items: list[WorkItem], calls_in_flight: int) -> None:
-        """Note a call and its records; ``calls_in_flight`` includes it."""
         self._only_call = call if calls_in_flight == 1 else None
         self._is_reserved = calls_in_flight == 1 and self._is_last_attempt(items)
         if suspicion_of(items) is Suspicion.STRONG:

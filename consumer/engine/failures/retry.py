@@ -21,7 +21,6 @@ class Failure(StrEnum):
 
 
 def failure_of_status(status: int) -> Failure:
-    """Return the failure for an outcome's HTTP status of 500 or above."""
     if status == STATUS_UNAVAILABLE:
         return Failure.UNAVAILABLE
     return Failure.UNRECOVERABLE if status == STATUS_UNRECOVERABLE else Failure.MODEL_ERROR
@@ -47,6 +46,5 @@ class RetryPolicy:
     retried: frozenset[Failure] = frozenset({Failure.MODEL_ERROR, Failure.REPLICA_LOST})
 
     def backoff_s(self, attempts: int, jitter: random.Random) -> float:
-        """Return the delay after the ``attempts``-th attempt failed, in seconds."""
         bound = min(self.max_backoff_s, self.first_backoff_s * 2.0 ** min(attempts - 1, 32))
         return jitter.uniform(0, bound)

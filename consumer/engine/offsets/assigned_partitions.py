@@ -69,8 +69,7 @@ class AssignedPartitions:
     ) -> AssignmentChange:
         """Take over a new assignment; ``committed`` has every partition assigned now.
 
-        Raises:
-            SourceError: A completion map cannot be read, and nothing may be repeated.
+        ``SourceError`` means that a completion map cannot be read, and nothing may be repeated.
         """
         change = AssignmentChange()
         assigned: dict[TopicPartition, PartitionAssignment] = {}
@@ -145,7 +144,6 @@ class AssignedPartitions:
         return any(each.ledger.commit_point() not in (None, each.committed) for each in self)
 
     def commit_points(self) -> dict[TopicPartition, CommitPoint]:
-        """Return what to commit: a consistent snapshot of each partition that moved."""
         points: dict[TopicPartition, CommitPoint] = {}
         for assignment in self._assigned.values():
             point = assignment.ledger.commit_point()

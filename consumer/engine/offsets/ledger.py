@@ -16,8 +16,6 @@ that is 192 bytes, about 45 records."""
 
 
 class Delivery(Enum):
-    """What happened to a record that was read."""
-
     ADMITTED = "admitted"
     """New: it is to be processed, and keeps the committed offset back until it is complete."""
     ALREADY_DONE = "already_done"
@@ -33,10 +31,8 @@ class PartitionLedger:
 
     Records complete in any order. The committed offset is the lowest incomplete one; the completion
     map lists what is complete above it. Only delivered offsets are tracked: others need not exist.
-    ``log_id`` is committed with the offsets; it may be empty.
-
-    Raises:
-        completion_map.CompletionMapError: The committed metadata cannot be read.
+    ``log_id`` is committed with the offsets; it may be empty. ``CompletionMapError`` means that the
+    committed metadata cannot be read.
     """
 
     def __init__(
@@ -141,7 +137,6 @@ class PartitionLedger:
             self._failures[offset] = RecordFailures(offset, attempts, strikes)
 
     def failures_of(self, offset: int) -> RecordFailures | None:
-        """Return a record's failures, with those of earlier owners."""
         return self._failures.get(offset)
 
     def _raise_ceiling(self, offset: int) -> bool:
@@ -199,7 +194,6 @@ class PartitionLedger:
         return completion_map.worst_of(committed, kept, self._failures_bytes)
 
     def _drop_vanished(self, offset: int) -> None:
-        """Complete awaited offsets below ``offset``: the log no longer has them."""
         while self._awaited and self._awaited[0] < offset:
             vanished = self._awaited.popleft()
             self._incomplete.discard(vanished)

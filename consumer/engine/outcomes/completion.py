@@ -125,7 +125,6 @@ class Completion:
         self._body_moves.deposit(item, status, body)
 
     def _end_work(self, item: WorkItem) -> None:
-        """Free what the model needed of it."""
         if item.state is _QUEUED:
             self._queue.discard(item)
         if item.fetched_line is not None:

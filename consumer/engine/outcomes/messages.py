@@ -45,7 +45,6 @@ class OutcomeMessages:
     def response(
         self, item: WorkItem, custom_id: str, status_code: int, body: bytes, now_s: float
     ) -> list[Message]:
-        """Return the result with the endpoint's answer, or one that says that it is too large."""
         record = item.record
         quoted_id = item.assignment.quoted_result_id(record.offset)
         value = splice_response_line(quoted_id, custom_id, status_code, body)
@@ -65,7 +64,6 @@ class OutcomeMessages:
         reference: BodyReference,
         now_s: float,
     ) -> list[Message]:
-        """Return the result with a reference to the endpoint's answer."""
         record = item.record
         value = encode_stored_line(
             result_id(*record.partition, record.offset), custom_id, status_code, reference
@@ -84,7 +82,6 @@ class OutcomeMessages:
     def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> list[Message]:
-        """Return the dead letter, and the result that ends the producer's wait."""
         record = item.record
         letter_headers: Headers = [
             *record.headers,

@@ -76,7 +76,6 @@ class Transactions:
         return Transaction(assignment, items, point)
 
     def committed(self, transaction: Transaction) -> None:
-        """All of it is published and committed."""
         self._under_way.discard(transaction.assignment)
         transaction.assignment.acknowledge(transaction.point)
 

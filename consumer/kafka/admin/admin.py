@@ -113,7 +113,6 @@ class TopicAdmin:
         ]
 
     async def message_limits_bytes(self, topics: Sequence[str]) -> dict[str, int]:
-        """Return each topic's ``max.message.bytes``; Kafka's default if it cannot be read."""
         limits = await self.topic_limits(topics)
         return {topic: limits[topic].max_message_bytes for topic in topics}
 

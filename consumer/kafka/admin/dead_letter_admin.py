@@ -36,8 +36,7 @@ async def delete_records_below(
 ) -> None:
     """Delete a topic's records below an offset for each partition.
 
-    Raises:
-        SourceError: The cluster refuses, e.g. as the topic is compacted only; says what to check.
+    ``SourceError`` means that the cluster refuses, e.g. as the topic is compacted only.
     """
     wanted = {
         KafkaPartition(topic, number): RecordsToDelete(offset) for number, offset in offsets.items()

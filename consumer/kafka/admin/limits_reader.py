@@ -31,11 +31,7 @@ class LimitsReader:
         self._known: Mapping[str, TopicLimits] = {}
 
     async def read(self) -> None:
-        """Read the limits.
-
-        Raises:
-            SourceError: The cluster cannot be reached or refuses us; says what to check.
-        """
+        """Read the limits; ``SourceError`` says what to check if the cluster does not answer."""
         async with TopicAdmin(self._settings) as admin:
             self._known = await admin.topic_limits(self._topics, self._known)
         self._learn(self._known)

@@ -51,9 +51,7 @@ class ClusterClient:
     async def start(self, topics: Collection[str]) -> None:
         """Connect, and ask for ``topics``.
 
-        Raises:
-            errors.KafkaError: The broker cannot be reached or refuses us, or a topic is missing.
-            SourceError: None of the brokers that the cluster names can be reached.
+        ``SourceError`` means that none of the brokers that the cluster names can be reached.
         """
         await self._client.bootstrap()
         await within_reach(contact(self._client), self._client, "connecting")
@@ -64,20 +62,12 @@ class ClusterClient:
         await self._client.close()
 
     async def partitions(self, topic: str) -> list[int]:
-        """Return a topic's partition numbers, sorted; asks the cluster for a new topic only.
-
-        Raises:
-            errors.KafkaError: The topic is missing, or this user may not describe it.
-        """
+        """Return a topic's partition numbers, sorted; asks the cluster for a new topic only."""
         # aiokafka's producer does the same; there is no public way to wait for a topic's metadata.
         return sorted(await self._client._wait_on_metadata(topic))  # noqa: SLF001
 
     async def find_partitions(self, topic: str) -> list[int]:
-        """Return a topic's partition numbers, sorted; none if there is no such topic.
-
-        Raises:
-            errors.KafkaConnectionError: No broker answers.
-        """
+        """Return a topic's partition numbers, sorted; none if there is no such topic."""
         cluster = self._client.cluster
         if cluster.partitions_for_topic(topic) is None:
             self._client.add_topic(topic)
@@ -105,11 +95,7 @@ class ClusterClient:
         await self._client.force_metadata_update()
 
     async def ask_broker(self, broker: int, request: Request[Any]) -> Any:
-        """Send a request to a broker and return its response.
-
-        Raises:
-            errors.KafkaError: There was none; the broker may have carried the request out.
-        """
+        """Send a request to a broker; on ``KafkaError`` the broker may have carried it out."""
         return await self._send(broker, request, ConnectionGroup.DEFAULT)
 
     async def ask_transactions(self, transactional_id: str, request: Request[Any]) -> Any:

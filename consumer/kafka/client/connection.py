@@ -68,10 +68,9 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def make_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return a context that verifies the broker, and presents our certificate if there is one.
+    """Return a context that verifies the broker, with our certificate if there is one.
 
-    Raises:
-        SourceError: A file cannot be read, or is no PEM file; names the setting.
+    ``SourceError`` names the setting of a file that cannot be read, or is no PEM file.
     """
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)

@@ -22,11 +22,7 @@ _CONNECT_S = 2.0
 
 
 async def contact(client: AIOKafkaClient) -> None:
-    """Connect to one of the brokers that a bootstrapped client knows.
-
-    Raises:
-        errors.KafkaConnectionError: None can be connected to.
-    """
+    """Connect to one broker that a bootstrapped client knows, or raise ``KafkaConnectionError``."""
     brokers = client.cluster.brokers()
     for broker in brokers:
         # A broker that does not answer must not delay those that do.
@@ -47,9 +43,7 @@ async def within_reach(
 ) -> None:
     """Await a client's start; if it is slow or fails, check that a broker can be reached.
 
-    Raises:
-        SourceError: None of the brokers that the cluster names can be reached.
-        errors.KafkaError: What the start raised.
+    ``SourceError`` means that none of the brokers that the cluster names can be reached.
     """
     task = asyncio.create_task(starting)
     try:

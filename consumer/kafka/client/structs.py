@@ -49,8 +49,7 @@ def request_struct(
 class FlexibleRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is untyped
     """A request that exists in one version only; ``values`` leave out the tagged fields.
 
-    Sending it raises ``IncompatibleBrokerVersion`` or ``NotImplementedError`` if the broker does
-    not have it.
+    A broker without it raises ``IncompatibleBrokerVersion`` or ``NotImplementedError``.
     """
 
     API_KEY = -1

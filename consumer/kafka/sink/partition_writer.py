@@ -39,10 +39,6 @@ class PartitionWriter:
     """The messages for one partition.
 
     Args:
-        slot: Has the producer.
-        topic: The partition's topic.
-        partition: Its number.
-        listener: Gets the outcome of each message.
         explain: Makes a ``SourceError`` of a broker's refusal.
         fail: Called with what ends the whole sink.
         on_refused: Called when the broker has refused a message.
@@ -209,11 +205,7 @@ class PartitionWriter:
     async def _send(
         self, producer: AIOKafkaProducer, builder: BatchBuilder, batch: Sequence[Message]
     ) -> None:
-        """Send a batch once and await the broker's acknowledgement.
-
-        Raises:
-            errors.KafkaError: There was none, or no message is wanted any more.
-        """
+        """Send a batch once; ``KafkaError`` if it is not acknowledged, or not wanted any more."""
         if self._partition not in await producer.partitions_for(self._topic):
             raise SourceError(
                 f"publishing to {self._topic}: partition {self._partition} is gone; the topic was "

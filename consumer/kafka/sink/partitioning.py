@@ -92,7 +92,6 @@ class RunPartitioner:
         self._left_records = run_records
 
     def end_run(self) -> None:
-        """Let the next message start a new run."""
         if self._left_records < self._run_records:
             self._partition += 1
             self._left_records = self._run_records

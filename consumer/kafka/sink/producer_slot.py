@@ -34,13 +34,7 @@ REFUSALS = (
 
 
 class ProducerSlot:
-    """Holds the producer of a sink.
-
-    Args:
-        settings: The cluster.
-        max_batch_bytes: The most that a batch of several messages takes, uncompressed.
-        doing: Names its purpose in error messages.
-    """
+    """Holds the producer of a sink; ``max_batch_bytes`` is uncompressed."""
 
     def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
         self._settings = settings
@@ -59,11 +53,7 @@ class ProducerSlot:
         self._retirements: set[asyncio.Task[None]] = set()
 
     async def start(self) -> AIOKafkaProducer:
-        """Connect the first producer.
-
-        Raises:
-            SourceError: The broker cannot be reached or refuses us; says what to check.
-        """
+        """Connect the first producer; ``SourceError`` says what to check if that fails."""
         with explaining_failures(self._settings, self._doing):
             self._producer = await self._connect()
         return self._producer

@@ -56,9 +56,7 @@ class Commits:
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
         """Commit partitions of the assignment; the commit of a cancelled caller goes on.
 
-        Raises:
-            CommitRefusedError: The group has rebalanced.
-            SourceError: The broker refuses us.
+        ``CommitRefusedError`` means that the group has rebalanced.
         """
         task = asyncio.create_task(self._commit(dict(points)))
         self._under_way.add(task)

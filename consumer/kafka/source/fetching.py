@@ -83,9 +83,7 @@ class Fetching:
     ) -> Fetched:
         """Return records, or none after ``timeout_s`` or as soon as a rebalance begins or ends.
 
-        Raises:
-            SourceError: ``fail`` was called, or the client's own tasks have ended.
-            errors.KafkaError: aiokafka cannot go on.
+        ``SourceError`` means that ``fail`` was called, or the client's own tasks have ended.
         """
         self._check()
         check_tasks(self._consumer)
@@ -144,11 +142,7 @@ class Fetching:
         return internals.position(self._consumer, partition)
 
     async def _find_place(self, error: errors.KafkaError) -> None:
-        """Go on at the log's start if it has moved beyond the next record.
-
-        Raises:
-            SourceError: The log ends below the next offset.
-        """
+        """Go on at the log's start if it moved; ``SourceError`` if the log's end is below."""
         internals.end_failed_fetch(self._consumer)
         if isinstance(error, errors.NoOffsetForPartitionError):
             # Of a fetch that a rebalance left behind: the position was not decided yet.

@@ -45,7 +45,6 @@ class _RawRecord(NamedTuple):
 
 
 def install(unpacking: Unpacking) -> None:
-    """Have every consumer of this process read on."""
     fetcher.MemoryRecords = partial(TolerantRecords, unpacking)
     fetcher.PartitionRecords = _PartitionRecords
 

@@ -88,10 +88,9 @@ class TopicIdentity:
         self.log_id = b""
 
     async def look(self) -> None:
-        """Ask a broker for the id; keep the known one if none answers.
+        """Ask a broker for the id; ``SourceError`` if another topic has the name.
 
-        Raises:
-            SourceError: Another topic has the name.
+        The known id stays if no broker answers.
         """
         if not self._knows_ids:
             return
@@ -105,7 +104,6 @@ class TopicIdentity:
         self.log_id = log_id or self.log_id
 
     async def watch(self, on_change: Callable[[SourceError], object]) -> None:
-        """Look every few seconds, until another topic has the name."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
             try:

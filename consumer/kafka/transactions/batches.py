@@ -113,11 +113,7 @@ class BatchSending:
     async def send(self, batches: Mapping[TopicPartition, Sequence[Batch]]) -> None:
         """Send one batch for each partition at a time, which keeps the messages' order.
 
-        Raises:
-            EpochGoneError: The epoch has grown.
-            BatchRefusedError: A message is refused.
-            AttemptFailedError: The transaction has to begin again.
-            SourceError: The broker refuses us.
+        Raises ``EpochGoneError``, ``AttemptFailedError``, ``BatchRefusedError`` or ``SourceError``.
         """
         for turn in range(max(map(len, batches.values()), default=0)):
             waiting = {each: held[turn] for each, held in batches.items() if turn < len(held)}

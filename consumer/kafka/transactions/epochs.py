@@ -152,10 +152,9 @@ class Epochs:
         return True
 
     async def end_open(self) -> CommitPoint | None:
-        """End open transactions as the coordinator had decided; return what is committed.
+        """End open transactions as decided; ``FencedError`` if another owner has come.
 
-        Raises:
-            FencedError: Another owner has taken the id over.
+        Returns what the group has committed.
         """
         backoff_s = FIRST_BACKOFF_S
         while True:
@@ -180,8 +179,7 @@ class Epochs:
     async def read_committed(self, patience_s: float | None) -> CommitPoint | None:
         """Return what the group has committed, once no transaction on it is undecided.
 
-        Raises:
-            UndecidedError: It took longer than ``patience_s``; ``None`` is for ever.
+        ``UndecidedError`` means that it took longer than ``patience_s``; ``None`` is for ever.
         """
         topic, number = self.identity.partition
         points: dict[TopicPartition, CommitPoint | None] = {}

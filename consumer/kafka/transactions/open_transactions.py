@@ -59,9 +59,6 @@ class OpenTransactions:
 
         Waits for every partition's leader: an offline one may hold an open transaction. Brokers
         before Kafka 2.8 return none, and neither does a topic that this user may not read.
-
-        Raises:
-            errors.KafkaError: A topic is missing for long, or the broker refuses us.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._ask_all())
