@@ -185,7 +185,7 @@ class DrainPolicy:
             self._recent.popleft()
         if wanted >= target:
             return wanted
-        # A number that was never wanted was set by somebody: it ends after the delay too.
+        # A number that was never wanted was set by a person: it ends after the delay too.
         return min(target, self._recent[0][1])
 
     def _decision(

@@ -1,4 +1,4 @@
-"""What an engine holds and what that waits for, to tell a stall from a wait."""
+"""What an engine holds and what that waits for, to separate a stall from a wait."""
 
 from dataclasses import dataclass, field
 

@@ -142,7 +142,7 @@ class Epochs:
                 raise SourceError(f"{self._name}: not to be initialised: {error}") from error
             return self._last_end.is_abort_of(expected) and await self.begin(NO_PRODUCER)
         except errors.IncompatibleBrokerVersion:
-            # On an old broker only the committed point tells owners apart.
+            # On an old broker only the committed offset and metadata tell owners apart.
             return await self.begin(NO_PRODUCER)
         (self.producer,) = answer
         self._is_open = False
