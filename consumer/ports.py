@@ -146,10 +146,7 @@ class RecordSource(Protocol):
         """Return records of ``partitions`` in offset order per partition.
 
         Waits up to ``timeout_s`` for the first record. Other partitions keep their position.
-        Without partitions the call keeps the membership alive.
-
-        Raises:
-            SourceError: The source failed for good.
+        Without partitions the call keeps the membership alive. ``SourceError`` is final.
         """
 
     def position(self, partition: TopicPartition) -> int | None:
@@ -269,9 +266,6 @@ class TransactionalSink(Protocol):
         When this returns, none of their transactions is open or undecided, so that what the group
         has committed stays as ``RecordSource.committed`` reads it. Partitions that this sink
         already has are taken over again: another member may have had them meanwhile.
-
-        Raises:
-            SourceError: The broker refuses us.
         """
 
     async def publish(

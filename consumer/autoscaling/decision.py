@@ -28,9 +28,7 @@ class Decision:
     Attributes:
         wanted: What the backlog asks for, before any clamp; may be a fraction.
         remaining_s: How long the remaining records take at the running replicas' throughput.
-        oldest_s: About how long the oldest of them has waited.
         arrival_records_per_s: The usual rate of the last minute, without bursts.
-        ongoing_calls: The calls that Serve's handles count, with queued ones.
         notes: For a person: what is unknown, or held.
     """
 

@@ -110,7 +110,6 @@ class Backlog:
         arrived_records: Offsets written since the tracker's first reading.
         done_records: Remaining records that have been done since then.
         partitions: The topic's partitions; 0 if it was never read.
-        active_partitions: Those with remaining records.
         read_at_s: Monotonic seconds of the last good reading; ``None`` if there was none.
         blocked_records: Offsets behind open transactions, which cannot be read yet.
         notes: For a person: what is held, unknown, expired or blocked.

@@ -38,13 +38,11 @@ class GroupLagSource:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The latest backlogs of a policy's groups.
+    """The latest backlogs of a policy's groups, in the order of the sources, with their measures.
 
     Attributes:
         number: Grows once every group was read again, with failed readings; 0 before that.
         is_complete: Whether every group answered; the numbers of the others are held.
-        backlogs: In the order of the sources.
-        measures: What each source's consumers have measured, in the same order.
     """
 
     number: int = 0
@@ -168,10 +166,6 @@ class LagReader:
     """Reads groups again and again until its owner is collected.
 
     Args:
-        owner: The readings end when it is collected.
-        kafka: The cluster.
-        sources: The groups to read.
-        interval_s: Between two readings.
         timeout_s: A reading that takes longer is given up.
         report: Called in the thread with each decision given to ``LagReader.report``; may block.
         ask_measures: Returns, in the thread, what a route's consumers have measured; may block.

@@ -30,14 +30,12 @@ class Signals:
     """The input of a decision.
 
     Attributes:
-        remaining_records: Records that are not done, with those in flight.
         arrived_records: Records that have arrived since some fixed moment.
         done_records: Records done since then.
         is_fresh: Whether the lag was read since the last decision; False holds the target.
         partitions: Of the topic, for consumers; ``None`` if they do not matter.
         parallel_records: The most records that may be in flight; ``None`` if unbounded or unknown.
         remaining_tokens: The remaining records in tokens, if a mean is known; only reported.
-        ongoing_calls: The calls that Serve's handles count.
     """
 
     now_s: float
@@ -63,8 +61,6 @@ class DrainPolicy:
     follows the last one so soon, and in the simulator a longer time did not pay.
 
     Args:
-        min_replicas: Never fewer; 0 scales to zero.
-        max_replicas: Never more.
         drain_target_s: A record has to be done within this time after its arrival.
         downscale_delay_s: For how long a spare replica is kept; ``None`` for a cold start.
         expected_records_per_s: A replica's throughput until it is measured, if known.

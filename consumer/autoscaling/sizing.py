@@ -17,23 +17,13 @@ def replicas_to_drain(
     """Return the fewest replicas that finish by the horizon; a fraction counts.
 
     The work is what remains and what arrives until then. Running replicas work all the time,
-    starting ones once they run, and a new one after a cold start. A replica that could not work for
-    ``least_help_s`` by the horizon is judged at the time when it could have, and is not counted if
-    the others have finished by then: it would only cost.
+    starting ones once they run (in ``starting_s``), and a new one after a cold start. A replica
+    that could not work for ``least_help_s`` by the horizon is judged at the time when it could
+    have, and is not counted if the others have finished by then: it would only cost.
 
     That time is each replica's own. If starting replicas were judged by the time of one that is
     requested now, which moves on with the clock, they would seem to have ever more time, and would
     be stopped one by one before they worked.
-
-    Args:
-        remaining_records: Records that are not done.
-        arrival_records_per_s: The rate at which more arrive.
-        replica_records_per_s: Throughput of one replica; above 0.
-        running: Replicas that run.
-        starting_s: When each requested replica is expected to run.
-        cold_start_s: When one that is requested now is expected to run.
-        horizon_s: When everything has to be done; above 0.
-        least_help_s: The least time of work for which a replica is started; above 0.
     """
 
     def work_s(by_s: float) -> float:

@@ -8,12 +8,9 @@ class Admission:
     """Counts the records and bytes that a consumer replica holds.
 
     It closes at either limit and reopens when an eighth of the limit is free, so that a full
-    consumer polls portions and not single records.
-
-    Attributes:
-        max_records: The most records held.
-        max_bytes: The most bytes held: requests with keys and headers, and results until they are
-            acknowledged. A poll under way may exceed it by what the client has prefetched.
+    consumer polls portions and not single records. Bytes are those of requests with keys and
+    headers, and of results until they are acknowledged. A poll under way may exceed the limit by
+    what the client has prefetched.
     """
 
     max_records: int

@@ -32,7 +32,6 @@ class Request(NamedTuple):
     """A record that a model is to answer.
 
     Attributes:
-        deadline_ms: In epoch milliseconds; later, it is not worth computing.
         work: Its work relative to others, in any unit; 0 if unknown.
         reference: Where its body lies, unless it is in the record.
         line: The request line for the model, if it differs from the record's value.

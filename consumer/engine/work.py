@@ -61,15 +61,12 @@ class PartitionAssignment:
 
 @dataclass(eq=False, slots=True)
 class WorkItem:
-    """A request on its way to its terminal outcome.
+    """A request on its way to its terminal outcome; times are monotonic seconds.
 
     Attributes:
-        received_at_s: Monotonic seconds when it was delivered.
-        dispatched_at_s: Monotonic seconds when it was last handed to a model replica.
         attempts: How often it was handed to a model replica, also by earlier owners if it failed.
         failed_attempts: Those that count against it.
         timeouts: How many of those were calls that were overdue.
-        first_failed_at_s: Monotonic seconds of its first failure; 0 if none.
         held_bytes: What admission counts for it.
         fetched_line: The request line for the model, if the record's value differs: its body was
             fetched, its url is spelled otherwise, or something precedes it.

@@ -12,10 +12,8 @@ class LoopSettings:
         revoke_budget_s: How long the revoke callback may publish and commit; shorter than the
             group's rebalance timeout.
         drain_timeout_s: How long a clean stop waits for work in flight.
-        poll_records: The most records in one poll.
         idle_poll_s: How long a poll waits for records.
         restricted_poll_s: The same while some partition may not be read, and could be soon.
-        publish_records: The most outcomes in one publish.
         publish_bytes: About the most bytes in one publish.
         transaction_linger_s: How long outcomes gather before a transaction.
         session_timeout_s: After this the group gives up a silent member.

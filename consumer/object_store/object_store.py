@@ -249,10 +249,8 @@ def _differs(problem: str) -> BodyRefusedError:
 def _write_file(root: Path, path: Path, body: bytes) -> None:
     """Write a file atomically: it is complete or absent, whatever fails.
 
-    Directories below ``root`` are created, but not ``root`` itself: it may be on a lost mount.
-
-    Raises:
-        FileNotFoundError: ``root`` is missing.
+    Directories below ``root`` are created, but not ``root`` itself, which may be on a lost mount:
+    that is a ``FileNotFoundError``.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not there: mount or create it")
@@ -281,11 +279,8 @@ def _opened(prefix: str, url: str) -> Iterator[int]:
     """Open a file below ``prefix`` without following any link below it.
 
     Each part is opened from the one before, so that nothing can replace one in between. The prefix
-    itself is the operator's, and may be a link.
-
-    Raises:
-        FileNotFoundError: There is none.
-        BodyRefusedError: A part is a link, or the last is no regular file.
+    itself is the operator's, and may be a link. ``BodyRefusedError`` means that a part is a link,
+    or the last is no regular file.
     """
     *directories, name = url.removeprefix(prefix + "/").split("/")
     flags = os.O_RDONLY | os.O_CLOEXEC

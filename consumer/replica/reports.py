@@ -58,8 +58,7 @@ class ReplicaSnapshot(Counters):
         replica: Names the replica; a replacement has a name of its own, or counts from 0 again.
         at_s: When the board got it, in seconds of the board's monotonic clock; the sender leaves
             it at 0.
-        in_flight_records: Handed to model replicas and not answered.
-        queued_records: Read and not yet handed over.
+        queued_records: Read and not yet handed to model replicas.
         runnable_records: Records in flight or ready to be; ``None`` on a route without order.
         reads_on: Whether the replica would read more than it holds.
         partitions: Assigned partitions of the requests topic.

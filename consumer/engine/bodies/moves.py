@@ -64,12 +64,9 @@ class ClaimCheckPolicy:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Move:
-    """A body in transfer.
+    """A body in transfer, on which the store has failed ``attempts`` times, last by ``failure``.
 
-    Attributes:
-        failed_at_s: Monotonic seconds of the store's first failure on it, plus the time that it has
-            waited for room since.
-        attempts: How often the store failed on it, the last time by ``failure``.
+    ``failed_at_s`` is the first failure, plus the time that it has waited for room since.
     """
 
     item: WorkItem
@@ -97,9 +94,8 @@ class Deposit(_Move):
 class Fetch(_Move):
     """A request body to fetch; ``number`` is its place in the queue.
 
-    Attributes:
-        size_bytes: By the reference or by the store; ``None`` until known.
-        no_room_since_s: Monotonic seconds when its turn came and there was no room for it.
+    ``size_bytes`` is ``None`` until known; at ``no_room_since_s`` its turn came without room for
+    it.
     """
 
     url: str

@@ -29,9 +29,7 @@ class StoreError(Exception):
 
 class BodyStore(Protocol):
     async def write(self, name: str, body: bytes) -> BodyReference:
-        """Store a body durably.
-
-        Writing the same body under the same name again changes nothing.
+        """Store a body durably; the same body under the same name again changes nothing.
 
         Raises:
             StoreError: The store failed.

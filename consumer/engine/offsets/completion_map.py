@@ -205,12 +205,8 @@ def worst_case_characters(incomplete_records: int, span: int, failures_bytes: in
 
     The gaps of k offsets in a span of S take 1 + floor(log2(gap)/7) bytes each. As the logarithm is
     concave, that is at most k + k*log2(S/k)/7, which grows with k: so the bound holds for every
-    subset. The bitset takes S/8 bytes, and the shorter one is taken.
-
-    Args:
-        incomplete_records: How many delivered records are incomplete, with the lowest.
-        span: Highest delivered offset minus the lowest incomplete one.
-        failures_bytes: The ``room_bytes`` that failures may take.
+    subset. The bitset takes S/8 bytes, and the shorter one is taken. ``span`` is the highest
+    delivered offset minus the lowest incomplete one.
     """
     if incomplete_records <= 0 or (span <= 0 and not failures_bytes):
         return 0

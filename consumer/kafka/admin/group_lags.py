@@ -53,10 +53,7 @@ class GroupLags:
 
         A log ends where a consumer's reading does: at the first record of an open transaction. The
         records behind it are counted apart. Leaders and the coordinator may be away for
-        ``timeout_s``.
-
-        Raises:
-            SourceError: Kafka refuses us, or an answer is missing (never taken for no commit).
+        ``timeout_s``. A missing answer is a ``SourceError`` and never counts as 'no commit'.
         """
         failure: errors.KafkaError = errors.KafkaTimeoutError(
             f"Kafka did not answer within {timeout_s:g} s"

@@ -46,12 +46,9 @@ _BOOTSTRAP_COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the arguments that every aiokafka client takes.
+    """Return the arguments of every aiokafka client; they hold the password: never log them.
 
-    They hold the password: never log them.
-
-    Raises:
-        SourceError: A TLS file cannot be read.
+    ``SourceError`` means that a TLS file cannot be read.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap.split(","),

@@ -97,9 +97,6 @@ async def committed(
     aiokafka's own ``committed`` reads the partitions' error codes only. A coordinator that loads or
     has moved sets the response's code and names no partition, which aiokafka takes for 'nothing was
     ever committed'. ``require_stable`` waits until no transaction on the points is undecided.
-
-    Raises:
-        errors.KafkaError: Retrying does not help.
     """
     coordinator = consumer._coordinator
     topics = numbers_by_topic(partitions)
@@ -134,11 +131,8 @@ async def commit_once(
 
     aiokafka's own ``commit`` retries under the generation of that moment, and so overwrites what a
     new owner has committed. On a refusal it also drops its member id; here the heartbeat does, by
-    the same error.
-
-    Raises:
-        CommitRefusedError: The group has rebalanced.
-        errors.KafkaError: Anything else; sending again may help if it is ``retriable``.
+    the same error. ``CommitRefusedError`` means that the group has rebalanced; after another
+    ``KafkaError`` sending again may help if it is ``retriable``.
     """
     coordinator = consumer._coordinator
     await coordinator.ensure_coordinator_known()
@@ -205,9 +199,6 @@ def note_poll(consumer: AIOKafkaConsumer) -> None:
 
     The coordination waits until its error is read, and does not join the group again after
     ``max_poll_interval_ms`` without a fetch.
-
-    Raises:
-        errors.KafkaError: The group, or this member's part in it, has failed.
     """
     coordinator = consumer._coordinator
     if coordinator is None or coordinator._coordination_task.cancelled():

@@ -31,11 +31,7 @@ def assign(
 
     Claims on other partitions are ignored. Of two claims on a partition the one of the higher
     generation counts, since the other member has missed a rebalance; between equal generations the
-    one of the smaller member id.
-
-    Returns:
-        Every member, some perhaps with an empty list, and every partition exactly once; empty
-        without members.
+    one of the smaller member id. Every member is in the result, and every partition once.
     """
     if not members:
         return {}

@@ -38,12 +38,9 @@ _LOOK_S = 5.0
 class PartitionWriter:
     """The messages for one partition.
 
-    Args:
-        explain: Makes a ``SourceError`` of a broker's refusal.
-        fail: Called with what ends the whole sink.
-        on_refused: Called when the broker has refused a message.
-        move: Called with messages that may go to another partition, as this one takes nothing;
-            returns whether they did.
+    ``fail`` is called with what ends the whole sink, ``on_refused`` when the broker has refused a
+    message. ``move`` is called with messages that may go to another partition, as this one takes
+    nothing; it returns whether they did.
     """
 
     def __init__(

@@ -53,11 +53,8 @@ async def begin_at_end(
     """Return once the group has begun, or False if it rebalances first.
 
     In that case the next owner of the first partition begins. ``everywhere`` is all of the topic,
-    ``assigned`` this member's part. ``commit`` works under the generation of ``assigned``;
-    ``is_outdated`` says whether another assignment will come.
-
-    Raises:
-        SourceError: The end of some partition's log is unknown.
+    ``assigned`` this member's part. ``commit`` works under the generation of ``assigned``.
+    ``SourceError`` means that the end of some partition's log is unknown.
     """
     while all(point is None for point in (await committed(everywhere)).values()):
         if is_outdated():

@@ -95,10 +95,8 @@ class TransactionalId:
     ) -> None:
         """Publish messages and commit ``point`` in one transaction, which takes effect once.
 
-        Raises:
-            FencedError: Another owner has taken the id over.
-            MessageRefusedError: The broker refuses a message; nothing was published.
-            SourceError: The broker refuses us.
+        ``FencedError`` means that another owner has taken the id over; ``MessageRefusedError`` that
+        nothing was published.
         """
         most_records: int | None = None
         backoff_s = FIRST_BACKOFF_S
