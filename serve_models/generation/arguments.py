@@ -1,4 +1,4 @@
-"""From a generator's settings to vLLM's arguments. A setting that vLLM would refuse is named.
+"""Turns a generator's settings into vLLM's arguments, and names settings that vLLM would refuse.
 
 Import this module after ``engine_process.set_engine_environment``.
 """
@@ -33,7 +33,7 @@ _MOST_LORAS_AT_A_TIME = 8
 
 
 class GeneratorSettingsError(ValueError):
-    """A setting does not fit vLLM or the checkpoint; names it and the fix."""
+    """A setting does not fit vLLM or the checkpoint; the message names it and the fix."""
 
 
 def split_arguments(
@@ -55,7 +55,7 @@ def split_arguments(
 
 
 def with_setting_names(message: str) -> str:
-    """Return vLLM's message with our settings in place of its command line's flags."""
+    """Return vLLM's message with our settings instead of its command-line flags."""
     return _FLAG.sub(lambda match: _setting_of(match[1].replace("-", "_")), message)
 
 
@@ -64,10 +64,10 @@ def _setting_of(flag: str) -> str:
 
 
 def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
-    """Return if the handlers accept these arguments, as far as can be checked before the start.
+    """Check the handlers' arguments, as far as this is possible before the start.
 
     Raises:
-        GeneratorSettingsError: They do not.
+        GeneratorSettingsError: The handlers do not accept them.
     """
     content_format = arguments.get("chat_template_content_format", "auto")
     if content_format not in get_args(ChatTemplateContentFormatOption):
@@ -92,7 +92,7 @@ def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
 
 
 def read_chat_template(path: Path | None) -> str | None:
-    """Return the text of the file of the ``chat_template`` setting, if it is set.
+    """Return the text of the file that the ``chat_template`` setting names.
 
     Raises:
         GeneratorSettingsError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""What is under way in a pipeline: records, and the calls of steps."""
+"""What is in flight in a pipeline: records, and the calls of steps."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -14,12 +14,10 @@ class StepLostError(RuntimeError):
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A record under way.
+    """A record in flight.
 
     Attributes:
-        call: The call that it came in.
-        index: Its position there.
-        run: Its run through the graph.
+        index: Its position in ``call``.
         timer: Ends it at its deadline.
         step_calls: The call of each of its unanswered requests.
     """
@@ -31,7 +29,7 @@ class Record:
     step_calls: list["StepCall"] = field(default_factory=list)
 
     def end(self) -> None:
-        """It has its outcome, or its caller is gone: close the calls in which nothing is wanted."""
+        """End the record, and cancel the calls that no record needs any more."""
         self.run.end()
         if self.timer is not None:
             self.timer.cancel()
@@ -56,8 +54,6 @@ class StepCall:
     Attributes:
         unanswered: Its unanswered requests by their position in its chunk.
         in_flight: The same, as the queue of the model counts them.
-        has_answers: Whether any is answered.
-        task: Runs the call.
     """
 
     unanswered: dict[int, Request]

@@ -13,11 +13,7 @@ class MissingValueError(ValueError):
 
 
 class Values:
-    """A record's request and the responses of its steps so far.
-
-    Args:
-        request: The request line's object; its ``body`` is an object too.
-    """
+    """A record's request and the responses of its steps so far."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._request = request
@@ -67,7 +63,7 @@ class Values:
 
 
 def holds(condition: Condition, value: Any) -> bool:
-    """Say whether a condition holds for the value that it refers to.
+    """Whether a condition holds for the value that it refers to.
 
     Raises:
         MissingValueError: The condition compares with a number, and the value is none.

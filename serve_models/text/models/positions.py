@@ -15,11 +15,11 @@ _MOST_WORDS_ON_A_CPU = 1024
 
 
 def positions_of(model: torch.nn.Module) -> int | None:
-    """Return how many positions a checkpoint has, where it counts them."""
+    """Return how many positions a checkpoint has; ``None`` where it does not count them."""
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
         if isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its like begin to count behind the padding's index.
+            # RoBERTa and similar models count from behind the padding's index.
             offset = 0 if table.padding_idx is None else table.padding_idx + 1
             return table.num_embeddings - offset
     config: Any = getattr(model, "config", None)
@@ -35,10 +35,10 @@ def longest_text(max_tokens: int | None, device: str) -> str:
 
 
 def check_runs(run: Callable[[Sequence[TokenizedText]], Rows], longest: TokenizedText) -> None:
-    """Refuse a length that the model cannot run on its device, for lack of memory or otherwise.
+    """Refuse a length that the model cannot run on its device, for example for lack of memory.
 
     Raises:
-        ModelSettingsError: It cannot.
+        ModelSettingsError: The model cannot run it.
     """
     try:
         run([longest])

@@ -1,4 +1,4 @@
-"""A model's prompts: by their own names, and by what a text is for. Pure."""
+"""A model's prompts: by their own names, and by the role of a text. Pure."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -18,7 +18,6 @@ PURPOSES = frozenset({*_ROLES, "classification", "clustering"})
 
 
 def role_of(name: str | None) -> Role | None:
-    """Return the role that a name stands for, if it stands for one."""
     return None if name is None else _ROLES.get(name)
 
 
@@ -29,7 +28,7 @@ class Prompts:
         checkpoint: The checkpoint's by name. Sentence Transformers puts an empty one for queries
             and one for documents into every model.
         settings: The settings' by name.
-        default_name: The prompt where a request names none.
+        default_name: The prompt of a request that names none.
     """
 
     def __init__(
@@ -48,9 +47,9 @@ class Prompts:
         return sorted(self._all)
 
     def find(self, name: str | None) -> str | None:
-        """Return the prompt that a request asks for, or ``None``.
+        """Return the prompt of a request, or ``None``.
 
-        Without a prompt of that very name, another name of the same role stands for it.
+        If no prompt has this very name, another name of the same role stands for it.
         """
         if name is None:
             return self._default
@@ -66,8 +65,8 @@ class Prompts:
     def of_role(self, role: Role) -> str:
         """Return the prompt for queries or for documents.
 
-        The settings' come first, and of them one that is not empty. Of the checkpoint's it is the
-        one that the library would take, and the default where there is none.
+        The settings' prompts come first, preferably one that is not empty. Of the checkpoint's it
+        is the one that the library would take, or else the default.
         """
         own = [self._settings[name] for name in _NAMES[role] if name in self._settings]
         if own:

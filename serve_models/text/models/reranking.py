@@ -1,4 +1,4 @@
-"""A cross-encoder, run batch by batch over pairs of texts."""
+"""Runs a cross-encoder batch by batch over pairs of texts."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class PairModel(TextModel, Protocol):
     """What the reranker's endpoints need of a model. Its rows are one raw output each."""
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
-        """Tokenize pairs of a query and a document; of one too long the longer text is cut."""
+        """Tokenize pairs of a query and a document; if a pair is too long, cut the longer text."""
         ...
 
     def activate(self, outputs: Rows) -> Rows:
@@ -33,7 +33,7 @@ class RerankingModel:
     """A loaded ``CrossEncoder`` of Sentence Transformers with one output (``PairModel``).
 
     Raises:
-        ModelSettingsError: It is no cross-encoder with one output, or a setting does not fit it.
+        ModelSettingsError: The checkpoint is no such model, or a setting does not fit it.
     """
 
     width = 1
@@ -80,7 +80,7 @@ class RerankingModel:
 
 
 def _check_has_scores(path: Path) -> None:
-    """Refuse what the library would put a new head on, with random weights.
+    """Refuse a checkpoint that the library would give a new head with random weights.
 
     Raises:
         ModelSettingsError: It has no head of its own.

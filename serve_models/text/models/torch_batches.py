@@ -1,4 +1,4 @@
-"""What the models of Sentence Transformers have in common, run batch by batch."""
+"""What the models of Sentence Transformers have in common."""
 
 from collections.abc import Sequence
 
