@@ -10,7 +10,7 @@ class ServiceError(Exception):
 
 
 class FirstProblems(list[str]):
-    """What went wrong with the first few of many records."""
+    """The errors of the first few of many records."""
 
     def note(self, problem: str, most: int = 20) -> None:
         if len(self) <= most:

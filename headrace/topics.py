@@ -21,7 +21,7 @@ def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
         for topic in (route.requests_topic, route.results_topic, route.dead_letters_topic):
             wanted[topic] = max(want, wanted.get(topic, want))
         if route.control_topic is not None:
-            # Every consumer replica reads all of it, so that more partitions would gain nothing.
+            # Every consumer replica reads all of it, so more partitions would gain nothing.
             want = TopicInfo(1, route.topics.replication_factor)
             wanted[route.control_topic] = max(want, wanted.get(route.control_topic, want))
     return wanted

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +36,7 @@ def choose_route(settings: Settings, name: str | None) -> tuple[str, RouteSettin
     """Return the route that ``--route`` stands for.
 
     Raises:
-        UserError: There is no such route, or several and none is named.
+        UserError: There is no such route, or there are several and none is named.
     """
     routes = settings.routes
     if name is None:

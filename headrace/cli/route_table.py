@@ -1,4 +1,4 @@
-"""What `status` prints of the routes and `up` keeps on the screen; pure."""
+"""The tables of `status` and `up`. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +55,7 @@ def route_report(
 ) -> dict[str, Any]:
     """Return what is known of each route as JSON values.
 
-    ``lags`` is ``None`` where Kafka did not answer, ``statuses`` where no service runs here.
+    ``lags`` is ``None`` if Kafka did not answer, ``statuses`` if no service runs here.
     """
     routes = {}
     for name, route in settings.routes.items():
@@ -81,7 +81,7 @@ def route_report(
 
 
 def _waits(status: RouteStatus | None, open_transactions: list[str]) -> list[str]:
-    # Whose transaction it is the brokers know, and no consumer: their line counts.
+    # The brokers' line on a partition replaces the consumers': only brokers know the producer.
     lines = [*([] if status is None else status.waits), *open_transactions]
     return list({subject(line): line for line in lines}.values())
 
@@ -95,7 +95,7 @@ def waits_view(report: Mapping[str, Any]) -> RenderableType:
 
 
 def route_view(report: Mapping[str, Any], width_columns: int, title: str = "") -> RenderableType:
-    """Return a report as a table with a column a route, or as blocks where that is too wide."""
+    """Return a report as a table with a column per route, or as blocks if that is too wide."""
     cells = {name: _cells(route) for name, route in report["routes"].items()}
     table = _one_table(cells, title)
     if _width_columns(table) <= width_columns:
@@ -166,7 +166,7 @@ def _count_if_known(number: float | None) -> str:
 
 
 def partition_tables(report: Mapping[str, Any], width_columns: int) -> RenderableType:
-    """Return the lag of every partition, a table a route with a row a partition."""
+    """Return the lag of every partition: a table per route, a row per partition."""
     tables: list[RenderableType] = []
     for name, route in report["routes"].items():
         title = f"{name}: lag of {route['requests_topic']} by partition"

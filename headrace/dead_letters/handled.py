@@ -1,9 +1,9 @@
-"""Which dead letters of a partition were handled: replayed, or put aside; pure.
+"""Remembers which dead letters of a partition were handled: replayed or purged. Pure.
 
 A bit for each offset, in pages of ``PAGE_OFFSETS``, so that filters may leave any pattern of holes
-and a batch rewrites one small page. A page remembers one of its records by a fingerprint: should
-the topic be deleted and created again, its offsets begin anew, and what was handled before must
-not hide new dead letters.
+and a batch rewrites one small page. A page remembers one of its records by a fingerprint: if the
+topic is deleted and created again, its offsets begin again, and what was handled before must not
+hide new dead letters.
 """
 
 import struct
@@ -51,7 +51,7 @@ class HandledOffsets:
 
     @property
     def witness(self) -> Witness | None:
-        """A record of the highest page, by which to know the log again."""
+        """A record of the highest page, which identifies the log."""
         return self._witnesses[max(self._witnesses)] if self._witnesses else None
 
     def mark(self, record: TopicRecord) -> None:
@@ -62,7 +62,7 @@ class HandledOffsets:
         self._changed.add(number)
 
     def first_unhandled(self, start: int) -> int:
-        """Return the lowest offset from ``start`` on that was not handled."""
+        """Return the lowest unhandled offset from ``start`` on."""
         offset = start
         while True:
             number, position = divmod(offset, PAGE_OFFSETS)
@@ -95,7 +95,7 @@ class HandledOffsets:
                 yield number, head + zlib.compress(page)
 
     def load(self, number: int, encoded: bytes | None) -> None:
-        """Read a page as ``take_changes`` gave it; the last one of a number counts.
+        """Read a page of ``take_changes``; the last one of a number counts.
 
         Raises:
             HandledPageError: The bytes are no page.

@@ -1,8 +1,8 @@
-"""Where handled dead letters are remembered: a compacted topic beside the dead-letter topic.
+"""Stores handled dead letters in a compacted topic beside the dead-letter topic.
 
-Not in a consumer group's offsets: those expire a week after the last commit, which would replay
-everything again, and a commit's metadata holds no long list of what filters left out. The record
-of a page is published in the transaction that publishes the replayed records of it.
+Not in a consumer group's offsets: those expire a week after the last commit, so that everything
+would be replayed again, and a commit's metadata is too small for a long list of what filters left
+out. A page's record is published in the transaction that publishes its replayed records.
 """
 
 from contextlib import aclosing
@@ -20,10 +20,10 @@ def page_key(partition: int, page: int) -> bytes:
 
 
 async def load_handled(reader: LogReader, dead_letters_topic: str) -> dict[int, HandledOffsets]:
-    """Return what was handled of each partition; none where nothing ever was.
+    """Return what was handled of each partition; empty if nothing ever was.
 
     Raises:
-        SourceError: The cluster cannot be read, or the topic holds something else.
+        SourceError: The cluster cannot be read, or the topic has something else.
     """
     topic = handled_topic_of(dead_letters_topic)
     handled: dict[int, HandledOffsets] = {}
@@ -41,7 +41,7 @@ async def load_handled(reader: LogReader, dead_letters_topic: str) -> dict[int, 
 
 
 async def ensure_handled_topic(kafka: KafkaSettings, dead_letters_topic: str) -> str:
-    """Create the topic where it is missing, replicated like the dead letters; return its name."""
+    """Create the topic if it is missing, replicated like the dead letters; return its name."""
     topic = handled_topic_of(dead_letters_topic)
     await create_compacted_topic(kafka, topic, like=dead_letters_topic)
     return topic

@@ -1,4 +1,4 @@
-"""A record of a dead-letter topic, read as what it is; pure."""
+"""A record of a dead-letter topic, parsed. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +81,7 @@ class DeadLetter:
 
 
 def read_letter(record: TopicRecord) -> DeadLetter | None:
-    """Return the record as a dead letter; ``None`` where another program wrote it."""
+    """Return the record as a dead letter; ``None`` if another program wrote it."""
     request_headers, own = split_headers(record.headers)
     said = {name: value.decode("utf-8", "replace") for name, value in own if value is not None}
     source = parse_place(said.get(headers.SOURCE, ""))

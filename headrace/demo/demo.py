@@ -1,7 +1,7 @@
-"""``make demo``: shipped sentences and prompts through Kafka and real models, on this machine.
+"""``make demo``: runs shipped sentences and prompts through Kafka and real models, locally.
 
 Sentences are embedded; prompts go through a safety classifier to a chat model; some records must
-fail. The demo fails where the records that went in and came out do not add up.
+fail. The demo fails if the records that went in and came out do not add up.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ async def _collect(
 
 
 async def _skipped_records(service: LocalService, expected: int) -> int:
-    """Return the tombstones that the service says it skipped; it reports once a second."""
+    """Return the tombstones that the service reports, once a second, as skipped."""
     skipped_records = 0
     for _ in range(int(STATUS_LAG_S)):
         statuses = await asyncio.to_thread(service.statuses)

@@ -1,4 +1,4 @@
-"""The demo's models: one is trained and one converted on this machine, once."""
+"""Prepares the demo's models: one is trained and one converted on this machine, once."""
 
 import orjson
 
@@ -13,10 +13,10 @@ GUARD = "safety"
 
 
 def prepare_models(settings: Settings) -> Settings:
-    """Make all models ready to be loaded, from the cache where they are there.
+    """Prepare all models for loading, from the cache where possible.
 
     Raises:
-        ModelSourceError: Weights cannot be had.
+        ModelSourceError: Weights cannot be fetched.
     """
     with training_bar() as on_progress:
         guard_dir = ensure_guard_model(on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""Names that the manifests refer to each other by."""
+"""Names by which the manifests refer to each other."""
 
 import hashlib
 import re
@@ -22,12 +22,7 @@ MOST_WORD_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrimziCluster:
-    """The Kafka cluster that ``kafka.bootstrap`` is the bootstrap service of.
-
-    Attributes:
-        name: Of the ``Kafka`` resource.
-        port: Of its listener.
-    """
+    """The Kafka cluster whose bootstrap service is ``kafka.bootstrap``."""
 
     name: str
     port: int
@@ -42,7 +37,7 @@ def strimzi_cluster(kafka: KafkaSettings) -> StrimziCluster | None:
     """Return the Strimzi cluster that the settings connect to, or ``None`` for any other Kafka.
 
     Raises:
-        UserError: They do not connect to it by SCRAM over TLS, as its listener asks.
+        UserError: They do not use SCRAM over TLS, which its listener requires.
     """
     match = _STRIMZI_BOOTSTRAP.match(kafka.bootstrap)
     if match is None:
@@ -61,7 +56,7 @@ def strimzi_cluster(kafka: KafkaSettings) -> StrimziCluster | None:
 
 
 def resource_name(topic: str) -> str:
-    """Return a Kubernetes name for a topic: its own where that is legal, else one like it."""
+    """Return a Kubernetes name for a topic: its own if that is legal, else a similar one."""
     if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", topic) and ".." not in topic:
         return topic
     words = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-")[:MOST_WORD_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Opens files of request lines, compressed or not, and looks at them before anything is sent."""
+"""Opens files of request lines, compressed or not, and checks them before anything is sent."""
 
 import gzip
 import io
@@ -38,7 +38,7 @@ _HEAD_BYTES = 4
 
 @contextmanager
 def open_file(name: str) -> Iterator[io.BufferedReader]:
-    """Open a file, or stdin where its name is a dash."""
+    """Open a file, or stdin if its name is a dash."""
     if name == STDIN:
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
@@ -52,10 +52,10 @@ def open_file(name: str) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def decompressed(source: io.BufferedReader, name: str) -> Iterator[io.BufferedIOBase]:
-    """Give the bytes of a file, whether it was compressed or not.
+    """Yield the bytes of a file, compressed or not.
 
     Raises:
-        UserError: Its compression is not known here, or it is broken.
+        UserError: Its compression is unknown, or the file is broken.
     """
     head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     for magic, kind in _FOREIGN.items():
@@ -104,7 +104,7 @@ def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None
     """Read a file to its end; ``show`` gets the bytes read so far.
 
     Raises:
-        UserError: Some lines cannot be sent; names the first of them.
+        UserError: Some lines cannot be sent; the message names the first of them.
     """
     lines = RequestLines(MAX_LINE_BYTES)
     bad: list[BadLine] = []

@@ -1,4 +1,4 @@
-"""Finds the request lines in the bytes of a file, whichever of the known formats it has; pure."""
+"""Finds the request lines in the bytes of a file, in any of the known formats. Pure."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ class RequestLines:
         """Yield the lines that end in the next bytes of the file.
 
         Raises:
-            BrokenFileError: It is no file of request lines; says from which line on.
+            BrokenFileError: It is no file of request lines; the message says from which line on.
         """
         yield from self._cut(self._text.feed(data, is_end=False), is_end=False)
 
@@ -61,7 +61,7 @@ class RequestLines:
                 cutter.finish()
 
     def _choose_cutter(self, *, is_end: bool) -> LineCutter | ObjectCutter | None:
-        """Return a cutter by the first line of the file; ``None`` until it is complete."""
+        """Choose a cutter by the first line of the file; ``None`` until it is complete."""
         head = self._head.lstrip()
         if head[:1] == b"[":
             return ObjectCutter(self._max_line_bytes, is_array=True)

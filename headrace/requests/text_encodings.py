@@ -1,4 +1,4 @@
-"""Turns a stream of bytes in one of the encodings of JSON files into UTF-8; pure."""
+"""Turns a stream of bytes in one of the encodings of JSON files into UTF-8. Pure."""
 
 import codecs
 
@@ -9,7 +9,7 @@ _HEAD_BYTES = 2
 
 
 class Utf8Stream:
-    """Gives UTF-8 without a byte order mark, of a file in UTF-8 or UTF-16.
+    """Yields UTF-8 without a byte order mark, from a file in UTF-8 or UTF-16.
 
     JSON begins with an ASCII character: a zero byte beside it means UTF-16 without a byte order
     mark. Bytes of UTF-8 come out unchanged, right or wrong.

@@ -1,6 +1,6 @@
 """Overrides of the settings file from the environment, ``HEADRACE_SECTION__KEY=value``.
 
-Names of models and routes are matched with dashes for underscores: ``all-minilm`` is
+Names of models and routes match with underscores instead of dashes: ``all-minilm`` is
 ``HEADRACE_MODELS__ALL_MINILM__DTYPE``. Lists and mappings are written as JSON.
 """
 
@@ -20,7 +20,7 @@ NAMED_SECTIONS = {"models": "kind", "routes": "model"}
 
 
 def apply_environment(data: dict[str, Any]) -> tuple[dict[str, Any], dict[Path, str]]:
-    """Lay the environment's overrides over the settings file's content.
+    """Merge the environment's overrides into the settings file's content.
 
     Returns:
         The merged mapping, and the variable that set each overridden path.
@@ -55,10 +55,10 @@ def apply_environment(data: dict[str, Any]) -> tuple[dict[str, Any], dict[Path, 
 def _path_of(
     words: tuple[str, ...], data: dict[str, Any], all_words: set[tuple[str, ...]], name: str
 ) -> tuple[str, ...]:
-    """Return the path that a variable sets; none where it is no override.
+    """Return the path that a variable sets; empty if it is no override.
 
     Raises:
-        ValueError: The file has no such section or entry; says what to write.
+        ValueError: The file has no such section or entry; the message says what to write.
     """
     section, *keys = words
     if section not in Settings.model_fields:
@@ -82,11 +82,7 @@ def _path_of(
 
 
 def _decode(value: str, path: Path) -> Any:
-    """Read a list or mapping from JSON where the field takes no text; else leave it.
-
-    Raises:
-        ValueError: It is not JSON.
-    """
+    """Read a list or mapping from JSON if the field takes no text; raises ``ValueError``."""
     if not value.startswith(("[", "{")) or find_place(path).takes_text:
         return value
     try:

@@ -1,4 +1,4 @@
-"""Loads ``headrace.yaml``: the file, then the environment, then everything checked at once."""
+"""Loads ``headrace.yaml``: the file, then the environment, then checks everything at once."""
 
 import os
 from collections.abc import Mapping
@@ -70,5 +70,5 @@ def check_settings(data: dict[str, Any], where: Mapping[FieldPath, str]) -> Sett
         return Settings.model_validate(data)
     except ValidationError as error:
         problems = describe_errors(error, where)
-    # Outside the handler: pydantic's own error quotes its input, secrets and all.
+    # Outside the handler: pydantic's own error quotes its input, secrets included.
     raise SettingsError(problems)

@@ -1,4 +1,4 @@
-"""Which keys, values and descriptions the settings have at a path, from their JSON Schema."""
+"""The keys, values and descriptions of the settings at a path, from their JSON Schema."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,12 +32,12 @@ class Place:
 
     @property
     def values(self) -> list[str]:
-        """The values that are allowed, where the settings list them."""
+        """The allowed values, where the settings list them."""
         return [str(value) for option in self.options for value in _listed(option)]
 
     @property
     def takes_text(self) -> bool:
-        """Whether any text is taken as it is, so that it is never JSON."""
+        """Whether any text is legal there, so that it is never JSON."""
         types = [option.get("type", "string") for option in self.options]
         return not types or "string" in types
 

@@ -1,4 +1,4 @@
-"""Reads a person's YAML file: bounded, no duplicate keys, the line of every value kept."""
+"""Reads a person's YAML file: bounded, no duplicate keys, with the line of every value."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MAX_DEPTH = 50
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file's top-level mapping, and for each path in it where it stands, ``FILE:LINE``."""
+    """A YAML file's top-level mapping, and the place of each path in it, ``FILE:LINE``."""
 
     data: dict[str, Any]
     where: dict[Path, str]
@@ -26,7 +26,7 @@ def read_document(content: bytes, name: str) -> Document:
     """Read one YAML mapping in UTF-8; ``name`` is the file's, for messages.
 
     Raises:
-        SettingsError: Too large, no YAML, no mapping, or a key stands twice; each with its line.
+        SettingsError: Too large, no YAML, no mapping, or a duplicate key; each with its line.
     """
     if len(content) > MAX_FILE_BYTES:
         raise _refusal(f"over {MAX_FILE_BYTES:,} bytes: this is no settings file", name)
@@ -59,7 +59,7 @@ _TOO_DEEP = f"is nested or aliased past {MAX_DEPTH} levels or {MAX_NODES:,} valu
 
 
 class _Lines:
-    """Notes where every value stands, and which keys stand twice."""
+    """Notes the line of every value, and finds duplicate keys."""
 
     def __init__(self, name: str) -> None:
         self.where: dict[Path, str] = {}
@@ -83,7 +83,7 @@ class _Lines:
         first_lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                # What a merge brings in stands elsewhere, and may be overridden here.
+                # Merged values stand elsewhere, and may be overridden here.
                 self.read(value_node, (*path, "<<"))
                 continue
             line = key_node.start_mark.line + 1

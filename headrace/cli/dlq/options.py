@@ -1,4 +1,4 @@
-"""Options that the ``headrace dlq`` commands share, and what they stand for."""
+"""Options that the ``headrace dlq`` commands share."""
 
 import inspect
 import sys
@@ -29,7 +29,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """The options that say which dead letters are meant, as they were typed."""
+    """The options that select dead letters, as typed."""
 
     error: Annotated[
         list[str] | None,
@@ -53,7 +53,7 @@ class Filters:
         """Return the filters that the options stand for.
 
         Raises:
-            UserError: One cannot be understood; names it.
+            UserError: An option is illegal; the message names it.
         """
         known = [code.value for code in ErrorCode]
         for code in self.error or []:
@@ -87,7 +87,7 @@ def with_filters(command: Callable[..., None]) -> Callable[..., None]:
         command(Filters(**{name: options.pop(name) for name in filters}), **options)
 
     parameters = [*filters.values(), *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
-    # Typer reads the options off the signature.
+    # Typer reads the options from the signature.
     vars(taking_filters)["__signature__"] = inspect.Signature(parameters)
     return taking_filters
 
@@ -100,7 +100,7 @@ def choose_inboxes(settings: Settings, route: str | None) -> dict[str, tuple[str
 
 
 def confirm(question: str, *, is_sure: bool) -> None:
-    """Ask on the terminal; end the command with 1 where the answer is no.
+    """Ask on the terminal; end the command with 1 if the answer is no.
 
     Raises:
         UserError: There is no terminal to ask at.
