@@ -1,8 +1,7 @@
 """Broker, Ray and deployments for benchmarks: started once, consumers deployed for each round.
 
-The model is a Serve application of its own here, so that it stays loaded and warm while consumers
-come and go: Serve restarts every deployment of an application that is run again. The consumer
-deployment is composed by ``headrace.service.app``, as in the service.
+The model is a Serve application of its own, as in the service, so that it stays loaded and warm
+while consumers come and go.
 """
 
 import asyncio
@@ -24,14 +23,12 @@ from benchmarks.environment import BrokerChoice
 from benchmarks.load import Topics
 from benchmarks.processes import find_replica
 from headrace.brokers import start_broker
-from headrace.service.app import bind_consumer, consumer_deployment_name, model_deployment_name
+from headrace.service.app import application_of, handle_of_model
+from headrace.service.applications import ApplicationSpec, consumer_deployment_name, specs_of
 from headrace.service.local_ray import start_local_ray
-from headrace.status.board import APP_NAME, status_board_deployment
-from schemas.settings.file import KafkaSettings, RouteSettings, TopicSettings
+from schemas.settings.file import KafkaSettings, RouteSettings, Settings, TopicSettings
 from schemas.settings.models import ModelSettings
-from serve_models.deployments import deployment_for
 
-MODEL_APP_NAME = "benchmark-model"
 MODEL_NAME = "benched"
 ROUTE_NAME = "bench"
 _LOGICAL_CPUS = 64
@@ -96,7 +93,10 @@ class Stage:
     @contextmanager
     def model(self, settings: ModelSettings) -> Iterator[Any]:
         """Deploy a model, and yield its handle for streaming calls of ``infer``."""
-        with self.application(deployment_for(MODEL_NAME, settings), MODEL_APP_NAME):
+        # Any route will do: its consumers are not deployed here.
+        topics = Topics("requests", "results", "dead-letters")
+        _, model, _ = self._specs(topics, settings)
+        with self._running(model):
             yield model_handle()
 
     @contextmanager
@@ -118,6 +118,14 @@ class Stage:
             model: The settings of the running model.
             route_settings: Route settings that differ from the defaults.
         """
+        status, _, consumer = self._specs(topics, model, **route_settings)
+        with self._running(status), self._running(consumer):
+            yield find_replica(consumer_deployment_name(ROUTE_NAME))
+
+    def _specs(
+        self, topics: Topics, model: ModelSettings, **route_settings: Any
+    ) -> list[ApplicationSpec]:
+        """Return the applications of a service of one route: status, model and consumer."""
         route = RouteSettings(
             model=MODEL_NAME,
             requests_topic=topics.requests,
@@ -127,15 +135,19 @@ class Stage:
             topics=TopicSettings(partitions=load.PARTITIONS),
             **route_settings,
         )
-        consumer = bind_consumer(
-            ROUTE_NAME,
-            route,
-            KafkaSettings(bootstrap=self.bootstrap),
-            model,
-            serve.get_deployment_handle(model_deployment_name(MODEL_NAME), MODEL_APP_NAME),
+        return specs_of(
+            Settings(
+                kafka=KafkaSettings(bootstrap=self.bootstrap),
+                models={MODEL_NAME: model},
+                routes={ROUTE_NAME: route},
+            )
         )
-        with self.application(status_board_deployment().bind(consumer), APP_NAME):
-            yield find_replica(consumer_deployment_name(ROUTE_NAME))
+
+    @contextmanager
+    def _running(self, spec: ApplicationSpec) -> Iterator[None]:
+        kafka = KafkaSettings(bootstrap=self.bootstrap)
+        with self.application(application_of(spec, kafka), spec.name):
+            yield
 
     def drain(
         self,
@@ -175,5 +187,4 @@ class Stage:
 
 def model_handle() -> Any:
     """Return a handle of the running model, for streaming calls of ``infer``."""
-    handle = serve.get_deployment_handle(model_deployment_name(MODEL_NAME), MODEL_APP_NAME)
-    return handle.options(stream=True, method_name="infer")
+    return handle_of_model(MODEL_NAME).options(stream=True, method_name="infer")

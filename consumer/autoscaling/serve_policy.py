@@ -10,12 +10,12 @@ from ray.util.metrics import Gauge
 
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.kv import report_decision, reported_measures
-from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
+from consumer.autoscaling.lag import Backlog
+from consumer.autoscaling.lag_reader import LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.policy import DrainPolicy, Signals
+from consumer.autoscaling.task import ScalingTask
 from handoff.clock import Clock, SystemClock
-from schemas.settings.autoscaling import AutoscalingSettings
-from schemas.settings.file import KafkaSettings
 
 # Serve's controller shows its own loggers only.
 log = logging.getLogger("ray.serve")
@@ -24,40 +24,31 @@ log = logging.getLogger("ray.serve")
 class ServeScalingPolicy:
     """Scales one deployment; a callable that Serve gives an ``AutoscalingContext``.
 
-    It is pickled into the controller, and starts to read at its first call there. Any failure holds
-    the target, and no call waits.
+    Any failure holds the target, and nothing here waits for anything.
 
     Args:
         deployment: The deployment's name.
-        settings: Its bounds and aim.
-        kafka: The cluster.
-        sources: The groups whose backlog the deployment works on.
-        is_consumer: Whether it reads the topic itself: then the partitions bound it.
+        task: Its bounds, its aim and the backlog that it works on.
         clock: Time; the machine's where unset.
         make_reader: Makes the reader of the lag; a ``LagReader`` where unset.
     """
 
     def __init__(
         self,
-        *,
         deployment: str,
-        settings: AutoscalingSettings,
-        kafka: KafkaSettings,
-        sources: Sequence[GroupLagSource],
-        is_consumer: bool,
+        task: ScalingTask,
+        *,
         clock: Clock | None = None,
         make_reader: Callable[["ServeScalingPolicy"], LagReader] | None = None,
     ) -> None:
         self._deployment = deployment
-        self._settings = settings
-        self._kafka = kafka
-        self._sources = tuple(sources)
-        self._is_consumer = is_consumer
+        self._task = task
         self._clock = clock or SystemClock()
         self._make_reader = make_reader
         self._reader: LagReader | None = None
         self._gauges: _Gauges | None = None
         self._number = 0
+        settings = task.settings
         self._policy = DrainPolicy(
             min_replicas=settings.min_replicas,
             max_replicas=settings.max_replicas,
@@ -66,17 +57,6 @@ class ServeScalingPolicy:
             expected_records_per_s=settings.expected_records_per_s,
             expected_cold_start_s=settings.expected_cold_start_s,
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Serve pickles a running policy too: into every replica, with its configuration.
-        made_of = (
-            self._deployment,
-            self._settings,
-            self._kafka,
-            self._sources,
-            self._is_consumer,
-        )
-        return _remake, made_of
 
     def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
         """Return the target, and no state for Serve to keep."""
@@ -110,16 +90,19 @@ class ServeScalingPolicy:
             arrived_records=sum(each.arrived_records for each in backlogs),
             done_records=sum(each.done_records for each in backlogs),
             is_fresh=reading.is_complete,
-            partitions=sum(each.partitions for each in backlogs) if self._is_consumer else None,
+            partitions=self._partitions(backlogs),
             parallel_records=self._parallel_records(reading),
             ongoing_calls=float(context.total_num_requests),
             notes=tuple(note for each in backlogs for note in each.notes),
         )
 
+    def _partitions(self, backlogs: Sequence[Backlog]) -> int | None:
+        return sum(each.partitions for each in backlogs) if self._task.is_consumer else None
+
     def _parallel_records(self, reading: Reading) -> int | None:
         if not reading.backlogs:
             return None
-        orderings = [source.ordering for source in self._sources]
+        orderings = [source.ordering for source in self._task.sources]
         measures = reading.measures or (RouteMeasures(),) * len(orderings)
         return parallel_records(list(zip(orderings, reading.backlogs, measures, strict=False)))
 
@@ -128,10 +111,10 @@ class ServeScalingPolicy:
             return self._make_reader(self)
         return LagReader(
             self,
-            self._kafka,
-            self._sources,
-            interval_s=self._settings.period_s,
-            timeout_s=self._settings.lag_timeout_s,
+            self._task.kafka,
+            self._task.sources,
+            interval_s=self._task.settings.period_s,
+            timeout_s=self._task.settings.lag_timeout_s,
             report=partial(report_decision, self._deployment),
             ask_measures=reported_measures,
         )
@@ -144,22 +127,6 @@ class ServeScalingPolicy:
         self._gauges.set(decision)
         if self._reader is not None:
             self._reader.report(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
-
-
-def _remake(
-    deployment: str,
-    settings: AutoscalingSettings,
-    kafka: KafkaSettings,
-    sources: Sequence[GroupLagSource],
-    is_consumer: bool,
-) -> ServeScalingPolicy:
-    return ServeScalingPolicy(
-        deployment=deployment,
-        settings=settings,
-        kafka=kafka,
-        sources=sources,
-        is_consumer=is_consumer,
-    )
 
 
 class _Gauges:

@@ -19,7 +19,7 @@ from consumer.engine.intake import (
 )
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
 from consumer.engine.offsets.ledger import Delivery
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import PartitionAssignment, WorkItem
 from consumer.ports import ReadingNotes, Record, SourceError, TopicPartition
@@ -38,7 +38,7 @@ class Arrivals:
     assigned: AssignedPartitions
     admission: Admission
     key_queues: KeyQueues
-    settlement: Settlement
+    completion: Completion
     body_moves: BodyMoves
     cancellations: Cancellations
     deadlines: Schedule[WorkItem]
@@ -109,28 +109,28 @@ class Arrivals:
             item.work = read.work
             if read.line is not None:
                 item.fetched_line = read.line
-                self.settlement.grow(item, len(read.line))
+                self.completion.grow(item, len(read.line))
             self._enter(item)
             if self.cancellations.covers(record, read.custom_id):
-                self.settlement.cancel(item, now_s)
+                self.completion.cancel(item, now_s)
                 return
             if is_expired(read.deadline_ms, epoch_ms):
-                self.settlement.expire(item, now_s)
+                self.completion.expire(item, now_s)
                 return
             if read.deadline_ms is not None:
                 self.deadlines.add(read.deadline_ms, item)
             if read.reference is not None:
                 self.body_moves.fetch(item, read.url, read.reference)
                 return
-            self.settlement.make_ready(item)
+            self.completion.make_ready(item)
         elif isinstance(read, Refused):
             item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
             self._enter(item)
-            self.settlement.respond(item, read.status_code, read.body, now_s)
+            self.completion.respond(item, read.status_code, read.body, now_s)
         else:
             item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
             self._enter(item)
-            self.settlement.bury(item, read.code, read.message, now_s, epoch_ms)
+            self.completion.dead_letter(item, read.code, read.message, now_s, epoch_ms)
 
     def _enter(self, item: WorkItem) -> None:
         failures = item.assignment.ledger.failures_of(item.record.offset)

@@ -9,7 +9,7 @@ from consumer.engine.calls.calls import Calls
 from consumer.engine.calls.key_queues import KeyQueues
 from consumer.engine.cancellation import Cancellations
 from consumer.engine.failures.isolation import Isolation
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.record_state import RecordState
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import PartitionAssignment, WorkItem
@@ -33,7 +33,7 @@ class Backlog:
     cancellations: Cancellations
     deadlines: Schedule[WorkItem]
     admission: Admission
-    settlement: Settlement
+    completion: Completion
 
     @property
     def queued_records(self) -> int:
@@ -58,13 +58,13 @@ class Backlog:
     def lose(self, assignments: Iterable[PartitionAssignment]) -> None:
         """Drop what waits of partitions that were lost; what is in flight is dropped as it ends."""
         for assignment in assignments:
-            self.settlement.drop_blocked(self.key_queues.forget(assignment))
+            self.completion.drop_blocked(self.key_queues.forget(assignment))
         self._drop([item for item in self.waiting() if item.assignment.revoked])
 
     def drop_waiting(self) -> None:
         """Drop all that waits, and what fails from now on."""
         self.calls.takes_back = False
-        self.settlement.drop_blocked(self.key_queues.clear())
+        self.completion.drop_blocked(self.key_queues.clear())
         self._drop(self.waiting())
         self.isolation.clear()
 
@@ -93,7 +93,7 @@ class Backlog:
             if self.cancellations.covers(item.record, item.custom_id)
         ]
         for item in cancelled:
-            self.settlement.cancel(item, now_s)
+            self.completion.cancel(item, now_s)
         if cancelled:
             self.isolation.drop_decided()
         return len(cancelled)
@@ -107,7 +107,7 @@ class Backlog:
             # In flight the model replica holds the deadline; `Calls` does when it comes back.
             if item.state < RecordState.IN_FLIGHT:
                 has_failed_before |= item.state is RecordState.RETRYING
-                self.settlement.expire(item, now_s)
+                self.completion.expire(item, now_s)
         if has_failed_before:
             # Looks through all that failed, which are few as a rule.
             self.isolation.drop_decided()
@@ -133,5 +133,5 @@ class Backlog:
 
     def _drop(self, items: list[WorkItem]) -> None:
         for item in items:
-            self.settlement.drop(item)
+            self.completion.drop(item)
         self.isolation.drop_decided()

@@ -10,6 +10,7 @@ clock in milliseconds. One task at a time may call it. A record's way through it
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 
 from consumer.engine.admission import Admission
 from consumer.engine.arrivals import Arrivals
@@ -29,12 +30,12 @@ from consumer.engine.offsets.assigned_partitions import (
     AssignedPartitions,
     AssignmentChange,
 )
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
 from consumer.engine.schedule import Schedule
-from consumer.engine.settings import EngineSettings
+from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.engine.standing.standing import Standing
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
 from consumer.ports import CommitPoint, ReadingNotes, Record, Rejection, TopicPartition
@@ -73,6 +74,11 @@ class Engine:
         notes: ReadingNotes | None = None,
     ) -> None:
         self._admission = admission
+        self._intake = intake
+        self._messages = messages
+        self._claim_check = claim_check
+        self._retry = retry
+        self._settings = settings
         self._assigned = AssignedPartitions(
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
         )
@@ -88,7 +94,7 @@ class Engine:
         body_moves = BodyMoves(
             admission, retry, jitter, claim_check.give_up_after_s if claim_check else 0.0
         )
-        self._settlement = Settlement(
+        self._completion = Completion(
             messages=messages,
             admission=admission,
             key_queues=key_queues,
@@ -104,7 +110,7 @@ class Engine:
             assigned=self._assigned,
             admission=admission,
             key_queues=key_queues,
-            settlement=self._settlement,
+            completion=self._completion,
             body_moves=body_moves,
             cancellations=cancellations,
             deadlines=deadlines,
@@ -115,11 +121,11 @@ class Engine:
             consumer=consumer,
             queue=queue,
             isolation=isolation,
-            settlement=self._settlement,
+            completion=self._completion,
             settings=settings,
             counters=self.counters,
         )
-        self.bodies = Bodies(body_moves, self._settlement, messages)
+        self.bodies = Bodies(body_moves, self._completion, messages)
         self.backlog = Backlog(
             calls=self.calls,
             isolation=isolation,
@@ -128,7 +134,7 @@ class Engine:
             cancellations=cancellations,
             deadlines=deadlines,
             admission=admission,
-            settlement=self._settlement,
+            completion=self._completion,
         )
         self._standing = Standing(
             assigned=self._assigned,
@@ -142,6 +148,20 @@ class Engine:
         self._suspension = "waits for the group: it has handed out no partitions yet"
         self._takes_records = True
         self._has_ended = False
+
+    def reconfigure(self, live: LiveSettings) -> None:
+        """Go on with other settings; records that were taken in keep the outcome that they have."""
+        self._admission.max_records = live.max_records
+        self._admission.max_bytes = live.max_bytes
+        self._settings.most_chunk_records = live.most_chunk_records
+        self._settings.max_body_bytes = live.max_body_bytes
+        self._intake.max_request_bytes = live.max_request_bytes
+        self._messages.max_result_bytes = live.max_result_bytes
+        self._messages.fail_with_result = live.fail_with_result
+        if self._claim_check is not None:
+            self._claim_check.over_bytes = live.over_bytes
+        for field in fields(RetryPolicy):
+            setattr(self._retry, field.name, getattr(live.retry, field.name))
 
     # --- assignment ---
 
@@ -322,21 +342,21 @@ class Engine:
         return self._outbox.has_publishable
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
-        return self._settlement.take_publications(most_records, most_bytes)
+        return self._completion.take_publications(most_records, most_bytes)
 
     def acknowledged(self, items: Iterable[WorkItem]) -> None:
-        self._settlement.acknowledged(items)
+        self._completion.acknowledged(items)
 
     def withdrawn(self, items: Iterable[WorkItem]) -> None:
         """Drop outcomes of lost partitions; they may have been published, or in part."""
         for item in items:
-            self._settlement.drop(item)
+            self._completion.drop(item)
 
     def rejected(
         self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
-        """Replace refused messages of an outcome; see ``Settlement.rejected``."""
-        return self._settlement.rejected(item, rejections, now_s, epoch_ms)
+        """Replace refused messages of an outcome; see ``Completion.rejected``."""
+        return self._completion.rejected(item, rejections, now_s, epoch_ms)
 
     def transaction_committed(self, transaction: Transaction) -> None:
         self.acknowledged(transaction.items)
@@ -360,11 +380,11 @@ class Engine:
         Returns:
             False where the topic takes no dead letter of any record.
         """
-        self.transactions.came_to_nothing(transaction)
+        self.transactions.aborted(transaction)
         if transaction.assignment.revoked:
             self._lose([transaction.assignment])
             return True
-        return self._settlement.substitute(rejections, now_s, epoch_ms)
+        return self._completion.substitute(rejections, now_s, epoch_ms)
 
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Drop the partition of an aborted transaction, as it is another member's.
@@ -373,7 +393,7 @@ class Engine:
             Whether the partition stays unread unless the group rebalances. Not where it was lost
             before, nor in the middle of a rebalance: ``assign`` starts it afresh if it is ours.
         """
-        self.transactions.came_to_nothing(transaction)
+        self.transactions.aborted(transaction)
         was_held = self._assigned.drop(transaction.assignment)
         self._lose([transaction.assignment])
         return was_held and not self._is_suspended

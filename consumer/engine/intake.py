@@ -73,7 +73,7 @@ class Tombstone:
 TOMBSTONE = Tombstone()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Intake:
     """Reads records for one route.
 

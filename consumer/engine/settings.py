@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from consumer.engine.calls.key_queues import Ordering
+from consumer.engine.failures.retry import RetryPolicy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class EngineSettings:
     """Portions, order and the room for progress.
 
@@ -27,3 +28,22 @@ class EngineSettings:
     ordering: Ordering = "none"
     attempt_timeout_s: float | None = None
     may_repeat: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveSettings:
+    """What changes while the engine runs; named as in the settings and parts that it changes.
+
+    Attributes:
+        over_bytes: Of the claim check, where there is one.
+    """
+
+    max_records: int
+    max_bytes: int
+    most_chunk_records: int
+    max_request_bytes: int
+    max_result_bytes: int
+    max_body_bytes: int
+    over_bytes: int
+    fail_with_result: bool
+    retry: RetryPolicy

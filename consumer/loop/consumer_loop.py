@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Coroutine
 from consumer.engine.bodies.store import BodyStore
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.assigned_partitions import AssignmentChange
+from consumer.engine.settings import LiveSettings
 from consumer.engine.standing.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
 from consumer.loop.body_transfers import BodyTransfers
@@ -120,6 +121,11 @@ class ConsumerLoop:
         """
         if self.failure is not None:
             raise RuntimeError(f"the consumer loop has failed: {self.failure!r}")
+
+    def reconfigure(self, live: LiveSettings) -> None:
+        """Go on with other settings, from the next record on."""
+        self.engine.reconfigure(live)
+        self._wake()
 
     def waits(self) -> list[str]:
         """Return what this consumer has waited for lately; call it every second or so."""

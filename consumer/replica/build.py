@@ -1,6 +1,5 @@
 """From settings to an engine and its times: what a route's numbers mean to the core."""
 
-import math
 import random
 import sys
 
@@ -10,7 +9,7 @@ from consumer.engine.engine import Engine
 from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
 from consumer.engine.outcomes.messages import OutcomeMessages
-from consumer.engine.settings import EngineSettings
+from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.loop.settings import LoopSettings
 from consumer.ports import ReadingNotes
 from schemas.settings.file import RouteSettings
@@ -61,12 +60,7 @@ def build_engine(
         ),
         claim_check=_claim_check_policy(route, result_limit_bytes),
         admission=Admission(route.flow.max_records, route.flow.max_bytes),
-        retry=RetryPolicy(
-            max_attempts=route.retry.max_attempts,
-            first_backoff_s=route.retry.first_backoff_ms / 1000,
-            max_backoff_s=route.retry.max_backoff_ms / 1000,
-            retried=frozenset(map(Failure, route.retry.on)),
-        ),
+        retry=_retry_policy(route),
         jitter=jitter,
         notes=notes,
         settings=EngineSettings(
@@ -78,6 +72,30 @@ def build_engine(
             attempt_timeout_s=route.retry.attempt_timeout_s,
             may_repeat=route.delivery == "at_least_once",
         ),
+    )
+
+
+def live_engine_settings(route: RouteSettings) -> LiveSettings:
+    """Return what a running engine takes over of ``route``."""
+    return LiveSettings(
+        max_records=route.flow.max_records,
+        max_bytes=route.flow.max_bytes,
+        most_chunk_records=route.flow.chunk_records,
+        max_request_bytes=route.limits.max_request_bytes,
+        max_result_bytes=route.limits.max_result_bytes,
+        max_body_bytes=_max_body_bytes(route),
+        over_bytes=_over_bytes(route),
+        fail_with_result=route.fail_with_result,
+        retry=_retry_policy(route),
+    )
+
+
+def _retry_policy(route: RouteSettings) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=route.retry.max_attempts,
+        first_backoff_s=route.retry.first_backoff_ms / 1000,
+        max_backoff_s=route.retry.max_backoff_ms / 1000,
+        retried=frozenset(map(Failure, route.retry.on)),
     )
 
 
@@ -104,13 +122,18 @@ def _claim_check_policy(
     settings = route.claim_check
     if settings is None:
         return None
-    over_bytes = min(settings.over_bytes or math.inf, route.limits.max_result_bytes)
     return ClaimCheckPolicy(
-        over_bytes=int(over_bytes),
+        over_bytes=_over_bytes(route),
         message_limit_bytes=result_limit_bytes or sys.maxsize,
         max_object_bytes=settings.max_object_bytes,
         give_up_after_s=settings.give_up_after_s,
     )
+
+
+def _over_bytes(route: RouteSettings) -> int:
+    settings = route.claim_check
+    over_bytes = None if settings is None else settings.over_bytes
+    return min(over_bytes or sys.maxsize, route.limits.max_result_bytes)
 
 
 def loop_settings(route: RouteSettings) -> LoopSettings:

@@ -1,28 +1,31 @@
-"""The Serve deployment around the consumer loop: it starts, drains, and reports its health."""
+"""The Serve deployment around the consumer loop: starts it, reports, drains, answers for health."""
 
 import asyncio
 import contextlib
 import gc
 import logging
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.group.instance_names import name_instance
 from consumer.kafka.source.source import KafkaSource
 from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.object_store.object_store import open_store
-from consumer.replica.build import build_engine, loop_settings
+from consumer.replica.build import build_engine, live_engine_settings, loop_settings
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
-from consumer.replica.reports import ReplicaSnapshot
+from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
 from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
+from schemas.settings.live import route_with_live
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +33,20 @@ _REPORT_EVERY_S = 1.0
 
 
 class Consumer:
-    """One consumer replica of one route.
+    """One consumer replica of one route. It starts when Serve hands it the live settings.
 
     Args:
         route_name: The route's key in the settings.
-        route: Its settings.
+        route: Its settings, without those that change live.
         kafka: The cluster.
         urls: The endpoints that its model answers.
         work_field: The body field by which its model ranks requests, if it does.
         calls_per_window: Into how many calls its model wants a replica's window divided.
-        model: Handle of the model's deployment.
-        status_deployment: Name of the deployment in this application that collects snapshots.
+        model: Handle of the model's deployment, which need not run yet.
+        status: Handle of the status board.
     """
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
+    def __init__(
         self,
         *,
         route_name: str,
@@ -53,23 +56,47 @@ class Consumer:
         work_field: str | None,
         calls_per_window: int,
         model: Any,
-        status_deployment: str,
+        status: Any,
     ) -> None:
-        context = serve.get_replica_context()
         self._route_name = route_name
-        self._replica = str(context.replica_id.unique_id)
-        self._status = serve.get_deployment_handle(status_deployment, context.app_name)
+        self._route = route
+        self._kafka = kafka
+        self._urls = urls
+        self._work_field = work_field
+        self._calls_per_window = calls_per_window
+        self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
+        self._status = status
+        self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)
-        store = open_store(route_name, route)
+        self._loop: ConsumerLoop | None = None
+        self._reporting: asyncio.Task[None] | None = None
+        self._is_drained = False
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Start with the live settings, or go on with new ones; Serve calls it for both.
+
+        Raises:
+            SourceError: The broker cannot be reached or refuses us.
+        """
+        route = route_with_live(self._route, user_config["live"])
+        if self._loop is None:
+            await self._start(route)
+        else:
+            self._loop.reconfigure(live_engine_settings(route))
+
+    async def _start(self, route: RouteSettings) -> None:
+        context = serve.get_replica_context()
+        kafka = self._kafka
+        store = open_store(self._route_name, route)
         control = (
             None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
         )
         engine = build_engine(
-            route_name=route_name,
+            route_name=self._route_name,
             route=route,
-            urls=urls,
-            work_field=work_field,
-            calls_per_window=calls_per_window,
+            urls=self._urls,
+            work_field=self._work_field,
+            calls_per_window=self._calls_per_window,
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
@@ -85,73 +112,70 @@ class Consumer:
                 rank=context.rank.rank,
             )
         source = KafkaSource(kafka, route, group_instance_id=instance_id)
-        self._loop = ConsumerLoop(
+        loop = ConsumerLoop(
             engine=engine,
             source=source,
             publishing=kafka_publishing(kafka, route, engine=engine, source=source),
-            model=ModelHandle(model),
+            model=self._model,
             clock=SystemClock(),
             settings=loop_settings(route),
             store=store,
             control=control,
         )
-        self._is_drained = False
-        await self._loop.start()
+        await loop.start()
         # What is loaded by now stays. The garbage collector need not go through it every few
         # thousand records, which took an eighth of this process's time.
         gc.collect()
         gc.freeze()
-        self._reporting = asyncio.get_running_loop().create_task(self._report())
+        self._loop = loop
+        self._reporting = asyncio.get_running_loop().create_task(self._report(loop))
 
     async def check_health(self) -> None:
         """Raise if the consumer loop has failed; Serve then replaces this replica."""
-        self._loop.check()
+        if self._loop is not None:
+            self._loop.check()
 
     async def drain(self) -> None:
         """Finish what is in flight, commit and leave the group; the replica idles from then on."""
-        if not self._is_drained:
+        if not self._is_drained and self._loop is not None:
             self._is_drained = True
             await self._loop.drain()
 
     async def __del__(self) -> None:
         """Drain; Serve awaits this when it stops the replica."""
         await self.drain()
-        self._reporting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reporting
+        if self._reporting is not None:
+            self._reporting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reporting
 
-    def snapshot(self) -> ReplicaSnapshot:
-        """Return what this replica is doing."""
-        engine = self._loop.engine
-        counters = engine.counters
-        error = self._loop.failure
+    def _snapshot(self, loop: ConsumerLoop) -> ReplicaSnapshot:
+        engine = loop.engine
+        error = loop.failure
+        counters = {name: getattr(engine.counters, name) for name in COUNTER_NAMES}
         return ReplicaSnapshot(
             route=self._route_name,
             replica=self._replica,
-            received_records=counters.received_records,
-            completed_records=counters.completed_records,
-            dead_letter_records=counters.dead_letter_records,
-            expired_records=counters.expired_records,
-            cancelled_records=counters.cancelled_records,
-            refused_records=counters.refused_records,
-            retried_records=counters.retried_records,
-            skipped_records=counters.skipped_records,
-            lost_to_retention_records=counters.lost_to_retention_records,
-            measured_records=counters.measured_records,
-            measured_tokens=counters.measured_tokens,
             in_flight_records=engine.in_flight_records,
             queued_records=engine.queued_records,
             runnable_records=engine.runnable_records,
             reads_on=engine.reads_on,
             partitions=[each.partition for each in engine.partitions],
             model_replicas=engine.calls.windows.replicas,
-            waits=[] if error else self._loop.waits(),
+            waits=[] if error else [*loop.waits(), *self._model_waits()],
             error=None if error is None else repr(error),
+            **counters,
         )
 
-    async def _report(self) -> None:
+    def _model_waits(self) -> list[str]:
+        if not self._model.is_waiting:
+            return []
+        line = f"model {self._route.model}: no replica takes calls; `headrace status` says why"
+        return [line]
+
+    async def _report(self, loop: ConsumerLoop) -> None:
         while True:
-            snapshot = self.snapshot()
+            snapshot = self._snapshot(loop)
             self._metrics.update(snapshot)
             try:
                 await self._status.report.remote(snapshot.to_dict())

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from consumer.ports import SourceError
 from headrace.brokers import BrokerStartError
 from headrace.cli.check import check
+from headrace.cli.diff import diff
 from headrace.cli.dlq.dlq import dlq_app
 from headrace.cli.health import health
 from headrace.cli.models import models_app
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, submit, results, cancel, status, health, check, schema):
+for command in (up, diff, submit, results, cancel, status, health, check, schema):
     app.command()(command)
 app.add_typer(topics_app, name="topics")
 app.add_typer(dlq_app, name="dlq")

@@ -25,7 +25,7 @@ def serve(config: ConfigOption = None) -> None:
     # Ray takes a second or two to import, and the other commands do without it.
     from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
 
-    print(to_yaml(serve_config(read_source(find_settings_file(config)))), end="")  # noqa: T201
+    print(to_yaml(serve_config(read_source(find_settings_file(config)).settings)), end="")  # noqa: T201
 
 
 @render_app.command("k8s")

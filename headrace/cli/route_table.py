@@ -17,34 +17,23 @@ from schemas.settings.file import Settings
 MAX_NAME_CHARACTERS = 24
 """Of a name that heads a column."""
 
-_HEADINGS = (
-    "lag",
-    "lag, s",
-    "lag, tokens",
-    "records/s",
-    "in flight",
-    "queued",
-    "completed",
-    "refused (4xx)",
-    "expired",
-    "dead letters",
-    "lost to retention",
-    "consumers",
-    "models",
-    "partitions",
-)
-_STATUS_KEYS = (
-    "rate_records_per_s",
-    "in_flight_records",
-    "queued_records",
-    "completed_records",
-    "refused_records",
-    "expired_records",
-    "dead_letter_records",
-    "lost_to_retention_records",
-    "replicas",
-    "model_replicas",
-)
+_ROWS = {
+    "lag": "lag_records",
+    "lag, s": "lag_s",
+    "lag, tokens": "lag_tokens",
+    "records/s": "rate_records_per_s",
+    "in flight": "in_flight_records",
+    "queued": "queued_records",
+    "completed": "completed_records",
+    "refused (4xx)": "refused_records",
+    "expired": "expired_records",
+    "dead letters": "dead_letter_records",
+    "lost to retention": "lost_to_retention_records",
+    "consumers": "replicas",
+    "models": "model_replicas",
+}
+"""The key of each heading, of a route's report or of what its service reports."""
+_HEADINGS = (*_ROWS, "partitions")
 
 
 def route_report(
@@ -149,20 +138,12 @@ def _blocks(cells: Mapping[str, list[str]], pairs_a_line: int, width_columns: in
 
 
 def _cells(route: Mapping[str, Any]) -> list[str]:
-    lag, partitions, status = route["lag_records"], route["partitions"], route["service"]
-    of = "-" if partitions is None else str(len(partitions))
-    lags = [_count_if_known(each) for each in (lag, route["lag_s"], route["lag_tokens"])]
-    if status is None:
-        return [*lags, *["-"] * len(_STATUS_KEYS), f"-/{of}"]
-    return [
-        *lags,
-        *(count(status[key]) for key in _STATUS_KEYS),
-        f"{len(status['partitions'])}/{of}",
-    ]
-
-
-def _count_if_known(number: float | None) -> str:
-    return "-" if number is None else count(number)
+    partitions, status = route["partitions"], route["service"]
+    values = {**(status or {}), **route}
+    numbers = (values.get(key) for key in _ROWS.values())
+    held = "-" if status is None else len(status["partitions"])
+    of = "-" if partitions is None else len(partitions)
+    return [*("-" if each is None else count(each) for each in numbers), f"{held}/{of}"]
 
 
 def partition_tables(report: Mapping[str, Any], width_columns: int) -> RenderableType:

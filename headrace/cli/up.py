@@ -17,8 +17,9 @@ from consumer.engine.standing.waits import LastingWaits
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from handoff.clock import SystemClock
+from headrace.cli.diff import changes_table
 from headrace.cli.options import ConfigOption, read_settings
-from headrace.cli.output import out, print_json, print_note
+from headrace.cli.output import err, out, print_json, print_note
 from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError
 from headrace.status.lag import PartitionLag, read_lags
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from headrace.service.service import LocalService
 
 REFRESH_S = 1.0
+_STAYS = "the service goes on after Ctrl-C: whoever started it stops it, or `serve shutdown`"
 DATA_DIR = Path(".headrace")
 
 
@@ -44,22 +46,30 @@ def up(
         Path, typer.Option("--data-dir", help="Where a local broker keeps its data.")
     ] = DATA_DIR,
 ) -> None:
-    """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops."""
+    """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.
+
+    A service that runs already is changed into what the settings say, and nothing else of it; it
+    goes on after Ctrl-C.
+    """
     # Ray takes a second or two to import, and the other commands do without it.
     from headrace.service.service import LocalService  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
     service = LocalService(
-        settings, data_dir=data_dir, use_ray="local" if own_ray else "auto", say=print_note
+        settings,
+        data_dir=data_dir,
+        use_ray="local" if own_ray else "auto",
+        say=print_note,
+        show_plan=lambda changes: err.print(changes_table(changes)),
     )
     with service, _until_signal() as stop:
         if json:
             asyncio.run(_watch(service, stop, lambda report: print_json(report, indent=False)))
         else:
-            print_note("Ctrl-C drains and stops")
+            print_note(_STAYS if service.is_joined else "Ctrl-C drains and stops")
             with Live(console=out, auto_refresh=False) as live:
                 asyncio.run(_watch(service, stop, lambda report: _show(live, report)))
-    print_note("stopped")
+    print_note(_STAYS if service.is_joined else "stopped")
 
 
 @contextmanager

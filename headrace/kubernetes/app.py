@@ -1,31 +1,51 @@
-"""The Serve application as a RayService runs it: settings from its args, secrets from the pod."""
+"""A Serve application as a RayService runs it: settings from its args, secrets from the pod."""
 
 from typing import Any
 
+from pydantic import ValidationError
 from ray import serve
 
-from headrace.service.app import build
+from headrace.service.app import bound
+from headrace.service.applications import deployment_name
 from headrace.settings.environment import apply_environment
-from headrace.settings.file import check_settings
-from schemas.settings.file import Settings
+from headrace.settings.messages import describe_errors
+from headrace.settings.problems import SettingsError
+from schemas.settings.file import KafkaSettings
+from schemas.settings.section import Section
 
 
 def application(args: dict[str, Any]) -> serve.Application:
-    """Compose the application from rendered settings; Serve calls it with the config's ``args``.
+    """Compose one application; Serve calls it with the config's ``args``.
+
+    Replicas, autoscaling and live settings are in the config's ``deployments``.
 
     Args:
-        args: ``headrace.yaml`` as plain values, without secrets.
+        args: The application's name, and what its replicas are built from, without secrets.
 
     Raises:
         SettingsError: A secret is missing from the pod's environment, or something is illegal.
     """
-    return build(settings_of(args))
+    built = dict(args)
+    name = built.pop("application")
+    kafka = kafka_of(built["kafka"]) if "kafka" in built else None
+    options = {"name": deployment_name(name)}
+    return bound(name, built, kafka, options)
 
 
-def settings_of(args: dict[str, Any]) -> Settings:
-    """Lay the pod's environment over rendered settings, and check them.
+class _KafkaArgs(Section):
+    kafka: KafkaSettings
+
+
+def kafka_of(values: dict[str, Any]) -> KafkaSettings:
+    """Lay the pod's environment over the rendered ``kafka`` section, and check it.
 
     Raises:
         SettingsError: As ``application``.
     """
-    return check_settings(*apply_environment(args))
+    merged, where = apply_environment({"kafka": values})
+    try:
+        return _KafkaArgs(kafka=merged["kafka"]).kafka
+    except ValidationError as error:
+        found = describe_errors(error, where)
+    # Outside the handler: pydantic's own error quotes its input, secrets and all.
+    raise SettingsError(found)

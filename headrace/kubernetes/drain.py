@@ -2,7 +2,7 @@
 
 A worker tells Ray that its node is going. Serve then starts its replicas elsewhere and stops those
 here the graceful way: consumers publish, commit and leave the group. When nothing runs here any
-more the node's raylet ends by itself. A head takes the application down, since the cluster does not
+more the node's raylet ends by itself. A head takes the service down, since the cluster does not
 outlive it.
 
 Nothing is lost without it: records in flight would be computed again, and partitions wait for a
@@ -19,7 +19,7 @@ import psutil
 import ray
 from ray import serve
 
-from headrace.service.stopping import delete_application
+from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray
 
 RAYLET = "raylet"
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def drain_head(timeout_s: float) -> bool:
-    """Take the application down and wait until it is gone.
+    """Take the service down and wait until it is gone.
 
     Args:
         timeout_s: The longest wait.
@@ -65,7 +65,7 @@ def drain_head(timeout_s: float) -> bool:
         log.warning("no Ray runs here: %s", error)
         return False
     try:
-        return delete_application(timeout_s)
+        return delete_applications(timeout_s)
     except (ray.exceptions.RayError, serve.exceptions.RayServeException) as error:
         log.warning("Serve does not answer: %s", error)
         return False

@@ -13,7 +13,7 @@ from headrace.kubernetes.ray_service import ray_service
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import RenderSource
 from headrace.kubernetes.worker_groups import worker_groups
-from headrace.service.stopping import application_stop_timeout_s
+from headrace.service.stop_times import service_stop_timeout_s
 from headrace.topics import wanted_topics
 from schemas.settings.file import Settings
 
@@ -41,10 +41,10 @@ def render_files(source: RenderSource) -> dict[str, str]:
     documents["rayservice.yaml"] = [
         ray_service(
             settings,
-            serve_config_text=to_yaml(serve_config(source)),
+            serve_config_text=to_yaml(serve_config(settings)),
             groups=worker_groups(settings),
             cluster=cluster,
-            stop_timeout_s=math.ceil(application_stop_timeout_s(settings)),
+            stop_timeout_s=math.ceil(service_stop_timeout_s(settings)),
             version=version("headrace"),
             ray_version=version("ray"),
         )

@@ -2,27 +2,31 @@
 
 from typing import Any
 
-from headrace.kubernetes.source import RenderSource
-from headrace.status.board import APP_NAME
+from headrace.service.applications import specs_of
+from schemas.settings.file import Settings
 
 IMPORT_PATH = "headrace.kubernetes.app:application"
 
 
-def serve_config(source: RenderSource) -> dict[str, Any]:
-    """Return the Serve config that deploys the settings' application.
+def serve_config(settings: Settings) -> dict[str, Any]:
+    """Return the Serve config that deploys the settings: an application a model and a route.
 
-    The settings themselves are its ``args``: a change of theirs is a change of the config, which
-    Serve rolls out in place. It lists no deployments, as the application says how many replicas
-    each has. No HTTP proxy runs: requests come from Kafka.
+    Serve rebuilds an application, and restarts its replicas, where its ``args`` change. What is in
+    ``deployments`` it changes in place: replicas, autoscaling, and by ``user_config`` what running
+    replicas take over. No HTTP proxy runs: requests come from Kafka.
     """
     return {
         "proxy_location": "Disabled",
         "applications": [
             {
-                "name": APP_NAME,
+                "name": spec.name,
                 "route_prefix": None,
                 "import_path": IMPORT_PATH,
-                "args": source.data,
+                "args": {"application": spec.name, **spec.built},
+                "deployments": [
+                    {"name": spec.deployment, **spec.options, "user_config": {"live": spec.live}}
+                ],
             }
+            for spec in specs_of(settings, marks_secrets=False)
         ],
     }

@@ -1,150 +1,134 @@
-"""Settings to a Serve application graph: models, one consumer deployment a route, status."""
+"""Plain values to Serve applications: a model, the consumers of a route, the status board."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
 from ray import serve
-from ray.serve.config import AutoscalingConfig
+from ray.serve.handle import DeploymentHandle
 
-from consumer.replica.deployment import Consumer
-from headrace.service.autoscaling import autoscaling_config, lag_source, sources_of_model
-from headrace.service.stopping import consumer_stop_timeout_s
-from headrace.status.board import DEPLOYMENT_NAME as STATUS_DEPLOYMENT
-from headrace.status.board import status_board_deployment
-from schemas.settings.file import KafkaSettings, RouteSettings, Settings
+from headrace.service.applications import (
+    STATUS_APPLICATION,
+    STATUS_DEPLOYMENT,
+    ApplicationSpec,
+    kind_of,
+    model_application_name,
+    model_deployment_name,
+)
+from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.models import ModelSettings
-from schemas.settings.pipeline_checks import calls_per_window, own_calls_per_window
-from serve_models.deployments import deployment_for
+
+_MODEL: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
+_QUIET = {"enable_access_log": False}
+"""One log line a call would be one for every few hundred records; counters say it better."""
+_CONSUMER_OPTIONS = {
+    "health_check_period_s": 5.0,
+    "health_check_timeout_s": 30.0,
+    "graceful_shutdown_wait_loop_s": 0.1,
+}
 
 
-def model_deployment_name(model: str) -> str:
-    """Return the name of a model's deployment."""
-    return f"model-{model}"
-
-
-def consumer_deployment_name(route: str) -> str:
-    """Return the name of a route's consumer deployment."""
-    return f"consumer-{route}"
-
-
-def build(settings: Settings) -> serve.Application:
-    """Compose the application that ``serve.run`` deploys.
-
-    Models that neither a route nor a pipeline of one calls are left out. A model that several call
-    is deployed once.
-    """
-    models: dict[str, serve.Application] = {}
-    consumers = []
-    for name, route in settings.routes.items():
-        for each in settings.models_behind(route.model):
-            if each not in models:
-                models[each] = bind_model(
-                    each, settings.models, models, model_scaling(each, settings)
-                )
-        model = settings.models[route.model]
-        consumers.append(
-            bind_consumer(
-                name,
-                route,
-                settings.kafka,
-                model,
-                models[route.model],
-                window_calls=calls_per_window(settings.models, route.model),
-            )
-        )
-    return status_board_deployment().bind(*consumers)
-
-
-def model_scaling(name: str, settings: Settings) -> AutoscalingConfig | None:
-    """Return how Serve scales a model; ``None`` where it does not."""
-    model = settings.models[name]
-    if model.autoscaling is None:
-        return None
-    return autoscaling_config(
-        model_deployment_name(name),
-        model.autoscaling,
-        settings.kafka,
-        sources_of_model(name, settings),
-        replicas=model.replicas if model.sets_replicas else None,
-        is_consumer=False,
-    )
-
-
-def bind_model(
-    name: str,
-    models: Mapping[str, ModelSettings],
-    bound: Mapping[str, serve.Application],
-    scaling: AutoscalingConfig | None = None,
+def application_of(
+    spec: ApplicationSpec, kafka: KafkaSettings, version: str | None = None
 ) -> serve.Application:
-    """Compose the deployment of one model.
+    """Compose an application as ``serve.run`` takes it.
 
     Args:
-        name: The model's key in the settings.
-        models: The settings' models.
-        bound: The deployments of the models that it calls, where it is a pipeline.
-        scaling: How Serve scales it; a fixed number of replicas where unset.
+        spec: What it is made of.
+        kafka: The cluster, with its secrets.
+        version: Serve restarts the replicas where it changes, and only then; the spec's where
+            unset.
     """
-    model = models[name]
-    called = {step.model for step in model.steps.values()} if model.kind == "pipeline" else set()
-    return deployment_for(
-        name,
-        model,
-        step_models={each: bound[each] for each in sorted(called)},
-        calls_per_window={each: calls_per_window(models, each) for each in called},
-        scaling=scaling,
-    )
+    version = version or spec.version
+    options = {
+        "name": spec.deployment,
+        "user_config": {
+            "live": spec.live,
+            "built": spec.built,
+            "options": spec.options,
+            "version": version,
+        },
+        **spec.options,
+    }
+    return bound(spec.name, spec.built, kafka, options, version)
 
 
-def bind_consumer(
-    name: str,
-    route: RouteSettings,
-    kafka: KafkaSettings,
-    model_settings: ModelSettings,
-    model: Any,
-    window_calls: int | None = None,
+def bound(
+    application: str,
+    built: Mapping[str, Any],
+    kafka: KafkaSettings | None,
+    options: Mapping[str, Any],
+    version: str | None = None,
 ) -> serve.Application:
-    """Compose the consumer deployment of one route.
+    """Compose an application of what its replicas are built from and Serve's options.
 
     Args:
-        name: The route's key in the settings.
-        route: Its settings.
-        kafka: The cluster.
-        model_settings: The settings of the route's model.
-        model: The bound model deployment, or a handle of one that runs already.
-        window_calls: Into how many calls a replica's window is divided; as a model that calls no
-            other wants it where unset.
+        application: Its name.
+        built: As ``ApplicationSpec.built``.
+        kafka: The cluster, with its secrets; models need none.
+        options: Of its one deployment, its name among them.
+        version: As for ``application_of``.
     """
-    deployment_name = consumer_deployment_name(name)
-    replicas: dict[str, Any] = {"num_replicas": route.consumers}
-    if route.autoscaling is not None:
-        replicas = {
-            "autoscaling_config": autoscaling_config(
-                deployment_name,
-                route.autoscaling,
-                kafka,
-                [lag_source(name, route)],
-                replicas=route.consumers if route.sets_consumers else None,
-                is_consumer=True,
-            )
-        }
-    deployment: Any = serve.deployment(
-        name=deployment_name,
-        **replicas,
-        ray_actor_options={"num_cpus": route.consumer_num_cpus},
-        health_check_period_s=5.0,
-        health_check_timeout_s=30.0,
-        graceful_shutdown_timeout_s=consumer_stop_timeout_s(route),
-        graceful_shutdown_wait_loop_s=0.1,
-        logging_config={"enable_access_log": False},
-    )(Consumer)
-    application: serve.Application = deployment.bind(
-        route_name=name,
-        route=route,
-        kafka=kafka,
-        urls=model_settings.endpoints,
-        work_field=model_settings.work_field,
-        calls_per_window=window_calls or own_calls_per_window(model_settings),
-        model=model,
-        status_deployment=STATUS_DEPLOYMENT,
+    match kind_of(application):
+        case "model":
+            replica, own, arguments = _model(built)
+        case "route":
+            replica, own, arguments = _consumer(built, kafka)
+        case _:
+            replica, own, arguments = _status(kafka)
+    # Any: Ray's annotations of its decorator do not say that it returns a Deployment.
+    decorate: Any = serve.deployment(**{**own, "logging_config": _QUIET, **options})
+    deployment = decorate(replica)
+    if version is not None:
+        # Serve sets the version of a config file's applications so.
+        deployment = deployment.options(version=version, _internal=True)
+    result: serve.Application = deployment.bind(**arguments)
+    return result
+
+
+_Parts = tuple[type, dict[str, Any], dict[str, Any]]
+"""The class of the replicas, options that no setting changes alone, and the class's arguments."""
+
+
+def _model(built: Mapping[str, Any]) -> _Parts:
+    from serve_models.deployments import (  # noqa: PLC0415 - other applications need none
+        actor_options,
+        arguments_of,
+        replica_class,
     )
-    return application
+
+    settings = _MODEL.validate_python(built["settings"])
+    calls = built.get("calls_per_window", {})
+    handles = {each: handle_of_model(each) for each in calls}
+    arguments = arguments_of(built["model"], settings, handles, calls)
+    return replica_class(settings), actor_options(settings), arguments
+
+
+def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
+    from consumer.replica.deployment import Consumer  # noqa: PLC0415 - as above
+
+    route = RouteSettings.model_validate(built["settings"])
+    options = {**_CONSUMER_OPTIONS, "ray_actor_options": {"num_cpus": route.consumer_num_cpus}}
+    arguments = {
+        "route_name": built["route"],
+        "route": route,
+        "kafka": kafka,
+        "urls": frozenset(built["urls"]),
+        "work_field": built["work_field"],
+        "calls_per_window": built["calls_per_window"],
+        "model": handle_of_model(route.model),
+        "status": DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION),
+    }
+    return Consumer, options, arguments
+
+
+def _status(kafka: KafkaSettings | None) -> _Parts:
+    from headrace.status.board import StatusBoard  # noqa: PLC0415 - as above
+
+    options = {"max_ongoing_requests": 1_000, "ray_actor_options": {"num_cpus": 0}}
+    return StatusBoard, options, {"kafka": kafka}
+
+
+def handle_of_model(model: str) -> DeploymentHandle[Any]:
+    """Return a handle of a model's deployment, which may not run yet: calls wait until it does."""
+    return DeploymentHandle(model_deployment_name(model), model_application_name(model))

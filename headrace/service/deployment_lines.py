@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 MOST_CHARACTERS = 200
+MOST_LINES = 6
 _WELL = "HEALTHY"
+_FAILED = "DEPLOY_FAILED"
+_GIVEN_UP = "Serve tries no more: put it right, and run `headrace up` again"
 _RUNNING = "RUNNING"
 _STOPPING = "STOPPING"
 
@@ -20,9 +23,21 @@ def missing_replicas(status: str, replica_states: Mapping[str, int], message: st
     wanted = sum(number for state, number in replica_states.items() if state != _STOPPING)
     if status == _WELL or running >= max(wanted, 1):
         return None
-    # The last line of a traceback says most; Serve's own messages have one line.
+    why = failure_line(message) or "they are starting"
+    fix = _GIVEN_UP if status == _FAILED else "`serve status` tells all"
+    return f"{running} of {max(wanted, 1)} replicas run: {why} ({fix})"
+
+
+def failure_line(message: str) -> str:
+    """Return the line that says most of a message, if any: the last one of a traceback."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    why = lines[-1] if lines else "they are starting"
-    if len(why) > MOST_CHARACTERS:
-        why = f"{why[: MOST_CHARACTERS - 1]}…"
-    return f"{running} of {max(wanted, 1)} replicas run: {why} (`serve status` tells all)"
+    line = lines[-1] if lines else ""
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
+
+
+def shorten(message: str) -> str:
+    """Return the first line of a message and its last few: a traceback's middle helps no one."""
+    lines = message.strip().splitlines()
+    if len(lines) <= MOST_LINES:
+        return "\n".join(lines)
+    return "\n".join([lines[0], "  …", *lines[1 - MOST_LINES :]])

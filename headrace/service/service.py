@@ -5,7 +5,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +18,19 @@ from consumer.replica.reports import RouteStatus
 from headrace.brokers import RunningBroker, start_broker
 from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
+from headrace.service.applications import (
+    ApplicationSpec,
+    model_application_name,
+    route_application_name,
+    specs_of,
+    title_of,
+)
+from headrace.service.changes import Change, plan, plan_lines
+from headrace.service.deployment_lines import failure_line, shorten
 from headrace.service.local_ray import start_local_ray
-from headrace.service.stopping import application_stop_timeout_s, delete_application
-from headrace.status.board import APP_NAME
+from headrace.service.running import is_serve_running, running_applications
+from headrace.service.stop_times import service_stop_timeout_s
+from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray, read_deployments, read_statuses
 from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
 from schemas.settings.autoscaling import most_replicas
@@ -33,17 +43,15 @@ __all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
 RayChoice = Literal["auto", "local"]
 
 SPARE_CPUS = 1
-MAX_REASON_LINES = 6
-SERVE_CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
-SERVE_NAMESPACE = "serve"
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
 
 class LocalService:
     """Brings a settings file's service up, and down again as a context manager.
 
-    Only what it started itself is stopped. Start it from a thread that lives as long as the service
-    shall: a local broker dies with the thread that started it.
+    Only what it started itself is stopped: a service that runs already is changed into what the
+    settings say, and goes on without this one (``is_joined``). Start it from a thread that lives as
+    long as the service shall: a local broker dies with the thread that started it.
 
     Args:
         settings: Whose service. Port 0 in ``kafka.bootstrap`` means a new local broker on a free
@@ -52,6 +60,8 @@ class LocalService:
         use_ray: ``auto`` takes the cluster that is there and starts one where there is none;
             ``local`` always starts one of its own.
         say: Takes one line on each step, for a person.
+        show_plan: Takes what is to change of a service that runs, before it is done; ``say`` takes
+            it where unset.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class LocalService:
         data_dir: Path,
         use_ray: RayChoice = "auto",
         say: Callable[[str], None] = lambda _line: None,
+        show_plan: Callable[[Sequence[Change]], None] | None = None,
     ) -> None:
         self.settings = settings
         self._data_dir = data_dir
@@ -69,6 +80,8 @@ class LocalService:
         self._stack = ExitStack()
         self._owns_ray = False
         self._is_up = False
+        self.is_joined = False
+        self._show_plan = show_plan or self._say_plan
         self.broker: RunningBroker | None = None
 
     def start(self) -> Self:
@@ -173,57 +186,88 @@ class LocalService:
         # On a Ray of our own Serve ends with the cluster.
         if is_new and not self._owns_ray:
             self._stack.callback(serve.shutdown)
-        self._stack.callback(self._delete)
-        self._say("Serve: deploying, loading models")
-        # This imports torch, and whoever has a typo in the settings should not wait for that.
-        from headrace.service.app import build  # noqa: PLC0415 - see above
-
-        try:
-            serve.run(build(self.settings), name=APP_NAME, route_prefix=None)
-        except RuntimeError as error:
-            raise ServiceError(f"the application did not come up: {error}\n{_reasons()}") from error
+        self.is_joined = bool(running_applications())
+        if not self.is_joined:
+            self._stack.callback(self._delete)
+        failures = self._apply()
+        if not self.is_joined and not serves_any_route(self.settings, failures):
+            lines = "\n".join(f"{title_of(name)}: {shorten(why)}" for name, why in failures.items())
+            raise ServiceError(f"the service did not come up:\n{lines}")
         self._is_up = True
-        self._say("Serve: the application runs")
+
+    def apply(self, settings: Settings) -> dict[str, str]:
+        """Change what runs into what ``settings`` say, and nothing else.
+
+        Returns:
+            Why applications do not run, by name; the others serve.
+
+        Raises:
+            ServiceError: A RayService deploys what runs.
+        """
+        self.settings = settings
+        self._create_topics()
+        return self._apply()
+
+    def _apply(self) -> dict[str, str]:
+        specs = specs_of(self.settings)
+        running = running_applications()
+        if any(each.is_declared for each in running.values()):
+            raise ServiceError(
+                "a config file deploys what runs here (of a RayService, or by `serve deploy`): "
+                "change that one; `headrace render` writes it"
+            )
+        changes = plan(running, specs)
+        if running:
+            self._show_plan(changes)
+        else:
+            self._say("Serve: deploying, loading models")
+        # Imports Ray Serve's part of Headrace: a typo in the settings should not wait for that.
+        from headrace.service.deploying import carry_out  # noqa: PLC0415 - see above
+
+        failures = carry_out(
+            changes,
+            specs,
+            self.settings.kafka,
+            stop_timeout_s=service_stop_timeout_s(self.settings),
+            say=self._say,
+        )
+        for name, why in failures.items():
+            self._say(
+                f"{title_of(name)} did not come up: {failure_line(why)}. {what_to_do(name, specs)}"
+            )
+        self._say("Serve: the service runs" if not failures else "Serve: the others run")
+        return failures
+
+    def _say_plan(self, changes: Sequence[Change]) -> None:
+        for line in plan_lines(changes):
+            self._say(line)
 
     def _delete(self) -> None:
         if self._is_up:
             self._say("Draining: finishing what is in flight, committing, leaving the group")
-        timeout_s = application_stop_timeout_s(self.settings)
-        if not delete_application(timeout_s):
+        timeout_s = service_stop_timeout_s(self.settings)
+        if not delete_applications(timeout_s):
             self._say(
-                f"Serve: the application has not stopped within {timeout_s:g} s. What was started "
+                f"Serve: the service has not stopped within {timeout_s:g} s. What was started "
                 "here is ended now; where Serve ran before, it goes on stopping: see `serve "
                 "status`. What was not committed is computed again after the next start"
             )
 
 
-def _reasons() -> str:
-    """Return what Serve says of the deployments that are not well."""
-    application = serve.status().applications.get(APP_NAME)
-    deployments = {} if application is None else application.deployments
-    return "\n".join(
-        f"{name}: {shorten(deployment.message)}"
-        for name, deployment in deployments.items()
-        if deployment.message.strip()
-    )
+def serves_any_route(settings: Settings, failures: Collection[str]) -> bool:
+    """Tell whether some route runs, and every model that it needs."""
+    for name, route in settings.routes.items():
+        models = map(model_application_name, settings.models_behind(route.model))
+        if not {route_application_name(name), *models} & set(failures):
+            return True
+    return False
 
 
-def shorten(message: str) -> str:
-    """Return the first line of a message and its last few: a traceback's middle helps no one."""
-    lines = message.strip().splitlines()
-    if len(lines) <= MAX_REASON_LINES:
-        return "\n".join(lines)
-    return "\n".join([lines[0], "  …", *lines[1 - MAX_REASON_LINES :]])
-
-
-def is_serve_running() -> bool:
-    """Tell whether the Ray cluster that this process is connected to runs Serve."""
-    # serve.status() answers where Serve has never run, with an empty list.
-    try:
-        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
-    except ValueError:
-        return False
-    return True
+def what_to_do(application: str, specs: Sequence[ApplicationSpec]) -> str:
+    """Return what becomes of an application that does not run, and how to start it."""
+    callers = [title_of(each.name) for each in specs if application in each.calls]
+    waiting = f"{' and '.join(callers)} wait for it, and lose nothing. " if callers else ""
+    return f"{waiting}Put it right, and run `headrace up` again"
 
 
 def local_address(settings: Settings) -> tuple[str, int]:

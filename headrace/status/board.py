@@ -1,62 +1,73 @@
 """The Serve deployment that consumer replicas report to, and that `headrace status` asks.
 
-It is the application's ingress, so that anyone who finds the application finds it.
+It also assigns the scaling policies their tasks: it runs whatever else does, and its settings
+change without a restart of any replica.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from ray import serve
-
-from consumer.autoscaling.kv import report_measures
+from consumer.autoscaling.kv import assign_tasks, report_measures
 from consumer.autoscaling.measures import RouteMeasures
+from consumer.autoscaling.task import ScalingTask
 from consumer.replica.reports import ReplicaSnapshot
 from handoff.clock import Clock, SystemClock
 from headrace.status.report import StatusReport
+from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-APP_NAME = "headrace"
-DEPLOYMENT_NAME = "status"
-TELL_EVERY_S = 5.0
+MEASURES_EVERY_S = 5.0
 
 
 class StatusBoard:
     """Keeps the latest snapshot of every consumer replica.
 
     Args:
-        consumers: The routes' bound consumer deployments. Unused here: Serve deploys what the
-            ingress is bound to.
+        kafka: The cluster whose lag the scaling policies read.
         clock: Time; the machine's where unset.
         report_measures: Takes a route and what its consumers have measured; may block.
+        assign_tasks: Takes the task of each deployment that scales; may block.
     """
 
     def __init__(
         self,
-        *consumers: Any,
+        kafka: KafkaSettings,
+        *,
         clock: Clock | None = None,
         report_measures: Callable[[str, RouteMeasures], None] = report_measures,
+        assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
     ) -> None:
-        del consumers
+        self._kafka = kafka
         self._report_measures = report_measures
-        self._tell_at_s: dict[str, float] = {}
+        self._assign_tasks = assign_tasks
+        self._measures_at_s: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._report = StatusReport()
 
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Assign the scaling policies their tasks; Serve calls it at the start and on a change."""
+        tasks = {
+            deployment: replace(ScalingTask.from_dict({**task, "kafka": {}}), kafka=self._kafka)
+            for deployment, task in user_config["live"]["scaling"].items()
+        }
+        await asyncio.to_thread(self._assign_tasks, tasks)
+
     async def report(self, snapshot: dict[str, Any]) -> None:
-        """Take in one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
+        """Keep one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
         now_s = self._clock.monotonic()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
         is_measured = taken.measured_records or taken.runnable_records is not None
-        if is_measured and now_s >= self._tell_at_s.get(taken.route, now_s):
-            self._tell_at_s[taken.route] = now_s + TELL_EVERY_S
-            await self._tell(taken.route, now_s)
+        if is_measured and now_s >= self._measures_at_s.get(taken.route, now_s):
+            self._measures_at_s[taken.route] = now_s + MEASURES_EVERY_S
+            await self._publish_measures(taken.route, now_s)
 
-    async def _tell(self, route: str, now_s: float) -> None:
-        """Let the scaling policies know, which can ask no deployment."""
+    async def _publish_measures(self, route: str, now_s: float) -> None:
+        """Report to the scaling policies, which can ask no deployment."""
         status = self._report.routes(now_s)[route]
         measures = RouteMeasures(
             tokens_per_record=status.tokens_per_record,
@@ -67,21 +78,9 @@ class StatusBoard:
         try:
             await asyncio.to_thread(self._report_measures, route, measures)
         except Exception as error:  # noqa: BLE001 - only a bound: it must not cost the report
-            log.debug("what %s has measured could not be told: %r", route, error)
+            log.debug("the measures of %s were not reported: %r", route, error)
 
     async def routes(self) -> dict[str, dict[str, Any]]:
         """Return ``RouteStatus.to_dict()`` of each route that any replica has reported on."""
         statuses = self._report.routes(self._clock.monotonic())
         return {name: status.to_dict() for name, status in statuses.items()}
-
-
-def status_board_deployment() -> serve.Deployment:
-    """Return the board as a Serve deployment: one replica that sets no CPU aside."""
-    deployment: serve.Deployment = serve.deployment(
-        name=DEPLOYMENT_NAME,
-        num_replicas=1,
-        max_ongoing_requests=1_000,
-        ray_actor_options={"num_cpus": 0},
-        logging_config={"enable_access_log": False},
-    )(StatusBoard)
-    return deployment

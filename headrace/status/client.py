@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Collection
+from typing import Any
 
 import ray
 from ray import serve
@@ -10,20 +11,20 @@ from ray import serve
 from consumer.autoscaling.kv import reported_decisions
 from consumer.replica.reports import RouteStatus
 from headrace.errors import ServiceError
-from headrace.service.deployment_lines import missing_replicas
-from headrace.status.board import APP_NAME
+from headrace.service.applications import STATUS_APPLICATION, deployment_name, kind_of
+from headrace.service.deployment_lines import failure_line, missing_replicas
 
 STATUS_TIMEOUT_S = 5.0
 
 
 def read_statuses() -> dict[str, RouteStatus]:
-    """Ask the status board of the application that this process is connected to.
+    """Ask the status board of the service that this process is connected to.
 
     Raises:
         ServiceError: It does not answer.
     """
     try:
-        handle = serve.get_app_handle(APP_NAME)
+        handle = serve.get_app_handle(STATUS_APPLICATION)
         answer = handle.routes.remote().result(timeout_s=STATUS_TIMEOUT_S)
     except (serve.exceptions.RayServeException, TimeoutError, ray.exceptions.RayError) as error:
         raise ServiceError(f"the status board does not answer: {error}") from error
@@ -34,36 +35,55 @@ def read_decisions() -> dict[str, str]:
     """Return the latest scaling decision of each deployment that scales, as a line of text.
 
     Raises:
-        ServiceError: Ray does not tell.
+        ServiceError: Ray does not answer.
     """
+    running = _deployments()
     try:
-        running = serve.status().applications[APP_NAME].deployments
         decisions = reported_decisions()
-    except (KeyError, serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
-        raise ServiceError(f"Ray does not tell the scaling decisions: {error}") from error
-    # The store outlives a service: what an earlier one decided is nobody's business now.
-    return {name: str(decision["text"]) for name, decision in decisions.items() if name in running}
+    except ray.exceptions.RayError as error:
+        raise ServiceError(f"Ray does not have the scaling decisions: {error}") from error
+    # The store outlives a service: decisions of an earlier one are left out.
+    return {name: str(each["text"]) for name, each in decisions.items() if name in running}
 
 
 def read_deployments() -> dict[str, str]:
     """Return a line for each deployment that has fewer replicas running than it is to have.
 
     Raises:
-        ServiceError: Serve does not tell.
+        ServiceError: Serve does not answer, or runs nothing of ours.
     """
-    try:
-        deployments = serve.status().applications[APP_NAME].deployments
-    except (KeyError, serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
-        raise ServiceError(f"Serve does not tell of its deployments: {error}") from error
     lines = {
         name: missing_replicas(
             str(each.status.value),
             {str(state.value): replicas for state, replicas in each.replica_states.items()},
             each.message,
         )
-        for name, each in deployments.items()
+        for name, each in _deployments().items()
     }
+    # An application that cannot be built of a config file has no deployment.
+    for name, application in _applications().items():
+        if not application.deployments and application.message:
+            lines[deployment_name(name)] = failure_line(application.message)
     return {name: line for name, line in lines.items() if line is not None}
+
+
+def _deployments() -> dict[str, Any]:
+    return {
+        name: deployment
+        for application in _applications().values()
+        for name, deployment in application.deployments.items()
+    }
+
+
+def _applications() -> dict[str, Any]:
+    try:
+        applications = serve.status().applications
+    except (serve.exceptions.RayServeException, ray.exceptions.RayError) as error:
+        raise ServiceError(f"Serve does not answer: {error}") from error
+    ours = {name: each for name, each in applications.items() if kind_of(name) is not None}
+    if not ours:
+        raise ServiceError("no service runs on this Ray; `headrace up` starts one")
+    return ours
 
 
 def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:

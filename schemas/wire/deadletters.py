@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.wire import headers
-from schemas.wire.header_models import DIGITS, SOURCE_PATTERN, RequestHeaders
+from schemas.wire.header_models import DIGITS, RequestHeaders, Source
 from schemas.wire.headers import Header, Headers
 from schemas.wire.results import ErrorCode
 
@@ -29,11 +29,7 @@ class DeadLetterHeaders(RequestHeaders):
         alias=headers.DEADLINE,
         description="As the producer wrote it, be it a deadline or not.",
     )
-    source: str = Field(
-        alias=headers.SOURCE,
-        pattern=SOURCE_PATTERN,
-        description="Where the request stands: TOPIC/PARTITION/OFFSET.",
-    )
+    source: Source
     route: str = Field(alias=headers.ROUTE, description="The route that gave up on the record.")
     error_code: ErrorCode = Field(
         alias=headers.ERROR_CODE, description="Why, for a program; one of a fixed list."

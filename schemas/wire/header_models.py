@@ -4,13 +4,24 @@ Values are UTF-8 text on the wire. Any header besides these is the producer's ow
 the result.
 """
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.wire import headers
 
 DIGITS = r"^\d+$"
 EPOCH_MS = rf"^[0-9]{{1,{headers.MAX_EPOCH_MS_DIGITS}}}$"
-SOURCE_PATTERN = r"^[A-Za-z0-9._-]{1,249}/\d+/\d+$"
+
+
+Source = Annotated[
+    str,
+    Field(
+        alias=headers.SOURCE,
+        pattern=r"^[A-Za-z0-9._-]{1,249}/\d+/\d+$",
+        description="Where the request stands: TOPIC/PARTITION/OFFSET.",
+    ),
+]
 
 
 class _Headers(BaseModel):
@@ -59,11 +70,7 @@ class RequestHeaders(_Headers):
 class ResultHeaders(_Headers):
     """Headers that every result carries besides the request's own."""
 
-    source: str = Field(
-        alias=headers.SOURCE,
-        pattern=SOURCE_PATTERN,
-        description="Where the request stands: TOPIC/PARTITION/OFFSET.",
-    )
+    source: Source
     attempts: str = Field(
         alias=headers.ATTEMPTS, pattern=DIGITS, description="How often the model was asked."
     )

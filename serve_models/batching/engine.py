@@ -110,6 +110,21 @@ class BatchEngine(ChunkServer):
         for _ in range(self._limits.parallel_batches + 1):
             self._start(self._run_batches)
 
+    def reconfigure(self, reader: RequestReader, limits: BatchLimits) -> None:
+        """Go on with another reader, and other sizes of batches; as many run at a time as before.
+
+        Args:
+            reader: Makes the requests of records that are not prepared yet.
+            limits: How large batches are, and how long a text waits.
+        """
+        self._reader = self._preparation.reader = reader
+        if limits.token_budget_tokens != self._limits.token_budget_tokens:
+            self._budget = TokenBudget(limits.token_budget_tokens)
+        self._limits = limits
+        self._pool.token_budget_tokens = self._budget.tokens
+        self._pool.max_batch_texts = limits.max_batch_texts
+        self._pool.max_wait_s = limits.max_wait_ms / 1000
+
     def _begin(self, call: Call) -> None:
         self._places[call] = []
         self._start(partial(self._feed, call), call)

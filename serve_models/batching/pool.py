@@ -59,14 +59,16 @@ class Pool(Generic[T]):
 
     Attributes:
         token_budget_tokens: As given; may be changed between batches.
+        max_batch_texts: The same.
+        max_wait_s: The same.
         tokens: Of all texts that wait.
     """
 
     def __init__(self, token_budget_tokens: int, max_batch_texts: int, max_wait_s: float) -> None:
         self.token_budget_tokens = token_budget_tokens
         self.tokens = 0
-        self._max_batch_texts = max_batch_texts
-        self._max_wait_s = max_wait_s
+        self.max_batch_texts = max_batch_texts
+        self.max_wait_s = max_wait_s
         self._by_length: list[Waiting[T]] = []
         self._by_age: deque[Waiting[T]] = deque()
         self._is_sorted = True
@@ -111,7 +113,7 @@ class Pool(Generic[T]):
             self._is_sorted = True
         oldest = self._oldest()
         self._batches_since_oldest += 1
-        is_overdue = now_s - oldest.since_s >= self._max_wait_s
+        is_overdue = now_s - oldest.since_s >= self.max_wait_s
         if is_overdue and self._batches_since_oldest >= OLDEST_EVERY_BATCHES:
             self._batches_since_oldest = 0
             start, stop = self._run_around(bisect_left(self._by_length, oldest.order, key=_order))
@@ -134,7 +136,7 @@ class Pool(Generic[T]):
         tokens = np.fromiter((place.tokens for place in self._by_length), np.int64)
         tokens_before = np.concatenate(([0], np.cumsum(tokens)))
         stops = np.arange(1, len(tokens) + 1)
-        rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self._max_batch_texts)
+        rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self.max_batch_texts)
         starts = np.maximum(stops - rows, 0)
         real_tokens = np.maximum(tokens_before[stops] - tokens_before[starts], 1)
         cost = ((stops - starts) * tokens + _FORWARD_TOKENS) / real_tokens
@@ -164,7 +166,7 @@ class Pool(Generic[T]):
 
     def _rows_within_budget(self, longest_tokens: int) -> int:
         rows = self.token_budget_tokens // max(longest_tokens, 1)
-        return max(1, min(rows, self._max_batch_texts))
+        return max(1, min(rows, self.max_batch_texts))
 
 
 def _order(place: Waiting[T]) -> tuple[int, int]:

@@ -64,6 +64,7 @@ class Preparation:
     All methods belong to one event loop.
 
     Attributes:
+        reader: As given; new slices take over a change.
         under_way: Records that may be in the tokenizer now, by call and index.
     """
 
@@ -75,7 +76,7 @@ class Preparation:
         pool_tokens: Callable[[], int],
     ) -> None:
         self.under_way: list[tuple[Call, int]] = []
-        self._reader = reader
+        self.reader = reader
         self._clock = clock
         self._pool_tokens = pool_tokens
         self._turn = asyncio.Lock()
@@ -110,7 +111,7 @@ class Preparation:
         self.under_way = [(call, index) for index in most]
         self._watchdog.began(call, self._clock.monotonic())
         try:
-            return prepare_slice(self._reader, call.chunk, start, self._is_expired)
+            return prepare_slice(self.reader, call.chunk, start, self._is_expired)
         finally:
             self._watchdog.finished(call, self._clock.monotonic())
             self.under_way = []

@@ -88,6 +88,9 @@ class GenerationEngine(ChunkServer):
         )
         self._model = model
 
+    def set_in_flight_ratio(self, in_flight_ratio: float) -> None:
+        self.resize_window(self._model.max_num_seqs * in_flight_ratio)
+
     @property
     def in_flight_records(self) -> int:
         """Records that the model works on, or has yet to let go of."""

@@ -66,7 +66,7 @@ class PipelineEngine(ChunkServer):
     ) -> None:
         super().__init__(host, SharedWindow(settings.window_records), settings.outcome_linger_ms)
         self._graph = PipelineGraph(name, settings)
-        self._step_linger_s = settings.step_linger_ms / 1000
+        self.step_linger_s = settings.step_linger_ms / 1000
         self._lines = {
             model: _Line(
                 model,
@@ -149,13 +149,13 @@ class PipelineEngine(ChunkServer):
     def _schedule(self, line: _Line) -> None:
         """Let requests gather until a full call waits."""
         loop = asyncio.get_running_loop()
-        if line.queue.is_full or not self._step_linger_s:
+        if line.queue.is_full or not self.step_linger_s:
             if isinstance(line.timer, asyncio.TimerHandle):
                 line.timer.cancel()
                 line.timer = None
             line.timer = line.timer or loop.call_soon(self._flush, line)
         elif line.timer is None:
-            line.timer = loop.call_later(self._step_linger_s, self._flush, line)
+            line.timer = loop.call_later(self.step_linger_s, self._flush, line)
 
     def _refill(self, line: _Line) -> None:
         """Send what waited for room; what gathers still has its timer."""

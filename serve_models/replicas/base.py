@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from ray import serve
 
@@ -44,6 +45,13 @@ class Replica:
         async with aclosing(self._server.infer(chunk)) as stream:
             async for outcomes in stream:
                 yield outcomes
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take over live settings; Ray Serve calls it at the start and on a change."""
+        self._take_over(user_config["live"])
+
+    def _take_over(self, live: Mapping[str, Any]) -> None:
+        """Take over live settings, by key; keys left out have their defaults."""
 
     # In the event loop, which owns the server: Ray Serve may run a plain method in a thread.
     async def check_health(self) -> None:

@@ -1,5 +1,9 @@
 """The generator as a Ray Serve deployment's class."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.settings.live import model_with_live
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
@@ -15,10 +19,13 @@ class Generator(Replica):
         GeneratorSettingsError: A setting does not fit vLLM or the checkpoint.
     """
 
+    _server: GenerationEngine
+
     # Ray Serve awaits the constructor.
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: GeneratorSettings
     ) -> None:
+        self._settings = settings
         model = resolve(settings.source)
         adapters = {each: resolve(source) for each, source in settings.adapters.items()}
         set_engine_environment(settings)
@@ -31,3 +38,8 @@ class Generator(Replica):
             outcome_linger_ms=settings.outcome_linger_ms,
             host=this_replica(),
         )
+
+    def _take_over(self, live: Mapping[str, Any]) -> None:
+        settings = model_with_live(self._settings, live)
+        self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
+        self._server.set_in_flight_ratio(settings.in_flight_ratio)

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ray.serve.exceptions import DeploymentUnavailableError
+
 from handoff.model_handle import ModelHandle
+from schemas.settings.live import model_with_live
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.pipeline.engine import PipelineEngine
 from serve_models.replicas.base import Replica, this_replica
@@ -21,6 +24,8 @@ class Pipeline(Replica):
         calls_per_window: By model, into how many calls the window of its replica is divided.
     """
 
+    _server: PipelineEngine
+
     def __init__(
         self,
         name: str,
@@ -28,10 +33,24 @@ class Pipeline(Replica):
         models: Mapping[str, Any],
         calls_per_window: Mapping[str, int],
     ) -> None:
+        self._settings = settings
         self._server = PipelineEngine(
             name=name,
             settings=settings,
-            models={model: ModelHandle(handle, _ACCEPTANCE_S) for model, handle in models.items()},
+            models={model: _step_model(handle) for model, handle in models.items()},
             calls_per_window=calls_per_window,
             host=this_replica(),
         )
+
+    def _take_over(self, live: Mapping[str, Any]) -> None:
+        settings = model_with_live(self._settings, live)
+        self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
+        self._server.step_linger_s = settings.step_linger_ms / 1000
+        self._server.resize_window(settings.window_records)
+
+
+def _step_model(handle: Any) -> ModelHandle:
+    """Return a step's model; its records come back later while Serve has given it up."""
+    return ModelHandle(
+        handle, _ACCEPTANCE_S, unavailable=DeploymentUnavailableError, turns_away=True
+    )

@@ -1,9 +1,11 @@
 """A text model as a Ray Serve deployment's class: embedder, classifier or reranker."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from schemas.settings.models import TextModelSettings
+from schemas.settings.live import model_with_live
+from schemas.settings.models import EmbedderSettings, TextModelSettings
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
 from serve_models.replicas.base import Replica, this_replica
@@ -21,6 +23,8 @@ class TextReplica(Replica):
         ModelSettingsError: A setting does not fit the checkpoint.
     """
 
+    _server: BatchEngine
+
     # Ray Serve awaits the constructor.
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: TextModelSettings
@@ -32,13 +36,26 @@ class TextReplica(Replica):
         model: Any = await asyncio.to_thread(
             lambda: load(resolve(settings.source), settings, device)
         )
+        self._name, self._settings, self._device, self._model = name, settings, device, model
         server = BatchEngine(
             CheckedModel(model),
             endpoints_of(model, name, settings),
-            limits=BatchLimits.of(settings, device, runs_in_parallel=model.runs_in_parallel),
+            limits=self._limits(settings),
             host=this_replica(),
             outcome_linger_ms=settings.outcome_linger_ms,
             use_threads=use_threads,
         )
         server.start()
         self._server = server
+
+    def _limits(self, settings: TextModelSettings) -> BatchLimits:
+        runs_in_parallel = self._model.runs_in_parallel
+        return BatchLimits.of(settings, self._device, runs_in_parallel=runs_in_parallel)
+
+    def _take_over(self, live: Mapping[str, Any]) -> None:
+        settings = model_with_live(self._settings, live)
+        if isinstance(settings, EmbedderSettings):
+            self._model.take_prompts(settings)
+        self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
+        reader = endpoints_of(self._model, self._name, settings)
+        self._server.reconfigure(reader, self._limits(settings))

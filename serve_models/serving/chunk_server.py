@@ -49,6 +49,9 @@ class ChunkServer:
         window: How many records consumers may have in flight here; ``None`` where the subclass
             reports windows itself.
         outcome_linger_ms: How long outcomes gather before they are streamed back.
+
+    Attributes:
+        outcome_linger_s: The same in seconds; new calls take over a change.
     """
 
     def __init__(self, host: Host, window: SharedWindow | None, outcome_linger_ms: float) -> None:
@@ -56,11 +59,16 @@ class ChunkServer:
         self._clock = host.clock
         self._calls: set[Call] = set()
         self._window = window
-        self._linger_s = outcome_linger_ms / 1000
+        self.outcome_linger_s = outcome_linger_ms / 1000
         # The loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost: ReplicaLostError | None = None
         self._calls_may_end = asyncio.Event()
+
+    def resize_window(self, records: float) -> None:
+        """Want another number of records in flight in all."""
+        if self._window is not None:
+            self._window.records = records
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         """Stream the outcomes of a chunk's records, each record exactly once.
@@ -74,7 +82,7 @@ class ChunkServer:
         if self._find_loss() is not None:
             await self._calls_may_end.wait()
             self.check_health()
-        call = Call(chunk, self._linger_s)
+        call = Call(chunk, self.outcome_linger_s)
         self._calls.add(call)
         if self._window is not None:
             self._window.call_started(chunk, self._clock.monotonic())

@@ -61,17 +61,18 @@ class SharedWindow:
     until enough of the others' records have ended.
 
     A caller counts while it has a call here, however long nothing of it is answered, and for
-    ``CALLER_FORGOTTEN_AFTER_S`` after that. ``records`` is the window of all callers together.
+    ``CALLER_FORGOTTEN_AFTER_S`` after that. ``records`` is the window of all callers together;
+    callers learn of a change with their next outcomes.
     """
 
     def __init__(self, records: float) -> None:
-        self._records = records
+        self.records = records
         self._callers: dict[str, _Caller] = {}
         self._open_records: Counter[str] = Counter()
 
     @property
     def total_records(self) -> float:
-        return self._records
+        return self.records
 
     def call_started(self, chunk: Chunk, now_s: float) -> None:
         self._open_records[chunk.consumer] += len(chunk.lines)

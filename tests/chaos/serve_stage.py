@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import is_replica_title
-from headrace.service.app import consumer_deployment_name, model_deployment_name
+from headrace.service.applications import consumer_deployment_name, model_deployment_name
 from headrace.service.service import LocalService
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings

@@ -15,7 +15,6 @@ from ray import serve
 from ray.serve._private.common import ReplicaState
 
 from headrace.service.service import LocalService
-from headrace.status.board import APP_NAME
 from schemas.settings.autoscaling import AutoscalingSettings, ConsumerAutoscalingSettings
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings
@@ -83,13 +82,13 @@ def service(
 
 def replicas() -> dict[str, int]:
     """Return how many replicas of each deployment run or start."""
-    deployments = serve.status().applications[APP_NAME].deployments
     return {
         name: sum(
             each.replica_states.get(state, 0)
             for state in (ReplicaState.STARTING, ReplicaState.RUNNING)
         )
-        for name, each in deployments.items()
+        for application in serve.status().applications.values()
+        for name, each in application.deployments.items()
     }
 
 

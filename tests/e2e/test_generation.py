@@ -15,8 +15,8 @@ from ray import serve
 from consumer.engine.offsets.completion_map import decode
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
+from headrace.service.applications import model_application_name
 from headrace.service.service import LocalService
-from headrace.status.board import APP_NAME
 from headrace.status.client import read_statuses
 from schemas.settings.file import KafkaSettings, RetrySettings, Settings
 from schemas.settings.models import CustomModelSettings, GeneratorSettings
@@ -346,7 +346,8 @@ def expected_tokens(result: dict[str, Any]) -> int:
 def wait_until_all_replicas_run() -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while True:
-        states = serve.status().applications[APP_NAME].deployments[MODEL_DEPLOYMENT].replica_states
+        application = serve.status().applications[model_application_name("chat")]
+        states = application.deployments[MODEL_DEPLOYMENT].replica_states
         # (The controller learns of a killed one from its next health check.)
         with_engine = [each for each in replicas_of(MODEL_DEPLOYMENT) if each.engines]
         if states == {"RUNNING": REPLICAS} and len(with_engine) == REPLICAS:

@@ -6,6 +6,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ray import serve
 from sentence_transformers import SentenceTransformer
 
-from headrace.service.app import bind_consumer, build
+from headrace.service.app import application_of
+from headrace.service.applications import route_application_name, specs_of
+from headrace.service.changes import plan
+from headrace.service.deploying import carry_out
 from headrace.service.service import LocalService
-from headrace.status.board import APP_NAME, status_board_deployment
+from headrace.service.stopping import delete_applications
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings, EmbedderSettings
-from serve_models.deployments import deployment_for
 from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
 from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service, make_route
@@ -154,9 +157,11 @@ def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]
 def test_a_stop_and_a_restart_lose_nothing_and_compute_nothing_twice(service: Service) -> None:
     asyncio.run(service.publish("counted", counted("restart", 6_000, ms=100)))
     service.wait_until_started("restart", 300)
-    serve.delete(APP_NAME)
+    assert delete_applications(120.0)
     assert len(service.started()) < 6_000
-    serve.run(build(service.settings), name=APP_NAME, route_prefix=None)
+    specs = specs_of(service.settings)
+    kafka = service.settings.kafka
+    assert not carry_out(plan({}, specs), specs, kafka, stop_timeout_s=120.0, say=print)
     answers = asyncio.run(service.answers("counted", "restart", 6_000))
     assert set(answers.values()) == {1}
     started = {each: n for each, n in service.started().items() if each.startswith("restart")}
@@ -166,24 +171,21 @@ def test_a_stop_and_a_restart_lose_nothing_and_compute_nothing_twice(service: Se
 def test_consumer_replicas_join_and_leave_in_mid_stream(service: Service) -> None:
     asyncio.run(service.publish("counted", counted("moving", 12_000, ms=100)))
     service.wait_until_started("moving", 300)
-    model_settings = service.settings.models["counting"]
-    more = bind_consumer(
-        "counted",
-        service.route("counted").model_copy(update={"consumers": 2}),
-        service.settings.kafka,
-        model_settings,
-        deployment_for("counting", model_settings),
-    )
-    board = status_board_deployment().bind(more)
-    serve.run(board, name="more-consumers", route_prefix=None)
+    [spec] = [
+        each
+        for each in specs_of(service.settings)
+        if each.name == route_application_name("counted")
+    ]
+    two = replace(spec, options={**spec.options, "num_replicas": 2})
+    more = application_of(two, service.settings.kafka)
+    serve.run(more, name="more-consumers", route_prefix=None)
     service.wait_until_started("moving", 6_000)
     assert service.started_records("moving") < 12_000
     serve.delete("more-consumers")
     answers = asyncio.run(service.answers("counted", "moving", 12_000))
     assert set(answers.values()) == {1}
     twice = [each for each, n in service.started().items() if n > 1 and each.startswith("moving")]
-    # Two join and two leave, perhaps in a rebalance each, and each of the two model replicas has a
-    # window of 64 records in flight.
+    # Two join and two leave, perhaps in a rebalance each, with windows of 64 records in flight.
     assert len(twice) <= 4 * 2 * 64
 
 

@@ -7,7 +7,7 @@ import orjson
 
 from consumer.engine.bodies.moves import BodyMoves, Deposit, Fetch, Move
 from consumer.engine.bodies.store import STATUS_BAD_REQUEST, BodyRefused
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import OutcomeMessages, printable
 from schemas.wire.references import BodyReference
 from schemas.wire.results import ErrorCode, encode_refusal_body
@@ -19,9 +19,9 @@ _PIECE_BYTES = 1 << 20
 class Bodies:
     """Decides what follows the moves of bodies to and from the object store."""
 
-    def __init__(self, moves: BodyMoves, settlement: Settlement, messages: OutcomeMessages) -> None:
+    def __init__(self, moves: BodyMoves, completion: Completion, messages: OutcomeMessages) -> None:
         self.moves = moves
-        self._settlement = settlement
+        self._completion = completion
         self._messages = messages
 
     def measured(self, fetch: Fetch, size_bytes: int, now_s: float) -> bool:
@@ -38,11 +38,11 @@ class Bodies:
         """End a deposit whose body is in the store, safely."""
         if self._ends(deposit):
             item = deposit.item
-            self._settlement.grow(item, -len(deposit.body))
+            self._completion.grow(item, -len(deposit.body))
             messages = self._messages.stored(
                 item, item.custom_id or "", deposit.status_code, reference, now_s
             )
-            self._settlement.settle(item, messages)
+            self._completion.decide(item, messages)
 
     def fetched(self, fetch: Fetch, body: bytes, now_s: float) -> None:
         """End a fetch whose body is here, and is what its reference says."""
@@ -53,18 +53,18 @@ class Bodies:
         if line is None:
             message = "body_ref.url: the object is not one JSON object"
             refusal = encode_refusal_body(message, "reference_refused", "body_ref")
-            self._settlement.respond(item, STATUS_BAD_REQUEST, refusal, now_s)
+            self._completion.respond(item, STATUS_BAD_REQUEST, refusal, now_s)
             return
         item.fetched_line = line
-        self._settlement.grow(item, len(line))
+        self._completion.grow(item, len(line))
         self.moves.holds(item)
-        self._settlement.make_ready(item)
+        self._completion.make_ready(item)
 
     def refused(self, move: Move, refused: BodyRefused, now_s: float) -> None:
         """End a move whose reference cannot be followed."""
         if self._ends(move):
             body = encode_refusal_body(refused.message, refused.code, "body_ref")
-            self._settlement.respond(move.item, refused.status_code, body, now_s)
+            self._completion.respond(move.item, refused.status_code, body, now_s)
 
     def failed(self, move: Move, reason: str, now_s: float, epoch_ms: int) -> None:
         """End a move on which the store failed: it is tried again or given up."""
@@ -90,12 +90,12 @@ class Bodies:
     def _forget(self, move: Move) -> None:
         # A request's record was dropped already, with all that waited.
         if isinstance(move, Deposit):
-            self._settlement.drop(move.item)
+            self._completion.drop(move.item)
 
     def _give_up(self, move: Move, now_s: float, epoch_ms: int) -> None:
         if isinstance(move, Deposit):
-            self._settlement.grow(move.item, -len(move.body))
-        self._settlement.bury(
+            self._completion.grow(move.item, -len(move.body))
+        self._completion.dead_letter(
             move.item, ErrorCode.STORE_FAILED, printable(move.failure), now_s, epoch_ms
         )
 

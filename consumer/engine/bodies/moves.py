@@ -30,7 +30,7 @@ _OWN_BYTES = 1024
 _HEADER_BYTES = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimCheckPolicy:
     """A route's ``claim_check`` settings.
 

@@ -6,7 +6,7 @@ from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Cause, Isolation
 from consumer.engine.failures.retry import Failure, failure_of_status
 from consumer.engine.intake import is_expired
-from consumer.engine.outcomes.completion import Settlement
+from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import printable
 from consumer.engine.record_state import RecordState, Step, next_state
 from consumer.engine.settings import EngineSettings
@@ -44,14 +44,14 @@ class Calls:
         consumer: str,
         queue: WorkQueue,
         isolation: Isolation,
-        settlement: Settlement,
+        completion: Completion,
         settings: EngineSettings,
         counters: Counters,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
         self._isolation = isolation
-        self._settlement = settlement
+        self._completion = completion
         self._settings = settings
         self._counters = counters
         self.windows = ReplicaWindows(initial_records=settings.most_chunk_records)
@@ -126,7 +126,7 @@ class Calls:
 
     def _is_over(self, item: WorkItem, now_s: float, epoch_ms: int) -> bool:
         if not item.is_decided and is_expired(item.deadline_ms, epoch_ms):
-            self._settlement.expire(item, now_s)
+            self._completion.expire(item, now_s)
         return item.is_decided
 
     def _start(
@@ -186,11 +186,11 @@ class Calls:
                 continue
             has_answers = True
             if item.assignment.revoked:
-                self._settlement.drop(item)
+                self._completion.drop(item)
             elif status == STATUS_EXPIRED:
-                self._settlement.expire(item, now_s)
+                self._completion.expire(item, now_s)
             else:
-                self._settlement.respond(item, status, body, now_s)
+                self._completion.respond(item, status, body, now_s)
         if has_answers:
             call.has_answers = True
             self._isolation.breaker.answered(now_s)
@@ -225,7 +225,7 @@ class Calls:
         for call in self._under_way:
             expired = call.take_expired(expired_ms)
             for item in expired:
-                self._settlement.expire(item, now_s)
+                self._completion.expire(item, now_s)
             limit_s = self._timeout.limit_s(call.earlier_timeouts)
             if call.overdue is None and call.is_accepted and now_s - call.heard_at_s >= limit_s:
                 call.overdue = f"the model replica sent nothing for {limit_s:g} s"
@@ -273,7 +273,7 @@ class Calls:
             if item.is_decided:
                 continue
             if item.assignment.revoked or not self.takes_back:
-                self._settlement.drop(item)
+                self._completion.drop(item)
             elif not self._is_over(item, now_s, epoch_ms):
                 failed.append(item)
         given_up = self._isolation.take_back(
@@ -284,4 +284,4 @@ class Calls:
             item.assignment.ledger.failed(item.record.offset, item.attempts, item.failed_attempts)
         for item in given_up:
             message = f"{reason} (after {item.attempts} attempts)"
-            self._settlement.bury(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)
+            self._completion.dead_letter(item, ErrorCode.MODEL_FAILED, message, now_s, epoch_ms)

@@ -30,7 +30,7 @@ def failure_of_status(status: int) -> Failure:
     return Failure.UNRECOVERABLE if status == STATUS_UNRECOVERABLE else Failure.MODEL_ERROR
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryPolicy:
     """Exponential backoff with full jitter.
 

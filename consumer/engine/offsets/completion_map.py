@@ -49,13 +49,7 @@ class CompletionMapError(ValueError):
 
 
 class RecordFailures(NamedTuple):
-    """What an incomplete record has been through.
-
-    Attributes:
-        offset: The record's.
-        attempts: How often it was handed to a model replica.
-        strikes: How many failures count against it.
-    """
+    """How often an incomplete record was handed to a model replica, and failures that count."""
 
     offset: int
     attempts: int
@@ -193,7 +187,7 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
 
 
 def log_id_of(point: CommitPoint) -> bytes:
-    """Return the id of the log that a committed point is of; empty where it does not say."""
+    """Return the id of the log that a committed offset is of; empty where it is unknown."""
     try:
         return _open(*point).log_id if point.metadata else b""
     except CompletionMapError:

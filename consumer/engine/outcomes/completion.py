@@ -1,4 +1,4 @@
-"""Settling records: each is given its one outcome, published, acknowledged and let go."""
+"""Each record gets its one outcome, which is published and acknowledged; then it is let go."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ _BLOCKED, _QUEUED, _DECIDED = RecordState.BLOCKED, RecordState.QUEUED, RecordSta
 _QUEUE, _DECIDE, _ACKNOWLEDGE = Step.QUEUE, Step.DECIDE, Step.ACKNOWLEDGE
 
 
-class Settlement:
+class Completion:
     """Takes records from a decided outcome to its acknowledgement, in key-queue order."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Settlement:
         self._counters = counters
 
     def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
-        """Settle it with a response; a large one goes to the object store first."""
+        """Answer it; a large response goes to the object store first."""
         if status >= 400:
             self._counters.refused_records += 1
         else:
@@ -63,32 +63,29 @@ class Settlement:
             self._deposit(item, status, body)
             return
         messages = self._messages.response(item, item.custom_id or "", status, body, now_s)
-        self.settle(item, messages)
+        self.decide(item, messages)
 
     def cancel(self, item: WorkItem, now_s: float) -> None:
-        """Settle it as cancelled by a control record."""
         self._counters.cancelled_records += 1
         self._end_with_error(item, ErrorCode.REQUEST_CANCELLED, _CANCELLED_MESSAGE, now_s)
 
     def expire(self, item: WorkItem, now_s: float) -> None:
-        """Settle it as too late."""
         self._counters.expired_records += 1
         self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
 
     def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
         error = self._messages.error(item, item.custom_id or "", code, message, now_s)
-        self.settle(item, [error])
+        self.decide(item, [error])
 
-    def bury(
+    def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
-        """Settle it as a dead letter."""
         self._counters.dead_letter_records += 1
-        self.settle(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
+        self.decide(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
 
-    def settle(self, item: WorkItem, messages: Sequence[Message]) -> None:
+    def decide(self, item: WorkItem, messages: Sequence[Message]) -> None:
         """Publish its outcome, once no earlier record of its key queue is incomplete."""
-        self._decide(item, _DECIDE)
+        self._end_work(item, _DECIDE)
         item.messages = messages
         result_bytes = 0
         for message in messages:  # a generator here costs a third of the whole method
@@ -121,11 +118,11 @@ class Settlement:
 
     def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
         # Decided, so that neither a deadline nor a cancellation decides it again.
-        self._decide(item, Step.DEPOSIT)
+        self._end_work(item, Step.DEPOSIT)
         self.grow(item, len(body))
         self._body_moves.deposit(item, status, body)
 
-    def _decide(self, item: WorkItem, step: Step) -> None:
+    def _end_work(self, item: WorkItem, step: Step) -> None:
         if item.state is _QUEUED:
             self._queue.discard(item)
         item.state = next_state(item.state, step)
@@ -150,7 +147,7 @@ class Settlement:
 
     def drop(self, item: WorkItem) -> None:
         """Let go of it without an outcome: the partition's next owner has it."""
-        self._decide(item, Step.DROP)
+        self._end_work(item, Step.DROP)
         self._let_go(item)
 
     def _let_go(self, item: WorkItem) -> None:

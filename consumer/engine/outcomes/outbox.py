@@ -26,7 +26,6 @@ class Outbox:
         self.is_held = True
 
     def add(self, item: WorkItem) -> None:
-        """Queue an outcome."""
         queue = self._entry.get(item.assignment)
         if queue is None:
             queue = self._entry[item.assignment] = deque()
@@ -39,7 +38,6 @@ class Outbox:
             queues.setdefault(item.assignment, deque()).appendleft(item)
 
     def open(self) -> None:
-        """Let everything through."""
         self._publishable = _joined(self._publishable, self._withheld)
         self._withheld = {}
         self._entry = self._publishable
@@ -58,11 +56,9 @@ class Outbox:
 
     @property
     def has_publishable(self) -> bool:
-        """Whether anything may be taken."""
         return bool(self._publishable)
 
     def publishable_records(self, assignment: PartitionAssignment) -> int:
-        """Return how many outcomes of an assignment may be taken."""
         return len(self._publishable.get(assignment, ()))
 
     def take(self) -> WorkItem:

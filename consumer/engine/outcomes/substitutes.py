@@ -22,12 +22,6 @@ _MAX_OWN_HEADER_BYTES = 4 * headers.MAX_MESSAGE_CHARACTERS
 
 
 class Substitutes:
-    """Composes substitutes.
-
-    Args:
-        messages: Composes outcomes.
-    """
-
     def __init__(self, messages: OutcomeMessages) -> None:
         self._messages = messages
 

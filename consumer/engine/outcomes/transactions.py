@@ -93,12 +93,12 @@ class Transactions:
         return Transaction(assignment, items, point)
 
     def committed(self, transaction: Transaction) -> None:
-        """Take note that all of it is published and committed."""
+        """All of it is published and committed."""
         self._under_way.discard(transaction.assignment)
         transaction.assignment.acknowledge(transaction.point)
 
-    def came_to_nothing(self, transaction: Transaction) -> None:
-        """Take note that nothing of it was published; its outcomes wait again."""
+    def aborted(self, transaction: Transaction) -> None:
+        """Nothing of it was published: its outcomes wait again."""
         assignment = transaction.assignment
         self._under_way.discard(assignment)
         assignment.attempted.discard(transaction.point)

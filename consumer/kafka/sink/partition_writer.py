@@ -39,7 +39,7 @@ class PartitionWriter:
     """The messages for one partition.
 
     Args:
-        slot: Where the producer is.
+        slot: Has the producer.
         topic: The partition's topic.
         partition: Its number.
         listener: Gets the outcome of each message.
@@ -81,7 +81,7 @@ class PartitionWriter:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether its last batch was not taken, nor any since."""
+        """Whether its last batch was not taken."""
         return self._is_stuck
 
     def send(self, messages: Iterable[Message]) -> None:
@@ -116,7 +116,6 @@ class PartitionWriter:
             self._task = None
 
     def _fill(self, builder: BatchBuilder) -> list[Message]:
-        """Take as many messages as one batch holds, at least one if any is wanted."""
         batch: list[Message] = []
         waiting, listener = self._waiting, self._listener
         while waiting:
@@ -197,7 +196,6 @@ class PartitionWriter:
         return left
 
     def _still_wanted(self, messages: Iterable[Message]) -> list[Message]:
-        """Return what may still be published; drop the rest."""
         wanted = []
         for message in messages:
             if self._listener.is_wanted(message):

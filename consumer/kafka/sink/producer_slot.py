@@ -39,7 +39,7 @@ class ProducerSlot:
     Args:
         settings: The cluster.
         max_batch_bytes: The most that a batch of several messages takes, uncompressed.
-        doing: What the producer is for, for error messages.
+        doing: Names its purpose in error messages.
     """
 
     def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
@@ -101,7 +101,6 @@ class ProducerSlot:
             task.add_done_callback(self._retirements.discard)
 
     async def stop(self) -> None:
-        """Disconnect, within some seconds."""
         producer, self._producer = self._producer, None
         for task in self._retirements:
             task.cancel()

@@ -78,7 +78,6 @@ class MessageRouter:
     def _taken(
         self, topic: str, messages: Sequence[Message], rejections: list[Rejection]
     ) -> list[Message]:
-        """Return the messages that their topic takes; reject the others."""
         limits = self.limits.get(topic, DEFAULT_LIMITS)
         limit_bytes = min(limits.max_message_bytes, LARGEST_REQUEST_BYTES)
         taken: list[Message] = []

@@ -150,7 +150,7 @@ class KafkaSink:
         return writer
 
     def _move(self, stuck: TopicPartition, messages: Sequence[Message]) -> bool:
-        """Give messages without a key to partitions that take some; say whether there are any."""
+        """Move messages to partitions that take some; return whether there are any."""
         others = [
             writer
             for partition, writer in self._writers.items()

@@ -42,12 +42,8 @@ class KafkaTransactionalSink:
     """A ``TransactionalSink`` on Kafka topics.
 
     Messages go to the partitions that ``KafkaSink`` gives them. Transactions of several input
-    partitions run at the same time. Every commit point has to differ from the one before it: where
-    a commit's outcome is unknown, that tells.
-
-    Args:
-        settings: The cluster.
-        route: Its topics, group and transaction settings.
+    partitions run at the same time. Each commit must differ from the one before it, as that shows
+    the outcome of a commit without an answer.
     """
 
     def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:

@@ -58,14 +58,7 @@ class MessageRefusedError(Exception):
 
 
 class TransactionalId:
-    """Publishes in transactions for one input partition.
-
-    Args:
-        client: The cluster.
-        epochs: Of the id.
-        max_batch_bytes: The most that a batch of several messages takes.
-        explain: Makes a ``SourceError`` of a broker's refusal.
-    """
+    """Publishes in transactions for one input partition."""
 
     def __init__(
         self,
@@ -153,7 +146,6 @@ class TransactionalId:
             await self._go_on()
 
     async def abort(self) -> None:
-        """Abort the transaction that a cancelled call has left open, if any."""
         await self._epochs.abort()
 
     async def _fill(
@@ -162,7 +154,6 @@ class TransactionalId:
         point: CommitPoint,
         most_records: int | None,
     ) -> None:
-        """Send messages and offsets; return when all are acknowledged."""
         producer = self._epochs.producer
         self._encoder.begin_epoch(*producer)
         batches = {

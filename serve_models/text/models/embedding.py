@@ -85,7 +85,7 @@ class EmbeddingModel:
                 "normalize to false to get them as they are, or to true to say that this is meant",
                 self.similarity,
             )
-        self.prompts = _prompts_of(self._model, settings)
+        self.take_prompts(settings)
         self.runs_in_parallel = runs_in_parallel(self._model)
         self.max_seq_length_tokens = limit_of(self._model.max_seq_length)
         self._front_end = front_end_of(self._model)
@@ -100,6 +100,14 @@ class EmbeddingModel:
         self.width = len(self.sample)
         longest = longest_text(self.max_seq_length_tokens, device)
         check_runs(self.run, self.tokenize([longest], [None])[0])
+
+    def take_prompts(self, settings: EmbedderSettings) -> None:
+        """Take the checkpoint's prompts, and over them the settings'.
+
+        Raises:
+            ModelSettingsError: There is no prompt of the default's name.
+        """
+        self.prompts = _prompts_of(self._model, settings)
 
     def tokenize(
         self, texts: Sequence[str], prompt_names: Sequence[str | None]

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -17,9 +16,14 @@ from ray import serve
 from ray.exceptions import RayTaskError
 
 from handoff.chunk import STATUS_FAILED, Chunk
-from headrace.service.app import bind_model
+from headrace.service.app import application_of
+from headrace.service.applications import (
+    model_application_name,
+    specs_of,
+)
+from headrace.service.stopping import delete_applications, running_applications
+from schemas.settings.file import RouteSettings, Settings
 from schemas.settings.models import CustomModelSettings, ModelSettings
-from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.pipelines import PipelineSettings
 
 pytestmark = pytest.mark.serve
@@ -33,8 +37,7 @@ LEFT_RECORDS = 2_000
 class Deployed:
     """The running pipeline, and its generator's requests."""
 
-    def __init__(self, handle: Any, app_name: str, count_file: Path) -> None:
-        self.app_name = app_name
+    def __init__(self, handle: Any, count_file: Path) -> None:
         self.count_file = count_file
         self.handle = handle.options(stream=True, method_name="infer")
 
@@ -120,15 +123,16 @@ def deployed(local_serve: None, tmp_path: Path) -> Iterator[Deployed]:
             }
         ),
     }
-    check_pipelines(models)
-    bound: dict[str, serve.Application] = {}
-    for name in models_behind(models, "guarded"):
-        bound[name] = bind_model(name, models, bound)
-    app_name = f"pipeline-{uuid.uuid4().hex[:8]}"
-    handle = serve.run(bound["guarded"], name=app_name, route_prefix=None)
-    yield Deployed(handle, app_name, count_file)
-    if app_name in serve.status().applications:
-        serve.delete(app_name)
+    route = RouteSettings(
+        model="guarded", requests_topic="a", results_topic="b", dead_letters_topic="c", group="g"
+    )
+    settings = Settings(models=models, routes={"r": route})
+    for spec in specs_of(settings):
+        if spec.name in map(model_application_name, models):
+            application = application_of(spec, settings.kafka)
+            handle = serve.run(application, name=spec.name, route_prefix=None)
+    yield Deployed(handle, count_file)
+    delete_applications(PATIENCE_S)
 
 
 def test_a_refused_prompt_never_reaches_the_generator(deployed: Deployed) -> None:
@@ -215,7 +219,8 @@ def test_a_stop_does_not_wait_for_steps_that_can_no_longer_be_asked(deployed: De
 
         asking = asyncio.ensure_future(ask())
         await deployed.wait_until_generated("s", 10)
-        serve.delete(deployed.app_name, _blocking=False)
+        for name in running_applications():
+            serve.delete(name, _blocking=False)
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(asking, return_exceptions=True)
         return statuses

@@ -10,14 +10,16 @@ from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 
 from handoff.chunk import STATUS_OK, Chunk
-from headrace.service.app import bind_model
+from headrace.service.app import bound
+from headrace.service.applications import model_application_name
+from schemas.settings.live import plain
 from schemas.settings.models import CustomModelSettings, ModelSettings
 
 pytestmark = pytest.mark.serve
 
 
 @pytest.fixture(params=["SickeningModel", "SickeningBatches"])
-def handle(local_serve: None, request: pytest.FixtureRequest) -> Iterator[Any]:
+def handle(request: pytest.FixtureRequest, local_serve: None) -> Iterator[Any]:
     models: dict[str, ModelSettings] = {
         "mine": CustomModelSettings(
             kind="custom",
@@ -28,7 +30,14 @@ def handle(local_serve: None, request: pytest.FixtureRequest) -> Iterator[Any]:
             health_check_period_s=5.0,
         )
     }
-    running = serve.run(bind_model("mine", models, {}), name="sick", route_prefix=None)
+    built = {"model": "mine", "settings": plain(models["mine"])}
+    application = bound(
+        model_application_name("mine"),
+        built,
+        None,
+        {"name": "model-mine", "health_check_period_s": 5.0},
+    )
+    running = serve.run(application, name="sick", route_prefix=None)
     yield running.options(stream=True, method_name="infer")
     serve.delete("sick")
 

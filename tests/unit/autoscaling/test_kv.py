@@ -7,18 +7,23 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import SecretStr
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from consumer.autoscaling import kv
+from consumer.autoscaling.lag_reader import GroupLagSource
 from consumer.autoscaling.measures import RouteMeasures
+from consumer.autoscaling.task import ScalingTask
 from consumer.replica.reports import RouteStatus
 from headrace.cli import main
 from headrace.cli import status as status_command
 from headrace.errors import ServiceError
+from headrace.service.applications import model_application_name
 from headrace.status import client as status_client
-from headrace.status.board import APP_NAME
 from headrace.status.lag import PartitionLag
+from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.file import KafkaSettings, SaslSettings
 
 SETTINGS = str(Path(__file__).parents[3] / "headrace.yaml")
 TEXT = "1 -> 4 replicas (1 run); clamped by max_replicas"
@@ -37,7 +42,12 @@ def store(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes, bytes], bytes]:
         return [key for space, key in kept if space == namespace and key.startswith(prefix)]
 
     monkeypatch.setattr(kv, "_internal_kv_put", put)
+
+    def delete(key: bytes, *, namespace: bytes) -> None:
+        del kept[namespace, key]
+
     monkeypatch.setattr(kv, "_internal_kv_list", keys)
+    monkeypatch.setattr(kv, "_internal_kv_del", delete)
     monkeypatch.setattr(
         kv, "_internal_kv_get", lambda key, *, namespace: kept.get((namespace, key))
     )
@@ -47,7 +57,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes, bytes], bytes]:
 def running(monkeypatch: pytest.MonkeyPatch, *deployments: str) -> None:
     """Let Serve say that these run."""
     application = SimpleNamespace(deployments=dict.fromkeys(deployments))
-    status = SimpleNamespace(applications={APP_NAME: application})
+    status = SimpleNamespace(applications={model_application_name("m"): application})
     monkeypatch.setattr(serve, "status", lambda: status)
 
 
@@ -69,6 +79,23 @@ def test_what_a_route_has_measured_is_told(store: Any) -> None:
     assert kv.reported_decisions() == {}
 
 
+def test_a_task_reaches_its_policy_with_the_password_and_goes_with_its_deployment(
+    store: Any,
+) -> None:
+    task = ScalingTask(
+        settings=AutoscalingSettings(max_replicas=4, drain_target_s=9.0),
+        kafka=KafkaSettings(sasl=SaslSettings(username="me", password=SecretStr("hush"))),
+        sources=(GroupLagSource("g", "t", from_latest=True, route="r", ordering="key"),),
+        is_consumer=False,
+    )
+    kv.assign_tasks({"model-a": task, "model-b": task})
+    assert kv.assigned_task("model-a") == task
+
+    kv.assign_tasks({"model-b": task})
+    assert kv.assigned_task("model-a") is None
+    assert kv.assigned_task("model-b") == task
+
+
 def test_only_deployments_that_run_are_told_of(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kv.report_decision("model-m", orjson.dumps({"text": TEXT, "target": 4}))
     kv.report_decision("model-of-an-earlier-service", orjson.dumps({"text": "old"}))
@@ -79,7 +106,7 @@ def test_only_deployments_that_run_are_told_of(store: Any, monkeypatch: pytest.M
 
 def test_a_service_that_is_not_there_is_said(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "status", lambda: SimpleNamespace(applications={}))
-    with pytest.raises(ServiceError, match="scaling decisions"):
+    with pytest.raises(ServiceError, match="no service runs"):
         status_client.read_decisions()
 
     def fail() -> None:

@@ -1,5 +1,6 @@
 """The policy as Serve's controller calls it; no Ray, no Kafka."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -7,17 +8,23 @@ import orjson
 import pytest
 from pydantic import SecretStr
 from ray import cloudpickle
-from ray.serve._private.autoscaling_state import DeploymentAutoscalingState
+from ray.serve._private.autoscaling_state import (
+    DeploymentAutoscalingState,
+    _resolve_policy_callable,
+)
 from ray.serve._private.common import DeploymentID
 from ray.serve.autoscaling_policy import _apply_autoscaling_config
 from ray.serve.config import AutoscalingConfig
 
-from consumer.autoscaling import serve_policy
+from consumer.autoscaling import assigned_policy, serve_policy
+from consumer.autoscaling.assigned_policy import LOOK_EVERY_S, AssignedScalingPolicy
 from consumer.autoscaling.decision import Clamp
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.lag_reader import GroupLagSource, Reading
 from consumer.autoscaling.serve_policy import ServeScalingPolicy
-from headrace.service.autoscaling import autoscaling_config
+from consumer.autoscaling.task import ScalingTask
+from headrace.service.applications import specs_of
+from headrace.settings.file import parse_settings
 from schemas.settings.autoscaling import AutoscalingSettings
 from schemas.settings.file import KafkaSettings, SaslSettings
 
@@ -26,6 +33,9 @@ KAFKA = KafkaSettings(sasl=SaslSettings(username="me", password=SecretStr("hush"
 SCALING = AutoscalingSettings(
     min_replicas=0, max_replicas=8, expected_records_per_s=10.0, expected_cold_start_s=5.0
 )
+
+
+TASK = ScalingTask(settings=SCALING, kafka=KAFKA, sources=SOURCES, is_consumer=False)
 
 
 class FakeReader:
@@ -63,11 +73,8 @@ def made(
     reader: Any, *, is_consumer: bool = False, clock: StillClock | None = None
 ) -> ServeScalingPolicy:
     return ServeScalingPolicy(
-        deployment="model-m",
-        settings=SCALING,
-        kafka=KAFKA,
-        sources=SOURCES,
-        is_consumer=is_consumer,
+        "model-m",
+        replace(TASK, is_consumer=is_consumer),
         clock=clock or StillClock(),
         make_reader=lambda _policy: reader,
     )
@@ -214,25 +221,78 @@ def test_a_start_that_was_asked_for_counts_from_then() -> None:
     assert orjson.loads(reader.reported[-1])["cold_start_s"] == 30.0
 
 
-def test_a_policy_that_runs_can_be_pickled_and_starts_afresh() -> None:
-    reader = FakeReader()
-    reader.read(2_000)
-    policy = made(reader)
-    policy(context(1))
+class Assignment:
+    """Has a task for the policy that asks."""
 
-    again = cloudpickle.loads(cloudpickle.dumps(policy))  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        self.task: ScalingTask | None = None
 
-    assert isinstance(again, ServeScalingPolicy)
+    def __call__(self, deployment: str) -> ScalingTask | None:
+        assert deployment == "model-m"
+        return self.task
 
 
-@pytest.mark.parametrize(("replicas", "first", "after"), [(None, 2, 7), (3, 3, 3)])
-def test_a_change_of_settings_keeps_what_runs_unless_a_start_was_chosen(
-    replicas: int | None, first: int, after: int
+def test_an_assigned_policy_holds_until_it_has_a_task_and_takes_a_new_one(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scaling = SCALING.model_copy(update={"min_replicas": 2})
-    config = autoscaling_config(
-        "model-m", scaling, KAFKA, SOURCES, replicas=replicas, is_consumer=False
-    )
+    started: list[AutoscalingSettings] = []
+
+    def start(_deployment: str, task: ScalingTask) -> Any:
+        started.append(task.settings)
+        return lambda _context: (task.settings.max_replicas, {})
+
+    monkeypatch.setattr(assigned_policy, "ServeScalingPolicy", start)
+    assignment, clock = Assignment(), StillClock()
+    policy = AssignedScalingPolicy("model-m", clock=clock, ask=assignment)
+    assert policy(context(3)) == (3, {})
+
+    assignment.task = TASK
+    assert policy(context(3)) == (3, {}), "it looks every few seconds"
+    clock.now_s += LOOK_EVERY_S
+    assert policy(context(3)) == (8, {})
+    clock.now_s += LOOK_EVERY_S
+    assert policy(context(3)) == (8, {})
+    assert len(started) == 1, "the same task goes on with what was learned"
+
+    assignment.task = replace(TASK, settings=SCALING.model_copy(update={"max_replicas": 2}))
+    clock.now_s += LOOK_EVERY_S
+    assert policy(context(3)) == (2, {})
+
+
+def test_a_store_that_fails_leaves_the_task_as_it_is() -> None:
+    def fail(_deployment: str) -> ScalingTask | None:
+        raise RuntimeError("no store")
+
+    assert AssignedScalingPolicy("model-m", clock=StillClock(), ask=fail)(context(5)) == (5, {})
+
+
+def test_serve_makes_the_policy_of_its_name_and_pickles_its_configuration() -> None:
+    config = scaling_config()
+
+    again = cloudpickle.loads(cloudpickle.dumps(config))  # type: ignore[no-untyped-call]
+
+    policy = _resolve_policy_callable(again.policy)
+    # Serve pickles the class by value, so it is another one.
+    assert type(policy).__name__ == "AssignedScalingPolicy"
+
+
+def scaling_config(scaling: str = "{min_replicas: 0, max_replicas: 8}", replicas: str = "") -> Any:
+    text = f"""\
+kafka: {{sasl: {{username: me, password: hush}}}}
+models:
+  m: {{kind: custom, import_path: "a:B", urls: [/v1/x], autoscaling: {scaling}{replicas}}}
+routes:
+  r: {{model: m, requests_topic: i, results_topic: o, dead_letters_topic: d, group: g}}
+"""
+    _, model, _ = specs_of(parse_settings(text.encode()))
+    return AutoscalingConfig(**model.options["autoscaling_config"])
+
+
+@pytest.mark.parametrize(("replicas", "first", "after"), [("", 2, 7), (", replicas: 3", 3, 3)])
+def test_a_change_of_settings_keeps_what_runs_unless_a_start_was_chosen(
+    replicas: str, first: int, after: int
+) -> None:
+    config = scaling_config("{min_replicas: 2, max_replicas: 8}", replicas)
     info: Any = SimpleNamespace(
         deployment_config=SimpleNamespace(autoscaling_config=config, gang_scheduling_config=None),
         target_capacity=None,
@@ -246,23 +306,19 @@ def test_a_change_of_settings_keeps_what_runs_unless_a_start_was_chosen(
 
 
 def test_the_password_stands_in_nothing_that_serve_logs() -> None:
-    config = autoscaling_config("model-m", SCALING, KAFKA, SOURCES, replicas=20, is_consumer=False)
+    config = scaling_config(replicas=", replicas: 20")
 
     assert config.initial_replicas == 8
     assert config.upscale_delay_s == config.downscale_delay_s == 0.0
     assert "hush" not in repr(config)
-    assert config.policy.policy_kwargs == {}
-    assert isinstance(config.policy.get_policy(), ServeScalingPolicy)
+    assert config.policy.policy_kwargs == {"deployment": "model-m"}
 
 
 def test_a_route_in_order_is_not_scaled_past_what_can_run_at_once() -> None:
     reader = FakeReader()
     policy = ServeScalingPolicy(
-        deployment="model-m",
-        settings=SCALING,
-        kafka=KAFKA,
-        sources=[GroupLagSource("g", "t", from_latest=False, ordering="partition")],
-        is_consumer=False,
+        "model-m",
+        replace(TASK, sources=(GroupLagSource("g", "t", from_latest=False, ordering="partition"),)),
         clock=StillClock(),
         make_reader=lambda _policy: reader,  # type: ignore[arg-type, return-value] # as above
     )

@@ -1,94 +1,101 @@
-"""Calls of a model's deployment, and what becomes of the handle's stream."""
+"""Calls of a model that Serve has given up wait, and count against nobody."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
-from handoff.chunk import Chunk, Outcomes
-from handoff.model_handle import ModelHandle
+from handoff import model_handle
+from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
+from handoff.model_handle import PATIENCE_S, ModelHandle
 
 
-class FakeStream:
-    """What a streaming handle call returns."""
-
-    def __init__(self, *, is_accepted: bool, items: list[Outcomes | Exception]) -> None:
-        self._is_accepted = is_accepted
-        self._items = items
-        self.is_cancelled = False
-        self.has_more = asyncio.Event()
-
-    async def _to_object_ref_gen(self) -> None:
-        if not self._is_accepted:
-            await asyncio.Event().wait()
-
-    async def __aiter__(self) -> AsyncIterator[Outcomes]:
-        for item in self._items:
-            if isinstance(item, Exception):
-                raise item
-            yield item
-        await self.has_more.wait()
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
+class UnavailableError(Exception):
+    """What Serve raises."""
 
 
-class FakeHandle:
-    def __init__(self, *streams: FakeStream) -> None:
-        self._streams = list(streams)
-        self.chunks: list[Chunk] = []
+class Handle:
+    """Refuses the first calls, as Serve does where no replica could start."""
 
-    def options(self, **options: object) -> "FakeHandle":
-        assert options == {"stream": True, "method_name": "infer"}
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.calls = 0
+
+    def options(self, **_options: Any) -> Any:
         return self
 
-    def remote(self, chunk: Chunk) -> FakeStream:
-        self.chunks.append(chunk)
-        return self._streams.pop(0)
+    def remote(self, _chunk: Chunk) -> Any:
+        self.calls += 1
+        return Stream(self.calls <= self.refusals)
 
 
-CHUNK = Chunk("pipeline-1", [b"{}"])
+class Stream:
+    def __init__(self, is_refused: bool) -> None:
+        self._is_refused = is_refused
+        self._items = [Outcomes("replica-1", 8)]
+
+    async def _to_object_ref_gen(self) -> None:
+        if self._is_refused:
+            raise UnavailableError
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Outcomes:
+        if not self._items:
+            raise StopAsyncIteration
+        return self._items.pop()
+
+    def cancel(self) -> None:
+        pass
 
 
-async def test_a_call_that_no_replica_takes_is_made_anew() -> None:
-    waiting = FakeStream(is_accepted=False, items=[])
-    taken = FakeStream(is_accepted=True, items=[Outcomes("r", 1)])
-    handle = FakeHandle(waiting, taken)
-    infer = ModelHandle(handle, acceptance_s=0.0).infer(CHUNK)
-    assert [(await anext(infer)).replica for _ in range(2)] == ["", "r"]
-    assert waiting.is_cancelled
-    assert not taken.is_cancelled
-    assert handle.chunks == [CHUNK, CHUNK]
+class StillClock:
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def epoch_ms(self) -> int:
+        return 0
 
 
-async def test_closing_the_stream_cancels_the_call() -> None:
-    stream = FakeStream(is_accepted=True, items=[Outcomes("r", 1)])
-    infer = ModelHandle(FakeHandle(stream)).infer(CHUNK)
-    await anext(infer)
-    assert isinstance(infer, AsyncGenerator)
-    await infer.aclose()
-    assert stream.is_cancelled
+def waits(model: ModelHandle) -> bool:
+    return model.is_waiting
 
 
-@pytest.mark.parametrize("is_accepted", [True, False])
-async def test_whoever_waits_and_is_cancelled_cancels_the_call(is_accepted: bool) -> None:
-    stream = FakeStream(is_accepted=is_accepted, items=[])
-    infer = ModelHandle(FakeHandle(stream)).infer(CHUNK)
-    if is_accepted:
-        await anext(infer)
-    waiting = asyncio.ensure_future(anext(infer))
-    for _ in range(5):
+async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
+    handle = Handle(refusals=3)
+    stream = ModelHandle(handle, unavailable=UnavailableError).infer(Chunk("consumer", [b"{}"]))
+
+    assert (await anext(stream)).replica == "", "a replica has taken the call"
+    assert handle.calls == 4
+    assert (await anext(stream)).replica == "replica-1"
+
+
+async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
+    clock, handle = StillClock(), Handle(refusals=1_000_000)
+    client = ModelHandle(handle, unavailable=UnavailableError, clock=clock)
+    calling = asyncio.ensure_future(anext(client.infer(Chunk("consumer", [b"{}"]))))
+    while not handle.calls:
         await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert stream.is_cancelled
+    assert not waits(client)
+
+    clock.now_s = PATIENCE_S
+    assert waits(client)
+
+    handle.refusals = 0
+    await calling
+    assert not waits(client)
 
 
-async def test_a_lost_replica_raises() -> None:
-    stream = FakeStream(is_accepted=True, items=[Outcomes("r", 1), RuntimeError("actor died")])
-    infer = ModelHandle(FakeHandle(stream)).infer(CHUNK)
-    for _ in range(2):
-        await anext(infer)
-    with pytest.raises(RuntimeError, match="actor died"):
-        await anext(infer)
+async def test_a_pipeline_turns_records_away_while_a_step_s_model_is_given_up() -> None:
+    chunk = Chunk("pipeline", [b"{}", b"{}"])
+
+    model = ModelHandle(Handle(refusals=1), unavailable=UnavailableError, turns_away=True)
+    [outcomes] = [each async for each in model.infer(chunk)]
+
+    assert outcomes.indexes == [0, 1]
+    assert outcomes.statuses == [STATUS_UNAVAILABLE] * 2

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from headrace.brokers.docker import IMAGE, container_environment
 from headrace.cli import main
-from headrace.service.stopping import application_stop_timeout_s
+from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import load_settings
 
 ROOT = Path(__file__).parents[4]
@@ -147,7 +147,7 @@ def test_compose_settings_are_legal_and_reach_the_broker(monkeypatch: pytest.Mon
 def test_compose_gives_a_drain_its_time() -> None:
     grace_s = int(COMPOSE["services"]["headrace"]["stop_grace_period"].removesuffix("s"))
 
-    assert grace_s > application_stop_timeout_s(load_settings(ROOT / "headrace.yaml"))
+    assert grace_s > service_stop_timeout_s(load_settings(ROOT / "headrace.yaml"))
 
 
 def test_compose_runs_the_broker_that_headrace_up_would() -> None:

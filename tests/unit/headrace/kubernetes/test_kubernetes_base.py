@@ -8,7 +8,6 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from headrace.cli import main
-from headrace.kubernetes.app import settings_of
 from headrace.kubernetes.manifests import render_files
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import read_source
@@ -172,10 +171,7 @@ def test_the_command_prints_what_kubectl_and_serve_take(
 def test_production_scales_every_replica_and_has_the_cpus_and_gpus_for_the_most() -> None:
     text = render_files(read_source(Path(SETTINGS)))["rayservice.yaml"]
     spec = yaml.safe_load(text)["spec"]
-    [application] = yaml.safe_load(spec["serveConfigV2"])["applications"]
-    settings = settings_of(
-        {**application["args"], "kafka": {"broker": "external", "bootstrap": "kafka:9092"}}
-    )
+    settings = read_source(Path(SETTINGS)).settings
     room = {"cpu": 0.0, "nvidia.com/gpu": 0.0}
     for group in spec["rayClusterConfig"]["workerGroupSpecs"]:
         [container] = group["template"]["spec"]["containers"]
@@ -200,7 +196,7 @@ def test_production_scales_every_replica_and_has_the_cpus_and_gpus_for_the_most(
 
 
 def test_serve_takes_the_config() -> None:
-    schema = ServeDeploySchema.model_validate(serve_config(read_source(Path(SETTINGS))))
+    schema = ServeDeploySchema.model_validate(serve_config(read_source(Path(SETTINGS)).settings))
 
     assert schema.applications[0].route_prefix is None
 

@@ -12,7 +12,8 @@ from headrace.errors import UserError
 from headrace.kubernetes.manifests import render_files
 from headrace.kubernetes.source import RenderSource, parse_source, read_source
 from headrace.kubernetes.worker_groups import worker_groups
-from headrace.service.stopping import application_stop_timeout_s
+from headrace.service.applications import specs_of
+from headrace.service.stop_times import service_stop_timeout_s
 from headrace.topics import wanted_topics
 
 K8S = Path(__file__).parents[4] / "k8s"
@@ -54,14 +55,23 @@ def test_what_is_committed_is_what_the_settings_render_to(overlay: str) -> None:
     )
 
 
-def test_the_serve_config_carries_the_settings_and_no_secret(
+def test_the_serve_config_has_an_application_a_model_and_a_route_and_no_secret(
     source: RenderSource, rendered: list[dict[str, Any]]
 ) -> None:
     [service] = of_kind(rendered, "RayService")
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
 
-    [application] = config["applications"]
-    assert application["args"] == source.data
+    specs = {spec.name: spec for spec in specs_of(source.settings, marks_secrets=False)}
+    assert [each["name"] for each in config["applications"]] == list(specs)
+    for application in config["applications"]:
+        spec = specs[application["name"]]
+        assert application["args"] == {"application": spec.name, **spec.built}
+        [deployment] = application["deployments"]
+        assert deployment == {
+            "name": spec.deployment,
+            **spec.options,
+            "user_config": {"live": spec.live},
+        }
     assert "hunter2" not in str(rendered)
     assert "password" not in source.data["kafka"]["sasl"]
 
@@ -151,7 +161,7 @@ def test_a_pod_has_the_time_that_a_drain_may_take(
     source: RenderSource, rendered: list[dict[str, Any]]
 ) -> None:
     [service] = of_kind(rendered, "RayService")
-    stop_s = application_stop_timeout_s(source.settings)
+    stop_s = service_stop_timeout_s(source.settings)
 
     for template in pod_templates(service):
         [container] = template["spec"]["containers"]

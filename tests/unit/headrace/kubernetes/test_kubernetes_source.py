@@ -6,7 +6,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from headrace.kubernetes.app import settings_of
+from headrace.kubernetes.app import application
+from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import SECRETS, parse_source, read_source
 from headrace.settings.problems import SettingsError
 from schemas.settings.file import KafkaSettings
@@ -52,19 +53,23 @@ def test_a_pod_lays_its_secret_over_what_was_rendered(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HEADRACE_KAFKA__SASL__PASSWORD", "hunter2")
     monkeypatch.setenv("HEADRACE_CONFIG", "/etc/headrace/headrace.yaml")
 
-    settings = settings_of(source.data)
-
-    assert settings.kafka.sasl is not None
-    assert settings.kafka.sasl.password.get_secret_value() == "hunter2"
-    assert settings.routes == source.settings.routes
-    assert settings.models == source.settings.models
+    for config in serve_config(source.settings)["applications"]:
+        built: Any = application(config["args"])._bound_deployment
+        [declared] = config["deployments"]
+        assert built.name == declared["name"]
+        if "kafka" in config["args"]:
+            kafka = built.init_kwargs["kafka"]
+            assert kafka.sasl.password.get_secret_value() == "hunter2"
+            assert kafka.bootstrap == source.settings.kafka.bootstrap
+        if "model" in config["args"]:
+            assert built.init_kwargs["settings"].kind == config["args"]["settings"]["kind"]
 
 
 def test_a_pod_without_its_secret_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADRACE_KAFKA__SASL__PASSWORD", raising=False)
 
     with pytest.raises(SettingsError, match=r"kafka\.sasl\.password"):
-        settings_of(read_source(SMALL).data)
+        application(serve_config(read_source(SMALL).settings)["applications"][-1]["args"])
 
 
 def test_every_secret_of_the_settings_is_known() -> None:

@@ -3,11 +3,11 @@
 import pytest
 
 from headrace.errors import ServiceError
+from headrace.service.deployment_lines import shorten
 from headrace.service.service import (
     describe_cluster,
     local_address,
     logical_cpus,
-    shorten,
     with_bootstrap,
 )
 from headrace.settings.file import parse_settings

@@ -1,11 +1,17 @@
 """The merge of replicas' snapshots: totals never go back, the silent are dropped."""
 
+from collections.abc import Mapping
+
 import pytest
 
+from consumer.autoscaling.lag_reader import GroupLagSource
 from consumer.autoscaling.measures import RouteMeasures
+from consumer.autoscaling.task import ScalingTask
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from headrace.status.board import StatusBoard
 from headrace.status.report import MAX_SILENT_REPLICAS, SILENT_AFTER_S, StatusReport
+from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.file import KafkaSettings
 
 
 def snapshot(
@@ -142,7 +148,7 @@ class StoppedClock:
 
 async def test_the_board_stamps_and_answers() -> None:
     clock = StoppedClock()
-    board = StatusBoard("a bound consumer", clock=clock)
+    board = StatusBoard(KafkaSettings(), clock=clock)
     await board.report({**snapshot("a", 3, 2).to_dict(), "at_s": 5e9, "of_a_newer_release": 1})
 
     status = RouteStatus.from_dict((await board.routes())["r"])
@@ -154,7 +160,9 @@ async def test_the_board_stamps_and_answers() -> None:
 
 async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
     clock, told = StoppedClock(), list[tuple[str, RouteMeasures]]()
-    board = StatusBoard(clock=clock, report_measures=lambda *measured: told.append(measured))
+    board = StatusBoard(
+        KafkaSettings(), clock=clock, report_measures=lambda *measured: told.append(measured)
+    )
     for second, tokens in enumerate([100, 400, 900, 900, 900, 1_000]):
         clock.now_s = float(second)
         counts = {"measured_records": 2, "measured_tokens": tokens}
@@ -167,7 +175,9 @@ async def test_the_board_tells_the_mean_tokens_now_and_then() -> None:
 async def test_the_board_tells_how_much_of_an_ordered_route_can_run() -> None:
     told = list[tuple[str, RouteMeasures]]()
     board = StatusBoard(
-        clock=StoppedClock(), report_measures=lambda *measured: told.append(measured)
+        KafkaSettings(),
+        clock=StoppedClock(),
+        report_measures=lambda *measured: told.append(measured),
     )
     ordered = {"runnable_records": 2, "queued_records": 90, "in_flight_records": 1}
     await board.report(snapshot("a", 1, **ordered).to_dict())
@@ -183,7 +193,25 @@ async def test_a_store_that_fails_does_not_cost_the_report() -> None:
     def fail(_route: str, _measures: RouteMeasures) -> None:
         raise RuntimeError("no store")
 
-    board = StatusBoard(clock=StoppedClock(), report_measures=fail)
+    board = StatusBoard(KafkaSettings(), clock=StoppedClock(), report_measures=fail)
     await board.report(snapshot("a", 1, measured_records=1, measured_tokens=5).to_dict())
 
     assert (await board.routes())["r"]["measured_tokens"] == 5
+
+
+async def test_the_board_assigns_each_policy_its_task() -> None:
+    assigned: list[Mapping[str, ScalingTask]] = []
+    kafka = KafkaSettings(bootstrap="kafka:9092")
+    board = StatusBoard(kafka, clock=StoppedClock(), assign_tasks=assigned.append)
+    source = {"group": "g", "topic": "t", "from_latest": False, "route": "r", "ordering": "key"}
+    task = {"settings": {"max_replicas": 4}, "sources": [source], "is_consumer": True}
+
+    await board.reconfigure({"live": {"scaling": {"consumer-r": task}}})
+
+    [tasks] = assigned
+    assert set(tasks) == {"consumer-r"}
+    assert tasks["consumer-r"].kafka == kafka
+    assert tasks["consumer-r"].settings == AutoscalingSettings(max_replicas=4)
+    assert tasks["consumer-r"].sources == (
+        GroupLagSource("g", "t", from_latest=False, route="r", ordering="key"),
+    )

@@ -97,6 +97,12 @@ def test_whose_transaction_it_is_is_asked_now_and_then() -> None:
         ("UPDATING", {"RUNNING": 2, "STOPPING": 1}, "", None),
         ("UPDATING", {"RUNNING": 1, "STARTING": 2}, "", "1 of 3 replicas run: they are starting"),
         ("UPDATING", {}, "no GPU is free", "0 of 1 replicas run: no GPU is free"),
+        (
+            "DEPLOY_FAILED",
+            {},
+            "Traceback\nOSError: no weights",
+            "OSError: no weights (Serve tries no",
+        ),
         ("UNHEALTHY", {"STARTING": 1}, "Traceback:\n  in x\nSourceError: gone\n", "SourceError"),
     ],
 )

@@ -527,7 +527,7 @@ async def test_a_panic_while_a_chunk_is_prepared_answers_all_of_it(
         def panicking(lines: object) -> Never:
             raise FakePanicError("out of bounds")
 
-        monkeypatch.setattr(engine._preparation._reader, "prepare", panicking)
+        monkeypatch.setattr(engine._preparation.reader, "prepare", panicking)
         collected = await outcomes_of(engine, [line(f"t{n}") for n in range(5)])
         assert {status for status, _ in collected.values()} == {STATUS_FAILED}
         engine.check_health()
@@ -601,3 +601,19 @@ async def test_a_consumer_is_told_its_window_before_its_texts_are_through() -> N
             assert (told.window_records, told.indexes) == (whole, [])
             model.release.set()
             assert (await anext(stream)).indexes == [0]
+
+
+async def test_a_change_of_settings_counts_for_the_next_texts_and_batches() -> None:
+    async with running(FakeModel()) as engine:
+        changed = settings(
+            served_names=["other"], token_budget_tokens=64, max_batch_texts=3, max_wait_ms=7.0
+        )
+        before = await outcomes_of(engine, [line("a", model="other", input="x")])
+
+        reader = endpoints_of(FakeModel(), "minilm", changed)
+        engine.reconfigure(reader, BatchLimits.of(changed, "cpu"))
+
+        after = await outcomes_of(engine, [line("a", model="other", input="x")])
+        assert (before[0][0], after[0][0]) == (404, STATUS_OK)
+        assert engine._pool.token_budget_tokens == 64
+        assert (engine._pool.max_batch_texts, engine._pool.max_wait_s) == (3, 0.007)

@@ -1,10 +1,13 @@
 """What a generator asks of a cluster; as far as the deployment, as no test has several GPUs."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
+from ray import serve
 
 from schemas.settings.models import GeneratorSettings
-from serve_models.deployments import deployment_for
+from serve_models.deployments import actor_options
 from serve_models.generation.placement import placed_engine_args, placement_options
 
 
@@ -53,11 +56,11 @@ def test_a_bundle_names_no_resource_that_it_does_not_take() -> None:
 
 
 def test_serve_takes_the_bundles() -> None:
-    application = deployment_for(
-        "chat",
-        generator(num_gpus=2, engine_args={"tensor_parallel_size": 2}, placement_strategy="SPREAD"),
+    settings = generator(
+        num_gpus=2, engine_args={"tensor_parallel_size": 2}, placement_strategy="SPREAD"
     )
-    config = application._bound_deployment._replica_config
+    deployment: Any = serve.deployment(**actor_options(settings))
+    config = deployment(type("Replica", (), {}))._replica_config
     assert config.placement_group_bundles == [{"CPU": 1, "GPU": 1}, {"GPU": 1}]
     assert config.placement_group_strategy == "SPREAD"
     assert config.ray_actor_options["num_gpus"] == 0

@@ -1,16 +1,16 @@
-"""Which models a settings file with pipelines deploys, and who calls whom."""
+"""Which applications a settings file deploys, and who calls whom."""
 
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
 from ray.serve._private.build_app import build_app
-from ray.serve.handle import DeploymentHandle
 
-from headrace.service.app import build
-from headrace.service.stopping import application_stop_timeout_s
+from headrace.service.app import application_of
+from headrace.service.applications import specs_of
+from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
 
@@ -48,12 +48,13 @@ def settings_for(*models: str) -> Settings:
 
 
 def deployed(settings: Settings) -> dict[str, Any]:
-    built = build_app(
-        build(settings),
-        name="app",
-        make_deployment_handle=lambda each, _: cast("DeploymentHandle[Any]", each.name),
-    )
-    return {each.name: each for each in built.deployments}
+    """Return each application's one deployment, by its name."""
+    found = {}
+    for spec in specs_of(settings):
+        built = build_app(application_of(spec, settings.kafka), name=spec.name)
+        [deployment] = built.deployments
+        found[deployment.name] = deployment
+    return found
 
 
 def test_where_nobody_chose_a_start_serve_keeps_what_runs() -> None:
@@ -100,10 +101,15 @@ def test_what_routes_and_pipelines_call_is_deployed_once(
 
 def test_a_pipeline_gets_the_handles_of_its_steps_models() -> None:
     pipeline = deployed(settings_for("outer"))["model-outer"]
-    name, _, models, calls_per_window = pipeline.init_args
-    assert name == "outer"
-    assert models == {"inner": "model-inner", "shared": "model-shared"}
-    assert calls_per_window == {"inner": 32, "shared": 4}
+    arguments = pipeline.init_kwargs
+    assert arguments["name"] == "outer"
+    assert {
+        name: (each.app_name, each.deployment_name) for name, each in arguments["models"].items()
+    } == {
+        "inner": ("headrace-model-inner", "model-inner"),
+        "shared": ("headrace-model-shared", "model-shared"),
+    }
+    assert arguments["calls_per_window"] == {"inner": 32, "shared": 4}
     assert pipeline.ray_actor_options["num_cpus"] == 0.25
 
 
@@ -139,12 +145,12 @@ def test_a_pipeline_that_generates_is_called_with_one_record_a_call_as_a_generat
     )
     # Through another pipeline too; and the guard is called as ever.
     assert built["consumer-r"].init_kwargs["calls_per_window"] == calls
-    assert built["model-outer"].init_args[3] == {"guard": 4, "inner": calls}
-    assert built["model-inner"].init_args[3]["guard"] == 4
+    assert built["model-outer"].init_kwargs["calls_per_window"] == {"guard": 4, "inner": calls}
+    assert built["model-inner"].init_kwargs["calls_per_window"]["guard"] == 4
 
 
 def test_a_stop_waits_for_the_models_of_a_pipelines_steps() -> None:
-    assert application_stop_timeout_s(settings_for("outer")) == 930
+    assert service_stop_timeout_s(settings_for("outer")) == 930
 
 
 @pytest.mark.parametrize("number", range(2))

@@ -1,0 +1,48 @@
+"""What the scaling policy of one deployment is to do."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from consumer.autoscaling.lag_reader import GroupLagSource
+from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.file import KafkaSettings
+from schemas.settings.live import plain, secrets_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingTask:
+    """Bounds, aim and the backlog that counts.
+
+    Attributes:
+        settings: Bounds and aim.
+        kafka: The cluster.
+        sources: The groups whose backlog the deployment works on.
+        is_consumer: Whether it reads the topic itself: then never more than there are partitions.
+    """
+
+    settings: AutoscalingSettings
+    kafka: KafkaSettings
+    sources: tuple[GroupLagSource, ...]
+    is_consumer: bool
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from ``to_dict``'s answer."""
+        return cls(
+            settings=AutoscalingSettings.model_validate(values["settings"]),
+            kafka=KafkaSettings.model_validate(values["kafka"]),
+            sources=tuple(GroupLagSource(**source) for source in values["sources"]),
+            is_consumer=values["is_consumer"],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the task as JSON values, with the secrets that the brokers ask for."""
+        kafka = plain(self.kafka)
+        for (section, key), secret in secrets_of(self.kafka).items():
+            kafka[section][key] = secret
+        return {
+            "settings": plain(self.settings),
+            "kafka": kafka,
+            "sources": [asdict(source) for source in self.sources],
+            "is_consumer": self.is_consumer,
+        }

@@ -1,0 +1,74 @@
+"""``headrace diff``: what `headrace up` would change of the service that runs."""
+
+import logging
+from collections.abc import Sequence
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from headrace.cli.options import ConfigOption, JsonOption, read_settings
+from headrace.cli.output import out, print_json
+from headrace.errors import ServiceError
+from headrace.service.applications import specs_of
+from headrace.service.changes import Action, Change, plan
+from schemas.settings.file import Settings
+
+_STYLES = {
+    Action.ADD: "green",
+    Action.LIVE: "green",
+    Action.RESTART: "yellow",
+    Action.REMOVE: "red",
+    Action.UNCHANGED: "dim",
+}
+
+
+def diff(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show what `headrace up` would change of the service on this machine's Ray; change nothing.
+
+    Exits 1 where something would change, 0 where nothing would.
+    """
+    changes = _changes(read_settings(config))
+    if json:
+        print_json({"changes": [each.to_dict() for each in changes]})
+    else:
+        out.print(changes_table(changes))
+    if any(each.action is not Action.UNCHANGED for each in changes):
+        raise typer.Exit(1)
+
+
+def changes_table(changes: Sequence[Change]) -> Table:
+    """Return a plan as a table: application, what is done to it, and why."""
+    table = Table("application", "action", "what changes")
+    for change in changes:
+        table.add_row(
+            Text(change.title),
+            Text(change.action.value, style=_STYLES[change.action]),
+            Text("\n".join(change.reasons)),
+        )
+    return table
+
+
+def _changes(settings: Settings) -> list[Change]:
+    # Ray takes a second or two to import, and the other commands do without it.
+    import ray  # noqa: PLC0415 - see above
+
+    from headrace.service.running import running_applications  # noqa: PLC0415 - see above
+    from headrace.status.client import quiet_ray  # noqa: PLC0415 - see above
+
+    quiet_ray()
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError:
+        raise ServiceError(
+            "no Ray cluster runs on this machine; `headrace up` starts one"
+        ) from None
+    try:
+        running = running_applications()
+        # A rendered configuration has no secrets, and no mark of them.
+        is_declared = any(each.is_declared for each in running.values())
+        return plan(running, specs_of(settings, marks_secrets=not is_declared))
+    except ray.exceptions.RayError as error:
+        raise ServiceError(f"Serve does not answer: {error}") from error
+    finally:
+        ray.shutdown()

@@ -1,0 +1,274 @@
+"""Settings to the Serve applications that run them, as plain values: one a model, one a route."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from headrace.service.stop_times import consumer_stop_timeout_s
+from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas
+from schemas.settings.file import KafkaSettings, RouteSettings, Settings
+from schemas.settings.live import (
+    LIVE_MODEL_KEYS,
+    LIVE_ROUTE_KEYS,
+    SERVE_MODEL_KEYS,
+    SERVE_ROUTE_KEYS,
+    TOPIC_ROUTE_KEYS,
+    plain,
+    secrets_of,
+    split,
+)
+from schemas.settings.models import ModelSettings
+from schemas.settings.pipeline_checks import calls_per_window
+
+Kind = Literal["status", "model", "route"]
+
+STATUS_APPLICATION = "headrace"
+STATUS_DEPLOYMENT = "status"
+MODEL_PREFIX = "headrace-model-"
+ROUTE_PREFIX = "headrace-route-"
+SCALING_POLICY = "consumer.autoscaling.assigned_policy:AssignedScalingPolicy"
+LOOK_BACK_S = 11.0
+"""Serve's mean of ongoing calls only keeps the last replica. It has to span more than one report
+of the handles, which come every 10 s."""
+
+
+def model_application_name(model: str) -> str:
+    """Return the name of the Serve application of a model."""
+    return MODEL_PREFIX + model
+
+
+def route_application_name(route: str) -> str:
+    """Return the name of the Serve application of a route."""
+    return ROUTE_PREFIX + route
+
+
+def model_deployment_name(model: str) -> str:
+    """Return the name of a model's deployment."""
+    return f"model-{model}"
+
+
+def consumer_deployment_name(route: str) -> str:
+    """Return the name of a route's consumer deployment."""
+    return f"consumer-{route}"
+
+
+def deployment_name(application: str) -> str:
+    """Return the name of the one deployment of an application of ours."""
+    match kind_of(application):
+        case "model":
+            return model_deployment_name(application.removeprefix(MODEL_PREFIX))
+        case "route":
+            return consumer_deployment_name(application.removeprefix(ROUTE_PREFIX))
+        case _:
+            return STATUS_DEPLOYMENT
+
+
+def kind_of(application: str) -> Kind | None:
+    """Return what an application of this name is; ``None`` where it is not Headrace's."""
+    if application == STATUS_APPLICATION:
+        return "status"
+    if application.startswith(MODEL_PREFIX):
+        return "model"
+    return "route" if application.startswith(ROUTE_PREFIX) else None
+
+
+def title_of(application: str) -> str:
+    """Return an application's name for people: ``model NAME``, ``route NAME`` or ``status``."""
+    return {
+        "model": f"model {application.removeprefix(MODEL_PREFIX)}",
+        "route": f"route {application.removeprefix(ROUTE_PREFIX)}",
+    }.get(kind_of(application) or "", STATUS_DEPLOYMENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationSpec:
+    """What one Serve application is made of; JSON values.
+
+    Attributes:
+        name: The application.
+        deployment: Its one deployment.
+        built: What its replicas are built from: a change restarts them.
+        live: What running replicas take over.
+        options: What Serve itself takes over: replicas, autoscaling, health checks, stop times.
+        calls: Applications whose deployments it calls.
+    """
+
+    name: str
+    deployment: str
+    built: Mapping[str, Any]
+    live: Mapping[str, Any]
+    options: Mapping[str, Any]
+    calls: tuple[str, ...] = field(default=())
+
+    @property
+    def version(self) -> str:
+        """Identifies what the replicas are built from."""
+        text = orjson.dumps(self.built, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(text).hexdigest()[:16]
+
+
+def specs_of(settings: Settings, *, marks_secrets: bool = True) -> list[ApplicationSpec]:
+    """Return the applications in the order of their deployment: status, models, then routes.
+
+    A model stands after those that it calls. Models that no route needs are left out.
+
+    Args:
+        settings: The settings.
+        marks_secrets: Let a changed secret change what it is part of. Manifests have no secrets.
+    """
+    kafka = _kafka(settings.kafka, marks_secrets=marks_secrets)
+    models: dict[str, ApplicationSpec] = {}
+    for route in settings.routes.values():
+        for name in settings.models_behind(route.model):
+            models.setdefault(name, _model_spec(name, settings))
+    routes = [_route_spec(name, settings, kafka) for name in settings.routes]
+    return [_status_spec(settings, list(models), kafka), *models.values(), *routes]
+
+
+def _status_spec(
+    settings: Settings, models: list[str], kafka: Mapping[str, Any]
+) -> ApplicationSpec:
+    scaling = {}
+    for name in models:
+        if (scaled := settings.models[name].autoscaling) is not None:
+            readers = [
+                (route_name, route)
+                for route_name, route in settings.routes.items()
+                if name in settings.models_behind(route.model)
+            ]
+            scaling[model_deployment_name(name)] = _task(scaled, readers, is_consumer=False)
+    for name, route in settings.routes.items():
+        if route.autoscaling is not None:
+            task = _task(route.autoscaling, [(name, route)], is_consumer=True)
+            scaling[consumer_deployment_name(name)] = task
+    return ApplicationSpec(
+        name=STATUS_APPLICATION,
+        deployment=STATUS_DEPLOYMENT,
+        built={"kafka": kafka},
+        live={"scaling": scaling},
+        options={"num_replicas": 1},
+    )
+
+
+def _task(
+    scaling: AutoscalingSettings, readers: list[tuple[str, RouteSettings]], *, is_consumer: bool
+) -> dict[str, Any]:
+    return {
+        "settings": plain(scaling),
+        "sources": [
+            {
+                "group": route.group,
+                "topic": route.requests_topic,
+                "from_latest": route.start_from == "latest",
+                "route": name,
+                "ordering": route.ordering,
+            }
+            for name, route in readers
+        ],
+        "is_consumer": is_consumer,
+    }
+
+
+def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
+    model = settings.models[name]
+    values, _ = split(plain(model), SERVE_MODEL_KEYS)
+    built_values, live = split(values, LIVE_MODEL_KEYS[model.kind])
+    built: dict[str, Any] = {"model": name, "settings": built_values}
+    called: list[str] = []
+    if model.kind == "pipeline":
+        called = sorted({step.model for step in model.steps.values()})
+        built["calls_per_window"] = {
+            each: calls_per_window(settings.models, each) for each in called
+        }
+    deployment = model_deployment_name(name)
+    return ApplicationSpec(
+        name=model_application_name(name),
+        deployment=deployment,
+        built=built,
+        live=live,
+        options={
+            **_replica_options(
+                deployment, model.replicas, model.autoscaling, is_set=model.sets_replicas
+            ),
+            "max_ongoing_requests": model.max_ongoing_requests,
+            "health_check_period_s": model.health_check_period_s,
+            "health_check_timeout_s": model.health_check_timeout_s,
+            "graceful_shutdown_timeout_s": model.graceful_shutdown_timeout_s,
+        },
+        calls=tuple(map(model_application_name, called)),
+    )
+
+
+def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> ApplicationSpec:
+    route = settings.routes[name]
+    model: ModelSettings = settings.models[route.model]
+    values, _ = split(plain(route), (*SERVE_ROUTE_KEYS, *TOPIC_ROUTE_KEYS))
+    built_values, live = split(values, LIVE_ROUTE_KEYS)
+    deployment = consumer_deployment_name(name)
+    return ApplicationSpec(
+        name=route_application_name(name),
+        deployment=deployment,
+        built={
+            "route": name,
+            "settings": built_values,
+            "kafka": kafka,
+            "urls": sorted(model.endpoints),
+            "work_field": model.work_field,
+            "calls_per_window": calls_per_window(settings.models, route.model),
+        },
+        live=live,
+        options={
+            **_replica_options(
+                deployment, route.consumers, route.autoscaling, is_set=route.sets_consumers
+            ),
+            "graceful_shutdown_timeout_s": consumer_stop_timeout_s(route),
+        },
+        calls=(model_application_name(route.model),),
+    )
+
+
+def _replica_options(
+    deployment: str, replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool
+) -> dict[str, Any]:
+    """Return how many replicas Serve runs.
+
+    With autoscaling Serve goes back to ``initial_replicas`` whenever a setting of the application
+    changes, whatever the load; without it the number stays as it is.
+    """
+    if scaling is None:
+        return {"num_replicas": replicas}
+    start = {"initial_replicas": initial_replicas(replicas, scaling, is_set=True)} if is_set else {}
+    return {
+        "autoscaling_config": {
+            "min_replicas": scaling.min_replicas,
+            **start,
+            "max_replicas": scaling.max_replicas,
+            "look_back_period_s": LOOK_BACK_S,
+            # The policy has delays of its own.
+            "upscale_delay_s": 0.0,
+            "downscale_delay_s": 0.0,
+            "downscale_to_zero_delay_s": 0.0,
+            # Always the same for a deployment: Serve would restart its replicas for another one.
+            "policy": {
+                "policy_function": SCALING_POLICY,
+                "policy_kwargs": {"deployment": deployment},
+            },
+        }
+    }
+
+
+def _kafka(kafka: KafkaSettings, *, marks_secrets: bool) -> dict[str, Any]:
+    """Return the section without its secrets, and a mark that changes with them."""
+    values = plain(kafka)
+    values.pop("broker", None)
+    secrets = secrets_of(kafka)
+    for section, key in secrets:
+        values[section].pop(key)
+    if secrets and marks_secrets:
+        # Four digits tell most changes, and next to nothing of the secret.
+        digest = hashlib.sha256("\0".join(secrets.values()).encode()).hexdigest()
+        values["secrets"] = digest[:4]
+    return values

@@ -1,0 +1,84 @@
+"""What Serve runs of Headrace, read from Serve's own record of it.
+
+Serve keeps the settings of each application beside its replicas, and changes both in one call; so
+what is read here is what runs, whoever deployed it, and it is gone when the application is. Of an
+application of `headrace up` all of it is in the deployment's ``user_config``; of one of a
+RayService what the replicas are built from is in the config's ``args``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from headrace.service.applications import kind_of
+from headrace.service.changes import RunningApplication
+
+CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
+CONTROLLER_NAMESPACE = "serve"
+_WELL = ("RUNNING", "DEPLOYING", "DELETING")
+_FAILED = "failed to start"
+ASK_TIMEOUT_S = 30.0
+
+
+def is_serve_running() -> bool:
+    """Tell whether the Ray cluster that this process is connected to runs Serve."""
+    # serve.status() answers where Serve has never run, with an empty list.
+    try:
+        ray.get_actor(CONTROLLER_NAME, namespace=CONTROLLER_NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
+def serve_details() -> Mapping[str, Any]:
+    """Return what Serve says of Headrace's applications, by name, as its REST interface has it."""
+    if not is_serve_running():
+        return {}
+    controller: Any = ray.get_actor(CONTROLLER_NAME, namespace=CONTROLLER_NAMESPACE)
+    answer = ray.get(controller.get_serve_instance_details.remote(), timeout=ASK_TIMEOUT_S)
+    applications: Mapping[str, Any] = answer["applications"]
+    return {name: each for name, each in applications.items() if kind_of(name) is not None}
+
+
+def running_applications() -> dict[str, RunningApplication]:
+    """Return what runs, by application; one that is being deleted is left out."""
+    return {
+        name: _running(details)
+        for name, details in serve_details().items()
+        if details["status"] != "DELETING"
+    }
+
+
+def _running(details: Mapping[str, Any]) -> RunningApplication:
+    declared = details.get("deployed_app_config") or {}
+    deployments = list(details["deployments"].values())
+    config: Mapping[str, Any] = deployments[0]["deployment_config"] if deployments else {}
+    kept: Mapping[str, Any] = config.get("user_config") or {}
+    built, options = kept.get("built"), kept.get("options")
+    if declared:
+        [stated] = declared["deployments"]
+        built = {key: value for key, value in declared["args"].items() if key != "application"}
+        kept = stated["user_config"]
+        options = {
+            key: value for key, value in stated.items() if key not in {"name", "user_config"}
+        }
+    return RunningApplication(
+        built=built or {},
+        live=kept.get("live", {}),
+        options=options or {},
+        error=error_of(details),
+        version=kept.get("version", ""),
+        is_declared=bool(declared),
+    )
+
+
+def error_of(details: Mapping[str, Any]) -> str | None:
+    """Return why an application does not run; ``None`` where it does or may yet."""
+    status = details["status"]
+    messages = [str(each["message"]) for each in details["deployments"].values()]
+    messages = [each for each in messages if each.strip()]
+    is_failing = status == "DEPLOYING" and any(_FAILED in each for each in messages)
+    if status in _WELL and not is_failing:
+        return None
+    return next(iter(messages), str(details["message"]))

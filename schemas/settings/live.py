@@ -1,0 +1,104 @@
+"""Which settings change while replicas run, which are Serve's, and which need a restart."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from schemas.settings.file import KafkaSettings, RouteSettings
+from schemas.settings.section import Section
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+LIVE_ROUTE_KEYS = (
+    "fail_with_result",
+    "flow.chunk_records",
+    "flow.max_bytes",
+    "flow.max_records",
+    "limits",
+    "retry.first_backoff_ms",
+    "retry.max_attempts",
+    "retry.max_backoff_ms",
+    "retry.on",
+)
+SERVE_ROUTE_KEYS = ("autoscaling", "consumers")
+TOPIC_ROUTE_KEYS = ("topics",)
+"""Only what creates topics reads them."""
+
+_TEXT_KEYS = (
+    "accept_empty_texts",
+    "max_batch_texts",
+    "max_inputs_per_request",
+    "max_wait_ms",
+    "outcome_linger_ms",
+    "served_names",
+    "token_budget_tokens",
+)
+LIVE_MODEL_KEYS: Mapping[str, tuple[str, ...]] = {
+    "embedder": (*_TEXT_KEYS, "default_prompt_name", "prompts"),
+    "classifier": _TEXT_KEYS,
+    "reranker": _TEXT_KEYS,
+    "generator": ("in_flight_ratio", "outcome_linger_ms"),
+    "pipeline": ("outcome_linger_ms", "step_linger_ms", "window_records"),
+    "custom": (),
+}
+SERVE_MODEL_KEYS = (
+    "autoscaling",
+    "graceful_shutdown_timeout_s",
+    "health_check_period_s",
+    "health_check_timeout_s",
+    "max_ongoing_requests",
+    "replicas",
+)
+
+
+def plain(section: Section) -> dict[str, Any]:
+    """Return what a section sets as JSON values, defaults left out; secrets are masked."""
+    return section.model_dump(mode="json", exclude_unset=True)
+
+
+def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
+    """Return the secrets that are set, by section and key."""
+    found = {}
+    for section, key in (("sasl", "password"), ("tls", "key_password")):
+        secret = getattr(getattr(kafka, section), key, None)
+        if secret is not None:
+            found[section, key] = secret.get_secret_value()
+    return found
+
+
+def split(values: Mapping[str, Any], keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``values`` without ``keys``, and ``keys`` alone.
+
+    Args:
+        values: JSON values of a section.
+        keys: Keys, or ``SECTION.KEY``.
+    """
+    rest, taken = dict(values), {}
+    for key in keys:
+        head, _, tail = key.partition(".")
+        if head not in rest:
+            continue
+        if not tail:
+            taken[head] = rest.pop(head)
+        elif tail in rest[head]:
+            rest[head], moved = split(rest[head], (tail,))
+            taken[head] = {**taken.get(head, {}), **moved}
+            if not rest[head]:
+                del rest[head]
+    return rest, taken
+
+
+def route_with_live(route: RouteSettings, live: Mapping[str, Any]) -> RouteSettings:
+    """Return a route with new values of its live keys; those that ``live`` lacks are defaults."""
+    return _with_live(route, LIVE_ROUTE_KEYS, live)
+
+
+def model_with_live(model: AnySection, live: Mapping[str, Any]) -> AnySection:
+    """Return a model with new values of its live keys; those that ``live`` lacks are defaults."""
+    return _with_live(model, LIVE_MODEL_KEYS[plain(model)["kind"]], live)
+
+
+def _with_live(section: AnySection, keys: Iterable[str], live: Mapping[str, Any]) -> AnySection:
+    rest, _ = split(plain(section), keys)
+    for key, value in live.items():
+        rest[key] = {**rest.get(key, {}), **value} if isinstance(value, dict) else value
+    return type(section).model_validate(rest)
