@@ -1,4 +1,4 @@
-"""All manifests that a settings file renders to, as files of a kustomization."""
+"""Renders a settings file into manifests, as files of a kustomization."""
 
 import math
 from importlib.metadata import version
@@ -23,11 +23,11 @@ HEADER = "# Rendered by `headrace render k8s`: change the settings file and rend
 def render_files(source: RenderSource) -> dict[str, str]:
     """Return the manifests' text by file name, ``kustomization.yaml`` among them.
 
-    Kafka, its topics and its users are there where ``kafka.bootstrap`` is the bootstrap service of
-    a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is somebody else's.
+    Kafka, its topics and its users are included if ``kafka.bootstrap`` is the bootstrap service of
+    a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is managed elsewhere.
 
     Raises:
-        UserError: The settings do not connect to Strimzi as its listener asks.
+        UserError: The settings do not connect to Strimzi as its listener requires.
     """
     settings = source.settings
     cluster = strimzi_cluster(settings.kafka)
@@ -80,7 +80,7 @@ def settings_map(text: str) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and never an alias."""
+    """Writes multi-line texts as blocks, and never an alias."""
 
     def ignore_aliases(self, data: Any) -> bool:
         del data

@@ -1,4 +1,4 @@
-"""Plain values to Serve applications: a model, the consumers of a route, the status board."""
+"""Builds the Serve applications from plain values: models, consumers of routes, status board."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,11 +33,7 @@ def application_of(
 ) -> serve.Application:
     """Compose an application as ``serve.run`` takes it.
 
-    Args:
-        spec: What it is made of.
-        kafka: The cluster, with its secrets.
-        version: Serve restarts the replicas where it changes, and only then; the spec's where
-            unset.
+    Serve restarts the replicas if ``version`` changes, and only then; it is the spec's if unset.
     """
     version = version or spec.version
     options = {

@@ -26,9 +26,8 @@ def carry_out(
 ) -> dict[str, str]:
     """Deploy what is new or changed, delete what is gone, and wait for all of it.
 
-    Nothing waits for a model but its own callers' calls, so one that does not come up holds up
-    nothing else. What is gone is deleted as soon as nothing calls it any more: a new model may need
-    its GPU.
+    Only a model's own callers wait for it, so one that does not start delays nothing else. What is
+    gone is deleted as soon as nothing calls it any more: a new model may need its GPU.
 
     Args:
         changes: The plan.

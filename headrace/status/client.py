@@ -47,7 +47,7 @@ def read_decisions() -> dict[str, str]:
 
 
 def read_deployments() -> dict[str, str]:
-    """Return a line for each deployment that has fewer replicas running than it is to have.
+    """Return a line for each deployment that has fewer replicas running than it should have.
 
     Raises:
         ServiceError: Serve does not answer, or runs nothing of ours.
@@ -87,7 +87,7 @@ def _applications() -> dict[str, Any]:
 
 
 def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:
-    """Keep Ray's own news off the screen, and its usage reports at home."""
+    """Turn off Ray's own output on the screen, and its usage reports."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name in loggers:
         logging.getLogger(name).setLevel(logging.WARNING)

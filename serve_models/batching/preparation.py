@@ -1,4 +1,4 @@
-"""A chunk's next records, prepared for the model: as many as are done in one go."""
+"""Prepares a chunk's next records for the model, one slice at a time."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Slice:
         stop: The chunk's next record.
         indexes: Records that were alive, by their position in the chunk.
         prepared: The request of each of them, or its refusal.
-        expired: Records that were not.
+        expired: Records that were past their deadline.
     """
 
     stop: int
@@ -40,7 +40,6 @@ class Slice:
 def prepare_slice(
     reader: RequestReader, chunk: Chunk, start: int, is_expired: Callable[[int | None], bool]
 ) -> Slice:
-    """Prepare a chunk's records from ``start`` on."""
     most_stop = min(start + MOST_RECORDS, len(chunk.lines))
     result = Slice(stop=most_stop)
     characters = 0
@@ -61,10 +60,9 @@ def prepare_slice(
 class Preparation:
     """Prepares slices of many chunks in a thread of its own, as the pool has room for them.
 
-    All methods belong to one event loop.
+    All methods belong to one event loop. A change of ``reader`` applies to new slices.
 
     Attributes:
-        reader: As given; new slices take over a change.
         under_way: Records that may be in the tokenizer now, by call and index.
     """
 
@@ -86,7 +84,7 @@ class Preparation:
 
     async def next_slice(self, call: Call, start: int) -> Slice:
         """Prepare a chunk's records from ``start`` on, when it is their turn."""
-        # Of those that wait for room one at a time finds it.
+        # Of those that wait for room, one at a time finds it.
         async with self._turn:
             while self._pool_tokens() >= _MOST_POOL_TOKENS:
                 self._may_have_room.clear()
@@ -95,15 +93,13 @@ class Preparation:
             return await loop.run_in_executor(self._thread, self._prepare, call, start)
 
     def pool_shrank(self) -> None:
-        """Look for room again."""
         self._may_have_room.set()
 
     def overdue_s(self) -> float | None:
-        """Return for how long a slice has hung, or ``None`` where none does."""
+        """Return for how long a slice has hung, or ``None``."""
         return self._watchdog.overdue_s(self._clock.monotonic())
 
     def shut_down(self) -> None:
-        """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, call: Call, start: int) -> Slice:

@@ -1,4 +1,4 @@
-"""Chunks in, outcomes out: a pipeline of models. No Ray here.
+"""Answers chunks with a pipeline of models. No Ray here.
 
 Each record goes through the graph by itself. Requests of many records for one model gather for a
 moment and go out together. Each outcome continues its record at once, so that a slow record delays
@@ -42,10 +42,11 @@ class _Line:
 class PipelineEngine(ChunkServer):
     """Takes records through a graph of models.
 
-    Where a step's call is lost without any answer, as while its model is down, nothing can be said
-    of the records in it. All unfinished records of their chunk go back with them, those of healthy
-    steps too: the caller sees a failed call, as if it had called that model itself, and can tell a
-    model that is down from records that it fails on. ``infer`` raises ``StepLostError`` then.
+    If a step's call is lost without any answer, for example because its model is down, nothing is
+    known of its records. All unfinished records of their chunk go back with them, also those of
+    healthy steps: ``infer`` raises ``StepLostError``. The caller sees a failed call, as if it had
+    called that model itself, and can distinguish a model that is down from records that it fails
+    on.
 
     Args:
         name: The pipeline's name in the settings.
