@@ -57,8 +57,7 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
 def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
     """Return ``unfit_topics`` of the cluster, and the topics whose settings may not be read.
 
-    Raises:
-        SourceError: The cluster cannot be reached within ``timeout_s``, or refuses.
+    Raises ``SourceError`` if the cluster cannot be reached within ``timeout_s``, or refuses.
     """
     return asyncio.run(_find_unfit_topics(settings, timeout_s))
 

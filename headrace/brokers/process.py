@@ -54,11 +54,7 @@ class BrokerProcess:
         return self._process.poll() is None
 
     def wait_ready(self, host: str, port: int, timeout_s: float) -> None:
-        """Return when the broker answers at ``host:port``.
-
-        Raises:
-            BrokerStartError: It ended, or did not answer in time and was killed.
-        """
+        """Wait until the broker answers; else kill it and raise ``BrokerStartError``."""
         give_up_at = time.monotonic() + timeout_s  # noqa: TID251 - waits for a real process
         while not answers_metadata(host, port):
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -38,10 +38,9 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def choose_port(port: int, host: str = "127.0.0.1") -> int:
-    """Return ``port``, or a free one if it is 0.
+    """Return ``port``, or a free one if it is 0; raises ``BrokerStartError`` if it is in use.
 
-    Raises:
-        BrokerStartError: Something else listens there; its answers would pass for the broker's.
+    An answer of the other listener would pass for the broker's.
     """
     if port == 0:
         return free_port(host)

@@ -37,8 +37,6 @@ def fingerprint(record: TopicRecord) -> int:
 
 
 class HandledOffsets:
-    """The handled offsets of one partition of a dead-letter topic."""
-
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
         self._witnesses: dict[int, Witness] = {}
@@ -95,11 +93,7 @@ class HandledOffsets:
                 yield number, head + zlib.compress(page)
 
     def load(self, number: int, encoded: bytes | None) -> None:
-        """Read a page of ``take_changes``; the last one of a number counts.
-
-        Raises:
-            HandledPageError: The bytes are no page.
-        """
+        """Read a page of ``take_changes``; raises ``HandledPageError`` for a damaged one."""
         if encoded is None:
             self._pages.pop(number, None)
             self._witnesses.pop(number, None)

@@ -20,11 +20,7 @@ def page_key(partition: int, page: int) -> bytes:
 
 
 async def load_handled(reader: LogReader, dead_letters_topic: str) -> dict[int, HandledOffsets]:
-    """Return what was handled of each partition; empty if nothing ever was.
-
-    Raises:
-        SourceError: The cluster cannot be read, or the topic has something else.
-    """
+    """Return what was handled of each partition; raises ``SourceError`` if it cannot be read."""
     topic = handled_topic_of(dead_letters_topic)
     handled: dict[int, HandledOffsets] = {}
     async with aclosing(reader.read(topic, await reader.ranges(topic) or {})) as parts:

@@ -7,11 +7,7 @@ MAX_TOPIC_CHARACTERS = 249
 
 
 def handled_topic_of(dead_letters_topic: str) -> str:
-    """Return the name of the topic that remembers what was handled.
-
-    Raises:
-        UserError: The name would be too long for a topic.
-    """
+    """Return the topic that remembers what was handled; raises ``UserError`` for a long name."""
     name = dead_letters_topic + SUFFIX
     if len(name) > MAX_TOPIC_CHARACTERS:
         raise UserError(

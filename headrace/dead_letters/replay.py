@@ -37,11 +37,7 @@ class Targets:
     topic: str | None = None
 
     def of(self, found: Found) -> str:
-        """Return the topic for a dead letter.
-
-        Raises:
-            NotReplayableError: The record is no dead letter, or its route is not in the settings.
-        """
+        """Return the topic for a dead letter, or raise ``NotReplayableError``."""
         if found.letter is None:
             raise NotReplayableError("it is no dead letter of Headrace: its headers are missing")
         target = self.topic or self.by_route.get(found.route)

@@ -11,11 +11,7 @@ _PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
 
 
 def parse_duration_ms(text: str) -> float:
-    """Read a duration such as ``90s``, ``12h`` or ``1d12h``, in milliseconds.
-
-    Raises:
-        ValueError: It is no duration; the message shows the form.
-    """
+    """Read ``90s``, ``12h`` or ``1d12h`` as milliseconds; else ``ValueError`` shows the form."""
     end, total_ms = 0, 0.0
     for part in _PART.finditer(text):
         if part.start() != end:

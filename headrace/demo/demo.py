@@ -60,7 +60,6 @@ def main() -> int:
 
 
 async def _run(settings: Settings, records: dict[str, list[DemoRecord]]) -> Tally:
-    """Publish to each route, and read outcomes until every record has one or time is up."""
     kafka, tally = settings.kafka, Tally()
     total = sum(each.value is not None for route in records.values() for each in route)
     async with asyncio.TaskGroup() as tasks:

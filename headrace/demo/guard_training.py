@@ -97,11 +97,7 @@ class Guard(NamedTuple):
 
 
 def read_examples(lines: Iterable[bytes]) -> list[Example]:
-    """Read JSON lines of ``{"text": ..., "label": "safe" | "unsafe"}``.
-
-    Raises:
-        GuardDataError: A line is something else.
-    """
+    """Read lines of ``{"text": ..., "label": "safe" | "unsafe"}``; raises ``GuardDataError``."""
     examples = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -13,11 +13,7 @@ GUARD = "safety"
 
 
 def prepare_models(settings: Settings) -> Settings:
-    """Prepare all models for loading, from the cache where possible.
-
-    Raises:
-        ModelSourceError: Weights cannot be fetched.
-    """
+    """Prepare all models for loading; raises ``ModelSourceError`` if weights cannot be fetched."""
     with training_bar() as on_progress:
         guard_dir = ensure_guard_model(on_progress=on_progress)
     guard = settings.models[GUARD]

@@ -35,11 +35,7 @@ class _KafkaArgs(Section):
 
 
 def kafka_of(values: dict[str, Any]) -> KafkaSettings:
-    """Merge the pod's environment into the rendered ``kafka`` section, and check it.
-
-    Raises:
-        SettingsError: As ``application``.
-    """
+    """Check the rendered ``kafka`` section with the pod's environment; raises ``SettingsError``."""
     merged, where = apply_environment({"kafka": values})
     try:
         return _KafkaArgs(kafka=merged["kafka"]).kafka

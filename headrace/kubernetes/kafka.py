@@ -201,7 +201,6 @@ def _user(name: str, cluster: StrimziCluster, acls: list[dict[str, Any]]) -> dic
 
 
 def _broker_config(settings: Settings, replicas: int) -> dict[str, Any]:
-    """Return the broker settings that the service relies on."""
     routes = settings.routes.values()
     sessions_ms = [route.membership.session_timeout_ms for route in routes]
     transactions_ms = [route.transactions.timeout_ms for route in routes]

@@ -96,5 +96,4 @@ _Dumper.add_representer(str, _text_node)
 
 
 def to_yaml(value: Any) -> str:
-    """Return ``value`` as block YAML, keys in their order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)

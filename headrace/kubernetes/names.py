@@ -34,10 +34,9 @@ class StrimziCluster:
 
 
 def strimzi_cluster(kafka: KafkaSettings) -> StrimziCluster | None:
-    """Return the Strimzi cluster that the settings connect to, or ``None`` for any other Kafka.
+    """Return the Strimzi cluster of the settings, ``None`` for any other Kafka.
 
-    Raises:
-        UserError: They do not use SCRAM over TLS, which its listener requires.
+    Raises ``UserError`` if they do not use SCRAM over TLS, which its listener requires.
     """
     match = _STRIMZI_BOOTSTRAP.match(kafka.bootstrap)
     if match is None:

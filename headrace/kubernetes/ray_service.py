@@ -49,16 +49,10 @@ def ray_service(
     version: str,
     ray_version: str,
 ) -> dict[str, Any]:
-    """Return the ``RayService``.
+    """Return the ``RayService``; its drain must end within ``stop_timeout_s``.
 
-    Args:
-        settings: What it serves.
-        serve_config_text: ``serve_config`` as YAML.
-        groups: Its worker pods.
-        cluster: The Strimzi cluster whose Secrets it takes; ``None`` for Kafka from elsewhere.
-        stop_timeout_s: After how long a drain must have ended, in seconds.
-        version: Headrace's, the images' tag.
-        ray_version: Ray's, in the images.
+    Without a Strimzi ``cluster`` it takes the Secrets of a Kafka from elsewhere. ``version`` is
+    Headrace's, the images' tag; ``ray_version`` is Ray's, in the images.
     """
     pods = _Pods(settings, cluster, stop_timeout_s, version)
     return {
@@ -108,8 +102,6 @@ def ray_service(
 
 
 class _Pods:
-    """The pod templates of one service."""
-
     def __init__(
         self,
         settings: Settings,

@@ -52,11 +52,7 @@ def open_file(name: str) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def decompressed(source: io.BufferedReader, name: str) -> Iterator[io.BufferedIOBase]:
-    """Yield the bytes of a file, compressed or not.
-
-    Raises:
-        UserError: Its compression is unknown, or the file is broken.
-    """
+    """Yield a file's bytes, decompressed; raises ``UserError`` for a broken or unknown form."""
     head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
@@ -89,10 +85,9 @@ def _unpacked_zstd(source: io.BufferedReader, name: str) -> Iterator[io.Buffered
 
 
 def read_some(source: io.BufferedIOBase) -> bytes:
-    """Return what is there, up to ``READ_BYTES``: a pipe must not have to fill a block first.
+    """Return up to ``READ_BYTES``, without waiting for a pipe to fill a block.
 
-    Raises:
-        BrokenFileError: It is broken gzip.
+    Raises ``BrokenFileError`` if it is broken gzip.
     """
     try:
         return source.read1(READ_BYTES)
@@ -101,10 +96,9 @@ def read_some(source: io.BufferedIOBase) -> bytes:
 
 
 def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None]) -> None:
-    """Read a file to its end; ``show`` gets the bytes read so far.
+    """Read a file to its end; raises ``UserError`` with the first lines that cannot be sent.
 
-    Raises:
-        UserError: Some lines cannot be sent; the message names the first of them.
+    ``show`` gets the bytes read so far.
     """
     lines = RequestLines(MAX_LINE_BYTES)
     bad: list[BadLine] = []

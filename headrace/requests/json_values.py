@@ -40,11 +40,7 @@ class ObjectCutter:
         self.number = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the objects that end in the next bytes of the stream.
-
-        Raises:
-            BrokenFileError: The bytes contain something other than objects.
-        """
+        """Yield the objects that end in these bytes; ``BrokenFileError`` for anything else."""
         buffer, position = self._rest + data, 0
         while (start := self._next_object(buffer, position)) is not None:
             position = start

@@ -26,7 +26,6 @@ class LineCutter:
         self.number = 0
 
     def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
-        """Yield the lines that end in the next bytes of the stream."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             yield from self._end(line)

@@ -25,19 +25,11 @@ class RequestLines:
         self._has_lines = False
 
     def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
-        """Yield the lines that end in the next bytes of the file.
-
-        Raises:
-            BrokenFileError: It is no file of request lines; the message says from which line on.
-        """
+        """Yield the lines that end in these bytes; ``BrokenFileError`` for other content."""
         yield from self._cut(self._text.feed(data, is_end=False), is_end=False)
 
     def finish(self) -> Iterator[bytes | BadLine]:
-        """Yield what is left at the file's end.
-
-        Raises:
-            BrokenFileError: It ends too early, or has no lines at all.
-        """
+        """Yield the rest at the end of the file; ``BrokenFileError`` for too few bytes."""
         yield from self._cut(self._text.feed(b"", is_end=True), is_end=True)
         if not self._has_lines:
             raise BrokenFileError(1, "is the end: there is not one request line")

@@ -47,8 +47,7 @@ async def publish_lines(
 ) -> None:
     """Publish each line as one record, its bytes unchanged; counts in ``submission`` meanwhile.
 
-    Raises:
-        SourceError: The cluster does not take records.
+    Raises ``SourceError`` if the cluster does not take records.
     """
     with explaining_failures(kafka, f"writing to {topic}"):
         producer = AIOKafkaProducer(

@@ -22,11 +22,7 @@ class Utf8Stream:
         self._line = 1
 
     def feed(self, data: bytes, *, is_end: bool) -> bytes:
-        """Return the next bytes of the file in UTF-8.
-
-        Raises:
-            BrokenFileError: They are not in the file's encoding.
-        """
+        """Return these bytes in UTF-8; ``BrokenFileError`` if they have another encoding."""
         if not self._is_begun:
             self._head += data
             if len(self._head) <= _HEAD_BYTES and not is_end:

@@ -58,12 +58,8 @@ def bound(
 ) -> serve.Application:
     """Compose an application of what its replicas are built from and Serve's options.
 
-    Args:
-        application: Its name.
-        built: As ``ApplicationSpec.built``.
-        kafka: The cluster, with its secrets; models need none.
-        options: Of its one deployment, its name among them.
-        version: As for ``application_of``.
+    ``built`` and ``version`` are as for ``ApplicationSpec`` and ``application_of``; ``options`` has
+    the name of the deployment. Models need no ``kafka``.
     """
     match kind_of(application):
         case "model":

@@ -15,8 +15,6 @@ _ABSENT = "default"
 
 
 class Action(StrEnum):
-    """What happens to an application."""
-
     ADD = "add"
     RESTART = "restart"
     """Its replicas are replaced, some at a time."""

@@ -269,11 +269,7 @@ def what_to_do(application: str, specs: Sequence[ApplicationSpec]) -> str:
 
 
 def local_address(settings: Settings) -> tuple[str, int]:
-    """Return the address on which a local broker listens.
-
-    Raises:
-        ServiceError: ``kafka.bootstrap`` is another machine, or several.
-    """
+    """Return a local broker's address; raises ``ServiceError`` if it is not on this machine."""
     kafka = settings.kafka
     host, _, port = kafka.bootstrap.rpartition(":")
     if host not in {"127.0.0.1", "localhost"}:

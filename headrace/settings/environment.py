@@ -57,8 +57,7 @@ def _path_of(
 ) -> tuple[str, ...]:
     """Return the path that a variable sets; empty if it is no override.
 
-    Raises:
-        ValueError: The file has no such section or entry; the message says what to write.
+    Raises ``ValueError``, which says what to write, if the file has no such section or entry.
     """
     section, *keys = words
     if section not in Settings.model_fields:

@@ -25,8 +25,7 @@ class Document:
 def read_document(content: bytes, name: str) -> Document:
     """Read one YAML mapping in UTF-8; ``name`` is the file's, for messages.
 
-    Raises:
-        SettingsError: Too large, no YAML, no mapping, or a duplicate key; each with its line.
+    Raises ``SettingsError``, with the line: too large, no YAML, no mapping, or a duplicate key.
     """
     if len(content) > MAX_FILE_BYTES:
         raise _refusal(f"over {MAX_FILE_BYTES:,} bytes: this is no settings file", name)

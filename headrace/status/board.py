@@ -26,11 +26,8 @@ MEASURES_EVERY_S = 5.0
 class StatusBoard:
     """Keeps the latest snapshot of every consumer replica.
 
-    Args:
-        kafka: The cluster whose lag the scaling policies read.
-        clock: Time; the machine's if unset.
-        report_measures: Takes a route and what its consumers have measured; may block.
-        assign_tasks: Takes the task of each deployment that scales; may block.
+    ``report_measures`` takes a route and what its consumers have measured, ``assign_tasks`` the
+    task of each deployment that scales by the lag of ``kafka``; both may block.
     """
 
     def __init__(

@@ -18,11 +18,7 @@ STATUS_TIMEOUT_S = 5.0
 
 
 def read_statuses() -> dict[str, RouteStatus]:
-    """Ask the status board of the service that this process is connected to.
-
-    Raises:
-        ServiceError: It does not answer.
-    """
+    """Ask the status board of the connected service; raises ``ServiceError`` without an answer."""
     try:
         handle = serve.get_app_handle(STATUS_APPLICATION)
         answer = handle.routes.remote().result(timeout_s=STATUS_TIMEOUT_S)
@@ -32,10 +28,9 @@ def read_statuses() -> dict[str, RouteStatus]:
 
 
 def read_decisions() -> dict[str, str]:
-    """Return the latest scaling decision of each deployment that scales, as a line of text.
+    """Return the latest scaling decision of each deployment, as a line of text.
 
-    Raises:
-        ServiceError: Ray does not answer.
+    Raises ``ServiceError`` if Ray does not answer.
     """
     running = _deployments()
     try:
@@ -49,8 +44,7 @@ def read_decisions() -> dict[str, str]:
 def read_deployments() -> dict[str, str]:
     """Return a line for each deployment that has fewer replicas running than it should have.
 
-    Raises:
-        ServiceError: Serve does not answer, or runs nothing of ours.
+    Raises ``ServiceError`` if Serve does not answer, or runs nothing of ours.
     """
     lines = {
         name: missing_replicas(

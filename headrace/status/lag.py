@@ -50,11 +50,7 @@ def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLa
 
 
 async def read_lags(group_lags: GroupLags, settings: Settings) -> dict[str, list[PartitionLag]]:
-    """Return each route's partitions in order; empty if its requests topic does not exist.
-
-    Raises:
-        SourceError: The cluster does not answer; the message says what to check.
-    """
+    """Return each route's partitions in order, empty without its topic; raises ``SourceError``."""
     found: dict[str, list[PartitionLag]] = {}
     for name, route in settings.routes.items():
         lags = await group_lags.read(route.group, route.requests_topic)

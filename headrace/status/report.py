@@ -39,8 +39,6 @@ class _Progress:
 
 
 class _Track:
-    """One replica's latest snapshot and its recent progress."""
-
     def __init__(self, snapshot: ReplicaSnapshot) -> None:
         self.latest = snapshot
         self.recent = _Progress(RATE_WINDOW_S)

@@ -61,5 +61,4 @@ class BatchLimits:
         )
 
     def threads_for(self, batches: int) -> int:
-        """Return the threads of each batch when ``batches`` of them run at a time."""
         return max(1, self.threads // max(1, min(batches, self.parallel_batches)))

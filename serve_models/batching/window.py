@@ -70,7 +70,6 @@ class _Mean:
         self.weight = 0.0
 
     def add(self, total: float, count: int) -> None:
-        """Add ``count`` observations with the sum ``total``."""
         if count > 0:
             keep = self._keep**count
             # Each observation counts as the mean of its group.

@@ -19,11 +19,7 @@ class BatchModel(Protocol):
     """Runs batches. Several threads may call ``run`` at a time, beside ``prepare``."""
 
     def probe(self) -> Item | None:
-        """Return a harmless item, to check whether the model works at all.
-
-        Raises:
-            BaseException: The model is unwell.
-        """
+        """Return a harmless item to test the model; raises anything if it is unwell."""
         ...
 
     def run(self, items: Sequence[Any]) -> Sequence[Any]:

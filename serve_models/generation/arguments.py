@@ -39,10 +39,9 @@ class GeneratorSettingsError(ValueError):
 def split_arguments(
     arguments: Mapping[str, JsonValue],
 ) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
-    """Split the ``engine_args`` setting into arguments of the engine and of the server's handlers.
+    """Split ``engine_args`` into arguments of the engine and of the server's handlers.
 
-    Raises:
-        GeneratorSettingsError: vLLM has no such argument.
+    Raises ``GeneratorSettingsError`` if vLLM has no such argument.
     """
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name in arguments:
@@ -64,11 +63,7 @@ def _setting_of(flag: str) -> str:
 
 
 def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
-    """Check the handlers' arguments, as far as this is possible before the start.
-
-    Raises:
-        GeneratorSettingsError: The handlers do not accept them.
-    """
+    """Raise ``GeneratorSettingsError`` for what is known before the start to be refused."""
     content_format = arguments.get("chat_template_content_format", "auto")
     if content_format not in get_args(ChatTemplateContentFormatOption):
         raise GeneratorSettingsError(
@@ -92,11 +87,7 @@ def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
 
 
 def read_chat_template(path: Path | None) -> str | None:
-    """Return the text of the file that the ``chat_template`` setting names.
-
-    Raises:
-        GeneratorSettingsError: The file cannot be read.
-    """
+    """Return the ``chat_template`` file; raises ``GeneratorSettingsError`` if unreadable."""
     if path is None:
         return None
     try:
@@ -115,8 +106,7 @@ def _guess(name: str, known: Iterable[str]) -> str:
 def lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
     """Return the engine arguments that make room for the adapters.
 
-    Raises:
-        GeneratorSettingsError: An adapter has no readable ``adapter_config.json``.
+    Raises ``GeneratorSettingsError`` if one has no readable ``adapter_config.json``.
     """
     if not adapters:
         return {}

@@ -60,16 +60,11 @@ def check_body(
     takes_media_urls: bool,
     structured_fields: Collection[str],
 ) -> None:
-    """Check whether vLLM may read a body, from which ``without_nulls`` removed the nulls.
+    """Raise ``RequestRefusedError`` if vLLM may not read a body, which has no nulls any more.
 
-    Args:
-        body: The request's.
-        takes_kv_transfer: Whether the engine can take a prompt's cache from elsewhere.
-        takes_media_urls: Whether the settings name domains to fetch media from.
-        structured_fields: The fields that ``structured_outputs`` may have.
-
-    Raises:
-        RequestRefusedError: vLLM may not read it.
+    ``takes_kv_transfer`` says whether the engine can take a prompt's cache from elsewhere,
+    ``takes_media_urls`` whether the settings name domains to fetch media from.
+    ``structured_outputs`` may have ``structured_fields``.
     """
     if body.get("stream"):
         raise RequestRefusedError(

@@ -45,10 +45,9 @@ class GeneratingModel(Protocol):
         ...
 
     async def answer(self, url: str, body: dict[str, Any]) -> Answer:
-        """Answer one request; cancelling it frees what the request uses in the model.
+        """Answer one request, or raise ``ReplicaLostError`` if the model cannot go on.
 
-        Raises:
-            ReplicaLostError: The model cannot go on.
+        Cancelling it frees what the request uses in the model.
         """
         ...
 

@@ -50,15 +50,9 @@ def clipped_lengths(values: Mapping[str, Any], limits: ModelLimits) -> dict[str,
 
 
 def check_request(values: Mapping[str, Any], body: Mapping[str, Any], limits: ModelLimits) -> None:
-    """Check whether the engine may have a request.
+    """Raise ``RequestRefusedError`` for too large a request, or a number that vLLM cannot encode.
 
-    Args:
-        values: The fields of vLLM's request, lengths clipped.
-        body: What they were read from.
-        limits: The engine's.
-
-    Raises:
-        RequestRefusedError: It asks for too much, or has a number that vLLM cannot encode.
+    ``values`` are the fields of vLLM's request, lengths clipped, as read from ``body``.
     """
     for field, value in values.items():
         # vLLM would make an entry for the request, then fail to encode it; the entry would stay.

@@ -59,7 +59,6 @@ class Refusals:
         self._fields = frozenset(request_class.model_fields)
 
     def of_unreadable(self, error: Exception) -> Answer:
-        """Return the refusal of a body that the request class does not accept."""
         if isinstance(error, ValidationError):
             return _refuse_fields(error)
         if isinstance(error, VLLMValidationError):
@@ -104,7 +103,6 @@ class Refusals:
         return refuse(shown, param=param, status=status)
 
     def _find_field(self, message: str) -> str:
-        """Return the field that a message is about if vLLM does not name it."""
         for words, field in _TELLTALES.items():
             if words in message.lower() and field in self._fields:
                 return field

@@ -130,13 +130,7 @@ class VllmEngine:
         """Load the model; blocks the calling event loop for about a minute.
 
         vLLM ties its sockets to the calling loop, and the thread that starts the engine's processes
-        must live as long as they.
-
-        Args:
-            settings: What to load and how to run it.
-            name: The model's name in the settings.
-            model: The checkpoint's directory.
-            adapters: Directories of the LoRA adapters, by name.
+        must live as long as they. ``model`` and ``adapters`` are directories.
 
         Raises:
             GeneratorSettingsError: An engine argument, adapter or template cannot be used.

@@ -31,8 +31,6 @@ _FIRST_WINDOW_RECORDS = 256
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """A model and the requests for it."""
-
     name: str
     model: ChunkModel
     queue: StepQueue[Request]
@@ -48,12 +46,8 @@ class PipelineEngine(ChunkServer):
     called that model itself, and can distinguish a model that is down from records that it fails
     on.
 
-    Args:
-        name: The pipeline's name in the settings.
-        settings: Its steps, window and waits.
-        models: The models that the steps name.
-        calls_per_window: By model, into how many calls the window of its replica is divided.
-        host: The process around it; the models see its replica as their consumer.
+    ``calls_per_window`` says, by model, into how many calls the window of its replica is divided.
+    The models see the replica of ``host`` as their consumer.
     """
 
     def __init__(
@@ -148,7 +142,6 @@ class PipelineEngine(ChunkServer):
     # --- calls to models ---
 
     def _schedule(self, line: _Line) -> None:
-        """Let requests gather until a full call waits."""
         loop = asyncio.get_running_loop()
         if line.queue.is_full or not self.step_linger_s:
             if isinstance(line.timer, asyncio.TimerHandle):
@@ -183,7 +176,6 @@ class PipelineEngine(ChunkServer):
             line.timer = loop.call_later(pause_s, self._flush, line)
 
     def _call(self, line: _Line, requests: list[Request]) -> None:
-        """Start a call for those of the requests that are still wanted."""
         wanted = []
         for request in requests:
             record = request.record

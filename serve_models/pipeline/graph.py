@@ -84,10 +84,7 @@ class PipelineGraph:
 class RecordRun:
     """One record's run through the graph: a state machine over the answers of its steps.
 
-    Args:
-        graph: The pipeline.
-        request: The request line's object; its ``body`` is an object too.
-        line: The request line, for steps that pass it on unchanged.
+    The request's ``body`` is an object too; ``line`` is for steps that pass it on unchanged.
     """
 
     def __init__(self, graph: PipelineGraph, request: dict[str, Any], line: bytes) -> None:
@@ -125,11 +122,9 @@ class RecordRun:
         return self._next()
 
     def end(self) -> None:
-        """The record has its outcome from elsewhere."""
         self.is_over = True
 
     def _ending_at(self, step: str, status: int, body: bytes) -> Ending | None:
-        """Return the record's outcome if it ends with this answer."""
         if status == STATUS_EXPIRED or status >= STATUS_FAILED:
             return Ending(status, body)
         if status >= 400:

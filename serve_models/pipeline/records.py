@@ -40,8 +40,6 @@ class Record:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One record's request to one step's model."""
-
     record: Record
     step: str
     line: bytes

@@ -45,7 +45,6 @@ class StepQueue(Generic[Item]):
 
     @property
     def is_full(self) -> bool:
-        """Whether enough requests wait for a full call."""
         full = full_chunk_records(self._windows.smallest_records, self._calls_per_window)
         return len(self._waiting) >= full
 
@@ -97,14 +96,9 @@ class StepQueue(Generic[Item]):
     def heard(
         self, call: CallInFlight, answered: int, replica: str, window_records: int, now_s: float
     ) -> None:
-        """Count what a replica streamed back.
+        """Count what a replica streamed back: ``answered`` requests now have their outcome.
 
-        Args:
-            call: The call.
-            answered: How many of its requests now have their outcome.
-            replica: The replica that has the call; empty if it has not named itself.
-            window_records: The window that it grants.
-            now_s: Monotonic seconds.
+        ``replica`` is empty if it has not named itself; ``now_s`` is monotonic.
         """
         if replica:
             self._windows.heard(call, replica, window_records, now_s)

@@ -97,7 +97,6 @@ def _json_text(where: str, value: Any) -> str:
 
 
 def _only(where: str, value: Any, known: frozenset[str]) -> dict[str, Any]:
-    """Return an object that has only known fields."""
     if not isinstance(value, dict):
         raise UnreadableTextError(f"{where}: must be an object to be read")
     # Answers have null fields, and come back as messages.

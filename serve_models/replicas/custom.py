@@ -7,11 +7,7 @@ from serve_models.replicas.base import Replica, this_replica
 
 
 class CustomModel(Replica):
-    """One replica of a custom model; the class's ``check_health`` is the replica's.
-
-    Raises:
-        CustomModelError: The class cannot be used.
-    """
+    """One replica; the class's ``check_health`` is the replica's. Raises ``CustomModelError``."""
 
     # Ray Serve awaits the constructor.
     async def __init__(self, settings: CustomModelSettings) -> None:  # type: ignore[misc]

@@ -23,8 +23,6 @@ class Patience:
 
 
 class Watchdog:
-    """Watches each piece of work by itself."""
-
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._slowest_s: float | None = None

@@ -23,8 +23,6 @@ from schemas.settings.file import KafkaSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One topic of a command: what was found, and what is to be done."""
-
     inbox: Inbox
     request: Request
     survey: Survey

@@ -29,8 +29,6 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """The options that select dead letters, as typed."""
-
     error: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,11 +48,7 @@ class Filters:
     route: DlqRouteOption = None
 
     def selection(self, settings: Settings, now_ms: int) -> Selection:
-        """Return the filters that the options stand for.
-
-        Raises:
-            UserError: An option is illegal; the message names it.
-        """
+        """Return the filters; raises ``UserError``, which names the option, if one is illegal."""
         known = [code.value for code in ErrorCode]
         for code in self.error or []:
             if code not in known:
@@ -100,11 +94,7 @@ def choose_inboxes(settings: Settings, route: str | None) -> dict[str, tuple[str
 
 
 def confirm(question: str, *, is_sure: bool) -> None:
-    """Ask on the terminal; end the command with 1 if the answer is no.
-
-    Raises:
-        UserError: There is no terminal to ask at.
-    """
+    """Ask on the terminal, or raise ``UserError`` if there is none; end with 1 on a no."""
     if is_sure:
         return
     if not sys.stdin.isatty():

@@ -59,14 +59,7 @@ class TextRequest(Generic[Body]):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The names and limits of a model.
-
-    Attributes:
-        name: The model's name in the settings.
-        names: Every name that ``body.model`` may carry.
-        max_inputs_per_request: The most texts, or pairs, of one record.
-        accepted: What bodies may have besides texts.
-    """
+    """A model's names for ``body.model``, its most texts or pairs, and its options."""
 
     name: str
     names: frozenset[str]
@@ -95,11 +88,8 @@ class Served:
 class Endpoint(ABC, Generic[Body]):
     """One url of a text model: checks bodies, tokenizes their texts, writes responses.
 
-    Args:
-        url: The url.
-        texts_field: The body's field of the texts, for messages.
-        served: Names and limits of the model.
-        max_tokens: The model truncates a longer text; ``None`` where there is no limit.
+    Messages name ``texts_field`` of the body. The model truncates a text over ``max_tokens``, if
+    not ``None``.
 
     Attributes:
         repeats_texts: Whether the model may read more characters than a body has.
@@ -114,11 +104,7 @@ class Endpoint(ABC, Generic[Body]):
 
     @abstractmethod
     def parse(self, body: Any) -> Body:
-        """Check a body against the endpoint and the model.
-
-        Raises:
-            BodyRefusedError: It cannot be answered.
-        """
+        """Check a body against the endpoint and the model, or raise ``BodyRefusedError``."""
 
     @abstractmethod
     def tokenize(self, bodies: Sequence[Body]) -> list[list[TokenizedText]]:

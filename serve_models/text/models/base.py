@@ -56,8 +56,7 @@ class CheckedModel:
     def run(self, texts: Sequence[TokenizedText]) -> list[NDArray[np.float32] | Refusal]:
         """Run one batch; each text gets its row, float32 [width], or the reason for none.
 
-        Raises:
-            ValueError: The model's output has the wrong shape.
+        Raises ``ValueError`` if the model's output has the wrong shape.
         """
         rows = self._model.run(texts)
         if rows.shape != (len(texts), self._model.width):
@@ -72,11 +71,7 @@ class CheckedModel:
 
 
 def check_length(max_seq_length_tokens: int, positions: int | None) -> None:
-    """Refuse a length that a checkpoint has no positions for.
-
-    Raises:
-        ModelSettingsError: The length is over ``positions``.
-    """
+    """Raise ``ModelSettingsError`` for a length over the checkpoint's ``positions``."""
     if positions is not None and 0 < positions < max_seq_length_tokens:
         raise ModelSettingsError(
             f"max_seq_length_tokens: {max_seq_length_tokens} is over the {positions} positions "

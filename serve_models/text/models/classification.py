@@ -33,8 +33,7 @@ class LabellingModel(TextModel, Protocol):
 class ClassificationModel:
     """A loaded sequence classifier of Transformers (``LabellingModel``).
 
-    Raises:
-        ModelSettingsError: The checkpoint is no sequence classifier, or a setting does not fit it.
+    Raises ``ModelSettingsError`` if the checkpoint is none, or a setting does not fit it.
     """
 
     def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:

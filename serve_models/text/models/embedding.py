@@ -54,19 +54,14 @@ class EmbeddingTextModel(TextModel, Protocol):
         ...
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
-        """Take texts that are tokenized already; only their length is checked.
-
-        Raises:
-            TypeError: The model takes texts only.
-        """
+        """Cut token ids to the model's length; ``TypeError`` if it takes texts only."""
         ...
 
 
 class EmbeddingModel:
     """A loaded Sentence Transformers model (``EmbeddingTextModel``).
 
-    Raises:
-        ModelSettingsError: A setting does not fit the checkpoint.
+    Raises ``ModelSettingsError`` if a setting does not fit the checkpoint.
     """
 
     def __init__(self, path: Path, settings: EmbedderSettings, device: str) -> None:
@@ -104,8 +99,7 @@ class EmbeddingModel:
     def take_prompts(self, settings: EmbedderSettings) -> None:
         """Use the settings' prompts over the checkpoint's.
 
-        Raises:
-            ModelSettingsError: There is no prompt of the default's name.
+        Raises ``ModelSettingsError`` if there is no prompt of the default's name.
         """
         self.prompts = _prompts_of(self._model, settings)
 

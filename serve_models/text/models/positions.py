@@ -35,11 +35,7 @@ def longest_text(max_tokens: int | None, device: str) -> str:
 
 
 def check_runs(run: Callable[[Sequence[TokenizedText]], Rows], longest: TokenizedText) -> None:
-    """Refuse a length that the model cannot run on its device, for example for lack of memory.
-
-    Raises:
-        ModelSettingsError: The model cannot run it.
-    """
+    """Raise ``ModelSettingsError`` if the model cannot run this length on its device."""
     try:
         run([longest])
     except Exception as error:

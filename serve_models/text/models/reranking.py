@@ -32,8 +32,7 @@ class PairModel(TextModel, Protocol):
 class RerankingModel:
     """A loaded ``CrossEncoder`` of Sentence Transformers with one output (``PairModel``).
 
-    Raises:
-        ModelSettingsError: The checkpoint is no such model, or a setting does not fit it.
+    Raises ``ModelSettingsError`` if the checkpoint is none, or a setting does not fit it.
     """
 
     width = 1
@@ -80,10 +79,9 @@ class RerankingModel:
 
 
 def _check_has_scores(path: Path) -> None:
-    """Refuse a checkpoint that the library would give a new head with random weights.
+    """Raise ``ModelSettingsError`` for a checkpoint without a head of its own.
 
-    Raises:
-        ModelSettingsError: It has no head of its own.
+    The library would give it a new one with random weights.
     """
     library_config = _read_json(path / "config_sentence_transformers.json")
     if (path / "modules.json").is_file():
