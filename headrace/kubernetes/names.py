@@ -11,7 +11,7 @@ PART_OF = "headrace"
 RAY_SERVICE = "headrace"
 SETTINGS_CONFIG_MAP = "headrace-settings"
 EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
-"""With keys password and ca.crt; where Kafka is not Strimzi's."""
+"""With keys password and ca.crt; for a Kafka that is not Strimzi's."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 """With key token, for gated models; optional."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 _BEGIN = re.compile(rb"[^\s,]")
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(")?|[{}\[\]]', re.DOTALL)
-"""A string, of which the end may still be to come, or a bracket outside of one."""
+"""A string, maybe without its end yet, or a bracket outside of one."""
 
 
 class BrokenFileError(ValueError):

@@ -18,7 +18,7 @@ from schemas.wire.headers import Header
 POLL_TIMEOUT_MS = 500
 MAX_POLL_RECORDS = 500
 FETCH_BYTES = 16 * 1024 * 1024
-"""What a fetch of one broker brings; a larger record comes alone."""
+"""The size of a fetch from one broker; a larger record comes alone."""
 
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
 

@@ -6,7 +6,7 @@ from schemas.settings.file import Settings
 from schemas.settings.models import EmbedderSettings
 
 _FLOAT_BYTES = 12
-"""Of a component as JSON, with its comma."""
+"""The size of a component as JSON, with its comma."""
 _BASE64_BYTES = 4 * 4 / 3
 
 

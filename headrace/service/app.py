@@ -20,7 +20,7 @@ from schemas.settings.models import ModelSettings
 
 _MODEL: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
 _QUIET = {"enable_access_log": False}
-"""One log line a call would be one for every few hundred records; counters say it better."""
+"""A log line per call would mean one for every few hundred records; counters are better."""
 _CONSUMER_OPTIONS = {
     "health_check_period_s": 5.0,
     "health_check_timeout_s": 30.0,

@@ -10,7 +10,7 @@ from headrace.settings.problems import Path, Problem, SettingsError, show_path
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 100_000
-"""Aliases counted as often as they are used, so that a small file cannot unfold into a huge one."""
+"""Each use of an alias counts, so that a small file cannot expand into a huge one."""
 MAX_DEPTH = 50
 
 

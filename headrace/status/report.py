@@ -11,7 +11,7 @@ from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot, RouteStatus
 T = TypeVar("T")
 
 SILENT_AFTER_S = 10.0
-"""A replica that has not reported for longer holds nothing any more; its counts stay."""
+"""A replica that is silent for longer has no partitions any more; its counts stay."""
 RATE_WINDOW_S = 5.0
 WORKING_WINDOW_S = 60.0
 MAX_SILENT_REPLICAS = 1_000

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 _WORDS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
-"""In messages of errors without a type of their own: Metal's, the CPU allocator's, cuBLAS'."""
+"""In messages of errors that have no type of their own: Metal's, the CPU allocator's, cuBLAS'."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -15,9 +15,9 @@ from serve_models.serving.watchdog import Patience, Watchdog
 MOST_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
 _MOST_CHARACTERS = 1_048_576
-"""Of several records; one that has more goes by itself."""
+"""The most of several records; a record with more goes by itself."""
 _MOST_POOL_TOKENS = 4 * 1024 * 1024
-"""More wait in their chunks: token ids take four bytes each, and batches are even long before."""
+"""More wait in their chunks: token ids take four bytes each, and fewer make even batches."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from serve_models.serving.failures import ENDS_THE_TASK
 from serve_models.serving.watchdog import Patience, SilenceWatch
 
 PATIENCE = Patience(least_s=600.0, first_s=3600.0)
-"""A class may work on one record for long, and reports nothing meanwhile."""
+"""A class may work on one record for a long time without any report."""
 
 
 class CustomEngine(ChunkServer):

@@ -27,7 +27,7 @@ _INSTEAD = {
     "audio": "answers are texts; leave it out",
     "web_search_options": "nothing is searched here; leave it out",
 }
-"""What to do instead of a field that vLLM drops though the answer would be another. (It refuses
+"""What to do instead of a field that vLLM drops although it would change the answer. (It refuses
 ``chat_template``, but by the name of a flag.)"""
 _MOST_NAMED = 16
 _MOST_NAME_CHARACTERS = 64

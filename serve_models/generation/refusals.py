@@ -23,7 +23,7 @@ _MAX_PROBLEMS = 5
 _MOST_PROBLEMS_READ = 10_000
 _NOT_IMPLEMENTED = 501
 _OF_THE_REQUEST = (ValueError, TypeError, OverflowError, NotImplementedError)
-"""vLLM's own server blames the request for these if they are not wrapped."""
+"""vLLM's own server treats these as errors of the request if they are not wrapped."""
 _WORD = re.compile(r"[a-z_]+")
 _RENDERED_PROMPT = frozenset({"input_tokens", "input_text"})
 """vLLM's names of the rendered prompt."""

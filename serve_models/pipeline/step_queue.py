@@ -11,7 +11,7 @@ from handoff.windows import CallInFlight, ReplicaWindows
 Item = TypeVar("Item")
 
 APART_AFTER_LOSS_S = 120.0
-"""Longer than the backoffs of a record that kills its replica, until it is isolated."""
+"""Longer than all backoffs of a record that kills its replica, until it is isolated."""
 
 
 class StepQueue(Generic[Item]):

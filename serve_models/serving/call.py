@@ -8,9 +8,9 @@ from handoff.chunk import STATUS_FAILED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.serving.failures import encode_failure_body
 
 NAMED_AFTER_S = 1.0
-"""After so long a silence a call names the replica that has it: the caller counts records in flight
-by replica, and must not take a replica with a long record for one that is gone. Not at once: an
-item more would slow down short calls."""
+"""After this silence a call names the replica that has it: the caller counts records in flight
+by replica, and must not mistake a replica with a long record for a lost one. Not at once: one more
+item would slow down short calls."""
 
 
 class Call:

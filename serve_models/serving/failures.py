@@ -10,7 +10,7 @@ from schemas.bodies.base import BodyRefusedError
 from schemas.wire.results import encode_refusal_body
 
 ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
-"""Raised to end a task or the process. Anything else is a failure to answer for, even where it is
+"""Raised to end a task or the process. Anything else is a failure to answer, even if it is
 no ``Exception``: a Rust panic, in tokenizers for example, is a bare ``BaseException``."""
 _MAX_ERROR_CHARACTERS = 500
 

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 _FORGETS = 0.01
-"""The part of the slowest duration that each observation forgets: chance must pass."""
+"""The part of the slowest duration that each observation forgets, so that an outlier passes."""
 
 
 @dataclass(frozen=True, slots=True)

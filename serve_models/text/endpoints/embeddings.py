@@ -30,7 +30,7 @@ from serve_models.text.models.tokenizing import TokenizedText
 
 _ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
 _FORMS_KEPT = 256
-"""Of the vector forms that requests ask for, whose sizes are remembered."""
+"""How many of the requested vector forms have their sizes remembered."""
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):

@@ -11,7 +11,7 @@ from serve_models.text.models.base import ModelSettingsError, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
 _MOST_WORDS_ON_A_CPU = 1024
-"""A CPU has memory enough for a long text, and takes minutes for one of thousands of tokens."""
+"""A CPU has enough memory for a long text, but takes minutes for thousands of tokens."""
 
 
 def positions_of(model: torch.nn.Module) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 Role = Literal["query", "document"]
-"""What a text is in a search."""
+"""The role of a text in a search."""
 
 _NAMES: Mapping[Role, tuple[str, ...]] = {
     "query": ("query", "search_query"),
@@ -14,7 +14,7 @@ _NAMES: Mapping[Role, tuple[str, ...]] = {
 _ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names}
 
 PURPOSES = frozenset({*_ROLES, "classification", "clustering"})
-"""What ``input_type`` may say of any model, whether it has a prompt for that or none."""
+"""Legal values of ``input_type`` for any model, with or without a prompt for them."""
 
 
 def role_of(name: str | None) -> Role | None:

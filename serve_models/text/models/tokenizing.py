@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 _UNLIMITED_TOKENS = 1_000_000
-"""Tokenizers that know no limit carry 1e30 as theirs."""
+"""Tokenizers without a limit have 1e30 as theirs."""
 _MOST_CHARACTERS_TOGETHER = 1_048_576
-"""Rust holds some hundred bytes a token of all texts of a call, what is cut off included."""
+"""Rust takes about 100 bytes per token of all texts of a call, including what is cut off."""
 
 Features = dict[str, Any]
 TextInput = str | tuple[str, str]

@@ -16,7 +16,7 @@ _POOLING_MODES = frozenset(
         "lasttoken",
     )
 )
-"""As checkpoints name them that were saved before ``pooling_mode`` was one key."""
+"""The keys of checkpoints that were saved before ``pooling_mode`` was one key."""
 
 
 def read_vector_width(directory: Path) -> int | None:
