@@ -29,10 +29,8 @@ def is_docker_available() -> bool:
 def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> RunningBroker:
     """Start a one-node Kafka container; its data is in a volume named after ``data_dir``.
 
-    If ``image`` is unset, ``$HEADRACE_KAFKA_IMAGE`` or else Apache's own image is used.
-
-    Raises:
-        BrokerStartError: No Docker engine answers, or the broker did not start.
+    If ``image`` is unset, ``$HEADRACE_KAFKA_IMAGE`` or else Apache's own image is used. Raises
+    ``BrokerStartError`` if no Docker engine answers, or the broker did not start.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     port = choose_port(port)

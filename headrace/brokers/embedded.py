@@ -13,10 +13,8 @@ START_TIMEOUT_S = 20.0
 def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
     """Start the embedded broker (noida-db) on 127.0.0.1.
 
-    It is for trying out: when killed, it loses records that it had acknowledged.
-
-    Raises:
-        BrokerStartError: The wheel is not installed, or the broker did not start.
+    It is for trying out: when killed, it loses records that it had acknowledged. Raises
+    ``BrokerStartError`` if the wheel is not installed, or the broker did not start.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     port = choose_port(port)

@@ -62,10 +62,8 @@ def start_kafka_home(
     """Start one KRaft node on 127.0.0.1; broker and controller in one process.
 
     A ``data_dir`` that was used before keeps its topics and records. ``kafka_home`` is
-    ``$KAFKA_HOME`` if unset.
-
-    Raises:
-        BrokerStartError: Kafka or Java is missing, or the broker did not start.
+    ``$KAFKA_HOME`` if unset. Raises ``BrokerStartError`` if Kafka or Java is missing, or the broker
+    did not start.
     """
     home = _find_home(kafka_home)
     data_dir.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,6 @@ def answers_metadata(host: str, port: int, timeout_s: float = 1.0) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

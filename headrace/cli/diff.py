@@ -38,7 +38,6 @@ def diff(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 def changes_table(changes: Sequence[Change]) -> Table:
-    """Return a plan as a table: application, action, and why."""
     table = Table("application", "action", "what changes")
     for change in changes:
         table.add_row(

@@ -30,7 +30,6 @@ def print_line(text: str) -> None:
 
 
 def print_error(message: str) -> None:
-    """Print one problem to stderr unchanged: no markup, no wrapping."""
     err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True, highlight=False)
 
 
@@ -61,7 +60,6 @@ def count(number: float) -> str:
 
 
 def shorten(text: str, most_characters: int) -> str:
-    """Return ``text``, or its beginning and end if it is too long."""
     if len(text) <= most_characters:
         return text
     tail = (most_characters - 1) // 2

@@ -147,7 +147,6 @@ def _cells(route: Mapping[str, Any]) -> list[str]:
 
 
 def partition_tables(report: Mapping[str, Any], width_columns: int) -> RenderableType:
-    """Return the lag of every partition: a table per route, a row per partition."""
     tables: list[RenderableType] = []
     for name, route in report["routes"].items():
         title = f"{name}: lag of {route['requests_topic']} by partition"

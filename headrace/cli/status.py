@@ -66,7 +66,6 @@ async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
 async def _ask_kafka(
     settings: Settings,
 ) -> tuple[dict[str, list[PartitionLag]], dict[str, list[str]]]:
-    """Return each route's partitions, and lines on transactions that block them."""
     lags = await _read_lags(settings)
     return lags, await OpenTransactionLines(settings, SystemClock()).of(lags)
 

@@ -105,8 +105,6 @@ async def _watch(
 
 
 class _HeldBack:
-    """Lines on transactions that have blocked a route's readers for some seconds."""
-
     def __init__(self, settings: Settings) -> None:
         self._clock = SystemClock()
         self._open_transactions = OpenTransactionLines(settings, self._clock)

@@ -6,8 +6,6 @@ from headrace.requests.reading import LogRange
 
 
 class Clearing:
-    """Follows a read of unhandled ranges, partition by partition in order."""
-
     def __init__(self, unhandled: Mapping[int, LogRange]) -> None:
         self._ends = {number: each.end for number, each in unhandled.items()}
         self._clear_below = {number: each.start for number, each in unhandled.items()}

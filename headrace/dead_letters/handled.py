@@ -24,8 +24,6 @@ class HandledPageError(ValueError):
 
 
 class Witness(NamedTuple):
-    """The offset and the fingerprint of a record that was handled."""
-
     offset: int
     fingerprint: int
 
@@ -60,7 +58,6 @@ class HandledOffsets:
         self._changed.add(number)
 
     def first_unhandled(self, start: int) -> int:
-        """Return the lowest unhandled offset from ``start`` on."""
         offset = start
         while True:
             number, position = divmod(offset, PAGE_OFFSETS)
@@ -75,7 +72,6 @@ class HandledOffsets:
                 return offset
 
     def forget_below(self, offset: int) -> None:
-        """Drop the pages of records that are gone from the log: all below ``offset``."""
         self._drop([number for number in self._pages if (number + 1) * PAGE_OFFSETS <= offset])
 
     def forget_all(self) -> None:

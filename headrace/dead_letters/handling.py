@@ -60,7 +60,7 @@ class Survey:
     Attributes:
         targets: Records for each topic to which they would be replayed.
         not_replayable: Records for each reason why not.
-        expired_records: How many replayable ones have a deadline that has passed.
+        expired_records: Replayable ones whose deadline has passed.
         clear_below: Below which offset each partition would have no unhandled ones.
     """
 
@@ -196,12 +196,7 @@ async def purge(
 ) -> dict[int, int]:
     """Mark dead letters as handled, and delete the records before the first unhandled one.
 
-    Returns:
-        The offset below which each partition's records were deleted.
-
-    Raises:
-        SourceError: The cluster refuses; the message says what to check.
-        UserError: Another command took over.
+    Returns the offset below which each partition's records were deleted. Raises as ``replay``.
     """
     async with (
         HandlingTransactions(kafka, inbox.topic) as transactions,

@@ -41,7 +41,6 @@ class Inbox:
     handled: Mapping[int, HandledOffsets]
 
     def unhandled_ranges(self) -> dict[int, LogRange]:
-        """Return the ranges from the first unhandled dead letter on."""
         return {
             number: LogRange(
                 min(self.handled[number].first_unhandled(each.start), each.end), each.end
@@ -100,7 +99,6 @@ class Tally:
 
 
 def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the dead-letter topics to read, with the routes that share each."""
     topics: dict[str, tuple[str, ...]] = {}
     for name, each in settings.routes.items():
         topics[each.dead_letters_topic] = (*topics.get(each.dead_letters_topic, ()), name)
@@ -177,7 +175,6 @@ async def find_all(
 
 
 def reopened(inbox: Inbox, fresh: Inbox) -> Inbox:
-    """Return what ``inbox`` covered, with the handled offsets of ``fresh``."""
     return replace(
         inbox,
         handled=fresh.handled,

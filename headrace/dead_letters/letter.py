@@ -39,7 +39,6 @@ class DeadLetter:
 
     @property
     def earlier_failures(self) -> list[Failure]:
-        """The oldest first."""
         return read_failures(self.request_headers)
 
     @property

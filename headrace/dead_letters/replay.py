@@ -37,7 +37,6 @@ class Targets:
     topic: str | None = None
 
     def of(self, found: Found) -> str:
-        """Return the topic for a dead letter, or raise ``NotReplayableError``."""
         if found.letter is None:
             raise NotReplayableError("it is no dead letter of Headrace: its headers are missing")
         target = self.topic or self.by_route.get(found.route)
@@ -80,10 +79,8 @@ def compose(
 ) -> Outgoing:
     """Return the request to publish again, with its first key, value and headers.
 
-    If the letter has no value, ``original`` is the record at its source, if there is one.
-
-    Raises:
-        NotReplayableError: The request's value is gone.
+    If the letter has no value, ``original`` is the record at its source, if there is one. Raises
+    ``NotReplayableError`` if the value is gone.
     """
     request_headers, key, value = letter.request_headers, letter.record.key, letter.record.value
     if value is None:
@@ -107,8 +104,6 @@ def compose(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The most records per second on average, if there is a limit."""
-
     records_per_s: float | None = None
 
     @property

@@ -57,7 +57,6 @@ class Tally:
         self._add(record, f"dead letter: {header(record, headers.ERROR_CODE)}")
 
     def counts(self, skipped_records: int) -> Counter[str]:
-        """Return how many records had which outcome; the service counts those it skipped."""
         counts = Counter(self.outcomes.values())
         if skipped_records:
             counts[SKIPPED] = skipped_records
@@ -94,7 +93,6 @@ def header(record: TopicRecord, name: str) -> str:
 
 
 def adds_up(tally: Tally, skipped_records: int) -> bool:
-    """Whether every record that went in came out once, and nothing else did."""
     return (
         tally.outcomes.keys() == tally.sent
         and skipped_records == len(tally.tombstones)
@@ -116,7 +114,6 @@ def nearest_neighbours(
 
 
 def texts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
-    """Return the first text of every readable request line, by custom_id."""
     texts = {}
     for line in lines:
         try:

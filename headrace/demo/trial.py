@@ -25,7 +25,6 @@ def is_watched() -> bool:
 
 
 def settings_text(settings: Settings) -> str:
-    """Return a settings file with which other commands find the demo's broker."""
     values = settings.model_dump(mode="json", exclude_unset=True)
     values["kafka"] = {"broker": "external", "bootstrap": settings.kafka.bootstrap}
     return yaml.safe_dump(values, sort_keys=False)
@@ -49,7 +48,6 @@ def commands(config: Path | None = None) -> list[str]:
 
 
 def let_try(settings: Settings, directory: Path) -> None:
-    """Keep the service until Ctrl-C; other commands find it through a file in ``directory``."""
     config = directory / "headrace.yaml"
     config.write_text(settings_text(settings))
     out.print("\n[bold]The service still runs.[/] Try it, in another terminal:\n")
@@ -60,7 +58,6 @@ def let_try(settings: Settings, directory: Path) -> None:
 
 
 def say_how_to_go_on() -> None:
-    """Print how to start the service again, with the settings file of the repository."""
     out.print("\nTo go on, start the service with the settings of this directory:\n")
     _print_commands([f"{_HEADRACE} up"])
     out.print("\nand in another terminal:\n")

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Drain this pod; returns 0 when it has drained, 1 when it ran out of time or could not."""
     parser = argparse.ArgumentParser(
         prog="python -m headrace.kubernetes.drain", description=__doc__
     )
@@ -102,7 +101,6 @@ def drain_command(timeout_s: float) -> list[str]:
 
 
 def find_raylets() -> list[psutil.Process]:
-    """Return the raylets that run here; in a pod there is one."""
     return [one for one in psutil.process_iter(["name"]) if one.info["name"] == RAYLET]
 
 

@@ -59,7 +59,6 @@ def render_files(source: RenderSource) -> dict[str, str]:
 
 
 def topics_of(settings: Settings) -> dict[str, tuple[int, int]]:
-    """Return partitions and replication factor of every topic that the routes name, by name."""
     return {
         name: (info.partitions, info.replication_factor)
         for name, info in sorted(wanted_topics(settings).items())
@@ -67,7 +66,6 @@ def topics_of(settings: Settings) -> dict[str, tuple[int, int]]:
 
 
 def settings_map(text: str) -> dict[str, Any]:
-    """Return the ConfigMap with the settings file, which the command reads in the pods."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -80,8 +78,6 @@ def settings_map(text: str) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes multi-line texts as blocks, and never an alias."""
-
     def ignore_aliases(self, data: Any) -> bool:
         del data
         return True

@@ -22,8 +22,6 @@ MOST_WORD_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrimziCluster:
-    """The Kafka cluster whose bootstrap service is ``kafka.bootstrap``."""
-
     name: str
     port: int
 

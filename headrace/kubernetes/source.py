@@ -43,8 +43,8 @@ class RenderSource:
 def read_source(path: Path) -> RenderSource:
     """Read and check a settings file.
 
-    Raises:
-        SettingsError: It cannot be read, is illegal, carries a secret, or asks for a local broker.
+    Raises ``SettingsError`` if it is unreadable or illegal, has a secret, or asks for a local
+    broker.
     """
     return parse_source(read_file(path), str(path))
 

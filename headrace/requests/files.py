@@ -38,7 +38,6 @@ _HEAD_BYTES = 4
 
 @contextmanager
 def open_file(name: str) -> Iterator[io.BufferedReader]:
-    """Open a file, or stdin if its name is a dash."""
     if name == STDIN:
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return

@@ -53,7 +53,6 @@ class RequestLines:
                 cutter.finish()
 
     def _choose_cutter(self, *, is_end: bool) -> LineCutter | ObjectCutter | None:
-        """Choose a cutter by the first line of the file; ``None`` until it is complete."""
         head = self._head.lstrip()
         if head[:1] == b"[":
             return ObjectCutter(self._max_line_bytes, is_array=True)

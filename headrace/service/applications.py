@@ -52,7 +52,6 @@ def consumer_deployment_name(route: str) -> str:
 
 
 def deployment_name(application: str) -> str:
-    """Return the name of the one deployment of an application of Headrace."""
     match kind_of(application):
         case "model":
             return model_deployment_name(application.removeprefix(MODEL_PREFIX))
@@ -100,7 +99,6 @@ class ApplicationSpec:
 
     @property
     def version(self) -> str:
-        """Identifies what the replicas are built from."""
         text = orjson.dumps(self.built, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(text).hexdigest()[:16]
 

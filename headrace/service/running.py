@@ -22,7 +22,6 @@ ASK_TIMEOUT_S = 30.0
 
 
 def is_serve_running() -> bool:
-    """Whether the Ray cluster that this process is connected to runs Serve."""
     # serve.status() answers where Serve has never run, with an empty list.
     try:
         ray.get_actor(CONTROLLER_NAME, namespace=CONTROLLER_NAMESPACE)

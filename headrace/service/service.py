@@ -107,7 +107,6 @@ class LocalService:
         return read_statuses()
 
     def deployments(self) -> dict[str, str]:
-        """Return a line for each deployment that waits for replicas."""
         return read_deployments()
 
     def __enter__(self) -> Self:
@@ -194,13 +193,9 @@ class LocalService:
         self._is_up = True
 
     def apply(self, settings: Settings) -> dict[str, str]:
-        """Change what runs to ``settings``, and nothing else.
+        """Change what runs to ``settings``; return, by name, why applications do not run.
 
-        Returns:
-            Why applications do not run, by name; the others serve.
-
-        Raises:
-            ServiceError: A RayService deploys what runs.
+        Raises ``ServiceError`` if a RayService deploys what runs.
         """
         self.settings = settings
         self._create_topics()
@@ -253,7 +248,6 @@ class LocalService:
 
 
 def serves_any_route(settings: Settings, failures: Collection[str]) -> bool:
-    """Whether some route runs, and every model that it needs."""
     for name, route in settings.routes.items():
         models = map(model_application_name, settings.models_behind(route.model))
         if not {route_application_name(name), *models} & set(failures):
@@ -262,7 +256,6 @@ def serves_any_route(settings: Settings, failures: Collection[str]) -> bool:
 
 
 def what_to_do(application: str, specs: Sequence[ApplicationSpec]) -> str:
-    """Return what happens to an application that does not run, and how to start it."""
     callers = [title_of(each.name) for each in specs if application in each.calls]
     waiting = f"{' and '.join(callers)} wait for it, and lose nothing. " if callers else ""
     return f"{waiting}Put it right, and run `headrace up` again"

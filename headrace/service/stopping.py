@@ -14,7 +14,6 @@ _STOP_ORDER = ("route", "model", "status")
 
 
 def running_applications() -> set[str]:
-    """Return the names of Headrace's applications that Serve knows."""
     return {name for name in serve.status().applications if kind_of(name) is not None}
 
 

@@ -22,11 +22,8 @@ NAMED_SECTIONS = {"models": "kind", "routes": "model"}
 def apply_environment(data: dict[str, Any]) -> tuple[dict[str, Any], dict[Path, str]]:
     """Merge the environment's overrides into the settings file's content.
 
-    Returns:
-        The merged mapping, and the variable that set each overridden path.
-
-    Raises:
-        SettingsError: A variable names no section or entry, or its value is not JSON.
+    Returns the merged mapping, and the variable that set each overridden path. Raises
+    ``SettingsError`` if a variable names no section or entry, or its value is not JSON.
     """
     merged = dict(data)
     where: dict[Path, str] = {}

@@ -16,7 +16,6 @@ MAX_SHOWN_CHARACTERS = 60
 
 
 def describe_errors(error: ValidationError, where: Mapping[Path, str]) -> list[Problem]:
-    """Return a problem for each of pydantic's errors, at the nearest path in ``where``."""
     problems = []
     for details in error.errors(include_url=False):
         place = find_place(details["loc"])

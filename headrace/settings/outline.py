@@ -32,7 +32,6 @@ class Place:
 
     @property
     def values(self) -> list[str]:
-        """The allowed values, where the settings list them."""
         return [str(value) for option in self.options for value in _listed(option)]
 
     @property
@@ -76,7 +75,6 @@ def _child(node: Node, part: str | int) -> Node | None:
 
 
 def _options(node: Node) -> list[Node]:
-    """Return the types of a schema, references followed and unions opened; no null."""
     if "$ref" in node:
         node = _schema()["$defs"][node["$ref"].rpartition("/")[2]]
     union = node.get("anyOf") or node.get("oneOf")

@@ -30,7 +30,6 @@ class OpenTransactionLines:
         self._producers: Mapping[TopicPartition, OpenProducer] = {}
 
     async def of(self, lags: Mapping[str, list[PartitionLag]]) -> dict[str, list[str]]:
-        """Return each route's lines; see ``consumer.engine.standing.waits``."""
         topics = {name: route.requests_topic for name, route in self._settings.routes.items()}
         blocked = {
             TopicPartition(topics[name], each.partition)

@@ -107,7 +107,6 @@ class StatusReport:
         )
 
     def _fold(self, snapshot: ReplicaSnapshot) -> None:
-        """Keep the counts of a replica that is forgotten."""
         past = self._past.setdefault(snapshot.route, {})
         for counter in COUNTER_NAMES:
             past[counter] = past.get(counter, 0) + getattr(snapshot, counter)

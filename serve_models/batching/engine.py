@@ -139,7 +139,6 @@ class BatchEngine(ChunkServer):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _feed(self, call: Call) -> None:
-        """Prepare and pool a chunk, slice by slice, as the pool has room."""
         start, stop = 0, len(call.chunk.lines)
         try:
             while start < stop:

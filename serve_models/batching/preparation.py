@@ -96,7 +96,6 @@ class Preparation:
         self._may_have_room.set()
 
     def overdue_s(self) -> float | None:
-        """Return for how long a slice has hung, or ``None``."""
         return self._watchdog.overdue_s(self._clock.monotonic())
 
     def shut_down(self) -> None:

@@ -139,7 +139,6 @@ def _check_logprobs(
 
 
 def _logprobs_of_answer(values: Mapping[str, Any], choices: int, limits: ModelLimits) -> int:
-    """Return how many log probabilities each generated token has, its own included."""
     if values.get("use_beam_search"):
         # vLLM chooses the beams by them, requested or not.
         return 2 * choices + 1

@@ -52,7 +52,7 @@ def refuse_unknown_model(model: str, served: Iterable[str]) -> Answer:
 
 
 class Refusals:
-    """Translates vLLM's errors for one endpoint; ``prompt_field`` holds the prompt."""
+    """Translates vLLM's errors for one endpoint; ``prompt_field`` has the prompt."""
 
     def __init__(self, request_class: type[BaseModel], prompt_field: str) -> None:
         self._prompt_field = prompt_field
@@ -79,7 +79,6 @@ class Refusals:
         return self.of_response(create_error_response(error))
 
     def of_response(self, response: ErrorResponse) -> Answer | None:
-        """Return the answer for vLLM's error response; ``None`` for a failure of the model."""
         error = response.error
         if error.code == STATUS_UNAVAILABLE:
             return Answer(STATUS_UNAVAILABLE, b"")

@@ -265,7 +265,6 @@ class VllmEngine:
         )
 
     def _limit(self, request: BaseModel, body: dict[str, Any]) -> None:
-        """Clip a request's lengths to the model's, and refuse other excess."""
         # Not the attributes: pydantic would warn of a deprecated one at each request.
         values = vars(request)
         values.update(clipped_lengths(values, self._limits))

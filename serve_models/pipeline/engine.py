@@ -133,7 +133,6 @@ class PipelineEngine(ChunkServer):
                 line.queue.keep(_is_wanted)
 
     def _watch_deadline(self, record: Record) -> None:
-        """End the record at its deadline, wherever in the pipeline it is."""
         left_s = self._left_s(record.call, record.index)
         if left_s is not None:
             loop = asyncio.get_running_loop()

@@ -53,7 +53,6 @@ class PipelineGraph:
         self._own_names = {name, *settings.served_names}
 
     def start(self, line: bytes) -> "RecordRun | Ending":
-        """Return a record's run, or its outcome if no step can run."""
         try:
             request = orjson.loads(line)
             url, body = request["url"], request["body"]

@@ -14,12 +14,9 @@ class StepLostError(RuntimeError):
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A record in flight.
+    """A record in flight: its ``index`` is its position in ``call``.
 
-    Attributes:
-        index: Its position in ``call``.
-        timer: Ends it at its deadline.
-        step_calls: The call of each of its unanswered requests.
+    ``timer`` ends it at its deadline; ``step_calls`` has the call of each unanswered request.
     """
 
     call: Call
@@ -71,7 +68,6 @@ class StepCall:
         return request
 
     def close_if_unwanted(self) -> None:
-        """Cancel the call if the records of all its requests are over."""
         is_wanted = any(not request.record.run.is_over for request in self.unanswered.values())
         if self.task is not None and self.unanswered and not is_wanted:
             self.task.cancel()

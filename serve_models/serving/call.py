@@ -113,7 +113,6 @@ class Call:
 
 
 def wake_consumers(calls: Iterable[Call], consumers: Collection[str]) -> None:
-    """Make one call of each of these consumers report its window."""
     waiting = set(consumers)
     for call in calls:
         if not waiting:

@@ -136,7 +136,6 @@ class ChunkServer:
         """Free what the model uses: memory, processes, threads."""
 
     def _reports_first(self, call: Call) -> bool:
-        """Whether a call reports its window before any outcome."""
         consumer = call.chunk.consumer
         return self._window is not None and self._window.has_news(consumer, self._clock.monotonic())
 
@@ -157,7 +156,6 @@ class ChunkServer:
         return task
 
     def _left_s(self, call: Call, index: int) -> float | None:
-        """Return the seconds to a record's deadline, if it has one."""
         deadline_ms = call.chunk.deadline_ms(index)
         return None if deadline_ms is None else (deadline_ms - self._clock.epoch_ms()) / 1000
 

@@ -35,7 +35,6 @@ class Refusal:
 
     @property
     def is_failure(self) -> bool:
-        """Whether the model failed, and not the request."""
         return self.status >= STATUS_FAILED
 
 

@@ -41,7 +41,6 @@ class Watchdog:
         self._under_way.pop(key, None)
 
     def overdue_s(self, now_s: float) -> float | None:
-        """Return for how long work has hung, or ``None``."""
         # Copied at once: other threads begin and finish meanwhile.
         overdue = [
             now_s - since_s

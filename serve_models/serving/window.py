@@ -102,7 +102,6 @@ class SharedWindow:
         return self._is_news(name, self._divide())
 
     def consumers_with_news(self, now_s: float) -> list[str]:
-        """Return the callers with a call here that may have much more than their last grant."""
         self._forget(now_s)
         if len(self._callers) < 2:
             return []

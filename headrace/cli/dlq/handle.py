@@ -74,7 +74,6 @@ def handle(
     yes: bool,
     json: bool,
 ) -> None:
-    """Run a command, or say what it would do."""
     now_ms = SystemClock().epoch_ms()
     request = Request(selection=filters.selection(settings, now_ms), limit_records=limit)
     topics = choose_inboxes(settings, filters.route)

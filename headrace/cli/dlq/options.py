@@ -87,7 +87,6 @@ def with_filters(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def choose_inboxes(settings: Settings, route: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the dead-letter topics of ``--route``, each with the routes that share it."""
     if route is not None:
         choose_route(settings, route)
     return inbox_topics(settings, route)

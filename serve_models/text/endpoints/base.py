@@ -59,8 +59,6 @@ class TextRequest(Generic[Body]):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model's names for ``body.model``, its most texts or pairs, and its options."""
-
     name: str
     names: frozenset[str]
     max_inputs_per_request: int
@@ -183,7 +181,6 @@ class Endpoint(ABC, Generic[Body]):
         return parsed
 
     def _check_response_fits(self, body: Body, max_body_bytes: int) -> None:
-        """Refuse a request whose response would be too large to publish in any case."""
         least_bytes = self.least_response_bytes(body)
         if least_bytes > max_body_bytes:
             smaller = self.smaller_form(body)

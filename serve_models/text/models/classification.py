@@ -18,16 +18,13 @@ from serve_models.text.models.tokenizing import Padding, TokenizedText, limit_of
 class LabellingModel(TextModel, Protocol):
     """What the classifier's endpoint needs of a model. Its rows are one logit for each class.
 
-    Attributes:
-        labels: The classes' names, by class id.
+    ``labels`` are the classes' names, by class id.
     """
 
     labels: Sequence[str]
     activation: Activation
 
-    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Tokenize texts, cut to the model's length."""
-        ...
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]: ...
 
 
 class ClassificationModel:
@@ -104,7 +101,6 @@ def _load_model(path: Path, dtype: str) -> Any:
 
 
 def _length_of(asked_tokens: int | None, tokenizer: Any, model: Any) -> int | None:
-    """Return where texts are cut: the settings' length, or what the checkpoint can read."""
     positions = positions_of(model)
     if asked_tokens is not None:
         check_length(asked_tokens, positions)

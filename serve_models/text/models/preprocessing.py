@@ -28,8 +28,6 @@ LibraryModel = SentenceTransformer | CrossEncoder
 
 
 class FrontEnd(Protocol):
-    """Makes tensors of a model's texts."""
-
     def tokenize(
         self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
     ) -> list[TokenizedText]:

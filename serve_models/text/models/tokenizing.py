@@ -89,7 +89,6 @@ class TextTokenizer(Protocol):
 
 
 def text_tokenizer_of(tokenizer: Any, max_tokens: int | None) -> TextTokenizer:
-    """Return the fast tokenizer where a checkpoint has one, else the one in Python."""
     if isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
         return RustTokenizer(tokenizer, max_tokens)
     return PythonTokenizer(tokenizer, max_tokens)
