@@ -92,7 +92,6 @@ class BatchEngine(ChunkServer):
 
     @property
     def waiting_texts(self) -> int:
-        """Texts in the pool, without those of running batches."""
         return len(self._pool)
 
     def start(self) -> None:

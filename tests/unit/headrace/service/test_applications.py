@@ -162,3 +162,21 @@ def test_the_examples_in_the_documentation_are_legal(number: int) -> None:
     assert [route["model"] for route in content["routes"].values()] == pipelines
     settings = parse_settings(examples[number].encode())
     assert set(settings.models_behind(pipelines[0])) == set(content["models"])
+
+
+def test_settings_become_serve_s_options() -> None:
+    text = """\
+models:
+  m: {kind: custom, import_path: "a:B", urls: [/v1/x], replicas: 3, max_ongoing_requests: 7,
+      health_check_period_s: 2.0, graceful_shutdown_timeout_s: 90.0}
+routes:
+  r: {model: m, requests_topic: i, results_topic: o, dead_letters_topic: d, group: g, consumers: 2}
+"""
+    found = deployed(parse_settings(text.encode()))
+
+    model = found["model-m"]._deployment_config
+    assert (model.num_replicas, model.max_ongoing_requests) == (3, 7)
+    assert (model.health_check_period_s, model.graceful_shutdown_timeout_s) == (2.0, 90.0)
+    consumer = found["consumer-r"]._deployment_config
+    assert (consumer.num_replicas, consumer.graceful_shutdown_timeout_s) == (2, 75.0)
+    assert found["consumer-r"].ray_actor_options["num_cpus"] == 0.5
