@@ -47,7 +47,6 @@ class HandledOffsets:
 
     @property
     def witness(self) -> Witness | None:
-        """A record of the highest page, which identifies the log."""
         return self._witnesses[max(self._witnesses)] if self._witnesses else None
 
     def mark(self, record: TopicRecord) -> None:

@@ -122,7 +122,6 @@ async def _collect(
 
 
 async def _skipped_records(service: LocalService, expected: int) -> int:
-    """Return the tombstones that the service reports, once a second, as skipped."""
     skipped_records = 0
     for _ in range(int(STATUS_LAG_S)):
         statuses = await asyncio.to_thread(service.statuses)

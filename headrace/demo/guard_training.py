@@ -70,13 +70,11 @@ class Metrics:
 
     @property
     def precision(self) -> float:
-        """The part of the refused examples that are unsafe; 1 if none was refused."""
         refused = self.unsafe_refused + self.safe_refused
         return self.unsafe_refused / refused if refused else 1.0
 
     @property
     def recall(self) -> float:
-        """The part of the unsafe examples that were refused; 1 if there are none."""
         unsafe = self.unsafe_refused + self.unsafe_passed
         return self.unsafe_refused / unsafe if unsafe else 1.0
 

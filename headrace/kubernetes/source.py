@@ -75,7 +75,6 @@ def parse_source(content: bytes, name: str) -> RenderSource:
 
 
 def _with_placeholder(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy in which the one required secret has a value."""
     merged = copy.deepcopy(dict(data))
     sasl = _at(merged, ("kafka", "sasl"))
     if isinstance(sasl, dict):

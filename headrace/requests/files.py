@@ -51,7 +51,7 @@ def open_file(name: str) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def decompressed(source: io.BufferedReader, name: str) -> Iterator[io.BufferedIOBase]:
-    """Yield a file's bytes, decompressed; raises ``UserError`` for a broken or unknown form."""
+    """Yield a file's bytes, decompressed; raises ``UserError`` for a broken or unknown format."""
     head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):

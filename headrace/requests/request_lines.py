@@ -29,7 +29,7 @@ class RequestLines:
         yield from self._cut(self._text.feed(data, is_end=False), is_end=False)
 
     def finish(self) -> Iterator[bytes | BadLine]:
-        """Yield the rest at the end of the file; ``BrokenFileError`` for too few bytes."""
+        """Yield the rest; ``BrokenFileError`` if the file ends early or has no lines."""
         yield from self._cut(self._text.feed(b"", is_end=True), is_end=True)
         if not self._has_lines:
             raise BrokenFileError(1, "is the end: there is not one request line")

@@ -78,7 +78,7 @@ def _path_of(
 
 
 def _decode(value: str, path: Path) -> Any:
-    """Read a list or mapping from JSON if the field takes no text; raises ``ValueError``."""
+    """Read JSON if the field takes no text, else keep it; raises ``ValueError`` for bad JSON."""
     if not value.startswith(("[", "{")) or find_place(path).takes_text:
         return value
     try:
@@ -88,7 +88,6 @@ def _decode(value: str, path: Path) -> Any:
 
 
 def _lay(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set the value at ``path``; mappings on the way there are copied."""
     *parents, last = path
     for key in parents:
         below = data.get(key)

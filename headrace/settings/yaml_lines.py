@@ -58,8 +58,6 @@ _TOO_DEEP = f"is nested or aliased past {MAX_DEPTH} levels or {MAX_NODES:,} valu
 
 
 class _Lines:
-    """Notes the line of every value, and finds duplicate keys."""
-
     def __init__(self, name: str) -> None:
         self.where: dict[Path, str] = {}
         self.duplicates: list[Problem] = []

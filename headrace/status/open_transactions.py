@@ -20,7 +20,7 @@ Ask = Callable[
 
 
 class OpenTransactionLines:
-    """Describes open transactions; rarely asks which producers have them."""
+    """Describes open transactions; asks only from time to time which producers have them."""
 
     def __init__(self, settings: Settings, clock: Clock, ask: Ask = open_producers) -> None:
         self._settings = settings

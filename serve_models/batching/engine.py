@@ -87,7 +87,6 @@ class BatchEngine(ChunkServer):
 
     @property
     def too_large_batches(self) -> int:
-        """How many batches, or parts of one, did not fit in the device's memory so far."""
         return self._budget.too_large
 
     @property

@@ -29,8 +29,6 @@ _FORWARD_TOKENS = 32
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[T]):
-    """A text's place in the pool."""
-
     text: T
     tokens: int
     since_s: float

@@ -63,7 +63,10 @@ def _setting_of(flag: str) -> str:
 
 
 def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
-    """Raise ``GeneratorSettingsError`` for what is known before the start to be refused."""
+    """Raise ``GeneratorSettingsError`` for arguments that the handlers would refuse.
+
+    Some arguments can be checked only at the start.
+    """
     content_format = arguments.get("chat_template_content_format", "auto")
     if content_format not in get_args(ChatTemplateContentFormatOption):
         raise GeneratorSettingsError(

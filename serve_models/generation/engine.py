@@ -40,9 +40,7 @@ class GeneratingModel(Protocol):
     """A model that answers requests side by side."""
 
     @property
-    def max_num_seqs(self) -> int:
-        """Sequences that it runs at a time."""
-        ...
+    def max_num_seqs(self) -> int: ...
 
     async def answer(self, url: str, body: dict[str, Any]) -> Answer:
         """Answer one request, or raise ``ReplicaLostError`` if the model cannot go on.

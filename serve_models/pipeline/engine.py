@@ -75,7 +75,6 @@ class PipelineEngine(ChunkServer):
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
-        """Requests that wait for each model, not counting those in flight."""
         return {name: len(line.queue) for name, line in self._lines.items()}
 
     def _release(self, call: Call) -> None:

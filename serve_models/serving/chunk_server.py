@@ -160,7 +160,6 @@ class ChunkServer:
         return None if deadline_ms is None else (deadline_ms - self._clock.epoch_ms()) / 1000
 
     def _expire_if_late(self, call: Call, index: int) -> bool:
-        """Answer a record whose deadline has passed, and return whether it has."""
         left_s = self._left_s(call, index)
         if left_s is None or left_s > 0:
             return False

@@ -158,7 +158,6 @@ def _as_json(found: Found) -> dict[str, object]:
 async def _look_up(
     settings: Settings, topics: dict[str, tuple[str, ...]], which: str
 ) -> list[DeadLetter]:
-    """Return the dead letters that the argument may mean, at most the newest 100."""
     place = parse_place(which)
     if place is not None and place.topic in topics:
         async with LogReader(settings.kafka) as reader:

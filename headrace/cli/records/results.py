@@ -80,8 +80,6 @@ def results(
 
 
 class _Lines:
-    """Writes JSON lines: a result's value unchanged, a dead letter with its headers."""
-
     def __init__(self, sink: BinaryIO, is_dead_letters: bool) -> None:
         self._sink = sink
         self._is_dead_letters = is_dead_letters

@@ -162,7 +162,6 @@ class LibraryFrontEnd:
 
 
 def _takes_max_length(first: Any) -> bool:
-    """Whether a model's first module can be asked for more tokens than it reads."""
     if isinstance(first, Router):
         return all(
             isinstance(next(modules.children()), Transformer)
@@ -172,7 +171,6 @@ def _takes_max_length(first: Any) -> bool:
 
 
 def _behind(prompt: str, text: TextInput) -> TextInput:
-    """Put a prompt before a text, or before the first of a pair, as the library does."""
     return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
 
 
