@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-_PACKAGES = ("schemas", "handoff", "consumer", "serve_models", "headrace")
+_PACKAGES = ("handoff", "schemas", "consumer", "serve_models", "headrace")
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -82,7 +82,6 @@ class Engine:
         self._assigned = AssignedPartitions(
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
         )
-        self._ordering = settings.ordering
         self._outbox = Outbox()
         self.transactions = Transactions(self._assigned, self._outbox)
         self.counters = Counters()
@@ -239,11 +238,10 @@ class Engine:
     @property
     def runnable_records(self) -> int | None:
         """Records that wait or are in flight; ``None`` on a route without order, where all are."""
-        return None if self._ordering == "none" else self.backlog.runnable_records
+        return None if self._settings.ordering == "none" else self.backlog.runnable_records
 
     @property
     def reads_on(self) -> bool:
-        """Whether admission takes more records."""
         return self._admission.allowance_records() > 0
 
     @property
@@ -328,7 +326,6 @@ class Engine:
     # --- time ---
 
     def advance(self, now_s: float, epoch_ms: int) -> None:
-        """Do what time brings: backoffs end, deadlines of waiting records pass."""
         self.backlog.advance(now_s, epoch_ms)
 
     def next_due_in_s(self, now_s: float, epoch_ms: int) -> float | None:
@@ -355,7 +352,6 @@ class Engine:
     def rejected(
         self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
-        """Replace refused messages of an outcome; see ``Completion.rejected``."""
         return self._completion.rejected(item, rejections, now_s, epoch_ms)
 
     def transaction_committed(self, transaction: Transaction) -> None:
@@ -369,13 +365,7 @@ class Engine:
         now_s: float,
         epoch_ms: int,
     ) -> bool:
-        """Replace messages of an aborted transaction that the broker will never take.
-
-        Args:
-            transaction: Its outcomes wait again.
-            rejections: Of its messages.
-            now_s: Monotonic seconds.
-            epoch_ms: Wall clock in milliseconds.
+        """Replace refused messages of an aborted transaction, whose outcomes wait again.
 
         Returns:
             False where the topic takes no dead letter of any record.

@@ -102,11 +102,9 @@ class BatchEngine(ChunkServer):
 
     @property
     def waiting_texts(self) -> int:
-        """Texts in the pool, without those of running batches."""
         return len(self._pool)
 
     def start(self) -> None:
-        """Start forming batches."""
         for _ in range(self._limits.parallel_batches + 1):
             self._start(self._run_batches)
 

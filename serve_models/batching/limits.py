@@ -13,7 +13,6 @@ many even batches: beyond this, more threads to a batch do better than more batc
 
 
 def cpu_threads(settings: TextModelSettings) -> int:
-    """Return how many CPU threads a replica has in all."""
     return settings.threads or max(1, int(settings.num_cpus))
 
 

@@ -79,7 +79,6 @@ class Pool(Generic[T]):
         return len(self._by_length)
 
     def add(self, text: T, tokens: int, now_s: float) -> Waiting[T]:
-        """Put a text of ``tokens`` tokens into the pool and return its place."""
         place = Waiting(text, tokens, now_s, (tokens, self._added))
         self._added += 1
         self.tokens += tokens

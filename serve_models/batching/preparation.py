@@ -40,7 +40,6 @@ class Slice:
 def prepare_slice(
     reader: RequestReader, chunk: Chunk, start: int, is_expired: Callable[[int | None], bool]
 ) -> Slice:
-    """Prepare a chunk's records from ``start`` on."""
     most_stop = min(start + MOST_RECORDS, len(chunk.lines))
     result = Slice(stop=most_stop)
     characters = 0
@@ -95,15 +94,12 @@ class Preparation:
             return await loop.run_in_executor(self._thread, self._prepare, call, start)
 
     def pool_shrank(self) -> None:
-        """Look for room again."""
         self._may_have_room.set()
 
     def overdue_s(self) -> float | None:
-        """Return for how long a slice has hung, or ``None`` where none does."""
         return self._watchdog.overdue_s(self._clock.monotonic())
 
     def shut_down(self) -> None:
-        """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, call: Call, start: int) -> Slice:

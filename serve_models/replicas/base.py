@@ -40,7 +40,6 @@ class Replica:
     _server: ChunkServer
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
-        """Stream the outcomes of a chunk's records, each record exactly once."""
         # Closed with this generator and not some time later: a consumer that went away frees it.
         async with aclosing(self._server.infer(chunk)) as stream:
             async for outcomes in stream:

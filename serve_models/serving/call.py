@@ -44,7 +44,6 @@ class Call:
         self._has_all = asyncio.Event()
 
     def waits_for(self, index: int) -> bool:
-        """Whether record ``index`` has no outcome yet."""
         return index in self._unanswered
 
     def answer(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:

@@ -40,7 +40,6 @@ class Refusal:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and message."""
     return f"{type(error).__name__}: {error}"
 
 

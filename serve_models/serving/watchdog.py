@@ -40,7 +40,6 @@ class Watchdog:
         self._slowest_s = max(slowest_s, (now_s - since_s) / size)
 
     def dropped(self, key: Hashable) -> None:
-        """Forget an unfinished piece of work."""
         self._under_way.pop(key, None)
 
     def overdue_s(self, now_s: float) -> float | None:

@@ -67,7 +67,6 @@ KINDS: Mapping[type[TextModelSettings], Kind] = {
 
 
 def endpoints_of(model: Any, name: str, settings: TextModelSettings) -> Endpoints:
-    """Return what a loaded model answers."""
     takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
     served = Served(
         name,

@@ -2,6 +2,7 @@
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from consumer.engine.work import WorkItem
 
@@ -28,7 +29,7 @@ class WorkQueue:
 
     def __init__(self, *, longest_first: bool = False) -> None:
         self._longest_first = longest_first
-        # A dict whose first entry is found at once, however many before it were deleted.
+        # Its first entry is found at once, however many before it were deleted.
         self._by_arrival: OrderedDict[WorkItem, None] = OrderedDict()
         # May hold items that have left the other; those are passed over.
         self._by_work: list[tuple[float, int, WorkItem]] = []
@@ -47,14 +48,15 @@ class WorkQueue:
         """Take the next chunk: up to ``most_records`` within ``MAX_CHUNK_BYTES``, or one larger."""
         chunk: list[WorkItem] = []
         size_bytes = 0
-        waiting = self._by_arrival
-        while waiting and len(chunk) < most_records:
-            item = self._next(now_s, may_be_overdue=not chunk)
+        for item in self._longest(now_s) if self._longest_first else self._by_arrival:
             size_bytes += len(item.line)
             if chunk and size_bytes > MAX_CHUNK_BYTES:
                 break
-            del waiting[item]
             chunk.append(item)
+            if len(chunk) >= most_records:
+                break
+        for item in chunk:
+            del self._by_arrival[item]
         self._compact()
         return chunk
 
@@ -72,11 +74,14 @@ class WorkQueue:
             self._by_work = [entry for entry in self._by_work if entry[2] in self._by_arrival]
             heapq.heapify(self._by_work)
 
-    def _next(self, now_s: float, *, may_be_overdue: bool) -> WorkItem:
-        oldest = next(iter(self._by_arrival))
-        is_overdue = may_be_overdue and now_s - oldest.received_at_s >= PATIENCE_S
-        if not self._longest_first or is_overdue:
-            return oldest
-        while self._by_work[0][2] not in self._by_arrival:
+    def _longest(self, now_s: float) -> Iterator[WorkItem]:
+        """Yield what goes next; each is to be taken before the one after it."""
+        oldest = next(iter(self._by_arrival), None)
+        is_overdue = oldest is not None and now_s - oldest.received_at_s >= PATIENCE_S
+        if oldest is not None and is_overdue:
+            yield oldest
+        while self._by_work:
+            item = self._by_work[0][2]
+            if item in self._by_arrival and not (is_overdue and item is oldest):
+                yield item
             heapq.heappop(self._by_work)
-        return self._by_work[0][2]

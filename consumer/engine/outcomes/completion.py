@@ -12,7 +12,7 @@ from consumer.engine.failures.isolation import Isolation
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes
-from consumer.engine.record_state import RecordState, Step, next_state
+from consumer.engine.record_state import RecordState, Step, next_state, states_after
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
 from schemas.wire.results import ErrorCode
@@ -23,7 +23,8 @@ _EXPIRED_MESSAGE = "the deadline in the header headrace-deadline passed before t
 
 # Looked up for each record; on its class a member costs 0.1 µs more.
 _BLOCKED, _QUEUED, _DECIDED = RecordState.BLOCKED, RecordState.QUEUED, RecordState.DECIDED
-_QUEUE, _DECIDE, _ACKNOWLEDGE = Step.QUEUE, Step.DECIDE, Step.ACKNOWLEDGE
+_AFTER_QUEUE, _AFTER_DECIDE = states_after(Step.QUEUE), states_after(Step.DECIDE)
+_AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
 class Completion:
@@ -85,7 +86,8 @@ class Completion:
 
     def decide(self, item: WorkItem, messages: Sequence[Message]) -> None:
         """Publish its outcome, once no earlier record of its key queue is incomplete."""
-        self._end_work(item, _DECIDE)
+        self._end_work(item)
+        item.state = _AFTER_DECIDE[item.state]
         item.messages = messages
         result_bytes = 0
         for message in messages:  # a generator here costs a third of the whole method
@@ -102,7 +104,7 @@ class Completion:
             item.state = next_state(item.state, Step.RETRY)
             self._isolation.add([item])
         else:
-            item.state = next_state(item.state, _QUEUE)
+            item.state = _AFTER_QUEUE[item.state]
             self._queue.add(item)
 
     def _unblock_next(self, complete: WorkItem) -> None:
@@ -118,14 +120,15 @@ class Completion:
 
     def _deposit(self, item: WorkItem, status: int, body: bytes) -> None:
         # Decided, so that neither a deadline nor a cancellation decides it again.
-        self._end_work(item, Step.DEPOSIT)
+        self._end_work(item)
+        item.state = next_state(item.state, Step.DEPOSIT)
         self.grow(item, len(body))
         self._body_moves.deposit(item, status, body)
 
-    def _end_work(self, item: WorkItem, step: Step) -> None:
+    def _end_work(self, item: WorkItem) -> None:
+        """Let go of what the model needed of it."""
         if item.state is _QUEUED:
             self._queue.discard(item)
-        item.state = next_state(item.state, step)
         if item.fetched_line is not None:
             # Whoever wants the body again has the reference.
             self.grow(item, -len(item.fetched_line))
@@ -147,7 +150,8 @@ class Completion:
 
     def drop(self, item: WorkItem) -> None:
         """Let go of it without an outcome: the partition's next owner has it."""
-        self._end_work(item, Step.DROP)
+        self._end_work(item)
+        item.state = next_state(item.state, Step.DROP)
         self._let_go(item)
 
     def _let_go(self, item: WorkItem) -> None:
@@ -173,7 +177,7 @@ class Completion:
     def acknowledged(self, items: Iterable[WorkItem]) -> None:
         """The broker has acknowledged all messages of these outcomes."""
         for item in items:
-            item.state = next_state(item.state, _ACKNOWLEDGE)
+            item.state = _AFTER_ACKNOWLEDGE[item.state]
             item.assignment.ledger.complete(item.record.offset)
             self._unblock_next(item)
             self._let_go(item)

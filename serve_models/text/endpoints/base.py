@@ -78,7 +78,6 @@ class Served:
     accepted: Accepted
 
     def check_model(self, model: str | None) -> None:
-        """Refuse a request for another model."""
         if model is not None and model not in self.names:
             raise BodyRefusedError(
                 f"model: this route serves {', '.join(sorted(self.names))}, not '{model[:100]}'; "
@@ -89,7 +88,6 @@ class Served:
             )
 
     def check_inputs(self, inputs: int, param: str) -> None:
-        """Refuse a request of too many texts."""
         if inputs > self.max_inputs_per_request:
             raise BodyRefusedError(
                 f"{param}: {inputs} texts are over this model's limit of "
@@ -185,7 +183,6 @@ class Endpoint(ABC, Generic[Body]):
         return body.model or self._served.name
 
     def encode_list(self, request: TextRequest[Body], data: Sequence[Any]) -> bytes:
-        """Return the response body of a list of items."""
         return orjson.dumps(
             {
                 "object": "list",

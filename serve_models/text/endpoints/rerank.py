@@ -88,7 +88,6 @@ class PairsEndpoint(Endpoint[Pairs]):
         return self._scorer.scores(request.body, request.stacked_rows)
 
     def scored(self, request: TextRequest[Pairs]) -> list[tuple[np.float32, bool]]:
-        """Return each document's score, and whether something was cut for it."""
         truncated = self.truncated(request.body, request.texts)
         return list(zip(self.scores(request), truncated, strict=True))
 
