@@ -49,7 +49,8 @@ def read_deployments() -> dict[str, str]:
     lines = {
         name: missing_replicas(
             str(each.status.value),
-            {str(state.value): replicas for state, replicas in each.replica_states.items()},
+            # Enumeration members or their names: Serve answers with either.
+            {str(getattr(state, "value", state)): n for state, n in each.replica_states.items()},
             each.message,
         )
         for name, each in _deployments().items()
