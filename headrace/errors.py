@@ -10,8 +10,6 @@ class ServiceError(Exception):
 
 
 class FirstProblems(list[str]):
-    """What went wrong with the first few of many records."""
-
     def note(self, problem: str, most: int = 20) -> None:
         if len(self) <= most:
             self.append(problem if len(self) < most else "… and more")

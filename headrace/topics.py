@@ -21,7 +21,7 @@ def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
         for topic in (route.requests_topic, route.results_topic, route.dead_letters_topic):
             wanted[topic] = max(want, wanted.get(topic, want))
         if route.control_topic is not None:
-            # Every consumer replica reads all of it, so that more partitions would gain nothing.
+            # Every consumer replica reads all of it, so more partitions would gain nothing.
             want = TopicInfo(1, route.topics.replication_factor)
             wanted[route.control_topic] = max(want, wanted.get(route.control_topic, want))
     return wanted
@@ -57,8 +57,7 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
 def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
     """Return ``unfit_topics`` of the cluster, and the topics whose settings may not be read.
 
-    Raises:
-        SourceError: The cluster cannot be reached within ``timeout_s``, or refuses.
+    Raises ``SourceError`` if the cluster cannot be reached within ``timeout_s``, or refuses.
     """
     return asyncio.run(_find_unfit_topics(settings, timeout_s))
 

@@ -2,5 +2,5 @@
 
 from handoff.own_packages import check_own_packages
 
-# First in a replica, whose PYTHONPATH may be another than that of `headrace up`.
+# First in a replica, whose PYTHONPATH may differ from that of `headrace up`.
 check_own_packages()

@@ -1,4 +1,4 @@
-"""Settings of a model to the class, the arguments and the resources of its replicas."""
+"""Turns a model's settings into the class, the arguments and the resources of its replicas."""
 
 from collections.abc import Mapping
 from typing import Any, assert_never
@@ -55,11 +55,7 @@ def arguments_of(
 ) -> dict[str, Any]:
     """Return the arguments of the class of ``settings``.
 
-    Args:
-        name: The model's name in the settings.
-        settings: Its settings.
-        step_models: Of a pipeline: handles of the models of its steps.
-        calls_per_window: Of a pipeline: the ``calls_per_window`` of each of these models.
+    A pipeline needs handles of the models of its steps, and the ``calls_per_window`` of each.
     """
     match settings:
         case PipelineSettings():

@@ -30,7 +30,7 @@ def start_broker(kind: BrokerKind, *, data_dir: Path, port: int = 0) -> RunningB
         port: TCP port on 127.0.0.1; 0 picks a free one.
 
     Raises:
-        BrokerStartError: It did not come up; the message says why and what to do.
+        BrokerStartError: The broker did not start; the message says why and what to do.
     """
     match kind:
         case "embedded":

@@ -1,4 +1,4 @@
-"""Apache Kafka in a container, through the docker command."""
+"""Runs Apache Kafka in a container, through the docker command."""
 
 import hashlib
 import os
@@ -29,10 +29,8 @@ def is_docker_available() -> bool:
 def start_docker(*, data_dir: Path, port: int = 0, image: str | None = None) -> RunningBroker:
     """Start a one-node Kafka container; its data is in a volume named after ``data_dir``.
 
-    The image is ``$HEADRACE_KAFKA_IMAGE``, then Apache's own, where it is unset.
-
-    Raises:
-        BrokerStartError: No Docker engine answers, or the broker did not come up.
+    If ``image`` is unset, ``$HEADRACE_KAFKA_IMAGE`` or else Apache's own image is used. Raises
+    ``BrokerStartError`` if no Docker engine answers, or the broker did not start.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     port = choose_port(port)

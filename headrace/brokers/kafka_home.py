@@ -1,4 +1,4 @@
-"""Apache Kafka from any unpacked distribution at ``$KAFKA_HOME``: one KRaft node."""
+"""Runs Apache Kafka from an unpacked distribution at ``$KAFKA_HOME``: one KRaft node."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ appender.console.layout.pattern = [%d] %p %m (%c)%n
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraListener:
-    """A further listener of the broker on 127.0.0.1: ``SECURE``, ``SASL_SSL``, its port."""
+    """Another listener of the broker on 127.0.0.1: ``SECURE``, ``SASL_SSL``, its port."""
 
     name: str
     protocol: str
@@ -40,8 +40,8 @@ class ExtraListener:
 class BrokerOptions:
     """What a broker for a test may need beyond a plain one.
 
-    SCRAM users are created when the storage is formatted, and are written as Kafka's StorageTool
-    takes them: ``SCRAM-SHA-256=[name=bob,password=...]``.
+    SCRAM users are created when the storage is formatted, in the form of Kafka's StorageTool:
+    ``SCRAM-SHA-256=[name=bob,password=...]``.
     """
 
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -62,10 +62,8 @@ def start_kafka_home(
     """Start one KRaft node on 127.0.0.1; broker and controller in one process.
 
     A ``data_dir`` that was used before keeps its topics and records. ``kafka_home`` is
-    ``$KAFKA_HOME`` where unset.
-
-    Raises:
-        BrokerStartError: No Kafka or Java is found, or the broker did not come up.
+    ``$KAFKA_HOME`` if unset. Raises ``BrokerStartError`` if Kafka or Java is missing, or the broker
+    did not start.
     """
     home = _find_home(kafka_home)
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -132,7 +130,7 @@ def broker_properties(
         "share.coordinator.state.topic.min.isr": "1",
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
-        # After a kill the node may register again only when its old session has run out.
+        # After a kill the node can register again only when its old session has expired.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
     }
@@ -171,7 +169,7 @@ def _format_storage(
     java: Sequence[str], configuration: Path, scram_credentials: Sequence[str]
 ) -> None:
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    # Kafka's tools take an argument with a leading dash for an option.
+    # Kafka's tools read an argument with a leading dash as an option.
     cluster_id = cluster_id.replace("-", "A", 1) if cluster_id.startswith("-") else cluster_id
     # It runs for a second: compiling it well would take longer than it saves.
     quick = [java[0], "-XX:TieredStopAtLevel=1", *java[1:]]

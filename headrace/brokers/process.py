@@ -1,4 +1,4 @@
-"""A broker as a child process that never outlives its parent."""
+"""Runs a broker as a child process that never outlives its parent."""
 
 import contextlib
 import ctypes
@@ -54,11 +54,7 @@ class BrokerProcess:
         return self._process.poll() is None
 
     def wait_ready(self, host: str, port: int, timeout_s: float) -> None:
-        """Return when the broker answers at ``host:port``.
-
-        Raises:
-            BrokerStartError: It ended, or did not answer in time; it is killed then.
-        """
+        """Wait until the broker answers; else kill it and raise ``BrokerStartError``."""
         give_up_at = time.monotonic() + timeout_s  # noqa: TID251 - waits for a real process
         while not answers_metadata(host, port):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -72,7 +68,7 @@ class BrokerProcess:
                 )
 
     def stop(self) -> None:
-        """Ask the process to end, and kill it when it has not after ten seconds."""
+        """Ask the process to end, and kill it after ten seconds."""
         if self.is_alive():
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -89,7 +85,7 @@ class BrokerProcess:
 
 
 def describe_log(log_file: Path) -> str:
-    """Return the end of a log file, headed by its path; Java's stack frames are left out."""
+    """Return the end of a log file, headed by its path, without Java's stack frames."""
     try:
         lines = log_file.read_text(errors="replace").splitlines()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Is a broker ready: one Metadata request over a plain socket, no client library."""
+"""Checks whether a broker is ready: one Metadata request over a plain socket, no client library."""
 
 import socket
 import struct
@@ -13,7 +13,7 @@ _NO_CLIENT_ID = -1
 
 
 def answers_metadata(host: str, port: int, timeout_s: float = 1.0) -> bool:
-    """Tell whether the broker at ``host:port`` (plaintext) names at least one broker."""
+    """Whether the broker at ``host:port`` (plaintext) names at least one broker."""
     body = struct.pack(
         ">hhihi", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, _NO_CLIENT_ID, _ALL_TOPICS
     )
@@ -31,22 +31,20 @@ def answers_metadata(host: str, port: int, timeout_s: float = 1.0) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def choose_port(port: int, host: str = "127.0.0.1") -> int:
-    """Return ``port``, or a free one where it is 0.
+    """Return ``port``, or a free one if it is 0; raises ``BrokerStartError`` if it is in use.
 
-    Raises:
-        BrokerStartError: Something else listens there; its answers would pass for the broker's.
+    An answer of the other listener would pass for the broker's.
     """
     if port == 0:
         return free_port(host)
     with socket.socket() as probe:
-        # Connections of an earlier broker may linger; they are no listener.
+        # Connections of an earlier broker may linger; they are not listeners.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""A local broker that is up, and what may be expected of it."""
+"""A local broker that runs, and its guarantees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class BrokerStartError(Exception):
-    """A local broker did not come up; the message says why and shows the end of its log."""
+    """A local broker did not start; the message says why and shows the end of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)

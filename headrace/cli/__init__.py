@@ -1,4 +1,4 @@
-"""The ``headrace`` command, one module a subcommand."""
+"""The ``headrace`` command, one module per subcommand."""
 
 import sys
 

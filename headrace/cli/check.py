@@ -1,4 +1,4 @@
-"""``headrace check``: is this settings file legal, and what does it say?"""
+"""``headrace check``: validates a settings file and shows what it says."""
 
 from pathlib import Path
 from typing import Annotated, Any, assert_never
@@ -63,7 +63,7 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
 
 
 def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
-    """Return which topics cannot take what is published, and why they were not looked at."""
+    """Return the topics that cannot take what is published, and why they could not be checked."""
     try:
         return find_unfit_topics(settings), None
     except SourceError as error:
@@ -77,7 +77,7 @@ def print_summary(path: Path, settings: Settings) -> None:
     )
     for name, model in settings.models.items():
         if (template := missing_template(model)) is not None:
-            # No mistake in itself: replicas may run where it is.
+            # Not an error in itself: replicas may run on another machine that has it.
             print_line(
                 f"models.{name}.chat_template: there is no file {template} on this machine; its "
                 "replicas need it where they run"

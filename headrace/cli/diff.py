@@ -1,4 +1,4 @@
-"""``headrace diff``: what `headrace up` would change of the service that runs."""
+"""``headrace diff``: shows what `headrace up` would change."""
 
 import logging
 from collections.abc import Sequence
@@ -38,7 +38,6 @@ def diff(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 def changes_table(changes: Sequence[Change]) -> Table:
-    """Return a plan as a table: application, what is done to it, and why."""
     table = Table("application", "action", "what changes")
     for change in changes:
         table.add_row(
@@ -50,7 +49,7 @@ def changes_table(changes: Sequence[Change]) -> Table:
 
 
 def _changes(settings: Settings) -> list[Change]:
-    # Ray takes a second or two to import, and the other commands do without it.
+    # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
     from headrace.service.running import running_applications  # noqa: PLC0415 - see above
@@ -65,7 +64,7 @@ def _changes(settings: Settings) -> list[Change]:
         ) from None
     try:
         running = running_applications()
-        # A rendered configuration has no secrets, and no mark of them.
+        # A rendered configuration has neither secrets nor their marks.
         is_declared = any(each.is_declared for each in running.values())
         return plan(running, specs_of(settings, marks_secrets=not is_declared))
     except ray.exceptions.RayError as error:

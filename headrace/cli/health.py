@@ -1,4 +1,4 @@
-"""``headrace health``: is the service that runs here well? For a container's health check."""
+"""``headrace health``: whether the service here is healthy, for a container's health check."""
 
 import logging
 
@@ -12,7 +12,7 @@ from headrace.service.health import complaints
 
 def health(config: ConfigOption = None) -> None:
     """Exit 0 where every route of the service on this machine's Ray has a consumer that is well."""
-    # Ray takes a second or two to import, and the other commands do without it.
+    # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
     from headrace.status.client import quiet_ray, read_statuses  # noqa: PLC0415 - see above

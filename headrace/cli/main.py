@@ -1,4 +1,4 @@
-"""Puts the subcommands together, and turns what users get wrong into messages."""
+"""Combines the subcommands, and turns users' errors into messages."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""``headrace models``: where weights come from."""
+"""``headrace models``: fetches weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ def pull(
     json: JsonOption = False,
 ) -> None:
     """Fetch models' weights, so that the service starts without the network."""
-    # The hub's client takes its time to import, and the other commands do without it.
+    # The hub's client is slow to import, and the other commands do not need it.
     from serve_models.weights.pulling import pull as pull_source  # noqa: PLC0415 - see above
     from serve_models.weights.sources import ModelSourceError  # noqa: PLC0415 - see above
 
@@ -53,7 +53,7 @@ def pull(
 
 
 def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str]:
-    """Return the sources that the command line names; a model of the user's own code has none."""
+    """Return the sources that the command line names; a custom model has none."""
     if names and all(":" in name for name in names):
         return {name: name for name in names}
     models = read_settings(config).models

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,11 +33,7 @@ def read_settings(config: Path | None) -> Settings:
 
 
 def choose_route(settings: Settings, name: str | None) -> tuple[str, RouteSettings]:
-    """Return the route that ``--route`` stands for.
-
-    Raises:
-        UserError: There is no such route, or several and none is named.
-    """
+    """Return the route of ``--route``, or the only one; raises ``UserError`` if none fits."""
     routes = settings.routes
     if name is None:
         if len(routes) > 1:

@@ -1,4 +1,4 @@
-"""What commands print: tables and progress for people, JSON on stdout for programs."""
+"""Prints for commands: tables and progress for people, JSON on stdout for programs."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -25,17 +25,16 @@ err = Console(stderr=True)
 
 
 def print_line(text: str) -> None:
-    """Print one line to stdout as it is: no markup, no wrapping."""
+    """Print one line to stdout unchanged: no markup, no wrapping."""
     out.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_error(message: str) -> None:
-    """Print one problem to stderr, as it is: no markup, no wrapping."""
     err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True, highlight=False)
 
 
 def print_note(message: str) -> None:
-    """Print a remark to stderr, so that stdout stays clean for programs."""
+    """Print a remark to stderr, so that stdout has only output for programs."""
     err.print(Text(message, style="dim"), soft_wrap=True, highlight=False)
 
 
@@ -61,7 +60,6 @@ def count(number: float) -> str:
 
 
 def shorten(text: str, most_characters: int) -> str:
-    """Return ``text``, or its beginning and end where it is too long."""
     if len(text) <= most_characters:
         return text
     tail = (most_characters - 1) // 2
@@ -69,12 +67,12 @@ def shorten(text: str, most_characters: int) -> str:
 
 
 def printable(text: str, *, keeps_lines: bool = False) -> str:
-    """Return what a producer wrote without what would steer a terminal."""
+    """Return what a producer wrote without terminal control characters."""
     return "".join(c if c.isprintable() or (keeps_lines and c == "\n") else "·" for c in text)
 
 
 class RateColumn(ProgressColumn):
-    """Records a second since the task began, from its field ``records``."""
+    """Records per second since the task began, from its field ``records``."""
 
     def render(self, task: Task) -> Text:
         elapsed_s = task.elapsed or 0.0
@@ -84,7 +82,6 @@ class RateColumn(ProgressColumn):
 
 
 def progress_bar(*columns: ProgressColumn, **options: bool) -> Progress:
-    """Return a progress bar on stderr with columns before the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""``headrace render``: the settings file as manifests, never copied by hand."""
+"""``headrace render``: turns the settings file into manifests."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ def render() -> None:
 @render_app.command("serve")
 def serve(config: ConfigOption = None) -> None:
     """Print Ray Serve's config, as `serve deploy` and a RayService take it."""
-    # Ray takes a second or two to import, and the other commands do without it.
+    # Ray takes a second or two to import, and the other commands do not need it.
     from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
 
     print(to_yaml(serve_config(read_source(find_settings_file(config)).settings)), end="")  # noqa: T201

@@ -1,4 +1,4 @@
-"""What `status` prints of the routes and `up` keeps on the screen; pure."""
+"""The tables of `status` and `up`. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from headrace.status.lag import PartitionLag
 from schemas.settings.file import Settings
 
 MAX_NAME_CHARACTERS = 24
-"""Of a name that heads a column."""
+"""The longest name that heads a column."""
 
 _ROWS = {
     "lag": "lag_records",
@@ -44,7 +44,7 @@ def route_report(
 ) -> dict[str, Any]:
     """Return what is known of each route as JSON values.
 
-    ``lags`` is ``None`` where Kafka did not answer, ``statuses`` where no service runs here.
+    ``lags`` is ``None`` if Kafka did not answer, ``statuses`` if no service runs here.
     """
     routes = {}
     for name, route in settings.routes.items():
@@ -70,7 +70,7 @@ def route_report(
 
 
 def _waits(status: RouteStatus | None, open_transactions: list[str]) -> list[str]:
-    # Whose transaction it is the brokers know, and no consumer: their line counts.
+    # The brokers' line on a partition replaces the consumers': only brokers know the producer.
     lines = [*([] if status is None else status.waits), *open_transactions]
     return list({subject(line): line for line in lines}.values())
 
@@ -84,7 +84,7 @@ def waits_view(report: Mapping[str, Any]) -> RenderableType:
 
 
 def route_view(report: Mapping[str, Any], width_columns: int, title: str = "") -> RenderableType:
-    """Return a report as a table with a column a route, or as blocks where that is too wide."""
+    """Return a report as a table with a column per route, or as blocks if that is too wide."""
     cells = {name: _cells(route) for name, route in report["routes"].items()}
     table = _one_table(cells, title)
     if _width_columns(table) <= width_columns:
@@ -147,7 +147,6 @@ def _cells(route: Mapping[str, Any]) -> list[str]:
 
 
 def partition_tables(report: Mapping[str, Any], width_columns: int) -> RenderableType:
-    """Return the lag of every partition, a table a route with a row a partition."""
     tables: list[RenderableType] = []
     for name, route in report["routes"].items():
         title = f"{name}: lag of {route['requests_topic']} by partition"

@@ -1,4 +1,4 @@
-"""``headrace status``: lag by partition, and what a running service reports."""
+"""``headrace status``: shows lag by partition, and what a running service reports."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ def status(
     if service:
         with err.status("asking the service"):
             statuses, decisions, deployments, why_not = _ask_service()
-    # After the service, which takes longer: the two should tell of the same moment.
+    # After the service, which takes longer: both should show the same moment.
     with err.status("asking Kafka"):
         lags, open_transactions = asyncio.run(_ask_kafka(settings))
     report = route_report(settings, lags, statuses, open_transactions)
@@ -66,17 +66,13 @@ async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
 async def _ask_kafka(
     settings: Settings,
 ) -> tuple[dict[str, list[PartitionLag]], dict[str, list[str]]]:
-    """Return each route's partitions, and lines on transactions that hold them back."""
     lags = await _read_lags(settings)
     return lags, await OpenTransactionLines(settings, SystemClock()).of(lags)
 
 
 def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], dict[str, str], str]:
-    """Return what the service reports or ``None``, and why it does not answer.
-
-    In between stand its scaling decisions, and the deployments that lack replicas.
-    """
-    # Ray takes a second or two to import, and the other commands do without it.
+    """Return the report or ``None``, scaling decisions, lacking replicas, and what went wrong."""
+    # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
     from headrace.status.client import (  # noqa: PLC0415 - see above

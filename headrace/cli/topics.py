@@ -1,4 +1,4 @@
-"""``headrace topics``: the topics that the routes need."""
+"""``headrace topics``: creates the topics that the routes need."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""``headrace up``: brings the service up on this machine, and shows how it fares."""
+"""``headrace up``: starts the service on this machine, and shows its state."""
 
 import asyncio
 import signal
@@ -51,7 +51,7 @@ def up(
     A service that runs already is changed into what the settings say, and nothing else of it; it
     goes on after Ctrl-C.
     """
-    # Ray takes a second or two to import, and the other commands do without it.
+    # Ray takes a second or two to import, and the other commands do not need it.
     from headrace.service.service import LocalService  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
@@ -105,8 +105,6 @@ async def _watch(
 
 
 class _HeldBack:
-    """Lines on transactions that have held a route's readers back for some seconds."""
-
     def __init__(self, settings: Settings) -> None:
         self._clock = SystemClock()
         self._open_transactions = OpenTransactionLines(settings, self._clock)

@@ -1,4 +1,4 @@
-"""How much of a dead-letter topic may be deleted: what stands before the first unhandled; pure."""
+"""Finds how much of a dead-letter topic may be deleted: all before the first unhandled. Pure."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,12 @@ from headrace.requests.reading import LogRange
 
 
 class Clearing:
-    """Follows a reading of unhandled ranges, partition by partition in order."""
-
     def __init__(self, unhandled: Mapping[int, LogRange]) -> None:
         self._ends = {number: each.end for number, each in unhandled.items()}
         self._clear_below = {number: each.start for number, each in unhandled.items()}
         self._blocked: set[int] = set()
 
     def handle(self, partition: int, offset: int) -> None:
-        """The record there is handled, before or now."""
         if partition not in self._blocked:
             self._clear_below[partition] = offset + 1
 
@@ -24,13 +21,13 @@ class Clearing:
             self._blocked.add(partition)
 
     def finish(self) -> None:
-        """All was read: behind the last records nothing but transaction markers stands."""
+        """Everything was read: only transaction markers stand behind the last records."""
         for number, end in self._ends.items():
             if number not in self._blocked:
                 self._clear_below[number] = end
 
     def offsets(self, ranges: Mapping[int, LogRange]) -> dict[int, int]:
-        """Return below which offset each partition can be deleted, where that deletes anything."""
+        """Return the offset below which each partition can be deleted, if that deletes anything."""
         return {
             number: below
             for number, below in sorted(self._clear_below.items())

@@ -1,9 +1,9 @@
-"""Which dead letters of a partition were handled: replayed, or put aside; pure.
+"""Remembers which dead letters of a partition were handled: replayed or purged. Pure.
 
 A bit for each offset, in pages of ``PAGE_OFFSETS``, so that filters may leave any pattern of holes
-and a batch rewrites one small page. A page remembers one of its records by a fingerprint: should
-the topic be deleted and created again, its offsets begin anew, and what was handled before must
-not hide new dead letters.
+and a batch rewrites one small page. A page remembers one of its records by a fingerprint: if the
+topic is deleted and created again, its offsets begin again, and what was handled before must not
+hide new dead letters.
 """
 
 import struct
@@ -24,8 +24,6 @@ class HandledPageError(ValueError):
 
 
 class Witness(NamedTuple):
-    """The offset and the fingerprint of a record that was handled."""
-
     offset: int
     fingerprint: int
 
@@ -37,8 +35,6 @@ def fingerprint(record: TopicRecord) -> int:
 
 
 class HandledOffsets:
-    """The handled offsets of one partition of a dead-letter topic."""
-
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
         self._witnesses: dict[int, Witness] = {}
@@ -51,7 +47,6 @@ class HandledOffsets:
 
     @property
     def witness(self) -> Witness | None:
-        """A record of the highest page, by which to know the log again."""
         return self._witnesses[max(self._witnesses)] if self._witnesses else None
 
     def mark(self, record: TopicRecord) -> None:
@@ -62,7 +57,6 @@ class HandledOffsets:
         self._changed.add(number)
 
     def first_unhandled(self, start: int) -> int:
-        """Return the lowest offset from ``start`` on that was not handled."""
         offset = start
         while True:
             number, position = divmod(offset, PAGE_OFFSETS)
@@ -77,7 +71,6 @@ class HandledOffsets:
                 return offset
 
     def forget_below(self, offset: int) -> None:
-        """Drop the pages of records that are gone from the log: all below ``offset``."""
         self._drop([number for number in self._pages if (number + 1) * PAGE_OFFSETS <= offset])
 
     def forget_all(self) -> None:
@@ -95,11 +88,7 @@ class HandledOffsets:
                 yield number, head + zlib.compress(page)
 
     def load(self, number: int, encoded: bytes | None) -> None:
-        """Read a page as ``take_changes`` gave it; the last one of a number counts.
-
-        Raises:
-            HandledPageError: The bytes are no page.
-        """
+        """Read a page of ``take_changes``; raises ``HandledPageError`` for a damaged one."""
         if encoded is None:
             self._pages.pop(number, None)
             self._witnesses.pop(number, None)

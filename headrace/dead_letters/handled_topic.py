@@ -1,8 +1,8 @@
-"""Where handled dead letters are remembered: a compacted topic beside the dead-letter topic.
+"""Stores handled dead letters in a compacted topic beside the dead-letter topic.
 
-Not in a consumer group's offsets: those expire a week after the last commit, which would replay
-everything again, and a commit's metadata holds no long list of what filters left out. The record
-of a page is published in the transaction that publishes the replayed records of it.
+Not in a consumer group's offsets: those expire a week after the last commit, so that everything
+would be replayed again, and a commit's metadata is too small for a long list of what filters left
+out. A page's record is published in the transaction that publishes its replayed records.
 """
 
 from contextlib import aclosing
@@ -20,11 +20,7 @@ def page_key(partition: int, page: int) -> bytes:
 
 
 async def load_handled(reader: LogReader, dead_letters_topic: str) -> dict[int, HandledOffsets]:
-    """Return what was handled of each partition; none where nothing ever was.
-
-    Raises:
-        SourceError: The cluster cannot be read, or the topic holds something else.
-    """
+    """Return what was handled of each partition; raises ``SourceError`` if it cannot be read."""
     topic = handled_topic_of(dead_letters_topic)
     handled: dict[int, HandledOffsets] = {}
     async with aclosing(reader.read(topic, await reader.ranges(topic) or {})) as parts:
@@ -41,7 +37,7 @@ async def load_handled(reader: LogReader, dead_letters_topic: str) -> dict[int, 
 
 
 async def ensure_handled_topic(kafka: KafkaSettings, dead_letters_topic: str) -> str:
-    """Create the topic where it is missing, replicated like the dead letters; return its name."""
+    """Create the topic if it is missing, replicated like the dead letters; return its name."""
     topic = handled_topic_of(dead_letters_topic)
     await create_compacted_topic(kafka, topic, like=dead_letters_topic)
     return topic

@@ -1,4 +1,4 @@
-"""Goes through dead letters: counts them, replays them, or puts them aside."""
+"""Counts, replays or purges dead letters."""
 
 import asyncio
 from collections import Counter
@@ -47,7 +47,7 @@ MARKS_PER_COMMIT = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Which dead letters are to be handled: the first ones that are selected, up to a limit."""
+    """Which dead letters to handle: the first ones that are selected, up to a limit."""
 
     selection: Selection
     limit_records: int | None = None
@@ -58,11 +58,10 @@ class Survey:
     """What a command would handle.
 
     Attributes:
-        tally: Counts of it.
-        targets: Records for each topic they would be replayed to.
+        targets: Records for each topic to which they would be replayed.
         not_replayable: Records for each reason why not.
-        expired_records: Of those that could be, how many have a deadline that has passed.
-        clear_below: Below which offset each partition would be clear of unhandled ones.
+        expired_records: Replayable ones whose deadline has passed.
+        clear_below: Below which offset each partition would have no unhandled ones.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -90,16 +89,9 @@ async def survey(
     is_clearing: bool,
     progress: Progress,
 ) -> Survey:
-    """Count what a command would handle.
+    """Count what a command would handle; no other reader may use ``reader`` meanwhile.
 
-    Args:
-        reader: A connection that nothing else reads with.
-        inbox: The topic.
-        request: What of it.
-        targets: Where it would be replayed to.
-        now_ms: Epoch milliseconds, for deadlines.
-        is_clearing: Read on past the filters on time, to find what can be deleted.
-        progress: Called now and then.
+    With ``is_clearing`` it reads past the filters on time, to find what can be deleted.
     """
     found_out = Survey()
     clearing = Clearing(inbox.unhandled_ranges())
@@ -132,14 +124,14 @@ async def replay(
     report: ReplayReport,
     replayed: Callable[[], None],
 ) -> None:
-    """Publish dead letters again as requests, and remember that they were.
+    """Publish dead letters again as requests, and remember this.
 
-    Ends with the last that stood there when ``inbox`` was opened: a request that fails again
-    meanwhile is not replayed again. ``report`` is right at any moment, an interruption included;
+    Ends with the last one that stood there when ``inbox`` was opened: a request that fails again
+    meanwhile is not replayed again. ``report`` is right at any moment, also after an interruption;
     ``replayed`` is called whenever it has changed.
 
     Raises:
-        SourceError: The cluster refuses; says what to check.
+        SourceError: The cluster refuses; the message says what to check.
         UserError: Another command took over.
     """
     topics = sorted({targets.topic} if targets.topic else set(targets.by_route.values()))
@@ -202,14 +194,9 @@ async def purge(
     keeps_records: bool,
     purged: Callable[[int], None],
 ) -> dict[int, int]:
-    """Put dead letters aside, and delete the records before the first that is still unhandled.
+    """Mark dead letters as handled, and delete the records before the first unhandled one.
 
-    Returns:
-        The offset below which each partition's records were deleted.
-
-    Raises:
-        SourceError: The cluster refuses; says what to check.
-        UserError: Another command took over.
+    Returns the offset below which each partition's records were deleted. Raises as ``replay``.
     """
     async with (
         HandlingTransactions(kafka, inbox.topic) as transactions,
@@ -235,7 +222,7 @@ async def purge(
         if keeps_records:
             return {}
         offsets = clearing.offsets(current.ranges)
-        # Remembered before it is deleted: an interruption between the two loses nothing.
+        # Remembered before the deletion, so that an interruption between the two loses nothing.
         await delete_records_below(kafka, inbox.topic, offsets)
         for number, offset in offsets.items():
             current.handled[number].forget_below(offset)
@@ -244,7 +231,7 @@ async def purge(
 
 
 async def _opened_again(reader: LogReader, inbox: Inbox) -> Inbox:
-    """Look again at what is handled: no other command can change it from now on."""
+    """Read again what is handled: no other command can change it from now on."""
     fresh = await open_inbox(reader, inbox.topic, inbox.routes)
     if fresh is None:
         raise UserError(f"the topic {inbox.topic} was deleted meanwhile; nothing was done")
@@ -259,7 +246,7 @@ async def _selected(
     is_whole: bool,
     progress: Progress,
 ) -> AsyncGenerator[Found, None]:
-    """Yield what is to be handled, and note in ``clearing`` what that leaves.
+    """Yield what to handle, and note in ``clearing`` what that leaves.
 
     With ``is_whole`` it also reads what the filters on time could skip.
     """
@@ -300,7 +287,7 @@ async def _compose(
 def _check_target(
     outgoing: Outgoing, existing: dict[str, Any], limits_bytes: dict[str, int]
 ) -> None:
-    """Refuse what the broker would: its refusal would end the whole transaction."""
+    """Refuse what the broker would refuse: that would end the whole transaction."""
     message = outgoing.message
     if existing.get(message.topic) is None:
         raise NotReplayableError(f"there is no topic {message.topic}")

@@ -1,4 +1,4 @@
-"""A dead-letter topic: what stands there, and what of it is still to be dealt with."""
+"""A dead-letter topic: what stands there, and what of it is still unhandled."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -14,11 +14,11 @@ from headrace.requests.reading import LogRange, LogReader, Place, TopicRecord
 from schemas.settings.file import Settings
 
 Progress = Callable[[int, int], None]
-"""Told how many offsets of how many lie behind."""
+"""Gets how many offsets, of how many, were read."""
 
 
 class Found(NamedTuple):
-    """A record of a dead-letter topic; no letter and no route where another program wrote it."""
+    """A record of a dead-letter topic; no letter and no route if another program wrote it."""
 
     record: TopicRecord
     letter: DeadLetter | None
@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A dead-letter topic at one moment: what each partition holds, and what is handled."""
+    """A dead-letter topic at one moment: what each partition has, and what is handled."""
 
     topic: str
     routes: tuple[str, ...]
@@ -41,7 +41,6 @@ class Inbox:
     handled: Mapping[int, HandledOffsets]
 
     def unhandled_ranges(self) -> dict[int, LogRange]:
-        """Return the ranges without what stands before the first unhandled dead letter."""
         return {
             number: LogRange(
                 min(self.handled[number].first_unhandled(each.start), each.end), each.end
@@ -59,7 +58,7 @@ class Inbox:
         )
 
     def _route_of(self, letter: DeadLetter) -> str:
-        # A route may be renamed while its dead letters lie here.
+        # A route may be renamed while its dead letters stand here.
         is_renamed = letter.route not in self.routes and len(self.routes) == 1
         return self.routes[0] if is_renamed else letter.route
 
@@ -100,7 +99,6 @@ class Tally:
 
 
 def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the dead-letter topics to look into, with the routes that share each."""
     topics: dict[str, tuple[str, ...]] = {}
     for name, each in settings.routes.items():
         topics[each.dead_letters_topic] = (*topics.get(each.dead_letters_topic, ()), name)
@@ -111,7 +109,7 @@ def inbox_topics(settings: Settings, route: str | None) -> dict[str, tuple[str, 
 
 
 async def open_inbox(reader: LogReader, topic: str, routes: tuple[str, ...]) -> Inbox | None:
-    """Look at a dead-letter topic; ``None`` where it does not exist.
+    """Look at a dead-letter topic; ``None`` if it does not exist.
 
     What was handled in an earlier topic of that name does not count.
     """
@@ -130,7 +128,7 @@ async def open_inbox(reader: LogReader, topic: str, routes: tuple[str, ...]) -> 
 async def _is_same_log(
     reader: LogReader, partition: Place, log_range: LogRange | None, handled: HandledOffsets
 ) -> bool:
-    """Tell by a record that was handled whether the partition is still the one that had it."""
+    """Use a record that was handled to check that this is still the same log."""
     witness = handled.witness
     if witness is None:
         return True
@@ -151,14 +149,9 @@ async def find_all(
     failed_after_ms: int | None = None,
     progress: Progress,
 ) -> AsyncGenerator[Found, None]:
-    """Yield the topic's records, those of a partition in order.
+    """Yield the topic's records, in order by partition; only this may use ``reader`` meanwhile.
 
-    Args:
-        reader: A connection that nothing else reads with.
-        inbox: The topic.
-        include_handled: Yield handled ones too.
-        failed_after_ms: Skip what was published before (epoch milliseconds): it failed earlier.
-        progress: Called now and then.
+    Skips what was published before ``failed_after_ms`` (epoch milliseconds): it failed earlier.
     """
     ranges = dict(inbox.ranges) if include_handled else inbox.unhandled_ranges()
     if failed_after_ms is not None:
@@ -182,7 +175,6 @@ async def find_all(
 
 
 def reopened(inbox: Inbox, fresh: Inbox) -> Inbox:
-    """Return what ``inbox`` covered, with what ``fresh`` knows to be handled."""
     return replace(
         inbox,
         handled=fresh.handled,

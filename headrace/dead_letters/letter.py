@@ -1,4 +1,4 @@
-"""A record of a dead-letter topic, read as what it is; pure."""
+"""A record of a dead-letter topic, parsed. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +39,6 @@ class DeadLetter:
 
     @property
     def earlier_failures(self) -> list[Failure]:
-        """The oldest first."""
         return read_failures(self.request_headers)
 
     @property
@@ -81,7 +80,7 @@ class DeadLetter:
 
 
 def read_letter(record: TopicRecord) -> DeadLetter | None:
-    """Return the record as a dead letter; ``None`` where another program wrote it."""
+    """Return the record as a dead letter; ``None`` if another program wrote it."""
     request_headers, own = split_headers(record.headers)
     said = {name: value.decode("utf-8", "replace") for name, value in own if value is not None}
     source = parse_place(said.get(headers.SOURCE, ""))

@@ -1,4 +1,4 @@
-"""What handling a route's dead letters is named by in Kafka; pure."""
+"""The Kafka names for handling a route's dead letters. Pure."""
 
 from headrace.errors import UserError
 
@@ -7,11 +7,7 @@ MAX_TOPIC_CHARACTERS = 249
 
 
 def handled_topic_of(dead_letters_topic: str) -> str:
-    """Return the name of the topic that remembers what was handled.
-
-    Raises:
-        UserError: A topic's name has no room for it.
-    """
+    """Return the topic that remembers what was handled; raises ``UserError`` for a long name."""
     name = dead_letters_topic + SUFFIX
     if len(name) > MAX_TOPIC_CHARACTERS:
         raise UserError(

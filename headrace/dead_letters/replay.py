@@ -1,4 +1,4 @@
-"""What a dead letter becomes when it is replayed, and how fast that may go; pure."""
+"""What a dead letter becomes when it is replayed, and how fast. Pure."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Outgoing(NamedTuple):
 
 
 class NotReplayableError(Exception):
-    """The message says why a dead letter cannot be replayed."""
+    """A dead letter cannot be replayed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,6 @@ class Targets:
     topic: str | None = None
 
     def of(self, found: Found) -> str:
-        """Return the topic for a dead letter.
-
-        Raises:
-            NotReplayableError: The record is none, or its route is not in the settings.
-        """
         if found.letter is None:
             raise NotReplayableError("it is no dead letter of Headrace: its headers are missing")
         target = self.topic or self.by_route.get(found.route)
@@ -54,7 +49,7 @@ class Targets:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """How far a replay has come; those that cannot be replayed are left, with the first reasons."""
+    """The progress of a replay, with the first reasons of records that cannot be replayed."""
 
     replayed_records: int = 0
     left_records: int = 0
@@ -69,12 +64,12 @@ class ReplayReport:
 
 
 def needs_source(letter: DeadLetter) -> bool:
-    """Tell whether the letter has no value, so that it must be read where the request stands."""
+    """Whether the letter has no value, so that it must be read from the request's place."""
     return letter.record.value is None
 
 
 def has_expired(letter: DeadLetter, now_ms: int) -> bool:
-    """Tell whether the request's deadline has passed: replayed with it, it would only expire."""
+    """Whether the request's deadline has passed: replayed with it, it would only expire."""
     deadline_ms = read_deadline_ms(letter.request_headers)
     return deadline_ms is not None and deadline_ms <= now_ms
 
@@ -82,12 +77,10 @@ def has_expired(letter: DeadLetter, now_ms: int) -> bool:
 def compose(
     letter: DeadLetter, topic: str, original: TopicRecord | None, *, keeps_deadline: bool
 ) -> Outgoing:
-    """Return the request to publish again: key, value and headers as they first came.
+    """Return the request to publish again, with its first key, value and headers.
 
-    Where the letter has no value, ``original`` is the record at its source, if there is one.
-
-    Raises:
-        NotReplayableError: The request's value is gone.
+    If the letter has no value, ``original`` is the record at its source, if there is one. Raises
+    ``NotReplayableError`` if the value is gone.
     """
     request_headers, key, value = letter.request_headers, letter.record.key, letter.record.value
     if value is None:
@@ -103,7 +96,7 @@ def compose(
             )
         # The letter may have lost key and headers too.
         request_headers, key, value = list(original.headers), original.key, original.value
-    # Whichever partitioner the producer used, later requests of its key are there.
+    # Later requests of its key are there, whichever partitioner the producer used.
     partition = letter.source.partition if topic == letter.source.topic else None
     replayed = replayed_headers(request_headers, letter.failure, keeps_deadline=keeps_deadline)
     return Outgoing(Message(topic, key, value, replayed), partition)
@@ -111,8 +104,6 @@ def compose(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast to replay: at most so many records a second on average, if there is a limit."""
-
     records_per_s: float | None = None
 
     @property

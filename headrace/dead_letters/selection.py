@@ -1,4 +1,4 @@
-"""Which dead letters a command is about; pure."""
+"""Selects the dead letters of a command. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -11,11 +11,7 @@ _PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
 
 
 def parse_duration_ms(text: str) -> float:
-    """Read a duration such as ``90s``, ``12h`` or ``1d12h``, in milliseconds.
-
-    Raises:
-        ValueError: It is none; says how one is written.
-    """
+    """Read ``90s``, ``12h`` or ``1d12h`` as milliseconds; else ``ValueError`` shows the form."""
     end, total_ms = 0, 0.0
     for part in _PART.finditer(text):
         if part.start() != end:
@@ -46,7 +42,7 @@ class Selection:
         return self == Selection()
 
     def takes(self, letter: DeadLetter, route: str) -> bool:
-        """Tell whether a dead letter is selected; ``route`` is what its route is called now."""
+        """Whether a dead letter is selected; ``route`` is the present name of its route."""
         return (
             (not self.error_codes or letter.error_code in self.error_codes)
             and (self.route is None or route == self.route)
@@ -58,5 +54,5 @@ class Selection:
     @staticmethod
     def _is_named(letter: DeadLetter, wanted: str) -> bool:
         custom_id = letter.custom_id()
-        # An id may itself have brackets, so that it comes first as it is.
+        # An id may have brackets itself, so an exact match comes first.
         return custom_id is not None and (custom_id == wanted or fnmatchcase(custom_id, wanted))

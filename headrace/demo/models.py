@@ -1,4 +1,4 @@
-"""The demo's models: one is trained and one converted on this machine, once."""
+"""Prepares the demo's models: one is trained and one converted on this machine, once."""
 
 import orjson
 
@@ -13,11 +13,7 @@ GUARD = "safety"
 
 
 def prepare_models(settings: Settings) -> Settings:
-    """Make all models ready to be loaded, from the cache where they are there.
-
-    Raises:
-        ModelSourceError: Weights cannot be had.
-    """
+    """Prepare all models for loading; raises ``ModelSourceError`` if weights cannot be fetched."""
     with training_bar() as on_progress:
         guard_dir = ensure_guard_model(on_progress=on_progress)
     guard = settings.models[GUARD]

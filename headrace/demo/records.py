@@ -1,4 +1,4 @@
-"""What the demo publishes: the shipped lines, and bad records that a file cannot hold. Pure."""
+"""The demo's records: shipped lines, and bad records that a file cannot have. Pure."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,6 @@ class DemoRecord:
 
 
 def demo_records(lines: list[bytes], now_ms: int) -> list[DemoRecord]:
-    """Return the shipped embedding lines, and bad records that a file cannot hold."""
     body = {"model": "minilm", "input": "An answer to this comes too late to be of use."}
     late = {"custom_id": "bad-expired", "method": "POST", "url": "/v1/embeddings", "body": body}
     huge = {**late, "custom_id": "bad-too-many", "body": {"input": ["again"] * HUGE_INPUTS}}

@@ -1,4 +1,4 @@
-"""Counts what became of the demo's records, and finds neighbours among its vectors; pure."""
+"""Counts the outcomes of the demo's records, and finds neighbours among its vectors. Pure."""
 
 from base64 import b64decode
 from collections import Counter
@@ -24,9 +24,8 @@ class Tally:
     Attributes:
         sent: Places of the records with a value.
         tombstones: Places of the records without one.
-        outcomes: What became of each place.
+        outcomes: The outcome of each place.
         repeats: Outcomes of a place that had one already.
-        dead_letters: In the order they came.
         vectors: Full-size vectors by custom_id, of requests with one text.
         replies: The outcome and the reply of each chat request, by custom_id.
     """
@@ -41,11 +40,9 @@ class Tally:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every record with a value has an outcome."""
         return self.sent <= self.outcomes.keys()
 
     def add_result(self, record: TopicRecord) -> None:
-        """Count one record of the results topic."""
         line = orjson.loads(record.value or b"null")
         if line["error"] is not None:
             outcome = f"error: {line['error']['code']}"
@@ -56,12 +53,10 @@ class Tally:
         self._add(record, outcome)
 
     def add_dead_letter(self, record: TopicRecord) -> None:
-        """Count one record of the dead letters topic."""
         self.dead_letters.append(record)
         self._add(record, f"dead letter: {header(record, headers.ERROR_CODE)}")
 
     def counts(self, skipped_records: int) -> Counter[str]:
-        """Return how many records had which outcome; the service counts those it skipped."""
         counts = Counter(self.outcomes.values())
         if skipped_records:
             counts[SKIPPED] = skipped_records
@@ -98,7 +93,6 @@ def header(record: TopicRecord, name: str) -> str:
 
 
 def adds_up(tally: Tally, skipped_records: int) -> bool:
-    """Tell whether every record that went in came out once, and nothing else did."""
     return (
         tally.outcomes.keys() == tally.sent
         and skipped_records == len(tally.tombstones)
@@ -120,7 +114,6 @@ def nearest_neighbours(
 
 
 def texts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
-    """Return the first text of every readable request line, by custom_id."""
     texts = {}
     for line in lines:
         try:
@@ -133,7 +126,7 @@ def texts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def prompts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
-    """Return the first message of every chat request, by custom_id; nothing where it has none."""
+    """Return the first message of every chat request, by custom_id; empty if it has none."""
     prompts = {}
     for line in lines:
         request = orjson.loads(line)

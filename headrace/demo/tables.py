@@ -1,4 +1,4 @@
-"""What the demo shows at its end."""
+"""The tables at the end of the demo."""
 
 from rich.markup import escape
 from rich.table import Table
@@ -23,7 +23,7 @@ MOST_CHARACTERS = 110
 def report(
     tally: Tally, text_lines: list[bytes], chat_lines: list[bytes], skipped_records: int
 ) -> int:
-    """Print what went in and what came out; returns 0 where it adds up, else 1."""
+    """Print what went in and what came out; returns 0 if it adds up, else 1."""
     _show_balance(tally, skipped_records)
     _show_dead_letters(tally)
     _show_neighbours(tally, texts_by_id(text_lines))

@@ -1,4 +1,4 @@
-"""What a person can do once the demo is over: try the running service with lines of their own."""
+"""Lets a person try the running service with lines of their own after the demo."""
 
 import contextlib
 import os
@@ -20,19 +20,18 @@ PROMPT = (
 
 
 def is_watched() -> bool:
-    """Say whether a person sits at this terminal; a script would wait for ever."""
+    """Whether a person sits at this terminal; a script would wait forever."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def settings_text(settings: Settings) -> str:
-    """Return a settings file for other commands, which find the demo's broker by it."""
     values = settings.model_dump(mode="json", exclude_unset=True)
     values["kafka"] = {"broker": "external", "bootstrap": settings.kafka.bootstrap}
     return yaml.safe_dump(values, sort_keys=False)
 
 
 def commands(config: Path | None = None) -> list[str]:
-    """Return what to type in another terminal; ``config`` is unset for the directory's own file."""
+    """Return commands for another terminal; ``config`` is unset for the file of the directory."""
     if config is None:
         return [
             f"echo '{LINE}' | {_HEADRACE} submit -",
@@ -49,7 +48,6 @@ def commands(config: Path | None = None) -> list[str]:
 
 
 def let_try(settings: Settings, directory: Path) -> None:
-    """Keep the service until Ctrl-C; other commands find it by a file in ``directory``."""
     config = directory / "headrace.yaml"
     config.write_text(settings_text(settings))
     out.print("\n[bold]The service still runs.[/] Try it, in another terminal:\n")
@@ -60,7 +58,6 @@ def let_try(settings: Settings, directory: Path) -> None:
 
 
 def say_how_to_go_on() -> None:
-    """Print how to start the service again, with the settings file of the repository."""
     out.print("\nTo go on, start the service with the settings of this directory:\n")
     _print_commands([f"{_HEADRACE} up"])
     out.print("\nand in another terminal:\n")

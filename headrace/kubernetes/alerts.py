@@ -1,4 +1,4 @@
-"""Prometheus alerts on what a settings file's routes must hold. Pure.
+"""Prometheus alerts on what a settings file's routes must guarantee. Pure.
 
 Metrics are those of ``consumer.replica.metrics`` as Ray exports them: ``ray_`` before the name, and
 ``_total`` after a counter's; and the lag that Strimzi's Kafka Exporter reads.
@@ -16,9 +16,7 @@ _RUNBOOK = "docs/kubernetes.md#alerts"
 def prometheus_rule(settings: Settings, cluster: StrimziCluster | None) -> dict[str, Any]:
     """Return the ``PrometheusRule``: a group of alerts for each route.
 
-    Args:
-        settings: Whose routes.
-        cluster: Of Strimzi; without one nothing here exports the lag, and nothing alerts on it.
+    Without a Strimzi cluster nothing exports the lag, so that nothing alerts on it.
     """
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -59,7 +57,7 @@ def _route_alerts(name: str, route: RouteSettings) -> list[dict[str, Any]]:
         ),
         _alert(
             "HeadraceStalled",
-            # A counter is not there before it first counts; `unless` takes that for none.
+            # A counter is missing until it first counts; `unless` treats that as none.
             f"({held}) > 0 unless {completed} > 0",
             minutes=15,
             severity="critical",

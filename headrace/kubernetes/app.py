@@ -17,10 +17,8 @@ from schemas.settings.section import Section
 def application(args: dict[str, Any]) -> serve.Application:
     """Compose one application; Serve calls it with the config's ``args``.
 
+    ``args`` are the application's name, and what its replicas are built from, without secrets.
     Replicas, autoscaling and live settings are in the config's ``deployments``.
-
-    Args:
-        args: The application's name, and what its replicas are built from, without secrets.
 
     Raises:
         SettingsError: A secret is missing from the pod's environment, or something is illegal.
@@ -37,15 +35,11 @@ class _KafkaArgs(Section):
 
 
 def kafka_of(values: dict[str, Any]) -> KafkaSettings:
-    """Lay the pod's environment over the rendered ``kafka`` section, and check it.
-
-    Raises:
-        SettingsError: As ``application``.
-    """
+    """Check the rendered ``kafka`` section with the pod's environment; raises ``SettingsError``."""
     merged, where = apply_environment({"kafka": values})
     try:
         return _KafkaArgs(kafka=merged["kafka"]).kafka
     except ValidationError as error:
         found = describe_errors(error, where)
-    # Outside the handler: pydantic's own error quotes its input, secrets and all.
+    # Outside the handler: pydantic's own error quotes its input, secrets included.
     raise SettingsError(found)

@@ -29,11 +29,6 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Drain this pod; returns 0 when it has drained, 1 when it ran out of time or could not.
-
-    Args:
-        arguments: The command line; the process's own where unset.
-    """
     parser = argparse.ArgumentParser(
         prog="python -m headrace.kubernetes.drain", description=__doc__
     )
@@ -50,14 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def drain_head(timeout_s: float) -> bool:
-    """Take the service down and wait until it is gone.
-
-    Args:
-        timeout_s: The longest wait.
-
-    Returns:
-        Whether it is gone.
-    """
+    """Delete the service's applications; returns whether they are gone in time."""
     quiet_ray()
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
@@ -79,15 +67,9 @@ def drain_worker(
     raylets: Callable[[], list[psutil.Process]] | None = None,
     ask: Callable[[list[str]], int] | None = None,
 ) -> bool:
-    """Have this node's replicas moved away and wait until its raylet has ended.
+    """Have this node's replicas moved away; returns whether its raylet has ended in time.
 
-    Args:
-        timeout_s: The longest wait.
-        raylets: Finds the raylets of this machine; looks at its processes where unset.
-        ask: Runs Ray's command and returns its exit code; really runs it where unset.
-
-    Returns:
-        Whether it has ended.
+    ``raylets`` and ``ask`` replace this machine's processes and Ray's command in tests.
     """
     running = (raylets or find_raylets)()
     if not running:
@@ -100,7 +82,7 @@ def drain_worker(
 
 
 def drain_command(timeout_s: float) -> list[str]:
-    """Return the command that has Ray drain the node it runs on.
+    """Return the command that has Ray drain its node.
 
     A preemption is the one reason that Ray never refuses.
     """
@@ -119,7 +101,6 @@ def drain_command(timeout_s: float) -> list[str]:
 
 
 def find_raylets() -> list[psutil.Process]:
-    """Return the raylets that run here; in a pod there is one."""
     return [one for one in psutil.process_iter(["name"]) if one.info["name"] == RAYLET]
 
 

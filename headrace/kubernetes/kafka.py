@@ -19,7 +19,7 @@ _CONTROLLERS = 3
 _BROKER_STORAGE = "100Gi"
 _CONTROLLER_STORAGE = "10Gi"
 _RECORD_MARGIN_BYTES = 64 * 1024
-"""Of a record beside its value: key, headers, and what a batch adds."""
+"""The rest of a record beside its value: key, headers, and what a batch adds."""
 _KAFKA_MAX_MESSAGE_BYTES = 1_048_588
 _KAFKA_MIN_SESSION_TIMEOUT_MS = 6_000
 _KAFKA_MAX_SESSION_TIMEOUT_MS = 1_800_000
@@ -29,7 +29,7 @@ _USER_ID = 1001
 
 
 def in_sync_replicas(replication_factor: int) -> int:
-    """Return ``min.insync.replicas``: one broker may be down, where there is one to spare."""
+    """Return ``min.insync.replicas``: one broker may be down, if there is one to spare."""
     return max(1, replication_factor - 1)
 
 
@@ -38,13 +38,8 @@ def kafka_cluster(
 ) -> list[dict[str, Any]]:
     """Return the ``Kafka`` resource and its node pools.
 
-    One replica asks for one node that is broker and controller; several for as many brokers, and
-    three controllers of their own.
-
-    Args:
-        settings: Whose limits the brokers must allow.
-        cluster: Its name and listener port.
-        topics: Partitions and replication factor of each topic.
+    One replica asks for one node that is broker and controller; several ask for as many brokers,
+    and three separate controllers. ``topics`` has partitions and replication factor by topic.
     """
     replicas = max(replication for _, replication in topics.values())
     kafka = {
@@ -69,7 +64,8 @@ def kafka_cluster(
                 "config": _broker_config(settings, replicas),
             },
             "entityOperator": {"topicOperator": {}, "userOperator": {}},
-            # It reads the lag from outside, so that an alert does not hang on the service's health.
+            # It reads the lag from outside, so that an alert does not depend on the service's
+            # health.
             "kafkaExporter": {
                 "groupRegex": "|".join(
                     sorted({_literal(route.group) for route in settings.routes.values()})
@@ -93,7 +89,6 @@ def kafka_cluster(
 def kafka_topics(
     settings: Settings, cluster: StrimziCluster, topics: Mapping[str, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Return a ``KafkaTopic`` for each topic of the routes."""
     largest = _largest_values_bytes(settings)
     return [
         {
@@ -122,8 +117,8 @@ def kafka_topics(
 def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, Any]]:
     """Return two ``KafkaUser``s with no more rights than they need.
 
-    The service's own, named as ``kafka.sasl.username``; and ``…-client``, for who submits, reads
-    results, replays dead letters and cancels.
+    The service's own is named as ``kafka.sasl.username``. ``…-client`` is for submitting, reading
+    results, replaying dead letters and cancelling.
     """
     sasl = settings.kafka.sasl
     if sasl is None:
@@ -140,7 +135,7 @@ def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, A
 def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
     outputs = ["Write", "Describe", "DescribeConfigs"]
     if route.delivery == "exactly_once":
-        # Brokers say which producers hold a partition open to whoever may read it.
+        # With this right, brokers say which producers block a partition with open transactions.
         outputs = ["Read", *outputs]
     acls = [
         _acl("group", route.group, ["Read", "Describe"]),
@@ -151,8 +146,8 @@ def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
     if route.control_topic is not None:
         acls.append(_acl("topic", route.control_topic, ["Read", "Describe"]))
     if route.delivery == "exactly_once":
-        # One transactional id for each partition of the requests topic; those of the release before
-        # have other names, and an upgrade fences who still publishes under them.
+        # One transactional id for each partition of the requests topic; those of the previous
+        # release have other names, and an upgrade fences producers that still publish under them.
         for prefix_of in (transactional_prefix_of, earlier_transactional_prefix_of):
             prefix = prefix_of(route.group, route.requests_topic)
             acls.append(_acl("transactionalId", prefix, ["Describe", "Write"], pattern="prefix"))
@@ -164,7 +159,7 @@ def _client_acls(route: RouteSettings) -> list[dict[str, Any]]:
         _acl("group", route.group, ["Describe"]),
         # Read: a dead letter that was too large left its value out, and a replay fetches it there.
         _acl("topic", route.requests_topic, ["Read", "Write", "Describe", "DescribeConfigs"]),
-        # DescribeConfigs: `headrace check` looks whether they take what is published there.
+        # DescribeConfigs: `headrace check` checks whether they take what is published there.
         _acl("topic", route.results_topic, ["Read", "Describe", "DescribeConfigs"]),
         _acl("topic", route.dead_letters_topic, ["Read", "Delete", "Describe", "DescribeConfigs"]),
         _acl(
@@ -206,7 +201,6 @@ def _user(name: str, cluster: StrimziCluster, acls: list[dict[str, Any]]) -> dic
 
 
 def _broker_config(settings: Settings, replicas: int) -> dict[str, Any]:
-    """Return the broker settings that ours rest on."""
     routes = settings.routes.values()
     sessions_ms = [route.membership.session_timeout_ms for route in routes]
     transactions_ms = [route.transactions.timeout_ms for route in routes]
@@ -226,7 +220,7 @@ def _broker_config(settings: Settings, replicas: int) -> dict[str, Any]:
 
 
 def _largest_values_bytes(settings: Settings) -> dict[str, int]:
-    """Return the largest value that each topic must take; a dead letter is a request untouched."""
+    """Return the largest value that each topic must take; a dead letter is an unchanged request."""
     largest: dict[str, int] = {}
     for route in settings.routes.values():
         for topic, size_bytes in (
@@ -299,5 +293,5 @@ def _labels(component: str) -> dict[str, str]:
 
 
 def _literal(name: str) -> str:
-    """Return a regular expression that matches just ``name``; of a legal name only dots matter."""
+    """Return a regular expression that matches only ``name``; of a legal name only dots matter."""
     return name.replace(".", r"\.")

@@ -1,4 +1,4 @@
-"""All manifests that a settings file renders to, as files of a kustomization."""
+"""Renders a settings file into manifests, as files of a kustomization."""
 
 import math
 from importlib.metadata import version
@@ -23,11 +23,11 @@ HEADER = "# Rendered by `headrace render k8s`: change the settings file and rend
 def render_files(source: RenderSource) -> dict[str, str]:
     """Return the manifests' text by file name, ``kustomization.yaml`` among them.
 
-    Kafka, its topics and its users are there where ``kafka.bootstrap`` is the bootstrap service of
-    a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is somebody else's.
+    Kafka, its topics and its users are included if ``kafka.bootstrap`` is the bootstrap service of
+    a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is managed elsewhere.
 
     Raises:
-        UserError: The settings do not connect to Strimzi as its listener asks.
+        UserError: The settings do not connect to Strimzi as its listener requires.
     """
     settings = source.settings
     cluster = strimzi_cluster(settings.kafka)
@@ -59,7 +59,6 @@ def render_files(source: RenderSource) -> dict[str, str]:
 
 
 def topics_of(settings: Settings) -> dict[str, tuple[int, int]]:
-    """Return partitions and replication factor of every topic that the routes name, by name."""
     return {
         name: (info.partitions, info.replication_factor)
         for name, info in sorted(wanted_topics(settings).items())
@@ -67,7 +66,6 @@ def topics_of(settings: Settings) -> dict[str, tuple[int, int]]:
 
 
 def settings_map(text: str) -> dict[str, Any]:
-    """Return the ConfigMap with the settings file, which the command reads in the pods."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -80,8 +78,6 @@ def settings_map(text: str) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and never an alias."""
-
     def ignore_aliases(self, data: Any) -> bool:
         del data
         return True
@@ -96,5 +92,4 @@ _Dumper.add_representer(str, _text_node)
 
 
 def to_yaml(value: Any) -> str:
-    """Return ``value`` as block YAML, keys in their order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""Names that the manifests refer to each other by."""
+"""Names by which the manifests refer to each other."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ PART_OF = "headrace"
 RAY_SERVICE = "headrace"
 SETTINGS_CONFIG_MAP = "headrace-settings"
 EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
-"""With keys password and ca.crt; where Kafka is not Strimzi's."""
+"""With keys password and ca.crt; for a Kafka that is not Strimzi's."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 """With key token, for gated models; optional."""
 
@@ -22,13 +22,6 @@ MOST_WORD_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrimziCluster:
-    """The Kafka cluster that ``kafka.bootstrap`` is the bootstrap service of.
-
-    Attributes:
-        name: Of the ``Kafka`` resource.
-        port: Of its listener.
-    """
-
     name: str
     port: int
 
@@ -39,10 +32,9 @@ class StrimziCluster:
 
 
 def strimzi_cluster(kafka: KafkaSettings) -> StrimziCluster | None:
-    """Return the Strimzi cluster that the settings connect to, or ``None`` for any other Kafka.
+    """Return the Strimzi cluster of the settings, ``None`` for any other Kafka.
 
-    Raises:
-        UserError: They do not connect to it by SCRAM over TLS, as its listener asks.
+    Raises ``UserError`` if they do not use SCRAM over TLS, which its listener requires.
     """
     match = _STRIMZI_BOOTSTRAP.match(kafka.bootstrap)
     if match is None:
@@ -61,7 +53,7 @@ def strimzi_cluster(kafka: KafkaSettings) -> StrimziCluster | None:
 
 
 def resource_name(topic: str) -> str:
-    """Return a Kubernetes name for a topic: its own where that is legal, else one like it."""
+    """Return a Kubernetes name for a topic: its own if that is legal, else a similar one."""
     if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", topic) and ".." not in topic:
         return topic
     words = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-")[:MOST_WORD_CHARACTERS]

@@ -1,7 +1,7 @@
 """The RayService that runs a settings file's application. Pure.
 
-Its pods run as nobody's root, with a file system that they cannot write but for the places named
-here, and drain before they end.
+Its pods run without root, with a file system that is read-only except for the places named here,
+and drain before they end.
 """
 
 from typing import Any
@@ -35,11 +35,7 @@ _DASHBOARD_PORT = 8265
 
 
 def termination_grace_s(stop_timeout_s: float) -> int:
-    """Return the pods' grace period: the drain's own time and what surrounds it.
-
-    Args:
-        stop_timeout_s: After how long the whole application must have stopped.
-    """
+    """Return the pods' grace period: the drain's own time and what surrounds it."""
     return round(stop_timeout_s) + START_MARGIN_S + END_MARGIN_S
 
 
@@ -53,16 +49,10 @@ def ray_service(
     version: str,
     ray_version: str,
 ) -> dict[str, Any]:
-    """Return the ``RayService``.
+    """Return the ``RayService``; its drain must end within ``stop_timeout_s``.
 
-    Args:
-        settings: What it serves.
-        serve_config_text: ``serve_config`` as YAML.
-        groups: Its worker pods.
-        cluster: The Strimzi cluster whose Secrets it takes; ``None`` for Kafka from elsewhere.
-        stop_timeout_s: After how long a drain must have ended, in seconds.
-        version: Headrace's, the images' tag.
-        ray_version: Ray's, in the images.
+    Without a Strimzi ``cluster`` it takes the Secrets of a Kafka from elsewhere. ``version`` is
+    Headrace's, the images' tag; ``ray_version`` is Ray's, in the images.
     """
     pods = _Pods(settings, cluster, stop_timeout_s, version)
     return {
@@ -77,7 +67,7 @@ def ray_service(
             "serveConfigV2": serve_config_text,
             "rayClusterConfig": {
                 "rayVersion": ray_version,
-                # Whoever reaches Ray's ports without the token is turned away; KubeRay makes it.
+                # Calls to Ray's ports without the token are refused; KubeRay creates it.
                 "authOptions": {"mode": "token"},
                 "enableInTreeAutoscaling": True,
                 "autoscalerOptions": {
@@ -90,7 +80,8 @@ def ray_service(
                     },
                 },
                 "headGroupSpec": {
-                    # No replica runs beside the head: what takes its memory takes all down.
+                    # No replica runs beside the head, where using up its memory would end the whole
+                    # cluster.
                     "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104
                     "template": pods.head(),
                 },
@@ -111,8 +102,6 @@ def ray_service(
 
 
 class _Pods:
-    """The pod templates of one service."""
-
     def __init__(
         self,
         settings: Settings,
@@ -156,7 +145,7 @@ class _Pods:
         container = {
             **self._container("ray-worker", image, "worker"),
             "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
-            # KubeRay's own would ask for an HTTP proxy, and none runs here.
+            # KubeRay's own probe would ask for an HTTP proxy, and none runs here.
             "readinessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=10),
             "livenessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=120),
             "resources": {"requests": dict(size), "limits": dict(size)},

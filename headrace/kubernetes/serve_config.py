@@ -1,4 +1,4 @@
-"""A settings file as Ray Serve's own configuration: what `serve deploy` and a RayService take."""
+"""Turns settings into Ray Serve's own configuration, for `serve deploy` and a RayService."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ IMPORT_PATH = "headrace.kubernetes.app:application"
 
 
 def serve_config(settings: Settings) -> dict[str, Any]:
-    """Return the Serve config that deploys the settings: an application a model and a route.
+    """Return the Serve config that deploys the settings: one application per model and route.
 
-    Serve rebuilds an application, and restarts its replicas, where its ``args`` change. What is in
-    ``deployments`` it changes in place: replicas, autoscaling, and by ``user_config`` what running
-    replicas take over. No HTTP proxy runs: requests come from Kafka.
+    Serve rebuilds an application, and restarts its replicas, if its ``args`` change. It changes
+    ``deployments`` in place: replicas, autoscaling, and through ``user_config`` the live settings
+    of running replicas. No HTTP proxy runs: requests come from Kafka.
     """
     return {
         "proxy_location": "Disabled",

@@ -1,8 +1,8 @@
 """Reads a settings file for rendering: the file alone, and no secret in it.
 
 The environment is left out, so that the same file renders to the same manifests everywhere. Secrets
-reach the pods by environment variables from Kubernetes Secrets, so a file that carries one is
-refused: it would end up in manifests.
+reach the pods by environment variables from Kubernetes Secrets. So a file that carries a secret is
+refused: the secret would end up in manifests.
 """
 
 import copy
@@ -30,8 +30,8 @@ class RenderSource:
     """A settings file, ready to be rendered.
 
     Attributes:
-        text: The file as it stands.
-        data: What it says, without secrets; plain values.
+        text: The file unchanged.
+        data: Its content as plain values, without secrets.
         settings: The same, checked; secrets are placeholders.
     """
 
@@ -43,22 +43,14 @@ class RenderSource:
 def read_source(path: Path) -> RenderSource:
     """Read and check a settings file.
 
-    Raises:
-        SettingsError: It cannot be read, is illegal, carries a secret, or asks for a local broker.
+    Raises ``SettingsError`` if it is unreadable or illegal, has a secret, or asks for a local
+    broker.
     """
     return parse_source(read_file(path), str(path))
 
 
 def parse_source(content: bytes, name: str) -> RenderSource:
-    """Check a settings file's content, as ``read_source`` does.
-
-    Args:
-        content: YAML in UTF-8.
-        name: The file's name, for messages.
-
-    Raises:
-        SettingsError: As ``read_source``.
-    """
+    """Check a settings file's content, as ``read_source`` does; ``name`` is for messages."""
     document = read_document(content, name)
     carried = [
         Problem(
@@ -83,7 +75,6 @@ def parse_source(content: bytes, name: str) -> RenderSource:
 
 
 def _with_placeholder(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy in which the one secret that settings cannot do without has a value."""
     merged = copy.deepcopy(dict(data))
     sasl = _at(merged, ("kafka", "sasl"))
     if isinstance(sasl, dict):

@@ -1,4 +1,4 @@
-"""How large the worker pods are, and how many: from what replicas set aside. Pure."""
+"""The size and number of the worker pods, from what replicas reserve. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ class WorkerGroup:
     Attributes:
         name: ``cpu`` or ``gpu``.
         cpus: Whole CPUs of a pod.
-        memory_gib: Its memory.
         gpus: Its NVIDIA GPUs.
         pods: How many carry the replicas that the service starts with.
         least_pods: How many carry the fewest replicas there may be: these stay.
@@ -42,7 +41,7 @@ class WorkerGroup:
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """Equal replicas, at first, least and most; ``cpus`` and ``gpus`` are what one sets aside."""
+    """Equal replicas: first, least and most; ``cpus`` and ``gpus`` are what one reserves."""
 
     replicas: int
     least_replicas: int
@@ -54,8 +53,8 @@ class _Demand:
 def worker_groups(settings: Settings) -> list[WorkerGroup]:
     """Return the groups that the routes' consumers and models need: CPU pods, then GPU pods.
 
-    A replica never spans pods, save a generator's whose workers may lie apart; its pods have all
-    its GPUs all the same, as tensor parallelism over a network is slow.
+    A replica never spans pods, except a generator whose workers may run apart; its pods still have
+    all its GPUs, because tensor parallelism over a network is slow.
     """
     demands = [
         _Demand(
@@ -107,7 +106,7 @@ def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
         memory_gib=cpus * MEMORY_GIB_PER_CPU,
         gpus=0,
         pods=pods,
-        # First fit may ask for a pod more where there is less to carry.
+        # First fit may ask for one more pod where there is less to carry.
         least_pods=min(least_pods, pods),
         most_pods=max(ROOM_TO_UPDATE * pods, scaled_pods),
     )
@@ -115,12 +114,12 @@ def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
 
 def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
     gpus = max(1, math.ceil(max(demand.gpus for demand in demands)))
-    # As many replicas as share a pod's GPUs must find their CPUs in it, too.
+    # All replicas that share a pod's GPUs must find their CPUs in it, too.
     replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
     cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
     pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
     least = [(demand.least_replicas, demand.gpus) for demand in demands]
-    # A GPU that nobody uses is worth giving back.
+    # A GPU that nothing uses is worth giving back.
     least_pods = _pods(least, gpus) if any(count for count, _ in least) else 0
     scaled_pods = _pods([(demand.most_replicas, demand.gpus) for demand in demands], gpus)
     return WorkerGroup(
@@ -135,10 +134,10 @@ def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
 
 
 def _pods(items: list[tuple[int, float]], size: float) -> int:
-    """Return how many bins of ``size`` hold the items (count, size of one): the largest first.
+    """Return how many bins of ``size`` take the items (count, size of one), the largest first.
 
-    First-fit decreasing, one kind of item after another; what is left over in a kind's bins is
-    offered to the next kinds.
+    First-fit decreasing, one kind of item after another; the space left in a kind's bins is offered
+    to the next kinds.
     """
     rooms: list[float] = []
     for count, each in sorted(items, key=lambda item: -item[1]):
@@ -155,5 +154,5 @@ def _pods(items: list[tuple[int, float]], size: float) -> int:
 
 
 def _fitting(room: float, each: float, enough: int) -> int:
-    # Fractions such as 0.1 add up to a hair over what they are.
+    # Sums of fractions such as 0.1 come out slightly too large.
     return enough if each <= 0 else math.floor(room / each + 1e-9)

@@ -33,7 +33,7 @@ async def publish_controls(
 
     Raises:
         UserError: The topic does not exist.
-        SourceError: The cluster does not take them; says what to check.
+        SourceError: The cluster does not take them; the message says what to check.
     """
     async with TopicAdmin(kafka) as admin:
         info = (await admin.describe_topics([topic]))[topic]

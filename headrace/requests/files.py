@@ -1,4 +1,4 @@
-"""Opens files of request lines, compressed or not, and looks at them before anything is sent."""
+"""Opens files of request lines, compressed or not, and checks them before anything is sent."""
 
 import gzip
 import io
@@ -38,7 +38,6 @@ _HEAD_BYTES = 4
 
 @contextmanager
 def open_file(name: str) -> Iterator[io.BufferedReader]:
-    """Open a file, or stdin where its name is a dash."""
     if name == STDIN:
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
@@ -52,11 +51,7 @@ def open_file(name: str) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def decompressed(source: io.BufferedReader, name: str) -> Iterator[io.BufferedIOBase]:
-    """Give the bytes of a file, whether it was compressed or not.
-
-    Raises:
-        UserError: Its compression is not known here, or it is broken.
-    """
+    """Yield a file's bytes, decompressed; raises ``UserError`` for a broken or unknown format."""
     head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
@@ -89,10 +84,9 @@ def _unpacked_zstd(source: io.BufferedReader, name: str) -> Iterator[io.Buffered
 
 
 def read_some(source: io.BufferedIOBase) -> bytes:
-    """Return what is there, up to ``READ_BYTES``: a pipe must not have to fill a block first.
+    """Return up to ``READ_BYTES``, without waiting for a pipe to fill a block.
 
-    Raises:
-        BrokenFileError: It is broken gzip.
+    Raises ``BrokenFileError`` if it is broken gzip.
     """
     try:
         return source.read1(READ_BYTES)
@@ -101,10 +95,9 @@ def read_some(source: io.BufferedIOBase) -> bytes:
 
 
 def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None]) -> None:
-    """Read a file to its end; ``show`` gets the bytes read so far.
+    """Read a file to its end; raises ``UserError`` with the first lines that cannot be sent.
 
-    Raises:
-        UserError: Some lines cannot be sent; names the first of them.
+    ``show`` gets the bytes read so far.
     """
     lines = RequestLines(MAX_LINE_BYTES)
     bad: list[BadLine] = []

@@ -1,6 +1,6 @@
-"""Cuts a stream of bytes into the JSON objects of an array, or that stand one after another; pure.
+"""Cuts a stream of bytes into JSON objects, in an array or one after another. Pure.
 
-Their bytes stay as they were, which no parser gives back: numbers keep their spelling.
+Their bytes stay unchanged, which no parser guarantees: numbers keep their spelling.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 _BEGIN = re.compile(rb"[^\s,]")
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(")?|[{}\[\]]', re.DOTALL)
-"""A string, of which the end may still be to come, or a bracket outside of one."""
+"""A string, maybe without its end yet, or a bracket outside of one."""
 
 
 class BrokenFileError(ValueError):
@@ -21,10 +21,10 @@ class BrokenFileError(ValueError):
 
 
 class ObjectCutter:
-    """Yields objects as they are, of an array or one after another.
+    """Yields objects unchanged, from an array or one after another.
 
     A longer object than ``max_object_bytes`` breaks the file, and is never held in memory.
-    ``number`` is the line, from 1, in which the object yielded last begins.
+    ``number`` is the line, from 1, in which the last yielded object begins.
     """
 
     def __init__(self, max_object_bytes: int, *, is_array: bool) -> None:
@@ -33,18 +33,14 @@ class ObjectCutter:
         self._is_open = False
         self._is_over = False
         self._rest = b""
-        # How much of the object that is still to end has been looked through, and what is open.
+        # How much of the unfinished object was scanned, and how deeply nested its end is.
         self._seen_bytes = 0
         self._depth = 0
         self._line = 1
         self.number = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the objects that end in the next bytes of the stream.
-
-        Raises:
-            BrokenFileError: Something else than objects stands there.
-        """
+        """Yield the objects that end in these bytes; ``BrokenFileError`` for anything else."""
         buffer, position = self._rest + data, 0
         while (start := self._next_object(buffer, position)) is not None:
             position = start

@@ -1,4 +1,4 @@
-"""Cuts a stream of bytes into lines, in bounded memory; pure."""
+"""Cuts a stream of bytes into lines, in bounded memory. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class BadLine:
 
 
 class LineCutter:
-    """Yields lines as they are, without the newline; blank ones are left out.
+    """Yields lines unchanged, without the newline; blank ones are left out.
 
     A longer line than ``max_line_bytes`` is a ``BadLine``, and is never held in memory. ``number``
-    is that of the line yielded last, from 1.
+    is that of the last yielded line, from 1.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -26,7 +26,6 @@ class LineCutter:
         self.number = 0
 
     def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
-        """Yield the lines that end in the next bytes of the stream."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             yield from self._end(line)

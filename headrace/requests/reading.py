@@ -18,13 +18,13 @@ from schemas.wire.headers import Header
 POLL_TIMEOUT_MS = 500
 MAX_POLL_RECORDS = 500
 FETCH_BYTES = 16 * 1024 * 1024
-"""What a fetch of one broker brings; a larger record comes alone."""
+"""The size of a fetch from one broker; a larger record comes alone."""
 
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
 
 
 class MissingTopicError(Exception):
-    """The topic does not exist; says how to create it."""
+    """The topic does not exist; the message says how to create it."""
 
 
 class Place(NamedTuple):
@@ -37,15 +37,13 @@ class Place(NamedTuple):
 
 
 def parse_place(text: str) -> Place | None:
-    """Read ``TOPIC/PARTITION/OFFSET``; ``None`` where it is none."""
+    """Read ``TOPIC/PARTITION/OFFSET``; ``None`` if the text has another form."""
     match = _PLACE.fullmatch(text)
     return None if match is None else Place(match[1], int(match[2]), int(match[3]))
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRecord:
-    """One record as it was read, with its headers."""
-
     topic: str
     partition: int
     offset: int
@@ -95,9 +93,9 @@ class LogPart(NamedTuple):
 
 
 class LogReader:
-    """A reading connection, which sees committed records only; an async context manager.
+    """A connection that reads committed records only; an async context manager.
 
-    Every method raises ``SourceError``, with what to check, where the cluster cannot be read.
+    Every method raises ``SourceError``, with what to check, if the cluster cannot be read.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -127,11 +125,11 @@ class LogReader:
         await self._consumer.stop()
 
     async def ranges(self, topic: str) -> dict[int, LogRange] | None:
-        """Return what each partition holds; ``None`` where there is no such topic.
+        """Return the range of each partition; ``None`` if there is no such topic.
 
-        An end is where open transactions begin, if any is open.
+        A range ends at the first open transaction, if there is one.
         """
-        # Through the admin client: a consumer's asking may create the topic.
+        # Through the admin client, because a consumer's request may create the topic.
         async with TopicAdmin(self._kafka) as admin:
             info = (await admin.describe_topics([topic]))[topic]
         if info is None:
@@ -159,7 +157,7 @@ class LogReader:
     ) -> AsyncGenerator[LogPart, None]:
         """Yield the records of the ranges, those of a partition in order.
 
-        With ``follow`` it goes on past their ends for ever; an empty part says that nothing came.
+        With ``follow`` it continues past their ends forever; an empty part says that nothing came.
         """
         wanted = {
             TopicPartition(topic, number): each
@@ -206,7 +204,7 @@ class LogReader:
                     )
 
     async def record_at(self, place: Place) -> TopicRecord | None:
-        """Return the record that stands there; ``None`` where none does any more."""
+        """Return the record at this place; ``None`` if there is none any more."""
         ranges = await self.ranges(place.topic)
         here = (ranges or {}).get(place.partition)
         if here is None or not here.start <= place.offset < here.end:
@@ -221,18 +219,14 @@ class LogReader:
 async def read_topic(
     kafka: KafkaSettings, topic: str, *, from_beginning: bool, follow: bool
 ) -> AsyncGenerator[TopicRecord | None, None]:
-    """Yield a topic's records, from the oldest that is kept or the next one.
+    """Yield a topic's records, from the oldest or the next one.
 
-    Args:
-        kafka: The cluster.
-        topic: Which.
-        from_beginning: Start with the oldest.
-        follow: Go on for ever, yielding ``None`` now and then while nothing comes; else end with
-            the last record that stood there at the start.
+    With ``follow`` it continues forever, and yields ``None`` now and then while nothing comes.
+    Otherwise it ends with the last record that stood there at the start.
 
     Raises:
         MissingTopicError: There is no such topic.
-        SourceError: The cluster cannot be read; says what to check.
+        SourceError: The cluster cannot be read; the message says what to check.
     """
     async with LogReader(kafka) as reader:
         ranges = await reader.ranges(topic)

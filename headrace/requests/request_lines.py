@@ -1,4 +1,4 @@
-"""Finds the request lines in the bytes of a file, whichever of the known formats it has; pure."""
+"""Finds the request lines in the bytes of a file, in any of the known formats. Pure."""
 
 from collections.abc import Iterator
 
@@ -25,19 +25,11 @@ class RequestLines:
         self._has_lines = False
 
     def feed(self, data: bytes) -> Iterator[bytes | BadLine]:
-        """Yield the lines that end in the next bytes of the file.
-
-        Raises:
-            BrokenFileError: It is no file of request lines; says from which line on.
-        """
+        """Yield the lines that end in these bytes; ``BrokenFileError`` for other content."""
         yield from self._cut(self._text.feed(data, is_end=False), is_end=False)
 
     def finish(self) -> Iterator[bytes | BadLine]:
-        """Yield what is left at the file's end.
-
-        Raises:
-            BrokenFileError: It ends too early, or has no lines at all.
-        """
+        """Yield the rest; ``BrokenFileError`` if the file ends early or has no lines."""
         yield from self._cut(self._text.feed(b"", is_end=True), is_end=True)
         if not self._has_lines:
             raise BrokenFileError(1, "is the end: there is not one request line")
@@ -61,7 +53,6 @@ class RequestLines:
                 cutter.finish()
 
     def _choose_cutter(self, *, is_end: bool) -> LineCutter | ObjectCutter | None:
-        """Return a cutter by the first line of the file; ``None`` until it is complete."""
         head = self._head.lstrip()
         if head[:1] == b"[":
             return ObjectCutter(self._max_line_bytes, is_array=True)

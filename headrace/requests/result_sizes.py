@@ -1,4 +1,4 @@
-"""Whether the answers to the largest requests that a settings file allows can be published."""
+"""Checks whether the answers to the largest allowed requests can be published."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,14 @@ from schemas.settings.file import Settings
 from schemas.settings.models import EmbedderSettings
 
 _FLOAT_BYTES = 12
-"""Of a component as JSON, with its comma."""
+"""The size of a component as JSON, with its comma."""
 _BASE64_BYTES = 4 * 4 / 3
 
 
 def describe_oversized(settings: Settings) -> Iterator[str]:
     """Yield a line on each route whose requests may ask for vectors that do not fit in a result.
 
-    Only models whose weights are on this machine say how wide their vectors are.
+    Only models whose weights are on this machine tell the width of their vectors.
     """
     for name, route in settings.routes.items():
         model = settings.models[route.model]
@@ -35,7 +35,7 @@ def describe_oversized(settings: Settings) -> Iterator[str]:
 
 
 def _width_of(source: str) -> int | None:
-    # The libraries behind it take their time to import, and `check` mostly does without them.
+    # The libraries behind it are slow to import, and `check` mostly does not need them.
     from serve_models.text.models.vector_widths import read_vector_width  # noqa: PLC0415 - see above
     from serve_models.weights.sources import ModelSourceError, resolve  # noqa: PLC0415 - see above
 

@@ -23,7 +23,7 @@ TOO_LARGE = (MessageSizeTooLargeError, InvalidMessageError)
 
 @dataclass(slots=True)
 class Submission:
-    """How far a submission has come: acknowledged by all in-sync replicas, or refused, and why."""
+    """The progress of a submission: acknowledged by all in-sync replicas, or refused, and why."""
 
     sent_records: int = 0
     refused_records: int = 0
@@ -45,10 +45,9 @@ async def publish_lines(
     key_of: Callable[[bytes], bytes | None],
     submission: Submission,
 ) -> None:
-    """Publish each line as one record, its bytes untouched; ``submission`` counts as it goes on.
+    """Publish each line as one record, its bytes unchanged; counts in ``submission`` meanwhile.
 
-    Raises:
-        SourceError: The cluster does not take records.
+    Raises ``SourceError`` if the cluster does not take records.
     """
     with explaining_failures(kafka, f"writing to {topic}"):
         producer = AIOKafkaProducer(

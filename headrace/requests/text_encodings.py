@@ -1,4 +1,4 @@
-"""Turns a stream of bytes in one of the encodings of JSON files into UTF-8; pure."""
+"""Turns a stream of bytes in one of the encodings of JSON files into UTF-8. Pure."""
 
 import codecs
 
@@ -9,7 +9,7 @@ _HEAD_BYTES = 2
 
 
 class Utf8Stream:
-    """Gives UTF-8 without a byte order mark, of a file in UTF-8 or UTF-16.
+    """Yields UTF-8 without a byte order mark, from a file in UTF-8 or UTF-16.
 
     JSON begins with an ASCII character: a zero byte beside it means UTF-16 without a byte order
     mark. Bytes of UTF-8 come out unchanged, right or wrong.
@@ -22,11 +22,7 @@ class Utf8Stream:
         self._line = 1
 
     def feed(self, data: bytes, *, is_end: bool) -> bytes:
-        """Return the next bytes of the file in UTF-8.
-
-        Raises:
-            BrokenFileError: They are not in the file's encoding.
-        """
+        """Return these bytes in UTF-8; ``BrokenFileError`` if they have another encoding."""
         if not self._is_begun:
             self._head += data
             if len(self._head) <= _HEAD_BYTES and not is_end:

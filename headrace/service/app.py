@@ -1,4 +1,4 @@
-"""Plain values to Serve applications: a model, the consumers of a route, the status board."""
+"""Builds the Serve applications from plain values: models, consumers of routes, status board."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from schemas.settings.models import ModelSettings
 
 _MODEL: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
 _QUIET = {"enable_access_log": False}
-"""One log line a call would be one for every few hundred records; counters say it better."""
+"""A log line per call would mean one for every few hundred records; counters are better."""
 _CONSUMER_OPTIONS = {
     "health_check_period_s": 5.0,
     "health_check_timeout_s": 30.0,
@@ -33,11 +33,7 @@ def application_of(
 ) -> serve.Application:
     """Compose an application as ``serve.run`` takes it.
 
-    Args:
-        spec: What it is made of.
-        kafka: The cluster, with its secrets.
-        version: Serve restarts the replicas where it changes, and only then; the spec's where
-            unset.
+    Serve restarts the replicas if ``version`` changes, and only then; it is the spec's if unset.
     """
     version = version or spec.version
     options = {
@@ -62,12 +58,8 @@ def bound(
 ) -> serve.Application:
     """Compose an application of what its replicas are built from and Serve's options.
 
-    Args:
-        application: Its name.
-        built: As ``ApplicationSpec.built``.
-        kafka: The cluster, with its secrets; models need none.
-        options: Of its one deployment, its name among them.
-        version: As for ``application_of``.
+    ``built`` and ``version`` are as for ``ApplicationSpec`` and ``application_of``; ``options`` has
+    the name of the deployment. Models need no ``kafka``.
     """
     match kind_of(application):
         case "model":

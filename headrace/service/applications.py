@@ -1,4 +1,4 @@
-"""Settings to the Serve applications that run them, as plain values: one a model, one a route."""
+"""Turns settings into Serve applications as plain values: one per model, one per route."""
 
 import hashlib
 from collections.abc import Mapping
@@ -36,27 +36,22 @@ of the handles, which come every 10 s."""
 
 
 def model_application_name(model: str) -> str:
-    """Return the name of the Serve application of a model."""
     return MODEL_PREFIX + model
 
 
 def route_application_name(route: str) -> str:
-    """Return the name of the Serve application of a route."""
     return ROUTE_PREFIX + route
 
 
 def model_deployment_name(model: str) -> str:
-    """Return the name of a model's deployment."""
     return f"model-{model}"
 
 
 def consumer_deployment_name(route: str) -> str:
-    """Return the name of a route's consumer deployment."""
     return f"consumer-{route}"
 
 
 def deployment_name(application: str) -> str:
-    """Return the name of the one deployment of an application of ours."""
     match kind_of(application):
         case "model":
             return model_deployment_name(application.removeprefix(MODEL_PREFIX))
@@ -67,7 +62,7 @@ def deployment_name(application: str) -> str:
 
 
 def kind_of(application: str) -> Kind | None:
-    """Return what an application of this name is; ``None`` where it is not Headrace's."""
+    """Return the kind of an application by its name; ``None`` if it is not Headrace's."""
     if application == STATUS_APPLICATION:
         return "status"
     if application.startswith(MODEL_PREFIX):
@@ -88,11 +83,10 @@ class ApplicationSpec:
     """What one Serve application is made of; JSON values.
 
     Attributes:
-        name: The application.
         deployment: Its one deployment.
         built: What its replicas are built from: a change restarts them.
-        live: What running replicas take over.
-        options: What Serve itself takes over: replicas, autoscaling, health checks, stop times.
+        live: What running replicas apply without a restart.
+        options: What Serve itself applies: replicas, autoscaling, health checks, stop times.
         calls: Applications whose deployments it calls.
     """
 
@@ -105,7 +99,6 @@ class ApplicationSpec:
 
     @property
     def version(self) -> str:
-        """Identifies what the replicas are built from."""
         text = orjson.dumps(self.built, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(text).hexdigest()[:16]
 
@@ -113,11 +106,8 @@ class ApplicationSpec:
 def specs_of(settings: Settings, *, marks_secrets: bool = True) -> list[ApplicationSpec]:
     """Return the applications in the order of their deployment: status, models, then routes.
 
-    A model stands after those that it calls. Models that no route needs are left out.
-
-    Args:
-        settings: The settings.
-        marks_secrets: Let a changed secret change what it is part of. Manifests have no secrets.
+    A model comes after those that it calls. Models that no route needs are left out. With
+    ``marks_secrets`` a changed secret changes its part; manifests have no secrets.
     """
     kafka = _kafka(settings.kafka, marks_secrets=marks_secrets)
     models: dict[str, ApplicationSpec] = {}
@@ -235,8 +225,8 @@ def _replica_options(
 ) -> dict[str, Any]:
     """Return how many replicas Serve runs.
 
-    With autoscaling Serve goes back to ``initial_replicas`` whenever a setting of the application
-    changes, whatever the load; without it the number stays as it is.
+    With autoscaling Serve returns to ``initial_replicas`` whenever a setting of the application
+    changes, whatever the load; without ``initial_replicas`` the number stays.
     """
     if scaling is None:
         return {"num_replicas": replicas}
@@ -268,7 +258,7 @@ def _kafka(kafka: KafkaSettings, *, marks_secrets: bool) -> dict[str, Any]:
     for section, key in secrets:
         values[section].pop(key)
     if secrets and marks_secrets:
-        # Four digits tell most changes, and next to nothing of the secret.
+        # Four digits reveal most changes, and next to nothing of the secret.
         digest = hashlib.sha256("\0".join(secrets.values()).encode()).hexdigest()
         values["secrets"] = digest[:4]
     return values

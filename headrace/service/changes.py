@@ -1,4 +1,4 @@
-"""What to do so that what runs is what the settings say: a plan, application by application."""
+"""Plans, application by application, how to turn what runs into what the settings say."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,6 @@ _ABSENT = "default"
 
 
 class Action(StrEnum):
-    """What becomes of an application."""
-
     ADD = "add"
     RESTART = "restart"
     """Its replicas are replaced, some at a time."""
@@ -33,7 +31,7 @@ class RunningApplication:
 
     Attributes:
         error: Why it does not run, or ``None``.
-        version: By which Serve knows what its replicas are built from.
+        version: Serve's identifier for what its replicas are built from.
         is_declared: A config file that Serve has taken (a RayService's) declares it.
     """
 
@@ -47,13 +45,11 @@ class RunningApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What becomes of one application, and why.
+    """What happens to one application, and why.
 
     Attributes:
-        application: Its name in Serve.
-        action: What is done.
         reasons: ``KEY: OLD -> NEW``, keys as in the settings below the model or route.
-        version: By which Serve knows what its replicas are built from: another one restarts them.
+        version: Serve's identifier for what its replicas are built from: another one restarts them.
     """
 
     application: str
@@ -63,11 +59,9 @@ class Change:
 
     @property
     def title(self) -> str:
-        """Its name for people."""
         return title_of(self.application)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the change as JSON values."""
         return {
             "name": self.title,
             "application": self.application,
@@ -79,12 +73,7 @@ class Change:
 def plan(
     running: Mapping[str, RunningApplication], wanted: Sequence[ApplicationSpec]
 ) -> list[Change]:
-    """Return what to do, in the order in which it is done.
-
-    Args:
-        running: What runs, by application.
-        wanted: What is to run, in the order of deployment.
-    """
+    """Return what to do, in order; ``wanted`` is in the order of deployment."""
     changes = [_change(running.get(spec.name), spec) for spec in wanted]
     gone = set(running) - {spec.name for spec in wanted}
     order: Sequence[Kind] = ("route", "model", "status")
@@ -108,7 +97,7 @@ def _change(now: RunningApplication | None, spec: ApplicationSpec) -> Change:
             Action.RESTART,
             [f"it does not run: {failure_line(now.error)}", *taken_over],
         )
-        # Serve starts the same version no more.
+        # Serve does not start the same version again.
         version = f"{spec.version}.{int(version.partition('.')[2] or 0) + 1}"
     elif taken_over:
         action, reasons = Action.LIVE, taken_over
@@ -118,7 +107,6 @@ def _change(now: RunningApplication | None, spec: ApplicationSpec) -> Change:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a line for each value that differs."""
     old_values, new_values = dict(_values((), old)), dict(_values((), new))
     return [
         f"{_key(path)}: {_text(path, old_values)} -> {_text(path, new_values)}"
@@ -137,7 +125,7 @@ def _values(path: tuple[str, ...], value: Any) -> Iterable[tuple[tuple[str, ...]
 
 def _key(path: tuple[str, ...]) -> str:
     names = {"num_replicas": "replicas", "autoscaling_config": "autoscaling"}
-    # The settings of a model or route are what a reader has before him.
+    # The reader knows the settings of a model or route.
     parts = path[1:] if path[0] == "settings" else path
     return ".".join(names.get(part, part) for part in parts)
 

@@ -26,19 +26,10 @@ def carry_out(
 ) -> dict[str, str]:
     """Deploy what is new or changed, delete what is gone, and wait for all of it.
 
-    Nothing waits for a model but its own callers' calls, so one that does not come up holds up
-    nothing else. What is gone is deleted as soon as nothing calls it any more: a new model may need
-    its GPU.
-
-    Args:
-        changes: The plan.
-        specs: What is to run, in the order of deployment.
-        kafka: The cluster, with its secrets.
-        stop_timeout_s: How long a deletion may take.
-        say: Takes one line on each step, for a person.
-
-    Returns:
-        Why applications do not run, by name.
+    Only a model's own callers wait for it, so one that does not start delays nothing else. What is
+    gone is deleted, within ``stop_timeout_s``, as soon as nothing calls it any more: a new model
+    may need its GPU. ``say`` takes one line on each step, for a person. Returns, by name, why
+    applications do not run.
     """
     by_name = {change.application: change for change in changes}
     deployed = [spec for spec in specs if by_name[spec.name].action in _DEPLOYED]

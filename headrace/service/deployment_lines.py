@@ -1,4 +1,4 @@
-"""What Serve says of a deployment that lacks replicas, in a line. Pure."""
+"""Describes a deployment that lacks replicas, in one line. Pure."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,10 @@ _STOPPING = "STOPPING"
 
 
 def missing_replicas(status: str, replica_states: Mapping[str, int], message: str) -> str | None:
-    """Return what a deployment waits for, or ``None`` where all of its replicas run.
+    """Return what a deployment waits for, or ``None`` if all of its replicas run.
 
-    Args:
-        status: Serve's word for it.
-        replica_states: How many replicas are in each of Serve's states.
-        message: Serve's explanation; may be many lines, or none.
+    ``replica_states`` counts the replicas in each of Serve's states; ``message`` is Serve's
+    explanation, of any number of lines.
     """
     running = replica_states.get(_RUNNING, 0)
     wanted = sum(number for state, number in replica_states.items() if state != _STOPPING)
@@ -29,14 +27,14 @@ def missing_replicas(status: str, replica_states: Mapping[str, int], message: st
 
 
 def failure_line(message: str) -> str:
-    """Return the line that says most of a message, if any: the last one of a traceback."""
+    """Return the most useful line of a message, if any: the last one of a traceback."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     line = lines[-1] if lines else ""
     return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
 
 
 def shorten(message: str) -> str:
-    """Return the first line of a message and its last few: a traceback's middle helps no one."""
+    """Return the first line of a message and its last few, without a traceback's middle."""
     lines = message.strip().splitlines()
     if len(lines) <= MOST_LINES:
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Whether a service is well, by what its consumers report. Pure."""
+"""Whether a service is healthy, by what its consumers report. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,12 +6,7 @@ from consumer.replica.reports import RouteStatus
 
 
 def complaints(routes: Iterable[str], statuses: Mapping[str, RouteStatus]) -> list[str]:
-    """Return what is wrong, a line each; nothing where every route has a consumer that is well.
-
-    Args:
-        routes: The settings' routes.
-        statuses: What each route's consumers report.
-    """
+    """Return what is wrong, one line each; empty if every route has a healthy consumer."""
     found = []
     for route in routes:
         status = statuses.get(route)

@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine, for as long as the process lives."""
+"""Runs a Ray of our own on this machine, for as long as the process lives."""
 
 import logging
 
@@ -15,12 +15,10 @@ def start_local_ray(
     Its workers, model replicas among them, run at Ray's own niceness of 15. At 0 the generator is
     faster on an idle machine (``generate`` on 2 CPUs: 0.91 against 0.77 of the offline rate, one
     round each), but on a busy one it takes the CPU from a broker beside it for seconds: partitions
-    lost their leader. ``RAY_worker_niceness`` in the environment is for machines without a broker.
+    lost their leader. On a machine without a broker, set ``RAY_worker_niceness`` in the
+    environment.
 
-    Args:
-        num_cpus: Logical CPUs, Ray's bookkeeping.
-        object_store_bytes: Size of the shared memory for objects.
-        shows_worker_output: Print what the workers print.
+    ``num_cpus`` are logical: Ray's bookkeeping.
     """
     quiet_ray()
     ray.init(

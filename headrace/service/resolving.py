@@ -1,4 +1,4 @@
-"""Results whose bodies lie in an object store, with the bodies put back."""
+"""Puts bodies from an object store back into results."""
 
 from dataclasses import replace
 
@@ -14,15 +14,11 @@ from schemas.wire.results import encode_response_line
 
 
 class Resolver:
-    """Puts bodies in the place of references, where they lie in the route's own store.
-
-    Args:
-        route_name: The route's key in the settings.
-        route: Its settings.
+    """Replaces body references that are in the route's own store with the bodies.
 
     Raises:
         UserError: The route has no ``claim_check``.
-        SourceError: Its store cannot be used; says why.
+        SourceError: Its store cannot be used; the message says why.
     """
 
     def __init__(self, route_name: str, route: RouteSettings) -> None:
@@ -39,7 +35,7 @@ class Resolver:
         self.problems: list[str] = []
 
     async def resolve(self, record: TopicRecord) -> TopicRecord:
-        """Return a result with its body in it, or as it is where there is nothing to resolve.
+        """Return a result with its body, or unchanged if there is nothing to resolve.
 
         What cannot be resolved is added to ``problems``.
         """
@@ -58,7 +54,6 @@ class Resolver:
         return replace(record, value=encode_response_line(*head, body))
 
     def close(self) -> None:
-        """Let go of the store."""
         self._store.close()
 
 

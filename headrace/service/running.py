@@ -1,9 +1,9 @@
-"""What Serve runs of Headrace, read from Serve's own record of it.
+"""Reads which applications of Headrace run, from Serve's own record.
 
-Serve keeps the settings of each application beside its replicas, and changes both in one call; so
-what is read here is what runs, whoever deployed it, and it is gone when the application is. Of an
-application of `headrace up` all of it is in the deployment's ``user_config``; of one of a
-RayService what the replicas are built from is in the config's ``args``.
+Serve keeps the settings of each application beside its replicas, and changes both in one call. So
+what is read here is what runs, whoever deployed it, and it is gone when the application is. For an
+application of `headrace up` all of it is in the deployment's ``user_config``; for one of a
+RayService, what the replicas are built from is in the config's ``args``.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,6 @@ ASK_TIMEOUT_S = 30.0
 
 
 def is_serve_running() -> bool:
-    """Tell whether the Ray cluster that this process is connected to runs Serve."""
     # serve.status() answers where Serve has never run, with an empty list.
     try:
         ray.get_actor(CONTROLLER_NAME, namespace=CONTROLLER_NAMESPACE)
@@ -32,7 +31,7 @@ def is_serve_running() -> bool:
 
 
 def serve_details() -> Mapping[str, Any]:
-    """Return what Serve says of Headrace's applications, by name, as its REST interface has it."""
+    """Return Headrace's applications by name, in the form of Serve's REST interface."""
     if not is_serve_running():
         return {}
     controller: Any = ray.get_actor(CONTROLLER_NAME, namespace=CONTROLLER_NAMESPACE)
@@ -74,7 +73,7 @@ def _running(details: Mapping[str, Any]) -> RunningApplication:
 
 
 def error_of(details: Mapping[str, Any]) -> str | None:
-    """Return why an application does not run; ``None`` where it does or may yet."""
+    """Return why an application does not run; ``None`` if it does or may yet."""
     status = details["status"]
     messages = [str(each["message"]) for each in details["deployments"].values()]
     messages = [each for each in messages if each.strip()]

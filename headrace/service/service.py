@@ -1,4 +1,4 @@
-"""A whole service on this machine: broker, Ray, topics and the Serve application; up and down.
+"""A whole service on this machine: broker, Ray, topics and the Serve applications.
 
 `headrace up`, the demo, benchmarks and tests all run this one class.
 """
@@ -47,21 +47,19 @@ OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
 
 class LocalService:
-    """Brings a settings file's service up, and down again as a context manager.
+    """Starts a settings file's service, and stops it again as a context manager.
 
-    Only what it started itself is stopped: a service that runs already is changed into what the
-    settings say, and goes on without this one (``is_joined``). Start it from a thread that lives as
-    long as the service shall: a local broker dies with the thread that started it.
+    Stops only what it started itself: a service that runs already is changed to the settings, and
+    stays when this one stops (``is_joined``). Start it from a thread that lives as long as the
+    service must: a local broker dies with the thread that started it.
 
     Args:
-        settings: Whose service. Port 0 in ``kafka.bootstrap`` means a new local broker on a free
-            port.
+        settings: Port 0 in ``kafka.bootstrap`` means a new local broker on a free port.
         data_dir: Where a local broker keeps its data.
-        use_ray: ``auto`` takes the cluster that is there and starts one where there is none;
-            ``local`` always starts one of its own.
+        use_ray: ``auto`` joins a running cluster, or else starts one; ``local`` always starts one.
         say: Takes one line on each step, for a person.
-        show_plan: Takes what is to change of a service that runs, before it is done; ``say`` takes
-            it where unset.
+        show_plan: Takes the changes of a running service before they are made; ``say`` takes them
+            if unset.
     """
 
     def __init__(
@@ -85,11 +83,11 @@ class LocalService:
         self.broker: RunningBroker | None = None
 
     def start(self) -> Self:
-        """Bring everything up; returns when the application runs.
+        """Start everything; returns when the application runs.
 
         Raises:
-            ServiceError: Something did not come up. What had been started is stopped again.
-            headrace.brokers.BrokerStartError: The broker did not.
+            ServiceError: Something did not start. What had been started is stopped again.
+            headrace.brokers.BrokerStartError: The broker did not start.
         """
         with ExitStack() as undo:
             undo.callback(self._stack.close)
@@ -109,7 +107,6 @@ class LocalService:
         return read_statuses()
 
     def deployments(self) -> dict[str, str]:
-        """Return a line for each deployment that waits for replicas."""
         return read_deployments()
 
     def __enter__(self) -> Self:
@@ -170,7 +167,7 @@ class LocalService:
         return resources.get("CPU", 0.0)
 
     def _find_models(self) -> None:
-        """Fail at once where a model's files are missing: replicas here would fail by and by."""
+        """Fail at once if a model's files are missing: its replicas would fail later."""
         for name, model in self.settings.models.items():
             if (template := missing_template(model)) is not None:
                 raise ServiceError(f"models.{name}.chat_template: there is no file {template}")
@@ -196,13 +193,9 @@ class LocalService:
         self._is_up = True
 
     def apply(self, settings: Settings) -> dict[str, str]:
-        """Change what runs into what ``settings`` say, and nothing else.
+        """Change what runs to ``settings``; return, by name, why applications do not run.
 
-        Returns:
-            Why applications do not run, by name; the others serve.
-
-        Raises:
-            ServiceError: A RayService deploys what runs.
+        Raises ``ServiceError`` if a RayService deploys what runs.
         """
         self.settings = settings
         self._create_topics()
@@ -255,7 +248,6 @@ class LocalService:
 
 
 def serves_any_route(settings: Settings, failures: Collection[str]) -> bool:
-    """Tell whether some route runs, and every model that it needs."""
     for name, route in settings.routes.items():
         models = map(model_application_name, settings.models_behind(route.model))
         if not {route_application_name(name), *models} & set(failures):
@@ -264,18 +256,13 @@ def serves_any_route(settings: Settings, failures: Collection[str]) -> bool:
 
 
 def what_to_do(application: str, specs: Sequence[ApplicationSpec]) -> str:
-    """Return what becomes of an application that does not run, and how to start it."""
     callers = [title_of(each.name) for each in specs if application in each.calls]
     waiting = f"{' and '.join(callers)} wait for it, and lose nothing. " if callers else ""
     return f"{waiting}Put it right, and run `headrace up` again"
 
 
 def local_address(settings: Settings) -> tuple[str, int]:
-    """Return where a local broker is to listen.
-
-    Raises:
-        ServiceError: ``kafka.bootstrap`` is another machine, or several.
-    """
+    """Return a local broker's address; raises ``ServiceError`` if it is not on this machine."""
     kafka = settings.kafka
     host, _, port = kafka.bootstrap.rpartition(":")
     if host not in {"127.0.0.1", "localhost"}:
@@ -287,13 +274,12 @@ def local_address(settings: Settings) -> tuple[str, int]:
 
 
 def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
-    """Return the settings with another ``kafka.bootstrap``."""
     kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
     return settings.model_copy(update={"kafka": kafka})
 
 
 def describe_cluster(cluster_cpus: float, wanted_cpus: int) -> str:
-    """Return a line on the Ray cluster that was joined, with a warning where it is too small."""
+    """Return a line on the joined Ray cluster, with a warning if it is too small."""
     if cluster_cpus >= wanted_cpus:
         return f"Ray: joined the cluster that runs here, {cluster_cpus:g} CPUs"
     return (
@@ -303,7 +289,7 @@ def describe_cluster(cluster_cpus: float, wanted_cpus: int) -> str:
 
 
 def logical_cpus(settings: Settings) -> int:
-    """Return the CPUs that all replicas of all models and routes set aside, and one to spare.
+    """Return the CPUs that all replicas of all models and routes reserve, and one to spare.
 
     They are Ray's bookkeeping, not the machine's: small machines run many idle replicas.
     """

@@ -14,7 +14,6 @@ _STOP_ORDER = ("route", "model", "status")
 
 
 def running_applications() -> set[str]:
-    """Return the names of Headrace's applications that Serve knows."""
     return {name for name in serve.status().applications if kind_of(name) is not None}
 
 
@@ -27,17 +26,9 @@ def delete_applications(
 ) -> bool:
     """Delete applications, routes first, and wait until Serve has forgotten them.
 
-    Serve's own blocking delete gives up after 60 s, whatever its replicas were promised.
-
-    Args:
-        timeout_s: The longest wait for all; ``service_stop_timeout_s``. After that the rest is
-            deleted without a wait.
-        names: Which; all of Headrace's where unset.
-        clock: Time; the machine's where unset.
-        pause: Waits for so many seconds between two looks; really waits where unset.
-
-    Returns:
-        Whether they are gone.
+    Serve's own blocking delete gives up after 60 s, whatever the replicas' stop times. After
+    ``timeout_s`` (``service_stop_timeout_s``) the rest is deleted without a wait. Deletes all of
+    Headrace's if ``names`` is unset. Returns whether they are gone.
     """
     clock = clock or SystemClock()
     pause = pause or threading.Event().wait

@@ -1,6 +1,6 @@
 """Overrides of the settings file from the environment, ``HEADRACE_SECTION__KEY=value``.
 
-Names of models and routes are matched with dashes for underscores: ``all-minilm`` is
+Names of models and routes match with underscores instead of dashes: ``all-minilm`` is
 ``HEADRACE_MODELS__ALL_MINILM__DTYPE``. Lists and mappings are written as JSON.
 """
 
@@ -20,13 +20,10 @@ NAMED_SECTIONS = {"models": "kind", "routes": "model"}
 
 
 def apply_environment(data: dict[str, Any]) -> tuple[dict[str, Any], dict[Path, str]]:
-    """Lay the environment's overrides over the settings file's content.
+    """Merge the environment's overrides into the settings file's content.
 
-    Returns:
-        The merged mapping, and the variable that set each overridden path.
-
-    Raises:
-        SettingsError: A variable names no section or entry, or its value is not JSON.
+    Returns the merged mapping, and the variable that set each overridden path. Raises
+    ``SettingsError`` if a variable names no section or entry, or its value is not JSON.
     """
     merged = dict(data)
     where: dict[Path, str] = {}
@@ -55,10 +52,9 @@ def apply_environment(data: dict[str, Any]) -> tuple[dict[str, Any], dict[Path, 
 def _path_of(
     words: tuple[str, ...], data: dict[str, Any], all_words: set[tuple[str, ...]], name: str
 ) -> tuple[str, ...]:
-    """Return the path that a variable sets; none where it is no override.
+    """Return the path that a variable sets; empty if it is no override.
 
-    Raises:
-        ValueError: The file has no such section or entry; says what to write.
+    Raises ``ValueError``, which says what to write, if the file has no such section or entry.
     """
     section, *keys = words
     if section not in Settings.model_fields:
@@ -82,11 +78,7 @@ def _path_of(
 
 
 def _decode(value: str, path: Path) -> Any:
-    """Read a list or mapping from JSON where the field takes no text; else leave it.
-
-    Raises:
-        ValueError: It is not JSON.
-    """
+    """Read JSON if the field takes no text, else keep it; raises ``ValueError`` for bad JSON."""
     if not value.startswith(("[", "{")) or find_place(path).takes_text:
         return value
     try:
@@ -96,7 +88,6 @@ def _decode(value: str, path: Path) -> Any:
 
 
 def _lay(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set the value at ``path``; mappings on the way there are copied."""
     *parents, last = path
     for key in parents:
         below = data.get(key)

@@ -1,4 +1,4 @@
-"""Loads ``headrace.yaml``: the file, then the environment, then everything checked at once."""
+"""Loads ``headrace.yaml``: the file, then the environment, then checks everything at once."""
 
 import os
 from collections.abc import Mapping
@@ -24,20 +24,12 @@ def find_settings_file(given: Path | None = None) -> Path:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read a settings file and the environment's overrides of it.
-
-    Raises:
-        SettingsError: The file cannot be read, or the settings are illegal; lists every problem.
-    """
+    """Read a settings file and the environment; ``SettingsError`` lists every problem."""
     return parse_settings(read_file(path), str(path))
 
 
 def read_file(path: Path) -> bytes:
-    """Return a settings file's content; of too large a file only the beginning.
-
-    Raises:
-        SettingsError: It cannot be read.
-    """
+    """Return the content, only the beginning of too large a file; raises ``SettingsError``."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
@@ -50,25 +42,20 @@ def read_file(path: Path) -> bytes:
 
 
 def parse_settings(content: bytes, name: str = DEFAULT_CONFIG) -> Settings:
-    """Check a settings file's content with the environment's overrides; ``name`` is for messages.
-
-    Raises:
-        SettingsError: The settings are illegal; lists every problem.
-    """
+    """Check a file's content with the environment; ``SettingsError`` lists every problem."""
     document = read_document(content, name)
     merged, overridden = apply_environment(document.data)
     return check_settings(merged, document.where | overridden)
 
 
 def check_settings(data: dict[str, Any], where: Mapping[FieldPath, str]) -> Settings:
-    """Return plain values as settings; ``where`` says where each path was set, for messages.
+    """Return plain values as settings; ``SettingsError`` lists every problem.
 
-    Raises:
-        SettingsError: They are illegal; lists every problem.
+    ``where`` says where each path was set, for messages.
     """
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
         problems = describe_errors(error, where)
-    # Outside the handler: pydantic's own error quotes its input, secrets and all.
+    # Outside the handler: pydantic's own error quotes its input, secrets included.
     raise SettingsError(problems)

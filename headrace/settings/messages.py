@@ -16,7 +16,6 @@ MAX_SHOWN_CHARACTERS = 60
 
 
 def describe_errors(error: ValidationError, where: Mapping[Path, str]) -> list[Problem]:
-    """Return a problem for each of pydantic's errors, at the nearest path that ``where`` knows."""
     problems = []
     for details in error.errors(include_url=False):
         place = find_place(details["loc"])
@@ -72,7 +71,7 @@ def _about(place: Place) -> str:
 
 
 def _show_value(value: Any, path: Path) -> str:
-    """Return a value for a message; never a secret, nor a mapping that might hold one."""
+    """Return a value for a message; never a secret, nor a mapping that might have one."""
     if SECRET_PATH.search(show_path(path)):
         return "the value (not shown)"
     if isinstance(value, Mapping):

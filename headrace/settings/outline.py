@@ -1,4 +1,4 @@
-"""Which keys, values and descriptions the settings have at a path, from their JSON Schema."""
+"""The keys, values and descriptions of the settings at a path, from their JSON Schema."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,12 +32,11 @@ class Place:
 
     @property
     def values(self) -> list[str]:
-        """The values that are allowed, where the settings list them."""
         return [str(value) for option in self.options for value in _listed(option)]
 
     @property
     def takes_text(self) -> bool:
-        """Whether any text is taken as it is, so that it is never JSON."""
+        """Whether any text is legal there, so that it is never JSON."""
         types = [option.get("type", "string") for option in self.options]
         return not types or "string" in types
 
@@ -76,7 +75,6 @@ def _child(node: Node, part: str | int) -> Node | None:
 
 
 def _options(node: Node) -> list[Node]:
-    """Return the types of a schema, references followed and unions opened; no null."""
     if "$ref" in node:
         node = _schema()["$defs"][node["$ref"].rpartition("/")[2]]
     union = node.get("anyOf") or node.get("oneOf")

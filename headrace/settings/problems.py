@@ -53,6 +53,5 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def alternatives(word: str, known: Iterable[str]) -> str:
-    """Return ``suggest(word, known)``, or all known words where none is close."""
     known = list(known)
     return suggest(word, known) or f"; there are: {', '.join(known)}"

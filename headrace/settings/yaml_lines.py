@@ -1,4 +1,4 @@
-"""Reads a person's YAML file: bounded, no duplicate keys, the line of every value kept."""
+"""Reads a person's YAML file: bounded, no duplicate keys, with the line of every value."""
 
 import re
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from headrace.settings.problems import Path, Problem, SettingsError, show_path
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 100_000
-"""Aliases counted as often as they are used, so that a small file cannot unfold into a huge one."""
+"""Each use of an alias counts, so that a small file cannot expand into a huge one."""
 MAX_DEPTH = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file's top-level mapping, and for each path in it where it stands, ``FILE:LINE``."""
+    """A YAML file's top-level mapping, and the place of each path in it, ``FILE:LINE``."""
 
     data: dict[str, Any]
     where: dict[Path, str]
@@ -25,8 +25,7 @@ class Document:
 def read_document(content: bytes, name: str) -> Document:
     """Read one YAML mapping in UTF-8; ``name`` is the file's, for messages.
 
-    Raises:
-        SettingsError: Too large, no YAML, no mapping, or a key stands twice; each with its line.
+    Raises ``SettingsError``, with the line: too large, no YAML, no mapping, or a duplicate key.
     """
     if len(content) > MAX_FILE_BYTES:
         raise _refusal(f"over {MAX_FILE_BYTES:,} bytes: this is no settings file", name)
@@ -59,8 +58,6 @@ _TOO_DEEP = f"is nested or aliased past {MAX_DEPTH} levels or {MAX_NODES:,} valu
 
 
 class _Lines:
-    """Notes where every value stands, and which keys stand twice."""
-
     def __init__(self, name: str) -> None:
         self.where: dict[Path, str] = {}
         self.duplicates: list[Problem] = []
@@ -83,7 +80,7 @@ class _Lines:
         first_lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                # What a merge brings in stands elsewhere, and may be overridden here.
+                # Merged values stand elsewhere, and may be overridden here.
                 self.read(value_node, (*path, "<<"))
                 continue
             line = key_node.start_mark.line + 1

@@ -1,7 +1,7 @@
-"""The Serve deployment that consumer replicas report to, and that `headrace status` asks.
+"""The Serve deployment to which consumer replicas report, and which `headrace status` asks.
 
-It also assigns the scaling policies their tasks: it runs whatever else does, and its settings
-change without a restart of any replica.
+It also assigns the scaling policies their tasks: it always runs, and its settings change without a
+restart of any replica.
 """
 
 import asyncio
@@ -26,11 +26,8 @@ MEASURES_EVERY_S = 5.0
 class StatusBoard:
     """Keeps the latest snapshot of every consumer replica.
 
-    Args:
-        kafka: The cluster whose lag the scaling policies read.
-        clock: Time; the machine's where unset.
-        report_measures: Takes a route and what its consumers have measured; may block.
-        assign_tasks: Takes the task of each deployment that scales; may block.
+    ``report_measures`` takes a route and what its consumers have measured, ``assign_tasks`` the
+    task of each deployment that scales by the lag of ``kafka``; both may block.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class StatusBoard:
             await self._publish_measures(taken.route, now_s)
 
     async def _publish_measures(self, route: str, now_s: float) -> None:
-        """Report to the scaling policies, which can ask no deployment."""
+        """Report to the scaling policies, which cannot ask a deployment."""
         status = self._report.routes(now_s)[route]
         measures = RouteMeasures(
             tokens_per_record=status.tokens_per_record,

@@ -18,11 +18,7 @@ STATUS_TIMEOUT_S = 5.0
 
 
 def read_statuses() -> dict[str, RouteStatus]:
-    """Ask the status board of the service that this process is connected to.
-
-    Raises:
-        ServiceError: It does not answer.
-    """
+    """Ask the status board of the connected service; raises ``ServiceError`` without an answer."""
     try:
         handle = serve.get_app_handle(STATUS_APPLICATION)
         answer = handle.routes.remote().result(timeout_s=STATUS_TIMEOUT_S)
@@ -32,10 +28,9 @@ def read_statuses() -> dict[str, RouteStatus]:
 
 
 def read_decisions() -> dict[str, str]:
-    """Return the latest scaling decision of each deployment that scales, as a line of text.
+    """Return the latest scaling decision of each deployment, as a line of text.
 
-    Raises:
-        ServiceError: Ray does not answer.
+    Raises ``ServiceError`` if Ray does not answer.
     """
     running = _deployments()
     try:
@@ -47,15 +42,15 @@ def read_decisions() -> dict[str, str]:
 
 
 def read_deployments() -> dict[str, str]:
-    """Return a line for each deployment that has fewer replicas running than it is to have.
+    """Return a line for each deployment that has fewer replicas running than it should have.
 
-    Raises:
-        ServiceError: Serve does not answer, or runs nothing of ours.
+    Raises ``ServiceError`` if Serve does not answer, or runs nothing of ours.
     """
     lines = {
         name: missing_replicas(
             str(each.status.value),
-            {str(state.value): replicas for state, replicas in each.replica_states.items()},
+            # Enumeration members or their names: Serve answers with either.
+            {str(getattr(state, "value", state)): n for state, n in each.replica_states.items()},
             each.message,
         )
         for name, each in _deployments().items()
@@ -87,7 +82,7 @@ def _applications() -> dict[str, Any]:
 
 
 def quiet_ray(loggers: Collection[str] = ("ray", "ray.serve")) -> None:
-    """Keep Ray's own news off the screen, and its usage reports at home."""
+    """Turn off Ray's own output on the screen, and its usage reports."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name in loggers:
         logging.getLogger(name).setLevel(logging.WARNING)

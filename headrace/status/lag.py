@@ -16,10 +16,10 @@ class PartitionLag:
     Attributes:
         log_start: The oldest offset that is kept.
         log_end: The next offset to be written, or the first of an open transaction.
-        committed: The group's committed offset, or ``None`` where it has none.
+        committed: The group's committed offset, or ``None`` if it has none.
         lag_records: Offsets from there to the log's end that the completion map does not have: an
             upper bound, since offsets have gaps. Without a commit: what would be read.
-        basis: What that rests on, a value of ``consumer.autoscaling.lag.LagBasis``.
+        basis: The source of that number, a value of ``consumer.autoscaling.lag.LagBasis``.
         blocked_records: Records behind an open transaction.
     """
 
@@ -50,11 +50,7 @@ def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLa
 
 
 async def read_lags(group_lags: GroupLags, settings: Settings) -> dict[str, list[PartitionLag]]:
-    """Return each route's partitions in order; none where its requests topic does not exist.
-
-    Raises:
-        SourceError: The cluster does not answer; says what to check.
-    """
+    """Return each route's partitions in order, empty without its topic; raises ``SourceError``."""
     found: dict[str, list[PartitionLag]] = {}
     for name, route in settings.routes.items():
         lags = await group_lags.read(route.group, route.requests_topic)

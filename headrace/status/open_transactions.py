@@ -1,4 +1,4 @@
-"""Which open transactions block a route's readers; asked of the brokers, not of the service."""
+"""Finds which open transactions block a route's readers, from the brokers alone."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
@@ -20,7 +20,7 @@ Ask = Callable[
 
 
 class OpenTransactionLines:
-    """Describes open transactions; asks only now and then which producers they belong to."""
+    """Describes open transactions; asks only from time to time which producers have them."""
 
     def __init__(self, settings: Settings, clock: Clock, ask: Ask = open_producers) -> None:
         self._settings = settings
@@ -30,7 +30,6 @@ class OpenTransactionLines:
         self._producers: Mapping[TopicPartition, OpenProducer] = {}
 
     async def of(self, lags: Mapping[str, list[PartitionLag]]) -> dict[str, list[str]]:
-        """Return each route's lines; see ``consumer.engine.standing.waits``."""
         topics = {name: route.requests_topic for name, route in self._settings.routes.items()}
         blocked = {
             TopicPartition(topics[name], each.partition)

@@ -1,4 +1,4 @@
-"""Merges what consumer replicas report into one status a route; pure, time is an argument."""
+"""Merges what consumer replicas report into one status per route. Pure: time is an argument."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -11,18 +11,14 @@ from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot, RouteStatus
 T = TypeVar("T")
 
 SILENT_AFTER_S = 10.0
-"""A replica that has not reported for longer holds nothing any more; its counts stay."""
+"""A replica that is silent for longer has no partitions any more; its counts stay."""
 RATE_WINDOW_S = 5.0
 WORKING_WINDOW_S = 60.0
 MAX_SILENT_REPLICAS = 1_000
 
 
 class _Progress:
-    """Completed records over the last seconds.
-
-    Args:
-        window_s: How far to look back.
-    """
+    """Completed records over the last ``window_s`` seconds."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -43,8 +39,6 @@ class _Progress:
 
 
 class _Track:
-    """One replica's latest snapshot and its recent progress."""
-
     def __init__(self, snapshot: ReplicaSnapshot) -> None:
         self.latest = snapshot
         self.recent = _Progress(RATE_WINDOW_S)
@@ -54,7 +48,7 @@ class _Track:
 
     def advance(self, snapshot: ReplicaSnapshot) -> None:
         if not self.latest.in_flight_records and not self.latest.queued_records:
-            # Until now it had nothing to do, which is no measure of what it can.
+            # Until now it had nothing to do, which does not measure what it can do.
             self.working.clear()
             self.working.add(self.latest)
         self.latest = snapshot
@@ -63,14 +57,14 @@ class _Track:
 
 
 class StatusReport:
-    """The latest of every replica, and totals that never go back."""
+    """The latest of every replica, and totals that never decrease."""
 
     def __init__(self) -> None:
         self._tracks: dict[tuple[str, str], _Track] = {}
         self._past: dict[str, dict[str, int]] = {}
 
     def add(self, snapshot: ReplicaSnapshot, now_s: float) -> None:
-        """Take in a snapshot that arrived at ``now_s`` (seconds, monotonic)."""
+        """Add a snapshot that arrived at ``now_s`` (seconds, monotonic)."""
         snapshot = replace(snapshot, at_s=now_s)
         key = (snapshot.route, snapshot.replica)
         track = self._tracks.get(key)
@@ -84,7 +78,6 @@ class StatusReport:
         self._bound(now_s)
 
     def routes(self, now_s: float) -> dict[str, RouteStatus]:
-        """Return each known route's status at ``now_s`` (seconds, monotonic)."""
         names = sorted({route for route, _ in self._tracks} | set(self._past))
         return {name: self._route(name, now_s) for name in names}
 
@@ -114,7 +107,6 @@ class StatusReport:
         )
 
     def _fold(self, snapshot: ReplicaSnapshot) -> None:
-        """Keep the counts of a replica that is forgotten."""
         past = self._past.setdefault(snapshot.route, {})
         for counter in COUNTER_NAMES:
             past[counter] = past.get(counter, 0) + getattr(snapshot, counter)

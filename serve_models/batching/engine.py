@@ -1,8 +1,8 @@
-"""Chunks in, outcomes out: what many calls ask for, run in common batches. No Ray here.
+"""Runs the records of many calls in common batches. No Ray here.
 
 Threads overlap: one checks and prepares records, one or several run the model, one writes response
 bodies. The event loop owns everything else: pool, requests, calls. One more task forms batches than
-batches run at a time, so that the next batch stands ready when the model is done with another.
+batches run at a time, so that the next batch is ready when the model finishes another.
 """
 
 import asyncio
@@ -42,8 +42,6 @@ class _Record:
 
 @dataclass(slots=True, eq=False)
 class _Text:
-    """One item of a record, as the pool holds it."""
-
     record: _Record
     position: int
 
@@ -51,16 +49,8 @@ class _Text:
 class BatchEngine(ChunkServer):
     """Runs the texts of many calls in common batches.
 
-    A "text" is one item of a record, whatever the model makes of it.
-
-    Args:
-        model: Runs batches.
-        reader: Makes requests of lines, and response bodies of finished requests.
-        limits: How large batches are, how many run at a time, and what waits for them.
-        host: The process around it.
-        outcome_linger_ms: How long outcomes gather before they are streamed back.
-        use_threads: Sets how many CPU threads the calling thread's batches get.
-        patience: How long a batch, or a slice in preparation, may take.
+    A "text" is one item of a record, whatever the model makes of it. ``use_threads`` sets how many
+    CPU threads the calling thread's batches get; ``patience`` also limits a slice in preparation.
     """
 
     def __init__(
@@ -97,7 +87,6 @@ class BatchEngine(ChunkServer):
 
     @property
     def too_large_batches(self) -> int:
-        """How many batches, or parts of one, the device had no memory for so far."""
         return self._budget.too_large
 
     @property
@@ -109,11 +98,9 @@ class BatchEngine(ChunkServer):
             self._start(self._run_batches)
 
     def reconfigure(self, reader: RequestReader, limits: BatchLimits) -> None:
-        """Go on with another reader, and other sizes of batches; as many run at a time as before.
+        """Use another reader and other batch sizes from now on; as many run at a time as before.
 
-        Args:
-            reader: Makes the requests of records that are not prepared yet.
-            limits: How large batches are, and how long a text waits.
+        Records that are prepared already keep the requests of the old reader.
         """
         self._reader = self._preparation.reader = reader
         if limits.token_budget_tokens != self._limits.token_budget_tokens:
@@ -150,7 +137,6 @@ class BatchEngine(ChunkServer):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _feed(self, call: Call) -> None:
-        """Prepare and pool a chunk, slice by slice, as the pool has room."""
         start, stop = 0, len(call.chunk.lines)
         try:
             while start < stop:
@@ -197,7 +183,7 @@ class BatchEngine(ChunkServer):
                 await self._texts_wait.wait()
 
     def _take_batch(self) -> list[_Text]:
-        """Take a batch of texts that a call still waits for; expired records are answered."""
+        """Take a batch of texts that a call still waits for; answer expired records."""
         while batch := self._pool.next_batch(self._clock.monotonic()):
             self._preparation.pool_shrank()
             wanted = []
@@ -213,7 +199,7 @@ class BatchEngine(ChunkServer):
         loop = asyncio.get_running_loop()
         items = [text.record.request.texts[text.position] for text in batch]
         self._running.append(batch)
-        # A batch that is alone has all threads; under a backlog each has its share.
+        # A batch that runs alone has all threads; under a backlog each has its share.
         threads = self._limits.threads_for(len(self._running) + bool(self._pool))
         try:
             isolated, duration_s, is_broken = await loop.run_in_executor(
@@ -248,7 +234,6 @@ class BatchEngine(ChunkServer):
                 record.call.answer(record.index, STATUS_OK, body)
 
     def _learn(self, items: Sequence[Item], isolated: Isolated, duration_s: float) -> None:
-        """Learn from a batch how fast the model is, and how large the next ones may be."""
         self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
         if not isolated.too_large_tokens and not isolated.raised:
             self._budget.fitted(cost_tokens(items))
@@ -283,7 +268,7 @@ class BatchEngine(ChunkServer):
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on its batch.
 
-        After a sticky error of a GPU, for example, everything fails that runs there.
+        For example, after a sticky GPU error everything that runs there fails.
         """
         try:
             probe = self._model.probe()
@@ -302,7 +287,6 @@ class BatchEngine(ChunkServer):
             self._forwards.finished(key, self._clock.monotonic())
 
     def _lose_batches(self, error: ReplicaLostError) -> None:
-        """Die of what the model was given."""
         texts = [text for batch in self._running for text in batch]
         self._lose([(text.record.call, text.record.index) for text in texts], error)
 

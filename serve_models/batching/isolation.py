@@ -1,4 +1,4 @@
-"""A batch that fails, taken apart until only the items at fault are without a row."""
+"""Runs a batch, and halves a batch that fails until only the items at fault have no row."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ class Isolated:
     """The result of a batch.
 
     Attributes:
-        rows: For each item its row, or the outcome that it had alone.
-        raised: Whether the model failed on some item alone by an error, and not only by a row.
-        too_large_tokens: The cost of each part of several items that was out of memory.
+        rows: For each item its row, or its outcome when it ran alone.
+        raised: Whether the model raised an error on some item that ran alone.
+        too_large_tokens: The cost of each part of several items that ran out of memory.
     """
 
     rows: list[Any | Refusal] = field(default_factory=list)
@@ -37,11 +37,9 @@ class _Failed:
 
 
 def run_isolating(forward: Forward, items: Sequence[Item]) -> Isolated:
-    """Run a batch; where that fails, halve it until only the items at fault are without a row.
+    """Run a non-empty batch; if it fails, halve it until only the items at fault have no row.
 
-    Args:
-        forward: Returns a row or a refusal for each item, or raises anything at all.
-        items: The batch, which is not empty.
+    ``forward`` returns a row or a refusal for each item, and may raise anything.
     """
     isolated = Isolated()
     parts = [items]
@@ -75,5 +73,5 @@ def _run(forward: Forward, items: Sequence[Item]) -> Iterable[Any] | _Failed:
     except ENDS_THE_TASK:
         raise
     except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
-        # The halves run when this returned: within ``except`` the failed forward lives on.
+        # The halves run after this returns: within ``except`` the failed forward stays alive.
         return _Failed(Refusal.of(error), is_out_of_memory(error))

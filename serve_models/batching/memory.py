@@ -1,15 +1,15 @@
-"""A device that runs out of memory. Works with torch where it is loaded, and loads it nowhere."""
+"""Devices that run out of memory. Uses torch where it is loaded, and never loads it."""
 
 import gc
 import sys
 from typing import Any
 
 _WORDS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
-"""In messages of errors without a type of their own: Metal's, the CPU allocator's, cuBLAS'."""
+"""In messages of errors that have no type of their own: Metal's, the CPU allocator's, cuBLAS'."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device has no memory left, which fewer texts may fit into."""
+    """Whether the device has no memory left; fewer texts may then fit."""
     if isinstance(error, MemoryError):
         return True
     text = str(error)
@@ -20,8 +20,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what torch keeps of a failed forward; call it outside ``except``."""
-    # Frames that hold each other hold their tensors too.
+    """Free what torch keeps of a failed forward; call it outside ``except``."""
+    # Frames in a reference cycle keep their tensors too.
     gc.collect()
     torch: Any = sys.modules.get("torch")
     if torch is None:

@@ -1,11 +1,11 @@
-"""Batches by token budget, cut from a pool of waiting texts. Pure: time is an argument.
+"""Cuts batches by token budget from a pool of waiting texts. Pure: time is an argument.
 
-A transformer's cost is rows times the longest row, so a batch of unlike lengths pays for padding.
-A run of neighbours by length has next to none where many texts wait. Sentence Transformers sorts
-a whole list for the same reason.
+A transformer's cost is rows times the longest row, so a batch of unequal lengths pays for padding.
+If many texts wait, a run of neighbours by length has almost none. Sentence Transformers sorts a
+whole list for the same reason.
 
 Cutting from the longest down suits a complete list, not a pool that fills up as it empties: long
-texts leave as they come, few and unlike each other, and short ones pile up. On lengths of a
+texts leave as they come, few and of unequal lengths, and short ones pile up. On lengths of a
 lognormal distribution it computed 2.3 tokens for each real one; the rule below computes 1.08 (500
 waiting, a budget of 2,048; sorting everything: 1.02).
 """
@@ -29,14 +29,6 @@ _FORWARD_TOKENS = 32
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[T]):
-    """A text's place in the pool; what ``Pool.discard`` takes.
-
-    Attributes:
-        text: The text as it was added.
-        tokens: Its length in tokens.
-        since_s: When it was added.
-    """
-
     text: T
     tokens: int
     since_s: float
@@ -50,17 +42,12 @@ class Pool(Generic[T]):
     A batch is a run of neighbours by length: the run with the least padding, or one around the
     oldest text once that has waited ``max_wait_s``, so that a rare length is not passed over.
 
-    Args:
-        token_budget_tokens: The most that rows times the longest row may be. A text that is over
-            it alone makes a batch of its own.
-        max_batch_texts: The most rows of a batch.
-        max_wait_s: Once the oldest text has waited this long, the next batch holds it. Under a
-            steady backlog every text waits longer, and batches then go by age.
-
     Attributes:
-        token_budget_tokens: As given; may be changed between batches.
-        max_batch_texts: The same.
-        max_wait_s: The same.
+        token_budget_tokens: The most that rows times the longest row may be. A text over this
+            budget makes a batch of its own. This and the next two may change between batches.
+        max_batch_texts: The most rows of a batch.
+        max_wait_s: Once the oldest text has waited this long, the next batch has it. Under a steady
+            backlog every text waits longer, and batches then go by age.
         tokens: Of all texts that wait.
     """
 
@@ -88,11 +75,7 @@ class Pool(Generic[T]):
         return place
 
     def discard(self, places: Iterable[Waiting[T]]) -> int:
-        """Take texts out; those that left already are no error.
-
-        Returns:
-            How many were still waiting.
-        """
+        """Remove texts, if they still wait; return how many did."""
         waiting = [place for place in places if place.in_pool]
         for place in waiting:
             place.in_pool = False
@@ -103,7 +86,7 @@ class Pool(Generic[T]):
         return len(waiting)
 
     def next_batch(self, now_s: float) -> list[T]:
-        """Take the next batch out of the pool, longest text first; empty where none waits."""
+        """Remove and return the next batch, longest text first; empty if no text waits."""
         if not self._by_length:
             return []
         if not self._is_sorted:

@@ -1,4 +1,4 @@
-"""A chunk's next records, prepared for the model: as many as are done in one go."""
+"""Prepares a chunk's next records for the model, one slice at a time."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ from serve_models.serving.watchdog import Patience, Watchdog
 MOST_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""
 _MOST_CHARACTERS = 1_048_576
-"""Of several records; one that has more goes by itself."""
+"""The most of several records; a record with more goes by itself."""
 _MOST_POOL_TOKENS = 4 * 1024 * 1024
-"""More wait in their chunks: token ids take four bytes each, and batches are even long before."""
+"""More wait in their chunks: token ids take four bytes each, and fewer make even batches."""
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Slice:
         stop: The chunk's next record.
         indexes: Records that were alive, by their position in the chunk.
         prepared: The request of each of them, or its refusal.
-        expired: Records that were not.
+        expired: Records that were past their deadline.
     """
 
     stop: int
@@ -60,10 +60,9 @@ def prepare_slice(
 class Preparation:
     """Prepares slices of many chunks in a thread of its own, as the pool has room for them.
 
-    All methods belong to one event loop.
+    All methods belong to one event loop. A change of ``reader`` applies to new slices.
 
     Attributes:
-        reader: As given; new slices take over a change.
         under_way: Records that may be in the tokenizer now, by call and index.
     """
 
@@ -85,7 +84,7 @@ class Preparation:
 
     async def next_slice(self, call: Call, start: int) -> Slice:
         """Prepare a chunk's records from ``start`` on, when it is their turn."""
-        # Of those that wait for room one at a time finds it.
+        # Of those that wait for room, one at a time finds it.
         async with self._turn:
             while self._pool_tokens() >= _MOST_POOL_TOKENS:
                 self._may_have_room.clear()

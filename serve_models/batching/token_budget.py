@@ -1,4 +1,4 @@
-"""The token budget that memory leaves, where the one that was set is too large. Pure."""
+"""Lowers the token budget when memory does not suffice. Pure."""
 
 _LEAST_TOKENS = 16
 _STEPS = 256
@@ -6,17 +6,14 @@ _STEPS = 256
 
 
 class TokenBudget:
-    """Learns from batches that were out of memory: half of what failed, then up again slowly.
+    """Halves the budget after a batch that ran out of memory, then raises it slowly.
 
-    Additive increase and multiplicative decrease, as of TCP's window (Chiu and Jain, 1989): the
-    memory that is missing may be another process's, which gives it back.
-
-    Args:
-        most_tokens: What was set.
+    Additive increase and multiplicative decrease, as in TCP's window (Chiu and Jain, 1989): another
+    process may hold the missing memory, and give it back.
 
     Attributes:
         tokens: The most that rows times the longest row may be now.
-        too_large: How many batches, or parts of one, were out of memory so far.
+        too_large: How many batches, or parts of one, ran out of memory so far.
     """
 
     def __init__(self, most_tokens: int) -> None:
@@ -26,13 +23,11 @@ class TokenBudget:
         self.too_large = 0
 
     def was_too_large(self, cost_tokens: int) -> None:
-        """Learn that texts of this cost together were out of memory."""
         self.too_large += 1
         least = min(_LEAST_TOKENS, self._most_tokens)
         self.tokens = max(least, min(self.tokens, cost_tokens // 2))
         self._step_tokens = max(1, self.tokens // _STEPS)
 
     def fitted(self, cost_tokens: int) -> None:
-        """Learn that a batch of this cost had memory enough."""
         if self.tokens < self._most_tokens and cost_tokens * 2 > self.tokens:
             self.tokens = min(self._most_tokens, self.tokens + self._step_tokens)

@@ -11,15 +11,9 @@ class BatchWindow(SharedWindow):
     """Learns the window from the texts that arrive and the batches that finish.
 
     The pool should hold ``pool_texts`` waiting texts, because even batches are cut from a full
-    pool. It should hold no more than the model computes in ``horizon_s``, because no other replica
-    can take what waits here, and it is lost if this one dies. It should hold at least two batches
-    beyond those running, so that the model does not wait for the network.
-
-    Args:
-        pool_texts: Waiting texts beyond which batches get no better.
-        horizon_s: The longest that waiting texts should take.
-        min_batches: The fewest batches that wait.
-        parallel_batches: How many batches run at a time.
+    pool. It should hold no more than the model computes in ``horizon_s``, because waiting texts
+    cannot move to another replica, and are lost if this one dies. It should hold at least
+    ``min_batches`` beyond those running, so that the model does not wait for the network.
     """
 
     def __init__(
@@ -40,18 +34,17 @@ class BatchWindow(SharedWindow):
         self._seconds_per_batch = _Mean(_MEMORY_BATCHES)
 
     def records_arrived(self, records: int, texts: int, tokens: int) -> None:
-        """Learn from records that held ``texts`` texts of ``tokens`` tokens together."""
         self._texts_per_record.add(texts, records)
         self._tokens_per_text.add(tokens, texts)
 
     def batch_finished(self, tokens: int, duration_s: float) -> None:
-        """Learn from a batch of ``tokens`` tokens, without padding, that took ``duration_s``."""
+        """Learn from a batch of ``tokens`` tokens, without padding."""
         self._tokens_per_batch.add(tokens, 1)
         self._seconds_per_batch.add(duration_s, 1)
 
     @property
     def total_records(self) -> float:
-        # By tokens: one batch is all long texts and the next all short ones.
+        # By tokens, because one batch may be all long texts and the next all short ones.
         tokens_per_text = max(self._tokens_per_text.value, 1.0)
         if self._tokens_per_batch.weight:
             texts_per_batch = self._tokens_per_batch.value / tokens_per_text
@@ -62,14 +55,14 @@ class BatchWindow(SharedWindow):
             texts_per_batch, waiting_texts = _FIRST_GUESS_TEXTS_PER_BATCH, 0.0
         fewest_batches = max(self._min_batches, self._parallel_batches)
         waiting_texts = max(waiting_texts, fewest_batches * texts_per_batch)
-        # One more than run stands ready.
+        # One batch more than run at a time stands ready.
         running_texts = (self._parallel_batches + 1) * texts_per_batch
         texts_per_record = max(self._texts_per_record.value, 1.0)
         return (waiting_texts + running_texts) / texts_per_record
 
 
 class _Mean:
-    """The mean of about the last ``memory`` observations."""
+    """The mean of about the last ``memory`` observations; 0 before the first."""
 
     def __init__(self, memory: float) -> None:
         self._keep = 1 - 1 / memory
@@ -77,15 +70,13 @@ class _Mean:
         self.weight = 0.0
 
     def add(self, total: float, count: int) -> None:
-        """Add ``count`` observations with the sum ``total``."""
         if count > 0:
             keep = self._keep**count
-            # Each counts as the mean of its group.
+            # Each observation counts as the mean of its group.
             weight = (1 - keep) / (1 - self._keep)
             self._total = self._total * keep + weight * total / count
             self.weight = self.weight * keep + weight
 
     @property
     def value(self) -> float:
-        """The mean; 0 if nothing was observed."""
         return self._total / self.weight if self.weight else 0.0

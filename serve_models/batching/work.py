@@ -7,23 +7,19 @@ from serve_models.serving.failures import Refusal
 
 
 class Item(Protocol):
-    """What a batch is made of: a text, or the record of a custom model."""
+    """One row of a batch: a text, or the record of a custom model."""
 
     @property
     def tokens(self) -> int:
-        """Its length in tokens, or another measure of what it costs the model."""
+        """The length in tokens, or another measure of what the item costs the model."""
         ...
 
 
 class BatchModel(Protocol):
-    """Runs batches. ``run`` may be called in several threads at a time, beside ``prepare``."""
+    """Runs batches. Several threads may call ``run`` at a time, beside ``prepare``."""
 
     def probe(self) -> Item | None:
-        """Return something harmless to run, to see whether the model works at all.
-
-        Raises:
-            BaseException: The model is unwell.
-        """
+        """Return a harmless item to test the model; raises anything if it is unwell."""
         ...
 
     def run(self, items: Sequence[Any]) -> Sequence[Any]:
@@ -32,12 +28,8 @@ class BatchModel(Protocol):
 
 
 class Request(Protocol):
-    """A record that is ready for the model."""
-
     @property
-    def texts(self) -> Sequence[Item]:
-        """What to run for it."""
-        ...
+    def texts(self) -> Sequence[Item]: ...
 
     def place(self, position: int, row: Any) -> bool:
         """Fill in one item's row; returns whether it was the last."""
@@ -45,18 +37,16 @@ class Request(Protocol):
 
 
 class RequestReader(Protocol):
-    """Makes requests of request lines, and response bodies of finished requests."""
+    """Turns request lines into requests, and finished requests into response bodies."""
 
     def characters(self, line: bytes) -> int:
-        """Return about how many characters of a record there are to prepare, or a few more."""
+        """Return an estimate, never too low, of the characters that preparing a record reads."""
         ...
 
     def prepare(self, lines: Sequence[bytes], max_body_bytes: int) -> Sequence[Request | Refusal]:
-        """Check records; each gets a request for the model, or its refusal.
+        """Check request lines; each gets a request for the model, or its refusal.
 
-        Args:
-            lines: Request lines.
-            max_body_bytes: The most bytes that a response may have; 0 where there is no limit.
+        A response may have at most ``max_body_bytes``; 0 means no limit.
         """
         ...
 

@@ -5,11 +5,10 @@ from typing import Any
 
 
 class BatchedModel:
-    """A model of your own that answers batches; Headrace forms them of all callers' records.
+    """A model of your own that answers batches; Headrace forms them from all callers' records.
 
-    Records that have waited past their deadline are not computed. A batch that fails is halved
-    until only the records at fault are without an answer. A replica that hangs, or fails on
-    everything, is replaced.
+    Headrace does not compute records past their deadline. It halves a batch that fails until only
+    the records at fault have no answer. It replaces a replica that hangs, or fails on everything.
 
     Attributes:
         max_batch_records: The most records of a batch.
@@ -33,35 +32,33 @@ class BatchedModel:
     def predict(self, bodies: list[dict[str, Any]]) -> Sequence[Any]:
         """Answer one batch.
 
-        Runs in a thread. A batch that raises is run again in halves: leave the bodies as they are.
-
-        Args:
-            bodies: The requests' bodies.
+        Runs in a thread. Do not change the bodies: a batch that raises runs again in halves.
 
         Returns:
-            An answer for each body, in the same order: a dict (numpy arrays may be in it), or
-            ``bytes`` of a JSON object, or a ``BodyRefusedError``.
+            An answer for each body, in the same order: a dict (numpy arrays may be in it),
+                ``bytes`` of a JSON object, or a ``BodyRefusedError``.
 
         Raises:
-            BodyRefusedError: If the batch is of one record, the record is answered with it.
+            BodyRefusedError: The answer of a batch of one record.
         """
         raise NotImplementedError
 
     def size(self, body: dict[str, Any]) -> int:  # noqa: ARG002 -- for subclasses
-        """Return what a record costs: batches are of like sizes, and limited by ``max_batch_size``.
+        """Return what a record costs. A batch has records of like sizes, within ``max_batch_size``.
 
         Raises:
-            BodyRefusedError: The record is answered with it and never computed.
+            BodyRefusedError: The record is answered with this error and never computed.
         """
         return 1
 
     def probe(self) -> dict[str, Any] | None:
         """Return a body that every healthy replica can answer, or ``None``.
 
-        Headrace asks ``predict`` for it after a batch in which some record failed. A replica that
-        fails on it too is replaced, and its records go elsewhere without a failed attempt.
+        After a batch in which a record failed, Headrace passes this body to ``predict``. If that
+        fails too, Headrace replaces the replica and sends its records elsewhere without a failed
+        attempt.
         """
         return None
 
     def check_health(self) -> None:
-        """Raise if the replica should be replaced; called from time to time and after failures."""
+        """Raise to have the replica replaced; called from time to time and after failures."""

@@ -1,4 +1,4 @@
-"""A batched model behind the batch engine: bodies in, response bodies out."""
+"""Adapts a batched model to the batch engine: bodies in, response bodies out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,6 @@ _NO_LIMIT = 2**62
 
 @dataclass(slots=True)
 class _Record:
-    """A record, which is one item of a batch.
-
-    Attributes:
-        body: The request's.
-        tokens: Its size.
-        answer: The model's.
-    """
-
     body: Any
     tokens: int
     answer: Any = None
@@ -41,8 +33,6 @@ class _Record:
 
 
 class _Bodies:
-    """Reads bodies of lines, and runs them."""
-
     def __init__(self, model: BatchedModel) -> None:
         self._model = model
 
@@ -83,7 +73,7 @@ class _Bodies:
 
 
 def serve_batches(model: BatchedModel, host: Host) -> BatchEngine:
-    """Return the engine that answers chunks with a batched model; ``start`` it."""
+    """Return the engine that answers chunks with a batched model; call its ``start``."""
     bodies = _Bodies(model)
     limits = BatchLimits(
         token_budget_tokens=model.max_batch_size or _NO_LIMIT,

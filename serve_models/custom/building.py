@@ -1,4 +1,4 @@
-"""Import paths and options to a custom model, and what serves it."""
+"""Builds a custom model from its settings, and the server for it."""
 
 import inspect
 from importlib import import_module
@@ -12,14 +12,14 @@ from serve_models.serving.chunk_server import ChunkServer, Host
 
 
 class CustomModelError(ValueError):
-    """The class that the settings name cannot be used; names the setting and the fix."""
+    """The settings name a class that cannot be used; the message names the setting and the fix."""
 
 
 def build_custom_model(settings: CustomModelSettings) -> Any:
     """Import the class and construct it with the settings' options.
 
     Raises:
-        CustomModelError: There is no such class, it refuses its options, or it neither derives from
+        CustomModelError: The class does not exist, refuses its options, or neither derives from
             ``BatchedModel`` nor has an ``infer`` that is an async generator.
     """
     module_name, _, class_name = settings.import_path.partition(":")
@@ -45,7 +45,7 @@ def build_custom_model(settings: CustomModelSettings) -> Any:
 
 
 def serve_custom_model(model: Any, host: Host) -> ChunkServer:
-    """Return what answers chunks with a custom model. Needs a running event loop."""
+    """Return the server of a custom model. Needs a running event loop."""
     if not isinstance(model, BatchedModel):
         return CustomEngine(model, host)
     engine = serve_batches(model, host)

@@ -1,4 +1,4 @@
-"""A class of the user's behind the chunk server: streams what ``infer`` yields."""
+"""Runs a user's class behind the chunk server: streams what ``infer`` yields."""
 
 import asyncio
 import inspect
@@ -14,17 +14,13 @@ from serve_models.serving.failures import ENDS_THE_TASK
 from serve_models.serving.watchdog import Patience, SilenceWatch
 
 PATIENCE = Patience(least_s=600.0, first_s=3600.0)
-"""A class may work on one record for long, and reports nothing meanwhile."""
+"""A class may work on one record for a long time without any report."""
 
 
 class CustomEngine(ChunkServer):
-    """Streams what the class yields, and checks its health where it yields nothing but failures.
+    """Streams what the class yields, and checks its health when it yields only failures.
 
     The class reports its own windows. If ``infer`` raises, so does the stream, after the outcomes.
-
-    Args:
-        model: The user's.
-        host: The process around it.
     """
 
     def __init__(self, model: ChunkModel, host: Host) -> None:
@@ -52,7 +48,7 @@ class CustomEngine(ChunkServer):
         if silent_s is not None:
             raise ReplicaLostError(f"infer has given no outcome for {silent_s:.0f} s")
 
-    # One task from end to end, which a class may rely on.
+    # One task runs the call from end to end; a class may rely on that.
     async def _read(self, call: Call) -> None:
         stream: Any = self._model.infer(call.chunk)
         self._watch.opened(self._clock.monotonic())
@@ -95,7 +91,7 @@ class CustomEngine(ChunkServer):
 
 
 async def ask_health(model: object) -> None:
-    """Call a class's own ``check_health``, plain or async, where it has one."""
+    """Call a class's own ``check_health``, plain or async, if it has one."""
     check = getattr(model, "check_health", None)
     if check is not None:
         answer = check()

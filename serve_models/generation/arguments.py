@@ -1,4 +1,4 @@
-"""From a generator's settings to vLLM's arguments. A setting that vLLM would refuse is named.
+"""Turns a generator's settings into vLLM's arguments, and names settings that vLLM would refuse.
 
 Import this module after ``engine_process.set_engine_environment``.
 """
@@ -33,16 +33,15 @@ _MOST_LORAS_AT_A_TIME = 8
 
 
 class GeneratorSettingsError(ValueError):
-    """A setting does not fit vLLM or the checkpoint; names it and the fix."""
+    """A setting does not fit vLLM or the checkpoint; the message names it and the fix."""
 
 
 def split_arguments(
     arguments: Mapping[str, JsonValue],
 ) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
-    """Split the ``engine_args`` setting into arguments of the engine and of the server's handlers.
+    """Split ``engine_args`` into arguments of the engine and of the server's handlers.
 
-    Raises:
-        GeneratorSettingsError: vLLM has no such argument.
+    Raises ``GeneratorSettingsError`` if vLLM has no such argument.
     """
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name in arguments:
@@ -55,7 +54,7 @@ def split_arguments(
 
 
 def with_setting_names(message: str) -> str:
-    """Return vLLM's message with our settings in place of its command line's flags."""
+    """Return vLLM's message with our settings instead of its command-line flags."""
     return _FLAG.sub(lambda match: _setting_of(match[1].replace("-", "_")), message)
 
 
@@ -64,10 +63,9 @@ def _setting_of(flag: str) -> str:
 
 
 def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
-    """Return if the handlers accept these arguments, as far as can be checked before the start.
+    """Raise ``GeneratorSettingsError`` for arguments that the handlers would refuse.
 
-    Raises:
-        GeneratorSettingsError: They do not.
+    Some arguments can be checked only at the start.
     """
     content_format = arguments.get("chat_template_content_format", "auto")
     if content_format not in get_args(ChatTemplateContentFormatOption):
@@ -92,11 +90,7 @@ def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
 
 
 def read_chat_template(path: Path | None) -> str | None:
-    """Return the text of the file of the ``chat_template`` setting, if it is set.
-
-    Raises:
-        GeneratorSettingsError: The file cannot be read.
-    """
+    """Return the ``chat_template`` file; raises ``GeneratorSettingsError`` if unreadable."""
     if path is None:
         return None
     try:
@@ -115,8 +109,7 @@ def _guess(name: str, known: Iterable[str]) -> str:
 def lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
     """Return the engine arguments that make room for the adapters.
 
-    Raises:
-        GeneratorSettingsError: An adapter has no readable ``adapter_config.json``.
+    Raises ``GeneratorSettingsError`` if one has no readable ``adapter_config.json``.
     """
     if not adapters:
         return {}

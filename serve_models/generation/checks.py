@@ -1,9 +1,9 @@
-"""What a generation request is refused for before vLLM reads it.
+"""Refuses generation requests before vLLM reads them.
 
-vLLM's own checks are those of a web server, where the worst body costs one connection. Here a body
-that takes minutes to reject delays the other records of the replica. And vLLM drops fields that it
-does not know. If the answer would be another without the field, the request is refused; else the
-response names the field.
+vLLM's own checks are those of a web server, where the worst body costs one connection. Here, a body
+that takes minutes to reject delays the replica's other records. vLLM also drops fields that it does
+not know: if such a field would change the answer, the request is refused; otherwise the response
+names the field.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,18 +27,14 @@ _INSTEAD = {
     "audio": "answers are texts; leave it out",
     "web_search_options": "nothing is searched here; leave it out",
 }
-"""What to do instead of a field that vLLM drops though the answer would be another. (It refuses
+"""What to do instead of a field that vLLM drops although it would change the answer. (It refuses
 ``chat_template``, but by the name of a flag.)"""
 _MOST_NAMED = 16
 _MOST_NAME_CHARACTERS = 64
 
 
 class RequestRefusedError(ValueError):
-    """A request is refused; the message names the field and the fix.
-
-    Attributes:
-        param: The field.
-    """
+    """A request is refused; the message names the fix, and ``param`` the field."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(f"{param}: {message}")
@@ -48,8 +44,8 @@ class RequestRefusedError(ValueError):
 def without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a body without null fields, also in messages and their parts.
 
-    A null is a field left out, which vLLM accepts for some fields only. In tools and schemas a null
-    may have a meaning, and stays.
+    A null means a missing field, but vLLM accepts it for some fields only. In tools and schemas a
+    null may have a meaning, and stays.
     """
     given = _fields_without_nulls(body)
     if isinstance(given.get("messages"), list):
@@ -64,23 +60,18 @@ def check_body(
     takes_media_urls: bool,
     structured_fields: Collection[str],
 ) -> None:
-    """Return if vLLM may read a body.
+    """Raise ``RequestRefusedError`` if vLLM may not read a body, which has no nulls any more.
 
-    Args:
-        body: The request's, without nulls.
-        takes_kv_transfer: Whether the engine is set up to take a prompt's cache from elsewhere.
-        takes_media_urls: Whether the settings name domains to fetch media from.
-        structured_fields: The fields that ``structured_outputs`` may have.
-
-    Raises:
-        RequestRefusedError: It may not.
+    ``takes_kv_transfer`` says whether the engine can take a prompt's cache from elsewhere,
+    ``takes_media_urls`` whether the settings name domains to fetch media from.
+    ``structured_outputs`` may have ``structured_fields``.
     """
     if body.get("stream"):
         raise RequestRefusedError(
             "stream", "results come whole, one record for each request; leave it out"
         )
     if body.get("kv_transfer_params") is not None and not takes_kv_transfer:
-        # vLLM would generate from the token ids in it, and not from the messages.
+        # vLLM would generate from these token ids, and not from the messages.
         raise RequestRefusedError(
             "kv_transfer_params", "this route's engine takes none; leave it out"
         )
@@ -104,18 +95,12 @@ def check_body(
 
 
 def ignored_fields(body: Mapping[str, Any], known_fields: Collection[str]) -> list[str]:
-    """Return the names of fields that vLLM drops, at most 16, for the response.
-
-    Args:
-        body: The request's, without nulls.
-        known_fields: The fields of vLLM's request.
-    """
+    """Return the names of fields that vLLM drops, at most 16, for the response."""
     names = [name[:_MOST_NAME_CHARACTERS] for name in body if name not in known_fields]
     return names[:_MOST_NAMED]
 
 
 def _check_entries(field: str, entries: object) -> list[dict[str, Any]]:
-    """Return a list of objects, empty if there is none."""
     entries = _check_list(field, entries)
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict):

@@ -1,4 +1,4 @@
-"""The attention kernel that vLLM runs on a CPU.
+"""Chooses the attention kernel that vLLM runs on a CPU.
 
 With vLLM 0.32 on a Xeon with AMX, SmolLM2-135M in bfloat16 answers "What is the capital of France?"
 with nonsense. It says Paris in float32, with Transformers, and with vLLM's AVX-512 kernel in
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def avoid_amx_attention() -> None:
-    """Have vLLM choose its AVX-512 kernel instead of the one for AMX; nothing changes on a GPU.
+    """Make vLLM choose its AVX-512 kernel instead of the AMX one; changes nothing on a GPU.
 
     vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``).
     """

@@ -1,4 +1,4 @@
-"""Which number formats a CPU is quick in."""
+"""Which number formats are fast on a CPU."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,10 @@ from pydantic import JsonValue
 
 
 def is_quick_in_bfloat16() -> bool:
-    """Say whether PyTorch multiplies in bfloat16 on this CPU without emulating it.
+    """Whether PyTorch multiplies in bfloat16 on this CPU without emulating it.
 
-    oneDNN tells, which computes for it. On x86 it takes AVX-512; on two cores with no more than
-    AVX2 a generation in bfloat16 ran at a twentieth of its rate in float32.
+    oneDNN, which computes for PyTorch, decides this. On x86 it needs AVX-512: on two cores with
+    only AVX2, generation in bfloat16 ran at a twentieth of its rate in float32.
     """
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 -- nothing public tells
 
@@ -20,9 +20,7 @@ def with_quick_dtype(
 ) -> dict[str, JsonValue]:
     """Return vLLM's arguments on a CPU, with float32 where the checkpoint's format may be slow.
 
-    Args:
-        engine_args: As the settings have them; a ``dtype`` that is asked for stays.
-        is_quick_in_bfloat16: Of the CPU; most checkpoints are in bfloat16.
+    Most checkpoints are in bfloat16. A ``dtype`` in the settings stays.
     """
     if is_quick_in_bfloat16 or engine_args.get("dtype", "auto") != "auto":
         return dict(engine_args)

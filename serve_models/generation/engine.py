@@ -1,7 +1,7 @@
-"""Chunks in, outcomes out: a generator. Neither Ray nor vLLM here.
+"""Answers chunks with a generator. Neither Ray nor vLLM here.
 
-Each record goes to the model at once, in a task of its own: which sequences run together is the
-model's decision (continuous batching).
+Each record goes to the model at once, in a task of its own: the model decides which sequences run
+together (continuous batching).
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Answer:
     Attributes:
         status: HTTP status; from ``STATUS_FAILED`` up the model failed, not the request.
         body: The response's body as UTF-8 JSON.
-        tokens: Read and generated for it; ``None`` where they were not counted.
+        tokens: Read and generated for it; ``None`` if not counted.
     """
 
     status: int
@@ -40,39 +40,28 @@ class GeneratingModel(Protocol):
     """A model that answers requests side by side."""
 
     @property
-    def max_num_seqs(self) -> int:
-        """Sequences that it runs at a time."""
-        ...
+    def max_num_seqs(self) -> int: ...
 
     async def answer(self, url: str, body: dict[str, Any]) -> Answer:
-        """Answer one request; cancelling it frees what the request holds in the model.
+        """Answer one request, or raise ``ReplicaLostError`` if the model cannot go on.
 
-        Raises:
-            ReplicaLostError: The model cannot go on.
+        Cancelling it frees what the request uses in the model.
         """
         ...
 
     def check_alive(self) -> None:
-        """Return if the model can go on.
-
-        Raises:
-            ReplicaLostError: It cannot.
-        """
+        """Raise ``ReplicaLostError`` if the model cannot go on."""
         ...
 
     def shut_down(self) -> None:
-        """Free what the model holds: memory, processes."""
+        """Free what the model uses: memory, processes."""
         ...
 
 
 class GenerationEngine(ChunkServer):
     """Answers the records of many calls side by side.
 
-    Args:
-        model: Generates.
-        in_flight_ratio: Records in flight by the model's ``max_num_seqs``.
-        outcome_linger_ms: How long outcomes gather before they are streamed back.
-        host: The process around it.
+    ``in_flight_ratio`` is the records in flight divided by the model's ``max_num_seqs``.
     """
 
     def __init__(
@@ -93,7 +82,7 @@ class GenerationEngine(ChunkServer):
 
     @property
     def in_flight_records(self) -> int:
-        """Records that the model works on, or has yet to let go of."""
+        """Records that the model works on, or has not yet let go of."""
         return len(self._tasks)
 
     def _begin(self, call: Call) -> None:
@@ -101,7 +90,7 @@ class GenerationEngine(ChunkServer):
             self._start(partial(self._answer, call, index, line), call)
 
     def _reports_first(self, call: Call) -> bool:  # noqa: ARG002 -- every call does
-        # A consumer would otherwise learn the window when the first generation ends.
+        # Otherwise a consumer would learn the window when the first generation ends.
         return True
 
     def _check_alive(self) -> None:

@@ -1,4 +1,4 @@
-"""The environment and the end of the processes that vLLM starts for an engine.
+"""The environment of vLLM's processes, and what ends them.
 
 Imports no vLLM, which reads its environment when it is imported.
 """
@@ -22,13 +22,13 @@ def engine_environment(
     Args:
         settings: The generator's settings.
         inherited: The present variables; an operator's logging level and thread binding stay.
-        pid: The replica's process, whose end ends the engine's.
+        pid: The replica's process; when it ends, the engine's ends too.
         cpus: Numbers of the CPUs that the replica's process may run on.
     """
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        # The weights are here, and a replica must start without a network.
+        # The weights are local, and a replica must start without a network.
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": inherited.get("VLLM_LOGGING_LEVEL", "WARNING"),
         REPLICA_VARIABLE: str(pid),
@@ -45,7 +45,7 @@ def engine_environment(
 def set_engine_environment(
     settings: GeneratorSettings, environment: MutableMapping[str, str] = os.environ
 ) -> None:
-    """Set them for this process and those that it starts; call this before vLLM is imported."""
+    """Set the variables for this process and its children; call this before importing vLLM."""
     # macOS has no such call, and cannot bind a thread.
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     environment.update(engine_environment(settings, environment, pid=os.getpid(), cpus=cpus))
@@ -55,9 +55,9 @@ def _thread_binding(threads: int, workers: int, cpus: Collection[int]) -> str:
     """Return the CPUs to bind the threads of each worker to, in vLLM's form.
 
     Each operation waits for its slowest thread, and beside other busy processes (a broker, a
-    consumer) the kernel sometimes puts two threads on one CPU: bound, a generator on all of 2 CPUs
-    was 1.15 times as fast. Fewer threads than CPUs are not bound, because the CPUs of the node's
-    other replicas are not known here.
+    consumer) the kernel sometimes puts two threads on one CPU: bound threads made a generator on
+    all of 2 CPUs 1.15 times as fast. Fewer threads than CPUs are not bound, because the CPUs of the
+    node's other replicas are not known here.
     """
     if threads != len(cpus) or threads % workers:
         return "nobind"
@@ -68,11 +68,11 @@ def _thread_binding(threads: int, workers: int, cpus: Collection[int]) -> str:
 
 
 def end_with_replica() -> None:
-    """Have the kernel kill this process when its parent ends.
+    """Make the kernel kill this process when its parent ends.
 
-    vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``). Without it, the
-    engine of a replica that was killed with -9 would wait for a message for ever and keep its
-    memory. Does nothing except on Linux, and in processes that a replica started.
+    vLLM calls this in each of its processes (a plug-in, see ``pyproject.toml``). Otherwise, if a
+    replica were killed with -9, its engine would wait for a message forever and keep its memory.
+    Works on Linux only, and only in processes that a replica started.
     """
     owner = os.environ.get(REPLICA_VARIABLE)
     if owner is None or not owner.isdecimal() or int(owner) == os.getpid():

@@ -1,7 +1,7 @@
 """How much one generation request may ask for.
 
-Judged on the values as vLLM's request class has read them: it reads "16" and 16.0 as 16, so a check
-of the bare body could be bypassed.
+Checks the values as vLLM's request class has read them: it reads "16" and 16.0 as 16, so a check of
+the bare body could be bypassed.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class ModelLimits:
 
 
 def clipped_lengths(values: Mapping[str, Any], limits: ModelLimits) -> dict[str, int]:
-    """Return the fields that ask for a longer answer than the model can give, with its length."""
+    """Return the fields that ask for more than the model can answer, with the model's length."""
     return {
         field: limits.max_model_len
         for field in _LENGTHS
@@ -50,18 +50,12 @@ def clipped_lengths(values: Mapping[str, Any], limits: ModelLimits) -> dict[str,
 
 
 def check_request(values: Mapping[str, Any], body: Mapping[str, Any], limits: ModelLimits) -> None:
-    """Return if the engine may have a request.
+    """Raise ``RequestRefusedError`` for too large a request, or a number that vLLM cannot encode.
 
-    Args:
-        values: The fields of vLLM's request, lengths clipped.
-        body: What they were read from.
-        limits: The engine's.
-
-    Raises:
-        RequestRefusedError: It asks for too much, or has a number that vLLM cannot encode.
+    ``values`` are the fields of vLLM's request, lengths clipped, as read from ``body``.
     """
     for field, value in values.items():
-        # vLLM would fail to encode it after it has made an entry for the request, which then stays.
+        # vLLM would make an entry for the request, then fail to encode it; the entry would stay.
         if field not in _NOT_FOR_THE_ENGINE and _is_beyond_64_bits(value):
             raise RequestRefusedError(field, "is a whole number, or has one, of more than 64 bits")
     prompts, choices = _count_prompts(values), max(1, values.get("n") or 1)
@@ -72,7 +66,7 @@ def check_request(values: Mapping[str, Any], body: Mapping[str, Any], limits: Mo
             "sequences in one request; split it",
         )
     if limits.most_queued is not None and choices > limits.most_queued:
-        # vLLM would say each time that it has no room at the moment.
+        # vLLM would answer each time that it has no room at the moment.
         raise RequestRefusedError(
             "n",
             f"{choices} choices are over the {limits.most_queued} that this route's engine holds "
@@ -145,9 +139,8 @@ def _check_logprobs(
 
 
 def _logprobs_of_answer(values: Mapping[str, Any], choices: int, limits: ModelLimits) -> int:
-    """Return how many log probabilities each generated token has, its own included."""
     if values.get("use_beam_search"):
-        # vLLM chooses the beams by them, asked for or not.
+        # vLLM chooses the beams by them, requested or not.
         return 2 * choices + 1
     asked = values.get("logprobs")
     if "top_logprobs" in values:
@@ -165,14 +158,14 @@ def _logprobs_of_prompt(values: Mapping[str, Any], limits: ModelLimits) -> int:
 
 
 def _clipped(logprobs: int, limits: ModelLimits) -> int:
-    """Return what vLLM gives; it refuses more than its limit itself, and -1 stands for all."""
+    """Return how many vLLM gives: it refuses more than its limit itself, and -1 stands for all."""
     return limits.max_logprobs if logprobs < 0 else min(logprobs, limits.max_logprobs)
 
 
 def _most_prompt_tokens(values: Mapping[str, Any], body: Mapping[str, Any]) -> int:
     """Return an upper bound without the template: a text has no more tokens than bytes.
 
-    To tokenize it here would be done twice, and in the event loop.
+    Tokenizing here would happen twice, and in the event loop.
     """
     prompt = values.get("prompt")
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], str):

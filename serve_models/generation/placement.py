@@ -33,7 +33,7 @@ def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
 
 
 def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
-    """Return the engine arguments: those that the placement asks for, and the settings' own."""
+    """Return the engine arguments of the placement, overridden by the settings' own."""
     chosen: dict[str, JsonValue] = {"disable_log_stats": True}
     if settings.num_gpus == 0:
         chosen["enforce_eager"] = True

@@ -1,7 +1,7 @@
-"""What vLLM raises or returns instead of an answer, as a refusal in OpenAI's shape.
+"""Turns vLLM's errors into refusals in OpenAI's shape.
 
-A request is refused if asking again would give the same. Anything else is a failure of the model,
-or says that it has no room at the moment.
+A request is refused if another attempt would give the same error. Any other error is a failure of
+the model, or says that it has no room at the moment.
 """
 
 import re
@@ -23,7 +23,7 @@ _MAX_PROBLEMS = 5
 _MOST_PROBLEMS_READ = 10_000
 _NOT_IMPLEMENTED = 501
 _OF_THE_REQUEST = (ValueError, TypeError, OverflowError, NotImplementedError)
-"""vLLM's own server blames the request for these if they are not wrapped."""
+"""vLLM's own server treats these as errors of the request if they are not wrapped."""
 _WORD = re.compile(r"[a-z_]+")
 _RENDERED_PROMPT = frozenset({"input_tokens", "input_text"})
 """vLLM's names of the rendered prompt."""
@@ -36,7 +36,6 @@ _Location = tuple[int | str, ...]
 def refuse(
     message: str, *, param: str | None, status: int = 400, code: str = "invalid_value"
 ) -> Answer:
-    """Return a refusal that names the field at fault."""
     shown = message.encode("utf-8", "replace").decode()
     if len(shown) > _MAX_MESSAGE_CHARACTERS:
         shown = shown[:_MAX_MESSAGE_CHARACTERS] + "…"
@@ -44,7 +43,6 @@ def refuse(
 
 
 def refuse_unknown_model(model: str, served: Iterable[str]) -> Answer:
-    """Return the refusal of a model's name."""
     return refuse(
         f"model: there is no '{model[:100]}' here; this route serves {', '.join(sorted(served))}",
         param="model",
@@ -54,19 +52,13 @@ def refuse_unknown_model(model: str, served: Iterable[str]) -> Answer:
 
 
 class Refusals:
-    """Translates vLLM's errors for one endpoint.
-
-    Args:
-        request_class: vLLM's class of the endpoint's request.
-        prompt_field: The field of it with the prompt.
-    """
+    """Translates vLLM's errors for one endpoint; ``prompt_field`` has the prompt."""
 
     def __init__(self, request_class: type[BaseModel], prompt_field: str) -> None:
         self._prompt_field = prompt_field
         self._fields = frozenset(request_class.model_fields)
 
     def of_unreadable(self, error: Exception) -> Answer:
-        """Return the refusal of a body that the request class does not accept, for any reason."""
         if isinstance(error, ValidationError):
             return _refuse_fields(error)
         if isinstance(error, VLLMValidationError):
@@ -76,8 +68,8 @@ class Refusals:
     def of(self, error: Exception) -> Answer | None:
         """Return the answer to a request that raised; ``None`` for a failure of the model.
 
-        vLLM wraps what its front end raises on a request's parameters in ``EngineGenerateError``.
-        Its own server calls these its failures, but they recur.
+        vLLM wraps errors of its front end in a request's parameters in ``EngineGenerateError``. Its
+        own server calls these server failures, but they recur.
         """
         cause = error.__cause__
         if isinstance(error, EngineGenerateError) and isinstance(cause, _OF_THE_REQUEST):
@@ -87,7 +79,6 @@ class Refusals:
         return self.of_response(create_error_response(error))
 
     def of_response(self, response: ErrorResponse) -> Answer | None:
-        """Return the answer for vLLM's error response; ``None`` for a failure of the model."""
         error = response.error
         if error.code == STATUS_UNAVAILABLE:
             return Answer(STATUS_UNAVAILABLE, b"")
@@ -97,7 +88,7 @@ class Refusals:
         return self._refuse(error.message, error.param, status)
 
     def _refuse_value(self, error: VLLMValidationError) -> Answer:
-        # Its str() adds the value, which may be a whole body.
+        # Its str() includes the value, which may be a whole body.
         message = str(error.args[0]) if error.args else "the value cannot be used"
         return self._refuse(message, error.parameter)
 
@@ -111,7 +102,6 @@ class Refusals:
         return refuse(shown, param=param, status=status)
 
     def _find_field(self, message: str) -> str:
-        """Return the field that a message is about if vLLM does not name it."""
         for words, field in _TELLTALES.items():
             if words in message.lower() and field in self._fields:
                 return field
@@ -121,7 +111,7 @@ class Refusals:
 
 def _refuse_fields(error: ValidationError) -> Answer:
     if (count := error.error_count()) > _MOST_PROBLEMS_READ:
-        # To read them all would delay every other record of the replica.
+        # Reading all of them would delay every other record of the replica.
         return refuse(f"{count} values in the body are of a wrong type or form", param=None)
     problems: dict[str, str] = {}
     for location, message in _nearest_problems(error):
@@ -135,7 +125,7 @@ def _refuse_fields(error: ValidationError) -> Answer:
 
 
 def _nearest_problems(error: ValidationError) -> list[tuple[_Location, str]]:
-    """Return the problems; of a union, only those with the member that came nearest."""
+    """Return the problems; of a union, only those with the closest member."""
     by_member: dict[_Location, list[tuple[_Location, str]]] = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         location = problem["loc"]

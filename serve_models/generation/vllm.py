@@ -1,6 +1,6 @@
-"""vLLM behind ``GeneratingModel``: its engine, and the handlers of its own OpenAI server.
+"""Adapts vLLM's engine, and the handlers of its own OpenAI server, to ``GeneratingModel``.
 
-By the handlers a record here is answered as over HTTP: chat templates, sampling parameters,
+The handlers make a record's answer the same as over HTTP: chat templates, sampling parameters,
 structured outputs, tools, logprobs and usage are theirs. Import this module after
 ``engine_process.set_engine_environment``.
 """
@@ -91,7 +91,7 @@ class _Completion(_RefusesFullContext, OpenAIServingCompletion):
 
 
 class VllmEngine:
-    """One vLLM engine and what answers requests with it; make it with ``start``."""
+    """One vLLM engine and its handlers; create it with ``start``."""
 
     def __init__(
         self,
@@ -127,23 +127,17 @@ class VllmEngine:
         model: Path,
         adapters: Mapping[str, Path],
     ) -> "VllmEngine":
-        """Load the model; blocks the calling event loop for a minute.
+        """Load the model; blocks the calling event loop for about a minute.
 
-        vLLM ties its sockets to the loop that it is made on, and the thread that starts the
-        engine's processes must live as long as they.
-
-        Args:
-            settings: What to load and how to run it.
-            name: The model's name in the settings.
-            model: The checkpoint's directory.
-            adapters: Directories of the LoRA adapters, by name.
+        vLLM ties its sockets to the calling loop, and the thread that starts the engine's processes
+        must live as long as they. ``model`` and ``adapters`` are directories.
 
         Raises:
             GeneratorSettingsError: An engine argument, adapter or template cannot be used.
         """
         names = (name, *settings.served_names)
         arguments, handler_arguments = split_arguments(placed_engine_args(settings))
-        # Before the minute that the engine takes.
+        # Before the engine starts, which takes a minute.
         check_handler_arguments(handler_arguments)
         if settings.num_gpus == 0:
             arguments = with_quick_dtype(arguments, is_quick_in_bfloat16=is_quick_in_bfloat16())
@@ -185,20 +179,13 @@ class VllmEngine:
 
     @property
     def max_num_seqs(self) -> int:
-        """Sequences that the engine runs at a time."""
         return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
 
     @property
     def unfinished_requests(self) -> int:
-        """Requests that the engine runs or holds."""
         return int(self._engine.get_num_unfinished_requests())
 
     async def answer(self, url: str, body: dict[str, Any]) -> Answer:
-        """Answer one request whole; cancelling it aborts it in the engine.
-
-        Raises:
-            ReplicaLostError: The engine cannot go on.
-        """
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
         if isinstance(model, str) and model not in self._names:
@@ -247,11 +234,6 @@ class VllmEngine:
             self.watch.closed()
 
     def check_alive(self) -> None:
-        """Return if the engine can go on.
-
-        Raises:
-            ReplicaLostError: It cannot.
-        """
         if self._engine.errored:
             raise ReplicaLostError(f"vLLM's engine died: {self._engine.dead_error}")
         silent_s = self.watch.silent_s(self._clock.monotonic())
@@ -261,11 +243,10 @@ class VllmEngine:
             )
 
     def shut_down(self) -> None:
-        """End the engine's processes."""
         self._engine.shutdown()
 
     def _listen(self) -> None:
-        """Watch each step that gives tokens, as the answers themselves come whole."""
+        """Watch each step that yields tokens, because the answers themselves arrive whole."""
         processor = self._engine.output_processor
         process = processor.process_outputs
 
@@ -284,7 +265,6 @@ class VllmEngine:
         )
 
     def _limit(self, request: BaseModel, body: dict[str, Any]) -> None:
-        """Clip the lengths that a request asks for to the model's, and refuse other excess."""
         # Not the attributes: pydantic would warn of a deprecated one at each request.
         values = vars(request)
         values.update(clipped_lengths(values, self._limits))

@@ -1,4 +1,4 @@
-"""Chunks in, outcomes out: a pipeline of models. No Ray here.
+"""Answers chunks with a pipeline of models. No Ray here.
 
 Each record goes through the graph by itself. Requests of many records for one model gather for a
 moment and go out together. Each outcome continues its record at once, so that a slow record delays
@@ -31,8 +31,6 @@ _FIRST_WINDOW_RECORDS = 256
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """A model and the requests for it."""
-
     name: str
     model: ChunkModel
     queue: StepQueue[Request]
@@ -42,17 +40,14 @@ class _Line:
 class PipelineEngine(ChunkServer):
     """Takes records through a graph of models.
 
-    Where a step's call is lost without any answer, as while its model is down, nothing can be said
-    of the records in it. All unfinished records of their chunk go back with them, those of healthy
-    steps too: the caller sees a failed call, as if it had called that model itself, and can tell a
-    model that is down from records that it fails on. ``infer`` raises ``StepLostError`` then.
+    If a step's call is lost without any answer, for example because its model is down, nothing is
+    known of its records. All unfinished records of their chunk go back with them, also those of
+    healthy steps: ``infer`` raises ``StepLostError``. The caller sees a failed call, as if it had
+    called that model itself, and can distinguish a model that is down from records that it fails
+    on.
 
-    Args:
-        name: The pipeline's name in the settings.
-        settings: Its steps, window and waits.
-        models: The models that the steps name.
-        calls_per_window: By model, into how many calls the window of its replica is divided.
-        host: The process around it; the models see its replica as their consumer.
+    ``calls_per_window`` says, by model, into how many calls the window of its replica is divided.
+    The models see the replica of ``host`` as their consumer.
     """
 
     def __init__(
@@ -80,7 +75,6 @@ class PipelineEngine(ChunkServer):
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
-        """Requests that wait for each model, not counting those in flight."""
         return {name: len(line.queue) for name, line in self._lines.items()}
 
     def _release(self, call: Call) -> None:
@@ -138,7 +132,6 @@ class PipelineEngine(ChunkServer):
                 line.queue.keep(_is_wanted)
 
     def _watch_deadline(self, record: Record) -> None:
-        """End the record at its deadline, wherever in the pipeline it is."""
         left_s = self._left_s(record.call, record.index)
         if left_s is not None:
             loop = asyncio.get_running_loop()
@@ -147,7 +140,6 @@ class PipelineEngine(ChunkServer):
     # --- calls to models ---
 
     def _schedule(self, line: _Line) -> None:
-        """Let requests gather until a full call waits."""
         loop = asyncio.get_running_loop()
         if line.queue.is_full or not self.step_linger_s:
             if isinstance(line.timer, asyncio.TimerHandle):
@@ -182,7 +174,6 @@ class PipelineEngine(ChunkServer):
             line.timer = loop.call_later(pause_s, self._flush, line)
 
     def _call(self, line: _Line, requests: list[Request]) -> None:
-        """Start a call for those of the requests that are still wanted."""
         wanted = []
         for request in requests:
             record = request.record

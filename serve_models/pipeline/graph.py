@@ -37,12 +37,8 @@ class StepAnswerError(ValueError):
 class PipelineGraph:
     """The steps of a pipeline, and what each needs.
 
-    Args:
-        name: The pipeline's name in the settings.
-        settings: Its steps.
-
     Attributes:
-        read_steps: Steps whose responses are referred to; the others' are not even parsed.
+        read_steps: Steps whose responses a reference reads; the others' are not even parsed.
     """
 
     def __init__(self, name: str, settings: PipelineSettings) -> None:
@@ -57,7 +53,6 @@ class PipelineGraph:
         self._own_names = {name, *settings.served_names}
 
     def start(self, line: bytes) -> "RecordRun | Ending":
-        """Return a record's run, or its outcome if no step can be asked."""
         try:
             request = orjson.loads(line)
             url, body = request["url"], request["body"]
@@ -73,10 +68,11 @@ class PipelineGraph:
         model = body.get("model")
         is_own_name = isinstance(model, str) and model in self._own_names
         if is_own_name:
-            # The steps' models do not know the pipeline's name; theirs stays.
+            # The steps' models do not know the pipeline's name; their own name stays.
             del body["model"]
         if is_own_name or self._has_guard:
-            # Pass on what was judged: of a duplicate key another reader might take the other value.
+            # Pass on what was checked: another reader might take the other value of a duplicate
+            # key.
             try:
                 line = orjson.dumps(request)
             except orjson.JSONEncodeError as error:
@@ -87,10 +83,7 @@ class PipelineGraph:
 class RecordRun:
     """One record's run through the graph: a state machine over the answers of its steps.
 
-    Args:
-        graph: The pipeline.
-        request: The request line's object; its ``body`` is an object too.
-        line: The request line for steps that take it as it is.
+    The request's ``body`` is an object too; ``line`` is for steps that pass it on unchanged.
     """
 
     def __init__(self, graph: PipelineGraph, request: dict[str, Any], line: bytes) -> None:
@@ -104,18 +97,18 @@ class RecordRun:
         self.is_over = False
 
     def first(self) -> list[StepRequest] | Ending:
-        """Return the requests of steps that need no other; or an outcome if one cannot be asked."""
+        """Return the requests of steps that need no other; or an outcome if one cannot run."""
         return self._next()
 
     def take(self, step: str, status: int, body: bytes) -> list[StepRequest] | Ending:
-        """Continue after a step's answer, of which there is one for each step.
+        """Continue after a step's answer; each step answers once.
 
         Returns:
-            The requests of steps that can be asked now, none if the record waits or is over; or
-            the record's outcome.
+            The requests of steps that can run now (none if the record waits or is over), or the
+                record's outcome.
 
         Raises:
-            StepAnswerError: The step's response is referred to, and is not JSON.
+            StepAnswerError: A reference reads the step's response, which is not JSON.
         """
         if self.is_over:
             return []
@@ -128,11 +121,9 @@ class RecordRun:
         return self._next()
 
     def end(self) -> None:
-        """The record has its outcome from elsewhere."""
         self.is_over = True
 
     def _ending_at(self, step: str, status: int, body: bytes) -> Ending | None:
-        """Return the record's outcome if it ends with this answer."""
         if status == STATUS_EXPIRED or status >= STATUS_FAILED:
             return Ending(status, body)
         if status >= 400:
@@ -161,7 +152,7 @@ class RecordRun:
                 message = f"step '{step}' cannot be asked: {error}"
                 return self._end(_refuse(message, "missing_value", step=step))
             except orjson.JSONEncodeError as error:
-                # orjson reads deeper nests than it writes.
+                # orjson reads deeper nesting than it writes.
                 message = f"step '{step}' cannot be asked: {error}; nest the body less"
                 return self._end(_refuse(message, "nested_body", step=step))
         self._asked.update(ready)

@@ -1,4 +1,4 @@
-"""What is under way in a pipeline: records, and the calls of steps."""
+"""What is in flight in a pipeline: records, and the calls of steps."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -14,14 +14,9 @@ class StepLostError(RuntimeError):
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A record under way.
+    """A record in flight: its ``index`` is its position in ``call``.
 
-    Attributes:
-        call: The call that it came in.
-        index: Its position there.
-        run: Its run through the graph.
-        timer: Ends it at its deadline.
-        step_calls: The call of each of its unanswered requests.
+    ``timer`` ends it at its deadline; ``step_calls`` has the call of each unanswered request.
     """
 
     call: Call
@@ -31,7 +26,7 @@ class Record:
     step_calls: list["StepCall"] = field(default_factory=list)
 
     def end(self) -> None:
-        """It has its outcome, or its caller is gone: close the calls in which nothing is wanted."""
+        """End the record, and cancel the calls that no record needs any more."""
         self.run.end()
         if self.timer is not None:
             self.timer.cancel()
@@ -42,8 +37,6 @@ class Record:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One record's request to one step's model."""
-
     record: Record
     step: str
     line: bytes
@@ -56,8 +49,6 @@ class StepCall:
     Attributes:
         unanswered: Its unanswered requests by their position in its chunk.
         in_flight: The same, as the queue of the model counts them.
-        has_answers: Whether any is answered.
-        task: Runs the call.
     """
 
     unanswered: dict[int, Request]
@@ -77,7 +68,6 @@ class StepCall:
         return request
 
     def close_if_unwanted(self) -> None:
-        """Cancel the call if the records of all its requests are over."""
         is_wanted = any(not request.record.run.is_over for request in self.unanswered.values())
         if self.task is not None and self.unanswered and not is_wanted:
             self.task.cancel()

@@ -1,4 +1,4 @@
-"""The requests that wait for one step's model, and how much of them goes out when."""
+"""Queues the requests for one step's model, and decides how many go out when."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from handoff.windows import CallInFlight, ReplicaWindows
 Item = TypeVar("Item")
 
 APART_AFTER_LOSS_S = 120.0
-"""Longer than the backoffs of a record that kills its replica, until it is isolated."""
+"""Longer than all backoffs of a record that kills its replica, until it is isolated."""
 
 
 class StepQueue(Generic[Item]):
-    """Requests of many records for one model, sent by the rules that consumers send by.
+    """Requests of many records for one model, sent by the same rules as a consumer's.
 
     For a while after a lost call, requests of different origins travel apart: a consumer isolates a
-    record that kills its replica by sending it in smaller company, which must hold here too.
+    record that kills its replica by sending it in smaller company, which must also hold here.
 
     Args:
         initial_records: The window until a replica has granted one.
         calls_per_window: Into how many calls a replica's window is divided.
-        origin: Returns which incoming call an item came in.
+        origin: Returns the incoming call of an item.
     """
 
     def __init__(
@@ -41,12 +41,10 @@ class StepQueue(Generic[Item]):
 
     @property
     def in_flight(self) -> int:
-        """Requests handed over and not answered."""
         return self._windows.in_flight_records
 
     @property
     def is_full(self) -> bool:
-        """Whether a full call waits."""
         full = full_chunk_records(self._windows.smallest_records, self._calls_per_window)
         return len(self._waiting) >= full
 
@@ -59,13 +57,12 @@ class StepQueue(Generic[Item]):
         self._waiting.append(item)
 
     def keep(self, is_wanted: Callable[[Item], bool]) -> None:
-        """Drop the waiting requests that are not wanted."""
         self._waiting = deque(item for item in self._waiting if is_wanted(item))
 
     def take(self, now_s: float) -> list[Item]:
-        """Take out the requests of the next call; empty if it has to wait.
+        """Remove and return the requests of the next call; empty if it has to wait.
 
-        Call ``sent`` with how many of them go out before the next ``take``.
+        Call ``sent`` with the number that goes out before the next ``take``.
         """
         self._windows.forget_silent(now_s)
         if not self._breaker.may_call(now_s, self.in_flight):
@@ -87,11 +84,10 @@ class StepQueue(Generic[Item]):
         return items
 
     def sent(self, records: int) -> CallInFlight:
-        """Count a call that goes out."""
         return self._windows.sent(records)
 
     def pause_s(self, now_s: float) -> float | None:
-        """Return for how long the breaker is shut; ``None`` if it is not or a probe is out."""
+        """Return how long the breaker stays open; ``None`` if it is closed or a probe is out."""
         probe_at_s = self._breaker.next_probe_at_s()
         if probe_at_s is None or self.in_flight or now_s >= probe_at_s:
             return None
@@ -100,14 +96,9 @@ class StepQueue(Generic[Item]):
     def heard(
         self, call: CallInFlight, answered: int, replica: str, window_records: int, now_s: float
     ) -> None:
-        """Count what a replica streamed back.
+        """Count what a replica streamed back: ``answered`` requests now have their outcome.
 
-        Args:
-            call: The call.
-            answered: How many of its requests have their outcome by this.
-            replica: The replica that has the call; empty if it has not named itself.
-            window_records: The window that it grants.
-            now_s: Monotonic seconds.
+        ``replica`` is empty if it has not named itself; ``now_s`` is monotonic.
         """
         if replica:
             self._windows.heard(call, replica, window_records, now_s)
@@ -116,11 +107,9 @@ class StepQueue(Generic[Item]):
             self._breaker.answered(now_s)
 
     def ended(self, call: CallInFlight, now_s: float) -> None:
-        """Count a call no more."""
         self._windows.ended(call, now_s)
 
     def lost(self, now_s: float, *, had_answers: bool) -> None:
-        """A call was lost, with requests of it unanswered."""
         self._apart_until_s = now_s + APART_AFTER_LOSS_S
         if not had_answers:
             self._breaker.call_failed(now_s)

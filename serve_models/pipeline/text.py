@@ -56,8 +56,8 @@ def request_text(body: dict[str, Any]) -> str:
     ``tools`` and ``documents`` as JSON: all of them, so that none hides behind another.
 
     Raises:
-        UnreadableTextError: There is no messages, prompt or input; a part is not text (token ids,
-            an image); or a field of the prompt is not known here.
+        UnreadableTextError: The body has no messages, prompt or input; a part is not text (token
+            ids, an image); or a field of the prompt is unknown.
     """
     for field in _NEVER_READ:
         if body.get(field) is not None:
@@ -97,7 +97,6 @@ def _json_text(where: str, value: Any) -> str:
 
 
 def _only(where: str, value: Any, known: frozenset[str]) -> dict[str, Any]:
-    """Return an object that has only known fields."""
     if not isinstance(value, dict):
         raise UnreadableTextError(f"{where}: must be an object to be read")
     # Answers have null fields, and come back as messages.
@@ -159,7 +158,7 @@ def _part_text(where: str, part: Any) -> str:
 
 
 def _call_texts(where: str, calls: Any) -> Iterator[str]:
-    """Yield the tool calls of an earlier turn: templates put them into the prompt."""
+    """Yield the tool calls of an earlier turn, because templates put them into the prompt."""
     if calls is None:
         return
     for number, each in enumerate(calls if isinstance(calls, list) else [None]):

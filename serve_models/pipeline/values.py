@@ -13,12 +13,6 @@ class MissingValueError(ValueError):
 
 
 class Values:
-    """A record's request and the responses of its steps so far.
-
-    Args:
-        request: The request line's object; its ``body`` is an object too.
-    """
-
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._request = request
         self._responses: dict[str, Any] = {}
@@ -28,11 +22,7 @@ class Values:
         self._responses[step] = body
 
     def resolve(self, reference: Reference) -> Any:
-        """Return the value of a reference.
-
-        Raises:
-            MissingValueError: There is none.
-        """
+        """Return the value of a reference, or raise ``MissingValueError``."""
         if reference.root != REQUEST:
             response = self._responses.get(reference.root)
             return _follow(reference, response, reference.path, f"step '{reference.root}' answered")
@@ -42,10 +32,9 @@ class Values:
         return _follow(reference, self._request.get(field), path, f"the request has as {field}")
 
     def render(self, value: Any) -> Any:
-        """Return a value of the settings with each reference in it replaced; types are kept.
+        """Return a value with its references replaced, or raise ``MissingValueError``.
 
-        Raises:
-            MissingValueError: A reference has no value.
+        Types are kept.
         """
         if isinstance(value, dict):
             return {key: self.render(each) for key, each in value.items()}
@@ -67,10 +56,9 @@ class Values:
 
 
 def holds(condition: Condition, value: Any) -> bool:
-    """Say whether a condition holds for the value that it refers to.
+    """Whether a condition holds for the value that it refers to.
 
-    Raises:
-        MissingValueError: The condition compares with a number, and the value is none.
+    Raises ``MissingValueError`` if it compares with a number, and the value is none.
     """
     if "equals" in condition.model_fields_set:
         return _equal(condition.equals, value)

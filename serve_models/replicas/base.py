@@ -1,4 +1,4 @@
-"""What the Ray Serve classes have in common: each puts a chunk server behind Serve's hooks."""
+"""The base of the Ray Serve classes: puts a chunk server behind Serve's hooks."""
 
 import asyncio
 import os
@@ -27,9 +27,9 @@ def this_replica() -> Host:
 def leave_soon() -> None:
     """End this process: its model is dead.
 
-    Ray Serve waits for three failed health checks. Meanwhile its router prefers the replica that
-    has nothing to do, and each record sent to a dead model loses an attempt. A process that is gone
-    gets no calls, and is replaced at once.
+    Ray Serve waits for three failed health checks. Meanwhile its router prefers the idle replica,
+    and each record sent to a dead model loses an attempt. A process that is gone gets no calls, and
+    is replaced at once.
     """
     asyncio.get_running_loop().call_later(_LAST_WORDS_S, os._exit, 1)
 
@@ -46,15 +46,15 @@ class Replica:
                 yield outcomes
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take over live settings; Ray Serve calls it at the start and on a change."""
+        """Apply live settings; Ray Serve calls it at the start and on a change."""
         self._take_over(user_config["live"])
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
-        """Take over live settings, by key; keys left out have their defaults."""
+        """Apply live settings, by key; keys left out have their defaults."""
 
     # In the event loop, which owns the server: Ray Serve may run a plain method in a thread.
     async def check_health(self) -> None:
-        """Return if the replica can go on; Ray Serve replaces it where this raises."""
+        """Raise if the replica cannot go on; Ray Serve then replaces it."""
         self._server.check_health()
 
     async def __del__(self) -> None:

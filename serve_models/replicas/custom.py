@@ -1,4 +1,4 @@
-"""A model of the user's own as a Ray Serve deployment's class."""
+"""The Ray Serve class of a custom model."""
 
 from schemas.settings.models import CustomModelSettings
 from serve_models.custom.building import build_custom_model, serve_custom_model
@@ -7,11 +7,7 @@ from serve_models.replicas.base import Replica, this_replica
 
 
 class CustomModel(Replica):
-    """One replica of a model of the user's own; the class's ``check_health`` is the replica's.
-
-    Raises:
-        CustomModelError: The class cannot be used.
-    """
+    """One replica; the class's ``check_health`` is the replica's. Raises ``CustomModelError``."""
 
     # Ray Serve awaits the constructor.
     async def __init__(self, settings: CustomModelSettings) -> None:  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The generator as a Ray Serve deployment's class."""
+"""The Ray Serve class of a generator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ class Generator(Replica):
     """One replica of a generator, over a vLLM engine (``handoff.chunk.ChunkModel``).
 
     Raises:
-        ModelSourceError: The weights are not here.
+        ModelSourceError: The weights are not on this machine.
         GeneratorSettingsError: A setting does not fit vLLM or the checkpoint.
     """
 

@@ -1,4 +1,4 @@
-"""A pipeline as a Ray Serve deployment's class."""
+"""The Ray Serve class of a pipeline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +15,9 @@ _ACCEPTANCE_S = 5.0
 
 
 class Pipeline(Replica):
-    """One replica of a pipeline (``handoff.chunk.ChunkModel``).
+    """One replica of a pipeline (``handoff.chunk.ChunkModel``); ``models`` are Serve's handles.
 
-    Args:
-        name: The pipeline's name in the settings.
-        settings: Its steps.
-        models: Handles of the models that the steps name.
-        calls_per_window: By model, into how many calls the window of its replica is divided.
+    ``calls_per_window`` says, by model, into how many calls the window of its replica is divided.
     """
 
     _server: PipelineEngine
@@ -50,7 +46,7 @@ class Pipeline(Replica):
 
 
 def _step_model(handle: Any) -> ModelHandle:
-    """Return a step's model; its records come back later while Serve has given it up."""
+    """Return a step's model; while Serve has given it up, its records come back later."""
     return ModelHandle(
         handle, _ACCEPTANCE_S, unavailable=DeploymentUnavailableError, turns_away=True
     )

@@ -1,4 +1,4 @@
-"""A text model as a Ray Serve deployment's class: embedder, classifier or reranker."""
+"""The Ray Serve class of a text model: embedder, classifier or reranker."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class TextReplica(Replica):
     """One replica: loads the model, then answers chunks (``handoff.chunk.ChunkModel``).
 
     Raises:
-        ModelSourceError: The weights are not here.
+        ModelSourceError: The weights are not on this machine.
         ModelSettingsError: A setting does not fit the checkpoint.
     """
 
@@ -32,7 +32,7 @@ class TextReplica(Replica):
         device = choose_device(settings.device)
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
-        # Loading takes seconds, in which Serve asks for health.
+        # Loading takes seconds, and Serve checks the health meanwhile.
         model: Any = await asyncio.to_thread(
             lambda: load(resolve(settings.source), settings, device)
         )

@@ -8,23 +8,22 @@ from handoff.chunk import STATUS_FAILED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.serving.failures import encode_failure_body
 
 NAMED_AFTER_S = 1.0
-"""After so long a silence a call names the replica that has it: the caller counts records in flight
-by replica, and must not take a replica with a long record for one that is gone. Not at once: an
-item more would slow down short calls."""
+"""After this silence a call names the replica that has it: the caller counts records in flight
+by replica, and must not mistake a replica with a long record for a lost one. Not at once: one more
+item would slow down short calls."""
 
 
 class Call:
-    """A chunk under way in this replica.
+    """A chunk in flight in this replica. One event loop owns it.
 
-    Outcomes are yielded in lists, because each item of a streaming call costs Ray Serve about
-    0.4 ms. One event loop owns the call.
+    Outcomes are yielded in lists, because each item of a streaming call costs Ray Serve about 0.4
+    ms.
 
     Args:
         chunk: The records.
-        linger_s: How long outcomes gather, counted from the first; no longer once all are there.
+        linger_s: How long outcomes gather, from the first one; no longer once all are there.
 
     Attributes:
-        chunk: As given.
         tasks: Work for this call alone; the server cancels it when the call ends.
         named_after_s: The longest silence at the start, after which ``stream`` yields an empty
             item; ``None`` for no limit.
@@ -47,13 +46,9 @@ class Call:
         return index in self._unanswered
 
     def answer(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
-        """Give record ``index`` its outcome; the first one counts.
+        """Answer record ``index`` with a status and a UTF-8 JSON body; the first answer counts.
 
-        Args:
-            index: Its position in the chunk.
-            status: HTTP status.
-            body: The response's body as UTF-8 JSON.
-            tokens: Tokens that it took, if they were counted.
+        ``tokens`` is what it took, ``None`` if not counted.
         """
         if index not in self._unanswered:
             return
@@ -64,7 +59,7 @@ class Call:
             self._has_all.set()
 
     def answer_all(self, outcomes: Outcomes) -> None:
-        """Give several records their outcomes; without any, ``stream`` still yields an item."""
+        """Answer several records; without any, ``stream`` still yields an item."""
         answers = zip(outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True)
         for index, status, body in answers:
             self.answer(index, status, body)
@@ -78,16 +73,15 @@ class Call:
             self.answer(index, STATUS_FAILED, encode_failure_body(error))
 
     def turn_away(self, but: Collection[int]) -> None:
-        """Send the other records elsewhere, without a failed attempt, except those at ``but``."""
+        """Send the other records, except ``but``, elsewhere without a failed attempt."""
         for index in sorted(self._unanswered.difference(but)):
             self.answer(index, STATUS_UNAVAILABLE, b"")
 
     def end(self, loss: BaseException | None = None) -> None:
-        """Let ``stream`` yield what is there and end; unanswered records stay unanswered.
+        """Make ``stream`` yield what is there and end; unanswered records stay unanswered.
 
-        Args:
-            loss: For a loss that says nothing of the records. The server raises it at the end of
-                the stream, so that the caller sees a lost call and not failed records.
+        Pass ``loss`` if it says nothing about the records: the server raises it at the end of the
+        stream, so that the caller sees a lost call and not failed records.
         """
         if self._unanswered:
             self.loss = loss
@@ -96,7 +90,7 @@ class Call:
             self._has_all.set()
 
     def wake(self) -> None:
-        """Let ``stream`` yield soon, with or without outcomes: the window has changed."""
+        """Make ``stream`` yield soon, with or without outcomes: the window has changed."""
         self._has_some.set()
 
     async def stream(
@@ -104,9 +98,7 @@ class Call:
     ) -> AsyncIterator[Outcomes]:
         """Yield outcomes until each record has one, or the call was ended.
 
-        Args:
-            replica: Names this replica in them.
-            window_records: Returns the window to report, when an item is sent.
+        They carry the name ``replica``, and the window that ``window_records`` returns when sent.
         """
         if self._unanswered and not await _is_set_within(self._has_some, self.named_after_s):
             yield Outcomes(replica, window_records())
@@ -121,7 +113,6 @@ class Call:
 
 
 def wake_consumers(calls: Iterable[Call], consumers: Collection[str]) -> None:
-    """Let one call of each of these consumers report its window."""
     waiting = set(consumers)
     for call in calls:
         if not waiting:

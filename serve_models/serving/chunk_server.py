@@ -1,4 +1,4 @@
-"""Chunks in, outcomes out: the life of calls in a replica, whatever does the work. No Ray here."""
+"""The life of calls in a replica, whatever answers them. No Ray here."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ class ReplicaLostError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a server needs to know of the process that it runs in.
+    """What a server needs to know of its process.
 
     Attributes:
         replica: Names this replica in its outcomes.
@@ -42,16 +42,11 @@ class Host:
 class ChunkServer:
     """Answers each record of each chunk once; subclasses do the work.
 
-    All methods belong to one event loop.
-
-    Args:
-        host: The process around it.
-        window: How many records consumers may have in flight here; ``None`` where the subclass
-            reports windows itself.
-        outcome_linger_ms: How long outcomes gather before they are streamed back.
+    All methods belong to one event loop. Without a ``window`` the subclass reports windows itself.
 
     Attributes:
-        outcome_linger_s: The same in seconds; new calls take over a change.
+        outcome_linger_s: How long outcomes gather before they are streamed back; a change applies
+            to new calls.
     """
 
     def __init__(self, host: Host, window: SharedWindow | None, outcome_linger_ms: float) -> None:
@@ -60,13 +55,12 @@ class ChunkServer:
         self._calls: set[Call] = set()
         self._window = window
         self.outcome_linger_s = outcome_linger_ms / 1000
-        # The loop itself holds tasks weakly.
+        # The loop itself keeps only weak references to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost: ReplicaLostError | None = None
         self._calls_may_end = asyncio.Event()
 
     def resize_window(self, records: float) -> None:
-        """Want another number of records in flight in all."""
         if self._window is not None:
             self._window.records = records
 
@@ -76,8 +70,8 @@ class ChunkServer:
         Closing the iterator early cancels the chunk's records.
 
         Raises:
-            ReplicaLostError: The replica cannot go on. What is finished is yielded before; of the
-                other records nothing can be said, least of all that the model failed on them.
+            ReplicaLostError: The replica cannot go on. What is finished is yielded before; nothing
+                is known of the other records, least of all that the model failed on them.
         """
         if self._find_loss() is not None:
             await self._calls_may_end.wait()
@@ -109,11 +103,7 @@ class ChunkServer:
             await _cancel(call.tasks)
 
     def check_health(self) -> None:
-        """Return if the server can go on.
-
-        Raises:
-            ReplicaLostError: It cannot.
-        """
+        """Raise ``ReplicaLostError`` if the server cannot go on."""
         loss = self._find_loss()
         if loss is not None:
             raise loss
@@ -130,7 +120,7 @@ class ChunkServer:
     # --- what a subclass supplies ---
 
     def _begin(self, call: Call) -> None:
-        """Begin work on a call's records; each is answered by ``call.answer`` in the end."""
+        """Begin work on a call's records; ``call.answer`` must answer each in the end."""
         raise NotImplementedError
 
     async def _finish(self, call: Call) -> None:
@@ -140,17 +130,12 @@ class ChunkServer:
         """Drop what a call still has here; its own tasks are cancelled next."""
 
     def _check_alive(self) -> None:
-        """Look for what hangs or is gone.
-
-        Raises:
-            ReplicaLostError: The server cannot go on.
-        """
+        """Raise ``ReplicaLostError`` if something hangs or is gone."""
 
     def _shut_down(self) -> None:
-        """Free what the model holds: memory, processes, threads."""
+        """Free what the model uses: memory, processes, threads."""
 
     def _reports_first(self, call: Call) -> bool:
-        """Whether a call reports its window before any outcome."""
         consumer = call.chunk.consumer
         return self._window is not None and self._window.has_news(consumer, self._clock.monotonic())
 
@@ -171,12 +156,10 @@ class ChunkServer:
         return task
 
     def _left_s(self, call: Call, index: int) -> float | None:
-        """Return the seconds to a record's deadline, if it has one."""
         deadline_ms = call.chunk.deadline_ms(index)
         return None if deadline_ms is None else (deadline_ms - self._clock.epoch_ms()) / 1000
 
     def _expire_if_late(self, call: Call, index: int) -> bool:
-        """Answer a record whose deadline has passed, and return whether it has."""
         left_s = self._left_s(call, index)
         if left_s is None or left_s > 0:
             return False
@@ -203,7 +186,7 @@ class ChunkServer:
                 self._check_alive()
             except ReplicaLostError as error:
                 self._die(error)
-        # A new one each time: one that is raised in several calls would gather their tracebacks.
+        # A new one each time: one error raised in several calls would gather their tracebacks.
         return None if self._lost is None else ReplicaLostError(str(self._lost))
 
     def _end_calls(self) -> None:

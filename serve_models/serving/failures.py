@@ -1,4 +1,4 @@
-"""Outcomes of records without a response: refused, or failed on."""
+"""Outcomes of records without a response: refused, or failed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from schemas.bodies.base import BodyRefusedError
 from schemas.wire.results import encode_refusal_body
 
 ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
-"""Raised to end a task or the process. Anything else is a failure to answer for, even where it is
+"""Raised to end a task or the process. Anything else is a failure to answer, even if it is
 no ``Exception``: a Rust panic, in tokenizers for example, is a bare ``BaseException``."""
 _MAX_ERROR_CHARACTERS = 500
 
@@ -35,7 +35,6 @@ class Refusal:
 
     @property
     def is_failure(self) -> bool:
-        """Whether the model failed, and not the request."""
         return self.status >= STATUS_FAILED
 
 
@@ -44,7 +43,7 @@ def describe(error: BaseException) -> str:
 
 
 def status_of_failure(error: BaseException) -> int:
-    """Return the status of a record that a healthy model failed on, alone, by ``error``.
+    """Return the status of a record that, alone, raised ``error`` in a healthy model.
 
     ``STATUS_UNRECOVERABLE`` where another attempt would raise the same: an index beyond a table, a
     value of the wrong type, a Rust panic. ``RuntimeError`` is torch's for all device errors.

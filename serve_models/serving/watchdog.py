@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 _FORGETS = 0.01
-"""The part of the slowest duration that each observation forgets: chance must pass."""
+"""The part of the slowest duration that each observation forgets, so that an outlier passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Patience:
 
     Attributes:
         least_s: Seconds that any work may take.
-        first_s: Seconds that the first work may take: it includes compiling and loading.
+        first_s: Seconds that the first work may take, which includes compiling and loading.
         multiple: Work may take this many times the slowest so far, by its size.
     """
 
@@ -23,15 +23,13 @@ class Patience:
 
 
 class Watchdog:
-    """Watches pieces of work, each for itself."""
-
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._slowest_s: float | None = None
         self._under_way: dict[Hashable, tuple[float, float]] = {}
 
     def began(self, key: Hashable, now_s: float, size: float = 1.0) -> None:
-        """Watch a piece of work, by a size that its duration grows with."""
+        """Watch a piece of work; its duration grows with ``size``."""
         self._under_way[key] = (now_s, max(size, 1.0))
 
     def finished(self, key: Hashable, now_s: float) -> None:
@@ -43,7 +41,6 @@ class Watchdog:
         self._under_way.pop(key, None)
 
     def overdue_s(self, now_s: float) -> float | None:
-        """Return for how long work has hung, or ``None``."""
         # Copied at once: other threads begin and finish meanwhile.
         overdue = [
             now_s - since_s
@@ -59,7 +56,7 @@ class Watchdog:
 
 
 class SilenceWatch:
-    """Watches what works on many requests at once: while it has some, it must not stay silent."""
+    """Watches work on many requests at once: while there is some, it must not stay silent."""
 
     def __init__(self, patience: Patience) -> None:
         self._watchdog = Watchdog(patience)
@@ -76,7 +73,6 @@ class SilenceWatch:
             self._watchdog.dropped(self)
 
     def heard(self, now_s: float) -> None:
-        """Learn from a sign of life."""
         if self._requests:
             self._watchdog.finished(self, now_s)
             self._watchdog.began(self, now_s)

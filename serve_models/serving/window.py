@@ -1,4 +1,4 @@
-"""A replica's window, divided among its callers by their demand."""
+"""Divides a replica's window among its callers by their demand."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _NEWS_RATIO = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """A window divided max-min fairly: nobody has more than another who wants more.
+    """A window divided max-min fairly: no caller has more than one that wants more.
 
     Attributes:
-        level: What each caller has that wants more; infinite if all have what they want.
-        left: What nobody wants.
+        level: What each caller gets that wants more; infinite if all get what they want.
+        left: What no caller wants.
         sharers: By how many it is divided.
     """
 
@@ -54,20 +54,15 @@ class _Caller:
 
 
 class SharedWindow:
-    """Grants each caller a part of the replica's window, by what it wants.
+    """Grants each caller a part of the replica's window, by its demand.
 
-    What one caller does not want, the others have. Each may have a little more than it last wanted,
-    so that it can say that it wants more; what it then sends exceeds the window for a while, until
-    enough of the others' records have ended.
+    What one caller does not want goes to the others. Each may have a little more than it last
+    wanted, so that it can state a higher demand; what it then sends exceeds the window for a while,
+    until enough of the others' records have ended.
 
     A caller counts while it has a call here, however long nothing of it is answered, and for
-    ``CALLER_FORGOTTEN_AFTER_S`` after that.
-
-    Args:
-        records: How many records the replica wants in flight in all.
-
-    Attributes:
-        records: As given; callers learn of a change with their next outcomes.
+    ``CALLER_FORGOTTEN_AFTER_S`` after that. ``records`` is the window of all callers together;
+    callers learn of a change with their next outcomes.
     """
 
     def __init__(self, records: float) -> None:
@@ -77,7 +72,6 @@ class SharedWindow:
 
     @property
     def total_records(self) -> float:
-        """Records wanted in flight from all callers together."""
         return self.records
 
     def call_started(self, chunk: Chunk, now_s: float) -> None:
@@ -87,7 +81,6 @@ class SharedWindow:
         caller.seen_s = now_s
 
     def call_ended(self, chunk: Chunk, now_s: float) -> None:
-        """Count a chunk no more: it is answered, or its caller gave it up."""
         self._open_records[chunk.consumer] -= len(chunk.lines)
         caller = self._callers[chunk.consumer]
         caller.demand = max(0.0, caller.demand - len(chunk.lines))
@@ -101,16 +94,14 @@ class SharedWindow:
         return share
 
     def has_granted(self, name: str) -> bool:
-        """Whether a caller knows a window of this replica."""
         return name in self._callers and self._callers[name].granted_records > 0
 
     def has_news(self, name: str, now_s: float) -> bool:
-        """Say whether a caller may have much more than its last grant, or had none yet."""
+        """Whether a caller may have much more than its last grant, or had none yet."""
         self._forget(now_s)
         return self._is_news(name, self._divide())
 
     def consumers_with_news(self, now_s: float) -> list[str]:
-        """Return the callers with a call here that may have much more than their last grant."""
         self._forget(now_s)
         if len(self._callers) < 2:
             return []

@@ -1,4 +1,4 @@
-"""What each kind of text model loads, and which endpoints it answers."""
+"""What each kind of text model loads, and its endpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Kind:
     """One kind of text model.
 
     Attributes:
-        load: Makes the model of a checkpoint's directory, settings and torch's name of a device.
-        endpoints: Makes the endpoints of the model, what it serves, and its settings.
+        load: Makes the model from a checkpoint's directory, settings and torch's name of a device.
+        endpoints: Makes the endpoints from the model, what it serves, and its settings.
     """
 
     load: Callable[[Path, Any, str], Any]

@@ -1,7 +1,4 @@
-"""Converts a GGUF file to a checkpoint in safetensors, the only format that is loaded.
-
-The weights are dequantized to bfloat16.
-"""
+"""Converts a GGUF file to a safetensors checkpoint, dequantized to bfloat16."""
 
 import tempfile
 from collections.abc import Iterable
@@ -25,7 +22,7 @@ def find_gguf_file(files: Iterable[PurePosixPath]) -> PurePosixPath | None:
 def convert_gguf(gguf: Path, target: Path) -> Path:
     """Convert a GGUF file into the directory ``target``, unless that exists, and return it.
 
-    ``target`` gets weights, tokenizer and chat template. Of several processes that convert the same
+    ``target`` gets weights, tokenizer and chat template. If several processes convert the same
     file, one works and the others wait. An interrupted conversion leaves no checkpoint.
 
     Raises:

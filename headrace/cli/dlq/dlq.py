@@ -1,4 +1,4 @@
-"""``headrace dlq``: what was dead-lettered, and its way back."""
+"""``headrace dlq``: lists dead letters and shows one."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -158,7 +158,6 @@ def _as_json(found: Found) -> dict[str, object]:
 async def _look_up(
     settings: Settings, topics: dict[str, tuple[str, ...]], which: str
 ) -> list[DeadLetter]:
-    """Return the dead letters that the argument may mean: the newest 100 of them."""
     place = parse_place(which)
     if place is not None and place.topic in topics:
         async with LogReader(settings.kafka) as reader:
@@ -185,7 +184,6 @@ async def _find(
     *,
     include_handled: bool,
 ) -> AsyncGenerator[Found, None]:
-    """Yield what is selected, topic after topic, with a bar on stderr."""
     async with LogReader(settings.kafka) as reader:
         for topic, routes in topics.items():
             inbox = await open_if_there(reader, topic, routes)

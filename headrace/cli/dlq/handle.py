@@ -1,4 +1,4 @@
-"""How ``dlq replay`` and ``dlq purge`` go: look, show what is planned, ask, do it, report."""
+"""The steps of ``dlq replay`` and ``dlq purge``: look, show the plan, ask, run, report."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -23,15 +23,13 @@ from schemas.settings.file import KafkaSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One topic of a command: how it was found, and what is to be done."""
-
     inbox: Inbox
     request: Request
     survey: Survey
 
 
 class Job(ABC):
-    """What a command does to dead letters; ``doing`` heads the progress bar."""
+    """What a command does to dead letters; ``doing`` is the heading of the progress bar."""
 
     name: ClassVar[str]
     done: ClassVar[str]
@@ -47,7 +45,7 @@ class Job(ABC):
 
     @abstractmethod
     def notes(self, planned: Planned) -> Iterable[str]:
-        """Return what there is to say of a topic before the question."""
+        """Return what to say about a topic before the question."""
 
     @abstractmethod
     def to_dict(self, planned: Planned) -> dict[str, Any]:
@@ -59,7 +57,7 @@ class Job(ABC):
 
     @abstractmethod
     async def run(self, planned: Planned, show: Callable[[int, int], None]) -> None:
-        """Do it, and show how many dead letters are behind and how many of those are done."""
+        """Run it, and show how many dead letters were read and how many of those are done."""
 
     @abstractmethod
     def report(self, *, is_json: bool) -> None:
@@ -76,7 +74,6 @@ def handle(
     yes: bool,
     json: bool,
 ) -> None:
-    """Carry out a command, or say what it would do."""
     now_ms = SystemClock().epoch_ms()
     request = Request(selection=filters.selection(settings, now_ms), limit_records=limit)
     topics = choose_inboxes(settings, filters.route)
@@ -109,7 +106,7 @@ def handle(
 
 
 async def open_if_there(reader: LogReader, topic: str, routes: tuple[str, ...]) -> Inbox | None:
-    """Open a topic of dead letters; say so and return ``None`` where it does not exist yet."""
+    """Open a topic of dead letters; print a note and return ``None`` if it does not exist yet."""
     inbox = await open_inbox(reader, topic, routes)
     if inbox is None:
         print_note(f"no topic {topic} yet: nothing was dead-lettered")
@@ -119,7 +116,7 @@ async def open_if_there(reader: LogReader, topic: str, routes: tuple[str, ...]) 
 async def _plan(
     job: Job, topics: Mapping[str, tuple[str, ...]], request: Request, now_ms: int
 ) -> list[Planned]:
-    """Look at each topic, and count what of it is to be handled; a limit is over all topics."""
+    """Look at each topic, and count what to handle there; a limit is over all topics."""
     plans = []
     left_records = request.limit_records
     async with LogReader(job.kafka) as reader:

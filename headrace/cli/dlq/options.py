@@ -1,4 +1,4 @@
-"""Options that the ``headrace dlq`` commands share, and what they stand for."""
+"""Options that the ``headrace dlq`` commands share."""
 
 import inspect
 import sys
@@ -29,8 +29,6 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """The options that say which dead letters are meant, as they were typed."""
-
     error: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,11 +48,7 @@ class Filters:
     route: DlqRouteOption = None
 
     def selection(self, settings: Settings, now_ms: int) -> Selection:
-        """Return the filters that the options stand for.
-
-        Raises:
-            UserError: One cannot be understood; names it.
-        """
+        """Return the filters; raises ``UserError``, which names the option, if one is illegal."""
         known = [code.value for code in ErrorCode]
         for code in self.error or []:
             if code not in known:
@@ -87,24 +81,19 @@ def with_filters(command: Callable[..., None]) -> Callable[..., None]:
         command(Filters(**{name: options.pop(name) for name in filters}), **options)
 
     parameters = [*filters.values(), *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
-    # Typer reads the options off the signature.
+    # Typer reads the options from the signature.
     vars(taking_filters)["__signature__"] = inspect.Signature(parameters)
     return taking_filters
 
 
 def choose_inboxes(settings: Settings, route: str | None) -> dict[str, tuple[str, ...]]:
-    """Return the dead-letter topics of ``--route``, each with the routes that share it."""
     if route is not None:
         choose_route(settings, route)
     return inbox_topics(settings, route)
 
 
 def confirm(question: str, *, is_sure: bool) -> None:
-    """Ask on the terminal; end the command with 1 where the answer is no.
-
-    Raises:
-        UserError: There is no terminal to ask at.
-    """
+    """Ask on the terminal, or raise ``UserError`` if there is none; end with 1 on a no."""
     if is_sure:
         return
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""How dead letters are shown: nothing that a producer wrote reaches the terminal as it is."""
+"""Prints dead letters, without control characters that a producer wrote."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
 def describe_age(failed_at_ms: int | None, now_ms: int) -> str:
-    """Return how long ago something was, in its largest unit; nothing where it is not known."""
+    """Return how long ago something was, in its largest unit; empty if unknown."""
     if failed_at_ms is None or failed_at_ms < 0:
         return ""
     seconds = max(0, now_ms - failed_at_ms) // 1000
@@ -34,7 +34,7 @@ def describe_age(failed_at_ms: int | None, now_ms: int) -> str:
 
 @contextmanager
 def reading_bar(topic: str) -> Iterator[Progress]:
-    # What is printed for programs meanwhile must stay on stdout.
+    # Output for programs must meanwhile stay on stdout.
     bars = progress_bar(RateColumn(), transient=True, redirect_stdout=False)
     with bars:
         bar = bars.add_task(f"reading {topic}", total=None, records=0)
@@ -92,7 +92,7 @@ def tally_table(tally: Tally, now_ms: int, title: str) -> Table:
 
 
 def survey_notes(topic: str, found_out: Survey) -> list[str]:
-    """Return where a replay of a topic's dead letters would go, and what stands against it."""
+    """Return where a replay of a topic's dead letters would go, and what prevents it."""
     notes = [
         f"{topic}: {count(records)} go to {target}"
         for target, records in found_out.targets.most_common()

@@ -1,4 +1,4 @@
-"""``headrace dlq purge``: counts dead letters as handled, and deletes their records."""
+"""``headrace dlq purge``: marks dead letters as handled, and deletes their records."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

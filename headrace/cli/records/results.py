@@ -80,8 +80,6 @@ def results(
 
 
 class _Lines:
-    """Writes JSON lines: a result's value as it is, a dead letter with its headers."""
-
     def __init__(self, sink: BinaryIO, is_dead_letters: bool) -> None:
         self._sink = sink
         self._is_dead_letters = is_dead_letters
@@ -97,7 +95,7 @@ class _Lines:
 
 
 class _Table:
-    """Prints one row a record as they come; a table that follows has no end to draw."""
+    """Prints one row per record as they come; a table that follows has no end to draw."""
 
     def __init__(self, is_dead_letters: bool) -> None:
         self._is_dead_letters = is_dead_letters

@@ -1,4 +1,4 @@
-"""``headrace schema``: the wire, as JSON Schema and AsyncAPI."""
+"""``headrace schema``: prints the wire format as JSON Schema and AsyncAPI."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -22,8 +22,6 @@ from schemas.settings.file import Settings
 
 
 class KeyField(StrEnum):
-    """Where a record's key comes from."""
-
     CUSTOM_ID = "custom_id"
     """The line's custom_id; no key where the line has none."""
     NONE = "none"
@@ -57,7 +55,7 @@ def submit(
         source = opened if unchecked else stack.enter_context(decompressed(opened, file))
         is_plain_file = source is opened and file != STDIN
         size_bytes = Path(file).stat().st_size if is_plain_file else None
-        # Of a pipe: what unpacks it says that it could go back, and cannot.
+        # A pipe: the decompressor claims that it can seek, and cannot.
         if not unchecked and opened.seekable():
             _check(source, file, size_bytes)
         lines = LineCutter(MAX_LINE_BYTES) if unchecked else RequestLines(MAX_LINE_BYTES)
@@ -110,7 +108,7 @@ async def _submit(
 async def _read_lines(
     source: io.BufferedIOBase, lines: LineCutter | RequestLines, show: Callable[[int], None]
 ) -> AsyncIterator[bytes | BadLine]:
-    """Read lines without ever holding the file, nor blocking the producer while a pipe is idle."""
+    """Read lines, never the whole file; an idle pipe does not block the producer."""
     read_bytes = 0
     try:
         while data := await asyncio.to_thread(read_some, source):

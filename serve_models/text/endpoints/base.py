@@ -1,4 +1,4 @@
-"""Request lines to tokenized requests, and finished requests to response bodies.
+"""Turns request lines into tokenized requests, and finished requests into response bodies.
 
 Runs in worker threads. An error in one record fails that record alone.
 """
@@ -27,11 +27,8 @@ class TextRequest(Generic[Body]):
     """A record that is ready for the model (``batching.work.Request``).
 
     Attributes:
-        endpoint: Writes its response.
-        body: The request's.
-        texts: Its texts, tokenized.
         rows: The model's row for each text, filled in as batches finish.
-        missing: Rows that are not there yet.
+        missing: How many rows are still missing.
     """
 
     endpoint: "Endpoint[Body]"
@@ -51,27 +48,17 @@ class TextRequest(Generic[Body]):
 
     @property
     def stacked_rows(self) -> Rows:
-        """The rows, float32 [texts, width]; none is missing."""
+        """The rows, float32 [texts, width]; none may be missing."""
         return np.stack([row for row in self.rows if row is not None])
 
     @property
     def usage(self) -> dict[str, int]:
-        """The response's ``usage``: tokens that the model read."""
         tokens = sum(text.tokens for text in self.texts)
         return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The names and limits of a model.
-
-    Attributes:
-        name: The model's name in the settings.
-        names: Every name that ``body.model`` may carry.
-        max_inputs_per_request: The most texts, or pairs, of one record.
-        accepted: What bodies may have besides texts.
-    """
-
     name: str
     names: frozenset[str]
     max_inputs_per_request: int
@@ -99,11 +86,8 @@ class Served:
 class Endpoint(ABC, Generic[Body]):
     """One url of a text model: checks bodies, tokenizes their texts, writes responses.
 
-    Args:
-        url: The url.
-        texts_field: The body's field that texts come from, for messages.
-        served: Names and limits of the model.
-        max_tokens: The model truncates a longer text; ``None`` where there is no limit.
+    Messages name ``texts_field`` of the body. The model truncates a text over ``max_tokens``, if
+    not ``None``.
 
     Attributes:
         repeats_texts: Whether the model may read more characters than a body has.
@@ -118,20 +102,16 @@ class Endpoint(ABC, Generic[Body]):
 
     @abstractmethod
     def parse(self, body: Any) -> Body:
-        """Check a body against the endpoint and the model.
-
-        Raises:
-            BodyRefusedError: It cannot be answered.
-        """
+        """Check a body against the endpoint and the model, or raise ``BodyRefusedError``."""
 
     @abstractmethod
     def tokenize(self, bodies: Sequence[Body]) -> list[list[TokenizedText]]:
-        """Tokenize the texts of each body, in the order in which rows are wanted."""
+        """Tokenize the texts of each body, in the order of the wanted rows."""
 
     def characters(self, body: Any) -> int | None:  # noqa: ARG002 -- for endpoints that repeat texts
-        """Return how many characters an unchecked body has to tokenize.
+        """Return how many characters of an unchecked body to tokenize.
 
-        ``None`` where they are no more than the body is long.
+        ``None`` where there are no more than the length of the body.
         """
         return None
 
@@ -141,20 +121,18 @@ class Endpoint(ABC, Generic[Body]):
 
     @abstractmethod
     def smaller_form(self, body: Body) -> str | None:
-        """Return the advice by which the response gets smaller, if there is any."""
+        """Return the advice that makes the response smaller, if there is any."""
 
     @abstractmethod
     def respond(self, request: TextRequest[Body]) -> bytes:
         """Return a finished request's response body."""
 
     def respond_all(self, requests: Sequence[TextRequest[Body]]) -> list[bytes | Refusal]:
-        """Return finished requests' response bodies, or why one has none."""
         return [_respond_guarded(request) for request in requests]
 
     def prepare(
         self, bodies: Sequence[Any], max_body_bytes: int = 0
     ) -> list[TextRequest[Body] | Refusal]:
-        """Check and tokenize bodies; each gets a request for the model, or its refusal."""
         parsed = [self._parse_or_refuse(body, max_body_bytes) for body in bodies]
         accepted = [body for body in parsed if not isinstance(body, Refusal)]
         try:
@@ -203,7 +181,6 @@ class Endpoint(ABC, Generic[Body]):
         return parsed
 
     def _check_response_fits(self, body: Body, max_body_bytes: int) -> None:
-        """Refuse a request whose response cannot be small enough to be published."""
         least_bytes = self.least_response_bytes(body)
         if least_bytes > max_body_bytes:
             smaller = self.smaller_form(body)

@@ -14,8 +14,6 @@ from serve_models.text.models.tokenizing import TokenizedText
 
 
 class ClassifyEndpoint(Endpoint[ClassifyBody]):
-    """Answers ``/classify``."""
-
     def __init__(self, model: LabellingModel, served: Served) -> None:
         super().__init__(CLASSIFY_URL, "input", served, model.max_seq_length_tokens)
         self._model = model

@@ -30,12 +30,10 @@ from serve_models.text.models.tokenizing import TokenizedText
 
 _ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
 _FORMS_KEPT = 256
-"""Of the vector forms that requests ask for, whose sizes are remembered."""
+"""How many of the requested vector forms have their sizes remembered."""
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
-    """Answers ``/v1/embeddings``."""
-
     def __init__(self, model: EmbeddingTextModel, served: Served, *, normalize: bool) -> None:
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
         self._model = model
@@ -114,11 +112,7 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
         )
 
     def respond_all(self, requests: Sequence[TextRequest[EmbeddingsBody]]) -> list[bytes | Refusal]:
-        """Return finished requests' response bodies.
-
-        Vectors of one form are brought into it together: numpy costs as much for a row as for a
-        batch.
-        """
+        """Form the vectors of one form together: numpy costs as much for a row as for a batch."""
         by_form: defaultdict[VectorForm, list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
             by_form[self._form_of(request.body)].append(number)

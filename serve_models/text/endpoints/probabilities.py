@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 
 class Activation(StrEnum):
-    """Makes probabilities of a classifier's logits."""
-
     SOFTMAX = "softmax"
     """One class of several applies: probabilities sum to 1."""
     SIGMOID = "sigmoid"
@@ -18,7 +16,7 @@ class Activation(StrEnum):
 
 
 def activation_of(problem_type: str | None, classes: int) -> Activation:
-    """Choose as vLLM and the pipelines of Transformers do, by the checkpoint's problem type."""
+    """Choose as vLLM and Transformers' pipelines do, by the checkpoint's problem type."""
     if problem_type == "regression":
         return Activation.IDENTITY
     if problem_type == "multi_label_classification" or classes == 1:

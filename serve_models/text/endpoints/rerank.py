@@ -25,8 +25,6 @@ _DOCUMENT = ',"document":{"text":}'
 
 
 class PairsEndpoint(Endpoint[Pairs]):
-    """What rerank and score have in common."""
-
     def __init__(
         self,
         url: str,
@@ -68,7 +66,7 @@ class PairsEndpoint(Endpoint[Pairs]):
             )
 
     def characters(self, body: Any) -> int | None:
-        """Return how many characters a body has with its query before each document."""
+        """Count the query before each document."""
         try:
             parsed = self.parse(body)
         except BodyRefusedError:
@@ -93,8 +91,6 @@ class PairsEndpoint(Endpoint[Pairs]):
 
 
 class RerankEndpoint(PairsEndpoint[RerankBody]):
-    """Answers ``/v1/rerank``."""
-
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(RERANK_URL, "query", RerankBody, scorer, served)
 
@@ -110,7 +106,7 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
         return "set return_documents to false" if body.return_documents else None
 
     def scores(self, request: TextRequest[RerankBody]) -> Rows:
-        """Return each document's score; an empty one's is no better than that of any other."""
+        """Score an empty document no better than any other."""
         scores = super().scores(request)
         is_empty = np.array([not document for document in request.body.document_texts])
         if is_empty.all() or not is_empty.any():
@@ -128,7 +124,7 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
             if truncated:
                 result["truncated"] = True
             results.append(result)
-        # Stable: equals stay in the order in which they were given, the empty after the others.
+        # Stable: equal scores keep the order of the request, empty documents after the others.
         results.sort(
             key=lambda result: (result["relevance_score"], bool(documents[result["index"]])),
             reverse=True,
@@ -141,14 +137,12 @@ class RerankEndpoint(PairsEndpoint[RerankBody]):
             },
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
-        # Of the answer, so that a record which comes again gets the same bytes again.
+        # Derived from the answer, so that a repeated record gets the same bytes again.
         digest = hashlib.blake2b(answer, digest_size=16).hexdigest().encode()
         return b'{"id":"rerank-%s",%s' % (digest, answer[1:])
 
 
 class ScoreEndpoint(PairsEndpoint[ScoreBody]):
-    """Answers ``/v1/score``."""
-
     def __init__(self, scorer: PairScorer, served: Served) -> None:
         super().__init__(SCORE_URL, "queries", ScoreBody, scorer, served)
 

@@ -1,4 +1,4 @@
-"""Scores of documents for queries: by a cross-encoder, or by the similarity of vectors."""
+"""Scores documents for queries: with a cross-encoder, or by the similarity of vectors."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,9 +23,7 @@ class PairScorer(Protocol):
     max_tokens: int | None
     repeats_query: bool
 
-    def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]:
-        """Tokenize what the model must read for each body."""
-        ...
+    def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]: ...
 
     def scores(self, body: PairsBody, rows: Rows) -> Rows:
         """Return the score of each document, float32 [documents], from the model's rows."""

@@ -12,15 +12,10 @@ _NORMALIZED = VectorForm(normalize=True)
 
 
 def similarities(measure: Similarity, queries: Rows, documents: Rows) -> Rows:
-    """Measure pairs as ``similarity_pairwise`` of Sentence Transformers does: more is more alike.
+    """Measure pairs as ``similarity_pairwise`` of Sentence Transformers: higher is more alike.
 
-    Args:
-        measure: The measure.
-        queries: float32 [1 or documents, width].
-        documents: float32 [documents, width].
-
-    Returns:
-        float32 [documents].
+    ``queries`` is float32 [1 or documents, width], ``documents`` is [documents, width], the result
+    is [documents].
     """
     match measure:
         case "cosine":

@@ -23,7 +23,6 @@ class VectorForm:
     Attributes:
         dimensions: Leading components to keep; all where ``None``.
         normalize: Scale to length 1, after truncation.
-        output_dtype: Type of the components.
     """
 
     dimensions: int | None = None
@@ -32,15 +31,11 @@ class VectorForm:
 
 
 def form_vectors(vectors: NDArray[np.float32], form: VectorForm) -> NDArray[Any]:
-    """Bring vectors into the form that a request asks for.
-
-    Args:
-        vectors: float32 [rows, dims].
-        form: The form.
+    """Bring vectors, float32 [rows, dims], into the form of a request.
 
     Returns:
         [rows, dimensions] as float32 or int8; [rows, ceil(dimensions / 8)] as int8 for ``binary``
-        and uint8 for ``ubinary``.
+            and uint8 for ``ubinary``.
     """
     if form.dimensions is not None:
         vectors = vectors[:, : form.dimensions]
@@ -53,7 +48,7 @@ def form_vectors(vectors: NDArray[np.float32], form: VectorForm) -> NDArray[Any]
         case "int8":
             return _scale_to_int8(vectors)
         case "binary":
-            # As sentence_transformers.util.quantize_embeddings does it.
+            # As in sentence_transformers.util.quantize_embeddings.
             return (np.packbits(vectors > 0, axis=-1).astype(np.int16) - 128).astype(np.int8)
         case "ubinary":
             return np.packbits(vectors > 0, axis=-1)
@@ -62,9 +57,9 @@ def form_vectors(vectors: NDArray[np.float32], form: VectorForm) -> NDArray[Any]
 def _scale_to_int8(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """Scale each vector so that its largest component becomes 127, and round.
 
-    One factor per vector keeps its direction, so cosine similarity holds to about 1e-4 with no
-    calibration set; dot products and lengths are lost. (Ranges per component, as
-    ``quantize_embeddings`` takes them from a whole corpus, cannot be had from one request.)
+    One factor per vector keeps its direction, so cosine similarity holds to about 1e-4 without a
+    calibration set; dot products and lengths are lost. (``quantize_embeddings`` takes ranges per
+    component from a whole corpus, which one request does not have.)
     """
     largest = np.max(np.abs(vectors), axis=1, keepdims=True)
     factors = np.where(largest > 0, _INT8_LARGEST / np.maximum(largest, 1e-30), 0.0)
@@ -77,14 +72,10 @@ def least_vector_bytes(
 ) -> int:
     """Return a lower bound of the bytes of one of a model's vectors in a response body.
 
-    Base64 has a fixed size. An integer has a digit and a comma at least. Nearly all floats have
-    all their digits, so no vector takes less than three quarters of what the sample takes. A
-    sample with zeros is no measure: another vector may have any number of them.
-
-    Args:
-        sample: Any vector of the model, float32 [dims].
-        form: The form asked for.
-        encoding_format: As in ``encode_response_body``.
+    Base64 has a fixed size. An integer has at least a digit and a comma. Nearly all floats have all
+    their digits, so no vector takes less than three quarters of the bytes of ``sample``, any vector
+    of the model, float32 [dims]. A sample with zeros is no measure: another vector may have any
+    number of them.
     """
     formed: NDArray[Any] = form_vectors(sample[np.newaxis], form)[0]
     if encoding_format == "base64":

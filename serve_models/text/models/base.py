@@ -1,4 +1,4 @@
-"""What a text model is, and how its output is checked."""
+"""The protocol of text models, and the checks of their output."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,7 +18,7 @@ _NOT_A_NUMBER = Refusal(
 
 
 class ModelSettingsError(ValueError):
-    """A model's settings do not fit its checkpoint; names the setting and the fix."""
+    """A model's settings do not fit its checkpoint; the message names the setting and the fix."""
 
 
 class TextModel(Protocol):
@@ -26,8 +26,8 @@ class TextModel(Protocol):
 
     Attributes:
         width: Components of a text's row.
-        runs_in_parallel: Whether ``run`` may be called in several threads at a time, beside
-            tokenizing in one. Otherwise one thread calls it, beside that one.
+        runs_in_parallel: Whether several threads may call ``run`` at a time, beside one that
+            tokenizes. Otherwise one thread calls it, beside that one.
         max_seq_length_tokens: A longer text is truncated; ``None`` where there is no limit.
     """
 
@@ -36,7 +36,7 @@ class TextModel(Protocol):
     max_seq_length_tokens: int | None
 
     def probe(self) -> TokenizedText:
-        """Tokenize something harmless, to see whether the model works at all."""
+        """Tokenize a harmless text, to check whether the model works at all."""
         ...
 
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
@@ -56,8 +56,7 @@ class CheckedModel:
     def run(self, texts: Sequence[TokenizedText]) -> list[NDArray[np.float32] | Refusal]:
         """Run one batch; each text gets its row, float32 [width], or the reason for none.
 
-        Raises:
-            ValueError: The model's output has the wrong shape.
+        Raises ``ValueError`` if the model's output has the wrong shape.
         """
         rows = self._model.run(texts)
         if rows.shape != (len(texts), self._model.width):
@@ -72,11 +71,7 @@ class CheckedModel:
 
 
 def check_length(max_seq_length_tokens: int, positions: int | None) -> None:
-    """Refuse a length that a checkpoint has no positions for.
-
-    Raises:
-        ModelSettingsError: It is over ``positions``.
-    """
+    """Raise ``ModelSettingsError`` for a length over the checkpoint's ``positions``."""
     if positions is not None and 0 < positions < max_seq_length_tokens:
         raise ModelSettingsError(
             f"max_seq_length_tokens: {max_seq_length_tokens} is over the {positions} positions "

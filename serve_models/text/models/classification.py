@@ -1,4 +1,4 @@
-"""A sequence-classification checkpoint, run batch by batch."""
+"""Runs a sequence-classification checkpoint batch by batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,24 +18,19 @@ from serve_models.text.models.tokenizing import Padding, TokenizedText, limit_of
 class LabellingModel(TextModel, Protocol):
     """What the classifier's endpoint needs of a model. Its rows are one logit for each class.
 
-    Attributes:
-        labels: The classes' names, by class id.
-        activation: Makes probabilities of logits.
+    ``labels`` are the classes' names, by class id.
     """
 
     labels: Sequence[str]
     activation: Activation
 
-    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Tokenize texts, cut to the model's length."""
-        ...
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]: ...
 
 
 class ClassificationModel:
     """A loaded sequence classifier of Transformers (``LabellingModel``).
 
-    Raises:
-        ModelSettingsError: It is no sequence classifier, or a setting does not fit it.
+    Raises ``ModelSettingsError`` if the checkpoint is none, or a setting does not fit it.
     """
 
     def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:
@@ -51,7 +46,7 @@ class ClassificationModel:
                 "in its tokenizer_config.json"
             )
         if config.pad_token_id is None:
-            # Decoders find a text's last token by it.
+            # Decoders use it to find a text's last token.
             config.pad_token_id = tokenizer.pad_token_id
         config.use_cache = False
         length = _length_of(settings.max_seq_length_tokens, tokenizer, self._model)
@@ -106,7 +101,6 @@ def _load_model(path: Path, dtype: str) -> Any:
 
 
 def _length_of(asked_tokens: int | None, tokenizer: Any, model: Any) -> int | None:
-    """Return where texts are cut: the settings' length, or what the checkpoint can read."""
     positions = positions_of(model)
     if asked_tokens is not None:
         check_length(asked_tokens, positions)

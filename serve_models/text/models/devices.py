@@ -1,4 +1,4 @@
-"""The device that a model runs on, and the CPU threads that a batch gets."""
+"""Chooses a model's device, and the CPU threads of a batch."""
 
 import os
 from collections.abc import MutableMapping
@@ -16,9 +16,9 @@ def choose_device(device: str) -> str:
 
 
 def use_threads(threads: int) -> None:
-    """Let what the calling thread runs use ``threads`` CPU threads; other threads keep theirs."""
-    # torch sets up each thread at its first operation, with the number last set by any thread;
-    # asking for the number is enough of an operation, and must come before ours is set.
+    """Set the CPU threads of the calling thread's work; other threads keep theirs."""
+    # torch sets up each thread at its first operation, with the number that any thread set last.
+    # Reading the number is such an operation, and must come before ours is set.
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 
@@ -26,8 +26,8 @@ def use_threads(threads: int) -> None:
 def bound_tokenizer_threads(
     threads: int, environment: MutableMapping[str, str] = os.environ
 ) -> None:
-    """Let tokenizers written in Rust use ``threads`` threads; call it before the first of them.
+    """Limit tokenizers written in Rust to ``threads`` threads; call it before the first of them.
 
-    They take one for each of the machine's CPUs otherwise, in each replica.
+    Otherwise each replica's take one for each of the machine's CPUs.
     """
     environment.setdefault("RAYON_NUM_THREADS", str(threads))

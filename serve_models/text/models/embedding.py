@@ -1,4 +1,4 @@
-"""A Sentence Transformers checkpoint, run batch by batch."""
+"""Runs a Sentence Transformers checkpoint batch by batch."""
 
 import logging
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class EmbeddingTextModel(TextModel, Protocol):
     Attributes:
         sample: The vector of a harmless text, float32 [width].
         prompts: Prompts by the names that a request may give.
-        similarity: The measure to compare its vectors by.
+        similarity: The measure for comparing its vectors.
         vocabulary_tokens: Token ids are below this; 0 where the model takes none.
     """
 
@@ -49,24 +49,19 @@ class EmbeddingTextModel(TextModel, Protocol):
     def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
         """Tokenize each text as ``encode_query`` and ``encode_document`` would.
 
-        Each goes behind the prompt of its role, or the default prompt where there is none.
+        Each goes behind the prompt of its role, or the default prompt if there is none.
         """
         ...
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
-        """Take texts that are tokenized already, each as it is, but for its length.
-
-        Raises:
-            TypeError: The model takes texts only.
-        """
+        """Cut token ids to the model's length; ``TypeError`` if it takes texts only."""
         ...
 
 
 class EmbeddingModel:
     """A loaded Sentence Transformers model (``EmbeddingTextModel``).
 
-    Raises:
-        ModelSettingsError: A setting does not fit the checkpoint.
+    Raises ``ModelSettingsError`` if a setting does not fit the checkpoint.
     """
 
     def __init__(self, path: Path, settings: EmbedderSettings, device: str) -> None:
@@ -102,10 +97,9 @@ class EmbeddingModel:
         check_runs(self.run, self.tokenize([longest], [None])[0])
 
     def take_prompts(self, settings: EmbedderSettings) -> None:
-        """Take the checkpoint's prompts, and over them the settings'.
+        """Use the settings' prompts over the checkpoint's.
 
-        Raises:
-            ModelSettingsError: There is no prompt of the default's name.
+        Raises ``ModelSettingsError`` if there is no prompt of the default's name.
         """
         self.prompts = _prompts_of(self._model, settings)
 

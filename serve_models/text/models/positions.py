@@ -11,15 +11,15 @@ from serve_models.text.models.base import ModelSettingsError, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
 _MOST_WORDS_ON_A_CPU = 1024
-"""A CPU has memory enough for a long text, and takes minutes for one of thousands of tokens."""
+"""A CPU has enough memory for a long text, but takes minutes for thousands of tokens."""
 
 
 def positions_of(model: torch.nn.Module) -> int | None:
-    """Return how many positions a checkpoint has, where it counts them."""
+    """Return how many positions a checkpoint has; ``None`` where it does not count them."""
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
         if isinstance(table, torch.nn.Embedding):
-            # RoBERTa and its like begin to count behind the padding's index.
+            # RoBERTa and similar models count from behind the padding's index.
             offset = 0 if table.padding_idx is None else table.padding_idx + 1
             return table.num_embeddings - offset
     config: Any = getattr(model, "config", None)
@@ -35,11 +35,7 @@ def longest_text(max_tokens: int | None, device: str) -> str:
 
 
 def check_runs(run: Callable[[Sequence[TokenizedText]], Rows], longest: TokenizedText) -> None:
-    """Refuse a length that the model cannot run on its device, for lack of memory or otherwise.
-
-    Raises:
-        ModelSettingsError: It cannot.
-    """
+    """Raise ``ModelSettingsError`` if the model cannot run this length on its device."""
     try:
         run([longest])
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Texts to features for the models of Sentence Transformers: a fast way, and the library's own."""
+"""Makes features of texts for Sentence Transformers models: the fast way, and the library's own."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -28,8 +28,6 @@ LibraryModel = SentenceTransformer | CrossEncoder
 
 
 class FrontEnd(Protocol):
-    """Makes tensors of a model's texts."""
-
     def tokenize(
         self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
     ) -> list[TokenizedText]:
@@ -42,7 +40,7 @@ class FrontEnd(Protocol):
 
 
 def front_end_of(model: LibraryModel) -> FrontEnd:
-    """Return the fast front end where it gives what the library would, else the library's."""
+    """Return the fast front end where it gives the library's results, else the library's."""
     first = model[0]
     if isinstance(first, Transformer) and _takes_plain_token_ids(first):
         return FastFrontEnd(first, excludes_prompt=_pooling_excludes_prompt(model))
@@ -50,7 +48,7 @@ def front_end_of(model: LibraryModel) -> FrontEnd:
 
 
 def _takes_plain_token_ids(transformer: Transformer) -> bool:
-    """Whether the model reads ids, attention mask and type ids of the tokenizer, and no more."""
+    """Whether the model reads the tokenizer's ids, attention mask and type ids, and no more."""
     tokenizer = transformer.processor
     return (
         isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer)
@@ -107,7 +105,7 @@ class FastFrontEnd:
             yield positions, features
 
     def _count_prompt(self, prompt: str) -> int:
-        """Count as the library does: a trailing special token is not the prompt's."""
+        """Count as the library does: a trailing special token does not belong to the prompt."""
         if prompt not in self._prompt_tokens:
             ids = self._tokenizer.encode_ids(prompt)
             self._prompt_tokens[prompt] = len(ids) - (ids[-1] in self._special_ids)
@@ -164,7 +162,6 @@ class LibraryFrontEnd:
 
 
 def _takes_max_length(first: Any) -> bool:
-    """Whether a model's first module can be asked for more tokens than it reads."""
     if isinstance(first, Router):
         return all(
             isinstance(next(modules.children()), Transformer)
@@ -174,7 +171,6 @@ def _takes_max_length(first: Any) -> bool:
 
 
 def _behind(prompt: str, text: TextInput) -> TextInput:
-    """Put a prompt before a text, or before the first of a pair, as the library does."""
     return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
 
 

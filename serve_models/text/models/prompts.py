@@ -1,10 +1,10 @@
-"""A model's prompts: by their own names, and by what a text is for. Pure."""
+"""A model's prompts: by their own names, and by the role of a text. Pure."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 Role = Literal["query", "document"]
-"""What a text is in a search."""
+"""The role of a text in a search."""
 
 _NAMES: Mapping[Role, tuple[str, ...]] = {
     "query": ("query", "search_query"),
@@ -14,11 +14,10 @@ _NAMES: Mapping[Role, tuple[str, ...]] = {
 _ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names}
 
 PURPOSES = frozenset({*_ROLES, "classification", "clustering"})
-"""What ``input_type`` may say of any model, whether it has a prompt for that or none."""
+"""Legal values of ``input_type`` for any model, with or without a prompt for them."""
 
 
 def role_of(name: str | None) -> Role | None:
-    """Return the role that a name stands for, if it stands for one."""
     return None if name is None else _ROLES.get(name)
 
 
@@ -29,7 +28,7 @@ class Prompts:
         checkpoint: The checkpoint's by name. Sentence Transformers puts an empty one for queries
             and one for documents into every model.
         settings: The settings' by name.
-        default_name: The prompt where a request names none.
+        default_name: The prompt of a request that names none.
     """
 
     def __init__(
@@ -48,9 +47,9 @@ class Prompts:
         return sorted(self._all)
 
     def find(self, name: str | None) -> str | None:
-        """Return the prompt that a request asks for, or ``None``.
+        """Return the prompt of a request, or ``None``.
 
-        Without a prompt of that very name, another name of the same role stands for it.
+        If no prompt has this very name, another name of the same role stands for it.
         """
         if name is None:
             return self._default
@@ -66,8 +65,8 @@ class Prompts:
     def of_role(self, role: Role) -> str:
         """Return the prompt for queries or for documents.
 
-        The settings' come first, and of them one that is not empty. Of the checkpoint's it is the
-        one that the library would take, and the default where there is none.
+        The settings' prompts come first, preferably one that is not empty. Of the checkpoint's it
+        is the one that the library would take, or else the default.
         """
         own = [self._settings[name] for name in _NAMES[role] if name in self._settings]
         if own:

@@ -1,4 +1,4 @@
-"""A cross-encoder, run batch by batch over pairs of texts."""
+"""Runs a cross-encoder batch by batch over pairs of texts."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class PairModel(TextModel, Protocol):
     """What the reranker's endpoints need of a model. Its rows are one raw output each."""
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
-        """Tokenize pairs of a query and a document; of one too long the longer text is cut."""
+        """Tokenize pairs of a query and a document; if a pair is too long, cut the longer text."""
         ...
 
     def activate(self, outputs: Rows) -> Rows:
@@ -32,8 +32,7 @@ class PairModel(TextModel, Protocol):
 class RerankingModel:
     """A loaded ``CrossEncoder`` of Sentence Transformers with one output (``PairModel``).
 
-    Raises:
-        ModelSettingsError: It is no cross-encoder with one output, or a setting does not fit it.
+    Raises ``ModelSettingsError`` if the checkpoint is none, or a setting does not fit it.
     """
 
     width = 1
@@ -80,10 +79,9 @@ class RerankingModel:
 
 
 def _check_has_scores(path: Path) -> None:
-    """Refuse what the library would put a new head on, with random weights.
+    """Raise ``ModelSettingsError`` for a checkpoint without a head of its own.
 
-    Raises:
-        ModelSettingsError: It has no head of its own.
+    The library would give it a new one with random weights.
     """
     library_config = _read_json(path / "config_sentence_transformers.json")
     if (path / "modules.json").is_file():

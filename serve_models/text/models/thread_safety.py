@@ -6,11 +6,11 @@ import torch
 
 
 def runs_in_parallel(model: torch.nn.Module) -> bool:
-    """Return whether several threads may run forwards of a model at a time.
+    """Whether several threads may run forwards of a model at a time.
 
-    They may not where a rotary embedding scales dynamically or by LongRoPE: each forward then
-    writes the module's frequencies, by the batch's longest text, and the forward of another batch
-    would read them (``modeling_rope_utils.dynamic_rope_update`` of Transformers).
+    They may not if a rotary embedding scales dynamically or by LongRoPE: each forward then writes
+    the module's frequencies, by the batch's longest text, and the forward of another batch would
+    read them (``modeling_rope_utils.dynamic_rope_update`` of Transformers).
     """
     return not any(
         _rewrites_frequencies(getattr(module, "rope_type", None)) for module in model.modules()

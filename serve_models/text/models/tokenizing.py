@@ -1,6 +1,6 @@
-"""Texts and pairs of texts to token ids, and token ids to a batch's tensors.
+"""Turns texts and pairs of texts into token ids, and token ids into a batch's tensors.
 
-Tokenizing is apart from padding: texts are tokenized when they arrive, and padded in their batch.
+Texts are tokenized when they arrive, and padded later in their batch.
 """
 
 from array import array
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 _UNLIMITED_TOKENS = 1_000_000
-"""Tokenizers that know no limit carry 1e30 as theirs."""
+"""Tokenizers without a limit have 1e30 as theirs."""
 _MOST_CHARACTERS_TOGETHER = 1_048_576
-"""Rust holds some hundred bytes a token of all texts of a call, what is cut off included."""
+"""Rust takes about 100 bytes per token of all texts of a call, including what is cut off."""
 
 Features = dict[str, Any]
 TextInput = str | tuple[str, str]
@@ -29,11 +29,11 @@ class TokenizedText:
     """A text or a pair of texts, ready for a batch.
 
     Attributes:
-        tokens: What it costs the model: tokens with prompt and special tokens, after truncation.
+        tokens: Its cost: tokens with prompt and special tokens, after truncation.
         truncated: Whether it was over the model's length.
         ids: Its token ids; empty where the library tokenizes again in the batch. An array: a list
             takes nine times the memory, and longer to pad.
-        type_ids: Which of the pair each token belongs to; empty where all are 0.
+        type_ids: To which of the pair each token belongs; empty where all are 0.
         text: The text, where the library tokenizes again; empty otherwise.
         prompt: The prompt before it, where the library tokenizes again.
         prompt_tokens: Leading tokens that pooling leaves out.
@@ -51,16 +51,15 @@ class TokenizedText:
 
 
 def limit_of(max_tokens: float | None) -> int | None:
-    """Return a tokenizer's or model's length in tokens; ``None`` where there is no limit."""
     return None if max_tokens is None or max_tokens >= _UNLIMITED_TOKENS else int(max_tokens)
 
 
 def take_token_ids(
     ids: Sequence[int], max_tokens: int | None, special_ids: Collection[int]
 ) -> TokenizedText:
-    """Return a text that came as token ids, cut at its end where it is over the model's length.
+    """Return a text that arrived as token ids, cut at its end if over the model's length.
 
-    A last special token stays the last, as in a tokenizer: models pool by it.
+    A last special token stays the last, as in a tokenizer, because models pool by it.
     """
     if max_tokens is None or len(ids) <= max_tokens:
         return TokenizedText(tokens=len(ids), truncated=False, ids=array("i", ids))
@@ -70,7 +69,7 @@ def take_token_ids(
 
 
 def parts_of(inputs: Sequence[TextInput], most_characters: int) -> Iterator[Sequence[TextInput]]:
-    """Cut texts into runs of at most so many characters; a text over that is a run of its own."""
+    """Cut texts into runs of at most so many characters; a longer text is a run of its own."""
     start = characters = 0
     for position, text in enumerate(inputs):
         length = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
@@ -90,7 +89,6 @@ class TextTokenizer(Protocol):
 
 
 def text_tokenizer_of(tokenizer: Any, max_tokens: int | None) -> TextTokenizer:
-    """Return the fast tokenizer where a checkpoint has one, else the one in Python."""
     if isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
         return RustTokenizer(tokenizer, max_tokens)
     return PythonTokenizer(tokenizer, max_tokens)
@@ -99,8 +97,8 @@ def text_tokenizer_of(tokenizer: Any, max_tokens: int | None) -> TextTokenizer:
 class RustTokenizer:
     """A copy of a tokenizer's Rust part.
 
-    A copy, because truncation and padding are state of a tokenizer, and the libraries change
-    theirs at each call.
+    A copy, because truncation and padding are state of a tokenizer, and the libraries change theirs
+    at each call.
     """
 
     def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
@@ -141,13 +139,12 @@ class RustTokenizer:
             yield from self._tokenizer.encode_batch_fast(part)
 
     def encode_ids(self, text: str) -> list[int]:
-        """Return one text's token ids, special tokens included."""
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
 
 class PythonTokenizer:
-    """A tokenizer without a Rust part, called as it is, one call at a time."""
+    """A tokenizer without a Rust part, used unchanged, one call at a time."""
 
     def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
         self._tokenizer = tokenizer
@@ -192,7 +189,8 @@ class Padding:
     def features(self, texts: Sequence[TokenizedText]) -> Features:
         """Return int64 tensors [len(texts), longest].
 
-        ``input_ids`` and ``attention_mask``, and ``token_type_ids`` where the model reads them.
+        They are ``input_ids`` and ``attention_mask``, and ``token_type_ids`` where the model reads
+        them.
         """
         longest = max(len(text.ids) for text in texts)
         shape = (len(texts), longest)

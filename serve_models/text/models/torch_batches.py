@@ -1,4 +1,4 @@
-"""What the models of Sentence Transformers have in common, run batch by batch."""
+"""What the models of Sentence Transformers have in common."""
 
 from collections.abc import Sequence
 
@@ -38,8 +38,7 @@ def run_batch(
 def shorten(model: SentenceTransformer | CrossEncoder, max_seq_length_tokens: int | None) -> None:
     """Cut texts at the settings' length, else at what the checkpoint can read.
 
-    Raises:
-        ModelSettingsError: The checkpoint has fewer positions.
+    Raises ``ModelSettingsError`` if the checkpoint has fewer positions.
     """
     positions = positions_of(model)
     if max_seq_length_tokens is not None:

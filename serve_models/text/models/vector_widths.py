@@ -1,4 +1,4 @@
-"""The number of components of a checkpoint's vectors, by its files alone."""
+"""Reads the width of a checkpoint's vectors from its files alone."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ _POOLING_MODES = frozenset(
         "lasttoken",
     )
 )
-"""As checkpoints name them that were saved before ``pooling_mode`` was one key."""
+"""The keys of checkpoints that were saved before ``pooling_mode`` was one key."""
 
 
 def read_vector_width(directory: Path) -> int | None:
-    """Return the width that the last module with one says; ``None`` where none can be read."""
+    """Return the width that the last module with one states; ``None`` where none can be read."""
     modules = _read_json(directory / "modules.json")
     paths = [str(module.get("path", "")) for module in modules] if isinstance(modules, list) else []
     for path in [*reversed(paths), ""]:

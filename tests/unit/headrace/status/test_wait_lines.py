@@ -1,6 +1,9 @@
 """What routes and deployments wait for, as `status` and `up` show it."""
 
+from types import SimpleNamespace
+
 import pytest
+from ray import serve
 
 from consumer.engine.standing.waits import no_leader, open_transaction, topic_gone
 from consumer.kafka.client.producers import OpenProducer
@@ -8,6 +11,7 @@ from consumer.ports import TopicPartition
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from headrace.cli.route_table import route_report, waits_view
 from headrace.service.deployment_lines import MOST_CHARACTERS, missing_replicas
+from headrace.status.client import read_deployments
 from headrace.status.lag import PartitionLag
 from headrace.status.open_transactions import ASK_EVERY_S, OpenTransactionLines
 from headrace.status.report import StatusReport
@@ -118,3 +122,16 @@ def test_what_serve_says_is_shortened() -> None:
     line = missing_replicas("UPDATING", {"STARTING": 1}, "x" * 1_000)
     assert line is not None
     assert len(line) < MOST_CHARACTERS + 80
+
+
+def test_the_states_of_replicas_may_be_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = SimpleNamespace(
+        status=SimpleNamespace(value="DEPLOY_FAILED"),
+        replica_states={"STOPPING": 1},
+        message="OSError: no weights",
+    )
+    application = SimpleNamespace(deployments={"model-m": deployment}, message="")
+    status = SimpleNamespace(applications={"headrace-model-m": application})
+    monkeypatch.setattr(serve, "status", lambda: status)
+
+    assert "OSError: no weights" in read_deployments()["model-m"]
