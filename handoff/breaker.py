@@ -37,13 +37,11 @@ class CircuitBreaker:
         return max(LONGEST_PAUSE_S, 2.0 * self._longest_failed_s)
 
     def answered(self, now_s: float) -> None:
-        """Note that the model answered a record with any outcome but a failure."""
         self._failures = 0
         self._answered_at_s = now_s
         self._longest_failed_s = 0.0
 
     def call_failed(self, now_s: float, lived_s: float = 0.0) -> None:
-        """Note a call without an answer, ``lived_s`` after a replica had accepted it."""
         self._failures += 1
         self._longest_failed_s = max(self._longest_failed_s, lived_s)
         if self._failures == FAILURES_TO_OPEN:

@@ -85,7 +85,6 @@ class ReplicaWindows:
         return CallInFlight(records, self._unplaced)
 
     def heard(self, call: CallInFlight, replica: str, window_records: int, now_s: float) -> None:
-        """Count a call at the replica that has named itself; a window of 0 leaves it unchanged."""
         if call.place.replica != replica:
             self._leave(call, now_s)
             if replica not in self._replicas:

@@ -129,7 +129,6 @@ class _Cluster:
         return self._groups[pace]
 
     def leave(self, groups: Sequence[_Group]) -> None:
-        """Stop reading the groups without readers; runs in the thread."""
         with _lock:
             for group in groups:
                 group.readers -= 1
@@ -209,7 +208,6 @@ class LagReader:
         )
 
     def report(self, decision: bytes) -> None:
-        """Have the thread call ``report``; never waits."""
         self._cluster.loop.call_soon_threadsafe(_report, self._report, decision)
 
 

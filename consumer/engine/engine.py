@@ -273,7 +273,6 @@ class Engine:
         return self._arrivals.deliver(records, now_s, epoch_ms) if self._reads else {}
 
     def expire(self, log_starts: Mapping[TopicPartition, int]) -> None:
-        """Count what retention deleted before it was read, up to where logs begin now."""
         if self._reads:
             self._arrivals.expire(log_starts)
 

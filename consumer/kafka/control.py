@@ -16,8 +16,6 @@ _FETCH_WAIT_MS = 500
 
 
 class KafkaControlSource:
-    """A ``ControlSource`` on a Kafka topic."""
-
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
         self._topic = topic

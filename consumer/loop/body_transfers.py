@@ -13,8 +13,6 @@ log = logging.getLogger(__name__)
 
 
 class BodyTransfers:
-    """Runs the moves that an engine asks for; ``note_end`` gets each task that is over."""
-
     def __init__(
         self,
         *,

@@ -157,7 +157,6 @@ class ConsumerLoop:
             finished.result()
 
     async def revoking(self) -> None:
-        """Publish and commit what is finished; the work in flight runs on."""
         if self.failure is not None:
             return
         self.engine.suspend()
@@ -174,7 +173,6 @@ class ConsumerLoop:
             self.engine.hold_publications()
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
-        """Take over the assignment; partitions that came back go on where they were."""
         if self.failure is not None:
             return
         await self._publishing.take_over(partitions)

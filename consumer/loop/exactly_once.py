@@ -65,7 +65,6 @@ class ExactlyOnce(Publishing):
         return self._sink.waits()
 
     async def stop(self) -> None:
-        """Disconnect; open transactions are aborted."""
         if self._fenced is not None:
             self._fenced.cancel()
         for task in self._tasks:

@@ -6,8 +6,6 @@ from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 
 
 class ConsumerMetrics:
-    """Mirrors snapshots into metrics named ``headrace_…``, tagged with the route."""
-
     def __init__(self, route: str) -> None:
         tags = {"route": route}
         self._counters = {}

@@ -223,7 +223,6 @@ class BodyMoves:
         self._admission.grow(-self._running.pop(move))
 
     def holds(self, item: WorkItem) -> None:
-        """Note that the engine holds a fetched body, until ``let_go``."""
         self._fetched.add(item)
 
     def let_go(self, item: WorkItem) -> None:
@@ -283,7 +282,6 @@ class BodyMoves:
         self._admission.grow(self._running[fetch])
 
     def _next_fetch(self, now_s: float) -> Fetch | None:
-        """Take the oldest body that has room, past a few that have none."""
         position = 0
         while position < min(len(self._fetches), _LOOK_AHEAD):
             fetch = self._fetches[position]

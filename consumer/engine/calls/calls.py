@@ -100,7 +100,6 @@ class Calls:
         return None
 
     def untaken_since_s(self) -> float | None:
-        """Return when the oldest call that no model replica has accepted went out."""
         return min(
             (call.sent_at_s for call in self._under_way if not call.is_accepted), default=None
         )

@@ -146,7 +146,6 @@ class Isolation:
         return given_up
 
     def add(self, group: list[WorkItem]) -> None:
-        """Add records to be called together and with no others."""
         suspicion = suspicion_of(group)
         self._ready[suspicion].append(group)
         self._ready_records[suspicion] += len(group)

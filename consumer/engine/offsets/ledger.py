@@ -70,7 +70,6 @@ class PartitionLedger:
 
     @property
     def next_offset(self) -> int | None:
-        """The offset to read next; ``None`` before the first record."""
         return self._next_offset
 
     @property

@@ -28,8 +28,6 @@ _AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
 class Completion:
-    """Takes records from a decided outcome to its acknowledgement, in key-queue order."""
-
     def __init__(
         self,
         *,

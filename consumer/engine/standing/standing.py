@@ -91,7 +91,6 @@ class Standing:
         ]
 
     def _waits_in_quiet(self, queued_records: int, now_s: float) -> list[str]:
-        """Return what completes nothing; a busy consumer is full all the time, which is normal."""
         completed_records = self.counters.completed_records
         has_moved = completed_records != self._completed_records
         if self._completed_at_s is None or has_moved or not self.admission.held_records:

@@ -51,8 +51,6 @@ class DescribeProducersRequest(FlexibleRequest):
 
 
 class OpenProducer(NamedTuple):
-    """A producer with a transaction open since ``since_offset``; it last wrote at ``last_ms``."""
-
     since_offset: int
     producer_id: int
     last_ms: int

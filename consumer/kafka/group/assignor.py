@@ -24,7 +24,6 @@ _CLAIM_VERSION = 1
 
 
 def make_assignor(generation: Callable[[], int]) -> type[AbstractPartitionAssignor]:
-    """Return an assignor class for one consumer; it asks for ``generation`` at each assignment."""
     claim = NO_CLAIM
 
     class StickyAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka is untyped

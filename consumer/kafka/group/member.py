@@ -17,7 +17,6 @@ def make_consumer(
     instance_id: str | None,
     assignor: type[AbstractPartitionAssignor],
 ) -> AIOKafkaConsumer:
-    """Return a consumer, not started; with an ``instance_id`` it is a static member."""
     membership = route.membership
     consumer = AIOKafkaConsumer(
         **client_options(settings),

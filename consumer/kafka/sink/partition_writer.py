@@ -74,7 +74,6 @@ class PartitionWriter:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether its last batch was not taken."""
         return self._is_stuck
 
     def send(self, messages: Iterable[Message]) -> None:
@@ -122,7 +121,6 @@ class PartitionWriter:
         return batch
 
     async def _deliver(self, batch: Sequence[Message], builder: BatchBuilder | None = None) -> None:
-        """Send one batch's messages until all are acknowledged, rejected or not wanted any more."""
         backoff_s = FIRST_BACKOFF_S
         suspicions = 0
         while True:

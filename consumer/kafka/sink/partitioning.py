@@ -34,7 +34,6 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of_key(key: bytes, partition_count: int) -> int:
-    """Return the partition that Java's default partitioner gives ``key``."""
     return (murmur2(key) & _POSITIVE) % partition_count
 
 

@@ -34,8 +34,6 @@ REFUSALS = (
 
 
 class ProducerSlot:
-    """Holds the producer of a sink; ``max_batch_bytes`` is uncompressed."""
-
     def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
         self._settings = settings
         self._options: dict[str, Any] = {
@@ -106,7 +104,6 @@ class ProducerSlot:
 
 
 async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
-    """Stop a producer; cut it off if it waits for a broker that is away."""
     try:
         async with asyncio.timeout(timeout_s):
             await producer.stop()

@@ -19,8 +19,6 @@ RUN_RECORDS = 64
 
 
 class Routed(NamedTuple):
-    """Messages by partition, in their order; ``rejections`` are in no partition."""
-
     messages: dict[TopicPartition, list[Message]]
     rejections: list[Rejection]
 

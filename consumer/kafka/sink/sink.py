@@ -147,7 +147,6 @@ class KafkaSink:
         return writer
 
     def _move(self, stuck: TopicPartition, messages: Sequence[Message]) -> bool:
-        """Move messages to partitions that take some; return whether there are any."""
         others = [
             writer
             for partition, writer in self._writers.items()

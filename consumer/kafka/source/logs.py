@@ -17,8 +17,6 @@ Ask = Callable[[list[KafkaPartition]], Awaitable[Mapping[KafkaPartition, int]]]
 
 
 class Logs(NamedTuple):
-    """First offsets and ends of partitions' logs; leaderless partitions are missing."""
-
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
     log_id: bytes

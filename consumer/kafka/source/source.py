@@ -213,7 +213,6 @@ class KafkaSource:
         await fetching.close()
 
     async def on_revoked(self) -> None:
-        """Handle that aiokafka is about to join the group, for the first time or again."""
         consumer, fetching, commits, _identity, listener = self._started()
         fetching.suspend()
         if not self._is_watched:
@@ -230,7 +229,6 @@ class KafkaSource:
             await asyncio.wait(commits.under_way)
 
     async def on_assigned(self, assigned: Collection[KafkaPartition]) -> None:
-        """Handle a new generation of the group, which gives us the partitions ``assigned``."""
         if self._is_stopped:
             return
         member = self._started()

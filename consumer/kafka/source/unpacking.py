@@ -51,7 +51,6 @@ class Unpacking:
         }
 
     def install(self) -> None:
-        """Have every consumer of this process unpack within the bound."""
         for holder in _HOLDERS:
             try:
                 module = import_module(f"aiokafka.record.{holder}")

@@ -25,8 +25,6 @@ Explain = Callable[[errors.KafkaError], SourceError]
 
 
 class Batch(NamedTuple):
-    """Consecutive messages of a partition: position of the first, number, and encoded batch."""
-
     first: int
     records: int
     encoded: bytes

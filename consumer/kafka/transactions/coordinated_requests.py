@@ -122,7 +122,6 @@ class CoordinatedRequests:
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     def _is_soon(self, codes: set[int]) -> bool:
-        """Return whether to ask the same coordinator again; raise what ends the attempt."""
         steps = {next_step(code): code for code in sorted(codes)}
         if NextStep.FENCED in steps:
             raise EpochGoneError(_describe(codes))

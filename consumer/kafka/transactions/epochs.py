@@ -86,7 +86,6 @@ class LastEnd(NamedTuple):
         return is_abort and self.producer == _next_epoch(producer)
 
     def is_begun_after(self, other: "LastEnd") -> bool:
-        """Return whether this is the state after InitProducerId on ``other``."""
         return self.state == "Empty" and self.producer == _next_epoch(other.producer)
 
 
@@ -302,7 +301,6 @@ class Epochs:
         return found[-1]
 
     async def _find_left_open(self) -> Collection[TopicPartition]:
-        """Return where this producer has a transaction open; none if its end is unknown."""
         if not self._is_owing:
             return ()
         try:
