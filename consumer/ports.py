@@ -66,11 +66,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that the broker or client will never take as it is.
-
-    ``reason`` is for a person and names the topic and the setting; ``is_too_large`` says that a
-    smaller message would be taken.
-    """
+    """A message that will never be taken as it is; ``reason`` names topic and setting."""
 
     message: Message
     reason: str
@@ -170,10 +166,7 @@ class RecordSource(Protocol):
         """Return, once each, the starts of logs whose next record retention has deleted."""
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit under the current generation.
-
-        ``CommitRefusedError`` means that the group has rebalanced; the points may be stale.
-        """
+        """Commit; ``CommitRefusedError`` means that the group has rebalanced."""
 
     def rejoin(self) -> None:
         """Join the group again; does nothing during a rebalance, or before the start."""
@@ -199,11 +192,7 @@ class RecordSource(Protocol):
 
 
 class PublishListener(Protocol):
-    """Gets the outcome of each message from a ``ResultSink``.
-
-    Each message ends in one of ``acknowledged``, ``rejected`` and ``dropped``, unless the sink
-    fails.
-    """
+    """Each message is acknowledged, rejected or dropped, unless the sink fails."""
 
     def is_wanted(self, message: Message) -> bool:
         """Return whether a message may still be published; called before each try."""

@@ -53,10 +53,7 @@ class ModelHandle:
         return self._waiting_calls > 0 and waited_s >= PATIENCE_S
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        """Stream a chunk's outcomes, after an empty item once a replica has accepted the call.
-
-        Raises what Ray raises if the replica is lost.
-        """
+        """Stream a chunk's outcomes, after an empty item once a replica has accepted the call."""
         try:
             stream = await self._accepted(chunk)
         except self._unavailable:

@@ -21,10 +21,7 @@ LOOK_EVERY_S = 2.0
 
 
 class AssignedScalingPolicy:
-    """Scales one deployment; Serve constructs it in its controller and gives it contexts.
-
-    A new task starts a new policy, which learns throughput and cold starts again.
-    """
+    """Scales one deployment; a new task starts a new policy, which learns again."""
 
     def __init__(
         self,

@@ -22,10 +22,7 @@ log = logging.getLogger("ray.serve")
 
 
 class ServeScalingPolicy:
-    """Scales one deployment; a callable that Serve gives an ``AutoscalingContext``.
-
-    Any failure holds the target, and no call waits.
-    """
+    """Scales one deployment; a failure holds the target, and no call waits."""
 
     def __init__(
         self,

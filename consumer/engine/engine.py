@@ -326,10 +326,7 @@ class Engine:
         now_s: float,
         epoch_ms: int,
     ) -> bool:
-        """Replace refused messages of an aborted transaction, whose outcomes wait again.
-
-        False means that the topic takes no dead letter of any record.
-        """
+        """Replace an aborted transaction's refused messages; False if no dead letter is taken."""
         self.transactions.aborted(transaction)
         if transaction.assignment.revoked:
             self._lose([transaction.assignment])

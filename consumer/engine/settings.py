@@ -30,10 +30,7 @@ class EngineSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveSettings:
-    """What changes while the engine runs; named as in the settings and parts that it changes.
-
-    ``over_bytes`` is the claim check's, if there is one.
-    """
+    """What changes while the engine runs; ``over_bytes`` is the claim check's."""
 
     max_records: int
     max_bytes: int

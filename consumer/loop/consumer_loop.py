@@ -31,10 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class ConsumerLoop:
-    """Runs one route's engine against a source, a sink and a model; it owns the engine.
-
-    ``failure`` is what ended the loop, if anything did.
-    """
+    """Runs one route's engine against a source, a sink and a model; it owns the engine."""
 
     def __init__(
         self,
@@ -120,8 +117,7 @@ class ConsumerLoop:
     async def drain(self) -> None:
         """Stop cleanly: finish what is in flight, publish, commit, leave the group.
 
-        Waiting records are left to the next owner. A loop that has failed, now or before, finishes
-        nothing.
+        Waiting records are left to the next owner. A failed loop finishes nothing.
         """
         self._is_stopping = self._session.is_leaving = True
         if self.failure is None:
@@ -310,10 +306,7 @@ class ConsumerLoop:
         self._wake()
 
     def _fail(self, error: BaseException) -> None:
-        """End at once, before Serve replaces this replica.
-
-        From here on an outcome or an offset might be that of another log or another member.
-        """
+        """End at once: an outcome or offset might now be another log's or another member's."""
         self.failure = error
         log.error("the consumer loop has failed", exc_info=error)
         self.engine.end()

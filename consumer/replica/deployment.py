@@ -71,10 +71,7 @@ class Consumer:
         self._is_drained = False
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Start with the live settings, or go on with new ones; Serve calls it for both.
-
-        ``SourceError`` means that the broker cannot be reached or refuses us.
-        """
+        """Start with the live settings, or go on with new ones; Serve calls it for both."""
         route = route_with_live(self._route, user_config["live"])
         if self._loop is None:
             await self._start(route)

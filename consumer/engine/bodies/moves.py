@@ -64,10 +64,7 @@ class ClaimCheckPolicy:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Move:
-    """A body in transfer, on which the store has failed ``attempts`` times, last by ``failure``.
-
-    ``failed_at_s`` is the first failure, plus the time that it has waited for room since.
-    """
+    """A body in transfer; ``failed_at_s`` leaves out the time that it waited for room."""
 
     item: WorkItem
     failed_at_s: float | None = None
@@ -92,11 +89,7 @@ class Deposit(_Move):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Fetch(_Move):
-    """A request body to fetch; ``number`` is its place in the queue.
-
-    ``size_bytes`` is ``None`` until known; at ``no_room_since_s`` its turn came without room for
-    it.
-    """
+    """A request body to fetch; at ``no_room_since_s`` its turn came without room for it."""
 
     url: str
     reference: RequestBodyReference

@@ -32,10 +32,7 @@ _AFTER_DISPATCH = states_after(Step.DISPATCH)
 
 
 class Calls:
-    """Fills the replicas' windows with waiting records, and takes back unanswered ones.
-
-    Unless ``takes_back``, unanswered records are dropped and not called again.
-    """
+    """Fills the replicas' windows; unanswered records are called again if ``takes_back``."""
 
     def __init__(
         self,

@@ -10,10 +10,7 @@ from consumer.ports import CommitPoint, TopicPartition
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Transaction:
-    """Outcomes of one input partition, and its progress once they are published.
-
-    Without ``items``, records were skipped and only progress moves.
-    """
+    """Outcomes of one input partition, if any, and its progress once they are published."""
 
     assignment: PartitionAssignment
     items: list[WorkItem]

@@ -86,10 +86,7 @@ class TopicAdmin:
         return self._client
 
     async def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicInfo | None]:
-        """Return each topic; ``None`` if it does not exist or this user may not see it.
-
-        It asks by name; aiokafka's own method would create topics with auto.create.topics.enable.
-        """
+        """Return each topic; ``None`` if it is missing or hidden from us. Creates none."""
         wanted = list(topics)
         request = MetadataRequest(wanted, allow_auto_topic_creation=False)
         with explaining_failures(self._settings, "describing topics"):

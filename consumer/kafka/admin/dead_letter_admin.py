@@ -15,10 +15,7 @@ DELETE_TIMEOUT_MS = 30_000
 
 
 async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str) -> None:
-    """Create a compacted topic of one partition if it is missing; wait until brokers show it.
-
-    It takes its replication factor from ``like``. ``SourceError`` says what to check.
-    """
+    """Create a compacted topic of one partition, replicated like ``like``; wait until it shows."""
     async with TopicAdmin(kafka) as admin:
         found = await admin.describe_topics([topic, like])
         if found[topic] is None:
@@ -34,10 +31,7 @@ async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str)
 async def delete_records_below(
     kafka: KafkaSettings, topic: str, offsets: Mapping[int, int]
 ) -> None:
-    """Delete a topic's records below an offset for each partition.
-
-    ``SourceError`` means that the cluster refuses, e.g. as the topic is compacted only.
-    """
+    """Delete records below offsets; ``SourceError`` e.g. if the topic is compacted only."""
     wanted = {
         KafkaPartition(topic, number): RecordsToDelete(offset) for number, offset in offsets.items()
     }

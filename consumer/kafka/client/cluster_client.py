@@ -49,10 +49,7 @@ class ClusterClient:
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
 
     async def start(self, topics: Collection[str]) -> None:
-        """Connect, and ask for ``topics``.
-
-        ``SourceError`` means that none of the brokers that the cluster names can be reached.
-        """
+        """Connect, and ask for ``topics``; ``SourceError`` if no broker can be reached."""
         await self._client.bootstrap()
         await within_reach(contact(self._client), self._client, "connecting")
         for topic in topics:

@@ -65,10 +65,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def make_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return a context that verifies the broker, with our certificate if there is one.
-
-    ``SourceError`` names the setting of a file that cannot be read, or is no PEM file.
-    """
+    """Return a context that verifies the broker; ``SourceError`` names a bad file's setting."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except (OSError, ssl.SSLError) as error:

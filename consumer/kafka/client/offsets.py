@@ -135,11 +135,7 @@ class ListOffsetsRequest_v2(OffsetRequest_v2):  # type: ignore[misc]  # noqa: N8
 class ListOffsetsRequest(
     Request[ListOffsetsRequest_v2]  # type: ignore[misc]  # aiokafka is untyped
 ):
-    """Asks a broker for the bounds of logs that it leads.
-
-    ``timestamp`` is ``EARLIEST`` or ``LATEST``. The isolation level ``READ_COMMITTED`` ends a log
-    at its first open transaction.
-    """
+    """Asks a broker for log bounds; ``READ_COMMITTED`` ends a log at its first open transaction."""
 
     API_KEY = 2
 

@@ -41,10 +41,7 @@ async def start_within_reach(consumer: AIOKafkaConsumer, doing: str) -> None:
 async def within_reach(
     starting: Coroutine[Any, Any, None], client: AIOKafkaClient, doing: str
 ) -> None:
-    """Await a client's start; if it is slow or fails, check that a broker can be reached.
-
-    ``SourceError`` means that none of the brokers that the cluster names can be reached.
-    """
+    """Await a client's start; ``SourceError`` if it fails and no broker can be reached."""
     task = asyncio.create_task(starting)
     try:
         await asyncio.wait([task], timeout=_LONG_S)

@@ -47,10 +47,7 @@ def request_struct(
 
 
 class FlexibleRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is untyped
-    """A request that exists in one version only; ``values`` leave out the tagged fields.
-
-    A broker without it raises ``IncompatibleBrokerVersion`` or ``NotImplementedError``.
-    """
+    """A request in one version; a broker without it raises, e.g. ``IncompatibleBrokerVersion``."""
 
     API_KEY = -1
 

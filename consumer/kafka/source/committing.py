@@ -16,10 +16,7 @@ _COMMIT_RETRY_S = 0.1
 
 
 class Commits:
-    """Commits between ``open`` and ``close``.
-
-    ``on_refused`` gets a broker's refusal, which ends the member, and returns what to raise.
-    """
+    """Commits between ``open`` and ``close``; ``on_refused`` returns what to raise."""
 
     def __init__(
         self, consumer: AIOKafkaConsumer, on_refused: Callable[[errors.KafkaError], SourceError]
@@ -54,10 +51,7 @@ class Commits:
         self._has_failed = True
 
     async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit partitions of the assignment; the commit of a cancelled caller goes on.
-
-        ``CommitRefusedError`` means that the group has rebalanced.
-        """
+        """Commit, also if the caller is cancelled; ``CommitRefusedError`` after a rebalance."""
         task = asyncio.create_task(self._commit(dict(points)))
         self._under_way.add(task)
         task.add_done_callback(self._forget)

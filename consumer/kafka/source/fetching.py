@@ -81,10 +81,7 @@ class Fetching:
     async def fetch(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float
     ) -> Fetched:
-        """Return records, or none after ``timeout_s`` or as soon as a rebalance begins or ends.
-
-        ``SourceError`` means that ``fail`` was called, or the client's own tasks have ended.
-        """
+        """Return records, or none after ``timeout_s`` or as soon as a rebalance begins or ends."""
         self._check()
         check_tasks(self._consumer)
         is_clear = self._is_open and await self._is_clear(timeout_s)

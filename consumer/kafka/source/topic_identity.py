@@ -76,10 +76,7 @@ _MetadataRequest_v10 = request_struct(
 
 
 class TopicIdentity:
-    """Notes which topic a started consumer began to read, and notices when another has its name.
-
-    ``log_id`` is a checksum of the topic's id; empty if no broker has given an id.
-    """
+    """Notices when another topic has the name; ``log_id`` is empty if no broker gives an id."""
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         self._consumer = consumer
@@ -88,10 +85,7 @@ class TopicIdentity:
         self.log_id = b""
 
     async def look(self) -> None:
-        """Ask a broker for the id; ``SourceError`` if another topic has the name.
-
-        The known id stays if no broker answers.
-        """
+        """Ask a broker for the id; ``SourceError`` if another topic has the name."""
         if not self._knows_ids:
             return
         found = await self._ask()

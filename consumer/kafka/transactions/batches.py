@@ -109,10 +109,7 @@ class BatchSending:
         self._explain = explain
 
     async def send(self, batches: Mapping[TopicPartition, Sequence[Batch]]) -> None:
-        """Send one batch for each partition at a time, which keeps the messages' order.
-
-        Raises ``EpochGoneError``, ``AttemptFailedError``, ``BatchRefusedError`` or ``SourceError``.
-        """
+        """Send one batch for each partition at a time, which keeps the messages' order."""
         for turn in range(max(map(len, batches.values()), default=0)):
             waiting = {each: held[turn] for each, held in batches.items() if turn < len(held)}
             backoff_s = _FIRST_BACKOFF_S

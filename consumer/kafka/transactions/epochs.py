@@ -63,10 +63,7 @@ class Identity(NamedTuple):
 
 
 class LastEnd(NamedTuple):
-    """How a coordinator has ended a transactional id's last transaction, and whose it was.
-
-    ``state`` is empty if the broker does not have DescribeTransactions.
-    """
+    """How a coordinator ended an id's last transaction; ``state`` is empty if unknown."""
 
     state: str
     producer: tuple[int, ...]
@@ -90,10 +87,7 @@ class LastEnd(NamedTuple):
 
 
 class Epochs:
-    """Begins epochs of one transactional id, and opens and ends transactions in them.
-
-    Its methods raise ``SourceError`` if the broker refuses us.
-    """
+    """Begins epochs of one transactional id, and opens and ends transactions in them."""
 
     def __init__(
         self,
@@ -121,10 +115,7 @@ class Epochs:
         return self._client.disruptions != self._disruptions_seen
 
     async def begin(self, expected: tuple[int, int]) -> bool:
-        """Get an epoch: the next one of ``expected``, or, if that is new, one that fences all.
-
-        False: another producer has been initialised since.
-        """
+        """Get ``expected``'s next epoch, or fence all; False if another producer has come since."""
         self._disruptions_seen = self._client.disruptions
         answer: list[tuple[int, int]] = []
 
@@ -151,10 +142,7 @@ class Epochs:
         return True
 
     async def end_open(self) -> CommitPoint | None:
-        """End open transactions as decided; ``FencedError`` if another owner has come.
-
-        Returns what the group has committed.
-        """
+        """End open transactions as decided, and return the commit; ``FencedError`` if not ours."""
         backoff_s = FIRST_BACKOFF_S
         while True:
             left_open = await self._find_left_open()
@@ -176,10 +164,7 @@ class Epochs:
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     async def read_committed(self, patience_s: float | None) -> CommitPoint | None:
-        """Return what the group has committed, once no transaction on it is undecided.
-
-        ``UndecidedError`` means that it took longer than ``patience_s``; ``None`` is for ever.
-        """
+        """Return the commit once it is decided; ``UndecidedError`` after ``patience_s``."""
         topic, number = self.identity.partition
         points: dict[TopicPartition, CommitPoint | None] = {}
         undecided_since: list[float] = []

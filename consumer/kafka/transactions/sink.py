@@ -75,11 +75,7 @@ class KafkaTransactionalSink:
             raise
 
     async def take_over(self, partitions: Collection[TopicPartition]) -> None:
-        """Fence the earlier owners; see ``TransactionalSink``.
-
-        A publication under way ends in ``FencedError`` for a released partition, and is awaited for
-        a kept one.
-        """
+        """Fence the earlier owners; publications of released partitions end in ``FencedError``."""
         connected = self._started()
         let_go = {each: self._ids.pop(each) for each in self._ids.keys() - set(partitions)}
         for partition in let_go.keys() & self._publishing.keys():
