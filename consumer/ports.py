@@ -47,7 +47,7 @@ class Record(NamedTuple):
         return size_bytes
 
 
-class CommitPoint(NamedTuple):
+class OffsetAndMetadata(NamedTuple):
     """A partition's progress as it is committed.
 
     Attributes:
@@ -104,7 +104,7 @@ class Lag(NamedTuple):
 
     log_start: int
     log_end: int
-    committed: CommitPoint | None
+    committed: OffsetAndMetadata | None
     high_watermark: int | None = None
 
     @property
@@ -187,7 +187,7 @@ class RecordSource(Protocol):
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, CommitPoint | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return what the group has committed; ``None`` for partitions without a commit."""
 
     def log_ids(self) -> Mapping[TopicPartition, bytes]:
@@ -203,7 +203,7 @@ class RecordSource(Protocol):
         Each is returned once, before ``poll`` returns later records.
         """
 
-    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit under the current generation.
 
         Raises:
@@ -230,7 +230,7 @@ class RecordSource(Protocol):
         """
 
     def waits(self) -> list[str]:
-        """Return what reading waits for now; see ``consumer.engine.standing.waits``."""
+        """Return what reading waits for now; see ``consumer.engine.waiting.waits``."""
 
     async def stop(self) -> None:
         """Leave the group at once, without committing and without calling the listener."""
@@ -293,7 +293,7 @@ class ResultSink(Protocol):
         ...
 
     def waits(self) -> list[str]:
-        """Return what publishing waits for now; see ``consumer.engine.standing.waits``."""
+        """Return what publishing waits for now; see ``consumer.engine.waiting.waits``."""
         ...
 
     async def stop(self) -> None:
@@ -327,7 +327,7 @@ class TransactionalSink(Protocol):
         """
 
     async def publish(
-        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+        self, partition: TopicPartition, messages: Sequence[Message], point: OffsetAndMetadata
     ) -> list[Rejection]:
         """Publish all messages and commit ``point`` for ``partition``, or do neither.
 
@@ -346,7 +346,7 @@ class TransactionalSink(Protocol):
         """
 
     def waits(self) -> list[str]:
-        """Return what publishing waits for now; see ``consumer.engine.standing.waits``."""
+        """Return what publishing waits for now; see ``consumer.engine.waiting.waits``."""
 
     async def stop(self) -> None:
         """Disconnect; transactions under way are aborted."""

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.engine.offsets.completion_map import log_id_of
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.ports import OffsetAndMetadata, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,11 @@ async def ask_each(
 
 
 async def points_in_logs(
-    points: Mapping[TopicPartition, CommitPoint | None],
+    points: Mapping[TopicPartition, OffsetAndMetadata | None],
     consumer: AIOKafkaConsumer,
     log_id: bytes,
     timeout_s: float,
-) -> dict[TopicPartition, CommitPoint | None]:
+) -> dict[TopicPartition, OffsetAndMetadata | None]:
     """Return committed points, or where to read on where a log is not the one of its point.
 
     A point stays as it is where its log does not answer, e.g. of a leaderless partition.
@@ -95,7 +95,7 @@ async def points_in_logs(
     return {**points, **{each: point_in(each, point, logs) for each, point in unfit.items()}}
 
 
-def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
+def fits(point: OffsetAndMetadata, log_end: int | None, log_id: bytes) -> bool:
     """Return whether reading may go on at a committed point.
 
     Args:
@@ -108,7 +108,7 @@ def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
     return not is_of_another and (log_end is None or point.offset <= log_end)
 
 
-def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> CommitPoint:
+def point_in(partition: TopicPartition, point: OffsetAndMetadata, logs: Logs) -> OffsetAndMetadata:
     """Return where to read on in a log that a committed point does not fit, and log it.
 
     New records below a log's end look like old ones. So another log, or one that may be another,
@@ -125,7 +125,7 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
             point.offset,
             start,
         )
-        return CommitPoint(start, "")
+        return OffsetAndMetadata(start, "")
     if end is None:
         return point
     if of_log and logs.log_id:
@@ -137,7 +137,7 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
             end,
             point.offset - end,
         )
-        return CommitPoint(end, "")
+        return OffsetAndMetadata(end, "")
     log.warning(
         "%s/%d: offset %d is committed, but the log ends at %d: the topic was created again, or "
         "the cluster has lost records; reading on at the log's start, %d, so that nothing new is "
@@ -147,7 +147,7 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
         end,
         start,
     )
-    return CommitPoint(start, "")
+    return OffsetAndMetadata(start, "")
 
 
 def warn_of_expired(partition: TopicPartition, offset: int, log_start: int) -> None:

@@ -41,7 +41,7 @@ from consumer.kafka.transactions.wire import (
     DescribeTransactionsRequest,
     InitProducerIdRequest,
 )
-from consumer.ports import CommitPoint, FencedError, SourceError, TopicPartition
+from consumer.ports import FencedError, OffsetAndMetadata, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Epochs:
             self._is_owing = True
         return True
 
-    async def end_open(self) -> CommitPoint | None:
+    async def end_open(self) -> OffsetAndMetadata | None:
         """End open transactions as the coordinator had decided; return what is committed.
 
         Raises:
@@ -201,7 +201,7 @@ class Epochs:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
-    async def read_committed(self, patience_s: float | None) -> CommitPoint | None:
+    async def read_committed(self, patience_s: float | None) -> OffsetAndMetadata | None:
         """Return what the group has committed, once no transaction on it is undecided.
 
         Args:
@@ -212,7 +212,7 @@ class Epochs:
             SourceError: The broker refuses us.
         """
         topic, number = self.identity.partition
-        points: dict[TopicPartition, CommitPoint | None] = {}
+        points: dict[TopicPartition, OffsetAndMetadata | None] = {}
         undecided_since: list[float] = []
 
         def take(response: Any) -> set[int]:
