@@ -24,7 +24,7 @@ from consumer.replica.kafka_publishing import kafka_publishing
 from handoff.chunk import STATUS_OK
 from handoff.clock import SystemClock
 from schemas.settings.file import KafkaSettings, RouteSettings
-from serve_models.serving.call import Call
+from serve_models.chunks.call import Call
 
 FAILED_STATUS = 3
 _CHECK_EVERY_S = 0.25

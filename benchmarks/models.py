@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from handoff.chunk import STATUS_OK, Chunk, Outcomes
-from serve_models.serving.call import Call
+from serve_models.chunks.call import Call
 
 _GATE_POLL_S = 0.005
 

@@ -44,8 +44,8 @@ class Record(NamedTuple):
         return size_bytes
 
 
-class CommitPoint(NamedTuple):
-    """Committed progress: the lowest offset without an acknowledged outcome.
+class OffsetAndMetadata(NamedTuple):
+    """A partition's progress as it is committed.
 
     ``metadata`` is the completion map above it (``engine.offsets.completion_map``) or empty.
     """
@@ -83,7 +83,7 @@ class Lag(NamedTuple):
 
     log_start: int
     log_end: int
-    committed: CommitPoint | None
+    committed: OffsetAndMetadata | None
     high_watermark: int | None = None
 
     @property
@@ -152,7 +152,7 @@ class RecordSource(Protocol):
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, CommitPoint | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return what the group has committed; ``None`` for partitions without a commit."""
 
     def log_ids(self) -> Mapping[TopicPartition, bytes]:
@@ -165,8 +165,12 @@ class RecordSource(Protocol):
     def take_expired(self) -> Mapping[TopicPartition, int]:
         """Return, once each, the starts of logs whose next record retention has deleted."""
 
-    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit; ``CommitRefusedError`` means that the group has rebalanced."""
+    async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit under the current generation.
+
+        Raises:
+            CommitRefusedError: The group has moved on; the points may be stale.
+        """
 
     def rejoin(self) -> None:
         """Join the group again; does nothing during a rebalance, or before the start."""
@@ -185,7 +189,7 @@ class RecordSource(Protocol):
         """
 
     def waits(self) -> list[str]:
-        """Return what reading waits for now; see ``consumer.engine.standing.waits``."""
+        """Return what reading waits for now; see ``consumer.engine.waiting.waits``."""
 
     async def stop(self) -> None:
         """Leave the group at once, without committing and without calling the listener."""
@@ -233,7 +237,7 @@ class ResultSink(Protocol):
         ...
 
     def waits(self) -> list[str]:
-        """Return what publishing waits for now; see ``consumer.engine.standing.waits``."""
+        """Return what publishing waits for now; see ``consumer.engine.waiting.waits``."""
         ...
 
     async def stop(self) -> None: ...
@@ -258,7 +262,7 @@ class TransactionalSink(Protocol):
         """
 
     async def publish(
-        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+        self, partition: TopicPartition, messages: Sequence[Message], point: OffsetAndMetadata
     ) -> list[Rejection]:
         """Publish all messages and commit ``point`` for ``partition``, or do neither.
 
@@ -276,7 +280,8 @@ class TransactionalSink(Protocol):
             SourceError: The broker refuses us, or the sink is stopped.
         """
 
-    def waits(self) -> list[str]: ...
+    def waits(self) -> list[str]:
+        """Return what publishing waits for now; see ``consumer.engine.waiting.waits``."""
 
     async def stop(self) -> None:
         """Disconnect; transactions under way are aborted."""

@@ -14,7 +14,7 @@ from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.loop.exactly_once import ExactlyOnce
 from consumer.loop.publishing import Publishing
 from consumer.loop.settings import LoopSettings
-from consumer.ports import CommitPoint, Message, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, TopicPartition
 from consumer.replica.build import build_engine
 from schemas.settings.file import RouteSettings
 from tests.counting_model import CountingModel
@@ -40,7 +40,7 @@ def request(custom_id: str, ms: float = 0) -> bytes:
     return orjson.dumps({"custom_id": custom_id, "url": URL, "body": {"ms": ms}})
 
 
-def covers(point: CommitPoint | None, offset: int) -> bool:
+def covers(point: OffsetAndMetadata | None, offset: int) -> bool:
     """Return whether a committed offset and its map say that ``offset`` is done."""
     if point is None:
         return False

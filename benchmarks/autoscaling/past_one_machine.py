@@ -14,7 +14,7 @@ from benchmarks.autoscaling.scalers import Headrace
 from benchmarks.autoscaling.simulator import Burst, Service, Simulation, View
 from consumer.autoscaling.lag import BacklogTracker
 from consumer.engine.offsets.completion_map import CompletionMap, encode
-from consumer.ports import CommitPoint, Lag, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
 
 PARTITIONS = 10_000
 RECORDS_A_DAY = 1_000_000_000
@@ -104,7 +104,7 @@ def _rate(now_s: float) -> float:
 def _lags(partitions: int, span: int) -> dict[TopicPartition, Lag]:
     """Return a broker's answer for partitions in which every other record is done."""
     incomplete = tuple(range(2, span, 2))
-    committed = CommitPoint(0, encode(0, CompletionMap(span, incomplete)))
+    committed = OffsetAndMetadata(0, encode(0, CompletionMap(span, incomplete)))
     return {
         TopicPartition("requests", number): Lag(0, span + 1_000, committed)
         for number in range(partitions)

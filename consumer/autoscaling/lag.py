@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from consumer.engine.offsets import completion_map
 from consumer.engine.offsets.completion_map import CompletionMapError
-from consumer.ports import CommitPoint, Lag, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
 
 
 class LagBasis(Enum):
@@ -75,7 +75,7 @@ def remaining(lag: Lag, *, from_latest: bool) -> Remaining:
     return Remaining(below + above, expired, basis)
 
 
-def _incomplete_from(offset: int, committed: CommitPoint) -> int:
+def _incomplete_from(offset: int, committed: OffsetAndMetadata) -> int:
     found = completion_map.decode(*committed)
     incomplete = found.incomplete if found else ()
     return len(incomplete) - bisect_left(incomplete, offset)

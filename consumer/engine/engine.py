@@ -36,9 +36,9 @@ from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
 from consumer.engine.schedule import Schedule
 from consumer.engine.settings import EngineSettings, LiveSettings
-from consumer.engine.standing.standing import Standing
+from consumer.engine.waiting.standing import Standing
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
-from consumer.ports import CommitPoint, ReadingNotes, Record, Rejection, TopicPartition
+from consumer.ports import OffsetAndMetadata, ReadingNotes, Record, Rejection, TopicPartition
 from handoff.chunk import Chunk, Outcomes
 
 REBALANCING = "the group is rebalancing: reading goes on when each of its members has joined again"
@@ -172,7 +172,7 @@ class Engine:
 
     def assign(
         self,
-        committed: Mapping[TopicPartition, CommitPoint | None],
+        committed: Mapping[TopicPartition, OffsetAndMetadata | None],
         log_ids: Mapping[TopicPartition, bytes] | None = None,
     ) -> AssignmentChange:
         """Take over an assignment and go on; ``committed`` has every partition assigned now."""
@@ -244,6 +244,7 @@ class Engine:
         return self._standing.neglected(len(self.backlog.waiting())) if self._reads else None
 
     def waits(self, now_s: float) -> list[str]:
+        """Return what is waited for now, a line each; see ``consumer.engine.waiting.waits``."""
         if self._has_ended or not self._takes_records:
             return []
         suspension = [self._suspension] if self._is_suspended else []
@@ -344,11 +345,12 @@ class Engine:
         self._lose([transaction.assignment])
         return was_held and not self._is_suspended
 
-    def has_commit_points(self) -> bool:
-        return not self._has_ended and self._assigned.has_commit_points()
+    def has_offsets_to_commit(self) -> bool:
+        return not self._has_ended and self._assigned.has_offsets_to_commit()
 
-    def commit_points(self) -> dict[TopicPartition, CommitPoint]:
-        return {} if self._has_ended else self._assigned.commit_points()
+    def offsets_and_metadata(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return what there is to commit; pass it to ``committed`` once that is acknowledged."""
+        return {} if self._has_ended else self._assigned.offsets_and_metadata()
 
-    def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    def committed(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         self._assigned.committed(points)

@@ -8,7 +8,7 @@ import orjson
 from consumer.engine.failures.retry import Failure
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.record_state import RecordState
-from consumer.ports import CommitPoint, Message, Record, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, Record, TopicPartition
 from handoff.chunk import Outcomes
 from handoff.windows import CallInFlight
 from schemas.wire.headers import Headers, encode_source
@@ -33,8 +33,8 @@ class PartitionAssignment:
 
     partition: TopicPartition
     ledger: PartitionLedger
-    committed: CommitPoint | None
-    attempted: set[CommitPoint] = field(default_factory=set)
+    committed: OffsetAndMetadata | None
+    attempted: set[OffsetAndMetadata] = field(default_factory=set)
     revoked: bool = False
     _quoted_id_start: bytes = field(init=False, repr=False)
     _source_start: bytes = field(init=False, repr=False)
@@ -50,11 +50,12 @@ class PartitionAssignment:
     def source(self, offset: int) -> bytes:
         return b"%b%d" % (self._source_start, offset)
 
-    def wrote(self, point: CommitPoint | None) -> bool:
-        """Return whether ``point`` is this assignment's: no other member has committed since."""
+    def wrote(self, point: OffsetAndMetadata | None) -> bool:
+        """Return whether no other member has committed since: ``point`` is this assignment's."""
         return point == self.committed or point in self.attempted
 
-    def acknowledge(self, point: CommitPoint | None) -> None:
+    def acknowledge(self, point: OffsetAndMetadata | None) -> None:
+        """Note that ``point`` is committed."""
         self.committed = point
         self.attempted.clear()
 

@@ -184,7 +184,7 @@ class AtLeastOnce(Publishing):
                 # Committing without a pause still waits until there is something to commit.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_QUIET_COMMIT_S):
-                        while not self._engine.has_commit_points():
+                        while not self._engine.has_offsets_to_commit():
                             self._completed.clear()
                             await self._completed.wait()
             if not await self._commit_once():
@@ -192,7 +192,7 @@ class AtLeastOnce(Publishing):
 
     async def _commit_once(self) -> bool:
         async with self._commit_lock:
-            points = self._engine.commit_points()
+            points = self._engine.offsets_and_metadata()
             if not points:
                 return True
             try:

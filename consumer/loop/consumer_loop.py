@@ -15,7 +15,7 @@ from consumer.engine.bodies.store import BodyStore
 from consumer.engine.engine import Engine
 from consumer.engine.offsets.assigned_partitions import AssignmentChange
 from consumer.engine.settings import LiveSettings
-from consumer.engine.standing.waits import LastingWaits
+from consumer.engine.waiting.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
 from consumer.loop.body_transfers import BodyTransfers
 from consumer.loop.call_stream import CallFailedError, stream_outcomes

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from consumer.engine.engine import Engine
-from consumer.engine.standing.stall import StallWatch
+from consumer.engine.waiting.stall import StallWatch
 from consumer.ports import RecordSource
 from handoff.clock import Clock
 

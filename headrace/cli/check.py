@@ -8,7 +8,7 @@ import typer
 from consumer.ports import SourceError
 from headrace.cli.options import JsonOption
 from headrace.cli.output import print_json, print_line, print_note, print_table
-from headrace.requests.result_sizes import describe_oversized
+from headrace.records.result_sizes import describe_oversized
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError
 from headrace.topics import find_unfit_topics

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.autoscaling.lag import seconds_left, tokens_left
-from consumer.engine.standing.waits import subject
+from consumer.engine.waiting.waits import subject
 from consumer.replica.reports import RouteStatus
 from headrace.cli.output import count, shorten
 from headrace.status.lag import PartitionLag

@@ -13,7 +13,7 @@ import typer
 from rich.console import Group
 from rich.live import Live
 
-from consumer.engine.standing.waits import LastingWaits
+from consumer.engine.waiting.waits import LastingWaits
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from handoff.clock import SystemClock

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from headrace.requests.reading import LogRange
+from headrace.records.reading import LogRange
 
 
 class Clearing:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 
 PAGE_OFFSETS = 65_536
 _PAGE_BYTES = PAGE_OFFSETS // 8

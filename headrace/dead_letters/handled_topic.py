@@ -11,7 +11,7 @@ from consumer.kafka.admin.dead_letter_admin import create_compacted_topic
 from consumer.ports import SourceError
 from headrace.dead_letters.handled import HandledOffsets, HandledPageError
 from headrace.dead_letters.names import handled_topic_of
-from headrace.requests.reading import LogReader
+from headrace.records.reading import LogReader
 from schemas.settings.file import KafkaSettings
 
 

@@ -38,7 +38,7 @@ from headrace.dead_letters.replay import (
 from headrace.dead_letters.selection import Selection
 from headrace.dead_letters.transactions import HandlingTransactions
 from headrace.errors import UserError
-from headrace.requests.reading import LogReader
+from headrace.records.reading import LogReader
 from schemas.settings.file import KafkaSettings
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024

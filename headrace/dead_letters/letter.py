@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from headrace.requests.reading import Place, TopicRecord, parse_place
+from headrace.records.reading import Place, TopicRecord, parse_place
 from schemas.wire import headers
 from schemas.wire.deadletters import (
     MAX_HISTORY_MESSAGE_CHARACTERS,

@@ -9,7 +9,7 @@ from consumer.ports import Message
 from headrace.dead_letters.inbox import Found
 from headrace.dead_letters.letter import DeadLetter
 from headrace.errors import FirstProblems
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 from schemas.wire import headers
 from schemas.wire.deadletters import replayed_headers
 from schemas.wire.headers import read_deadline_ms

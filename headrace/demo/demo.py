@@ -22,7 +22,7 @@ from headrace.demo.records import DemoRecord, demo_records
 from headrace.demo.report import Tally
 from headrace.demo.tables import report
 from headrace.demo.trial import is_watched, let_try, say_how_to_go_on
-from headrace.requests.reading import read_topic
+from headrace.records.reading import read_topic
 from headrace.service.service import LocalService
 from headrace.settings.file import parse_settings
 from schemas.settings.file import KafkaSettings, Settings

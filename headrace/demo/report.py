@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 from schemas.wire import headers
 from schemas.wire.headers import last_value
 

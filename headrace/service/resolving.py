@@ -7,7 +7,7 @@ import orjson
 from consumer.engine.bodies.store import BodyRefusedError, StoreError
 from consumer.object_store.object_store import open_store
 from headrace.errors import UserError
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 from schemas.settings.file import ClaimCheckSettings, RouteSettings
 from schemas.wire.references import BodyReference
 from schemas.wire.results import encode_response_line

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from consumer.engine.standing.waits import open_transaction
+from consumer.engine.waiting.waits import open_transaction
 from consumer.kafka.admin.open_producers import open_producers
 from consumer.kafka.client.producers import OpenProducer
 from consumer.ports import TopicPartition

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from consumer.engine.standing.waits import merged
+from consumer.engine.waiting.waits import merged
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot, RouteStatus
 
 T = TypeVar("T")

@@ -22,10 +22,10 @@ from serve_models.batching.preparation import Preparation, Slice
 from serve_models.batching.token_budget import TokenBudget
 from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
-from serve_models.serving.call import Call
-from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
-from serve_models.serving.failures import ENDS_THE_TASK, Refusal
-from serve_models.serving.watchdog import Patience, Watchdog
+from serve_models.chunks.call import Call
+from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
+from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.watchdog import Patience, Watchdog
 
 logger = logging.getLogger(__name__)
 

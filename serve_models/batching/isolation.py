@@ -6,7 +6,7 @@ from typing import Any
 
 from serve_models.batching.memory import is_out_of_memory, release_memory
 from serve_models.batching.work import Item
-from serve_models.serving.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
 
 Forward = Callable[[Sequence[Any]], Iterable[Any]]
 

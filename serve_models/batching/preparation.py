@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from handoff.chunk import Chunk
 from handoff.clock import Clock
 from serve_models.batching.work import Request, RequestReader
-from serve_models.serving.call import Call
-from serve_models.serving.failures import Refusal
-from serve_models.serving.watchdog import Patience, Watchdog
+from serve_models.chunks.call import Call
+from serve_models.chunks.failures import Refusal
+from serve_models.chunks.watchdog import Patience, Watchdog
 
 MOST_RECORDS = 64
 """A chunk is tokenized in slices, so that chunks take turns and the model starts on the first."""

@@ -1,6 +1,6 @@
 """How many records a replica that runs batches wants in flight."""
 
-from serve_models.serving.window import SharedWindow
+from serve_models.chunks.window import SharedWindow
 
 _MEMORY_RECORDS = 256
 _MEMORY_BATCHES = 32

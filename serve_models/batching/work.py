@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from serve_models.serving.failures import Refusal
+from serve_models.chunks.failures import Refusal
 
 
 class Item(Protocol):

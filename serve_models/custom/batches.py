@@ -9,10 +9,10 @@ import orjson
 from schemas.bodies.base import BodyRefusedError
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits
+from serve_models.chunks.chunk_server import Host
+from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
 from serve_models.custom.batched_model import BatchedModel
 from serve_models.custom.engine import PATIENCE
-from serve_models.serving.chunk_server import Host
-from serve_models.serving.failures import ENDS_THE_TASK, Refusal
 
 _NO_LIMIT = 2**62
 

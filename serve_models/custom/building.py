@@ -5,10 +5,10 @@ from importlib import import_module
 from typing import Any
 
 from schemas.settings.models import CustomModelSettings
+from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.custom.batched_model import BatchedModel
 from serve_models.custom.batches import serve_batches
 from serve_models.custom.engine import CustomEngine
-from serve_models.serving.chunk_server import ChunkServer, Host
 
 
 class CustomModelError(ValueError):

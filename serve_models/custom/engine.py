@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from handoff.chunk import STATUS_FAILED, STATUS_UNAVAILABLE, ChunkModel, Outcomes
-from serve_models.serving.call import Call
-from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
-from serve_models.serving.failures import ENDS_THE_TASK
-from serve_models.serving.watchdog import Patience, SilenceWatch
+from serve_models.chunks.call import Call
+from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
+from serve_models.chunks.failures import ENDS_THE_TASK
+from serve_models.chunks.watchdog import Patience, SilenceWatch
 
 PATIENCE = Patience(least_s=600.0, first_s=3600.0)
 """A class may work on one record for a long time without any report."""

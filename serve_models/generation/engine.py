@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import orjson
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED
-from serve_models.serving.call import Call
-from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
-from serve_models.serving.failures import ENDS_THE_TASK, encode_failure_body
-from serve_models.serving.window import SharedWindow
+from serve_models.chunks.call import Call
+from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
+from serve_models.chunks.failures import ENDS_THE_TASK, encode_failure_body
+from serve_models.chunks.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 

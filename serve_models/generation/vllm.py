@@ -29,6 +29,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from handoff.chunk import STATUS_OK
 from handoff.clock import AwakeClock, Clock
 from schemas.settings.models import GeneratorSettings
+from serve_models.chunks.chunk_server import ReplicaLostError
+from serve_models.chunks.watchdog import Patience, SilenceWatch
 from serve_models.generation.arguments import (
     GeneratorSettingsError,
     check_handler_arguments,
@@ -48,8 +50,6 @@ from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation.placement import placed_engine_args
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
-from serve_models.serving.chunk_server import ReplicaLostError
-from serve_models.serving.watchdog import Patience, SilenceWatch
 
 CHAT_URL = "/v1/chat/completions"
 COMPLETIONS_URL = "/v1/completions"

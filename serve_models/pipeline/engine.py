@@ -15,13 +15,13 @@ from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, ChunkModel, Outcomes
 from schemas.settings.pipelines import PipelineSettings
+from serve_models.chunks.call import Call
+from serve_models.chunks.chunk_server import ChunkServer, Host
+from serve_models.chunks.failures import ENDS_THE_TASK, encode_failure_body
+from serve_models.chunks.window import SharedWindow
 from serve_models.pipeline.graph import Ending, PipelineGraph, StepAnswerError, StepRequest
 from serve_models.pipeline.records import Record, Request, StepCall, StepLostError
 from serve_models.pipeline.step_queue import StepQueue
-from serve_models.serving.call import Call
-from serve_models.serving.chunk_server import ChunkServer, Host
-from serve_models.serving.failures import ENDS_THE_TASK, encode_failure_body
-from serve_models.serving.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from handoff.windows import CallInFlight
+from serve_models.chunks.call import Call
 from serve_models.pipeline.graph import RecordRun
-from serve_models.serving.call import Call
 
 
 class StepLostError(RuntimeError):

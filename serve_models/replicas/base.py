@@ -10,7 +10,7 @@ from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
 from handoff.clock import AwakeClock
-from serve_models.serving.chunk_server import ChunkServer, Host
+from serve_models.chunks.chunk_server import ChunkServer, Host
 
 _LAST_WORDS_S = 0.5
 """Time for finished outcomes to be streamed; the calls end with the process."""

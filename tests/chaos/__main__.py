@@ -29,10 +29,10 @@ from rich.progress import (
 
 from headrace.brokers.kafka_home import _find_home, _version
 from tests.chaos import report
-from tests.chaos.planted import PROVOKED_BY, SHOWS_AS, Bug
+from tests.chaos.faults.planted import PROVOKED_BY, SHOWS_AS, Bug
+from tests.chaos.faults.schedule import ONE_NODE, SERVE, THREE_NODES, Fault, Kind, draw
 from tests.chaos.run import Outcome, kinds_for, run_stage
-from tests.chaos.schedule import ONE_NODE, SERVE, THREE_NODES, Fault, Kind, draw
-from tests.chaos.stage import Delivery, Plan, Stage
+from tests.chaos.stage.stage import Delivery, Plan, Stage
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 DEFAULT_FAULTS = 300

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from tests.chaos.planted import SHOWS_AS, Bug
-from tests.chaos.promises import Verdict
+from tests.chaos.checks.promises import Verdict
+from tests.chaos.faults.planted import SHOWS_AS, Bug
 from tests.chaos.run import Outcome
 
 DELIVERIES = ("at_least_once", "exactly_once")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos.faults import Faults
-from tests.chaos.promises import Verdict
-from tests.chaos.schedule import Fault, Kind, count_by_kind
-from tests.chaos.stage import PARTITIONS, TRANSACTION_TIMEOUT_S, Plan, Stage
+from tests.chaos.checks.promises import Verdict
+from tests.chaos.faults.faults import Faults
+from tests.chaos.faults.schedule import Fault, Kind, count_by_kind
+from tests.chaos.stage.stage import PARTITIONS, TRANSACTION_TIMEOUT_S, Plan, Stage
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _set(plan: Plan, folder: Path, *, is_on_serve: bool) -> tuple[Stage, Doer]:
         stage = Stage(plan, folder)
         return stage, Faults(stage)
     # Ray takes seconds to import, and most stages do without.
-    from tests.chaos.serve_stage import ServeFaults, ServeStage  # noqa: PLC0415 - see above
+    from tests.chaos.stage.serve_stage import ServeFaults, ServeStage  # noqa: PLC0415 - see above
 
     on_serve = ServeStage(plan, folder)
     return on_serve, ServeFaults(on_serve)

@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaProducer
 
 from tests.brokers import kafka_home_needed
 from tests.chaos.run import come_to_rest
-from tests.chaos.stage import Plan, Stage
+from tests.chaos.stage.stage import Plan, Stage
 
 pytestmark = kafka_home_needed("needs a broker of its own")
 

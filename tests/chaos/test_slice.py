@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import kafka_home_needed
-from tests.chaos.planted import SHOWS_AS, Bug
+from tests.chaos.faults.planted import SHOWS_AS, Bug
+from tests.chaos.faults.schedule import Fault, Kind
 from tests.chaos.run import run_stage
-from tests.chaos.schedule import Fault, Kind
-from tests.chaos.stage import Delivery, Plan
+from tests.chaos.stage.stage import Delivery, Plan
 
 pytestmark = kafka_home_needed("kills and freezes brokers of its own")
 

@@ -18,7 +18,7 @@ from consumer.kafka.client.connection import client_options
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.source.source import KafkaSource
-from consumer.ports import CommitPoint, Lag, Message, SourceError
+from consumer.ports import Lag, Message, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
 from schemas.settings.file import KafkaSettings
 from tests.brokers import TestBroker
@@ -188,8 +188,8 @@ async def test_a_commit_of_another_log_counts_as_the_start_of_this_one(world: Ka
     first = await world.join(topic)
     log_id = first.source.log_ids()[this]
     points = {
-        this: CommitPoint(5, encode(5, CompletionMap(7, (6,), (), log_id))),
-        other: CommitPoint(5, encode(5, CompletionMap(7, (6,), (), b"old!"))),
+        this: OffsetAndMetadata(5, encode(5, CompletionMap(7, (6,), (), log_id))),
+        other: OffsetAndMetadata(5, encode(5, CompletionMap(7, (6,), (), b"old!"))),
     }
     await first.source.commit(points)
     await first.source.stop()
@@ -197,7 +197,7 @@ async def test_a_commit_of_another_log_counts_as_the_start_of_this_one(world: Ka
     second = await world.join(topic)
     found = await second.source.committed([this, other])
 
-    assert found == {this: points[this], other: CommitPoint(0, "")}
+    assert found == {this: points[this], other: OffsetAndMetadata(0, "")}
 
 
 async def test_a_log_that_was_cut_short_is_read_on_at_its_end(world: KafkaWorld) -> None:
@@ -209,13 +209,13 @@ async def test_a_log_that_was_cut_short_is_read_on_at_its_end(world: KafkaWorld)
     first = await world.join(topic)
     log_id = first.source.log_ids()[partition]
     await first.source.commit(
-        {partition: CommitPoint(25, encode(25, CompletionMap(25, log_id=log_id)))}
+        {partition: OffsetAndMetadata(25, encode(25, CompletionMap(25, log_id=log_id)))}
     )
     await first.source.stop()
 
     second = await world.join(topic)
 
-    assert await second.source.committed([partition]) == {partition: CommitPoint(20, "")}
+    assert await second.source.committed([partition]) == {partition: OffsetAndMetadata(20, "")}
 
 
 async def test_what_a_listener_raises_ends_the_source(world: KafkaWorld) -> None:
@@ -330,13 +330,13 @@ async def test_lag_is_told_from_outside_the_group(world: KafkaWorld) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"x"] * 10, partition=0)
     member = await world.join(topic)
-    await member.source.commit({Partition(topic, 0): CommitPoint(4, "map")})
+    await member.source.commit({Partition(topic, 0): OffsetAndMetadata(4, "map")})
     async with GroupLags(world.settings) as group_lags:
         lag = await group_lags.read(f"{topic}-g", topic)
         nothing = await group_lags.read("g", "no-such-topic")
 
     assert lag == {
-        Partition(topic, 0): Lag(0, 10, CommitPoint(4, "map"), 10),
+        Partition(topic, 0): Lag(0, 10, OffsetAndMetadata(4, "map"), 10),
         Partition(topic, 1): Lag(0, 0, None, 0),
     }
     assert nothing == {}

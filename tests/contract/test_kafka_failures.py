@@ -13,7 +13,7 @@ from consumer.kafka.client.connection import client_options
 from consumer.kafka.source import raw_records, source
 from consumer.kafka.source.source import KafkaSource
 from consumer.kafka.source.unpacking import Unpacking
-from consumer.ports import CommitPoint, Record, SourceError
+from consumer.ports import OffsetAndMetadata, Record, SourceError
 from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.misnamed import MISNAMED, MISNAMED_AS_READ, rename
@@ -108,7 +108,7 @@ async def test_a_take_over_longer_than_a_session_does_not_cost_the_membership(
                 await source.poll((), 1, 0.2)
         member.may_take_over.set()
         await member.until(lambda it: bool(it.events))
-        await source.commit({Partition(topic, 0): CommitPoint(0, "still a member")})
+        await source.commit({Partition(topic, 0): OffsetAndMetadata(0, "still a member")})
 
         assert (coordinator.generation, coordinator.member_id) == (generation, member_id)
     finally:
@@ -158,7 +158,9 @@ async def test_a_partition_without_a_leader_does_not_hold_up_the_others(
     topic = await world.topic(partitions=2)
     led, leaderless = Partition(topic, 0), Partition(topic, 1)
     member = await world.join(topic)
-    await member.source.commit({led: CommitPoint(9, "m"), leaderless: CommitPoint(9, "m")})
+    await member.source.commit(
+        {led: OffsetAndMetadata(9, "m"), leaderless: OffsetAndMetadata(9, "m")}
+    )
     ask = aiokafka_consumer(member).end_offsets
 
     async def end_offsets(partitions: Collection[KafkaPartition]) -> object:
@@ -170,7 +172,7 @@ async def test_a_partition_without_a_leader_does_not_hold_up_the_others(
     # It waits a fifth of the session's timeout, 6 s.
     points = await asyncio.wait_for(member.source.committed([led, leaderless]), 5)
 
-    assert points == {led: CommitPoint(0, ""), leaderless: CommitPoint(9, "m")}
+    assert points == {led: OffsetAndMetadata(0, ""), leaderless: OffsetAndMetadata(9, "m")}
 
 
 async def test_latest_without_a_leader_is_said_and_not_passed_over(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumer.ports import CommitPoint, CommitRefusedError, Message, SourceError
+from consumer.ports import CommitRefusedError, Message, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
 from tests.contract.worlds import World
 
@@ -127,7 +127,7 @@ async def test_a_commit_keeps_its_metadata(world: World) -> None:
     topic = await world.topic(partitions=2)
     await world.write(topic, [b"x"] * 10)
     member = await world.join(topic)
-    point = CommitPoint(7, "0123456789" * 400)
+    point = OffsetAndMetadata(7, "0123456789" * 400)
     partitions = [Partition(topic, 0), Partition(topic, 1)]
 
     await member.source.commit({partitions[0]: point})
@@ -143,7 +143,7 @@ async def test_metadata_over_the_limit_is_refused(world: World) -> None:
     member = await world.join(topic)
 
     with pytest.raises(SourceError):
-        await member.source.commit({Partition(topic, 0): CommitPoint(0, "x" * 5000)})
+        await member.source.commit({Partition(topic, 0): OffsetAndMetadata(0, "x" * 5000)})
 
 
 async def test_commits_at_the_same_time_leave_the_last_one(world: World) -> None:
@@ -153,10 +153,10 @@ async def test_commits_at_the_same_time_leave_the_last_one(world: World) -> None
     partition = Partition(topic, 0)
 
     await asyncio.gather(
-        *(member.source.commit({partition: CommitPoint(n, str(n))}) for n in range(1, 20))
+        *(member.source.commit({partition: OffsetAndMetadata(n, str(n))}) for n in range(1, 20))
     )
 
-    assert await member.source.committed([partition]) == {partition: CommitPoint(19, "19")}
+    assert await member.source.committed([partition]) == {partition: OffsetAndMetadata(19, "19")}
 
 
 async def test_a_commit_for_a_partition_of_somebody_else_is_refused(world: World) -> None:
@@ -164,7 +164,7 @@ async def test_a_commit_for_a_partition_of_somebody_else_is_refused(world: World
     member = await world.join(topic)
 
     with pytest.raises(CommitRefusedError):
-        await member.source.commit({Partition(topic, 7): CommitPoint(1, "")})
+        await member.source.commit({Partition(topic, 7): OffsetAndMetadata(1, "")})
 
 
 async def test_a_group_goes_on_where_it_committed(world: World) -> None:
@@ -172,7 +172,7 @@ async def test_a_group_goes_on_where_it_committed(world: World) -> None:
     await world.write(topic, [b"%d" % n for n in range(10)])
     first = await world.join(topic)
     await first.read(10)
-    await first.source.commit({Partition(topic, 0): CommitPoint(6, "map")})
+    await first.source.commit({Partition(topic, 0): OffsetAndMetadata(6, "map")})
     await first.source.stop()
 
     second = await world.join(topic)
@@ -195,7 +195,7 @@ async def test_latest_means_nothing_to_a_group_that_has_committed(world: World) 
     topic = await world.topic()
     await world.write(topic, [b"%d" % n for n in range(5)])
     first = await world.join(topic, start_from="latest")
-    await first.source.commit({Partition(topic, 0): CommitPoint(2, "")})
+    await first.source.commit({Partition(topic, 0): OffsetAndMetadata(2, "")})
     await first.source.stop()
 
     second = await world.join(topic, start_from="latest")
@@ -255,7 +255,7 @@ async def test_where_retention_deleted_what_comes_next_reading_goes_on_behind(wo
     partition = Partition(topic, 0)
     await world.write(topic, [b"%d" % n for n in range(10)])
     first = await world.join(topic, start_from="latest")
-    await first.source.commit({partition: CommitPoint(2, "")})
+    await first.source.commit({partition: OffsetAndMetadata(2, "")})
     await first.source.stop()
     await world.move_log_start(partition, 6)
 
@@ -297,10 +297,10 @@ async def test_a_commit_beyond_the_logs_end_counts_as_the_start(world: World) ->
     await world.write(topic, [b"x"] * 3)
     await world.move_log_start(partition, 1)
     first = await world.join(topic)
-    await first.source.commit({partition: CommitPoint(500, "of a log that was longer")})
+    await first.source.commit({partition: OffsetAndMetadata(500, "of a log that was longer")})
     await first.source.stop()
 
     second = await world.join(topic)
 
-    assert await second.source.committed([partition]) == {partition: CommitPoint(1, "")}
+    assert await second.source.committed([partition]) == {partition: OffsetAndMetadata(1, "")}
     assert [record.offset for record in await second.read(2)] == [1, 2]

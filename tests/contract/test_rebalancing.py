@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import pytest
 
-from consumer.ports import CommitPoint, CommitRefusedError, Message
+from consumer.ports import CommitRefusedError, Message, OffsetAndMetadata
 from consumer.ports import TopicPartition as Partition
 from tests.contract.worlds import Member, World
 
@@ -74,12 +74,12 @@ async def test_when_a_member_leaves_the_other_gets_all_and_goes_on_from_its_comm
     await settled(first, second, partitions=2)
     (left,) = second.assignment
     await second.read(10)
-    await second.source.commit({left: CommitPoint(4, "left behind")})
+    await second.source.commit({left: OffsetAndMetadata(4, "left behind")})
 
     await second.source.stop()
     await first.until(lambda it: len(it.assignment) == 2)
 
-    assert (await first.source.committed([left]))[left] == CommitPoint(4, "left behind")
+    assert (await first.source.committed([left]))[left] == OffsetAndMetadata(4, "left behind")
     offsets = [r.offset for r in await first.read(16) if r.partition == left]
     assert offsets == [4, 5, 6, 7, 8, 9]
     assert second.events[-1] == "assigned", "a stop calls no listener"
@@ -92,7 +92,9 @@ async def test_a_commit_while_revoking_still_counts(world: World) -> None:
     await world.write(topic, [b"x"] * 10, partition=0)
     first = await world.join(topic)
     partition = Partition(topic, 0)
-    first.on_revoking = lambda: first.source.commit({partition: CommitPoint(5, "just in time")})
+    first.on_revoking = lambda: first.source.commit(
+        {partition: OffsetAndMetadata(5, "just in time")}
+    )
 
     second, _ = await asyncio.gather(
         world.join(topic), first.until(lambda it: len(it.assignment) == 1)
@@ -100,7 +102,7 @@ async def test_a_commit_while_revoking_still_counts(world: World) -> None:
     await settled(first, second, partitions=2)
 
     points = await second.source.committed([partition])
-    assert points == {partition: CommitPoint(5, "just in time")}
+    assert points == {partition: OffsetAndMetadata(5, "just in time")}
 
 
 async def test_a_kept_partition_is_read_on_without_a_repeat_after_seek(world: World) -> None:
@@ -160,19 +162,19 @@ async def test_a_member_that_overstays_the_rebalance_timeout_cannot_commit(world
     async def commit_too_late() -> None:
         await others_have_it.wait()
         with pytest.raises(CommitRefusedError) as caught:
-            await first.source.commit({partition: CommitPoint(1, "stale")})
+            await first.source.commit({partition: OffsetAndMetadata(1, "stale")})
         refusals.append(caught.value)
         first.on_revoking = lambda: None
 
     first.on_revoking = commit_too_late
     second = await world.join(topic, rebalance_timeout_s=2.0)
     assert len(second.assignment) == 2
-    await second.source.commit({partition: CommitPoint(9, "owner")})
+    await second.source.commit({partition: OffsetAndMetadata(9, "owner")})
     others_have_it.set()
     await first.until(lambda it: bool(refusals))
 
     await settled(first, second, partitions=2)
-    assert await second.source.committed([partition]) == {partition: CommitPoint(9, "owner")}
+    assert await second.source.committed([partition]) == {partition: OffsetAndMetadata(9, "owner")}
 
 
 async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: World) -> None:
@@ -186,7 +188,7 @@ async def test_a_commit_counts_only_after_the_listener_has_taken_over(world: Wor
     async def commit_what_is_stale(partitions: Collection[Partition]) -> None:
         outcomes.extend(
             await asyncio.gather(
-                source.commit({partition: CommitPoint(1, "stale")}), return_exceptions=True
+                source.commit({partition: OffsetAndMetadata(1, "stale")}), return_exceptions=True
             )
         )
         await take_over(partitions)
@@ -213,7 +215,7 @@ async def test_a_commit_for_a_partition_that_moved_is_refused(world: World) -> N
     (moved,) = second.assignment
 
     with pytest.raises(CommitRefusedError):
-        await first.source.commit({moved: CommitPoint(1, "")})
+        await first.source.commit({moved: OffsetAndMetadata(1, "")})
 
     assert await second.source.committed([moved]) == {moved: None}
 
@@ -227,7 +229,7 @@ async def test_a_member_that_polls_nothing_stays_in_the_group(world: World) -> N
         assert await member.source.poll((), 10, 0.1) == []
 
     assert member.events == ["assigned"]
-    await member.source.commit({Partition(topic, 0): CommitPoint(1, "")})
+    await member.source.commit({Partition(topic, 0): OffsetAndMetadata(1, "")})
 
 
 async def test_a_member_that_joins_again_has_its_partitions_back_and_goes_on(world: World) -> None:
@@ -236,7 +238,7 @@ async def test_a_member_that_joins_again_has_its_partitions_back_and_goes_on(wor
     member = await world.join(topic)
     assert len(await member.read(2)) == 2
     owned = member.assignment
-    await member.source.commit({Partition(topic, 0): CommitPoint(1, "")})
+    await member.source.commit({Partition(topic, 0): OffsetAndMetadata(1, "")})
 
     member.source.rejoin()
     await member.until(lambda it: it.events == ["assigned", "revoking", "assigned"])
@@ -244,4 +246,4 @@ async def test_a_member_that_joins_again_has_its_partitions_back_and_goes_on(wor
     assert member.assignment == owned
     (record,) = await member.read(1)
     assert record.value == b"2"
-    await member.source.commit({Partition(topic, 0): CommitPoint(2, "")})
+    await member.source.commit({Partition(topic, 0): OffsetAndMetadata(2, "")})

@@ -14,7 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions import batches as transaction_batches
-from consumer.ports import CommitPoint, Message, Rejection, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, Rejection, TopicPartition
 from headrace.topics import find_unfit_topics
 from schemas.settings.file import Settings
 from tests.brokers import TestBroker
@@ -64,7 +64,7 @@ class Publisher:
                 rejections = await self._plain.publish(sent)
             else:
                 self._published += 1
-                point = CommitPoint(self._published, "")
+                point = OffsetAndMetadata(self._published, "")
                 rejections = await self._transactional.publish(self.requests, sent, point)
             for each in rejections:
                 (position,) = positions([each], sent)

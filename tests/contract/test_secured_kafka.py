@@ -10,7 +10,7 @@ from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
 from consumer.kafka.sink import producer_slot
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.source.source import KafkaSource
-from consumer.ports import CommitPoint, Message, SourceError
+from consumer.ports import Message, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
 from schemas.settings.file import KafkaSettings, TlsSettings
 from tests.brokers import kafka_home_needed
@@ -48,7 +48,7 @@ async def test_publishing_and_reading_over_tls_and_scram(
         await source.start(member)
         await member.until(lambda it: bool(it.assignment))
         records = await member.read(50)
-        await source.commit({Partition("over-tls", 0): CommitPoint(1, "map")})
+        await source.commit({Partition("over-tls", 0): OffsetAndMetadata(1, "map")})
     finally:
         await sink.stop()
         await source.stop()
@@ -115,7 +115,7 @@ async def test_a_broker_killed_and_started_again_costs_nothing(secured: SecuredB
         read = {record.value for record in await member.read(20)}
         secured.kill()
         committing = asyncio.create_task(
-            source.commit({Partition("survives", 0): CommitPoint(1, "while away")})
+            source.commit({Partition("survives", 0): OffsetAndMetadata(1, "while away")})
         )
         await source.poll(sorted(member.assignment), 100, 0.5)
         secured.start_again()
@@ -133,7 +133,7 @@ async def test_a_broker_killed_and_started_again_costs_nothing(secured: SecuredB
         await sink.stop()
         await source.stop()
 
-    assert points == {Partition("survives", 0): CommitPoint(1, "while away")}
+    assert points == {Partition("survives", 0): OffsetAndMetadata(1, "while away")}
 
 
 async def test_what_a_cut_off_producer_had_in_flight_is_published_again(

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.source.source import KafkaSource
-from consumer.ports import CommitPoint, CommitRefusedError, SourceError
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.worlds import PATIENCE_S, KafkaWorld, Member, aiokafka_consumer, make_route
@@ -72,8 +72,8 @@ async def test_a_killed_member_has_its_partitions_back_at_once_and_nobody_else_n
     partition = min(again.assignment)
     await world.write(topic, [b"x"] * 3, partition.partition)
     assert len(await again.read(3)) == 3
-    await again.source.commit({partition: CommitPoint(3, "m")})
-    assert (await again.source.committed([partition]))[partition] == CommitPoint(3, "m")
+    await again.source.commit({partition: OffsetAndMetadata(3, "m")})
+    assert (await again.source.committed([partition]))[partition] == OffsetAndMetadata(3, "m")
 
 
 async def test_the_groups_leader_may_be_killed_and_come_back(world: KafkaWorld) -> None:
@@ -126,16 +126,16 @@ async def test_of_two_holders_of_an_instance_id_the_older_fails_and_the_newer_st
     newer = await join(world, topic, "i-0")
 
     with pytest.raises((CommitRefusedError, SourceError)):
-        await older.source.commit({Partition(topic, 0): CommitPoint(1, "of the older")})
+        await older.source.commit({Partition(topic, 0): OffsetAndMetadata(1, "of the older")})
     with pytest.raises(SourceError, match="another consumer has joined as instance i-0"):
         await poll_until_it_fails(older)
     await asyncio.wait_for(older.source.stop(), 6)
 
     await world.write(topic, [b"x"] * 3, 0)
     assert len(await newer.read(3)) == 3
-    await newer.source.commit({Partition(topic, 0): CommitPoint(3, "of the newer")})
+    await newer.source.commit({Partition(topic, 0): OffsetAndMetadata(3, "of the newer")})
     if world.is_faithful:  # the embedded broker makes the group join again for a successor
         assert newer.events == ["assigned"]
     assert (await newer.source.committed([Partition(topic, 0)]))[Partition(topic, 0)] == (
-        CommitPoint(3, "of the newer")
+        OffsetAndMetadata(3, "of the newer")
     )

@@ -22,7 +22,7 @@ from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions import sink as transactions
 from consumer.kafka.transactions.names import earlier_transactional_id_of
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
-from consumer.ports import CommitPoint, FencedError, Message, SourceError
+from consumer.ports import FencedError, Message, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld, make_route
@@ -109,13 +109,19 @@ async def test_a_lost_answer_costs_nothing(
     interference.lost_answers = [step, step]
     interference.lost_requests = [step]
 
-    assert await sink.publish(Partition(topic, 0), results(topic, b"1"), CommitPoint(1, "")) == []
-    assert await sink.publish(Partition(topic, 0), results(topic, b"2"), CommitPoint(2, "")) == []
+    assert (
+        await sink.publish(Partition(topic, 0), results(topic, b"1"), OffsetAndMetadata(1, ""))
+        == []
+    )
+    assert (
+        await sink.publish(Partition(topic, 0), results(topic, b"2"), OffsetAndMetadata(2, ""))
+        == []
+    )
 
     assert not interference.lost_answers
     assert not interference.lost_requests
     assert await world.published(topic) == [b"1", b"2"]
-    assert await world.committed(topic) == CommitPoint(2, "")
+    assert await world.committed(topic) == OffsetAndMetadata(2, "")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -124,24 +130,24 @@ async def test_a_zombie_that_wakes_in_mid_transaction_changes_nothing(
 ) -> None:
     partition = Partition(topic, 0)
     zombie = await owner(world, topic)
-    assert await zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "")) == []
+    assert await zombie.publish(partition, results(topic, b"1"), OffsetAndMetadata(1, "")) == []
     interference = Interference(zombie, monkeypatch)
     interference.held_up = step
     publishing = asyncio.create_task(
-        zombie.publish(partition, results(topic, b"zombie"), CommitPoint(2, "zombie"))
+        zombie.publish(partition, results(topic, b"zombie"), OffsetAndMetadata(2, "zombie"))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
     heir = await owner(world, topic)
-    assert await world.committed(topic) == CommitPoint(1, "")
-    assert await heir.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
+    assert await world.committed(topic) == OffsetAndMetadata(1, "")
+    assert await heir.publish(partition, results(topic, b"2"), OffsetAndMetadata(2, "")) == []
     interference.go_on.set()
     with pytest.raises(FencedError):
         await publishing
-    assert await heir.publish(partition, results(topic, b"3"), CommitPoint(3, "")) == []
+    assert await heir.publish(partition, results(topic, b"3"), OffsetAndMetadata(3, "")) == []
 
     assert await world.published(topic) == [b"1", b"2", b"3"]
-    assert await world.committed(topic) == CommitPoint(3, "")
+    assert await world.committed(topic) == OffsetAndMetadata(3, "")
 
 
 async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a_try_at_most(
@@ -152,14 +158,14 @@ async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a
     in_zombie = Interference(zombie, monkeypatch)
     in_zombie.held_up = EndTxnRequest
     publishing = asyncio.create_task(
-        zombie.publish(partition, results(topic, b"zombie"), CommitPoint(1, "zombie"))
+        zombie.publish(partition, results(topic, b"zombie"), OffsetAndMetadata(1, "zombie"))
     )
     await asyncio.wait_for(in_zombie.is_held_up.wait(), 10)
     heir = await owner(world, topic)
     in_heir = Interference(heir, monkeypatch)
     in_heir.held_up = EndTxnRequest
     inheriting = asyncio.create_task(
-        heir.publish(partition, results(topic, b"heir"), CommitPoint(1, "heir"))
+        heir.publish(partition, results(topic, b"heir"), OffsetAndMetadata(1, "heir"))
     )
     await asyncio.wait_for(in_heir.is_held_up.wait(), 10)
 
@@ -170,7 +176,7 @@ async def test_a_zombie_that_wakes_while_its_heir_is_in_a_transaction_costs_it_a
 
     assert await inheriting == []
     assert await world.published(topic) == [b"heir"]
-    assert await world.committed(topic) == CommitPoint(1, "heir")
+    assert await world.committed(topic) == OffsetAndMetadata(1, "heir")
 
 
 async def test_a_commit_whose_answer_a_zombie_never_saw_stands(
@@ -195,17 +201,17 @@ async def test_a_commit_whose_answer_a_zombie_never_saw_stands(
     assert zombie._connected is not None
     monkeypatch.setattr(zombie._connected.client._client, "send", send_and_hold_up_after_loss)
     publishing = asyncio.create_task(
-        zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "mine"))
+        zombie.publish(partition, results(topic, b"1"), OffsetAndMetadata(1, "mine"))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
     heir = await owner(world, topic)
-    assert await world.committed(topic) == CommitPoint(1, "mine")
+    assert await world.committed(topic) == OffsetAndMetadata(1, "mine")
     interference.go_on.set()
     assert await publishing == []
     with pytest.raises(FencedError):
-        await zombie.publish(partition, results(topic, b"zombie"), CommitPoint(2, ""))
-    assert await heir.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
+        await zombie.publish(partition, results(topic, b"zombie"), OffsetAndMetadata(2, ""))
+    assert await heir.publish(partition, results(topic, b"2"), OffsetAndMetadata(2, "")) == []
 
     assert await world.published(topic) == [b"1", b"2"]
 
@@ -218,7 +224,7 @@ async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
     interference = Interference(sink, monkeypatch)
     interference.held_up = EndTxnRequest
     publishing = asyncio.create_task(
-        sink.publish(partition, results(topic, b"1"), CommitPoint(1, ""))
+        sink.publish(partition, results(topic, b"1"), OffsetAndMetadata(1, ""))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
     # Its coordinator looks for old transactions every 10 s; an open one blocks the readers.
@@ -230,9 +236,9 @@ async def test_a_transaction_that_the_coordinator_timed_out_begins_again(
     interference.go_on.set()
 
     assert await publishing == []
-    assert await sink.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
+    assert await sink.publish(partition, results(topic, b"2"), OffsetAndMetadata(2, "")) == []
     assert await world.published(topic) == [b"1", b"2"]
-    assert await world.committed(topic) == CommitPoint(2, "")
+    assert await world.committed(topic) == OffsetAndMetadata(2, "")
 
 
 async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_published(
@@ -250,11 +256,14 @@ async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_publish
     messages = [Message(name, b"k", b"%d" % n, []) for n in range(40)]
     messages[13] = Message(name, b"k", b"x" * 5000, [])
 
-    rejections = await sink.publish(Partition(topic, 0), messages, CommitPoint(1, ""))
+    rejections = await sink.publish(Partition(topic, 0), messages, OffsetAndMetadata(1, ""))
 
     assert [rejection.message for rejection in rejections] == [messages[13]]
     assert "refuses" in rejections[0].reason
-    assert await sink.publish(Partition(topic, 0), results(topic, b"ok"), CommitPoint(1, "")) == []
+    assert (
+        await sink.publish(Partition(topic, 0), results(topic, b"ok"), OffsetAndMetadata(1, ""))
+        == []
+    )
     assert await world.published(topic) == [b"ok"]
 
 
@@ -266,7 +275,7 @@ async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(
     interference = Interference(sink, monkeypatch)
     interference.held_up = EndTxnRequest
     publishing = asyncio.create_task(
-        sink.publish(partition, results(topic, b"gone"), CommitPoint(1, "gone"))
+        sink.publish(partition, results(topic, b"gone"), OffsetAndMetadata(1, "gone"))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
@@ -274,9 +283,9 @@ async def test_a_caller_that_is_cancelled_leaves_it_to_the_next_owner(
     with pytest.raises(asyncio.CancelledError):
         await publishing
     with pytest.raises(FencedError):
-        await sink.publish(partition, results(topic, b"1"), CommitPoint(1, ""))
+        await sink.publish(partition, results(topic, b"1"), OffsetAndMetadata(1, ""))
     await sink.take_over([partition])
-    assert await sink.publish(partition, results(topic, b"1"), CommitPoint(1, "")) == []
+    assert await sink.publish(partition, results(topic, b"1"), OffsetAndMetadata(1, "")) == []
 
     assert await world.published(topic) == [b"1"]
 
@@ -288,7 +297,7 @@ async def test_stopping_aborts_what_is_open(
     interference = Interference(sink, monkeypatch)
     interference.held_up = EndTxnRequest
     publishing = asyncio.create_task(
-        sink.publish(Partition(topic, 0), results(topic, b"gone"), CommitPoint(1, "gone"))
+        sink.publish(Partition(topic, 0), results(topic, b"gone"), OffsetAndMetadata(1, "gone"))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
@@ -308,7 +317,7 @@ async def test_a_partition_let_go_in_mid_transaction_is_fenced(
     interference = Interference(sink, monkeypatch)
     interference.held_up = EndTxnRequest
     publishing = asyncio.create_task(
-        sink.publish(Partition(topic, 0), results(topic, b"gone"), CommitPoint(1, "gone"))
+        sink.publish(Partition(topic, 0), results(topic, b"gone"), OffsetAndMetadata(1, "gone"))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
@@ -326,17 +335,17 @@ async def test_an_owner_of_the_release_before_is_fenced_though_its_ids_had_other
     with monkeypatch.context() as earlier:
         earlier.setattr(transactions, "transactional_id_of", earlier_transactional_id_of)
         zombie = await owner(world, topic)
-    assert await zombie.publish(partition, results(topic, b"1"), CommitPoint(1, "")) == []
+    assert await zombie.publish(partition, results(topic, b"1"), OffsetAndMetadata(1, "")) == []
     interference = Interference(zombie, monkeypatch)
     interference.held_up = EndTxnRequest
     publishing = asyncio.create_task(
-        zombie.publish(partition, results(topic, b"zombie"), CommitPoint(2, "zombie"))
+        zombie.publish(partition, results(topic, b"zombie"), OffsetAndMetadata(2, "zombie"))
     )
     await asyncio.wait_for(interference.is_held_up.wait(), 10)
 
     heir = await owner(world, topic)
-    assert await world.committed(topic) == CommitPoint(1, "")
-    assert await heir.publish(partition, results(topic, b"2"), CommitPoint(2, "")) == []
+    assert await world.committed(topic) == OffsetAndMetadata(1, "")
+    assert await heir.publish(partition, results(topic, b"2"), OffsetAndMetadata(2, "")) == []
     interference.go_on.set()
     with pytest.raises(FencedError):
         await publishing
@@ -352,7 +361,7 @@ async def test_what_was_left_open_is_forgotten_when_the_partition_is_taken_over_
         interference = Interference(sink, monkeypatch)
         interference.held_up = EndTxnRequest
         publishing = asyncio.create_task(
-            sink.publish(partition, results(topic, b"gone"), CommitPoint(1, "gone"))
+            sink.publish(partition, results(topic, b"gone"), OffsetAndMetadata(1, "gone"))
         )
         await asyncio.wait_for(interference.is_held_up.wait(), 10)
         publishing.cancel()

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
-from consumer.ports import CommitPoint, Message
+from consumer.ports import Message, OffsetAndMetadata
 from consumer.ports import TopicPartition as Partition
 from tests.brokers import TestBroker
 from tests.contract.worlds import KafkaWorld
@@ -65,7 +65,12 @@ async def owner(world: KafkaWorld, topic: str) -> KafkaTransactionalSink:
 
 
 async def leave_open(
-    sink: KafkaTransactionalSink, topic: str, value: bytes | None, point: CommitPoint, *, kept: bool
+    sink: KafkaTransactionalSink,
+    topic: str,
+    value: bytes | None,
+    point: OffsetAndMetadata,
+    *,
+    kept: bool,
 ) -> None:
     """End a transaction so that its markers reach neither the results nor the offsets."""
     transactional_id = sink._ids[Partition(topic, 0)]
@@ -80,15 +85,15 @@ async def test_an_aborted_one_is_not_committed_with_the_next(world: KafkaWorld, 
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
-        await first.publish(partition, [result(topic, b"1")], CommitPoint(1, ""))
-        await leave_open(first, topic, b"2, aborted", CommitPoint(2, "aborted"), kept=False)
+        await first.publish(partition, [result(topic, b"1")], OffsetAndMetadata(1, ""))
+        await leave_open(first, topic, b"2, aborted", OffsetAndMetadata(2, "aborted"), kept=False)
 
         second = await owner(world, topic)
-        assert await world.committed(topic) == CommitPoint(1, "")
-        await second.publish(partition, [result(topic, b"2, again")], CommitPoint(2, "again"))
+        assert await world.committed(topic) == OffsetAndMetadata(1, "")
+        await second.publish(partition, [result(topic, b"2, again")], OffsetAndMetadata(2, "again"))
 
         assert await world.published(topic) == [b"1", b"2, again"]
-        assert await world.committed(topic) == CommitPoint(2, "again")
+        assert await world.committed(topic) == OffsetAndMetadata(2, "again")
 
 
 async def test_a_committed_one_is_committed_before_anything_else(
@@ -97,14 +102,14 @@ async def test_a_committed_one_is_committed_before_anything_else(
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
-        await leave_open(first, topic, b"1", CommitPoint(1, "kept"), kept=True)
+        await leave_open(first, topic, b"1", OffsetAndMetadata(1, "kept"), kept=True)
 
         second = await owner(world, topic)
 
-        assert await world.committed(topic) == CommitPoint(1, "kept")
+        assert await world.committed(topic) == OffsetAndMetadata(1, "kept")
         assert await world.published(topic) == [b"1"]
-        await second.publish(partition, [], CommitPoint(2, ""))
-        assert await world.committed(topic) == CommitPoint(2, "")
+        await second.publish(partition, [], OffsetAndMetadata(2, ""))
+        assert await world.committed(topic) == OffsetAndMetadata(2, "")
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -113,12 +118,12 @@ async def test_offsets_alone_do_not_stay_undecided(
 ) -> None:
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
-        await leave_open(first, topic, None, CommitPoint(4, ""), kept=kept)
+        await leave_open(first, topic, None, OffsetAndMetadata(4, ""), kept=kept)
 
         second = await owner(world, topic)
 
-        assert await world.committed(topic) == (CommitPoint(4, "") if kept else None)
-        await second.publish(Partition(topic, 0), [result(topic, b"5")], CommitPoint(5, ""))
+        assert await world.committed(topic) == (OffsetAndMetadata(4, "") if kept else None)
+        await second.publish(Partition(topic, 0), [result(topic, b"5")], OffsetAndMetadata(5, ""))
         assert await world.published(topic) == [b"5"]
 
 
@@ -128,9 +133,9 @@ async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         sink = await owner(world, topic)
-        await leave_open(sink, topic, b"aborted", CommitPoint(1, "aborted"), kept=False)
+        await leave_open(sink, topic, b"aborted", OffsetAndMetadata(1, "aborted"), kept=False)
 
         await sink.take_over([partition])
-        await sink.publish(partition, [result(topic, b"1")], CommitPoint(1, ""))
+        await sink.publish(partition, [result(topic, b"1")], OffsetAndMetadata(1, ""))
 
         assert await world.published(topic) == [b"1"]

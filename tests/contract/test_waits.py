@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from consumer.engine.standing.waits import open_transaction, topic_gone
+from consumer.engine.waiting.waits import open_transaction, topic_gone
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.client.connection import client_options
 from consumer.ports import Message

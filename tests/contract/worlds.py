@@ -17,8 +17,8 @@ from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.source.source import KafkaSource
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.ports import (
-    CommitPoint,
     Message,
+    OffsetAndMetadata,
     Record,
     RecordSource,
     ResultSink,
@@ -178,7 +178,7 @@ class World(ABC):
                 values += [record.value or b"" for record in await reader.read(1)]
         return [value for value in values if not value.startswith(b"end-")]
 
-    async def committed(self, topic: str) -> CommitPoint | None:
+    async def committed(self, topic: str) -> OffsetAndMetadata | None:
         """Return what the group's next member reads as committed for partition 0."""
         member = await self.join(topic)
         partition = TopicPartition(topic, 0)

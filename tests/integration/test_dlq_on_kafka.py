@@ -21,7 +21,7 @@ from headrace.cli import main
 from headrace.dead_letters.replay import Outgoing
 from headrace.dead_letters.transactions import HandlingTransactions
 from headrace.errors import UserError
-from headrace.requests.reading import TopicRecord, read_topic
+from headrace.records.reading import TopicRecord, read_topic
 from headrace.settings.file import load_settings
 from schemas.settings.file import Settings
 from schemas.wire import headers

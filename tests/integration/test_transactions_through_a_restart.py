@@ -11,10 +11,10 @@ from aiokafka import TopicPartition as KafkaPartition
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
 from consumer.kafka.transactions.epochs import Epochs
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
-from consumer.ports import CommitPoint, Message, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, TopicPartition
 from schemas.settings.file import KafkaSettings, RouteSettings
 from tests.brokers import kafka_home_needed
-from tests.chaos.cluster import Cluster
+from tests.chaos.stage.cluster import Cluster
 
 pytestmark = kafka_home_needed("kills a broker of its own")
 
@@ -88,7 +88,7 @@ async def test_its_transactions_take_effect_once_and_their_owner_goes_on(
     async def publish(partition: TopicPartition, number: int) -> None:
         value = b"%d-%d" % (partition.partition, number)
         message = Message("results", value, value, [])
-        assert await sink.publish(partition, [message], CommitPoint(number, "")) == []
+        assert await sink.publish(partition, [message], OffsetAndMetadata(number, "")) == []
 
     async def publish_all(number: int) -> None:
         await asyncio.gather(*(publish(partition, number) for partition in partitions))

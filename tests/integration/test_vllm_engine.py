@@ -25,12 +25,12 @@ from handoff.chunk import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from handoff.clock import SystemClock
 from schemas.settings.models import GeneratorSettings
 from schemas.wire.results import ErrorCode, ResultLine, encode_error_line, encode_response_line
+from serve_models.chunks.chunk_server import Host, ReplicaLostError
+from serve_models.chunks.watchdog import Patience, SilenceWatch
 from serve_models.generation.engine import GeneratingModel, GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
 from serve_models.pipeline.graph import name_step
 from serve_models.pipeline.text import request_text
-from serve_models.serving.chunk_server import Host, ReplicaLostError
-from serve_models.serving.watchdog import Patience, SilenceWatch
 from serve_models.weights.sources import resolve
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from consumer.kafka.group.assignment import Claim, assign
-from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, TopicPartition
 
 
 class Membership(NamedTuple):
@@ -47,7 +47,7 @@ class MemoryGroup:
         self._joining: dict[str, tuple[Claim, asyncio.Future[Membership | None]]] = {}
         self._next_member = 1
         self.generation = 0
-        self.committed: dict[TopicPartition, CommitPoint] = {}
+        self.committed: dict[TopicPartition, OffsetAndMetadata] = {}
         self.owner_epochs: dict[TopicPartition, int] = {}
 
     def enter(self) -> Member:
@@ -102,9 +102,9 @@ class MemoryGroup:
                 member.rejoin.set()
 
     def commit(
-        self, member: Member, generation: int, points: Mapping[TopicPartition, CommitPoint]
+        self, member: Member, generation: int, points: Mapping[TopicPartition, OffsetAndMetadata]
     ) -> None:
-        """Store commit points.
+        """Store offsets and metadata.
 
         Raises:
             CommitRefusedError: The member is out, or of another generation.
@@ -125,8 +125,8 @@ class MemoryGroup:
         self.owner_epochs[partition] = epoch
         return epoch
 
-    def commit_in_transaction(self, partition: TopicPartition, point: CommitPoint) -> None:
-        """Store a commit point whatever the generation: the transactional id guards it.
+    def commit_in_transaction(self, partition: TopicPartition, point: OffsetAndMetadata) -> None:
+        """Store an offset and metadata whatever the generation: the transactional id guards it.
 
         Raises:
             ValueError: The metadata is longer than the limit.
@@ -134,7 +134,7 @@ class MemoryGroup:
         self._check_metadata(partition, point)
         self.committed[partition] = point
 
-    def _check_metadata(self, partition: TopicPartition, point: CommitPoint) -> None:
+    def _check_metadata(self, partition: TopicPartition, point: OffsetAndMetadata) -> None:
         if len(point.metadata) > self._limit_characters:
             raise ValueError(
                 f"{partition}: {len(point.metadata)} characters of commit metadata are over "

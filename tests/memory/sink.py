@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from consumer.engine.standing.waits import no_broker
+from consumer.engine.waiting.waits import no_broker
 from consumer.ports import Message, PublishListener, SourceError
 from tests.memory.broker import MemoryBroker
 

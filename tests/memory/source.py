@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Literal
 
-from consumer.engine.standing.waits import no_broker
+from consumer.engine.waiting.waits import no_broker
 from consumer.kafka.group.assignment import NO_CLAIM, Claim
 from consumer.ports import (
-    CommitPoint,
     CommitRefusedError,
+    OffsetAndMetadata,
     RebalanceListener,
     Record,
     SourceError,
@@ -88,19 +88,19 @@ class MemorySource:
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, CommitPoint | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return the group's committed points; see ``RecordSource``.
 
         A point beyond the log's end counts as the log's start: the log is another one.
         """
         await self._broker.reachable()
         committed = self._broker.group(self._group_name, self._topic).committed
-        points: dict[TopicPartition, CommitPoint | None] = {}
+        points: dict[TopicPartition, OffsetAndMetadata | None] = {}
         for partition in partitions:
             point = committed.get(partition)
             log = self._broker.log(partition)
             if point is not None and point.offset > log.end_offset:
-                point = CommitPoint(log.start_offset, "")
+                point = OffsetAndMetadata(log.start_offset, "")
             points[partition] = point
         return points
 
@@ -113,7 +113,7 @@ class MemorySource:
         expired, self._expired = self._expired, {}
         return expired
 
-    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit under the current generation; see ``RecordSource``.
 
         Raises:
@@ -213,13 +213,15 @@ class MemorySource:
             self._is_open = True
             self._broker.wake()
 
-    def _start_position(self, point: CommitPoint | None, partition: TopicPartition) -> int:
+    def _start_position(self, point: OffsetAndMetadata | None, partition: TopicPartition) -> int:
         return self._broker.log(partition).start_offset if point is None else point.offset
 
-    def _ends(self) -> dict[TopicPartition, CommitPoint]:
+    def _ends(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return where a group begins that is to read from the end: of all partitions at once."""
         partitions = self._broker.partitions(self._topic)
-        return {each: CommitPoint(self._broker.log(each).end_offset, "") for each in partitions}
+        return {
+            each: OffsetAndMetadata(self._broker.log(each).end_offset, "") for each in partitions
+        }
 
     async def _call(self, callback: Coroutine[Any, Any, None]) -> None:
         try:

@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
-from consumer.engine.standing.waits import no_broker
+from consumer.engine.waiting.waits import no_broker
 from consumer.ports import (
-    CommitPoint,
     FencedError,
     Message,
+    OffsetAndMetadata,
     Rejection,
     SourceError,
     TopicPartition,
@@ -68,7 +68,7 @@ class MemoryTransactionalSink:
                 self._held[partition] = group.fence(partition)
 
     async def publish(
-        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+        self, partition: TopicPartition, messages: Sequence[Message], point: OffsetAndMetadata
     ) -> list[Rejection]:
         """Publish and commit, or do neither; see ``TransactionalSink``.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from consumer.engine.offsets.completion_map import CompletionMapError
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.work import PartitionAssignment
-from consumer.ports import CommitPoint, SourceError, TopicPartition
+from consumer.ports import OffsetAndMetadata, SourceError, TopicPartition
 
 _SMALLEST_POLL_RECORDS = 64
 
@@ -64,7 +64,7 @@ class AssignedPartitions:
 
     def change(
         self,
-        committed: Mapping[TopicPartition, CommitPoint | None],
+        committed: Mapping[TopicPartition, OffsetAndMetadata | None],
         log_ids: Mapping[TopicPartition, bytes],
     ) -> AssignmentChange:
         """Take over a new assignment; ``committed`` has every partition assigned now.
@@ -140,19 +140,22 @@ class AssignedPartitions:
                 found[partition] = lowest
         return found
 
-    def has_commit_points(self) -> bool:
-        return any(each.ledger.commit_point() not in (None, each.committed) for each in self)
+    def has_offsets_to_commit(self) -> bool:
+        """Return whether any partition moved since it was last committed."""
+        return any(each.ledger.offset_and_metadata() not in (None, each.committed) for each in self)
 
-    def commit_points(self) -> dict[TopicPartition, CommitPoint]:
-        points: dict[TopicPartition, CommitPoint] = {}
+    def offsets_and_metadata(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return what there is to commit: a consistent snapshot of each partition that moved."""
+        points: dict[TopicPartition, OffsetAndMetadata] = {}
         for assignment in self._assigned.values():
-            point = assignment.ledger.commit_point()
+            point = assignment.ledger.offset_and_metadata()
             if point is not None and point != assignment.committed:
                 assignment.attempted.add(point)
                 points[assignment.partition] = point
         return points
 
-    def committed(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    def committed(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Note that ``points`` are committed and acknowledged."""
         for partition, point in points.items():
             assignment = self._assigned.get(partition)
             if assignment is not None and point in assignment.attempted:
@@ -161,7 +164,7 @@ class AssignedPartitions:
     def _start(
         self,
         partition: TopicPartition,
-        point: CommitPoint | None,
+        point: OffsetAndMetadata | None,
         log_id: bytes,
         change: AssignmentChange,
     ) -> PartitionAssignment:
@@ -176,6 +179,6 @@ class AssignedPartitions:
                 ) from error
             # At-least-once goes on from the offset alone: some records may be repeated.
             change.unreadable[partition] = str(error)
-            bare = None if point is None else CommitPoint(point.offset, "")
+            bare = None if point is None else OffsetAndMetadata(point.offset, "")
             ledger = PartitionLedger(bare, self._limit_characters, log_id)
         return PartitionAssignment(partition, ledger, committed=point)

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consumer.ports import CommitPoint
+from consumer.ports import OffsetAndMetadata
 
 _GAPS = 0x10
 _BITSET = 0x11
@@ -172,7 +172,8 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
     return _Opened(log_id, span, kind == _BITSET, payload, content[end:])
 
 
-def log_id_of(point: CommitPoint) -> bytes:
+def log_id_of(point: OffsetAndMetadata) -> bytes:
+    """Return the id of the log that a committed offset is of; empty where it is unknown."""
     try:
         return _open(*point).log_id if point.metadata else b""
     except CompletionMapError:

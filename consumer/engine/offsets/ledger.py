@@ -6,7 +6,7 @@ from enum import Enum
 
 from consumer.engine.offsets import completion_map
 from consumer.engine.offsets.completion_map import CompletionMap, RecordFailures
-from consumer.ports import CommitPoint
+from consumer.ports import OffsetAndMetadata
 
 _COMPACT_AT = 64
 _MOST_CEILING_RECORDS = 1024
@@ -37,7 +37,7 @@ class PartitionLedger:
 
     def __init__(
         self,
-        committed: CommitPoint | None,
+        committed: OffsetAndMetadata | None,
         metadata_limit_characters: int,
         log_id: bytes = b"",
     ) -> None:
@@ -159,8 +159,12 @@ class PartitionLedger:
         )
         return characters <= self._limit_characters
 
-    def commit_point(self, completing: Collection[int] = ()) -> CommitPoint | None:
-        """Return a consistent snapshot, ``None`` before the first record."""
+    def offset_and_metadata(self, completing: Collection[int] = ()) -> OffsetAndMetadata | None:
+        """Return offset and map as one consistent snapshot; ``None`` before the first record.
+
+        Args:
+            completing: Offsets to count as complete already.
+        """
         if self._next_offset is None:
             return None
         open_offsets = self._incomplete.difference(completing) if completing else self._incomplete
@@ -172,14 +176,14 @@ class PartitionLedger:
             highest = max(committed, self._highest_completed, max(completing, default=-1))
         failures = self._failures_to_keep(committed, open_offsets) if self._failures else ()
         if highest == committed and not failures and not self._log_id:
-            return CommitPoint(committed, "")
+            return OffsetAndMetadata(committed, "")
         incomplete = tuple(
             offset
             for offset in self._order
             if committed < offset < highest and offset in open_offsets
         )
         progress = CompletionMap(highest, incomplete, failures, self._log_id)
-        return CommitPoint(committed, completion_map.encode(committed, progress))
+        return OffsetAndMetadata(committed, completion_map.encode(committed, progress))
 
     def _failures_to_keep(
         self, committed: int, open_offsets: Collection[int]

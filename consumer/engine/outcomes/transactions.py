@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.work import PartitionAssignment, WorkItem
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.ports import OffsetAndMetadata, TopicPartition
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -14,7 +14,7 @@ class Transaction:
 
     assignment: PartitionAssignment
     items: list[WorkItem]
-    point: CommitPoint
+    point: OffsetAndMetadata
 
     @property
     def partition(self) -> TopicPartition:
@@ -65,7 +65,7 @@ class Transactions:
             item = self._outbox.take_of(assignment)
             size_bytes += item.held_bytes
             items.append(item)
-        point = assignment.ledger.commit_point({item.record.offset for item in items})
+        point = assignment.ledger.offset_and_metadata({item.record.offset for item in items})
         if point is None or (not items and point == assignment.committed):
             return None
         assignment.attempted.add(point)
@@ -83,6 +83,6 @@ class Transactions:
         assignment.attempted.discard(transaction.point)
         self._outbox.put_back(transaction.items)
 
-    def _moved(self, assignment: PartitionAssignment) -> CommitPoint | None:
-        point = assignment.ledger.commit_point()
+    def _moved(self, assignment: PartitionAssignment) -> OffsetAndMetadata | None:
+        point = assignment.ledger.offset_and_metadata()
         return None if point == assignment.committed else point

@@ -18,7 +18,7 @@ from consumer.kafka.client.offsets import (
     read_points,
 )
 from consumer.kafka.transactions.errors import COORDINATOR_GONE
-from consumer.ports import CommitPoint, Lag, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
 from schemas.settings.file import KafkaSettings
 
 _CLIENT_ID = "headrace-lag"
@@ -111,7 +111,7 @@ async def _read(client: ClusterClient, group: str, topic: str) -> dict[TopicPart
 
 async def _points(
     client: ClusterClient, group: str, topic: str, numbers: Sequence[int]
-) -> Mapping[TopicPartition, CommitPoint | None]:
+) -> Mapping[TopicPartition, OffsetAndMetadata | None]:
     request = CommittedOffsetsRequest(group, [(topic, list(numbers))], require_stable=False)
     codes, points = read_points(await client.ask_group(group, request))
     _raise_for(codes - COORDINATOR_GONE, f"group {group}, topic {topic}")

@@ -16,7 +16,7 @@ from aiokafka.conn import CloseReason
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.metadata import MetadataRequest
 
-from consumer.engine.standing import waits
+from consumer.engine.waiting import waits
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.client.mending import mend
 from consumer.kafka.client.reach import contact, within_reach

@@ -21,7 +21,7 @@ from consumer.kafka.client.cluster_client import numbers_by_topic
 from consumer.kafka.client.offsets import CommittedOffsetsRequest, read_points
 from consumer.kafka.group.assignment import NEVER_ASSIGNED
 from consumer.kafka.transactions.errors import NONE, UNSTABLE_OFFSET_COMMIT, NextStep, next_step
-from consumer.ports import CommitPoint, CommitRefusedError, TopicPartition
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, TopicPartition
 
 _REFUSALS = (
     errors.UnknownMemberIdError,
@@ -91,7 +91,7 @@ def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
 
 async def committed(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, require_stable: bool
-) -> dict[TopicPartition, CommitPoint | None]:
+) -> dict[TopicPartition, OffsetAndMetadata | None]:
     """Return the group's committed points; retries while the coordinator is away.
 
     aiokafka's own ``committed`` reads the partitions' error codes only. A coordinator that loads or
@@ -125,7 +125,7 @@ async def committed(
 
 
 async def commit_once(
-    consumer: AIOKafkaConsumer, points: Mapping[TopicPartition, CommitPoint], expected: int
+    consumer: AIOKafkaConsumer, points: Mapping[TopicPartition, OffsetAndMetadata], expected: int
 ) -> None:
     """Send one offset commit, under generation ``expected`` or not at all.
 

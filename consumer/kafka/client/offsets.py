@@ -24,7 +24,7 @@ from consumer.kafka.client.structs import (
     request_struct,
     with_tags,
 )
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.ports import OffsetAndMetadata, TopicPartition
 
 EARLIEST, LATEST = -2, -1
 """Timestamps by which ListOffsets asks for a log's start and end."""
@@ -88,17 +88,20 @@ class CommittedOffsetsRequest(
         )
 
 
-def read_points(response: Any) -> tuple[set[int], dict[TopicPartition, CommitPoint | None]]:
-    """Return an OffsetFetch response's error codes, and the points without error."""
+def read_points(response: Any) -> tuple[set[int], dict[TopicPartition, OffsetAndMetadata | None]]:
+    """Return an OffsetFetch response's error codes, 0 included, and the points without error.
+
+    The point of a partition on which nothing was committed is ``None``.
+    """
     codes: set[int] = {response.error_code}
-    points: dict[TopicPartition, CommitPoint | None] = {}
+    points: dict[TopicPartition, OffsetAndMetadata | None] = {}
     for topic, results, *_tags in response.topics:
         for result in results:
             number, offset, *_epoch, metadata, code = result[:5]
             codes.add(code)
             if code == 0:
                 is_there = offset != _NOTHING_COMMITTED
-                point = CommitPoint(offset, metadata or "") if is_there else None
+                point = OffsetAndMetadata(offset, metadata or "") if is_there else None
                 points[TopicPartition(topic, number)] = point
     return codes, points
 

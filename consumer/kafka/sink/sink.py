@@ -7,7 +7,7 @@ from functools import partial
 
 from aiokafka import AIOKafkaProducer, errors
 
-from consumer.engine.standing.waits import no_broker
+from consumer.engine.waiting.waits import no_broker
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
 from consumer.kafka.client.cluster_client import cluster_waits

@@ -13,17 +13,17 @@ from aiokafka import AIOKafkaConsumer
 
 from consumer.engine.offsets import completion_map
 from consumer.kafka.client import internals
-from consumer.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_AFTER_S = 0.1
 
 Committed = Callable[
-    [Collection[TopicPartition]], Awaitable[Mapping[TopicPartition, CommitPoint | None]]
+    [Collection[TopicPartition]], Awaitable[Mapping[TopicPartition, OffsetAndMetadata | None]]
 ]
 Ends = Callable[[Collection[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
-Commit = Callable[[Mapping[TopicPartition, CommitPoint]], Awaitable[None]]
+Commit = Callable[[Mapping[TopicPartition, OffsetAndMetadata]], Awaitable[None]]
 
 
 def any_committed(consumer: AIOKafkaConsumer, *, requires_stable: bool) -> Committed:
@@ -31,7 +31,7 @@ def any_committed(consumer: AIOKafkaConsumer, *, requires_stable: bool) -> Commi
 
     async def ask(
         partitions: Collection[TopicPartition],
-    ) -> Mapping[TopicPartition, CommitPoint | None]:
+    ) -> Mapping[TopicPartition, OffsetAndMetadata | None]:
         points = await internals.committed(consumer, partitions, require_stable=False)
         if requires_stable and not any(points.values()):
             points = await internals.committed(consumer, partitions, require_stable=True)
@@ -82,9 +82,9 @@ async def begin_at_end(
     return True
 
 
-def _point(offset: int, log_id: bytes) -> CommitPoint:
+def _point(offset: int, log_id: bytes) -> OffsetAndMetadata:
     """Return a point with nothing done above it; without the id it would fit any log."""
     if not log_id:
-        return CommitPoint(offset, "")
+        return OffsetAndMetadata(offset, "")
     nothing_above = completion_map.CompletionMap(offset, log_id=log_id)
-    return CommitPoint(offset, completion_map.encode(offset, nothing_above))
+    return OffsetAndMetadata(offset, completion_map.encode(offset, nothing_above))

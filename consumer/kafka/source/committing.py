@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, errors
 
 from consumer.kafka.client import internals
 from consumer.kafka.group.assignment import NEVER_ASSIGNED
-from consumer.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +50,26 @@ class Commits:
         """Refuse commits for good, and do not retry those under way."""
         self._has_failed = True
 
-    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit, also if the caller is cancelled; ``CommitRefusedError`` after a rebalance."""
+    async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit partitions of the assignment; the commit of a cancelled caller goes on.
+
+        Raises:
+            CommitRefusedError: The group has moved on.
+            SourceError: The broker refuses us.
+        """
         task = asyncio.create_task(self._commit(dict(points)))
         self._under_way.add(task)
         task.add_done_callback(self._forget)
         await asyncio.shield(task)
 
-    async def commit_at_once(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    async def commit_at_once(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit any partitions, before the assignment has been taken over; see ``commit``."""
         while True:
             if await self._sent(points):
                 return
             await asyncio.sleep(_COMMIT_RETRY_S)
 
-    async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    async def _commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         async with self._lock:
             while True:
                 if not self.is_open:
@@ -76,7 +81,8 @@ class Commits:
                     return
                 await asyncio.sleep(_COMMIT_RETRY_S)
 
-    async def _sent(self, points: Mapping[TopicPartition, CommitPoint]) -> bool:
+    async def _sent(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
+        """Send a commit; False where it has to be sent again."""
         if self._has_failed:
             raise CommitRefusedError("this consumer has failed")
         try:

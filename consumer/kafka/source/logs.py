@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.engine.offsets.completion_map import log_id_of
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.ports import OffsetAndMetadata, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +58,21 @@ async def ask_each(
 
 
 async def points_in_logs(
-    points: Mapping[TopicPartition, CommitPoint | None],
+    points: Mapping[TopicPartition, OffsetAndMetadata | None],
     consumer: AIOKafkaConsumer,
     log_id: bytes,
     timeout_s: float,
-) -> dict[TopicPartition, CommitPoint | None]:
-    """Return committed points, or where to read on in a log that is not the one of its point."""
+) -> dict[TopicPartition, OffsetAndMetadata | None]:
+    """Return committed points, or where to read on where a log is not the one of its point.
+
+    A point stays as it is where its log does not answer, e.g. of a leaderless partition.
+
+    Args:
+        points: What the group has committed.
+        consumer: Asks for the bounds of the logs.
+        log_id: Identifies the topic; empty where it is not known.
+        timeout_s: How long to wait for starts, and for ends.
+    """
     known = {each: point for each, point in points.items() if point is not None}
     ends = await ask_each(consumer.end_offsets, known, timeout_s)
     unfit = {each: at for each, at in known.items() if not fits(at, ends.get(each), log_id)}
@@ -72,14 +81,20 @@ async def points_in_logs(
     return {**points, **{each: point_in(each, point, logs) for each, point in unfit.items()}}
 
 
-def fits(point: CommitPoint, log_end: int | None, log_id: bytes) -> bool:
-    """Return whether reading may go on at a committed point; the log's end or id may be unknown."""
+def fits(point: OffsetAndMetadata, log_end: int | None, log_id: bytes) -> bool:
+    """Return whether reading may go on at a committed point.
+
+    Args:
+        point: The point.
+        log_end: The offset behind the log's last; ``None`` where it is not known.
+        log_id: Identifies the log; empty where it is not known.
+    """
     of_log = log_id_of(point)
     is_of_another = bool(of_log and log_id and of_log != log_id)
     return not is_of_another and (log_end is None or point.offset <= log_end)
 
 
-def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> CommitPoint:
+def point_in(partition: TopicPartition, point: OffsetAndMetadata, logs: Logs) -> OffsetAndMetadata:
     """Return where to read on in a log that a committed point does not fit, and log it.
 
     New records below a log's end look like old ones. So another log, or one that may be another, is
@@ -96,7 +111,7 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
             point.offset,
             start,
         )
-        return CommitPoint(start, "")
+        return OffsetAndMetadata(start, "")
     if end is None:
         return point
     if of_log and logs.log_id:
@@ -108,7 +123,7 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
             end,
             point.offset - end,
         )
-        return CommitPoint(end, "")
+        return OffsetAndMetadata(end, "")
     log.warning(
         "%s/%d: offset %d is committed, but the log ends at %d: the topic was created again, or "
         "the cluster has lost records; reading on at the log's start, %d, so that nothing new is "
@@ -118,7 +133,7 @@ def point_in(partition: TopicPartition, point: CommitPoint, logs: Logs) -> Commi
         end,
         start,
     )
-    return CommitPoint(start, "")
+    return OffsetAndMetadata(start, "")
 
 
 def warn_of_expired(partition: TopicPartition, offset: int, log_start: int) -> None:

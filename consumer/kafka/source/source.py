@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, errors
 from aiokafka.structs import ConsumerRecord
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.engine.standing.waits import open_transaction
+from consumer.engine.waiting.waits import open_transaction
 from consumer.kafka.client import internals
 from consumer.kafka.client.cluster_client import cluster_waits
 from consumer.kafka.client.connection import explain, explaining_failures, warn_if_slow
@@ -26,7 +26,7 @@ from consumer.kafka.source.logs import ask_each, points_in_logs
 from consumer.kafka.source.topic_identity import TopicIdentity
 from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import (
-    CommitPoint,
+    OffsetAndMetadata,
     RebalanceListener,
     Record,
     SourceError,
@@ -142,8 +142,11 @@ class KafkaSource:
 
     async def committed(
         self, partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, CommitPoint | None]:
-        """Return the group's commits; with exactly_once, waits for undecided transactions."""
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """Return what the group has committed; see ``RecordSource`` and ``logs.points_in_logs``.
+
+        On a route whose delivery is exactly_once it waits for undecided transactions.
+        """
         if not partitions:
             return {}
         consumer = self._started().consumer
@@ -161,8 +164,11 @@ class KafkaSource:
         expired, fetching.expired = fetching.expired, {}
         return expired
 
-    async def commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
-        """Commit; the commit of a cancelled caller goes on, and a rebalance waits for it."""
+    async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit under the current generation; see ``RecordSource``.
+
+        The commit of a cancelled caller goes on; a rebalance waits for it.
+        """
         if points:
             await self._started().commits.commit(points)
 

@@ -41,7 +41,7 @@ from consumer.kafka.transactions.wire import (
     DescribeTransactionsRequest,
     InitProducerIdRequest,
 )
-from consumer.ports import CommitPoint, FencedError, SourceError, TopicPartition
+from consumer.ports import FencedError, OffsetAndMetadata, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +141,13 @@ class Epochs:
             self._is_owing = True
         return True
 
-    async def end_open(self) -> CommitPoint | None:
-        """End open transactions as decided, and return the commit; ``FencedError`` if not ours."""
+    async def end_open(self) -> OffsetAndMetadata | None:
+        """End open transactions as the coordinator had decided; return what is committed.
+
+        Raises:
+            FencedError: Another owner has taken the id over.
+            SourceError: The broker refuses us.
+        """
         backoff_s = FIRST_BACKOFF_S
         while True:
             left_open = await self._find_left_open()
@@ -163,10 +168,18 @@ class Epochs:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
-    async def read_committed(self, patience_s: float | None) -> CommitPoint | None:
-        """Return the commit once it is decided; ``UndecidedError`` after ``patience_s``."""
+    async def read_committed(self, patience_s: float | None) -> OffsetAndMetadata | None:
+        """Return what the group has committed, once no transaction on it is undecided.
+
+        Args:
+            patience_s: How long that may take from the first such response; ``None`` for ever.
+
+        Raises:
+            UndecidedError: It took longer.
+            SourceError: The broker refuses us.
+        """
         topic, number = self.identity.partition
-        points: dict[TopicPartition, CommitPoint | None] = {}
+        points: dict[TopicPartition, OffsetAndMetadata | None] = {}
         undecided_since: list[float] = []
 
         def take(response: Any) -> set[int]:

@@ -19,9 +19,9 @@ from consumer.kafka.transactions.names import earlier_transactional_id_of, trans
 from consumer.kafka.transactions.open_transactions import OpenTransactions
 from consumer.kafka.transactions.transactional_id import MessageRefusedError, TransactionalId
 from consumer.ports import (
-    CommitPoint,
     FencedError,
     Message,
+    OffsetAndMetadata,
     Rejection,
     SourceError,
     TopicPartition,
@@ -99,12 +99,12 @@ class KafkaTransactionalSink:
             self._left_open.pop(each, None)
 
     async def publish(
-        self, partition: TopicPartition, messages: Sequence[Message], point: CommitPoint
+        self, partition: TopicPartition, messages: Sequence[Message], point: OffsetAndMetadata
     ) -> list[Rejection]:
         """Publish and commit, or do neither; see ``TransactionalSink``.
 
-        If ``FencedError`` is raised after the transaction was asked to commit, it may have been
-        committed: the new owner has read its committed point then, and goes on from there.
+        Where ``FencedError`` is raised after the transaction was asked to commit, it may have been
+        committed: the new owner has read its offset and metadata then, and goes on from there.
         """
         client = self._started().client
         transactional_id = self._ids.get(partition)

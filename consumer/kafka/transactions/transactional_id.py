@@ -36,7 +36,7 @@ from consumer.kafka.transactions.batches import (
 from consumer.kafka.transactions.coordinated_requests import codes_by_partition
 from consumer.kafka.transactions.epochs import UNDECIDED_S, Epochs, UndecidedError
 from consumer.kafka.transactions.wire import NO_PRODUCER
-from consumer.ports import CommitPoint, FencedError, Message, TopicPartition
+from consumer.ports import FencedError, Message, OffsetAndMetadata, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class TransactionalId:
         self._name = epochs.identity.name
         self._encoder = BatchEncoder(max_batch_bytes)
         self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
-        self._committed: CommitPoint | None = None
+        self._committed: OffsetAndMetadata | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -91,7 +91,7 @@ class TransactionalId:
                 return
 
     async def publish(
-        self, messages: Mapping[TopicPartition, Sequence[Message]], point: CommitPoint
+        self, messages: Mapping[TopicPartition, Sequence[Message]], point: OffsetAndMetadata
     ) -> None:
         """Publish messages and commit ``point`` in one transaction, which takes effect once.
 
@@ -138,7 +138,7 @@ class TransactionalId:
     async def _fill(
         self,
         messages: Mapping[TopicPartition, Sequence[Message]],
-        point: CommitPoint,
+        point: OffsetAndMetadata,
         most_records: int | None,
     ) -> None:
         producer = self._epochs.producer
@@ -177,8 +177,16 @@ class TransactionalId:
         if not is_ours or await self._epochs.end_open() != self._committed:
             raise self._epochs.fenced()
 
-    async def _was_committed(self, point: CommitPoint, *, may_be: bool) -> bool:
-        """Return whether a transaction whose epoch has gone was committed; if not, begin again."""
+    async def _was_committed(self, point: OffsetAndMetadata, *, may_be: bool) -> bool:
+        """Say whether a transaction whose epoch has gone was committed; if not, begin again.
+
+        Args:
+            point: Its offset and metadata.
+            may_be: It had been asked to commit.
+
+        Raises:
+            FencedError: Another owner has taken the id over.
+        """
         epochs = self._epochs
         is_ours = await epochs.begin(epochs.producer)
         try:

@@ -20,7 +20,7 @@ from headrace.dead_letters.inbox import Found, Tally, find_all
 from headrace.dead_letters.letter import DeadLetter, read_letter
 from headrace.dead_letters.selection import Selection
 from headrace.errors import UserError
-from headrace.requests.reading import LogReader, parse_place
+from headrace.records.reading import LogReader, parse_place
 from schemas.settings.file import Settings
 
 DEFAULT_LIST_RECORDS = 100

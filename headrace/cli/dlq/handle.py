@@ -17,7 +17,7 @@ from headrace.dead_letters import handling
 from headrace.dead_letters.handling import Request, Survey
 from headrace.dead_letters.inbox import Inbox, open_inbox
 from headrace.dead_letters.replay import Targets
-from headrace.requests.reading import LogReader
+from headrace.records.reading import LogReader
 from schemas.settings.file import KafkaSettings, Settings
 
 

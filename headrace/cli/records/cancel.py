@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import print_json, print_line
 from headrace.errors import UserError
-from headrace.requests.cancelling import publish_controls
+from headrace.records.cancelling import publish_controls
 from schemas.wire.control import ControlRecord
 from schemas.wire.requests import describe_validation_error
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import count, err, out, print_error, print_note, printable
 from headrace.errors import UserError
-from headrace.requests.reading import MissingTopicError, TopicRecord, read_topic
+from headrace.records.reading import MissingTopicError, TopicRecord, read_topic
 from headrace.service.resolving import Resolver
 from schemas.wire import headers
 

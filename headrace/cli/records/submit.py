@@ -13,11 +13,11 @@ import typer
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import byte_progress, count, print_error, print_json, print_line
-from headrace.requests.files import STDIN, check_lines, decompressed, open_file, read_some
-from headrace.requests.json_values import BrokenFileError
-from headrace.requests.lines import BadLine, LineCutter
-from headrace.requests.request_lines import RequestLines
-from headrace.requests.submission import MAX_LINE_BYTES, Submission, publish_lines
+from headrace.records.files import STDIN, check_lines, decompressed, open_file, read_some
+from headrace.records.json_values import BrokenFileError
+from headrace.records.lines import BadLine, LineCutter
+from headrace.records.request_lines import RequestLines
+from headrace.records.submission import MAX_LINE_BYTES, Submission, publish_lines
 from schemas.settings.file import Settings
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.bodies.base import Accepted, BodyRefusedError, TextBody
 from schemas.wire.results import ErrorCode
-from serve_models.serving.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.models.base import Rows
 from serve_models.text.models.tokenizing import TokenizedText
 

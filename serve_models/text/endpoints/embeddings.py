@@ -16,7 +16,7 @@ from schemas.bodies.embeddings import (
     OutputDtype,
     parse_embeddings_body,
 )
-from serve_models.serving.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.endpoints.base import Endpoint, Served, TextRequest
 from serve_models.text.endpoints.vectors import (
     VectorForm,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handoff.chunk import STATUS_UNRECOVERABLE
-from serve_models.serving.failures import Refusal, encode_failure_body
+from serve_models.chunks.failures import Refusal, encode_failure_body
 from serve_models.text.models.tokenizing import TokenizedText
 
 Rows = NDArray[np.float32]

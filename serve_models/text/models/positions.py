@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from serve_models.batching.memory import is_out_of_memory
-from serve_models.serving.failures import describe
+from serve_models.chunks.failures import describe
 from serve_models.text.models.base import ModelSettingsError, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from consumer.autoscaling.lag import BacklogTracker, LagBasis, remaining, seconds_left, tokens_left
 from consumer.engine.offsets import completion_map
 from consumer.engine.offsets.completion_map import CompletionMap, encode
-from consumer.ports import CommitPoint, Lag, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
 
 ZERO, ONE = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
-def committed(offset: int, metadata: str = "") -> CommitPoint:
-    return CommitPoint(offset, metadata)
+def committed(offset: int, metadata: str = "") -> OffsetAndMetadata:
+    return OffsetAndMetadata(offset, metadata)
 
 
 def test_records_done_above_the_committed_offset_do_not_count() -> None:

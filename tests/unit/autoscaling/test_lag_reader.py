@@ -11,7 +11,7 @@ import pytest
 from consumer.autoscaling import lag_reader
 from consumer.autoscaling.lag_reader import GroupLagSource, LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures
-from consumer.ports import CommitPoint, Lag, SourceError, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings
 
 PATIENCE_S = 20.0
@@ -52,7 +52,7 @@ class FakeGroupLags:
             await asyncio.Event().wait()
         if group == FakeGroupLags.broken:
             raise SourceError("the group's coordinator is away")
-        return {TopicPartition(topic, 0): Lag(0, 10, CommitPoint(4, ""))}
+        return {TopicPartition(topic, 0): Lag(0, 10, OffsetAndMetadata(4, ""))}
 
 
 @pytest.fixture

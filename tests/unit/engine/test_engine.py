@@ -7,7 +7,7 @@ import pytest
 
 from consumer.engine.engine import Engine
 from consumer.engine.work import Call, ModelContractError
-from consumer.ports import CommitPoint, Message, SourceError
+from consumer.ports import Message, OffsetAndMetadata, SourceError
 from handoff.chunk import Chunk, Outcomes
 from schemas.wire.control import ControlRecord
 from tests.engines import P0, P1, answer, line, make_engine, next_call, publish_all, record
@@ -29,10 +29,10 @@ def test_a_record_goes_all_the_way_and_is_committed_only_when_acknowledged() -> 
     answer(call, chunk, engine, now_s=2.0)
     (publication,) = engine.take_publications(10, 1 << 20)
 
-    assert engine.commit_points() == {P0: CommitPoint(5, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(5, "")}
     messages = publication.messages
     engine.acknowledged([publication])
-    assert engine.commit_points() == {P0: CommitPoint(6, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(6, "")}
     assert engine.held_records == engine.held_bytes == 0
 
     (message,) = messages
@@ -84,7 +84,7 @@ def test_an_unreadable_record_is_a_dead_letter_and_costs_its_neighbours_nothing(
     assert (letter.key, letter.value) == (b"\x00\xff", value)
     assert letter.headers[0] == ("own", b"\x80")
     assert headers_of(letter)["headrace-error-code"] == code
-    assert engine.commit_points() == {P0: CommitPoint(3, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(3, "")}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_broken_line_whose_id_can_be_read_is_answered_and_is_no_dead_letter(
     error = result["response"]["body"]["error"]
     assert (result["custom_id"], result["response"]["status_code"]) == (custom_id, 400)
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
 
 
 def test_who_waits_for_a_request_that_is_too_large_is_told() -> None:
@@ -149,7 +149,7 @@ def test_a_record_that_could_not_be_read_is_a_dead_letter() -> None:
     assert (letter.topic, letter.value) == ("dead-letters", None)
     assert headers_of(letter)["headrace-error-code"] == b"request_too_large"
     assert headers_of(letter)["headrace-error-message"] == b"its batch unpacks to too much"
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
 
 
 def test_a_tombstone_is_skipped_and_counted() -> None:
@@ -159,7 +159,7 @@ def test_a_tombstone_is_skipped_and_counted() -> None:
     assert engine.next_call(0.0, EPOCH_MS) is None
     assert not engine.has_publications
     assert engine.counters.skipped_records == 1
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
 
 
 def test_an_unknown_url_is_a_result_with_404() -> None:
@@ -251,7 +251,7 @@ def test_a_poison_record_that_kills_its_replica_ends_alone_as_a_dead_letter() ->
     assert len(results) == 256
     failed = [r for r in results if r["error"]]
     assert [(r["custom_id"], r["error"]["code"]) for r in failed] == [("0-77", "model_failed")]
-    assert engine.commit_points() == {P0: CommitPoint(256, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(256, "")}
 
 
 def test_outcomes_of_a_lost_partition_are_dropped_and_those_of_a_kept_one_go_on() -> None:
@@ -276,7 +276,7 @@ def test_a_partition_comes_back_fresh_when_somebody_else_committed_in_between() 
     engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)
     call, chunk = next_call(engine, 0.0, EPOCH_MS)
     engine.suspend()
-    change = engine.assign({P0: CommitPoint(1, "")})
+    change = engine.assign({P0: OffsetAndMetadata(1, "")})
     assert change.kept == []
     assert change.seeks == {P0: 1}
     assert not call.is_wanted()
@@ -288,12 +288,12 @@ def test_a_partition_comes_back_fresh_when_somebody_else_committed_in_between() 
 
 def test_a_partition_is_kept_after_a_commit_whose_answer_was_lost() -> None:
     engine = make_engine()
-    engine.assign({P0: CommitPoint(0, "")})
+    engine.assign({P0: OffsetAndMetadata(0, "")})
     engine.deliver([record(0), record(1)], 0.0, EPOCH_MS)
     call, chunk = next_call(engine, 0.0, EPOCH_MS)
     answer(call, chunk, engine)
     publish_all(engine)
-    points = engine.commit_points()  # sent, but the acknowledgement never came
+    points = engine.offsets_and_metadata()  # sent, but the acknowledgement never came
     engine.suspend()
     assert engine.assign(points).kept == [P0]
 
@@ -374,7 +374,7 @@ def test_admission_counts_bytes_of_results_until_they_are_acknowledged() -> None
 
 def test_a_partition_near_its_metadata_limit_waits_while_others_are_read() -> None:
     engine = make_engine(metadata_limit_characters=256, max_records=100_000)
-    engine.assign({P0: CommitPoint(0, ""), P1: CommitPoint(0, "")})
+    engine.assign({P0: OffsetAndMetadata(0, ""), P1: OffsetAndMetadata(0, "")})
     sparse = [record(offset * 1_000) for offset in range(200)]
     rewinds = engine.deliver(sparse, 0.0, EPOCH_MS)
     assert list(rewinds) == [P0]
@@ -392,14 +392,14 @@ def test_a_partition_near_its_metadata_limit_waits_while_others_are_read() -> No
 
 def test_an_unreadable_committed_map_falls_back_to_the_offset_and_says_so() -> None:
     engine = make_engine()
-    change = engine.assign({P0: CommitPoint(40, "another program's")})
+    change = engine.assign({P0: OffsetAndMetadata(40, "another program's")})
     assert change.seeks == {P0: 40}
     assert P0 in change.unreadable
 
 
 def test_a_clean_stop_leaves_waiting_records_to_the_next_owner() -> None:
     engine = make_engine(chunk_records=4)
-    engine.assign({P0: CommitPoint(0, "")})
+    engine.assign({P0: OffsetAndMetadata(0, "")})
     engine.deliver([record(offset) for offset in range(100)], 0.0, EPOCH_MS)
     calls = []
     while (call_and_chunk := engine.next_call(0.0, EPOCH_MS)) is not None:
@@ -411,7 +411,7 @@ def test_a_clean_stop_leaves_waiting_records_to_the_next_owner() -> None:
     for call, chunk in calls:
         answer(call, chunk, engine)
     publish_all(engine)
-    assert engine.commit_points() == {P0: CommitPoint(in_flight, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(in_flight, "")}
     assert engine.held_records == 0
 
 
@@ -509,7 +509,7 @@ def test_outcomes_that_break_their_promise_count_for_nothing(
 
 def test_a_log_that_went_backwards_ends_the_engine_rather_than_hiding_records() -> None:
     engine = make_engine()
-    engine.assign({P0: CommitPoint(1_000, "")})
+    engine.assign({P0: OffsetAndMetadata(1_000, "")})
     with pytest.raises(SourceError, match="created again"):
         engine.deliver([record(0)], 0.0, EPOCH_MS)
 

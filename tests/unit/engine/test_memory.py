@@ -14,7 +14,7 @@ from consumer.engine.bodies.moves import (
 from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.engine.work import Call
-from consumer.ports import CommitPoint, Record
+from consumer.ports import OffsetAndMetadata, Record
 from handoff.chunk import Chunk, Outcomes
 from schemas.wire.headers import DEADLINE
 from schemas.wire.references import BodyReference
@@ -117,7 +117,7 @@ def test_whatever_happens_what_is_kept_is_what_is_counted(ordering: Ordering, se
         max_attempts=2,
         claim_check=POLICY,
     )
-    engine.assign({P0: CommitPoint(0, ""), P1: None})
+    engine.assign({P0: OffsetAndMetadata(0, ""), P1: None})
     calls: list[tuple[Call, Chunk]] = []
     next_offset = dict.fromkeys((P0, P1), 0)
     now_s = 0.0
@@ -146,7 +146,7 @@ def test_whatever_happens_what_is_kept_is_what_is_counted(ordering: Ordering, se
             publish_all(engine)
         if step % 100 == 99:  # P0 goes to another member and comes back
             engine.assign({P1: None})
-            engine.assign({P0: CommitPoint(next_offset[P0], ""), P1: None})
+            engine.assign({P0: OffsetAndMetadata(next_offset[P0], ""), P1: None})
         if step % 20 == 0:
             assert_bounded(engine, [each for each, _ in calls])
     for call in calls:

@@ -11,7 +11,7 @@ from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.engine.record_state import RecordState
 from consumer.engine.work import Call
-from consumer.ports import CommitPoint, Record
+from consumer.ports import OffsetAndMetadata, Record
 from handoff.chunk import Chunk, Outcomes
 from schemas.wire.control import ControlRecord
 from schemas.wire.headers import DEADLINE
@@ -39,7 +39,7 @@ class Events:
             claim_check=POLICY,
             attempt_timeout_s=15.0,
         )
-        self.engine.assign({P0: CommitPoint(0, ""), P1: CommitPoint(0, "")})
+        self.engine.assign({P0: OffsetAndMetadata(0, ""), P1: OffsetAndMetadata(0, "")})
         self.calls: list[tuple[Call, Chunk]] = []
         self.next_offset = dict.fromkeys((P0, P1), 0)
         self.now_s = 0.0
@@ -152,9 +152,9 @@ class Events:
         self.engine.suspend()
         self.publish()
         self.engine.hold_publications()
-        committed = {P1: CommitPoint(self.next_offset[P1], "")}
+        committed = {P1: OffsetAndMetadata(self.next_offset[P1], "")}
         if self.randomly.random() < 0.5:
-            committed[P0] = CommitPoint(self.next_offset[P0], "")
+            committed[P0] = OffsetAndMetadata(self.next_offset[P0], "")
         change = self.engine.assign(committed)
         self.next_offset.update(change.seeks)
 

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.engine.engine import Engine
 from consumer.engine.work import WorkItem
-from consumer.ports import CommitPoint, Message, Rejection
+from consumer.ports import Message, OffsetAndMetadata, Rejection
 from tests.engines import (
     P0,
     TOO_LARGE,
@@ -105,7 +105,7 @@ def test_a_result_too_large_for_its_topic_becomes_a_small_one_and_then_a_dead_le
     assert beside.topic == "results"
     trimmed = publish_all(engine)
     assert [len(each.messages) for each in trimmed] == [1]
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
 
 
 def test_a_result_that_its_topic_refuses_becomes_a_dead_letter_with_the_reason() -> None:
@@ -120,7 +120,7 @@ def test_a_result_that_its_topic_refuses_becomes_a_dead_letter_with_the_reason()
     assert orjson.loads(result.value or b"")["error"]["code"] == "result_refused"
     assert engine.counters.dead_letter_records == 1
     engine.acknowledged([publication])
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
 
 
 def test_a_refused_dead_letter_without_a_key_is_given_one_and_keeps_its_value() -> None:
@@ -153,7 +153,7 @@ def test_each_form_is_refused_by_less_until_nothing_of_the_record_is_left(
     assert [message.topic for message in publication.messages] == ["dead-letters"], (
         "the result beside it was left out"
     )
-    assert engine.commit_points()[P0].offset == 0, "nothing goes on without an outcome"
+    assert engine.offsets_and_metadata()[P0].offset == 0, "nothing goes on without an outcome"
 
 
 def test_a_result_beside_a_dead_letter_that_stands_holds_up_nothing() -> None:
@@ -161,7 +161,7 @@ def test_a_result_beside_a_dead_letter_that_stands_holds_up_nothing() -> None:
     publication = dead(engine, b"k")
     assert engine.rejected(publication, rejections_of(publication, REFUSED, 1), 1.0, EPOCH_MS)
     assert engine.take_publications(10, 1 << 20) == []
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
     assert engine.held_records == 0
 
 
@@ -178,5 +178,5 @@ def test_in_a_transaction_the_neighbours_stay_where_they_are() -> None:
     assert again is not None
     topics = [[message.topic for message in each.messages] for each in again.items]
     assert topics == [["results"], ["dead-letters", "results"], ["results"]]
-    assert again.point == CommitPoint(3, "")
+    assert again.point == OffsetAndMetadata(3, "")
     assert publish_all(engine) == []

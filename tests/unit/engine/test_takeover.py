@@ -3,14 +3,14 @@
 from typing import Any
 
 from consumer.engine.engine import Engine
-from consumer.ports import CommitPoint, Message
+from consumer.ports import Message, OffsetAndMetadata
 from tests.engines import P0, answer, line, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
 
 RECORDS = [record(offset) for offset in range(8)]
 
 
-def take_over(point: CommitPoint, **settings: Any) -> Engine:
+def take_over(point: OffsetAndMetadata, **settings: Any) -> Engine:
     engine = make_engine(**settings)
     start = engine.assign({P0: point}).seeks[P0]
     engine.deliver(RECORDS[start:], 0.0, EPOCH_MS)
@@ -23,7 +23,7 @@ def headers_of(message: Message) -> dict[str, bytes]:
 
 def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter() -> None:
     """Each owner sees its replica die once by the record, commits, and is killed."""
-    point, attempts = CommitPoint(0, ""), 0
+    point, attempts = OffsetAndMetadata(0, ""), 0
     for life in range(20):
         engine = take_over(point, max_attempts=4, chunk_records=8)
         now_s = 0.0
@@ -43,7 +43,7 @@ def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter() -> No
             for message in publication.messages
             if message.topic == "dead-letters"
         ]
-        point = engine.commit_points().get(P0, point)
+        point = engine.offsets_and_metadata().get(P0, point)
         if letters:
             break
     (letter,) = letters
@@ -53,11 +53,11 @@ def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter() -> No
 
 
 def test_strikes_of_earlier_owners_send_a_record_alone_and_healthy_ones_together() -> None:
-    first = take_over(CommitPoint(0, ""), chunk_records=8)
+    first = take_over(OffsetAndMetadata(0, ""), chunk_records=8)
     call, chunk = next_call(first, 0.0, EPOCH_MS)
     assert len(chunk.lines) == 2
     first.end_call(call, "the replica died", 0.0, EPOCH_MS)
-    second = take_over(first.commit_points()[P0], chunk_records=8)
+    second = take_over(first.offsets_and_metadata()[P0], chunk_records=8)
     sizes = []
     while (called := second.next_call(0.0, EPOCH_MS)) is not None:
         sizes.append(len(called[1].lines))
@@ -70,9 +70,9 @@ def test_strikes_of_earlier_owners_send_a_record_alone_and_healthy_ones_together
 
 
 def test_an_ordinary_kill_holds_nothing_against_what_was_in_flight() -> None:
-    point = CommitPoint(0, "")
+    point = OffsetAndMetadata(0, "")
     for _ in range(300):
         engine = take_over(point, max_attempts=1)
         assert engine.next_call(0.0, EPOCH_MS) is not None
-        point = engine.commit_points().get(P0, point)
-    assert point == CommitPoint(0, "")
+        point = engine.offsets_and_metadata().get(P0, point)
+    assert point == OffsetAndMetadata(0, "")

@@ -14,9 +14,9 @@ import pytest
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK, Chunk
 from schemas.settings.models import CustomModelSettings
+from serve_models.chunks.chunk_server import Host
 from serve_models.custom import building
 from serve_models.custom.building import build_custom_model, serve_custom_model
-from serve_models.serving.chunk_server import Host
 from tests.unit.serve_models.fakes import FakeClock
 
 ROOT = Path(__file__).parents[3]

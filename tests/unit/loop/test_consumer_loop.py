@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from consumer.loop.settings import LoopSettings
-from consumer.ports import CommitPoint, Message, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, TopicPartition
 from schemas.settings.file import FlowSettings
 from tests.counting_model import CountingModel
 from tests.simulated_service import ROUTE, SimulatedService, request
@@ -311,7 +311,7 @@ def test_what_retention_deleted_before_it_was_read_is_counted() -> None:
     async def main() -> None:
         service = SimulatedService(partitions=1)
         partition = TopicPartition("requests", 0)
-        service.group.committed[partition] = CommitPoint(0, "")
+        service.group.committed[partition] = OffsetAndMetadata(0, "")
         service.publish(10)
         service.broker.log(partition).move_start(4)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.ports import CommitPoint, Message, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, TopicPartition
 from tests.memory.transactions import TransactionFailure
 from tests.simulated_service import SimulatedService
 from tests.simulation import simulate
@@ -128,7 +128,7 @@ def test_progress_that_cannot_be_read_stops_the_replica_rather_than_repeat() -> 
     async def main() -> None:
         service = SimulatedService(partitions=1)
         service.publish(10, ms=1)
-        service.group.committed[TopicPartition("requests", 0)] = CommitPoint(3, "not a map")
+        service.group.committed[TopicPartition("requests", 0)] = OffsetAndMetadata(3, "not a map")
         member = await service.join()
         await asyncio.sleep(5)
         with pytest.raises(RuntimeError, match="reset-offsets"):

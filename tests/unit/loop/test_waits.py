@@ -2,7 +2,7 @@
 
 import asyncio
 
-from consumer.engine.standing.waits import LEAST_S, no_broker, subject
+from consumer.engine.waiting.waits import LEAST_S, no_broker, subject
 from tests.simulated_service import SimulatedService
 from tests.simulation import simulate
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import pytest
 
-from consumer.ports import CommitPoint, CommitRefusedError, Message, SourceError
+from consumer.ports import CommitRefusedError, Message, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
 from tests.memory.broker import MemoryBroker
 from tests.memory.sink import MemorySink
@@ -81,7 +81,7 @@ async def test_a_member_whose_session_expired_comes_back_and_its_stale_commit_is
 
     first.expire()
     with pytest.raises(CommitRefusedError):
-        await first.commit({P0: CommitPoint(1, "")})
+        await first.commit({P0: OffsetAndMetadata(1, "")})
     await quiet()
 
     assert told.events[-2] == "revoking"
@@ -119,7 +119,7 @@ async def test_while_the_broker_is_away_nothing_comes_and_nothing_is_lost(
     broker.append(messages(1))
     broker.go_away()
     publishing = asyncio.create_task(sink.publish(messages(1)))
-    committing = asyncio.create_task(source.commit({P0: CommitPoint(0, "m")}))
+    committing = asyncio.create_task(source.commit({P0: OffsetAndMetadata(0, "m")}))
 
     assert await source.poll([P0, P1], 10, 0.02) == []
     assert not publishing.done()
@@ -128,7 +128,7 @@ async def test_while_the_broker_is_away_nothing_comes_and_nothing_is_lost(
     await asyncio.gather(publishing, committing)
 
     assert len(await source.poll([P0, P1], 10, 0.02)) == 2
-    assert (await source.committed([P0]))[P0] == CommitPoint(0, "m")
+    assert (await source.committed([P0]))[P0] == OffsetAndMetadata(0, "m")
     await source.stop()
 
 
@@ -162,7 +162,7 @@ async def test_commit_metadata_over_the_limit_is_refused(broker: MemoryBroker) -
     source, _ = await join(broker)
 
     with pytest.raises(SourceError, match="101 characters"):
-        await source.commit({P0: CommitPoint(0, "x" * 101)})
+        await source.commit({P0: OffsetAndMetadata(0, "x" * 101)})
     await source.stop()
 
 

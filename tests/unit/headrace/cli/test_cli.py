@@ -9,7 +9,7 @@ import pytest
 from headrace.cli import main
 from headrace.cli.records.results import describe_body, describe_dead_letter, describe_result
 from headrace.cli.records.submit import key_of_line
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 
 ROOT = Path(__file__).parents[4]
 SETTINGS = str(ROOT / "headrace.yaml")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from consumer.kafka.admin.admin import TopicInfo, TopicReport
-from consumer.ports import CommitPoint, Lag
+from consumer.ports import Lag, OffsetAndMetadata
 from consumer.replica.reports import RouteStatus
 from headrace.cli.output import shorten
 from headrace.cli.route_table import partition_tables, route_report, route_view
@@ -73,7 +73,7 @@ def test_what_was_done_about_a_topic_is_told(is_created: bool, found: int, expec
     ],
 )
 def test_lag(start: int, end: int, committed: int | None, from_latest: bool, lag: int) -> None:
-    point = None if committed is None else CommitPoint(committed, "")
+    point = None if committed is None else OffsetAndMetadata(committed, "")
 
     found = partition_lag(1, Lag(start, end, point), from_latest=from_latest)
 

@@ -33,7 +33,7 @@ from headrace.dead_letters.replay import (
 )
 from headrace.dead_letters.selection import Selection, parse_duration_ms
 from headrace.errors import UserError
-from headrace.requests.reading import LogRange, LogReader, Place, TopicRecord, parse_place
+from headrace.records.reading import LogRange, LogReader, Place, TopicRecord, parse_place
 from schemas.wire import headers
 from schemas.wire.deadletters import read_replays
 

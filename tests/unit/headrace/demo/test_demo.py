@@ -16,7 +16,7 @@ from headrace.demo.records import demo_records
 from headrace.demo.report import Tally, adds_up, nearest_neighbours, prompts_by_id, texts_by_id
 from headrace.demo.tables import QUERY, report
 from headrace.demo.trial import LINE, PROMPT, commands, settings_text
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 from headrace.settings.file import parse_settings
 from schemas.bodies.embeddings import parse_embeddings_body
 from schemas.wire.requests import UnreadableRequestError, parse_request_line

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from ray import serve
 
-from consumer.engine.standing.waits import no_leader, open_transaction, topic_gone
+from consumer.engine.waiting.waits import no_leader, open_transaction, topic_gone
 from consumer.kafka.client.producers import OpenProducer
 from consumer.ports import TopicPartition
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus

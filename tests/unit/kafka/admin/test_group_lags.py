@@ -20,7 +20,7 @@ from consumer.kafka.client.offsets import (
     ListOffsetsRequest,
     ListOffsetsRequest_v2,
 )
-from consumer.ports import CommitPoint, Lag, SourceError, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings
 
 TOPIC = "requests"
@@ -38,7 +38,7 @@ class FakeCluster:
 
     def __init__(self, _settings: KafkaSettings, _client_id: str, _timeout_ms: int) -> None:
         self.made.append(self)
-        self.points: dict[int, CommitPoint | None] = {0: CommitPoint(4, "map"), 1: None}
+        self.points: dict[int, OffsetAndMetadata | None] = {0: OffsetAndMetadata(4, "map"), 1: None}
         self.asked: list[str] = []
         self.codes: dict[str, list[int]] = {}
         self.leaderless = 0
@@ -86,7 +86,7 @@ class FakeCluster:
 
     def _points(self, numbers: list[int]) -> Iterator[bytes]:
         for number in numbers:
-            point = self.points[number] or CommitPoint(-1, "")
+            point = self.points[number] or OffsetAndMetadata(-1, "")
             yield struct.pack(">iq", number, point.offset) + text(point.metadata) + b"\0\0"
 
     async def ask_broker(self, broker: int, request: ListOffsetsRequest) -> Any:
@@ -124,7 +124,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[FakeCluster]:
 
 ONCE = ["offsets", *["start"] * 2, *["end"] * 2, *["high watermark"] * 2]
 FOUND = {
-    TopicPartition(TOPIC, 0): Lag(1, 10, CommitPoint(4, "map"), 13),
+    TopicPartition(TOPIC, 0): Lag(1, 10, OffsetAndMetadata(4, "map"), 13),
     TopicPartition(TOPIC, 1): Lag(1, 10, None, 13),
 }
 
@@ -205,7 +205,7 @@ async def test_ten_thousand_partitions_take_as_many_requests_as_two(
         await lags.read("g", TOPIC)
         (client,) = made
         client.asked.clear()
-        client.points = dict.fromkeys(range(10_000), CommitPoint(4, metadata))
+        client.points = dict.fromkeys(range(10_000), OffsetAndMetadata(4, metadata))
         began_s = time.process_time()
         found = await lags.read("g", TOPIC)
         read_s = time.process_time() - began_s

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from consumer.engine.standing.waits import no_leader, topic_gone
+from consumer.engine.waiting.waits import no_leader, topic_gone
 from consumer.kafka.client import internals
 from consumer.kafka.client.cluster_client import cluster_waits
 from consumer.ports import TopicPartition

@@ -17,7 +17,7 @@ from consumer.kafka.sink.producer_slot import ProducerSlot
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.loop.at_least_once import AtLeastOnce
 from consumer.loop.settings import LoopSettings
-from consumer.ports import CommitPoint, Message, RecordSource, TopicPartition
+from consumer.ports import Message, OffsetAndMetadata, RecordSource, TopicPartition
 from schemas.settings.file import KafkaSettings
 from tests.engines import P0, P1, answer, make_engine, record
 from tests.publishing import Awaited, AwaitedListener
@@ -102,7 +102,7 @@ def sink_on(producer: Producer) -> KafkaSink:
 
 
 class Source:
-    async def commit(self, _points: Mapping[TopicPartition, CommitPoint]) -> None:
+    async def commit(self, _points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         pass
 
 

@@ -8,7 +8,7 @@ import pytest
 from consumer.engine.offsets.completion_map import log_id_of
 from consumer.engine.offsets.ledger import Delivery, PartitionLedger
 from consumer.kafka.source.beginning import begin_at_end
-from consumer.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, SourceError, TopicPartition
 from tests.simulation import simulate
 
 FIRST, SECOND, THIRD = EVERYWHERE = [TopicPartition("requests", number) for number in range(3)]
@@ -19,7 +19,7 @@ class Group:
     """What a group has committed, and what its members are told."""
 
     def __init__(self) -> None:
-        self.points: dict[TopicPartition, CommitPoint] = {}
+        self.points: dict[TopicPartition, OffsetAndMetadata] = {}
         self.ends = dict(ENDS)
         self.commits = 0
         self.refuses = False
@@ -39,13 +39,13 @@ class Group:
 
     async def _committed(
         self, partitions: Collection[TopicPartition]
-    ) -> dict[TopicPartition, CommitPoint | None]:
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         return {each: self.points.get(each) for each in partitions}
 
     async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return {each: self.ends[each] for each in partitions if each in self.ends}
 
-    async def _commit(self, points: Mapping[TopicPartition, CommitPoint]) -> None:
+    async def _commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         if self.refuses:
             raise CommitRefusedError("the group has moved on")
         self.commits += 1
@@ -57,7 +57,7 @@ def test_whoever_has_the_first_partition_commits_the_end_of_all() -> None:
 
     assert simulate(group.begin(FIRST))
 
-    assert group.points == {each: CommitPoint(end, "") for each, end in ENDS.items()}
+    assert group.points == {each: OffsetAndMetadata(end, "") for each, end in ENDS.items()}
 
 
 def test_the_ends_are_committed_as_those_of_their_topic() -> None:
@@ -76,11 +76,11 @@ def test_the_ends_are_committed_as_those_of_their_topic() -> None:
 
 def test_a_group_that_has_committed_anything_has_begun() -> None:
     group = Group()
-    group.points[SECOND] = CommitPoint(0, "")
+    group.points[SECOND] = OffsetAndMetadata(0, "")
 
     assert simulate(group.begin(FIRST, THIRD))
 
-    assert group.points == {SECOND: CommitPoint(0, "")}
+    assert group.points == {SECOND: OffsetAndMetadata(0, "")}
 
 
 def test_the_other_members_wait_and_commit_nothing() -> None:

@@ -4,15 +4,15 @@ import pytest
 
 from consumer.engine.offsets.completion_map import CompletionMap, encode
 from consumer.kafka.source.logs import Logs, fits, point_in
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.ports import OffsetAndMetadata, TopicPartition
 
 P = TopicPartition("requests", 3)
 START, END = 10, 100
 OLD, NEW = b"old!", b"new!"
 
 
-def committed(offset: int, log_id: bytes = b"") -> CommitPoint:
-    return CommitPoint(offset, encode(offset, CompletionMap(offset, log_id=log_id)))
+def committed(offset: int, log_id: bytes = b"") -> OffsetAndMetadata:
+    return OffsetAndMetadata(offset, encode(offset, CompletionMap(offset, log_id=log_id)))
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ def committed(offset: int, log_id: bytes = b"") -> CommitPoint:
         (committed(50), END, NEW),
         (committed(50, OLD), END, b""),
         (committed(500, NEW), None, NEW),
-        (CommitPoint(50, "of another program"), END, NEW),
+        (OffsetAndMetadata(50, "of another program"), END, NEW),
     ],
 )
-def test_reading_goes_on(point: CommitPoint, end: int | None, log_id: bytes) -> None:
+def test_reading_goes_on(point: OffsetAndMetadata, end: int | None, log_id: bytes) -> None:
     assert fits(point, end, log_id)
 
 
@@ -42,7 +42,7 @@ def test_reading_goes_on(point: CommitPoint, end: int | None, log_id: bytes) -> 
     ],
 )
 def test_another_log_is_read_from_its_start_and_one_that_was_cut_short_from_its_end(
-    point: CommitPoint,
+    point: OffsetAndMetadata,
     log_id: bytes,
     read_on_at: int,
     said: str,
@@ -52,11 +52,11 @@ def test_another_log_is_read_from_its_start_and_one_that_was_cut_short_from_its_
 
     found = point_in(P, point, Logs({P: START}, {P: END}, log_id))
 
-    assert found == CommitPoint(read_on_at, "")
+    assert found == OffsetAndMetadata(read_on_at, "")
     assert said in caplog.text
     assert "requests/3" in caplog.text
 
 
 def test_another_log_is_told_where_nobody_says_where_it_ends() -> None:
     assert not fits(committed(50, OLD), None, NEW)
-    assert point_in(P, committed(50, OLD), Logs({}, {}, NEW)) == CommitPoint(0, "")
+    assert point_in(P, committed(50, OLD), Logs({}, {}, NEW)) == OffsetAndMetadata(0, "")

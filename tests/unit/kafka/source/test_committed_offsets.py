@@ -9,7 +9,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest_v3, OffsetFetchResponse_
 
 from consumer.kafka.client import internals
 from consumer.kafka.client.offsets import OffsetFetchRequest_v7
-from consumer.ports import CommitPoint, TopicPartition
+from consumer.ports import OffsetAndMetadata, TopicPartition
 from tests.simulation import simulate
 
 COMMITTED, UNREAD = TopicPartition("requests", 0), TopicPartition("requests", 1)
@@ -48,7 +48,7 @@ class FakeCoordinator:
 
 def ask(
     coordinator: FakeCoordinator, *, require_stable: bool = False
-) -> dict[TopicPartition, CommitPoint | None]:
+) -> dict[TopicPartition, OffsetAndMetadata | None]:
     consumer: Any = SimpleNamespace(_coordinator=coordinator)
     return simulate(
         internals.committed(consumer, [COMMITTED, UNREAD], require_stable=require_stable)
@@ -65,7 +65,7 @@ def test_a_coordinator_that_loads_or_has_moved_is_asked_again(
 
     found = ask(coordinator, require_stable=require_stable)
 
-    assert found == {COMMITTED: CommitPoint(7, ""), UNREAD: None}
+    assert found == {COMMITTED: OffsetAndMetadata(7, ""), UNREAD: None}
     assert coordinator.lookups == 2
 
 
@@ -74,7 +74,7 @@ def test_an_undecided_transaction_is_waited_for_where_it_is_asked_for() -> None:
 
     found = ask(coordinator, require_stable=True)
 
-    assert found[COMMITTED] == CommitPoint(7, "")
+    assert found[COMMITTED] == OffsetAndMetadata(7, "")
     assert coordinator.lookups == 0
     assert [request.require_stable for request in coordinator.asked] == [True] * 3
 

@@ -13,12 +13,12 @@ from consumer.kafka.group.session import Session
 from consumer.kafka.source import committing, fetching
 from consumer.kafka.source import source as source_module
 from consumer.kafka.source.source import KafkaSource
-from consumer.ports import CommitPoint, CommitRefusedError, SourceError, TopicPartition
+from consumer.ports import CommitRefusedError, OffsetAndMetadata, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings
 from tests.simulated_service import ROUTE
 
 P0 = TopicPartition("requests", 0)
-POINTS = {P0: CommitPoint(10, "")}
+POINTS = {P0: OffsetAndMetadata(10, "")}
 
 
 class StandIn:
@@ -68,7 +68,7 @@ class Broker:
         self.commits = 0
 
     async def commit_once(
-        self, _consumer: Any, _points: Mapping[TopicPartition, CommitPoint], _expected: int
+        self, _consumer: Any, _points: Mapping[TopicPartition, OffsetAndMetadata], _expected: int
     ) -> None:
         self.commits += 1
         if self.answers:

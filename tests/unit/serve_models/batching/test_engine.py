@@ -23,7 +23,7 @@ from handoff.chunk import (
 from serve_models.batching import preparation
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits
-from serve_models.serving.chunk_server import ReplicaLostError
+from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.text.kinds import endpoints_of
 from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.tokenizing import TokenizedText

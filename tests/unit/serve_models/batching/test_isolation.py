@@ -14,7 +14,7 @@ from handoff.chunk import STATUS_FAILED, STATUS_UNRECOVERABLE
 from serve_models.batching import isolation
 from serve_models.batching.isolation import run_isolating
 from serve_models.batching.memory import is_out_of_memory
-from serve_models.serving.failures import Refusal
+from serve_models.chunks.failures import Refusal
 from serve_models.text.models.base import CheckedModel, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 

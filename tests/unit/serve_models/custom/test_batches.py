@@ -19,8 +19,8 @@ from handoff.chunk import (
 )
 from headrace.sdk import BatchedModel, BodyRefusedError
 from serve_models.batching.engine import BatchEngine
+from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.custom.batches import serve_batches
-from serve_models.serving.chunk_server import ReplicaLostError
 from tests.unit.serve_models.fakes import FakeClock, FakePanicError, host
 
 Answers = list[tuple[int, Any]]

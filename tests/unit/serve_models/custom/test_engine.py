@@ -7,9 +7,9 @@ from contextlib import aclosing
 import pytest
 
 from handoff.chunk import STATUS_FAILED, STATUS_OK, STATUS_UNAVAILABLE, Chunk, Outcomes
+from serve_models.chunks.call import Call
+from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.custom.engine import CustomEngine
-from serve_models.serving.call import Call
-from serve_models.serving.chunk_server import ReplicaLostError
 from tests.unit.serve_models.fakes import FakeClock, host
 
 

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.generation.engine import Answer, GenerationEngine
-from serve_models.serving.chunk_server import ReplicaLostError
 from tests.unit.serve_models.fakes import FakeClock, FakePanicError, host
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from handoff.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, Outcomes
 from schemas.settings.pipelines import PipelineSettings
+from serve_models.chunks.chunk_server import Host, ReplicaLostError
+from serve_models.chunks.window import CALLER_FORGOTTEN_AFTER_S
 from serve_models.pipeline.engine import PipelineEngine
 from serve_models.pipeline.graph import Ending, RecordRun
 from serve_models.pipeline.records import StepLostError
-from serve_models.serving.chunk_server import Host, ReplicaLostError
-from serve_models.serving.window import CALLER_FORGOTTEN_AFTER_S
 from tests.unit.serve_models.fakes import FakeClock
 
 CHAT = "/v1/chat/completions"

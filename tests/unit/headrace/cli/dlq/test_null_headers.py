@@ -5,7 +5,7 @@ from rich.console import Console
 from headrace.cli.dlq.output import letter_page
 from headrace.cli.records.results import describe_dead_letter
 from headrace.dead_letters.letter import read_letter
-from headrace.requests.reading import TopicRecord
+from headrace.records.reading import TopicRecord
 from schemas.wire.deadletters import Failure, replayed_headers, split_headers
 
 LETTER = TopicRecord(

@@ -9,7 +9,7 @@ import pytest
 
 from handoff.chunk import STATUS_OK, Chunk, Outcomes
 from serve_models.batching.engine import BatchEngine
-from serve_models.serving.failures import Refusal
+from serve_models.chunks.failures import Refusal
 from serve_models.text.endpoints.vectors import (
     VectorForm,
     encode_response_body,

@@ -1,1 +1,0 @@
-"""What every model replica does with a chunk of records."""
