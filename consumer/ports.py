@@ -166,11 +166,7 @@ class RecordSource(Protocol):
         """Return, once each, the starts of logs whose next record retention has deleted."""
 
     async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit under the current generation.
-
-        Raises:
-            CommitRefusedError: The group has moved on; the points may be stale.
-        """
+        """Commit; ``CommitRefusedError`` means that the group has rebalanced."""
 
     def rejoin(self) -> None:
         """Join the group again; does nothing during a rebalance, or before the start."""
@@ -280,8 +276,7 @@ class TransactionalSink(Protocol):
             SourceError: The broker refuses us, or the sink is stopped.
         """
 
-    def waits(self) -> list[str]:
-        """Return what publishing waits for now; see ``consumer.engine.waiting.waits``."""
+    def waits(self) -> list[str]: ...
 
     async def stop(self) -> None:
         """Disconnect; transactions under way are aborted."""

@@ -244,7 +244,6 @@ class Engine:
         return self._standing.neglected(len(self.backlog.waiting())) if self._reads else None
 
     def waits(self, now_s: float) -> list[str]:
-        """Return what is waited for now, a line each; see ``consumer.engine.waiting.waits``."""
         if self._has_ended or not self._takes_records:
             return []
         suspension = [self._suspension] if self._is_suspended else []
@@ -349,7 +348,6 @@ class Engine:
         return not self._has_ended and self._assigned.has_offsets_to_commit()
 
     def offsets_and_metadata(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """Return what there is to commit; pass it to ``committed`` once that is acknowledged."""
         return {} if self._has_ended else self._assigned.offsets_and_metadata()
 
     def committed(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:

@@ -51,11 +51,10 @@ class PartitionAssignment:
         return b"%b%d" % (self._source_start, offset)
 
     def wrote(self, point: OffsetAndMetadata | None) -> bool:
-        """Return whether no other member has committed since: ``point`` is this assignment's."""
+        """Return whether ``point`` is this assignment's: no other member has committed since."""
         return point == self.committed or point in self.attempted
 
     def acknowledge(self, point: OffsetAndMetadata | None) -> None:
-        """Note that ``point`` is committed."""
         self.committed = point
         self.attempted.clear()
 

@@ -46,7 +46,7 @@ class Publishing(ABC):
 
     @abstractmethod
     def waits(self) -> list[str]:
-        """Return what publishing waits for now, a line each; see ``engine.standing.waits``."""
+        """Return what publishing waits for now, a line each; see ``engine.waiting.waits``."""
 
     @abstractmethod
     async def stop(self) -> None: ...

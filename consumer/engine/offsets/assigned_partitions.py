@@ -141,11 +141,9 @@ class AssignedPartitions:
         return found
 
     def has_offsets_to_commit(self) -> bool:
-        """Return whether any partition moved since it was last committed."""
         return any(each.ledger.offset_and_metadata() not in (None, each.committed) for each in self)
 
     def offsets_and_metadata(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """Return what there is to commit: a consistent snapshot of each partition that moved."""
         points: dict[TopicPartition, OffsetAndMetadata] = {}
         for assignment in self._assigned.values():
             point = assignment.ledger.offset_and_metadata()
@@ -155,7 +153,6 @@ class AssignedPartitions:
         return points
 
     def committed(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Note that ``points`` are committed and acknowledged."""
         for partition, point in points.items():
             assignment = self._assigned.get(partition)
             if assignment is not None and point in assignment.attempted:

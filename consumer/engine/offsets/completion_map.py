@@ -173,7 +173,6 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
 
 
 def log_id_of(point: OffsetAndMetadata) -> bytes:
-    """Return the id of the log that a committed offset is of; empty where it is unknown."""
     try:
         return _open(*point).log_id if point.metadata else b""
     except CompletionMapError:

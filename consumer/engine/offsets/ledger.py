@@ -160,11 +160,7 @@ class PartitionLedger:
         return characters <= self._limit_characters
 
     def offset_and_metadata(self, completing: Collection[int] = ()) -> OffsetAndMetadata | None:
-        """Return offset and map as one consistent snapshot; ``None`` before the first record.
-
-        Args:
-            completing: Offsets to count as complete already.
-        """
+        """Return a consistent snapshot, as if ``completing`` were done; ``None`` at first."""
         if self._next_offset is None:
             return None
         open_offsets = self._incomplete.difference(completing) if completing else self._incomplete

@@ -89,10 +89,7 @@ class CommittedOffsetsRequest(
 
 
 def read_points(response: Any) -> tuple[set[int], dict[TopicPartition, OffsetAndMetadata | None]]:
-    """Return an OffsetFetch response's error codes, 0 included, and the points without error.
-
-    The point of a partition on which nothing was committed is ``None``.
-    """
+    """Return an OffsetFetch response's error codes, and the points without error."""
     codes: set[int] = {response.error_code}
     points: dict[TopicPartition, OffsetAndMetadata | None] = {}
     for topic, results, *_tags in response.topics:

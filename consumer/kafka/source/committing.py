@@ -51,12 +51,7 @@ class Commits:
         self._has_failed = True
 
     async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit partitions of the assignment; the commit of a cancelled caller goes on.
-
-        Raises:
-            CommitRefusedError: The group has moved on.
-            SourceError: The broker refuses us.
-        """
+        """Commit, also if the caller is cancelled; ``CommitRefusedError`` after a rebalance."""
         task = asyncio.create_task(self._commit(dict(points)))
         self._under_way.add(task)
         task.add_done_callback(self._forget)
@@ -82,7 +77,6 @@ class Commits:
                 await asyncio.sleep(_COMMIT_RETRY_S)
 
     async def _sent(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Send a commit; False where it has to be sent again."""
         if self._has_failed:
             raise CommitRefusedError("this consumer has failed")
         try:

@@ -63,16 +63,7 @@ async def points_in_logs(
     log_id: bytes,
     timeout_s: float,
 ) -> dict[TopicPartition, OffsetAndMetadata | None]:
-    """Return committed points, or where to read on where a log is not the one of its point.
-
-    A point stays as it is where its log does not answer, e.g. of a leaderless partition.
-
-    Args:
-        points: What the group has committed.
-        consumer: Asks for the bounds of the logs.
-        log_id: Identifies the topic; empty where it is not known.
-        timeout_s: How long to wait for starts, and for ends.
-    """
+    """Return committed points, or where to read on in a log that is not the one of its point."""
     known = {each: point for each, point in points.items() if point is not None}
     ends = await ask_each(consumer.end_offsets, known, timeout_s)
     unfit = {each: at for each, at in known.items() if not fits(at, ends.get(each), log_id)}
@@ -82,13 +73,7 @@ async def points_in_logs(
 
 
 def fits(point: OffsetAndMetadata, log_end: int | None, log_id: bytes) -> bool:
-    """Return whether reading may go on at a committed point.
-
-    Args:
-        point: The point.
-        log_end: The offset behind the log's last; ``None`` where it is not known.
-        log_id: Identifies the log; empty where it is not known.
-    """
+    """Return whether reading may go on at a committed point; the log's end or id may be unknown."""
     of_log = log_id_of(point)
     is_of_another = bool(of_log and log_id and of_log != log_id)
     return not is_of_another and (log_end is None or point.offset <= log_end)

@@ -143,10 +143,7 @@ class KafkaSource:
     async def committed(
         self, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
-        """Return what the group has committed; see ``RecordSource`` and ``logs.points_in_logs``.
-
-        On a route whose delivery is exactly_once it waits for undecided transactions.
-        """
+        """Return the group's commits; with exactly_once, waits for undecided transactions."""
         if not partitions:
             return {}
         consumer = self._started().consumer
@@ -165,10 +162,7 @@ class KafkaSource:
         return expired
 
     async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit under the current generation; see ``RecordSource``.
-
-        The commit of a cancelled caller goes on; a rebalance waits for it.
-        """
+        """Commit; the commit of a cancelled caller goes on, and a rebalance waits for it."""
         if points:
             await self._started().commits.commit(points)
 

@@ -142,12 +142,7 @@ class Epochs:
         return True
 
     async def end_open(self) -> OffsetAndMetadata | None:
-        """End open transactions as the coordinator had decided; return what is committed.
-
-        Raises:
-            FencedError: Another owner has taken the id over.
-            SourceError: The broker refuses us.
-        """
+        """End open transactions as decided, and return the commit; ``FencedError`` if not ours."""
         backoff_s = FIRST_BACKOFF_S
         while True:
             left_open = await self._find_left_open()
@@ -169,15 +164,7 @@ class Epochs:
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     async def read_committed(self, patience_s: float | None) -> OffsetAndMetadata | None:
-        """Return what the group has committed, once no transaction on it is undecided.
-
-        Args:
-            patience_s: How long that may take from the first such response; ``None`` for ever.
-
-        Raises:
-            UndecidedError: It took longer.
-            SourceError: The broker refuses us.
-        """
+        """Return the commit once it is decided; ``UndecidedError`` after ``patience_s``."""
         topic, number = self.identity.partition
         points: dict[TopicPartition, OffsetAndMetadata | None] = {}
         undecided_since: list[float] = []

@@ -103,8 +103,8 @@ class KafkaTransactionalSink:
     ) -> list[Rejection]:
         """Publish and commit, or do neither; see ``TransactionalSink``.
 
-        Where ``FencedError`` is raised after the transaction was asked to commit, it may have been
-        committed: the new owner has read its offset and metadata then, and goes on from there.
+        If ``FencedError`` is raised after the transaction was asked to commit, it may have been
+        committed: the new owner has read its committed point then, and goes on from there.
         """
         client = self._started().client
         transactional_id = self._ids.get(partition)

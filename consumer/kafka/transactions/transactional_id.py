@@ -178,15 +178,7 @@ class TransactionalId:
             raise self._epochs.fenced()
 
     async def _was_committed(self, point: OffsetAndMetadata, *, may_be: bool) -> bool:
-        """Say whether a transaction whose epoch has gone was committed; if not, begin again.
-
-        Args:
-            point: Its offset and metadata.
-            may_be: It had been asked to commit.
-
-        Raises:
-            FencedError: Another owner has taken the id over.
-        """
+        """Return whether a transaction whose epoch has gone was committed; if not, begin again."""
         epochs = self._epochs
         is_ours = await epochs.begin(epochs.producer)
         try:
