@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.brokers import TestBroker, describe_choice, running_test_broker
 
+# A handle that outlives its Ray fails, and does not start another one in the background.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
 # Properties are judged by what they find, not by how fast a busy machine finds it.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")

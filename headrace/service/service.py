@@ -76,7 +76,6 @@ class LocalService:
         self._use_ray = use_ray
         self._say = say
         self._stack = ExitStack()
-        self._owns_ray = False
         self._is_up = False
         self.is_joined = False
         self._show_plan = show_plan or self._say_plan
@@ -158,7 +157,6 @@ class LocalService:
                 return
         self._find_models()
         start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
-        self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
 
@@ -180,8 +178,8 @@ class LocalService:
     def _deploy(self) -> None:
         is_new = not is_serve_running()
         serve.start(proxy_location="Disabled")
-        # On a Ray of our own Serve ends with the cluster.
-        if is_new and not self._owns_ray:
+        # Before Ray ends: a handle of this process that polls on would start a Ray of its own.
+        if is_new:
             self._stack.callback(serve.shutdown)
         self.is_joined = bool(running_applications())
         if not self.is_joined:
