@@ -77,10 +77,7 @@ class _Channel:
 
 
 def asyncapi_document(settings: Settings, version: str) -> Json:
-    """Describe the topics of a settings file's routes as AsyncAPI 3.0, from the service's side.
-
-    No secret of the settings gets into the document.
-    """
+    """Describe the routes' topics as AsyncAPI 3.0, from the service's side, without secrets."""
     servers, security = _servers(settings.kafka)
     channels: Json = {}
     operations: Json = {}
@@ -129,7 +126,6 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
 
 
 def _servers(kafka: KafkaSettings) -> tuple[Json, Json]:
-    """Return the document's servers and security schemes."""
     security: Json = {}
     if kafka.sasl is not None:
         security["sasl"] = {"type": _SECURITY_TYPES[kafka.sasl.mechanism]}
@@ -204,7 +200,6 @@ def _message(title: str, payload: Json, key: str, **others: Json) -> Json:
 
 
 def _request_payload(model: ModelSettings, route: RouteSettings) -> Json:
-    """Describe a request line: its url, and for each url its body."""
     urls = sorted(model.endpoints)
     of_urls: Json = _object(url={"enum": urls})
     bodies = []

@@ -25,7 +25,6 @@ AnyModelSettings = (
 
 
 def replica_class(settings: AnyModelSettings) -> type:
-    """Return the class of a model's replicas; imports only what that kind of model needs."""
     match settings:
         case EmbedderSettings() | ClassifierSettings() | RerankerSettings():
             from serve_models.replicas.text import TextReplica  # noqa: PLC0415
@@ -72,7 +71,6 @@ def arguments_of(
 
 
 def actor_options(settings: ReplicaSettings) -> dict[str, Any]:
-    """Return the resources of a replica, as options of a Serve deployment."""
     options = {"ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus}}
     if isinstance(settings, GeneratorSettings):
         options.update(placement_options(settings))

@@ -45,7 +45,6 @@ def report_measures(route: str, measures: RouteMeasures) -> None:
 
 
 def reported_measures(route: str) -> RouteMeasures:
-    """Return a route's latest measures, or the defaults."""
     value = _internal_kv_get(route.encode(), namespace=_MEASURES)
     return msgspec.json.decode(value, type=RouteMeasures) if value else RouteMeasures()
 

@@ -49,11 +49,7 @@ Answer = TypeVar("Answer")
 
 
 def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
-    """Return the object store of a route's bodies, if it has one; create a local directory.
-
-    Raises:
-        SourceError: A url is illegal, or its package is not installed.
-    """
+    """Return a route's store, if any; creates a local one. ``SourceError`` if it is unusable."""
     settings = route.claim_check
     if settings is None:
         return None
@@ -73,9 +69,7 @@ def open_store(route_name: str, route: RouteSettings) -> "ObjectStore | None":
 class ObjectStore:
     """Writes response bodies below ``store_url``, and reads bodies below ``read_prefixes``.
 
-    Raises:
-        IllegalUrlError: A url is no plain path in an object store.
-        ImportError: The package for a url's scheme is not installed; says which.
+    Raises ``IllegalUrlError``, and ``ImportError`` if the package for a url's scheme is missing.
     """
 
     def __init__(
@@ -114,7 +108,6 @@ class ObjectStore:
             log.warning("claim_check.store: made %s; if a mount belongs there, it is missing", root)
 
     async def write(self, name: str, body: bytes) -> BodyReference:
-        """Store a body; see ``BodyStore``. The same body under the same name is the same object."""
         return await self._ask(lambda: self._write(name, body))
 
     async def size_bytes(self, url: str) -> int:

@@ -67,7 +67,6 @@ def build_engine(
 
 
 def live_engine_settings(route: RouteSettings) -> LiveSettings:
-    """Return the settings of ``route`` that a running engine takes over."""
     return LiveSettings(
         max_records=route.flow.max_records,
         max_bytes=route.flow.max_bytes,

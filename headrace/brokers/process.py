@@ -68,7 +68,6 @@ class BrokerProcess:
                 )
 
     def stop(self) -> None:
-        """Ask the process to end, and kill it after ten seconds."""
         if self.is_alive():
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

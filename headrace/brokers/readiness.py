@@ -13,7 +13,6 @@ _NO_CLIENT_ID = -1
 
 
 def answers_metadata(host: str, port: int, timeout_s: float = 1.0) -> bool:
-    """Whether the broker at ``host:port`` (plaintext) names at least one broker."""
     body = struct.pack(
         ">hhihi", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, _NO_CLIENT_ID, _ALL_TOPICS
     )

@@ -141,9 +141,9 @@ def _cells(route: Mapping[str, Any]) -> list[str]:
     partitions, status = route["partitions"], route["service"]
     values = {**(status or {}), **route}
     numbers = (values.get(key) for key in _ROWS.values())
-    held = "-" if status is None else len(status["partitions"])
+    assigned = "-" if status is None else len(status["partitions"])
     of = "-" if partitions is None else len(partitions)
-    return [*("-" if each is None else count(each) for each in numbers), f"{held}/{of}"]
+    return [*("-" if each is None else count(each) for each in numbers), f"{assigned}/{of}"]
 
 
 def partition_tables(report: Mapping[str, Any], width_columns: int) -> RenderableType:

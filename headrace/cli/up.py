@@ -97,14 +97,14 @@ def _until_signal() -> Iterator[threading.Event]:
 async def _watch(
     service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
 ) -> None:
-    held_back = _HeldBack(service.settings)
+    blocked = _Blocked(service.settings)
     async with GroupLags(service.settings.kafka) as group_lags:
         while not stop.is_set():
-            show(await _report(service, group_lags, held_back))
+            show(await _report(service, group_lags, blocked))
             await asyncio.to_thread(stop.wait, REFRESH_S)
 
 
-class _HeldBack:
+class _Blocked:
     def __init__(self, settings: Settings) -> None:
         self._clock = SystemClock()
         self._open_transactions = OpenTransactionLines(settings, self._clock)
@@ -117,7 +117,7 @@ class _HeldBack:
 
 
 async def _report(
-    service: "LocalService", group_lags: GroupLags, held_back: _HeldBack
+    service: "LocalService", group_lags: GroupLags, blocked: _Blocked
 ) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
@@ -126,7 +126,7 @@ async def _report(
     deployments: dict[str, str] = {}
     try:
         lags = await read_lags(group_lags, service.settings)
-        open_transactions = await held_back.by(lags)
+        open_transactions = await blocked.by(lags)
     except SourceError as error:
         errors.append(str(error))
     try:

@@ -10,9 +10,27 @@ from contextlib import aclosing
 from consumer.kafka.admin.dead_letter_admin import create_compacted_topic
 from consumer.ports import SourceError
 from headrace.dead_letters.handled import HandledOffsets, HandledPageError
-from headrace.dead_letters.names import handled_topic_of
+from headrace.errors import UserError
 from headrace.records.reading import LogReader
 from schemas.settings.file import KafkaSettings
+
+SUFFIX = "-handled"
+MAX_TOPIC_CHARACTERS = 249
+
+
+def handled_topic_of(dead_letters_topic: str) -> str:
+    """Return the topic that remembers what was handled; raises ``UserError`` for a long name."""
+    name = dead_letters_topic + SUFFIX
+    if len(name) > MAX_TOPIC_CHARACTERS:
+        raise UserError(
+            f"dead_letters_topic: {dead_letters_topic} leaves no room for '{SUFFIX}' behind it, "
+            "the topic that remembers what was handled; choose a shorter name"
+        )
+    return name
+
+
+def transactional_id(dead_letters_topic: str) -> str:
+    return f"headrace-dlq.{dead_letters_topic}"
 
 
 def page_key(partition: int, page: int) -> bytes:

@@ -128,11 +128,8 @@ async def replay(
 
     Ends with the last one that stood there when ``inbox`` was opened: a request that fails again
     meanwhile is not replayed again. ``report`` is right at any moment, also after an interruption;
-    ``replayed`` is called whenever it has changed.
-
-    Raises:
-        SourceError: The cluster refuses; the message says what to check.
-        UserError: Another command took over.
+    ``replayed`` is called whenever it has changed. Raises ``SourceError`` if the cluster refuses,
+    and ``UserError`` if another command took over.
     """
     topics = sorted({targets.topic} if targets.topic else set(targets.by_route.values()))
     async with TopicAdmin(kafka) as admin:

@@ -15,8 +15,7 @@ from consumer.kafka.client.connection import client_options, explain, explaining
 from consumer.kafka.sink.message_size import LARGEST_REQUEST_BYTES
 from consumer.ports import SourceError
 from headrace.dead_letters.handled import HandledOffsets
-from headrace.dead_letters.handled_topic import ensure_handled_topic, page_key
-from headrace.dead_letters.names import transactional_id
+from headrace.dead_letters.handled_topic import ensure_handled_topic, page_key, transactional_id
 from headrace.dead_letters.replay import Outgoing
 from headrace.errors import UserError
 from schemas.settings.file import KafkaSettings

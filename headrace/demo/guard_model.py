@@ -26,7 +26,6 @@ METRICS_FILE = "metrics.json"
 
 
 def guard_data(name: str) -> bytes:
-    """Return a shipped data file, ``train`` or ``test``, as JSON lines."""
     return files("headrace").joinpath("data", "guard", f"{name}.jsonl").read_bytes()
 
 

@@ -126,7 +126,6 @@ def texts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def prompts_by_id(lines: Iterable[bytes]) -> dict[str, str]:
-    """Return the first message of every chat request, by custom_id; empty if it has none."""
     prompts = {}
     for line in lines:
         request = orjson.loads(line)

@@ -7,7 +7,7 @@ from consumer.kafka.transactions.names import (
     earlier_transactional_prefix_of,
     transactional_prefix_of,
 )
-from headrace.dead_letters.names import handled_topic_of, transactional_id
+from headrace.dead_letters.handled_topic import handled_topic_of, transactional_id
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
 from schemas.settings.file import RouteSettings, Settings
 

@@ -27,7 +27,6 @@ class StrimziCluster:
 
     @property
     def ca_secret(self) -> str:
-        """The Secret with the cluster's CA, key ca.crt."""
         return f"{self.name}-cluster-ca-cert"
 
 

@@ -29,12 +29,7 @@ class PublishedControl:
 async def publish_controls(
     kafka: KafkaSettings, topic: str, controls: list[ControlRecord]
 ) -> list[PublishedControl]:
-    """Publish control records; returns when the brokers have them all.
-
-    Raises:
-        UserError: The topic does not exist.
-        SourceError: The cluster does not take them; the message says what to check.
-    """
+    """Publish durably; ``UserError`` without the topic, ``SourceError`` if refused."""
     async with TopicAdmin(kafka) as admin:
         info = (await admin.describe_topics([topic]))[topic]
     if info is None:

@@ -95,10 +95,7 @@ def read_some(source: io.BufferedIOBase) -> bytes:
 
 
 def check_lines(source: io.BufferedIOBase, name: str, show: Callable[[int], None]) -> None:
-    """Read a file to its end; raises ``UserError`` with the first lines that cannot be sent.
-
-    ``show`` gets the bytes read so far.
-    """
+    """Read all; ``UserError`` shows the first bad lines. ``show`` gets the bytes so far."""
     lines = RequestLines(MAX_LINE_BYTES)
     bad: list[BadLine] = []
     read_bytes = 0

@@ -204,7 +204,6 @@ class LogReader:
                     )
 
     async def record_at(self, place: Place) -> TopicRecord | None:
-        """Return the record at this place; ``None`` if there is none any more."""
         ranges = await self.ranges(place.topic)
         here = (ranges or {}).get(place.partition)
         if here is None or not here.start <= place.offset < here.end:
@@ -222,11 +221,8 @@ async def read_topic(
     """Yield a topic's records, from the oldest or the next one.
 
     With ``follow`` it continues forever, and yields ``None`` now and then while nothing comes.
-    Otherwise it ends with the last record that stood there at the start.
-
-    Raises:
-        MissingTopicError: There is no such topic.
-        SourceError: The cluster cannot be read; the message says what to check.
+    Otherwise it ends with the last record that stood there at the start. Raises
+    ``MissingTopicError``, and ``SourceError`` if the cluster cannot be read.
     """
     async with LogReader(kafka) as reader:
         ranges = await reader.ranges(topic)

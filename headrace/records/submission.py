@@ -45,10 +45,7 @@ async def publish_lines(
     key_of: Callable[[bytes], bytes | None],
     submission: Submission,
 ) -> None:
-    """Publish each line as one record, its bytes unchanged; counts in ``submission`` meanwhile.
-
-    Raises ``SourceError`` if the cluster does not take records.
-    """
+    """Publish each line unchanged, and count in ``submission``; ``SourceError`` if refused."""
     with explaining_failures(kafka, f"writing to {topic}"):
         producer = AIOKafkaProducer(
             **client_options(kafka),

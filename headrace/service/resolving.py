@@ -16,9 +16,7 @@ from schemas.wire.results import encode_response_line
 class Resolver:
     """Replaces body references that are in the route's own store with the bodies.
 
-    Raises:
-        UserError: The route has no ``claim_check``.
-        SourceError: Its store cannot be used; the message says why.
+    Raises ``UserError`` without a ``claim_check``, ``SourceError`` if its store cannot be used.
     """
 
     def __init__(self, route_name: str, route: RouteSettings) -> None:

@@ -82,11 +82,9 @@ class LocalService:
         self.broker: RunningBroker | None = None
 
     def start(self) -> Self:
-        """Start everything; returns when the application runs.
+        """Return when the application runs; else stop what was started.
 
-        Raises:
-            ServiceError: Something did not start. What had been started is stopped again.
-            headrace.brokers.BrokerStartError: The broker did not start.
+        Raises ``ServiceError``, or ``BrokerStartError`` of ``headrace.brokers``.
         """
         with ExitStack() as undo:
             undo.callback(self._stack.close)

@@ -13,10 +13,6 @@ _STOP_ORDER = ("route", "model", "status")
 """Consumers finish what is in flight while their models run."""
 
 
-def running_applications() -> set[str]:
-    return {name for name in serve.status().applications if kind_of(name) is not None}
-
-
 def delete_applications(
     timeout_s: float,
     names: Collection[str] | None = None,
@@ -33,7 +29,7 @@ def delete_applications(
     clock = clock or SystemClock()
     pause = pause or threading.Event().wait
     give_up_at_s = clock.monotonic() + timeout_s
-    named = running_applications() if names is None else set(names)
+    named = serve.status().applications if names is None else names
     is_gone = True
     for kind in _STOP_ORDER:
         stage = {name for name in named if kind_of(name) == kind}

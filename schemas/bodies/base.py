@@ -157,11 +157,7 @@ Body = TypeVar("Body", bound=TextBody)
 
 
 def parse_body(model: type[Body], body: Any, accepted: Accepted = NOTHING_MORE) -> Body:
-    """Check a request body against its endpoint's model.
-
-    Raises:
-        BodyRefusedError: A field is missing or wrong; names the first such field in ``param``.
-    """
+    """Check a body against its model; ``BodyRefusedError`` names the first wrong field."""
     if isinstance(body, dict) and None in body.values():
         body = model.without_nulls(body)
     try:
@@ -176,11 +172,7 @@ def is_token_id_or_ids(value: Any) -> bool:
 
 
 def check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
-    """Refuse what is neither a text nor a list of texts, in words that say so.
-
-    Raises:
-        PydanticCustomError: Names the position at fault.
-    """
+    """Refuse what is no text or list of texts; ``PydanticCustomError`` names the position."""
     if isinstance(value, str):
         if not value and not accepted.empty_texts:
             raise PydanticCustomError("empty_text", "must not be an empty string")

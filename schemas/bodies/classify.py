@@ -33,7 +33,6 @@ class ClassifyBody(TextBody):
 
     @property
     def texts(self) -> list[str]:
-        """The texts to classify, in the order that the response numbers them."""
         return [self.input] if isinstance(self.input, str) else self.input
 
 

@@ -105,11 +105,7 @@ class EmbeddingsBody(TextBody):
 
 
 def check_token_ids(value: list[Any]) -> list[Any]:
-    """Refuse what is neither the token ids of one text nor a list of such lists.
-
-    Raises:
-        PydanticCustomError: Names the position at fault.
-    """
+    """Refuse what is no list of token ids, or of such lists; the error names the position."""
     for position, ids in enumerate(value if isinstance(value[0], list) else [value]):
         if not isinstance(ids, list) or not ids or any(type(each) is not int for each in ids):
             raise PydanticCustomError(

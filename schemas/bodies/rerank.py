@@ -97,7 +97,6 @@ class PairsBody(TextBody):
 
     @property
     def document_texts(self) -> list[str]:
-        """The documents, in the order that the response numbers them."""
         raise NotImplementedError
 
 

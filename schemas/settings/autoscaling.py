@@ -59,10 +59,7 @@ class ConsumerAutoscalingSettings(AutoscalingSettings):
 
 
 def initial_replicas(replicas: int, scaling: AutoscalingSettings | None, *, is_set: bool) -> int:
-    """Return how many replicas of a deployment there are at first: within the bounds, if any.
-
-    Without a set number, scaling starts at its minimum.
-    """
+    """Return a deployment's first number of replicas; unset, scaling starts at its minimum."""
     if scaling is None:
         return replicas
     if not is_set:

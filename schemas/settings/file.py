@@ -295,7 +295,6 @@ class Settings(Section):
     routes: dict[Name, RouteSettings] = Field(min_length=1)
 
     def models_behind(self, model: str) -> tuple[str, ...]:
-        """Return the models that answer for ``model``: itself, and those that its steps call."""
         return models_behind(self.models, model)
 
     @model_validator(mode="after")

@@ -56,7 +56,6 @@ def plain(section: Section) -> dict[str, Any]:
 
 
 def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
-    """Return the secrets that are set, by section and key."""
     found = {}
     for section, key in (("sasl", "password"), ("tls", "key_password")):
         secret = getattr(getattr(kafka, section), key, None)
@@ -66,12 +65,7 @@ def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
 
 
 def split(values: Mapping[str, Any], keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return ``values`` without ``keys``, and ``keys`` alone.
-
-    Args:
-        values: JSON values of a section.
-        keys: Keys, or ``SECTION.KEY``.
-    """
+    """Return ``values`` without ``keys`` (``KEY`` or ``SECTION.KEY``), and ``keys`` alone."""
     rest, taken = dict(values), {}
     for key in keys:
         head, _, tail = key.partition(".")

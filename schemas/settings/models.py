@@ -229,7 +229,6 @@ ModelSettings = Annotated[
 
 
 def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
-    """Return the sources of all weights that a model loads."""
     match settings:
         case GeneratorSettings():
             return (settings.source, *settings.adapters.values())

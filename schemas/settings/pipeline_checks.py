@@ -11,15 +11,7 @@ FEW_CALLS = 4
 
 
 def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
-    """Check every pipeline against the models that its steps name.
-
-    Args:
-        models: The settings' models by name.
-
-    Raises:
-        ValueError: A step's model is missing, does not answer the step's url, or leads back to the
-            pipeline.
-    """
+    """Raise ``ValueError`` if a step's model is missing, lacks the url, or leads back here."""
     pipelines = {name: each for name, each in models.items() if isinstance(each, PipelineSettings)}
     for name, pipeline in pipelines.items():
         for step_name, step in pipeline.steps.items():
@@ -41,12 +33,7 @@ def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
 
 
 def models_behind(models: Mapping[str, ModelSettings], name: str) -> tuple[str, ...]:
-    """Return a model and those that it calls, each once and after those that it calls itself.
-
-    Args:
-        models: The settings' models by name, checked by ``check_pipelines``.
-        name: The model; the last of those returned.
-    """
+    """Return a model and those that it calls, each once and after those that it calls itself."""
     found: dict[str, None] = {}
 
     def visit(each: str) -> None:
@@ -67,10 +54,6 @@ def calls_per_window(models: Mapping[str, ModelSettings], name: str) -> int:
     generator it is one record a call up to a window of 511: a call can then be cancelled for one
     record, and a long generation keeps no slot of its neighbours empty. A pipeline wants as many as
     any model behind it.
-
-    Args:
-        models: The settings' models by name, checked by ``check_pipelines``.
-        name: The model that is called.
     """
     return max(own_calls_per_window(models[each]) for each in models_behind(models, name))
 

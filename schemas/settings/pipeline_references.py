@@ -36,11 +36,7 @@ def is_reference(value: Any) -> bool:
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse one reference.
-
-    Raises:
-        ReferenceSyntaxError: It has another form, or the request has no such field.
-    """
+    """Parse a reference; ``ReferenceSyntaxError`` also if the request has no such field."""
     match = _FORM.fullmatch(text)
     if match is None:
         raise ReferenceSyntaxError(
@@ -55,11 +51,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def references_in(value: Any) -> Iterator[Reference]:
-    """Yield each reference in a step's body.
-
-    Raises:
-        ReferenceSyntaxError: A text starts with a single dollar and is not a reference.
-    """
+    """Yield a body's references; ``ReferenceSyntaxError`` for another text with one dollar."""
     if isinstance(value, dict):
         for each in value.values():
             yield from references_in(each)

@@ -77,7 +77,6 @@ class StepSettings(Section):
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """The references of the step's body and its conditions."""
         conditions = (parse_reference(refusal.when.value) for refusal in self.refuse)
         return (*references_in(self.body), *conditions)
 

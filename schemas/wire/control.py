@@ -69,11 +69,7 @@ class ControlRecord(BaseModel):
 
 
 def parse_control_record(value: bytes | None) -> ControlRecord:
-    """Read the value of a record on a control topic.
-
-    Raises:
-        UnreadableControlError: It is none; names what is wrong.
-    """
+    """Read a control record's value; ``UnreadableControlError`` names what is wrong."""
     if value is None:
         raise UnreadableControlError("the record has no value")
     if len(value) > MAX_CONTROL_BYTES:

@@ -62,11 +62,7 @@ class DeadLetterHeaders(RequestHeaders):
 
     @classmethod
     def read(cls, record_headers: Iterable[Header]) -> Self:
-        """Read the headers of a dead letter; the last of each name counts.
-
-        Raises:
-            pydantic.ValidationError: They are not a dead letter's.
-        """
+        """Read the last header of each name; ``ValidationError`` if they are no dead letter's."""
         return cls.model_validate(
             {
                 name: value.decode("utf-8", "replace")
@@ -112,7 +108,6 @@ def read_replays(record_headers: Iterable[Header]) -> int:
 
 
 def read_failures(record_headers: Iterable[Header]) -> list[Failure]:
-    """Return a replayed record's earlier failures, the oldest first, or none."""
     value = headers.last_value(record_headers, headers.FAILURES)
     if not value or len(value) > MAX_HISTORY_BYTES:
         return []

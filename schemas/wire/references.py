@@ -46,11 +46,7 @@ class RequestBodyReference(BaseModel):
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` if it is one plain path in an object store, and can mean nothing else.
-
-    Raises:
-        IllegalUrlError: It is not; the message names what is wrong and does not repeat the url.
-    """
+    """Return a plain path in an object store; ``IllegalUrlError`` does not repeat the url."""
     if len(url) > MAX_URL_CHARACTERS:
         raise IllegalUrlError(f"a url may have {MAX_URL_CHARACTERS:,} characters")
     match = _SCHEME.fullmatch(url)
@@ -75,11 +71,7 @@ def check_url(url: str) -> str:
 
 
 def check_prefix(url: str) -> str:
-    """Return ``url`` as a prefix of others, without the slash at its end.
-
-    Raises:
-        IllegalUrlError: It is no plain path in an object store.
-    """
+    """Return ``url`` without the slash at its end; ``IllegalUrlError`` if it is no plain path."""
     return check_url(url.removesuffix("/"))
 
 

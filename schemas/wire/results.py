@@ -91,7 +91,6 @@ def result_id(topic: str, partition: int, offset: int) -> str:
 
 
 def encode_response_line(line_id: str, custom_id: str, status_code: int, body: bytes) -> bytes:
-    """Return a result line around a response body that is JSON already."""
     return splice_response_line(orjson.dumps(line_id), custom_id, status_code, body)
 
 

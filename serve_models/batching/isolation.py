@@ -63,7 +63,6 @@ def run_isolating(forward: Forward, items: Sequence[Item]) -> Isolated:
 
 
 def cost_tokens(items: Sequence[Item]) -> int:
-    """Return what items cost the model together: their number times the longest."""
     return len(items) * max(item.tokens for item in items)
 
 

@@ -75,7 +75,6 @@ class Pool(Generic[T]):
         return place
 
     def discard(self, places: Iterable[Waiting[T]]) -> int:
-        """Remove texts, if they still wait; return how many did."""
         waiting = [place for place in places if place.in_pool]
         for place in waiting:
             place.in_pool = False

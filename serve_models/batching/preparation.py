@@ -83,7 +83,6 @@ class Preparation:
         self._thread = ThreadPoolExecutor(1, "headrace-tokenizer")
 
     async def next_slice(self, call: Call, start: int) -> Slice:
-        """Prepare a chunk's records from ``start`` on, when it is their turn."""
         # Of those that wait for room, one at a time finds it.
         async with self._turn:
             while self._pool_tokens() >= _MOST_POOL_TOKENS:

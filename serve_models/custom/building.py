@@ -18,9 +18,7 @@ class CustomModelError(ValueError):
 def build_custom_model(settings: CustomModelSettings) -> Any:
     """Import the class and construct it with the settings' options.
 
-    Raises:
-        CustomModelError: The class does not exist, refuses its options, or neither derives from
-            ``BatchedModel`` nor has an ``infer`` that is an async generator.
+    Raises ``CustomModelError`` if the class is missing, refuses its options, or is no custom model.
     """
     module_name, _, class_name = settings.import_path.partition(":")
     try:

@@ -17,13 +17,9 @@ _PR_SET_PDEATHSIG = 1
 def engine_environment(
     settings: GeneratorSettings, inherited: Mapping[str, str], *, pid: int, cpus: Collection[int]
 ) -> dict[str, str]:
-    """Return the environment variables for vLLM.
+    """Return the environment variables for vLLM, whose engine ends with the process ``pid``.
 
-    Args:
-        settings: The generator's settings.
-        inherited: The present variables; an operator's logging level and thread binding stay.
-        pid: The replica's process; when it ends, the engine's ends too.
-        cpus: Numbers of the CPUs that the replica's process may run on.
+    An operator's logging level and thread binding in ``inherited`` stay.
     """
     environment = {
         "VLLM_NO_USAGE_STATS": "1",

@@ -26,7 +26,6 @@ class Record:
     step_calls: list["StepCall"] = field(default_factory=list)
 
     def end(self) -> None:
-        """End the record, and cancel the calls that no record needs any more."""
         self.run.end()
         if self.timer is not None:
             self.timer.cancel()

@@ -22,7 +22,6 @@ class Values:
         self._responses[step] = body
 
     def resolve(self, reference: Reference) -> Any:
-        """Return the value of a reference, or raise ``MissingValueError``."""
         if reference.root != REQUEST:
             response = self._responses.get(reference.root)
             return _follow(reference, response, reference.path, f"step '{reference.root}' answered")

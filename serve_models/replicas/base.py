@@ -46,7 +46,6 @@ class Replica:
                 yield outcomes
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Apply live settings; Ray Serve calls it at the start and on a change."""
         self._take_over(user_config["live"])
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
@@ -54,7 +53,6 @@ class Replica:
 
     # In the event loop, which owns the server: Ray Serve may run a plain method in a thread.
     async def check_health(self) -> None:
-        """Raise if the replica cannot go on; Ray Serve then replaces it."""
         self._server.check_health()
 
     async def __del__(self) -> None:

@@ -14,9 +14,7 @@ from serve_models.weights.sources import resolve
 class Generator(Replica):
     """One replica of a generator, over a vLLM engine (``handoff.chunk.ChunkModel``).
 
-    Raises:
-        ModelSourceError: The weights are not on this machine.
-        GeneratorSettingsError: A setting does not fit vLLM or the checkpoint.
+    Raises ``ModelSourceError`` for missing weights, ``GeneratorSettingsError`` for bad settings.
     """
 
     _server: GenerationEngine

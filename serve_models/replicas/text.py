@@ -18,9 +18,7 @@ from serve_models.weights.sources import resolve
 class TextReplica(Replica):
     """One replica: loads the model, then answers chunks (``handoff.chunk.ChunkModel``).
 
-    Raises:
-        ModelSourceError: The weights are not on this machine.
-        ModelSettingsError: A setting does not fit the checkpoint.
+    Raises ``ModelSourceError`` for missing weights, ``ModelSettingsError`` for bad settings.
     """
 
     _server: BatchEngine

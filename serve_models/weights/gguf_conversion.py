@@ -14,7 +14,6 @@ class ConversionError(RuntimeError):
 
 
 def find_gguf_file(files: Iterable[PurePosixPath]) -> PurePosixPath | None:
-    """Return the one GGUF file among ``files``; ``None`` if there is none, or several."""
     found = [file for file in files if file.suffix == ".gguf"]
     return found[0] if len(found) == 1 else None
 
@@ -23,10 +22,8 @@ def convert_gguf(gguf: Path, target: Path) -> Path:
     """Convert a GGUF file into the directory ``target``, unless that exists, and return it.
 
     ``target`` gets weights, tokenizer and chat template. If several processes convert the same
-    file, one works and the others wait. An interrupted conversion leaves no checkpoint.
-
-    Raises:
-        ConversionError: A package is missing, or Transformers cannot read the file.
+    file, one works and the others wait. An interrupted conversion leaves no checkpoint. Raises
+    ``ConversionError`` if a package is missing, or Transformers cannot read the file.
     """
     if target.is_dir():
         return target

