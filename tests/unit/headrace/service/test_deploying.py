@@ -1,5 +1,6 @@
 """A plan is carried out in an order in which nothing waits for ever; Serve is faked."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,12 +35,13 @@ class FakeServe:
         self.done: list[tuple[str, ...]] = []
         self._broken = broken
         self._running: dict[str, str] = {}
+        self.late: dict[str, Any] = {}
 
     def run_many(self, targets: list[Any], **waits: bool) -> None:
         assert not any(waits.values()), "a model that does not come up holds up nothing"
         self.done.append(("run", *(each.name for each in targets)))
         for each in targets:
-            self._running[each.name] = "DEPLOYING"
+            self._running[each.name] = each.target
 
     def RunTarget(self, **fields: Any) -> Any:  # noqa: N802 - Serve's name
         assert fields["route_prefix"] is None
@@ -47,15 +49,21 @@ class FakeServe:
 
     def details(self) -> dict[str, Any]:
         found = {}
-        for name in self._running:
+        self.done.append(("look",))
+        if self.late:
+            late, self.late = self.late, {}
+            return late
+        for name, version in self._running.items():
             is_broken = name == self._broken
             message = (
                 "A replica failed to start with exception.\nOSError: none" if is_broken else ""
             )
-            deployment = {"message": message}
+            deployment = {
+                "message": message,
+                "deployment_config": {"user_config": {"version": version}},
+            }
             status = "DEPLOYING" if is_broken else "RUNNING"
             found[name] = {"status": status, "message": "", "deployments": {"d": deployment}}
-        self.done.append(("look",))
         return found
 
     def delete(self, _timeout_s: float, names: list[str]) -> bool:
@@ -69,7 +77,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> FakeServe:
     monkeypatch.setattr(deploying, "serve", fake)
     monkeypatch.setattr(deploying, "serve_details", fake.details)
     monkeypatch.setattr(deploying, "delete_applications", fake.delete)
-    monkeypatch.setattr(deploying, "application_of", lambda spec, _kafka, _version: spec)
+    monkeypatch.setattr(deploying, "application_of", lambda _spec, _kafka, version: version)
     return fake
 
 
@@ -103,6 +111,29 @@ def test_a_model_is_deleted_when_its_callers_have_changed_and_before_others_are_
         ("delete", "headrace-model-b"),
     ]
     assert serve.done[1] == ("look",), "the route has left the model"
+
+
+def test_what_serve_says_of_an_earlier_version_is_not_the_new_ones_failure(
+    serve: FakeServe,
+) -> None:
+    specs = specs_of(settings_with("a"))
+    before = running(settings_with("a"))
+    before["headrace-model-a"] = replace(before["headrace-model-a"], error="none", version="old")
+    deployment = {
+        "message": "A replica failed to start with exception.\nOSError: none",
+        "deployment_config": {"user_config": {"version": "old"}},
+    }
+    serve.late = {
+        "headrace-model-a": {
+            "status": "DEPLOYING",
+            "message": "",
+            "deployments": {"d": deployment},
+        }
+    }
+
+    assert not carry_out(plan(before, specs), specs, KafkaSettings(), stop_timeout_s=1.0, say=print)
+
+    assert serve.done == [("run", "headrace-model-a"), ("look",), ("look",)]
 
 
 def test_what_does_not_change_is_not_deployed(serve: FakeServe) -> None:
