@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve
 
 from headrace.service.app import application_of
-from headrace.service.applications import ApplicationSpec
+from headrace.service.applications import ApplicationSpec, kind_of
 from headrace.service.changes import Action, Change
 from headrace.service.running import error_of, serve_details
 from headrace.service.stopping import delete_applications
@@ -58,10 +58,21 @@ def carry_out(
         )
     removed = [each for each in changes if each.action is Action.REMOVE]
     if removed:
-        _wait({spec.name: by_name[spec.name].version for spec in deployed if spec.calls})
         say(f"Draining and deleting: {', '.join(each.title for each in removed)}")
         names = [each.application for each in removed]
-        if not delete_applications(stop_timeout_s, names):
+        routes = [name for name in names if kind_of(name) == "route"]
+        # Nothing calls a route: what is new may wait for the room that it has.
+        is_gone = not routes or delete_applications(stop_timeout_s, routes)
+        if called := [name for name in names if name not in routes]:
+            _wait(
+                {
+                    spec.name: by_name[spec.name].version
+                    for spec in deployed
+                    if spec.calls and by_name[spec.name].action is Action.RESTART
+                }
+            )
+            is_gone = delete_applications(stop_timeout_s, called) and is_gone
+        if not is_gone:
             say(f"Serve: they have not stopped within {stop_timeout_s:g} s, and go on stopping")
     return _wait({spec.name: by_name[spec.name].version for spec in deployed})
 

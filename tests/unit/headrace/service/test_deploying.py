@@ -36,6 +36,7 @@ class FakeServe:
         self._broken = broken
         self._running: dict[str, str] = {}
         self.late: dict[str, Any] = {}
+        self.without_room: set[str] = set()
 
     def run_many(self, targets: list[Any], **waits: bool) -> None:
         assert not any(waits.values()), "a model that does not come up holds up nothing"
@@ -62,12 +63,14 @@ class FakeServe:
                 "message": message,
                 "deployment_config": {"user_config": {"version": version}},
             }
-            status = "DEPLOYING" if is_broken else "RUNNING"
+            status = "DEPLOYING" if is_broken or name in self.without_room else "RUNNING"
+            assert self.done.count(("look",)) < 9, f"{name} waits for ever"
             found[name] = {"status": status, "message": "", "deployments": {"d": deployment}}
         return found
 
     def delete(self, _timeout_s: float, names: list[str]) -> bool:
         self.done.append(("delete", *names))
+        self.without_room.clear()
         return True
 
 
@@ -134,6 +137,23 @@ def test_what_serve_says_of_an_earlier_version_is_not_the_new_ones_failure(
     assert not carry_out(plan(before, specs), specs, KafkaSettings(), stop_timeout_s=1.0, say=print)
 
     assert serve.done == [("run", "headrace-model-a"), ("look",), ("look",)]
+
+
+def test_what_is_new_may_wait_for_the_room_of_what_is_removed(
+    serve: FakeServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploying, "_POLL_INTERVAL_S", 0.001)
+    specs = specs_of(parse_settings(TEXT.replace("MODEL", "a").replace("two:", "new:").encode()))
+    serve.without_room = {"headrace-route-new"}
+    changes = plan(running(settings_with("b")), specs)
+
+    assert not carry_out(changes, specs, KafkaSettings(), stop_timeout_s=1.0, say=print)
+
+    assert [each for each in serve.done if each != ("look",)] == [
+        ("run", "headrace-route-new"),
+        ("delete", "headrace-route-two"),
+        ("delete", "headrace-model-b"),
+    ]
 
 
 def test_what_does_not_change_is_not_deployed(serve: FakeServe) -> None:
