@@ -55,9 +55,11 @@ def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
         # The Kafka password is in it, as in the arguments of the consumers that Serve keeps there.
         value = msgspec.json.encode(task.to_dict())
         _internal_kv_put(deployment.encode(), value, overwrite=True, namespace=_TASKS)
-    for key in _internal_kv_list(b"", namespace=_TASKS):
-        if key.decode() not in tasks:
-            _internal_kv_del(key, namespace=_TASKS)
+    # A decision of a deployment that does not scale any more would stand in `headrace status`.
+    for namespace in (_TASKS, _DECISIONS):
+        for key in _internal_kv_list(b"", namespace=namespace):
+            if key.decode() not in tasks:
+                _internal_kv_del(key, namespace=namespace)
 
 
 def assigned_task(deployment: str) -> ScalingTask | None:

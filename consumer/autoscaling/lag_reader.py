@@ -118,6 +118,7 @@ class _Cluster:
         self._clock = SystemClock()
         self._lags = GroupLags(kafka)
         self._is_unused = asyncio.Event()
+        self._readings: set[asyncio.Task[None]] = set()
         threading.Thread(target=self._run, name="headrace-lag", daemon=True).start()
 
     def join(self, pace: _Pace, ask_measures: AskMeasures) -> _Group:
@@ -147,11 +148,13 @@ class _Cluster:
     async def _serve(self) -> None:
         async with self._lags:
             await self._is_unused.wait()
-            ending = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.gather(*ending, return_exceptions=True)
+            # Not all tasks of the loop: those of the client end when it is closed.
+            await asyncio.gather(*self._readings, return_exceptions=True)
 
     def _begin(self, group: _Group) -> None:
         group.reading = self.loop.create_task(self._read_on(group))
+        self._readings.add(group.reading)
+        group.reading.add_done_callback(self._readings.discard)
 
     async def _read_on(self, group: _Group) -> None:
         now_s = self._clock.monotonic

@@ -30,6 +30,7 @@ from schemas.settings.live import route_with_live
 log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 1.0
+_REPORT_TIMEOUT_S = 5.0
 
 
 class Consumer:
@@ -172,7 +173,9 @@ class Consumer:
             snapshot = self._snapshot(loop)
             self._metrics.update(snapshot)
             try:
-                await self._status.report.remote(snapshot.to_dict())
+                # Without the status board a call waits for it, and the metrics must not.
+                async with asyncio.timeout(_REPORT_TIMEOUT_S):
+                    await self._status.report.remote(snapshot.to_dict())
             except Exception as error:  # noqa: BLE001 - a lost report must never stop the consumer
                 log.debug("the status board did not take a report: %r", error)
             await asyncio.sleep(_REPORT_EVERY_S)

@@ -12,6 +12,7 @@ from headrace.service.deployment_lines import failure_line
 
 _MOST_VALUE_CHARACTERS = 40
 _ABSENT = "default"
+_Path = tuple[str, ...]
 
 
 class Action(StrEnum):
@@ -111,26 +112,38 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{_key(path)}: {_text(path, old_values)} -> {_text(path, new_values)}"
         for path in sorted(old_values.keys() | new_values.keys())
-        if path[-1:] != ("policy",) and old_values.get(path) != new_values.get(path)
+        if path[-1:] != ("policy",) and _differ(path, old_values, new_values)
     ]
 
 
-def _values(path: tuple[str, ...], value: Any) -> Iterable[tuple[tuple[str, ...], Any]]:
-    if not isinstance(value, Mapping) or path[-1:] == ("policy",):
+def _differ(path: _Path, old: Mapping[_Path, Any], new: Mapping[_Path, Any]) -> bool:
+    if old.get(path) == new.get(path):
+        return False
+    # A section that was, or becomes, empty: where it is filled its keys say so.
+    is_empty = {} in (old.get(path), new.get(path))
+    return not (is_empty and any(_is_below(each, path) for each in (*old, *new)))
+
+
+def _is_below(path: _Path, section: _Path) -> bool:
+    return len(path) > len(section) and path[: len(section)] == section
+
+
+def _values(path: _Path, value: Any) -> Iterable[tuple[_Path, Any]]:
+    if not isinstance(value, Mapping) or path[-1:] == ("policy",) or (path and not value):
         yield path, value
         return
     for key, each in value.items():
         yield from _values((*path, str(key)), each)
 
 
-def _key(path: tuple[str, ...]) -> str:
+def _key(path: _Path) -> str:
     names = {"num_replicas": "replicas", "autoscaling_config": "autoscaling"}
     # The reader knows the settings of a model or route.
     parts = path[1:] if path[0] == "settings" else path
     return ".".join(names.get(part, part) for part in parts)
 
 
-def _text(path: tuple[str, ...], values: Mapping[tuple[str, ...], Any]) -> str:
+def _text(path: _Path, values: Mapping[_Path, Any]) -> str:
     if path not in values:
         return _ABSENT
     text = orjson.dumps(values[path]).decode()

@@ -1,12 +1,13 @@
 """Carries out a plan on the Serve that this process is connected to."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ray import serve
 
 from headrace.service.app import application_of
-from headrace.service.applications import ApplicationSpec
+from headrace.service.applications import ApplicationSpec, kind_of
 from headrace.service.changes import Action, Change
 from headrace.service.running import error_of, serve_details
 from headrace.service.stopping import delete_applications
@@ -48,23 +49,47 @@ def carry_out(
         )
     removed = [each for each in changes if each.action is Action.REMOVE]
     if removed:
-        _wait([spec.name for spec in deployed if spec.calls])
         say(f"Draining and deleting: {', '.join(each.title for each in removed)}")
         names = [each.application for each in removed]
-        if not delete_applications(stop_timeout_s, names):
+        routes = [name for name in names if kind_of(name) == "route"]
+        # Nothing calls a route: what is new may wait for the room that it has.
+        is_gone = not routes or delete_applications(stop_timeout_s, routes)
+        if called := [name for name in names if name not in routes]:
+            _wait(
+                {
+                    spec.name: by_name[spec.name].version
+                    for spec in deployed
+                    if spec.calls and by_name[spec.name].action is Action.RESTART
+                }
+            )
+            is_gone = delete_applications(stop_timeout_s, called) and is_gone
+        if not is_gone:
             say(f"Serve: they have not stopped within {stop_timeout_s:g} s, and go on stopping")
-    return _wait([spec.name for spec in deployed])
+    return _wait({spec.name: by_name[spec.name].version for spec in deployed})
 
 
-def _wait(names: Sequence[str]) -> dict[str, str]:
+def _wait(versions: Mapping[str, str]) -> dict[str, str]:
     """Wait until each application runs or has failed to start; return why, of those that failed."""
     pause = threading.Event().wait
     while True:
         details = serve_details()
-        failures = {name: error_of(details[name]) for name in names if name in details}
-        if all(
-            name not in details or failures[name] or details[name]["status"] == "RUNNING"
-            for name in names
-        ):
+        waiting = {name: each for name, each in details.items() if name in versions}
+        failures = {
+            name: error_of(each)
+            for name, each in waiting.items()
+            if _is_of_version(each, versions[name])
+        }
+        if all(failures.get(name) or each["status"] == "RUNNING" for name, each in waiting.items()):
             return {name: error for name, error in failures.items() if error}
         pause(_POLL_INTERVAL_S)
+
+
+def _is_of_version(details: Mapping[str, Any], version: str) -> bool:
+    """Tell whether what Serve says of an application is of this version or of an earlier one.
+
+    Serve takes over a new one a moment after the call; until then its messages are the old ones.
+    """
+    if details["status"] != "DEPLOYING":
+        return True
+    configs = (each["deployment_config"] for each in details["deployments"].values())
+    return any((each.get("user_config") or {}).get("version") == version for each in configs)

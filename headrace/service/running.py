@@ -11,7 +11,8 @@ from typing import Any
 
 import ray
 
-from headrace.service.applications import kind_of
+from headrace.errors import ServiceError
+from headrace.service.applications import STATUS_APPLICATION, STATUS_DEPLOYMENT, kind_of
 from headrace.service.changes import RunningApplication
 
 CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
@@ -41,12 +42,31 @@ def serve_details() -> Mapping[str, Any]:
 
 
 def running_applications() -> dict[str, RunningApplication]:
-    """Return what runs, by application; one that is being deleted is left out."""
-    return {
-        name: _running(details)
+    """Return what runs, by application; one that is being deleted is left out.
+
+    Raises:
+        ServiceError: A release that ran everything in one application deployed it.
+    """
+    found = {
+        name: details
         for name, details in serve_details().items()
         if details["status"] != "DELETING"
     }
+    if STATUS_APPLICATION in found and _holds_everything(found[STATUS_APPLICATION]):
+        raise ServiceError(
+            f"an earlier release of Headrace runs here, with everything in the application "
+            f"{STATUS_APPLICATION}. Stop it first: by Ctrl-C in its `headrace up`, or by `serve "
+            "shutdown`; what is in flight is finished. To a RayService, apply what `headrace "
+            "render` writes"
+        )
+    return {name: _running(details) for name, details in found.items()}
+
+
+def _holds_everything(details: Mapping[str, Any]) -> bool:
+    declared = details.get("deployed_app_config")
+    if declared and "deployments" not in declared:
+        return True
+    return not set(details["deployments"]) <= {STATUS_DEPLOYMENT}
 
 
 def _running(details: Mapping[str, Any]) -> RunningApplication:
@@ -66,10 +86,15 @@ def _running(details: Mapping[str, Any]) -> RunningApplication:
         built=built or {},
         live=kept.get("live", {}),
         options=options or {},
-        error=error_of(details),
+        error=None if _recovers(details) else error_of(details),
         version=kept.get("version", ""),
         is_declared=bool(declared),
     )
+
+
+def _recovers(details: Mapping[str, Any]) -> bool:
+    """Tell whether replicas ran and became unhealthy: Serve replaces these by itself."""
+    return details["status"] == "UNHEALTHY" and _FAILED not in (error_of(details) or "")
 
 
 def error_of(details: Mapping[str, Any]) -> str | None:

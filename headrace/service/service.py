@@ -5,7 +5,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +25,11 @@ from headrace.service.applications import (
     specs_of,
     title_of,
 )
-from headrace.service.changes import Change, plan, plan_lines
+from headrace.service.changes import Change, RunningApplication, plan, plan_lines
 from headrace.service.deployment_lines import failure_line, shorten
 from headrace.service.local_ray import start_local_ray
 from headrace.service.running import is_serve_running, running_applications
-from headrace.service.stop_times import service_stop_timeout_s
+from headrace.service.stop_times import application_stop_timeout_s, service_stop_timeout_s
 from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray, read_deployments, read_statuses
 from headrace.topics import create_missing_topics, describe_report, find_unfit_topics
@@ -129,7 +129,9 @@ class LocalService:
             start_broker(kafka.broker, data_dir=self._data_dir / kafka.broker, port=port)
         )
         self._say(f"Kafka: {self.broker.description}, at {self.broker.bootstrap}")
-        self.settings = with_bootstrap(self.settings, self.broker.bootstrap)
+        # Another spelling of the same address would look like a change to the next `headrace up`.
+        if not port:
+            self.settings = with_bootstrap(self.settings, self.broker.bootstrap)
 
     def _create_topics(self) -> None:
         for report in create_missing_topics(self.settings):
@@ -217,7 +219,7 @@ class LocalService:
             changes,
             specs,
             self.settings.kafka,
-            stop_timeout_s=service_stop_timeout_s(self.settings),
+            stop_timeout_s=self._stop_timeout_s(running),
             say=self._say,
         )
         for name, why in failures.items():
@@ -227,6 +229,11 @@ class LocalService:
         self._say("Serve: the service runs" if not failures else "Serve: the others run")
         return failures
 
+    def _stop_timeout_s(self, running: Mapping[str, RunningApplication]) -> float:
+        # What runs may be of other settings, and take longer to drain.
+        running_s = [application_stop_timeout_s(each.options) for each in running.values()]
+        return max([service_stop_timeout_s(self.settings), *running_s])
+
     def _say_plan(self, changes: Sequence[Change]) -> None:
         for line in plan_lines(changes):
             self._say(line)
@@ -234,7 +241,7 @@ class LocalService:
     def _delete(self) -> None:
         if self._is_up:
             self._say("Draining: finishing what is in flight, committing, leaving the group")
-        timeout_s = service_stop_timeout_s(self.settings)
+        timeout_s = self._stop_timeout_s(running_applications())
         if not delete_applications(timeout_s):
             self._say(
                 f"Serve: the service has not stopped within {timeout_s:g} s. What was started "

@@ -1,5 +1,8 @@
 """How long a stop may take."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from schemas.settings.file import RouteSettings, Settings
 
 _CONSUMER_MARGIN_S = 15.0
@@ -28,3 +31,8 @@ def service_stop_timeout_s(settings: Settings) -> float:
         for name in settings.models_behind(route.model)
     )
     return max(consumers_s, models_s) + _DELETION_MARGIN_S
+
+
+def application_stop_timeout_s(options: Mapping[str, Any]) -> float:
+    """Return after how long an application with these options of Serve's must be gone."""
+    return float(options.get("graceful_shutdown_timeout_s", 0.0)) + _DELETION_MARGIN_S

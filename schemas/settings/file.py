@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
 from schemas.names import Name, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
@@ -144,6 +144,11 @@ class RetrySettings(Section):
         "takes. Left out: four times the longest silence that was seen lately, 1800 at least, "
         "and more after timeouts.",
     )
+
+    @field_serializer("on", when_used="json")
+    def _in_order(self, on: frozenset[str]) -> list[str]:
+        # A set's order differs between processes: it would look like a change.
+        return sorted(on)
 
 
 class LimitSettings(Section):

@@ -52,7 +52,15 @@ SERVE_MODEL_KEYS = (
 
 def plain(section: Section) -> dict[str, Any]:
     """Return what a section sets as JSON values, defaults left out; secrets are masked."""
-    return section.model_dump(mode="json", exclude_unset=True)
+    values = section.model_dump(mode="json", exclude_unset=True)
+    fields = type(section).model_fields
+    # An empty section says nothing, save where without it something is off, as TLS is.
+    return {
+        key: value
+        for key, value in values.items()
+        if value != {}
+        or fields[key].get_default(call_default_factory=True) != getattr(section, key)
+    }
 
 
 def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:

@@ -232,6 +232,7 @@ def test_a_model_that_cannot_start_leaves_the_others_serving(changing: Changing)
     done = changing.change(with_broken.model_copy(update={"models": mended}))
 
     assert done == {"model broken": Action.RESTART}
+    assert not changing.failures
     fixed = changing.seen("broken")
     assert_once(fixed, "broken", "waiting")
     results = asyncio.run(fixed.read_all("broken"))

@@ -143,3 +143,14 @@ def test_status_shows_each_decision(
     report = json.loads(printed.out)
     assert report["scaling"] == {"model-m": TEXT}
     assert report["routes"]["embeddings"]["lag_s"] == 7.0
+
+
+def test_a_deployment_that_does_not_scale_any_more_has_no_decision(
+    store: dict[tuple[bytes, bytes], bytes],
+) -> None:
+    kv.report_decision("model-m", b'{"target": 1}')
+
+    kv.assign_tasks({})
+
+    assert kv.reported_decisions() == {}
+    assert not store

@@ -39,9 +39,12 @@ class FakeGroupLags:
         FakeGroupLags.made += 1
 
     async def __aenter__(self) -> Self:
+        # As an aiokafka client, which has tasks of its own until it is closed.
+        self._asking = asyncio.create_task(asyncio.Event().wait())
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:
+        self._asking.cancel()
         FakeGroupLags.closed += 1
 
     async def read(self, group: str, topic: str, timeout_s: float) -> dict[TopicPartition, Lag]:

@@ -1,5 +1,9 @@
 """Live settings are told apart, and put back."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from schemas.settings.file import FlowSettings, LimitSettings, RouteSettings
@@ -85,3 +89,24 @@ def test_every_key_is_one_of_the_settings_that_may_be_left_out(
         "pipeline",
         "custom",
     }
+
+
+def test_a_set_has_the_same_order_in_every_process() -> None:
+    code = (
+        "from schemas.settings.file import RetrySettings\n"
+        "from schemas.settings.live import plain\n"
+        "print(plain(RetrySettings(on=frozenset({'model_error', 'replica_lost'}))))\n"
+    )
+
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+
+    assert printed == {"{'on': ['model_error', 'replica_lost']}\n"}

@@ -214,6 +214,26 @@ def test_another_password_restarts_what_speaks_to_kafka_and_is_not_shown() -> No
     assert "hush" not in str(changes)
 
 
+def test_a_section_that_switches_something_on_counts_though_it_is_empty() -> None:
+    wanted = specs(with_value("kafka/tls", {}))
+
+    found = changed(plan(running(values()), wanted))
+
+    assert set(found) == {"status", "route texts", "route chats"}
+    assert set(found.values()) == {(Action.RESTART, ("kafka.tls: default -> {}",))}
+    filled = running(with_value("kafka/tls", {"check_hostname": False}))
+    assert set(changed(plan(filled, wanted)).values()) == {
+        (Action.RESTART, ("kafka.tls.check_hostname: false -> default",))
+    }
+
+
+@pytest.mark.parametrize("section", ["flow", "limits", "retry", "membership"])
+def test_an_empty_section_of_defaults_changes_nothing(section: str) -> None:
+    wanted = specs(with_value(f"routes/texts/{section}", {}))
+
+    assert changed(plan(running(values()), wanted)) == {}
+
+
 def test_routes_are_removed_before_the_models_that_they_call() -> None:
     changes = plan(running(values()), specs(with_value("routes/texts", None)))
 

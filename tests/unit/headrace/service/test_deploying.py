@@ -1,5 +1,6 @@
 """A plan is carried out in an order in which nothing waits for ever; Serve is faked."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,12 +35,14 @@ class FakeServe:
         self.done: list[tuple[str, ...]] = []
         self._broken = broken
         self._running: dict[str, str] = {}
+        self.late: dict[str, Any] = {}
+        self.without_room: set[str] = set()
 
     def run_many(self, targets: list[Any], **waits: bool) -> None:
         assert not any(waits.values()), "a model that does not come up holds up nothing"
         self.done.append(("run", *(each.name for each in targets)))
         for each in targets:
-            self._running[each.name] = "DEPLOYING"
+            self._running[each.name] = each.target
 
     def RunTarget(self, **fields: Any) -> Any:  # noqa: N802 - Serve's name
         assert fields["route_prefix"] is None
@@ -47,19 +50,27 @@ class FakeServe:
 
     def details(self) -> dict[str, Any]:
         found = {}
-        for name in self._running:
+        self.done.append(("look",))
+        if self.late:
+            late, self.late = self.late, {}
+            return late
+        for name, version in self._running.items():
             is_broken = name == self._broken
             message = (
                 "A replica failed to start with exception.\nOSError: none" if is_broken else ""
             )
-            deployment = {"message": message}
-            status = "DEPLOYING" if is_broken else "RUNNING"
+            deployment = {
+                "message": message,
+                "deployment_config": {"user_config": {"version": version}},
+            }
+            status = "DEPLOYING" if is_broken or name in self.without_room else "RUNNING"
+            assert self.done.count(("look",)) < 9, f"{name} waits for ever"
             found[name] = {"status": status, "message": "", "deployments": {"d": deployment}}
-        self.done.append(("look",))
         return found
 
     def delete(self, _timeout_s: float, names: list[str]) -> bool:
         self.done.append(("delete", *names))
+        self.without_room.clear()
         return True
 
 
@@ -69,7 +80,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> FakeServe:
     monkeypatch.setattr(deploying, "serve", fake)
     monkeypatch.setattr(deploying, "serve_details", fake.details)
     monkeypatch.setattr(deploying, "delete_applications", fake.delete)
-    monkeypatch.setattr(deploying, "application_of", lambda spec, _kafka, _version: spec)
+    monkeypatch.setattr(deploying, "application_of", lambda _spec, _kafka, version: version)
     return fake
 
 
@@ -103,6 +114,46 @@ def test_a_model_is_deleted_when_its_callers_have_changed_and_before_others_are_
         ("delete", "headrace-model-b"),
     ]
     assert serve.done[1] == ("look",), "the route has left the model"
+
+
+def test_what_serve_says_of_an_earlier_version_is_not_the_new_ones_failure(
+    serve: FakeServe,
+) -> None:
+    specs = specs_of(settings_with("a"))
+    before = running(settings_with("a"))
+    before["headrace-model-a"] = replace(before["headrace-model-a"], error="none", version="old")
+    deployment = {
+        "message": "A replica failed to start with exception.\nOSError: none",
+        "deployment_config": {"user_config": {"version": "old"}},
+    }
+    serve.late = {
+        "headrace-model-a": {
+            "status": "DEPLOYING",
+            "message": "",
+            "deployments": {"d": deployment},
+        }
+    }
+
+    assert not carry_out(plan(before, specs), specs, KafkaSettings(), stop_timeout_s=1.0, say=print)
+
+    assert serve.done == [("run", "headrace-model-a"), ("look",), ("look",)]
+
+
+def test_what_is_new_may_wait_for_the_room_of_what_is_removed(
+    serve: FakeServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploying, "_POLL_INTERVAL_S", 0.001)
+    specs = specs_of(parse_settings(TEXT.replace("MODEL", "a").replace("two:", "new:").encode()))
+    serve.without_room = {"headrace-route-new"}
+    changes = plan(running(settings_with("b")), specs)
+
+    assert not carry_out(changes, specs, KafkaSettings(), stop_timeout_s=1.0, say=print)
+
+    assert [each for each in serve.done if each != ("look",)] == [
+        ("run", "headrace-route-new"),
+        ("delete", "headrace-route-two"),
+        ("delete", "headrace-model-b"),
+    ]
 
 
 def test_what_does_not_change_is_not_deployed(serve: FakeServe) -> None:

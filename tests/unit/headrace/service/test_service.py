@@ -1,10 +1,17 @@
 """What a local service decides before it starts anything."""
 
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from headrace.errors import ServiceError
+from headrace.service import service as service_module
+from headrace.service.changes import RunningApplication
 from headrace.service.deployment_lines import shorten
 from headrace.service.service import (
+    LocalService,
     describe_cluster,
     local_address,
     logical_cpus,
@@ -64,6 +71,32 @@ def test_the_bootstrap_is_replaced_and_nothing_else() -> None:
     assert after.kafka.bootstrap == "127.0.0.1:4242"
     assert after.routes == before.routes
     assert before.kafka.bootstrap == "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "used"),
+    [("localhost:4242", "localhost:4242"), ("127.0.0.1:0", "127.0.0.1:4242")],
+)
+def test_the_bootstrap_stays_as_it_is_written_unless_its_port_is_chosen_here(
+    bootstrap: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = SimpleNamespace(bootstrap="127.0.0.1:4242", description="a broker")
+    monkeypatch.setattr(service_module, "answers_metadata", lambda *_: False)
+    monkeypatch.setattr(service_module, "start_broker", lambda *_, **__: nullcontext(broker))
+    service = LocalService(settings_with(bootstrap), data_dir=tmp_path)
+
+    service._start_broker()
+
+    assert service.settings.kafka.bootstrap == used
+
+
+def test_what_runs_of_other_settings_has_its_own_time_to_stop(tmp_path: Path) -> None:
+    service = LocalService(settings_with("127.0.0.1:1"), data_dir=tmp_path)
+    options = {"graceful_shutdown_timeout_s": 900.0}
+    slow = RunningApplication(built={}, live={}, options=options)
+
+    assert service._stop_timeout_s({}) < 900.0
+    assert service._stop_timeout_s({"headrace-route-slow": slow}) == 930.0
 
 
 def test_a_traceback_is_shortened_to_what_helps() -> None:
