@@ -24,7 +24,7 @@ from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.serving.call import Call
 from serve_models.serving.chunk_server import ChunkServer, Host, ReplicaLostError
-from serve_models.serving.failures import ENDS_THE_TASK, Refusal
+from serve_models.serving.failures import ENDS_THE_PROCESS, ENDS_THE_TASK, Refusal
 from serve_models.serving.watchdog import Patience, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -287,7 +287,7 @@ class BatchEngine(ChunkServer):
         """
         try:
             probe = self._model.probe()
-        except ENDS_THE_TASK:
+        except ENDS_THE_PROCESS:
             raise
         except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
             return True
