@@ -88,7 +88,10 @@ class BatchEngine(ChunkServer):
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
         self._preparation = Preparation(
-            reader, self._clock, patience, pool_tokens=lambda: self._pool.tokens
+            reader,
+            self._clock,
+            patience,
+            pool_tokens=lambda: self._pool.tokens if limits.holds_tokens else 0,
         )
         self._forwards = Watchdog(patience)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")

@@ -94,6 +94,8 @@ def serve_batches(model: BatchedModel, host: Host) -> BatchEngine:
         parallel_batches=model.parallel_batches,
         threads=1,
         budget_name="max_batch_size" if model.max_batch_size else "max_batch_records",
+        # A size may count anything: pixels, say.
+        holds_tokens=False,
     )
     return BatchEngine(
         bodies,

@@ -227,6 +227,19 @@ async def test_batches_are_of_like_sizes_within_the_limit() -> None:
     assert all(len(batch) <= 2 and all(n % 2 for n in batch) for batch in large)
 
 
+async def test_records_of_large_sizes_share_batches_too() -> None:
+    model = Double()
+    model.release.clear()
+    body = {"n": 1, "size": 5_000_000}
+    async with running(model) as engine:
+        calls = [asyncio.create_task(answers_of(engine, body)) for _ in range(12)]
+        # One batch runs, one stands ready.
+        await wait_until(lambda: model.running.is_set() and engine.waiting_texts == 10)
+        model.release.set()
+        await asyncio.gather(*calls)
+    assert max(map(len, model.batches)) == model.max_batch_records
+
+
 async def test_an_expired_record_is_not_computed() -> None:
     model, clock = Double(), FakeClock()
     model.release.clear()
