@@ -35,7 +35,7 @@ def read_document(content: bytes, name: str) -> Document:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise _refusal("must be a mapping with models and routes", name)
-        lines = _Lines(name)
+        lines = _Lines(name, loader)
         lines.read(node, ())
         data = loader.construct_document(node)
     except UnicodeDecodeError as error:
@@ -58,10 +58,11 @@ _TOO_DEEP = f"is nested or aliased past {MAX_DEPTH} levels or {MAX_NODES:,} valu
 
 
 class _Lines:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, loader: yaml.SafeLoader) -> None:
         self.where: dict[Path, str] = {}
         self.duplicates: list[Problem] = []
         self._name = name
+        self._loader = loader
         self._left_nodes = MAX_NODES
 
     def read(self, node: yaml.Node, path: Path) -> None:
@@ -70,11 +71,23 @@ class _Lines:
             raise _refusal(_TOO_DEEP, self._name)
         if path:
             self._note(path, node)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            self._check_value(node, path)
+        elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self.read(item, (*path, index))
         elif isinstance(node, yaml.MappingNode):
             self._read_mapping(node, path)
+
+    def _check_value(self, node: yaml.ScalarNode, path: Path) -> None:
+        try:
+            self._loader.construct_object(node)
+        except ValueError:
+            # The 99th of a month, or a number of thousands of digits. The message may quote it.
+            message = "looks like a number or a date, and is none; put it in quotes"
+            line = node.start_mark.line + 1
+            problem = Problem(show_path(path), message, f"{self._name}:{line}")
+            raise SettingsError([problem]) from None
 
     def _read_mapping(self, node: yaml.MappingNode, path: Path) -> None:
         first_lines: dict[str, int] = {}
@@ -88,6 +101,8 @@ class _Lines:
             if key_node.tag == "tag:yaml.org,2002:bool" and key == "on":
                 # `retry.on`: YAML 1.1 would read true.
                 key_node.tag = "tag:yaml.org,2002:str"
+            if isinstance(key_node, yaml.ScalarNode):
+                self._check_value(key_node, (*path, key))
             if key in first_lines:
                 message = f"stands twice, first on line {first_lines[key]}; remove one"
                 problem = Problem(show_path((*path, key)), message, f"{self._name}:{line}")

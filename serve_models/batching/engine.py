@@ -24,7 +24,7 @@ from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
-from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.failures import ENDS_THE_PROCESS, ENDS_THE_TASK, Refusal
 from serve_models.chunks.watchdog import Patience, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,10 @@ class BatchEngine(ChunkServer):
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
         self._preparation = Preparation(
-            reader, self._clock, patience, pool_tokens=lambda: self._pool.tokens
+            reader,
+            self._clock,
+            patience,
+            pool_tokens=lambda: self._pool.tokens if limits.holds_tokens else 0,
         )
         self._forwards = Watchdog(patience)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
@@ -272,7 +275,7 @@ class BatchEngine(ChunkServer):
         """
         try:
             probe = self._model.probe()
-        except ENDS_THE_TASK:
+        except ENDS_THE_PROCESS:
             raise
         except BaseException:  # noqa: BLE001 -- whatever it is, a model that cannot do this is broken
             return True

@@ -6,7 +6,7 @@ from typing import Any
 
 from serve_models.batching.memory import is_out_of_memory, release_memory
 from serve_models.batching.work import Item
-from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.failures import ENDS_THE_PROCESS, Refusal
 
 Forward = Callable[[Sequence[Any]], Iterable[Any]]
 
@@ -69,7 +69,7 @@ def cost_tokens(items: Sequence[Item]) -> int:
 def _run(forward: Forward, items: Sequence[Item]) -> Iterable[Any] | _Failed:
     try:
         return forward(items)
-    except ENDS_THE_TASK:
+    except ENDS_THE_PROCESS:
         raise
     except BaseException as error:  # noqa: BLE001 -- a model may raise anything; each waiter is answered
         # The halves run after this returns: within ``except`` the failed forward stays alive.

@@ -30,6 +30,8 @@ class BatchLimits:
         pool_texts: Texts to keep waiting, to cut even batches from.
         max_wait_ms: A text that has waited this long goes into the next batch.
         budget_name: The setting of ``token_budget_tokens``.
+        holds_tokens: Whether a waiting item holds its tokens in memory. Without it the window alone
+            bounds what waits.
     """
 
     token_budget_tokens: int
@@ -39,6 +41,7 @@ class BatchLimits:
     pool_texts: int = 2048
     max_wait_ms: float = 500.0
     budget_name: str = "token_budget_tokens"
+    holds_tokens: bool = True
 
     @classmethod
     def of(

@@ -12,6 +12,9 @@ from schemas.wire.results import encode_refusal_body
 ENDS_THE_TASK = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 """Raised to end a task or the process. Anything else is a failure to answer, even if it is
 no ``Exception``: a Rust panic, in tokenizers for example, is a bare ``BaseException``."""
+ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit)
+"""The same in a worker thread. A ``CancelledError`` there comes from an event loop of the model. It
+would end the task that waits for the thread, and leave its records without outcomes."""
 _MAX_ERROR_CHARACTERS = 500
 
 
@@ -50,8 +53,10 @@ def status_of_failure(error: BaseException) -> int:
     """
     would_recur = isinstance(error, ArithmeticError | LookupError | TypeError | ValueError)
     # The tokenizers library raises the bare class.
-    would_recur = would_recur or type(error) is Exception or not isinstance(error, Exception)
-    return STATUS_UNRECOVERABLE if would_recur else STATUS_FAILED
+    is_cancelled = isinstance(error, asyncio.CancelledError)
+    is_bare = type(error) is Exception or not isinstance(error, Exception)
+    is_lasting = would_recur or (is_bare and not is_cancelled)
+    return STATUS_UNRECOVERABLE if is_lasting else STATUS_FAILED
 
 
 def encode_failure_body(error: BaseException | str) -> bytes:

@@ -10,11 +10,13 @@ from schemas.bodies.base import BodyRefusedError
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits
 from serve_models.chunks.chunk_server import Host
-from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
+from serve_models.chunks.failures import ENDS_THE_PROCESS, Refusal
 from serve_models.custom.batched_model import BatchedModel
 from serve_models.custom.engine import PATIENCE
 
 _NO_LIMIT = 2**62
+_LARGEST_SIZE = 2**40
+"""Sizes are added up in 64 bits; a larger one makes a batch of its own either way."""
 
 
 @dataclass(slots=True)
@@ -65,8 +67,9 @@ class _Bodies:
     def _prepare(self, line: bytes) -> _Record | Refusal:
         try:
             body = orjson.loads(line)["body"]
-            return _Record(body, max(1, self._model.size(body)))
-        except ENDS_THE_TASK:
+            size = int(self._model.size(body))
+            return _Record(body, min(max(1, size), _LARGEST_SIZE))
+        except ENDS_THE_PROCESS:
             raise
         except BaseException as error:  # noqa: BLE001 -- one record must not cost the others
             return Refusal.of(error)
@@ -81,6 +84,8 @@ def serve_batches(model: BatchedModel, host: Host) -> BatchEngine:
         parallel_batches=model.parallel_batches,
         threads=1,
         budget_name="max_batch_size" if model.max_batch_size else "max_batch_records",
+        # A size may count anything: pixels, say.
+        holds_tokens=False,
     )
     return BatchEngine(
         bodies,

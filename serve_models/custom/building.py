@@ -2,6 +2,7 @@
 
 import inspect
 from importlib import import_module
+from numbers import Integral, Real
 from typing import Any
 
 from schemas.settings.models import CustomModelSettings
@@ -35,11 +36,40 @@ def build_custom_model(settings: CustomModelSettings) -> Any:
             "that yields headrace.sdk.Outcomes, or headrace.sdk.BatchedModel as its base class"
         )
     try:
-        return model_class(**settings.options)
+        model = model_class(**settings.options)
     except TypeError as error:
         raise CustomModelError(
             f"options: {settings.import_path} does not take them: {error}"
         ) from error
+    if is_batched:
+        _check_batches(settings.import_path, model)
+    return model
+
+
+def _check_batches(import_path: str, model: BatchedModel) -> None:
+    for name in ("load", "predict", "size", "probe", "check_health"):
+        if inspect.iscoroutinefunction(getattr(model, name)):
+            raise CustomModelError(
+                f"import_path: {import_path}.{name} is async, and would not be awaited; make it a "
+                "plain method, which may run in a thread"
+            )
+    # A batch of no records would be formed again and again, and its records never answered.
+    sizes: dict[str, Any] = {
+        "max_batch_records": model.max_batch_records,
+        "parallel_batches": model.parallel_batches,
+        "max_batch_size": 1 if model.max_batch_size is None else model.max_batch_size,
+    }
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or not 1 <= size < 2**63:
+            raise CustomModelError(
+                f"import_path: {import_path}.{name} is {size!r}; set a whole number, at least 1"
+            )
+    linger_ms: Any = model.outcome_linger_ms
+    if not isinstance(linger_ms, Real) or not linger_ms >= 0:
+        raise CustomModelError(
+            f"import_path: {import_path}.outcome_linger_ms is {linger_ms!r}; set milliseconds, "
+            "0 or more"
+        )
 
 
 def serve_custom_model(model: Any, host: Host) -> ChunkServer:

@@ -50,9 +50,9 @@ class CustomEngine(ChunkServer):
 
     # One task runs the call from end to end; a class may rely on that.
     async def _read(self, call: Call) -> None:
-        stream: Any = self._model.infer(call.chunk)
         self._watch.opened(self._clock.monotonic())
         try:
+            stream: Any = self._model.infer(call.chunk)
             async with aclosing(stream):
                 await self._read_outcomes(call, stream)
             call.end()

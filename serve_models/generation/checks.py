@@ -75,7 +75,11 @@ def check_body(
         raise RequestRefusedError(
             "kv_transfer_params", "this route's engine takes none; leave it out"
         )
-    _check_entries("tools", body.get("tools"))
+    for number, tool in enumerate(_check_entries("tools", body.get("tools"))):
+        function = tool.get("function")
+        if not isinstance(function, dict) or "name" not in function:
+            # vLLM looks for the name that tool_choice has in them.
+            raise RequestRefusedError("tools", f"[{number}].function must be an object with a name")
     for number, message in enumerate(_check_entries("messages", body.get("messages"))):
         _check_message(number, message, takes_media_urls=takes_media_urls)
     for field, instead in _INSTEAD.items():

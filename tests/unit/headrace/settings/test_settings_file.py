@@ -219,6 +219,18 @@ def test_an_illegal_file_is_refused_with_the_fix(old: str, new: str, expected: s
         pytest.param(b"just text", "must be a mapping", id="scalar"),
         pytest.param(b"a: [1,\nb: 2", "h.yaml:2:5: not YAML:", id="syntax"),
         pytest.param(b"a: \xff", "byte 3 is not UTF-8", id="encoding"),
+        pytest.param(
+            b"a:\n  b: 2026-13-99", "h.yaml:2: a.b: looks like a number or a date", id="no date"
+        ),
+        pytest.param(
+            b"a: " + b"9" * 5000, "h.yaml:1: a: looks like a number or a date", id="digits"
+        ),
+        pytest.param(
+            b"2026-13-99: a", "2026-13-99: looks like a number or a date", id="a key is no date"
+        ),
+        pytest.param(
+            b"a: !!int s3cret", "a: looks like a number or a date, and is none; put", id="no int"
+        ),
         pytest.param(b"a: \x00", "a character that YAML does not allow", id="nul"),
         pytest.param(b"a: " + b"[" * 1000, "nested or aliased", id="nesting"),
         pytest.param(b"a: &a [*a]", "nested or aliased", id="alias of itself"),

@@ -51,6 +51,8 @@ class Double(BatchedModel):
                 raise RuntimeError("bad record")
             if body["n"] == "panic":
                 raise FakePanicError("unwrap on None")
+            if body["n"] == "cancel":
+                raise asyncio.CancelledError("something within")
             if body["n"] == "refuse":
                 raise BodyRefusedError("n: no such number", param="n")
         return [self.answer(body["n"]) for body in bodies]
@@ -72,7 +74,10 @@ class Double(BatchedModel):
     def size(self, body: Any) -> int:
         if not isinstance(body, dict) or "n" not in body:
             raise BodyRefusedError("n: field required", param="n")
-        return int(body.get("size", 1))
+        if body["n"] == "cancel size":
+            raise asyncio.CancelledError("something within")
+        size: int = body.get("size", 1)
+        return size
 
     def check_health(self) -> None:
         if self.is_unwell:
@@ -176,6 +181,25 @@ async def test_a_record_at_fault_costs_itself_only() -> None:
     assert answers[3][1]["error"]["param"] == "n"
 
 
+async def test_what_is_cancelled_in_the_model_ends_nothing_else() -> None:
+    bodies = [{"n": 1}, {"n": "cancel"}, {"n": "cancel size"}]
+    async with running(Double()) as engine:
+        for _ in range(3):
+            answers = await answers_of(engine, *bodies)
+            assert [status for status, _ in answers] == [STATUS_OK, STATUS_FAILED, STATUS_FAILED]
+
+
+@pytest.mark.parametrize("size", [2**63, 1e300, 2.5])
+async def test_any_size_is_a_size(size: float) -> None:
+    class Huge(Double):
+        def size(self, body: Any) -> int:
+            return size if body["n"] == 1 else 1  # type: ignore[return-value] # a user's slip
+
+    async with running(Huge()) as engine:
+        answers = await answers_of(engine, {"n": 0}, {"n": 1}, {"n": 2})
+    assert answers == [(STATUS_OK, {"n": 2 * n}) for n in range(3)]
+
+
 async def test_a_model_that_forgets_an_answer_says_so() -> None:
     model = Double()
     model.predict = lambda bodies: []  # type: ignore[method-assign]
@@ -201,6 +225,19 @@ async def test_batches_are_of_like_sizes_within_the_limit() -> None:
         await call
     large = [batch for batch in model.batches if any(n > 0 and n % 2 for n in batch)]
     assert all(len(batch) <= 2 and all(n % 2 for n in batch) for batch in large)
+
+
+async def test_records_of_large_sizes_share_batches_too() -> None:
+    model = Double()
+    model.release.clear()
+    body = {"n": 1, "size": 5_000_000}
+    async with running(model) as engine:
+        calls = [asyncio.create_task(answers_of(engine, body)) for _ in range(12)]
+        # One batch runs, one stands ready.
+        await wait_until(lambda: model.running.is_set() and engine.waiting_texts == 10)
+        model.release.set()
+        await asyncio.gather(*calls)
+    assert max(map(len, model.batches)) == model.max_batch_records
 
 
 async def test_an_expired_record_is_not_computed() -> None:

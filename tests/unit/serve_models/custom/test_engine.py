@@ -219,3 +219,17 @@ async def test_a_stop_ends_the_calls_of_a_class_and_closes_it() -> None:
         assert held.is_closed
         with pytest.raises(ReplicaLostError, match="the replica was stopped"):
             await anext(stream)
+
+
+class WithoutChunk:
+    async def infer(self) -> AsyncIterator[Outcomes]:
+        yield Outcomes("", 0)
+
+
+async def test_a_class_that_takes_no_chunk_loses_calls_and_not_the_process() -> None:
+    deaths: list[str] = []
+    engine = CustomEngine(WithoutChunk(), host(on_death=lambda: deaths.append("dead")))  # type: ignore[arg-type] # a user's slip
+    async with asyncio.timeout(20):
+        with pytest.raises(TypeError, match="positional argument"):
+            await statuses_of(engine, b"200")
+    assert not deaths

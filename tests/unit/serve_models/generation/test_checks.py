@@ -49,6 +49,8 @@ def with_part(part: object) -> dict[str, Any]:
         ("messages", {"messages": [{**HELLO, "tool_calls": 5}]}),
         ("tools", {"messages": [HELLO], "tools": ["x"]}),
         ("tools", {"messages": [HELLO], "tools": {}}),
+        ("tools", {"messages": [HELLO], "tools": [{"type": "function", "function": 5}]}),
+        ("tools", {"messages": [HELLO], "tools": [{"type": "function", "function": {}}]}),
         ("structured_outputs", {"messages": [HELLO], "structured_outputs": 5}),
         ("messages.0.content", with_part(7)),
         ("messages.0.content", with_part({"type": "image_url", "image_url": "http://10.0.0.1/"})),
