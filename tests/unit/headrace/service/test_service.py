@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.errors import ServiceError
-from headrace.service.deployment_lines import shorten
+from headrace.service.deployment_lines import outline
 from headrace.service.service import (
     describe_cluster,
     local_address,
@@ -69,7 +69,7 @@ def test_the_bootstrap_is_replaced_and_nothing_else() -> None:
 def test_a_traceback_is_shortened_to_what_helps() -> None:
     message = "\n".join(f"line {number}" for number in range(50))
 
-    assert shorten("one\ntwo\n") == "one\ntwo"
-    assert shorten(message).splitlines()[:2] == ["line 0", "  …"]
-    assert shorten(message).endswith("line 49")
-    assert len(shorten(message).splitlines()) == 7
+    assert outline("one\ntwo\n") == "one\ntwo"
+    assert outline(message).splitlines()[:2] == ["line 0", "  …"]
+    assert outline(message).endswith("line 49")
+    assert len(outline(message).splitlines()) == 7
