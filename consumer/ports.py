@@ -23,7 +23,6 @@ class Record(NamedTuple):
     Attributes:
         key: The producer's key, unchanged.
         value: The value's bytes, unchanged; ``None`` is a tombstone.
-        headers: The producer's headers, in order.
         timestamp_ms: Epoch milliseconds, by producer or broker as the topic is configured;
             ``None`` or negative if the producer left it out.
         problem: Why it could not be read; then it has neither key nor value nor headers.

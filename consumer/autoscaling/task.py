@@ -14,7 +14,6 @@ class ScalingTask:
     """Bounds, aim and the backlog that counts.
 
     Attributes:
-        settings: Bounds and aim.
         sources: The groups whose backlog the deployment works on.
         is_consumer: It reads the topic itself, so its replicas never exceed the partitions.
     """

@@ -27,8 +27,7 @@ _MASK = (1 << 64) - 1
 class FileNotes:
     """The ``ReadingNotes`` of a topic, in a file that all members of the group on the node share.
 
-    Raises:
-        OSError: The file cannot be created or used.
+    Raises ``OSError`` if the file cannot be created or used.
     """
 
     def __init__(self, file: Path) -> None:

@@ -243,10 +243,7 @@ async def _selected(
     is_whole: bool,
     progress: Progress,
 ) -> AsyncGenerator[Found, None]:
-    """Yield what to handle, and note in ``clearing`` what that leaves.
-
-    With ``is_whole`` it also reads what the filters on time could skip.
-    """
+    """Yield what to handle, and note in ``clearing`` what that leaves; all if ``is_whole``."""
     selection, left_records = request.selection, request.limit_records
     since_ms = None if is_whole else selection.failed_after_ms
     records = find_all(

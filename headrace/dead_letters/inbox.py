@@ -65,10 +65,7 @@ class Inbox:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of dead letters, and when the first and the last failed, in epoch milliseconds.
-
-    ``foreign_records`` are those among them that are no dead letters.
-    """
+    """Counts of dead letters, and of foreign records among them; times in epoch milliseconds."""
 
     records: int = 0
     by_error_code: Counter[str] = field(default_factory=Counter)

@@ -45,10 +45,8 @@ def ensure_guard_model(
 
     A Transformers checkpoint with the labels ``safe`` and ``unsafe``. ``metrics.json`` beside it
     counts its results on the shipped test texts, which it was not trained on. ``on_progress`` gets
-    the training steps done and the steps in all.
-
-    Raises:
-        ModelSourceError: The encoder is not on this machine; the message says how to get it.
+    the training steps done and the steps in all. Raises ``ModelSourceError``, which says how to get
+    the encoder, if it is not on this machine.
     """
     directory = guard_model_dir(cache_dir)
     if directory.is_dir():

@@ -18,10 +18,8 @@ def application(args: dict[str, Any]) -> serve.Application:
     """Compose one application; Serve calls it with the config's ``args``.
 
     ``args`` are the application's name, and what its replicas are built from, without secrets.
-    Replicas, autoscaling and live settings are in the config's ``deployments``.
-
-    Raises:
-        SettingsError: A secret is missing from the pod's environment, or something is illegal.
+    Replicas, autoscaling and live settings are in the config's ``deployments``. Raises
+    ``SettingsError`` if a secret is missing from the pod's environment, or something is illegal.
     """
     built = dict(args)
     name = built.pop("application")

@@ -82,10 +82,7 @@ def drain_worker(
 
 
 def drain_command(timeout_s: float) -> list[str]:
-    """Return the command that has Ray drain its node.
-
-    A preemption is the one reason that Ray never refuses.
-    """
+    """Return Ray's command to drain its node, as a preemption, which Ray never refuses."""
     return [
         sys.executable,
         "-m",

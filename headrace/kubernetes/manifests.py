@@ -24,10 +24,8 @@ def render_files(source: RenderSource) -> dict[str, str]:
     """Return the manifests' text by file name, ``kustomization.yaml`` among them.
 
     Kafka, its topics and its users are included if ``kafka.bootstrap`` is the bootstrap service of
-    a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is managed elsewhere.
-
-    Raises:
-        UserError: The settings do not connect to Strimzi as its listener requires.
+    a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is managed elsewhere. Raises
+    ``UserError`` if the settings do not connect to Strimzi as its listener requires.
     """
     settings = source.settings
     cluster = strimzi_cluster(settings.kafka)

@@ -84,10 +84,7 @@ def _unpacked_zstd(source: io.BufferedReader, name: str) -> Iterator[io.Buffered
 
 
 def read_some(source: io.BufferedIOBase) -> bytes:
-    """Return up to ``READ_BYTES``, without waiting for a pipe to fill a block.
-
-    Raises ``BrokenFileError`` if it is broken gzip.
-    """
+    """Return up to ``READ_BYTES``, as a pipe has them; ``BrokenFileError`` for broken gzip."""
     try:
         return source.read1(READ_BYTES)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -83,7 +83,6 @@ class ApplicationSpec:
     """What one Serve application is made of; JSON values.
 
     Attributes:
-        deployment: Its one deployment.
         built: What its replicas are built from: a change restarts them.
         live: What running replicas apply without a restart.
         options: What Serve itself applies: replicas, autoscaling, health checks, stop times.

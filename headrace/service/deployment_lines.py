@@ -33,7 +33,7 @@ def failure_line(message: str) -> str:
     return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
 
 
-def shorten(message: str) -> str:
+def outline(message: str) -> str:
     """Return the first line of a message and its last few, without a traceback's middle."""
     lines = message.strip().splitlines()
     if len(lines) <= MOST_LINES:

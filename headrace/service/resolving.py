@@ -33,10 +33,7 @@ class Resolver:
         self.problems: list[str] = []
 
     async def resolve(self, record: TopicRecord) -> TopicRecord:
-        """Return a result with its body, or unchanged if there is nothing to resolve.
-
-        What cannot be resolved is added to ``problems``.
-        """
+        """Return a result with its body; adds to ``problems`` what cannot be resolved."""
         try:
             line = orjson.loads(record.value or b"")
             response = line["response"]

@@ -26,7 +26,7 @@ from headrace.service.applications import (
     title_of,
 )
 from headrace.service.changes import Change, RunningApplication, plan, plan_lines
-from headrace.service.deployment_lines import failure_line, shorten
+from headrace.service.deployment_lines import failure_line, outline
 from headrace.service.local_ray import start_local_ray
 from headrace.service.running import is_serve_running, running_applications
 from headrace.service.stop_times import application_stop_timeout_s, service_stop_timeout_s
@@ -186,7 +186,7 @@ class LocalService:
             self._stack.callback(self._delete)
         failures = self._apply()
         if not self.is_joined and not serves_any_route(self.settings, failures):
-            lines = "\n".join(f"{title_of(name)}: {shorten(why)}" for name, why in failures.items())
+            lines = "\n".join(f"{title_of(name)}: {outline(why)}" for name, why in failures.items())
             raise ServiceError(f"the service did not come up:\n{lines}")
         self._is_up = True
 

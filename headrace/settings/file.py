@@ -49,10 +49,7 @@ def parse_settings(content: bytes, name: str = DEFAULT_CONFIG) -> Settings:
 
 
 def check_settings(data: dict[str, Any], where: Mapping[FieldPath, str]) -> Settings:
-    """Return plain values as settings; ``SettingsError`` lists every problem.
-
-    ``where`` says where each path was set, for messages.
-    """
+    """Return plain values as settings; ``where`` is for ``SettingsError``'s list of problems."""
     try:
         return Settings.model_validate(data)
     except ValidationError as error:

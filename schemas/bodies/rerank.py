@@ -59,21 +59,13 @@ def _check_texts(value: Any, accepted: Accepted = NOTHING_MORE) -> Any:
     return value
 
 
-def _check_query(value: Any) -> Any:
-    return _check_text(value)
-
-
-def _check_queries(value: Any) -> Any:
-    return _check_texts(value)
-
-
 def _check_documents(value: Any, info: ValidationInfo) -> Any:
     return _check_texts(value, info.context or NOTHING_MORE)
 
 
 OneOrMore = str | TextObject | list[str | TextObject]
-Query = Annotated[str | TextObject, BeforeValidator(_check_query)]
-Queries = Annotated[OneOrMore, BeforeValidator(_check_queries)]
+Query = Annotated[str | TextObject, BeforeValidator(_check_text)]
+Queries = Annotated[OneOrMore, BeforeValidator(_check_texts)]
 Documents = Annotated[OneOrMore, BeforeValidator(_check_documents)]
 
 

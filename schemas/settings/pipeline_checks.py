@@ -11,7 +11,7 @@ FEW_CALLS = 4
 
 
 def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
-    """Raise ``ValueError`` if a step's model is missing, lacks the url, or leads back here."""
+    """Raise ``ValueError`` if a step's model is missing, lacks the url, or leads back."""
     pipelines = {name: each for name, each in models.items() if isinstance(each, PipelineSettings)}
     for name, pipeline in pipelines.items():
         for step_name, step in pipeline.steps.items():

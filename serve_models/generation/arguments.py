@@ -90,7 +90,6 @@ def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
 
 
 def read_chat_template(path: Path | None) -> str | None:
-    """Return the ``chat_template`` file; raises ``GeneratorSettingsError`` if unreadable."""
     if path is None:
         return None
     try:

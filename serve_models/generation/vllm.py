@@ -130,10 +130,8 @@ class VllmEngine:
         """Load the model; blocks the calling event loop for about a minute.
 
         vLLM ties its sockets to the calling loop, and the thread that starts the engine's processes
-        must live as long as they. ``model`` and ``adapters`` are directories.
-
-        Raises:
-            GeneratorSettingsError: An engine argument, adapter or template cannot be used.
+        must live as long as they. ``model`` and ``adapters`` are directories. Raises
+        ``GeneratorSettingsError`` if an engine argument, adapter or template cannot be used.
         """
         names = (name, *settings.served_names)
         arguments, handler_arguments = split_arguments(placed_engine_args(settings))

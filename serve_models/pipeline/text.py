@@ -53,11 +53,9 @@ def request_text(body: dict[str, Any]) -> str:
     """Return every text of a prompt, in order, joined by newlines.
 
     A chat's ``messages``, a completion's ``prompt`` and ``suffix``, an embedding's ``input``, and
-    ``tools`` and ``documents`` as JSON: all of them, so that none hides behind another.
-
-    Raises:
-        UnreadableTextError: The body has no messages, prompt or input; a part is not text (token
-            ids, an image); or a field of the prompt is unknown.
+    ``tools`` and ``documents`` as JSON: all of them, so that none hides behind another. Raises
+    ``UnreadableTextError`` if the body has none, a part is not text (token ids, an image), or a
+    field of the prompt is unknown.
     """
     for field in _NEVER_READ:
         if body.get(field) is not None:

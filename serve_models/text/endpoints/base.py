@@ -28,7 +28,6 @@ class TextRequest(Generic[Body]):
 
     Attributes:
         rows: The model's row for each text, filled in as batches finish.
-        missing: How many rows are still missing.
     """
 
     endpoint: "Endpoint[Body]"

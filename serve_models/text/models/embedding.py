@@ -17,7 +17,7 @@ from serve_models.text.models.preprocessing import FastFrontEnd, FrontEnd, front
 from serve_models.text.models.prompts import Prompts, Role, role_of
 from serve_models.text.models.thread_safety import runs_in_parallel
 from serve_models.text.models.tokenizing import TokenizedText, limit_of
-from serve_models.text.models.torch_batches import run_batch, shorten
+from serve_models.text.models.torch_batches import cut_texts, run_batch
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class EmbeddingModel:
             local_files_only=True,
             model_kwargs={"dtype": getattr(torch, settings.dtype), "use_safetensors": True},
         ).eval()
-        shorten(self._model, settings.max_seq_length_tokens)
+        cut_texts(self._model, settings.max_seq_length_tokens)
         self.similarity: Similarity = settings.similarity or self._model.similarity_fn_name
         if self.similarity != "cosine" and "normalize" not in settings.model_fields_set:
             logger.warning(

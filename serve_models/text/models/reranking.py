@@ -14,7 +14,7 @@ from serve_models.text.models.positions import check_runs, longest_text
 from serve_models.text.models.preprocessing import front_end_of
 from serve_models.text.models.thread_safety import runs_in_parallel
 from serve_models.text.models.tokenizing import TokenizedText, limit_of
-from serve_models.text.models.torch_batches import run_batch, shorten
+from serve_models.text.models.torch_batches import cut_texts, run_batch
 
 
 class PairModel(TextModel, Protocol):
@@ -52,7 +52,7 @@ class RerankingModel:
                 "reranker needs one score; take a cross-encoder that was trained to rank, or "
                 "kind: classifier for labels of single texts"
             )
-        shorten(self._model, settings.max_seq_length_tokens)
+        cut_texts(self._model, settings.max_seq_length_tokens)
         self.runs_in_parallel = runs_in_parallel(self._model)
         self.max_seq_length_tokens = limit_of(self._model.max_seq_length)
         default = self._model.default_prompt_name

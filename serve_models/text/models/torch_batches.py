@@ -35,7 +35,7 @@ def run_batch(
     return rows
 
 
-def shorten(model: SentenceTransformer | CrossEncoder, max_seq_length_tokens: int | None) -> None:
+def cut_texts(model: SentenceTransformer | CrossEncoder, max_seq_length_tokens: int | None) -> None:
     """Cut texts at the settings' length, else at what the checkpoint can read.
 
     Raises ``ModelSettingsError`` if the checkpoint has fewer positions.

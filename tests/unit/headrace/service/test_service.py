@@ -9,7 +9,7 @@ import pytest
 from headrace.errors import ServiceError
 from headrace.service import service as service_module
 from headrace.service.changes import RunningApplication
-from headrace.service.deployment_lines import shorten
+from headrace.service.deployment_lines import outline
 from headrace.service.service import (
     LocalService,
     describe_cluster,
@@ -102,7 +102,7 @@ def test_what_runs_of_other_settings_has_its_own_time_to_stop(tmp_path: Path) ->
 def test_a_traceback_is_shortened_to_what_helps() -> None:
     message = "\n".join(f"line {number}" for number in range(50))
 
-    assert shorten("one\ntwo\n") == "one\ntwo"
-    assert shorten(message).splitlines()[:2] == ["line 0", "  …"]
-    assert shorten(message).endswith("line 49")
-    assert len(shorten(message).splitlines()) == 7
+    assert outline("one\ntwo\n") == "one\ntwo"
+    assert outline(message).splitlines()[:2] == ["line 0", "  …"]
+    assert outline(message).endswith("line 49")
+    assert len(outline(message).splitlines()) == 7
