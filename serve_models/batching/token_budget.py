@@ -1,6 +1,5 @@
 """The token budget that memory leaves, where the one that was set is too large. Pure."""
 
-_LEAST_TOKENS = 16
 _STEPS = 256
 """Full batches that must fit before the size that failed is tried again."""
 
@@ -13,26 +12,32 @@ class TokenBudget:
 
     Args:
         most_tokens: What was set.
+        least_tokens: It never goes below this, if as much was set.
 
     Attributes:
-        tokens: The most that rows times the longest row may be now.
         too_large: How many batches, or parts of one, were out of memory so far.
     """
 
-    def __init__(self, most_tokens: int) -> None:
+    def __init__(self, most_tokens: int, least_tokens: int = 16) -> None:
         self._most_tokens = most_tokens
-        self._step_tokens = most_tokens
-        self.tokens = most_tokens
+        self._least_tokens = min(least_tokens, most_tokens)
+        # Fractions too: a budget of a few records must grow as slowly as one of many tokens.
+        self._tokens: float = most_tokens
+        self._step_tokens: float = most_tokens
         self.too_large = 0
+
+    @property
+    def tokens(self) -> int:
+        """The most that rows times the longest row may be now."""
+        return int(self._tokens)
 
     def was_too_large(self, cost_tokens: int) -> None:
         """Learn that texts of this cost together were out of memory."""
         self.too_large += 1
-        least = min(_LEAST_TOKENS, self._most_tokens)
-        self.tokens = max(least, min(self.tokens, cost_tokens // 2))
-        self._step_tokens = max(1, self.tokens // _STEPS)
+        self._tokens = max(self._least_tokens, min(self._tokens, cost_tokens // 2))
+        self._step_tokens = self._tokens / _STEPS
 
     def fitted(self, cost_tokens: int) -> None:
         """Learn that a batch of this cost had memory enough."""
         if self.tokens < self._most_tokens and cost_tokens * 2 > self.tokens:
-            self.tokens = min(self._most_tokens, self.tokens + self._step_tokens)
+            self._tokens = min(self._most_tokens, self._tokens + self._step_tokens)

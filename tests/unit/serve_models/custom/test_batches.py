@@ -240,6 +240,26 @@ async def test_records_of_large_sizes_share_batches_too() -> None:
     assert max(map(len, model.batches)) == model.max_batch_records
 
 
+async def test_batches_fit_into_the_memory_that_there_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Small(Double):
+        max_batch_records = 16
+
+        def predict(self, bodies: list[Any]) -> Sequence[Any]:
+            self.batches.append(bodies)
+            if len(bodies) > 4:
+                raise MemoryError
+            return [{} for _ in bodies]
+
+    model = Small()
+    async with running(model) as engine:
+        await answers_of(engine, *[{"n": n} for n in range(96)])
+    # Those of the two batches that stood ready.
+    assert sum(len(batch) > 4 for batch in model.batches) <= 6
+    assert "of max_batch_records: 16 for now; lower max_batch_records" in caplog.text
+
+
 async def test_an_expired_record_is_not_computed() -> None:
     model, clock = Double(), FakeClock()
     model.release.clear()
