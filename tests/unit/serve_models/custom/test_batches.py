@@ -26,6 +26,11 @@ from tests.unit.serve_models.fakes import FakeClock, FakePanicError, host
 Answers = list[tuple[int, Any]]
 
 
+class NoTextError(RuntimeError):
+    def __str__(self) -> str:
+        raise AttributeError("code")
+
+
 class Double(BatchedModel):
     """Doubles ``n``; waits while the test holds it, and fails as a body says."""
 
@@ -51,6 +56,8 @@ class Double(BatchedModel):
                 raise RuntimeError("bad record")
             if body["n"] == "panic":
                 raise FakePanicError("unwrap on None")
+            if body["n"] == "no text":
+                raise NoTextError
             if body["n"] == "cancel":
                 raise asyncio.CancelledError("something within")
             if body["n"] == "refuse":
@@ -187,6 +194,14 @@ async def test_what_is_cancelled_in_the_model_ends_nothing_else() -> None:
         for _ in range(3):
             answers = await answers_of(engine, *bodies)
             assert [status for status, _ in answers] == [STATUS_OK, STATUS_FAILED, STATUS_FAILED]
+
+
+async def test_an_error_without_a_text_costs_its_record_only() -> None:
+    async with running(Double()) as engine:
+        (_, first), (status, body) = await answers_of(engine, {"n": 1}, {"n": "no text"})
+    assert first == {"n": 2}
+    assert status == STATUS_FAILED
+    assert body["error"]["message"] == "the model failed on this request: NoTextError"
 
 
 @pytest.mark.parametrize("size", [2**63, 1e300, 2.5])
