@@ -62,12 +62,12 @@ def _check_batches(import_path: str, model: BatchedModel) -> None:
         "max_batch_size": 1 if model.max_batch_size is None else model.max_batch_size,
     }
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or not 1 <= size < 2**63:
+        if not isinstance(size, Integral) or not 1 <= int(size) < 2**63:
             raise CustomModelError(
                 f"import_path: {import_path}.{name} is {size!r}; set a whole number, at least 1"
             )
     linger_ms: Any = model.outcome_linger_ms
-    if not isinstance(linger_ms, Real) or not linger_ms >= 0:
+    if not isinstance(linger_ms, Real) or not float(linger_ms) >= 0:
         raise CustomModelError(
             f"import_path: {import_path}.outcome_linger_ms is {linger_ms!r}; set milliseconds, "
             "0 or more"
