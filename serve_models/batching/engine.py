@@ -73,7 +73,7 @@ class BatchEngine(ChunkServer):
             limits.token_budget_tokens, limits.max_batch_texts, limits.max_wait_ms / 1000
         )
         self._places: dict[Call, list[Waiting[_Text]]] = {}
-        self._budget = TokenBudget(limits.token_budget_tokens)
+        self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
         self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
@@ -107,7 +107,7 @@ class BatchEngine(ChunkServer):
         """
         self._reader = self._preparation.reader = reader
         if limits.token_budget_tokens != self._limits.token_budget_tokens:
-            self._budget = TokenBudget(limits.token_budget_tokens)
+            self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
         self._limits = limits
         self._pool.token_budget_tokens = self._budget.tokens
         self._pool.max_batch_texts = limits.max_batch_texts
@@ -256,7 +256,7 @@ class BatchEngine(ChunkServer):
                 self._budget.too_large,
                 self._budget.tokens,
                 name,
-                self._limits.token_budget_tokens,
+                self._limits.budget_setting,
                 name,
             )
 

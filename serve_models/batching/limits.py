@@ -63,5 +63,16 @@ class BatchLimits:
             max_wait_ms=settings.max_wait_ms,
         )
 
+    @property
+    def budget_setting(self) -> int:
+        """The value of the setting ``budget_name``."""
+        is_by_records = self.budget_name == "max_batch_records"
+        return self.max_batch_texts if is_by_records else self.token_budget_tokens
+
+    @property
+    def least_budget_tokens(self) -> int:
+        """What the budget is at least, however little memory there is."""
+        return 16 if self.holds_tokens else 1
+
     def threads_for(self, batches: int) -> int:
         return max(1, self.threads // max(1, min(batches, self.parallel_batches)))

@@ -4,6 +4,8 @@ import gc
 import sys
 from typing import Any
 
+from serve_models.serving.failures import describe
+
 _WORDS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
 """In messages of errors that have no type of their own: Metal's, the CPU allocator's, cuBLAS'."""
 
@@ -12,7 +14,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device has no memory left; fewer texts may then fit."""
     if isinstance(error, MemoryError):
         return True
-    text = str(error)
+    text = describe(error)
     return isinstance(error, RuntimeError) and (
         # torch's own is a RuntimeError.
         type(error).__name__ == "OutOfMemoryError" or any(word in text for word in _WORDS)

@@ -42,7 +42,10 @@ class Refusal:
 
 
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 -- a model's own exception may not even have a text
+        return type(error).__name__
 
 
 def status_of_failure(error: BaseException) -> int:

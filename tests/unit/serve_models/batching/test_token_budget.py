@@ -19,6 +19,19 @@ def test_half_of_what_failed_is_tried_next_and_all_again_in_the_end() -> None:
     assert budget.tokens == 16_384
 
 
+def test_a_budget_of_a_few_records_grows_as_slowly() -> None:
+    budget = TokenBudget(2**62, least_tokens=1)
+    for cost in (64, 32, 16, 8):
+        budget.was_too_large(cost)
+    assert budget.tokens == 4
+    for _ in range(60):
+        budget.fitted(4)
+    assert budget.tokens == 4
+    for _ in range(60):
+        budget.fitted(4)
+    assert budget.tokens == 5
+
+
 def test_batches_that_filled_little_of_it_say_nothing() -> None:
     budget = TokenBudget(16_384)
     budget.was_too_large(16_000)

@@ -26,6 +26,11 @@ from tests.unit.serve_models.fakes import FakeClock, FakePanicError, host
 Answers = list[tuple[int, Any]]
 
 
+class NoTextError(RuntimeError):
+    def __str__(self) -> str:
+        raise AttributeError("code")
+
+
 class Double(BatchedModel):
     """Doubles ``n``; waits while the test holds it, and fails as a body says."""
 
@@ -51,6 +56,8 @@ class Double(BatchedModel):
                 raise RuntimeError("bad record")
             if body["n"] == "panic":
                 raise FakePanicError("unwrap on None")
+            if body["n"] == "no text":
+                raise NoTextError
             if body["n"] == "cancel":
                 raise asyncio.CancelledError("something within")
             if body["n"] == "refuse":
@@ -189,6 +196,14 @@ async def test_what_is_cancelled_in_the_model_ends_nothing_else() -> None:
             assert [status for status, _ in answers] == [STATUS_OK, STATUS_FAILED, STATUS_FAILED]
 
 
+async def test_an_error_without_a_text_costs_its_record_only() -> None:
+    async with running(Double()) as engine:
+        (_, first), (status, body) = await answers_of(engine, {"n": 1}, {"n": "no text"})
+    assert first == {"n": 2}
+    assert status == STATUS_FAILED
+    assert body["error"]["message"] == "the model failed on this request: NoTextError"
+
+
 @pytest.mark.parametrize("size", [2**63, 1e300, 2.5])
 async def test_any_size_is_a_size(size: float) -> None:
     class Huge(Double):
@@ -238,6 +253,26 @@ async def test_records_of_large_sizes_share_batches_too() -> None:
         model.release.set()
         await asyncio.gather(*calls)
     assert max(map(len, model.batches)) == model.max_batch_records
+
+
+async def test_batches_fit_into_the_memory_that_there_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Small(Double):
+        max_batch_records = 16
+
+        def predict(self, bodies: list[Any]) -> Sequence[Any]:
+            self.batches.append(bodies)
+            if len(bodies) > 4:
+                raise MemoryError
+            return [{} for _ in bodies]
+
+    model = Small()
+    async with running(model) as engine:
+        await answers_of(engine, *[{"n": n} for n in range(96)])
+    # Those of the two batches that stood ready.
+    assert sum(len(batch) > 4 for batch in model.batches) <= 6
+    assert "of max_batch_records: 16 for now; lower max_batch_records" in caplog.text
 
 
 async def test_an_expired_record_is_not_computed() -> None:
