@@ -4,7 +4,7 @@ import gc
 import sys
 from typing import Any
 
-from serve_models.serving.failures import describe
+from serve_models.chunks.failures import describe
 
 _WORDS = ("out of memory", "can't allocate memory", "_ALLOC_FAILED")
 """In messages of errors that have no type of their own: Metal's, the CPU allocator's, cuBLAS'."""

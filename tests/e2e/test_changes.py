@@ -115,7 +115,7 @@ def changing(
     )
     with LocalService(settings, data_dir=folder, use_ray="local", say=log.info) as running:
         yield Changing(running, folder, prefix)
-    del os.environ["PYTHONPATH"]
+    os.environ.pop("PYTHONPATH", None)
 
 
 def assert_once(service: Service, route: str, prefix: str) -> None:

@@ -113,7 +113,7 @@ def service(
     )
     with LocalService(settings, data_dir=data_dir, use_ray="local") as running:
         yield Service(running.settings, data_dir / "counts")
-    del os.environ["PYTHONPATH"]
+    os.environ.pop("PYTHONPATH", None)
 
 
 def test_long_generations_delay_neither_short_ones_nor_their_commits(service: Service) -> None:

@@ -80,7 +80,7 @@ def service(
         )
     with LocalService(settings, data_dir=data_dir, use_ray="local") as running:
         yield Service(running.settings, count_file)
-    del os.environ["PYTHONPATH"]
+    os.environ.pop("PYTHONPATH", None)
 
 
 def line(custom_id: str, url: str = URL, **body: object) -> bytes:

@@ -25,4 +25,4 @@ def local_serve() -> Iterator[None]:
     yield
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
-    del os.environ["PYTHONPATH"]
+    os.environ.pop("PYTHONPATH", None)
