@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -12,6 +12,14 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_NODES = 100_000
 """Each use of an alias counts, so that a small file cannot expand into a huge one."""
 MAX_DEPTH = 50
+
+
+class _Loader(yaml.SafeLoader):
+    # A dependency of vLLM turns timestamps into text, for all loaders of a process that imports it.
+    yaml_constructors: ClassVar = {
+        **yaml.SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_timestamp,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ def read_document(content: bytes, name: str) -> Document:
         raise _refusal(f"over {MAX_FILE_BYTES:,} bytes: this is no settings file", name)
     try:
         text = content.decode("utf-8")
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise _refusal("must be a mapping with models and routes", name)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from headrace.settings.file import find_settings_file, load_settings, parse_settings
 from headrace.settings.problems import SettingsError
@@ -209,6 +210,17 @@ def test_a_legal_file_is_taken() -> None:
 def test_an_illegal_file_is_refused_with_the_fix(old: str, new: str, expected: str) -> None:
     assert old in GOOD
     assert expected in problems_of(GOOD.replace(old, new, 1))
+
+
+def test_a_date_is_read_as_ever_after_a_dependency_has_changed_the_loaders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        yaml.SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:timestamp",
+        yaml.SafeLoader.construct_yaml_str,
+    )
+    assert "looks like a number or a date" in problems_of(b"a: 2026-13-99")
 
 
 @pytest.mark.parametrize(
