@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray.serve.context import _get_global_client
 
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, STATUS_DEPLOYMENT, kind_of
@@ -39,6 +40,12 @@ def serve_details() -> Mapping[str, Any]:
     answer = ray.get(controller.get_serve_instance_details.remote(), timeout=ASK_TIMEOUT_S)
     applications: Mapping[str, Any] = answer["applications"]
     return {name: each for name, each in applications.items() if kind_of(name) is not None}
+
+
+def close_handles() -> None:
+    """Close this process's handles: one that polled on would start a Ray of its own."""
+    if (client := _get_global_client()) is not None:
+        client.shutdown_cached_handles()  # type: ignore[no-untyped-call]
 
 
 def running_applications() -> dict[str, RunningApplication]:

@@ -28,7 +28,7 @@ from headrace.service.applications import (
 from headrace.service.changes import Change, RunningApplication, plan, plan_lines
 from headrace.service.deployment_lines import failure_line, outline
 from headrace.service.local_ray import start_local_ray
-from headrace.service.running import is_serve_running, running_applications
+from headrace.service.running import close_handles, is_serve_running, running_applications
 from headrace.service.stop_times import application_stop_timeout_s, service_stop_timeout_s
 from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray, read_deployments, read_statuses
@@ -76,6 +76,7 @@ class LocalService:
         self._use_ray = use_ray
         self._say = say
         self._stack = ExitStack()
+        self._owns_ray = False
         self._is_up = False
         self.is_joined = False
         self._show_plan = show_plan or self._say_plan
@@ -157,6 +158,7 @@ class LocalService:
                 return
         self._find_models()
         start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
+        self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
 
@@ -178,8 +180,10 @@ class LocalService:
     def _deploy(self) -> None:
         is_new = not is_serve_running()
         serve.start(proxy_location="Disabled")
-        # Before Ray ends: a handle of this process that polls on would start a Ray of its own.
-        if is_new:
+        # On a Ray of our own Serve ends with the cluster.
+        if self._owns_ray:
+            self._stack.callback(close_handles)
+        elif is_new:
             self._stack.callback(serve.shutdown)
         self.is_joined = bool(running_applications())
         if not self.is_joined:
