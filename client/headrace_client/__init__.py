@@ -1,0 +1,1 @@
+"""Send work to Headrace through Kafka, and read the results."""
