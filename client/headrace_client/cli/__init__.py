@@ -1,6 +1,7 @@
 """The ``headrace`` command: bulk jobs here, and the service's commands where it is installed."""
 
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 
 SERVICE_COMMANDS = "headrace.commands"
@@ -12,7 +13,7 @@ def main() -> None:
         command_line.load()()
         return
     try:
-        from headrace_client.cli.main import main as client_main
+        command_line_of_client = import_module("headrace_client.cli.main")
     except ImportError as error:
         sys.exit(f"headrace: the command needs {error.name}: pip install 'headrace-client[bulk]'")
-    client_main()
+    command_line_of_client.main()
