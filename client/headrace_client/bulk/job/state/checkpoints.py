@@ -1,6 +1,8 @@
 """The checkpoint database: one transaction for each checkpoint, durable when it returns."""
 
 import sqlite3
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,12 +22,14 @@ class CheckpointError(ClientError):
 class CheckpointStore:
     """Keeps the last checkpoint of a job, as plain JSON values.
 
-    All calls may come from one other thread than the one that made it, never from two at once.
-    Each raises ``CheckpointError`` if the database cannot be used.
+    What others wrote through ``connection`` since the last checkpoint is committed with the next
+    one, or not at all. Whoever uses ``connection`` holds ``lock``. Each call raises
+    ``CheckpointError`` if the database cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.lock = threading.Lock()
         try:
             self._database = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -33,6 +37,10 @@ class CheckpointStore:
             self._prepare()
         except sqlite3.Error as error:
             raise self._explained(error) from None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self._database
 
     def load(self) -> dict[str, Any] | None:
         """Return the last checkpoint; ``None`` if there is none yet."""
@@ -45,14 +53,47 @@ class CheckpointStore:
         body: dict[str, Any] = orjson.loads(row[0])
         return body
 
-    def save(self, body: dict[str, Any]) -> None:
-        """Replace the checkpoint; returns when it is on the disk."""
-        content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    def save(
+        self, body: Mapping[str, Any], latest: Callable[[], Mapping[str, Any]] | None = None
+    ) -> None:
+        """Replace the checkpoint; returns when it is on the disk.
+
+        Args:
+            body: JSON values.
+            latest: Called with the lock held, for values that belong to what others wrote through
+                ``connection`` up to this moment.
+        """
         try:
-            # A statement of its own is a transaction.
-            self._database.execute(
-                "INSERT OR REPLACE INTO checkpoint (id, body) VALUES (1, ?)", (content,)
-            )
+            with self.lock:
+                values = {**body, **(latest() if latest else {})}
+                content = orjson.dumps(values, option=orjson.OPT_NON_STR_KEYS)
+                if not self._database.in_transaction:
+                    self._database.execute("BEGIN")
+                self._database.execute(
+                    "INSERT OR REPLACE INTO checkpoint (id, body) VALUES (1, ?)", (content,)
+                )
+                self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._explained(error) from None
+
+    def end(self, body: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by the last one, and drop what others wrote."""
+        try:
+            with self.lock:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                self._database.execute("BEGIN")
+                tables = self._database.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'checkpoint'"
+                ).fetchall()
+                for (name,) in tables:
+                    self._database.execute(f'DROP TABLE "{name}"')
+                self._database.execute(
+                    "INSERT OR REPLACE INTO checkpoint (id, body) VALUES (1, ?)",
+                    (orjson.dumps(dict(body)),),
+                )
+                self._database.execute("COMMIT")
+                self._database.execute("VACUUM")
         except sqlite3.Error as error:
             raise self._explained(error) from None
 
