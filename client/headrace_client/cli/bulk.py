@@ -78,9 +78,7 @@ Carry = Annotated[
 ]
 InputFormat = Annotated[
     str | None,
-    _option(
-        "--format", "jsonl, csv, parquet, arrow or lance; by the name where unset.", _INPUT
-    ),
+    _option("--format", "jsonl, csv, parquet, arrow or lance; by the name where unset.", _INPUT),
 ]
 OutFormat = Annotated[
     str | None,
@@ -88,8 +86,12 @@ OutFormat = Annotated[
         "--out-format", "parquet, lance, jsonl, npy or arrow; by OUT's name where unset.", _OUTPUT
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Take only so many rows.",
-                  show_default=False, rich_help_panel=_INPUT)]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", min=1, help="Take only so many rows.", show_default=False, rich_help_panel=_INPUT
+    ),
+]
 Window = Annotated[
     int,
     _default("--window-requests", "Requests on their way at a time.", _FLOW, min=1, max=100_000),
@@ -109,8 +111,14 @@ Deadline = Annotated[
 JobName = Annotated[str | None, _option("--job", "What the job's id begins with.", _RUN)]
 Weight = Annotated[
     int | None,
-    typer.Option("--weight", min=1, max=1_000, help="The job's share beside other jobs.",
-                 show_default=False, rich_help_panel=_FLOW),
+    typer.Option(
+        "--weight",
+        min=1,
+        max=1_000,
+        help="The job's share beside other jobs.",
+        show_default=False,
+        rich_help_panel=_FLOW,
+    ),
 ]
 RetryFailed = Annotated[
     bool, _default("--retry-failed", "Try the failed rows of a finished job again.", _RUN)
@@ -132,7 +140,8 @@ StateDir = Annotated[
 def embed(
     paths: Paths,
     column: Annotated[
-        str | None, _option("--column", "The column with the text; found by itself if clear.", _INPUT)
+        str | None,
+        _option("--column", "The column with the text; found by itself if clear.", _INPUT),
     ] = None,
     template: Annotated[
         str | None, _option("--template", "The text of several columns: '{title}: {body}'.", _INPUT)
@@ -152,8 +161,13 @@ def embed(
     ] = "float32",
     dimensions: Annotated[
         int | None,
-        typer.Option("--dimensions", min=1, help="Keep so many leading components.",
-                     show_default=False, rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--dimensions",
+            min=1,
+            help="Keep so many leading components.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     prompt_name: Annotated[
         str | None, _option("--prompt-name", "The model's prompt before each text.", _OUTPUT)

@@ -114,18 +114,24 @@ class RowReader:
         first_row = rows.first_row
         chosen = positions.tolist()
         numbers = positions + first_row
-        failures = {
-            position: _failure(rendered.failures[row])
-            for position, row in enumerate(numbers.tolist())
-            if row in rendered.failures
-        } if rendered.failures else {}
-        custom_ids = None if rendered.custom_ids is None else [
-            rendered.custom_ids[each] for each in chosen
-        ]
+        failures = (
+            {
+                position: _failure(rendered.failures[row])
+                for position, row in enumerate(numbers.tolist())
+                if row in rendered.failures
+            }
+            if rendered.failures
+            else {}
+        )
+        custom_ids = (
+            None if rendered.custom_ids is None else [rendered.custom_ids[each] for each in chosen]
+        )
         if custom_ids is not None and self._custom_ids is not None:
             self._find_repeats(rows, numbers, custom_ids, failures)
-        good = [at for at in range(len(chosen)) if at not in failures] if failures else (
-            range(len(chosen))
+        good = (
+            [at for at in range(len(chosen)) if at not in failures]
+            if failures
+            else (range(len(chosen)))
         )
         payloads = [rendered.payloads[chosen[at]] for at in good]
         urls = None if rendered.urls is None else [rendered.urls[chosen[at]] for at in good]

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,7 @@ class RoundRunner:
             dimensions=None if self._round.number == 1 else self._ending.out_dimensions(),
             rows_expected=plan.source.rows_total,
         )
-        writer = RowWriter(
-            parts, answers, self._failed, self._store, has_vectors=has_vectors
-        )
+        writer = RowWriter(parts, answers, self._failed, self._store, has_vectors=has_vectors)
         writer.recover(kept)
         durable = RangeSet()
         if checkpoint is not None:

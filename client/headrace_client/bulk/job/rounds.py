@@ -48,9 +48,7 @@ class Ended:
 Next = Round | Ended
 
 
-def next_round(
-    kept: Mapping[str, Any] | None, *, retry_failed: bool, has_grown: bool
-) -> Next:
+def next_round(kept: Mapping[str, Any] | None, *, retry_failed: bool, has_grown: bool) -> Next:
     """Return what is to be done.
 
     Args:
@@ -70,7 +68,5 @@ def next_round(
         )
     retries = retry_failed and ended["failed_rows"] > 0
     if retries or has_grown:
-        return Round(
-            number=kept["round"] + 1, retries_failed=retries, from_row=ended["rows_read"]
-        )
+        return Round(number=kept["round"] + 1, retries_failed=retries, from_row=ended["rows_read"])
     return Ended(rows=ended["rows"], failed_rows=ended["failed_rows"])

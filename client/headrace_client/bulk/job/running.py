@@ -283,9 +283,7 @@ class BulkLoop:
         outcome = self._answers.outcome(request, result)
         if isinstance(outcome, Answer):
             self.tokens += outcome.tokens
-        self._job.answered(
-            request, record.partition, record.offset, outcome, self.last_result_at_s
-        )
+        self._job.answered(request, record.partition, record.offset, outcome, self.last_result_at_s)
 
     async def _write(self) -> None:
         while True:
@@ -294,8 +292,10 @@ class BulkLoop:
             await self._write_turn(_MOST_WRITTEN_ITEMS)
             is_all_written = self.is_input_ended and not len(self._held)
             since_s = self._now() - self._checkpoint_at_s
-            if self._writer.is_due or is_all_written or (
-                self._has_unkept and since_s >= self._checkpoint_every_s
+            if (
+                self._writer.is_due
+                or is_all_written
+                or (self._has_unkept and since_s >= self._checkpoint_every_s)
             ):
                 await self._keep_checkpoint()
             if self._job.state(self._now()).is_final or is_all_written:

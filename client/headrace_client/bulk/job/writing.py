@@ -64,7 +64,9 @@ class RowWriter:
         """A part is full: finish it, and keep a checkpoint."""
         return self._parts.is_due
 
-    def write(self, pieces: Sequence[Piece], writable: Sequence[WritableRows], keep_from: int) -> None:
+    def write(
+        self, pieces: Sequence[Piece], writable: Sequence[WritableRows], keep_from: int
+    ) -> None:
         """Take outcomes, then write rows.
 
         Args:
@@ -164,5 +166,3 @@ def _columns(chunk: Chunk, positions: Numbers) -> pa.RecordBatch:
     if int(positions[-1]) - start + 1 == len(positions):
         return chunk.columns.slice(start, len(positions))
     return chunk.columns.take(pa.array(positions))
-
-

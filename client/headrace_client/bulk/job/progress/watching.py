@@ -78,9 +78,7 @@ async def _groups(client: AIOKafkaAdminClient) -> list[str]:
     return sorted(name for name, kind, *_ in found if kind in {"", "consumer"})
 
 
-async def _any_reads(
-    client: AIOKafkaAdminClient, groups: Sequence[str], topic: str
-) -> bool | None:
+async def _any_reads(client: AIOKafkaAdminClient, groups: Sequence[str], topic: str) -> bool | None:
     if len(groups) > _MOST_GROUPS:
         return None
     name = topic.encode()

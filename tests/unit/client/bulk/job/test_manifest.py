@@ -2,7 +2,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from headrace_client.bulk.job.state.manifest import (
     Difference,
     Manifest,
