@@ -137,7 +137,7 @@ StateDir = Annotated[
 
 
 @bulk_app.command()
-def embed(
+def embed(  # noqa: PLR0913, PLR0917 - options of a command
     paths: Paths,
     column: Annotated[
         str | None,
@@ -239,7 +239,7 @@ def embed(
 
 
 @bulk_app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - options of a command
     paths: Paths,
     url: Annotated[
         str, _default("--url", "The endpoint; lines of an OpenAI Batch file name theirs.", _INPUT)

@@ -50,7 +50,7 @@ class VectorAnswersOf:
 class BodyAnswersOf:
     """Response bodies as they come."""
 
-    def outcome(self, request: Request, result: Result) -> Outcome:
+    def outcome(self, request: Request, result: Result) -> Outcome:  # noqa: ARG002 - one row each
         failure = failure_of(result)
         if failure is not None:
             return failure

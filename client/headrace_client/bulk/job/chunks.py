@@ -83,7 +83,7 @@ class HeldRows:
         self._ordered = ordered
         self._taken = _TakenItems(items_taken)
         self._written_rows = list(written_rows)
-        self._chunks: deque[_Held] = deque()
+        self._chunks: deque[_InOrder | _AsAnswered] = deque()
         self._first_items: list[int] = []
         self.rows = 0
         self.size_bytes = 0
@@ -94,7 +94,7 @@ class HeldRows:
     def add(self, chunk: Chunk) -> None:
         if not len(chunk):
             return
-        held = _Held(chunk, self._ordered)
+        held = _InOrder(chunk) if self._ordered else _AsAnswered(chunk)
         for first, end in self._written_rows:
             held.skip_rows(first, end)
         self._chunks.append(held)
@@ -171,48 +171,62 @@ class HeldRows:
             index += 1
 
 
-class _Held:
-    def __init__(self, chunk: Chunk, ordered: bool) -> None:
+class _InOrder:
+    """A chunk whose rows are taken from the first to the last."""
+
+    def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.left_rows = len(chunk)
-        # In order: rows [0, n) may be written once the largest item among them has an outcome.
-        self._needed: Numbers | None = np.maximum.accumulate(chunk.items) if ordered else None
-        self._pending = None if ordered else np.ones(len(chunk), dtype=np.bool_)
+        # Rows [0, n) may be written once the largest item among them has an outcome.
+        self._needed: Numbers = np.maximum.accumulate(chunk.items)
 
     def skip_rows(self, first: int, end: int) -> None:
-        numbers = self.chunk.row_numbers
-        low, high = (int(each) for each in np.searchsorted(numbers, (first, end)))
-        if self._pending is not None and low < high:
+        """Rows above the first that is read were never written: they are in order."""
+
+    def take(self, taken: "_TakenItems") -> Numbers:
+        start = len(self.chunk) - self.left_rows
+        end = max(start, int(np.searchsorted(self._needed, taken.prefix, side="left")))
+        self.left_rows = len(self.chunk) - end
+        return np.arange(start, end, dtype=np.int64)
+
+    def taken_rows(self) -> Numbers:
+        return self.chunk.row_numbers[: len(self.chunk) - self.left_rows]
+
+    def start_of_rest(self) -> tuple[int, int]:
+        return _start_at(self.chunk, len(self.chunk) - self.left_rows)
+
+
+class _AsAnswered:
+    """A chunk whose rows are taken when their items have outcomes."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.left_rows = len(chunk)
+        self._pending = np.ones(len(chunk), dtype=np.bool_)
+
+    def skip_rows(self, first: int, end: int) -> None:
+        low, high = (int(each) for each in np.searchsorted(self.chunk.row_numbers, (first, end)))
+        if low < high:
             self._pending[low:high] = False
             self.left_rows = int(self._pending.sum())
 
     def take(self, taken: "_TakenItems") -> Numbers:
-        if not self.left_rows:
-            return np.empty(0, dtype=np.int64)
-        if self._needed is not None:
-            start = len(self.chunk) - self.left_rows
-            end = int(np.searchsorted(self._needed, taken.prefix, side="left"))
-            self.left_rows = len(self.chunk) - max(start, end)
-            return np.arange(start, end, dtype=np.int64)
-        assert self._pending is not None
-        positions = np.flatnonzero(self._pending & taken.has(self.chunk.items))
+        positions: Numbers = np.flatnonzero(self._pending & taken.has(self.chunk.items))
         self._pending[positions] = False
         self.left_rows -= len(positions)
         return positions
 
     def taken_rows(self) -> Numbers:
-        if self._pending is None:
-            return self.chunk.row_numbers[: len(self.chunk) - self.left_rows]
         return self.chunk.row_numbers[~self._pending]
 
     def start_of_rest(self) -> tuple[int, int]:
-        if self._pending is None:
-            start = len(self.chunk) - self.left_rows
-        else:
-            start = int(np.argmax(self._pending))
-        before = self.chunk.items[:start]
-        highest = int(before.max()) if len(before) else NO_ITEM
-        return int(self.chunk.row_numbers[start]), max(self.chunk.first_item, highest + 1)
+        return _start_at(self.chunk, int(np.argmax(self._pending)))
+
+
+def _start_at(chunk: Chunk, position: int) -> tuple[int, int]:
+    before = chunk.items[:position]
+    highest = int(before.max()) if position else NO_ITEM
+    return int(chunk.row_numbers[position]), max(chunk.first_item, highest + 1)
 
 
 class _TakenItems:

@@ -127,7 +127,7 @@ class RowReader:
             None if rendered.custom_ids is None else [rendered.custom_ids[each] for each in chosen]
         )
         if custom_ids is not None and self._custom_ids is not None:
-            self._find_repeats(rows, numbers, custom_ids, failures)
+            self._find_repeats(self._custom_ids, rows, numbers, custom_ids, failures)
         good = (
             [at for at in range(len(chosen)) if at not in failures]
             if failures
@@ -142,7 +142,7 @@ class RowReader:
             new = payloads, urls
         else:
             good_rows = [int(numbers[at]) for at in good]
-            given, new = self._distinct(payloads, urls, good_rows)
+            given, new = self._distinct(self._seen, payloads, urls, good_rows)
             items[list(good)] = given
         self._next_item = first_item + len(new[0])
         columns = rows.carried
@@ -163,15 +163,14 @@ class RowReader:
         )
 
     def _distinct(
-        self, payloads: list[bytes], urls: list[str] | None, rows: list[int]
+        self, seen: SeenItems, payloads: list[bytes], urls: list[str] | None, rows: list[int]
     ) -> tuple[list[int], tuple[list[bytes], list[str] | None]]:
-        assert self._seen is not None
         if urls is None:
             identities = [identity(each) for each in payloads]
         else:
             identities = list(map(identity, payloads, urls))
         with self._lock:
-            assigned = self._seen.assign(identities, rows, next_item=self.items_numbered)
+            assigned = seen.assign(identities, rows, next_item=self.items_numbered)
             self.items_numbered += assigned.new
         # Rows that were numbered before a crash are new to this process all the same.
         fresh: list[int] = []
@@ -188,12 +187,16 @@ class RowReader:
         )
 
     def _find_repeats(
-        self, rows: Rows, numbers: Numbers, custom_ids: list[str], failures: dict[int, Failure]
+        self,
+        known: CustomIds,
+        rows: Rows,
+        numbers: Numbers,
+        custom_ids: list[str],
+        failures: dict[int, Failure],
     ) -> None:
-        assert self._custom_ids is not None
         named = [at for at in range(len(custom_ids)) if at not in failures]
         with self._lock:
-            repeats = self._custom_ids.repeats(
+            repeats = known.repeats(
                 [custom_ids[at] for at in named], [int(numbers[at]) for at in named]
             )
         for at in named:

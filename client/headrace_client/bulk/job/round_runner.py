@@ -16,7 +16,7 @@ from headrace_client.bulk.job.deadlines import deadline_ms
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import Plan
 from headrace_client.bulk.job.progress.display import Display
-from headrace_client.bulk.job.progress.reporting import Commands, Reporter, nobody
+from headrace_client.bulk.job.progress.reporting import About, Commands, Reporter, nobody
 from headrace_client.bulk.job.progress.watching import Watch, looking
 from headrace_client.bulk.job.reading import RowReader, Selection
 from headrace_client.bulk.job.request_lines import GroupedTexts, WholeBodies, WritesLines
@@ -213,7 +213,7 @@ class RoundRunner:
         results: TopicReader,
         checkpoint: Checkpoint | None,
     ) -> BulkLoop:
-        kept, plan, options = self._round.checkpoint or {}, self._plan, self._options
+        kept, options = self._round.checkpoint or {}, self._options
         held = HeldRows(
             ordered=options.ordered,
             items_taken=0 if checkpoint is None else checkpoint.items_written,
@@ -288,22 +288,22 @@ class RoundRunner:
             total = min(total, self._options.limit)
         if self._round.number > 1:
             total = None
+        topic = service.route.requests_topic
         return Reporter(
+            About(
+                name=self._job_id,
+                rows_total=total,
+                bytes_total=source.bytes_total,
+                broker=service.connection.bootstrap,
+                requests_topic=topic,
+                waits=self._options.wait,
+            ),
             job=job,
             loop=loop,
             writer=writer,
             display=self._display,
-            watch=Watch(
-                looking(service.connection, service.route.requests_topic, service.route.group),
-                clock,
-            ),
-            name=self._job_id,
-            rows_total=total,
-            bytes_total=source.bytes_total,
-            broker=service.connection.bootstrap,
-            requests_topic=service.route.requests_topic,
+            watch=Watch(looking(service.connection, topic, service.route.group), clock),
             announce=self._announce,
-            waits=self._options.wait,
             clock=clock,
         )
 

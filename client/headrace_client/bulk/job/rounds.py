@@ -60,13 +60,19 @@ def next_round(kept: Mapping[str, Any] | None, *, retry_failed: bool, has_grown:
         return Round(number=1)
     ended = kept.get("ended")
     if ended is None:
-        return Round(
-            number=kept["round"],
-            retries_failed=kept["retries_failed"],
-            from_row=kept["from_row"],
-            checkpoint=kept,
-        )
-    retries = retry_failed and ended["failed_rows"] > 0
+        return round_of(kept)
+    # New rows bring the failed ones along: one pass over OUT puts both at their places.
+    retries = (retry_failed or has_grown) and ended["failed_rows"] > 0
     if retries or has_grown:
         return Round(number=kept["round"] + 1, retries_failed=retries, from_row=ended["rows_read"])
     return Ended(rows=ended["rows"], failed_rows=ended["failed_rows"])
+
+
+def round_of(kept: Mapping[str, Any]) -> Round:
+    """Return the round that a checkpoint is of."""
+    return Round(
+        number=kept["round"],
+        retries_failed=kept["retries_failed"],
+        from_row=kept["from_row"],
+        checkpoint=kept,
+    )

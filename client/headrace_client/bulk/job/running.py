@@ -50,7 +50,7 @@ class BulkLoop:
         note: What the checkpoint holds beside the core's and the writer's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of them is one thing that a job needs
         self,
         *,
         job: Job,
@@ -64,7 +64,6 @@ class BulkLoop:
         results: TopicReader,
         headers: Headers,
         note: Callable[[], Mapping[str, Any]],
-        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     ) -> None:
         self._job = job
         self._wire_name = wire_name
@@ -78,7 +77,6 @@ class BulkLoop:
         self._results = results
         self._headers = headers
         self._note = note
-        self._checkpoint_every_s = checkpoint_every_s
         self._reading = ThreadPoolExecutor(1, "headrace-read")
         self._writing = ThreadPoolExecutor(1, "headrace-write")
         self._may_read = asyncio.Event()
@@ -295,7 +293,7 @@ class BulkLoop:
             if (
                 self._writer.is_due
                 or is_all_written
-                or (self._has_unkept and since_s >= self._checkpoint_every_s)
+                or (self._has_unkept and since_s >= CHECKPOINT_EVERY_S)
             ):
                 await self._keep_checkpoint()
             if self._job.state(self._now()).is_final or is_all_written:

@@ -13,7 +13,7 @@ from headrace_client.bulk.job.progress.display import Display
 from headrace_client.bulk.job.progress.report import duration
 from headrace_client.bulk.job.progress.reporting import Commands, nobody
 from headrace_client.bulk.job.round_runner import Outcome, RoundRunner
-from headrace_client.bulk.job.rounds import Ended, Round, next_round
+from headrace_client.bulk.job.rounds import Ended, Round, next_round, round_of
 from headrace_client.bulk.job.service import Service, find_service, service_of
 from headrace_client.bulk.job.state.checkpoints import CheckpointStore
 from headrace_client.bulk.job.state.folder import JobFolder
@@ -155,9 +155,7 @@ class _Session:
         finished = self._ending.resume()
         if finished is None or kept is None:
             return kept
-        this_round = next_round(kept, retry_failed=False, has_grown=False)
-        assert isinstance(this_round, Round)
-        self._note_end(store, this_round, kept["rows_read"], finished)
+        self._note_end(store, round_of(kept), kept["rows_read"], finished)
         return store.load()
 
     def _has_grown(self, kept: Mapping[str, Any] | None) -> bool:

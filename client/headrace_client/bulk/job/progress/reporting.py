@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from headrace_client.bulk.job.progress.display import Display
@@ -29,52 +30,59 @@ def nobody(_report: Report) -> Sequence[str]:
     return ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What of a job does not change while it runs.
+
+    Attributes:
+        name: The job's id.
+        rows_total: Rows to be done in all, where that is known.
+        bytes_total: Of the input, where that is known.
+        broker, requests_topic: For people.
+        waits: Whether the job goes on waiting where nobody answers.
+    """
+
+    name: str
+    rows_total: int | None
+    bytes_total: int | None
+    broker: str
+    requests_topic: str
+    waits: bool = True
+
+
 class Reporter:
     """Reports until it is cancelled.
 
     Args:
+        about: The job.
         job: The core.
         loop: What runs it.
         writer: OUT.
         display: Where reports are shown.
         watch: What is known of the broker and the service.
-        name: The job's id.
-        rows_total: Rows to be done in all, where that is known.
-        bytes_total: Of the input, where that is known.
-        broker, requests_topic: For people.
         announce: Called every 5 s.
-        waits: Whether the job goes on waiting where nobody answers.
+        clock: Seconds.
     """
 
     def __init__(
         self,
+        about: About,
         *,
         job: Job,
         loop: BulkLoop,
         writer: RowWriter,
         display: Display,
         watch: Watch,
-        name: str,
-        rows_total: int | None,
-        bytes_total: int | None,
-        broker: str,
-        requests_topic: str,
-        announce: Commands = nobody,
-        waits: bool = True,
+        announce: Commands,
         clock: Callable[[], float],
     ) -> None:
+        self._about = about
         self._job = job
         self._loop = loop
         self._writer = writer
         self._display = display
         self._watch = watch
-        self._name = name
-        self._rows_total = rows_total
-        self._bytes_total = bytes_total
-        self._broker = broker
-        self._requests_topic = requests_topic
         self._announce = announce
-        self._waits = waits
         self._clock = clock
         self._began_s = clock()
         self._looked_at_s = self._announced_at_s = self._began_s
@@ -88,7 +96,7 @@ class Reporter:
             await self._look()
             report = self.report()
             self._display.show(report)
-            if not self._waits and self._nobody_answers():
+            if not self._about.waits and self._nobody_answers():
                 self.gave_up_waiting = report.waits or "the broker does not answer"
                 self._loop.stop()
             if self._clock() - self._announced_at_s >= ANNOUNCE_EVERY_S:
@@ -103,13 +111,13 @@ class Reporter:
         self._counted_rows = rows
         rows_per_s = self._rates.per_s(now_s)[0]
         share = None
-        if self._bytes_total and self._rows_total is None:
-            share = min(1.0, self._loop.bytes_read / self._bytes_total)
-        total = self._rows_total
+        if self._about.bytes_total and self._about.rows_total is None:
+            share = min(1.0, self._loop.bytes_read / self._about.bytes_total)
+        total = self._about.rows_total
         if total is None and self._loop.is_input_ended:
             total = self._loop.rows_read
         return Report(
-            job=self._name,
+            job=self._about.name,
             state=progress.state.value,
             rows_done=rows,
             rows_written=self._loop.rows_kept,
@@ -133,8 +141,8 @@ class Reporter:
             oldest_in_flight_s=max(self._loop.oldest_in_flight_s(), since_s),
             since_result_s=since_s,
             broker_silent_s=self._watch.silent_s(),
-            broker=self._broker,
-            requests_topic=self._requests_topic,
+            broker=self._about.broker,
+            requests_topic=self._about.requests_topic,
             has_consumers=self._watch.has_consumers,
             is_paused=self._job.state(self._clock()) is JobState.PAUSED,
             is_reading=waits is WaitsFor.INPUT,

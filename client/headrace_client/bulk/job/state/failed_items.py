@@ -1,4 +1,4 @@
-"""Why items failed: in the database, so that rows that repeat them fail alike, after a crash too."""
+"""Why items failed: kept, so that rows that repeat them fail alike, after a crash too."""
 
 import sqlite3
 import threading
@@ -72,9 +72,9 @@ class FailedItems:
             for place, item in enumerate(items.tolist()):
                 if item in recent:
                     found[place] = recent[item]
-        if self._kept:
+        if self._kept and self._connection is not None:
             repeats = np.flatnonzero((items >= 0) & (items < self._forgotten_below))
-            known = self._stored(sorted({int(items[at]) for at in repeats}))
+            known = self._stored(self._connection, sorted({int(items[at]) for at in repeats}))
             found |= {int(at): known[int(items[at])] for at in repeats if int(items[at]) in known}
         return found
 
@@ -84,14 +84,13 @@ class FailedItems:
         if self._recent:
             self._recent = {item: why for item, why in self._recent.items() if item >= below}
 
-    def _stored(self, items: list[int]) -> dict[int, Failure]:
-        assert self._connection is not None
+    def _stored(self, connection: sqlite3.Connection, items: list[int]) -> dict[int, Failure]:
         found: dict[int, Failure] = {}
         for start in range(0, len(items), _ASKED_AT_ONCE):
             some = items[start : start + _ASKED_AT_ONCE]
             marks = ",".join("?" * len(some))
             with self._lock:
-                rows = self._connection.execute(
+                rows = connection.execute(
                     "SELECT item, code, message, retryable FROM failed_items "  # noqa: S608
                     f"WHERE item IN ({marks})",
                     some,
