@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from headrace_client.bulk.rows.identity import IDENTITY_BYTES
-
-_ASKED_AT_ONCE = 512
-_ASKED = ",".join("?" * _ASKED_AT_ONCE)
+from headrace_client.bulk.rows.key_table import KeyTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +29,18 @@ class Assigned:
     new: int
 
 
-class _Keys:
-    """A table of 16-byte keys, each with a number and the row that brought it."""
-
-    def __init__(self, connection: sqlite3.Connection, table: str) -> None:
-        self._connection = connection
-        self._question = f"SELECT key, number, row FROM {table} WHERE key IN ({_ASKED})"  # noqa: S608 - our own names
-        self._insertion = f"INSERT INTO {table} (key, number, row) VALUES (?, ?, ?)"  # noqa: S608 - our own names
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table} "
-            "(key BLOB PRIMARY KEY, number INTEGER NOT NULL, row INTEGER NOT NULL) WITHOUT ROWID"
-        )
-
-    def known(self, keys: list[bytes]) -> dict[bytes, tuple[int, int]]:
-        """Return number and row of those of the keys that are in the table."""
-        found: dict[bytes, tuple[int, int]] = {}
-        for start in range(0, len(keys), _ASKED_AT_ONCE):
-            asked = keys[start : start + _ASKED_AT_ONCE]
-            # One statement for any count, which SQLite compiles once; null is no key.
-            padded = asked + [None] * (_ASKED_AT_ONCE - len(asked))
-            for key, number, row in self._connection.execute(self._question, padded):
-                found[key] = (number, row)
-        return found
-
-    def insert(self, keys: list[tuple[bytes, int, int]]) -> None:
-        if not keys:
-            return
-        if not self._connection.in_transaction:
-            self._connection.execute("BEGIN")
-        # Neighbours in the table are written together.
-        self._connection.executemany(self._insertion, sorted(keys))
-
-
 class SeenItems:
-    """Item numbers by identity; memory is SQLite's page cache, however many there are."""
+    """Item numbers by identity. Memory does not grow with their number."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._keys = _Keys(connection, "seen_items")
+        self._keys = KeyTable(connection, "seen_items")
 
     def assign(
         self, identities: Sequence[bytes], rows: Sequence[int], *, next_item: int
     ) -> Assigned:
         """Give rows their items: known ones by identity, new ones from ``next_item`` on.
 
-        Repeating rows that were assigned before, as after a crash, gives the same items again.
+        Rows that were assigned before, as those read again after a crash, get the same items.
         """
         known = self._keys.known(list(dict.fromkeys(identities)))
         fresh: list[tuple[bytes, int, int]] = []
@@ -95,7 +61,7 @@ class CustomIds:
     """The custom_ids of lines, to find those that occur twice."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._keys = _Keys(connection, "custom_ids")
+        self._keys = KeyTable(connection, "custom_ids")
 
     def repeats(self, custom_ids: Sequence[str], rows: Sequence[int]) -> dict[int, int]:
         """Add custom_ids; return the rows whose custom_id an earlier row has, with that row.
