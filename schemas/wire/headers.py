@@ -1,6 +1,7 @@
 """Record headers: what travels beside the request line and is not the model's business."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 Header = tuple[str, bytes | None]
 """A name and a value; Kafka's headers may have none, which is not an empty one."""
@@ -10,6 +11,7 @@ Headers = list[Header]
 RESERVED_PREFIX = "headrace-"
 DEADLINE = "headrace-deadline"
 JOB = "headrace-job"
+JOB_WEIGHT = "headrace-job-weight"
 TENANT = "headrace-tenant"
 PRIORITY = "headrace-priority"
 TRACEPARENT = "traceparent"
@@ -55,6 +57,17 @@ MAX_MESSAGE_CHARACTERS = 1_000
 MAX_EPOCH_MS_DIGITS = 15
 
 
+class JobOfRecord(NamedTuple):
+    """The job that a request belongs to; records without one are a job of their own, ``b""``."""
+
+    name: bytes = b""
+    weight: int = 1
+
+
+NO_JOB = JobOfRecord()
+_WEIGHTS: dict[bytes | None, int] = {b"%d" % weight: weight for weight in range(1, 101)}
+
+
 def read_deadline_ms(headers: Iterable[Header]) -> int | None:
     """Return the epoch milliseconds after which the request is not worth computing, if it says.
 
@@ -63,6 +76,19 @@ def read_deadline_ms(headers: Iterable[Header]) -> int | None:
     """
     value = last_value(headers, DEADLINE) or b""
     return int(value) if value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS else None
+
+
+def read_job(headers: Iterable[Header]) -> JobOfRecord:
+    """Return the request's job and its weight; a malformed weight counts as absent, which is 1."""
+    name = weight = None
+    for each, value in headers:
+        if each == JOB:
+            name = value
+        elif each == JOB_WEIGHT:
+            weight = value
+    if not name:
+        return NO_JOB
+    return JobOfRecord(name, _WEIGHTS.get(weight, 1))
 
 
 def last_value(headers: Iterable[Header], name: str) -> bytes | None:
