@@ -1,7 +1,7 @@
 """What a job's runner says of it, and what it is told: the records of the jobs topic. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -109,6 +109,9 @@ class Announcement:
     @property
     def key(self) -> bytes:
         return self.job.encode()
+
+    def at(self, now_ms: int) -> Self:
+        return replace(self, updated_at_ms=now_ms)
 
     def encode(self) -> bytes:
         """Return the record's value; over-long texts are cut."""
