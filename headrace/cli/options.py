@@ -10,8 +10,6 @@ from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import alternatives
 from schemas.settings.file import RouteSettings, Settings
 
-EXIT_INTERRUPTED = 130
-
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
