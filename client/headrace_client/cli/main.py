@@ -8,7 +8,13 @@ from headrace_client.cli.commands import Command, group_of
 from headrace_client.cli.running import run
 from headrace_client.cli.versions import VersionOption
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "jobs",
+        "headrace_client.cli.jobs:jobs_app",
+        "Jobs: list, show, cancel, pause, resume.",
+    ),
+)
 """The commands that need only the client; the service's command line has them too."""
 
 

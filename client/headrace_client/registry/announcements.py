@@ -107,6 +107,11 @@ class Announcement:
         return self.state in FINISHED
 
     @property
+    def is_running(self) -> bool:
+        """Whether its runner runs, by its own word."""
+        return not self.is_finished and self.state != State.INTERRUPTED
+
+    @property
     def key(self) -> bytes:
         return self.job.encode()
 
@@ -124,13 +129,13 @@ class Announcement:
     def decode(cls, value: bytes) -> Self:
         """Read a record's value; ``UnreadableJobError`` names the field that is wrong."""
         values = _known(cls, _object(value))
-        for name, kind in (("topics", Topics), *((each, Counts) for each in _COUNTED)):
+        for name, kind in _PARTS.items():
             if values.get(name) is not None:
-                values[name] = kind(**_known(kind, values[name], name))
-        values["waits_for"] = tuple(values.get("waits_for", ()))
-        for name, kinds in _KINDS.items():
-            if name in values and not isinstance(values[name], kinds):
-                raise UnreadableJobError(f"{name}: {values[name]!r} is no {kinds[0].__name__}")
+                values[name] = kind(**_known(kind, values[name], f"{name}."))
+        waits_for = values.get("waits_for", [])
+        if not isinstance(waits_for, list) or not all(isinstance(each, str) for each in waits_for):
+            raise UnreadableJobError("waits_for: is no list of texts")
+        values["waits_for"] = tuple(waits_for)
         try:
             return cls(**values)
         except TypeError as error:
@@ -161,21 +166,28 @@ class Command:
             command = cls(**values)
         except (TypeError, ValueError) as error:
             raise UnreadableJobError(str(error)) from None
-        if not isinstance(command.job, str) or not isinstance(command.at_ms, int):
-            raise UnreadableJobError("job is no string, or at_ms no number")
         return command
 
 
-_COUNTED = ("rows", "items", "requests")
-_NUMBER = (float, int, type(None))
-_KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("job", "kind", "state", "description", "host", "user"), (str,)),
-    "route": (str, type(None)),
-    "started_at_ms": (int,),
-    "updated_at_ms": (int,),
-    "deadline_ms": (int, type(None)),
-    "weight": (int,),
-    **dict.fromkeys(("rate_per_s", "tokens_per_s", "eta_s"), _NUMBER),
+_PARTS: dict[str, type[Counts] | type[Topics]] = {
+    "topics": Topics,
+    **dict.fromkeys(("rows", "items", "requests"), Counts),
+}
+_TEXT, _NUMBER, _NOTHING = (str,), (int,), (type(None),)
+_KINDS: dict[type[Any], dict[str, tuple[type, ...]]] = {
+    Announcement: {
+        **dict.fromkeys(("job", "kind", "state", "description", "host", "user"), _TEXT),
+        **dict.fromkeys(("started_at_ms", "updated_at_ms", "weight"), _NUMBER),
+        **dict.fromkeys(("rate_per_s", "tokens_per_s", "eta_s"), (int, float, *_NOTHING)),
+        "deadline_ms": _NUMBER + _NOTHING,
+        "route": _TEXT + _NOTHING,
+    },
+    Counts: {
+        "total": _NUMBER + _NOTHING,
+        **dict.fromkeys(("sent", "done", "failed"), _NUMBER),
+    },
+    Topics: dict.fromkeys(("requests", "results", "control"), _TEXT + _NOTHING),
+    Command: {"job": _TEXT, "action": _TEXT, "at_ms": _NUMBER, "by": _TEXT},
 }
 
 
@@ -202,9 +214,13 @@ def _object(value: bytes) -> dict[str, Any]:
     return found
 
 
-def _known(kind: type[Any], values: Any, where: str = "the value") -> dict[str, Any]:
-    """Return the fields that this release knows; a newer one may have written others."""
+def _known(kind: type[Any], values: Any, path: str = "") -> dict[str, Any]:
+    """Return the fields that this release knows, checked; a newer one may have written others."""
     if not isinstance(values, Mapping):
-        raise UnreadableJobError(f"{where} is no object")
+        raise UnreadableJobError(f"{path.removesuffix('.')}: is no object")
     names = {each.name for each in fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+    known = {name: value for name, value in values.items() if name in names}
+    for name, kinds in _KINDS[kind].items():
+        if name in known and not isinstance(known[name], kinds):
+            raise UnreadableJobError(f"{path}{name}: {known[name]!r} is no {kinds[0].__name__}")
+    return known

@@ -155,10 +155,10 @@ class Announcer:
 
     def _hear(self, records: list[TopicRecord]) -> None:
         key = command_key(self._job)
-        registry = Registry()
         for record in records:
             if record.key != key:
                 continue
+            registry = Registry()
             registry.take(record.key, record.value)
             command = registry.command_of(self._job)
             if command is not None:

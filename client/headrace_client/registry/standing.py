@@ -9,7 +9,6 @@ from headrace_client.registry.announcements import (
     Action,
     Announcement,
     Command,
-    State,
     UnreadableJobError,
 )
 
@@ -39,7 +38,7 @@ class JobStanding:
     def silent_since_ms(self, now_ms: int) -> int | None:
         """Return since when its runner has been silent, if it should not be."""
         at_ms = self.announcement.updated_at_ms
-        if self.announcement.is_finished or self.announcement.state == State.INTERRUPTED:
+        if not self.announcement.is_running:
             return None
         return at_ms if now_ms - at_ms > SILENT_AFTER_MS else None
 

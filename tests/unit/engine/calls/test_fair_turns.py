@@ -73,7 +73,7 @@ def test_a_job_that_waits_now_and_then_pays_for_what_it_had() -> None:
     had = dict.fromkeys(("bulk", "bursts"), 0.0)
     for _ in range(100):
         turns.enter("bursts", 1)
-        while (job := turns.next()) == "bulk":
+        while turns.next() == "bulk":
             turns.charge("bulk", 1.0)
             had["bulk"] += 1.0
         turns.charge("bursts", 10.0)

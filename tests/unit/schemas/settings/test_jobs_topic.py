@@ -27,5 +27,5 @@ def test_its_name_is_a_setting() -> None:
 
 @pytest.mark.parametrize("topic", ["in", "out", "dead", "control"])
 def test_a_routes_topic_is_refused(topic: str) -> None:
-    with pytest.raises(ValidationError, match="jobs.topic: .* is a topic of route 'one'"):
+    with pytest.raises(ValidationError, match=r"jobs\.topic: .* is a topic of route 'one'"):
         Settings.model_validate(SETTINGS | {"jobs": {"topic": topic}})
