@@ -13,7 +13,7 @@ _HOME = {
     "load_settings": "settings",
 }
 
-__all__ = list(_HOME)  # noqa: PLE0604 - the names are those of the table
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

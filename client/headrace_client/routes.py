@@ -95,7 +95,7 @@ class Routes(Mapping[str, Route]):
             return self._routes[route]
         fitting = [each for each in self._routes.values() if url is None or each.serves(url)]
         called = [each for each in fitting if model in each.models]
-        found = called if called else fitting
+        found = called or fitting
         if model is not None and not called and all(each.models for each in fitting):
             if len(fitting) > 1 or not fitting:
                 raise RouteError(f"no route serves {url} with model {model!r}; {self._listed()}")
