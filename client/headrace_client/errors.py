@@ -39,6 +39,10 @@ class ClosedError(ClientError):
     """The client was closed."""
 
 
+class UnsupportedCallError(ClientError, AttributeError):
+    """The drop-in has no such call; the message says what it has."""
+
+
 class BadLineError(ClientError):
     """A line to be submitted is no request line; the message names its number and field."""
 

@@ -95,12 +95,13 @@ class Routes(Mapping[str, Route]):
             return self._routes[route]
         fitting = [each for each in self._routes.values() if url is None or each.serves(url)]
         called = [each for each in fitting if model in each.models]
-        found = called if called else fitting
-        if model is not None and not called and all(each.models for each in fitting):
-            if len(fitting) > 1 or not fitting:
-                raise RouteError(f"no route serves {url} with model {model!r}; {self._listed()}")
+        found = called or fitting
         if len(found) == 1:
             return found[0]
+        if found and model is not None and not called:
+            raise RouteError(
+                f"several routes serve {url}, and none of them model {model!r}; {self._listed()}"
+            )
         if not found:
             raise RouteError(f"no route serves {url}; {self._listed()}")
         raise RouteError(

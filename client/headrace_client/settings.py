@@ -130,6 +130,9 @@ class ClientSettings:
             return self
         return replace(self, connection=replace(self.connection, bootstrap=bootstrap))
 
+    def with_connection(self, connection: Connection) -> "ClientSettings":
+        return replace(self, connection=connection)
+
     def with_route(self, route: Route) -> "ClientSettings":
         return replace(self, routes=Routes((route,)))
 
@@ -145,7 +148,7 @@ def load_settings(
     *,
     needs_file: bool = True,
 ) -> ClientSettings:
-    """Read the settings file and the environment's ``HEADRACE_KAFKA__…`` and ``HEADRACE_ROUTES__…``.
+    """Read the settings file, and ``HEADRACE_KAFKA__…`` and the like from the environment.
 
     Without ``needs_file`` a file that is neither named nor there counts as empty. Raises
     ``SettingsError``, which names the key and the file.

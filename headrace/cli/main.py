@@ -7,6 +7,11 @@ from headrace_client.cli.running import run
 
 COMMANDS = (
     Command(
+        "init",
+        "headrace.cli.init:init",
+        "Write a settings file with comments, from three answers, and say how to go on.",
+    ),
+    Command(
         "up",
         "headrace.cli.up:up",
         "Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.",

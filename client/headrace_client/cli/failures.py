@@ -16,7 +16,7 @@ EXTRAS = {
 def explain(error: Exception) -> list[str] | None:
     """Return lines that say what to do; ``None`` where the error is not the user's to mend."""
     if isinstance(error, ClientError):
-        return str(error).splitlines()
+        return [str(error)]
     if isinstance(error, KafkaError):
         look = "Is a broker up at kafka.bootstrap, and do tls and sasl fit it?"
         start = "`headrace up` starts a local one where kafka.broker is not external."

@@ -23,7 +23,8 @@ _COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 
 _HINTS: dict[type[errors.KafkaError], str] = {
     errors.TopicAuthorizationFailedError: (
-        "grant this user Write on the requests topic, Read on the results topic and Describe on both"
+        "grant this user Write on the requests topic, Read on the results topic, and Describe on "
+        "both"
     ),
     errors.GroupAuthorizationFailedError: "grant this user Describe on the service's group",
     errors.ClusterAuthorizationFailedError: "grant this user IdempotentWrite on the cluster",

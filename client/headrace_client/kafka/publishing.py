@@ -107,6 +107,11 @@ class RequestPublisher:
         """Records that no broker has acknowledged or refused yet."""
         return self._held_records
 
+    @property
+    def failure(self) -> ClientError | None:
+        """What ended the publisher: nothing more is taken."""
+        return self._failure
+
     def publish(
         self, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()
     ) -> asyncio.Future[Place]:

@@ -1,6 +1,8 @@
 """Reads a topic without a group, from given offsets on, in bounded memory."""
 
+import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -13,6 +15,7 @@ from headrace_client.kafka.connecting import (
     explaining_failures,
     start_within_reach,
 )
+from headrace_client.kafka.identity import TopicIdentity
 from headrace_client.kafka.mending import ended_task, mend_consumer, space_out_empty_fetches
 from headrace_client.kafka.topics import TopicAdmin
 from headrace_client.settings import Connection
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 DEFAULT_FETCH_BYTES = 16 * 1024 * 1024
 """The most of one fetch from one broker; a larger record comes alone."""
 _FETCH_WAIT_MS = 250
+_LOOK_AGAIN_S = 5.0
+"""How soon a topic that was made anew is noticed."""
 
 
 class LogRange(NamedTuple):
@@ -58,6 +63,8 @@ class TopicReader:
         self._fetch_bytes = fetch_bytes
         self._consumer: AIOKafkaConsumer | None = None
         self._positions: dict[int, int] = {}
+        self._identity = TopicIdentity(topic)
+        self._looked_at_s = -math.inf
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -76,6 +83,7 @@ class TopicReader:
         async with TopicAdmin(self._connection) as admin:
             await admin.require([self.topic])
         await self._connect()
+        await self._look_for_new_topic()
 
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -109,6 +117,7 @@ class TopicReader:
 
     async def read(self, timeout_s: float, max_records: int = 500) -> list[TopicRecord]:
         """Return records, those of a partition in order; none if nothing came for ``timeout_s``."""
+        await self._look_for_new_topic()
         await self._add_partitions()
         consumer = self._opened
         if ended := ended_task(consumer):
@@ -126,19 +135,14 @@ class TopicReader:
                 raise
             await self._go_on_from_start(error.__cause__.args[0])
             return []
-        records = []
+        records: list[TopicRecord] = []
         for place, batch in fetched.items():
-            for each in batch:
-                records.append(
-                    TopicRecord(
-                        place.partition,
-                        each.offset,
-                        each.key,
-                        each.value,
-                        each.headers,
-                        each.timestamp,
-                    )
+            records.extend(
+                TopicRecord(
+                    place.partition, each.offset, each.key, each.value, each.headers, each.timestamp
                 )
+                for each in batch
+            )
             self._positions[place.partition] = batch[-1].offset + 1
         return records
 
@@ -209,6 +213,18 @@ class TopicReader:
         self._opened.assign(list(places))
         for place, at in places.items():
             self._opened.seek(place, at)
+
+    async def _look_for_new_topic(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._looked_at_s + _LOOK_AGAIN_S:
+            return
+        self._looked_at_s = now_s
+        client = self._opened._client  # noqa: SLF001 - there is no public way to it
+        if await self._identity.is_new(client):
+            log.warning("%s: the topic was made anew; reading it from its start", self._doing)
+            await client.force_metadata_update()
+            self._positions = dict.fromkeys(await self._numbers(), 0)
+            self._assign()
 
     async def _add_partitions(self) -> None:
         known = self._opened.partitions_for_topic(self.topic) or ()

@@ -15,7 +15,8 @@ _BECAUSE = {
     "and the broker",
     MESSAGE_TOO_LARGE: "it is over the topic's max.message.bytes (MESSAGE_TOO_LARGE): send less in "
     "one request, or raise that setting",
-    RECORD_LIST_TOO_LARGE: "it is over the topic's segment.bytes (RECORD_LIST_TOO_LARGE): raise that",
+    RECORD_LIST_TOO_LARGE: "it is over the topic's segment.bytes (RECORD_LIST_TOO_LARGE): "
+    "raise that",
     INVALID_TIMESTAMP: "this machine's clock and the broker's differ by more than the topic allows "
     "(INVALID_TIMESTAMP): set the clocks right",
     UNSUPPORTED_FOR_MESSAGE_FORMAT: "the topic's records have no headers "

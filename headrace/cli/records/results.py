@@ -14,7 +14,7 @@ from headrace_client.cli.times import moment_before
 from rich.text import Text
 
 from handoff.clock import SystemClock
-from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
+from headrace.cli.options import ConfigOption, JobOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import count, err, out, print_error, print_note, printable
 from headrace.errors import UserError
 from headrace.records.reading import MissingTopicError, TopicRecord, read_topic
@@ -38,9 +38,7 @@ def results(  # noqa: PLR0913, PLR0917 - its options
     dead_letters: Annotated[
         bool, typer.Option("--dead-letters", help="Read the dead letters instead.")
     ] = False,
-    job: Annotated[
-        str | None, typer.Option("--job", help="Only what has this headrace-job header.")
-    ] = None,
+    job: JobOption = None,
     custom_id: Annotated[
         list[str] | None,
         typer.Option("--custom-id", help="Only this custom_id; may be given repeatedly."),
