@@ -15,17 +15,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from headrace_client.clock import epoch_ms
 from headrace_client.errors import ClientError, MissingTopicError
 from headrace_client.registry.announcements import Action, Command
-from headrace_client.registry.commanding import (
-    JobCancellation,
-    publish_cancellation,
-    publish_command,
-)
+from headrace_client.registry.commanding import publish_cancellation, publish_command
 from headrace_client.registry.listing import forget, read_registry, wait_for_end
 from headrace_client.registry.standing import JobStanding, Registry
 from headrace_client.registry.tables import COLUMNS, duration, lines, row
 from headrace_client.settings import ClientSettings, load_settings
+from headrace_client.wire.requests import cancel_job
 
 RUNNER_ENDS_WITHIN_S = 20.0
 _FOLDED = ("job", "state")
@@ -66,7 +64,7 @@ def list_jobs(
 ) -> None:
     """List the jobs that are not finished, those that began last first."""
     settings = _settings(config, bootstrap)
-    registry, now_ms = asyncio.run(_read(settings)), _now_ms()
+    registry, now_ms = asyncio.run(_read(settings)), epoch_ms()
     found = [each for each in registry.jobs() if not each.is_forgotten(now_ms)]
     shown = [each for each in found if all_jobs or not each.announcement.is_finished]
     if json:
@@ -89,7 +87,7 @@ def show(
     """Show all that a job's runner says of it, and what the job waits for."""
     settings = _settings(config, bootstrap)
     standing = _of(asyncio.run(_read(settings)), job)
-    now_ms = _now_ms()
+    now_ms = epoch_ms()
     if json:
         _print_json(to_dict(standing, now_ms))
         return
@@ -166,7 +164,7 @@ def details(standing: JobStanding, now_ms: int, zone: tzinfo) -> Table:
 
 async def _read(settings: ClientSettings) -> Registry:
     registry = await read_registry(settings.connection, settings.jobs_topic)
-    await forget(settings.connection, settings.jobs_topic, registry.keys_to_forget(_now_ms()))
+    await forget(settings.connection, settings.jobs_topic, registry.keys_to_forget(epoch_ms()))
     return registry
 
 
@@ -196,10 +194,10 @@ async def _cancel(settings: ClientSettings, job: str, route: str | None) -> list
             "its route has no control_topic: what is published of the job is still computed"
         )
         return told
-    cancellation = JobCancellation(name, job)
+    cancellation = cancel_job(name, job)
     await publish_cancellation(settings.connection, control_topic, cancellation)
     told.append(f"route {name}: what is published of the job is not computed")
-    if standing is not None and standing.silent_since_ms(_now_ms()) is None:
+    if standing is not None and standing.silent_since_ms(epoch_ms()) is None:
         # A cancellation covers what was published before it, and the runner may not have heard yet.
         ended = await wait_for_end(
             settings.connection, settings.jobs_topic, job, RUNNER_ENDS_WITHIN_S
@@ -247,12 +245,12 @@ def _check_unfinished(standing: JobStanding) -> None:
 
 def _command(job: str, action: Action) -> Command:
     return Command(
-        job=job, action=action, at_ms=_now_ms(), by=f"{getpass.getuser()}@{socket.gethostname()}"
+        job=job, action=action, at_ms=epoch_ms(), by=f"{getpass.getuser()}@{socket.gethostname()}"
     )
 
 
 def _told(standing: JobStanding, action: Action) -> str:
-    now_ms = _now_ms()
+    now_ms = epoch_ms()
     since_ms = standing.silent_since_ms(now_ms)
     if since_ms is not None:
         silent = duration((now_ms - since_ms) / 1000)
@@ -272,10 +270,6 @@ def _report(job: str, told: list[str], *, json: bool) -> None:
 
 def _settings(config: Path | None, bootstrap: str | None) -> ClientSettings:
     return load_settings(config, needs_file=bootstrap is None).with_bootstrap(bootstrap)
-
-
-def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _note(text: str) -> None:

@@ -1,32 +1,15 @@
 """Tells a job's runner something, and the service that a job is cancelled."""
 
 import asyncio
-from dataclasses import dataclass
-
-import orjson
 
 from headrace_client.errors import KafkaError
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.registry.announcements import Command
 from headrace_client.settings import Connection
 from headrace_client.wire.names import Place
+from headrace_client.wire.requests import ControlRecord
 
 PUBLISH_WITHIN_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class JobCancellation:
-    """A control record: what is published of a job until now is not computed."""
-
-    route: str
-    job: str
-
-    @property
-    def key(self) -> bytes:
-        return f"{self.route}/job {self.job}".encode()
-
-    def encode(self) -> bytes:
-        return orjson.dumps({"action": "cancel", "route": self.route, "job": self.job})
 
 
 async def publish_command(connection: Connection, topic: str, command: Command) -> Place:
@@ -35,9 +18,10 @@ async def publish_command(connection: Connection, topic: str, command: Command) 
 
 
 async def publish_cancellation(
-    connection: Connection, control_topic: str, cancellation: JobCancellation
+    connection: Connection, control_topic: str, cancellation: ControlRecord
 ) -> Place:
-    return await _publish(connection, control_topic, cancellation.key, cancellation.encode())
+    """Tell the service that what is published of a job until now is not to be computed."""
+    return await _publish(connection, control_topic, cancellation.key, cancellation.value)
 
 
 async def _publish(connection: Connection, topic: str, key: bytes, value: bytes) -> Place:

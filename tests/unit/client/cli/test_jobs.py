@@ -10,9 +10,9 @@ import pytest
 from headrace_client.cli import jobs
 from headrace_client.errors import ClientError, MissingTopicError, RouteError
 from headrace_client.registry.announcements import Announcement, Command, Counts, State, Topics
-from headrace_client.registry.commanding import JobCancellation
 from headrace_client.registry.standing import Registry
 from headrace_client.settings import Connection
+from headrace_client.wire.requests import ControlRecord
 from typer.testing import CliRunner, Result
 
 NOW_MS = 1_800_000_000_000
@@ -70,7 +70,7 @@ class World:
         self.published.append((topic, command))
 
     async def publish_cancellation(
-        self, _connection: Connection, topic: str, cancellation: JobCancellation
+        self, _connection: Connection, topic: str, cancellation: ControlRecord
     ) -> None:
         self.published.append((topic, cancellation))
 
@@ -80,7 +80,7 @@ class World:
     @property
     def told(self) -> list[tuple[str, str]]:
         return [
-            (topic, each.action if isinstance(each, Command) else f"{each.route}/{each.job}")
+            (topic, each.action if isinstance(each, Command) else each.key.decode())
             for topic, each in self.published
         ]
 
@@ -96,7 +96,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "wait_for_end",
     ):
         monkeypatch.setattr(jobs, name, getattr(made, name))
-    monkeypatch.setattr(jobs, "_now_ms", lambda: NOW_MS)
+    monkeypatch.setattr(jobs, "epoch_ms", lambda: NOW_MS)
     monkeypatch.setenv("COLUMNS", "80")
     return made
 
@@ -166,7 +166,7 @@ def test_cancel_tells_the_runner_and_the_service_and_again_when_the_runner_has_e
     world.announce(RUNNING)
     result = run("cancel", RUNNING.job)
     assert "its runner has ended" in result.stdout
-    control = ("announced.control", f"embeddings/{RUNNING.job}")
+    control = ("announced.control", f"embeddings/job {RUNNING.job}")
     assert world.told == [("our.jobs", "cancel"), control, control]
 
 
@@ -176,7 +176,7 @@ def test_cancel_works_where_the_runner_is_dead(run: Any, world: World) -> None:
     assert "silent for 7 min: it hears `cancel` when it starts again" in result.stdout
     assert world.told == [
         ("our.jobs", "cancel"),
-        ("announced.control", f"embeddings/{RUNNING.job}"),
+        ("announced.control", f"embeddings/job {RUNNING.job}"),
     ]
 
 
@@ -187,7 +187,7 @@ def test_cancel_works_where_nobody_announced_the_job(
     if not has_topic:
         world.registry = None
     assert run("cancel", "theirs", "--route", "embeddings").exit_code == 0
-    assert world.told == [("control", "embeddings/theirs")]
+    assert world.told == [("control", "embeddings/job theirs")]
 
 
 def test_without_a_control_topic_only_the_runner_is_told_and_that_is_said(

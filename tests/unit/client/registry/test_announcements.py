@@ -18,7 +18,7 @@ from headrace_client.registry.announcements import (
     UnreadableJobError,
     check_job_name,
 )
-from headrace_client.registry.commanding import JobCancellation
+from headrace_client.wire.requests import cancel_job
 from jsonschema import Draft202012Validator
 
 from schemas.asyncapi import json_schema
@@ -90,9 +90,9 @@ def test_a_command_is_what_the_schema_says_and_comes_back(action: Action) -> Non
 
 
 def test_a_cancellation_is_a_control_record() -> None:
-    cancellation = JobCancellation("embeddings", "nightly")
-    validate("control", cancellation.encode())
-    read = parse_control_record(cancellation.encode())
+    cancellation = cancel_job("embeddings", "nightly")
+    validate("control", cancellation.value)
+    read = parse_control_record(cancellation.value)
     assert (read.route, read.job) == ("embeddings", "nightly")
     assert read.key == cancellation.key
 
