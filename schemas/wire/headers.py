@@ -1,7 +1,6 @@
 """Record headers: what travels beside the request line and is not the model's business."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 Header = tuple[str, bytes | None]
 """A name and a value; Kafka's headers may have none, which is not an empty one."""
@@ -57,14 +56,11 @@ MAX_MESSAGE_CHARACTERS = 1_000
 MAX_EPOCH_MS_DIGITS = 15
 
 
-class JobOfRecord(NamedTuple):
-    """The job that a request belongs to; records without one are a job of their own, ``b""``."""
+JobOfRecord = tuple[bytes, int]
+"""The name and the weight of the job that a request belongs to."""
 
-    name: bytes = b""
-    weight: int = 1
-
-
-NO_JOB = JobOfRecord()
+NO_JOB: JobOfRecord = (b"", 1)
+"""Records without a job are a job of their own."""
 _WEIGHTS: dict[bytes | None, int] = {b"%d" % weight: weight for weight in range(1, 101)}
 
 
@@ -88,7 +84,7 @@ def read_job(headers: Iterable[Header]) -> JobOfRecord:
             weight = value
     if not name:
         return NO_JOB
-    return JobOfRecord(name, _WEIGHTS.get(weight, 1))
+    return name, _WEIGHTS.get(weight, 1)
 
 
 def last_value(headers: Iterable[Header], name: str) -> bytes | None:

@@ -53,11 +53,11 @@ class JobQueue:
         first = len(chunk)
         is_full = False
         for item in self._longest(now_s) if self._longest_first else self._by_arrival:
-            line_bytes = len(item.line)
-            if chunk and size_bytes + line_bytes > MAX_CHUNK_BYTES:
+            size_bytes += len(item.line)
+            if chunk and size_bytes > MAX_CHUNK_BYTES:
+                size_bytes -= len(item.line)
                 is_full = True
                 break
-            size_bytes += line_bytes
             chunk.append(item)
             if len(chunk) >= most_records:
                 break

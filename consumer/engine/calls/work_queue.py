@@ -48,7 +48,7 @@ class WorkQueue:
             self._turns.reweigh(name, weight)
         queue.add(item)
         self._records += 1
-        if item.work > 0:
+        if self._longest_first and item.work > 0:
             self._learn_usual(item.work)
 
     def take(self, most_records: int, now_s: float) -> list[WorkItem]:
@@ -67,11 +67,11 @@ class WorkQueue:
         """Charge jobs for records that are called again, so that no other job pays for them."""
         if self._turns.are_contested:
             for item in items:
-                name = read_job(item.record.headers).name
+                name, _ = read_job(item.record.headers)
                 self._turns.charge(name, self._work_of([item], len(item.line)))
 
     def discard(self, item: WorkItem) -> None:
-        name = read_job(item.record.headers).name
+        name, _ = read_job(item.record.headers)
         queue = self._queues.get(name)
         if queue is not None and queue.discard(item):
             self._records -= 1
