@@ -1,0 +1,5 @@
+"""Errors."""
+
+
+class ClientError(Exception):
+    """An error."""
