@@ -95,7 +95,7 @@ class Reporter:
             report = self.report()
             self._display.show(report)
             if not self._about.waits and self._nobody_answers():
-                self.gave_up_waiting = report.waits or "the broker does not answer"
+                self.gave_up_waiting = report.waits
                 self._loop.stop()
             if self._clock() - self._announced_at_s >= ANNOUNCE_EVERY_S:
                 self._announced_at_s = self._clock()
