@@ -111,9 +111,7 @@ class RoundRunner:
         service, route = self._service, self._service.route
         async with AsyncExitStack() as open_ones:
             open_ones.callback(writer.close)
-            results = TopicReader(
-                service.connection, route.results_topic, fetch_bytes=_FETCH_BYTES
-            )
+            results = TopicReader(service.connection, route.results_topic, fetch_bytes=_FETCH_BYTES)
             await open_ones.enter_async_context(results)
             publisher = RequestPublisher(service.connection, route.requests_topic)
             await publisher.start()
