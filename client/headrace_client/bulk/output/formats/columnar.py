@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -106,7 +107,7 @@ class ArrowIpc(Columnar):
     suffix = ".arrow"
 
     def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
-        return pa.ipc.new_file(spool, schema)  # type: ignore[no-any-return]
+        return _IpcEncoder(spool, schema)
 
     def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         for path in paths:
@@ -123,6 +124,18 @@ class ArrowIpc(Columnar):
             counted = sum(file.get_batch(at).num_rows for at in range(file.num_record_batches))
         if counted != rows:
             raise ValueError(f"it has {counted:,} rows, not {rows:,}")
+
+
+class _IpcEncoder:
+    def __init__(self, spool: "Spool", schema: pa.Schema) -> None:
+        self._writer = pa.ipc.new_file(spool, schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        # Buffers are written as they are, with what they were cut from: a copy has only the rows.
+        self._writer.write_table(copied(table))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class Spool:
@@ -228,6 +241,11 @@ class BatchReader:
                 yield batch
             if not some:
                 return
+
+
+def copied(rows: Any) -> Any:
+    """The same rows in memory of their own: a table or a record batch."""
+    return rows.take(pa.array(np.arange(rows.num_rows)))
 
 
 def vector_size(schema: pa.Schema, layout: Layout) -> int | None:

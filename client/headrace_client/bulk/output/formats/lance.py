@@ -4,14 +4,14 @@ Parts are Arrow IPC files: Lance has no file that could be one.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from headrace_client.bulk.output.errors import OutputUsageError
-from headrace_client.bulk.output.formats.columnar import ArrowIpc, BatchReader, vector_size
+from headrace_client.bulk.output.formats.columnar import ArrowIpc, BatchReader, copied, vector_size
 from headrace_client.bulk.output.layout import Layout
 
 _READ_ROWS = 1024
@@ -21,6 +21,10 @@ class Lance(ArrowIpc):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self._lance = import_lance()
+
+    def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+        # Lance wants numbers of 16 bytes at addresses that 16 divides, and IPC divides by 8.
+        return map(copied, super()._batches(paths))
 
     def write_dataset(
         self, blocks: Iterator[pa.RecordBatch], path: Path, dimensions: int | None
