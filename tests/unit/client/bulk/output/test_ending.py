@@ -1,0 +1,271 @@
+"""Where OUT goes, what may be there before, and failed rows that are tried again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from headrace_client.bulk.output.answered import AnsweredRows
+from headrace_client.bulk.output.destination import Destination
+from headrace_client.bulk.output.ending import Ending
+from headrace_client.bulk.output.ending.merging import Source, plan
+from headrace_client.bulk.output.errors import ModelChangedError, OutputError, OutputUsageError
+from headrace_client.bulk.output.failed import read_failed
+from headrace_client.bulk.output.layout import (
+    BodyAnswers,
+    Layout,
+    OutFormat,
+    VectorAnswers,
+    format_of,
+)
+from headrace_client.bulk.output.parts import PartWriter
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.client.bulk.output.small_job import (
+    Checkpoint,
+    layout_of,
+    rows_of,
+    run_job,
+    tree,
+)
+
+
+@pytest.fixture
+def store() -> Iterator[Any]:
+    """A remote store that can rename."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+    yield system
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+
+
+@pytest.mark.parametrize("out_format", [OutFormat.PARQUET, OutFormat.JSONL, OutFormat.NPY])
+def test_a_remote_out_is_the_same_as_a_local_one(
+    out_format: OutFormat, tmp_path: Path, store: Any
+) -> None:
+    layout = layout_of(out_format)
+    local = Destination.of(str(tmp_path / f"out.{out_format}"))
+    remote = Destination.of(f"memory://bucket/some/out.{out_format}", tmp_path / "state")
+    for destination in (local, remote):
+        run_job(layout, destination, range(60), failing=[3, 4])
+        run_job(layout, destination, [3, 4], failing=[4], retries=True)
+
+    names = [f"/bucket/some/out.{out_format}", f"/bucket/some/out.{out_format}.failed.jsonl"]
+    assert sorted(store.find("/bucket")) == names
+    assert store.cat(names[0]) == Path(local.out).read_bytes()
+    assert store.cat(names[1]) == Path(local.failed).read_bytes()
+    assert tree(tmp_path / "state") == {}
+
+
+def test_a_remote_directory_is_complete_with_its_marker(tmp_path: Path, store: Any) -> None:
+    remote = Destination.of("memory://bucket/out/", tmp_path / "state")
+    layout = layout_of(OutFormat.PARQUET)
+    run_job(layout, remote, range(60), failing=[3])
+    before = store.find("/bucket/out")
+    run_job(layout, remote, [3], retries=True)
+
+    assert "/bucket/out/_SUCCESS" in before
+    parts = [name for name in store.find("/bucket/out") if name.endswith(".parquet")]
+    tables = [pq.read_table(store.open(name)) for name in sorted(parts)]
+    assert pa.concat_tables(tables)["id"].to_pylist() == list(range(60))
+
+
+def test_a_remote_lance_dataset(tmp_path: Path, store: Any) -> None:
+    remote = Destination.of("memory://bucket/out.lance", tmp_path / "state")
+    run_job(layout_of(OutFormat.LANCE), remote, range(60), failing=[3])
+    run_job(layout_of(OutFormat.LANCE), remote, [3], retries=True)
+
+    store.get("/bucket/out.lance", str(tmp_path / "got.lance"), recursive=True)
+    rows = lance.dataset(str(tmp_path / "got.lance")).to_table()
+    assert rows["id"].to_pylist() == list(range(60))
+
+
+def test_a_store_that_refuses_keeps_the_end_for_the_next_run(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Destination.of("memory://bucket/out.jsonl", tmp_path / "state")
+    checkpoint = Checkpoint()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("no access")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "put_file", refuse)
+        with pytest.raises(OutputError, match=r"no access.*same command again"):
+            run_job(layout_of(OutFormat.JSONL), remote, range(9), checkpoint=checkpoint)
+    finished = run_job(layout_of(OutFormat.JSONL), remote, range(9), checkpoint=checkpoint)
+
+    assert finished is not None
+    assert finished.rows == 9
+    assert store.cat("/bucket/out.jsonl").count(b"\n") == 9
+
+
+def test_a_remote_out_needs_a_state_directory() -> None:
+    with pytest.raises(OutputUsageError, match="--state-dir"):
+        Destination.of("s3://bucket/out.parquet")
+
+
+def test_where_things_are(tmp_path: Path) -> None:
+    destination = Destination.of(f"file://{tmp_path}/out/")
+    assert (destination.out, destination.is_directory) == (f"{tmp_path}/out", True)
+    assert destination.state_directory == tmp_path / "out.headrace"
+    assert destination.failed == f"{tmp_path}/out.failed.jsonl"
+    with pytest.raises(OutputUsageError, match="no place for a file"):
+        Destination.of("-")
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [("a.parquet", "parquet"), ("b/c.NPY", "npy"), ("s3://x/y.lance/", "lance")],
+)
+def test_the_format_by_the_suffix(out: str, expected: str) -> None:
+    assert format_of(out) == expected
+
+
+def test_no_format_has_the_suffix() -> None:
+    with pytest.raises(OutputUsageError, match=r"\.parquet.*--output-format"):
+        format_of("out.csv")
+
+
+def test_layouts_that_cannot_be() -> None:
+    with pytest.raises(OutputUsageError, match="vectors only"):
+        Layout(format=OutFormat.NPY, answers=BodyAnswers(job="j"))
+    with pytest.raises(OutputUsageError, match="--unordered"):
+        layout_of(OutFormat.NPY, ordered=False)
+    with pytest.raises(OutputUsageError, match="column 'text' already"):
+        layout_of(OutFormat.PARQUET, answers=VectorAnswers(column="text"))
+    with pytest.raises(OutputUsageError, match="several columns 'a'"):
+        layout_of(OutFormat.JSONL, carried=pa.schema([("a", pa.int8()), ("a", pa.int8())]))
+
+
+def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    layout = layout_of(OutFormat.PARQUET)
+
+    with pytest.raises(OutputUsageError, match=r"holds 'thesis\.tex'"):
+        Ending(layout, Destination.of(f"{folder}/")).check()
+    with pytest.raises(OutputUsageError, match="is a directory"):
+        Ending(layout, Destination.of(str(folder))).check()
+    with pytest.raises(OutputUsageError, match="is a file"):
+        Ending(layout, Destination.of(f"{folder}/thesis.tex/")).check()
+    with pytest.raises(OutputUsageError, match=r"holds 'thesis\.tex'"):
+        run_job(layout, Destination.of(f"{folder}/"), range(9))
+    assert (folder / "thesis.tex").read_text() == "mine"
+
+
+def test_an_old_out_and_its_failed_file_are_replaced(tmp_path: Path) -> None:
+    for suffix in (".parquet", ".lance", "/"):
+        destination = Destination.of(str(tmp_path / "out") + suffix)
+        layout = layout_of(OutFormat.LANCE if suffix == ".lance" else OutFormat.PARQUET)
+        run_job(layout, destination, range(30), failing=[1])
+        assert Path(destination.failed).exists()
+        run_job(layout, destination, range(9))
+        assert not Path(destination.failed).exists()
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 9
+    assert pq.read_table(tmp_path / "out").num_rows == 9
+    assert lance.dataset(str(tmp_path / "out.lance")).count_rows() == 9
+
+
+@pytest.mark.parametrize("out_format", list(OutFormat))
+def test_nothing_in_gives_an_empty_out(out_format: OutFormat, tmp_path: Path) -> None:
+    for slash in ("", "/"):
+        destination = Destination.of(f"{tmp_path}/{out_format}{len(slash)}.{out_format}{slash}")
+        finished = run_job(layout_of(out_format), destination, [])
+        assert finished is not None
+        assert (finished.rows, finished.failed_rows) == (0, 0)
+        assert Path(destination.out).exists()
+
+
+@given(
+    st.lists(st.booleans(), max_size=30),
+    st.lists(st.booleans(), min_size=30, max_size=30),
+    st.integers(0, 31),
+)
+def test_mended_rows_take_their_places(
+    failed: list[bool], failed_again: list[bool], end_row: int
+) -> None:
+    rows = range(len(failed))
+    failing = [row for row in rows if failed[row]]
+    still = [row for row in failing if failed_again[row] and row < end_row]
+    for keeps_failed in (False, True):
+        out = iter([row for row in rows if keeps_failed or not failed[row]])
+        tried = [row for row in failing if row < end_row and (keeps_failed or row not in still)]
+        sources = {Source.OUT: out, Source.NOWHERE: out, Source.MENDED: iter(tried)}
+        merged = []
+        for source, count in plan(failing, still, end_row, keeps_failed=keeps_failed):
+            taken = [row for _, row in zip(range(min(count, 99)), sources[source], strict=False)]
+            merged += taken if source is not Source.NOWHERE else []
+        untried = [row for row in failing if row >= end_row]
+        expected = [row for row in rows if keeps_failed or row not in {*still, *untried}]
+        assert merged == expected
+
+
+@pytest.mark.parametrize("out_format", list(OutFormat))
+def test_a_retry_that_was_not_finished_keeps_the_rest(
+    out_format: OutFormat, tmp_path: Path
+) -> None:
+    destination = Destination.of(f"{tmp_path}/out.{out_format}")
+    layout = layout_of(out_format)
+    run_job(layout, destination, range(60), failing=[3, 30, 40, 59])
+
+    finished = run_job(layout, destination, [3, 30], failing=[30], retries=True)
+
+    assert finished is not None
+    assert finished.failed_rows == 3
+    assert [row.row for row in read_failed(Path(destination.failed))] == [30, 40, 59]
+
+
+def test_a_retry_without_its_files(tmp_path: Path) -> None:
+    destination = Destination.of(f"{tmp_path}/out.jsonl")
+    run_job(layout_of(OutFormat.JSONL), destination, range(9), failing=[3])
+    Path(destination.failed).unlink()
+
+    with pytest.raises(OutputError, match="both needed"):
+        run_job(layout_of(OutFormat.JSONL), destination, [3], retries=True)
+
+
+def test_a_retry_by_another_model(tmp_path: Path) -> None:
+    for out_format in OutFormat:
+        destination = Destination.of(f"{tmp_path}/out.{out_format}")
+        layout = layout_of(out_format)
+        run_job(layout, destination, range(9), failing=[3])
+        writer = PartWriter(layout, destination.state_directory)
+        writer.recover([])
+        rows = rows_of([3])
+        vectors = np.ones((1, 9), np.float32)
+        writer.write(
+            AnsweredRows(row_numbers=rows.row_numbers, columns=rows.columns, vectors=vectors)
+        )
+        writer.finish_part()
+
+        with pytest.raises(ModelChangedError, match="9 components"):
+            Ending(layout, destination).merge(writer.parts)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"row": 1}\n', "line 1 is not a line"),
+        ("nonsense\n", "line 1 is not a line"),
+        (
+            '{"row":2,"code":"c","message":"m","retryable":true,"columns":{}}\n' * 2,
+            "line 2 has row 2, after row 2",
+        ),
+    ],
+)
+def test_a_failed_file_that_was_edited(lines: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    path.write_text(lines)
+
+    with pytest.raises(OutputError, match=message):
+        list(read_failed(path))
