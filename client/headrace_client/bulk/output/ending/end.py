@@ -178,7 +178,7 @@ class Ending:
     def _merged(
         self, out: Path, failed: Path, parts: Sequence[Part], dimensions: int | None
     ) -> Iterator[Block]:
-        mended = self._format.reader(
+        mended = self._format.parts.reader(
             [self._rows_of(part) for part in parts if part.size_bytes], dimensions
         )
         if not self._layout.ordered:
@@ -269,7 +269,7 @@ class Ending:
     # What is there.
 
     def _rows_of(self, part: Part) -> Path:
-        return self._parts / (part.name + self._format.suffix)
+        return self._parts / (part.name + self._format.parts.suffix)
 
     def _failed_of(self, parts: Sequence[Part]) -> list[Path]:
         return [self._parts / (part.name + FAILED_SUFFIX) for part in parts if part.failed_bytes]

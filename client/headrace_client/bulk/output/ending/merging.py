@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
-from headrace_client.bulk.output.formats.file_format import Block, BlockReader
-
-_ALL = 1 << 62
+from headrace_client.bulk.output.formats.file_format import ALL_ROWS, Block, BlockReader
 
 
 class Source(Enum):
@@ -44,13 +42,13 @@ def plan(
             next_failing = next(failing, None)
         else:
             yield Source.MENDED, 1
-    yield Source.OUT, _ALL
+    yield Source.OUT, ALL_ROWS
 
 
 def appended() -> Iterator[tuple[Source, int]]:
     """Of an OUT that is in no order, mended rows are the last."""
-    yield Source.OUT, _ALL
-    yield Source.MENDED, _ALL
+    yield Source.OUT, ALL_ROWS
+    yield Source.MENDED, ALL_ROWS
 
 
 def merged_blocks(

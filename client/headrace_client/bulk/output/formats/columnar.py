@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from headrace_client.bulk.output.answered import AnsweredRows
 from headrace_client.bulk.output.files import FileSink
 from headrace_client.bulk.output.formats.columns import OutColumns
+from headrace_client.bulk.output.formats.file_format import ALL_ROWS, FileFormat
 from headrace_client.bulk.output.formats.row_groups import RowGroups, row_bytes
 from headrace_client.bulk.output.layout import Layout, VectorAnswers
 
@@ -33,6 +34,7 @@ class Columnar:
     def __init__(self, layout: Layout) -> None:
         self.columns = OutColumns(layout)
         self._layout = layout
+        self.parts: FileFormat = self
 
     def block(self, rows: AnsweredRows, dimensions: int | None) -> pa.RecordBatch:
         return self.columns.batch(rows, dimensions)
@@ -64,20 +66,30 @@ class Columnar:
 
     def join(self, paths: Sequence[Path], sink: FileSink, dimensions: int | None) -> None:
         writer = self.writer(sink, dimensions)
-        for batch in self.reader(paths, dimensions).rest():
+        for batch in self.parts.reader(paths, dimensions).take(ALL_ROWS):
             writer.write(batch)
         writer.finish()
 
 
 class Parquet(Columnar):
+    """Parquet, whose parts are Arrow IPC files.
+
+    Where row groups end must not depend on parts, so rows are encoded in the end in any case. To
+    encode them twice would cost more than all the rest.
+    """
+
     suffix = ".parquet"
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.parts = IpcParts(layout)
 
     def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
         answers = self._layout.answers
         fields = list(schema)
         carried, own = _leaves(fields[:-1]), _leaves(fields[-1:])
         as_vector = isinstance(answers, VectorAnswers)
-        packed = as_vector and not answers.dtype.is_float
+        packed = isinstance(answers, VectorAnswers) and not answers.dtype.is_float
         return pq.ParquetWriter(  # type: ignore[no-any-return]
             spool,
             schema,
@@ -124,6 +136,13 @@ class ArrowIpc(Columnar):
             counted = sum(file.get_batch(at).num_rows for at in range(file.num_record_batches))
         if counted != rows:
             raise ValueError(f"it has {counted:,} rows, not {rows:,}")
+
+
+class IpcParts(ArrowIpc):
+    """Parts of other formats, which nobody else reads."""
+
+    def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
+        return pa.ipc.new_file(spool, schema)  # type: ignore[no-any-return]
 
 
 class _IpcEncoder:
@@ -232,15 +251,6 @@ class BatchReader:
             self._at += piece.num_rows
             rows -= piece.num_rows
             yield piece
-
-    def rest(self) -> Iterator[pa.RecordBatch]:
-        while True:
-            some = False
-            for batch in self.take(1 << 40):
-                some = True
-                yield batch
-            if not some:
-                return
 
 
 def copied(rows: Any) -> Any:

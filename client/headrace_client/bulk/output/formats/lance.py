@@ -11,20 +11,31 @@ from typing import Any
 import pyarrow as pa
 
 from headrace_client.bulk.output.errors import OutputUsageError
-from headrace_client.bulk.output.formats.columnar import ArrowIpc, BatchReader, copied, vector_size
+from headrace_client.bulk.output.formats.columnar import (
+    BatchReader,
+    Columnar,
+    IpcParts,
+    copied,
+    vector_size,
+)
 from headrace_client.bulk.output.layout import Layout
 
 _READ_ROWS = 1024
 
 
-class Lance(ArrowIpc):
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(layout)
-        self._lance = import_lance()
-
+class _LanceParts(IpcParts):
     def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         # Lance wants numbers of 16 bytes at addresses that 16 divides, and IPC divides by 8.
         return map(copied, super()._batches(paths))
+
+
+class Lance(Columnar):
+    suffix = ".lance"
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._lance = import_lance()
+        self.parts = _LanceParts(layout)
 
     def write_dataset(
         self, blocks: Iterator[pa.RecordBatch], path: Path, dimensions: int | None

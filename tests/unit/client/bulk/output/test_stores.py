@@ -92,9 +92,10 @@ def test_single_items_after_a_failed_request() -> None:
 def test_stores_go_back_to_the_checkpoint(tmp_path: Path) -> None:
     vector_store = VectorStore(tmp_path, VectorDtype.FLOAT16)
     body_store = BodyStore(tmp_path)
-    for store, make in ((vector_store, vectors), (body_store, bodies)):
-        store.recover(None)  # type: ignore[attr-defined]
-        store.put(0, make(0, 4))  # type: ignore[attr-defined]
+    vector_store.recover(None)
+    body_store.recover(None)
+    vector_store.put(0, vectors(0, 4))
+    body_store.put(0, bodies(0, 4))
     marks = vector_store.sync(), body_store.sync()
     vector_store.put(4, vectors(90, 2))
     body_store.put(4, bodies(90, 2))
