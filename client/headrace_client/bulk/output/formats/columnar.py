@@ -1,5 +1,6 @@
 """Parquet and Arrow IPC. A block is a record batch of OUT's schema."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ class _Encoder(Protocol):
     def close(self) -> None: ...
 
 
-class Columnar:
+class Columnar(ABC):
     """What both formats share."""
 
     suffix: str
@@ -55,14 +56,20 @@ class Columnar:
         spool = Spool()
         return TableWriter(groups, self._encoder(spool, schema), spool, sink)
 
-    def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
-        raise NotImplementedError
+    @abstractmethod
+    def dimensions(self, path: Path) -> int | None: ...
+
+    @abstractmethod
+    def check(self, path: Path, rows: int) -> None: ...
+
+    @abstractmethod
+    def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder: ...
 
     def reader(self, paths: Sequence[Path], dimensions: int | None) -> "BatchReader":
         return BatchReader(self._batches(paths), self.columns.schema(dimensions))
 
-    def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-        raise NotImplementedError
+    @abstractmethod
+    def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]: ...
 
     def join(self, paths: Sequence[Path], sink: FileSink, dimensions: int | None) -> None:
         writer = self.writer(sink, dimensions)

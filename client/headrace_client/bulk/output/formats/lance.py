@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from headrace_client.bulk.output.errors import OutputUsageError
 from headrace_client.bulk.output.formats.columnar import (
+    ArrowIpc,
     BatchReader,
-    Columnar,
     IpcParts,
     copied,
     vector_size,
@@ -29,9 +29,7 @@ class _LanceParts(IpcParts):
         return map(copied, super()._batches(paths))
 
 
-class Lance(Columnar):
-    suffix = ".lance"
-
+class Lance(ArrowIpc):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self._lance = import_lance()

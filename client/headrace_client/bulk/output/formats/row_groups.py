@@ -101,7 +101,7 @@ def _of_lists(array: pa.Array) -> NDArray[np.int64]:
     lengths = _lengths(pc.list_value_length(array))
     ends = np.cumsum(lengths)
     sums = _sums(array.flatten())
-    return sums[ends] - sums[ends - lengths] + 4
+    return np.asarray(sums[ends] - sums[ends - lengths] + 4, np.int64)
 
 
 def _of_maps(array: pa.MapArray) -> NDArray[np.int64]:

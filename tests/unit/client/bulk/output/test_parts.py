@@ -96,15 +96,15 @@ def test_a_part_is_due_by_rows_and_by_bytes_and_failed_ones_count(tmp_path: Path
     for number, changes in enumerate(({"part_rows": 10}, {"part_bytes": 400, "part_rows": 999})):
         writer = PartWriter(layout_of(OutFormat.PARQUET, **changes), tmp_path / str(number))
         writer.recover([])
-        assert not writer.is_due
-        writer.write(rows_of(range(4), failing=range(4)))
-        assert writer.is_due is (number == 1)
-        writer.write(rows_of(range(4, 10), failing=range(4, 10)))
-        assert writer.is_due
+        due = [writer.is_due]
+        for numbers in (range(4), range(4, 10)):
+            writer.write(rows_of(numbers, failing=numbers))
+            due.append(writer.is_due)
         part = writer.finish_part()
+        due.append(writer.is_due)
+        assert due == [False, number == 1, True, False]
         assert part is not None
         assert (part.rows, part.size_bytes, part.failed_rows) == (0, 0, 10)
-        assert not writer.is_due
         assert writer.finish_part() is None
 
 
