@@ -1,14 +1,16 @@
 """Ends a job: builds what is new, decides by a journal, puts it in place."""
 
+import heapq
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fsspec
+import orjson
 
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending.building import Builder
 from headrace_client.bulk.output.ending.journal import NAME, Action, Finished, Journal, Step
-from headrace_client.bulk.output.ending.merging import appended, merged_blocks, plan
+from headrace_client.bulk.output.ending.merging import appended, merged_blocks, plan, tried_rows
 from headrace_client.bulk.output.ending.publishing import run_step
 from headrace_client.bulk.output.errors import (
     ModelChangedError,
@@ -17,7 +19,12 @@ from headrace_client.bulk.output.errors import (
     full_disk_explained,
     in_bytes,
 )
-from headrace_client.bulk.output.failed import failed_lines, merged_lines, read_failed
+from headrace_client.bulk.output.failed import (
+    FailedRow,
+    failed_lines,
+    merged_lines,
+    read_failed,
+)
 from headrace_client.bulk.output.files import LOCAL_FILES, Files
 from headrace_client.bulk.output.formats import FileFormat, file_format
 from headrace_client.bulk.output.formats.file_format import Block, BlockReader
@@ -37,8 +44,8 @@ class Ending:
     1. At start, ``clean()`` if the state says that the job ended. Otherwise ``resume()``: it
        completes an end that was interrupted. If it returns what was finished, OUT is whole: go on
        with 3.
-    2. After the last ``finish_part``: ``finish(parts)``, or ``merge(parts)`` where the failed rows
-       of an ended job were tried again.
+    2. After the last ``finish_part``: ``finish(parts)``, or ``merge(parts)`` in a later run of an
+       ended job: failed rows that were tried again, rows by which the input has grown.
     3. Note in the state, durably, that the job ended; then ``clean()``.
 
     A crash leaves the old OUT (or none) or the new one; ``resume`` or the same call goes on.
@@ -119,16 +126,17 @@ class Ending:
         return self._decide(sum(part.rows for part in parts), failed_rows)
 
     def merge(self, parts: Sequence[Part]) -> Finished:
-        """Put rows that were tried again at their places in OUT, and rewrite the failed file.
+        """Put rows of a later run into OUT, and rewrite the failed file.
 
         Args:
-            parts: Of a ``PartWriter`` that was given rows of the failed file only, under their
-                row numbers, in their order where OUT is in order.
+            parts: Of a ``PartWriter`` that was given rows of the failed file, under their row
+                numbers (all of them, or those up to some row), or rows by which the input has
+                grown, or first the ones and then the others. In order, where OUT is in order.
 
         Raises:
             DiskFullError: it says how much is needed.
             ModelChangedError: the new vectors are of another length than those of OUT.
-            OutputError: OUT or the failed file is not there, or cannot be written.
+            OutputError: OUT is not there or does not fit its failed file, or cannot be written.
         """
         finished = self.resume()
         if finished is not None:
@@ -141,16 +149,23 @@ class Ending:
             blocks = counted.each(self._merged(out, failed, parts, dimensions))
             self._builder().write(self._format, blocks, dimensions)
             failed_rows = self._write_failed(self._still_failed(failed, parts))
+        self._check_fit(failed, parts, counted.rows)
         return self._decide(counted.rows, failed_rows)
 
     def out_dimensions(self) -> int | None:
-        """The length of the vectors in OUT, before failed rows are tried again."""
+        """The length of the vectors in OUT, before a later run."""
         out, _ = self._fetch()
         return self._dimensions_in(out)
 
     def failed_file(self) -> Path:
         """The failed file, local: fetched first where OUT is remote. See ``read_failed``."""
-        return self._fetch()[1]
+        _, failed = self._fetch()
+        if not failed.exists():
+            raise OutputError(
+                f"{self._destination.failed} is not there, and says which rows failed: bring it "
+                "back, or run the job anew"
+            )
+        return failed
 
     def clean(self) -> None:
         """Remove parts, stores and the journal; manifest and checkpoint are the caller's."""
@@ -184,21 +199,47 @@ class Ending:
         if not self._layout.ordered:
             return merged_blocks(appended(), self._reader_of(out, dimensions), mended)
         steps = plan(
-            (row.row for row in read_failed(failed)),
+            (row.row for row in _failed_in(failed)),
             (row.row for path in self._failed_of(parts) for row in read_failed(path)),
-            max((part.end_row for part in parts), default=0),
+            tried_rows(parts),
             keeps_failed=self._format.keeps_failed,
         )
         return merged_blocks(steps, self._reader_of(out, dimensions), mended)
 
     def _still_failed(self, failed: Path, parts: Sequence[Part]) -> Iterator[bytes]:
-        yield from self._failed_of_all(self._failed_of(parts))
-        if not self._layout.ordered:
+        tried = tried_rows(parts)
+        not_tried = (
+            (row.row, line)
+            for line, row in (failed_lines(failed) if failed.exists() else ())
+            if row.row not in tried
+        )
+        again = (
+            (orjson.loads(line)["row"], line)
+            for line in self._failed_of_all(self._failed_of(parts))
+        )
+        for _, line in heapq.merge(not_tried, again):
+            yield line
+
+    def _check_fit(self, failed: Path, parts: Sequence[Part], rows: int) -> None:
+        """Rows that were no failed ones came after those of OUT: else the failed file is not its.
+
+        That is known only now, and nothing has been put in place.
+        """
+        tried = tried_rows(parts)
+        if not self._layout.ordered or not tried:
             return
-        end_row = max((part.end_row for part in parts), default=0)
-        for line, row in failed_lines(failed):
-            if row.row >= end_row:
-                yield line
+        not_tried = 0
+        for row in _failed_in(failed):
+            if row.row in tried:
+                return
+            not_tried += 1
+        before = rows - sum(part.rows for part in parts)
+        if before + (0 if self._format.keeps_failed else not_tried) > tried.start:
+            self._discard()
+            raise OutputError(
+                f"row {tried.start:,} was tried again, and {self._destination.failed} does not "
+                "name it: bring back the failed file that belongs to OUT, or run the job anew"
+            )
 
     def _failed_of_all(self, paths: Sequence[Path]) -> Iterator[bytes]:
         if not self._layout.ordered:
@@ -275,24 +316,28 @@ class Ending:
         return [self._parts / (part.name + FAILED_SUFFIX) for part in parts if part.failed_bytes]
 
     def _fetch(self) -> tuple[Path, Path]:
-        """OUT and its failed file, on a local disk."""
-        if not (self._destination.exists() and self._destination.failed_exists()):
+        """OUT and its failed file (which may not be there), on a local disk."""
+        destination = self._destination
+        if not destination.exists():
             raise OutputError(
-                f"{self._destination.out} and {self._destination.failed} are both needed to try "
-                "failed rows again, and one is not there: bring it back, or run the job anew"
+                f"{destination.out} is not there, and more rows are to be put into it: bring it "
+                "back, or run the job anew"
             )
-        if not self._destination.is_remote:
-            return Path(self._destination.out), Path(self._destination.failed)
-        if not (self._fetched_out.exists() and self._fetched_failed.exists()):
+        if not destination.is_remote:
+            return Path(destination.out), Path(destination.failed)
+        if not self._fetched_out.exists():
             self._make_directories()
-            self._remove(self._fetched_out)
-            for url, path in (
-                (self._destination.out, self._fetched_out),
-                (self._destination.failed, self._fetched_failed),
-            ):
-                system, remote = fsspec.core.url_to_fs(url)
-                system.get(remote, str(path), recursive=system.isdir(remote))
+            if destination.failed_exists():
+                self._download(destination.failed, self._fetched_failed)
+            self._download(destination.out, self._fetched_out)
         return self._fetched_out, self._fetched_failed
+
+    def _download(self, url: str, path: Path) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        self._remove(temporary)
+        system, remote = fsspec.core.url_to_fs(url)
+        system.get(remote, str(temporary), recursive=system.isdir(remote))
+        self._files.replace(temporary, path)
 
     def _dimensions_in(self, out: Path) -> int | None:
         if isinstance(self._format, Lance):
@@ -344,6 +389,10 @@ class _Counted:
         for block in blocks:
             self.rows += self._format.block_rows(block)
             yield block
+
+
+def _failed_in(path: Path) -> Iterator[FailedRow]:
+    return read_failed(path) if path.exists() else iter(())
 
 
 def _dimensions(parts: Sequence[Part]) -> int | None:

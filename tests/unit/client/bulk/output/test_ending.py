@@ -1,6 +1,7 @@
 """Where OUT goes, what may be there before, and failed rows that are tried again."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -188,26 +189,55 @@ def test_nothing_in_gives_an_empty_out(out_format: OutFormat, tmp_path: Path) ->
 
 @given(
     st.lists(st.booleans(), max_size=30),
-    st.lists(st.booleans(), min_size=30, max_size=30),
+    st.lists(st.booleans(), min_size=40, max_size=40),
     st.integers(0, 31),
+    st.integers(0, 31),
+    st.integers(0, 5),
 )
-def test_mended_rows_take_their_places(
-    failed: list[bool], failed_again: list[bool], end_row: int
+def test_mended_rows_take_their_places_and_new_ones_follow(
+    failed: list[bool], failed_again: list[bool], start: int, end: int, grown: int
 ) -> None:
-    rows = range(len(failed))
+    rows, new = range(len(failed)), range(len(failed), len(failed) + grown)
+    tried = range(start, new.stop if grown else end)
     failing = [row for row in rows if failed[row]]
-    still = [row for row in failing if failed_again[row] and row < end_row]
+    again = [row for row in (*failing, *new) if row in tried]
+    still = [row for row in again if failed_again[row]]
     for keeps_failed in (False, True):
         out = iter([row for row in rows if keeps_failed or not failed[row]])
-        tried = [row for row in failing if row < end_row and (keeps_failed or row not in still)]
-        sources = {Source.OUT: out, Source.NOWHERE: out, Source.MENDED: iter(tried)}
+        mended = iter([row for row in again if keeps_failed or row not in still])
+        sources = {Source.OUT: out, Source.NOWHERE: out, Source.MENDED: mended}
         merged = []
-        for source, count in plan(failing, still, end_row, keeps_failed=keeps_failed):
-            taken = [row for _, row in zip(range(min(count, 99)), sources[source], strict=False)]
+        for source, count in plan(failing, still, tried, keeps_failed=keeps_failed):
+            taken = list(islice(sources[source], min(count, 99)))
             merged += taken if source is not Source.NOWHERE else []
-        untried = [row for row in failing if row >= end_row]
-        expected = [row for row in rows if keeps_failed or row not in {*still, *untried}]
-        assert merged == expected
+        missing = {*still, *(row for row in failing if row not in tried)}
+        expected = [
+            row for row in (*rows, *again[len(again) :], *new) if row in rows or row in again
+        ]
+        assert merged == [row for row in expected if keeps_failed or row not in missing]
+
+
+@pytest.mark.parametrize("out_format", list(OutFormat))
+@pytest.mark.parametrize("failing", [(), (3, 40)])
+def test_an_input_that_has_grown(
+    out_format: OutFormat, failing: tuple[int, ...], tmp_path: Path
+) -> None:
+    layout = layout_of(out_format)
+    destination = Destination.of(f"{tmp_path}/out.{out_format}")
+    (tmp_path / "at once").mkdir()
+    at_once = Destination.of(f"{tmp_path}/at once/out.{out_format}")
+    run_job(layout, destination, range(60), failing=failing)
+    again = [*failing, *range(60, 90)]
+    finished = run_job(layout, destination, again, failing=(40, 77), retries=True)
+    run_job(layout, at_once, range(90), failing=[row for row in (40, 77) if row in again])
+
+    assert finished is not None
+    assert Path(destination.failed).read_bytes() == Path(at_once.failed).read_bytes()
+    if out_format is OutFormat.LANCE:
+        tables = [lance.dataset(each.out).to_table() for each in (destination, at_once)]
+        assert tables[0] == tables[1]
+    else:
+        assert tree(Path(destination.out)) == tree(Path(at_once.out))
 
 
 @pytest.mark.parametrize("out_format", list(OutFormat))
@@ -230,7 +260,14 @@ def test_a_retry_without_its_files(tmp_path: Path) -> None:
     run_job(layout_of(OutFormat.JSONL), destination, range(9), failing=[3])
     Path(destination.failed).unlink()
 
-    with pytest.raises(OutputError, match="both needed"):
+    with pytest.raises(OutputError, match="says which rows failed"):
+        Ending(layout_of(OutFormat.JSONL), destination).failed_file()
+    before = Path(destination.out).read_bytes()
+    with pytest.raises(OutputError, match="row 3 was tried again"):
+        run_job(layout_of(OutFormat.JSONL), destination, [3], retries=True)
+    assert Path(destination.out).read_bytes() == before
+    Path(destination.out).unlink()
+    with pytest.raises(OutputError, match="is not there"):
         run_job(layout_of(OutFormat.JSONL), destination, [3], retries=True)
 
 
