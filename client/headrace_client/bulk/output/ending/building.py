@@ -22,15 +22,9 @@ class Builder:
         self._target = target
         self._files = files
 
-    def discard(self) -> None:
-        if self._target.is_dir():
-            self._files.remove_tree(self._target)
-        else:
-            self._files.remove(self._target)
-
     def join(self, file_format: FileFormat, parts: Sequence[Path], dimensions: int | None) -> None:
         """The rows of the parts, one part after another."""
-        self.discard()
+        self._files.remove_any(self._target)
         if isinstance(file_format, Lance):
             rows = file_format.parts.reader(parts, dimensions).take(ALL_ROWS)
             self._dataset(file_format, rows, dimensions)
@@ -62,7 +56,7 @@ class Builder:
         self, file_format: FileFormat, blocks: Iterator[Block], dimensions: int | None
     ) -> None:
         """These blocks of rows."""
-        self.discard()
+        self._files.remove_any(self._target)
         if isinstance(file_format, Lance):
             self._dataset(file_format, blocks, dimensions)
         elif self._is_directory:

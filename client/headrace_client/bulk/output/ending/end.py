@@ -4,11 +4,11 @@ import heapq
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import fsspec
 import orjson
 
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending.building import Builder
+from headrace_client.bulk.output.ending.former import FormerOut, size_of
 from headrace_client.bulk.output.ending.journal import NAME, Action, Finished, Journal, Step
 from headrace_client.bulk.output.ending.merging import appended, merged_blocks, plan, tried_rows
 from headrace_client.bulk.output.ending.publishing import run_step
@@ -20,15 +20,12 @@ from headrace_client.bulk.output.errors import (
     in_bytes,
 )
 from headrace_client.bulk.output.failed import (
-    FailedRow,
-    failed_lines,
     merged_lines,
     read_failed,
 )
 from headrace_client.bulk.output.files import LOCAL_FILES, Files
 from headrace_client.bulk.output.formats import FileFormat, file_format
-from headrace_client.bulk.output.formats.file_format import Block, BlockReader
-from headrace_client.bulk.output.formats.lance import Lance
+from headrace_client.bulk.output.formats.file_format import Block
 from headrace_client.bulk.output.layout import Layout, OutFormat
 from headrace_client.bulk.output.parts import DIRECTORY, FAILED_SUFFIX, Part
 from headrace_client.bulk.output.stores import FILE_NAMES
@@ -63,8 +60,7 @@ class Ending:
         self._is_tree = destination.is_directory or layout.format is OutFormat.LANCE
         self._new_out = destination.near("out", "tmp")
         self._new_failed = destination.near("failed", "tmp")
-        self._fetched_out = self._state / "out.fetched"
-        self._fetched_failed = self._state / "failed.fetched"
+        self._former = FormerOut(self._format, destination, files)
 
     def check(self) -> None:
         """Refuse an OUT that cannot be replaced: before a job starts, not when it ends.
@@ -141,31 +137,32 @@ class Ending:
         finished = self.resume()
         if finished is not None:
             return finished
-        out, failed = self._fetch()
-        dimensions = self._length_of_all(self._dimensions_in(out), _dimensions(parts))
+        former = self._former
+        former.fetch()
+        dimensions = self._length_of_all(former.dimensions(), _dimensions(parts))
         counted = _Counted(self._format)
-        needed = _size(out) + sum(part.size_bytes + part.failed_bytes for part in parts)
+        needed = size_of(former.out) + sum(part.size_bytes + part.failed_bytes for part in parts)
         with full_disk_explained(lambda: self._explain_full(needed)):
-            blocks = counted.each(self._merged(out, failed, parts, dimensions))
+            blocks = counted.each(self._merged(parts, dimensions))
             self._builder().write(self._format, blocks, dimensions)
-            failed_rows = self._write_failed(self._still_failed(failed, parts))
-        self._check_fit(failed, parts, counted.rows)
+            failed_rows = self._write_failed(self._still_failed(parts))
+        self._check_fit(parts, counted.rows)
         return self._decide(counted.rows, failed_rows)
 
     def out_dimensions(self) -> int | None:
         """The length of the vectors in OUT, before a later run."""
-        out, _ = self._fetch()
-        return self._dimensions_in(out)
+        self._former.fetch()
+        return self._former.dimensions()
 
     def failed_file(self) -> Path:
         """The failed file, local: fetched first where OUT is remote. See ``read_failed``."""
-        _, failed = self._fetch()
-        if not failed.exists():
+        self._former.fetch()
+        if not self._former.failed.exists():
             raise OutputError(
                 f"{self._destination.failed} is not there, and says which rows failed: bring it "
                 "back, or run the job anew"
             )
-        return failed
+        return self._former.failed
 
     def clean(self) -> None:
         """Remove parts, stores and the journal; manifest and checkpoint are the caller's."""
@@ -173,8 +170,7 @@ class Ending:
         self._files.remove_tree(self._parts)
         for name in FILE_NAMES:
             self._files.remove(self._state / name)
-        for path in (self._fetched_out, self._fetched_failed):
-            self._remove(path)
+        self._former.clean()
         if self._state.exists():
             # Last, since an end is complete as long as it is there.
             self._files.remove(self._state / NAME)
@@ -190,28 +186,24 @@ class Ending:
             files=self._files,
         )
 
-    def _merged(
-        self, out: Path, failed: Path, parts: Sequence[Part], dimensions: int | None
-    ) -> Iterator[Block]:
+    def _merged(self, parts: Sequence[Part], dimensions: int | None) -> Iterator[Block]:
         mended = self._format.parts.reader(
             [self._rows_of(part) for part in parts if part.size_bytes], dimensions
         )
         if not self._layout.ordered:
-            return merged_blocks(appended(), self._reader_of(out, dimensions), mended)
+            return merged_blocks(appended(), self._former.reader(dimensions), mended)
         steps = plan(
-            (row.row for row in _failed_in(failed)),
+            (row.row for _, row in self._former.failed_lines()),
             (row.row for path in self._failed_of(parts) for row in read_failed(path)),
             tried_rows(parts),
             keeps_failed=self._format.keeps_failed,
         )
-        return merged_blocks(steps, self._reader_of(out, dimensions), mended)
+        return merged_blocks(steps, self._former.reader(dimensions), mended)
 
-    def _still_failed(self, failed: Path, parts: Sequence[Part]) -> Iterator[bytes]:
+    def _still_failed(self, parts: Sequence[Part]) -> Iterator[bytes]:
         tried = tried_rows(parts)
         not_tried = (
-            (row.row, line)
-            for line, row in (failed_lines(failed) if failed.exists() else ())
-            if row.row not in tried
+            (row.row, line) for line, row in self._former.failed_lines() if row.row not in tried
         )
         again = (
             (orjson.loads(line)["row"], line)
@@ -220,7 +212,7 @@ class Ending:
         for _, line in heapq.merge(not_tried, again):
             yield line
 
-    def _check_fit(self, failed: Path, parts: Sequence[Part], rows: int) -> None:
+    def _check_fit(self, parts: Sequence[Part], rows: int) -> None:
         """Rows that were no failed ones came after those of OUT: else the failed file is not its.
 
         That is known only now, and nothing has been put in place.
@@ -229,7 +221,7 @@ class Ending:
         if not self._layout.ordered or not tried:
             return
         not_tried = 0
-        for row in _failed_in(failed):
+        for _, row in self._former.failed_lines():
             if row.row in tried:
                 return
             not_tried += 1
@@ -271,7 +263,7 @@ class Ending:
     # How it is put in place.
 
     def _decide(self, rows: int, failed_rows: int) -> Finished:
-        finished = Finished(rows, failed_rows, _size(self._new_out))
+        finished = Finished(rows, failed_rows, size_of(self._new_out))
         journal = Journal(tuple(self._steps(failed_rows)), finished)
         if not self._destination.is_remote:
             self._files.sync_directory(self._new_out.parent)
@@ -294,14 +286,8 @@ class Ending:
 
     def _discard(self) -> None:
         """What an end that was not decided has built."""
-        self._remove(self._new_out)
-        self._remove(self._new_failed)
-
-    def _remove(self, path: Path) -> None:
-        if path.is_dir():
-            self._files.remove_tree(path)
-        elif path.exists():
-            self._files.remove(path)
+        self._files.remove_any(self._new_out)
+        self._files.remove_any(self._new_failed)
 
     def _make_directories(self) -> None:
         self._files.make_directory(self._state)
@@ -314,44 +300,6 @@ class Ending:
 
     def _failed_of(self, parts: Sequence[Part]) -> list[Path]:
         return [self._parts / (part.name + FAILED_SUFFIX) for part in parts if part.failed_bytes]
-
-    def _fetch(self) -> tuple[Path, Path]:
-        """OUT and its failed file (which may not be there), on a local disk."""
-        destination = self._destination
-        if not destination.exists():
-            raise OutputError(
-                f"{destination.out} is not there, and more rows are to be put into it: bring it "
-                "back, or run the job anew"
-            )
-        if not destination.is_remote:
-            return Path(destination.out), Path(destination.failed)
-        if not self._fetched_out.exists():
-            self._make_directories()
-            if destination.failed_exists():
-                self._download(destination.failed, self._fetched_failed)
-            self._download(destination.out, self._fetched_out)
-        return self._fetched_out, self._fetched_failed
-
-    def _download(self, url: str, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        self._remove(temporary)
-        system, remote = fsspec.core.url_to_fs(url)
-        system.get(remote, str(temporary), recursive=system.isdir(remote))
-        self._files.replace(temporary, path)
-
-    def _dimensions_in(self, out: Path) -> int | None:
-        if isinstance(self._format, Lance):
-            return self._format.dataset_dimensions(out)
-        found = (self._format.dimensions(path) for path in self._files_of(out))
-        return next((each for each in found if each), None)
-
-    def _reader_of(self, out: Path, dimensions: int | None) -> BlockReader:
-        if isinstance(self._format, Lance):
-            return self._format.dataset_reader(out, dimensions)
-        return self._format.reader(self._files_of(out), dimensions)
-
-    def _files_of(self, out: Path) -> list[Path]:
-        return sorted(out.glob(f"part-*{self._format.suffix}")) if out.is_dir() else [out]
 
     def _length_of_all(self, of_out: int | None, of_parts: int | None) -> int | None:
         if of_out and of_parts and of_out != of_parts:
@@ -391,15 +339,5 @@ class _Counted:
             yield block
 
 
-def _failed_in(path: Path) -> Iterator[FailedRow]:
-    return read_failed(path) if path.exists() else iter(())
-
-
 def _dimensions(parts: Sequence[Part]) -> int | None:
     return next((part.dimensions for part in reversed(parts) if part.dimensions), None)
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-    return path.stat().st_size
