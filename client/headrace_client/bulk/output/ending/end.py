@@ -11,7 +11,7 @@ from headrace_client.bulk.output.ending.building import Builder
 from headrace_client.bulk.output.ending.former import FormerOut, size_of
 from headrace_client.bulk.output.ending.journal import NAME, Action, Finished, Journal, Step
 from headrace_client.bulk.output.ending.merging import appended, merged_blocks, plan, tried_rows
-from headrace_client.bulk.output.ending.publishing import run_step
+from headrace_client.bulk.output.ending.publishing import names_in, run_step, strangers
 from headrace_client.bulk.output.errors import (
     ModelChangedError,
     OutputError,
@@ -29,8 +29,6 @@ from headrace_client.bulk.output.formats.file_format import Block
 from headrace_client.bulk.output.layout import Layout, OutFormat
 from headrace_client.bulk.output.parts import DIRECTORY, FAILED_SUFFIX, Part
 from headrace_client.bulk.output.stores import FILE_NAMES
-
-_LANCE_ENTRY = "_versions"
 
 
 class Ending:
@@ -70,22 +68,28 @@ class Ending:
                 holds files that are not a job's.
         """
         out = Path(self._destination.out)
-        if self._destination.is_remote or not out.exists():
-            return
+        is_remote = self._destination.is_remote
+        if Journal.read(self._state) is not None:
+            return  # the end is decided, and may be half done
+        if not is_remote and out.exists() and out.is_dir() != self._is_tree:
+            raise OutputUsageError(
+                f"{out} is a file, and OUT is to be a directory: name another"
+                if self._is_tree
+                else f"{out} is a directory: for files in it let OUT end in a slash ({out}/), or "
+                "name a file"
+            )
         if not self._is_tree:
-            if out.is_dir():
-                raise OutputUsageError(
-                    f"{out} is a directory: for files in it let OUT end in a slash ({out}/), or "
-                    "name a file"
-                )
             return
-        if not out.is_dir():
-            raise OutputUsageError(f"{out} is a file, and OUT is to be a directory: name another")
-        strange = [each.name for each in out.iterdir() if not self._is_ours(each)]
+        if is_remote:
+            names = names_in(self._destination.out)
+        else:
+            names = [each.name for each in out.iterdir()] if out.exists() else []
+        is_lance = self._layout.format is OutFormat.LANCE
+        strange = strangers(names, self._format.suffix, is_lance=is_lance)
         if strange:
             raise OutputUsageError(
-                f"{out} holds {min(strange)!r}, which no bulk job wrote, and the end of the job "
-                "replaces the whole directory: name one that is empty or not there"
+                f"{self._destination.out} holds {strange[0]!r}, which no bulk job wrote, and the "
+                "end of the job replaces the whole directory: name one that is empty or not there"
             )
 
     def resume(self) -> Finished | None:
@@ -309,11 +313,6 @@ class Ending:
                 "Bring the former model back, or run the whole job anew"
             )
         return of_out or of_parts
-
-    def _is_ours(self, entry: Path) -> bool:
-        if self._layout.format is OutFormat.LANCE:
-            return (entry.parent / _LANCE_ENTRY).is_dir()
-        return entry.name.startswith("part-") and entry.suffix == self._format.suffix
 
     def _explain_full(self, needed: int) -> str:
         self._discard()

@@ -89,6 +89,50 @@ def test_a_remote_lance_dataset(tmp_path: Path, store: Any) -> None:
     assert rows["id"].to_pylist() == list(range(60))
 
 
+@pytest.mark.parametrize("out_format", [OutFormat.PARQUET, OutFormat.LANCE])
+def test_files_of_others_in_a_store_are_not_removed(
+    out_format: OutFormat, tmp_path: Path, store: Any
+) -> None:
+    store.pipe_file("/bucket/data/thesis.tex", b"mine")
+    remote = Destination.of("memory://bucket/data/", tmp_path / "state")
+
+    with pytest.raises(OutputUsageError, match=r"holds 'thesis\.tex'"):
+        Ending(layout_of(out_format), remote).check()
+    with pytest.raises(OutputUsageError, match="replaces the whole directory"):
+        run_job(layout_of(out_format), remote, range(9))
+
+    assert store.find("/bucket") == ["/bucket/data/thesis.tex"]
+
+
+def test_an_upload_that_broke_off_is_completed(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for out in ("out/", "out.lance"):
+        remote = Destination.of(f"memory://bucket/{out}", tmp_path / "state")
+        layout = layout_of(OutFormat.LANCE if out == "out.lance" else OutFormat.JSONL)
+        checkpoint = Checkpoint()
+        put_file, left = type(store).put_file, [2]
+
+        def put_two(*arguments: Any, put: Any = put_file, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise ConnectionError("gone")
+            put(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store), "put_file", put_two)
+            with pytest.raises(OutputError, match="gone"):
+                run_job(layout, remote, range(90), checkpoint=checkpoint)
+        Ending(layout, remote).check()
+        run_job(layout, remote, range(90), checkpoint=checkpoint)
+        assert checkpoint.ended
+
+    lines = b"".join(store.cat(name) for name in sorted(store.glob("/bucket/out/part-*")))
+    assert lines.count(b"\n") == 90
+    store.get("/bucket/out.lance", str(tmp_path / "got.lance"), recursive=True)
+    assert lance.dataset(str(tmp_path / "got.lance")).count_rows() == 90
+
+
 def test_a_store_that_refuses_keeps_the_end_for_the_next_run(
     tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
