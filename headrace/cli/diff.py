@@ -24,7 +24,7 @@ _STYLES = {
 
 
 def diff(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show what `headrace up` would change of the service on this machine's Ray; change nothing.
+    """Show what `headrace up` would change on this machine's Ray; change nothing.
 
     Exits 1 where something would change, 0 where nothing would.
     """

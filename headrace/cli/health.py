@@ -11,7 +11,7 @@ from headrace.service.health import complaints
 
 
 def health(config: ConfigOption = None) -> None:
-    """Exit 0 where every route of the service on this machine's Ray has a consumer that is well."""
+    """Exit 0 if every route of the service on this machine's Ray has a consumer that is well."""
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 

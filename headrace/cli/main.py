@@ -1,67 +1,89 @@
-"""Combines the subcommands, and turns users' errors into messages."""
+"""The command line where the service is installed; the client's commands are part of it."""
 
-import logging
-import sys
+from headrace_client.cli.commands import Command
+from headrace_client.cli.main import COMMANDS as CLIENT_COMMANDS
+from headrace_client.cli.main import command_line
+from headrace_client.cli.running import run
 
-import typer
-from aiokafka.errors import KafkaError
-
-from consumer.ports import SourceError
-from headrace.brokers import BrokerStartError
-from headrace.cli.check import check
-from headrace.cli.diff import diff
-from headrace.cli.dlq.dlq import dlq_app
-from headrace.cli.health import health
-from headrace.cli.models import models_app
-from headrace.cli.options import EXIT_INTERRUPTED
-from headrace.cli.output import print_error
-from headrace.cli.records.cancel import cancel
-from headrace.cli.records.results import results
-from headrace.cli.records.schema import schema
-from headrace.cli.records.submit import submit
-from headrace.cli.render import render_app
-from headrace.cli.status import status
-from headrace.cli.topics import topics_app
-from headrace.cli.up import up
-from headrace.errors import ServiceError, UserError
-from headrace.settings.problems import SettingsError
-
-EXIT_USER_ERROR = 2
-
-app = typer.Typer(
-    name="headrace",
-    help="Event-driven inference: Kafka topics in, Kafka topics out, Ray Serve between.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    Command(
+        "init",
+        "headrace.cli.init:init",
+        "Write a settings file with comments, from three answers, and say how to go on.",
+    ),
+    Command(
+        "up",
+        "headrace.cli.up:up",
+        "Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.",
+    ),
+    Command(
+        "diff",
+        "headrace.cli.diff:diff",
+        "Show what `headrace up` would change on this machine's Ray; change nothing.",
+    ),
+    Command(
+        "submit",
+        "headrace.cli.records.submit:submit",
+        "Publish each line of a file, as it is, to a route's requests topic.",
+    ),
+    Command(
+        "results",
+        "headrace.cli.records.results:results",
+        "Read results: a table on a terminal, JSON lines in a pipe or file.",
+    ),
+    Command(
+        "cancel",
+        "headrace.cli.records.cancel:cancel",
+        "Cancel requests that were published until now; later ones of the same name run.",
+    ),
+    Command(
+        "status",
+        "headrace.cli.status:status",
+        "Show each route's lag, and what the service that runs here reports.",
+    ),
+    Command(
+        "health",
+        "headrace.cli.health:health",
+        "Exit 0 if every route of the service on this machine's Ray has a consumer that is well.",
+    ),
+    Command(
+        "check",
+        "headrace.cli.check:check",
+        "Check a settings file, and show its models and routes or everything wrong with it.",
+    ),
+    Command(
+        "schema",
+        "headrace.cli.records.schema:schema",
+        "Print a JSON Schema, or the AsyncAPI 3.0 document of a settings file's routes.",
+    ),
+    Command(
+        "topics",
+        "headrace.cli.topics:topics_app",
+        "The topics that the routes need.",
+    ),
+    Command(
+        "dlq",
+        "headrace.cli.dlq.dlq:dlq_app",
+        "Dead letters: list, show, replay, purge.",
+    ),
+    Command(
+        "models",
+        "headrace.cli.models:models_app",
+        "The models' weights.",
+    ),
+    Command(
+        "render",
+        "headrace.cli.render:render_app",
+        "The settings as manifests.",
+    ),
 )
-for command in (up, diff, submit, results, cancel, status, health, check, schema):
-    app.command()(command)
-app.add_typer(topics_app, name="topics")
-app.add_typer(dlq_app, name="dlq")
-app.add_typer(models_app, name="models")
-app.add_typer(render_app, name="render")
+
+app = command_line(
+    (*COMMANDS, *CLIENT_COMMANDS),
+    "Event-driven inference: Kafka topics in, Kafka topics out, Ray Serve between.",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exits with 0, 1 (it ran, and something is wrong) or 2 (it could not run)."""
-    # aiokafka logs each failed attempt; the error that we print has the last one.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    try:
-        app(args=arguments, prog_name="headrace")
-    except SettingsError as error:
-        for problem in error.problems:
-            print_error(str(problem))
-        sys.exit(EXIT_USER_ERROR)
-    except (UserError, BrokerStartError, ServiceError, SourceError) as error:
-        print_error(str(error))
-        sys.exit(EXIT_USER_ERROR)
-    except KafkaError as error:
-        print_error(
-            f"Kafka: {error}. Is a broker up at kafka.bootstrap, and do tls and sasl fit it? "
-            "`headrace up` starts a local one where kafka.broker is not external."
-        )
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    run(app, arguments, "headrace.cli.failures")

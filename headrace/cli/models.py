@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from headrace_client.cli.completion import complete_model
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import print_json, print_table, step_progress
@@ -23,7 +24,10 @@ def models() -> None:
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Models of the settings, or sources such as hub:ORG/NAME; else all."),
+        typer.Argument(
+            help="Models of the settings, or sources such as hub:ORG/NAME; else all.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,

@@ -4,14 +4,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from headrace_client.cli.completion import complete_job, complete_route
 
 from headrace.errors import UserError
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import alternatives
 from schemas.settings.file import RouteSettings, Settings
 
-EXIT_INTERRUPTED = 130
-
+JobOption = Annotated[
+    str | None,
+    typer.Option(
+        "--job", help="Only what has this headrace-job header.", autocompletion=complete_job
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -24,7 +29,12 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RouteOption = Annotated[
     str | None,
-    typer.Option("--route", "-r", help="The route; may be left out where there is one only."),
+    typer.Option(
+        "--route",
+        "-r",
+        help="The route; may be left out where there is one only.",
+        autocompletion=complete_route,
+    ),
 ]
 
 

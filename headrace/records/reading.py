@@ -13,6 +13,7 @@ from consumer.kafka.admin.admin import TopicAdmin
 from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options, explaining_failures
 from schemas.settings.file import KafkaSettings
+from schemas.wire import headers
 from schemas.wire.headers import Header
 
 POLL_TIMEOUT_MS = 500
@@ -67,6 +68,12 @@ class TopicRecord:
             "headers": {name: _as_text(value) for name, value in self.headers},
             "value": _as_text(self.value),
         }
+
+
+def source_of(record: TopicRecord) -> Place | None:
+    """Return the place of the request that a result or dead letter is of."""
+    source = headers.last_value(record.headers, headers.SOURCE) or b""
+    return parse_place(source.decode(errors="replace"))
 
 
 def _as_text(data: bytes | None) -> str | dict[str, str] | None:
@@ -216,9 +223,14 @@ class LogReader:
 
 
 async def read_topic(
-    kafka: KafkaSettings, topic: str, *, from_beginning: bool, follow: bool
+    kafka: KafkaSettings,
+    topic: str,
+    *,
+    from_beginning: bool,
+    follow: bool,
+    since_ms: int | None = None,
 ) -> AsyncGenerator[TopicRecord | None, None]:
-    """Yield a topic's records, from the oldest or the next one.
+    """Yield a topic's records, from the oldest or the next one, or from a moment on.
 
     With ``follow`` it continues forever, and yields ``None`` now and then while nothing comes.
     Otherwise it ends with the last record that stood there at the start. Raises
@@ -228,7 +240,14 @@ async def read_topic(
         ranges = await reader.ranges(topic)
         if ranges is None:
             raise MissingTopicError(f"there is no topic {topic}: `headrace topics create` makes it")
-        if not from_beginning:
+        if since_ms is not None:
+            firsts = await reader.offsets_since(topic, ranges, since_ms)
+            ranges = {
+                number: LogRange(each.end if first is None else max(first, each.start), each.end)
+                for number, each in ranges.items()
+                for first in (firsts[number],)
+            }
+        elif not from_beginning:
             ranges = {number: LogRange(each.end, each.end) for number, each in ranges.items()}
         parts = reader.read(topic, ranges, follow=follow)
         async with aclosing(parts):

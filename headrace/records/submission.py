@@ -8,11 +8,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidMessageError, MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
 
 from consumer.kafka.client.connection import client_options, explaining_failures
 from headrace.errors import FirstProblems
 from headrace.records.lines import BadLine
+from headrace.records.reading import Place
 from schemas.settings.file import KafkaSettings
+from schemas.wire.headers import Headers
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_UNACKNOWLEDGED_RECORDS = 20_000
@@ -44,8 +47,23 @@ async def publish_lines(
     *,
     key_of: Callable[[bytes], bytes | None],
     submission: Submission,
+    headers: Headers | None = None,
+    note_place: Callable[[Place], None] = lambda _place: None,
 ) -> None:
-    """Publish each line unchanged, and count in ``submission``; ``SourceError`` if refused."""
+    """Publish each line unchanged, and count in ``submission``; ``SourceError`` if refused.
+
+    ``note_place`` takes the place of each record that is acknowledged.
+    """
+
+    async def count_outcome(number: int, acknowledgement: asyncio.Future[RecordMetadata]) -> None:
+        try:
+            sent = await acknowledgement
+        except TOO_LARGE as error:
+            submission.refuse(number, str(error))
+        else:
+            submission.sent_records += 1
+            note_place(Place(sent.topic, sent.partition, sent.offset))
+
     with explaining_failures(kafka, f"writing to {topic}"):
         producer = AIOKafkaProducer(
             **client_options(kafka),
@@ -67,24 +85,14 @@ async def publish_lines(
                 while pending and (
                     pending[0][1].done() or len(pending) >= MAX_UNACKNOWLEDGED_RECORDS
                 ):
-                    await _count_outcome(*pending.popleft(), submission)
+                    await count_outcome(*pending.popleft())
                 try:
-                    pending.append((number, await producer.send(topic, line, key=key_of(line))))
+                    sending = await producer.send(topic, line, key=key_of(line), headers=headers)
+                    pending.append((number, sending))
                 except TOO_LARGE as error:
                     submission.refuse(number, str(error))
             await producer.flush()
             while pending:
-                await _count_outcome(*pending.popleft(), submission)
+                await count_outcome(*pending.popleft())
         finally:
             await producer.stop()
-
-
-async def _count_outcome(
-    number: int, acknowledgement: asyncio.Future[Any], submission: Submission
-) -> None:
-    try:
-        await acknowledgement
-    except TOO_LARGE as error:
-        submission.refuse(number, str(error))
-    else:
-        submission.sent_records += 1

@@ -1,22 +1,43 @@
 """The command line where only the client is installed."""
 
+from collections.abc import Iterable
+
 import typer
 
-app = typer.Typer(
-    name="headrace",
-    help="Bulk jobs for Headrace: files in, files out, Kafka between.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from headrace_client.cli.commands import Command, group_of
+from headrace_client.cli.running import run
+from headrace_client.cli.versions import VersionOption
+
+COMMANDS: tuple[Command, ...] = (
+    Command("bulk", "headrace_client.cli.bulk:bulk_app", "Files in, files out: embed, run."),
+    Command(
+        "jobs",
+        "headrace_client.cli.jobs:jobs_app",
+        "Jobs: list, show, cancel, pause, resume.",
+    ),
 )
+"""The commands that need only the client; the service's command line has them too."""
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add the commands that need only the client; the service's command line has them too."""
+def command_line(commands: Iterable[Command], summary: str) -> typer.Typer:
+    app = typer.Typer(
+        name="headrace",
+        help=summary,
+        cls=group_of(commands),
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    return app
 
 
-add_commands(app)
+def _options(version: VersionOption = False) -> None:
+    """Options of the command itself."""
+
+
+app = command_line(COMMANDS, "Bulk jobs for Headrace: files in, files out, Kafka between.")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    app(args=arguments, prog_name="headrace")
+    run(app, arguments, "headrace_client.cli.failures")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import typer
+from headrace_client.cli.running import EXIT_INTERRUPTED
 
 from handoff.clock import SystemClock
 from headrace.cli.dlq.options import Filters, choose_inboxes, confirm
 from headrace.cli.dlq.output import reading_bar, tally_table
-from headrace.cli.options import EXIT_INTERRUPTED
 from headrace.cli.output import count, err, print_json, print_line, print_note, record_progress
 from headrace.dead_letters import handling
 from headrace.dead_letters.handling import Request, Survey

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
+from headrace_client.cli.completion import complete_job
 from pydantic import ValidationError
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
@@ -20,7 +21,10 @@ def cancel(
         typer.Option("--custom-id", help="Requests of this custom_id; may be given repeatedly."),
     ] = None,
     job: Annotated[
-        str | None, typer.Option("--job", help="Requests with this headrace-job header.")
+        str | None,
+        typer.Option(
+            "--job", help="Requests with this headrace-job header.", autocompletion=complete_job
+        ),
     ] = None,
     whole_route: Annotated[
         bool, typer.Option("--all", help="Every request of the route, after asking.")

@@ -4,24 +4,28 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import orjson
 import typer
+from headrace_client.cli.times import moment_before
 from rich.text import Text
 
-from headrace.cli.options import ConfigOption, RouteOption, choose_route, read_settings
+from handoff.clock import SystemClock
+from headrace.cli.options import ConfigOption, JobOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import count, err, out, print_error, print_note, printable
 from headrace.errors import UserError
 from headrace.records.reading import MissingTopicError, TopicRecord, read_topic
+from headrace.records.selection import Selection
 from headrace.service.resolving import Resolver
 from schemas.wire import headers
 
 SUMMARY_CHARACTERS = 80
 
 
-def results(
+def results(  # noqa: PLR0913, PLR0917 - its options
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is still to come.")
     ] = False,
@@ -34,6 +38,21 @@ def results(
     dead_letters: Annotated[
         bool, typer.Option("--dead-letters", help="Read the dead letters instead.")
     ] = False,
+    job: JobOption = None,
+    custom_id: Annotated[
+        list[str] | None,
+        typer.Option("--custom-id", help="Only this custom_id; may be given repeatedly."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Begin with 10m ago, 2h ago, or 2030-01-31T18:00."),
+    ] = None,
+    until_count: Annotated[
+        int | None,
+        typer.Option(
+            "--until-count", min=1, help="Wait until there are so many, repeats left out; then end."
+        ),
+    ] = None,
     resolve: Annotated[
         bool, typer.Option("--resolve", help="Put bodies from the object store in their place.")
     ] = False,
@@ -42,13 +61,20 @@ def results(
     ] = None,
     route: RouteOption = None,
     config: ConfigOption = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines on a terminal too.")
+    ] = False,
 ) -> None:
     """Read results: a table on a terminal, JSON lines in a pipe or file.
 
-    Without --follow: from the oldest to the latest one that is there now. Dead letters come as
-    {"topic", "partition", "offset", "key", "headers", "value"}. Reads without a group, so nothing
-    is taken away from anyone.
+    Without --follow or --until-count: from the oldest to the latest one that is there now. Dead
+    letters come as {"topic", "partition", "offset", "key", "headers", "value"}. Reads without a
+    group, so nothing is taken away from anyone.
     """
+    if until_count is not None and most is not None:
+        raise UserError("--until-count: waits for records, --max does not; give one of them")
+    if since is not None and from_beginning:
+        raise UserError("--since: says where to begin, and --from-beginning too; give one of them")
     settings = read_settings(config)
     name, chosen = choose_route(settings, route)
     resolver = Resolver(name, chosen) if resolve else None
@@ -60,15 +86,23 @@ def results(
             except OSError as error:
                 raise UserError(f"--output: {output}: {error.strerror}") from None
         else:
-            sink = None if sys.stdout.isatty() else sys.stdout.buffer
+            sink = None if sys.stdout.isatty() and not json else sys.stdout.buffer
         show = _Table(dead_letters) if sink is None else _Lines(sink, dead_letters)
         if resolver is not None:
             stack.callback(resolver.close)
         records = read_topic(
-            settings.kafka, topic, from_beginning=from_beginning or not follow, follow=follow
+            settings.kafka,
+            topic,
+            from_beginning=from_beginning or not follow,
+            follow=follow or until_count is not None,
+            since_ms=None if since is None else _moment(since),
         )
+        selection = Selection(
+            job=job, custom_ids=custom_id or (), is_unique=until_count is not None
+        )
+        wanted = _Wanted(topic, selection, until_count or most, resolver)
         try:
-            shown_records = asyncio.run(_show(records, topic, most, show, resolver))
+            shown_records = asyncio.run(_show(records, wanted, show))
         except MissingTopicError as error:
             raise UserError(str(error)) from None
     if resolver is not None and resolver.problems:
@@ -77,6 +111,13 @@ def results(
         raise typer.Exit(1)
     if output is not None:
         print_note(f"{count(shown_records)} records of {topic} written to {output}")
+
+
+def _moment(text: str) -> int:
+    try:
+        return moment_before(text, SystemClock().epoch_ms())
+    except ValueError as error:
+        raise UserError(f"--since: {error}") from None
 
 
 class _Lines:
@@ -196,13 +237,18 @@ def describe_dead_letter(record: TopicRecord) -> tuple[str, str, str]:
     return key, values.get(headers.ERROR_CODE, ""), values.get(headers.ERROR_MESSAGE, "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    topic: str
+    selection: Selection
+    most: int | None
+    resolver: Resolver | None
+
+
 async def _show(
-    records: AsyncGenerator[TopicRecord | None, None],
-    topic: str,
-    most: int | None,
-    show: _Lines | _Table,
-    resolver: Resolver | None,
+    records: AsyncGenerator[TopicRecord | None, None], wanted: _Wanted, show: _Lines | _Table
 ) -> int:
+    topic, resolver = wanted.topic, wanted.resolver
     shown_records = 0
     with err.status(f"reading {topic}") if isinstance(show, _Lines) else ExitStack() as status:
         async with aclosing(records):
@@ -210,11 +256,13 @@ async def _show(
                 if record is None:
                     show.flush()
                     continue
+                if not wanted.selection.takes(record):
+                    continue
                 show.show(record if resolver is None else await resolver.resolve(record))
                 shown_records += 1
                 if not isinstance(status, ExitStack) and shown_records % 100 == 0:
                     status.update(f"reading {topic}: {count(shown_records)} records")
-                if shown_records == most:
+                if shown_records == wanted.most:
                     break
     show.flush()
     return shown_records

@@ -1,24 +1,32 @@
-"""``headrace submit``: publishes a file of request lines."""
+"""``headrace submit``: publishes a file of request lines, and may wait for the results."""
 
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
+from headrace_client.cli.times import moment_after
 
+from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import byte_progress, count, print_error, print_json, print_line
+from headrace.cli.records.waiting import Waiting
+from headrace.errors import UserError
 from headrace.records.files import STDIN, check_lines, decompressed, open_file, read_some
 from headrace.records.json_values import BrokenFileError
 from headrace.records.lines import BadLine, LineCutter
+from headrace.records.reading import Place
+from headrace.records.request_headers import request_headers
 from headrace.records.request_lines import RequestLines
 from headrace.records.submission import MAX_LINE_BYTES, Submission, publish_lines
-from schemas.settings.file import Settings
+from schemas.settings.file import KafkaSettings
+from schemas.wire.headers import Headers
 
 
 class KeyField(StrEnum):
@@ -28,15 +36,42 @@ class KeyField(StrEnum):
     """No key: records are spread over the partitions."""
 
 
-def submit(
+def submit(  # noqa: PLR0913, PLR0917 - its options
     file: Annotated[str, typer.Argument(help="A file of OpenAI Batch input lines; - is stdin.")],
     route: RouteOption = None,
+    job: Annotated[
+        str | None, typer.Option("--job", help="A name for all of it, to cancel or read it by.")
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline", help="When results are of no use any more: 5m, 2h, or 2030-01-31T18:00."
+        ),
+    ] = None,
+    weight: Annotated[
+        int | None,
+        typer.Option("--weight", min=1, help="The job's share, beside others of the route."),
+    ] = None,
+    reply_topic: Annotated[
+        str | None, typer.Option("--reply-topic", help="The topic that the results go to.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", help="NAME=VALUE; may be given repeatedly."),
+    ] = None,
     key_field: Annotated[
         KeyField, typer.Option("--key-field", help="What becomes the record's key.")
     ] = KeyField.CUSTOM_ID,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Send a file's lines as they are, whatever they be.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait until each record has its result.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --wait: a file to write the result lines to."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -45,9 +80,21 @@ def submit(
     Blank lines are skipped. The file may be compressed by gzip or zstd, be in UTF-16, and hold a
     JSON array, or objects of several lines. If any of it is no JSON object, nothing is sent; of a
     pipe the rest is. What the objects say is not checked: the service answers bad ones.
+
+    With --wait the exit status is 1 if any record was refused or failed.
     """
     settings = read_settings(config)
-    _, chosen = choose_route(settings, route)
+    name, chosen = choose_route(settings, route)
+    if output is not None and not wait:
+        raise UserError("--output: is for --wait; `headrace results --output` reads without it")
+    clock = SystemClock()
+    headers = request_headers(
+        job=job,
+        deadline_ms=None if deadline is None else _moment(deadline, clock.epoch_ms()),
+        weight=weight,
+        reply_topic=reply_topic,
+        others=header or (),
+    )
     topic = chosen.requests_topic
     key_of = key_of_line if key_field is KeyField.CUSTOM_ID else no_key
     with ExitStack() as stack:
@@ -59,17 +106,43 @@ def submit(
         if not unchecked and opened.seekable():
             _check(source, file, size_bytes)
         lines = LineCutter(MAX_LINE_BYTES) if unchecked else RequestLines(MAX_LINE_BYTES)
-        submission = asyncio.run(_submit(settings, topic, source, lines, size_bytes, key_of))
+        request = _Request(settings.kafka, topic, key_of, headers)
+        waiting = None
+        if wait:
+            topics = [chosen.results_topic, chosen.dead_letters_topic]
+            topics += [] if reply_topic is None else [reply_topic]
+            waiting = stack.enter_context(
+                Waiting(settings.kafka, name, topics, output=output, clock=clock)
+            )
+        submission = asyncio.run(_submit(request, source, lines, size_bytes, waiting))
+    report = submission.to_dict() if waiting is None else {**submission.to_dict(), **waiting.report}
     if json:
-        print_json({"topic": topic, **submission.to_dict()})
+        print_json({"topic": topic, **report})
     else:
         for problem in submission.problems:
             print_error(problem)
         refused = submission.refused_records
         also = f", {count(refused)} refused" if refused else ""
         print_line(f"{count(submission.sent_records)} records sent to {topic}{also}")
-    if submission.refused_records:
+        if waiting is not None:
+            waiting.print_summary()
+    if submission.refused_records or (waiting is not None and waiting.failed_records):
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    kafka: KafkaSettings
+    topic: str
+    key_of: Callable[[bytes], bytes | None]
+    headers: Headers
+
+
+def _moment(text: str, now_ms: int) -> int:
+    try:
+        return moment_after(text, now_ms)
+    except ValueError as error:
+        raise UserError(f"--deadline: {error}") from None
 
 
 def _check(source: io.BufferedIOBase, file: str, size_bytes: int | None) -> None:
@@ -80,12 +153,26 @@ def _check(source: io.BufferedIOBase, file: str, size_bytes: int | None) -> None
 
 
 async def _submit(
-    settings: Settings,
-    topic: str,
+    request: _Request,
     source: io.BufferedIOBase,
     lines: LineCutter | RequestLines,
     size_bytes: int | None,
-    key_of: Callable[[bytes], bytes | None],
+    waiting: Waiting | None,
+) -> Submission:
+    if waiting is None:
+        return await _publish(request, source, lines, size_bytes, lambda _place: None)
+    async with waiting.reading():
+        submission = await _publish(request, source, lines, size_bytes, waiting.await_place)
+        await waiting.wait()
+    return submission
+
+
+async def _publish(
+    request: _Request,
+    source: io.BufferedIOBase,
+    lines: LineCutter | RequestLines,
+    size_bytes: int | None,
+    note_place: Callable[[Place], None],
 ) -> Submission:
     with byte_progress() as progress:
         bar = progress.add_task("sending", total=size_bytes, records=0)
@@ -95,11 +182,13 @@ async def _submit(
             progress.update(bar, completed=read_bytes, records=submission.sent_records)
 
         await publish_lines(
-            settings.kafka,
-            topic,
+            request.kafka,
+            request.topic,
             _read_lines(source, lines, show),
-            key_of=key_of,
+            key_of=request.key_of,
             submission=submission,
+            headers=request.headers,
+            note_place=note_place,
         )
         progress.update(bar, records=submission.sent_records)
     return submission

@@ -11,10 +11,10 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FOLDERS = (
-    *("schemas", "handoff", "consumer", "serve_models", "headrace"),
+    *("schemas", "handoff", "consumer", "serve_models", "headrace", "client"),
     *("tests", "benchmarks", "docs", "k8s", "requirements"),
 )
 SOURCES = [
@@ -27,7 +27,7 @@ SOURCES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_PATH = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[^`\s]*)`")
 MODULE = re.compile(r"python -m ([\w.]+)")
-PAGE_IN_SOURCE = re.compile(r"\bdocs/[\w-]+\.md(?:#[\w-]+)?")
+PAGE_IN_SOURCE = re.compile(r"\bdocs/(?:[\w-]+/)*[\w-]+\.md(?:#[\w-]+)?")
 
 
 def read(page: Path) -> str:

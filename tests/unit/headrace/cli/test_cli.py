@@ -1,12 +1,19 @@
 """The command line, as far as it needs neither Kafka nor Ray."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from headrace_client.cli import SERVICE_COMMANDS
+from headrace_client.cli.commands import Command, load
+from headrace_client.cli.main import COMMANDS as CLIENT_COMMANDS
 
 from headrace.cli import main
+from headrace.cli.main import COMMANDS
 from headrace.cli.records.results import describe_body, describe_dead_letter, describe_result
 from headrace.cli.records.submit import key_of_line
 from headrace.records.reading import TopicRecord
@@ -34,10 +41,42 @@ def record(value: bytes | None, **headers: str) -> TopicRecord:
     )
 
 
-def test_the_entry_point_is_the_one_that_is_installed() -> None:
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+def test_the_clients_command_finds_the_service() -> None:
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]["scripts"]
+    service = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
 
-    assert scripts["headrace"] == f"{main.__module__.removesuffix('.main')}:main"
+    assert client["headrace"] == "headrace_client.cli:main"
+    assert service[SERVICE_COMMANDS] == {"service": f"{main.__module__.removesuffix('.main')}:main"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
+def test_a_summary_is_the_first_line_of_the_commands_help(command: Command) -> None:
+    assert load(command).help.split("\n\n")[0].replace("\n", " ") == command.summary
+
+
+def test_the_service_has_the_clients_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+
+    assert code == 0
+    names = [each.name for each in (*COMMANDS, *CLIENT_COMMANDS)]
+    assert [name for name in names if f"│ {name} " not in out] == []
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_nothing_that_is_slow(option: str) -> None:
+    slow = ("aiokafka", "pydantic", "numpy", "orjson", "yaml", "ray", "torch", "pyarrow")
+    code = (
+        "import sys; from headrace.cli import main\n"
+        f"try: main(['{option}'])\n"
+        f"finally: print([name for name in {slow} if name in sys.modules])"
+    )
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +149,17 @@ def test_schema_prints_and_writes(capsys: pytest.CaptureFixture[str], tmp_path: 
         (["check", "/nonexistent.yaml"], "--config FILE"),
         (["submit", "/nonexistent.jsonl", "-c", SETTINGS], "cannot be read"),
         (["submit", "-", "-r", "embedings", "-c", SETTINGS], "did you mean 'embeddings'?"),
+        (["submit", "-", "-o", "x", "-c", SETTINGS], "--output: is for --wait"),
+        (["submit", "-", "--deadline", "soon", "-c", SETTINGS], "--deadline: 'soon' is no time"),
+        (["submit", "-", "--deadline", "2001-01-01", "-c", SETTINGS], "is over already"),
+        (["submit", "-", "--job", "", "-c", SETTINGS], "--job: a name has 1 to 512"),
+        (["submit", "-", "-H", "headrace-jb=x", "-c", SETTINGS], "did you mean 'headrace-job'?"),
+        (["results", "--since", "soon", "-c", SETTINGS], "--since: 'soon' is no time"),
+        (
+            ["results", "--since", "1h", "--from-beginning", "-c", SETTINGS],
+            "give one of them",
+        ),
+        (["results", "--until-count", "3", "-n", "3", "-c", SETTINGS], "give one of them"),
         (["models", "pull", "minilmm", "-c", SETTINGS], "did you mean 'minilm'?"),
         (["models", "pull", "path:/nonexistent"], "there is no directory /nonexistent"),
     ],

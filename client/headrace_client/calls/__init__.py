@@ -1,0 +1,1 @@
+"""Calls that resolve when their result arrives: the asynchronous client and the synchronous one."""

@@ -1,0 +1,1 @@
+"""``AsyncOpenAI`` and ``OpenAI`` whose calls go through Kafka topics."""

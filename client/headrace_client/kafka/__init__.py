@@ -1,0 +1,1 @@
+"""Kafka without a group: publishing requests, reading results, and what the cluster knows."""
