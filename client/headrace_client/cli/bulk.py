@@ -1,5 +1,6 @@
 """``headrace bulk embed`` and ``headrace bulk run``: files in, files out."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -245,7 +246,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of a command
         wait=not no_wait,
         state_dir=state_dir,
     )
-    raise typer.Exit(run_bulk(options, choose_display(as_json=json)))
+    _run(options, as_json=json)
 
 
 @bulk_app.command()
@@ -327,7 +328,13 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
         wait=not no_wait,
         state_dir=state_dir,
     )
-    raise typer.Exit(run_bulk(options, choose_display(as_json=json)))
+    _run(options, as_json=json)
+
+
+def _run(options: BulkOptions, *, as_json: bool) -> None:
+    # What goes wrong for a while is in what the job waits for; a bar and a log would mix.
+    logging.getLogger("headrace_client").addHandler(logging.NullHandler())
+    raise typer.Exit(run_bulk(options, choose_display(as_json=as_json)))
 
 
 def _inputs_and_out(paths: list[str]) -> tuple[tuple[str, ...], str]:

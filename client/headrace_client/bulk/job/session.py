@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from enum import IntEnum
 from typing import Any
 
@@ -41,7 +42,11 @@ def run_bulk(options: BulkOptions, display: Display) -> ExitStatus:
     if not options.local:
         return _run(options, find_service(options), display)
     start = find_local_service()
-    with start(config=options.config, route=options.route, say=display.say) as document:
+    with ExitStack() as local:
+        with display.busy("starting a broker, Ray and the model on this machine"):
+            document = local.enter_context(
+                start(config=options.config, route=options.route, say=display.say)
+            )
         return _run(options, service_of(document, options), display)
 
 
