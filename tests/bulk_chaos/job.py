@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -86,6 +87,8 @@ class BulkJob:
 
     def wrong_rows(self) -> str | None:
         """How the output differs from what the input asks for; ``None`` if it does not."""
+        if not self.out.exists() or not self.failed_file.exists():
+            return "OUT or its failed file is not there"
         expected = [(row, text) for row, text in enumerate(self.texts) if REFUSED_MARK not in text]
         refused = [row for row, text in enumerate(self.texts) if REFUSED_MARK in text]
         failed = [orjson.loads(line)["row"] for line in self.failed_file.read_bytes().splitlines()]
@@ -95,7 +98,7 @@ class BulkJob:
         if [each[:2] for each in rows] != expected:
             return f"{len(rows)} rows and not {len(expected)}, or other ones, or out of order"
         for number, text, vector in rows:
-            if vector != vector_of(text).tolist():
+            if not np.array_equal(np.asarray(vector, np.float32), vector_of(text)):
                 return f"row {number} has the vector of another text"
         return None
 

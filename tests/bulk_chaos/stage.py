@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from schemas.settings.file import KafkaSettings
 from tests.chaos.stage.cluster import Cluster
@@ -127,6 +129,13 @@ class BulkStage:
 
     async def committed(self) -> dict[int, int]:
         """The offsets that the route's group has committed."""
+        return await _patiently(self._committed)
+
+    async def ends(self) -> dict[int, int]:
+        """The requests topic's ends."""
+        return await _patiently(self._ends)
+
+    async def _committed(self) -> dict[int, int]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)
         await admin.start()
         try:
@@ -136,8 +145,7 @@ class BulkStage:
         requests = self.route.requests_topic
         return {each.partition: at.offset for each, at in told.items() if each.topic == requests}
 
-    async def ends(self) -> dict[int, int]:
-        """The requests topic's ends."""
+    async def _ends(self) -> dict[int, int]:
         async with AIOKafkaConsumer(bootstrap_servers=self.cluster.bootstrap) as consumer:
             ends = await consumer.end_offsets(self._partitions())
         return {each.partition: end for each, end in ends.items()}
@@ -195,6 +203,15 @@ class BulkStage:
                     self.member_failures.append(f"{member.name}: {reason}")
                 self.members.remove(member)
                 await self._add_member(member.rank)
+
+
+async def _patiently(ask: Callable[[], Awaitable[dict[int, int]]]) -> dict[int, int]:
+    """Ask again while a broker or a coordinator is starting."""
+    async with asyncio.timeout(_START_PATIENCE_S):
+        while True:
+            with suppress(KafkaError):
+                return await ask()
+            await asyncio.sleep(_RESPAWN_AFTER_S)
 
 
 def items_in_flight(kills: list[InFlight], requests: dict[tuple[int, int], Name]) -> int:
