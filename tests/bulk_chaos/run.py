@@ -16,8 +16,12 @@ from tests.bulk_chaos.stage import BulkStage, InFlight, Name, items_in_flight
 from tests.chaos.stage.processes import Child
 from tests.chaos.stage.stage import Delivery
 
-_DONE_STATUS, _PARTIAL_STATUS = 0, 3
+_DONE_STATUS, _NOT_RUN_STATUS, _PARTIAL_STATUS = 0, 2, 3
 _STALL_PATIENCE_S = 90.0
+_MIDST_SHARE = 0.75
+_MIDST_PATIENCE_S = 30.0
+_CUT_OFF_S = 20.0
+"""How long after a broker's death a client may end because it found none when it started."""
 _FORMATS = (".parquet", ".jsonl")
 
 
@@ -30,12 +34,22 @@ class Target(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill: whom, how long after the one before, and which of several."""
+    """One kill.
+
+    Attributes:
+        target: What is killed.
+        pause_s: How long after the kill before it.
+        victim: Which of several.
+        down_s: How long a broker stays down.
+        in_midst: The pause begins when the model has computed something since the kill before it.
+            Else the kill may hit processes that are still starting.
+    """
 
     target: Target
     pause_s: float
-    victim: int
-    down_s: float
+    victim: int = 0
+    down_s: float = 0.0
+    in_midst: bool = True
 
 
 def draw_kills(seed: int, count: int, targets: Sequence[Target] = tuple(Target)) -> list[Kill]:
@@ -49,8 +63,15 @@ def draw_kills(seed: int, count: int, targets: Sequence[Target] = tuple(Target))
         if target is None:
             is_client = Target.CLIENT in targets and (not others or rng.random() < 0.5)
             target = Target.CLIENT if is_client else rng.choice(others)
-        pause_s = rng.uniform(0.2, 3.0)
-        kills.append(Kill(target, pause_s, rng.randrange(8), rng.uniform(0.1, 1.5)))
+        kills.append(
+            Kill(
+                target,
+                pause_s=rng.uniform(0.1, 2.5),
+                victim=rng.randrange(8),
+                down_s=rng.uniform(0.1, 1.5),
+                in_midst=rng.random() < _MIDST_SHARE,
+            )
+        )
     return kills
 
 
@@ -90,6 +111,7 @@ class Verdict:
         items_computed_twice: More often than once.
         items_in_flight: Items that no consumer had committed at a kill, over all kills but the
             client's, which explain no computation.
+        clients_without_broker: Clients that were started while the broker was away, and said so.
     """
 
     violations: dict[str, list[str]] = field(default_factory=dict)
@@ -99,6 +121,7 @@ class Verdict:
     requests: int = 0
     items_computed_twice: int = 0
     items_in_flight: int = 0
+    clients_without_broker: int = 0
     duration_s: float = 0.0
 
     def broke(self, rule: str, detail: str) -> None:
@@ -143,6 +166,8 @@ class _Run:
         self._verdict = Verdict()
         self._left = list(plan.kills)
         self._in_flight: list[InFlight] = []
+        self._computed_bytes = 0
+        self._cut_off_until_s = 0.0
         self._texts = draw_texts(plan.seed, plan.rows)
         self._source = folder / "in.parquet"
 
@@ -186,10 +211,16 @@ class _Run:
         client = await self._start(job)
         while self._left:
             kill = self._left[0]
+            if kill.in_midst:
+                await self._until_computed(client)
             if await self._ends_within(client, kill.pause_s):
-                break
+                if not self._found_no_broker(client):
+                    break
+                client = await self._start(job)
+                continue
             self._left.pop(0)
             await self._do(kill, client)
+            self._computed_bytes = self._stage.ledger.stat().st_size
             self._verdict.kills[kill.target.value] += 1
             self._on_kill(kill)
             if kill.target is Target.CLIENT:
@@ -229,13 +260,18 @@ class _Run:
                 await stage.kill_model(kill.victim)
             case _:
                 await stage.kill_broker(kill.down_s)
+                self._cut_off_until_s = self._clock.monotonic() + _CUT_OFF_S
         self._in_flight.append(InFlight(committed, await stage.ends()))
 
     async def _finish(self, job: BulkJob, client: Child) -> None:
         """Wait for the job's end, and judge its output."""
         verdict = self._verdict
         verdict.jobs += 1
-        if not await self._ends_within(client, self._plan.patience_s):
+        has_ended = await self._ends_within(client, self._plan.patience_s)
+        while has_ended and self._found_no_broker(client):
+            client = await self._start(job)
+            has_ended = await self._ends_within(client, self._plan.patience_s)
+        if not has_ended:
             verdict.broke("stalled", f"{job.name} after {self._plan.patience_s:.0f} s")
             await client.kill()
             return
@@ -248,6 +284,21 @@ class _Run:
         if wrong is not None:
             verdict.broke("rows_differ", f"{job.out.name}: {wrong}")
         verdict.rows += len(self._texts)
+
+    def _found_no_broker(self, client: Child) -> bool:
+        """Whether the client said that it could not run, just after a broker was killed."""
+        was_cut_off = self._clock.monotonic() < self._cut_off_until_s
+        is_cut_off = was_cut_off and client.process.returncode == _NOT_RUN_STATUS
+        self._verdict.clients_without_broker += is_cut_off
+        return is_cut_off
+
+    async def _until_computed(self, client: Child) -> None:
+        """Wait until the model has computed something since the last kill."""
+        give_up_at_s = self._clock.monotonic() + _MIDST_PATIENCE_S
+        while self._stage.ledger.stat().st_size <= self._computed_bytes:
+            if client.has_ended or self._clock.monotonic() > give_up_at_s:
+                return
+            await asyncio.sleep(0.05)
 
     @staticmethod
     async def _ends_within(client: Child, duration_s: float) -> bool:

@@ -9,9 +9,9 @@ from tests.bulk_chaos.run import Kill, Plan, Target, run_plan
 pytestmark = kafka_home_needed("kills what a bulk job needs")
 
 _KILLS = (
-    Kill(Target.CLIENT, pause_s=3.0, victim=0, down_s=0.0),
-    Kill(Target.CONSUMER, pause_s=1.0, victim=1, down_s=0.0),
-    Kill(Target.CLIENT, pause_s=2.5, victim=0, down_s=0.0),
+    Kill(Target.CLIENT, pause_s=0.5),
+    Kill(Target.CONSUMER, pause_s=0.3, victim=1),
+    Kill(Target.CLIENT, pause_s=0.2),
 )
 
 
