@@ -205,7 +205,7 @@ async def test_a_resumed_job_does_not_hear_resume_again_but_pause_it_does(place:
         await publish_command(connection, topic, Command(job=job, action=action, at_ms=epoch_ms()))
     async with place.announcer("paused") as paused, place.announcer("resumed") as resumed:
         assert [each.action for each in await hear(paused, "paused")] == [Action.PAUSE]
-        resumed.announce(announcement("resumed"))
+        assert resumed.announce(announcement("resumed")) == []
         await place.standing("resumed", lambda each: each.is_running)
         assert resumed.announce(announcement("resumed")) == []
 
