@@ -1,5 +1,7 @@
 """Errors are openai's own, with what its users look at."""
 
+from collections.abc import Callable
+
 import openai
 import pytest
 from headrace_client import (
@@ -92,12 +94,13 @@ def test_every_other_call_says_what_there_is(kind: type[AsyncOpenAI] | type[Open
         results_topic="rs",
     )
 
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: client.responses.create,
         lambda: client.chat.completions.stream,
         lambda: client.embeddings.with_raw_response,
         lambda: client.with_streaming_response,
-    ):
+    ]
+    for call in calls:
         with pytest.raises(
             UnsupportedCallError, match=r"this client has chat\.completions\.create"
         ):
