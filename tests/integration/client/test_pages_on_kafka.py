@@ -21,6 +21,8 @@ pytestmark = pytest.mark.kafka
 
 DOCS = Path(__file__).parents[3] / "docs"
 GO_SOURCES = Path("/usr/share/gocode/src/github.com/confluentinc/confluent-kafka-go")
+KAFKA_HOME = Path(os.environ["KAFKA_HOME"]).resolve() if "KAFKA_HOME" in os.environ else None
+HAS_GO_SOURCES = GO_SOURCES.exists()
 PROGRAM_S = 120
 
 
@@ -95,12 +97,12 @@ async def test_a_python_program(
 async def test_the_java_program(
     connection: Connection, route: Route, service: AnsweringService, tmp_path: Path
 ) -> None:
-    home = os.environ.get("KAFKA_HOME")
-    if not home or shutil.which("javac") is None:
+    home = KAFKA_HOME
+    if home is None or shutil.which("javac") is None:
         pytest.skip("needs javac, and Kafka's client in KAFKA_HOME")
     (program,) = blocks("producers/java.md", "java")
     (tmp_path / "Ask.java").write_text(program)
-    libraries = f"{Path(home).resolve()}/libs/*"
+    libraries = f"{home}/libs/*"
 
     await run("javac", "-cp", libraries, "Ask.java", folder=tmp_path)
     ran = await asyncio.to_thread(
@@ -128,7 +130,7 @@ async def test_the_java_program(
 async def test_the_go_program(
     connection: Connection, route: Route, service: AnsweringService, tmp_path: Path
 ) -> None:
-    if shutil.which("go") is None or not GO_SOURCES.exists():
+    if shutil.which("go") is None or not HAS_GO_SOURCES:
         pytest.skip("needs go, and Debian's golang-github-confluentinc-confluent-kafka-go-dev")
     (program,) = blocks("producers/go.md", "go")
     folder = tmp_path / "src" / "ask"

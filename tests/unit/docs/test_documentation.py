@@ -11,11 +11,11 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FOLDERS = (
     *("schemas", "handoff", "consumer", "serve_models", "headrace"),
-    *("tests", "benchmarks", "docs", "k8s", "requirements"),
+    *("client", "tests", "benchmarks", "docs", "k8s", "requirements"),
 )
 SOURCES = [
     path
