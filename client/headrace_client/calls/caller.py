@@ -30,6 +30,7 @@ from headrace_client.wire.results import Result
 log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
+_MOST_ROUTES_ASKED = 1_000
 _CLOSING_S = 5.0
 """How long cancellations may take that are under way when a client closes."""
 
@@ -59,6 +60,7 @@ class Caller:
         self._epoch_ms = epoch_ms
         self._slots = Gate(options.max_in_flight_requests, "max_in_flight_requests")
         self._bytes = Gate(options.max_in_flight_bytes, "max_in_flight_bytes")
+        self._routes: dict[tuple[str | None, str | None, str | None], Route] = {}
         self._links: Links | None = None
         self._silence = Silence()
         self._answers = SharedAnswer()
@@ -91,9 +93,15 @@ class Caller:
         return self.limit(left_s)
 
     def find_route(self, url: str | None, route: str | None, model: str | None) -> Route:
-        if self.options.requests_topic is None:
-            route = route or self.options.route
-        return self.settings.routes.find(url, route=route, model=model)
+        asked = url, route, model
+        found = self._routes.get(asked)
+        if found is None:
+            if self.options.requests_topic is None:
+                route = route or self.options.route
+            found = self.settings.routes.find(url, route=route, model=model)
+            if len(self._routes) < _MOST_ROUTES_ASKED:
+                self._routes[asked] = found
+        return found
 
     async def send(
         self, url: str, body: Mapping[str, Any], route: Route, limit: TimeLimit
@@ -206,7 +214,7 @@ class Caller:
         if self._background:
             await asyncio.wait(self._background, timeout=_CLOSING_S)
         self.pending.fail_all(ClosedError("the client was closed before the result arrived"))
-        tasks = [*self._background, *self._endless]
+        tasks = {*self._background, *self._endless} - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:
@@ -256,6 +264,14 @@ class Caller:
             log.warning("request %s was not cancelled: %s", custom_id, error)
 
     async def _watch(self) -> None:
+        try:
+            await self._say_what_is_waited_for()
+        except asyncio.CancelledError:
+            # A loop that ends cancels every task, and scripts for openai's client close nothing.
+            await self.close()
+            raise
+
+    async def _say_what_is_waited_for(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_S)

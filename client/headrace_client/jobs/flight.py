@@ -1,0 +1,103 @@
+"""Requests that wait to be sent again, and requests that were sent and not answered."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from headrace_client.jobs.ranges import RangeSet
+from headrace_client.jobs.requests import Request
+
+
+class Flight:
+    """Claims of requests on items: an item that is claimed will be answered.
+
+    A request claims its items from the moment at which it is queued or sent until it is answered.
+    """
+
+    def __init__(self) -> None:
+        self._bytes_of: dict[Request, int] = {}
+        self._queue: deque[Request] = deque()
+        self._queued: set[Request] = set()
+        self._singles: dict[int, int] = {}
+        self._groups: dict[Request, None] = {}
+        self.items = 0
+        self.bytes = 0
+
+    @property
+    def requests(self) -> int:
+        return len(self._bytes_of)
+
+    @property
+    def queued(self) -> int:
+        return len(self._queued)
+
+    def __contains__(self, request: Request) -> bool:
+        return request in self._bytes_of
+
+    def queue(self, request: Request, *, in_front: bool = False) -> None:
+        """Claim the items of a request that is to be sent again."""
+        if request in self._queued or request in self._bytes_of:
+            return
+        self._claim(request)
+        self._queued.add(request)
+        if in_front:
+            self._queue.appendleft(request)
+        else:
+            self._queue.append(request)
+
+    def next_queued(self, done: RangeSet) -> Request | None:
+        """The next request to send again; what was answered meanwhile is dropped."""
+        queue = self._queue
+        while queue:
+            request = queue[0]
+            if request in self._queued:
+                if not done.covers(request.first, request.end):
+                    return request
+                self.end(request)
+            queue.popleft()
+        return None
+
+    def send(self, request: Request, size_bytes: int) -> None:
+        if request in self._bytes_of:
+            return
+        if request in self._queued:
+            self._queued.discard(request)
+            if self._queue[0] == request:
+                self._queue.popleft()
+        else:
+            self._claim(request)
+        self._bytes_of[request] = size_bytes
+        self.items += request.items
+        self.bytes += size_bytes
+
+    def end(self, request: Request) -> bool:
+        """Take back the claim of a request; false if it has none."""
+        size_bytes = self._bytes_of.pop(request, None)
+        if size_bytes is not None:
+            self.items -= request.items
+            self.bytes -= size_bytes
+        elif request in self._queued:
+            self._queued.discard(request)
+        else:
+            return False
+        if request.items > 1:
+            del self._groups[request]
+        elif self._singles[request.first] == 1:
+            del self._singles[request.first]
+        else:
+            self._singles[request.first] -= 1
+        return True
+
+    def unclaimed(self, gaps: Sequence[tuple[int, int]]) -> list[int]:
+        """The items of ``gaps`` that no request claims."""
+        singles = self._singles
+        items = [i for first, end in gaps for i in range(first, end) if i not in singles]
+        for group in self._groups:
+            if items and group.first <= items[-1] and group.end > items[0]:
+                items = [i for i in items if not group.first <= i < group.end]
+        return items
+
+    def _claim(self, request: Request) -> None:
+        if request.items > 1:
+            self._groups[request] = None
+        else:
+            self._singles[request.first] = self._singles.get(request.first, 0) + 1
