@@ -8,7 +8,13 @@ from headrace_client.cli.commands import Command, group_of
 from headrace_client.cli.running import run
 from headrace_client.cli.versions import VersionOption
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS = (
+    Command(
+        "bulk",
+        "headrace_client.cli.bulk:bulk_app",
+        "Files in, files out: embed a table, or run requests over it. Goes on where it stopped.",
+    ),
+)
 """The commands that need only the client; the service's command line has them too."""
 
 
