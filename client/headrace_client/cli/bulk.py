@@ -13,6 +13,7 @@ from headrace_client.bulk.job.options import (
 )
 from headrace_client.bulk.job.progress.display import choose_display
 from headrace_client.bulk.job.session import run_bulk
+from headrace_client.bulk.rows.checks import DEFAULT_MAX_TEXT_BYTES
 from headrace_client.wire.names import EMBEDDINGS_URL
 
 bulk_app = typer.Typer(
@@ -86,6 +87,9 @@ OutFormat = Annotated[
         "--out-format", "parquet, lance, jsonl, npy or arrow; by OUT's name where unset.", _OUTPUT
     ),
 ]
+MaxTextBytes = Annotated[
+    int, _default("--max-text-bytes", "A longer text fails its row.", _INPUT, min=1)
+]
 Limit = Annotated[
     int | None,
     typer.Option(
@@ -146,6 +150,10 @@ def embed(  # noqa: PLR0913, PLR0917 - options of a command
     template: Annotated[
         str | None, _option("--template", "The text of several columns: '{title}: {body}'.", _INPUT)
     ] = None,
+    max_text_bytes: MaxTextBytes = DEFAULT_MAX_TEXT_BYTES,
+    truncate_text: Annotated[
+        bool, _default("--truncate-text", "Cut a longer text instead.", _INPUT)
+    ] = False,
     input_format: InputFormat = None,
     limit: Limit = None,
     config: ConfigFile = None,
@@ -206,6 +214,8 @@ def embed(  # noqa: PLR0913, PLR0917 - options of a command
         url=EMBEDDINGS_URL,
         column=column,
         template=template,
+        max_text_bytes=max_text_bytes,
+        truncate_text=truncate_text,
         input_format=input_format,
         limit=limit,
         config=config,
@@ -253,6 +263,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
             _INPUT,
         ),
     ] = None,
+    max_text_bytes: MaxTextBytes = DEFAULT_MAX_TEXT_BYTES,
     input_format: InputFormat = None,
     limit: Limit = None,
     config: ConfigFile = None,
@@ -290,6 +301,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
         out=out,
         url=url,
         body=body,
+        max_text_bytes=max_text_bytes,
         input_format=input_format,
         limit=limit,
         config=config,

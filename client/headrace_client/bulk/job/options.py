@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from headrace_client.bulk.rows.checks import DEFAULT_MAX_TEXT_BYTES
+
 DEFAULT_BATCH_ROWS = 64
 DEFAULT_BATCH_BYTES = 256 * 1024
 DEFAULT_WINDOW_REQUESTS = 256
@@ -21,6 +23,7 @@ class BulkOptions:
         config, route, bootstrap, requests_topic, results_topic, group: Where the service is.
         model: The model's name; unset: the route's own.
         column, template, body: What of a row is sent.
+        max_text_bytes, truncate_text: A longer text fails its row, or is cut.
         columns: Which columns OUT carries along; unset: all.
         carry: Whether OUT carries any along.
         input_format, out_format: By the files' names where unset.
@@ -50,6 +53,8 @@ class BulkOptions:
     column: str | None = None
     template: str | None = None
     body: str | None = None
+    max_text_bytes: int = DEFAULT_MAX_TEXT_BYTES
+    truncate_text: bool = False
     columns: tuple[str, ...] | None = None
     carry: bool = True
     input_format: str | None = None

@@ -145,11 +145,23 @@ def _renderer(options: BulkOptions, source: Source) -> Renderer:
     schema = source.schema
     if options.kind == "embed":
         if options.template is not None:
-            return TextTemplate(options.template, schema)
-        return TextColumn(schema, column=options.column)
+            if options.column is not None:
+                raise OptionsError("--column and --template: give one of them")
+            return TextTemplate(
+                options.template,
+                schema,
+                max_text_bytes=options.max_text_bytes,
+                truncate_text=options.truncate_text,
+            )
+        return TextColumn(
+            schema,
+            column=options.column,
+            max_text_bytes=options.max_text_bytes,
+            truncate_text=options.truncate_text,
+        )
     if options.body is not None:
-        return BodyTemplate(_body(options), schema)
-    return BatchLines(model=options.model)
+        return BodyTemplate(_body(options), schema, max_text_bytes=options.max_text_bytes)
+    return BatchLines(model=options.model, max_text_bytes=options.max_text_bytes)
 
 
 def _body(options: BulkOptions) -> Any:

@@ -58,9 +58,9 @@ class RowReader:
         source: The input.
         renderer: Makes JSON of rows.
         selection: Which rows.
+        lock: Held while the database is used, which is also the checkpoint's.
         seen: Finds rows that are the same work; ``None``: every row is an item of its own.
         custom_ids: Finds names that occur twice; ``None`` where rows have none.
-        lock: Held while the database is used, which is also the checkpoint's.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class RowReader:
         renderer: Renderer,
         selection: Selection,
         *,
+        lock: threading.Lock,
         seen: SeenItems | None = None,
         custom_ids: CustomIds | None = None,
-        lock: threading.Lock | None = None,
     ) -> None:
         self._batches = source.batches(selection.start_row)
         self._renderer = renderer
         self._selection = selection
         self._seen = seen
         self._custom_ids = custom_ids
-        self._lock = lock or threading.Lock()
+        self._lock = lock
         self._next_item = selection.next_item
         self.items_numbered = max(selection.items_numbered, selection.next_item)
         """Items that have numbers; change and read it with the lock held."""

@@ -107,6 +107,7 @@ class RoundRunner:
         rows_before = writer.rows_written
         service, route = self._service, self._service.route
         async with AsyncExitStack() as open_ones:
+            open_ones.callback(writer.close)
             results = TopicReader(service.connection, route.results_topic)
             await open_ones.enter_async_context(results)
             publisher = RequestPublisher(service.connection, route.requests_topic)
@@ -171,7 +172,7 @@ class RoundRunner:
         if self._seen is None:
             answers = VectorBuffer() if has_vectors else BodyBuffer()
         else:
-            answers = VectorStore(folder) if has_vectors else BodyStore(folder)
+            answers = BodyStore(folder) if plan.dtype is None else VectorStore(folder, plan.dtype)
         parts = PartWriter(
             plan.layout(self._job_id),
             folder,
@@ -228,7 +229,7 @@ class RoundRunner:
             reader=self._reader(kept),
             writer=writer,
             lines=self._lines(),
-            answers=self._answers(),
+            answers=self._answers(writer),
             publisher=publisher,
             results=results,
             headers=request_headers(
@@ -274,10 +275,10 @@ class RoundRunner:
             return GroupedTexts(self._wire_name, self._plan.url, self._plan.parameters)
         return WholeBodies(self._wire_name, self._plan.url)
 
-    def _answers(self) -> ReadsAnswers:
+    def _answers(self, writer: RowWriter) -> ReadsAnswers:
         if self._plan.dtype is None:
             return BodyAnswersOf()
-        return VectorAnswersOf(VectorDecoder(self._plan.dtype))
+        return VectorAnswersOf(VectorDecoder(self._plan.dtype, writer.dimensions))
 
     def _reporter(
         self, job: Job, loop: BulkLoop, writer: RowWriter, clock: Callable[[], float]

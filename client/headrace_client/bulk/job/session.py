@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from headrace_client.bulk.job.local import find_local_service
+from headrace_client.bulk.job.local import StartsLocalService, find_local_service
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import OptionsError, Plan, make_plan
 from headrace_client.bulk.job.progress.display import Display
@@ -44,12 +44,18 @@ class Announcing:
 
 
 def run_bulk(
-    options: BulkOptions, display: Display, announcing: Announcing | None = None
+    options: BulkOptions,
+    display: Display,
+    announcing: Announcing | None = None,
+    start: StartsLocalService | None = None,
 ) -> ExitStatus:
-    """Run the command; raises ``ClientError`` if it could not run."""
+    """Run the command; raises ``ClientError`` if it could not run.
+
+    ``start`` is what starts the service of a local job; where unset, the one that is installed.
+    """
     if not options.local:
         return _run(options, find_service(options), display, announcing)
-    start = find_local_service()
+    start = start or find_local_service()
     with start(config=options.config, route=options.route, say=display.say) as document:
         return _run(options, service_of(document, options), display, announcing)
 

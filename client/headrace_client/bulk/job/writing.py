@@ -107,8 +107,15 @@ class RowWriter:
     def parts(self) -> list[Part]:
         return self._parts.parts
 
-    def abandon(self) -> None:
+    @property
+    def dimensions(self) -> int | None:
+        """Components of a vector; ``None`` before the first one."""
+        return self._parts.dimensions
+
+    def close(self) -> None:
+        """Let go of files; what was not finished is written again by the next process."""
         self._parts.abandon()
+        self._answers.close()
 
     def _put(self, piece: Piece) -> None:
         failure = piece.failure
