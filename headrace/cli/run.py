@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from headrace_client.bulk.job.options import BulkOptions
+from headrace_client.bulk.job.progress.display import choose_display
+from headrace_client.bulk.job.session import run_bulk
+from headrace_client.cli.completion import complete_model
 
 from headrace.cli.models import pull_all
 from headrace.cli.options import ConfigOption, read_settings
@@ -25,17 +29,12 @@ from headrace.settings.file import find_settings_file
 from headrace.settings.one_model import (
     KINDS,
     ROUTE,
-    TEXT_KINDS,
     Resources,
     keys_of,
     settings_of_model,
     settings_of_source,
 )
 from headrace.settings.problems import alternatives
-from headrace_client.bulk.job.options import BulkOptions
-from headrace_client.bulk.job.progress.display import choose_display
-from headrace_client.bulk.job.session import run_bulk
-from headrace_client.cli.completion import complete_model
 from schemas.settings.file import Settings
 from schemas.settings.models import weight_sources
 from serve_models.weights.sources import ModelSourceError, resolve
@@ -135,8 +134,8 @@ def _settings_of_source(
     chosen = kind or needed.kind
     if chosen == "generator" and find_spec("vllm") is None:
         raise UserError(
-            f"{model} would be a generator, and vLLM is not installed: pip install 'headrace[cpu]', "
-            "or 'headrace[gpu]' on a machine with a GPU"
+            f"{model} would be a generator, and vLLM is not installed: pip install "
+            "'headrace[cpu]', or 'headrace[gpu]' on a machine with a GPU"
         )
     pull_all({model: model})
     if kind is None and chosen == "reranker" and _is_embedder(model):
@@ -157,8 +156,8 @@ def _settings_of_model(model: str, config: Path | None) -> Settings:
     file = find_settings_file(config)
     if config is None and not file.exists():
         raise UserError(
-            f"MODEL: '{model}' is no source (wheel:DISTRIBUTION, hub:ORG/NAME, path:/DIR), and there "
-            f"is no settings file {file} that could name it"
+            f"MODEL: '{model}' is no source (wheel:DISTRIBUTION, hub:ORG/NAME, path:/DIR), and "
+            f"there is no settings file {file} that could name it"
         )
     settings = read_settings(config)
     if model not in settings.models:
@@ -190,9 +189,12 @@ def _look_at(source: str, kind: str | None) -> NeededModel:
 
 def _first_lines(source: str) -> Iterator[bytes | BadLine]:
     lines = RequestLines(MAX_LINE_BYTES)
-    with open_file(source) as opened, decompressed(opened, source) as plain:
-        # Whatever is wrong with the file, the job says with the line.
-        with suppress(BrokenFileError):
-            while data := read_some(plain):
-                yield from lines.feed(data)
-            yield from lines.finish()
+    # Whatever is wrong with the file, the job says with the line.
+    with (
+        open_file(source) as opened,
+        decompressed(opened, source) as plain,
+        suppress(BrokenFileError),
+    ):
+        while data := read_some(plain):
+            yield from lines.feed(data)
+        yield from lines.finish()

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
+from headrace_client.routes import ENDPOINTS_OF_KIND, endpoint_name
 
 from headrace.errors import UserError
 from headrace.records.lines import BadLine
-from headrace_client.routes import ENDPOINTS_OF_KIND, endpoint_name
 
 _KINDS_BY_CHOICE = ("embedder", "classifier", "reranker", "generator")
 """An endpoint that several kinds answer is the last one's."""
@@ -53,8 +53,8 @@ def needed_model(lines: Iterable[bytes | BadLine], name: str) -> NeededModel:
         first.setdefault(kind, f"line {number} ({url})")
     if len(first) > 1:
         raise UserError(
-            f"{name}: its lines need several models: {', '.join(first.values())}; split the file by "
-            "url, or name a pipeline of the settings"
+            f"{name}: its lines need several models: {', '.join(first.values())}; split the file "
+            "by url, or name a pipeline of the settings"
         )
     if not first:
         raise UserError(f"{name}: no line with a url among the first; say --kind")
