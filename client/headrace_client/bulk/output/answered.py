@@ -41,3 +41,25 @@ class AnsweredRows:
     """By position in this batch."""
     inputs: pa.RecordBatch | None = None
     """All input columns, for the failed file; ``None``: it shows ``columns``."""
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """The positions of the rows that have an answer."""
+        positions = np.arange(len(self.row_numbers), dtype=np.int64)
+        if not self.failures:
+            return positions
+        return np.delete(positions, np.fromiter(self.failures, np.int64, len(self.failures)))
+
+    def kept_columns(self) -> pa.RecordBatch:
+        return self.columns.take(pa.array(self.kept)) if self.failures else self.columns
+
+    def kept_vectors(self) -> NDArray[Any]:
+        if self.vectors is None:
+            raise ValueError("rows that did not fail came without vectors. This is a bug.")
+        return self.vectors[self.kept] if self.failures else self.vectors
+
+    def kept_bodies(self) -> list[bytes]:
+        if self.bodies is None:
+            raise ValueError("rows that did not fail came without bodies. This is a bug.")
+        bodies = self.bodies
+        return [bodies[at] for at in self.kept.tolist()]

@@ -99,7 +99,8 @@ class Layout:
         if self.format is OutFormat.NPY:
             if isinstance(self.answers, BodyAnswers):
                 raise OutputUsageError(
-                    "a .npy file holds vectors only: for responses let OUT end in .jsonl or .parquet"
+                    "a .npy file holds vectors only: for responses let OUT end in .jsonl or "
+                    ".parquet"
                 )
             if not self.ordered:
                 raise OutputUsageError(
