@@ -2,19 +2,35 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo, TopicReport
-from consumer.kafka.admin.topic_settings import Published, explain_denied, unfit_settings
+from consumer.kafka.admin.topic_settings import (
+    CLEANUP_POLICY,
+    Published,
+    explain_denied,
+    unfit_settings,
+)
 from consumer.ports import SourceError
 from schemas.settings.file import Settings
 
+JOBS_TOPIC_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "cleanup.policy": "compact",
+        # Only segments that are closed are compacted, and whoever lists jobs reads all that is
+        # not: each job writes some kilobytes a minute.
+        "segment.bytes": str(16 * 1024 * 1024),
+        "segment.ms": str(3_600_000),
+        "min.cleanable.dirty.ratio": "0.1",
+    }
+)
 LOOK_TIMEOUT_S = 5.0
 VISIBLE_POLLS = 300
 VISIBLE_POLL_S = 0.1
 
 
 def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
-    """Return each topic of the routes; one that several routes share gets the most partitions."""
+    """Return each topic that is needed; one that routes share gets the most partitions."""
     wanted: dict[str, TopicInfo] = {}
     for route in settings.routes.values():
         want = TopicInfo(route.topics.partitions, route.topics.replication_factor)
@@ -24,7 +40,15 @@ def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
             # Every consumer replica reads all of it, so more partitions would gain nothing.
             want = TopicInfo(1, route.topics.replication_factor)
             wanted[route.control_topic] = max(want, wanted.get(route.control_topic, want))
+    copies = max(route.topics.replication_factor for route in settings.routes.values())
+    # Whoever lists jobs reads all of it, in one order.
+    wanted[settings.jobs.topic] = TopicInfo(1, copies)
     return wanted
+
+
+def topic_settings(settings: Settings) -> dict[str, Mapping[str, str]]:
+    """Return the settings of topics that need others than the brokers' own."""
+    return {settings.jobs.topic: JOBS_TOPIC_SETTINGS}
 
 
 def describe_report(report: TopicReport) -> str:
@@ -51,6 +75,12 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
             (route.dead_letters_topic, letters),
         ):
             problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
+    policy = found.get(settings.jobs.topic, {}).get(CLEANUP_POLICY, "compact")
+    if "compact" not in policy:
+        problems[
+            f"topic {settings.jobs.topic}: {CLEANUP_POLICY}={policy} keeps every word of every "
+            f"job, and `headrace jobs` reads them all: set {CLEANUP_POLICY}=compact"
+        ] = None
     return list(problems)
 
 
@@ -67,7 +97,7 @@ async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
         topic
         for route in settings.routes.values()
         for topic in (route.results_topic, route.dead_letters_topic)
-    }
+    } | {settings.jobs.topic}
     try:
         async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
             found = await admin.topic_settings(sorted(topics))
@@ -86,7 +116,7 @@ def create_missing_topics(settings: Settings) -> list[TopicReport]:
 
 async def _create_missing_topics(settings: Settings) -> list[TopicReport]:
     async with TopicAdmin(settings.kafka) as admin:
-        reports = await admin.ensure_topics(wanted_topics(settings))
+        reports = await admin.ensure_topics(wanted_topics(settings), topic_settings(settings))
         created = [report.topic for report in reports if report.is_created]
         # A broker may answer before its metadata has the topic, and a reader would not find it.
         for _ in range(VISIBLE_POLLS):

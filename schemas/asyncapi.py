@@ -16,6 +16,7 @@ from schemas.settings.models import ModelSettings
 from schemas.wire.control import ControlRecord
 from schemas.wire.deadletters import DeadLetterHeaders
 from schemas.wire.header_models import RequestHeaders, ResultHeaders
+from schemas.wire.jobs import JobCommand, JobRecord
 from schemas.wire.requests import ReferencedRequestLine, RequestLine
 from schemas.wire.results import ResultLine
 
@@ -30,6 +31,8 @@ PUBLISHED: dict[str, type[BaseModel]] = {
     "referenced-request": ReferencedRequestLine,
     "result": ResultLine,
     "control": ControlRecord,
+    "job": JobRecord,
+    "job-command": JobCommand,
     "request-headers": RequestHeaders,
     "result-headers": ResultHeaders,
     "dead-letter-headers": DeadLetterHeaders,
@@ -102,6 +105,8 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
                 "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
                 **each.bindings,
             }
+    messages |= _job_messages()
+    channels["jobs"] = _jobs_channel(settings.jobs.topic, servers)
     _, wire = models_json_schema(
         [(model, "validation") for model in _WIRE_MODELS], ref_template=_SCHEMAS + "{model}"
     )
@@ -122,6 +127,35 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
         "channels": channels,
         "operations": operations,
         "components": components,
+    }
+
+
+def _job_messages() -> Json:
+    return {
+        "job": _message("Job", _ref(JobRecord), "The job's name."),
+        "job-command": _message(
+            "Command to a job's runner", _ref(JobCommand), "The job's name and /command."
+        ),
+    }
+
+
+def _jobs_channel(topic: str, servers: Json) -> Json:
+    """Describe the registry, which is between clients: the service has no operation on it."""
+    return {
+        "address": topic,
+        "title": "jobs",
+        "description": "How jobs stand, by their runners, and what the runners are told; compacted."
+        " A record without a value forgets its key.",
+        "servers": [{"$ref": f"#/servers/{server}"} for server in servers],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _job_messages()},
+        "bindings": {
+            "kafka": {
+                "topic": topic,
+                "partitions": 1,
+                "topicConfiguration": {"cleanup.policy": ["compact"]},
+                "bindingVersion": KAFKA_BINDING_VERSION,
+            }
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """Where Kafka is and which routes there are: from headrace.yaml, the environment or arguments.
 
-Of the service's settings file only ``kafka``, ``routes`` and the names of ``models`` are read; the
-rest is the service's, and is not checked here.
+Of the service's settings file only ``kafka``, ``routes``, ``jobs`` and the names of ``models`` are
+read; the rest is the service's, and is not checked here.
 """
 
 import os
@@ -15,6 +15,7 @@ import orjson
 import yaml
 
 from headrace_client.errors import SettingsError
+from headrace_client.registry.announcements import JOBS_TOPIC
 from headrace_client.routes import Route, Routes, read_routes
 from headrace_client.sections import SectionReader
 
@@ -118,10 +119,11 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """What a client needs to know of a service."""
+    """What a client needs to know of a service; ``jobs_topic`` is the registry of jobs."""
 
     connection: Connection = Connection()
     routes: Routes = field(default_factory=lambda: Routes(()))
+    jobs_topic: str = JOBS_TOPIC
 
     def with_bootstrap(self, bootstrap: str | None) -> "ClientSettings":
         if bootstrap is None:
@@ -169,8 +171,12 @@ def parse_settings(data: Mapping[str, Any], environment: Mapping[str, str]) -> C
     kafka = SectionReader(merged.get("kafka") or {}, "kafka")
     models = SectionReader(merged.get("models") or {}, "models")
     routes = SectionReader(merged.get("routes") or {}, "routes")
+    jobs = SectionReader(merged.get("jobs") or {}, "jobs")
+    jobs.check_keys(("topic",))
     return ClientSettings(
-        connection=Connection.from_section(kafka), routes=read_routes(routes, models)
+        connection=Connection.from_section(kafka),
+        routes=read_routes(routes, models),
+        jobs_topic=jobs.text("topic", JOBS_TOPIC),
     )
 
 
@@ -185,9 +191,9 @@ def apply_environment(data: Mapping[str, Any], environment: Mapping[str, str]) -
         if not variable.upper().startswith(PREFIX) or len(words) < 2:
             continue
         section, *keys = words
-        if section not in {"kafka", "routes", "models"}:
+        if section not in {"kafka", "routes", "models", "jobs"}:
             continue
-        if section != "kafka":
+        if section not in {"kafka", "jobs"}:
             keys[0] = _entry_name(merged.get(section), keys[0])
         _lay(merged, (section, *keys), _decode(environment[variable], variable, keys[-1]))
     return merged

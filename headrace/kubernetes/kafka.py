@@ -9,6 +9,7 @@ from consumer.kafka.transactions.names import (
 )
 from headrace.dead_letters.handled_topic import handled_topic_of, transactional_id
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
+from headrace.topics import topic_settings
 from schemas.settings.file import RouteSettings, Settings
 
 API_VERSION = "kafka.strimzi.io/v1"
@@ -90,6 +91,7 @@ def kafka_topics(
     settings: Settings, cluster: StrimziCluster, topics: Mapping[str, tuple[int, int]]
 ) -> list[dict[str, Any]]:
     largest = _largest_values_bytes(settings)
+    own = topic_settings(settings)
     return [
         {
             "apiVersion": API_VERSION,
@@ -107,6 +109,7 @@ def kafka_topics(
                     "max.message.bytes": max(
                         _KAFKA_MAX_MESSAGE_BYTES, largest.get(topic, 0) + _RECORD_MARGIN_BYTES
                     ),
+                    **own.get(topic, {}),
                 },
             },
         }
@@ -118,7 +121,7 @@ def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, A
     """Return two ``KafkaUser``s with no more rights than they need.
 
     The service's own is named as ``kafka.sasl.username``. ``…-client`` is for submitting, reading
-    results, replaying dead letters and cancelling.
+    results, replaying dead letters, cancelling, and for jobs.
     """
     sasl = settings.kafka.sasl
     if sasl is None:
@@ -126,6 +129,8 @@ def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, A
     routes = settings.routes.values()
     service = [acl for route in routes for acl in _service_acls(route)]
     client = [acl for route in routes for acl in _client_acls(route)]
+    # Runners of jobs announce them there, and whoever lists jobs forgets old ones.
+    client.append(_acl("topic", settings.jobs.topic, ["Read", "Write", "Describe"]))
     return [
         _user(sasl.username, cluster, service),
         _user(f"{sasl.username}-client", cluster, client),

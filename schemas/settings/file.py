@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_serializer, field_validator, model_
 
 from schemas.names import Name, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
+from schemas.settings.jobs import JobsSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.section import Section
@@ -276,6 +277,15 @@ class RouteSettings(Section):
     topics: TopicSettings = TopicSettings()
 
     @property
+    def all_topics(self) -> tuple[str | None, ...]:
+        return (
+            self.requests_topic,
+            self.results_topic,
+            self.dead_letters_topic,
+            self.control_topic,
+        )
+
+    @property
     def sets_consumers(self) -> bool:
         return "consumers" in self.model_fields_set
 
@@ -298,6 +308,7 @@ class Settings(Section):
     kafka: KafkaSettings = KafkaSettings()
     models: dict[Name, ModelSettings] = Field(min_length=1)
     routes: dict[Name, RouteSettings] = Field(min_length=1)
+    jobs: JobsSettings = JobsSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)
@@ -305,6 +316,16 @@ class Settings(Section):
     @model_validator(mode="after")
     def _pipelines_fit_their_models(self) -> Self:
         check_pipelines(self.models)
+        return self
+
+    @model_validator(mode="after")
+    def _jobs_have_their_topic(self) -> Self:
+        for name, route in self.routes.items():
+            if self.jobs.topic in route.all_topics:
+                raise ValueError(
+                    f"jobs.topic: {self.jobs.topic} is a topic of route '{name}'; the registry of "
+                    "jobs needs one of its own"
+                )
         return self
 
     @model_validator(mode="after")

@@ -43,6 +43,13 @@ class RequestHeaders(_Headers):
     job: str | None = Field(
         default=None, alias=headers.JOB, description="The job that the request belongs to."
     )
+    job_weight: str | None = Field(
+        default=None,
+        alias=headers.JOB_WEIGHT,
+        pattern=r"^([1-9][0-9]?|100)$",
+        description="The job's share of the route beside other jobs that wait: 1 to 100, and 1 "
+        "where it is left out. What does not match counts as absent.",
+    )
     tenant: str | None = Field(
         default=None, alias=headers.TENANT, description="On whose account the request runs."
     )

@@ -10,6 +10,7 @@ Headers = list[Header]
 RESERVED_PREFIX = "headrace-"
 DEADLINE = "headrace-deadline"
 JOB = "headrace-job"
+JOB_WEIGHT = "headrace-job-weight"
 TENANT = "headrace-tenant"
 PRIORITY = "headrace-priority"
 TRACEPARENT = "traceparent"
@@ -55,6 +56,14 @@ MAX_MESSAGE_CHARACTERS = 1_000
 MAX_EPOCH_MS_DIGITS = 15
 
 
+JobOfRecord = tuple[bytes, int]
+"""The name and the weight of the job that a request belongs to."""
+
+NO_JOB: JobOfRecord = (b"", 1)
+"""Records without a job are a job of their own."""
+_WEIGHTS: dict[bytes | None, int] = {b"%d" % weight: weight for weight in range(1, 101)}
+
+
 def read_deadline_ms(headers: Iterable[Header]) -> int | None:
     """Return the epoch milliseconds after which the request is not worth computing, if it says.
 
@@ -63,6 +72,19 @@ def read_deadline_ms(headers: Iterable[Header]) -> int | None:
     """
     value = last_value(headers, DEADLINE) or b""
     return int(value) if value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS else None
+
+
+def read_job(headers: Iterable[Header]) -> JobOfRecord:
+    """Return the request's job and its weight; a malformed weight counts as absent, which is 1."""
+    name = weight = None
+    for each, value in headers:
+        if each == JOB:
+            name = value
+        elif each == JOB_WEIGHT:
+            weight = value
+    if not name:
+        return NO_JOB
+    return name, _WEIGHTS.get(weight, 1)
 
 
 def last_value(headers: Iterable[Header], name: str) -> bytes | None:

@@ -8,11 +8,16 @@ from headrace_client.cli.commands import Command, group_of
 from headrace_client.cli.running import run
 from headrace_client.cli.versions import VersionOption
 
-COMMANDS = (
+COMMANDS: tuple[Command, ...] = (
     Command(
         "bulk",
         "headrace_client.cli.bulk:bulk_app",
         "Files in, files out: embed a table, or run requests over it. Goes on where it stopped.",
+    ),
+    Command(
+        "jobs",
+        "headrace_client.cli.jobs:jobs_app",
+        "Jobs: list, show, cancel, pause, resume.",
     ),
 )
 """The commands that need only the client; the service's command line has them too."""

@@ -91,6 +91,7 @@ class Calls:
             else:
                 taken = group
                 isolation.take(group)
+                self._queue.charge_again(group)
             items = [item for item in taken if not self._is_over(item, now_s, epoch_ms)]
             if items:
                 return self._start(items, self.windows.wanted_records(queued), now_s)

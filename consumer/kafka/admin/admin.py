@@ -27,6 +27,7 @@ from schemas.settings.file import KafkaSettings
 log = logging.getLogger(__name__)
 
 NOTHING_KNOWN: Mapping[str, TopicLimits] = MappingProxyType({})
+NO_SETTINGS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 LOOK_AGAIN_AFTER_S = 0.05
 VISIBLE_AFTER_LOOKS = 200
 _ROUTES_HINT = (
@@ -98,12 +99,19 @@ class TopicAdmin:
                 found[topic] = TopicInfo(len(partitions), copies)
         return found
 
-    async def ensure_topics(self, wanted: dict[str, TopicInfo]) -> list[TopicReport]:
-        """Create the missing topics, and report on all once the brokers show them."""
+    async def ensure_topics(
+        self,
+        wanted: dict[str, TopicInfo],
+        settings: Mapping[str, Mapping[str, str]] = NO_SETTINGS,
+    ) -> list[TopicReport]:
+        """Create the missing topics, and report on all once the brokers show them.
+
+        ``settings`` are those of topics that need others than the brokers' own.
+        """
         existing = await self.describe_topics(wanted)
         missing = [topic for topic, info in existing.items() if info is None]
         if missing:
-            await self.create({topic: wanted[topic] for topic in missing}, _ROUTES_HINT)
+            await self.create({topic: wanted[topic] for topic in missing}, _ROUTES_HINT, settings)
         return [
             TopicReport(topic, info is None, wanted[topic], info or wanted[topic])
             for topic, info in existing.items()
@@ -154,11 +162,19 @@ class TopicAdmin:
         return found
 
     async def create(
-        self, topics: dict[str, TopicInfo], hint: str, settings: Mapping[str, str] | None = None
+        self,
+        topics: dict[str, TopicInfo],
+        hint: str,
+        settings: Mapping[str, Mapping[str, str]] = NO_SETTINGS,
     ) -> None:
         """Create missing topics, and wait until the brokers show them; errors end in ``hint``."""
         new = [
-            NewTopic(topic, info.partitions, info.replication_factor, topic_configs=settings)
+            NewTopic(
+                topic,
+                info.partitions,
+                info.replication_factor,
+                topic_configs=dict(settings.get(topic, {})),
+            )
             for topic, info in topics.items()
         ]
         with explaining_failures(self._settings, "creating topics"):

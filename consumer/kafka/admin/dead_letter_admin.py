@@ -24,7 +24,7 @@ async def create_compacted_topic(kafka: KafkaSettings, topic: str, *, like: str)
                 "grant this user Create on it, or create it with 1 partition and "
                 "cleanup.policy=compact"
             )
-            settings = {"cleanup.policy": "compact"}
+            settings = {topic: {"cleanup.policy": "compact"}}
             await admin.create({topic: TopicInfo(1, copies)}, hint, settings)
 
 

@@ -46,6 +46,13 @@ def test_kafkas_defaults_take_what_the_defaults_publish(settings: Settings) -> N
     assert unfit_topics(settings, {}) == []
 
 
+def test_a_registry_of_jobs_that_keeps_every_word_is_named(settings: Settings) -> None:
+    (problem,) = unfit_topics(settings, {"headrace.jobs": FIT})
+    assert "set cleanup.policy=compact" in problem
+    compacted = FIT | {"cleanup.policy": "compact,delete"}
+    assert unfit_topics(settings, {"headrace.jobs": compacted}) == []
+
+
 @pytest.mark.parametrize(
     ("topic", "name", "value", "words"),
     [

@@ -165,13 +165,15 @@ class _Session:
         return store.load()
 
     def _has_grown(self, kept: Mapping[str, Any] | None) -> bool:
-        read = ((kept or {}).get("ended") or {}).get("rows_read", 0)
+        if kept is None or not kept.get("ended"):
+            return False
+        read: int = kept["ended"]["rows_read"]
         limit, total = self._options.limit, self._plan.source.rows_total
         if limit is not None and limit <= read:
             return False
         if total is not None:
             return total > read
-        return self._has_changed or bool(kept and kept.get("limit"))
+        return self._has_changed or kept.get("limit") is not None
 
     def _end(self, store: CheckpointStore, this_round: Round, outcome: Outcome) -> ExitStatus:
         self._display.say(f"writing {self._out}")

@@ -31,9 +31,10 @@ sys.argv = {argv}
 from headrace_client.cli import main
 main()
 """
+# Not pydantic, which typer brings.
 SERVICE = (
     *("schemas", "handoff", "consumer", "serve_models", "headrace"),
-    *("ray", "torch", "pydantic", "vllm", "transformers", "sentence_transformers", "msgspec"),
+    *("ray", "torch", "vllm", "transformers", "sentence_transformers", "msgspec"),
 )
 HEAVY = ("pyarrow", "numpy", "fsspec", "aiokafka", "orjson", "yaml", "lance")
 

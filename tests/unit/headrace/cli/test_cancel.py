@@ -85,4 +85,5 @@ def test_the_control_topic_has_one_partition(settings_file: Path) -> None:
         "out": 8,
         "dead": 8,
         "control": 1,
+        "headrace.jobs": 1,
     }

@@ -44,6 +44,7 @@ def test_a_shared_topic_gets_the_most_partitions() -> None:
         "c.in": 4,
         "out": 8,
         "dead": 8,
+        "headrace.jobs": 1,
     }
 
 

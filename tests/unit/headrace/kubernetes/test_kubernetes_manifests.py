@@ -95,7 +95,7 @@ def test_every_topic_of_the_settings_has_its_resource(
         if topic is not None
     }
 
-    assert set(found) == named
+    assert set(found) == {*named, source.settings.jobs.topic}
     assert found == {
         name: (info.partitions, info.replication_factor)
         for name, info in wanted_topics(source.settings).items()
@@ -311,3 +311,24 @@ def pod_templates(service: dict[str, Any]) -> list[dict[str, Any]]:
     cluster = service["spec"]["rayClusterConfig"]
     groups = cluster["workerGroupSpecs"]
     return [cluster["headGroupSpec"]["template"], *(group["template"] for group in groups)]
+
+
+def test_the_registry_of_jobs_is_compacted_and_open_to_clients(
+    source: RenderSource, rendered: list[dict[str, Any]]
+) -> None:
+    topic = source.settings.jobs.topic
+    [spec] = [
+        each["spec"]
+        for each in of_kind(rendered, "KafkaTopic")
+        if each["spec"]["topicName"] == topic
+    ]
+    assert spec["partitions"] == 1
+    assert spec["config"]["cleanup.policy"] == "compact"
+    writers = [
+        user["metadata"]["name"]
+        for user in of_kind(rendered, "KafkaUser")
+        for acl in user["spec"]["authorization"]["acls"]
+        if acl["resource"]["name"] == topic and "Write" in acl["operations"]
+    ]
+    assert len(writers) == 1
+    assert writers[0].endswith("-client")

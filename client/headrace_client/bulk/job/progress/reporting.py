@@ -23,7 +23,7 @@ _LOOK_AFTER_S = QUIET_S / 2
 class Commands(Protocol):
     """Tells others how a job stands, and returns what they want: pause, resume or cancel."""
 
-    def __call__(self, report: Report) -> Sequence[str]: ...
+    def __call__(self, report: Report, /) -> Sequence[str]: ...
 
 
 def nobody(_report: Report) -> Sequence[str]:

@@ -1,0 +1,1 @@
+"""The registry of jobs: a compacted topic on which runners say how their jobs stand."""
