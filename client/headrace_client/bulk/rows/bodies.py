@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
 from headrace_client.bulk.rows.errors import InputError, RowFailure
+from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 from headrace_client.bulk.rows.readers.reading import Fault
 from headrace_client.bulk.rows.readers.schemas import listed
 from headrace_client.bulk.rows.rendering import Rendered
@@ -35,7 +36,7 @@ class BodyTemplate:
         document: Any,
         schema: pa.Schema,
         *,
-        max_text_bytes: int = checks.DEFAULT_MAX_TEXT_BYTES,
+        max_text_bytes: int = DEFAULT_MAX_TEXT_BYTES,
     ) -> None:
         if not isinstance(document, dict):
             raise InputError('the body must be a JSON object, such as {"input": "{text}"}')
