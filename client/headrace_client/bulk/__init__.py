@@ -1,0 +1,1 @@
+"""Bulk jobs: files in, files out, Kafka between."""

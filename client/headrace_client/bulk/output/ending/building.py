@@ -1,0 +1,103 @@
+"""The new OUT under a temporary name: a file, a directory of parts, or a Lance dataset."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from headrace_client.bulk.output.files import Files
+from headrace_client.bulk.output.formats import FileFormat
+from headrace_client.bulk.output.formats.file_format import Block
+from headrace_client.bulk.output.formats.lance import Lance
+from headrace_client.bulk.output.layout import Layout
+
+
+class Builder:
+    """Writes the new OUT at ``target``, durable when a method returns.
+
+    What lies there from an interrupted end is written over.
+    """
+
+    def __init__(self, layout: Layout, *, is_directory: bool, target: Path, files: Files) -> None:
+        self._layout = layout
+        self._is_directory = is_directory
+        self._target = target
+        self._files = files
+
+    def discard(self) -> None:
+        if self._target.is_dir():
+            self._files.remove_tree(self._target)
+        else:
+            self._files.remove(self._target)
+
+    def join(self, file_format: FileFormat, parts: Sequence[Path], dimensions: int | None) -> None:
+        """The rows of the parts, one part after another."""
+        self.discard()
+        if isinstance(file_format, Lance):
+            self._dataset(file_format, file_format.reader(parts, dimensions).rest(), dimensions)
+        elif self._is_directory and parts:
+            self._files.make_directory(self._target)
+            for path in parts:
+                self._files.link(path, self._target / path.name)
+            self._files.sync_directory(self._target)
+        elif self._is_directory:
+            self.write(file_format, iter(()), dimensions)
+        elif len(parts) == 1:
+            self._files.link(parts[0], self._target)
+        else:
+            sink = self._files.create(self._target)
+            try:
+                file_format.join(parts, sink, dimensions)
+                sink.sync()
+            finally:
+                sink.close()
+
+    def write(
+        self, file_format: FileFormat, blocks: Iterator[Block], dimensions: int | None
+    ) -> None:
+        """These blocks of rows."""
+        self.discard()
+        if isinstance(file_format, Lance):
+            self._dataset(file_format, blocks, dimensions)
+        elif self._is_directory:
+            self._files.make_directory(self._target)
+            number = 1
+            while self._file(
+                file_format, self._named(file_format, number), blocks, dimensions, self._layout
+            ):
+                number += 1
+            self._files.sync_directory(self._target)
+        else:
+            self._file(file_format, self._target, blocks, dimensions, None)
+
+    def _named(self, file_format: FileFormat, number: int) -> Path:
+        return self._target / f"part-{number:06d}{file_format.suffix}"
+
+    def _file(
+        self,
+        file_format: FileFormat,
+        path: Path,
+        blocks: Iterator[Block],
+        dimensions: int | None,
+        limits: Layout | None,
+    ) -> bool:
+        """A file of the next blocks, up to the size of a part; whether some may be left."""
+        size_bytes = rows = 0
+        sink = self._files.create(path)
+        writer = file_format.writer(sink, dimensions)
+        try:
+            for block in blocks:
+                writer.write(block)
+                size_bytes += file_format.block_bytes(block)
+                rows += file_format.block_rows(block)
+                if limits and (size_bytes >= limits.part_bytes or rows >= limits.part_rows):
+                    break
+            else:
+                limits = None
+            writer.finish()
+            sink.sync()
+        finally:
+            sink.close()
+        return limits is not None
+
+    def _dataset(self, lance: Lance, blocks: Iterator[Block], dimensions: int | None) -> None:
+        lance.write_dataset(blocks, self._target, dimensions)
+        self._files.sync_tree(self._target)

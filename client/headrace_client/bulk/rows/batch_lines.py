@@ -1,0 +1,90 @@
+"""Rows that are requests already: lines of an OpenAI Batch input file."""
+
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from headrace_client.bulk.rows import checks
+from headrace_client.bulk.rows.errors import RowFailure
+from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
+from headrace_client.bulk.rows.readers.reading import Fault
+from headrace_client.bulk.rows.rendering import Rendered
+from headrace_client.bulk.rows.rows import Rows
+
+COLUMNS = ("custom_id", "url", "body")
+_CUSTOM_ID_CHARACTERS = 512
+_URL_CHARACTERS = 256
+_CODE = "invalid_request_line"
+
+
+def are_batch_lines(schema: pa.Schema) -> bool:
+    """Return whether an input's columns are those of request lines."""
+    return set(COLUMNS) <= set(schema.names)
+
+
+class BatchLines:
+    """Each row is a request line: its body goes as it is, to its own endpoint.
+
+    Args:
+        model: Put into bodies that name no model.
+        max_text_bytes: What a body may have as JSON.
+    """
+
+    def __init__(
+        self, *, model: str | None = None, max_text_bytes: int = DEFAULT_MAX_TEXT_BYTES
+    ) -> None:
+        self._model = model
+        self._max_bytes = max_text_bytes
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return COLUMNS
+
+    @property
+    def fingerprint(self) -> dict[str, str | int | bool]:
+        lines: dict[str, str | int | bool] = {"lines": "openai-batch"}
+        return lines if self._model is None else {**lines, "model": self._model}
+
+    def render(self, rows: Rows) -> Rendered:
+        failures = dict(rows.failures)
+        payloads: list[bytes] = []
+        custom_ids: list[str] = []
+        urls: list[str] = []
+        columns = zip(*(rows.values(name) for name in COLUMNS), strict=True)
+        for row, (custom_id, url, body) in enumerate(columns, rows.first_row):
+            payload: bytes | Fault = b""
+            if row not in failures:
+                payload = _line_fault(custom_id, url, body) or self._payload(body)
+            if isinstance(payload, Fault):
+                failures[row] = RowFailure(payload.code, payload.message, rows.place(row))
+                payload = b""
+            payloads.append(payload)
+            # A line that fails for its body is still found by its name.
+            custom_ids.append(custom_id if isinstance(custom_id, str) else "")
+            urls.append(url if payload else "")
+        return Rendered(
+            first_row=rows.first_row,
+            payloads=payloads,
+            failures=failures,
+            custom_ids=custom_ids,
+            urls=urls,
+        )
+
+    def _payload(self, body: dict[str, Any]) -> bytes | Fault:
+        if self._model is not None and body.get("model") is None:
+            body = {**body, "model": self._model}
+        payload = orjson.dumps(body)
+        if len(payload) > self._max_bytes:
+            return checks.too_large(len(payload), self._max_bytes, "shorten its texts")
+        return payload
+
+
+def _line_fault(custom_id: Any, url: Any, body: Any) -> Fault | None:
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= _CUSTOM_ID_CHARACTERS:
+        return Fault(_CODE, f"custom_id must be a text of 1 to {_CUSTOM_ID_CHARACTERS} characters")
+    if not isinstance(url, str) or not 0 < len(url) <= _URL_CHARACTERS:
+        return Fault(_CODE, f"url must be a text of 1 to {_URL_CHARACTERS} characters")
+    if not isinstance(body, dict):
+        return Fault(_CODE, "body must be an object, the request's body as the endpoint takes it")
+    return None

@@ -1,0 +1,1 @@
+"""Which files an input has, what they hold, and whether they are still the same."""

@@ -1,0 +1,1 @@
+"""Text files as lines of UTF-8, whatever their compression and encoding."""
