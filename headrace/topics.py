@@ -52,6 +52,8 @@ def topic_settings(settings: Settings) -> dict[str, Mapping[str, str]]:
 
 
 def describe_report(report: TopicReport) -> str:
+    if report.problem is not None:
+        return f"not there, so no job is listed: {report.problem}"
     if report.is_created:
         return f"created with {report.found.partitions} partitions"
     if report.found.partitions == report.wanted.partitions:
@@ -114,9 +116,22 @@ def create_missing_topics(settings: Settings) -> list[TopicReport]:
     return asyncio.run(_create_missing_topics(settings))
 
 
+async def _create_registry(
+    admin: TopicAdmin, wanted: dict[str, TopicInfo], own: Mapping[str, Mapping[str, str]]
+) -> list[TopicReport]:
+    """Create the jobs topic; a service whose user may not do that runs without."""
+    try:
+        return await admin.ensure_topics(wanted, own)
+    except SourceError as error:
+        return [TopicReport(topic, False, info, info, str(error)) for topic, info in wanted.items()]
+
+
 async def _create_missing_topics(settings: Settings) -> list[TopicReport]:
     async with TopicAdmin(settings.kafka) as admin:
-        reports = await admin.ensure_topics(wanted_topics(settings), topic_settings(settings))
+        wanted = wanted_topics(settings)
+        registry = {settings.jobs.topic: wanted.pop(settings.jobs.topic)}
+        reports = await admin.ensure_topics(wanted)
+        reports += await _create_registry(admin, registry, topic_settings(settings))
         created = [report.topic for report in reports if report.is_created]
         # A broker may answer before its metadata has the topic, and a reader would not find it.
         for _ in range(VISIBLE_POLLS):
