@@ -5,10 +5,11 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
-from schemas.names import Name, TopicName
+from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
+from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
 from schemas.wire.references import check_prefix
 
@@ -233,6 +234,11 @@ class RouteSettings(Section):
     control_topic: TopicName | None = Field(
         default=None, description="Where `headrace cancel` says what is to be stopped."
     )
+    reply_topics: tuple[ReplyTopicPattern, ...] = Field(
+        default=(),
+        description="Topics that a request may name for its result, in the header "
+        "headrace-reply-topic: whole names, and prefixes that end with *. Empty: none.",
+    )
     group: str = Field(min_length=1, max_length=249, description="The consumer group.")
     consumers: int = Field(
         default=1,
@@ -274,6 +280,11 @@ class RouteSettings(Section):
     transactions: TransactionSettings = TransactionSettings()
     claim_check: ClaimCheckSettings | None = None
     topics: TopicSettings = TopicSettings()
+
+    @field_validator("reply_topics")
+    @classmethod
+    def _legal_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return check_patterns(patterns)
 
     @property
     def sets_consumers(self) -> bool:
@@ -340,4 +351,5 @@ class Settings(Section):
                     "give each route a results topic of its own"
                 )
             writers[writer] = name
+        check_reply_topics(self.routes)
         return self
