@@ -18,8 +18,8 @@ def to(topic: bytes | None) -> Headers:
     return [(JOB, b"j"), (REPLY_TOPIC, topic)]
 
 
-def engine_of(**settings: int) -> Engine:
-    engine = make_engine(reply_topics=ALLOWED, **settings)
+def engine_of(max_records: int = 1_000) -> Engine:
+    engine = make_engine(reply_topics=ALLOWED, max_records=max_records)
     engine.assign({P0: OffsetAndMetadata(0, "")})
     return engine
 
