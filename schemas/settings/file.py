@@ -12,6 +12,7 @@ from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
 from schemas.wire.references import check_prefix
+from schemas.wire.reply_topics import is_prefix
 
 MIB = 1024 * 1024
 _BROKER = r"(\[[0-9A-Fa-f:.]+(%[^\s,:\]]+)?\]|[^\s,:\[\]]+):\d+"
@@ -285,6 +286,11 @@ class RouteSettings(Section):
     @classmethod
     def _legal_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         return check_patterns(patterns)
+
+    @property
+    def named_reply_topics(self) -> tuple[str, ...]:
+        """Those of ``reply_topics`` that are whole names."""
+        return tuple(each for each in self.reply_topics if not is_prefix(each))
 
     @property
     def sets_consumers(self) -> bool:
