@@ -159,14 +159,9 @@ class ReplySender:
             self._directory.note_refusal(topic)
         for rejection in routed.rejections:
             self._listener.rejected(rejection)
-        placed = set()
         for partition, of_partition in routed.messages.items():
-            if self._client.is_leaderless(partition):
-                self._pass(of_partition, f"{topic}/{partition.partition} has no leader")
-            else:
-                self._waiting.setdefault(partition, deque()).extend(of_partition)
-                placed.add(partition)
-        return placed
+            self._waiting.setdefault(partition, deque()).extend(of_partition)
+        return set(routed.messages)
 
     def _is_backed_up(self, partition: TopicPartition) -> bool:
         return (
@@ -343,6 +338,5 @@ class ReplySender:
                     self._pass(self._take_waiting(partition), f"{topic}/{number} has no leader")
                 continue
             self._failing_since_s.pop(partition, None)
-            self._directory.forget(topic)
             self._unplaced.setdefault(topic, []).extend(self._take_waiting(partition))
         self._start_placing()

@@ -151,7 +151,7 @@ class TransactionalId:
         messages: Mapping[TopicPartition, Sequence[Message]],
         point: OffsetAndMetadata,
         most_records: int | None,
-        replies: Collection[TopicPartition],
+        replies: Collection[TopicPartition] = (),
     ) -> None:
         producer = self._epochs.producer
         self._encoder.begin_epoch(*producer)

@@ -335,6 +335,23 @@ def test_a_topic_that_takes_nothing_for_long_costs_dead_letters() -> None:
     ]
 
 
+def test_all_that_waits_is_given_up_in_time_and_not_only_what_is_tried() -> None:
+    engine = engine_of(max_records=2_000)
+    refuse(engine, answered(engine), is_passing=True)
+    for offset in range(1, 200):
+        answered(engine, offset)
+    letters = 0
+    for second in range(1, int(GIVE_UP_S + MAX_BACKOFF_S) + 1):
+        engine.advance(float(second), EPOCH_MS)
+        messages = taken(engine)
+        refuse(
+            engine, [each for each in messages if each.topic == "bulk-1"], second, is_passing=True
+        )
+        letters += sum(each.topic == "dead-letters" for each in messages)
+    assert letters + len(taken(engine)) // 2 == 200
+    assert not engine._parked.records
+
+
 def test_what_waits_takes_a_quarter_of_the_room_at_most() -> None:
     engine = engine_of(max_records=8)
     published: list[Message] = []

@@ -267,6 +267,10 @@ def test_a_forbidden_topic_is_refused_for_good(stage: Stage, code: int) -> None:
         assert len(it.listener.rejections) == 10
         assert not any(each.is_passing or each.is_missing for each in it.listener.rejections)
         assert "grant it Write" in it.listener.rejections[0].reason
+        requests = it.cluster.produce_requests
+        it.send("theirs")
+        await it.settle()
+        assert it.cluster.produce_requests == requests, "it is known by now"
 
     stage.run(main)
 
