@@ -152,6 +152,7 @@ async def test_what_is_open_in_a_reply_topic_is_ended_by_an_owner_that_never_wro
     partition = Partition(topic, 0)
     async with asyncio.timeout(ALL_OF_IT_S):
         first = await owner(world, topic)
+        assert await first.find_missing([replies]) == set()  # and its leader is known
         point = OffsetAndMetadata(1, "left open")
         await leave_open(first, topic, b"first", point, kept=kept, results=replies)
 

@@ -5,6 +5,7 @@ A transaction waits for the slowest of its partitions, so that it must not wait 
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from aiokafka import errors
 
@@ -25,7 +26,9 @@ class Replies:
         verdicts = await self._directory.find(topics, even_if_absent=True)
         return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
 
-    async def absent(self, topics: Collection[str], messages: Sequence[Message]) -> list[Rejection]:
+    async def absent(
+        self, topics: AbstractSet[str], messages: Sequence[Message]
+    ) -> list[Rejection]:
         """Reject the messages whose topics are not there, or cannot be looked up now."""
         if not topics:
             return []
