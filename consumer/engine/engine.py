@@ -145,6 +145,7 @@ class Engine:
             calls=self.calls,
             isolation=isolation,
             body_moves=body_moves,
+            parked=self._parked,
             counters=self.counters,
         )
         self._is_suspended = True

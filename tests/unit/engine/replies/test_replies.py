@@ -229,15 +229,6 @@ def test_a_partition_that_goes_takes_its_waiting_records_along() -> None:
     assert engine.next_call(0.0, EPOCH_MS) is None
 
 
-def test_patterns_change_while_records_are_under_way() -> None:
-    engine = engine_of()
-    messages = answered(engine)
-    engine._intake.reply_topics = ()
-    assert [each.topic for each in messages] == ["bulk-1"]
-    deliver(engine, 1)
-    assert codes(taken(engine)) == [("results", "reply_topic_refused")]
-
-
 def test_a_topic_that_is_deleted_meanwhile_costs_a_dead_letter_and_an_error() -> None:
     engine = engine_of()
     refuse(engine, answered(engine), is_missing=True)
@@ -304,6 +295,15 @@ def test_what_a_topic_does_not_take_now_waits_and_others_go_on() -> None:
     assert len(publish_all(engine)) == 2
     assert engine.offsets_and_metadata()[P0] == OffsetAndMetadata(3, "")
     assert engine.waits(3.0) == []
+
+
+def test_a_reply_topic_that_stands_still_is_not_taken_for_the_routes_own() -> None:
+    engine = engine_of()
+    refuse(engine, answered(engine), is_passing=True)
+    assert len(engine.waits(0.0)) == 1
+    assert [each.split(":")[0] for each in engine.waits(30.0)] == [
+        "reply topic bulk-1 takes nothing"
+    ]
 
 
 def test_once_a_topic_takes_one_all_are_published() -> None:
