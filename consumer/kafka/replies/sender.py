@@ -258,6 +258,7 @@ class ReplySender:
         request = ProduceRequest(None, _ALL_REPLICAS, _REQUEST_TIMEOUT_MS, list(by_topic.items()))
         codes: dict[TopicPartition, int] = {}
         reason = "the leader does not name it in its answer"
+        begun_s = asyncio.get_running_loop().time()
         try:
             response = await self._client.ask_broker(leader, request)
             codes = {
@@ -271,11 +272,18 @@ class ReplySender:
             self._sending -= batches.keys()
         failed = set()
         for partition, batch in batches.items():
-            if not self._end(partition, batch, codes.get(partition), reason):
+            if not self._end(partition, batch, codes.get(partition), reason, begun_s):
                 failed.add(partition)
         return failed
 
-    def _end(self, partition: TopicPartition, batch: _Batch, code: int | None, reason: str) -> bool:
+    def _end(
+        self,
+        partition: TopicPartition,
+        batch: _Batch,
+        code: int | None,
+        reason: str,
+        begun_s: float,
+    ) -> bool:
         """Report a batch that has ended; return whether it has, or goes on at once."""
         if code == NONE:
             self._failing_since_s.pop(partition, None)
@@ -294,7 +302,7 @@ class ReplySender:
                 return True
         self._put_back(partition, batch.messages)
         now_s = asyncio.get_running_loop().time()
-        since_s = self._failing_since_s.setdefault(partition, now_s)
+        since_s = self._failing_since_s.setdefault(partition, begun_s)
         if now_s - since_s >= PATIENCE_S:
             del self._failing_since_s[partition]
             topic, number = partition
