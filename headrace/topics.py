@@ -30,11 +30,20 @@ VISIBLE_POLL_S = 0.1
 
 
 def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
-    """Return each topic that is needed; one that routes share gets the most partitions."""
+    """Return each topic that is needed; one that routes share gets the most partitions.
+
+    Among them are reply topics that the settings name; those that match a prefix are their
+    readers' to create.
+    """
     wanted: dict[str, TopicInfo] = {}
     for route in settings.routes.values():
         want = TopicInfo(route.topics.partitions, route.topics.replication_factor)
-        for topic in (route.requests_topic, route.results_topic, route.dead_letters_topic):
+        for topic in (
+            route.requests_topic,
+            route.results_topic,
+            route.dead_letters_topic,
+            *route.named_reply_topics,
+        ):
             wanted[topic] = max(want, wanted.get(topic, want))
         if route.control_topic is not None:
             # Every consumer replica reads all of it, so more partitions would gain nothing.
@@ -75,6 +84,7 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
         for topic, published in (
             (route.results_topic, results),
             (route.dead_letters_topic, letters),
+            *((topic, results) for topic in route.named_reply_topics),
         ):
             problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
     policy = found.get(settings.jobs.topic, {}).get(CLEANUP_POLICY, "compact")
@@ -98,7 +108,11 @@ async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
     topics = {
         topic
         for route in settings.routes.values()
-        for topic in (route.results_topic, route.dead_letters_topic)
+        for topic in (
+            route.results_topic,
+            route.dead_letters_topic,
+            *route.named_reply_topics,
+        )
     } | {settings.jobs.topic}
     try:
         async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
