@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from headrace_client.bulk.rows.checks import DEFAULT_MAX_TEXT_BYTES
+from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 
 DEFAULT_BATCH_ROWS = 64
 DEFAULT_BATCH_BYTES = 256 * 1024

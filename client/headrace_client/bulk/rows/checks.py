@@ -9,8 +9,6 @@ import orjson
 from headrace_client.bulk.rows.errors import Fault
 from headrace_client.bulk.rows.rows import MISSING, InvalidText
 
-DEFAULT_MAX_TEXT_BYTES = 1_000_000
-"""A request with one such text fits into the 1 MiB that routes and topics take by default."""
 _ESCAPED_BYTES = 6
 """What a character takes at most in JSON, as in ``\\u0001``."""
 _SHOWN_CHARACTERS = 40
