@@ -7,6 +7,7 @@ What a block is, says its language, and a comment before it that readers of the 
   come, in this order, among others. A ``…`` stands for any text.
 - Any other language with ``<!-- file: NAME -->`` is put into that file.
 - ``python`` without a file is run.
+- ``<!-- in: FOLDER -->``: its commands run in this folder of the page's.
 - ``<!-- exit: 3 -->``: the last command of the block ends with this status, not with 0.
 - ``<!-- shown: REASON -->``: is not run; the reason says why it cannot be.
 """
@@ -28,7 +29,7 @@ _FENCE = re.compile(
 )
 _COMMENT = re.compile(r"<!-- ([a-z]+): ([^\n]*) -->")
 _HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
-_MARKS = ("exit", "file", "shown")
+_MARKS = ("exit", "file", "in", "shown")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _run_block(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block.text, encoding="utf-8")
         return
+    folder /= block.marks.get("in", ".")
     if block.language == "python":
         yield _run([sys.executable, "-c", block.text], 0, place, folder, environment)
         return

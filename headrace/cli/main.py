@@ -22,6 +22,11 @@ COMMANDS = (
         "Show what `headrace up` would change on this machine's Ray; change nothing.",
     ),
     Command(
+        "run",
+        "headrace.cli.run:run",
+        "Run a model over a file of OpenAI Batch lines, offline; needs no service and no settings.",
+    ),
+    Command(
         "submit",
         "headrace.cli.records.submit:submit",
         "Publish each line of a file, as it is, to a route's requests topic.",

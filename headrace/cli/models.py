@@ -1,5 +1,6 @@
 """``headrace models``: fetches weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -33,12 +34,21 @@ def pull(
     json: JsonOption = False,
 ) -> None:
     """Fetch models' weights, so that the service starts without the network."""
+    pulled = pull_all(named_sources(names, config))
+    if json:
+        print_json(pulled)
+        return
+    rows = [(each["model"], each["source"], each["path"]) for each in pulled]
+    print_table("model", "source", "where", rows=rows)
+
+
+def pull_all(sources: Mapping[str, str]) -> list[dict[str, str]]:
+    """Fetch each named source, and show that; raises ``UserError``, which names it."""
     # The hub's client is slow to import, and the other commands do not need it.
     from serve_models.weights.pulling import pull as pull_source  # noqa: PLC0415 - see above
     from serve_models.weights.sources import ModelSourceError  # noqa: PLC0415 - see above
 
     pulled = []
-    sources = named_sources(names, config)
     with step_progress() as progress:
         bar = progress.add_task("models", total=len(sources))
         for name, source in sources.items():
@@ -49,11 +59,7 @@ def pull(
                 raise UserError(f"{name}: {error}") from None
             pulled.append({"model": name, "source": source, "path": str(path)})
             progress.advance(bar)
-    if json:
-        print_json(pulled)
-        return
-    rows = [(each["model"], each["source"], each["path"]) for each in pulled]
-    print_table("model", "source", "where", rows=rows)
+    return pulled
 
 
 def named_sources(names: list[str] | None, config: Path | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ what ``local_service`` takes and yields.
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,26 @@ def local_service(
         UserError, SettingsError, ServiceError, BrokerStartError: The message says what to do.
     """
     # Ray takes seconds to import: a typo in the settings should not wait for that.
-    settings = local_settings(_read(config), route)
+    with _running(local_settings(_read(config), route), say) as document:
+        yield document
+
+
+def serving(settings: Settings) -> Callable[..., AbstractContextManager[dict[str, Any]]]:
+    """Return what starts the service of ``settings``, in place of ``local_service``."""
+
+    @contextmanager
+    def start(
+        *, config: Path | None, route: str | None, say: Callable[[str], None]
+    ) -> Iterator[dict[str, Any]]:
+        del config
+        with _running(local_settings(settings, route), say) as document:
+            yield document
+
+    return start
+
+
+@contextmanager
+def _running(settings: Settings, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     from headrace.service.service import LocalService  # noqa: PLC0415 - see above
 
     with tempfile.TemporaryDirectory(prefix="headrace-local-") as folder:

@@ -105,8 +105,7 @@ class FirstFile:
 
     @property
     def model_name(self) -> str:
-        last = re.split(r"[:/]", self.source.partition("@")[0].rstrip("/"))[-1].lower()
-        return re.sub(r"[^a-z0-9]+", "-", last).strip("-")[:63].rstrip("-") or self.task.kind
+        return model_name_of(self.source, self.task.kind)
 
     @property
     def is_local(self) -> bool:
@@ -176,6 +175,12 @@ class FirstFile:
             "# tls: {}  # TLS with the system's CAs; ca_file, cert_file, key_file name others",
             "# sasl: {username: headrace}  # the password: HEADRACE_KAFKA__SASL__PASSWORD",
         ]
+
+
+def model_name_of(source: str, kind: str) -> str:
+    """Return a legal name for a model: the last part of its source, or else its kind."""
+    last = re.split(r"[:/]", source.partition("@")[0].rstrip("/"))[-1].lower()
+    return re.sub(r"[^a-z0-9]+", "-", last).strip("-")[:63].rstrip("-") or kind
 
 
 def _quoted(value: str) -> str:

@@ -48,7 +48,6 @@ def environment(kafka_broker: TestBroker, tmp_path: Path) -> Mapping[str, str]:
         "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")]),
         "HOME": os.environ.get("HOME", str(tmp_path)),
-        "TMPDIR": str(tmp_path),
         "HEADRACE_KAFKA__BOOTSTRAP": kafka_broker.bootstrap,
     }
 

@@ -1,8 +1,9 @@
 """``headrace bulk embed`` and ``headrace bulk run``: files in, files out."""
 
 import logging
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -12,9 +13,7 @@ from headrace_client.bulk.job.options import (
     DEFAULT_WINDOW_REQUESTS,
     BulkOptions,
 )
-from headrace_client.bulk.job.progress.display import choose_display
-from headrace_client.bulk.job.session import run_bulk
-from headrace_client.bulk.rows.checks import DEFAULT_MAX_TEXT_BYTES
+from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 from headrace_client.wire.names import EMBEDDINGS_URL
 
 bulk_app = typer.Typer(
@@ -331,10 +330,13 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     _run(options, as_json=json)
 
 
-def _run(options: BulkOptions, *, as_json: bool) -> None:
+def _run(options: BulkOptions, *, as_json: bool) -> NoReturn:
     # What goes wrong for a while is in what the job waits for; a bar and a log would mix.
     logging.getLogger("headrace_client").addHandler(logging.NullHandler())
-    raise typer.Exit(run_bulk(options, choose_display(as_json=as_json)))
+    # What runs a job takes a second to import, and help and completion need none of it.
+    display = import_module("headrace_client.bulk.job.progress.display")
+    session = import_module("headrace_client.bulk.job.session")
+    raise typer.Exit(session.run_bulk(options, display.choose_display(as_json=as_json)))
 
 
 def _inputs_and_out(paths: list[str]) -> tuple[tuple[str, ...], str]:

@@ -9,7 +9,11 @@ from headrace_client.cli.running import run
 from headrace_client.cli.versions import VersionOption
 
 COMMANDS: tuple[Command, ...] = (
-    Command("bulk", "headrace_client.cli.bulk:bulk_app", "Files in, files out: embed, run."),
+    Command(
+        "bulk",
+        "headrace_client.cli.bulk:bulk_app",
+        "Files in, files out: embed a table, or run requests over it. Goes on where it stopped.",
+    ),
     Command(
         "jobs",
         "headrace_client.cli.jobs:jobs_app",

@@ -60,6 +60,12 @@ words
 
 - in a list:
 
+  <!-- in: data -->
+  ```console
+  $ wc -l <in.txt
+  2
+  ```
+
   ```console
   $ wc -l <data/in.txt
   2
@@ -80,7 +86,7 @@ print(Path("data/in.txt").read_text().split())
 """,
     )
 
-    assert printed == ["2\n", "", "1\n", "['two', 'words']\n"]
+    assert printed == ["2\n", "2\n", "", "1\n", "['two', 'words']\n"]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from headrace_client.bulk.rows.checks import DEFAULT_MAX_TEXT_BYTES
+from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 
 DEFAULT_BATCH_ROWS = 64
 DEFAULT_BATCH_BYTES = 256 * 1024
-DEFAULT_WINDOW_REQUESTS = 256
+DEFAULT_WINDOW_REQUESTS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

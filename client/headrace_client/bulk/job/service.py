@@ -10,7 +10,7 @@ import yaml
 
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import OptionsError, model_settings
-from headrace_client.routes import Route
+from headrace_client.routes import Route, Routes
 from headrace_client.settings import Connection, find_settings_file, load_settings, parse_settings
 
 _NAMED = "options"
@@ -45,7 +45,7 @@ def find_service(options: BulkOptions) -> Service:
             name=_NAMED, requests_topic=requests, results_topic=results, group=options.group
         )
     else:
-        route = settings.routes.find(options.url, route=options.route, model=options.model)
+        route = _route(settings.routes, options)
     identity = {
         "requests_topic": route.requests_topic,
         "results_topic": route.results_topic,
@@ -62,12 +62,18 @@ def find_service(options: BulkOptions) -> Service:
 def service_of(document: Mapping[str, Any], options: BulkOptions) -> Service:
     """Return the service that was started for the job; its topics are new each time."""
     settings = parse_settings(document, {})
-    route = settings.routes.find(options.url, route=options.route, model=options.model)
+    route = _route(settings.routes, options)
     return Service(
         connection=settings.connection,
         route=route,
         identity={"local": True, "model": _model(document, route)},
     )
+
+
+def _route(routes: Routes, options: BulkOptions) -> Route:
+    # Lines of an OpenAI Batch file name their endpoints themselves.
+    url = None if options.kind == "run" and options.body is None else options.url
+    return routes.find(url, route=options.route, model=options.model)
 
 
 def _model(document: Mapping[str, Any], route: Route) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from headrace_client.bulk.job.deadlines import deadline_ms
-from headrace_client.bulk.job.local import find_local_service
+from headrace_client.bulk.job.local import StartsLocalService, find_local_service
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import OptionsError, Plan, make_plan
 from headrace_client.bulk.job.progress.display import Display
@@ -37,11 +37,16 @@ class ExitStatus(IntEnum):
     """The same command goes on."""
 
 
-def run_bulk(options: BulkOptions, display: Display) -> ExitStatus:
-    """Run the command; raises ``ClientError`` if it could not run."""
+def run_bulk(
+    options: BulkOptions, display: Display, start: StartsLocalService | None = None
+) -> ExitStatus:
+    """Run the command; raises ``ClientError`` if it could not run.
+
+    ``start`` is what starts the service of a local job; where unset, the one that is installed.
+    """
     if not options.local:
         return _run(options, find_service(options), display)
-    start = find_local_service()
+    start = start or find_local_service()
     with ExitStack() as local:
         with display.busy("starting a broker, Ray and the model on this machine"):
             document = local.enter_context(

@@ -6,8 +6,8 @@ import orjson
 import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
-from headrace_client.bulk.rows.errors import RowFailure
-from headrace_client.bulk.rows.readers.reading import Fault
+from headrace_client.bulk.rows.errors import Fault, RowFailure
+from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 from headrace_client.bulk.rows.rendering import Rendered
 from headrace_client.bulk.rows.rows import Rows
 
@@ -31,7 +31,7 @@ class BatchLines:
     """
 
     def __init__(
-        self, *, model: str | None = None, max_text_bytes: int = checks.DEFAULT_MAX_TEXT_BYTES
+        self, *, model: str | None = None, max_text_bytes: int = DEFAULT_MAX_TEXT_BYTES
     ) -> None:
         self._model = model
         self._max_bytes = max_text_bytes

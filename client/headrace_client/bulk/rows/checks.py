@@ -6,11 +6,9 @@ from typing import Any
 
 import orjson
 
-from headrace_client.bulk.rows.readers.reading import Fault
+from headrace_client.bulk.rows.errors import Fault
 from headrace_client.bulk.rows.rows import MISSING, InvalidText
 
-DEFAULT_MAX_TEXT_BYTES = 1_000_000
-"""A request with one such text fits into the 1 MiB that routes and topics take by default."""
 _ESCAPED_BYTES = 6
 """What a character takes at most in JSON, as in ``\\u0001``."""
 _SHOWN_CHARACTERS = 40
@@ -86,7 +84,9 @@ def _kind(value: Any) -> str:
         return "a boolean"
     if isinstance(value, int | float):
         return "a number"
-    return {list: "a list", dict: "an object"}.get(type(value), f"a {type(value).__name__}")
+    names = {"list": "a list", "dict": "an object"}
+    name = type(value).__name__
+    return names.get(name, f"a {name}")
 
 
 def _shown(value: Any) -> str:

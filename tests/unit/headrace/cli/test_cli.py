@@ -64,7 +64,7 @@ def test_the_service_has_the_clients_commands(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_import_nothing_that_is_slow(option: str) -> None:
-    slow = ("aiokafka", "pydantic", "numpy", "orjson", "yaml", "ray", "torch", "pyarrow")
+    slow = ("aiokafka", "pydantic", "numpy", "ray", "torch", "pyarrow", "fsspec")
     code = (
         "import sys; from headrace.cli import main\n"
         f"try: main(['{option}'])\n"
