@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from headrace_client.bulk.job.chunks import HeldRows, Numbers
 from headrace_client.bulk.job.deadlines import deadline_ms
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import Plan
+from headrace_client.bulk.job.progress.announcing import Announcements
 from headrace_client.bulk.job.progress.display import Display
-from headrace_client.bulk.job.progress.reporting import About, Commands, Reporter, nobody
+from headrace_client.bulk.job.progress.reporting import About, Commands, Reporter
 from headrace_client.bulk.job.progress.watching import Watch, looking
 from headrace_client.bulk.job.reading import RowReader, Selection
 from headrace_client.bulk.job.request_lines import GroupedTexts, WholeBodies, WritesLines
@@ -37,6 +38,7 @@ from headrace_client.clock import epoch_ms
 from headrace_client.jobs import Checkpoint, Job, JobSettings, JobState, RangeSet, Window
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
+from headrace_client.registry.announcements import Announcement, State
 from headrace_client.wire.requests import request_headers
 
 _SPAN_REQUESTS = 8
@@ -81,7 +83,7 @@ class RoundRunner:
         ending: Ending,
         state_directory: Path,
         display: Display,
-        announce: Commands = nobody,
+        announcement: Announcement,
     ) -> None:
         self._options = options
         self._plan = plan
@@ -92,7 +94,7 @@ class RoundRunner:
         self._ending = ending
         self._state_directory = state_directory
         self._display = display
-        self._announce = announce
+        self._announcement = announcement
         self._wire_name = this_round.wire_name(job_id)
         # Items of lines have names of their own, but what they send may be the same.
         self._seen = SeenItems(store.connection) if options.dedupe else None
@@ -132,7 +134,10 @@ class RoundRunner:
                     {**self._note(), "core": job.checkpoint(clock()).to_dict()},
                     lambda: {"items_numbered": 0},
                 )
-            reporter = self._reporter(job, loop, writer, clock)
+            announcements = await open_ones.enter_async_context(
+                Announcements(service.connection, service.jobs_topic, self._announcement)
+            )
+            reporter = self._reporter(job, loop, writer, announcements, clock)
             reporting = asyncio.create_task(reporter.run())
             try:
                 with _stopping(loop.stop):
@@ -140,10 +145,12 @@ class RoundRunner:
             finally:
                 reporting.cancel()
                 await asyncio.gather(reporting, return_exceptions=True)
-                self._display.show(reporter.report())
+                last = replace(reporter.report(), state=_state(job, loop, writer, clock()))
+                self._display.show(last)
+                announcements(last)
         report = reporter.report()
         return Outcome(
-            is_complete=loop.is_input_ended and not loop.has_rows_left,
+            is_complete=loop.is_complete,
             state=job.state(clock()),
             parts=writer.parts,
             rows_written=writer.rows_written,
@@ -281,7 +288,12 @@ class RoundRunner:
         return VectorAnswersOf(VectorDecoder(self._plan.dtype, writer.dimensions))
 
     def _reporter(
-        self, job: Job, loop: BulkLoop, writer: RowWriter, clock: Callable[[], float]
+        self,
+        job: Job,
+        loop: BulkLoop,
+        writer: RowWriter,
+        announce: Commands,
+        clock: Callable[[], float],
     ) -> Reporter:
         service, source = self._service, self._plan.source
         total = source.rows_total
@@ -304,9 +316,17 @@ class RoundRunner:
             writer=writer,
             display=self._display,
             watch=Watch(looking(service.connection, topic, service.route.group), clock),
-            announce=self._announce,
+            announce=announce,
             clock=clock,
         )
+
+
+def _state(job: Job, loop: BulkLoop, writer: RowWriter, now_s: float) -> str:
+    state = job.state(now_s)
+    if not loop.is_complete:
+        # Whatever it was doing: nothing goes on with it now.
+        return state.value if state.is_final else State.INTERRUPTED.value
+    return (State.PARTIAL if writer.rows_failed else State.DONE).value
 
 
 @contextmanager

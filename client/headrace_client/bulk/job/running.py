@@ -103,9 +103,9 @@ class BulkLoop:
         return self._reader.rows_seen
 
     @property
-    def has_rows_left(self) -> bool:
-        """Whether rows that were read are not written."""
-        return len(self._held) > 0
+    def is_complete(self) -> bool:
+        """All rows of the input are written."""
+        return self.is_input_ended and not len(self._held) and not self._has_unkept
 
     def oldest_in_flight_s(self) -> float:
         """For how long the oldest request of this process has not been answered."""

@@ -24,11 +24,13 @@ class Service:
         connection: The cluster.
         route: The topics.
         identity: What of it changes results, for the fingerprint.
+        jobs_topic: Where jobs are announced; ``None``: this one is nobody else's business.
     """
 
     connection: Connection
     route: Route
     identity: Mapping[str, Any]
+    jobs_topic: str | None = None
 
 
 def find_service(options: BulkOptions) -> Service:
@@ -49,7 +51,12 @@ def find_service(options: BulkOptions) -> Service:
         "results_topic": route.results_topic,
         "model": _model(_document(options), route),
     }
-    return Service(connection=settings.connection, route=route, identity=identity)
+    return Service(
+        connection=settings.connection,
+        route=route,
+        identity=identity,
+        jobs_topic=settings.jobs_topic,
+    )
 
 
 def service_of(document: Mapping[str, Any], options: BulkOptions) -> Service:

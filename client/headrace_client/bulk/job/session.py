@@ -1,17 +1,16 @@
 """Runs the bulk command: finds out what is to be done, does it, and says how it ended."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
+from headrace_client.bulk.job.deadlines import deadline_ms
 from headrace_client.bulk.job.local import StartsLocalService, find_local_service
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import OptionsError, Plan, make_plan
 from headrace_client.bulk.job.progress.display import Display
 from headrace_client.bulk.job.progress.report import duration
-from headrace_client.bulk.job.progress.reporting import Commands, nobody
 from headrace_client.bulk.job.round_runner import Outcome, RoundRunner
 from headrace_client.bulk.job.rounds import Ended, Round, next_round, round_of
 from headrace_client.bulk.job.service import Service, find_service, service_of
@@ -22,6 +21,7 @@ from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending, Finished
 from headrace_client.clock import epoch_ms
 from headrace_client.jobs import JobState
+from headrace_client.registry.announcements import Announcement, State, Topics
 
 
 class ExitStatus(IntEnum):
@@ -36,33 +36,21 @@ class ExitStatus(IntEnum):
     """The same command goes on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcing:
-    """Makes what tells others of a job; see ``reporting.Commands``."""
-
-    make: Callable[[Service, Manifest, BulkOptions], Commands]
-
-
 def run_bulk(
-    options: BulkOptions,
-    display: Display,
-    announcing: Announcing | None = None,
-    start: StartsLocalService | None = None,
+    options: BulkOptions, display: Display, start: StartsLocalService | None = None
 ) -> ExitStatus:
     """Run the command; raises ``ClientError`` if it could not run.
 
     ``start`` is what starts the service of a local job; where unset, the one that is installed.
     """
     if not options.local:
-        return _run(options, find_service(options), display, announcing)
+        return _run(options, find_service(options), display)
     start = start or find_local_service()
     with start(config=options.config, route=options.route, say=display.say) as document:
-        return _run(options, service_of(document, options), display, announcing)
+        return _run(options, service_of(document, options), display)
 
 
-def _run(
-    options: BulkOptions, service: Service, display: Display, announcing: Announcing | None
-) -> ExitStatus:
+def _run(options: BulkOptions, service: Service, display: Display) -> ExitStatus:
     destination = Destination.of(options.out, options.state_dir)
     folder = JobFolder(destination.state_directory)
     before = None if options.restart else folder.manifest()
@@ -75,9 +63,8 @@ def _run(
     with folder:
         manifest, has_grown = _manifest(options, plan, folder)
         session = _Session(options, plan, service, manifest, folder, display, has_grown=has_grown)
-        announce = nobody if announcing is None else announcing.make(service, manifest, options)
         with display:
-            return session.run(announce)
+            return session.run()
 
 
 def _manifest(options: BulkOptions, plan: Plan, folder: JobFolder) -> tuple[Manifest, bool]:
@@ -125,7 +112,7 @@ class _Session:
         self._out = plan.destination.out
         self._ending = Ending(plan.layout(manifest.job), plan.destination)
 
-    def run(self, announce: Commands) -> ExitStatus:
+    def run(self) -> ExitStatus:
         self._ending.check()
         store = self._folder.open_store()
         kept = self._recovered(store)
@@ -145,12 +132,32 @@ class _Session:
             ending=self._ending,
             state_directory=self._folder.path,
             display=self._display,
-            announce=announce,
+            announcement=self._announcement(),
         )
         outcome = asyncio.run(runner.run())
         if not outcome.is_complete:
             return self._stopped(outcome)
         return self._end(store, this_round, outcome)
+
+    def _announcement(self) -> Announcement:
+        options, route = self._options, self._service.route
+        deadline = options.deadline
+        return Announcement(
+            job=self._manifest.job,
+            kind=f"bulk {options.kind}",
+            state=State.RUNNING,
+            started_at_ms=self._manifest.created_at_ms,
+            route=route.name,
+            # Names only: a URL may hold a password.
+            description=f"{_name(options.inputs[0])} -> {_name(self._out)}",
+            topics=Topics(
+                requests=route.requests_topic,
+                results=route.results_topic,
+                control=route.control_topic,
+            ),
+            deadline_ms=None if deadline is None else deadline_ms(deadline, epoch_ms()),
+            weight=options.weight or 1,
+        )
 
     def _recovered(self, store: CheckpointStore) -> dict[str, Any] | None:
         """Return the last checkpoint, after an end that was interrupted has been completed."""
@@ -258,3 +265,7 @@ class _Session:
 
 def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]

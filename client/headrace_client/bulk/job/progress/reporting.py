@@ -26,10 +26,6 @@ class Commands(Protocol):
     def __call__(self, report: Report, /) -> Sequence[str]: ...
 
 
-def nobody(_report: Report) -> Sequence[str]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """What of a job does not change while it runs.
