@@ -1,7 +1,9 @@
 """Models that cost next to nothing, so that the service is what is measured."""
 
 import asyncio
+import base64
 import os
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from handoff.chunk import STATUS_OK, Chunk, Outcomes
 from serve_models.chunks.call import Call
 
 _GATE_POLL_S = 0.005
+_ID_AT = len(b'{"custom_id":"')
 
 
 class Noop:
@@ -50,6 +53,50 @@ class Noop:
         # Another process opens it, and cannot set an event here.
         while self._gate is not None and self._gate.exists():  # noqa: ASYNC110
             await asyncio.sleep(_GATE_POLL_S)
+
+
+class NoopEmbedder:
+    """Answers each record of a chunk with as many vectors as it has texts, all of them alike.
+
+    The number of texts is read from a ``custom_id`` as the bulk command writes it (JOB/FIRST-END),
+    since reading the body would be the largest cost.
+
+    Args:
+        dimensions: Of each vector, float32 in base64.
+        window_records: Records wanted in flight from each consumer.
+    """
+
+    def __init__(self, *, dimensions: int = 384, window_records: int = 256) -> None:
+        self._vector = base64.b64encode(struct.pack("<f", 0.05) * dimensions).decode()
+        self._window_records = window_records
+        self._bodies: dict[int, bytes] = {}
+        self._replica = f"noop-embedder-{os.getpid()}"
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        """Yield the outcomes of all records."""
+        records = len(chunk.lines)
+        yield Outcomes(
+            replica=self._replica,
+            window_records=self._window_records,
+            indexes=list(range(records)),
+            statuses=[STATUS_OK] * records,
+            # Copies: pickle would send equal objects only once.
+            bodies=[bytes(bytearray(self._body(each))) for each in chunk.lines],
+        )
+
+    def _body(self, line: bytes) -> bytes:
+        place = line[: line.index(b'"', _ID_AT)].rpartition(b"/")[2]
+        first, _, end = place.partition(b"-")
+        texts = int(end) - int(first)
+        if texts not in self._bodies:
+            data = [
+                {"object": "embedding", "index": index, "embedding": self._vector}
+                for index in range(texts)
+            ]
+            usage = {"prompt_tokens": texts, "total_tokens": texts}
+            body = {"object": "list", "data": data, "model": "noop", "usage": usage}
+            self._bodies[texts] = orjson.dumps(body)
+        return self._bodies[texts]
 
 
 class Sleeper:

@@ -1,5 +1,6 @@
 """``headrace bulk embed`` and ``headrace bulk run``: files in, files out."""
 
+import logging
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -330,6 +331,8 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
 
 
 def _run(options: BulkOptions, *, as_json: bool) -> NoReturn:
+    # What goes wrong for a while is in what the job waits for; a bar and a log would mix.
+    logging.getLogger("headrace_client").addHandler(logging.NullHandler())
     # What runs a job takes a second to import, and help and completion need none of it.
     display = import_module("headrace_client.bulk.job.progress.display")
     session = import_module("headrace_client.bulk.job.session")

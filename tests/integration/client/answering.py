@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from numpy.typing import NDArray
 
 DIMENSIONS = 8
 POISON = "poison"
@@ -26,9 +27,10 @@ GRIEF = "grief"
 """A request with such a text is given up; another attempt may succeed."""
 
 
-def vector_of(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+def vector_of(text: str) -> NDArray[np.float32]:
     digest = hashlib.blake2b(text.encode(), digest_size=DIMENSIONS).digest()
-    return np.frombuffer(digest, dtype=np.uint8).astype("<f4") / np.float32(16)
+    vector: NDArray[np.float32] = np.frombuffer(digest, dtype=np.uint8).astype(np.float32)
+    return vector
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Answering:
         if "messages" in body:
             text = body["messages"][-1]["content"]
             self.computed[text] += 1
-            said = {"choices": [{"message": {"content": text.upper()}}]}
+            said: dict[str, Any] = {"choices": [{"message": {"content": text.upper()}}]}
             result["response"] = {"status_code": 200, "request_id": place, "body": said}
             return orjson.dumps(result)
         texts = body["input"]

@@ -106,7 +106,7 @@ class RowReader:
         only = self._selection.only
         if only is None:
             return positions
-        start = max(self._selection.all_from - rows.first_row, 0)
+        start = min(max(self._selection.all_from - rows.first_row, 0), len(positions))
         low, high = np.searchsorted(only, (rows.first_row, rows.first_row + start))
         return np.concatenate([only[low:high] - rows.first_row, positions[start:]])
 

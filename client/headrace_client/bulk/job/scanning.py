@@ -23,9 +23,10 @@ def core_of(kept: Mapping[str, Any] | None, topics: Mapping[str, str]) -> Checkp
     checkpoint = Checkpoint.from_dict(kept["core"])
     if kept.get("topics") != dict(topics):
         checkpoint = replace(checkpoint, request_offsets={}, result_offsets={})
-    if checkpoint.ending is not None or checkpoint.paused:
-        checkpoint = checkpoint.again()
-    return checkpoint
+    if checkpoint.ending is not None:
+        # What was on its way has been cancelled or has expired, and is sent again.
+        return checkpoint.again()
+    return replace(checkpoint, paused=False)
 
 
 async def note_ends(

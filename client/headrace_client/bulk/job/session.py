@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from enum import IntEnum
 from typing import Any
 
@@ -46,7 +47,11 @@ def run_bulk(
     if not options.local:
         return _run(options, find_service(options), display)
     start = start or find_local_service()
-    with start(config=options.config, route=options.route, say=display.say) as document:
+    with ExitStack() as local:
+        with display.busy("starting a broker, Ray and the model on this machine"):
+            document = local.enter_context(
+                start(config=options.config, route=options.route, say=display.say)
+            )
         return _run(options, service_of(document, options), display)
 
 

@@ -64,9 +64,9 @@ def _no_column(name: str, text: str, schema: pa.Schema) -> str:
     message = (
         f"template {_short(text)!r}: there is no column {name!r}; there are {listed(schema.names)}"
     )
-    if any(each in name for each in ".[!:"):
-        return f"{message}. A name in braces is a column as it is called, without parts or formats"
-    return f"{message}. Double braces that are meant as braces"
+    if '"' in name or not any(each in name for each in ".[!:"):
+        return f"{message}. Double braces that are meant as braces"
+    return f"{message}. A name in braces is a column as it is called, without parts or formats"
 
 
 def _short(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -25,6 +25,9 @@ class Display(Protocol):
 
     def say(self, line: str) -> None:
         """Show a remark for a person."""
+
+    def busy(self, doing: str) -> AbstractContextManager[object]:
+        """Show that something lasts, before there are reports."""
 
     def __enter__(self) -> Self: ...
 
@@ -51,6 +54,10 @@ class JsonLines(AbstractContextManager["JsonLines"]):
         self._err.write(line + "\n")
         self._err.flush()
 
+    def busy(self, doing: str) -> AbstractContextManager[object]:
+        self.say(doing)
+        return nullcontext()
+
     def __exit__(self, *_error: object) -> None:
         pass
 
@@ -76,6 +83,10 @@ class PlainLines(AbstractContextManager["PlainLines"]):
     def say(self, line: str) -> None:
         self._err.write(line + "\n")
         self._err.flush()
+
+    def busy(self, doing: str) -> AbstractContextManager[object]:
+        self.say(doing)
+        return nullcontext()
 
     def __exit__(self, *_error: object) -> None:
         pass
@@ -117,6 +128,9 @@ class Bar(AbstractContextManager["Bar"]):
 
     def say(self, line: str) -> None:
         self._console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
+
+    def busy(self, doing: str) -> AbstractContextManager[object]:
+        return self._console.status(doing)
 
     def __enter__(self) -> Self:
         self._live.start()

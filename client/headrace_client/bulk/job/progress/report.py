@@ -27,6 +27,7 @@ class Report:
         eta_s: Seconds to the end at the rate of lately; ``None`` where it cannot be told.
         in_flight_requests: Published, and not answered.
         elapsed_s: Since this run began.
+        cpu_s: CPU time that this process has used in it.
         waits: What the job waits for, for a person; ``None`` while it goes on.
     """
 
@@ -44,12 +45,13 @@ class Report:
     eta_s: float | None = None
     in_flight_requests: int = 0
     elapsed_s: float = 0.0
+    cpu_s: float = 0.0
     waits: str | None = None
 
 
 def as_json(report: Report) -> dict[str, Any]:
     values = asdict(report)
-    for name in ("share_read", "rows_per_s", "tokens_per_s", "eta_s", "elapsed_s"):
+    for name in ("share_read", "rows_per_s", "tokens_per_s", "eta_s", "elapsed_s", "cpu_s"):
         if values[name] is not None:
             values[name] = round(values[name], 3)
     return values

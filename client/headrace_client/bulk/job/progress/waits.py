@@ -44,11 +44,11 @@ def waits_for(facts: Facts) -> str | None:
         )
     if facts.is_paused and not facts.in_flight_requests:
         return "paused; `headrace jobs resume` lets it go on"
+    if facts.in_flight_requests and facts.has_consumers is False:
+        return nobody_consumes(facts.requests_topic)
     if facts.since_result_s < QUIET_S:
         return None
     if facts.in_flight_requests:
-        if facts.has_consumers is False:
-            return nobody_consumes(facts.requests_topic)
         requests = "request" if facts.in_flight_requests == 1 else "requests"
         return (
             f"waiting for results of {facts.in_flight_requests:,} {requests}, "

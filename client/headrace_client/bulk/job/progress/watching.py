@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient
 
 from headrace_client.errors import ClientError
@@ -12,6 +13,7 @@ from headrace_client.settings import Connection
 
 LOOK_EVERY_S = 2.0
 LOOK_TIMEOUT_S = 3.0
+_SILENCE = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.RequestTimedOutError)
 _MEMBERS = 5
 _METADATA = 3
 _MOST_GROUPS = 200
@@ -41,10 +43,11 @@ class Watch:
         try:
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 self.has_consumers = await self._look()
-        except (ClientError, TimeoutError):
+        except (ClientError, TimeoutError) as error:
             self.has_consumers = None
-            if self._silent_since_s is None:
-                self._silent_since_s = began_s
+            # Whatever else a broker says, it answers.
+            if isinstance(error, TimeoutError) or isinstance(error.__cause__, _SILENCE):
+                self._silent_since_s = self._silent_since_s or began_s
         else:
             self._silent_since_s = None
 
@@ -65,8 +68,10 @@ def looking(connection: Connection, topic: str, group: str | None) -> Looks:
         with explaining_failures(connection, "asking for consumer groups"):
             try:
                 await client.start()
-                groups = [group] if group else await _groups(client)
-                return await _any_reads(client, groups, topic)
+                # Listed first: brokers without any group have no coordinator to ask.
+                groups = await _groups(client)
+                wanted = [each for each in groups if group in {None, each}]
+                return await _any_reads(client, wanted, topic)
             finally:
                 await client.close()
 

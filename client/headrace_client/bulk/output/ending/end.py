@@ -184,7 +184,7 @@ class Ending:
         if not self._layout.ordered:
             return merged_blocks(appended(), self._reader_of(out, dimensions), mended)
         steps = plan(
-            (row.row for row in read_failed(failed)),
+            (row.row for row in read_failed(failed)) if failed.exists() else iter(()),
             (row.row for path in self._failed_of(parts) for row in read_failed(path)),
             max((part.end_row for part in parts), default=0),
             keeps_failed=self._format.keeps_failed,
@@ -196,7 +196,7 @@ class Ending:
         if not self._layout.ordered:
             return
         end_row = max((part.end_row for part in parts), default=0)
-        for line, row in failed_lines(failed):
+        for line, row in failed_lines(failed) if failed.exists() else ():
             if row.row >= end_row:
                 yield line
 
@@ -276,20 +276,20 @@ class Ending:
 
     def _fetch(self) -> tuple[Path, Path]:
         """OUT and its failed file, on a local disk."""
-        if not (self._destination.exists() and self._destination.failed_exists()):
+        if not self._destination.exists():
             raise OutputError(
-                f"{self._destination.out} and {self._destination.failed} are both needed to try "
-                "failed rows again, and one is not there: bring it back, or run the job anew"
+                f"{self._destination.out} is needed to put rows into it, and is not there: bring "
+                "it back, or run the job anew"
             )
         if not self._destination.is_remote:
             return Path(self._destination.out), Path(self._destination.failed)
-        if not (self._fetched_out.exists() and self._fetched_failed.exists()):
+        if not self._fetched_out.exists():
             self._make_directories()
-            self._remove(self._fetched_out)
-            for url, path in (
-                (self._destination.out, self._fetched_out),
-                (self._destination.failed, self._fetched_failed),
-            ):
+            # OUT last: it says that both were fetched.
+            pairs = [(self._destination.out, self._fetched_out)]
+            if self._destination.failed_exists():
+                pairs.insert(0, (self._destination.failed, self._fetched_failed))
+            for url, path in pairs:
                 system, remote = fsspec.core.url_to_fs(url)
                 system.get(remote, str(path), recursive=system.isdir(remote))
         return self._fetched_out, self._fetched_failed

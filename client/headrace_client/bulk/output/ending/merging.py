@@ -45,6 +45,8 @@ def plan(
         else:
             yield Source.MENDED, 1
     yield Source.OUT, _ALL
+    # Rows of an input that has grown since.
+    yield Source.MENDED, _ALL
 
 
 def appended() -> Iterator[tuple[Source, int]]:

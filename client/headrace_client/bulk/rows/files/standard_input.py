@@ -35,6 +35,9 @@ class StandardInput:
             end = len(self._kept) if size < 0 else position + size
             return bytes(self._kept[position:end])
         data = self._raw.read(size)
+        # Readers of Arrow take less than they asked for as the end.
+        while 0 < len(data) < size and (more := self._raw.read(size - len(data))):
+            data += more
         if self._last:
             self._kept.clear()
         else:

@@ -7,7 +7,13 @@ import pyarrow as pa
 
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.files.finding import InputFile
-from headrace_client.bulk.rows.readers.reading import BATCH_BYTES, BATCH_ROWS, Chunk, Selection
+from headrace_client.bulk.rows.readers.reading import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    Chunk,
+    Selection,
+    record_batch,
+)
 from headrace_client.bulk.rows.rows import InvalidText
 
 
@@ -38,9 +44,10 @@ def chunks(
     columns = {
         name: _plain(batch.column(batch.schema.get_field_index(name))) for name in selection.names
     }
-    carried = pa.RecordBatch.from_arrays(
+    carried = record_batch(
         [columns[each.name].cast(each.type) for each in selection.carried],
-        schema=selection.carried,
+        selection.carried,
+        batch.num_rows,
     )
     at_once = rows_at_once(batch.num_rows, batch.nbytes)
     for low in range(0, batch.num_rows, at_once):

@@ -40,7 +40,7 @@ class ArrowFileReader:
     def __init__(self, file: InputFile) -> None:
         self.file = file
         with _explained(file), _Opened(file) as opened:
-            self.schema = plain_schema(opened.batches().schema, file)
+            self.schema = plain_schema(opened.schema, file)
             self._batch_rows = _batch_rows(opened)
         self.rows: int | None = sum(self._batch_rows)
 
@@ -97,6 +97,8 @@ class _Opened:
         if file.is_local:
             self._map = mmap.mmap(self._raw.fileno(), 0, access=mmap.ACCESS_READ)
             self._source = pa.py_buffer(self._map)
+        self._all: pa.ipc.RecordBatchFileReader = pa.ipc.open_file(self._source)
+        self._is_in_place = self._map is not None and self._lies_in_map()
 
     def __enter__(self) -> Self:
         return self
@@ -105,12 +107,16 @@ class _Opened:
         # Batches that are still in use keep the map.
         self._raw.close()
 
-    def batches(self, names: Sequence[str] | None = None) -> pa.ipc.RecordBatchFileReader:
-        """Open it for these columns only; ``None`` means all."""
-        if names is None:
-            return pa.ipc.open_file(self._source)
-        schema = pa.ipc.open_file(self._source).schema
-        fields = [schema.get_field_index(name) for name in names]
+    @property
+    def schema(self) -> pa.Schema:
+        return self._all.schema
+
+    def batches(self, names: Sequence[str]) -> pa.ipc.RecordBatchFileReader:
+        """Return the reader of some columns; of others it may read nothing."""
+        if self._is_in_place:
+            # To choose columns is to copy them.
+            return self._all
+        fields = [self.schema.get_field_index(name) for name in names]
         return pa.ipc.open_file(
             self._source, options=pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
         )
@@ -120,9 +126,17 @@ class _Opened:
         if self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
 
+    def _lies_in_map(self) -> bool:
+        """Whether batches are where the file is mapped, and not decompressed from there."""
+        if not self._all.num_record_batches:
+            return False
+        buffers = [each for each in self._all.get_batch(0).column(0).buffers() if each is not None]
+        start, end = self._source.address, self._source.address + self._source.size
+        return all(start <= each.address < end for each in buffers if each.size)
+
 
 def _batch_rows(opened: _Opened) -> list[int]:
-    schema = opened.batches().schema
+    schema = opened.schema
     # One column tells how many rows there are; numbers are smaller than texts.
     narrow = next((each for each in schema if pa.types.is_primitive(each.type)), schema.field(0))
     batches = opened.batches([narrow.name])

@@ -16,6 +16,7 @@ from headrace_client.bulk.rows.readers.reading import (
     Chunk,
     Fault,
     Selection,
+    record_batch,
 )
 from headrace_client.bulk.rows.rows import MISSING
 from headrace_client.bulk.rows.text.json_columns import type_name
@@ -114,7 +115,7 @@ class CsvReader:
 
         return Chunk(
             first=first,
-            carried=pa.RecordBatch.from_arrays(arrays, schema=selection.carried),
+            carried=record_batch(arrays, selection.carried, len(rows)),
             values=values_of,
             faults=faults,
             lines=lines,

@@ -8,7 +8,13 @@ import pyarrow as pa
 
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.files.finding import InputFile
-from headrace_client.bulk.rows.readers.reading import BATCH_ROWS, Chunk, Fault, Selection
+from headrace_client.bulk.rows.readers.reading import (
+    BATCH_ROWS,
+    Chunk,
+    Fault,
+    Selection,
+    record_batch,
+)
 from headrace_client.bulk.rows.rows import MISSING
 from headrace_client.bulk.rows.text.json_columns import as_array, field, sampled_types, type_name
 from headrace_client.bulk.rows.text.lines import LONG_LINE, MAX_LINE_BYTES, read_blocks, read_sample
@@ -86,7 +92,7 @@ def _chunk(
 
     return Chunk(
         first=first,
-        carried=pa.RecordBatch.from_arrays(arrays, schema=selection.carried),
+        carried=record_batch(arrays, selection.carried, len(lines)),
         values=values_of,
         faults=faults,
         lines=numbers,

@@ -42,6 +42,13 @@ class Chunk:
     bytes_read: int
 
 
+def record_batch(arrays: Sequence[pa.Array], schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    """Return a batch that has its rows even if it has no columns."""
+    if not arrays:
+        return pa.record_batch({"": pa.nulls(rows)}).select([])
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which columns are read.

@@ -10,7 +10,13 @@ import pyarrow as pa
 
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.files.finding import InputFile
-from headrace_client.bulk.rows.readers.reading import BATCH_ROWS, Chunk, Fault, Selection
+from headrace_client.bulk.rows.readers.reading import (
+    BATCH_ROWS,
+    Chunk,
+    Fault,
+    Selection,
+    record_batch,
+)
 from headrace_client.bulk.rows.rows import MISSING
 from headrace_client.bulk.rows.text.lines import LONG_LINE, MAX_LINE_BYTES, read_blocks, read_sample
 
@@ -66,8 +72,10 @@ def _chunk(
 
     return Chunk(
         first=first,
-        carried=pa.RecordBatch.from_arrays(
-            [pa.array(texts, pa.string()) for _ in selection.carried], schema=selection.carried
+        carried=record_batch(
+            [pa.array(texts, pa.string()) for _ in selection.carried],
+            selection.carried,
+            len(texts),
         ),
         values=values_of,
         faults=faults,

@@ -57,7 +57,7 @@ class AsUtf8:
 
     def read(self, size: int, /) -> bytes:
         while True:
-            data, self._pending = self._pending or self._stream.read(size), b""
+            data, self._pending = self._pending + self._stream.read(size), b""
             if self._decoder is None:
                 return data
             encoded = self._as_utf8(self._decoder, data)

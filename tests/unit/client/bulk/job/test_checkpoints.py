@@ -53,9 +53,13 @@ def test_a_database_of_another_release_or_none_at_all_says_what_to_do(tmp_path: 
 
 
 def test_two_processes_do_not_run_one_job(tmp_path: Path) -> None:
-    with JobLock(tmp_path / "lock"):
-        with pytest.raises(JobLockedError, match="another process"), JobLock(tmp_path / "lock"):
-            pass
+    second = JobLock(tmp_path / "lock")
+    with (
+        JobLock(tmp_path / "lock"),
+        pytest.raises(JobLockedError, match="another process"),
+        second,
+    ):
+        pass
     with JobLock(tmp_path / "lock"):
         pass
 

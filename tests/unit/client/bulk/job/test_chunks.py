@@ -1,14 +1,14 @@
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from headrace_client.bulk.job.chunks import Chunk, HeldRows, WritableRows
 from headrace_client.bulk.job.request_lines import GroupedTexts, WholeBodies
 from headrace_client.jobs import Request
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def chunk(first_row: int, items: Sequence[int], first_item: int, urls: bool = False) -> Chunk:
@@ -115,7 +115,7 @@ def test_every_row_is_taken_once_and_never_before_its_item(
     held = HeldRows(ordered=ordered)
     bounds = [0, *sorted(each for each in cuts if each < len(rows)), len(rows)]
     first_item = 0
-    for first, end in zip(bounds, bounds[1:], strict=False):
+    for first, end in pairwise(bounds):
         held.add(chunk(first, items[first:end], first_item))
         first_item = max(first_item, *(each + 1 for each in items[first:end]))
     order = list(range(len(names)))

@@ -13,7 +13,7 @@ def test_it_names_the_requests_that_are_out_and_the_oldest() -> None:
 def test_a_service_that_does_not_run_is_named_before_its_effect() -> None:
     facts = Facts(
         in_flight_requests=512,
-        since_result_s=3.0,
+        since_result_s=2.0,
         has_consumers=False,
         requests_topic="embeddings.requests",
     )
