@@ -11,7 +11,7 @@ from typing import Annotated
 
 import orjson
 import typer
-from headrace_client.cli.times import moment_after
+from headrace_client.moments import moment_after
 
 from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
