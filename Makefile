@@ -20,9 +20,9 @@ quietly = @mkdir -p $(VENV); echo "$(1)"; \
 
 .PHONY: help
 help:  ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (tests, bench)"
-	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)"
+	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)  KILLS=n (bulk-chaos)"
 
 .PHONY: install
 install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA builds of torch and vLLM)
@@ -99,6 +99,11 @@ bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 .PHONY: chaos
 chaos: $(STAMP)  ## Inject faults and check the promises (SEED, FAULTS, PLANTED=1)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(PLANTED),--planted) $(ARGS)
+
+.PHONY: bulk-chaos
+bulk-chaos: $(STAMP)  ## Kill what a bulk job needs, and check its rows (SEED, KILLS, PLANTED=1)
+	$(BIN)/python -m tests.bulk_chaos $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
 		$(if $(PLANTED),--planted) $(ARGS)
 
 # Resolved in a new virtual environment, so that packages installed by hand do not get in.

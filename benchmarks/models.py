@@ -40,7 +40,7 @@ class Noop:
         await self._gate_opened()
         records = len(chunk.lines)
         while len(self._bodies) < records:
-            self._bodies.append(noop_body(len(self._bodies), self._body_bytes))
+            self._bodies.append(self.body(len(self._bodies), self._body_bytes))
         yield Outcomes(
             replica=self._replica,
             window_records=self._window_records,
@@ -48,6 +48,10 @@ class Noop:
             statuses=[STATUS_OK] * records,
             bodies=self._bodies[:records],
         )
+
+    def body(self, number: int, size_bytes: int) -> bytes:
+        """Return a response body; those of a chunk differ."""
+        return noop_body(number, size_bytes)
 
     async def _gate_opened(self) -> None:
         # Another process opens it, and cannot set an event here.
@@ -99,6 +103,14 @@ class NoopEmbedder:
         return self._bodies[texts]
 
 
+class NoopChat(Noop):
+    """A ``Noop`` whose bodies are chat completions."""
+
+    def body(self, number: int, size_bytes: int) -> bytes:  # noqa: ARG002 - a chat's size is its own
+        """Return a chat completion, whatever ``size_bytes``."""
+        return chat_body(number)
+
+
 class Sleeper:
     """Sleeps as long as each record says, first come first served.
 
@@ -141,6 +153,26 @@ class Sleeper:
         async with self._slots:
             await asyncio.sleep(sleep_ms / 1000)
         call.answer(index, STATUS_OK, b'{"slept_ms":%d}' % sleep_ms)
+
+
+def chat_body(number: int) -> bytes:
+    """Return a chat completion of one choice, as vLLM answers it, that differs by ``number``."""
+    return orjson.dumps(
+        {
+            "id": f"chatcmpl-{number}",
+            "object": "chat.completion",
+            "created": 1_795_000_000,
+            "model": "noop",
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": f"Answer {number}."},
+                }
+            ],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+        }
+    )
 
 
 def noop_body(number: int, size_bytes: int) -> bytes:

@@ -8,6 +8,8 @@ import orjson
 NOOP_URL = "/v1/noop"
 NOOP_RECORD_BYTES = 494
 LONG_SLEEP_MS = 2000
+CHAT_URL = "/v1/chat/completions"
+CHAT_FILLING = "Answer in one short sentence, please. " * 6
 
 _COMMON_WORDS = (
     "a about after again all also an and any are as at back be because been before but by "
@@ -43,6 +45,18 @@ def noop_lines(records: int, size_bytes: int = NOOP_RECORD_BYTES) -> Iterator[by
     text = "x" * filling
     for number in range(records):
         yield request_line(f"{number:08}", NOOP_URL, {"text": text})
+
+
+def chat_messages(number: int) -> list[dict[str, str]]:
+    """Return the messages of a short chat."""
+    return [{"role": "user", "content": f"What is the square of {number}? {CHAT_FILLING}"}]
+
+
+def chat_lines(records: int) -> Iterator[bytes]:
+    """Yield a chat request line for each number."""
+    for number in range(records):
+        body: dict[str, object] = {"model": "noop", "messages": chat_messages(number)}
+        yield request_line(f"{number:08}", CHAT_URL, body)
 
 
 def request_headers(deadline_ms: int) -> list[tuple[str, bytes]]:

@@ -65,11 +65,20 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that will never be taken as it is; ``reason`` names topic and setting."""
+    """A message that is not taken as it is; ``reason`` names topic and setting.
+
+    Attributes:
+        is_missing: There is no such topic. Only of messages for reply topics: without the route's
+            own topics the sink fails.
+        is_passing: Its reply topic takes nothing now, and may later. It may have been published
+            nevertheless, unless the sink is transactional.
+    """
 
     message: Message
     reason: str
     is_too_large: bool = False
+    is_missing: bool = False
+    is_passing: bool = False
 
 
 class Lag(NamedTuple):
@@ -220,6 +229,8 @@ class ResultSink(Protocol):
     async def send(self, messages: Sequence[Message]) -> None:
         """Queue messages for publication.
 
+        Topics that the sink was not made for are reply topics. They hold up neither this call nor
+        other topics: what they do not take within some seconds is rejected, perhaps as passing.
         One call at a time. Messages of a key keep the order in which they were sent. A partition
         that takes nothing delays only its own messages, and those without a key go to others.
 
@@ -228,6 +239,13 @@ class ResultSink(Protocol):
 
         Raises:
             SourceError: The broker refuses us, or the sink is stopped.
+        """
+        ...
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        """Return which reply topics do not exist, by the cluster's word of a few seconds ago.
+
+        Raises ``SourceError`` if the cluster does not say. Creates no topic.
         """
         ...
 
@@ -263,17 +281,21 @@ class TransactionalSink(Protocol):
 
         At most one call at a time for each partition. Temporary failures (a broker away, a
         coordinator moving, a transaction that timed out) are retried until the transaction is known
-        to be committed; it takes effect once.
+        to be committed; it takes effect once. A reply topic (one that the sink was not made for)
+        is waited for some seconds only: then its messages are rejected, perhaps as passing.
 
         Returns:
-            The messages that can never be published as they are. If there are any, nothing was
-            published or committed.
+            The messages that can never be published as they are, or not now. If there are any,
+            nothing was published or committed.
 
         Raises:
             FencedError: Another member has the partition, or it was released; nothing that stays
                 was published.
             SourceError: The broker refuses us, or the sink is stopped.
         """
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        """As ``ResultSink.find_missing``."""
 
     def waits(self) -> list[str]: ...
 

@@ -30,11 +30,20 @@ VISIBLE_POLL_S = 0.1
 
 
 def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
-    """Return each topic that is needed; one that routes share gets the most partitions."""
+    """Return each topic that is needed; one that routes share gets the most partitions.
+
+    Among them are reply topics that the settings name; those that match a prefix are their
+    readers' to create.
+    """
     wanted: dict[str, TopicInfo] = {}
     for route in settings.routes.values():
         want = TopicInfo(route.topics.partitions, route.topics.replication_factor)
-        for topic in (route.requests_topic, route.results_topic, route.dead_letters_topic):
+        for topic in (
+            route.requests_topic,
+            route.results_topic,
+            route.dead_letters_topic,
+            *route.named_reply_topics,
+        ):
             wanted[topic] = max(want, wanted.get(topic, want))
         if route.control_topic is not None:
             # Every consumer replica reads all of it, so more partitions would gain nothing.
@@ -52,6 +61,8 @@ def topic_settings(settings: Settings) -> dict[str, Mapping[str, str]]:
 
 
 def describe_report(report: TopicReport) -> str:
+    if report.problem is not None:
+        return f"not there, so no job is listed: {report.problem}"
     if report.is_created:
         return f"created with {report.found.partitions} partitions"
     if report.found.partitions == report.wanted.partitions:
@@ -73,6 +84,7 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
         for topic, published in (
             (route.results_topic, results),
             (route.dead_letters_topic, letters),
+            *((topic, results) for topic in route.named_reply_topics),
         ):
             problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
     policy = found.get(settings.jobs.topic, {}).get(CLEANUP_POLICY, "compact")
@@ -96,7 +108,11 @@ async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
     topics = {
         topic
         for route in settings.routes.values()
-        for topic in (route.results_topic, route.dead_letters_topic)
+        for topic in (
+            route.results_topic,
+            route.dead_letters_topic,
+            *route.named_reply_topics,
+        )
     } | {settings.jobs.topic}
     try:
         async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
@@ -114,9 +130,22 @@ def create_missing_topics(settings: Settings) -> list[TopicReport]:
     return asyncio.run(_create_missing_topics(settings))
 
 
+async def _create_registry(
+    admin: TopicAdmin, wanted: dict[str, TopicInfo], own: Mapping[str, Mapping[str, str]]
+) -> list[TopicReport]:
+    """Create the jobs topic; a service whose user may not do that runs without."""
+    try:
+        return await admin.ensure_topics(wanted, own)
+    except SourceError as error:
+        return [TopicReport(topic, False, info, info, str(error)) for topic, info in wanted.items()]
+
+
 async def _create_missing_topics(settings: Settings) -> list[TopicReport]:
     async with TopicAdmin(settings.kafka) as admin:
-        reports = await admin.ensure_topics(wanted_topics(settings), topic_settings(settings))
+        wanted = wanted_topics(settings)
+        registry = {settings.jobs.topic: wanted.pop(settings.jobs.topic)}
+        reports = await admin.ensure_topics(wanted)
+        reports += await _create_registry(admin, registry, topic_settings(settings))
         created = [report.topic for report in reports if report.is_created]
         # A broker may answer before its metadata has the topic, and a reader would not find it.
         for _ in range(VISIBLE_POLLS):

@@ -16,6 +16,7 @@ from schemas.settings.models import ModelSettings
 from schemas.wire.control import ControlRecord
 from schemas.wire.deadletters import DeadLetterHeaders
 from schemas.wire.header_models import RequestHeaders, ResultHeaders
+from schemas.wire.headers import REPLY_TOPIC
 from schemas.wire.jobs import JobCommand, JobRecord
 from schemas.wire.requests import ReferencedRequestLine, RequestLine
 from schemas.wire.results import ResultLine
@@ -73,10 +74,10 @@ class _Channel:
 
     name: str
     action: Literal["receive", "send"]
-    topic: str
+    topic: str | None
     description: str
     message: Json
-    bindings: Json = field(default_factory=dict)
+    operation: Json = field(default_factory=dict)
 
 
 def asyncapi_document(settings: Settings, version: str) -> Json:
@@ -88,7 +89,7 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
     for route_name, route in settings.routes.items():
         for each in _channels(route_name, route, settings.models[route.model]):
             channel = f"{route_name}-{each.name}"
-            message = channel.removesuffix("s")
+            message = _message_name(channel)
             messages[message] = each.message
             channels[channel] = {
                 "address": each.topic,
@@ -96,14 +97,15 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
                 "description": each.description,
                 "servers": [{"$ref": f"#/servers/{server}"} for server in servers],
                 "messages": {message: {"$ref": f"#/components/messages/{message}"}},
-                "bindings": {"kafka": _topic_binding(route, each.topic)},
             }
+            if each.topic is not None:
+                channels[channel]["bindings"] = {"kafka": _topic_binding(route, each.topic)}
             operations[f"{route_name}-{each.action}-{each.name}"] = {
                 "action": each.action,
                 "summary": each.description,
                 "channel": {"$ref": f"#/channels/{channel}"},
                 "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
-                **each.bindings,
+                **each.operation,
             }
     messages |= _job_messages()
     channels["jobs"] = _jobs_channel(settings.jobs.topic, servers)
@@ -181,7 +183,10 @@ def _channels(name: str, route: RouteSettings, model: ModelSettings) -> Iterator
         route.requests_topic,
         f"Requests for the model {route.model}.{_FRAME_NOTE if is_framed else ''}",
         _line_message("Request", RequestHeaders, _request_payload(model, route)),
-        {"bindings": {"kafka": {**group, "bindingVersion": KAFKA_BINDING_VERSION}}},
+        {
+            "bindings": {"kafka": {**group, "bindingVersion": KAFKA_BINDING_VERSION}},
+            **_reply(name, route),
+        },
     )
     yield _Channel(
         "results",
@@ -191,6 +196,15 @@ def _channels(name: str, route: RouteSettings, model: ModelSettings) -> Iterator
         "the same id again.",
         _line_message("Result", ResultHeaders, _result_payload(model)),
     )
+    if route.reply_topics:
+        yield _Channel(
+            "replies",
+            "send",
+            None,
+            f"The results of requests that name a topic for them, in {REPLY_TOPIC}. Allowed are "
+            f"{', '.join(route.reply_topics)}.",
+            _line_message("Reply", ResultHeaders, _result_payload(model)),
+        )
     value = {"description": "The request's value, untouched; null where it was too large."}
     yield _Channel(
         "dead-letters",
@@ -209,6 +223,23 @@ def _channels(name: str, route: RouteSettings, model: ModelSettings) -> Iterator
             "it, in no group.",
             _message("Control record", _ref(ControlRecord), key),
         )
+
+
+def _message_name(channel: str) -> str:
+    return f"{channel.removesuffix('ies')}y" if channel.endswith("ies") else channel[:-1]
+
+
+def _reply(name: str, route: RouteSettings) -> Json:
+    """Say that a request names the topic of its result, where the route allows that."""
+    if not route.reply_topics:
+        return {}
+    channel = f"#/channels/{name}-replies"
+    address = {
+        "description": "Without the header, the results topic.",
+        "location": f"$message.header#/{REPLY_TOPIC}",
+    }
+    messages = [{"$ref": f"{channel}/messages/{_message_name(f'{name}-replies')}"}]
+    return {"reply": {"address": address, "channel": {"$ref": channel}, "messages": messages}}
 
 
 def _line_message(title: str, headers: type[BaseModel], payload: Json) -> Json:

@@ -44,12 +44,20 @@ def make_engine(
     retried: frozenset[Failure] = frozenset(Failure),
     claim_check: ClaimCheckPolicy | None = None,
     attempt_timeout_s: float | None = None,
+    reply_topics: tuple[str, ...] = (),
 ) -> Engine:
     prefixes = () if claim_check is None else (PREFIX,)
     max_object_bytes = 0 if claim_check is None else claim_check.max_object_bytes
     return Engine(
         consumer="consumer-under-test",
-        intake=Intake(frozenset({URL}), max_request_bytes, None, prefixes, max_object_bytes),
+        intake=Intake(
+            frozenset({URL}),
+            max_request_bytes,
+            None,
+            prefixes,
+            max_object_bytes,
+            reply_topics=reply_topics,
+        ),
         messages=OutcomeMessages(
             route="embeddings",
             model="minilm",

@@ -27,6 +27,7 @@ from tests.memory.transactions import MemoryTransactionalSink
 from tests.simulation import SimulatedClock
 
 URL = "/v1/embeddings"
+OWN_TOPICS = ("results", "dead-letters")
 ROUTE = RouteSettings(
     model="counting",
     requests_topic="requests",
@@ -132,7 +133,7 @@ class SimulatedService:
 
     def _publishing(self, engine: Engine, source: MemorySource) -> Publishing:
         if self.route.delivery == "exactly_once":
-            sink = MemoryTransactionalSink(self.broker, "g", transaction_s=0.02)
+            sink = MemoryTransactionalSink(self.broker, "g", transaction_s=0.02, topics=OWN_TOPICS)
             self.transactional_sinks.append(sink)
             return ExactlyOnce(
                 engine=engine, source=source, sink=sink, clock=self.clock, settings=self.settings
@@ -140,7 +141,7 @@ class SimulatedService:
         return AtLeastOnce(
             engine=engine,
             source=source,
-            sink=MemorySink(self.broker),
+            sink=MemorySink(self.broker, OWN_TOPICS),
             clock=self.clock,
             settings=self.settings,
         )

@@ -140,7 +140,7 @@ def _read_route(name: str, routes: SectionReader, models: SectionReader) -> Rout
     model_name = section.optional_text("model")
     model = None if model_name is None else models.section(model_name)
     endpoints: frozenset[str] = frozenset()
-    model_names = () if model_name is None else (model_name,)
+    model_names: tuple[str, ...] = () if model_name is None else (model_name,)
     if model is not None:
         kind = model.optional_text("kind") or ""
         endpoints = ENDPOINTS_OF_KIND.get(kind, frozenset(model.texts("urls")))

@@ -94,7 +94,7 @@ class Connection:
     sasl: Sasl | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bootstrap, str) or not _BOOTSTRAP.fullmatch(self.bootstrap):
+        if not _BOOTSTRAP.fullmatch(self.bootstrap):
             raise SettingsError(
                 f"kafka.bootstrap: {self.bootstrap!r} is not HOST:PORT, or several of them parted "
                 "by commas without spaces; write an IPv6 address as [::1]:9092"

@@ -20,6 +20,7 @@ from consumer.engine.intake import (
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
 from consumer.engine.offsets.ledger import Delivery
 from consumer.engine.outcomes.completion import Completion
+from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import PartitionAssignment, WorkItem
 from consumer.ports import ReadingNotes, Record, SourceError, TopicPartition
@@ -37,6 +38,7 @@ class Arrivals:
     body_moves: BodyMoves
     cancellations: Cancellations
     deadlines: Schedule[WorkItem]
+    replies: Replies
     counters: Counters
     notes: ReadingNotes | None
 
@@ -102,6 +104,8 @@ class Arrivals:
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
             item.work = read.work
+            if read.reply_topic is not None:
+                item.reply_topic = read.reply_topic
             if read.line is not None:
                 item.fetched_line = read.line
                 self.completion.grow(item, len(read.line))
@@ -114,16 +118,22 @@ class Arrivals:
                 return
             if read.deadline_ms is not None:
                 self.deadlines.add(read.deadline_ms, item)
+            if read.reply_topic is not None and not self.replies.may_go_on(
+                item, read.url, read.reference, now_s, epoch_ms
+            ):
+                return
             if read.reference is not None:
                 self.body_moves.fetch(item, read.url, read.reference)
                 return
             self.completion.make_ready(item)
         elif isinstance(read, Refused):
             item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
+            item.reply_topic = self.intake.reply_topic_of(record)
             self._enter(item)
             self.completion.respond(item, read.status_code, read.body, now_s)
         else:
             item = WorkItem(assignment, record, read.custom_id, None, now_s, held_bytes)
+            item.reply_topic = self.intake.reply_topic_of(record)
             self._enter(item)
             self.completion.dead_letter(item, read.code, read.message, now_s, epoch_ms)
 

@@ -1,6 +1,6 @@
 """Records without an outcome: the effect of time, cancellations and lost partitions on them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from consumer.engine.admission import Admission
@@ -11,6 +11,7 @@ from consumer.engine.cancellation import Cancellations
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.outcomes.completion import Completion
 from consumer.engine.record_state import RecordState
+from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import PartitionAssignment, WorkItem
 from schemas.wire.control import ControlRecord
@@ -28,6 +29,7 @@ class Backlog:
     deadlines: Schedule[WorkItem]
     admission: Admission
     completion: Completion
+    replies: Replies
 
     @property
     def queued_records(self) -> int:
@@ -43,6 +45,7 @@ class Backlog:
         waiting = [
             *self.calls.waiting(),
             *self.bodies.moves.requests(),
+            *self.replies.look_ups.items(),
             *self.key_queues.blocked(),
         ]
         return [item for item in waiting if not item.is_decided]
@@ -58,6 +61,21 @@ class Backlog:
         self.completion.drop_blocked(self.key_queues.clear())
         self._drop(self.waiting())
         self.isolation.clear()
+
+    def looked_up(
+        self,
+        topics: Collection[str],
+        missing: Collection[str] | None,
+        now_s: float,
+        epoch_ms: int,
+    ) -> None:
+        """Take what a look-up of reply topics found; ``missing`` is ``None`` if it failed."""
+        self.replies.looked_up(topics, missing, now_s, epoch_ms)
+        if missing:
+            # Those that went on meanwhile.
+            lost = [item for item in self.waiting() if item.reply_topic in missing]
+            self.replies.give_up_missing(lost, now_s, epoch_ms)
+            self.isolation.drop_decided()
 
     def cancel(
         self, controls: Iterable[tuple[ControlRecord, int]], now_s: float, epoch_ms: int
@@ -85,6 +103,7 @@ class Backlog:
     def advance(self, now_s: float, epoch_ms: int) -> None:
         self.isolation.advance(now_s)
         self.bodies.give_up_overdue(now_s, epoch_ms)
+        self.completion.advance_parked(now_s, epoch_ms)
         has_failed_before = False
         for item in self.deadlines.take_due(epoch_ms):
             # In flight, the model replica watches the deadline; `Calls` does when the record comes
@@ -109,6 +128,8 @@ class Backlog:
         # A probe that is due but was not sent waits for something else.
         if probe_at_s is not None and waits_for_probe and probe_at_s > now_s:
             waits.append(probe_at_s - now_s)
+        if (release_at_s := self.completion.parked.next_due_at_s()) is not None:
+            waits.append(release_at_s - now_s)
         if (move_at_s := self.bodies.moves.next_due_at_s()) is not None:
             waits.append(move_at_s - now_s)
         if (deadline_ms := self.deadlines.next_at()) is not None:

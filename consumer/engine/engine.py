@@ -34,6 +34,9 @@ from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.transactions import Transaction, Transactions
+from consumer.engine.replies.look_ups import LookUps
+from consumer.engine.replies.parked import Parked
+from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
 from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.engine.waiting.standing import Standing
@@ -50,6 +53,7 @@ class Engine:
     Attributes:
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
+        look_ups: Reply topics that are to be looked up.
         transactions: What goes into one transaction, under exactly-once.
     """
 
@@ -86,6 +90,8 @@ class Engine:
         body_moves = BodyMoves(
             admission, retry, jitter, claim_check.give_up_after_s if claim_check else 0.0
         )
+        look_ups = LookUps()
+        self._parked = Parked(admission)
         self._completion = Completion(
             messages=messages,
             admission=admission,
@@ -94,9 +100,12 @@ class Engine:
             isolation=isolation,
             outbox=self._outbox,
             body_moves=body_moves,
+            parked=self._parked,
             claim_check=claim_check,
             counters=self.counters,
         )
+        replies = Replies(look_ups, self._completion, body_moves)
+        self.look_ups = look_ups
         self._arrivals = Arrivals(
             intake=intake,
             assigned=self._assigned,
@@ -106,6 +115,7 @@ class Engine:
             body_moves=body_moves,
             cancellations=cancellations,
             deadlines=deadlines,
+            replies=replies,
             counters=self.counters,
             notes=notes,
         )
@@ -127,6 +137,7 @@ class Engine:
             deadlines=deadlines,
             admission=admission,
             completion=self._completion,
+            replies=replies,
         )
         self._standing = Standing(
             assigned=self._assigned,
@@ -134,6 +145,7 @@ class Engine:
             calls=self.calls,
             isolation=isolation,
             body_moves=body_moves,
+            parked=self._parked,
             counters=self.counters,
         )
         self._is_suspended = True
@@ -148,6 +160,7 @@ class Engine:
         self._settings.most_chunk_records = live.most_chunk_records
         self._settings.max_body_bytes = live.max_body_bytes
         self._intake.max_request_bytes = live.max_request_bytes
+        self._intake.reply_topics = live.reply_topics
         self._messages.max_result_bytes = live.max_result_bytes
         self._messages.fail_with_result = live.fail_with_result
         if self._claim_check is not None:
@@ -189,6 +202,7 @@ class Engine:
         self.backlog.lose(assignments)
         for assignment in assignments:
             self.withdrawn(self._outbox.remove(assignment))
+            self.withdrawn(self._parked.remove(assignment))
 
     def stop_intake(self) -> None:
         """Read and call nothing more; the next owner takes what waits."""
@@ -247,7 +261,8 @@ class Engine:
         if self._has_ended or not self._takes_records:
             return []
         suspension = [self._suspension] if self._is_suspended else []
-        return [*suspension, *self._standing.waits(self.queued_records, now_s)]
+        standing = self._standing.waits(self.queued_records, now_s)
+        return [*suspension, *standing, *self._parked.waits(now_s)]
 
     @property
     def _reads(self) -> bool:
@@ -313,7 +328,13 @@ class Engine:
     def rejected(
         self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> bool:
+        self._note_missing(rejections, now_s)
         return self._completion.rejected(item, rejections, now_s, epoch_ms)
+
+    def _note_missing(self, rejections: Iterable[Rejection], now_s: float) -> None:
+        for each in rejections:
+            if each.is_missing:
+                self.look_ups.note_missing(each.message.topic, now_s)
 
     def transaction_committed(self, transaction: Transaction) -> None:
         self.acknowledged(transaction.items)
@@ -322,16 +343,19 @@ class Engine:
     def transaction_refused(
         self,
         transaction: Transaction,
-        rejections: Iterable[Rejection],
+        rejections: Sequence[Rejection],
         now_s: float,
         epoch_ms: int,
     ) -> bool:
         """Replace an aborted transaction's refused messages; False if no dead letter is taken."""
-        self.transactions.aborted(transaction)
         if transaction.assignment.revoked:
+            self.transactions.aborted(transaction)
             self._lose([transaction.assignment])
             return True
-        return self._completion.substitute(rejections, now_s, epoch_ms)
+        self._note_missing(rejections, now_s)
+        parked = self._completion.substitute(rejections, now_s, epoch_ms)
+        self.transactions.aborted(transaction, parked or ())
+        return parked is not None
 
     def transaction_fenced(self, transaction: Transaction) -> bool:
         """Drop the partition of an aborted transaction, as it is another member's.

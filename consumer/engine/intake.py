@@ -10,6 +10,7 @@ from schemas.bodies.endpoints import find_endpoint
 from schemas.wire import headers
 from schemas.wire.framing import FRAME_BYTES, FRAME_START, describe_frame, strip_marks
 from schemas.wire.references import IllegalUrlError, RequestBodyReference, check_url, prefix_of
+from schemas.wire.reply_topics import is_allowed
 from schemas.wire.requests import (
     ReferencedRequestLine,
     RequestLine,
@@ -24,6 +25,8 @@ from schemas.wire.results import ErrorCode, encode_refusal_body
 STATUS_BAD_REQUEST = 400
 STATUS_NOT_FOUND = 404
 UNKNOWN_URL = "unknown_url"
+REPLY_TOPIC_REFUSED = "reply_topic_refused"
+_SHOWN_CHARACTERS = 249
 MOST_ENDS = 3
 """After this many consumers ended on a record, the next one does not read it."""
 
@@ -35,6 +38,7 @@ class Request(NamedTuple):
         work: Its work relative to others, in any unit; 0 if unknown.
         reference: Where its body lies, unless it is in the record.
         line: The request line for the model, if it differs from the record's value.
+        reply_topic: Where its result goes, unless to the results topic.
     """
 
     custom_id: str
@@ -43,6 +47,7 @@ class Request(NamedTuple):
     url: str = ""
     reference: RequestBodyReference | None = None
     line: bytes | None = None
+    reply_topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Intake:
         work_field: The body field that states a request's work, if the model has one.
         body_prefixes: Urls under which bodies may lie, as ``references.check_prefix`` returns them.
         takes_frame: Whether values may begin with a schema registry's frame.
+        reply_topics: Patterns of the topics that a request may name for its result.
     """
 
     urls: frozenset[str]
@@ -86,6 +92,7 @@ class Intake:
     body_prefixes: tuple[str, ...] = ()
     max_object_bytes: int = 0
     takes_frame: bool = False
+    reply_topics: tuple[str, ...] = ()
 
     def read(self, record: Record) -> Request | Refused | Unreadable | Tombstone:
         """Return what ``record`` is; never raises, whatever the value is."""
@@ -103,13 +110,48 @@ class Intake:
             )
         is_plain = value.startswith(b"{")
         plain = value if is_plain else strip_marks(value, takes_frame=self.takes_frame)
-        deadline_ms = headers.read_deadline_ms(record.headers) if record.headers else None
+        deadline_ms = None
+        reply_topic = None
+        if record.headers:
+            named = dict(record.headers)  # the last of a name counts
+            deadline_ms = headers.deadline_ms_of(named.get(headers.DEADLINE))
+            if headers.REPLY_TOPIC in named:
+                reply_topic = self._allowed(named[headers.REPLY_TOPIC])
+                if reply_topic is None:
+                    return self._refuse_reply(plain, named[headers.REPLY_TOPIC])
         line = None if plain is value else plain
         fields = plain_fields(plain)
         if fields is not None and fields[1] in self.urls:
             custom_id, url, body = fields
-            return Request(custom_id, deadline_ms, self.work_of(body), url, None, line)
-        return self._read_exactly(value, plain, deadline_ms)
+            return Request(custom_id, deadline_ms, self.work_of(body), url, None, line, reply_topic)
+        read = self._read_exactly(value, plain, deadline_ms)
+        return read._replace(reply_topic=reply_topic) if isinstance(read, Request) else read
+
+    def reply_topic_of(self, record: Record) -> str | None:
+        """Return where any record's results go; ``None`` if to the results topic."""
+        value = headers.last_value(record.headers, headers.REPLY_TOPIC)
+        return self._allowed(value)
+
+    def _allowed(self, value: bytes | None) -> str | None:
+        try:
+            topic = (value or b"").decode()
+        except UnicodeDecodeError:
+            return None
+        return topic if is_allowed(topic, self.reply_topics) else None
+
+    def _refuse_reply(self, plain: bytes, value: bytes | None) -> Refused | Unreadable:
+        read = self._read_exactly(plain, plain, None)
+        if not isinstance(read, Request):
+            return read
+        shown = (value or b"")[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
+        allowed = (
+            f"this route allows {', '.join(self.reply_topics)}"
+            if self.reply_topics
+            else "this route allows none (reply_topics)"
+        )
+        message = f"{headers.REPLY_TOPIC}: a result may not go to topic {shown!r}; {allowed}"
+        body = encode_refusal_body(message, REPLY_TOPIC_REFUSED, headers.REPLY_TOPIC)
+        return Refused(read.custom_id, STATUS_BAD_REQUEST, body)
 
     def _read_exactly(
         self, value: bytes, plain: bytes, deadline_ms: int | None

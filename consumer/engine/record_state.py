@@ -11,25 +11,27 @@ class RecordState(IntEnum):
     """It was read, or unblocked: its next step is decided at once."""
     BLOCKED = 1
     """It waits for an earlier record of its key queue."""
-    FETCHING = 2
+    LOOKING_UP = 2
+    """It waits to know whether its reply topic exists."""
+    FETCHING = 3
     """Its body is fetched from the object store, or waits for that."""
-    QUEUED = 3
+    QUEUED = 4
     """It waits for its first call."""
-    RETRYING = 4
+    RETRYING = 5
     """It failed, here or with an earlier owner, and waits for another call."""
-    IN_FLIGHT = 5
+    IN_FLIGHT = 6
     """It is in a call, and the replica watches its deadline."""
-    DEPOSITING = 6
+    DEPOSITING = 7
     """Its outcome is decided; the response body is on its way to the object store."""
-    BLOCKED_DEPOSITING = 7
+    BLOCKED_DEPOSITING = 8
     """Both ``BLOCKED`` and ``DEPOSITING``."""
-    WITHHELD = 8
+    WITHHELD = 9
     """Its outcome is decided, and is published after that of an earlier record of its key queue."""
-    DECIDED = 9
+    DECIDED = 10
     """Its outcome is decided, and is published as soon as possible."""
-    COMPLETE = 10
+    COMPLETE = 11
     """Its outcome is acknowledged."""
-    DROPPED = 11
+    DROPPED = 12
     """It has no outcome here: it is the next owner's."""
 
 
@@ -54,6 +56,8 @@ class Step(IntEnum):
     """The broker has acknowledged its outcome."""
     DROP = 9
     """Its partition was lost, or this consumer stops."""
+    LOOK_UP = 10
+    """Nobody knows yet whether its reply topic exists."""
 
 
 class IllegalStepError(RuntimeError):
@@ -66,14 +70,16 @@ _FROM: dict[tuple[Step, RecordState], tuple[RecordState, ...]] = {
     (Step.UNBLOCK, _S.ARRIVED): (_S.BLOCKED,),
     (Step.UNBLOCK, _S.DEPOSITING): (_S.BLOCKED_DEPOSITING,),
     (Step.UNBLOCK, _S.DECIDED): (_S.WITHHELD,),
-    (Step.FETCH, _S.FETCHING): (_S.ARRIVED,),
-    (Step.QUEUE, _S.QUEUED): (_S.ARRIVED, _S.FETCHING),
-    (Step.RETRY, _S.RETRYING): (_S.ARRIVED, _S.FETCHING, _S.IN_FLIGHT),
+    (Step.LOOK_UP, _S.LOOKING_UP): (_S.ARRIVED,),
+    (Step.FETCH, _S.FETCHING): (_S.ARRIVED, _S.LOOKING_UP),
+    (Step.QUEUE, _S.QUEUED): (_S.ARRIVED, _S.LOOKING_UP, _S.FETCHING),
+    (Step.RETRY, _S.RETRYING): (_S.ARRIVED, _S.LOOKING_UP, _S.FETCHING, _S.IN_FLIGHT),
     (Step.DISPATCH, _S.IN_FLIGHT): (_S.QUEUED, _S.RETRYING),
     (Step.DEPOSIT, _S.DEPOSITING): (_S.ARRIVED, _S.FETCHING, _S.IN_FLIGHT),
     (Step.DEPOSIT, _S.BLOCKED_DEPOSITING): (_S.BLOCKED,),
     (Step.DECIDE, _S.DECIDED): (
         _S.ARRIVED,
+        _S.LOOKING_UP,
         _S.FETCHING,
         _S.QUEUED,
         _S.RETRYING,

@@ -41,3 +41,4 @@ class LiveSettings:
     over_bytes: int
     fail_with_result: bool
     retry: RetryPolicy
+    reply_topics: tuple[str, ...] = ()

@@ -75,6 +75,8 @@ class WorkItem:
         messages: Its outcome, from the decision to the acknowledgement.
         is_small: The result among them is the small one in place of a refused one.
         has_letter: A dead letter is among them, or already published.
+        reply_topic: Where its result goes in place of the results topic.
+        parked_at_s: Since when its reply topic takes nothing.
     """
 
     assignment: PartitionAssignment
@@ -95,6 +97,8 @@ class WorkItem:
     messages: Sequence[Message] = ()
     is_small: bool = False
     has_letter: bool = False
+    reply_topic: str | None = None
+    parked_at_s: float | None = None
 
     @property
     def is_decided(self) -> bool:

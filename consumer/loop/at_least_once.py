@@ -73,6 +73,9 @@ class AtLeastOnce(Publishing):
             await self._ended.wait()
         await self._commit_once()
 
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        return await self._sink.find_missing(topics)
+
     def waits(self) -> list[str]:
         return self._sink.waits()
 

@@ -22,6 +22,7 @@ from consumer.loop.call_stream import CallFailedError, stream_outcomes
 from consumer.loop.control_reader import ControlReader, TimedControl
 from consumer.loop.publishing import Publishing
 from consumer.loop.settings import LoopSettings
+from consumer.loop.topic_look_ups import TopicLookUps
 from consumer.loop.watch import SessionWatch, Watch
 from consumer.ports import ControlSource, RecordSource, TopicPartition
 from handoff.chunk import Chunk, ChunkModel
@@ -59,6 +60,7 @@ class ConsumerLoop:
                 bodies=engine.bodies, store=store, clock=clock, note_end=self._note_end
             )
         )
+        self._look_ups = TopicLookUps(engine, publishing, clock, self._note_end)
         self._control = (
             None if control is None else ControlReader(control, engine.counters, self._cancel)
         )
@@ -187,6 +189,8 @@ class ConsumerLoop:
             self._start_calls()
             if self._transfers is not None:
                 self._transfers.start_moves()
+            if self.engine.look_ups.is_due:
+                self._look_ups.start()
             if self.engine.has_publications:
                 self._publishing.wake()
             self._note_turn()
@@ -324,7 +328,7 @@ class ConsumerLoop:
         # The poll ends by itself: cancelling a fetch would disable a check of aiokafka's.
         for task in (*self._calls, *self._tasks[1:]):
             task.cancel()
-        stops = [self._publishing.stop(), self._leave()]
+        stops = [self._publishing.stop(), self._leave(), self._look_ups.stop()]
         if self._transfers is not None:
             stops.append(self._transfers.stop())
         ends = await asyncio.gather(*stops, return_exceptions=True)

@@ -61,6 +61,9 @@ class ExactlyOnce(Publishing):
                 return
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        return await self._sink.find_missing(topics)
+
     def waits(self) -> list[str]:
         return self._sink.waits()
 

@@ -13,6 +13,8 @@ from handoff.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_MOST_TOPICS = 1000
+
 
 class Publishing(ABC):
     def __init__(self, engine: Engine, clock: Clock, settings: LoopSettings) -> None:
@@ -43,6 +45,10 @@ class Publishing(ABC):
     @abstractmethod
     async def flush(self) -> None:
         """Publish what the engine releases, and commit; return when all is acknowledged."""
+
+    @abstractmethod
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        """Return which reply topics do not exist; ``SourceError`` if the cluster does not say."""
 
     @abstractmethod
     def waits(self) -> list[str]:
@@ -91,6 +97,8 @@ class RefusalLog:
         for rejection in rejections:
             topic = rejection.message.topic
             level = logging.INFO if topic in self._warned_of else logging.WARNING
+            if len(self._warned_of) >= _MOST_TOPICS:  # of reply topics there may be any number
+                self._warned_of.clear()
             self._warned_of.add(topic)
             log.log(level, "%s offset %d: %s", record.partition, record.offset, rejection.reason)
 

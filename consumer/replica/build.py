@@ -77,6 +77,7 @@ def live_engine_settings(route: RouteSettings) -> LiveSettings:
         over_bytes=_over_bytes(route),
         fail_with_result=route.fail_with_result,
         retry=_retry_policy(route),
+        reply_topics=route.reply_topics,
     )
 
 
@@ -103,6 +104,7 @@ def _build_intake(route: RouteSettings, urls: frozenset[str], work_field: str | 
         tuple(map(check_prefix, claim_check.request_prefixes)) if claim_check else (),
         claim_check.max_object_bytes if claim_check else 0,
         takes_frame=route.requests_format == "confluent-json",
+        reply_topics=route.reply_topics,
     )
 
 

@@ -12,7 +12,7 @@ from headrace.records.result_sizes import describe_oversized
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError
 from headrace.topics import find_unfit_topics
-from schemas.settings.file import Settings
+from schemas.settings.file import RouteSettings, Settings
 from schemas.settings.models import (
     CustomModelSettings,
     GeneratorSettings,
@@ -105,7 +105,7 @@ def print_summary(path: Path, settings: Settings) -> None:
             (
                 name,
                 route.model,
-                f"{route.requests_topic}\n{route.results_topic}\n{route.dead_letters_topic}",
+                "\n".join(_topics_of(route)),
                 route.group,
                 f"{route.consumers}, {route.delivery}",
             )
@@ -113,6 +113,13 @@ def print_summary(path: Path, settings: Settings) -> None:
         ],
         title="Routes",
     )
+
+
+def _topics_of(route: RouteSettings) -> list[str]:
+    topics = [route.requests_topic, route.results_topic, route.dead_letters_topic]
+    if route.reply_topics:
+        topics.append(f"replies: {', '.join(route.reply_topics)}")
+    return topics
 
 
 def describe_model(model: ModelSettings) -> str:

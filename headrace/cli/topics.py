@@ -29,6 +29,7 @@ def create(config: ConfigOption = None, json: JsonOption = False) -> None:
                     "created": report.is_created,
                     "partitions": report.found.partitions,
                     "wanted_partitions": report.wanted.partitions,
+                    "problem": report.problem,
                 }
                 for report in reports
             ]

@@ -13,8 +13,9 @@ from headrace.dead_letters.handled import HandledOffsets, HandledPageError
 from headrace.errors import UserError
 from headrace.records.reading import LogReader
 from schemas.settings.file import KafkaSettings
+from schemas.settings.reply_checks import HANDLED_SUFFIX
 
-SUFFIX = "-handled"
+SUFFIX = HANDLED_SUFFIX
 MAX_TOPIC_CHARACTERS = 249
 
 

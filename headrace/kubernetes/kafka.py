@@ -11,6 +11,7 @@ from headrace.dead_letters.handled_topic import handled_topic_of, transactional_
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
 from headrace.topics import topic_settings
 from schemas.settings.file import RouteSettings, Settings
+from schemas.wire.reply_topics import is_prefix, stem_of
 
 API_VERSION = "kafka.strimzi.io/v1"
 CLIENT_LABEL = "headrace.io/kafka-client"
@@ -147,6 +148,7 @@ def _service_acls(route: RouteSettings) -> list[dict[str, Any]]:
         _acl("topic", route.requests_topic, ["Read", "Describe"]),
         _acl("topic", route.results_topic, outputs),
         _acl("topic", route.dead_letters_topic, outputs),
+        *_reply_acls(route, outputs),
     ]
     if route.control_topic is not None:
         acls.append(_acl("topic", route.control_topic, ["Read", "Describe"]))
@@ -173,10 +175,24 @@ def _client_acls(route: RouteSettings) -> list[dict[str, Any]]:
             ["Create", "Read", "Write", "Describe"],
         ),
         _acl("transactionalId", transactional_id(route.dead_letters_topic), ["Describe", "Write"]),
+        # A job makes a topic of its own, and deletes it when its results are written.
+        *_reply_acls(route, ["Create", "Delete", "Read", "Describe", "DescribeConfigs"]),
     ]
     if route.control_topic is not None:
         acls.append(_acl("topic", route.control_topic, ["Write", "Describe"]))
     return acls
+
+
+def _reply_acls(route: RouteSettings, operations: list[str]) -> list[dict[str, Any]]:
+    return [
+        _acl(
+            "topic",
+            stem_of(each),
+            operations,
+            pattern="prefix" if is_prefix(each) else "literal",
+        )
+        for each in route.reply_topics
+    ]
 
 
 def _acl(
@@ -232,6 +248,7 @@ def _largest_values_bytes(settings: Settings) -> dict[str, int]:
             (route.requests_topic, route.limits.max_request_bytes),
             (route.dead_letters_topic, route.limits.max_request_bytes),
             (route.results_topic, route.limits.max_result_bytes),
+            *((each, route.limits.max_result_bytes) for each in route.named_reply_topics),
         ):
             largest[topic] = max(size_bytes, largest.get(topic, 0))
     return largest

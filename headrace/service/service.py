@@ -136,7 +136,8 @@ class LocalService:
 
     def _create_topics(self) -> None:
         for report in create_missing_topics(self.settings):
-            if report.is_created or report.found.partitions != report.wanted.partitions:
+            differs = report.found.partitions != report.wanted.partitions
+            if report.is_created or report.problem or differs:
                 self._say(f"Topic {report.topic}: {describe_report(report)}")
         for problem in find_unfit_topics(self.settings):
             self._say(f"Warning: {problem}")

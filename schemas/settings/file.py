@@ -5,13 +5,15 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
-from schemas.names import Name, TopicName
+from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
+from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
 from schemas.wire.references import check_prefix
+from schemas.wire.reply_topics import is_prefix
 
 MIB = 1024 * 1024
 _BROKER = r"(\[[0-9A-Fa-f:.]+(%[^\s,:\]]+)?\]|[^\s,:\[\]]+):\d+"
@@ -234,6 +236,11 @@ class RouteSettings(Section):
     control_topic: TopicName | None = Field(
         default=None, description="Where `headrace cancel` says what is to be stopped."
     )
+    reply_topics: tuple[ReplyTopicPattern, ...] = Field(
+        default=(),
+        description="Topics that a request may name for its result, in the header "
+        "headrace-reply-topic: whole names, and prefixes that end with *. Empty: none.",
+    )
     group: str = Field(min_length=1, max_length=249, description="The consumer group.")
     consumers: int = Field(
         default=1,
@@ -275,6 +282,16 @@ class RouteSettings(Section):
     transactions: TransactionSettings = TransactionSettings()
     claim_check: ClaimCheckSettings | None = None
     topics: TopicSettings = TopicSettings()
+
+    @field_validator("reply_topics")
+    @classmethod
+    def _legal_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return check_patterns(patterns)
+
+    @property
+    def named_reply_topics(self) -> tuple[str, ...]:
+        """Those of ``reply_topics`` that are whole names."""
+        return tuple(each for each in self.reply_topics if not is_prefix(each))
 
     @property
     def all_topics(self) -> tuple[str | None, ...]:
@@ -321,7 +338,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _jobs_have_their_topic(self) -> Self:
         for name, route in self.routes.items():
-            if self.jobs.topic in route.all_topics:
+            if self.jobs.topic in (*route.all_topics, *route.named_reply_topics):
                 raise ValueError(
                     f"jobs.topic: {self.jobs.topic} is a topic of route '{name}'; the registry of "
                     "jobs needs one of its own"
@@ -361,4 +378,5 @@ class Settings(Section):
                     "give each route a results topic of its own"
                 )
             writers[writer] = name
+        check_reply_topics(self.routes)
         return self

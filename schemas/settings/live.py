@@ -14,6 +14,7 @@ LIVE_ROUTE_KEYS = (
     "flow.max_bytes",
     "flow.max_records",
     "limits",
+    "reply_topics",
     "retry.first_backoff_ms",
     "retry.max_attempts",
     "retry.max_backoff_ms",

@@ -29,6 +29,11 @@ class DeadLetterHeaders(RequestHeaders):
         alias=headers.DEADLINE,
         description="As the producer wrote it, be it a deadline or not.",
     )
+    reply_topic: str | None = Field(
+        default=None,
+        alias=headers.REPLY_TOPIC,
+        description="As the producer wrote it, allowed or not; a replay keeps it.",
+    )
     source: Source
     route: str = Field(alias=headers.ROUTE, description="The route that gave up on the record.")
     error_code: ErrorCode = Field(

@@ -56,6 +56,14 @@ class RequestHeaders(_Headers):
     priority: str | None = Field(
         default=None, alias=headers.PRIORITY, description="The producer's priority; echoed."
     )
+    reply_topic: str | None = Field(
+        default=None,
+        alias=headers.REPLY_TOPIC,
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="The topic of the result, in place of the route's results topic; one of those "
+        "that the route's reply_topics allow. Another is refused with 400, "
+        "reply_topic_refused. Echoed.",
+    )
     traceparent: str | None = Field(
         default=None, alias=headers.TRACEPARENT, description="W3C trace context; echoed."
     )

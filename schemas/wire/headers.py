@@ -13,6 +13,8 @@ JOB = "headrace-job"
 JOB_WEIGHT = "headrace-job-weight"
 TENANT = "headrace-tenant"
 PRIORITY = "headrace-priority"
+REPLY_TOPIC = "headrace-reply-topic"
+"""The topic of the request's result, in place of the route's results topic."""
 TRACEPARENT = "traceparent"
 
 SOURCE = "headrace-source"
@@ -49,7 +51,7 @@ OWN = frozenset(
 )
 """What Headrace itself stamps on results, dead letters and replayed requests; each is small."""
 
-ECHOED = frozenset({JOB, TENANT, PRIORITY, REPLAYS})
+ECHOED = frozenset({JOB, TENANT, PRIORITY, REPLY_TOPIC, REPLAYS})
 """Reserved headers that come back on the result: the producer's own, and that it is a replay's."""
 
 MAX_MESSAGE_CHARACTERS = 1_000
@@ -70,7 +72,12 @@ def read_deadline_ms(headers: Iterable[Header]) -> int | None:
     A malformed one counts as absent: a record must never fail by a header that another program
     stamped on it.
     """
-    value = last_value(headers, DEADLINE) or b""
+    return deadline_ms_of(last_value(headers, DEADLINE))
+
+
+def deadline_ms_of(value: bytes | None) -> int | None:
+    if not value:
+        return None
     return int(value) if value.isdigit() and len(value) <= MAX_EPOCH_MS_DIGITS else None
 
 

@@ -90,7 +90,11 @@ class JobRecord(_Record):
         default=None, description="What is computed; identical rows share an item."
     )
     requests: JobCounts | None = Field(default=None, description="Records that hold items.")
-    rate_per_s: float | None = Field(default=None, ge=0, description="Items a second, lately.")
+    rate_per_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="Rows done a second, lately; items or requests of a job that has no rows.",
+    )
     tokens_per_s: float | None = Field(default=None, ge=0, description="Tokens a second, lately.")
     eta_s: float | None = Field(default=None, ge=0, description="Seconds to go.")
     waits_for: tuple[str, ...] = Field(

@@ -33,7 +33,14 @@ class ErrorCode(StrEnum):
     """The result is over what the results topic or the client takes; with status 400 where that is
     known before the model works."""
     RESULT_REFUSED = "result_refused"
-    """The results topic refuses the result; the message names the setting. Dead letter too."""
+    """The results topic, or the reply topic, refuses the result; the message names the setting.
+    Dead letter too."""
+    REPLY_TOPIC_MISSING = "reply_topic_missing"
+    """There is no topic of the name in ``headrace-reply-topic``. On the route's results topic; dead
+    letter too."""
+    REPLY_TOPIC_UNAVAILABLE = "reply_topic_unavailable"
+    """The topic in ``headrace-reply-topic`` takes nothing for long, or too much waits for such
+    topics. On the route's results topic; dead letter too."""
     MODEL_FAILED = "model_failed"
     """The model failed on every attempt that the route allows, or would fail again. Dead letter
     too."""

@@ -71,13 +71,15 @@ async def leave_open(
     point: OffsetAndMetadata,
     *,
     kept: bool,
+    results: str | None = None,
 ) -> None:
     """End a transaction so that its markers reach neither the results nor the offsets."""
     transactional_id = sink._ids[Partition(topic, 0)]
     await transactional_id._epochs.open(())
     await transactional_id._epochs.close(is_commit=kept)
     # The coordinator has ended it; what comes now is as if it had come before.
-    messages = {} if value is None else {Partition(f"{topic}-results", 0): [result(topic, value)]}
+    results = results or f"{topic}-results"
+    messages = {} if value is None else {Partition(results, 0): [result(topic, value)]}
     await transactional_id._fill(messages, point, None)
 
 
@@ -139,3 +141,29 @@ async def test_the_owner_itself_ends_it_when_it_begins_a_new_epoch(
         await sink.publish(partition, [result(topic, b"1")], OffsetAndMetadata(1, ""))
 
         assert await world.published(topic) == [b"1"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_is_open_in_a_reply_topic_is_ended_by_an_owner_that_never_wrote_there(
+    world: KafkaWorld, topic: str, kept: bool
+) -> None:
+    replies = f"reply-{topic}"
+    await world.create_topic(replies, 1)
+    partition = Partition(topic, 0)
+    async with asyncio.timeout(ALL_OF_IT_S):
+        first = await owner(world, topic)
+        assert await first.find_missing([replies]) == set()  # and its leader is known
+        point = OffsetAndMetadata(1, "left open")
+        await leave_open(first, topic, b"first", point, kept=kept, results=replies)
+
+        second = await owner(world, topic)
+
+        reader = await world.join(replies)
+        assert (
+            await second.publish(
+                partition, [Message(replies, b"k", b"second", [])], OffsetAndMetadata(2, "")
+            )
+            == []
+        )
+        read = [record.value for record in await reader.read(2 if kept else 1)]
+        assert read == ([b"first", b"second"] if kept else [b"second"])

@@ -22,6 +22,7 @@ from consumer.ports import (
     Record,
     RecordSource,
     ResultSink,
+    SourceError,
     TopicPartition,
     TransactionalSink,
 )
@@ -145,6 +146,20 @@ class World(ABC):
         self, name: str, partitions: int, max_message_bytes: int | None = None
     ) -> None: ...
 
+    @abstractmethod
+    async def delete_topic(self, name: str) -> None: ...
+
+    async def create_again(self, name: str, partitions: int) -> None:
+        """Create a topic whose deletion may not have ended yet."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    await self.create_topic(name, partitions)
+                    if await self.partition_count(name) == partitions:
+                        return
+                except (SourceError, AssertionError):
+                    await asyncio.sleep(0.1)
+
     async def topic(self, partitions: int = 1, max_message_bytes: int | None = None) -> str:
         name = f"t-{uuid.uuid4().hex[:8]}"
         await self.create_topic(name, partitions, max_message_bytes)
@@ -199,6 +214,9 @@ class MemoryWorld(World):
     ) -> None:
         self.broker.create_topic(name, partitions, max_message_bytes or 1024 * 1024)
 
+    async def delete_topic(self, name: str) -> None:
+        self.broker.delete_topic(name)
+
     async def partition_count(self, topic: str) -> int:
         return len(self.broker.partitions(topic))
 
@@ -220,10 +238,11 @@ class MemoryWorld(World):
         self.broker.log(partition).skip(2)
 
     def make_sink(self, topic: str) -> ResultSink:
-        return MemorySink(self.broker)
+        return MemorySink(self.broker, [topic])
 
     def make_transactional_sink(self, topic: str, group: str) -> TransactionalSink:
-        return MemoryTransactionalSink(self.broker, group)
+        own_topics = f"{topic}-results", f"{topic}-dead-letters"
+        return MemoryTransactionalSink(self.broker, group, topics=own_topics)
 
 
 class KafkaWorld(World):
@@ -238,6 +257,14 @@ class KafkaWorld(World):
     ) -> None:
         async with TopicAdmin(self.settings) as admin:
             await admin.ensure_topics({name: TopicInfo(partitions, 1)})
+
+    async def delete_topic(self, name: str) -> None:
+        admin = AIOKafkaAdminClient(**client_options(self.settings))
+        await admin.start()
+        try:
+            await admin.delete_topics([name])
+        finally:
+            await admin.close()
 
     async def partition_count(self, topic: str) -> int:
         async with TopicAdmin(self.settings) as admin:
@@ -296,6 +323,7 @@ def make_route(
             "results_topic": f"{topic}-results",
             "dead_letters_topic": f"{topic}-dead-letters",
             "group": group,
+            "reply_topics": ["reply-*"],
             "start_from": start_from,
             "membership": {
                 "session_timeout_ms": session_timeout_ms,

@@ -12,7 +12,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
+from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
 from consumer.kafka.client.connection import client_options
+from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.transactions.sink import KafkaTransactionalSink
+from consumer.ports import Message, OffsetAndMetadata, Rejection, TopicPartition
 from headrace.cli import main
 from headrace.kubernetes.kafka import kafka_users
 from headrace.kubernetes.names import StrimziCluster
@@ -21,6 +25,7 @@ from schemas.settings.file import KafkaSettings, Settings
 from schemas.wire import headers
 from tests.brokers import kafka_home_needed
 from tests.contract.secured import PASSWORDS, SecuredBroker, running_secured_broker
+from tests.publishing import PublishingSink
 
 pytestmark = kafka_home_needed("TLS, SASL and ACLs need an Apache Kafka that we start")
 
@@ -60,6 +65,7 @@ def settings_of(kafka: KafkaSettings, **route: Any) -> Settings:
                     "results_topic": "users.out",
                     "dead_letters_topic": "users.dead",
                     "control_topic": "users.control",
+                    "reply_topics": ["users.bulk-*", "users.replies"],
                     **route,
                 }
             },
@@ -161,3 +167,41 @@ def test_the_client_user_may_run_every_command_of_a_client(
     assert len(run("dlq", "list", "--json").splitlines()) == 2
     run("dlq", "purge", "--yes")
     assert run("dlq", "list", "--json") == ""
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_the_service_may_write_to_the_reply_topics_of_its_route_and_no_others(
+    secured: SecuredBroker, delivery: str
+) -> None:
+    settings = settings_of(secured.secure(USER), delivery=delivery)
+    route = settings.routes["r"]
+    topics = ["users.in", "users.out", "users.dead", "users.replies", "users.bulk-1", "others.1"]
+    async with TopicAdmin(secured.plain) as admin:
+        await admin.ensure_topics(dict.fromkeys(topics, TopicInfo(1, 1)))
+    [service, _] = kafka_users(settings, StrimziCluster(name="c", port=9093))
+    await grant(secured.plain, service)
+
+    async def publish(*names: str) -> list[Rejection]:
+        messages = [Message(name, b"k", name.encode(), []) for name in names]
+        if delivery == "at_least_once":
+            return await plain.publish(messages)
+        return await transactional.publish(partition, messages, OffsetAndMetadata(1, ""))
+
+    partition = TopicPartition("users.in", 0)
+    plain = PublishingSink(KafkaSink(settings.kafka, ["users.out", "users.dead"]))
+    transactional = KafkaTransactionalSink(settings.kafka, route)
+    sink = plain if delivery == "at_least_once" else transactional
+    async with asyncio.timeout(60):
+        await sink.start()
+        try:
+            if sink is transactional:
+                await transactional.take_over([partition])
+            (rejection,) = await publish("users.out", "others.1")
+            assert rejection.message.topic == "others.1"
+            assert "grant it Write and Describe" in rejection.reason
+            assert not rejection.is_missing
+            assert not rejection.is_passing
+            while rejections := await publish("users.out", "users.replies", "users.bulk-1"):
+                assert all(each.is_passing for each in rejections), rejections
+        finally:
+            await sink.stop()

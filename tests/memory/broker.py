@@ -5,7 +5,7 @@ test may run it on a loop whose time is virtual.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from consumer.kafka.sink.partitioning import RunPartitioner, partition_of_key
 from consumer.ports import Message, Record, Rejection, TopicPartition
@@ -35,6 +35,7 @@ class MemoryBroker:
         self._now_ms = now_ms
         self._topics: dict[str, list[PartitionLog]] = {}
         self._limits_bytes: dict[str, int] = {}
+        self._standing: set[str] = set()
         self._refusing: dict[str, Callable[[Message], str | None]] = {}
         self._runs: dict[str, RunPartitioner] = {}
         self._groups: dict[tuple[str, str], MemoryGroup] = {}
@@ -110,10 +111,25 @@ class MemoryBroker:
         for partition_log in touched.values():
             partition_log.skip(1)
 
-    def rejections(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Return the messages that their topics do not take."""
+    def rejections(
+        self, messages: Sequence[Message], own_topics: Collection[str] | None = None
+    ) -> list[Rejection]:
+        """Return the messages that their topics do not take.
+
+        All topics are the sink's own if it does not say which are; else the others are reply
+        topics, which may be missing, or stand still.
+        """
         rejections = []
         for message in messages:
+            if own_topics is not None and message.topic not in own_topics:
+                if message.topic not in self._topics:
+                    reason = f"topic {message.topic} does not exist: create it"
+                    rejections.append(Rejection(message, reason, is_missing=True))
+                    continue
+                if message.topic in self._standing:
+                    reason = f"{message.topic}/0 has no leader"
+                    rejections.append(Rejection(message, reason, is_passing=True))
+                    continue
             limit_bytes = self.over_limit_bytes(message)
             if limit_bytes is not None:
                 reason = f"over the {limit_bytes} bytes that {message.topic} takes"
@@ -178,6 +194,19 @@ class MemoryBroker:
         """Have a topic refuse messages without a key, as a compacted one does."""
         reason = f"topic {topic} takes no message without a key, as its cleanup.policy is compact"
         self.refuse(topic, lambda message: reason if message.key is None else None)
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with its records."""
+        del self._topics[topic]
+        self._announce()
+
+    def stand_still(self, topic: str) -> None:
+        """Have a reply topic take nothing, until ``go_on``."""
+        self._standing.add(topic)
+
+    def go_on(self, topic: str) -> None:
+        """End what ``stand_still`` began."""
+        self._standing.discard(topic)
 
     def recreate_topic(self, topic: str) -> None:
         """Delete a topic and create it again: its records are gone, and what groups committed."""

@@ -1,6 +1,6 @@
 """Publishing into the broker in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from consumer.engine.waiting.waits import no_broker
 from consumer.ports import Message, PublishListener, SourceError
@@ -12,10 +12,12 @@ class MemorySink:
 
     Args:
         broker: Where the topics are.
+        topics: Its own, which must exist; the others are reply topics. All are its own by default.
     """
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryBroker, topics: Collection[str] | None = None) -> None:
         self._broker = broker
+        self._own_topics = topics
         self._listener: PublishListener | None = None
 
     async def start(self, listener: PublishListener) -> None:
@@ -26,10 +28,11 @@ class MemorySink:
         """Take messages over; see ``ResultSink``. Waits while the broker is away."""
         listener = self._started()
         for message in messages:
-            if not self._broker.has_topic(message.topic):
+            is_own = self._own_topics is None or message.topic in self._own_topics
+            if is_own and not self._broker.has_topic(message.topic):
                 raise SourceError(f"topic {message.topic} does not exist: create it")
         await self._broker.reachable()
-        rejections = self._broker.rejections(messages)
+        rejections = self._broker.rejections(messages, self._own_topics)
         refused = {id(each.message) for each in rejections}
         accepted = []
         for message in messages:
@@ -48,6 +51,12 @@ class MemorySink:
         if self._listener is None:
             raise SourceError("the sink is not started, or stopped already")
         return self._listener
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        """Return the topics that do not exist; see ``ResultSink``."""
+        self._started()
+        await self._broker.reachable()
+        return {topic for topic in topics if not self._broker.has_topic(topic)}
 
     def waits(self) -> list[str]:
         """Return whether the broker is away; see ``ResultSink``."""

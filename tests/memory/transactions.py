@@ -39,9 +39,18 @@ class MemoryTransactionalSink:
         broker: Where the topics are.
         group: The consumer group whose progress is committed.
         transaction_s: How long a transaction is open. Meanwhile another sink may take over.
+        topics: Its own, which must exist; the others are reply topics. All are its own by default.
     """
 
-    def __init__(self, broker: MemoryBroker, group: str, *, transaction_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        group: str,
+        *,
+        transaction_s: float = 0.0,
+        topics: Collection[str] | None = None,
+    ) -> None:
+        self._own_topics = topics
         self._broker = broker
         self._group_name = group
         self._transaction_s = transaction_s
@@ -81,9 +90,10 @@ class MemoryTransactionalSink:
         if epoch is None:
             raise FencedError(f"{partition} was not taken over, or was let go")
         for message in messages:
-            if not self._broker.has_topic(message.topic):
+            is_own = self._own_topics is None or message.topic in self._own_topics
+            if is_own and not self._broker.has_topic(message.topic):
                 raise SourceError(f"topic {message.topic} does not exist: create it")
-        rejections = self._broker.rejections(messages)
+        rejections = self._broker.rejections(messages, self._own_topics)
         if rejections:
             return rejections
         group = self._broker.group(self._group_name, partition.topic)
@@ -93,6 +103,9 @@ class MemoryTransactionalSink:
             self._check()
             if self._held.get(partition) != epoch or group.owner_epochs[partition] != epoch:
                 raise FencedError(f"{partition} is another member's now")
+            # A reply topic may be deleted, or stop, while the transaction is open.
+            if rejections := self._broker.rejections(messages, self._own_topics):
+                return rejections
             failure = self._failures.popleft() if self._failures else None
             if failure is TransactionFailure.ABORTED:
                 self._broker.append_aborted(messages)
@@ -107,6 +120,12 @@ class MemoryTransactionalSink:
                 await self._pass_time(RETRY_S)
                 # Somebody may have gone on from it by now, which changes nothing about it.
             return []
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        """Return the topics that do not exist; see ``TransactionalSink``."""
+        self._check()
+        await self._broker.reachable()
+        return {topic for topic in topics if not self._broker.has_topic(topic)}
 
     def waits(self) -> list[str]:
         """Return whether the broker is away; see ``TransactionalSink``."""

@@ -121,10 +121,15 @@ def stack_vectors(vectors: Sequence[str | list[float]], output_dtype: str) -> An
         return [decode_vector(each, output_dtype) for each in vectors]
     numpy = import_module("numpy")
     dtype = numpy.dtype(_NUMPY_TYPES[output_dtype])
-    if not all(isinstance(each, str) for each in vectors):
+    texts = [each for each in vectors if isinstance(each, str)]
+    if len(texts) < len(vectors):
         return numpy.asarray([decode_vector(each, output_dtype) for each in vectors], dtype)
-    joined = b"".join(map(base64.b64decode, vectors))
+    joined = b"".join(map(_decoded, texts))
     return numpy.frombuffer(joined, dtype).reshape(len(vectors), -1)
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text)
 
 
 def decode_vector(vector: str | list[float], output_dtype: str = FLOAT) -> "array[Any]":
@@ -133,7 +138,7 @@ def decode_vector(vector: str | list[float], output_dtype: str = FLOAT) -> "arra
     if isinstance(vector, str):
         values.frombytes(base64.b64decode(vector))
     else:
-        values.extend(vector)  # type: ignore[arg-type]  # whole numbers for the integer types
+        values.extend(vector)
     return values
 
 

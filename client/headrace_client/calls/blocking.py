@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import wraps
 from itertools import islice
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast
 
 from headrace_client.calls.client import AsyncHeadrace
 from headrace_client.calls.jobs import JobProgress, SubmittedJob
@@ -28,7 +28,7 @@ def _blocking(
     def call(self: "Headrace", *args: P.args, **kwargs: P.kwargs) -> T:
         return self.run(method(self.asynchronous, *args, **kwargs))
 
-    return call
+    return cast("Callable[Concatenate[Headrace, P], T]", call)
 
 
 class Headrace:
@@ -39,7 +39,7 @@ class Headrace:
     """
 
     def __init__(
-        self, config: str | os.PathLike[str] | None = None, **options: Unpack[Options]
+        self, config: str | os.PathLike[str] | None = None, /, **options: Unpack[Options]
     ) -> None:
         self.asynchronous = AsyncHeadrace(config, **options)
         self._thread = LoopThread(self.asynchronous.close)

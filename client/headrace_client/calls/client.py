@@ -42,7 +42,7 @@ class AsyncHeadrace:
     """
 
     def __init__(
-        self, config: str | os.PathLike[str] | None = None, **options: Unpack[Options]
+        self, config: str | os.PathLike[str] | None = None, /, **options: Unpack[Options]
     ) -> None:
         if config is not None:
             options["config"] = config
@@ -81,6 +81,7 @@ class AsyncHeadrace:
 
     async def embed(
         self,
+        /,
         inputs: Texts,
         *,
         model: str | None = None,
@@ -114,6 +115,7 @@ class AsyncHeadrace:
 
     async def classify(
         self,
+        /,
         inputs: Texts,
         *,
         model: str | None = None,
@@ -134,6 +136,7 @@ class AsyncHeadrace:
 
     async def rerank(
         self,
+        /,
         query: str,
         documents: Sequence[str] | Sequence[Mapping[str, Any]],
         *,
@@ -158,6 +161,7 @@ class AsyncHeadrace:
 
     async def score(
         self,
+        /,
         query: str,
         documents: Sequence[str] | Sequence[Mapping[str, Any]],
         *,
@@ -179,6 +183,7 @@ class AsyncHeadrace:
 
     async def chat(
         self,
+        /,
         messages: Sequence[Mapping[str, Any]],
         *,
         model: str | None = None,
@@ -194,6 +199,7 @@ class AsyncHeadrace:
 
     async def complete(
         self,
+        /,
         prompt: str | Sequence[str] | Sequence[int],
         *,
         model: str | None = None,

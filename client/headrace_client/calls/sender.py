@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from headrace_client.calls.caller import Caller, TimeLimit
@@ -74,7 +75,7 @@ class Sender:
             middle = (first + end) // 2
             return await send(first, middle) + await send(middle, end)
 
-        parts = await _all_of([lambda each=each: send(*each) for each in ranges], _PARTS_AT_ONCE)
+        parts = await _all_of([partial(send, *each) for each in ranges], _PARTS_AT_ONCE)
         return [part for group in parts for part in group]
 
 

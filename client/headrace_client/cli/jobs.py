@@ -244,9 +244,13 @@ def _check_unfinished(standing: JobStanding) -> None:
 
 
 def _command(job: str, action: Action) -> Command:
-    return Command(
-        job=job, action=action, at_ms=epoch_ms(), by=f"{getpass.getuser()}@{socket.gethostname()}"
-    )
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user id may have no name.
+        user = ""
+    by = f"{user}@{socket.gethostname()}"
+    return Command(job=job, action=action, at_ms=epoch_ms(), by=by)
 
 
 def _told(standing: JobStanding, action: Action) -> str:

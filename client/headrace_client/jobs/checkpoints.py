@@ -96,6 +96,9 @@ class Checkpoint:
                 f"version: this checkpoint is of version {version!r}, and this client reads "
                 f"{_VERSION}; go on with the client that wrote it"
             )
+        ending = values.get("ending")
+        if ending not in (None, "cancelled", "expired"):
+            raise CheckpointError(f"ending: the checkpoint is damaged, {ending!r} is no ending")
         try:
             return cls(
                 items_written=int(values["items_written"]),
@@ -105,7 +108,7 @@ class Checkpoint:
                 result_offsets={int(a): int(b) for a, b in values["result_offsets"]},
                 attempt=int(values["attempt"]),
                 last_attempt=int(values["last_attempt"]),
-                ending=values["ending"],
+                ending=ending,
                 paused=bool(values["paused"]),
                 active_s=float(values["active_s"]),
             )

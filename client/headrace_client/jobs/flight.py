@@ -17,7 +17,7 @@ class Flight:
         self._bytes_of: dict[Request, int] = {}
         self._queue: deque[Request] = deque()
         self._queued: set[Request] = set()
-        self._singles: dict[int, int] = {}
+        self._singles: dict[int, tuple[int, ...]] = {}
         self._groups: dict[Request, None] = {}
         self.items = 0
         self.bytes = 0
@@ -81,23 +81,32 @@ class Flight:
             return False
         if request.items > 1:
             del self._groups[request]
-        elif self._singles[request.first] == 1:
-            del self._singles[request.first]
         else:
-            self._singles[request.first] -= 1
+            attempts = self._singles.pop(request.first)
+            if len(attempts) > 1:
+                left = tuple(each for each in attempts if each != request.attempt)
+                self._singles[request.first] = left
         return True
 
-    def unclaimed(self, gaps: Sequence[tuple[int, int]]) -> list[int]:
-        """The items of ``gaps`` that no request claims."""
+    def unclaimed(self, gaps: Sequence[tuple[int, int]], *, above_attempt: int = 0) -> list[int]:
+        """The items of ``gaps`` that no request claims, of attempts above the given one."""
         singles = self._singles
-        items = [i for first, end in gaps for i in range(first, end) if i not in singles]
+        items = [
+            item
+            for first, end in gaps
+            for item in range(first, end)
+            if item not in singles or max(singles[item]) <= above_attempt
+        ]
         for group in self._groups:
-            if items and group.first <= items[-1] and group.end > items[0]:
-                items = [i for i in items if not group.first <= i < group.end]
+            if not items:
+                break
+            if group.attempt > above_attempt and group.first <= items[-1] and group.end > items[0]:
+                items = [item for item in items if not group.first <= item < group.end]
         return items
 
     def _claim(self, request: Request) -> None:
         if request.items > 1:
             self._groups[request] = None
         else:
-            self._singles[request.first] = self._singles.get(request.first, 0) + 1
+            item = request.first
+            self._singles[item] = (*self._singles.get(item, ()), request.attempt)

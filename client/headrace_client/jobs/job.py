@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from headrace_client.jobs.activity import Activity
 from headrace_client.jobs.checkpoints import Checkpoint
 from headrace_client.jobs.flight import Flight
 from headrace_client.jobs.offsets import OffsetLedger, Unacknowledged
@@ -10,8 +11,8 @@ from headrace_client.jobs.ranges import RangeSet
 from headrace_client.jobs.rates import Rates
 from headrace_client.jobs.requests import Request
 from headrace_client.jobs.settings import JobSettings
-from headrace_client.jobs.sizes import ItemSizes
 from headrace_client.jobs.states import JobState, Progress, WaitsFor
+from headrace_client.jobs.unsent import Unsent
 from headrace_client.jobs.writing import Writing
 
 
@@ -55,35 +56,31 @@ class Job:
         self._unacknowledged = Unacknowledged()
         self._flight = Flight()
         self._failed_requests: set[Request] = set()
-        # Above the next fresh item: what a former process sent, and what is done.
-        self._ahead = RangeSet(kept.written_above)
-        self._next = kept.items_written
-        self._sizes = ItemSizes(kept.items_written)
-        self._bytes_held = 0
-        self._input_ended = False
+        self._unsent = Unsent(settings, kept.items_written, kept.written_above, now)
         self._expected: int | None = None
         self._answered_items = self._writing.done.items
         self._failed_items = kept.items_failed
         self._repeats = 0
         self._ending = None if kept.ending is None else JobState(kept.ending)
-        self._paused = kept.paused
+        self._is_paused = kept.paused
         self._gave_up: Failure | None = None
         self._rates = Rates(settings.rate_window_s, now)
-        self._began = now - kept.active_s
-        self._unsent_since = self._busy_since = now
-        self._last_read = self._last_acknowledged = self._last_answered = now
-        self._last_written = self._paused_at = now
+        self._activity = Activity(now)
+        self._began_at = now - kept.active_s
 
     @property
     def items_read(self) -> int:
         """The number of the next item to add."""
-        return self._sizes.end
+        return self._unsent.items_read
+
+    @property
+    def gave_up(self) -> Failure | None:
+        """Why the job failed as a whole."""
+        return self._gave_up
 
     def items_wanted(self) -> int:
         """How many more items may be added now; memory is bounded if no more are."""
-        if self._input_ended or self._bytes_held >= self._window.span_bytes:
-            return 0
-        return max(0, self._span_end() - self._sizes.end)
+        return self._unsent.wanted(self._writing.taken)
 
     def add_items(self, sizes: Iterable[int], now: float) -> None:
         """Add items, numbered from `items_read` on.
@@ -92,16 +89,8 @@ class Job:
             sizes: Bytes of each, as they count for requests and the window.
             now: The time.
         """
-        first = self._sizes.end
-        if first == self._next:
-            self._unsent_since = now
-        added_bytes = self._sizes.add(sizes)
-        taken = self._writing.taken
-        if taken.end > first:
-            gaps = taken.missing(first, self._sizes.end)
-            added_bytes = sum(self._sizes.bytes_of(*gap) for gap in gaps)
-        self._bytes_held += added_bytes
-        self._last_read = now
+        self._unsent.add(sizes, self._writing.taken, now)
+        self._activity.read_at = now
 
     def expect_items(self, total: int | None) -> None:
         """Say how many items the input will have, as far as is known, for the ETA."""
@@ -109,28 +98,34 @@ class Job:
 
     def input_ended(self) -> None:
         """Say that no more items will be added; raises `JobError` if the input has shrunk."""
-        self._input_ended = True
-        known = max(self._ahead.end, self._writing.done.end)
-        if known:
-            self._check_end(known)
+        self._unsent.has_ended = True
+        self._check_end(max(self._unsent.highest_ahead, self._writing.done.end))
 
     def next_request(self, now: float) -> Request | None:
         """What to publish now; ``None`` if nothing is to be sent, or the window is full."""
         self.expire(now)
-        if self._paused or self._ending or self._gave_up:
+        if self._is_paused or self._ending or self._gave_up:
             return None
         if self._flight.requests >= self._window.requests:
             return None
         again = self._flight.next_queued(self._writing.done)
         if again is not None:
-            size_bytes = self._sizes.bytes_of(again.first, again.end)
-            return self._send(again, size_bytes, now)
-        return self._next_fresh(now)
+            return again if self._send(again, self._unsent.bytes_of(again), now) else None
+        taken = self._writing.taken
+        has_room = self._writing.result_bytes < self._window.result_bytes
+        # What all others wait for is sent in any case.
+        if not has_room and self._unsent.next_fresh > taken.prefix:
+            return None
+        fresh = self._unsent.next_group(self._first_attempt, taken, now)
+        if fresh is None or not self._send(*fresh, now):
+            return None
+        self._unsent.sent(fresh[0], now)
+        return fresh[0]
 
     def published(self, request: Request, partition: int, offset: int, now: float) -> None:
         """Note that a request is on its topic: by an acknowledgement, or found by a scan."""
         self._check_end(request.end)
-        self._last_acknowledged = now
+        self._activity.acknowledged_at = now
         if self._unacknowledged.discard(request):
             self._requests.hold(partition, offset, request.first, request.end)
             return
@@ -142,9 +137,9 @@ class Job:
         if done or request in self._failed_requests:
             return
         if not self._flight.requests:
-            self._busy_since = now
-        self._flight.send(request, self._sizes.bytes_of(request.first, request.end))
-        self._note_ahead(request.first, request.end)
+            self._activity.busy_at = now
+        self._flight.send(request, self._unsent.bytes_of(request))
+        self._unsent.not_fresh(request.first, request.end)
 
     def publish_failed(self, request: Request, failure: Failure, now: float) -> None:
         """Note that a request is not on its topic.
@@ -170,19 +165,18 @@ class Job:
         """
         self._check_end(request.end)
         self._results.hold(partition, offset, request.first, request.end)
-        self._last_answered = now
+        self._activity.answered_at = now
         self._flight.end(request)
         gaps = self._writing.done.missing(request.first, request.end)
         if not gaps:
             self._repeats += 1
         elif isinstance(outcome, Failure):
             self._fail(request, outcome, gaps, now)
-            self._note_ahead(request.first, request.end)
         else:
             self._put(request, gaps, outcome)
             items = sum(end - first for first, end in gaps)
             self._rates.add(items, outcome.tokens, outcome.size_bytes, now)
-            self._note_ahead(request.first, request.end)
+            self._unsent.not_fresh(request.first, request.end)
 
     def requests_scanned(self, partition: int, position: int) -> None:
         """Note that the requests topic has no other request of this job below ``position``."""
@@ -199,17 +193,17 @@ class Job:
         Args:
             most_items: No more items than these, unless the first piece alone has more.
         """
-        pieces = self._writing.take(self._sizes.end, most_items)
+        pieces = self._writing.take(self._unsent.items_read, most_items)
         for piece in pieces:
-            self._bytes_held -= self._sizes.bytes_of(piece.first, piece.end)
+            self._unsent.take(piece.first, piece.end)
         if pieces:
-            self._sizes.drop_below(min(self._writing.taken.prefix, self._next))
+            self._unsent.drop_below(self._writing.taken.prefix)
         return pieces
 
     def written(self, sequence: int, now: float) -> None:
         """Note that the pieces up to ``sequence``, in the order taken, are durably written."""
         self._writing.written(sequence)
-        self._last_written = now
+        self._activity.written_at = now
 
     def checkpoint(self, now: float) -> Checkpoint:
         """What may be kept now, of the output that `written` has told of."""
@@ -233,8 +227,8 @@ class Job:
             attempt=self._first_attempt,
             last_attempt=self._last_attempt,
             ending=None if self._ending is None else self._ending.value,
-            paused=self._paused,
-            active_s=now - self._began,
+            paused=self._is_paused,
+            active_s=now - self._began_at,
         )
 
     def cancel(self) -> None:
@@ -253,22 +247,17 @@ class Job:
         self._gave_up = self._gave_up or failure
 
     def pause(self, now: float) -> None:
-        if not self._paused:
-            self._paused = True
-            self._paused_at = now
+        if not self._is_paused:
+            self._is_paused = True
+            self._activity.paused_at = now
 
     def resume(self) -> None:
-        self._paused = False
-
-    @property
-    def gave_up(self) -> Failure | None:
-        """Why the job failed as a whole."""
-        return self._gave_up
+        self._is_paused = False
 
     def state(self, now: float) -> JobState:
         if self._is_complete:
             if self._failed_items:
-                every = self._failed_items == self._sizes.end
+                every = self._failed_items == self.items_read
                 return JobState.FAILED if every else JobState.PARTIAL
             return JobState.DONE
         if self._gave_up:
@@ -276,22 +265,23 @@ class Job:
         self.expire(now)
         if self._ending:
             return self._ending
-        if self._paused:
+        if self._is_paused:
             return JobState.PAUSED
-        return JobState.DRAINING if self._is_all_sent else JobState.RUNNING
+        is_all_sent = self._unsent.is_all_sent and not self._flight.queued
+        return JobState.DRAINING if is_all_sent else JobState.RUNNING
 
     def progress(self, now: float) -> Progress:
         state = self.state(now)
         items_per_s, tokens_per_s, bytes_per_s = self._rates.per_s(now)
-        total = self._sizes.end if self._input_ended else self._expected
+        total = self.items_read if self._unsent.has_ended else self._expected
         eta_s = None
         if total is not None and (items_per_s or self._answered_items >= total):
             left = max(0, total - self._answered_items)
             eta_s = left / items_per_s if left else 0.0
-        waits_for, since = self._waits(state)
+        waits_for = self._waits_for(state)
         return Progress(
             state=state,
-            items_read=self._sizes.end,
+            items_read=self.items_read,
             items_total=total,
             items_answered=self._answered_items,
             items_failed=self._failed_items,
@@ -305,72 +295,31 @@ class Job:
             bytes_per_s=bytes_per_s,
             eta_s=eta_s,
             waits_for=waits_for,
-            waits_s=max(0.0, now - since),
-            active_s=now - self._began,
+            waits_s=max(0.0, now - self._activity.since(waits_for)),
+            active_s=now - self._began_at,
         )
 
     @property
     def _is_complete(self) -> bool:
-        return self._input_ended and self._writing.durable.prefix >= self._sizes.end
+        return self._unsent.has_ended and self._writing.durable.prefix >= self.items_read
 
-    @property
-    def _is_all_sent(self) -> bool:
-        if not self._input_ended or self._flight.queued:
-            return False
-        return self._ahead.next_missing(self._next) >= self._sizes.end
-
-    def _span_end(self) -> int:
-        return self._writing.taken.prefix + self._window.span_items
-
-    def _next_fresh(self, now: float) -> Request | None:
-        self._next = first = self._ahead.next_missing(self._next)
-        self._ahead.drop_below(first)
-        read_to = self._sizes.end
-        if first >= read_to or self._writing.result_bytes >= self._window.result_bytes:
-            return None
-        span_end = self._span_end()
-        ahead = self._ahead.next_start(first)
-        limit = min(read_to, span_end)
-        if ahead is not None and ahead < limit:
-            limit = ahead
-        if first >= limit:
-            return None
-        most = self._settings.request_items
-        end, size_bytes = self._sizes.group(first, limit, most, self._settings.request_bytes)
-        if end == limit and end - first < most and limit != ahead and not self._input_ended:
-            # More may come that belongs to this request.
-            if limit == span_end:
-                return None
-            lingers = now - self._unsent_since < self._settings.linger_s
-            if lingers and self.items_wanted():
-                return None
-        request = self._send(Request(first, end, self._first_attempt), size_bytes, now)
-        if request is not None:
-            self._next = end
-            self._unsent_since = now
-        return request
-
-    def _send(self, request: Request, size_bytes: int, now: float) -> Request | None:
+    def _send(self, request: Request, size_bytes: int, now: float) -> bool:
         flight, window = self._flight, self._window
         if not flight.requests:
             # Whatever its size: nothing would ever make more room.
-            self._busy_since = now
+            self._activity.busy_at = now
         elif (
             flight.items + request.items > window.items or flight.bytes + size_bytes > window.bytes
         ):
-            return None
+            return False
         flight.send(request, size_bytes)
         self._unacknowledged.add(request)
-        return request
-
-    def _note_ahead(self, first: int, end: int) -> None:
-        if end > self._next:
-            self._ahead.add(first, end)
+        return True
 
     def _check_end(self, end: int) -> None:
-        if self._input_ended and end > self._sizes.end:
+        if self._unsent.has_ended and end > self.items_read:
             raise JobError(
-                f"the input has {self._sizes.end} items, but item {end - 1} was sent before: it "
+                f"the input has {self.items_read} items, but item {end - 1} was sent before: it "
                 "has shrunk since; give the input that the job began with, or begin a new job"
             )
 
@@ -386,13 +335,16 @@ class Job:
         if attempt < self._first_attempt or (self._ending and failure.ends_with_job):
             return
         self._failed_requests.add(request)
-        items = self._flight.unclaimed(gaps)
+        self._unsent.not_fresh(request.first, request.end)
+        if request.items > 1 and not failure.alike:
+            for item in self._flight.unclaimed(gaps):
+                self._flight.queue(Request(item, item + 1, attempt))
+            return
+        # A repeat says nothing of the attempt that followed it.
+        items = self._flight.unclaimed(gaps, above_attempt=attempt)
         if not items:
             return
-        if request.items > 1 and not failure.alike:
-            for item in items:
-                self._flight.queue(Request(item, item + 1, attempt))
-        elif failure.retryable and attempt < self._most_attempts:
+        if failure.retryable and attempt < self._most_attempts:
             self._last_attempt = max(self._last_attempt, attempt + 1)
             self._flight.queue(request._replace(attempt=attempt + 1))
         else:
@@ -410,20 +362,21 @@ class Job:
                     )
                 )
 
-    def _waits(self, state: JobState) -> tuple[WaitsFor, float]:
+    def _waits_for(self, state: JobState) -> WaitsFor:
         flight = self._flight.requests
+        waits_for = WaitsFor.NOTHING
         if state.is_final:
-            return WaitsFor.NOTHING, self._last_written
-        if self._writing.is_turn(self._sizes.end):
-            return WaitsFor.WRITING, max(self._last_written, self._busy_since)
-        if flight and len(self._unacknowledged) >= flight:
-            return WaitsFor.BROKER, max(self._last_acknowledged, self._busy_since)
-        if flight:
-            return WaitsFor.RESULTS, max(self._last_answered, self._busy_since)
-        if self._writing.in_hand_pieces:
-            return WaitsFor.WRITING, max(self._last_written, self._last_answered)
-        if self._paused:
-            return WaitsFor.RESUME, self._paused_at
-        if not self._input_ended:
-            return WaitsFor.INPUT, self._last_read
-        return WaitsFor.NOTHING, self._last_written
+            pass
+        elif self._writing.is_turn(self.items_read):
+            waits_for = WaitsFor.WRITING
+        elif flight and len(self._unacknowledged) >= flight:
+            waits_for = WaitsFor.BROKER
+        elif flight:
+            waits_for = WaitsFor.RESULTS
+        elif self._writing.in_hand_pieces:
+            waits_for = WaitsFor.WRITING
+        elif self._is_paused:
+            waits_for = WaitsFor.RESUME
+        elif not self._unsent.has_ended:
+            waits_for = WaitsFor.INPUT
+        return waits_for

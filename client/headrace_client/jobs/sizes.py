@@ -29,7 +29,7 @@ class ItemSizes:
     def bytes_of(self, first: int, end: int) -> int:
         """Bytes of the items [first, end), as far as they are known."""
         low = first - self._base
-        return sum(self._sizes[low if low > 0 else 0 : max(end - self._base, 0)])
+        return sum(self._sizes[max(0, low) : max(end - self._base, 0)])
 
     def group(self, first: int, limit: int, most_items: int, most_bytes: int) -> tuple[int, int]:
         """Where the request that begins with ``first`` ends, and its bytes.

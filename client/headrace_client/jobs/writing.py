@@ -12,7 +12,11 @@ class _Ready(NamedTuple):
     first: int
     end: int
     request_first: int
+    size_bytes: int
     outcome: Outcome
+
+    def cut_at(self, item: int) -> "tuple[_Ready, _Ready]":
+        return self._replace(end=item, size_bytes=0), self._replace(first=item)
 
 
 class _Taken(NamedTuple):
@@ -56,57 +60,70 @@ class Writing:
     def is_turn(self, items_read: int) -> bool:
         """Whether something may be taken now."""
         if self._ordered:
-            ready = self._by_first.get(self.taken.next_missing(0))
-            return ready is not None and ready.end <= items_read
-        return any(each.end <= items_read for each in self._in_turn)
+            item = self.taken.prefix
+            return item < items_read and item in self._by_first
+        return any(each.first < items_read for each in self._in_turn)
 
     def put(self, first: int, end: int, request_first: int, outcome: Outcome) -> None:
         """Note the outcome of items that had none."""
         self.done.add(first, end)
-        ready = _Ready(first, end, request_first, outcome)
+        size_bytes = outcome.size_bytes if isinstance(outcome, Answer) else 0
+        ready = _Ready(first, end, request_first, size_bytes, outcome)
         if self._ordered:
             self._by_first[first] = ready
         else:
             self._in_turn.append(ready)
-        if isinstance(outcome, Answer):
-            self.result_bytes += outcome.size_bytes
+        self.result_bytes += size_bytes
 
     def take(self, items_read: int, most_items: int | None) -> list[Piece]:
         """The pieces whose turn it is, of items that were read."""
+        if self._ordered:
+            return self._take_in_order(items_read, most_items)
         pieces: list[Piece] = []
+        early: list[_Ready] = []
         room = most_items
-        for ready in self._ordered_turn() if self._ordered else list(self._in_turn):
-            if ready.end > items_read:
-                if self._ordered:
-                    break
+        while self._in_turn:
+            ready = self._in_turn.popleft()
+            if ready.first >= items_read:
+                early.append(ready)
                 continue
+            if ready.end > items_read:
+                ready, rest = ready.cut_at(items_read)
+                early.append(rest)
             if room is not None:
                 if pieces and ready.end - ready.first > room:
+                    early.append(ready)
                     break
                 room -= ready.end - ready.first
             pieces.append(self._take(ready))
-        if not self._ordered and pieces:
-            self._in_turn = deque(
-                each for each in self._in_turn if not self.taken.covers(each.first, each.end)
-            )
+        self._in_turn.extendleft(reversed(early))
         return pieces
 
-    def _ordered_turn(self) -> Iterable[_Ready]:
-        # Others may have been written before, by a job that went on with what had failed.
-        item = self.taken.next_missing(0)
-        while (ready := self._by_first.get(item)) is not None:
-            yield ready
+    def _take_in_order(self, items_read: int, most_items: int | None) -> list[Piece]:
+        pieces: list[Piece] = []
+        room = most_items
+        item = self.taken.prefix
+        while item < items_read and (ready := self._by_first.get(item)) is not None:
+            if room is not None:
+                if pieces and ready.end - item > room:
+                    break
+                room -= ready.end - item
+            del self._by_first[item]
+            if ready.end > items_read:
+                # A former process read further than this one has.
+                ready, rest = ready.cut_at(items_read)
+                self._by_first[items_read] = rest
+            pieces.append(self._take(ready))
+            # What follows may have been written before what failed was tried once more.
             item = self.taken.next_missing(ready.end)
+        return pieces
 
     def _take(self, ready: _Ready) -> Piece:
         self._sequence += 1
-        self._by_first.pop(ready.first, None)
         self.taken.add(ready.first, ready.end)
         failed = isinstance(ready.outcome, Failure)
         self._in_hand.append(_Taken(self._sequence, ready.first, ready.end, failed))
-        if isinstance(ready.outcome, Answer):
-            # The payload may be shared with pieces that are still to be taken.
-            self.result_bytes -= ready.outcome.size_bytes
+        self.result_bytes -= ready.size_bytes
         return Piece(self._sequence, ready.first, ready.end, ready.request_first, ready.outcome)
 
     def written(self, sequence: int) -> None:

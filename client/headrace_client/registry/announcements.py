@@ -75,7 +75,7 @@ class Announcement:
         rows: Of the input; ``None`` if the job has none.
         items: What is computed: identical rows share an item.
         requests: Records on the requests topic.
-        rate_per_s: Items done a second, lately.
+        rate_per_s: Rows done a second, lately; items or requests of a job that has no rows.
         tokens_per_s: Tokens that those took, where the results say so.
         eta_s: Seconds to go, counted from ``updated_at_ms``.
         waits_for: What it waits for, a line each: ``SUBJECT: details, and what to do``.

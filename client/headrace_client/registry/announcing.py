@@ -105,10 +105,10 @@ class Announcer:
         while True:
             try:
                 await self._serve(topic)
-            except ClientError as error:
+            except Exception as error:  # noqa: BLE001 - it must not cost the job anything
                 if self.problem is None:
                     log.warning("job %s is not announced: %s", self._job, error)
-                self.problem = str(error)
+                self.problem = str(error) if isinstance(error, ClientError) else repr(error)
             else:
                 return
             if self._stopping.is_set():

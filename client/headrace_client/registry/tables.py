@@ -55,7 +55,8 @@ def lines(standing: JobStanding, now_ms: int, zone: tzinfo) -> list[tuple[str, s
         return f"{at:%Y-%m-%d %H:%M:%S}, {_until(at_ms, now_ms)}"
 
     ends = ends_at_ms(job)
-    rates = [(job.rate_per_s, "items/s"), (job.tokens_per_s, "tokens/s")]
+    unit = "rows" if job.rows else "items" if job.items else "requests"
+    rates = [(job.rate_per_s, f"{unit}/s"), (job.tokens_per_s, "tokens/s")]
     topics = {
         "requests": job.topics.requests,
         "results": job.topics.results,

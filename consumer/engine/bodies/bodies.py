@@ -36,7 +36,7 @@ class Bodies:
             messages = self._messages.stored(
                 item, item.custom_id or "", deposit.status_code, reference, now_s
             )
-            self._completion.decide(item, messages)
+            self._completion.decide(item, messages, now_s)
 
     def fetched(self, fetch: Fetch, body: bytes, now_s: float) -> None:
         if not self._ends(fetch):

@@ -9,10 +9,12 @@ from collections import deque
 from dataclasses import dataclass
 
 from consumer.engine.admission import Admission
+from consumer.engine.bodies.fair_numbers import FairNumbers
 from consumer.engine.failures.retry import RetryPolicy
 from consumer.engine.record_state import RecordState, Step, next_state
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import WorkItem
+from schemas.wire.headers import read_job
 from schemas.wire.references import RequestBodyReference
 from schemas.wire.results import encode_response_line, result_id
 
@@ -94,7 +96,7 @@ class Fetch(_Move):
     url: str
     reference: RequestBodyReference
     size_bytes: int | None
-    number: int
+    number: float
     no_room_since_s: float | None = None
 
     @property
@@ -113,7 +115,8 @@ class BodyMoves:
     body of a blocked record stays in the store. Otherwise it could take the room that the earlier
     record of its key queue needs, and neither would ever go.
 
-    Deposits are counted as results are; they go first, as each one that ends frees its bytes. After
+    Fetches take turns by job. Deposits are counted as results are; they go first, as each one that
+    ends frees its bytes. After
     a failure of the store, a move has the backoff of ``retry``, until ``give_up_after_s``.
     """
 
@@ -139,19 +142,18 @@ class BodyMoves:
         # Running moves, with the bytes reserved for each.
         self._running: dict[Move, int] = {}
         self._fetched: set[WorkItem] = set()
-        self._added = 0
+        self._numbers = FairNumbers()
 
     def deposit(self, item: WorkItem, status_code: int, body: bytes) -> None:
         self._deposits.append(Deposit(item=item, status_code=status_code, body=body))
 
     def fetch(self, item: WorkItem, url: str, reference: RequestBodyReference) -> None:
-        self._added += 1
         fetch = Fetch(
             item=item,
             url=url,
             reference=reference,
             size_bytes=reference.size_bytes,
-            number=self._added,
+            number=self._numbers.number(*read_job(item.record.headers)),
         )
         if item.state is RecordState.BLOCKED:
             self._blocked[item] = fetch
@@ -199,6 +201,7 @@ class BodyMoves:
         fetch = self._next_fetch(now_s)
         if fetch is not None:
             self._start(fetch)
+            self._numbers.started(fetch.number)
             self._reserve(fetch, now_s)
         return fetch
 
@@ -300,5 +303,5 @@ class BodyMoves:
         return not self._fetched and not any(self._running.values())
 
 
-def _number(fetch: Fetch) -> int:
+def _number(fetch: Fetch) -> float:
     return fetch.number

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from consumer.engine.admission import Admission
 from consumer.engine.bodies.moves import BodyMoves, ClaimCheckPolicy
@@ -13,6 +14,7 @@ from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes
 from consumer.engine.record_state import RecordState, Step, next_state, states_after
+from consumer.engine.replies.parked import Parked
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
 from schemas.wire.results import ErrorCode
@@ -38,6 +40,7 @@ class Completion:
         isolation: Isolation,
         outbox: Outbox,
         body_moves: BodyMoves,
+        parked: Parked,
         claim_check: ClaimCheckPolicy | None,
         counters: Counters,
     ) -> None:
@@ -49,6 +52,7 @@ class Completion:
         self._isolation = isolation
         self._outbox = outbox
         self._body_moves = body_moves
+        self.parked = parked
         self._claim_check = claim_check
         self._counters = counters
 
@@ -62,7 +66,7 @@ class Completion:
             self._deposit(item, status, body)
             return
         messages = self._messages.response(item, item.custom_id or "", status, body, now_s)
-        self.decide(item, messages)
+        self.decide(item, messages, now_s)
 
     def cancel(self, item: WorkItem, now_s: float) -> None:
         self._counters.cancelled_records += 1
@@ -74,15 +78,16 @@ class Completion:
 
     def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
         error = self._messages.error(item, item.custom_id or "", code, message, now_s)
-        self.decide(item, [error])
+        self.decide(item, [error], now_s)
 
     def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
         self._counters.dead_letter_records += 1
-        self.decide(item, self._messages.dead_letter(item, code, message, now_s, epoch_ms))
+        messages = self._messages.dead_letter(item, code, message, now_s, epoch_ms)
+        self.decide(item, messages, now_s)
 
-    def decide(self, item: WorkItem, messages: Sequence[Message]) -> None:
+    def decide(self, item: WorkItem, messages: Sequence[Message], now_s: float) -> None:
         """Publish its outcome, once no earlier record of its key queue is incomplete."""
         self._end_work(item)
         item.state = _AFTER_DECIDE[item.state]
@@ -92,7 +97,10 @@ class Completion:
             result_bytes += len(message.value or b"")
         self.grow(item, result_bytes)
         if item.state is _DECIDED:
-            self._outbox.add(item)
+            if item.reply_topic is not None and self.parked.holds(item.reply_topic):
+                self._park(item, None, now_s)
+            else:
+                self._outbox.add(item)
 
     def make_ready(self, item: WorkItem) -> None:
         """Queue it for a call, with others unless it failed with earlier owners."""
@@ -171,6 +179,8 @@ class Completion:
             item.state = _AFTER_ACKNOWLEDGE[item.state]
             item.assignment.ledger.complete(item.record.offset)
             self._unblock_next(item)
+            if item.reply_topic is not None and self.parked:
+                self._release(self.parked.taken(item.reply_topic))
             self._let_go(item)
             self._counters.completed_records += 1
 
@@ -179,40 +189,93 @@ class Completion:
     ) -> bool:
         """Replace messages that the broker will never take; see ``Substitutes``.
 
-        The item's other messages are acknowledged. False means that the topic takes no dead letter
-        of any record.
+        The item's other messages are acknowledged. What its reply topic may take later waits. False
+        means that the topic takes no dead letter of any record.
         """
-        found = self._replace(item, rejections, now_s, epoch_ms)
+        final, passing = self._split(item, rejections, now_s)
+        found = self._replace(item, final, now_s, epoch_ms)
         if found is None:
             return False
         item.messages = [each for _, substitutes in found for each in substitutes]
-        if item.messages:
+        if passing:
+            item.messages = [*item.messages, *(each.message for each in passing)]
+            self.parked.add(item, passing[0].reason, now_s)
+        elif item.messages:
             self._outbox.add(item)
         else:
             self.acknowledged([item])
         return True
 
-    def substitute(self, rejections: Iterable[Rejection], now_s: float, epoch_ms: int) -> bool:
-        """As ``rejected``, for unpublished outcomes; they stay where they are."""
+    def substitute(
+        self, rejections: Iterable[Rejection], now_s: float, epoch_ms: int
+    ) -> set[WorkItem] | None:
+        """As ``rejected``, for unpublished outcomes; returns those that wait for their topic.
+
+        The others stay where they are.
+        """
+        parked: set[WorkItem] = set()
         by_item: defaultdict[WorkItem, list[Rejection]] = defaultdict(list)
         for rejection in rejections:
             by_item[rejection.message.item].append(rejection)
         for item, of_item in by_item.items():
-            found = self._replace(item, of_item, now_s, epoch_ms)
+            final, passing = self._split(item, of_item, now_s)
+            found = self._replace(item, final, now_s, epoch_ms)
             if found is None:
-                return False
+                return None
             messages: list[Message] = []
             for message in item.messages:
                 substitutes = [each for refused, each in found if refused is message]
                 messages += substitutes[0] if substitutes else [message]
             item.messages = messages
-        return True
+            if passing:
+                self.parked.add(item, passing[0].reason, now_s)
+                parked.add(item)
+        return parked
+
+    def advance_parked(self, now_s: float, epoch_ms: int) -> None:
+        if not self.parked:
+            return
+        again, overdue = self.parked.take_due(now_s)
+        self._release(again)
+        for item in overdue:
+            self._give_up_reply(item, now_s, epoch_ms)
+
+    def _release(self, items: Iterable[WorkItem]) -> None:
+        for item in items:
+            self._outbox.add(item)
+
+    def _park(self, item: WorkItem, reason: str | None, now_s: float) -> None:
+        if self.parked.refuses(item, now_s) is None:
+            self.parked.add(item, reason, now_s)
+        else:
+            # The sink refuses it, and then it is given up.
+            self._outbox.add(item)
+
+    def _give_up_reply(self, item: WorkItem, now_s: float, epoch_ms: int) -> None:
+        reason = f"topic {item.reply_topic} takes nothing"
+        refused = [each for each in item.messages if each.topic == item.reply_topic]
+        self.substitute(
+            [Rejection(each, reason, is_passing=True) for each in refused], now_s, epoch_ms
+        )
+        self._outbox.add(item)
+
+    def _split(
+        self, item: WorkItem, rejections: Sequence[Rejection], now_s: float
+    ) -> tuple[list[Rejection], list[Rejection]]:
+        """Return what is final, and what may wait."""
+        final = [each for each in rejections if not each.is_passing]
+        passing = [each for each in rejections if each.is_passing]
+        why = self.parked.refuses(item, now_s) if passing else None
+        if why is None:
+            return final, passing
+        given_up = [replace(each, reason=f"{each.reason}; {why}") for each in passing]
+        return [*final, *given_up], []
 
     def _replace(
         self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> list[tuple[Message, list[Message]]] | None:
         found = self._substitutes.take_place(item, rejections, now_s, epoch_ms)
         for refused, messages in found or ():
-            if messages and messages[0].topic != refused.topic:
+            if messages and refused.topic != messages[0].topic == self._messages.dead_letters_topic:
                 self._counters.dead_letter_records += 1
         return found

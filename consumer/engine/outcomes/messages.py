@@ -109,7 +109,8 @@ class OutcomeMessages:
         ]
         all_headers = headers.echo(record.headers) + own if record.headers else own
         # A named tuple's own constructor takes twice as long.
-        return tuple.__new__(Message, (self.results_topic, record.key, value, all_headers, item))
+        topic = self.results_topic if item.reply_topic is None else item.reply_topic
+        return tuple.__new__(Message, (topic, record.key, value, all_headers, item))
 
     def _timings(self, received_at_s: float, dispatched_at_s: float, now_s: float) -> Header:
         times = (received_at_s, dispatched_at_s, now_s)

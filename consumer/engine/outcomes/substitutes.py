@@ -35,6 +35,8 @@ class Substitutes:
         * A dead letter without a key gets its source as the key; a large one goes without its
           value, which can be read at the source; the last one has Headrace's own headers only.
         * A result beside a dead letter may be left out: the dead letter says why.
+        * What a reply topic refuses goes to the results topic; only a small result in place of one
+          that is too large still goes to the reply topic, where its reader waits.
 
         The item's ``is_small`` and ``has_letter`` change along. Returns ``None`` if the topic
         refuses the smallest dead letter.
@@ -59,6 +61,12 @@ class Substitutes:
         self, item: WorkItem, rejection: Rejection, now_s: float, epoch_ms: int
     ) -> list[Message]:
         text = printable(f"the result could not be published: {rejection.reason}")
+        is_reply = item.reply_topic is not None
+        if is_reply and (item.is_small or item.has_letter or not rejection.is_too_large):
+            item.reply_topic = None
+        if item.has_letter and is_reply:
+            moved = rejection.message._replace(topic=self._messages.results_topic)
+            return [_trimmed(item, moved) if rejection.is_too_large else moved]
         if item.has_letter:
             smaller = _first_other(rejection.message, _results(item, rejection))
             return [] if smaller is None else [smaller]
@@ -68,10 +76,18 @@ class Substitutes:
             error = self._messages.error(item, item.custom_id or "", too_large, text, now_s)
             return [_trimmed(item, error)]
         item.has_letter = True
-        code = too_large if rejection.is_too_large else ErrorCode.RESULT_REFUSED
+        code = _code_of(rejection)
         letter, *results = self._messages.dead_letter(item, code, text, now_s, epoch_ms)
         # The same message would be refused again.
         return [letter, *(_with_key(item, result) for result in results)]
+
+
+def _code_of(rejection: Rejection) -> ErrorCode:
+    if rejection.is_missing:
+        return ErrorCode.REPLY_TOPIC_MISSING
+    if rejection.is_passing:
+        return ErrorCode.REPLY_TOPIC_UNAVAILABLE
+    return ErrorCode.RESULT_TOO_LARGE if rejection.is_too_large else ErrorCode.RESULT_REFUSED
 
 
 def _letters(item: WorkItem, rejection: Rejection) -> Iterable[Message]:

@@ -1,5 +1,6 @@
 """Exactly-once: which outcomes and which progress go into one transaction."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
@@ -76,12 +77,13 @@ class Transactions:
         self._under_way.discard(transaction.assignment)
         transaction.assignment.acknowledge(transaction.point)
 
-    def aborted(self, transaction: Transaction) -> None:
-        """Nothing of it was published: its outcomes wait again."""
+    def aborted(self, transaction: Transaction, parked: Collection[WorkItem] = ()) -> None:
+        """Nothing of it was published: its outcomes wait again, ``parked`` ones elsewhere."""
         assignment = transaction.assignment
         self._under_way.discard(assignment)
         assignment.attempted.discard(transaction.point)
-        self._outbox.put_back(transaction.items)
+        items = transaction.items
+        self._outbox.put_back([each for each in items if each not in parked] if parked else items)
 
     def _moved(self, assignment: PartitionAssignment) -> OffsetAndMetadata | None:
         point = assignment.ledger.offset_and_metadata()

@@ -8,6 +8,7 @@ from consumer.engine.calls.calls import Calls
 from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
+from consumer.engine.replies.parked import Parked
 
 UNTAKEN_S = 10.0
 """A call that waits longer for a model replica is reported."""
@@ -22,6 +23,7 @@ class Standing:
     calls: Calls
     isolation: Isolation
     body_moves: BodyMoves
+    parked: Parked
     counters: Counters
     _completed_records: int = field(default=0, init=False)
     _completed_at_s: float | None = field(default=None, init=False)
@@ -101,7 +103,8 @@ class Standing:
         lines = []
         admission = self.admission
         elsewhere = queued_records + self.calls.windows.in_flight_records + len(self.body_moves)
-        outcomes = admission.held_records - elsewhere - len(self.isolation.delayed())
+        elsewhere += len(self.isolation.delayed()) + self.parked.records
+        outcomes = admission.held_records - elsewhere
         if outcomes > 0:
             lines.append(
                 f"the brokers acknowledge nothing: {outcomes:,} outcomes wait, and none was taken "

@@ -41,12 +41,16 @@ class TopicInfo(NamedTuple):
 
 
 class TopicReport(NamedTuple):
-    """The result of ``ensure_topics`` for one topic; an existing topic is left as ``found``."""
+    """The result of ``ensure_topics`` for one topic; an existing topic is left as ``found``.
+
+    ``problem`` is why a topic that the service can do without was not created, for a person.
+    """
 
     topic: str
     is_created: bool
     wanted: TopicInfo
     found: TopicInfo
+    problem: str | None = None
 
 
 class TopicAdmin:

@@ -72,6 +72,21 @@ class ClusterClient:
                 raise errors.KafkaConnectionError("no broker of the cluster answers")
         return sorted(cluster.partitions_for_topic(topic) or ())
 
+    async def find_topics(self, topics: Collection[str]) -> None:
+        """Ask the cluster for topics: afterwards ``cluster`` has those that exist."""
+        for topic in topics:
+            self._client.add_topic(topic)
+        # The first update may have been under way already, without these topics.
+        for _ in range(2):
+            if not await self._client.force_metadata_update():
+                raise errors.KafkaConnectionError("no broker of the cluster answers")
+            if all(map(self.cluster.partitions_for_topic, topics)):
+                return
+
+    def forget_topics(self, topics: Collection[str]) -> None:
+        """Ask for these topics' metadata no more."""
+        self._client._topics = self._client._topics.difference(topics)  # noqa: SLF001 - not public
+
     def leaders(
         self, partitions: Collection[TopicPartition]
     ) -> Mapping[int | None, list[TopicPartition]]:
@@ -80,6 +95,18 @@ class ClusterClient:
             leader = self._client.cluster.leader_for_partition(partition)
             led.setdefault(None if leader == _NO_LEADER else leader, []).append(partition)
         return led
+
+    async def list_leaders(
+        self, is_wanted: Callable[[str], bool]
+    ) -> dict[TopicPartition, int | None]:
+        """Return the leaders of all partitions of wanted topics; ``None`` where there is none."""
+        response = await self.ask_any(MetadataRequest(None, allow_auto_topic_creation=False))
+        return {
+            TopicPartition(topic, number): None if leader == _NO_LEADER else leader
+            for _code, topic, _is_internal, partitions in response.topics
+            if is_wanted(topic)
+            for _error, number, leader, *_rest in partitions
+        }
 
     def is_leaderless(self, partition: TopicPartition) -> bool:
         return self._client.cluster.leader_for_partition(partition) in {None, _NO_LEADER}
@@ -94,6 +121,10 @@ class ClusterClient:
     async def ask_broker(self, broker: int, request: Request[Any]) -> Any:
         """Send a request to a broker; on ``KafkaError`` the broker may have carried it out."""
         return await self._send(broker, request, ConnectionGroup.DEFAULT)
+
+    async def ask_any(self, request: Request[Any]) -> Any:
+        """Send a request to some broker; ``KafkaError`` if it does not answer."""
+        return await self._send(self._client.get_random_node(), request, ConnectionGroup.DEFAULT)
 
     async def ask_transactions(self, transactional_id: str, request: Request[Any]) -> Any:
         return await self._ask(CoordinationType.TRANSACTION, transactional_id, request)

@@ -32,14 +32,25 @@ class MessageRouter:
 
     def __init__(self) -> None:
         self.limits: Mapping[str, TopicLimits] = {}
+        self.reply_limits: Mapping[str, TopicLimits] = {}
         self._runs: defaultdict[str, RunPartitioner] = defaultdict(
             lambda: RunPartitioner(RUN_RECORDS)
         )
+
+    def forget(self, topic: str) -> None:
+        """Forget which partition's turn it is; reply topics come and go."""
+        self._runs.pop(topic, None)
 
     @property
     def max_batch_bytes(self) -> int:
         limits_bytes = (each.max_message_bytes for each in self.limits.values())
         return min([MAX_BATCH_BYTES, *limits_bytes])
+
+    def batch_bytes(self, topic: str) -> int:
+        return min(MAX_BATCH_BYTES, self._limits_of(topic).max_message_bytes)
+
+    def _limits_of(self, topic: str) -> TopicLimits:
+        return self.limits.get(topic) or self.reply_limits.get(topic, DEFAULT_LIMITS)
 
     def route(
         self,
@@ -60,7 +71,7 @@ class MessageRouter:
     def _taken(
         self, topic: str, messages: Sequence[Message], rejections: list[Rejection]
     ) -> list[Message]:
-        limits = self.limits.get(topic, DEFAULT_LIMITS)
+        limits = self._limits_of(topic)
         limit_bytes = min(limits.max_message_bytes, LARGEST_REQUEST_BYTES)
         taken: list[Message] = []
         for message in messages:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from aiokafka import AIOKafkaProducer, errors
@@ -12,6 +12,7 @@ from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
 from consumer.kafka.client.cluster_client import cluster_waits
 from consumer.kafka.client.connection import explain, warn_if_slow
+from consumer.kafka.replies.sender import ReplySender
 from consumer.kafka.sink.partition_writer import PartitionWriter
 from consumer.kafka.sink.producer_slot import ProducerSlot
 from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
@@ -30,7 +31,7 @@ class KafkaSink:
 
     Messages with a key go where Java's producer puts them; messages without are spread in runs.
     Messages of one partition keep the order in which they were published. The limits of ``topics``
-    are read at the start.
+    are read at the start. All other topics are reply topics, which ``ReplySender`` serves.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
@@ -41,6 +42,7 @@ class KafkaSink:
         self._limits = LimitsReader(settings, self._topics, self._learn)
         self._slot: ProducerSlot | None = None
         self._listener: PublishListener | None = None
+        self._replies: ReplySender | None = None
         self._writers: dict[TopicPartition, PartitionWriter] = {}
         self._in_turn = asyncio.Lock()
         self._failure: SourceError | None = None
@@ -64,12 +66,39 @@ class KafkaSink:
         if not messages:
             return
         async with self._in_turn:
-            partitions = await self._partitions_of(messages, self._slot)
+            topics = {message.topic for message in messages}
+            if not topics.issubset(self._topics):
+                messages = self._send_replies(messages, self._listener)
+                topics.intersection_update(self._topics)
+            partitions = await self._partitions_of(topics, self._slot)
             if self._failure is not None:
                 raise self._failure
             self._enqueue(messages, partitions, self._listener, self._slot)
 
+    def _send_replies(
+        self, messages: Sequence[Message], listener: PublishListener
+    ) -> list[Message]:
+        """Send what is for reply topics, and return the rest."""
+        self._reply_sender(listener).send(
+            [each for each in messages if each.topic not in self._topics]
+        )
+        return [each for each in messages if each.topic in self._topics]
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        if self._slot is None or self._listener is None:
+            raise SourceError(f"{self._doing}: not started, or stopped already")
+        return await self._reply_sender(self._listener).find_missing(topics)
+
+    def _reply_sender(self, listener: PublishListener) -> ReplySender:
+        if self._replies is None:
+            self._replies = ReplySender(self._settings, listener, self._end)
+        return self._replies
+
     def waits(self) -> list[str]:
+        of_replies = [] if self._replies is None else self._replies.waits()
+        return [*self._own_waits(), *of_replies]
+
+    def _own_waits(self) -> list[str]:
         sending = [partition for partition, writer in self._writers.items() if writer.records]
         if self._slot is None or not sending:
             return []
@@ -86,6 +115,8 @@ class KafkaSink:
         if ending:
             await asyncio.wait(ending)
         await self._limits.stop()
+        if self._replies is not None:
+            await self._replies.stop()
         await slot.stop()
 
     def _learn(self, limits: Mapping[str, TopicLimits]) -> None:
@@ -114,13 +145,10 @@ class KafkaSink:
         return writer is not None and writer.records > most_records
 
     async def _partitions_of(
-        self, messages: Sequence[Message], slot: ProducerSlot
+        self, topics: Collection[str], slot: ProducerSlot
     ) -> dict[str, list[int]]:
         producer = await slot.get()
-        return {
-            topic: await self._partitions(producer, topic)
-            for topic in {message.topic for message in messages}
-        }
+        return {topic: await self._partitions(producer, topic) for topic in topics}
 
     async def _partitions(self, producer: AIOKafkaProducer, topic: str) -> list[int]:
         try:

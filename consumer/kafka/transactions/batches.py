@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import errors
@@ -48,11 +48,26 @@ class BatchRefusedError(AttemptFailedError):
         self.code = code
 
 
-class BatchEncoder:
-    """Encodes messages under a producer's epoch, with sequence numbers without a gap."""
+class PartitionsStandError(AttemptFailedError):
+    """Partitions of reply topics keep the transaction from its end.
 
-    def __init__(self, max_batch_bytes: int) -> None:
-        self._max_batch_bytes = max_batch_bytes
+    ``codes`` has their last error codes; 0 if they lack a leader, or it does not answer.
+    """
+
+    def __init__(self, codes: Mapping[TopicPartition, int]) -> None:
+        named = (f"{topic}/{number} ({code})" for (topic, number), code in codes.items())
+        super().__init__(f"reply topics: {', '.join(named)}")
+        self.codes = codes
+
+
+class BatchEncoder:
+    """Encodes messages under a producer's epoch, with sequence numbers without a gap.
+
+    ``batch_bytes`` returns the most bytes of a topic's batches.
+    """
+
+    def __init__(self, batch_bytes: Callable[[str], int]) -> None:
+        self._batch_bytes = batch_bytes
         self._producer_id = -1
         self._epoch = -1
         self._sequences: dict[TopicPartition, int] = {}
@@ -80,7 +95,7 @@ class BatchEncoder:
                 producer_id=self._producer_id,
                 producer_epoch=self._epoch,
                 base_sequence=sequence,
-                batch_size=self._max_batch_bytes,
+                batch_size=self._batch_bytes(partition.topic),
             )
             records = 0
             for message in messages[position : position + most]:
@@ -107,22 +122,39 @@ class BatchSending:
         self._name = transactional_id
         self._timeout_ms = timeout_ms
         self._explain = explain
+        self._codes: dict[TopicPartition, int] = {}
 
-    async def send(self, batches: Mapping[TopicPartition, Sequence[Batch]]) -> None:
-        """Send one batch for each partition at a time, which keeps the messages' order."""
+    async def send(
+        self,
+        batches: Mapping[TopicPartition, Sequence[Batch]],
+        replies: Collection[TopicPartition] = (),
+        patience_s: float = 0.0,
+    ) -> None:
+        """Send one batch for each partition at a time, which keeps the messages' order.
+
+        ``PartitionsStandError`` if partitions among ``replies`` take nothing for ``patience_s``.
+        """
+        now_s = asyncio.get_running_loop().time
+        give_up_at_s = now_s() + patience_s
         for turn in range(max(map(len, batches.values()), default=0)):
             waiting = {each: held[turn] for each, held in batches.items() if turn < len(held)}
             backoff_s = _FIRST_BACKOFF_S
             while waiting:
-                waiting = await self._send_once(waiting)
+                waiting = await self._send_once(waiting, replies)
+                standing = [each for each in waiting if each in replies]
+                if standing and now_s() >= give_up_at_s:
+                    raise PartitionsStandError(
+                        {each: self._codes.get(each, 0) for each in standing}
+                    )
                 if waiting:
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
                     await self._client.learn_leaders()
 
     async def _send_once(
-        self, batches: Mapping[TopicPartition, Batch]
+        self, batches: Mapping[TopicPartition, Batch], replies: Collection[TopicPartition]
     ) -> dict[TopicPartition, Batch]:
+        self._codes.clear()
         again: dict[TopicPartition, Batch] = {}
 
         async def send(broker: int, partitions: list[TopicPartition]) -> None:
@@ -141,6 +173,9 @@ class BatchSending:
             for topic, results in response.topics:
                 for number, code, *_rest in results:
                     partition = TopicPartition(topic, number)
+                    self._codes[partition] = code
+                    if code and partition in replies and next_step(code) is NextStep.REFUSED:
+                        raise PartitionsStandError({partition: code})
                     if self._must_be_sent_again(partition, batches[partition], code):
                         again[partition] = batches[partition]
 

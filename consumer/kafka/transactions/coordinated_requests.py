@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from aiokafka import errors
@@ -10,7 +10,12 @@ from aiokafka.protocol.api import Request
 
 from consumer.kafka.client.cluster_client import ClusterClient
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S, REFUSALS
-from consumer.kafka.transactions.batches import AttemptFailedError, EpochGoneError, Explain
+from consumer.kafka.transactions.batches import (
+    AttemptFailedError,
+    EpochGoneError,
+    Explain,
+    PartitionsStandError,
+)
 from consumer.kafka.transactions.errors import (
     COORDINATOR_GONE,
     INVALID_PRODUCER_ID_MAPPING,
@@ -20,6 +25,7 @@ from consumer.kafka.transactions.errors import (
     NextStep,
     next_step,
 )
+from consumer.ports import TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +37,8 @@ _MOST_SOON_S = 0.2
 """A marker takes milliseconds, unless its partition has no leader."""
 _UNKNOWN_TOPIC_PATIENCE = 12
 """How often in a row a topic may be unknown, with growing pauses: about 40 s."""
+_UNKNOWN_REPLY_LOOKS = 5
+"""The same of a reply topic: about 1.5 s, as the transaction's other results wait meanwhile."""
 
 
 class CoordinatedRequests:
@@ -142,6 +150,38 @@ def single_code(response: Any) -> set[int]:
 
 def codes_by_partition(response: Any) -> set[int]:
     return {code for _topic, results in response.errors for _partition, code in results}
+
+
+class RefusedReplies:
+    """Reads a response's error codes; ``PartitionsStandError`` for those of reply topics.
+
+    A broker may not know a topic yet that was made a moment ago, so that this is asked again.
+    """
+
+    def __init__(self, replies: Collection[TopicPartition]) -> None:
+        self._replies = replies
+        self._unknown_looks = 0
+
+    def __call__(self, response: Any) -> set[int]:
+        codes = {
+            TopicPartition(topic, number): code
+            for topic, results in response.errors
+            for number, code in results
+        }
+        refused = {
+            each: codes[each]
+            for each in codes.keys() & set(self._replies)
+            if codes[each] != NONE and next_step(codes[each]) is NextStep.REFUSED
+        }
+        unknown = {
+            each: codes[each]
+            for each in codes.keys() & set(self._replies)
+            if codes[each] == UNKNOWN_TOPIC_OR_PARTITION
+        }
+        self._unknown_looks += bool(unknown)
+        if refused or self._unknown_looks >= _UNKNOWN_REPLY_LOOKS:
+            raise PartitionsStandError({**unknown, **refused})
+        return set(codes.values())
 
 
 def _describe(codes: set[int]) -> str:

@@ -31,6 +31,7 @@ from consumer.kafka.transactions.batches import (
 )
 from consumer.kafka.transactions.coordinated_requests import (
     CoordinatedRequests,
+    RefusedReplies,
     codes_by_partition,
     single_code,
 )
@@ -188,8 +189,16 @@ class Epochs:
             raise SourceError(f"{self._name}: reading committed offsets: {error}") from error
         return points.get(self.identity.partition)
 
-    async def open(self, touched: Collection[TopicPartition], *, may_repeat: bool = False) -> None:
+    async def open(
+        self,
+        touched: Collection[TopicPartition],
+        *,
+        may_repeat: bool = False,
+        replies: Collection[TopicPartition] = (),
+    ) -> None:
         """Add partitions, and the group's offsets, to a transaction.
+
+        ``PartitionsStandError`` if partitions among ``replies`` are refused, or do not exist.
 
         Only with ``may_repeat`` it retries after the coordinator was lost, which may not have
         carried out the end of the transaction before.
@@ -202,7 +211,8 @@ class Epochs:
             partitions = AddPartitionsToTxnRequest(
                 self._name, *self.producer, numbers_by_topic(touched)
             )
-            asking.append(ask(partitions, codes_by_partition, may_repeat=may_repeat))
+            codes_of = RefusedReplies(replies) if replies else codes_by_partition
+            asking.append(ask(partitions, codes_of, may_repeat=may_repeat))
         # The coordinator handles the requests of one connection in turn.
         await all_of(*asking)
 

@@ -13,7 +13,7 @@ of a transactional id asks the partitions themselves.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 _MISSING_S = 40.0
 """How long a topic may be unknown; a broker that has just started knows no topics."""
 
+_REPLIES_S = 5.0
+"""How long a reply topic's partition without a leader delays the others; see docs/exactly-once.md
+for what that may cost."""
+
 _LONG_S = 10.0
 """Longer than an election takes."""
 
@@ -46,9 +50,16 @@ class OpenTransactions:
     two rounds together.
     """
 
-    def __init__(self, client: ClusterClient, topics: Collection[str]) -> None:
+    def __init__(
+        self,
+        client: ClusterClient,
+        topics: Collection[str],
+        is_reply: Callable[[str], bool] | None = None,
+    ) -> None:
         self._client = client
         self._topics = topics
+        self._is_reply = is_reply
+        self._given_up: set[TopicPartition] = set()
         self._asking = asyncio.Lock()
         self._next: asyncio.Task[dict[int, list[TopicPartition]]] | None = None
         self._tasks: set[asyncio.Task[dict[int, list[TopicPartition]]]] = set()
@@ -57,8 +68,9 @@ class OpenTransactions:
     async def of(self, producer_id: int) -> Sequence[TopicPartition]:
         """Return the partitions in which a producer has a transaction open, as of this call.
 
-        Waits for every partition's leader: an offline one may hold an open transaction. Brokers
-        before Kafka 2.8 return none, and neither does a topic that this user may not read.
+        Waits for every partition's leader: an offline one may hold an open transaction. It waits
+        some seconds only, and once, for those of reply topics, the ones that ``is_reply`` names.
+        Brokers before Kafka 2.8 return none, and neither does a topic that this user may not read.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._ask_all())
@@ -88,11 +100,16 @@ class OpenTransactions:
                     # Followers answer too, with what they have replicated so far.
                     await self._client.learn_leaders()
                     waiting = await self._partitions() - answers.keys()
-                    answers.update(await self._ask(waiting))
-                    if waiting <= answers.keys():
+                    answers.update(await self._ask(self._client.leaders(waiting)))
+                    replies = await self._replies_left(answers)
+                    if waiting <= answers.keys() and (
+                        replies <= self._given_up or now_s() - begun_s >= _REPLIES_S
+                    ):
+                        self._give_up(replies)
                         return _by_producer(answers)
                     missing_since_s = None
-                    failure = f"no answer from the leader of {_named(waiting - answers.keys())}"
+                    left = (waiting - answers.keys()) | (replies - self._given_up)
+                    failure = f"no answer from the leader of {_named(left)}"
                 except errors.IncompatibleBrokerVersion:
                     log.debug("the broker cannot describe producers; Kafka can since 2.8")
                     return {}
@@ -122,9 +139,31 @@ class OpenTransactions:
             for number in await self._client.partitions(topic)
         }
 
-    async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[int]]:
+    async def _replies_left(self, answers: dict[TopicPartition, list[int]]) -> set[TopicPartition]:
+        """Ask for reply topics' partitions too; return those without an answer."""
+        if self._is_reply is None:
+            return set()
+        leaders = await self._client.list_leaders(self._is_reply)
+        waiting: dict[int | None, list[TopicPartition]] = defaultdict(list)
+        for partition in leaders.keys() - answers.keys():
+            waiting[leaders[partition]].append(partition)
+        answers.update(await self._ask(waiting))
+        return leaders.keys() - answers.keys()
+
+    def _give_up(self, replies: set[TopicPartition]) -> None:
+        if new := replies - self._given_up:
+            log.warning(
+                "%s: no leader to ask for open transactions; what a restart of all its replicas "
+                "left open there counts as aborted",
+                _named(new),
+            )
+        self._given_up = replies
+
+    async def _ask(
+        self, partitions: Mapping[int | None, list[TopicPartition]]
+    ) -> dict[TopicPartition, list[int]]:
         asking = []
-        for leader, led in self._client.leaders(partitions).items():
+        for leader, led in partitions.items():
             if leader is not None:
                 asking.append(self._client.ask_broker(leader, DescribeProducersRequest(led)))
         answers: dict[TopicPartition, list[int]] = {}
@@ -141,6 +180,8 @@ class OpenTransactions:
         for partition, code, producers in read_open_producers(response):
             if code == TOPIC_AUTHORIZATION_FAILED:
                 self._warn_of(partition.topic)
+            elif partition.topic not in self._topics and code == UNKNOWN_TOPIC_OR_PARTITION:
+                pass  # a reply topic that was deleted since it was listed
             elif code == UNKNOWN_TOPIC_OR_PARTITION or (
                 code != NONE and next_step(code) is NextStep.REFUSED
             ):

@@ -11,9 +11,11 @@ from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
 from consumer.kafka.client.connection import explain, explaining_failures, warn_if_slow
+from consumer.kafka.replies.directory import ReplyDirectory
+from consumer.kafka.replies.in_transactions import Replies
 from consumer.kafka.sink.refusals import TOO_LARGE, explain_refusal
 from consumer.kafka.sink.routing import MessageRouter
-from consumer.kafka.transactions.batches import Explain
+from consumer.kafka.transactions.batches import Explain, PartitionsStandError
 from consumer.kafka.transactions.epochs import Epochs, Identity
 from consumer.kafka.transactions.names import earlier_transactional_id_of, transactional_id_of
 from consumer.kafka.transactions.open_transactions import OpenTransactions
@@ -27,6 +29,7 @@ from consumer.ports import (
     TopicPartition,
 )
 from schemas.settings.file import KafkaSettings, RouteSettings
+from schemas.wire.reply_topics import is_allowed
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ _STOP_TIMEOUT_S = 3.0
 class _Connected(NamedTuple):
     client: ClusterClient
     open_transactions: OpenTransactions
+    directory: ReplyDirectory
 
 
 class KafkaTransactionalSink:
@@ -66,7 +70,12 @@ class KafkaTransactionalSink:
             client_id=f"headrace-{self._route.group}-transactions",
             request_timeout_ms=self._route.transactions.timeout_ms // 3,
         )
-        self._connected = _Connected(client, OpenTransactions(client, self._topics))
+        directory = ReplyDirectory(client, self._router.forget)
+        self._router.reply_limits = directory.limits
+        open_transactions = OpenTransactions(
+            client, self._topics, self._is_reply if self._route.reply_topics else None
+        )
+        self._connected = _Connected(client, open_transactions, directory)
         try:
             with explaining_failures(self._settings, self._doing):
                 await client.start(self._topics)
@@ -106,25 +115,38 @@ class KafkaTransactionalSink:
         If ``FencedError`` is raised after the transaction was asked to commit, it may have been
         committed: the new owner has read its committed point then, and goes on from there.
         """
-        client = self._started().client
+        connected = self._started()
+        client, replies = connected.client, Replies(connected.client, connected.directory)
         transactional_id = self._ids.get(partition)
         if transactional_id is None:
             raise FencedError(f"{partition} was not taken over, or was let go")
-        partitions = await self._partitions_of(client, messages)
+        topics = {message.topic for message in messages}
+        reply_topics = topics.difference(self._topics)
+        if rejections := await replies.absent(reply_topics, messages):
+            return rejections
+        partitions = await self._partitions_of(client, topics)
         routed = self._router.route(messages, partitions, client.is_leaderless)
         if routed.rejections:
-            self._limits.look_again()
+            self._note_refusals(routed.rejections)
             return routed.rejections
-        task = asyncio.create_task(transactional_id.publish(routed.messages, point))
+        if rejections := replies.leaderless(reply_topics, routed.messages):
+            return rejections
+        if self._ids.get(partition) is not transactional_id:
+            raise FencedError(f"{partition} was let go")
+        of_replies = [each for each in routed.messages if each.topic in reply_topics]
+        task = asyncio.create_task(transactional_id.publish(routed.messages, point, of_replies))
         self._publishing[partition] = task
         try:
             await asyncio.wait([task])
             task.result()
         except MessageRefusedError as refused:
-            self._limits.look_again()
             message = routed.messages[refused.partition][refused.position]
             reason = explain_refusal(refused.code, message)
-            return [Rejection(message, reason, is_too_large=refused.code in TOO_LARGE)]
+            rejections = [Rejection(message, reason, is_too_large=refused.code in TOO_LARGE)]
+            self._note_refusals(rejections)
+            return rejections
+        except PartitionsStandError as standing:
+            return await replies.standing(standing.codes, routed.messages)
         except FencedError:
             self._let_go(partition, transactional_id)
             raise
@@ -141,6 +163,25 @@ class KafkaTransactionalSink:
         finally:
             del self._publishing[partition]
         return []
+
+    def _note_refusals(self, rejections: Sequence[Rejection]) -> None:
+        topics = {rejection.message.topic for rejection in rejections}
+        if topics.intersection(self._topics):
+            self._limits.look_again()
+        for topic in topics.difference(self._topics):
+            self._started().directory.note_refusal(topic)
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        connected = self._started()
+        with explaining_failures(self._settings, "looking up reply topics"):
+            return await Replies(connected.client, connected.directory).missing(topics)
+
+    def _is_reply(self, topic: str) -> bool:
+        if topic in self._topics:
+            return False
+        directory = self._started().directory
+        # Patterns change while a route runs: its own topics of earlier ones count too.
+        return is_allowed(topic, self._route.reply_topics) or topic in directory.topics
 
     def waits(self) -> list[str]:
         if self._connected is None or not self._publishing:
@@ -186,7 +227,7 @@ class KafkaTransactionalSink:
         return TransactionalId(
             connected.client,
             self._epochs(connected, name, partition),
-            max_batch_bytes=self._router.max_batch_bytes,
+            batch_bytes=self._router.batch_bytes,
             explain=self._explain_of(name),
         )
 
@@ -198,19 +239,18 @@ class KafkaTransactionalSink:
     def _epochs(self, connected: _Connected, name: str, partition: TopicPartition) -> Epochs:
         route = self._route
         identity = Identity(name, route.group, partition, route.transactions.timeout_ms)
-        return Epochs(*connected, identity, self._explain_of(name))
+        return Epochs(
+            connected.client, connected.open_transactions, identity, self._explain_of(name)
+        )
 
     def _explain_of(self, name: str) -> Explain:
         return lambda error: explain(error, self._settings, f"{self._doing} ({name})")
 
     async def _partitions_of(
-        self, client: ClusterClient, messages: Sequence[Message]
+        self, client: ClusterClient, topics: Collection[str]
     ) -> dict[str, list[int]]:
         try:
-            return {
-                topic: await client.partitions(topic)
-                for topic in {message.topic for message in messages}
-            }
+            return {topic: await client.partitions(topic) for topic in topics}
         except errors.KafkaError as error:
             raise explain(error, self._settings, self._doing) from error
 

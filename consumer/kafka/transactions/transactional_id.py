@@ -17,7 +17,7 @@ Four rules keep it safe whatever other owners do:
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 
@@ -31,6 +31,7 @@ from consumer.kafka.transactions.batches import (
     BatchSending,
     EpochGoneError,
     Explain,
+    PartitionsStandError,
     all_of,
 )
 from consumer.kafka.transactions.coordinated_requests import codes_by_partition
@@ -39,6 +40,9 @@ from consumer.kafka.transactions.wire import NO_PRODUCER
 from consumer.ports import FencedError, Message, OffsetAndMetadata, TopicPartition
 
 log = logging.getLogger(__name__)
+
+_REPLIES_PATIENCE_S = 3.0
+"""How long reply topics may hold a transaction up. Its other results wait meanwhile."""
 
 
 class MessageRefusedError(Exception):
@@ -57,14 +61,16 @@ class TransactionalId:
         client: ClusterClient,
         epochs: Epochs,
         *,
-        max_batch_bytes: int,
+        batch_bytes: Callable[[str], int],
         explain: Explain,
     ) -> None:
         self._epochs = epochs
         self._identity = epochs.identity
         self._name = epochs.identity.name
-        self._encoder = BatchEncoder(max_batch_bytes)
+        self._encoder = BatchEncoder(batch_bytes)
         self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
+        # Well within the time that the transaction has to be filled.
+        self._patience_s = min(_REPLIES_PATIENCE_S, self._identity.timeout_ms / 4000)
         self._committed: OffsetAndMetadata | None = None
 
     @property
@@ -91,12 +97,15 @@ class TransactionalId:
                 return
 
     async def publish(
-        self, messages: Mapping[TopicPartition, Sequence[Message]], point: OffsetAndMetadata
+        self,
+        messages: Mapping[TopicPartition, Sequence[Message]],
+        point: OffsetAndMetadata,
+        replies: Collection[TopicPartition] = (),
     ) -> None:
         """Publish messages and commit ``point`` in one transaction, which takes effect once.
 
-        ``FencedError`` means that another owner has taken the id over; ``MessageRefusedError`` that
-        nothing was published.
+        ``FencedError`` means that another owner has taken the id over; ``MessageRefusedError``, or
+        ``PartitionsStandError`` of partitions among ``replies``, that nothing was published.
         """
         most_records: int | None = None
         backoff_s = FIRST_BACKOFF_S
@@ -105,10 +114,10 @@ class TransactionalId:
             try:
                 if self._epochs.is_in_doubt:
                     await self._go_on()
-                await self._epochs.open(messages)
+                await self._epochs.open(messages, replies=replies)
                 # Half of it is for the coordinator to hear of the end.
                 async with asyncio.timeout(self._identity.timeout_ms / 2000):
-                    await self._fill(messages, point, most_records)
+                    await self._fill(messages, point, most_records, replies)
                 is_deciding = True
                 await self._epochs.close(is_commit=True)
             except EpochGoneError:
@@ -120,6 +129,8 @@ class TransactionalId:
                     await self._roll_back()
                 elif await self._was_committed(point, may_be=True):
                     break
+                if isinstance(error, PartitionsStandError):
+                    raise
                 if isinstance(error, BatchRefusedError):
                     most_records = _narrow_down(error, most_records)
                     continue
@@ -140,6 +151,7 @@ class TransactionalId:
         messages: Mapping[TopicPartition, Sequence[Message]],
         point: OffsetAndMetadata,
         most_records: int | None,
+        replies: Collection[TopicPartition] = (),
     ) -> None:
         producer = self._epochs.producer
         self._encoder.begin_epoch(*producer)
@@ -155,7 +167,7 @@ class TransactionalId:
             [(topic, [(number, point.offset, point.metadata)])],
         )
         await all_of(
-            self._sending.send(batches),
+            self._sending.send(batches, replies, self._patience_s),
             self._epochs.requests.ask_group(offsets, codes_by_partition),
         )
 

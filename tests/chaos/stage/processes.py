@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,25 @@ class Child:
 
 
 class Model(Child):
-    """A model replica that restarts on its port whenever it has died."""
+    """A model replica that restarts on its port whenever it has died.
 
-    def __init__(self, name: str, folder: Path) -> None:
+    Args:
+        name: For logs.
+        folder: Where its log goes.
+        module: What runs; its first argument is the port.
+        arguments: Its other arguments.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        module: str = "tests.chaos.stage.model_replica",
+        arguments: Sequence[str] = (),
+    ) -> None:
         super().__init__(name, folder / f"{name}.log")
         self.port = reserve_port()
+        self._command = (module, str(self.port), *arguments)
         self.down_at_s: list[float] = []
         self._clock = SystemClock()
         self._keeping: asyncio.Task[None] | None = None
@@ -101,7 +116,7 @@ class Model(Child):
     async def start(self) -> None:
         """Start it, and restart it whenever it ends."""
         self._note_down()
-        await self.spawn("tests.chaos.stage.model_replica", str(self.port))
+        await self.spawn(*self._command)
         self._keeping = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -123,7 +138,7 @@ class Model(Child):
             await self.process.wait()
             self._note_down()
             await asyncio.sleep(0.2)
-            await self.spawn("tests.chaos.stage.model_replica", str(self.port))
+            await self.spawn(*self._command)
 
 
 class Member(Child):

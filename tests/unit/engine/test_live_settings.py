@@ -2,7 +2,7 @@
 
 from consumer.replica.build import live_engine_settings
 from schemas.settings.file import FlowSettings, LimitSettings, RetrySettings, RouteSettings
-from tests.engines import P0, line, make_engine, next_call, record
+from tests.engines import P0, answer, line, make_engine, next_call, record
 from tests.simulated_service import ROUTE
 from tests.simulation import EPOCH_MS
 
@@ -60,3 +60,19 @@ def test_a_failure_that_is_retried_no_more_ends_the_record() -> None:
 
     [publication] = engine.take_publications(9, 1 << 20)
     assert {message.topic for message in publication.messages} == {"dead-letters", "results"}
+
+
+def test_a_topic_that_is_allowed_no_more_is_refused_from_the_next_record_on() -> None:
+    engine = make_engine(reply_topics=("bulk-*",))
+    engine.assign({P0: None})
+    to_bulk = [("headrace-reply-topic", b"bulk-1")]
+    engine.deliver([record(0, headers=to_bulk)], 0.0, EPOCH_MS)
+    engine.backlog.looked_up(engine.look_ups.take_due(), set(), 0.0, EPOCH_MS)
+
+    engine.reconfigure(live_engine_settings(live(reply_topics=("jobs-*",))))
+    engine.deliver([record(1, headers=to_bulk)], 0.0, EPOCH_MS)
+    answer(*next_call(engine, 0.0, EPOCH_MS), engine)
+
+    publications = engine.take_publications(9, 1 << 20)
+    topics = {each.record.offset: each.messages[0].topic for each in publications}
+    assert topics == {0: "bulk-1", 1: "results"}

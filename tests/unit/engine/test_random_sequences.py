@@ -10,16 +10,17 @@ from consumer.engine.bodies.store import BodyRefused
 from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.engine.record_state import RecordState
-from consumer.engine.work import Call
-from consumer.ports import OffsetAndMetadata, Record
+from consumer.engine.work import Call, WorkItem
+from consumer.ports import OffsetAndMetadata, Record, Rejection
 from handoff.chunk import Chunk, Outcomes
 from schemas.wire.control import ControlRecord
-from schemas.wire.headers import DEADLINE
+from schemas.wire.headers import DEADLINE, REPLY_TOPIC
 from schemas.wire.references import BodyReference
 from tests.engines import P0, P1, PREFIX, URL, end_fetch, line, make_engine
 from tests.engines import record as make_record
 from tests.simulation import EPOCH_MS
 
+WHY = ["is_missing", "is_passing", "is_passing", "is_too_large"]
 POLICY = ClaimCheckPolicy(
     over_bytes=1_000, message_limit_bytes=1 << 30, max_object_bytes=1 << 20, give_up_after_s=20.0
 )
@@ -38,6 +39,7 @@ class Events:
             max_attempts=2,
             claim_check=POLICY,
             attempt_timeout_s=15.0,
+            reply_topics=("reply-*",),
         )
         self.engine.assign({P0: OffsetAndMetadata(0, ""), P1: OffsetAndMetadata(0, "")})
         self.calls: list[tuple[Call, Chunk]] = []
@@ -52,7 +54,7 @@ class Events:
         self.now_s += self.randomly.uniform(0.0, 2.0)
         self.engine.advance(*self.now)
         events = [self.read, self.call, self.call, self.answer, self.answer, self.publish]
-        events += [self.end, self.move, self.move, self.look, self.transact]
+        events += [self.end, self.move, self.move, self.look, self.transact, self.look_up]
         self.randomly.choice([*events * 4, self.cancel, self.rebalance])()
 
     def read(self) -> None:
@@ -81,6 +83,9 @@ class Events:
         if self.randomly.random() < 0.3:
             due_ms = self.now[1] + self.randomly.randrange(-100, 20_000)
             headers.append((DEADLINE, b"%d" % due_ms))
+        if self.randomly.random() < 0.4:
+            topic = self.randomly.choice([b"reply-1", b"reply-2", b"reply-3", b"other"])
+            headers.append((REPLY_TOPIC, topic))
         made = make_record(offset, value, key=b"%d" % self.randomly.randrange(3), headers=headers)
         return made._replace(timestamp_ms=self.now[1])
 
@@ -124,17 +129,35 @@ class Events:
 
     def publish(self) -> None:
         for item in self.engine.take_publications(20, 1 << 30):
-            if self.randomly.random() < 0.9:
-                self.engine.acknowledged([item])
-            else:
+            if self.randomly.random() < 0.1:
                 self.engine.withdrawn([item])
+            elif rejections := self._rejections(item):
+                assert self.engine.rejected(item, rejections, *self.now)
+            else:
+                self.engine.acknowledged([item])
+
+    def _rejections(self, item: WorkItem) -> list[Rejection]:
+        return [
+            Rejection(each, "why", **{self.randomly.choice(WHY): True})
+            for each in item.messages
+            if each.topic.startswith("reply-") and self.randomly.random() < 0.6
+        ]
+
+    def look_up(self) -> None:
+        if topics := self.engine.look_ups.take_due():
+            missing = {each for each in topics if self.randomly.random() < 0.3}
+            failed = self.randomly.random() < 0.2
+            self.engine.backlog.looked_up(topics, None if failed else missing, *self.now)
 
     def transact(self) -> None:
         for partition in self.engine.transactions.partitions_due(even_without_outcomes=True):
             transaction = self.engine.transactions.begin(partition, 10, 1 << 30)
             if transaction is None:
                 continue
-            if self.randomly.random() < 0.8:
+            rejections = [why for item in transaction.items for why in self._rejections(item)]
+            if rejections:
+                assert self.engine.transaction_refused(transaction, rejections, *self.now)
+            elif self.randomly.random() < 0.8:
                 self.engine.transaction_committed(transaction)
             else:
                 self.engine.transaction_fenced(transaction)

@@ -1,10 +1,14 @@
 """Which topics cannot take what the routes publish, and what the commands say of them."""
 
 from pathlib import Path
+from typing import Self
 
 import orjson
 import pytest
 
+from consumer.kafka.admin.admin import TopicInfo, TopicReport
+from consumer.ports import SourceError
+from headrace import topics
 from headrace.cli import check
 from headrace.cli.main import main
 from headrace.settings.file import load_settings
@@ -44,6 +48,40 @@ def settings(path: Path) -> Settings:
 def test_kafkas_defaults_take_what_the_defaults_publish(settings: Settings) -> None:
     assert unfit_topics(settings, {"out": FIT, "dead": FIT}) == []
     assert unfit_topics(settings, {}) == []
+
+
+class Refusing:
+    """An administrator who may not create the registry of jobs."""
+
+    def __init__(self, _kafka: object) -> None:
+        self.wanted: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_of_error: object) -> None:
+        pass
+
+    async def ensure_topics(
+        self, wanted: dict[str, TopicInfo], settings: object = None
+    ) -> list[TopicReport]:
+        if "headrace.jobs" in wanted:
+            raise SourceError("cannot create topics: headrace.jobs: TopicAuthorizationFailedError")
+        return [TopicReport(topic, True, info, info) for topic, info in wanted.items()]
+
+    async def describe_topics(self, topics: list[str]) -> dict[str, TopicInfo]:
+        return dict.fromkeys(topics, TopicInfo(1, 1))
+
+
+def test_a_service_that_may_not_create_the_registry_of_jobs_runs_without(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "TopicAdmin", Refusing)
+    *others, jobs = topics.create_missing_topics(settings)
+    assert {each.topic for each in others} == {"in", "in2", "out", "dead"}
+    assert all(each.is_created for each in others)
+    assert not jobs.is_created
+    assert "no job is listed: cannot create topics" in topics.describe_report(jobs)
 
 
 def test_a_registry_of_jobs_that_keeps_every_word_is_named(settings: Settings) -> None:

@@ -40,6 +40,9 @@ SETTINGS = Settings.model_validate(
         },
     }
 )
+SETTINGS.routes["labels"] = SETTINGS.routes["labels"].model_copy(
+    update={"reply_topics": ("bulk-*", "team-a.replies")}
+)
 DOCUMENT = asyncapi_document(SETTINGS, "1.2.3")
 EMBEDDINGS_ANSWER = (
     b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,1]}],'
@@ -95,9 +98,9 @@ def test_the_document_has_what_asyncapi_3_requires() -> None:
         assert server["host"]
         assert server["protocol"] == "kafka-secure"
     for channel in DOCUMENT["channels"].values():
-        assert channel["address"]
         assert channel["messages"]
-        assert channel["bindings"]["kafka"]["bindingVersion"]
+        if channel["address"] is not None:  # which the request names
+            assert channel["bindings"]["kafka"]["bindingVersion"]
     for operation in DOCUMENT["operations"].values():
         assert operation["action"] in {"send", "receive"}
         channel = operation["channel"]["$ref"]
@@ -109,6 +112,19 @@ def test_the_document_has_what_asyncapi_3_requires() -> None:
         assert message.get("headers") or name.startswith("job")
         assert message["payload"]
         assert message["contentType"] == "application/json"
+
+
+def test_a_request_names_the_topic_of_its_result_where_its_route_allows_it() -> None:
+    operations = DOCUMENT["operations"]
+    reply = operations["labels-receive-requests"]["reply"]
+    assert reply["address"]["location"] == "$message.header#/headrace-reply-topic"
+    channel = resolve(reply["channel"]["$ref"])
+    assert channel["address"] is None, "AsyncAPI wants none beside an address of the reply"
+    assert "bulk-*, team-a.replies" in channel["description"]
+    (message,) = reply["messages"]
+    assert resolve(message["$ref"])["$ref"] == "#/components/messages/labels-reply"
+    assert "reply" not in operations["embeddings-receive-requests"]
+    assert "embeddings-replies" not in DOCUMENT["channels"]
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -136,7 +152,7 @@ def test_each_route_receives_requests_and_sends_the_rest() -> None:
         (f"{name}.{topic}", action)
         for name in ("embeddings", "labels")
         for topic, action in (("in", "receive"), ("out", "send"), ("dead", "send"))
-    }
+    } | {(None, "send")}
     group = DOCUMENT["operations"]["labels-receive-requests"]["bindings"]["kafka"]["groupId"]
     assert group["enum"] == ["labels-group"]
 

@@ -8,7 +8,7 @@ from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 
 DEFAULT_BATCH_ROWS = 64
 DEFAULT_BATCH_BYTES = 256 * 1024
-DEFAULT_WINDOW_REQUESTS = 256
+DEFAULT_WINDOW_REQUESTS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ from headrace_client.bulk.rows.source import Source
 from headrace_client.bulk.rows.texts import TextColumn, TextTemplate
 from headrace_client.errors import ClientError
 
+_ROW_GROUP_BYTES = 16 * 1024 * 1024
+"""What a row group's vectors take is the largest part of a job's memory."""
 _OPERATIONAL = frozenset(
     {
         "replicas", "autoscaling", "num_cpus", "num_gpus", "threads", "served_names", "device",
@@ -72,6 +74,7 @@ class Plan:
             answers=answers,
             carried=self.source.schema,
             ordered=self.ordered,
+            row_group_bytes=_ROW_GROUP_BYTES,
         )
 
 

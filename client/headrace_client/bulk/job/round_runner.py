@@ -41,6 +41,7 @@ from headrace_client.kafka.reading import TopicReader
 from headrace_client.registry.announcements import Announcement, State
 from headrace_client.wire.requests import request_headers
 
+_FETCH_BYTES = 4 * 1024 * 1024
 _SPAN_REQUESTS = 8
 """A job reads so many windows ahead of what is written: one slow request must not stop it."""
 
@@ -110,7 +111,7 @@ class RoundRunner:
         service, route = self._service, self._service.route
         async with AsyncExitStack() as open_ones:
             open_ones.callback(writer.close)
-            results = TopicReader(service.connection, route.results_topic)
+            results = TopicReader(service.connection, route.results_topic, fetch_bytes=_FETCH_BYTES)
             await open_ones.enter_async_context(results)
             publisher = RequestPublisher(service.connection, route.requests_topic)
             await publisher.start()

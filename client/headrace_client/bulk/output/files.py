@@ -122,6 +122,13 @@ class Files:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
 
+    def remove_any(self, path: Path) -> None:
+        """A file, a directory with all in it, or nothing."""
+        if path.is_dir():
+            self.remove_tree(path)
+        elif path.exists():
+            self.remove(path)
+
     def sync_directory(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -92,7 +92,7 @@ class Layout:
     """Rows in input order; otherwise as their answers came."""
     part_bytes: int = 64 * MIB
     part_rows: int = 1_000_000
-    row_group_bytes: int = 32 * MIB
+    row_group_bytes: int = 8 * MIB
     row_group_rows: int = 131_072
 
     def __post_init__(self) -> None:

@@ -85,7 +85,7 @@ class PartWriter:
         self.directory = state_directory / DIRECTORY
         self.rows_expected = rows_expected
         self._layout = layout
-        self._format = file_format(layout)
+        self._format = file_format(layout).parts
         self._files = files
         self._dimensions = dimensions
         self._parts: list[Part] = []

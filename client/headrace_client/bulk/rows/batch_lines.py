@@ -6,9 +6,8 @@ import orjson
 import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
-from headrace_client.bulk.rows.errors import RowFailure
+from headrace_client.bulk.rows.errors import Fault, RowFailure
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
-from headrace_client.bulk.rows.readers.reading import Fault
 from headrace_client.bulk.rows.rendering import Rendered
 from headrace_client.bulk.rows.rows import Rows
 

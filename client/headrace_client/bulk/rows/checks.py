@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from headrace_client.bulk.rows.readers.reading import Fault
+from headrace_client.bulk.rows.errors import Fault
 from headrace_client.bulk.rows.rows import MISSING, InvalidText
 
 _ESCAPED_BYTES = 6
@@ -84,7 +84,9 @@ def _kind(value: Any) -> str:
         return "a boolean"
     if isinstance(value, int | float):
         return "a number"
-    return {list: "a list", dict: "an object"}.get(type(value), f"a {type(value).__name__}")
+    names = {"list": "a list", "dict": "an object"}
+    name = type(value).__name__
+    return names.get(name, f"a {name}")
 
 
 def _shown(value: Any) -> str:

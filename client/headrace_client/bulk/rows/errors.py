@@ -14,6 +14,14 @@ class InputChangedError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a row cannot be read; the place is added by who knows the file."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RowFailure:
     """Why a row cannot be sent.
 

@@ -6,14 +6,15 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
-from headrace_client.bulk.rows.errors import InputChangedError, InputError, RowFailure
+from headrace_client.bulk.rows.columns import require_column
+from headrace_client.bulk.rows.errors import InputError, RowFailure
 from headrace_client.bulk.rows.files.finding import STANDARD_INPUT, find_files
 from headrace_client.bulk.rows.files.fingerprints import Fingerprint, check_unchanged, fingerprint
 from headrace_client.bulk.rows.files.formats import Format
 from headrace_client.bulk.rows.files.standard_input import StandardInput, standard_input_file
 from headrace_client.bulk.rows.readers.opening import open_reader
 from headrace_client.bulk.rows.readers.reading import Chunk, Reader, Selection
-from headrace_client.bulk.rows.readers.schemas import check_has, common_schema, require_column
+from headrace_client.bulk.rows.readers.schemas import check_has, common_schema
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.bulk.rows.text.json_columns import type_name
 
@@ -46,7 +47,7 @@ class Source:
         storage_options: Mapping[str, Any] | None = None,
         stdin: BinaryIO | None = None,
         column_types: Mapping[str, str] | None = None,
-        before: Sequence[Fingerprint] | None = None,
+        before: Sequence[Mapping[str, Any]] | None = None,
     ) -> Self:
         """Find the files, check each of them, and learn their columns.
 
@@ -150,18 +151,6 @@ class Source:
         return Source(
             self._readers, self._schema, self.fingerprints, selection, self._standard_input
         )
-
-    def check_unchanged(self, before: Sequence[Fingerprint]) -> None:
-        """Compare with the fingerprints of the job's beginning. Raises ``InputChangedError``.
-
-        A source that was not opened with ``before`` must also have the columns of the beginning.
-        """
-        check_unchanged(before, self.fingerprints, self._readers)
-        then, now = before[0].get("columns"), self.fingerprints[0].get("columns")
-        if then != now:
-            raise InputChangedError(
-                f"{self.paths[0]} shows other columns than when this job began: {now}, then {then}"
-            )
 
     def batches(self, start_row: int = 0) -> Iterator[Rows]:
         """Read rows from ``start_row`` on; what lies before is skipped by metadata or by line.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from headrace_client.bulk.rows.columns import listed
 from headrace_client.bulk.rows.errors import InputError
-from headrace_client.bulk.rows.readers.schemas import listed
 
 _SHOWN_CHARACTERS = 80
 _TOKENS = re.compile(r"[^{}]+|\{\{|\}\}|\{([^{}]*)\}|[{}]")

@@ -7,10 +7,9 @@ import orjson
 import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
-from headrace_client.bulk.rows.errors import InputError, RowFailure
+from headrace_client.bulk.rows.columns import listed, require_column
+from headrace_client.bulk.rows.errors import Fault, InputError, RowFailure
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
-from headrace_client.bulk.rows.readers.reading import Fault
-from headrace_client.bulk.rows.readers.schemas import listed, require_column
 from headrace_client.bulk.rows.rendering import Rendered
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.bulk.rows.templates import Template

@@ -1,5 +1,7 @@
 """Which body of the object store moves when: room, order, failures, and time."""
 
+from collections.abc import Sequence
+
 import orjson
 import pytest
 
@@ -13,6 +15,7 @@ from consumer.engine.calls.key_queues import Ordering
 from consumer.engine.engine import Engine
 from consumer.ports import Record
 from handoff.chunk import Outcomes
+from schemas.wire.headers import JOB, JOB_WEIGHT, Header
 from tests.engines import (
     P0,
     PREFIX,
@@ -40,12 +43,18 @@ def body_of(size_bytes: int) -> bytes:
     return b'{"input":"' + b"x" * (size_bytes - 12) + b'"}'
 
 
-def reference(offset: int, size_bytes: int | None, *, key: bytes | None = None) -> Record:
+def reference(
+    offset: int,
+    size_bytes: int | None,
+    *,
+    key: bytes | None = None,
+    headers: Sequence[Header] = (),
+) -> Record:
     size = {} if size_bytes is None else {"size_bytes": size_bytes}
     value = orjson.dumps(
         {"custom_id": f"r{offset}", "url": URL, "body_ref": {"url": f"{PREFIX}/{offset}"} | size}
     )
-    return record(offset, value, key=key)
+    return record(offset, value, key=key, headers=headers)
 
 
 def engine_with(*records: Record, ordering: Ordering = "none") -> Engine:
@@ -182,3 +191,22 @@ def test_a_deposit_of_a_lost_partition_is_let_go_when_its_time_is_over() -> None
     engine.assign({})
     engine.advance(GIVE_UP_AFTER_S, EPOCH_MS)
     assert engine.held_records == engine.held_bytes == 0
+
+
+def test_jobs_take_turns_at_the_store_by_weight() -> None:
+    flood = [reference(n, 100, headers=[(JOB, b"flood")]) for n in range(300)]
+    heavy: list[Header] = [(JOB, b"heavy"), (JOB_WEIGHT, b"3")]
+    engine = engine_with(*flood, *(reference(300 + n, 100, headers=heavy) for n in range(100)))
+    order: list[int] = []
+    while moves := started(engine):
+        for move in moves:
+            assert isinstance(move, Fetch)
+            order.append(move.item.record.offset)
+            end_fetch(engine, move, body_of(100))
+        while (call_and_chunk := engine.next_call(0.0, EPOCH_MS)) is not None:
+            answer(*call_and_chunk, engine, now_s=0.0)
+        publish_all(engine)
+    assert sorted(order) == list(range(400))
+    heavy_at = [place for place, offset in enumerate(order) if offset >= 300]
+    assert heavy_at[-1] < 140
+    assert [each for each in order if each < 300] == list(range(300))

@@ -123,8 +123,12 @@ def test_what_is_forgotten_is_neither_taken_nor_counted_nor_kept(longest_first: 
     assert len(queue) == 0
 
 
+def job_of(made: WorkItem) -> str:
+    return (dict(made.record.headers).get(JOB) or b"").decode()
+
+
 def jobs_of(items: list[WorkItem]) -> Counter[str]:
-    return Counter(dict(each.record.headers).get(JOB, b"").decode() for each in items)
+    return Counter(map(job_of, items))
 
 
 def test_a_small_job_goes_beside_one_that_filled_the_queue() -> None:
@@ -149,7 +153,7 @@ def test_weights_share_the_work_and_not_the_records(most: int) -> None:
     work = Counter[str]()
     while work["heavy"] < 600_000:
         for each in queue.take(most, 0.0):
-            work[dict(each.record.headers)[JOB].decode()] += len(each.line)
+            work[job_of(each)] += len(each.line)
     assert work["heavy"] / work["light"] == pytest.approx(3.0, rel=0.03)
 
 
@@ -181,7 +185,7 @@ def test_ranked_records_share_by_their_work_and_stay_ranked_within_a_job() -> No
     work: dict[str, list[float]] = {"short": [], "long": []}
     for _ in range(500):
         (taken,) = queue.take(1, 0.0)
-        work[dict(taken.record.headers)[JOB].decode()].append(taken.work)
+        work[job_of(taken)].append(taken.work)
     for had in work.values():
         assert had == sorted(had, reverse=True)
     assert sum(work["long"]) == pytest.approx(sum(work["short"]), abs=200)
@@ -206,7 +210,7 @@ def test_what_is_called_again_is_charged_to_its_job() -> None:
     for _ in range(100):
         queue.charge_again(again)
         taken = queue.take(1, 0.0)
-        again = [each for each in taken if jobs_of([each])["poisoned"]]
+        again = [each for each in taken if job_of(each) == "poisoned"]
         had += jobs_of(taken)
     assert had["sound"] / had["poisoned"] == pytest.approx(2.0, rel=0.1)
 
@@ -243,8 +247,8 @@ def test_every_record_of_every_job_goes_once_and_no_room_is_left(
         assert len(queue) == waiting == len(queue.waiting())
     while chunk := queue.take(most, 0.0):
         taken += chunk
-    for job, items in wanted.items():
-        went = [each for each in taken if jobs_of([each])[job]]
+    for name, items in wanted.items():
+        went = [each for each in taken if job_of(each) == name]
         if longest_first:
             assert set(ids(went)) == set(ids(items))
         else:

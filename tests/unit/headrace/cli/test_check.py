@@ -97,3 +97,25 @@ def test_a_chat_template_that_is_not_here_is_told_before_a_replica_fails_for_it(
     template.write_text("{{ messages }}")
     print_summary(tmp_path / "headrace.yaml", settings)
     assert "there is no file" not in capsys.readouterr().out
+
+
+def test_the_topics_that_requests_may_name_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings.model_validate(
+        {
+            "models": {"m": {"kind": "custom", "import_path": "m:C", "urls": ["/x"]}},
+            "routes": {
+                "r": {
+                    "model": "m",
+                    "requests_topic": "in",
+                    "results_topic": "out",
+                    "dead_letters_topic": "dead",
+                    "group": "g",
+                    "reply_topics": ["bulk-*"],
+                }
+            },
+        }
+    )
+
+    print_summary(Path("headrace.yaml"), settings)
+
+    assert "replies: bulk-*" in capsys.readouterr().out

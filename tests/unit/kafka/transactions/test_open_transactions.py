@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,7 @@ from consumer.kafka.client.producers import DescribeProducersRequest, DescribePr
 from consumer.kafka.transactions import open_transactions
 from consumer.kafka.transactions.open_transactions import OpenTransactions
 from consumer.ports import TopicPartition
+from tests.simulation import simulate
 
 OURS, OTHERS = 7, 8
 ENDED = -1
@@ -32,6 +33,7 @@ class FakeCluster:
         self.followers: set[int] = set()
         self.failures: list[Exception] = []
         self.asked = 0
+        self.replies: dict[TopicPartition, int | None] = {}
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -47,6 +49,11 @@ class FakeCluster:
             leader = self.leaders_known.get(each, each.partition)
             led.setdefault(leader, []).append(each)
         return led
+
+    async def list_leaders(
+        self, is_wanted: Callable[[str], bool]
+    ) -> dict[TopicPartition, int | None]:
+        return {each: leader for each, leader in self.replies.items() if is_wanted(each.topic)}
 
     async def learn_leaders(self) -> None:
         self.leaders_known = self.leaders_to_learn.pop() if self.leaders_to_learn else {}
@@ -213,3 +220,55 @@ async def test_stopping_ends_the_wait(cluster: FakeCluster) -> None:
     await transactions.stop()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+def is_reply(topic: str) -> bool:
+    return topic.startswith("bulk-")
+
+
+def test_reply_topics_are_asked_for_too_and_others_are_not(cluster: FakeCluster) -> None:
+    reply, foreign = TopicPartition("bulk-1", 0), TopicPartition("other", 0)
+    cluster.replies = {reply: 1, foreign: 1}
+    cluster.open_since |= {reply: {OURS: 5}, foreign: {OURS: 6}}
+
+    async def main() -> None:
+        transactions = OpenTransactions(cluster, ["results"], is_reply)  # type: ignore[arg-type]
+        assert await transactions.of(OURS) == [TopicPartition("results", 0), reply]
+
+    simulate(main())
+
+
+def test_a_reply_topic_without_a_leader_is_waited_for_a_while_and_once(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(open_transactions, "FIRST_BACKOFF_S", 0.1)
+    still = TopicPartition("bulk-1", 0)
+    cluster.replies = {still: None}
+    cluster.open_since[still] = {OURS: 5}
+
+    async def main() -> None:
+        now_s = asyncio.get_running_loop().time
+        transactions = OpenTransactions(cluster, ["results"], is_reply)  # type: ignore[arg-type]
+        assert await transactions.of(OURS) == [TopicPartition("results", 0)]
+        assert 5.0 <= now_s() < 12.0
+        begun_s = now_s()
+        assert await transactions.of(OURS) == [TopicPartition("results", 0)]
+        assert now_s() - begun_s < 1.0
+        cluster.replies[still] = 0
+        assert await transactions.of(OURS) == [TopicPartition("results", 0), still]
+
+    simulate(main())
+    assert "bulk-1/0: no leader to ask for open transactions" in caplog.text
+
+
+def test_a_reply_topic_that_is_deleted_meanwhile_is_nobodys(cluster: FakeCluster) -> None:
+    gone = TopicPartition("bulk-1", 0)
+    cluster.replies = {gone: 0}
+    cluster.open_since[gone] = {OURS: 5}
+    cluster.codes[gone] = [3] * 9
+
+    async def main() -> None:
+        transactions = OpenTransactions(cluster, ["results"], is_reply)  # type: ignore[arg-type]
+        assert await transactions.of(OURS) == [TopicPartition("results", 0)]
+
+    simulate(main())

@@ -27,7 +27,7 @@ def header(encoded: bytes) -> tuple[int, int, int, int, int]:
 def test_sequences_run_on_over_batches_and_transactions(
     rounds: list[list[int]], most_records: int | None
 ) -> None:
-    encoder = BatchEncoder(1000)
+    encoder = BatchEncoder(lambda _topic: 1000)
     encoder.begin_epoch(77, 3)
     sequence = 0
     for sizes in rounds:
@@ -45,7 +45,7 @@ def test_sequences_run_on_over_batches_and_transactions(
 
 
 def test_partitions_count_apart_and_an_epoch_begins_at_zero() -> None:
-    encoder = BatchEncoder(1000)
+    encoder = BatchEncoder(lambda _topic: 1000)
     encoder.begin_epoch(1, 0)
     messages = [Message("t", None, b"v", [])] * 3
     encoder.encode(P0, messages, None)

@@ -108,3 +108,11 @@ def test_the_longest_messages_fit(text: str) -> None:
     assert read_failures(replayed) == [long]
     again = replayed_headers(replayed, long)
     assert long in read_failures(again)
+
+
+def test_a_replay_asks_for_the_same_reply_topic() -> None:
+    failure = Failure(error_code="reply_topic_missing", source="in/0/7", failed_at=1)
+    own = [("headrace-reply-topic", b"bulk-1"), ("x", b"1")]
+
+    assert replayed_headers(own, failure)[:2] == own
+    assert replayed_headers(own, failure, keeps_deadline=False)[:2] == own

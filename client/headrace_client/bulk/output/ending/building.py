@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headrace_client.bulk.output.files import Files
 from headrace_client.bulk.output.formats import FileFormat
-from headrace_client.bulk.output.formats.file_format import Block
+from headrace_client.bulk.output.formats.file_format import ALL_ROWS, Block
 from headrace_client.bulk.output.formats.lance import Lance
 from headrace_client.bulk.output.layout import Layout
 
@@ -22,39 +22,41 @@ class Builder:
         self._target = target
         self._files = files
 
-    def discard(self) -> None:
-        if self._target.is_dir():
-            self._files.remove_tree(self._target)
-        else:
-            self._files.remove(self._target)
-
     def join(self, file_format: FileFormat, parts: Sequence[Path], dimensions: int | None) -> None:
         """The rows of the parts, one part after another."""
-        self.discard()
+        self._files.remove_any(self._target)
         if isinstance(file_format, Lance):
-            self._dataset(file_format, file_format.reader(parts, dimensions).rest(), dimensions)
+            rows = file_format.parts.reader(parts, dimensions).take(ALL_ROWS)
+            self._dataset(file_format, rows, dimensions)
         elif self._is_directory and parts:
             self._files.make_directory(self._target)
             for path in parts:
-                self._files.link(path, self._target / path.name)
+                target = self._target / (path.stem + file_format.suffix)
+                self._joined(file_format, [path], target, dimensions)
             self._files.sync_directory(self._target)
         elif self._is_directory:
             self.write(file_format, iter(()), dimensions)
-        elif len(parts) == 1:
-            self._files.link(parts[0], self._target)
         else:
-            sink = self._files.create(self._target)
-            try:
-                file_format.join(parts, sink, dimensions)
-                sink.sync()
-            finally:
-                sink.close()
+            self._joined(file_format, parts, self._target, dimensions)
+
+    def _joined(
+        self, file_format: FileFormat, parts: Sequence[Path], target: Path, dimensions: int | None
+    ) -> None:
+        if len(parts) == 1 and file_format.parts is file_format:
+            self._files.link(parts[0], target)
+            return
+        sink = self._files.create(target)
+        try:
+            file_format.join(parts, sink, dimensions)
+            sink.sync()
+        finally:
+            sink.close()
 
     def write(
         self, file_format: FileFormat, blocks: Iterator[Block], dimensions: int | None
     ) -> None:
         """These blocks of rows."""
-        self.discard()
+        self._files.remove_any(self._target)
         if isinstance(file_format, Lance):
             self._dataset(file_format, blocks, dimensions)
         elif self._is_directory:

@@ -1,15 +1,17 @@
 """Ends a job: builds what is new, decides by a journal, puts it in place."""
 
+import heapq
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import fsspec
+import orjson
 
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending.building import Builder
+from headrace_client.bulk.output.ending.former import FormerOut, size_of
 from headrace_client.bulk.output.ending.journal import NAME, Action, Finished, Journal, Step
-from headrace_client.bulk.output.ending.merging import appended, merged_blocks, plan
-from headrace_client.bulk.output.ending.publishing import run_step
+from headrace_client.bulk.output.ending.merging import appended, merged_blocks, plan, tried_rows
+from headrace_client.bulk.output.ending.publishing import names_in, run_step, strangers
 from headrace_client.bulk.output.errors import (
     ModelChangedError,
     OutputError,
@@ -17,16 +19,16 @@ from headrace_client.bulk.output.errors import (
     full_disk_explained,
     in_bytes,
 )
-from headrace_client.bulk.output.failed import failed_lines, merged_lines, read_failed
+from headrace_client.bulk.output.failed import (
+    merged_lines,
+    read_failed,
+)
 from headrace_client.bulk.output.files import LOCAL_FILES, Files
 from headrace_client.bulk.output.formats import FileFormat, file_format
-from headrace_client.bulk.output.formats.file_format import Block, BlockReader
-from headrace_client.bulk.output.formats.lance import Lance
+from headrace_client.bulk.output.formats.file_format import Block
 from headrace_client.bulk.output.layout import Layout, OutFormat
 from headrace_client.bulk.output.parts import DIRECTORY, FAILED_SUFFIX, Part
 from headrace_client.bulk.output.stores import FILE_NAMES
-
-_LANCE_ENTRY = "_versions"
 
 
 class Ending:
@@ -37,8 +39,8 @@ class Ending:
     1. At start, ``clean()`` if the state says that the job ended. Otherwise ``resume()``: it
        completes an end that was interrupted. If it returns what was finished, OUT is whole: go on
        with 3.
-    2. After the last ``finish_part``: ``finish(parts)``, or ``merge(parts)`` where the failed rows
-       of an ended job were tried again.
+    2. After the last ``finish_part``: ``finish(parts)``, or ``merge(parts)`` in a later run of an
+       ended job: failed rows that were tried again, rows by which the input has grown.
     3. Note in the state, durably, that the job ended; then ``clean()``.
 
     A crash leaves the old OUT (or none) or the new one; ``resume`` or the same call goes on.
@@ -56,8 +58,7 @@ class Ending:
         self._is_tree = destination.is_directory or layout.format is OutFormat.LANCE
         self._new_out = destination.near("out", "tmp")
         self._new_failed = destination.near("failed", "tmp")
-        self._fetched_out = self._state / "out.fetched"
-        self._fetched_failed = self._state / "failed.fetched"
+        self._former = FormerOut(self._format, destination, files)
 
     def check(self) -> None:
         """Refuse an OUT that cannot be replaced: before a job starts, not when it ends.
@@ -67,22 +68,28 @@ class Ending:
                 holds files that are not a job's.
         """
         out = Path(self._destination.out)
-        if self._destination.is_remote or not out.exists():
-            return
+        is_remote = self._destination.is_remote
+        if Journal.read(self._state) is not None:
+            return  # the end is decided, and may be half done
+        if not is_remote and out.exists() and out.is_dir() != self._is_tree:
+            raise OutputUsageError(
+                f"{out} is a file, and OUT is to be a directory: name another"
+                if self._is_tree
+                else f"{out} is a directory: for files in it let OUT end in a slash ({out}/), or "
+                "name a file"
+            )
         if not self._is_tree:
-            if out.is_dir():
-                raise OutputUsageError(
-                    f"{out} is a directory: for files in it let OUT end in a slash ({out}/), or "
-                    "name a file"
-                )
             return
-        if not out.is_dir():
-            raise OutputUsageError(f"{out} is a file, and OUT is to be a directory: name another")
-        strange = [each.name for each in out.iterdir() if not self._is_ours(each)]
+        if is_remote:
+            names = names_in(self._destination.out)
+        else:
+            names = [each.name for each in out.iterdir()] if out.exists() else []
+        is_lance = self._layout.format is OutFormat.LANCE
+        strange = strangers(names, self._format.suffix, is_lance=is_lance)
         if strange:
             raise OutputUsageError(
-                f"{out} holds {min(strange)!r}, which no bulk job wrote, and the end of the job "
-                "replaces the whole directory: name one that is empty or not there"
+                f"{self._destination.out} holds {strange[0]!r}, which no bulk job wrote, and the "
+                "end of the job replaces the whole directory: name one that is empty or not there"
             )
 
     def resume(self) -> Finished | None:
@@ -119,38 +126,47 @@ class Ending:
         return self._decide(sum(part.rows for part in parts), failed_rows)
 
     def merge(self, parts: Sequence[Part]) -> Finished:
-        """Put rows that were tried again at their places in OUT, and rewrite the failed file.
+        """Put rows of a later run into OUT, and rewrite the failed file.
 
         Args:
-            parts: Of a ``PartWriter`` that was given rows of the failed file only, under their
-                row numbers, in their order where OUT is in order.
+            parts: Of a ``PartWriter`` that was given rows of the failed file, under their row
+                numbers (all of them, or those up to some row), or rows by which the input has
+                grown, or first the ones and then the others. In order, where OUT is in order.
 
         Raises:
             DiskFullError: it says how much is needed.
             ModelChangedError: the new vectors are of another length than those of OUT.
-            OutputError: OUT or the failed file is not there, or cannot be written.
+            OutputError: OUT is not there or does not fit its failed file, or cannot be written.
         """
         finished = self.resume()
         if finished is not None:
             return finished
-        out, failed = self._fetch()
-        dimensions = self._length_of_all(self._dimensions_in(out), _dimensions(parts))
+        former = self._former
+        former.fetch()
+        dimensions = self._length_of_all(former.dimensions(), _dimensions(parts))
         counted = _Counted(self._format)
-        needed = _size(out) + sum(part.size_bytes + part.failed_bytes for part in parts)
+        needed = size_of(former.out) + sum(part.size_bytes + part.failed_bytes for part in parts)
         with full_disk_explained(lambda: self._explain_full(needed)):
-            blocks = counted.each(self._merged(out, failed, parts, dimensions))
+            blocks = counted.each(self._merged(parts, dimensions))
             self._builder().write(self._format, blocks, dimensions)
-            failed_rows = self._write_failed(self._still_failed(failed, parts))
+            failed_rows = self._write_failed(self._still_failed(parts))
+        self._check_fit(parts, counted.rows)
         return self._decide(counted.rows, failed_rows)
 
     def out_dimensions(self) -> int | None:
-        """The length of the vectors in OUT, before failed rows are tried again."""
-        out, _ = self._fetch()
-        return self._dimensions_in(out)
+        """The length of the vectors in OUT, before a later run."""
+        self._former.fetch()
+        return self._former.dimensions()
 
     def failed_file(self) -> Path:
         """The failed file, local: fetched first where OUT is remote. See ``read_failed``."""
-        return self._fetch()[1]
+        self._former.fetch()
+        if not self._former.failed.exists():
+            raise OutputError(
+                f"{self._destination.failed} is not there, and says which rows failed: bring it "
+                "back, or run the job anew"
+            )
+        return self._former.failed
 
     def clean(self) -> None:
         """Remove parts, stores and the journal; manifest and checkpoint are the caller's."""
@@ -158,8 +174,7 @@ class Ending:
         self._files.remove_tree(self._parts)
         for name in FILE_NAMES:
             self._files.remove(self._state / name)
-        for path in (self._fetched_out, self._fetched_failed):
-            self._remove(path)
+        self._former.clean()
         if self._state.exists():
             # Last, since an end is complete as long as it is there.
             self._files.remove(self._state / NAME)
@@ -175,30 +190,52 @@ class Ending:
             files=self._files,
         )
 
-    def _merged(
-        self, out: Path, failed: Path, parts: Sequence[Part], dimensions: int | None
-    ) -> Iterator[Block]:
-        mended = self._format.reader(
+    def _merged(self, parts: Sequence[Part], dimensions: int | None) -> Iterator[Block]:
+        mended = self._format.parts.reader(
             [self._rows_of(part) for part in parts if part.size_bytes], dimensions
         )
         if not self._layout.ordered:
-            return merged_blocks(appended(), self._reader_of(out, dimensions), mended)
+            return merged_blocks(appended(), self._former.reader(dimensions), mended)
         steps = plan(
-            (row.row for row in read_failed(failed)) if failed.exists() else iter(()),
+            (row.row for _, row in self._former.failed_lines()),
             (row.row for path in self._failed_of(parts) for row in read_failed(path)),
-            max((part.end_row for part in parts), default=0),
+            tried_rows(parts),
             keeps_failed=self._format.keeps_failed,
         )
-        return merged_blocks(steps, self._reader_of(out, dimensions), mended)
+        return merged_blocks(steps, self._former.reader(dimensions), mended)
 
-    def _still_failed(self, failed: Path, parts: Sequence[Part]) -> Iterator[bytes]:
-        yield from self._failed_of_all(self._failed_of(parts))
-        if not self._layout.ordered:
+    def _still_failed(self, parts: Sequence[Part]) -> Iterator[bytes]:
+        tried = tried_rows(parts)
+        not_tried = (
+            (row.row, line) for line, row in self._former.failed_lines() if row.row not in tried
+        )
+        again = (
+            (orjson.loads(line)["row"], line)
+            for line in self._failed_of_all(self._failed_of(parts))
+        )
+        for _, line in heapq.merge(not_tried, again):
+            yield line
+
+    def _check_fit(self, parts: Sequence[Part], rows: int) -> None:
+        """Rows that were no failed ones came after those of OUT: else the failed file is not its.
+
+        That is known only now, and nothing has been put in place.
+        """
+        tried = tried_rows(parts)
+        if not self._layout.ordered or not tried:
             return
-        end_row = max((part.end_row for part in parts), default=0)
-        for line, row in failed_lines(failed) if failed.exists() else ():
-            if row.row >= end_row:
-                yield line
+        not_tried = 0
+        for _, row in self._former.failed_lines():
+            if row.row in tried:
+                return
+            not_tried += 1
+        before = rows - sum(part.rows for part in parts)
+        if before + (0 if self._format.keeps_failed else not_tried) > tried.start:
+            self._discard()
+            raise OutputError(
+                f"row {tried.start:,} was tried again, and {self._destination.failed} does not "
+                "name it: bring back the failed file that belongs to OUT, or run the job anew"
+            )
 
     def _failed_of_all(self, paths: Sequence[Path]) -> Iterator[bytes]:
         if not self._layout.ordered:
@@ -230,7 +267,7 @@ class Ending:
     # How it is put in place.
 
     def _decide(self, rows: int, failed_rows: int) -> Finished:
-        finished = Finished(rows, failed_rows, _size(self._new_out))
+        finished = Finished(rows, failed_rows, size_of(self._new_out))
         journal = Journal(tuple(self._steps(failed_rows)), finished)
         if not self._destination.is_remote:
             self._files.sync_directory(self._new_out.parent)
@@ -253,14 +290,8 @@ class Ending:
 
     def _discard(self) -> None:
         """What an end that was not decided has built."""
-        self._remove(self._new_out)
-        self._remove(self._new_failed)
-
-    def _remove(self, path: Path) -> None:
-        if path.is_dir():
-            self._files.remove_tree(path)
-        elif path.exists():
-            self._files.remove(path)
+        self._files.remove_any(self._new_out)
+        self._files.remove_any(self._new_failed)
 
     def _make_directories(self) -> None:
         self._files.make_directory(self._state)
@@ -269,44 +300,10 @@ class Ending:
     # What is there.
 
     def _rows_of(self, part: Part) -> Path:
-        return self._parts / (part.name + self._format.suffix)
+        return self._parts / (part.name + self._format.parts.suffix)
 
     def _failed_of(self, parts: Sequence[Part]) -> list[Path]:
         return [self._parts / (part.name + FAILED_SUFFIX) for part in parts if part.failed_bytes]
-
-    def _fetch(self) -> tuple[Path, Path]:
-        """OUT and its failed file, on a local disk."""
-        if not self._destination.exists():
-            raise OutputError(
-                f"{self._destination.out} is needed to put rows into it, and is not there: bring "
-                "it back, or run the job anew"
-            )
-        if not self._destination.is_remote:
-            return Path(self._destination.out), Path(self._destination.failed)
-        if not self._fetched_out.exists():
-            self._make_directories()
-            # OUT last: it says that both were fetched.
-            pairs = [(self._destination.out, self._fetched_out)]
-            if self._destination.failed_exists():
-                pairs.insert(0, (self._destination.failed, self._fetched_failed))
-            for url, path in pairs:
-                system, remote = fsspec.core.url_to_fs(url)
-                system.get(remote, str(path), recursive=system.isdir(remote))
-        return self._fetched_out, self._fetched_failed
-
-    def _dimensions_in(self, out: Path) -> int | None:
-        if isinstance(self._format, Lance):
-            return self._format.dataset_dimensions(out)
-        found = (self._format.dimensions(path) for path in self._files_of(out))
-        return next((each for each in found if each), None)
-
-    def _reader_of(self, out: Path, dimensions: int | None) -> BlockReader:
-        if isinstance(self._format, Lance):
-            return self._format.dataset_reader(out, dimensions)
-        return self._format.reader(self._files_of(out), dimensions)
-
-    def _files_of(self, out: Path) -> list[Path]:
-        return sorted(out.glob(f"part-*{self._format.suffix}")) if out.is_dir() else [out]
 
     def _length_of_all(self, of_out: int | None, of_parts: int | None) -> int | None:
         if of_out and of_parts and of_out != of_parts:
@@ -316,11 +313,6 @@ class Ending:
                 "Bring the former model back, or run the whole job anew"
             )
         return of_out or of_parts
-
-    def _is_ours(self, entry: Path) -> bool:
-        if self._layout.format is OutFormat.LANCE:
-            return (entry.parent / _LANCE_ENTRY).is_dir()
-        return entry.name.startswith("part-") and entry.suffix == self._format.suffix
 
     def _explain_full(self, needed: int) -> str:
         self._discard()
@@ -348,9 +340,3 @@ class _Counted:
 
 def _dimensions(parts: Sequence[Part]) -> int | None:
     return next((part.dimensions for part in reversed(parts) if part.dimensions), None)
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-    return path.stat().st_size

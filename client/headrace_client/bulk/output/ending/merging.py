@@ -1,11 +1,10 @@
 """Mended rows at their places among the rows of OUT, in one pass over both."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 
-from headrace_client.bulk.output.formats.file_format import Block, BlockReader
-
-_ALL = 1 << 62
+from headrace_client.bulk.output.formats.file_format import ALL_ROWS, Block, BlockReader
+from headrace_client.bulk.output.parts import Part
 
 
 class Source(Enum):
@@ -16,16 +15,17 @@ class Source(Enum):
 
 
 def plan(
-    failed: Iterable[int], still_failed: Iterable[int], end_row: int, *, keeps_failed: bool
+    failed: Iterable[int], still_failed: Iterable[int], tried: range, *, keeps_failed: bool
 ) -> Iterator[tuple[Source, int]]:
     """Where the next rows of the new OUT come from, and how many.
 
     The rows of OUT are all rows but the failed ones; with ``keeps_failed`` (.npy) also these.
+    Rows that OUT has not had follow in the end.
 
     Args:
         failed: The failed rows of OUT, ascending.
         still_failed: Those that failed again, ascending.
-        end_row: Failed rows from here on were not tried again.
+        tried: Failed rows out of this range were not tried again.
         keeps_failed: OUT and the mended rows have failed rows at their places.
     """
     failing = iter(still_failed)
@@ -34,7 +34,7 @@ def plan(
     for row in failed:
         yield Source.OUT, row - next_row
         next_row = row + 1
-        if row >= end_row:
+        if row not in tried:
             if keeps_failed:
                 yield Source.OUT, 1
         elif keeps_failed:
@@ -44,15 +44,21 @@ def plan(
             next_failing = next(failing, None)
         else:
             yield Source.MENDED, 1
-    yield Source.OUT, _ALL
-    # Rows of an input that has grown since.
-    yield Source.MENDED, _ALL
+    yield Source.OUT, ALL_ROWS
+    yield Source.MENDED, ALL_ROWS
+
+
+def tried_rows(parts: Sequence[Part]) -> range:
+    """From the first to the last row that the parts are about."""
+    if not parts:
+        return range(0)
+    return range(min(part.first_row for part in parts), max(part.end_row for part in parts))
 
 
 def appended() -> Iterator[tuple[Source, int]]:
     """Of an OUT that is in no order, mended rows are the last."""
-    yield Source.OUT, _ALL
-    yield Source.MENDED, _ALL
+    yield Source.OUT, ALL_ROWS
+    yield Source.MENDED, ALL_ROWS
 
 
 def merged_blocks(

@@ -1,6 +1,6 @@
 """The steps of an end: each can be repeated, whatever it left when it was interrupted."""
 
-import contextlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,8 @@ _ATOMIC_UPLOADS = {
     "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "obs", "tos"
 }  # fmt: skip
 _MARKER = "_SUCCESS"
+_LANCE_VERSIONS = "_versions"
+_LANCE_FOLDERS = {"data", _LANCE_VERSIONS, "_transactions", "_deletions", "_indices"}
 
 
 def run_step(step: Step, files: Files) -> None:
@@ -84,16 +86,13 @@ def _upload(source: Path, url: str) -> None:
 def _upload_tree(source: Path, url: str) -> None:
     """What makes the directory readable comes last: Lance's manifest, or ``_SUCCESS``."""
     system, path = fsspec.core.url_to_fs(url)
-    versions = source / "_versions"
+    versions = source / _LANCE_VERSIONS
     manifests = sorted(each for each in versions.rglob("*") if each.is_file())
     others = sorted(
         each for each in source.rglob("*") if each.is_file() and each not in set(manifests)
     )
     try:
-        if system.exists(path):
-            with contextlib.suppress(FileNotFoundError):
-                system.rm_file(f"{path}/{_MARKER}")
-            system.rm(path, recursive=True)
+        _clear(system, path, is_lance=bool(manifests))
         for file in (*others, *manifests):
             place = f"{path}/{file.relative_to(source).as_posix()}"
             system.makedirs(str(PurePosixPath(place).parent), exist_ok=True)
@@ -105,6 +104,38 @@ def _upload_tree(source: Path, url: str) -> None:
             f"{url} cannot be written ({error}). The whole of it is in {source}: mend access to "
             "the store, and run the same command again"
         ) from error
+
+
+def strangers(names: Iterable[str], suffix: str, *, is_lance: bool) -> list[str]:
+    """Those of a directory's entries that no job has put there."""
+    there = set(names)
+    if is_lance and _LANCE_VERSIONS in there:
+        return []
+    return sorted(name for name in there if not _is_of_parts(name, suffix))
+
+
+def names_in(url: str) -> list[str]:
+    """The entries of a remote directory; none where it is not there."""
+    system, path = fsspec.core.url_to_fs(url)
+    if not system.isdir(path):
+        return []
+    return [PurePosixPath(each).name for each in system.ls(path, detail=False)]
+
+
+def _is_of_parts(name: str, suffix: str) -> bool:
+    return name == _MARKER or (name.startswith("part-") and name.endswith(suffix))
+
+
+def _clear(system: Any, path: str, *, is_lance: bool) -> None:
+    """Remove what a job has put there, and nothing else; the marker first."""
+    if not system.isdir(path):
+        return
+    names = sorted(PurePosixPath(each).name for each in system.ls(path, detail=False))
+    for name in names:
+        if is_lance and name in _LANCE_FOLDERS:
+            system.rm(f"{path}/{name}", recursive=True)
+        elif not is_lance and _is_of_parts(name, ""):
+            system.rm_file(f"{path}/{name}")
 
 
 def _remove(url: str) -> None:

@@ -1,15 +1,18 @@
 """Parquet and Arrow IPC. A block is a record batch of OUT's schema."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace_client.bulk.output.answered import AnsweredRows
 from headrace_client.bulk.output.files import FileSink
 from headrace_client.bulk.output.formats.columns import OutColumns
+from headrace_client.bulk.output.formats.file_format import ALL_ROWS, FileFormat
 from headrace_client.bulk.output.formats.row_groups import RowGroups, row_bytes
 from headrace_client.bulk.output.layout import Layout, VectorAnswers
 
@@ -23,7 +26,7 @@ class _Encoder(Protocol):
     def close(self) -> None: ...
 
 
-class Columnar:
+class Columnar(ABC):
     """What both formats share."""
 
     suffix: str
@@ -32,6 +35,7 @@ class Columnar:
     def __init__(self, layout: Layout) -> None:
         self.columns = OutColumns(layout)
         self._layout = layout
+        self.parts: FileFormat = self
 
     def block(self, rows: AnsweredRows, dimensions: int | None) -> pa.RecordBatch:
         return self.columns.batch(rows, dimensions)
@@ -52,31 +56,47 @@ class Columnar:
         spool = Spool()
         return TableWriter(groups, self._encoder(spool, schema), spool, sink)
 
-    def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
-        raise NotImplementedError
+    @abstractmethod
+    def dimensions(self, path: Path) -> int | None: ...
+
+    @abstractmethod
+    def check(self, path: Path, rows: int) -> None: ...
+
+    @abstractmethod
+    def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder: ...
 
     def reader(self, paths: Sequence[Path], dimensions: int | None) -> "BatchReader":
         return BatchReader(self._batches(paths), self.columns.schema(dimensions))
 
-    def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-        raise NotImplementedError
+    @abstractmethod
+    def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]: ...
 
     def join(self, paths: Sequence[Path], sink: FileSink, dimensions: int | None) -> None:
         writer = self.writer(sink, dimensions)
-        for batch in self.reader(paths, dimensions).rest():
+        for batch in self.parts.reader(paths, dimensions).take(ALL_ROWS):
             writer.write(batch)
         writer.finish()
 
 
 class Parquet(Columnar):
+    """Parquet, whose parts are Arrow IPC files.
+
+    Where row groups end must not depend on parts, so rows are encoded in the end in any case. To
+    encode them twice would cost more than all the rest.
+    """
+
     suffix = ".parquet"
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.parts = IpcParts(layout)
 
     def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
         answers = self._layout.answers
         fields = list(schema)
         carried, own = _leaves(fields[:-1]), _leaves(fields[-1:])
         as_vector = isinstance(answers, VectorAnswers)
-        packed = as_vector and not answers.dtype.is_float
+        packed = isinstance(answers, VectorAnswers) and not answers.dtype.is_float
         return pq.ParquetWriter(  # type: ignore[no-any-return]
             spool,
             schema,
@@ -106,7 +126,7 @@ class ArrowIpc(Columnar):
     suffix = ".arrow"
 
     def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
-        return pa.ipc.new_file(spool, schema)  # type: ignore[no-any-return]
+        return _IpcEncoder(spool, schema)
 
     def _batches(self, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         for path in paths:
@@ -123,6 +143,25 @@ class ArrowIpc(Columnar):
             counted = sum(file.get_batch(at).num_rows for at in range(file.num_record_batches))
         if counted != rows:
             raise ValueError(f"it has {counted:,} rows, not {rows:,}")
+
+
+class IpcParts(ArrowIpc):
+    """Parts of other formats, which nobody else reads."""
+
+    def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
+        return pa.ipc.new_file(spool, schema)  # type: ignore[no-any-return]
+
+
+class _IpcEncoder:
+    def __init__(self, spool: "Spool", schema: pa.Schema) -> None:
+        self._writer = pa.ipc.new_file(spool, schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        # Buffers are written as they are, with what they were cut from: a copy has only the rows.
+        self._writer.write_table(copied(table))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class Spool:
@@ -220,14 +259,10 @@ class BatchReader:
             rows -= piece.num_rows
             yield piece
 
-    def rest(self) -> Iterator[pa.RecordBatch]:
-        while True:
-            some = False
-            for batch in self.take(1 << 40):
-                some = True
-                yield batch
-            if not some:
-                return
+
+def copied(rows: Any) -> Any:
+    """The same rows in memory of their own: a table or a record batch."""
+    return rows.take(pa.array(np.arange(rows.num_rows)))
 
 
 def vector_size(schema: pa.Schema, layout: Layout) -> int | None:

@@ -30,12 +30,17 @@ class BlockReader(Protocol):
         """The next ``rows`` rows, fewer at the end, in blocks of bounded size."""
 
 
+ALL_ROWS = 1 << 62
+
+
 class FileFormat(Protocol):
     """A format with its columns; a file of it holds rows of one length of vectors."""
 
     suffix: str
     keeps_failed: bool
     """Failed rows have a place in OUT."""
+    parts: "FileFormat"
+    """What parts are; mostly the same."""
 
     def block(self, rows: AnsweredRows, dimensions: int | None) -> Block:
         """What of these rows goes to OUT."""

@@ -8,6 +8,7 @@ import orjson
 
 from headrace_client.bulk.output.answered import AnsweredRows
 from headrace_client.bulk.output.files import FileSink
+from headrace_client.bulk.output.formats.file_format import FileFormat
 from headrace_client.bulk.output.formats.json_columns import as_json, json_rows
 from headrace_client.bulk.output.layout import MIB, BodyAnswers, Layout, VectorAnswers
 
@@ -23,6 +24,7 @@ class JsonLines:
 
     def __init__(self, layout: Layout) -> None:
         self._answers = layout.answers
+        self.parts: FileFormat = self
 
     def block(self, rows: AnsweredRows, dimensions: int | None) -> bytes:  # noqa: ARG002
         kept = rows.kept.tolist()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headrace_client.bulk.output.answered import AnsweredRows
 from headrace_client.bulk.output.errors import OutputUsageError
 from headrace_client.bulk.output.files import FileSink, as_bytes
+from headrace_client.bulk.output.formats.file_format import FileFormat
 from headrace_client.bulk.output.layout import MIB, Layout, VectorAnswers
 
 _READ_BYTES = 4 * MIB
@@ -26,6 +27,7 @@ class Npy:
         if not isinstance(layout.answers, VectorAnswers):
             raise OutputUsageError("a .npy file holds vectors only")
         self._dtype = layout.answers.dtype.numpy
+        self.parts: FileFormat = self
         self._nothing: float = np.nan if layout.answers.dtype.is_float else 0
 
     def block(self, rows: AnsweredRows, dimensions: int | None) -> NDArray[Any]:
@@ -127,15 +129,15 @@ class ArrayWriter:
 
     @property
     def _width(self) -> int:
-        return self._empty.shape[1]
+        return int(self._empty.shape[1])
 
     def _header(self) -> bytes:
         # NumPy leaves room for any number of rows, so that the header may be written again.
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
+        np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
             header,
             {
-                "descr": np.lib.format.dtype_to_descr(self._empty.dtype),
+                "descr": self._empty.dtype.str,
                 "fortran_order": False,
                 "shape": (self._rows, self._width),
             },
@@ -176,6 +178,6 @@ def _blocks(paths: Sequence[Path]) -> Iterator[NDArray[Any]]:
 
 def _header(file: io.BufferedReader) -> tuple[tuple[int, int], "np.dtype[np.generic]", int]:
     """Shape, dtype, and where the numbers begin."""
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
     return (shape[0], shape[1]), dtype, file.tell()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+_LEVEL_BYTES = 4
 _UNKNOWN_BYTES = 16  # for a value of a type that has no size here
 
 
@@ -74,7 +75,7 @@ def _value_bytes(array: pa.Array) -> NDArray[np.int64] | int:
 
 def _fixed_bytes(kind: pa.DataType) -> int:
     try:
-        return max(kind.bit_width // 8, 1)
+        return max(int(kind.bit_width) // 8, 1)
     except ValueError:
         return _UNKNOWN_BYTES
 
@@ -85,7 +86,8 @@ def _lengths(lengths: pa.Array) -> NDArray[np.int64]:
 
 
 def _of_fixed_lists(array: pa.FixedSizeListArray) -> int:
-    return int(array.type.list_size) * _fixed_bytes(array.type.value_type)
+    # Parquet's writer holds four bytes of levels for each component, however small.
+    return int(array.type.list_size) * max(_LEVEL_BYTES, _fixed_bytes(array.type.value_type))
 
 
 def _of_structs(array: pa.StructArray) -> NDArray[np.int64]:
@@ -99,14 +101,15 @@ def _of_lists(array: pa.Array) -> NDArray[np.int64]:
     lengths = _lengths(pc.list_value_length(array))
     ends = np.cumsum(lengths)
     sums = _sums(array.flatten())
-    return sums[ends] - sums[ends - lengths] + 4
+    return np.asarray(sums[ends] - sums[ends - lengths] + 4, np.int64)
 
 
 def _of_maps(array: pa.MapArray) -> NDArray[np.int64]:
     offsets = array.offsets.to_numpy(zero_copy_only=False)
     sums = _sums(array.keys) + _sums(array.items)
     sizes = sums[offsets[1:]] - sums[offsets[:-1]]
-    return np.where(array.is_valid().to_numpy(zero_copy_only=False), sizes, 0) + 4
+    is_valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return np.asarray(np.where(is_valid, sizes, 0) + 4, np.int64)
 
 
 def _sums(values: pa.Array) -> NDArray[np.int64]:

@@ -14,7 +14,10 @@ class ItemAnswers(Protocol[Answers]):
     """Answers by item."""
 
     def put(self, first: int, answers: Answers) -> None:
-        """The answers of items ``first`` and following; put again, the last counts."""
+        """The answers of items ``first`` and following.
+
+        Where single items of a response are put again, these count.
+        """
 
     def take(self, items: NDArray[np.int64]) -> Answers:
         """The answers of these items, in this order; of a negative number zeros, or empty.

@@ -46,19 +46,21 @@ class _Buffer(Generic[Block]):
         for start, end, first in runs(items):
             at, item = start, first
             while at < end:
-                block_first, block = self._block_of(item)
-                offset = item - block_first
-                piece = block[offset : offset + end - at]
+                piece = self._from(item, end - at)
                 yield at, piece
                 at, item = at + len(piece), item + len(piece)
 
-    def _block_of(self, item: int) -> tuple[int, Block]:
+    def _from(self, item: int, count: int) -> Block:
+        """The answer of this item, and up to ``count`` of those that follow."""
         place = bisect_right(self._firsts, item) - 1
-        # A request that failed was sent again item by item: the block before may reach further.
+        if place + 1 < len(self._firsts):
+            count = min(count, self._firsts[place + 1] - item)
+        # A single item that was sent again may lie within a response, which reaches further.
         while place >= 0:
             first = self._firsts[place]
-            if item < first + len(self._blocks[first]):
-                return first, self._blocks[first]
+            block = self._blocks[first]
+            if item < first + len(block):
+                return block[item - first : item - first + count]
             place -= 1
         raise KeyError(f"item {item} has no answer here. This is a bug.")
 

@@ -11,6 +11,9 @@ from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.files.formats import Format, format_of, require_format
 
 STANDARD_INPUT = "-"
+LOOK_BYTES = 64 << 10
+"""What is read ahead where a file is only looked at, or read in large pieces anyway; an object
+store's own default is 50 MB."""
 _MAGIC = frozenset("*?[")
 
 
@@ -25,7 +28,8 @@ class InputFile:
         size: In bytes, as stored; ``None`` for standard input and datasets.
         says_its_format: Whether its name said what it holds, so that it must be that.
         modified: What changes when the file is written anew: a time or an entity tag.
-        open: Opens it for reading, from the beginning.
+        opener: Opens it for reading from the beginning, given how many bytes its file system shall
+            read ahead.
         filesystem: Where it is; ``None`` for standard input.
         storage_path: Its path there.
         storage_options: What the file system was made with.
@@ -37,10 +41,13 @@ class InputFile:
     size: int | None
     modified: str
     says_its_format: bool
-    open: Callable[[], BinaryIO] = field(compare=False)
+    opener: Callable[[int], BinaryIO] = field(compare=False)
     filesystem: Any = field(default=None, compare=False)
     storage_path: str = ""
     storage_options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def open(self, read_ahead_bytes: int = LOOK_BYTES) -> BinaryIO:
+        return self.opener(read_ahead_bytes)
 
     @property
     def is_local(self) -> bool:
@@ -131,7 +138,7 @@ def _is_dataset(filesystem: Any, name: str) -> bool:
 
 
 def _dataset(filesystem: Any, name: str, storage_options: Mapping[str, Any]) -> InputFile:
-    def no_bytes() -> BinaryIO:
+    def no_bytes(_: int) -> BinaryIO:
         raise InputError(f"{name} is a Lance dataset, not a file")
 
     return InputFile(
@@ -141,7 +148,7 @@ def _dataset(filesystem: Any, name: str, storage_options: Mapping[str, Any]) -> 
         size=None,
         modified="",
         says_its_format=True,
-        open=no_bytes,
+        opener=no_bytes,
         filesystem=filesystem,
         storage_path=name,
         storage_options=storage_options,
@@ -167,15 +174,15 @@ def _file(
         size=int(info["size"]),
         modified=_modified(info),
         says_its_format=file_format is None,
-        open=lambda: _open(filesystem, name),
+        opener=lambda read_ahead_bytes: _open(filesystem, name, read_ahead_bytes),
         filesystem=filesystem,
         storage_path=name,
         storage_options=storage_options,
     )
 
 
-def _open(filesystem: Any, name: str) -> BinaryIO:
-    opened: BinaryIO = filesystem.open(name, "rb")
+def _open(filesystem: Any, name: str, read_ahead_bytes: int) -> BinaryIO:
+    opened: BinaryIO = filesystem.open(name, "rb", block_size=read_ahead_bytes)
     return opened
 
 

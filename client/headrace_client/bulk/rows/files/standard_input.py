@@ -74,5 +74,5 @@ def standard_input_file(source: StandardInput, file_format: Format | None) -> In
         size=None,
         modified="",
         says_its_format=False,
-        open=source.open,
+        opener=lambda _: source.open(),
     )

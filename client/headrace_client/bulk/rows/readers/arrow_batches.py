@@ -41,26 +41,34 @@ def chunks(
     batch: pa.RecordBatch, selection: Selection, first: int, bytes_read: int
 ) -> Iterator[Chunk]:
     """Cut a batch, whose first row is the file's row ``first``."""
+    at_once = rows_at_once(batch.num_rows, batch.nbytes)
+    for low in range(0, batch.num_rows, at_once):
+        yield _chunk(batch.slice(low, at_once), selection, first + low, bytes_read)
+
+
+def decoded_bytes(batch: pa.RecordBatch) -> int:
+    """Return what a batch takes without its dictionaries."""
+    return sum(int(_plain(column).nbytes) for column in batch.columns)
+
+
+def _chunk(batch: pa.RecordBatch, selection: Selection, first: int, bytes_read: int) -> Chunk:
     columns = {
         name: _plain(batch.column(batch.schema.get_field_index(name))) for name in selection.names
     }
-    carried = record_batch(
-        [columns[each.name].cast(each.type) for each in selection.carried],
-        selection.carried,
-        batch.num_rows,
-    )
-    at_once = rows_at_once(batch.num_rows, batch.nbytes)
-    for low in range(0, batch.num_rows, at_once):
-        yield _chunk(columns, carried.slice(low, at_once), low, first, bytes_read)
 
-
-def _chunk(
-    columns: dict[str, pa.Array], carried: pa.RecordBatch, low: int, first: int, bytes_read: int
-) -> Chunk:
     def values_of(name: str) -> list[Any]:
-        return _values(columns[name].slice(low, carried.num_rows))
+        return _values(columns[name])
 
-    return Chunk(first=first + low, carried=carried, values=values_of, bytes_read=bytes_read)
+    return Chunk(
+        first=first,
+        carried=record_batch(
+            [columns[each.name].cast(each.type) for each in selection.carried],
+            selection.carried,
+            batch.num_rows,
+        ),
+        values=values_of,
+        bytes_read=bytes_read,
+    )
 
 
 def _values(array: pa.Array) -> list[Any]:

@@ -18,6 +18,7 @@ from headrace_client.bulk.rows.readers.reading import Chunk, Selection
 from headrace_client.bulk.rows.text.streams import CountedBytes
 
 FILE_MAGIC = b"ARROW1"
+_READ_AHEAD_BYTES = 4 << 20
 
 
 def arrow_reader(file: InputFile) -> "ArrowFileReader | ArrowStreamReader":
@@ -72,7 +73,7 @@ class ArrowStreamReader:
 
     def read(self, selection: Selection, skipped: int) -> Iterator[Chunk]:
         first = 0
-        raw = CountedBytes(self.file.open())
+        raw = CountedBytes(self.file.open(_READ_AHEAD_BYTES))
         try:
             with _explained(self.file):
                 opened = pa.ipc.open_stream(pa.PythonFile(raw, mode="r"))

@@ -9,11 +9,17 @@ import pyarrow.parquet as pq
 
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.files.finding import InputFile
-from headrace_client.bulk.rows.readers.arrow_batches import chunks, plain_schema, rows_at_once
+from headrace_client.bulk.rows.readers.arrow_batches import (
+    chunks,
+    decoded_bytes,
+    plain_schema,
+    rows_at_once,
+)
 from headrace_client.bulk.rows.readers.reading import Chunk, Selection
 
 READ_AT_ONCE_BYTES = 1 << 20
 """Of each column."""
+_TRIED_ROWS = 32
 _MAGIC = b"PAR1"
 
 
@@ -48,21 +54,11 @@ class ParquetReader:
     def _read_group(
         self, opened: pq.ParquetFile, group: int, selection: Selection, first: int, skipped: int
     ) -> Iterator[Chunk]:
-        metadata = opened.metadata.row_group(group)
-        size = sum(
-            metadata.column(each).total_uncompressed_size
-            for each in range(metadata.num_columns)
-            if metadata.column(each).path_in_schema.partition(".")[0] in selection.names
-        )
         share = (self.file.size or 0) / max(1, self.rows or 0)
         with _explained(self.file, f"row group {group}"):
-            batches = opened.iter_batches(
-                batch_size=rows_at_once(metadata.num_rows, size),
-                row_groups=[group],
-                columns=selection.names,
-                use_threads=False,
-            )
-            for batch in batches:
+            for batch in _batches(
+                opened, group, selection, _rows_at_once(opened, group, selection)
+            ):
                 end = first + batch.num_rows
                 if end > skipped:
                     unwanted = max(0, skipped - first)
@@ -77,6 +73,34 @@ def _parquet_file(raw: BinaryIO) -> pq.ParquetFile:
     return pq.ParquetFile(
         pa.PythonFile(raw, mode="r"), buffer_size=READ_AT_ONCE_BYTES, pre_buffer=False
     )
+
+
+def _batches(
+    opened: pq.ParquetFile, group: int, selection: Selection, rows: int
+) -> Iterator[pa.RecordBatch]:
+    batches: Iterator[pa.RecordBatch] = opened.iter_batches(
+        batch_size=rows, row_groups=[group], columns=selection.names, use_threads=False
+    )
+    return batches
+
+
+def _rows_at_once(opened: pq.ParquetFile, group: int, selection: Selection) -> int:
+    """Return how many rows of a row group a batch has.
+
+    Pages with a dictionary are small in the file, however long the texts in it are. So the first
+    rows are tried.
+    """
+    metadata = opened.metadata.row_group(group)
+    rows = int(metadata.num_rows)
+    size = sum(
+        metadata.column(each).total_uncompressed_size
+        for each in range(metadata.num_columns)
+        if metadata.column(each).path_in_schema.partition(".")[0] in selection.names
+    )
+    if rows <= _TRIED_ROWS:
+        return max(1, rows)
+    tried = next(_batches(opened, group, selection, _TRIED_ROWS))
+    return min(rows_at_once(rows, size), rows_at_once(tried.num_rows, decoded_bytes(tried)))
 
 
 def _check_end(file: InputFile, raw: BinaryIO) -> None:

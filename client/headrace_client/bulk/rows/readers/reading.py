@@ -6,19 +6,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from headrace_client.bulk.rows.errors import Fault
 from headrace_client.bulk.rows.files.finding import InputFile
 
 BATCH_ROWS = 2048
 BATCH_BYTES = 4 << 20
 """About how many a batch has; a batch has one row at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a row cannot be read; the place is added by who knows the file."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from headrace_client.bulk.rows.columns import listed, require_column
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.files.formats import Format
 from headrace_client.bulk.rows.readers.reading import Reader
 from headrace_client.bulk.rows.text.json_columns import field, type_name
 
 _NUMBERS = {"int64", "double"}
-_MOST_NAMED = 40
 
 
 def common_schema(readers: Sequence[Reader], types: Mapping[str, str]) -> pa.Schema:
@@ -32,18 +32,6 @@ def common_schema(readers: Sequence[Reader], types: Mapping[str, str]) -> pa.Sch
     for name in types:
         require_column(schema, name)
     return pa.schema([field(each.name, types.get(each.name, "string")) for each in schema])
-
-
-def require_column(schema: pa.Schema, name: str) -> None:
-    """Raise ``InputError``, which lists the columns, if there is no such column."""
-    if name not in schema.names:
-        raise InputError(f"there is no column {name!r}: the input has {listed(schema.names)}")
-
-
-def listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    rest = len(names) - _MOST_NAMED
-    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def check_has(reader: Reader, name: str) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from headrace_client.bulk.rows.errors import InputError
+from headrace_client.bulk.rows.errors import Fault, InputError
 from headrace_client.bulk.rows.files.finding import InputFile
 from headrace_client.bulk.rows.readers.reading import (
     BATCH_ROWS,
     Chunk,
-    Fault,
     Selection,
     record_batch,
 )

@@ -66,8 +66,9 @@ def as_array(values: Sequence[Any], column: pa.Field) -> tuple[pa.Array, list[in
     named = type_name(column)
     types = set(map(type, values))
     types.discard(type(None))
-    if types <= _FITTING[named] and not (named == "double" and int in types):
+    if types <= _FITTING[named]:
         try:
+            # It refuses integers that a type does not hold exactly.
             return pa.array(values, column.type), []
         except (OverflowError, pa.ArrowInvalid):
             pass

@@ -18,6 +18,7 @@ from headrace_client.bulk.rows.text.streams import (
 MAX_LINE_BYTES = 64 << 20
 SAMPLE_BYTES = 256 << 10
 _SAMPLED_AT_ONCE_BYTES = 64 << 10
+_READS_AHEAD = 4
 
 
 class LongLine(bytes):
@@ -49,7 +50,7 @@ def read_blocks(
     read_at_once_bytes: int = READ_AT_ONCE_BYTES,
 ) -> Generator[Block, None, None]:
     """Read a file's lines. Raises ``InputError`` where it breaks off or cannot be read."""
-    raw = CountedBytes(file.open())
+    raw = CountedBytes(file.open(_READS_AHEAD * read_at_once_bytes))
     first_line = 1
     try:
         with _explained(file, lambda: first_line):

@@ -19,7 +19,8 @@ def read(
     """Payloads, and failures as (code, message, place), of all rows."""
     source = Source.open([str(path)], **options)
     column = TextColumn(source.schema, "text", max_text_bytes=1000)
-    payloads, failures = [], {}
+    payloads: list[bytes] = []
+    failures: dict[int, RowFailure] = {}
     for rows in source.select(needed=["text"], carried=carried).batches():
         rendered = column.render(rows)
         payloads += rendered.payloads
@@ -137,7 +138,9 @@ def test_a_carried_value_that_does_not_fit_its_column(tmp_path: Path) -> None:
 
 def test_a_line_over_what_memory_may_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The limit is a default, so that no test needs 64 MiB.
-    monkeypatch.setitem(lines.read_blocks.__kwdefaults__, "max_line_bytes", 5000)
+    defaults = lines.read_blocks.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "max_line_bytes", 5000)
     for name, good in (("jsonl", b'{"text": "good"}'), ("txt", b"good")):
         path = tmp_path / f"rows.{name}"
         long = b'{"text": "' + b"x" * 3_000_000 + b'"}'

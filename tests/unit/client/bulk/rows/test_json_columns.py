@@ -11,7 +11,7 @@ from headrace_client.bulk.rows.text.json_columns import (
     sampled_types,
     type_name,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 _VALUES = st.one_of(
@@ -48,6 +48,8 @@ def test_columns_come_in_the_order_of_the_keys() -> None:
 
 
 @given(values=st.lists(_VALUES), named=st.sampled_from(sorted(TYPES)))
+@example(values=[2**53 + 1, 0.5], named="double")
+@example(values=[2**63, 1], named="int64")
 def test_values_go_in_exactly_or_not_at_all(values: list[Any], named: str) -> None:
     array, unfit = as_array(values, field("a", named))
 

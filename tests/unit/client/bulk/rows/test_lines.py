@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 
 def file_of(data: bytes) -> InputFile:
-    def opened() -> BinaryIO:
+    def opened(_: int) -> BinaryIO:
         return io.BytesIO(data)
 
     return InputFile(
@@ -19,7 +19,7 @@ def file_of(data: bytes) -> InputFile:
         size=len(data),
         modified="",
         says_its_format=True,
-        open=opened,
+        opener=opened,
     )
 
 

@@ -233,3 +233,15 @@ def test_only_some_rows_of_a_row_group_too_large_for_a_batch(tmp_path: Path) -> 
     assert max(lengths) <= 50
     (first, *_) = source.batches(150)
     assert first.values("text")[0].startswith("0150")
+
+
+def test_long_texts_that_a_dictionary_makes_small_are_read_few_at_a_time(tmp_path: Path) -> None:
+    texts = pa.array(["x" * 500_000, "y" * 500_000]).take(pa.array([0, 1] * 500))
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet")
+    assert (tmp_path / "rows.parquet").stat().st_size < 1_000_000
+    source = Source.open([str(tmp_path)]).select(needed=["text"])
+
+    rows = next(source.batches(990))
+
+    assert len(rows) <= 8
+    assert rows.carried.nbytes < 5_000_000

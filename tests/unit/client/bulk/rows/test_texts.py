@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 AsRows = Callable[..., Rows]
+DATE = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
 
 
 def schema_of(**columns: pa.DataType) -> pa.Schema:
@@ -132,7 +133,7 @@ def test_truncation_is_part_of_what_changes_results(as_rows: AsRows) -> None:
 def test_template_over_values_of_any_kind(as_rows: AsRows) -> None:
     schema = schema_of(title=pa.string(), n=pa.int64())
     values: list[Any] = [
-        7, 0.5, True, dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC), Decimal("1.50"), "text", None, [1],
+        7, 0.5, True, DATE, Decimal("1.50"), "text", None, [1],
     ]  # fmt: skip
     rows = as_rows({"title": ["T"] * len(values), "n": values})
 

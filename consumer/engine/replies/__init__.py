@@ -1,0 +1,1 @@
+"""Results that go to the topics that their requests name."""

@@ -1,0 +1,1 @@
+"""Publishing to reply topics, of which any may be missing, forbidden or still."""

@@ -1,0 +1,350 @@
+"""Publishes to reply topics at least once, over requests of its own.
+
+aiokafka's producer is no help here. It keeps the metadata and the sequence numbers of every topic
+that it ever wrote to, creates a topic that was deleted where brokers allow that, and has to be
+replaced after each refusal, which the route's own topics would suffer. Without sequence numbers a
+batch whose answer is lost may be written twice, as it is whenever a producer is replaced.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka import errors
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
+from consumer.kafka.client.connection import explaining_failures
+from consumer.kafka.replies.directory import ReplyDirectory, Verdict, reject_absent
+from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S
+from consumer.kafka.sink.refusals import INVALID_TIMESTAMP, TOO_LARGE, explain_refusal
+from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
+from consumer.kafka.transactions.errors import NONE, NextStep, next_step
+from consumer.ports import Message, PublishListener, Rejection, SourceError, TopicPartition
+from schemas.settings.file import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 10.0
+"""How long a partition may take nothing: then its messages are rejected, as passing."""
+_LOOK_UP_S = 5.0
+_REQUEST_TIMEOUT_MS = 10_000
+_MOST_BACKOFF_S = 1.0
+_MOST_REQUEST_BYTES = 4 * 1024 * 1024
+_BACKED_UP_RECORDS = 4 * RUN_RECORDS
+_ALL_REPLICAS = -1
+_MAGIC = 2
+_NO_PRODUCER = -1
+
+
+class _Batch(NamedTuple):
+    messages: Sequence[Message]
+    encoded: bytes
+
+
+class ReplySender:
+    """Sends one batch at a time to each partition, and one request at a time to each broker.
+
+    So a partition without a leader, or a broker that does not answer, delays its own messages. Of a
+    topic nothing is kept but what waits, and what the directory remembers of the last ones.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        listener: PublishListener,
+        fail: Callable[[SourceError], None],
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._fail = fail
+        self._client = ClusterClient(settings, "headrace-replies", _REQUEST_TIMEOUT_MS)
+        self._router = MessageRouter()
+        self._directory = ReplyDirectory(self._client, self._router.forget)
+        self._router.reply_limits = self._directory.limits
+        self._connecting = asyncio.Lock()
+        self._is_connected = False
+        self._unplaced: dict[str, list[Message]] = {}
+        self._waiting: dict[TopicPartition, deque[Message]] = {}
+        self._sending: set[TopicPartition] = set()
+        self._failing_since_s: dict[TopicPartition, float] = {}
+        self._most_records: dict[TopicPartition, int] = {}
+        self._placing: asyncio.Task[None] | None = None
+        self._lanes: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The topics that are remembered."""
+        return self._directory.topics
+
+    def send(self, messages: Iterable[Message]) -> None:
+        by_topic: dict[str, list[Message]] = {}
+        for message in messages:
+            by_topic.setdefault(message.topic, []).append(message)
+        placed: set[TopicPartition] = set()
+        for topic, of_topic in by_topic.items():
+            if topic not in self._unplaced and self._directory.knows(topic):
+                placed |= self._place(topic, of_topic)
+            else:
+                self._unplaced.setdefault(topic, []).extend(of_topic)
+        self._start_lanes(placed)
+        self._start_placing()
+
+    async def find_missing(self, topics: Collection[str]) -> set[str]:
+        """Return which topics do not exist; ``SourceError`` if no broker answers."""
+        with explaining_failures(self._settings, "looking up reply topics"):
+            await self._connect()
+            verdicts = await self._directory.find(topics, even_if_absent=True)
+        return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
+
+    def waits(self) -> list[str]:
+        return cluster_waits(self._client.cluster, self._failing_since_s)
+
+    async def stop(self) -> None:
+        tasks = [*self._lanes.values(), *([self._placing] if self._placing else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._client.close()
+
+    async def _connect(self) -> None:
+        async with self._connecting:
+            if not self._is_connected:
+                await self._client.start([])
+                self._is_connected = True
+
+    def _start_placing(self) -> None:
+        if self._unplaced and self._placing is None:
+            self._placing = asyncio.create_task(self._place_unplaced())
+            self._placing.add_done_callback(self._note_end)
+
+    async def _place_unplaced(self) -> None:
+        """Look the topics up, and line their messages up for the partitions' leaders."""
+        try:
+            while self._unplaced:
+                by_topic = dict(self._unplaced)
+                try:
+                    async with asyncio.timeout(_LOOK_UP_S):
+                        await self._connect()
+                        verdicts = await self._directory.find(by_topic)
+                except (TimeoutError, OSError, errors.KafkaError, SourceError) as error:
+                    for topic in by_topic:
+                        reason = f"topic {topic} cannot be looked up: {error!r}"
+                        self._pass(self._unplaced.pop(topic), reason)
+                    continue
+                placed: set[TopicPartition] = set()
+                for topic in by_topic:
+                    messages = self._unplaced.pop(topic)
+                    if verdicts[topic] is Verdict.FOUND:
+                        placed |= self._place(topic, messages)
+                        continue
+                    for message in messages:
+                        self._listener.rejected(reject_absent(message, verdicts[topic]))
+                self._start_lanes(placed)
+        finally:
+            self._placing = None
+
+    def _place(self, topic: str, messages: Sequence[Message]) -> set[TopicPartition]:
+        numbers = sorted(self._client.cluster.partitions_for_topic(topic) or ())
+        if not numbers:  # it was deleted since it was found
+            self._directory.forget(topic)
+            self._unplaced.setdefault(topic, []).extend(messages)
+            return set()
+        routed = self._router.route(messages, {topic: numbers}, self._is_backed_up)
+        if routed.rejections:
+            self._directory.note_refusal(topic)
+        for rejection in routed.rejections:
+            self._listener.rejected(rejection)
+        for partition, of_partition in routed.messages.items():
+            self._waiting.setdefault(partition, deque()).extend(of_partition)
+        return set(routed.messages)
+
+    def _is_backed_up(self, partition: TopicPartition) -> bool:
+        return (
+            partition in self._failing_since_s
+            or self._client.is_leaderless(partition)
+            or len(self._waiting.get(partition, ())) > _BACKED_UP_RECORDS
+        )
+
+    def _pass(self, messages: Iterable[Message], reason: str) -> None:
+        for message in messages:
+            self._listener.rejected(Rejection(message, reason, is_passing=True))
+
+    def _start_lanes(self, partitions: Collection[TopicPartition]) -> None:
+        if not partitions:
+            return
+        for leader, led in self._client.leaders(partitions).items():
+            if leader is None:
+                self._sort_out(led)
+            elif leader not in self._lanes:
+                self._lanes[leader] = task = asyncio.create_task(self._run_lane(leader))
+                task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("publishing to reply topics failed", exc_info=error)
+            self._fail(SourceError(f"publishing to reply topics failed: {error!r}"))
+
+    async def _run_lane(self, leader: int) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        try:
+            while batches := self._next_batches(leader):
+                failed = await self._send(leader, batches)
+                if not failed:
+                    backoff_s = FIRST_BACKOFF_S
+                    continue
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, _MOST_BACKOFF_S)
+                await self._client.learn_leaders()
+                self._sort_out(failed)
+        finally:
+            del self._lanes[leader]
+        # Some may have another leader by now.
+        self._start_lanes(self._waiting.keys())
+        self._start_placing()
+
+    def _next_batches(self, leader: int) -> dict[TopicPartition, _Batch]:
+        batches: dict[TopicPartition, _Batch] = {}
+        size_bytes = 0
+        led = self._client.leaders(self._waiting.keys() - self._sending).get(leader, [])
+        for partition in led:
+            if size_bytes >= _MOST_REQUEST_BYTES:
+                break
+            batch = self._fill(partition)
+            if batch is not None:
+                batches[partition] = batch
+                size_bytes += len(batch.encoded)
+                self._sending.add(partition)
+        return batches
+
+    def _fill(self, partition: TopicPartition) -> _Batch | None:
+        waiting = self._waiting[partition]
+        builder = DefaultRecordBatchBuilder(
+            _MAGIC,
+            0,
+            is_transactional=0,
+            producer_id=_NO_PRODUCER,
+            producer_epoch=_NO_PRODUCER,
+            base_sequence=_NO_PRODUCER,
+            batch_size=self._router.batch_bytes(partition.topic),
+        )
+        messages: list[Message] = []
+        most = self._most_records.get(partition, len(waiting))
+        while waiting and len(messages) < most:
+            message = waiting[0]
+            if self._listener.is_wanted(message):
+                _topic, key, value, headers, _item = message
+                if builder.append(len(messages), None, key, value, headers=headers) is None:
+                    break
+                messages.append(message)
+            else:
+                self._listener.dropped(message)
+            waiting.popleft()
+        if not waiting:
+            del self._waiting[partition]
+        return _Batch(messages, bytes(builder.build())) if messages else None
+
+    async def _send(
+        self, leader: int, batches: Mapping[TopicPartition, _Batch]
+    ) -> set[TopicPartition]:
+        """Send a batch to each partition; return those that have to be tried again."""
+        by_topic: dict[str, list[tuple[int, bytes]]] = {}
+        for (topic, number), batch in batches.items():
+            by_topic.setdefault(topic, []).append((number, batch.encoded))
+        request = ProduceRequest(None, _ALL_REPLICAS, _REQUEST_TIMEOUT_MS, list(by_topic.items()))
+        codes: dict[TopicPartition, int] = {}
+        reason = "the leader does not name it in its answer"
+        begun_s = asyncio.get_running_loop().time()
+        try:
+            response = await self._client.ask_broker(leader, request)
+            codes = {
+                TopicPartition(topic, number): code
+                for topic, results in response.topics
+                for number, code, *_rest in results
+            }
+        except errors.KafkaError as error:
+            reason = repr(error)
+        finally:
+            self._sending -= batches.keys()
+        failed = set()
+        for partition, batch in batches.items():
+            if not self._end(partition, batch, codes.get(partition), reason, begun_s):
+                failed.add(partition)
+        return failed
+
+    def _end(
+        self,
+        partition: TopicPartition,
+        batch: _Batch,
+        code: int | None,
+        reason: str,
+        begun_s: float,
+    ) -> bool:
+        """Report a batch that has ended; return whether it has, or goes on at once."""
+        if code == NONE:
+            self._failing_since_s.pop(partition, None)
+            self._most_records.pop(partition, None)
+            self._listener.acknowledged(batch.messages)
+            return True
+        if code is not None:
+            reason = errors.for_code(code).__name__
+            step = next_step(code)
+            if step is NextStep.REJECT:
+                return self._narrow_down(partition, batch, code)
+            if step is NextStep.REFUSED:
+                self._directory.note_denied(partition.topic)
+                for message in (*batch.messages, *self._take_waiting(partition)):
+                    self._listener.rejected(reject_absent(message, Verdict.DENIED))
+                return True
+        self._put_back(partition, batch.messages)
+        now_s = asyncio.get_running_loop().time()
+        since_s = self._failing_since_s.setdefault(partition, begun_s)
+        if now_s - since_s >= PATIENCE_S:
+            del self._failing_since_s[partition]
+            topic, number = partition
+            reason = f"{topic}/{number} takes nothing ({reason})"
+            self._pass(self._take_waiting(partition), reason)
+            return True
+        log.info("publishing to %s/%d again after %s", *partition, reason)
+        return False
+
+    def _narrow_down(self, partition: TopicPartition, batch: _Batch, code: int) -> bool:
+        if len(batch.messages) > 1:
+            self._most_records[partition] = len(batch.messages) // 2
+            self._put_back(partition, batch.messages)
+            return True
+        is_first = self._most_records.get(partition) != 1
+        if code == INVALID_TIMESTAMP and is_first:
+            # It may have waited long for its leader; now it gets the time of its next try.
+            self._most_records[partition] = 1
+            self._put_back(partition, batch.messages)
+            return True
+        self._most_records.pop(partition, None)
+        self._directory.note_refusal(partition.topic)
+        (message,) = batch.messages
+        reason = explain_refusal(code, message)
+        self._listener.rejected(Rejection(message, reason, is_too_large=code in TOO_LARGE))
+        return True
+
+    def _put_back(self, partition: TopicPartition, messages: Sequence[Message]) -> None:
+        self._waiting.setdefault(partition, deque()).extendleft(reversed(messages))
+
+    def _take_waiting(self, partition: TopicPartition) -> Iterable[Message]:
+        return self._waiting.pop(partition, ())
+
+    def _sort_out(self, partitions: Iterable[TopicPartition]) -> None:
+        """Look topics up again that have gone or shrunk; try the other partitions again."""
+        for partition in partitions:
+            topic, number = partition
+            if number in (self._client.cluster.partitions_for_topic(topic) or ()):
+                if self._client.is_leaderless(partition):
+                    self._failing_since_s.pop(partition, None)
+                    self._pass(self._take_waiting(partition), f"{topic}/{number} has no leader")
+                continue
+            self._failing_since_s.pop(partition, None)
+            self._unplaced.setdefault(topic, []).extend(self._take_waiting(partition))
+        self._start_placing()
