@@ -118,7 +118,7 @@ Weight = Annotated[
     typer.Option(
         "--weight",
         min=1,
-        max=1_000,
+        max=100,
         help="The job's share beside other jobs.",
         show_default=False,
         rich_help_panel=_FLOW,
