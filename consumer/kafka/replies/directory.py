@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from enum import Enum, auto
 
 from aiokafka import errors
@@ -29,6 +29,8 @@ _LIMITS_S = 5.0
 """Between two readings of a topic's limits: messages may be refused one by one."""
 _LEADERS_S = 0.5
 """Between two questions for the leaders of a topic that lacks one."""
+_LAG_S = 0.2
+"""A topic that one broker does not know is asked for once more after this time."""
 
 
 class Verdict(Enum):
@@ -77,14 +79,19 @@ class ReplyDirectory:
         ``even_if_absent`` asks again for topics that were missing a moment ago. Raises
         ``KafkaError`` if no broker answers.
         """
-        wanted = list(dict.fromkeys(topics))
+        wanted = dict.fromkeys(topics)
         async with self._asking:
             unknown = [each for each in wanted if self._must_ask(each, even_if_absent)]
-            if unknown:
+            while unknown:
                 await self._ask(unknown)
-        return {
-            each: Verdict.FOUND if each in self._found else self._absent[each][0] for each in wanted
-        }
+                # Publishing may have forgotten others meanwhile.
+                unknown = [each for each in wanted if not self._has_verdict(each)]
+            verdicts = {
+                each: Verdict.FOUND if each in self._found else self._absent[each][0]
+                for each in wanted
+            }
+            self._forget_oldest(wanted)
+        return verdicts
 
     def note_refusal(self, topic: str) -> None:
         """Read a topic's limits again with its next message: they may have changed."""
@@ -106,6 +113,9 @@ class ReplyDirectory:
         verdict, until_s = self._absent.get(topic, (None, 0.0))
         return verdict is None or even_if_absent or until_s <= now_s
 
+    def _has_verdict(self, topic: str) -> bool:
+        return topic in self._found or topic in self._absent
+
     def _has_leaders(self, topic: str) -> bool:
         partitions = self._client.cluster.partitions_for_topic(topic)
         return bool(partitions) and not any(
@@ -113,22 +123,35 @@ class ReplyDirectory:
         )
 
     async def _ask(self, topics: list[str]) -> None:
-        await self._client.find_topics(topics)
-        self._asked_at_s = _now_s()
-        cluster = self._client.cluster
-        found = [each for each in topics if cluster.partitions_for_topic(each)]
-        new = [each for each in found if each not in self._found]
-        limits = await self._read_limits(new) if new else {}
+        try:
+            await self._find(topics)
+            found = [each for each in topics if self._client.cluster.partitions_for_topic(each)]
+            new = [each for each in found if each not in self._found]
+            limits = await self._read_limits(new) if new else {}
+        except BaseException:
+            # Otherwise the client would ask for them ever after.
+            self._client.forget_topics([each for each in topics if each not in self._found])
+            raise
         for topic in new:
             self._absent.pop(topic, None)
             self._found[topic] = limits.get(topic, DEFAULT_LIMITS)
             self._read_at_s[topic] = _now_s()
         for topic in set(topics).difference(found):
-            is_denied = topic in cluster.unauthorized_topics
+            is_denied = topic in self._client.cluster.unauthorized_topics
             self._forget(topic)
             self._note_absent(topic, Verdict.DENIED if is_denied else Verdict.MISSING)
-        while len(self._found) > max(MOST_TOPICS, len(topics)):
-            self._forget(next(iter(self._found)))
+
+    async def _find(self, topics: list[str]) -> None:
+        await self._client.find_topics(topics)
+        if any(map(self._seems_missing, topics)):
+            # A broker may not know a topic yet that was made a moment ago.
+            await asyncio.sleep(_LAG_S)
+            await self._client.find_topics(topics)
+        self._asked_at_s = _now_s()
+
+    def _seems_missing(self, topic: str) -> bool:
+        cluster = self._client.cluster
+        return not cluster.partitions_for_topic(topic) and topic not in cluster.unauthorized_topics
 
     async def _read_limits(self, topics: list[str]) -> dict[str, TopicLimits]:
         kind = ConfigResourceType.TOPIC.value
@@ -153,8 +176,18 @@ class ReplyDirectory:
     def _note_absent(self, topic: str, verdict: Verdict) -> None:
         self._absent[topic] = verdict, _now_s() + ABSENT_S
         self._absent.move_to_end(topic)
-        while len(self._absent) > MOST_TOPICS:
-            self._absent.popitem(last=False)
+
+    def _forget_oldest(self, wanted: Container[str]) -> None:
+        """Forget what is too much, of what nobody waits for now."""
+        for topic in _oldest_beyond(self._found, wanted):
+            self._forget(topic)
+        for topic in _oldest_beyond(self._absent, wanted):
+            del self._absent[topic]
+
+
+def _oldest_beyond(remembered: Collection[str], wanted: Container[str]) -> list[str]:
+    excess = len(remembered) - MOST_TOPICS
+    return [each for each in remembered if each not in wanted][:excess] if excess > 0 else []
 
 
 def reject_absent(message: Message, verdict: Verdict) -> Rejection:

@@ -42,7 +42,7 @@ class Replies:
                 if each.topic in topics
             ]
         lacking = {each for each in topics if verdicts[each] is not Verdict.FOUND}
-        gone = {each for each in topics - lacking if not self._partitions(each)}
+        gone = {each for each in topics - lacking if not self.partitions(each)}
         for topic in gone:  # the client has forgotten it since, or it was deleted
             self._directory.forget(topic)
         rejections = [
@@ -87,7 +87,7 @@ class Replies:
             found += absent or _all_passing(partition, messages, f"takes nothing ({name})")
         return found
 
-    def _partitions(self, topic: str) -> Collection[int]:
+    def partitions(self, topic: str) -> Collection[int]:
         return self._client.cluster.partitions_for_topic(topic) or ()
 
 

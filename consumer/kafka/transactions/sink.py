@@ -122,9 +122,11 @@ class KafkaTransactionalSink:
             raise FencedError(f"{partition} was not taken over, or was let go")
         topics = {message.topic for message in messages}
         reply_topics = topics.difference(self._topics)
+        partitions = await self._partitions_of(client, topics - reply_topics)
         if rejections := await replies.absent(reply_topics, messages):
             return rejections
-        partitions = await self._partitions_of(client, topics)
+        # Without waiting: one that goes from here on must not be waited for.
+        partitions |= {each: sorted(replies.partitions(each)) for each in reply_topics}
         routed = self._router.route(messages, partitions, client.is_leaderless)
         if routed.rejections:
             self._note_refusals(routed.rejections)
