@@ -338,7 +338,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _jobs_have_their_topic(self) -> Self:
         for name, route in self.routes.items():
-            if self.jobs.topic in (*route.all_topics, *route.named_reply_topics):
+            if self.jobs.topic in route.all_topics:
                 raise ValueError(
                     f"jobs.topic: {self.jobs.topic} is a topic of route '{name}'; the registry of "
                     "jobs needs one of its own"
@@ -378,5 +378,5 @@ class Settings(Section):
                     "give each route a results topic of its own"
                 )
             writers[writer] = name
-        check_reply_topics(self.routes)
+        check_reply_topics(self.routes, self.jobs.topic)
         return self

@@ -36,10 +36,16 @@ def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
-def check_reply_topics(routes: Mapping[str, _Route]) -> None:
-    """Raise ``ValueError`` if a pattern matches a route's own topic, or two would share ids."""
+def check_reply_topics(routes: Mapping[str, _Route], jobs_topic: str) -> None:
+    """Raise ``ValueError`` if a pattern matches a topic of the service's, or two would share ids."""
     for name, route in routes.items():
         for pattern in route.reply_topics:
+            if matches(pattern, jobs_topic):
+                raise ValueError(
+                    f"routes.{name}.reply_topics: '{pattern}' matches {jobs_topic}, jobs.topic: a "
+                    "request could write there what is read as the state of a job; choose another "
+                    "pattern, or another topic for the registry of jobs"
+                )
             for whose, role, topic in _own_topics(routes):
                 if matches(pattern, topic):
                     raise ValueError(

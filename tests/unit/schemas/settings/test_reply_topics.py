@@ -63,6 +63,13 @@ def test_a_pattern_that_matches_a_routes_own_topic_is_refused(pattern: str, topi
     assert f"'{pattern}' matches {topic}" in str(refused.value)
 
 
+@pytest.mark.parametrize("pattern", ["headrace.jobs", "headrace.*", "h*"])
+def test_a_pattern_that_matches_the_registry_of_jobs_is_refused(pattern: str) -> None:
+    with pytest.raises(ValidationError, match=r"matches headrace\.jobs, jobs\.topic"):
+        settings("bulk-*", pattern)
+    settings("headrace.jobs-*")
+
+
 def test_routes_that_answer_the_same_requests_share_no_reply_topic() -> None:
     same = {"requests_topic": "one.in", "reply_topics": ["bulk-a*"]}
     with pytest.raises(ValidationError, match="ids of their results would collide"):
