@@ -193,6 +193,8 @@ class ReplySender:
         backoff_s = FIRST_BACKOFF_S
         try:
             while batches := self._next_batches(leader):
+                # Some may have another leader by now, and this lane may never run dry.
+                self._start_lanes(self._waiting.keys() - self._sending)
                 failed = await self._send(leader, batches)
                 if not failed:
                     backoff_s = FIRST_BACKOFF_S
@@ -203,14 +205,15 @@ class ReplySender:
                 self._sort_out(failed)
         finally:
             del self._lanes[leader]
-        # Some may have another leader by now.
-        self._start_lanes(self._waiting.keys())
+        self._start_lanes(self._waiting.keys() - self._sending)
         self._start_placing()
 
     def _next_batches(self, leader: int) -> dict[TopicPartition, _Batch]:
         batches: dict[TopicPartition, _Batch] = {}
         size_bytes = 0
-        led = self._client.leaders(self._waiting.keys() - self._sending).get(leader, [])
+        # In the order of ``_waiting``, so that each has its turn.
+        waiting = [each for each in self._waiting if each not in self._sending]
+        led = self._client.leaders(waiting).get(leader, [])
         for partition in led:
             if size_bytes >= _MOST_REQUEST_BYTES:
                 break
@@ -244,8 +247,12 @@ class ReplySender:
             else:
                 self._listener.dropped(message)
             waiting.popleft()
-        if not waiting:
+        if waiting:
+            self._waiting[partition] = self._waiting.pop(partition)  # the last one's turn is next
+        elif messages:
             del self._waiting[partition]
+        else:
+            self._take_waiting(partition)
         return _Batch(messages, bytes(builder.build())) if messages else None
 
     async def _send(
@@ -294,6 +301,7 @@ class ReplySender:
             reason = errors.for_code(code).__name__
             step = next_step(code)
             if step is NextStep.REJECT:
+                self._failing_since_s.pop(partition, None)
                 return self._narrow_down(partition, batch, code)
             if step is NextStep.REFUSED:
                 self._directory.note_denied(partition.topic)
@@ -304,7 +312,6 @@ class ReplySender:
         now_s = asyncio.get_running_loop().time()
         since_s = self._failing_since_s.setdefault(partition, begun_s)
         if now_s - since_s >= PATIENCE_S:
-            del self._failing_since_s[partition]
             topic, number = partition
             reason = f"{topic}/{number} takes nothing ({reason})"
             self._pass(self._take_waiting(partition), reason)
@@ -334,6 +341,9 @@ class ReplySender:
         self._waiting.setdefault(partition, deque()).extendleft(reversed(messages))
 
     def _take_waiting(self, partition: TopicPartition) -> Iterable[Message]:
+        """Take all that waits, and forget the partition."""
+        self._failing_since_s.pop(partition, None)
+        self._most_records.pop(partition, None)
         return self._waiting.pop(partition, ())
 
     def _sort_out(self, partitions: Iterable[TopicPartition]) -> None:
@@ -342,9 +352,7 @@ class ReplySender:
             topic, number = partition
             if number in (self._client.cluster.partitions_for_topic(topic) or ()):
                 if self._client.is_leaderless(partition):
-                    self._failing_since_s.pop(partition, None)
                     self._pass(self._take_waiting(partition), f"{topic}/{number} has no leader")
                 continue
-            self._failing_since_s.pop(partition, None)
             self._unplaced.setdefault(topic, []).extend(self._take_waiting(partition))
         self._start_placing()

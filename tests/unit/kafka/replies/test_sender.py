@@ -334,3 +334,63 @@ def test_what_keeps_a_partition_still_is_said(stage: Stage) -> None:
         assert TopicPartition("a", 0) not in it.sender._failing_since_s
 
     stage.run(main)
+
+
+def test_a_partition_whose_leader_moves_does_not_wait_for_the_old_ones_lane(stage: Stage) -> None:
+    async def main(it: Stage) -> None:
+        it.cluster.leaders_of = {"moves": [FIRST], "busy": [FIRST]}
+        it.send("moves")
+        await it.settle()
+        it.cluster.leaders_of = {"moves": [SECOND], "busy": [FIRST]}
+        it.send("moves")
+        for _ in range(500):
+            it.send("busy")
+            await asyncio.sleep(0.005)
+        assert len(it.taken("moves")) == 2, "though the first broker's lane never ran dry"
+
+    stage.run(main)
+
+
+def test_partitions_of_one_broker_take_turns_when_a_request_is_full(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_MOST_REQUEST_BYTES", 1)
+
+    async def main(it: Stage) -> None:
+        names = [f"t{n}" for n in range(5)]
+        it.cluster.leaders_of = {each: [FIRST] for each in names}
+        for _ in range(200):
+            for each in names:
+                it.send(each)
+            await asyncio.sleep(0.005)
+        counts = [len(it.taken(each)) for each in names]
+        assert min(counts) > 0.8 * max(counts), counts
+
+    stage.run(main)
+
+
+@pytest.mark.parametrize("end", ["unwanted", "refused", "forbidden", "gone"])
+def test_nothing_is_kept_of_a_partition_that_failed_and_has_nothing_left(
+    stage: Stage, end: str
+) -> None:
+    async def main(it: Stage) -> None:
+        it.cluster.leaders_of = {"a": [FIRST]}
+        it.cluster.codes = lambda _partition, values: 87 if len(values) > 1 else 19
+        values = it.send("a", 4)
+        await asyncio.sleep(1.0)
+        assert it.sender._failing_since_s
+        assert it.sender._most_records
+        if end == "unwanted":
+            it.listener.unwanted = set(values)
+        elif end == "refused":
+            it.cluster.codes = lambda *_: 87
+        elif end == "forbidden":
+            it.cluster.codes = lambda *_: 29
+        else:
+            it.cluster.leaders_of = {}
+        await it.settle(5.0)
+        assert not it.sender._failing_since_s, "otherwise it is said to wait for ever"
+        assert not it.sender._most_records
+        assert it.sender.waits() == []
+
+    stage.run(main)
