@@ -335,6 +335,7 @@ class Engine:
         for each in rejections:
             if each.is_missing:
                 self.look_ups.note_missing(each.message.topic, now_s)
+                self._completion.release_parked(each.message.topic)
 
     def transaction_committed(self, transaction: Transaction) -> None:
         self.acknowledged(transaction.items)

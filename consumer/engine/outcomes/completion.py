@@ -97,7 +97,7 @@ class Completion:
             result_bytes += len(message.value or b"")
         self.grow(item, result_bytes)
         if item.state is _DECIDED:
-            if item.reply_topic is not None and self.parked.holds(item.reply_topic):
+            if _has_reply(item) and self.parked.holds(item.reply_topic or ""):
                 self._park(item, None, now_s)
             else:
                 self._outbox.add(item)
@@ -179,8 +179,8 @@ class Completion:
             item.state = _AFTER_ACKNOWLEDGE[item.state]
             item.assignment.ledger.complete(item.record.offset)
             self._unblock_next(item)
-            if item.reply_topic is not None and self.parked:
-                self._release(self.parked.taken(item.reply_topic))
+            if self.parked and _has_reply(item):
+                self._release(self.parked.taken(item.reply_topic or ""))
             self._let_go(item)
             self._counters.completed_records += 1
 
@@ -240,6 +240,10 @@ class Completion:
         for item in overdue:
             self._give_up_reply(item, now_s, epoch_ms)
 
+    def release_parked(self, topic: str) -> None:
+        """Publish what waits for a reply topic, as its answer is known."""
+        self._release(self.parked.taken(topic))
+
     def _release(self, items: Iterable[WorkItem]) -> None:
         for item in items:
             self._outbox.add(item)
@@ -279,3 +283,9 @@ class Completion:
             if messages and refused.topic != messages[0].topic == self._messages.dead_letters_topic:
                 self._counters.dead_letter_records += 1
         return found
+
+
+def _has_reply(item: WorkItem) -> bool:
+    """Return whether a message is for its reply topic; a dead letter's result may be left out."""
+    topic = item.reply_topic
+    return topic is not None and any(message.topic == topic for message in item.messages)

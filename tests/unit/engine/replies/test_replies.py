@@ -363,6 +363,30 @@ def test_what_waits_takes_a_quarter_of_the_room_at_most() -> None:
     assert engine._parked.records == 2
 
 
+def test_a_dead_letter_without_a_result_does_not_wait_for_the_reply_topic() -> None:
+    engine = engine_of()
+    refuse(engine, answered(engine), is_passing=True)
+    engine.deliver([record(1, b"no json", headers=to(b"bulk-1"))], 0.0, EPOCH_MS)
+    (letter,) = taken(engine)
+    assert letter.topic == "dead-letters"
+    engine.acknowledged([letter.item])
+    assert taken(engine) == [], "nor does it say that the reply topic takes anything"
+    engine.advance(1.0, EPOCH_MS)
+    assert [each.topic for each in taken(engine)] == ["bulk-1"]
+
+
+def test_what_waits_for_a_topic_that_turns_out_to_be_missing_waits_no_longer() -> None:
+    engine = engine_of(max_records=2_000)
+    refuse(engine, answered(engine), is_passing=True)
+    for offset in range(1, 200):
+        answered(engine, offset)
+    engine.advance(1.0, EPOCH_MS)
+    while replies := [each for each in taken(engine) if each.topic == "bulk-1"]:
+        refuse(engine, replies, 1.0, is_missing=True)
+    assert not engine._parked
+    assert engine.counters.dead_letter_records == 200
+
+
 def test_a_lost_partition_takes_what_waits_along() -> None:
     engine = engine_of()
     refuse(engine, answered(engine), is_passing=True)
