@@ -55,6 +55,7 @@ class Backlog:
         for assignment in assignments:
             self.completion.drop_blocked(self.key_queues.forget(assignment))
         self._drop([item for item in self.waiting() if item.assignment.revoked])
+        self.bodies.moves.note_given_up()
 
     def drop_waiting(self) -> None:
         self.calls.takes_back = False
@@ -98,6 +99,7 @@ class Backlog:
             self.completion.cancel(item, now_s)
         if cancelled:
             self.isolation.drop_decided()
+            self.bodies.moves.note_given_up()
         return len(cancelled)
 
     def advance(self, now_s: float, epoch_ms: int) -> None:

@@ -4,6 +4,8 @@ Self-clocked fair queueing (Golestani, "A Self-Clocked Fair Queueing Scheme for 
 Applications", INFOCOM 1994), which fits where everything that waits stands in one list.
 """
 
+from collections.abc import Mapping
+
 _LEAST_PRUNED = 1024
 
 
@@ -25,6 +27,13 @@ class FairNumbers:
     def started(self, number: float) -> None:
         """Note that what has this number is no longer waiting."""
         self._clock = max(self._clock, number)
+
+    def restart(self, latest: Mapping[bytes, float]) -> None:
+        """Number on from the latest number of each job that waits: others were given up.
+
+        What was given up had no turn, so that it must cost its job none.
+        """
+        self._latest = dict(latest)
 
     def _prune(self) -> None:
         # A job that is not ahead of the clock begins at the clock, known or not.

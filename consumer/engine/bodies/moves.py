@@ -116,8 +116,8 @@ class BodyMoves:
     record of its key queue needs, and neither would ever go.
 
     Fetches take turns by job. Deposits are counted as results are; they go first, as each one that
-    ends frees its bytes. After
-    a failure of the store, a move has the backoff of ``retry``, until ``give_up_after_s``.
+    ends frees its bytes. After a failure of the store, a move has the backoff of ``retry``, until
+    ``give_up_after_s``.
     """
 
     def __init__(
@@ -165,6 +165,15 @@ class BodyMoves:
         if fetch is not None and item.state is RecordState.ARRIVED:
             self._line_up(fetch)
         return fetch is not None
+
+    def note_given_up(self) -> None:
+        """Note that many fetches may be unwanted now; their jobs have lost no turns by it."""
+        latest: dict[bytes, float] = {}
+        for fetch in (*self._fetches, *self._blocked.values()):
+            if fetch.is_wanted:
+                job, _ = read_job(fetch.item.record.headers)
+                latest[job] = max(fetch.number, latest.get(job, 0.0))
+        self._numbers.restart(latest)
 
     def __len__(self) -> int:
         waiting = len(self._deposits) + len(self._fetches) + len(self._failed)

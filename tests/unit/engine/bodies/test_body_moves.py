@@ -18,6 +18,7 @@ from handoff.chunk import Outcomes
 from schemas.wire.headers import JOB, JOB_WEIGHT, Header
 from tests.engines import (
     P0,
+    P1,
     PREFIX,
     URL,
     answer,
@@ -210,3 +211,21 @@ def test_jobs_take_turns_at_the_store_by_weight() -> None:
     heavy_at = [place for place, offset in enumerate(order) if offset >= 300]
     assert heavy_at[-1] < 140
     assert [each for each in order if each < 300] == list(range(300))
+
+
+def test_what_went_with_a_partition_costs_its_job_no_turns() -> None:
+    job: list[Header] = [(JOB, b"a")]
+    other: list[Header] = [(JOB, b"b")]
+    engine = engine_with(*(reference(n, 100, headers=job) for n in range(300)))
+    engine.suspend()
+    engine.assign({P1: None})
+    again = [reference(n, 100, headers=job if n % 2 else other) for n in range(100)]
+    engine.deliver([each._replace(partition=P1) for each in again], 0.0, EPOCH_MS)
+    order = []
+    while moves := started(engine):
+        for move in moves:
+            order.append(move.item.record.offset)
+            finish(engine, move, 100)
+        compute_all(engine)
+    assert sorted(order) == list(range(100))
+    assert 15 <= sum(each % 2 for each in order[:40]) <= 25
