@@ -74,7 +74,9 @@ class FairTurns(Generic[Job]):
         standing = self._waiting.get(job)
         if standing is None:
             return
-        self._virtual = max(self._virtual, standing.start) + work / self._weights
+        if self.next() == job:
+            self._virtual = max(self._virtual, standing.start) + work / self._weights
+        # Otherwise it is out of turn, and who comes next must not begin level with it.
         standing.start += work / standing.weight
         self._push(standing, has_had_turn=True)
         if self._ahead and (len(self._waiting) == 1 or len(self._ahead) > MOST_REMEMBERED):

@@ -130,3 +130,20 @@ def test_one_job_alone_is_not_charged_once_the_others_are_even() -> None:
     turns.charge("bulk", 5.0)
     seen.append(turns.are_contested)
     assert seen == [False, True, False]
+
+
+def test_a_job_that_is_charged_out_of_turn_delays_itself_only() -> None:
+    turns: FairTurns[str] = FairTurns()
+    turns.enter("old", 1)
+    turns.enter("retried", 1)
+    turns.charge(turns.next() or "", 1.0)
+    for _ in range(1_000):
+        turns.charge("retried", 1.0)
+    turns.enter("new", 1)
+    had = Counter[str]()
+    for _ in range(100):
+        job = turns.next() or ""
+        turns.charge(job, 1.0)
+        had[job] += 1
+    assert abs(had["old"] - had["new"]) <= 2
+    assert had["retried"] <= 1
