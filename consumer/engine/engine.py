@@ -146,6 +146,7 @@ class Engine:
             isolation=isolation,
             body_moves=body_moves,
             parked=self._parked,
+            look_ups=look_ups,
             counters=self.counters,
         )
         self._is_suspended = True

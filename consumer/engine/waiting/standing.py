@@ -8,6 +8,7 @@ from consumer.engine.calls.calls import Calls
 from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
+from consumer.engine.replies.look_ups import LookUps
 from consumer.engine.replies.parked import Parked
 
 UNTAKEN_S = 10.0
@@ -24,6 +25,7 @@ class Standing:
     isolation: Isolation
     body_moves: BodyMoves
     parked: Parked
+    look_ups: LookUps
     counters: Counters
     _completed_records: int = field(default=0, init=False)
     _completed_at_s: float | None = field(default=None, init=False)
@@ -104,6 +106,12 @@ class Standing:
         admission = self.admission
         elsewhere = queued_records + self.calls.windows.in_flight_records + len(self.body_moves)
         elsewhere += len(self.isolation.delayed()) + self.parked.records
+        if looking_up := sum(1 for _ in self.look_ups.items()):
+            elsewhere += looking_up
+            lines.append(
+                f"reply topics are looked up: {looking_up:,} records wait to know whether theirs "
+                "exist, and the brokers do not say"
+            )
         outcomes = admission.held_records - elsewhere
         if outcomes > 0:
             lines.append(

@@ -306,6 +306,16 @@ def test_a_reply_topic_that_stands_still_is_not_taken_for_the_routes_own() -> No
     ]
 
 
+def test_records_that_wait_for_a_look_up_are_not_taken_for_outcomes() -> None:
+    engine = engine_of()
+    deliver(engine, 0)
+    assert engine.waits(0.0) == []
+    assert engine.waits(30.0) == [
+        "reply topics are looked up: 1 records wait to know whether theirs exist, and the brokers "
+        "do not say"
+    ]
+
+
 def test_once_a_topic_takes_one_all_are_published() -> None:
     engine = engine_of(max_records=2_000)
     refuse(engine, answered(engine), is_passing=True)
