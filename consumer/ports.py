@@ -297,6 +297,9 @@ class TransactionalSink(Protocol):
     async def find_missing(self, topics: Collection[str]) -> set[str]:
         """As ``ResultSink.find_missing``."""
 
+    def allow_replies(self, patterns: Collection[str]) -> None:
+        """Note patterns of reply topics in which other owners too may have left something open."""
+
     def waits(self) -> list[str]: ...
 
     async def stop(self) -> None:

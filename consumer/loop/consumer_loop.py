@@ -108,6 +108,7 @@ class ConsumerLoop:
 
     def reconfigure(self, live: LiveSettings) -> None:
         self.engine.reconfigure(live)
+        self._publishing.reconfigure(live)
         self._wake()
 
     def waits(self) -> list[str]:

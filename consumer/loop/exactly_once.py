@@ -6,6 +6,7 @@ from collections.abc import Collection, Coroutine, Sequence
 
 from consumer.engine.engine import Engine
 from consumer.engine.outcomes.transactions import Transaction
+from consumer.engine.settings import LiveSettings
 from consumer.loop.publishing import Publishing, UnpublishableError, messages_of
 from consumer.loop.settings import LoopSettings
 from consumer.ports import (
@@ -63,6 +64,9 @@ class ExactlyOnce(Publishing):
 
     async def find_missing(self, topics: Collection[str]) -> set[str]:
         return await self._sink.find_missing(topics)
+
+    def reconfigure(self, live: LiveSettings) -> None:
+        self._sink.allow_replies(live.reply_topics)
 
     def waits(self) -> list[str]:
         return self._sink.waits()

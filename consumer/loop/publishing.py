@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Iterable
 
 from consumer.engine.engine import Engine
+from consumer.engine.settings import LiveSettings
 from consumer.engine.work import WorkItem
 from consumer.loop.settings import LoopSettings
 from consumer.ports import Message, Rejection, TopicPartition
@@ -49,6 +50,9 @@ class Publishing(ABC):
     @abstractmethod
     async def find_missing(self, topics: Collection[str]) -> set[str]:
         """Return which reply topics do not exist; ``SourceError`` if the cluster does not say."""
+
+    def reconfigure(self, live: LiveSettings) -> None:  # noqa: B027 - nothing to do by default
+        """Go on with other settings."""
 
     @abstractmethod
     def waits(self) -> list[str]:

@@ -51,6 +51,7 @@ class MemoryTransactionalSink:
         topics: Collection[str] | None = None,
     ) -> None:
         self._own_topics = topics
+        self.allowed_replies: set[str] = set()
         self._broker = broker
         self._group_name = group
         self._transaction_s = transaction_s
@@ -126,6 +127,10 @@ class MemoryTransactionalSink:
         self._check()
         await self._broker.reachable()
         return {topic for topic in topics if not self._broker.has_topic(topic)}
+
+    def allow_replies(self, patterns: Collection[str]) -> None:
+        """Note patterns; nothing stays open here. See ``TransactionalSink``."""
+        self.allowed_replies |= {*patterns}
 
     def waits(self) -> list[str]:
         """Return whether the broker is away; see ``TransactionalSink``."""

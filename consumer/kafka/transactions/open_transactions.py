@@ -58,7 +58,7 @@ class OpenTransactions:
     ) -> None:
         self._client = client
         self._topics = topics
-        self._is_reply = is_reply
+        self.is_reply = is_reply
         self._given_up: set[TopicPartition] = set()
         self._asking = asyncio.Lock()
         self._next: asyncio.Task[dict[int, list[TopicPartition]]] | None = None
@@ -141,9 +141,9 @@ class OpenTransactions:
 
     async def _replies_left(self, answers: dict[TopicPartition, list[int]]) -> set[TopicPartition]:
         """Ask for reply topics' partitions too; return those without an answer."""
-        if self._is_reply is None:
+        if self.is_reply is None:
             return set()
-        leaders = await self._client.list_leaders(self._is_reply)
+        leaders = await self._client.list_leaders(self.is_reply)
         waiting: dict[int | None, list[TopicPartition]] = defaultdict(list)
         for partition in leaders.keys() - answers.keys():
             waiting[leaders[partition]].append(partition)

@@ -54,6 +54,7 @@ class KafkaTransactionalSink:
         self._settings = settings
         self._route = route
         self._topics = (route.results_topic, route.dead_letters_topic)
+        self._reply_patterns = set(route.reply_topics)
         self._doing = f"publishing to {', '.join(self._topics)} in transactions"
         self._router = MessageRouter()
         self._limits = LimitsReader(settings, self._topics, self._learn)
@@ -73,7 +74,7 @@ class KafkaTransactionalSink:
         directory = ReplyDirectory(client, self._router.forget)
         self._router.reply_limits = directory.limits
         open_transactions = OpenTransactions(
-            client, self._topics, self._is_reply if self._route.reply_topics else None
+            client, self._topics, self._is_reply if self._reply_patterns else None
         )
         self._connected = _Connected(client, open_transactions, directory)
         try:
@@ -182,8 +183,13 @@ class KafkaTransactionalSink:
         if topic in self._topics:
             return False
         directory = self._started().directory
-        # Patterns change while a route runs: its own topics of earlier ones count too.
-        return is_allowed(topic, self._route.reply_topics) or topic in directory.topics
+        return is_allowed(topic, self._reply_patterns) or topic in directory.topics
+
+    def allow_replies(self, patterns: Collection[str]) -> None:
+        # Those of before count too: something may be open in their topics.
+        self._reply_patterns.update(patterns)
+        if self._reply_patterns and self._connected is not None:
+            self._connected.open_transactions.is_reply = self._is_reply
 
     def waits(self) -> list[str]:
         if self._connected is None or not self._publishing:

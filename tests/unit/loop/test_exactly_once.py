@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.ports import Message, OffsetAndMetadata, TopicPartition
+from consumer.replica.build import live_engine_settings
 from tests.memory.transactions import TransactionFailure
-from tests.simulated_service import SimulatedService
+from tests.simulated_service import ROUTE, SimulatedService
 from tests.simulation import simulate
 from tests.unit.loop.test_rebalance import ACTIONS, UNCLEAN, run_schedule
 
@@ -158,5 +159,17 @@ def test_a_transaction_cut_off_by_a_rebalance_ends_no_replica_long_after_it() ->
         await service.until_done()
         await service.close()
         assert set(service.results().values()) == {1}
+
+    simulate(main())
+
+
+def test_the_sink_hears_of_reply_topics_that_are_allowed_while_it_runs() -> None:
+    async def main() -> None:
+        service = SimulatedService()
+        member = await service.join()
+        (sink,) = service.transactional_sinks
+        member.reconfigure(live_engine_settings(ROUTE.model_copy(update={"reply_topics": ("b-*",)})))
+        assert sink.allowed_replies == {"b-*"}
+        await service.close()
 
     simulate(main())

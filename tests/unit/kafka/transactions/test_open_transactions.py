@@ -10,9 +10,13 @@ import pytest
 from aiokafka import errors
 
 from consumer.kafka.client.producers import DescribeProducersRequest, DescribeProducersRequest_v0
+from consumer.kafka.replies.directory import ReplyDirectory
 from consumer.kafka.transactions import open_transactions
 from consumer.kafka.transactions.open_transactions import OpenTransactions
+from consumer.kafka.transactions.sink import KafkaTransactionalSink, _Connected
 from consumer.ports import TopicPartition
+from schemas.settings.file import KafkaSettings
+from tests.simulated_service import ROUTE
 from tests.simulation import simulate
 
 OURS, OTHERS = 7, 8
@@ -270,5 +274,27 @@ def test_a_reply_topic_that_is_deleted_meanwhile_is_nobodys(cluster: FakeCluster
     async def main() -> None:
         transactions = OpenTransactions(cluster, ["results"], is_reply)  # type: ignore[arg-type]
         assert await transactions.of(OURS) == [TopicPartition("results", 0)]
+
+    simulate(main())
+
+
+def test_reply_topics_that_are_allowed_while_the_route_runs_are_asked_for(
+    cluster: FakeCluster,
+) -> None:
+    earlier, later = TopicPartition("bulk-1", 0), TopicPartition("jobs-1", 0)
+    cluster.replies = {earlier: 1, later: 1}
+    cluster.open_since |= {earlier: {OURS: 5}, later: {OURS: 6}}
+
+    async def main() -> None:
+        sink = KafkaTransactionalSink(KafkaSettings(), ROUTE)
+        transactions = OpenTransactions(cluster, ["results"])  # type: ignore[arg-type]
+        replies = ReplyDirectory(cluster, lambda _topic: None)  # type: ignore[arg-type]
+        sink._connected = _Connected(cluster, transactions, replies)  # type: ignore[arg-type]
+        sink.allow_replies(())
+        assert await transactions.of(OURS) == [TopicPartition("results", 0)]
+        sink.allow_replies(["bulk-*"])
+        assert earlier in await transactions.of(OURS)
+        sink.allow_replies(["jobs-*"])
+        assert {earlier, later} <= {*await transactions.of(OURS)}, "it may have been left open"
 
     simulate(main())
