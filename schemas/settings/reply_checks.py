@@ -37,7 +37,7 @@ def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_reply_topics(routes: Mapping[str, _Route], jobs_topic: str) -> None:
-    """Raise ``ValueError`` if a pattern matches a topic of the service's, or two would share ids."""
+    """Raise ``ValueError`` if a pattern matches the service's own topic, or two would share ids."""
     for name, route in routes.items():
         for pattern in route.reply_topics:
             if matches(pattern, jobs_topic):

@@ -168,7 +168,8 @@ def test_the_sink_hears_of_reply_topics_that_are_allowed_while_it_runs() -> None
         service = SimulatedService()
         member = await service.join()
         (sink,) = service.transactional_sinks
-        member.reconfigure(live_engine_settings(ROUTE.model_copy(update={"reply_topics": ("b-*",)})))
+        route = ROUTE.model_copy(update={"reply_topics": ("b-*",)})
+        member.reconfigure(live_engine_settings(route))
         assert sink.allowed_replies == {"b-*"}
         await service.close()
 
