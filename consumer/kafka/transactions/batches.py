@@ -61,6 +61,15 @@ class PartitionsStandError(AttemptFailedError):
         self.codes = codes
 
 
+class ReplyFailedError(AttemptFailedError):
+    """A reply topic's partition failed with ``code``, which may be its fault or the epoch's."""
+
+    def __init__(self, partition: TopicPartition, code: int) -> None:
+        super().__init__(f"{partition}: {errors.for_code(code).__name__} ({code})")
+        self.partition = partition
+        self.code = code
+
+
 class BatchEncoder:
     """Encodes messages under a producer's epoch, with sequence numbers without a gap.
 
@@ -183,8 +192,8 @@ class BatchSending:
                 for number, code, *_rest in results:
                     partition = TopicPartition(topic, number)
                     self._codes[partition] = code
-                    if code and partition in replies and next_step(code) is NextStep.REFUSED:
-                        raise PartitionsStandError({partition: code})
+                    if code and partition in replies:
+                        _check_reply(partition, code)
                     if self._must_be_sent_again(partition, batches[partition], code):
                         again[partition] = batches[partition]
 
@@ -212,6 +221,14 @@ class BatchSending:
                 raise self._explain(errors.for_code(code)(str(partition)))
             case NextStep.BEGIN_AGAIN:
                 raise AttemptFailedError(f"producing to {partition}: {name} ({code})")
+
+
+def _check_reply(partition: TopicPartition, code: int) -> None:
+    match next_step(code):
+        case NextStep.REFUSED:
+            raise PartitionsStandError({partition: code})
+        case NextStep.BEGIN_AGAIN:
+            raise ReplyFailedError(partition, code)
 
 
 async def all_of(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -32,6 +32,7 @@ from consumer.kafka.transactions.batches import (
     EpochGoneError,
     Explain,
     PartitionsStandError,
+    ReplyFailedError,
     all_of,
 )
 from consumer.kafka.transactions.coordinated_requests import codes_by_partition
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _REPLIES_PATIENCE_S = 3.0
 """How long reply topics may hold a transaction up. Its other results wait meanwhile."""
+_REPLY_ATTEMPTS = 3
+"""How often a transaction begins again after an error of a reply topic that may be the epoch's."""
 
 
 class MessageRefusedError(Exception):
@@ -109,6 +112,7 @@ class TransactionalId:
         """
         most_records: int | None = None
         backoff_s = FIRST_BACKOFF_S
+        reply_failures = 0
         while True:
             is_deciding = False
             try:
@@ -131,6 +135,10 @@ class TransactionalId:
                     break
                 if isinstance(error, PartitionsStandError):
                     raise
+                if isinstance(error, ReplyFailedError):
+                    reply_failures += 1
+                    if reply_failures >= _REPLY_ATTEMPTS:
+                        raise PartitionsStandError({error.partition: error.code}) from error
                 if isinstance(error, BatchRefusedError):
                     most_records = _narrow_down(error, most_records)
                     continue

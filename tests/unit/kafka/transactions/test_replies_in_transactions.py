@@ -12,7 +12,9 @@ from consumer.kafka.replies.directory import ReplyDirectory
 from consumer.kafka.replies.in_transactions import Replies
 from consumer.kafka.transactions.batches import Batch, BatchSending, PartitionsStandError
 from consumer.kafka.transactions.coordinated_requests import RefusedReplies
-from consumer.ports import Message, SourceError, TopicPartition
+from consumer.kafka.transactions.epochs import Identity
+from consumer.kafka.transactions.transactional_id import TransactionalId
+from consumer.ports import Message, OffsetAndMetadata, SourceError, TopicPartition
 from tests.simulation import simulate
 from tests.unit.kafka.replies.fake_cluster import NO_LEADER, FakeCluster
 
@@ -188,5 +190,57 @@ def test_what_kept_a_transaction_from_its_end_is_told_apart(
         assert (rejection.is_missing, rejection.is_passing) == (is_missing, is_passing)
         if code == 29:
             assert len(await replies.absent({"bulk-1"}, messages)) == 1, "it is known by now"
+
+    run(main)
+
+
+class FakeEpochs:
+    """Begins every epoch, and opens and closes every transaction."""
+
+    def __init__(self) -> None:
+        self.identity = Identity("id", "group", TopicPartition("requests", 0), 60_000)
+        self.producer = (1, 0)
+        self.is_in_doubt = False
+        self.requests = SimpleNamespace(ask_group=self._pass)
+        self.open = self.end_open = self._pass
+        self.committed = 0
+
+    async def begin(self, producer: tuple[int, int]) -> bool:
+        self.producer = (producer[0], producer[1] + 1)
+        return True
+
+    async def close(self, *, is_commit: bool) -> None:
+        self.committed += is_commit
+
+    async def _pass(self, *_args: Any, **_options: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("code", [-1, 42])
+def test_a_reply_topic_that_fails_for_a_reason_of_its_own_is_named_after_some_attempts(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    async def main(cluster: FakeCluster) -> None:
+        records = Records(cluster, monkeypatch)
+        monkeypatch.setattr(cluster, "request_timeout_ms", 1_000, raising=False)
+        epochs: Any = FakeEpochs()
+        transactional_id = TransactionalId(
+            cluster,  # type: ignore[arg-type]
+            epochs,
+            batch_bytes=lambda _topic: 100_000,
+            explain=explain,
+        )
+        messages = {OWN: [message("results")], REPLY: [message("bulk-1")]}
+        records.codes = {REPLY: code}
+        async with asyncio.timeout(60.0):
+            with pytest.raises(PartitionsStandError) as standing:
+                await transactional_id.publish(messages, OffsetAndMetadata(1, ""), {REPLY})
+        assert standing.value.codes == {REPLY: code}
+        assert not epochs.committed
+        (rejection,) = await replies_on(cluster).standing(standing.value.codes, messages)
+        assert rejection.is_passing
+        records.codes = {}
+        await transactional_id.publish(messages, OffsetAndMetadata(1, ""), {REPLY})
+        assert epochs.committed == 1
 
     run(main)
