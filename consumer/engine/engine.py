@@ -91,7 +91,7 @@ class Engine:
             admission, retry, jitter, claim_check.give_up_after_s if claim_check else 0.0
         )
         look_ups = LookUps()
-        self._parked = Parked(admission)
+        self._parked = Parked(admission, is_ordered=settings.ordering != "none")
         self._completion = Completion(
             messages=messages,
             admission=admission,

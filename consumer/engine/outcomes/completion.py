@@ -97,9 +97,7 @@ class Completion:
             result_bytes += len(message.value or b"")
         self.grow(item, result_bytes)
         if item.state is _DECIDED:
-            if _has_reply(item) and self.parked.holds(item.reply_topic or ""):
-                self._park(item, None, now_s)
-            else:
+            if not (self.parked and _has_reply(item) and self._park(item, now_s)):
                 self._outbox.add(item)
 
     def make_ready(self, item: WorkItem) -> None:
@@ -248,12 +246,19 @@ class Completion:
         for item in items:
             self._outbox.add(item)
 
-    def _park(self, item: WorkItem, reason: str | None, now_s: float) -> None:
-        if self.parked.refuses(item, now_s) is None:
-            self.parked.add(item, reason, now_s)
-        else:
-            # The sink refuses it, and then it is given up.
-            self._outbox.add(item)
+    def _park(self, item: WorkItem, now_s: float) -> bool:
+        """Have an outcome wait if its reply topic takes nothing; return whether it does.
+
+        Without room for it, it does not: the sink refuses it, and then it is given up.
+        """
+        topic = item.reply_topic or ""
+        if self.parked.is_hopeless(topic, now_s):
+            self.parked.give_up(item)
+            return True
+        if self.parked.holds(topic) and self.parked.refuses(item, now_s) is None:
+            self.parked.add(item, None, now_s)
+            return True
+        return False
 
     def _give_up_reply(self, item: WorkItem, now_s: float, epoch_ms: int) -> None:
         reason = f"topic {item.reply_topic} takes nothing"

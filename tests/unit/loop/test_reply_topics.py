@@ -144,6 +144,31 @@ def test_a_topic_that_stands_still_for_long_costs_dead_letters_and_no_stop() -> 
     simulate(main())
 
 
+def test_a_topic_that_stands_still_holds_up_an_ordered_route_for_a_minute_at_most() -> None:
+    async def main() -> None:
+        route = ROUTE_WITH_REPLIES.model_copy(update={"ordering": "partition"})
+        service = SimulatedService(partitions=1, route=route)
+        service.broker.create_topic("bulk-1", 2)
+        service.broker.stand_still("bulk-1")
+        waiting = service.publish(30, ms=5, **TO)
+        others = service.publish(30, ms=5)
+        member = await service.join()
+        await until(lambda: set(others) <= set(service.results()), 100)
+        assert set(service.results()) == {*waiting, *others}
+        assert len(service.broker.records("dead-letters")) == 30
+        assert not ids(service, "bulk-1")
+        waits = [line for line in member.engine.waits(asyncio.get_running_loop().time())]
+        assert [line.split(":")[0] for line in waits] == ["reply topic bulk-1 takes nothing"]
+        service.broker.go_on("bulk-1")
+        await asyncio.sleep(11.0)
+        later = service.publish(30, ms=5, **TO)
+        await until(lambda: ids(service, "bulk-1") == Counter(later), 20)
+        assert not member.engine._parked
+        await service.close()
+
+    simulate(main())
+
+
 def test_what_waits_holds_up_neither_a_rebalance_nor_a_stop() -> None:
     async def main() -> None:
         service = make_service("bulk-1")
