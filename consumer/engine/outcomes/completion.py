@@ -96,9 +96,10 @@ class Completion:
         for message in messages:  # a generator here costs a third of the whole method
             result_bytes += len(message.value or b"")
         self.grow(item, result_bytes)
-        if item.state is _DECIDED:
-            if not (self.parked and _has_reply(item) and self._park(item, now_s)):
-                self._outbox.add(item)
+        if item.state is not _DECIDED:
+            return
+        if not (self.parked and _has_reply(item) and self._park(item, now_s)):
+            self._outbox.add(item)
 
     def make_ready(self, item: WorkItem) -> None:
         """Queue it for a call, with others unless it failed with earlier owners."""

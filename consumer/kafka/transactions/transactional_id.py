@@ -112,7 +112,7 @@ class TransactionalId:
         """
         most_records: int | None = None
         backoff_s = FIRST_BACKOFF_S
-        reply_failures = 0
+        attempts = _Attempts()
         while True:
             is_deciding = False
             try:
@@ -133,12 +133,7 @@ class TransactionalId:
                     await self._roll_back()
                 elif await self._was_committed(point, may_be=True):
                     break
-                if isinstance(error, PartitionsStandError):
-                    raise
-                if isinstance(error, ReplyFailedError):
-                    reply_failures += 1
-                    if reply_failures >= _REPLY_ATTEMPTS:
-                        raise PartitionsStandError({error.partition: error.code}) from error
+                attempts.check_replies(error)
                 if isinstance(error, BatchRefusedError):
                     most_records = _narrow_down(error, most_records)
                     continue
@@ -211,6 +206,22 @@ class TransactionalId:
             raise epochs.fenced()
         log.warning("%s: the coordinator has aborted a transaction; it begins again", self._name)
         return False
+
+
+class _Attempts:
+    """Counts the attempts at a transaction that a reply topic may have brought to nothing."""
+
+    def __init__(self) -> None:
+        self._failed_replies = 0
+
+    def check_replies(self, error: Exception) -> None:
+        """Raise ``PartitionsStandError`` if it is time to go on without a reply topic."""
+        if isinstance(error, PartitionsStandError):
+            raise error
+        if isinstance(error, ReplyFailedError):
+            self._failed_replies += 1
+            if self._failed_replies >= _REPLY_ATTEMPTS:
+                raise PartitionsStandError({error.partition: error.code}) from error
 
 
 def _narrow_down(error: BatchRefusedError, most_records: int | None) -> int:

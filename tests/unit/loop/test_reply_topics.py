@@ -157,7 +157,7 @@ def test_a_topic_that_stands_still_holds_up_an_ordered_route_for_a_minute_at_mos
         assert set(service.results()) == {*waiting, *others}
         assert len(service.broker.records("dead-letters")) == 30
         assert not ids(service, "bulk-1")
-        waits = [line for line in member.engine.waits(asyncio.get_running_loop().time())]
+        waits = member.engine.waits(asyncio.get_running_loop().time())
         assert [line.split(":")[0] for line in waits] == ["reply topic bulk-1 takes nothing"]
         service.broker.go_on("bulk-1")
         await asyncio.sleep(11.0)
