@@ -98,7 +98,7 @@ class Completion:
         self.grow(item, result_bytes)
         if item.state is not _DECIDED:
             return
-        if not (self.parked and _has_reply(item) and self._park(item, now_s)):
+        if item.reply_topic is None or not self._park(item, now_s):
             self._outbox.add(item)
 
     def make_ready(self, item: WorkItem) -> None:
@@ -178,7 +178,7 @@ class Completion:
             item.state = _AFTER_ACKNOWLEDGE[item.state]
             item.assignment.ledger.complete(item.record.offset)
             self._unblock_next(item)
-            if self.parked and _has_reply(item):
+            if item.reply_topic is not None and self.parked and _has_reply(item):
                 self._release(self.parked.taken(item.reply_topic or ""))
             self._let_go(item)
             self._counters.completed_records += 1
@@ -191,6 +191,9 @@ class Completion:
         The item's other messages are acknowledged. What its reply topic may take later waits. False
         means that the topic takes no dead letter of any record.
         """
+        if item.assignment.revoked:
+            self.drop(item)
+            return True
         final, passing = self._split(item, rejections, now_s)
         found = self._replace(item, final, now_s, epoch_ms)
         if found is None:
@@ -252,6 +255,8 @@ class Completion:
 
         Without room for it, it does not: the sink refuses it, and then it is given up.
         """
+        if not self.parked or not _has_reply(item):
+            return False
         topic = item.reply_topic or ""
         if self.parked.is_hopeless(topic, now_s):
             self.parked.give_up(item)

@@ -408,6 +408,16 @@ def test_a_lost_partition_takes_what_waits_along() -> None:
     assert taken(engine) == []
 
 
+def test_what_is_refused_after_its_partition_went_does_not_wait() -> None:
+    engine = engine_of()
+    messages = answered(engine)
+    engine.suspend()
+    engine.assign({})
+    refuse(engine, messages, is_passing=True)
+    assert engine.held_records == engine.held_bytes == 0
+    assert not engine._parked
+
+
 def test_a_transaction_goes_on_without_what_its_topic_does_not_take() -> None:
     engine = engine_of()
     deliver(engine, 0)
