@@ -13,8 +13,11 @@ from consumer.kafka.replies.in_transactions import Replies
 from consumer.kafka.transactions.batches import Batch, BatchSending, PartitionsStandError
 from consumer.kafka.transactions.coordinated_requests import RefusedReplies
 from consumer.kafka.transactions.epochs import Identity
+from consumer.kafka.transactions.sink import KafkaTransactionalSink, _Connected
 from consumer.kafka.transactions.transactional_id import TransactionalId
 from consumer.ports import Message, OffsetAndMetadata, SourceError, TopicPartition
+from schemas.settings.file import KafkaSettings
+from tests.simulated_service import ROUTE
 from tests.simulation import simulate
 from tests.unit.kafka.replies.fake_cluster import NO_LEADER, FakeCluster
 
@@ -242,5 +245,34 @@ def test_a_reply_topic_that_fails_for_a_reason_of_its_own_is_named_after_some_at
         records.codes = {}
         await transactional_id.publish(messages, OffsetAndMetadata(1, ""), {REPLY})
         assert epochs.committed == 1
+
+    run(main)
+
+
+def test_a_reply_topic_that_goes_while_the_routes_own_are_asked_for_is_an_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main(cluster: FakeCluster) -> None:
+        source = TopicPartition("requests", 0)
+        sink = KafkaTransactionalSink(KafkaSettings(), ROUTE)
+        directory = ReplyDirectory(cluster, lambda _topic: None)  # type: ignore[arg-type]
+        sink._connected = _Connected(cluster, SimpleNamespace(), directory)  # type: ignore[arg-type]
+        sink._ids[source] = SimpleNamespace()  # type: ignore[assignment]
+        assert await directory.find(["bulk-1"])
+
+        async def partitions(topic: str) -> list[int]:
+            cluster.leaders_of.pop("bulk-1", None)
+            await cluster.learn_leaders()
+            if topic not in cluster.seen:
+                raise errors.UnknownTopicOrPartitionError
+            return [0]
+
+        monkeypatch.setattr(cluster, "partitions", partitions, raising=False)
+        both = [message("results"), message("bulk-1")]
+        (rejection,) = await sink.publish(source, both, OffsetAndMetadata(1, ""))
+        assert rejection.message.topic == "bulk-1"
+        assert rejection.is_passing, "it may have been forgotten"
+        (rejection,) = await sink.publish(source, both, OffsetAndMetadata(1, ""))
+        assert rejection.is_missing
 
     run(main)
