@@ -165,9 +165,11 @@ async def _serve(service: Answering, stop: threading.Event) -> None:
             for partition, records in batches.items():
                 for record in records:
                     place = f"{partition.topic}-{partition.partition}-{record.offset}"
-                    service.headers.append({k: v.decode() for k, v in record.headers})
+                    headers = {k: v.decode() for k, v in record.headers}
+                    service.headers.append(headers)
+                    topic = headers.get("headrace-reply-topic", service.results_topic)
                     answer = service.answer(place, record.value)
-                    sends.append(await producer.send(service.results_topic, answer))
+                    sends.append(await producer.send(topic, answer))
                     if service.delay_s:
                         await asyncio.sleep(service.delay_s)
                     if service.on_request is not None:

@@ -88,6 +88,25 @@ def test_an_interrupted_job_keeps_what_has_come_and_goes_on(
     assert set(served.computed.values()) == {1}
 
 
+def test_results_come_on_a_topic_of_the_jobs_own_where_the_route_allows_one(
+    served: Answering, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "in.parquet", texts_of(100))
+    config = tmp_path / "headrace.yaml"
+    config.write_text(
+        f"kafka: {{bootstrap: '{served.bootstrap}'}}\n"
+        "models: {m: {kind: embedder, source: 'hub:a/b'}}\n"
+        f"routes: {{texts: {{model: m, requests_topic: {served.requests_topic}, "
+        f"results_topic: {served.results_topic}, group: {served.group}, "
+        f"reply_topics: [{served.results_topic}.own.*]}}}}\n"
+    )
+    out = tmp_path / "out.parquet"
+    bulk("embed", tmp_path / "in.parquet", out, "--column", "text", "--config", config)
+    check_out(out, texts_of(100))
+    job = served.headers[0]["headrace-job"]
+    assert served.headers[0]["headrace-reply-topic"] == f"{served.results_topic}.own.{job}"
+
+
 class TestAwayBroker:
     pytestmark = kafka_home_needed("the broker is stopped and started again")
 
@@ -106,7 +125,11 @@ class TestAwayBroker:
             reports = _reports(process)
             next(each for each in reports if each["in_flight_requests"] == 16)
         next(each for each in reports if "does not answer since" in (each["waits"] or ""))
-        with start_broker("kafka-home", data_dir=data, port=port), answering(service):
+        with (
+            start_broker("kafka-home", data_dir=data, port=port),
+            answering(service),
+            process,
+        ):
             last = list(reports)[-1]
             assert process.wait(timeout=60) == 0, process.stderr and process.stderr.read()
         assert last["state"] == "done"

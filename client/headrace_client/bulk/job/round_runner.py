@@ -20,6 +20,11 @@ from headrace_client.bulk.job.progress.display import Display
 from headrace_client.bulk.job.progress.reporting import About, Commands, Reporter
 from headrace_client.bulk.job.progress.watching import Watch, looking
 from headrace_client.bulk.job.reading import RowReader, Selection
+from headrace_client.bulk.job.reply_topics import (
+    create_own_topic,
+    delete_own_topic,
+    own_topic,
+)
 from headrace_client.bulk.job.request_lines import GroupedTexts, WholeBodies, WritesLines
 from headrace_client.bulk.job.rounds import Round
 from headrace_client.bulk.job.running import BulkLoop
@@ -35,6 +40,7 @@ from headrace_client.bulk.output.stores import BodyBuffer, BodyStore, VectorBuff
 from headrace_client.bulk.output.vectors import VectorDecoder
 from headrace_client.bulk.rows.seen import CustomIds, SeenItems
 from headrace_client.clock import epoch_ms
+from headrace_client.errors import KafkaError
 from headrace_client.jobs import Checkpoint, Job, JobSettings, JobState, RangeSet, Window
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
@@ -97,6 +103,7 @@ class RoundRunner:
         self._display = display
         self._announcement = announcement
         self._wire_name = this_round.wire_name(job_id)
+        self._results_topic = service.route.results_topic
         # Items of lines have names of their own, but what they send may be the same.
         self._seen = SeenItems(store.connection) if options.dedupe else None
         self._failed = FailedItems(store.connection if options.dedupe else None, store.lock)
@@ -105,13 +112,14 @@ class RoundRunner:
         """Return when the round is complete or was stopped; raises ``ClientError``."""
         clock = asyncio.get_running_loop().time
         kept = self._round.checkpoint
+        self._results_topic = await self._find_results_topic()
         checkpoint = core_of(kept, self._topics())
         writer = self._writer(checkpoint)
         rows_before = writer.rows_written
         service, route = self._service, self._service.route
         async with AsyncExitStack() as open_ones:
             open_ones.callback(writer.close)
-            results = TopicReader(service.connection, route.results_topic, fetch_bytes=_FETCH_BYTES)
+            results = TopicReader(service.connection, self._results_topic, fetch_bytes=_FETCH_BYTES)
             await open_ones.enter_async_context(results)
             publisher = RequestPublisher(service.connection, route.requests_topic)
             await publisher.start()
@@ -149,6 +157,8 @@ class RoundRunner:
                 last = replace(reporter.report(), state=_state(job, loop, writer, clock()))
                 self._display.show(last)
                 announcements(last)
+        if loop.is_complete:
+            await self._forget_results_topic()
         report = reporter.report()
         return Outcome(
             is_complete=loop.is_complete,
@@ -166,8 +176,32 @@ class RoundRunner:
         return {
             "bootstrap": self._service.connection.bootstrap,
             "requests": route.requests_topic,
-            "results": route.results_topic,
+            "results": self._results_topic,
         }
+
+    async def _find_results_topic(self) -> str:
+        connection, route = self._service.connection, self._service.route
+        kept = (self._round.checkpoint or {}).get("topics", {})
+        own = own_topic(route.reply_topics, self._wire_name)
+        if own is None or kept.get("results") == route.results_topic:
+            return route.results_topic
+        try:
+            await create_own_topic(connection, route, own)
+        except KafkaError as error:
+            if kept.get("results") == own:
+                raise
+            self._display.say(f"results come on {route.results_topic}: {error}")
+            return route.results_topic
+        return own
+
+    async def _forget_results_topic(self) -> None:
+        """All is written: a topic of the job's own is of no more use."""
+        if self._results_topic == self._service.route.results_topic:
+            return
+        try:
+            await delete_own_topic(self._service.connection, self._results_topic)
+        except KafkaError as error:
+            self._display.say(f"topic {self._results_topic} stays: {error}")
 
     def _note(self) -> dict[str, Any]:
         return {**self._round.note(), "topics": self._topics()}
@@ -243,6 +277,9 @@ class RoundRunner:
             headers=request_headers(
                 job=self._job_id,
                 job_weight=options.weight,
+                reply_topic=None
+                if self._results_topic == self._service.route.results_topic
+                else self._results_topic,
                 deadline_ms=None
                 if options.deadline is None
                 else deadline_ms(options.deadline, epoch_ms()),
