@@ -67,9 +67,9 @@ def _republish() -> None:
 def _lose_half_of_a_split() -> None:
     queue = Flight.queue
 
-    def queue_half(self: Flight, request: Request, *, in_front: bool = False) -> None:
+    def queue_half(self: Flight, request: Request) -> None:
         if request.items > 1 or request.first % 2:
-            queue(self, request, in_front=in_front)
+            queue(self, request)
 
     _replace(Flight, "queue", queue_half)
 

@@ -1,7 +1,7 @@
 """Requests that wait to be sent again, and requests that were sent and not answered."""
 
-from collections import deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 from headrace_client.jobs.ranges import RangeSet
 from headrace_client.jobs.requests import Request
@@ -15,7 +15,7 @@ class Flight:
 
     def __init__(self) -> None:
         self._bytes_of: dict[Request, int] = {}
-        self._queue: deque[Request] = deque()
+        self._queue: list[Request] = []
         self._queued: set[Request] = set()
         self._singles: dict[int, tuple[int, ...]] = {}
         self._groups: dict[Request, None] = {}
@@ -33,36 +33,35 @@ class Flight:
     def __contains__(self, request: Request) -> bool:
         return request in self._bytes_of
 
-    def queue(self, request: Request, *, in_front: bool = False) -> None:
+    def queue(self, request: Request) -> None:
         """Claim the items of a request that is to be sent again."""
         if request in self._queued or request in self._bytes_of:
             return
         self._claim(request)
         self._queued.add(request)
-        if in_front:
-            self._queue.appendleft(request)
-        else:
-            self._queue.append(request)
+        heappush(self._queue, request)
 
-    def next_queued(self, done: RangeSet) -> Request | None:
-        """The next request to send again; what was answered meanwhile is dropped."""
+    def next_queued(self, done: RangeSet, items_read: int) -> Request | None:
+        """The lowest request to send again; what was answered meanwhile is dropped.
+
+        One whose items were not read again since a crash waits for them.
+        """
         queue = self._queue
         while queue:
             request = queue[0]
             if request in self._queued:
                 if not done.covers(request.first, request.end):
-                    return request
+                    return request if request.end <= items_read else None
                 self.end(request)
-            queue.popleft()
+            heappop(queue)
         return None
 
     def send(self, request: Request, size_bytes: int) -> None:
         if request in self._bytes_of:
             return
         if request in self._queued:
+            # What is not queued any more is dropped from the heap when its turn comes.
             self._queued.discard(request)
-            if self._queue[0] == request:
-                self._queue.popleft()
         else:
             self._claim(request)
         self._bytes_of[request] = size_bytes

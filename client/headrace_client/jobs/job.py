@@ -108,7 +108,7 @@ class Job:
             return None
         if self._flight.requests >= self._window.requests:
             return None
-        again = self._flight.next_queued(self._writing.done)
+        again = self._flight.next_queued(self._writing.done, self.items_read)
         if again is not None:
             return again if self._send(again, self._unsent.bytes_of(again), now) else None
         taken = self._writing.taken
@@ -144,15 +144,15 @@ class Job:
     def publish_failed(self, request: Request, failure: Failure, now: float) -> None:
         """Note that a request is not on its topic.
 
-        If the failure is retryable, the request is the next to be sent again. A shell that does
-        not know whether the broker has it scans the requests topic first, which tells `published`.
+        If the failure is retryable, the request is sent again. A shell that does not know whether
+        the broker has it scans the requests topic first, which tells `published`.
         """
         self._unacknowledged.discard(request)
         if not self._flight.end(request):
             return
         gaps = self._writing.done.missing(request.first, request.end)
         if failure.retryable and gaps:
-            self._flight.queue(request, in_front=True)
+            self._flight.queue(request)
         elif gaps:
             self._fail(request, failure, gaps, now)
 

@@ -32,7 +32,7 @@ async def test_every_line_has_one_result(
 ) -> None:
     async def lines() -> AsyncIterator[Any]:
         for number in range(500):
-            yield line("x" * number, custom_id=f"row-{number}")
+            yield line("x" * (1 + number), custom_id=f"row-{number}")
         yield b"no json"
         yield line(BROKEN)
         yield line("y" * 2_000_000, custom_id="large")

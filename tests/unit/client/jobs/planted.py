@@ -30,9 +30,9 @@ class _LateFloor(Unacknowledged):
 
 
 class _HalfSplit(Flight):
-    def queue(self, request: Request, *, in_front: bool = False) -> None:
+    def queue(self, request: Request) -> None:
         if request.items > 1 or request.first % 2:
-            super().queue(request, in_front=in_front)
+            super().queue(request)
 
 
 class _ForgetfulSplit(Flight):
@@ -41,10 +41,17 @@ class _ForgetfulSplit(Flight):
     def unclaimed(self, gaps: Sequence[tuple[int, int]], *, above_attempt: int = 0) -> list[int]:
         return [item for first, end in gaps for item in range(first, end)]
 
-    def queue(self, request: Request, *, in_front: bool = False) -> None:
+    def queue(self, request: Request) -> None:
         if request in self:
             self.end(request)
-        super().queue(request, in_front=in_front)
+        super().queue(request)
+
+
+class _UnreadSplit(Flight):
+    """Does not wait for the items of what is sent again."""
+
+    def next_queued(self, done: RangeSet, items_read: int) -> Request | None:
+        return super().next_queued(done, 1_000)
 
 
 class _TakenIsDurable(Writing):
@@ -152,6 +159,10 @@ def _forgetful_split(job: Job, kept: Checkpoint) -> None:
     job._flight = _ForgetfulSplit()
 
 
+def _unread_split(job: Job, kept: Checkpoint) -> None:
+    job._flight = _UnreadSplit()
+
+
 def _with(part: Callable[[Job, Checkpoint], None]) -> MakeJob:
     def make(settings: JobSettings, checkpoint: Checkpoint | None, now: float) -> Job:
         job = Job(settings, checkpoint, now)
@@ -182,6 +193,7 @@ PLANTED: dict[str, tuple[MakeJob, str]] = {
     "republish_what_is_published": (_Republishing, "is published"),
     "lose_half_of_a_split": (_with(_half_split), "stands still"),
     "split_twice": (_with(_forgetful_split), "is published|sent again"),
+    "send_what_was_not_read": (_with(_unread_split), "was not read"),
     "checkpoint_what_is_not_durable": (
         _with_writing(_TakenIsDurable),
         "not what was written|ended early",

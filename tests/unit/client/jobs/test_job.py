@@ -268,6 +268,15 @@ class TestResume:
         job.add_items([1] * 4, 0.0)
         assert _sent(job) == [Request(item, item + 1) for item in (0, 2, 3)]
 
+    def test_what_failed_is_sent_again_when_it_was_read_again(self) -> None:
+        job = _job(Checkpoint())
+        job.answered(Request(2, 4), 0, 3, Failure("bad", "no"), 0.0)
+        assert _sent(job) == []
+        job.add_items([1] * 3, 0.0)
+        assert _sent(job) == [Request(2, 3), Request(0, 2)]
+        job.add_items([1], 0.0)
+        assert _sent(job) == [Request(3, 4)]
+
     def test_offsets_are_those_of_what_is_not_durable(self) -> None:
         job = _job()
         job.add_items([1] * 12, 0.0)

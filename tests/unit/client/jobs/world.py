@@ -424,6 +424,7 @@ class World:
         process, window = self.process, self.plan.settings.window
         assert request not in process.known, f"{request} is published and sent again"
         assert request.items <= self.plan.settings.request_items or request.attempt > 1
+        assert request.end <= process.job.items_read, f"{request} is sent and was not read"
         items = range(request.first, request.end)
         assert process.settled.isdisjoint(items), f"{request}: what is answered is sent again"
         for log in self.requests:
