@@ -1,5 +1,6 @@
 """``headrace run``: one model over one file, on this machine, with nothing running before."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -114,6 +115,8 @@ def run(  # noqa: PLR0913, PLR0917 - its options
         restart=restart,
         local=True,
     )
+    # What goes wrong for a while is in what the job waits for; a bar and a log would mix.
+    logging.getLogger("headrace_client").addHandler(logging.NullHandler())
     status = run_bulk(options, choose_display(as_json=json), start=serving(settings))
     raise typer.Exit(status)
 

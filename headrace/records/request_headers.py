@@ -8,14 +8,11 @@ from schemas.wire import headers
 from schemas.wire.control import MAX_JOB_CHARACTERS
 from schemas.wire.headers import Headers
 
-REPLY_TOPIC = "headrace-reply-topic"
-JOB_WEIGHT = "headrace-job-weight"
-
 _OPTIONS = {
     headers.JOB: "--job",
     headers.DEADLINE: "--deadline",
-    JOB_WEIGHT: "--weight",
-    REPLY_TOPIC: "--reply-topic",
+    headers.JOB_WEIGHT: "--weight",
+    headers.REPLY_TOPIC: "--reply-topic",
 }
 _OF_A_PRODUCER = (*_OPTIONS, headers.TENANT, headers.PRIORITY)
 
@@ -34,8 +31,8 @@ def request_headers(
     named = {
         headers.JOB: job,
         headers.DEADLINE: deadline_ms,
-        JOB_WEIGHT: weight,
-        REPLY_TOPIC: reply_topic,
+        headers.JOB_WEIGHT: weight,
+        headers.REPLY_TOPIC: reply_topic,
     }
     found: Headers = [
         (name, str(value).encode()) for name, value in named.items() if value is not None

@@ -10,6 +10,7 @@ from consumer.kafka.client.cluster_client import ClusterClient
 from consumer.kafka.client.connection import client_options
 from consumer.kafka.replies import directory
 from consumer.kafka.sink.sink import KafkaSink
+from consumer.kafka.transactions import batches
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.ports import Message
 from tests.brokers import TestBroker
@@ -44,6 +45,15 @@ def client_of(publisher: Publisher) -> ClusterClient:
     return sink._started().client
 
 
+def sequences_of(publisher: Publisher) -> int:
+    """The most sequence numbers that a transactional id keeps."""
+    if publisher._plain is not None:
+        return 0
+    sink = publisher._transactional
+    assert isinstance(sink, KafkaTransactionalSink)
+    return max(len(each._encoder._sequences) for each in sink._ids.values())
+
+
 async def test_added_partitions_are_used(world: KafkaWorld, publisher: Publisher) -> None:
     name = await reply_topic(world, 1)
     await publisher.until_taken(Message(name, None, b"before", []))
@@ -68,11 +78,13 @@ async def test_many_topics_come_and_go_and_little_is_kept_of_them(
     world: KafkaWorld, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory, "MOST_TOPICS", 4)
+    monkeypatch.setattr(batches, "MOST_PARTITIONS", 4)
     names = [await reply_topic(world) for _ in range(20)]
     for number in range(3):
         for name in names:
             await publisher.until_taken(Message(name, b"k", b"%d" % number, []))
     client = client_of(publisher)
+    assert sequences_of(publisher) <= 4 + 1
     assert len(client._client._topics) <= 4 + 2
     await client.learn_leaders()
     assert len(client.cluster.topics()) <= 4 + 2

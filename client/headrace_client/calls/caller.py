@@ -103,23 +103,26 @@ class Caller:
                 self._routes[asked] = found
         return found
 
-    async def send(
+    def send(
         self, url: str, body: Mapping[str, Any], route: Route, limit: TimeLimit
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """Publish a request and return its result, whatever it is.
 
         Raises ``DeliveryError``, ``KafkaError``, ``ResultTimeoutError``, ``ClosedError``. A caller
         that is cancelled cancels the request.
         """
         call = Call(route.requests_topic, asyncio.get_running_loop().create_future())
+        # Thousands of calls wait at a time: each level of coroutines counts.
+        if limit.at_s is None:
+            return self._send(url, body, route, limit, call)
+        return self._send_in_time(url, body, route, limit, call)
+
+    async def _send_in_time(
+        self, url: str, body: Mapping[str, Any], route: Route, limit: TimeLimit, call: Call
+    ) -> Result:
         try:
-            async with asyncio.timeout_at(limit.at_s) as scope:
-                publisher = await self.open(route)
-                await self._slots.acquire()
-                try:
-                    return await self._send(publisher, url, body, route, limit, call, scope)
-                finally:
-                    self._slots.release()
+            async with asyncio.timeout_at(limit.at_s):
+                return await self._send(url, body, route, limit, call)
         except TimeoutError:
             said = await self.explain(route, call)
             raise ResultTimeoutError(
@@ -127,19 +130,18 @@ class Caller:
             ) from None
 
     async def _send(
-        self,
-        publisher: RequestPublisher,
-        url: str,
-        body: Mapping[str, Any],
-        route: Route,
-        limit: TimeLimit,
-        call: Call,
-        scope: asyncio.Timeout,
+        self, url: str, body: Mapping[str, Any], route: Route, limit: TimeLimit, call: Call
     ) -> Result:
-        custom_id = self.pending.next_custom_id()
-        value = encode_request(custom_id, url, body)
-        await self._bytes.acquire(len(value))
+        publisher = self._opened(route) or await self.open(route)
+        if not self._slots.try_acquire():
+            await self._slots.acquire()
+        size_bytes = 0
         try:
+            custom_id = self.pending.next_custom_id()
+            value = encode_request(custom_id, url, body)
+            if not self._bytes.try_acquire(len(value)):
+                await self._bytes.acquire(len(value))
+            size_bytes = len(value)
             headers = self._headers
             if limit.deadline_ms is not None:
                 headers = self.make_headers(limit.deadline_ms)
@@ -150,13 +152,21 @@ class Caller:
                 return await call.answer
             except asyncio.CancelledError:
                 # A deadline ends the request by itself.
-                if not scope.expired() and not self._is_closed:
+                is_late = limit.at_s is not None and _now_s() >= limit.at_s
+                if not is_late and not self._is_closed:
                     self._cancel_later(route, custom_id, delivered)
                 raise
             finally:
                 self.pending.discard(custom_id)
         finally:
-            self._bytes.release(len(value))
+            self._slots.release()
+            if size_bytes:
+                self._bytes.release(size_bytes)
+
+    def _opened(self, route: Route) -> RequestPublisher | None:
+        if self._links is None or self._is_closed:
+            return None
+        return self._links.opened(route, self.results_topic_of(route))
 
     def results_topic_of(self, route: Route) -> str:
         return self.options.reply_topic or route.results_topic
@@ -291,3 +301,7 @@ class Caller:
                             len(places) + unacknowledged,
                             said,
                         )
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

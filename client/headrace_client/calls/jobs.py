@@ -181,8 +181,12 @@ class SubmittedJob:
         try:
             async for line in _one_by_one(self._lines):
                 self._read_lines += 1
-                await self._slots.acquire()
-                await self._send_line(publisher, line, self._read_lines)
+                try:
+                    await self._slots.acquire()
+                    await self._send_line(publisher, line, self._read_lines)
+                except asyncio.CancelledError:
+                    self._drop(line, self._read_lines)
+                    raise
         except Exception as error:  # noqa: BLE001 - results() raises it
             self._failure = error
         self._input_ended = True
@@ -203,6 +207,13 @@ class SubmittedJob:
         self._in_flight[request.custom_id] = _Line(len(request.value))
         delivered = publisher.publish(request.value, headers=self._headers)
         delivered.add_done_callback(lambda done: self._delivered(request, done))
+
+    def _drop(self, line: Any, number: int) -> None:
+        """Give a line an outcome that was taken and is not sent, as the job is at its end."""
+        custom_id = f"{self.name}-{number}"
+        with contextlib.suppress(BadLineError):
+            custom_id = read_request(line, number, custom_id).custom_id
+        self._settle(_not_sent(custom_id, "the job was cancelled, or its deadline passed"), 0)
 
     def _delivered(self, request: RequestLine, done: "asyncio.Future[Place]") -> None:
         line = self._in_flight.get(request.custom_id)

@@ -26,6 +26,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._finalizer: Callable[[], object] | None = None
         self._is_closed = False
 
@@ -59,14 +60,14 @@ class LoopThread:
                 self._loop = asyncio.new_event_loop()
                 # A daemon, so that a client that nobody closed does not keep the interpreter; the
                 # finalizer ends it before the interpreter does.
-                thread = threading.Thread(
+                self._thread = threading.Thread(
                     target=self._loop.run_forever, name="headrace-client", daemon=True
                 )
-                thread.start()
+                self._thread.start()
                 self._finalizer = weakref.finalize(
-                    self, _end, self._loop, thread, self._closing, self._pid
+                    self, _end, self._loop, self._thread, self._closing, self._pid
                 )
-            if threading.current_thread().name == "headrace-client":
+            if threading.current_thread() is self._thread:
                 raise ClosedError(
                     "a synchronous client cannot be called in its own thread: use AsyncHeadrace"
                 )

@@ -6,11 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from headrace_client.calls.caller import Caller, TimeLimit
+from headrace_client.calls.caller import Caller
 from headrace_client.calls.splitting import cut
 from headrace_client.calls.stored_bodies import fetch_body
 from headrace_client.errors import DeliveryError, RequestError, SettingsError
-from headrace_client.routes import Route
 from headrace_client.wire import names
 from headrace_client.wire.results import Result
 
@@ -34,18 +33,8 @@ class Sender:
         if body.get("stream"):
             raise SettingsError("stream: results come whole through Kafka; leave it out")
         found = self._caller.find_route(url, route, body.get("model"))
-        return await self._answered(url, body, found, limit)
-
-    async def _answered(
-        self, url: str, body: Mapping[str, Any], route: Route, limit: TimeLimit
-    ) -> Result:
-        result = await self._caller.send(url, body, route, limit)
-        if result.body_ref is not None:
-            result = replace(result, body=await fetch_body(result.body_ref))
-        error = result.to_error()
-        if error is not None:
-            raise error
-        return result
+        result = await self._caller.send(url, body, found, limit)
+        return result if result.is_ok and result.body_ref is None else await _checked(result)
 
     async def in_parts(
         self,
@@ -66,7 +55,8 @@ class Sender:
 
         async def send(first: int, end: int) -> list[Part]:
             try:
-                result = await self._answered(url, {**body, field: inputs[first:end]}, route, limit)
+                part = {**body, field: inputs[first:end]}
+                result = await _checked(await self._caller.send(url, part, route, limit))
             except (RequestError, DeliveryError) as error:
                 if end - first < 2 or not _is_too_large(error):
                     raise
@@ -77,6 +67,16 @@ class Sender:
 
         parts = await _all_of([partial(send, *each) for each in ranges], _PARTS_AT_ONCE)
         return [part for group in parts for part in group]
+
+
+async def _checked(result: Result) -> Result:
+    """Return a result with its body; raises what a result says that is no answer."""
+    if result.body_ref is not None:
+        result = replace(result, body=await fetch_body(result.body_ref))
+    error = result.to_error()
+    if error is not None:
+        raise error
+    return result
 
 
 async def _all_of(calls: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> list[T]:

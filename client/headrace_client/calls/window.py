@@ -21,9 +21,15 @@ class Gate:
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self.used = 0
 
-    async def acquire(self, amount: int = 1) -> None:
-        if not self._waiting and self._has_room(amount):
+    def try_acquire(self, amount: int = 1) -> bool:
+        """Go through at once, if nobody has to wait."""
+        is_free = not self._waiting and self._has_room(amount)
+        if is_free:
             self.used += amount
+        return is_free
+
+    async def acquire(self, amount: int = 1) -> None:
+        if self.try_acquire(amount):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((turn, amount))

@@ -14,6 +14,7 @@ from headrace_client.bulk.job.options import (
     BulkOptions,
 )
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
+from headrace_client.cli.completion import complete_route
 from headrace_client.wire.names import EMBEDDINGS_URL
 
 bulk_app = typer.Typer(
@@ -53,7 +54,17 @@ def _default(name: str, text: str, panel: str, **limits: Any) -> Any:
     return typer.Option(name, help=text, rich_help_panel=panel, **limits)
 
 
-RouteName = Annotated[str | None, _option("--route", "The route, by its name.", _SERVICE, "-r")]
+RouteName = Annotated[
+    str | None,
+    typer.Option(
+        "--route",
+        "-r",
+        help="The route, by its name.",
+        show_default=False,
+        rich_help_panel=_SERVICE,
+        autocompletion=complete_route,
+    ),
+]
 Bootstrap = Annotated[str | None, _option("--bootstrap", "The brokers: HOST:PORT.", _SERVICE)]
 RequestsTopic = Annotated[
     str | None, _option("--requests-topic", "The route's topics, without a file.", _SERVICE)
@@ -118,7 +129,7 @@ Weight = Annotated[
     typer.Option(
         "--weight",
         min=1,
-        max=1_000,
+        max=100,
         help="The job's share beside other jobs.",
         show_default=False,
         rich_help_panel=_FLOW,

@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from headrace_client.cli.completion import complete_job, complete_route
 from headrace_client.clock import epoch_ms
 from headrace_client.errors import ClientError, MissingTopicError
 from headrace_client.registry.announcements import Action, Command
@@ -44,9 +45,18 @@ BootstrapOption = Annotated[
     typer.Option("--bootstrap", help="The brokers, in place of kafka.bootstrap: HOST:PORT."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-JobArgument = Annotated[str, typer.Argument(help="The job's name.", show_default=False)]
+JobArgument = Annotated[
+    str,
+    typer.Argument(help="The job's name.", show_default=False, autocompletion=complete_job),
+]
 RouteOption = Annotated[
-    str | None, typer.Option("--route", "-r", help="The job's route, where nobody announced it.")
+    str | None,
+    typer.Option(
+        "--route",
+        "-r",
+        help="The job's route, where nobody announced it.",
+        autocompletion=complete_route,
+    ),
 ]
 
 

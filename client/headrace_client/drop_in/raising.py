@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from headrace_client.calls.openai_types import openai_package
 from headrace_client.errors import (
@@ -29,10 +29,15 @@ def raising_openai_errors(url: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        openai = openai_package()
-        if openai is None:
-            raise
-        raise to_openai_error(openai, error, url) from error
+        raise_openai_error(error, url)
+
+
+def raise_openai_error(error: ClientError, url: str) -> NoReturn:
+    """Raise openai's class for an error of ours; ours where openai is not installed."""
+    openai = openai_package()
+    if openai is None:
+        raise error
+    raise to_openai_error(openai, error, url) from error
 
 
 def to_openai_error(openai: Any, error: ClientError, url: str) -> Exception:

@@ -1,12 +1,13 @@
 """The calls of ``AsyncOpenAI`` that a service can answer."""
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from headrace_client.calls import answers, openai_types
 from headrace_client.calls.sender import Sender
 from headrace_client.drop_in.parameters import Defaults, clean, seconds
-from headrace_client.drop_in.raising import raising_openai_errors
-from headrace_client.errors import SettingsError, UnsupportedCallError
+from headrace_client.drop_in.raising import raise_openai_error, raising_openai_errors
+from headrace_client.errors import ClientError, SettingsError, UnsupportedCallError
 from headrace_client.wire import names
 
 if TYPE_CHECKING:
@@ -28,23 +29,22 @@ class Resource:
     def __getattr__(self, name: str) -> Any:
         raise unsupported(f"{self._path}.{name}")
 
-    async def _send(self, url: str, parameters: dict[str, Any]) -> Any:
-        body, timeout = clean(parameters)
-        timeout_s = seconds(timeout, self._defaults.timeout_s)
-        return await self._sender.request(url, body, None, timeout_s)
+    async def _ask(self, url: str, kind: str, parameters: dict[str, Any]) -> Any:
+        try:
+            body, timeout = clean(parameters)
+            timeout_s = seconds(timeout, self._defaults.timeout_s)
+            result = await self._sender.request(url, body, None, timeout_s)
+        except ClientError as error:
+            raise_openai_error(error, url)
+        return openai_types.typed(kind, result.body, result.id)
 
 
 class ChatCompletions(Resource):
     _path = "chat.completions"
 
-    async def create(self, **parameters: Any) -> "ChatCompletion":
+    def create(self, **parameters: Any) -> "Coroutine[Any, Any, ChatCompletion]":
         """Return a chat completion; parameters as openai's, without ``stream``."""
-        with raising_openai_errors(names.CHAT_URL):
-            result = await self._send(names.CHAT_URL, parameters)
-            completion: ChatCompletion = openai_types.typed(
-                openai_types.CHAT, result.body, result.id
-            )
-            return completion
+        return self._ask(names.CHAT_URL, openai_types.CHAT, parameters)
 
 
 class Chat(Resource):
@@ -58,14 +58,9 @@ class Chat(Resource):
 class Completions(Resource):
     _path = "completions"
 
-    async def create(self, **parameters: Any) -> "Completion":
+    def create(self, **parameters: Any) -> "Coroutine[Any, Any, Completion]":
         """Return a completion; parameters as openai's, without ``stream``."""
-        with raising_openai_errors(names.COMPLETIONS_URL):
-            result = await self._send(names.COMPLETIONS_URL, parameters)
-            completion: Completion = openai_types.typed(
-                openai_types.COMPLETION, result.body, result.id
-            )
-            return completion
+        return self._ask(names.COMPLETIONS_URL, openai_types.COMPLETION, parameters)
 
 
 class Embeddings(Resource):

@@ -123,6 +123,8 @@ class RequestPublisher:
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         if self._failure is not None:
             future.set_exception(self._failure)
+            # A caller may look at none of its futures, and asyncio would complain.
+            future.exception()
             return future
         record = _Record(key, value, headers, future)
         self._held_records += 1

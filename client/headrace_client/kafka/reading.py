@@ -190,7 +190,7 @@ class TopicReader:
             isolation_level="read_committed",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             fetch_max_bytes=self._fetch_bytes,
-            max_partition_fetch_bytes=self._fetch_bytes // 4,
+            max_partition_fetch_bytes=self._fetch_bytes // 16,
         )
         mend_consumer(consumer)
         try:

@@ -16,6 +16,7 @@ from consumer.ports import Message, SourceError, TopicPartition
 
 log = logging.getLogger(__name__)
 
+MOST_PARTITIONS = 8192
 _FIRST_BACKOFF_S = 0.002
 _ALL_REPLICAS = -1
 _MAGIC = 2
@@ -71,6 +72,14 @@ class BatchEncoder:
         self._producer_id = -1
         self._epoch = -1
         self._sequences: dict[TopicPartition, int] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another epoch should begin, which forgets the sequence numbers.
+
+        Each partition that was ever written to has one, and reply topics come and go.
+        """
+        return len(self._sequences) > MOST_PARTITIONS
 
     def begin_epoch(self, producer_id: int, epoch: int) -> None:
         if (producer_id, epoch) == (self._producer_id, self._epoch):

@@ -112,7 +112,7 @@ class TransactionalId:
         while True:
             is_deciding = False
             try:
-                if self._epochs.is_in_doubt:
+                if self._epochs.is_in_doubt or self._encoder.is_full:
                     await self._go_on()
                 await self._epochs.open(messages, replies=replies)
                 # Half of it is for the coordinator to hear of the end.

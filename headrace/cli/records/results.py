@@ -10,7 +10,7 @@ from typing import Annotated, BinaryIO
 
 import orjson
 import typer
-from headrace_client.cli.times import moment_before
+from headrace_client.moments import moment_before
 from rich.text import Text
 
 from handoff.clock import SystemClock

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import orjson
 import typer
-from headrace_client.cli.times import moment_after
+from headrace_client.moments import moment_after
 
 from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
@@ -50,7 +50,9 @@ def submit(  # noqa: PLR0913, PLR0917 - its options
     ] = None,
     weight: Annotated[
         int | None,
-        typer.Option("--weight", min=1, help="The job's share, beside others of the route."),
+        typer.Option(
+            "--weight", min=1, max=100, help="The job's share, beside others of the route."
+        ),
     ] = None,
     reply_topic: Annotated[
         str | None, typer.Option("--reply-topic", help="The topic that the results go to.")

@@ -23,7 +23,7 @@ def answer(url: str, body: dict[str, Any]) -> Answer:
             "choices": [{"index": 0, "finish_reason": "stop", "text": f"{body['prompt']}!"}],
         }
     texts = _texts(body)
-    if BAD in texts:
+    if BAD in texts or "" in texts:
         return _refusal("input: is bad", "invalid_value", "input")
     if LARGE in texts and len(texts) > 1:
         return _refusal("the answer is too large", "result_too_large", None)

@@ -113,7 +113,8 @@ async def test_gathered_calls_of_openai(
         assert embedded.data[1].embedding == [2.0, 1.0]
         assert embedded.usage.total_tokens == 2
         raw = await client.embeddings.create(model="m", input="a", encoding_format="base64")
-        assert raw.data[0].model_dump()["embedding"] == "AACAPwAAgD8="
+        # As of openai's own client: text, whatever the type says.
+        assert str(raw.data[0].embedding) == "AACAPwAAgD8="
         completion = await client.completions.create(model="m", prompt="ho")
         assert completion.choices[0].text == "ho!"
 

@@ -125,7 +125,11 @@ class TestAwayBroker:
             reports = _reports(process)
             next(each for each in reports if each["in_flight_requests"] == 16)
         next(each for each in reports if "does not answer since" in (each["waits"] or ""))
-        with start_broker("kafka-home", data_dir=data, port=port), answering(service):
+        with (
+            start_broker("kafka-home", data_dir=data, port=port),
+            answering(service),
+            process,
+        ):
             last = list(reports)[-1]
             assert process.wait(timeout=60) == 0, process.stderr and process.stderr.read()
         assert last["state"] == "done"

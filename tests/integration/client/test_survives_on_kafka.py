@@ -79,6 +79,23 @@ async def test_a_topic_that_is_made_anew_is_read_from_its_start(
         assert found == {b"new %d" % number for number in range(20)}
 
 
+async def test_a_position_that_is_gone_goes_on_from_the_start_of_the_log(
+    connection: Connection, route: Route
+) -> None:
+    async with (
+        TopicReader(connection, route.results_topic) as reader,
+        RequestPublisher(connection, route.results_topic) as publisher,
+    ):
+        for number in range(9):
+            publisher.publish(b"%d" % number)
+        await publisher.flush()
+        reader.assign(dict.fromkeys(range(3), 1_000_000))
+
+        assert sorted(each or b"" for each in await read_values(reader, 9)) == [
+            b"%d" % number for number in range(9)
+        ]
+
+
 async def test_a_broker_that_restarts(tmp_path: Path) -> None:
     name = "survives"
     route = Route(

@@ -1,13 +1,14 @@
 """A set of 16-byte keys in SQLite that takes new ones fast, in constant memory.
 
 Keys are hashes, so each goes to a page of its own in a large tree. New keys therefore go to a small
-tree first, which stays in SQLite's cache; when it is full, it moves to the large one in the order
-of the keys, which visits each page once. A Bloom filter answers for most new keys, without a
-look into either tree.
+tree first, which stays in SQLite's cache. A tree that is full moves to the next, larger one in the
+order of the keys, which visits each page once for many keys. A Bloom filter answers for most new
+keys, without a look into any tree.
 """
 
 import sqlite3
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ from headrace_client.bulk.rows.identity import IDENTITY_BYTES
 
 FILTER_BYTES = 1 << 24
 """At 10 million keys 1 new one in 200 is looked up in vain, at 50 million 1 in 3."""
-MOVED_AT_ONCE_KEYS = 1 << 16
+MOVED_AT_ONCE_KEYS = (1 << 16, 1 << 20)
+"""When the first tree moves to the second, and the second to the third."""
 _PROBES = 4
 _ASKED_AT_ONCE_KEYS = 512
 _LOADED_AT_ONCE_KEYS = 1 << 16
@@ -31,32 +33,31 @@ class KeyTable:
         table: str,
         *,
         filter_bytes: int = FILTER_BYTES,
-        moved_at_once_keys: int = MOVED_AT_ONCE_KEYS,
+        moved_at_once_keys: tuple[int, ...] = MOVED_AT_ONCE_KEYS,
     ) -> None:
         self._connection = connection
         self._moved_at_once_keys = moved_at_once_keys
-        recent = f"{table}_recent"
-        marks = ",".join("?" * _ASKED_AT_ONCE_KEYS)
         # The names of tables are ours. One question for any number of keys is compiled once.
+        names = [*(f"{table}_recent_{each}" for each in range(len(moved_at_once_keys))), table]
+        marks = ",".join("?" * _ASKED_AT_ONCE_KEYS)
         self._questions = [
-            f"SELECT key, number, row FROM {each} WHERE key IN ({marks})"  # noqa: S608
-            for each in (recent, table)
+            f"SELECT key, number, row FROM {name} WHERE key IN ({marks})"  # noqa: S608
+            for name in names
         ]
-        self._insertion = f"INSERT INTO {recent} VALUES (?, ?, ?)"  # noqa: S608
-        self._moving = [
-            f"INSERT INTO {table} SELECT * FROM {recent} ORDER BY key",  # noqa: S608
-            f"DELETE FROM {recent}",  # noqa: S608
+        self._insertion = f"INSERT INTO {names[0]} VALUES (?, ?, ?)"  # noqa: S608
+        self._moves = [
+            (f"INSERT INTO {to} SELECT * FROM {name} ORDER BY key", f"DELETE FROM {name}")  # noqa: S608
+            for name, to in pairwise(names)
         ]
-        for each in (table, recent):
+        self._filter = _KeyFilter(filter_bytes)
+        self._counts: list[int] = []
+        for name in names:
             connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {each} "
+                f"CREATE TABLE IF NOT EXISTS {name} "
                 "(key BLOB PRIMARY KEY, number INTEGER NOT NULL, row INTEGER NOT NULL) "
                 "WITHOUT ROWID"
             )
-        self._filter = _KeyFilter(filter_bytes)
-        self._recent_keys = 0
-        for each in (table, recent):
-            self._recent_keys = self._load(each)
+            self._counts.append(self._load(name))
 
     def known(self, keys: list[bytes]) -> dict[bytes, tuple[int, int]]:
         """Return number and row of those of the keys that are in the table."""
@@ -79,11 +80,14 @@ class KeyTable:
             self._connection.execute("BEGIN")
         self._connection.executemany(self._insertion, keys)
         self._filter.add(key for key, _, _ in keys)
-        self._recent_keys += len(keys)
-        if self._recent_keys >= self._moved_at_once_keys:
-            for statement in self._moving:
+        self._counts[0] += len(keys)
+        for level, limit in enumerate(self._moved_at_once_keys):
+            if self._counts[level] < limit:
+                break
+            for statement in self._moves[level]:
                 self._connection.execute(statement)
-            self._recent_keys = 0
+            self._counts[level + 1] += self._counts[level]
+            self._counts[level] = 0
 
     def _load(self, table: str) -> int:
         rows = self._connection.execute(f"SELECT key FROM {table}")  # noqa: S608

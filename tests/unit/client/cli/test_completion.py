@@ -66,12 +66,14 @@ def test_names_of_the_settings_file_are_offered(folder: Path) -> None:
     assert offered(folder, "submit", "--route", "") == ["embeddings", "chat"]
     assert offered(folder, "status", "-c", "other.yaml") == []
     assert offered(folder, "submit", "-c", "other.yaml", "-r", "") == ["nightly"]
+    assert offered(folder, "bulk", "embed", "--route", "em") == ["embeddings"]
     assert offered(folder, "models", "pull", "m") == ["minilm"]
     assert offered(folder, "models", "pull", "w") == ["wheel:"]
 
 
 def test_jobs_of_this_directory_are_offered(folder: Path) -> None:
     assert offered(folder, "results", "--job", "") == ["nightly-3f2a"]
+    assert offered(folder, "jobs", "show", "") == ["nightly-3f2a"]
 
 
 @pytest.mark.parametrize("text", ["[", "routes: 7", "- a", "\x00"])

@@ -151,7 +151,7 @@ def test_schema_prints_and_writes(capsys: pytest.CaptureFixture[str], tmp_path: 
         (["submit", "-", "-r", "embedings", "-c", SETTINGS], "did you mean 'embeddings'?"),
         (["submit", "-", "-o", "x", "-c", SETTINGS], "--output: is for --wait"),
         (["submit", "-", "--deadline", "soon", "-c", SETTINGS], "--deadline: 'soon' is no time"),
-        (["submit", "-", "--deadline", "2001-01-01", "-c", SETTINGS], "is over already"),
+        (["submit", "-", "--deadline", "2001-01-01", "-c", SETTINGS], "is past"),
         (["submit", "-", "--job", "", "-c", SETTINGS], "--job: a name has 1 to 512"),
         (["submit", "-", "-H", "headrace-jb=x", "-c", SETTINGS], "did you mean 'headrace-job'?"),
         (["results", "--since", "soon", "-c", SETTINGS], "--since: 'soon' is no time"),

@@ -4,6 +4,7 @@ import io
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,6 @@ from headrace.cli import check as check_command
 from headrace.cli import main
 from headrace.settings.file import load_settings
 from headrace.settings.first_file import LOCAL_BROKERS, TASKS, FirstFile
-from schemas.settings.models import ModelSettings
 from schemas.wire.requests import parse_request_line
 
 SOURCES = (
@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(caught.value.code or 0), captured.out, " ".join(captured.err.split())
 
 
-def only_model(path: Path) -> tuple[str, ModelSettings]:
+def only_model(path: Path) -> tuple[str, Any]:
     [named] = load_settings(path).models.items()
     return named
 

@@ -35,6 +35,11 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[BulkO
     return found
 
 
+def only_model(settings: Settings) -> Any:
+    [model] = settings.models.values()
+    return model
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as caught:
         main(["run", *arguments])
@@ -49,7 +54,7 @@ def test_the_kind_is_guessed_and_its_status_is_the_jobs(
     assert code == 3
     [(options, settings)] = started
     assert (options.inputs, options.out, options.local) == (("in.jsonl",), "out.jsonl", True)
-    [model] = settings.models.values()
+    model = only_model(settings)
     # The checkpoint is a bi-encoder, which answers /v1/rerank by similarity.
     assert (model.kind, model.served_names) == ("embedder", ("BAAI/bge",))
     assert "embedder, 2 CPUs, 0 GPUs" in err
@@ -66,7 +71,7 @@ def test_a_packed_file_and_a_named_kind(
 
     assert code == 3
     [(_, settings)] = started
-    [model] = settings.models.values()
+    model = only_model(settings)
     assert model.threads == 1
 
 

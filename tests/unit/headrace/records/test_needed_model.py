@@ -35,7 +35,12 @@ def test_names_of_models_are_collected_and_bounded() -> None:
 
 
 def test_lines_that_are_no_requests_are_passed_over() -> None:
-    lines = [BadLine(1, "is no JSON"), b'{"body": []}', line(7), line("/classify")]
+    lines: list[bytes | BadLine] = [
+        BadLine(1, "is no JSON"),
+        b'{"body": []}',
+        line(7),
+        line("/classify"),
+    ]
 
     assert needed_model(lines, "in.jsonl").kind == "classifier"
 

@@ -33,7 +33,8 @@ def test_a_source_is_enough(kind: str, gpus: float) -> None:
         more={},
     )
 
-    [(name, model)] = settings.models.items()
+    [name] = settings.models
+    model: Any = settings.models[name]
     assert (name, model.kind, model.num_cpus, model.num_gpus) == ("some-model", kind, 3, gpus)
     assert model.served_names == ("x",)
     local = local_settings(settings, ROUTE)

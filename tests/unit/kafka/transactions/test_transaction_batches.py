@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.kafka.transactions import batches
 from consumer.kafka.transactions.batches import BatchEncoder
 from consumer.kafka.transactions.errors import NextStep, next_step
 from consumer.ports import Message, TopicPartition
@@ -82,3 +83,18 @@ def test_each_error_says_what_to_do_next(code: int, step: NextStep) -> None:
 def test_no_error_is_no_error() -> None:
     with pytest.raises(ValueError, match="no error"):
         next_step(0)
+
+
+def test_sequence_numbers_of_many_partitions_ask_for_another_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "MOST_PARTITIONS", 3)
+    encoder = BatchEncoder(lambda _topic: 1000)
+    encoder.begin_epoch(1, 0)
+    for number in range(4):
+        assert not encoder.is_full
+        topic = f"bulk-{number}"
+        encoder.encode(TopicPartition(topic, 0), [Message(topic, b"k", b"v", [])], None)
+    assert encoder.is_full
+    encoder.begin_epoch(1, 1)
+    assert not encoder.is_full

@@ -1,5 +1,6 @@
 """Where OUT goes, what may be there before, and failed rows that are tried again."""
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -348,3 +349,10 @@ def test_a_failed_file_that_was_edited(lines: str, message: str, tmp_path: Path)
 
     with pytest.raises(OutputError, match=message):
         list(read_failed(path))
+
+
+def test_lance_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lance", None)
+
+    with pytest.raises(OutputUsageError, match=r"pip install 'headrace-client\[lance\]'"):
+        PartWriter(layout_of(OutFormat.LANCE), tmp_path)

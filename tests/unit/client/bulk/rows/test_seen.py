@@ -53,13 +53,17 @@ def test_items_are_those_of_a_dictionary(
     connection = sqlite3.connect(":memory:", isolation_level=None)
     reference: dict[bytes, tuple[int, int]] = {}
     seen = SeenItems(connection)
+
     # So few bits that nearly every key may have been seen.
-    options = {"filter_bytes": 8, "moved_at_once_keys": moved_at_once}
-    seen._keys = KeyTable(connection, "seen_items", **options)
+    def opened() -> KeyTable:
+        moved = (moved_at_once, 3 * moved_at_once)
+        return KeyTable(connection, "seen_items", filter_bytes=8, moved_at_once_keys=moved)
+
+    seen._keys = opened()
     row = 0
     for number, batch in enumerate(batches):
         if number in reopened:
-            seen._keys = KeyTable(connection, "seen_items", **options)
+            seen._keys = opened()
         keys = identities(batch)
         rows = list(range(row, row + len(batch)))
         before = len(reference)
@@ -119,3 +123,18 @@ def test_new_keys_are_hardly_looked_up() -> None:
     assert len(keys._filter.perhaps(new[10_000:])) < 10
     assert keys._filter.perhaps(new[:10_000]) == new[:10_000]
     connection.close()
+
+
+def test_full_trees_move_to_larger_ones(database: sqlite3.Connection) -> None:
+    keys = KeyTable(database, "keys", moved_at_once_keys=(4, 8))
+    new = [(key, number, number) for number, key in enumerate(identities(list(range(13))))]
+
+    for start in range(0, 13, 2):
+        keys.insert(new[start : start + 2])
+
+    counts = [
+        database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        for table in ("keys_recent_0", "keys_recent_1", "keys")
+    ]
+    assert counts == [1, 4, 8]
+    assert len(keys.known([key for key, _, _ in new])) == 13

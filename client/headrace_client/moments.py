@@ -1,10 +1,10 @@
-"""Moments on the command line: ``5m`` and ``2h`` from now or ago, or ISO 8601. Pure."""
+"""Moments as people write them: ``5m`` and ``2h`` from now or ago, or ISO 8601. Pure."""
 
 import re
 from datetime import UTC, datetime
 
-UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*(ms|s|m|min|h|d)")
 _FORMS = "write 30s, 5m, 2h or 3d, or a time: 2030-01-31T18:00 (of this machine), or with +00:00"
 
 
@@ -16,7 +16,7 @@ def moment_after(text: str, now_ms: int) -> int:
     duration_ms = _duration_ms(text)
     moment_ms = _moment_ms(text) if duration_ms is None else now_ms + duration_ms
     if moment_ms <= now_ms:
-        raise ValueError(f"{text} is over already: it is {_shown(now_ms)} now")
+        raise ValueError(f"{text} is past: it is {_shown(now_ms)} now")
     return moment_ms
 
 
