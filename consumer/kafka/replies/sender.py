@@ -175,9 +175,11 @@ class ReplySender:
             self._listener.rejected(Rejection(message, reason, is_passing=True))
 
     def _start_lanes(self, partitions: Collection[TopicPartition]) -> None:
-        if not partitions:
-            return
-        for leader, led in self._client.leaders(partitions).items():
+        if partitions:
+            self._start_lanes_of(self._client.leaders(partitions))
+
+    def _start_lanes_of(self, by_leader: Mapping[int | None, list[TopicPartition]]) -> None:
+        for leader, led in by_leader.items():
             if leader is None:
                 self._sort_out(led)
             elif leader not in self._lanes:
@@ -193,8 +195,6 @@ class ReplySender:
         backoff_s = FIRST_BACKOFF_S
         try:
             while batches := self._next_batches(leader):
-                # Some may have another leader by now, and this lane may never run dry.
-                self._start_lanes(self._waiting.keys() - self._sending)
                 failed = await self._send(leader, batches)
                 if not failed:
                     backoff_s = FIRST_BACKOFF_S
@@ -213,8 +213,8 @@ class ReplySender:
         size_bytes = 0
         # In the order of ``_waiting``, so that each has its turn.
         waiting = [each for each in self._waiting if each not in self._sending]
-        led = self._client.leaders(waiting).get(leader, [])
-        for partition in led:
+        by_leader = self._client.leaders(waiting)
+        for partition in by_leader.get(leader, ()):
             if size_bytes >= _MOST_REQUEST_BYTES:
                 break
             batch = self._fill(partition)
@@ -222,6 +222,8 @@ class ReplySender:
                 batches[partition] = batch
                 size_bytes += len(batch.encoded)
                 self._sending.add(partition)
+        # Some may have another leader by now, and this lane may never run dry.
+        self._start_lanes_of(by_leader)
         return batches
 
     def _fill(self, partition: TopicPartition) -> _Batch | None:
