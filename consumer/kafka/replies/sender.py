@@ -33,11 +33,17 @@ PATIENCE_S = 10.0
 _LOOK_UP_S = 5.0
 _REQUEST_TIMEOUT_MS = 10_000
 _MOST_BACKOFF_S = 1.0
+_RESOLUTION_S = 0.001
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
 _BACKED_UP_RECORDS = 4 * RUN_RECORDS
 _ALL_REPLICAS = -1
 _MAGIC = 2
 _NO_PRODUCER = -1
+
+
+class _Backoff(NamedTuple):
+    pause_s: float
+    again_at_s: float
 
 
 class _Batch(NamedTuple):
@@ -71,9 +77,11 @@ class ReplySender:
         self._waiting: dict[TopicPartition, deque[Message]] = {}
         self._sending: set[TopicPartition] = set()
         self._failing_since_s: dict[TopicPartition, float] = {}
+        self._backoffs: dict[TopicPartition, _Backoff] = {}
         self._most_records: dict[TopicPartition, int] = {}
         self._placing: asyncio.Task[None] | None = None
         self._lanes: dict[int, asyncio.Task[None]] = {}
+        self._is_stopped = False
 
     @property
     def topics(self) -> Collection[str]:
@@ -104,6 +112,7 @@ class ReplySender:
         return cluster_waits(self._client.cluster, self._failing_since_s)
 
     async def stop(self) -> None:
+        self._is_stopped = True
         tasks = [*self._lanes.values(), *([self._placing] if self._placing else [])]
         for task in tasks:
             task.cancel()
@@ -192,28 +201,42 @@ class ReplySender:
             self._fail(SourceError(f"publishing to reply topics failed: {error!r}"))
 
     async def _run_lane(self, leader: int) -> None:
-        backoff_s = FIRST_BACKOFF_S
         try:
             while batches := self._next_batches(leader):
-                failed = await self._send(leader, batches)
-                if not failed:
-                    backoff_s = FIRST_BACKOFF_S
-                    continue
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, _MOST_BACKOFF_S)
-                await self._client.learn_leaders()
-                self._sort_out(failed)
+                if failed := await self._send(leader, batches):
+                    await self._client.learn_leaders()
+                    self._sort_out(failed)
         finally:
             del self._lanes[leader]
-        self._start_lanes(self._waiting.keys() - self._sending)
-        self._start_placing()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._is_stopped:
+            self._start_lanes(self._ready())
+            self._start_placing()
+
+    def _ready(self) -> list[TopicPartition]:
+        """Return where a batch may be sent to now, in turn."""
+        # A timer may fire early by the clock's resolution.
+        now_s = asyncio.get_running_loop().time() + _RESOLUTION_S
+        return [
+            each
+            for each in self._waiting
+            if each not in self._sending
+            and (each not in self._backoffs or self._backoffs[each].again_at_s <= now_s)
+        ]
+
+    def _back_off(self, partition: TopicPartition) -> None:
+        loop = asyncio.get_running_loop()
+        last = self._backoffs.get(partition)
+        pause_s = FIRST_BACKOFF_S if last is None else min(2 * last.pause_s, _MOST_BACKOFF_S)
+        self._backoffs[partition] = _Backoff(pause_s, loop.time() + pause_s)
+        loop.call_at(self._backoffs[partition].again_at_s, self._go_on)
 
     def _next_batches(self, leader: int) -> dict[TopicPartition, _Batch]:
         batches: dict[TopicPartition, _Batch] = {}
         size_bytes = 0
-        # In the order of ``_waiting``, so that each has its turn.
-        waiting = [each for each in self._waiting if each not in self._sending]
-        by_leader = self._client.leaders(waiting)
+        by_leader = self._client.leaders(self._ready())
         for partition in by_leader.get(leader, ()):
             if size_bytes >= _MOST_REQUEST_BYTES:
                 break
@@ -296,6 +319,7 @@ class ReplySender:
         """Report a batch that has ended; return whether it has, or goes on at once."""
         if code == NONE:
             self._failing_since_s.pop(partition, None)
+            self._backoffs.pop(partition, None)
             self._most_records.pop(partition, None)
             self._listener.acknowledged(batch.messages)
             return True
@@ -304,6 +328,7 @@ class ReplySender:
             step = next_step(code)
             if step is NextStep.REJECT:
                 self._failing_since_s.pop(partition, None)
+                self._backoffs.pop(partition, None)
                 return self._narrow_down(partition, batch, code)
             if step is NextStep.REFUSED:
                 self._directory.note_denied(partition.topic)
@@ -318,6 +343,7 @@ class ReplySender:
             reason = f"{topic}/{number} takes nothing ({reason})"
             self._pass(self._take_waiting(partition), reason)
             return True
+        self._back_off(partition)
         log.info("publishing to %s/%d again after %s", *partition, reason)
         return False
 
@@ -345,6 +371,7 @@ class ReplySender:
     def _take_waiting(self, partition: TopicPartition) -> Iterable[Message]:
         """Take all that waits, and forget the partition."""
         self._failing_since_s.pop(partition, None)
+        self._backoffs.pop(partition, None)
         self._most_records.pop(partition, None)
         return self._waiting.pop(partition, ())
 

@@ -394,3 +394,23 @@ def test_nothing_is_kept_of_a_partition_that_failed_and_has_nothing_left(
         assert it.sender.waits() == []
 
     stage.run(main)
+
+
+def test_a_partition_that_takes_nothing_delays_no_other_of_its_broker(stage: Stage) -> None:
+    async def main(it: Stage) -> None:
+        it.cluster.leaders_of = {"still": [FIRST], "fine": [FIRST]}
+        it.cluster.codes = lambda partition, _: 19 if partition.topic == "still" else 0
+        await it.sender.find_missing(["still", "fine"])
+        it.send("still", 10)
+        await asyncio.sleep(5.0)
+        for _ in range(100):
+            it.send("fine")
+            await asyncio.sleep(0.03)
+            assert len(it.taken("fine")) >= it.sent - 12
+        await it.settle(PATIENCE_S)
+        assert it.cluster.produce_requests < 150
+        assert len(it.listener.rejections) == 10
+        assert all(each.is_passing for each in it.listener.rejections)
+        assert not it.sender._backoffs
+
+    stage.run(main)
