@@ -7,10 +7,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import orjson
+
 from headrace_client.bulk.job.answers import ReadsAnswers
 from headrace_client.bulk.job.chunks import Chunk, HeldRows, sizes
 from headrace_client.bulk.job.reading import RowReader
 from headrace_client.bulk.job.request_lines import WritesLines
+from headrace_client.bulk.job.scanning import results_are_gone
 from headrace_client.bulk.job.writing import RowWriter
 from headrace_client.errors import ClientError, DeliveryError, UnreadableResultError
 from headrace_client.jobs import Answer, Failure, Job, Request
@@ -48,6 +51,7 @@ class BulkLoop:
         results: The results topic, assigned from where to read on.
         headers: Of each request.
         note: What the checkpoint holds beside the core's and the writer's.
+        say: Tells a person something.
     """
 
     def __init__(  # noqa: PLR0913 - each of them is one thing that a job needs
@@ -64,10 +68,11 @@ class BulkLoop:
         results: TopicReader,
         headers: Headers,
         note: Callable[[], Mapping[str, Any]],
+        say: Callable[[str], None],
     ) -> None:
         self._job = job
         self._wire_name = wire_name
-        self._mark = f'"{wire_name}/'.encode()
+        self._mark = orjson.dumps(wire_name)[:-1] + b"/"
         self._held = held
         self._reader = reader
         self._writer = writer
@@ -77,6 +82,8 @@ class BulkLoop:
         self._results = results
         self._headers = headers
         self._note = note
+        self._say = say
+        self._breaks = results.breaks
         self._reading = ThreadPoolExecutor(1, "headrace-read")
         self._writing = ThreadPoolExecutor(1, "headrace-write")
         self._may_read = asyncio.Event()
@@ -246,7 +253,7 @@ class BulkLoop:
         if isinstance(error, DeliveryError):
             code = "request_too_large" if error.is_too_large else "request_refused"
             self._sent_at_s.pop(request, None)
-            self._job.publish_failed(request, Failure(code, str(error)), self._now())
+            self._job.publish_failed(request, Failure.of(code, str(error)), self._now())
             self._may_send.set()
             self._may_write.set()
         elif not self._stopped.is_set() and self._failure is None:
@@ -258,12 +265,22 @@ class BulkLoop:
             records = await self._results.read(_READ_TIMEOUT_S, _READ_RECORDS)
             for record in records:
                 self._take_result(record)
+            if self._results.breaks != self._breaks:
+                self._breaks = self._results.breaks
+                self._send_again()
             for partition, position in self._results.positions.items():
                 self._job.results_read(partition, position)
             if records:
                 self._may_send.set()
                 self._may_write.set()
                 await asyncio.sleep(0)
+
+    def _send_again(self) -> None:
+        items = self._job.results_lost(self._results.positions)
+        self._sent_at_s.clear()
+        self._may_send.set()
+        if items:
+            self._say(results_are_gone(self._results.topic))
 
     def _take_result(self, record: TopicRecord) -> None:
         value = record.value

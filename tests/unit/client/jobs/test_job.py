@@ -287,6 +287,15 @@ class TestResume:
         with pytest.raises(JobError, match="has 6 items, but item 11 was sent"):
             job.input_ended()
 
+    def test_an_input_that_has_shrunk_within_a_request_is_an_error(self) -> None:
+        job = _job(Checkpoint(items_written=4))
+        job.published(Request(4, 8), 0, 7, 0.0)
+        job.add_items([1] * 2, 0.0)
+        # It looks for more to send before the input ends.
+        assert _sent(job) == []
+        with pytest.raises(JobError, match="has 6 items, but item 7 was sent"):
+            job.input_ended()
+
     def test_a_result_of_an_item_that_the_input_does_not_have_is_an_error(self) -> None:
         job = _job()
         job.add_items([1] * 2, 0.0)
