@@ -15,6 +15,7 @@ from headrace_client.bulk.job.reading import RowReader
 from headrace_client.bulk.job.request_lines import WritesLines
 from headrace_client.bulk.job.scanning import results_are_gone
 from headrace_client.bulk.job.writing import RowWriter
+from headrace_client.bulk.output.errors import ModelChangedError
 from headrace_client.errors import ClientError, DeliveryError, UnreadableResultError
 from headrace_client.jobs import Answer, Failure, Job, Request
 from headrace_client.kafka.publishing import UNKNOWN_OFFSET, RequestPublisher
@@ -84,6 +85,7 @@ class BulkLoop:
         self._note = note
         self._say = say
         self._breaks = results.breaks
+        self._ends_before: dict[int, int] = {}
         self._reading = ThreadPoolExecutor(1, "headrace-read")
         self._writing = ThreadPoolExecutor(1, "headrace-write")
         self._may_read = asyncio.Event()
@@ -261,6 +263,8 @@ class BulkLoop:
             self._may_write.set()
 
     async def _receive(self) -> None:
+        bounds = await self._results.bounds()
+        self._ends_before = {number: each.end for number, each in bounds.items()}
         while True:
             records = await self._results.read(_READ_TIMEOUT_S, _READ_RECORDS)
             for record in records:
@@ -295,7 +299,15 @@ class BulkLoop:
             return
         self._sent_at_s.pop(request, None)
         self.last_result_at_s = self._now()
-        outcome = self._answers.outcome(request, result)
+        try:
+            outcome = self._answers.outcome(request, result)
+        except ModelChangedError as error:
+            if record.offset >= self._ends_before.get(record.partition, 0):
+                raise
+            # Of a former process, which it stopped. The model may be what it was by now.
+            again = Failure("model_changed", str(error), retryable=True)
+            self._job.publish_failed(request, again, self.last_result_at_s)
+            return
         if isinstance(outcome, Answer):
             self.tokens += outcome.tokens
         self._job.answered(request, record.partition, record.offset, outcome, self.last_result_at_s)

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_client.bulk.job import running
 from headrace_client.bulk.job.plan import OptionsError
+from headrace_client.bulk.output.errors import ModelChangedError
 from headrace_client.errors import ClientError
 
 from tests.unit.client.bulk.job.stand_ins import (
@@ -178,6 +181,69 @@ def test_a_results_topic_that_is_made_anew_meanwhile_costs_nothing_but_time(
     assert status == 0
     assert texts_in(out) == texts_of(30)
     assert "are gone before this job read them" in said.text
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("dedupe", [True, False])
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4])
+def test_a_killed_job_goes_on_from_whatever_checkpoint_it_had(
+    tmp_path: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_at: int,
+    dedupe: bool,
+    ordered: bool,
+) -> None:
+    """The state that lay on the disk at a request is all that the next process has."""
+    texts = [f"text {number * 7 % 22}" for number in range(30)]
+    # The lowest items have no answer yet, so that there is something to write above them.
+    state, kept = Path(f"{out}.headrace"), tmp_path / "kept"
+
+    def answer(line: dict[str, Any]) -> dict[str, Any] | None:
+        if len(cluster.lines) == killed_at:
+            shutil.copytree(state, kept)
+            interrupt()
+        if _has(line, "text 0", "text 10"):
+            return None
+        return embed(line)
+
+    cluster = Cluster(answer)
+    connect(monkeypatch, cluster)
+    monkeypatch.setattr(running, "CHECKPOINT_EVERY_S", 0.0)
+    source = write_lines(tmp_path / "in.jsonl", texts)
+    options = {"ordered": ordered, "dedupe": dedupe, "window_requests": 4}
+    assert run([source], out, **options)[0] == 130
+    shutil.rmtree(state)
+    shutil.copytree(kept, state)
+    cluster.answer = embed
+    # What had no answer gets one, and the others are answered once more.
+    cluster.serve_all()
+    assert run([source], out, **options)[0] == 0
+    found = texts_in(out)
+    assert (found if ordered else sorted(found)) == (texts if ordered else sorted(texts))
+    names = [line["custom_id"] for line in cluster.lines]
+    assert len(names) == len(set(names)), "a request that was published is published again"
+
+
+def test_a_model_that_was_changed_and_brought_back_stops_the_job_once(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(line: dict[str, Any]) -> dict[str, Any]:
+        said = embed(line)
+        if _has(line, "text 12"):
+            for each in said["body"]["data"]:
+                each["embedding"].append(0.0)
+        return said
+
+    cluster = Cluster(answer)
+    connect(monkeypatch, cluster)
+    source = write_lines(tmp_path / "in.jsonl", texts_of(30))
+    for _ in range(2):
+        with pytest.raises(ModelChangedError, match="Bring the former model back"):
+            run([source], out)
+    cluster.answer = embed
+    assert run([source], out)[0] == 0
+    assert texts_in(out) == texts_of(30)
 
 
 class TestEnds:
