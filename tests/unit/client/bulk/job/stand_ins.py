@@ -196,7 +196,7 @@ class Said(nullcontext["Said"]):
 
     def busy(self, doing: str) -> nullcontext[object]:
         self.say(doing)
-        return nullcontext()
+        return nullcontext[object](None)
 
     @property
     def text(self) -> str:
