@@ -41,6 +41,28 @@ class Flight:
         self._queued.add(request)
         heappush(self._queue, request)
 
+    def split(self, request: Request, gaps: Sequence[tuple[int, int]], *, in_halves: bool) -> None:
+        """Queue the items of a failed request again, in smaller ones; others keep their claims."""
+        most = (request.items + 1) // 2 if in_halves else 1
+        items = self.unclaimed(gaps)
+        start = 0
+        for at, item in enumerate(items):
+            is_last = at + 1 == len(items) or items[at + 1] != item + 1
+            if is_last or at + 1 - start == most:
+                self.queue(Request(items[start], item + 1, request.attempt))
+                start = at + 1
+
+    def queue_all(self, attempt: int) -> int:
+        """Queue whatever was sent or is queued under another attempt; return the items in flight.
+
+        Answers to the former attempt still count.
+        """
+        sent, items = list(self._bytes_of), self.items
+        for request in [*sent, *self._queued]:
+            self.end(request)
+            self.queue(request._replace(attempt=attempt))
+        return items
+
     def next_queued(self, done: RangeSet, items_read: int) -> Request | None:
         """The lowest request to send again; what was answered meanwhile is dropped.
 

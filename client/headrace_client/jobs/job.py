@@ -1,6 +1,6 @@
 """A job: what to send, what to write, what may be checkpointed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace_client.jobs.activity import Activity
 from headrace_client.jobs.checkpoints import Checkpoint
@@ -8,12 +8,15 @@ from headrace_client.jobs.flight import Flight
 from headrace_client.jobs.offsets import OffsetLedger, Unacknowledged
 from headrace_client.jobs.outcomes import Failure, Outcome, Piece
 from headrace_client.jobs.ranges import RangeSet
-from headrace_client.jobs.rates import Rates
+from headrace_client.jobs.rates import Rates, eta_s
 from headrace_client.jobs.requests import Request
 from headrace_client.jobs.settings import JobSettings
 from headrace_client.jobs.states import JobState, Progress, WaitsFor
 from headrace_client.jobs.unsent import Unsent
 from headrace_client.jobs.writing import Writing
+
+_Gaps = Sequence[tuple[int, int]]
+"""Ranges [first, end) of a request's items that have no outcome."""
 
 
 class JobError(Exception):
@@ -23,8 +26,7 @@ class JobError(Exception):
 class Job:
     """The decisions of one job: pure, synchronous, without a clock.
 
-    A shell reads items, publishes requests, reads results, writes outcomes and keeps checkpoints;
-    the job says what is next. A shell that begins, or goes on after a crash, does this:
+    The job says what is next. A shell that begins, or goes on after a crash, does this:
 
     1. ``Job(settings, checkpoint, now)``. Without a checkpoint it notes the ends of both topics
        by `requests_scanned` and `results_read`, for every partition.
@@ -48,7 +50,6 @@ class Job:
         self._window = settings.window
         self._first_attempt = kept.attempt
         self._last_attempt = max(kept.last_attempt, kept.attempt)
-        self._most_attempts = kept.attempt + settings.attempts - 1
         self._writing = Writing(ordered=settings.ordered, written=written)
         self._writing.failed_durable = kept.items_failed
         self._requests = OffsetLedger(kept.request_offsets)
@@ -56,6 +57,7 @@ class Job:
         self._unacknowledged = Unacknowledged()
         self._flight = Flight()
         self._failed_requests: set[Request] = set()
+        self._found: set[Request] = set()
         self._unsent = Unsent(settings, kept.items_written, kept.written_above, now)
         self._expected: int | None = None
         self._answered_items = self._writing.done.items
@@ -133,11 +135,12 @@ class Job:
             return
         self._requests.hold(partition, offset, request.first, request.end)
         self._last_attempt = max(self._last_attempt, request.attempt)
-        done = self._writing.done.covers(request.first, request.end)
-        if done or request in self._failed_requests:
+        done = self._writing.done
+        if request in self._failed_requests or done.covers(request.first, request.end):
             return
         if not self._flight.requests:
             self._activity.busy_at = now
+        self._found.add(request)
         self._flight.send(request, self._unsent.bytes_of(request))
         self._unsent.not_fresh(request.first, request.end)
 
@@ -161,7 +164,9 @@ class Job:
     ) -> None:
         """Note a result, at its own place on the results topic.
 
-        Repeats are dropped. A failed request of several items is sent again item by item.
+        Repeats are dropped. A failed request of several items is sent again item by item, and one
+        that was too large in halves. One that the service cancelled cancels the job, and one that
+        it says has expired ends it likewise, unless a former process sent it with its own deadline.
         """
         self._check_end(request.end)
         self._results.hold(partition, offset, request.first, request.end)
@@ -171,12 +176,15 @@ class Job:
         if not gaps:
             self._repeats += 1
         elif isinstance(outcome, Failure):
-            self._fail(request, outcome, gaps, now)
+            # What failed in a former run says nothing of this one.
+            if request.attempt >= self._first_attempt:
+                fail = self._end_early if outcome.ends_with_job else self._fail
+                fail(request, outcome, gaps, now)
         else:
-            self._put(request, gaps, outcome)
-            items = sum(end - first for first, end in gaps)
+            items = self._put(request, gaps, outcome)
             self._rates.add(items, outcome.tokens, outcome.size_bytes, now)
             self._unsent.not_fresh(request.first, request.end)
+        self._found.discard(request)
 
     def requests_scanned(self, partition: int, position: int) -> None:
         """Note that the requests topic has no other request of this job below ``position``."""
@@ -186,6 +194,16 @@ class Job:
     def results_read(self, partition: int, position: int) -> None:
         """Note that all results below ``position`` were told by `answered`, or are not ours."""
         self._results.read_to(partition, position)
+
+    def results_lost(self, positions: Mapping[int, int]) -> int:
+        """Note that results were deleted unread; whatever is in flight is sent again.
+
+        ``positions`` are where each partition is read on. Returns the items that were in flight.
+        """
+        self._results = OffsetLedger(positions)
+        self._first_attempt = self._last_attempt = self._last_attempt + 1
+        self._found.clear()
+        return self._flight.queue_all(self._first_attempt)
 
     def take_writable(self, most_items: int | None = None) -> list[Piece]:
         """Take what may be written next.
@@ -274,10 +292,6 @@ class Job:
         state = self.state(now)
         items_per_s, tokens_per_s, bytes_per_s = self._rates.per_s(now)
         total = self.items_read if self._unsent.has_ended else self._expected
-        eta_s = None
-        if total is not None and (items_per_s or self._answered_items >= total):
-            left = max(0, total - self._answered_items)
-            eta_s = left / items_per_s if left else 0.0
         waits_for = self._waits_for(state)
         return Progress(
             state=state,
@@ -293,7 +307,7 @@ class Job:
             items_per_s=items_per_s,
             tokens_per_s=tokens_per_s,
             bytes_per_s=bytes_per_s,
-            eta_s=eta_s,
+            eta_s=None if total is None else eta_s(total - self._answered_items, items_per_s),
             waits_for=waits_for,
             waits_s=max(0.0, now - self._activity.since(waits_for)),
             active_s=now - self._began_at,
@@ -323,60 +337,62 @@ class Job:
                 "has shrunk since; give the input that the job began with, or begin a new job"
             )
 
-    def _put(self, request: Request, gaps: Iterable[tuple[int, int]], outcome: Outcome) -> None:
+    def _put(self, request: Request, gaps: Iterable[tuple[int, int]], outcome: Outcome) -> int:
+        before = self._answered_items
         for first, end in gaps:
             self._writing.put(first, end, request.first, outcome)
             self._answered_items += end - first
+        return self._answered_items - before
 
-    def _fail(
-        self, request: Request, failure: Failure, gaps: Sequence[tuple[int, int]], now: float
-    ) -> None:
+    def _end_early(self, request: Request, failure: Failure, gaps: _Gaps, now: float) -> None:
+        """A request was cancelled or has expired, which says nothing of its items."""
         attempt = request.attempt
-        if attempt < self._first_attempt or (self._ending and failure.ends_with_job):
+        if self._ending or not self._flight.unclaimed(gaps, above_attempt=attempt):
             return
+        if failure.is_cancellation:
+            self._ending = JobState.CANCELLED
+        elif request in self._found:
+            # Its deadline is that of the process which sent it.
+            self._failed_requests.add(request)
+            self._unsent.not_fresh(request.first, request.end)
+            self._last_attempt = max(self._last_attempt, attempt + 1)
+            self._flight.queue(request._replace(attempt=attempt + 1))
+        elif self._settings.deadline is not None:
+            # The service's clock is ahead of this one.
+            self._ending = JobState.EXPIRED
+        else:
+            self._fail(request, failure, gaps, now)
+
+    def _fail(self, request: Request, failure: Failure, gaps: _Gaps, now: float) -> None:
+        attempt = request.attempt
         self._failed_requests.add(request)
         self._unsent.not_fresh(request.first, request.end)
         if request.items > 1 and not failure.alike:
-            for item in self._flight.unclaimed(gaps):
-                self._flight.queue(Request(item, item + 1, attempt))
+            self._flight.split(request, gaps, in_halves=failure.is_too_large)
             return
         # A repeat says nothing of the attempt that followed it.
         items = self._flight.unclaimed(gaps, above_attempt=attempt)
         if not items:
             return
-        if failure.retryable and attempt < self._most_attempts:
+        if failure.retryable and attempt + 1 < self._first_attempt + self._settings.attempts:
             self._last_attempt = max(self._last_attempt, attempt + 1)
             self._flight.queue(request._replace(attempt=attempt + 1))
         else:
             failed = RangeSet((item, item + 1) for item in items)
-            self._put(request, failed, failure)
-            self._failed_items += len(items)
+            self._failed_items += self._put(request, failed, failure)
             self._rates.add(len(items), 0, 0, now)
             most = self._settings.most_failed_items
             if most is not None and self._failed_items > most:
-                self.give_up(
-                    Failure(
-                        "too_many_failures",
-                        f"{self._failed_items} items failed, and {most} may; the last one: "
-                        f"{failure.code}: {failure.message}",
-                    )
-                )
+                self.give_up(failure.as_last_of(self._failed_items, most))
 
     def _waits_for(self, state: JobState) -> WaitsFor:
-        flight = self._flight.requests
-        waits_for = WaitsFor.NOTHING
         if state.is_final:
-            pass
-        elif self._writing.is_turn(self.items_read):
-            waits_for = WaitsFor.WRITING
-        elif flight and len(self._unacknowledged) >= flight:
-            waits_for = WaitsFor.BROKER
-        elif flight:
-            waits_for = WaitsFor.RESULTS
-        elif self._writing.in_hand_pieces:
-            waits_for = WaitsFor.WRITING
-        elif self._is_paused:
-            waits_for = WaitsFor.RESUME
-        elif not self._unsent.has_ended:
-            waits_for = WaitsFor.INPUT
-        return waits_for
+            return WaitsFor.NOTHING
+        return self._activity.waits_for(
+            is_turn=self._writing.is_turn(self.items_read),
+            in_flight=self._flight.requests,
+            unacknowledged=len(self._unacknowledged),
+            in_hand=self._writing.in_hand_pieces,
+            is_paused=self._is_paused,
+            has_input_ended=self._unsent.has_ended,
+        )

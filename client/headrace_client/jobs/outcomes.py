@@ -5,6 +5,7 @@ from typing import Any
 
 _ALIKE = frozenset({"unknown_url", "model_not_found", "request_expired", "request_cancelled"})
 _ENDED = frozenset({"request_expired", "request_cancelled"})
+_TOO_LARGE = frozenset({"request_too_large", "result_too_large", "body_in_object_store"})
 _RETRYABLE = _ENDED | {"model_failed", "store_failed", "result_refused", "reading_failed"}
 
 
@@ -48,6 +49,23 @@ class Failure:
     def ends_with_job(self) -> bool:
         """It says that the job was cancelled or ran out of time, and nothing of the item."""
         return self.code in _ENDED
+
+    def as_last_of(self, failed_items: int, may_fail: int) -> "Failure":
+        """That too many items failed, with this as the last of them."""
+        return Failure(
+            "too_many_failures",
+            f"{failed_items} items failed, and {may_fail} may; the last one: {self.code}: "
+            f"{self.message}",
+        )
+
+    @property
+    def is_cancellation(self) -> bool:
+        return self.code == "request_cancelled"
+
+    @property
+    def is_too_large(self) -> bool:
+        """A request of fewer items may be small enough."""
+        return self.code in _TOO_LARGE
 
 
 Outcome = Answer | Failure

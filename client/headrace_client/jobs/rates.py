@@ -6,6 +6,13 @@ from typing import NamedTuple
 _SAMPLES = 60
 
 
+def eta_s(left: int, per_s: float) -> float | None:
+    """Seconds until nothing is left; ``None`` if that cannot be said."""
+    if left <= 0:
+        return 0.0
+    return left / per_s if per_s else None
+
+
 class _Sample(NamedTuple):
     at: float
     items: int

@@ -30,6 +30,7 @@ class Unsent:
         self._next = items_written
         # Above the next one: what a former process sent, and what is done.
         self._ahead = RangeSet(written_above)
+        self._highest_ahead = self._ahead.end
         self._sizes = ItemSizes(items_written)
         self._bytes_held = 0
         self._waits_since = now
@@ -50,7 +51,7 @@ class Unsent:
     @property
     def highest_ahead(self) -> int:
         """One above the highest item that is known not to be fresh without having been read."""
-        return self._ahead.end
+        return self._highest_ahead
 
     def wanted(self, taken: RangeSet) -> int:
         """How many more items may be read."""
@@ -74,6 +75,7 @@ class Unsent:
 
     def not_fresh(self, first: int, end: int) -> None:
         """Note that items were sent, or are done."""
+        self._highest_ahead = max(self._highest_ahead, end)
         if end > self._next:
             self._ahead.add(first, end)
 

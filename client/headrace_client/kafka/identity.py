@@ -119,6 +119,11 @@ class TopicIdentity:
         self._has_ids = True
         self._id = b""
 
+    @property
+    def hex(self) -> str:
+        """The id when it was last asked for; empty where it is not known."""
+        return self._id.hex()
+
     async def is_new(self, client: AIOKafkaClient) -> bool:
         """Ask a broker; ``True`` once if another topic has the name since the last question."""
         if not self._has_ids:

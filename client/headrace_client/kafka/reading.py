@@ -65,6 +65,8 @@ class TopicReader:
         self._positions: dict[int, int] = {}
         self._identity = TopicIdentity(topic)
         self._looked_at_s = -math.inf
+        self.breaks = 0
+        """How often records were gone before they were read, or another topic had the name."""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -89,6 +91,11 @@ class TopicReader:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()
+
+    @property
+    def topic_id(self) -> str:
+        """The id of the topic that has the name; empty where brokers give none."""
+        return self._identity.hex
 
     @property
     def positions(self) -> dict[int, int]:
@@ -223,6 +230,7 @@ class TopicReader:
         if await self._identity.is_new(client):
             log.warning("%s: the topic was made anew; reading it from its start", self._doing)
             await client.force_metadata_update()
+            self.breaks += 1
             self._positions = dict.fromkeys(await self._numbers(), 0)
             self._assign()
 
@@ -236,6 +244,7 @@ class TopicReader:
 
     async def _go_on_from_start(self, gone: Iterable[TopicPartition]) -> None:
         bounds = await self.bounds()
+        self.breaks += 1
         for place in gone:
             number = place.partition
             if number in bounds:

@@ -33,7 +33,7 @@ class VectorAnswersOf:
         self._decoder = decoder
 
     def outcome(self, request: Request, result: Result) -> Outcome:
-        failure = failure_of(result)
+        failure = failure_of(result, request.items)
         if failure is not None:
             return failure
         try:
@@ -50,8 +50,8 @@ class VectorAnswersOf:
 class BodyAnswersOf:
     """Response bodies as they come."""
 
-    def outcome(self, request: Request, result: Result) -> Outcome:  # noqa: ARG002 - one row each
-        failure = failure_of(result)
+    def outcome(self, request: Request, result: Result) -> Outcome:
+        failure = failure_of(result, request.items)
         if failure is not None:
             return failure
         body = orjson.dumps(result.body)
@@ -65,16 +65,22 @@ class BodyAnswersOf:
         )
 
 
-def failure_of(result: Result) -> Failure | None:
-    """Return why a request failed; ``None`` if it did not."""
+def failure_of(result: Result, items: int = 1) -> Failure | None:
+    """Return why a request of so many items failed; ``None`` if it did not."""
     error = result.to_error()
     if error is not None:
         status = "" if result.status_code is None else f"{result.status_code} "
         return Failure.of(error.code or f"{status}refused".replace(" ", "_"), str(error))
     if result.body_ref is not None and not result.body:
-        return Failure(
+        advice = (
+            "lower --batch-rows so that results stay under the route's claim_check.over_bytes"
+            if items > 1
+            else "fetch it from there, or raise the route's claim_check.over_bytes and try the row "
+            "again with --retry-failed"
+        )
+        return Failure.of(
             "body_in_object_store",
-            f"the result's body lies at {result.body_ref.get('url')}: lower --batch-rows so that "
-            "results stay under the route's claim_check.over_bytes",
+            f"the answer lies in an object store, which a bulk job does not read, at "
+            f"{result.body_ref.get('url')}: {advice}",
         )
     return None

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -66,6 +67,11 @@ class Plan:
     out_format: OutFormat
     ordered: bool
     fingerprint: Mapping[str, Any]
+
+    @property
+    def inputs_digest(self) -> str:
+        """Of all that is known of the input files: another one says that they have changed."""
+        return blake2b(orjson.dumps(self.source.fingerprints), digest_size=16).hexdigest()
 
     def layout(self, job: str) -> Layout:
         answers = VectorAnswers(dtype=self.dtype) if self.dtype else BodyAnswers(job=job)

@@ -20,15 +20,11 @@ from headrace_client.bulk.job.progress.display import Display
 from headrace_client.bulk.job.progress.reporting import About, Commands, Reporter
 from headrace_client.bulk.job.progress.watching import Watch, looking
 from headrace_client.bulk.job.reading import RowReader, Selection
-from headrace_client.bulk.job.reply_topics import (
-    create_own_topic,
-    delete_own_topic,
-    own_topic,
-)
+from headrace_client.bulk.job.reply_topics import delete_own_topic, find_results_topic
 from headrace_client.bulk.job.request_lines import GroupedTexts, WholeBodies, WritesLines
 from headrace_client.bulk.job.rounds import Round
 from headrace_client.bulk.job.running import BulkLoop
-from headrace_client.bulk.job.scanning import core_of, note_ends, scan
+from headrace_client.bulk.job.scanning import begin, core_of, go_on
 from headrace_client.bulk.job.service import Service
 from headrace_client.bulk.job.state.checkpoints import CheckpointStore
 from headrace_client.bulk.job.state.failed_items import FailedItems
@@ -40,7 +36,6 @@ from headrace_client.bulk.output.stores import BodyBuffer, BodyStore, VectorBuff
 from headrace_client.bulk.output.vectors import VectorDecoder
 from headrace_client.bulk.rows.seen import CustomIds, SeenItems
 from headrace_client.clock import epoch_ms
-from headrace_client.errors import KafkaError
 from headrace_client.jobs import Checkpoint, Job, JobSettings, JobState, RangeSet, Window
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
@@ -104,6 +99,7 @@ class RoundRunner:
         self._announcement = announcement
         self._wire_name = this_round.wire_name(job_id)
         self._results_topic = service.route.results_topic
+        self._topic_ids: dict[str, str] = {}
         # Items of lines have names of their own, but what they send may be the same.
         self._seen = SeenItems(store.connection) if options.dedupe else None
         self._failed = FailedItems(store.connection if options.dedupe else None, store.lock)
@@ -112,7 +108,13 @@ class RoundRunner:
         """Return when the round is complete or was stopped; raises ``ClientError``."""
         clock = asyncio.get_running_loop().time
         kept = self._round.checkpoint
-        self._results_topic = await self._find_results_topic()
+        self._results_topic = await find_results_topic(
+            self._service.connection,
+            self._service.route,
+            self._wire_name,
+            kept=None if kept is None else kept["topics"]["results"],
+            say=self._display.say,
+        )
         checkpoint = core_of(kept, self._topics())
         writer = self._writer(checkpoint)
         rows_before = writer.rows_written
@@ -124,17 +126,7 @@ class RoundRunner:
             publisher = RequestPublisher(service.connection, route.requests_topic)
             await publisher.start()
             open_ones.push_async_callback(publisher.close)
-            job = Job(self._job_settings(clock()), checkpoint, clock())
-            positions = {n: each.end for n, each in (await results.bounds()).items()}
-            if checkpoint is None:
-                await note_ends(job, service.connection, route.requests_topic, positions)
-            else:
-                await scan(
-                    job, service.connection, route.requests_topic, checkpoint, self._wire_name
-                )
-                # A partition that the checkpoint does not know is read from its start.
-                positions = {n: checkpoint.result_offsets.get(n, 0) for n in positions}
-            results.assign(positions)
+            job = await self._begun(checkpoint, results, clock)
             loop = self._loop(job, writer, publisher, results, checkpoint)
             if checkpoint is None:
                 # Before anything is published: a crash must find where to look for it.
@@ -157,8 +149,8 @@ class RoundRunner:
                 last = replace(reporter.report(), state=_state(job, loop, writer, clock()))
                 self._display.show(last)
                 announcements(last)
-        if loop.is_complete:
-            await self._forget_results_topic()
+        if loop.is_complete and self._results_topic != route.results_topic:
+            await delete_own_topic(service.connection, self._results_topic, self._display.say)
         report = reporter.report()
         return Outcome(
             is_complete=loop.is_complete,
@@ -171,6 +163,28 @@ class RoundRunner:
             gave_up_waiting=reporter.gave_up_waiting,
         )
 
+    async def _begun(
+        self, checkpoint: Checkpoint | None, results: TopicReader, clock: Callable[[], float]
+    ) -> Job:
+        connection, topic = self._service.connection, self._service.route.requests_topic
+        async with TopicReader(connection, topic) as requests:
+            kept = (self._round.checkpoint or {}).get("topic_ids", {})
+            self._topic_ids = {"requests": requests.topic_id, "results": results.topic_id}
+            settings = self._job_settings(clock())
+            if checkpoint is None:
+                return await begin(settings, requests, results)
+            return await go_on(
+                settings,
+                checkpoint,
+                requests,
+                results,
+                new_topics={
+                    each for each, now in self._topic_ids.items() if now != (kept.get(each) or now)
+                },
+                wire_name=self._wire_name,
+                say=self._display.say,
+            )
+
     def _topics(self) -> dict[str, str]:
         route = self._service.route
         return {
@@ -179,32 +193,13 @@ class RoundRunner:
             "results": self._results_topic,
         }
 
-    async def _find_results_topic(self) -> str:
-        connection, route = self._service.connection, self._service.route
-        kept = (self._round.checkpoint or {}).get("topics", {})
-        own = own_topic(route.reply_topics, self._wire_name)
-        if own is None or kept.get("results") == route.results_topic:
-            return route.results_topic
-        try:
-            await create_own_topic(connection, route, own)
-        except KafkaError as error:
-            if kept.get("results") == own:
-                raise
-            self._display.say(f"results come on {route.results_topic}: {error}")
-            return route.results_topic
-        return own
-
-    async def _forget_results_topic(self) -> None:
-        """All is written: a topic of the job's own is of no more use."""
-        if self._results_topic == self._service.route.results_topic:
-            return
-        try:
-            await delete_own_topic(self._service.connection, self._results_topic)
-        except KafkaError as error:
-            self._display.say(f"topic {self._results_topic} stays: {error}")
-
     def _note(self) -> dict[str, Any]:
-        return {**self._round.note(), "topics": self._topics()}
+        return {
+            **self._round.note(),
+            "topics": self._topics(),
+            "topic_ids": self._topic_ids,
+            "inputs": self._plan.inputs_digest,
+        }
 
     def _writer(self, checkpoint: Checkpoint | None) -> RowWriter:
         kept, plan = self._round.checkpoint, self._plan
@@ -285,6 +280,7 @@ class RoundRunner:
                 else deadline_ms(options.deadline, epoch_ms()),
             ),
             note=self._note,
+            say=self._display.say,
         )
 
     def _reader(self, kept: Any) -> RowReader:
@@ -363,7 +359,8 @@ def _state(job: Job, loop: BulkLoop, writer: RowWriter, now_s: float) -> str:
     state = job.state(now_s)
     if not loop.is_complete:
         # Whatever it was doing: nothing goes on with it now.
-        return state.value if state.is_final else State.INTERRUPTED.value
+        is_told = state in {JobState.CANCELLED, JobState.EXPIRED}
+        return state.value if is_told else State.INTERRUPTED.value
     return (State.PARTIAL if writer.rows_failed else State.DONE).value
 
 

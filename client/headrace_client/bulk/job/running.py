@@ -7,11 +7,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import orjson
+
 from headrace_client.bulk.job.answers import ReadsAnswers
 from headrace_client.bulk.job.chunks import Chunk, HeldRows, sizes
 from headrace_client.bulk.job.reading import RowReader
 from headrace_client.bulk.job.request_lines import WritesLines
+from headrace_client.bulk.job.scanning import results_are_gone
 from headrace_client.bulk.job.writing import RowWriter
+from headrace_client.bulk.output.errors import ModelChangedError
 from headrace_client.errors import ClientError, DeliveryError, UnreadableResultError
 from headrace_client.jobs import Answer, Failure, Job, Request
 from headrace_client.kafka.publishing import UNKNOWN_OFFSET, RequestPublisher
@@ -48,6 +52,7 @@ class BulkLoop:
         results: The results topic, assigned from where to read on.
         headers: Of each request.
         note: What the checkpoint holds beside the core's and the writer's.
+        say: Tells a person something.
     """
 
     def __init__(  # noqa: PLR0913 - each of them is one thing that a job needs
@@ -64,10 +69,11 @@ class BulkLoop:
         results: TopicReader,
         headers: Headers,
         note: Callable[[], Mapping[str, Any]],
+        say: Callable[[str], None],
     ) -> None:
         self._job = job
         self._wire_name = wire_name
-        self._mark = f'"{wire_name}/'.encode()
+        self._mark = orjson.dumps(wire_name)[:-1] + b"/"
         self._held = held
         self._reader = reader
         self._writer = writer
@@ -77,6 +83,9 @@ class BulkLoop:
         self._results = results
         self._headers = headers
         self._note = note
+        self._say = say
+        self._breaks = results.breaks
+        self._ends_before: dict[int, int] = {}
         self._reading = ThreadPoolExecutor(1, "headrace-read")
         self._writing = ThreadPoolExecutor(1, "headrace-write")
         self._may_read = asyncio.Event()
@@ -246,7 +255,7 @@ class BulkLoop:
         if isinstance(error, DeliveryError):
             code = "request_too_large" if error.is_too_large else "request_refused"
             self._sent_at_s.pop(request, None)
-            self._job.publish_failed(request, Failure(code, str(error)), self._now())
+            self._job.publish_failed(request, Failure.of(code, str(error)), self._now())
             self._may_send.set()
             self._may_write.set()
         elif not self._stopped.is_set() and self._failure is None:
@@ -254,16 +263,28 @@ class BulkLoop:
             self._may_write.set()
 
     async def _receive(self) -> None:
+        bounds = await self._results.bounds()
+        self._ends_before = {number: each.end for number, each in bounds.items()}
         while True:
             records = await self._results.read(_READ_TIMEOUT_S, _READ_RECORDS)
             for record in records:
                 self._take_result(record)
+            if self._results.breaks != self._breaks:
+                self._breaks = self._results.breaks
+                self._send_again()
             for partition, position in self._results.positions.items():
                 self._job.results_read(partition, position)
             if records:
                 self._may_send.set()
                 self._may_write.set()
                 await asyncio.sleep(0)
+
+    def _send_again(self) -> None:
+        items = self._job.results_lost(self._results.positions)
+        self._sent_at_s.clear()
+        self._may_send.set()
+        if items:
+            self._say(results_are_gone(self._results.topic))
 
     def _take_result(self, record: TopicRecord) -> None:
         value = record.value
@@ -278,7 +299,15 @@ class BulkLoop:
             return
         self._sent_at_s.pop(request, None)
         self.last_result_at_s = self._now()
-        outcome = self._answers.outcome(request, result)
+        try:
+            outcome = self._answers.outcome(request, result)
+        except ModelChangedError as error:
+            if record.offset >= self._ends_before.get(record.partition, 0):
+                raise
+            # Of a former process, which it stopped. The model may be what it was by now.
+            again = Failure("model_changed", str(error), retryable=True)
+            self._job.publish_failed(request, again, self.last_result_at_s)
+            return
         if isinstance(outcome, Answer):
             self.tokens += outcome.tokens
         self._job.answered(request, record.partition, record.offset, outcome, self.last_result_at_s)

@@ -73,7 +73,14 @@ def service_of(document: Mapping[str, Any], options: BulkOptions) -> Service:
 def _route(routes: Routes, options: BulkOptions) -> Route:
     # Lines of an OpenAI Batch file name their endpoints themselves.
     url = None if options.kind == "run" and options.body is None else options.url
-    return routes.find(url, route=options.route, model=options.model)
+    route = routes.find(url, route=options.route, model=options.model)
+    if not route.fail_with_result:
+        raise OptionsError(
+            f"routes.{route.name}.fail_with_result is false: a request that the service gives up "
+            "has no result, and a job would wait for it for ever; set it to true (the service "
+            "takes that without a restart), or name another route with --route"
+        )
+    return route
 
 
 def _model(document: Mapping[str, Any], route: Route) -> dict[str, Any]:

@@ -21,8 +21,14 @@ from headrace_client.bulk.job.state.manifest import Manifest
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending, Finished
 from headrace_client.clock import epoch_ms
-from headrace_client.jobs import JobState
-from headrace_client.registry.announcements import Announcement, State, Topics
+from headrace_client.errors import ClientError
+from headrace_client.jobs import JobError, JobState
+from headrace_client.registry.announcements import (
+    Announcement,
+    State,
+    Topics,
+    check_job_name,
+)
 
 
 class ExitStatus(IntEnum):
@@ -66,19 +72,17 @@ def _run(options: BulkOptions, service: Service, display: Display) -> ExitStatus
         before=None if before is None else before.inputs,
     )
     with folder:
-        manifest, has_grown = _manifest(options, plan, folder)
-        session = _Session(options, plan, service, manifest, folder, display, has_grown=has_grown)
+        manifest = _manifest(options, plan, folder)
+        session = _Session(options, plan, service, manifest, folder, display)
         with display:
             return session.run()
 
 
-def _manifest(options: BulkOptions, plan: Plan, folder: JobFolder) -> tuple[Manifest, bool]:
-    """Return the job's manifest, and whether the input has changed since it was written."""
+def _manifest(options: BulkOptions, plan: Plan, folder: JobFolder) -> Manifest:
     inputs = plan.source.fingerprints
     found = None if options.restart else folder.manifest()
     if found is not None:
-        manifest = folder.go_on(found, plan.fingerprint, inputs)
-        return manifest, manifest is not found
+        return folder.go_on(found, plan.fingerprint, inputs)
     out = plan.destination.out
     if options.retry_failed:
         raise OptionsError(
@@ -92,7 +96,11 @@ def _manifest(options: BulkOptions, plan: Plan, folder: JobFolder) -> tuple[Mani
         )
     folder.clear()
     name = options.job or f"bulk-{options.kind}"
-    return folder.begin(name, plan.fingerprint, inputs, epoch_ms()), False
+    try:
+        check_job_name(name)
+    except ValueError as error:
+        raise OptionsError(f"--job: {error}") from None
+    return folder.begin(name, plan.fingerprint, inputs, epoch_ms())
 
 
 class _Session:
@@ -104,8 +112,6 @@ class _Session:
         manifest: Manifest,
         folder: JobFolder,
         display: Display,
-        *,
-        has_grown: bool,
     ) -> None:
         self._options = options
         self._plan = plan
@@ -113,7 +119,6 @@ class _Session:
         self._manifest = manifest
         self._folder = folder
         self._display = display
-        self._has_changed = has_grown
         self._out = plan.destination.out
         self._ending = Ending(plan.layout(manifest.job), plan.destination)
 
@@ -126,6 +131,7 @@ class _Session:
         )
         if isinstance(this_round, Ended):
             return self._nothing_to_do(this_round)
+        self._check_limit(this_round)
         self._say_beginning(this_round)
         runner = RoundRunner(
             options=self._options,
@@ -139,7 +145,10 @@ class _Session:
             display=self._display,
             announcement=self._announcement(),
         )
-        outcome = asyncio.run(runner.run())
+        try:
+            outcome = asyncio.run(runner.run())
+        except JobError as error:
+            raise ClientError(f"{error} (a lower --limit shortens the input too)") from None
         if not outcome.is_complete:
             return self._stopped(outcome)
         return self._end(store, this_round, outcome)
@@ -173,7 +182,7 @@ class _Session:
         finished = self._ending.resume()
         if finished is None or kept is None:
             return kept
-        self._note_end(store, round_of(kept), kept["rows_read"], finished)
+        self._note_end(store, round_of(kept), kept["rows_read"], finished, kept["inputs"])
         return store.load()
 
     def _has_grown(self, kept: Mapping[str, Any] | None) -> bool:
@@ -185,13 +194,16 @@ class _Session:
             return False
         if total is not None:
             return total > read
-        return self._has_changed or kept.get("limit") is not None
+        # Not by the manifest: it was written before these rows were read.
+        is_changed = kept["ended"]["inputs"] != self._plan.inputs_digest
+        return is_changed or kept.get("limit") is not None
 
     def _end(self, store: CheckpointStore, this_round: Round, outcome: Outcome) -> ExitStatus:
         self._display.say(f"writing {self._out}")
         end = self._ending.finish if this_round.number == 1 else self._ending.merge
         finished = end(outcome.parts)
-        self._note_end(store, this_round, outcome.rows_read, finished)
+        inputs = self._plan.inputs_digest
+        self._note_end(store, this_round, outcome.rows_read, finished, inputs)
         self._display.say(
             f"{count_of(finished.rows, 'row')} in {self._out}, {duration(outcome.elapsed_s)}, "
             f"{outcome.rows_per_s:,.0f} rows/s"
@@ -202,7 +214,12 @@ class _Session:
         return ExitStatus.PARTIAL
 
     def _note_end(
-        self, store: CheckpointStore, this_round: Round, rows_read: int, finished: Finished
+        self,
+        store: CheckpointStore,
+        this_round: Round,
+        rows_read: int,
+        finished: Finished,
+        inputs: str,
     ) -> None:
         store.end(
             {
@@ -211,7 +228,9 @@ class _Session:
                 "ended": {
                     "rows": finished.rows,
                     "failed_rows": finished.failed_rows,
-                    "rows_read": rows_read,
+                    # A round of failed rows may end before the last row of OUT.
+                    "rows_read": max(rows_read, this_round.from_row),
+                    "inputs": inputs,
                 },
             }
         )
@@ -247,6 +266,16 @@ class _Session:
             case _:
                 self._display.say(f"interrupted; {goes_on}")
                 return ExitStatus.INTERRUPTED
+
+    def _check_limit(self, this_round: Round) -> None:
+        limit = self._options.limit
+        # Further rows that were sent are the core's business.
+        written = (this_round.checkpoint or {}).get("start_row", 0)
+        if limit is not None and limit < written:
+            raise OptionsError(
+                f"--limit: {limit:,} rows, and this job has written {written:,} already: give at "
+                "least as many, or begin anew with --restart"
+            )
 
     def _say_beginning(self, this_round: Round) -> None:
         job, route = self._manifest.job, self._service.route

@@ -208,6 +208,59 @@ class TestFailures:
         job.publish_failed(singles[0], refused, 0.0)
         assert _write(job) == [(0, 1)]
 
+    @pytest.mark.parametrize("code", ["result_too_large", "request_too_large"])
+    def test_what_was_too_large_is_sent_again_in_halves(self, code: str) -> None:
+        job = _job(request_items=8, window=Window(requests=9, items=64, span_items=64))
+        job.add_items([1] * 7, 0.0)
+        job.input_ended()
+        (request,) = _sent(job)
+        too_large = Failure.of(code, "over the topic's limit")
+        job.answered(request, 0, 50, too_large, 0.0)
+        assert _sent(job) == [Request(0, 4), Request(4, 7)]
+        job.answered(Request(0, 4), 0, 51, Answer(), 0.0)
+        job.answered(Request(4, 7), 0, 52, too_large, 0.0)
+        assert _sent(job) == [Request(4, 6), Request(6, 7)]
+        job.answered(Request(6, 7), 0, 53, too_large, 0.0)
+        job.answered(Request(4, 6), 0, 54, Answer(), 0.0)
+        pieces = job.take_writable()
+        assert [piece.failure is not None for piece in pieces] == [False, False, True]
+
+
+class TestLostResults:
+    def test_what_is_in_flight_is_sent_again_under_another_name(self) -> None:
+        job = _job(Checkpoint())
+        job.published(Request(0, 4), 0, 7, 0.0)
+        job.published(Request(4, 6), 0, 8, 0.0)
+        job.requests_scanned(0, 9)
+        assert job.results_lost({0: 20}) == 6
+        job.add_items([1] * 8, 0.0)
+        job.input_ended()
+        assert _sent(job) == [Request(0, 4, 2), Request(4, 6, 2), Request(6, 8, 2)]
+        # What comes of the former ones counts if it is an answer.
+        job.answered(Request(0, 4), 0, 20, Answer(), 0.0)
+        job.answered(Request(4, 6), 0, 21, Failure("bad", "no"), 0.0)
+        assert _write(job) == [(0, 4)]
+        job.answered(Request(4, 6, 2), 0, 22, Answer(), 0.0)
+        job.answered(Request(6, 8, 2), 0, 23, Answer(), 0.0)
+        assert _write(job) == [(4, 6), (6, 8)]
+        assert job.state(0.0) is JobState.DONE
+
+    def test_a_process_that_follows_waits_for_none_of_them_either(self) -> None:
+        job = _job()
+        job.add_items([1] * 8, 0.0)
+        for offset, request in enumerate(_sent(job)):
+            job.published(request, 0, 100 + offset, 0.0)
+        job.answered(Request(0, 4), 0, 50, Answer(), 0.0)
+        # The topic was made anew: what was read of it is there no more.
+        job.results_lost({0: 0})
+        kept = job.checkpoint(0.0)
+        assert kept.result_offsets == {0: 0}
+        later = Job(JobSettings(request_items=4, window=_SMALL), kept, 0.0)
+        later.published(Request(0, 4), 0, 100, 0.0)
+        later.published(Request(4, 8), 0, 101, 0.0)
+        later.add_items([1] * 8, 0.0)
+        assert _sent(later) == [Request(0, 4, 2), Request(4, 8, 2)]
+
 
 class TestResume:
     def test_only_what_is_neither_published_nor_answered_is_sent(self) -> None:
@@ -232,6 +285,15 @@ class TestResume:
         job.published(Request(8, 12), 0, 7, 0.0)
         job.add_items([1] * 2, 0.0)
         with pytest.raises(JobError, match="has 6 items, but item 11 was sent"):
+            job.input_ended()
+
+    def test_an_input_that_has_shrunk_within_a_request_is_an_error(self) -> None:
+        job = _job(Checkpoint(items_written=4))
+        job.published(Request(4, 8), 0, 7, 0.0)
+        job.add_items([1] * 2, 0.0)
+        # It looks for more to send before the input ends.
+        assert _sent(job) == []
+        with pytest.raises(JobError, match="has 6 items, but item 7 was sent"):
             job.input_ended()
 
     def test_a_result_of_an_item_that_the_input_does_not_have_is_an_error(self) -> None:
@@ -375,6 +437,47 @@ class TestStates:
         later.published(Request(0, 4), 0, 100, 12.0)
         later.add_items([1] * 8, 12.0)
         assert _sent(later, 12.0) == [Request(0, 4, 2), Request(4, 8, 2)]
+
+    def test_a_job_expires_by_the_clock_of_the_service_too(self) -> None:
+        job = _job(deadline=10.0)
+        job.add_items([1] * 8, 0.0)
+        job.input_ended()
+        _sent(job)
+        job.answered(Request(0, 4), 0, 50, Failure.of("request_expired", "late"), 9.9)
+        assert job.state(9.9) is JobState.EXPIRED
+        assert job.take_writable() == []
+
+    def test_what_the_service_cancels_is_no_failed_item(self) -> None:
+        job = _job()
+        job.add_items([1] * 8, 0.0)
+        job.input_ended()
+        _sent(job)
+        job.answered(Request(0, 4), 0, 50, Failure.of("request_cancelled", "by a"), 1.0)
+        assert job.state(1.0) is JobState.CANCELLED
+        assert job.take_writable() == []
+        later = _job(job.checkpoint(1.0).again())
+        later.published(Request(0, 4), 0, 100, 2.0)
+        later.answered(Request(0, 4), 0, 50, Failure.of("request_cancelled", "by a"), 2.0)
+        later.add_items([1] * 8, 2.0)
+        assert later.state(2.0) is JobState.RUNNING
+        assert _sent(later) == [Request(0, 4, 2), Request(4, 8, 2)]
+
+    @pytest.mark.parametrize("deadline", [None, 100.0])
+    def test_what_expires_by_a_former_deadline_is_sent_again(self, deadline: float | None) -> None:
+        job = _job(Checkpoint(), deadline=deadline)
+        job.published(Request(0, 4), 0, 7, 0.0)
+        job.requests_scanned(0, 8)
+        job.add_items([1] * 4, 0.0)
+        job.input_ended()
+        expired = Failure.of("request_expired", "late")
+        job.answered(Request(0, 4), 0, 3, expired, 1.0)
+        assert _sent(job) == [Request(0, 4, 2)]
+        # A repeat changes nothing.
+        job.answered(Request(0, 4), 0, 4, expired, 1.0)
+        assert job.state(1.0) is JobState.DRAINING
+        job.answered(Request(0, 4, 2), 0, 5, Answer(), 2.0)
+        assert _write(job) == [(0, 4)]
+        assert job.state(2.0) is JobState.DONE
 
     def test_a_job_that_is_done_does_not_expire(self) -> None:
         job = _job(deadline=10.0)

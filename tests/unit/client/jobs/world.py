@@ -41,6 +41,8 @@ class Plan:
     """Items that fail at their first attempt, and may be tried again."""
     oversized: frozenset[int] = frozenset()
     """Items that the broker refuses, in any request."""
+    most_answered: int = 1_000
+    """Items of which an answer is small enough for its topic."""
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Plan":
@@ -69,6 +71,7 @@ class Plan:
             poison=frozenset(i for i in items if rng.random() < 0.06),
             flaky=frozenset(i for i in items if rng.random() < 0.06),
             oversized=frozenset(i for i in items if rng.random() < 0.03),
+            most_answered=rng.choice([1, 3, 1_000]),
         )
 
     def outcome(self, request: Request, first_attempt: int) -> Outcome:
@@ -77,6 +80,8 @@ class Plan:
             return Failure("bad_row", "it is poison", retryable=request.items > 1)
         if request.attempt == first_attempt and not self.flaky.isdisjoint(items):
             return Failure("model_failed", "it is flaky", retryable=True)
+        if request.items > self.most_answered:
+            return Failure.of("result_too_large", "it is over the limit")
         return Answer(tuple(items), size_bytes=request.items, tokens=2 * request.items)
 
     def may_fail(self, item: int) -> bool:

@@ -56,6 +56,8 @@ class JobFolder:
 
     def clear(self) -> None:
         """Forget whatever job was here."""
+        # First: a job that has a manifest has its checkpoint too.
+        (self.path / MANIFEST).unlink(missing_ok=True)
         for each in self.path.iterdir():
             if each.name == LOCK:
                 continue
