@@ -1,0 +1,148 @@
+"""``headrace bulk`` with topics in its own memory, for what it takes itself: memory and CPU.
+
+No broker, and a service that answers a request when its result is read, so that nothing piles up
+in the stand-in. Run as a program: its arguments are those of ``headrace bulk``.
+"""
+
+import asyncio
+import base64
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import orjson
+from headrace_client.bulk.job import round_runner
+from headrace_client.cli.main import main
+from headrace_client.kafka.reading import LogRange, TopicRecord
+from headrace_client.wire.names import Headers, Place
+
+DIMENSIONS = int(os.environ.get("DIMENSIONS", "384"))
+LAGGARD_EVERY = int(os.environ.get("LAGGARD_EVERY", "0"))
+"""Every so many requests one is answered late, as if its replica were slow; 0 for none."""
+LAGGARD_AFTER = int(os.environ.get("LAGGARD_AFTER", "0"))
+"""How many others are answered before it."""
+
+_VECTOR = base64.b64encode(np.linspace(-1, 1, DIMENSIONS, dtype="<f4").tobytes())
+_START = b'{"object":"embedding","index":'
+_ITEM = b',"embedding":"' + _VECTOR + b'"}'
+
+
+class Topics:
+    """Requests that were published and not answered."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[str, int]] = deque()
+        self.late: deque[tuple[int, str, int]] = deque()
+        self.published = 0
+        self.answered = 0
+        self.arrived = asyncio.Event()
+
+    def take(self) -> tuple[str, int] | None:
+        if self.late and (self.answered >= self.late[0][0] or not self.waiting):
+            _, custom_id, inputs = self.late.popleft()
+            return custom_id, inputs
+        return self.waiting.popleft() if self.waiting else None
+
+
+TOPICS = Topics()
+
+
+class Publisher:
+    def __init__(self, *_arguments: Any) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def flush(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def publish(self, value: bytes, *, headers: Headers) -> asyncio.Future[Place]:  # noqa: ARG002
+        line = orjson.loads(value)
+        name, inputs = line["custom_id"], len(line["body"]["input"])
+        number = TOPICS.published
+        TOPICS.published += 1
+        if LAGGARD_EVERY and number % LAGGARD_EVERY == 0:
+            TOPICS.late.append((TOPICS.answered + LAGGARD_AFTER, name, inputs))
+        else:
+            TOPICS.waiting.append((name, inputs))
+        TOPICS.arrived.set()
+        future = asyncio.get_running_loop().create_future()
+        future.get_loop().call_soon(future.set_result, Place("requests", 0, number))
+        return future
+
+
+class Reader:
+    """As ``TopicReader``; results are made when they are read."""
+
+    def __init__(self, *_arguments: Any, **_options: Any) -> None:
+        self.positions: dict[int, int] = {}
+
+    async def __aenter__(self) -> "Reader":
+        return self
+
+    async def __aexit__(self, *_error: object) -> None: ...
+
+    async def bounds(self) -> dict[int, LogRange]:
+        return {0: LogRange(0, 0)}
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        self.positions = dict(positions)
+
+    async def read(self, timeout_s: float, max_records: int) -> list[TopicRecord]:
+        records: list[TopicRecord] = []
+        while len(records) < max_records and (waiting := TOPICS.take()) is not None:
+            records.append(TopicRecord(0, TOPICS.answered, None, _result(*waiting), (), 0))
+            TOPICS.answered += 1
+        self.positions[0] = TOPICS.answered
+        if not records:
+            TOPICS.arrived.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await TOPICS.arrived.wait()
+            except TimeoutError:
+                pass
+        else:
+            await asyncio.sleep(0)
+        return records
+
+
+class Announcements:
+    def __init__(self, *_arguments: Any) -> None: ...
+
+    async def __aenter__(self) -> "Announcements":
+        return self
+
+    async def __aexit__(self, *_error: object) -> None: ...
+
+    def __call__(self, _report: Any) -> Sequence[str]:
+        return ()
+
+
+async def note_ends(job: Any, _connection: Any, _topic: str, ends: Mapping[int, int]) -> None:
+    for partition, end in ends.items():
+        job.results_read(partition, end)
+        job.requests_scanned(partition, 0)
+
+
+def _result(custom_id: str, inputs: int) -> bytes:
+    items = b",".join(b"%s%d%s" % (_START, index, _ITEM) for index in range(inputs))
+    return (
+        b'{"id":"requests-0-1","custom_id":%s,"response":{"status_code":200,"request_id":"1",'
+        b'"body":{"object":"list","data":[%s],"model":"stand-in",'
+        b'"usage":{"prompt_tokens":%d,"total_tokens":%d}}},"error":null}'
+    ) % (orjson.dumps(custom_id), items, inputs, inputs)
+
+
+if __name__ == "__main__":
+    with mock.patch.multiple(
+        round_runner,
+        RequestPublisher=Publisher,
+        TopicReader=Reader,
+        Announcements=Announcements,
+        note_ends=note_ends,
+    ):
+        main(["bulk", *sys.argv[1:]])
