@@ -39,10 +39,13 @@ class Topics:
         self.late: deque[tuple[int, str, int]] = deque()
         self.published = 0
         self.answered = 0
+        self.is_idle = False
+        """Nothing has come for a while: the window is full."""
         self.arrived = asyncio.Event()
 
     def take(self) -> tuple[str, int] | None:
-        if self.late and (self.answered >= self.late[0][0] or not self.waiting):
+        if self.late and (self.answered >= self.late[0][0] or self.is_idle):
+            self.is_idle = False
             _, custom_id, inputs = self.late.popleft()
             return custom_id, inputs
         return self.waiting.popleft() if self.waiting else None
@@ -104,7 +107,7 @@ class Reader:
                 async with asyncio.timeout(timeout_s):
                     await TOPICS.arrived.wait()
             except TimeoutError:
-                pass
+                TOPICS.is_idle = True
         else:
             await asyncio.sleep(0)
         return records

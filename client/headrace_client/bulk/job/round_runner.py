@@ -49,7 +49,9 @@ from headrace_client.wire.requests import request_headers
 
 _FETCH_BYTES = 4 * 1024 * 1024
 _SPAN_REQUESTS = 8
-"""A job reads so many windows ahead of what is written: one slow request must not stop it."""
+"""A job sends so many windows ahead of what is written: one slow request must not stop it."""
+_ANSWER_BYTES = 256 * 1024
+"""What is granted to the answers of each request of the window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +246,11 @@ class RoundRunner:
             request_bytes=options.batch_bytes,
             deadline=deadline_s,
             window=Window(
-                requests=options.window_requests, items=items, span_items=items * _SPAN_REQUESTS
+                requests=options.window_requests,
+                items=items,
+                bytes=options.batch_bytes * options.window_requests,
+                span_items=items * _SPAN_REQUESTS,
+                result_bytes=_ANSWER_BYTES * options.window_requests,
             ),
         )
 

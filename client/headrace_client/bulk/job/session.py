@@ -127,7 +127,14 @@ class _Session:
         if isinstance(this_round, Ended):
             return self._nothing_to_do(this_round)
         self._say_beginning(this_round)
-        runner = RoundRunner(
+        outcome = asyncio.run(self._runner(store, this_round).run())
+        if not outcome.is_complete:
+            return self._stopped(outcome)
+        return self._end(store, this_round, outcome)
+
+    def _runner(self, store: CheckpointStore, this_round: Round) -> RoundRunner:
+        # Kept by nobody: what it holds in memory is not needed for the end.
+        return RoundRunner(
             options=self._options,
             plan=self._plan,
             service=self._service,
@@ -139,10 +146,6 @@ class _Session:
             display=self._display,
             announcement=self._announcement(),
         )
-        outcome = asyncio.run(runner.run())
-        if not outcome.is_complete:
-            return self._stopped(outcome)
-        return self._end(store, this_round, outcome)
 
     def _announcement(self) -> Announcement:
         options, route = self._options, self._service.route
