@@ -50,8 +50,10 @@ from headrace_client.wire.requests import request_headers
 _FETCH_BYTES = 4 * 1024 * 1024
 _SPAN_REQUESTS = 8
 """A job sends so many windows ahead of what is written: one slow request must not stop it."""
-_ANSWER_BYTES = 256 * 1024
-"""What is granted to the answers of each request of the window."""
+_REQUEST_BYTES = 256 * 1024
+"""What is granted to each request of the window, to its rows and once more to its answers."""
+_LEAST_HELD_BYTES = 8 * 1024 * 1024
+"""Rows are read some mebibytes at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +252,7 @@ class RoundRunner:
                 items=items,
                 bytes=options.batch_bytes * options.window_requests,
                 span_items=items * _SPAN_REQUESTS,
-                result_bytes=_ANSWER_BYTES * options.window_requests,
+                result_bytes=_REQUEST_BYTES * options.window_requests,
             ),
         )
 
@@ -267,6 +269,7 @@ class RoundRunner:
             ordered=options.ordered,
             items_taken=0 if checkpoint is None else checkpoint.items_written,
             written_rows=[(first, end) for first, end in kept.get("written_rows", ())],
+            most_bytes=max(_LEAST_HELD_BYTES, _REQUEST_BYTES * options.window_requests),
         )
         for first, end in () if checkpoint is None else checkpoint.written_above:
             held.note_outcomes(first, end)

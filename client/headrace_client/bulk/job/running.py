@@ -20,8 +20,6 @@ from headrace_client.wire.names import Headers, Place
 from headrace_client.wire.results import parse_result
 
 CHECKPOINT_EVERY_S = 15.0
-MOST_HELD_ROWS = 262_144
-MOST_HELD_BYTES = 64 * 1024 * 1024
 _READ_TIMEOUT_S = 0.25
 _READ_RECORDS = 32
 _MOST_WRITTEN_ITEMS = 4_096
@@ -199,11 +197,7 @@ class BulkLoop:
         self._may_write.set()
 
     def _has_room(self) -> bool:
-        return (
-            self._job.items_wanted() > 0
-            and self._held.rows < MOST_HELD_ROWS
-            and self._held.size_bytes < MOST_HELD_BYTES
-        )
+        return self._held.has_room and self._job.items_wanted() > 0
 
     def _take(self, chunk: Chunk) -> None:
         job = self._job

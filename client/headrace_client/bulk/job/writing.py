@@ -17,8 +17,9 @@ from headrace_client.bulk.output.parts import Part, PartWriter
 from headrace_client.bulk.output.stores import ItemAnswers
 from headrace_client.jobs import Piece
 
-_WRITTEN_BYTES = 4 * 1024 * 1024
-"""Of answers that are brought together for writing at a time: rows that repeat others are many."""
+_WRITTEN_BYTES = 1024 * 1024
+"""Of answers that are brought together at a time: rows that repeat others may be many, and a
+vector as text takes five times its size."""
 
 
 @dataclass(frozen=True, slots=True)
