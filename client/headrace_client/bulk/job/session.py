@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from headrace_client.bulk.job.deadlines import deadline_ms
+from headrace_client.bulk.job.freeing import give_back_memory
 from headrace_client.bulk.job.local import StartsLocalService, find_local_service
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import OptionsError, Plan, make_plan
@@ -128,6 +129,7 @@ class _Session:
             return self._nothing_to_do(this_round)
         self._say_beginning(this_round)
         outcome = asyncio.run(self._runner(store, this_round).run())
+        give_back_memory()
         if not outcome.is_complete:
             return self._stopped(outcome)
         return self._end(store, this_round, outcome)

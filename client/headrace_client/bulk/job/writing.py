@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from headrace_client.bulk.job.chunks import NO_ITEM, Chunk, Numbers, WritableRows
+from headrace_client.bulk.job.freeing import give_back_memory
 from headrace_client.bulk.job.state.checkpoints import CheckpointStore
 from headrace_client.bulk.job.state.failed_items import FailedItems
 from headrace_client.bulk.output.answered import AnsweredRows, Failure
@@ -91,6 +92,7 @@ class RowWriter:
     def finish_part(self) -> dict[str, Any]:
         """Make durable what was written; return what the checkpoint is to hold of it."""
         self._parts.finish_part()
+        give_back_memory()
         return {
             "parts": [each.to_json() for each in self._parts.parts],
             "answers": self._answers.sync(),

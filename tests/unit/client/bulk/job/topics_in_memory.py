@@ -1,7 +1,8 @@
 """``headrace bulk`` with topics in its own memory, for what it takes itself: memory and CPU.
 
 No broker, and a service that answers a request when its result is read, so that nothing piles up
-in the stand-in. Run as a program: its arguments are those of ``headrace bulk``.
+in the stand-in. Run as a program: its arguments are those of ``headrace bulk``, and its last line
+is the largest resident set in KiB.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 from unittest import mock
 
 import numpy as np
@@ -21,9 +23,9 @@ from headrace_client.kafka.reading import LogRange, TopicRecord
 from headrace_client.wire.names import Headers, Place
 
 DIMENSIONS = int(os.environ.get("DIMENSIONS", "384"))
-LAGGARD_EVERY = int(os.environ.get("LAGGARD_EVERY", "0"))
+LATE_EVERY = int(os.environ.get("LATE_EVERY", "0"))
 """Every so many requests one is answered late, as if its replica were slow; 0 for none."""
-LAGGARD_AFTER = int(os.environ.get("LAGGARD_AFTER", "0"))
+LATE_BY = int(os.environ.get("LATE_BY", "0"))
 """How many others are answered before it."""
 
 _VECTOR = base64.b64encode(np.linspace(-1, 1, DIMENSIONS, dtype="<f4").tobytes())
@@ -63,13 +65,13 @@ class Publisher:
 
     async def close(self) -> None: ...
 
-    def publish(self, value: bytes, *, headers: Headers) -> asyncio.Future[Place]:  # noqa: ARG002
+    def publish(self, value: bytes, *, headers: Headers) -> asyncio.Future[Place]:
         line = orjson.loads(value)
         name, inputs = line["custom_id"], len(line["body"]["input"])
         number = TOPICS.published
         TOPICS.published += 1
-        if LAGGARD_EVERY and number % LAGGARD_EVERY == 0:
-            TOPICS.late.append((TOPICS.answered + LAGGARD_AFTER, name, inputs))
+        if LATE_EVERY and number % LATE_EVERY == 0:
+            TOPICS.late.append((TOPICS.answered + LATE_BY, name, inputs))
         else:
             TOPICS.waiting.append((name, inputs))
         TOPICS.arrived.set()
@@ -84,7 +86,7 @@ class Reader:
     def __init__(self, *_arguments: Any, **_options: Any) -> None:
         self.positions: dict[int, int] = {}
 
-    async def __aenter__(self) -> "Reader":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None: ...
@@ -116,7 +118,7 @@ class Reader:
 class Announcements:
     def __init__(self, *_arguments: Any) -> None: ...
 
-    async def __aenter__(self) -> "Announcements":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None: ...
@@ -140,12 +142,21 @@ def _result(custom_id: str, inputs: int) -> bytes:
     ) % (orjson.dumps(custom_id), items, inputs, inputs)
 
 
+def _peak_kib() -> int:
+    # That of `getrusage` may be of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
 if __name__ == "__main__":
-    with mock.patch.multiple(
-        round_runner,
-        RequestPublisher=Publisher,
-        TopicReader=Reader,
-        Announcements=Announcements,
-        note_ends=note_ends,
-    ):
-        main(["bulk", *sys.argv[1:]])
+    try:
+        with mock.patch.multiple(
+            round_runner,
+            RequestPublisher=Publisher,
+            TopicReader=Reader,
+            Announcements=Announcements,
+            note_ends=note_ends,
+        ):
+            main(["bulk", *sys.argv[1:]])
+    finally:
+        sys.stdout.write(f"{_peak_kib()}\n")
