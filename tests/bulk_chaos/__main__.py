@@ -22,9 +22,9 @@ from tests.chaos.stage.stage import Delivery
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 DEFAULT_KILLS = 30
-_PLANTED_KILLS = 6
+_PLANTED_KILLS = 4
 _PLANTED_ROUNDS = 3
-_PLANTED_PATIENCE_S = 40.0
+_PLANTED_PATIENCE_S = 20.0
 _MOST_DETAILS = 5
 
 

@@ -3,11 +3,12 @@
 ``HEADRACE_BULK_CHAOS_PLANTED`` names the bug; only ``tests/bulk_chaos`` reads it.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
-from headrace_client.jobs import Job, Outcome, Piece, Request
+from headrace_client.jobs import Job, Request
 from headrace_client.jobs.flight import Flight
 from headrace_client.jobs.offsets import OffsetLedger
 from headrace_client.jobs.ranges import RangeSet
@@ -25,18 +26,18 @@ class Bug(StrEnum):
     """What a former process published is not looked for."""
     LOSE_HALF_OF_A_SPLIT = "lose_half_of_a_split"
     """Of a refused request only every second item is sent again."""
-    CHECKPOINT_WHAT_WAS_TAKEN = "checkpoint_what_was_taken"
-    """Rows count as written when they are handed to the writer."""
-    TAKE_REPEATS_FOR_NEW = "take_repeats_for_new"
-    """An item that has an outcome takes another one."""
+    CHECKPOINT_WHAT_WAS_ANSWERED = "checkpoint_what_was_answered"
+    """Items that wait for their turn count as written."""
+    SEND_WHAT_WAS_NOT_READ = "send_what_was_not_read"
+    """What failed before a crash is sent again before its rows are read again."""
 
 
 SHOWS_AS: Mapping[Bug, Collection[str]] = {
     Bug.COMMIT_PAST_UNWRITTEN: ("stalled", "rows_differ", "client_failed", "published_again"),
     Bug.REPUBLISH: ("published_again", "computed_again"),
     Bug.LOSE_HALF_OF_A_SPLIT: ("stalled",),
-    Bug.CHECKPOINT_WHAT_WAS_TAKEN: ("rows_differ", "stalled", "client_failed"),
-    Bug.TAKE_REPEATS_FOR_NEW: ("rows_differ", "stalled", "client_failed"),
+    Bug.CHECKPOINT_WHAT_WAS_ANSWERED: ("rows_differ", "stalled", "client_failed"),
+    Bug.SEND_WHAT_WAS_NOT_READ: ("rows_differ", "client_failed"),
 }
 
 
@@ -74,30 +75,24 @@ def _lose_half_of_a_split() -> None:
     _replace(Flight, "queue", queue_half)
 
 
-def _checkpoint_what_was_taken() -> None:
-    take = Writing.take
+def _checkpoint_what_was_answered() -> None:
+    written = Writing.written
 
-    def take_for_written(self: Writing, items_read: int, most_items: int | None) -> list[Piece]:
-        pieces = take(self, items_read, most_items)
-        if pieces:
-            self.written(pieces[-1].sequence)
-            # The checkpoint is as far ahead of the output as a process can be.
-            self.durable.add(0, max(pieces[-1].end, 1))
-        return pieces
+    def written_with_all_that_came(self: Writing, sequence: int) -> None:
+        written(self, sequence)
+        for first, end in self.done:
+            self.durable.add(first, end)
 
-    _replace(Writing, "take", take_for_written)
+    _replace(Writing, "written", written_with_all_that_came)
 
 
-def _take_repeats_for_new() -> None:
-    put = Writing.put
+def _send_what_was_not_read() -> None:
+    next_queued = Flight.next_queued
 
-    def put_without_noting(
-        self: Writing, first: int, end: int, request_first: int, outcome: Outcome
-    ) -> None:
-        put(self, first, end, request_first, outcome)
-        self.done = RangeSet(self.durable)
+    def next_of_all(self: Flight, done: RangeSet, items_read: int) -> Request | None:
+        return next_queued(self, done, sys.maxsize)
 
-    _replace(Writing, "put", put_without_noting)
+    _replace(Flight, "next_queued", next_of_all)
 
 
 def _replace(owner: type, name: str, function: Callable[..., Any]) -> None:
@@ -108,6 +103,6 @@ _PLANTS: Mapping[Bug, Callable[[], None]] = {
     Bug.COMMIT_PAST_UNWRITTEN: _commit_past_unwritten,
     Bug.REPUBLISH: _republish,
     Bug.LOSE_HALF_OF_A_SPLIT: _lose_half_of_a_split,
-    Bug.CHECKPOINT_WHAT_WAS_TAKEN: _checkpoint_what_was_taken,
-    Bug.TAKE_REPEATS_FOR_NEW: _take_repeats_for_new,
+    Bug.CHECKPOINT_WHAT_WAS_ANSWERED: _checkpoint_what_was_answered,
+    Bug.SEND_WHAT_WAS_NOT_READ: _send_what_was_not_read,
 }

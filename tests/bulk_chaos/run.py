@@ -19,7 +19,7 @@ from tests.chaos.stage.stage import Delivery
 _DONE_STATUS, _NOT_RUN_STATUS, _PARTIAL_STATUS = 0, 2, 3
 _STALL_PATIENCE_S = 90.0
 _MIDST_SHARE = 0.75
-_MIDST_PATIENCE_S = 30.0
+_MIDST_PATIENCE_S = 10.0
 _CUT_OFF_S = 20.0
 """How long after a broker's death a client may end because it found none when it started."""
 _FORMATS = (".parquet", ".jsonl")
