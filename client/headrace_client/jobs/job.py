@@ -114,7 +114,8 @@ class Job:
         if again is not None:
             return again if self._send(again, self._unsent.bytes_of(again), now) else None
         taken = self._writing.taken
-        has_room = self._writing.result_bytes < self._window.result_bytes
+        coming_bytes = self._flight.items * self._writing.item_bytes
+        has_room = self._writing.result_bytes + coming_bytes < self._window.result_bytes
         # What all others wait for is sent in any case.
         if not has_room and self._unsent.next_fresh > taken.prefix:
             return None
@@ -205,13 +206,16 @@ class Job:
         self._found.clear()
         return self._flight.queue_all(self._first_attempt)
 
-    def take_writable(self, most_items: int | None = None) -> list[Piece]:
+    def take_writable(
+        self, most_items: int | None = None, most_bytes: int | None = None
+    ) -> list[Piece]:
         """Take what may be written next.
 
         Args:
             most_items: No more items than these, unless the first piece alone has more.
+            most_bytes: No more bytes of answers, under the same condition.
         """
-        pieces = self._writing.take(self._unsent.items_read, most_items)
+        pieces = self._writing.take(self._unsent.items_read, most_items, most_bytes)
         for piece in pieces:
             self._unsent.take(piece.first, piece.end)
         if pieces:

@@ -14,10 +14,12 @@ class Window:
         items: Items of these requests.
         bytes: Bytes of these items, as the shell counts them.
         span_items: How far above the lowest item that was not taken for writing a job reads and
-            sends. It bounds the rows that are held.
+            sends. It bounds the rows that are held. No more than ``items`` are read ahead of what
+            was sent.
         span_bytes: Bytes of items that were read and not taken for writing, beyond which no more
             are read.
-        result_bytes: Bytes of answers that wait for their turn, beyond which nothing new is sent.
+        result_bytes: Bytes of answers that wait for their turn, and of those that are on their way
+            as large as answers have been so far, beyond which nothing new is sent.
     """
 
     requests: int = 256

@@ -57,7 +57,11 @@ class Unsent:
         """How many more items may be read."""
         if self.has_ended or self._bytes_held >= self._window.span_bytes:
             return 0
-        return max(0, taken.prefix + self._window.span_items - self._sizes.end)
+        # Beyond what a window has room for, rows would only wait in memory.
+        wanted_to = min(
+            taken.prefix + self._window.span_items, self.next_fresh + self._window.items
+        )
+        return max(0, wanted_to - self._sizes.end)
 
     def add(self, sizes: Iterable[int], taken: RangeSet, now: float) -> None:
         first = self._sizes.end

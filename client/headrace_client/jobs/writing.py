@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
 from headrace_client.jobs.outcomes import Answer, Failure, Outcome, Piece
@@ -17,6 +18,23 @@ class _Ready(NamedTuple):
 
     def cut_at(self, item: int) -> "tuple[_Ready, _Ready]":
         return self._replace(end=item, size_bytes=0), self._replace(first=item)
+
+
+class _Room:
+    """What may be taken at a time; the first piece always."""
+
+    def __init__(self, most_items: int | None, most_bytes: int | None) -> None:
+        self._items = inf if most_items is None else most_items
+        self._bytes = inf if most_bytes is None else most_bytes
+        self._is_first = True
+
+    def has_room(self, items: int, size_bytes: int) -> bool:
+        if not self._is_first and (items > self._items or size_bytes > self._bytes):
+            return False
+        self._is_first = False
+        self._items -= items
+        self._bytes -= size_bytes
+        return True
 
 
 class _Taken(NamedTuple):
@@ -46,6 +64,13 @@ class Writing:
         self._in_turn: deque[_Ready] = deque()
         self._in_hand: deque[_Taken] = deque()
         self._sequence = 0
+        self._answered_items = 0
+        self._answered_bytes = 0
+
+    @property
+    def item_bytes(self) -> float:
+        """The bytes of an item's answer, of those that came so far."""
+        return self._answered_bytes / self._answered_items if self._answered_items else 0.0
 
     @property
     def waiting_pieces(self) -> int:
@@ -68,6 +93,8 @@ class Writing:
         """Note the outcome of items that had none."""
         self.done.add(first, end)
         size_bytes = outcome.size_bytes if isinstance(outcome, Answer) else 0
+        self._answered_items += end - first
+        self._answered_bytes += size_bytes
         ready = _Ready(first, end, request_first, size_bytes, outcome)
         if self._ordered:
             self._by_first[first] = ready
@@ -75,13 +102,15 @@ class Writing:
             self._in_turn.append(ready)
         self.result_bytes += size_bytes
 
-    def take(self, items_read: int, most_items: int | None) -> list[Piece]:
+    def take(
+        self, items_read: int, most_items: int | None, most_bytes: int | None = None
+    ) -> list[Piece]:
         """The pieces whose turn it is, of items that were read."""
+        room = _Room(most_items, most_bytes)
         if self._ordered:
-            return self._take_in_order(items_read, most_items)
+            return self._take_in_order(items_read, room)
         pieces: list[Piece] = []
         early: list[_Ready] = []
-        room = most_items
         while self._in_turn:
             ready = self._in_turn.popleft()
             if ready.first >= items_read:
@@ -90,24 +119,19 @@ class Writing:
             if ready.end > items_read:
                 ready, rest = ready.cut_at(items_read)
                 early.append(rest)
-            if room is not None:
-                if pieces and ready.end - ready.first > room:
-                    early.append(ready)
-                    break
-                room -= ready.end - ready.first
+            if not room.has_room(ready.end - ready.first, ready.size_bytes):
+                early.append(ready)
+                break
             pieces.append(self._take(ready))
         self._in_turn.extendleft(reversed(early))
         return pieces
 
-    def _take_in_order(self, items_read: int, most_items: int | None) -> list[Piece]:
+    def _take_in_order(self, items_read: int, room: _Room) -> list[Piece]:
         pieces: list[Piece] = []
-        room = most_items
         item = self.taken.prefix
         while item < items_read and (ready := self._by_first.get(item)) is not None:
-            if room is not None:
-                if pieces and ready.end - item > room:
-                    break
-                room -= ready.end - item
+            if not room.has_room(ready.end - item, ready.size_bytes):
+                break
             del self._by_first[item]
             if ready.end > items_read:
                 # A former process read further than this one has.

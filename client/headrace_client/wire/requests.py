@@ -7,6 +7,7 @@ import orjson
 
 from headrace_client.errors import BadLineError
 from headrace_client.wire import names
+from headrace_client.wire.exact_json import exact_json
 from headrace_client.wire.names import Header, Headers
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -24,7 +25,7 @@ class RequestLine(NamedTuple):
 def encode_request(custom_id: str, url: str, body: Mapping[str, Any]) -> bytes:
     """Return a request's value; ``BadLineError`` if the body is not JSON."""
     try:
-        return orjson.dumps(
+        return exact_json(
             {"custom_id": custom_id, "method": "POST", "url": url, "body": body}, option=_OPTIONS
         )
     except (TypeError, orjson.JSONEncodeError) as error:
@@ -61,7 +62,7 @@ def read_request(
     if "body_ref" not in fields and not isinstance(fields.get("body"), dict):
         raise BadLineError(f"line {number} ({custom_id}): body must be a JSON object")
     try:
-        return RequestLine(custom_id, url, orjson.dumps(fields, option=_OPTIONS))
+        return RequestLine(custom_id, url, exact_json(fields, option=_OPTIONS))
     except (TypeError, orjson.JSONEncodeError) as error:
         raise BadLineError(f"line {number} ({custom_id}) is not JSON: {error}") from None
 

@@ -2,13 +2,12 @@
 
 from typing import Any, Protocol
 
-import orjson
-
 from headrace_client.bulk.job.writing import ReadyAnswers
 from headrace_client.bulk.output.answered import Failure as RowFailure
 from headrace_client.bulk.output.errors import AnswerUnreadableError
 from headrace_client.bulk.output.vectors import DecodedVectors
 from headrace_client.jobs import Answer, Failure, Outcome, Request
+from headrace_client.wire.exact_json import exact_json
 from headrace_client.wire.results import Result
 
 UNREADABLE_ANSWER = "unreadable_answer"
@@ -54,7 +53,7 @@ class BodyAnswersOf:
         failure = failure_of(result, request.items)
         if failure is not None:
             return failure
-        body = orjson.dumps(result.body)
+        body = exact_json(result.body)
         usage = result.body.get("usage")
         tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
         no_failures: dict[int, RowFailure] = {}

@@ -15,6 +15,8 @@ from headrace_client.jobs import RangeSet
 
 NO_ITEM = -1
 """In place of an item's number: the row failed before it became one."""
+MOST_HELD_BYTES = 64 * 1024 * 1024
+_MOST_HELD_ROWS = 262_144
 _SHIFT_ITEMS = 1 << 16
 
 Numbers = NDArray[np.int64]
@@ -71,6 +73,7 @@ class HeldRows:
         items_taken: Items below this one have outcomes that were taken before.
         written_rows: Ranges [first, end) of rows above the first that is read, which a former
             process wrote.
+        most_bytes: Beyond these no chunk should be added.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class HeldRows:
         ordered: bool,
         items_taken: int = 0,
         written_rows: Iterable[tuple[int, int]] = (),
+        most_bytes: int = MOST_HELD_BYTES,
     ) -> None:
+        self._most_bytes = most_bytes
         self._ordered = ordered
         self._taken = _TakenItems(items_taken)
         self._written_rows = list(written_rows)
@@ -90,6 +95,10 @@ class HeldRows:
 
     def __len__(self) -> int:
         return len(self._chunks)
+
+    @property
+    def has_room(self) -> bool:
+        return self.rows < _MOST_HELD_ROWS and self.size_bytes < self._most_bytes
 
     def add(self, chunk: Chunk) -> None:
         if not len(chunk):

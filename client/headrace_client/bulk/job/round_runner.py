@@ -44,7 +44,12 @@ from headrace_client.wire.requests import request_headers
 
 _FETCH_BYTES = 4 * 1024 * 1024
 _SPAN_REQUESTS = 8
-"""A job reads so many windows ahead of what is written: one slow request must not stop it."""
+"""A job sends so many windows ahead of what is written: one slow request must not stop it."""
+_ROWS_BYTES = 256 * 1024
+_ANSWERS_BYTES = 128 * 1024
+"""What rows and answers in memory may take, for each request of the window."""
+_LEAST_HELD_BYTES = 8 * 1024 * 1024
+"""Rows are read some mebibytes at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +244,11 @@ class RoundRunner:
             request_bytes=options.batch_bytes,
             deadline=deadline_s,
             window=Window(
-                requests=options.window_requests, items=items, span_items=items * _SPAN_REQUESTS
+                requests=options.window_requests,
+                items=items,
+                bytes=options.batch_bytes * options.window_requests,
+                span_items=items * _SPAN_REQUESTS,
+                result_bytes=_ANSWERS_BYTES * options.window_requests,
             ),
         )
 
@@ -256,6 +265,7 @@ class RoundRunner:
             ordered=options.ordered,
             items_taken=0 if checkpoint is None else checkpoint.items_written,
             written_rows=[(first, end) for first, end in kept.get("written_rows", ())],
+            most_bytes=max(_LEAST_HELD_BYTES, _ROWS_BYTES * options.window_requests),
         )
         for first, end in () if checkpoint is None else checkpoint.written_above:
             held.note_outcomes(first, end)

@@ -24,11 +24,11 @@ from headrace_client.wire.names import Headers, Place
 from headrace_client.wire.results import parse_result
 
 CHECKPOINT_EVERY_S = 15.0
-MOST_HELD_ROWS = 262_144
-MOST_HELD_BYTES = 256 * 1024 * 1024
 _READ_TIMEOUT_S = 0.25
 _READ_RECORDS = 32
 _MOST_WRITTEN_ITEMS = 4_096
+_MOST_WRITTEN_BYTES = 4 * 1024 * 1024
+"""At a time: what is being written is in memory beside what waits for it."""
 _SEND_AGAIN_S = 0.05
 _WRITE_AGAIN_S = 1.0
 _SENT_AT_ONCE_REQUESTS = 16
@@ -171,7 +171,7 @@ class BulkLoop:
                 async with asyncio.timeout(_FLUSH_S):
                     await self._publisher.flush()
             if not self._is_writer_broken:
-                await self._write_turn(None)
+                await self._write_turn()
                 await self._keep_checkpoint()
         finally:
             await asyncio.to_thread(self._reading.shutdown)
@@ -206,11 +206,7 @@ class BulkLoop:
         self._may_write.set()
 
     def _has_room(self) -> bool:
-        return (
-            self._job.items_wanted() > 0
-            and self._held.rows < MOST_HELD_ROWS
-            and self._held.size_bytes < MOST_HELD_BYTES
-        )
+        return self._held.has_room and self._job.items_wanted() > 0
 
     def _take(self, chunk: Chunk) -> None:
         job = self._job
@@ -316,7 +312,7 @@ class BulkLoop:
         while True:
             if self._failure is not None:
                 raise self._failure
-            await self._write_turn(_MOST_WRITTEN_ITEMS)
+            await self._write_turn()
             is_all_written = self.is_input_ended and not len(self._held)
             since_s = self._now() - self._checkpoint_at_s
             if (
@@ -332,10 +328,10 @@ class BulkLoop:
                 async with asyncio.timeout(_WRITE_AGAIN_S):
                     await self._may_write.wait()
 
-    async def _write_turn(self, most_items: int | None) -> None:
+    async def _write_turn(self) -> None:
         """Write what may be written, until there is nothing more."""
         while True:
-            pieces = self._job.take_writable(most_items)
+            pieces = self._job.take_writable(_MOST_WRITTEN_ITEMS, _MOST_WRITTEN_BYTES)
             for piece in pieces:
                 self._held.note_outcomes(piece.first, piece.end)
             rows = self._held.take()

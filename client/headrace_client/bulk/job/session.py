@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from headrace_client.bulk.job.deadlines import deadline_ms
+from headrace_client.bulk.job.freeing import give_back_memory
 from headrace_client.bulk.job.local import StartsLocalService, find_local_service
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.plan import OptionsError, Plan, make_plan
@@ -133,7 +134,18 @@ class _Session:
             return self._nothing_to_do(this_round)
         self._check_limit(this_round)
         self._say_beginning(this_round)
-        runner = RoundRunner(
+        try:
+            outcome = asyncio.run(self._runner(store, this_round).run())
+        except JobError as error:
+            raise ClientError(f"{error} (a lower --limit shortens the input too)") from None
+        give_back_memory()
+        if not outcome.is_complete:
+            return self._stopped(outcome)
+        return self._end(store, this_round, outcome)
+
+    def _runner(self, store: CheckpointStore, this_round: Round) -> RoundRunner:
+        # Kept by nobody: what it holds in memory is not needed for the end.
+        return RoundRunner(
             options=self._options,
             plan=self._plan,
             service=self._service,
@@ -145,13 +157,6 @@ class _Session:
             display=self._display,
             announcement=self._announcement(),
         )
-        try:
-            outcome = asyncio.run(runner.run())
-        except JobError as error:
-            raise ClientError(f"{error} (a lower --limit shortens the input too)") from None
-        if not outcome.is_complete:
-            return self._stopped(outcome)
-        return self._end(store, this_round, outcome)
 
     def _announcement(self) -> Announcement:
         options, route = self._options, self._service.route

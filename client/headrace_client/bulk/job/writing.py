@@ -10,12 +10,17 @@ from typing import Any
 import pyarrow as pa
 
 from headrace_client.bulk.job.chunks import NO_ITEM, Chunk, Numbers, WritableRows
+from headrace_client.bulk.job.freeing import give_back_memory
 from headrace_client.bulk.job.state.checkpoints import CheckpointStore
 from headrace_client.bulk.job.state.failed_items import FailedItems
 from headrace_client.bulk.output.answered import AnsweredRows, Failure
 from headrace_client.bulk.output.parts import Part, PartWriter
 from headrace_client.bulk.output.stores import ItemAnswers
 from headrace_client.jobs import Piece
+
+_WRITTEN_BYTES = 1024 * 1024
+"""Of answers that are brought together at a time: rows that repeat others may be many, and a
+vector as text takes five times its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class RowWriter:
         self._failed = failed
         self._store = store
         self._has_vectors = has_vectors
+        self._item_bytes = 1
         self.rows_written = 0
         self.rows_failed = 0
 
@@ -76,14 +82,17 @@ class RowWriter:
         """
         for piece in pieces:
             self._put(piece)
-        for each in writable:
-            self._parts.write(self._answered(*each))
+        for chunk, positions in writable:
+            at_once = max(1, _WRITTEN_BYTES // self._item_bytes)
+            for low in range(0, len(positions), at_once):
+                self._parts.write(self._answered(chunk, positions[low : low + at_once]))
         self._answers.forget(keep_from)
         self._failed.forget(keep_from)
 
     def finish_part(self) -> dict[str, Any]:
         """Make durable what was written; return what the checkpoint is to hold of it."""
         self._parts.finish_part()
+        give_back_memory()
         return {
             "parts": [each.to_json() for each in self._parts.parts],
             "answers": self._answers.sync(),
@@ -125,7 +134,10 @@ class RowWriter:
             return
         ready: ReadyAnswers = piece.payload
         low, high = piece.first - piece.request_first, piece.end - piece.request_first
-        self._answers.put(piece.first, ready.answers[low:high])
+        answers = ready.answers[low:high]
+        self._answers.put(piece.first, answers)
+        size_bytes = answers.nbytes if self._has_vectors else sum(map(len, answers))
+        self._item_bytes = max(1, size_bytes // max(1, len(answers)))
         if ready.failures:
             self._failed.add(
                 {

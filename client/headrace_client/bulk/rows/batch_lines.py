@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
@@ -10,6 +9,7 @@ from headrace_client.bulk.rows.errors import Fault, RowFailure
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
 from headrace_client.bulk.rows.rendering import Rendered
 from headrace_client.bulk.rows.rows import Rows
+from headrace_client.wire.exact_json import exact_json
 
 COLUMNS = ("custom_id", "url", "body")
 _CUSTOM_ID_CHARACTERS = 512
@@ -73,7 +73,7 @@ class BatchLines:
     def _payload(self, body: dict[str, Any]) -> bytes | Fault:
         if self._model is not None and body.get("model") is None:
             body = {**body, "model": self._model}
-        payload = orjson.dumps(body)
+        payload = exact_json(body)
         if len(payload) > self._max_bytes:
             return checks.too_large(len(payload), self._max_bytes, "shorten its texts")
         return payload

@@ -8,6 +8,7 @@ import orjson
 
 from headrace_client.bulk.rows.errors import Fault
 from headrace_client.bulk.rows.rows import MISSING, InvalidText
+from headrace_client.wire.exact_json import exact_json
 
 _ESCAPED_BYTES = 6
 """What a character takes at most in JSON, as in ``\\u0001``."""
@@ -72,10 +73,10 @@ def as_text(name: str, value: Any) -> str | Fault:
 def truncated(text: str, max_bytes: int) -> bytes:
     """Return as much of a text's beginning, as JSON, as fits in ``max_bytes`` without quotes."""
     kept = text.encode()[:max_bytes].decode(errors="ignore")
-    payload = orjson.dumps(kept)
+    payload = exact_json(kept)
     while (over := len(payload) - 2 - max_bytes) > 0:
         kept = kept[: len(kept) - math.ceil(over / _ESCAPED_BYTES)]
-        payload = orjson.dumps(kept)
+        payload = exact_json(kept)
     return payload
 
 

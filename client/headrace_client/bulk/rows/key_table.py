@@ -8,7 +8,7 @@ keys, without a look into any tree.
 
 import sqlite3
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ MOVED_AT_ONCE_KEYS = (1 << 16, 1 << 20)
 """When the first tree moves to the second, and the second to the third."""
 _PROBES = 4
 _ASKED_AT_ONCE_KEYS = 512
+_INSERTED_AT_ONCE_KEYS = (256, 16, 1)
+"""A statement lets other threads run, and waits for its turn after it: one for each key is slow."""
 _LOADED_AT_ONCE_KEYS = 1 << 16
 
 
@@ -44,7 +46,10 @@ class KeyTable:
             f"SELECT key, number, row FROM {name} WHERE key IN ({marks})"  # noqa: S608
             for name in names
         ]
-        self._insertion = f"INSERT INTO {names[0]} VALUES (?, ?, ?)"  # noqa: S608
+        self._insertions = [
+            (rows, f"INSERT INTO {names[0]} VALUES " + ",".join(["(?,?,?)"] * rows))  # noqa: S608
+            for rows in _INSERTED_AT_ONCE_KEYS
+        ]
         self._moves = [
             (f"INSERT INTO {to} SELECT * FROM {name} ORDER BY key", f"DELETE FROM {name}")  # noqa: S608
             for name, to in pairwise(names)
@@ -78,7 +83,11 @@ class KeyTable:
             return
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN")
-        self._connection.executemany(self._insertion, keys)
+        start = 0
+        for rows, insertion in self._insertions:
+            while start + rows <= len(keys):
+                self._connection.execute(insertion, [*chain(*keys[start : start + rows])])
+                start += rows
         self._filter.add(key for key, _, _ in keys)
         self._counts[0] += len(keys)
         for level, limit in enumerate(self._moved_at_once_keys):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
@@ -14,6 +13,7 @@ from headrace_client.bulk.rows.rendering import Rendered
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.bulk.rows.templates import Template
 from headrace_client.bulk.rows.text.json_columns import JSON_METADATA
+from headrace_client.wire.exact_json import exact_json
 
 DEFAULT_COLUMNS = ("text", "input", "content")
 _TRUNCATING = "shorten it, or let --truncate-text cut it"
@@ -146,7 +146,7 @@ class _Limit:
         return {"truncate_text_bytes": self._max_bytes} if self._truncate else {}
 
     def payload(self, text: str) -> bytes | Fault:
-        payload = orjson.dumps(text)
+        payload = exact_json(text)
         size = len(payload) - 2
         if size <= self._max_bytes:
             return payload

@@ -55,8 +55,10 @@ class _UnreadSplit(Flight):
 
 
 class _TakenIsDurable(Writing):
-    def take(self, items_read: int, most_items: int | None) -> list[Piece]:
-        pieces = super().take(items_read, most_items)
+    def take(
+        self, items_read: int, most_items: int | None, most_bytes: int | None = None
+    ) -> list[Piece]:
+        pieces = super().take(items_read, most_items, most_bytes)
         if pieces:
             self.written(pieces[-1].sequence)
         return pieces
@@ -71,11 +73,13 @@ class _TwiceWritten(Writing):
 
 
 class _OutOfOrder(Writing):
-    def take(self, items_read: int, most_items: int | None) -> list[Piece]:
+    def take(
+        self, items_read: int, most_items: int | None, most_bytes: int | None = None
+    ) -> list[Piece]:
         for first in sorted(self._by_first, reverse=True):
             if self._by_first[first].end <= items_read:
                 return [self._take(self._by_first.pop(first))]
-        return super().take(items_read, most_items)
+        return super().take(items_read, most_items, most_bytes)
 
 
 class _NoSetAbove(Job):

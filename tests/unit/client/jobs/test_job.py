@@ -100,10 +100,11 @@ class TestWindow:
 
     def test_reading_and_sending_stay_within_the_span(self) -> None:
         job = _job(window=Window(requests=99, items=8, span_items=12))
-        assert job.items_wanted() == 12
-        job.add_items([1] * 12, 0.0)
-        assert job.items_wanted() == 0
+        assert job.items_wanted() == 8
+        job.add_items([1] * 8, 0.0)
         assert _sent(job) == [Request(0, 4), Request(4, 8)]
+        assert job.items_wanted() == 4
+        job.add_items([1] * 4, 0.0)
         job.answered(Request(4, 8), 0, 50, Answer(), 0.0)
         # The lowest item holds all back, in flight as it is.
         assert _sent(job) == [Request(8, 12)]
@@ -126,6 +127,33 @@ class TestWindow:
         job.answered(first, 0, 51, Answer(size_bytes=1), 0.0)
         _write(job)
         assert _sent(job) != []
+
+    def test_no_more_than_a_window_is_read_ahead_of_what_was_sent(self) -> None:
+        job = _job(window=Window(requests=1, items=8, span_items=64))
+        job.add_items([1] * job.items_wanted(), 0.0)
+        assert _sent(job) == [Request(0, 4)]
+        job.add_items([1] * job.items_wanted(), 0.0)
+        assert job.items_read == 12
+        assert job.items_wanted() == 0
+
+    def test_results_that_are_on_their_way_count_as_large_as_those_that_came(self) -> None:
+        job = _job(window=Window(requests=9, items=64, span_items=64, result_bytes=100))
+        job.add_items([1] * 40, 0.0)
+        first = job.next_request(0.0)
+        assert first is not None
+        job.answered(first, 0, 50, Answer(size_bytes=40), 0.0)
+        _write(job)
+        # Forty bytes each: with the third there would be more than 100.
+        assert len(_sent(job)) == 3
+
+    def test_no_more_bytes_are_taken_for_writing_than_are_asked_for(self) -> None:
+        for ordered in (True, False):
+            job = _job(ordered=ordered)
+            job.add_items([1] * 12, 0.0)
+            for offset, request in enumerate(_sent(job)):
+                job.answered(request, 0, offset, Answer(size_bytes=40), 0.0)
+            assert [piece.first for piece in job.take_writable(None, 90)] == [0, 4]
+            assert [piece.first for piece in job.take_writable(None, 10)] == [8]
 
     def test_what_all_others_wait_for_is_sent_whatever_waits(self) -> None:
         window = Window(requests=9, items=64, span_items=64, result_bytes=10)

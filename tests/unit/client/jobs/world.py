@@ -373,7 +373,9 @@ class World:
     def take(self) -> None:
         process = self.process
         before = len(process.part)
-        process.part += process.job.take_writable(self.rng.choice([None, 1, 10]))
+        process.part += process.job.take_writable(
+            self.rng.choice([None, 1, 10]), self.rng.choice([None, 1, 100])
+        )
         for piece in process.part[before:]:
             for item in range(piece.first, piece.end):
                 assert item not in process.taken, f"item {item} is written twice"

@@ -14,9 +14,11 @@ from headrace_client.bulk.output.files import FileSink
 from headrace_client.bulk.output.formats.columns import OutColumns
 from headrace_client.bulk.output.formats.file_format import ALL_ROWS, FileFormat
 from headrace_client.bulk.output.formats.row_groups import RowGroups, row_bytes
-from headrace_client.bulk.output.layout import Layout, VectorAnswers
+from headrace_client.bulk.output.layout import MIB, Layout, VectorAnswers
 
 _READ_ROWS = 1024
+CHUNK_BYTES = 1 * MIB
+"""What is encoded or read at a time."""
 
 
 class _Encoder(Protocol):
@@ -48,13 +50,19 @@ class Columnar(ABC):
 
     def writer(self, sink: FileSink, dimensions: int | None) -> "TableWriter":
         schema = self.columns.schema(dimensions)
+        group_bytes = self._group_bytes
         groups = RowGroups(
             schema,
-            group_bytes=self._layout.row_group_bytes,
+            group_bytes=group_bytes,
             group_rows=self._layout.row_group_rows,
+            chunk_bytes=min(CHUNK_BYTES, group_bytes),
         )
-        spool = Spool()
-        return TableWriter(groups, self._encoder(spool, schema), spool, sink)
+        spool = Spool(sink)
+        return TableWriter(groups, self._encoder(spool, schema), spool)
+
+    @property
+    def _group_bytes(self) -> int:
+        return self._layout.row_group_bytes
 
     @abstractmethod
     def dimensions(self, path: Path) -> int | None: ...
@@ -151,6 +159,11 @@ class IpcParts(ArrowIpc):
     def _encoder(self, spool: "Spool", schema: pa.Schema) -> _Encoder:
         return pa.ipc.new_file(spool, schema)  # type: ignore[no-any-return]
 
+    @property
+    def _group_bytes(self) -> int:
+        # Whatever OUT has: nothing is gathered here, and nothing large is read again in the end.
+        return min(CHUNK_BYTES, self._layout.row_group_bytes)
+
 
 class _IpcEncoder:
     def __init__(self, spool: "Spool", schema: pa.Schema) -> None:
@@ -158,36 +171,42 @@ class _IpcEncoder:
 
     def write_table(self, table: pa.Table) -> None:
         # Buffers are written as they are, with what they were cut from: a copy has only the rows.
-        self._writer.write_table(copied(table))
+        is_cut = table.column(0).num_chunks == 1
+        self._writer.write_table(copied(table) if is_cut else table.combine_chunks())
 
     def close(self) -> None:
         self._writer.close()
 
 
 class Spool:
-    """What pyarrow has encoded, until it is written.
+    """The file as pyarrow's writers see it: it never fails.
 
-    So a disk that fails does not fail inside pyarrow, whose writers write once more when they are
-    thrown away.
+    They write once more when they are thrown away, and what is raised then goes nowhere. So an
+    error is kept, nothing is written after it, and ``check`` raises it.
     """
 
     closed = False
 
-    def __init__(self) -> None:
-        self._pending: list[bytes] = []
+    def __init__(self, sink: FileSink) -> None:
+        self._sink: FileSink | None = sink
         self._size = 0
+        self._failure: Exception | None = None
 
     def write(self, data: Any) -> int:
-        content = bytes(data)
-        self._pending.append(content)
-        self._size += len(content)
-        return len(content)
+        count = memoryview(data).nbytes
+        self._size += count
+        if self._sink is not None:
+            try:
+                self._sink.write(data)
+            except Exception as error:  # noqa: BLE001 - `check` raises it
+                self._failure, self._sink = error, None
+        return count
 
     def tell(self) -> int:
         return self._size
 
     def flush(self) -> None:
-        """Nothing: ``drain`` writes."""
+        """Nothing: a sink holds nothing back."""
 
     def close(self) -> None:
         """Nothing: the file is not this object's."""
@@ -201,20 +220,26 @@ class Spool:
     def seekable(self) -> bool:
         return False
 
-    def drain(self, sink: FileSink) -> None:
-        pending, self._pending = self._pending, []
-        for content in pending:
-            sink.write(content)
+    def check(self) -> None:
+        """Raise what went wrong since the last time."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def abandon(self) -> None:
+        """Write nothing more."""
+        self._sink = None
 
 
 class TableWriter:
     """Writes a row group when it is full."""
 
-    def __init__(self, groups: RowGroups, encoder: _Encoder, spool: Spool, sink: FileSink) -> None:
+    def __init__(self, groups: RowGroups, encoder: _Encoder, spool: Spool) -> None:
         self._groups = groups
         self._encoder = encoder
         self._spool = spool
-        self._sink = sink
+        # What pyarrow has written by now: Parquet's magic.
+        spool.check()
 
     def write(self, block: pa.RecordBatch) -> None:
         for table in self._groups.add(block):
@@ -225,15 +250,16 @@ class TableWriter:
         if rest is not None:
             self._write(rest)
         self._encoder.close()
-        self._spool.drain(self._sink)
+        self._spool.check()
 
     def abandon(self) -> None:
+        self._spool.abandon()
         self._groups.rest()
         self._encoder.close()
 
     def _write(self, table: pa.Table) -> None:
         self._encoder.write_table(table)
-        self._spool.drain(self._sink)
+        self._spool.check()
 
 
 class BatchReader:

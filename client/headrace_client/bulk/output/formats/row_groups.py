@@ -17,15 +17,24 @@ _UNKNOWN_BYTES = 16  # for a value of a type that has no size here
 
 
 class RowGroups:
-    """Gathers batches, and gives groups of at most so many rows or bytes (or one row)."""
+    """Gathers batches, and gives groups of at most so many rows or bytes (or one row).
 
-    def __init__(self, schema: pa.Schema, *, group_bytes: int, group_rows: int) -> None:
+    A group is made of chunks, which end at places of the same kind: an encoder then needs memory
+    for what it makes of a chunk, and not for what it makes of a group.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, *, group_bytes: int, group_rows: int, chunk_bytes: int
+    ) -> None:
         self._schema = schema
         self._group_bytes = group_bytes
         self._group_rows = group_rows
+        self._chunk_bytes = chunk_bytes
+        self._chunks: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._rows = 0
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._pending_rows = 0
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
         """The groups that these rows fill."""
@@ -33,25 +42,42 @@ class RowGroups:
         start = 0
         while start < batch.num_rows:
             before = int(sums[start - 1]) if start else 0
-            room = self._group_bytes - self._pending_bytes + before
-            end = int(np.searchsorted(sums, room, side="right"))
-            end = min(end, start + self._group_rows - self._pending_rows)
-            if end <= start and not self._pending_rows:
-                end = start + 1  # a row that is larger than a group
-            if end > start:
-                self._pending.append(batch.slice(start, end - start))
-                self._pending_bytes += int(sums[end - 1]) - before
-                self._pending_rows += end - start
-            if end < batch.num_rows or self._pending_rows >= self._group_rows:
-                yield self._cut()
-            start = max(start, end)
+            room = min(self._group_bytes - self._bytes, self._chunk_bytes - self._pending_bytes)
+            end = int(np.searchsorted(sums, before + room, side="right"))
+            end = min(end, start + self._group_rows - self._rows)
+            if end <= start:
+                next_bytes = int(sums[start]) - before
+                if self._rows and not self._has_room(next_bytes):
+                    yield self._cut()
+                    continue
+                if self._pending:
+                    self._close_chunk()
+                    continue
+                end = start + 1  # a row that is larger than a chunk, or a group
+            self._pending.append(batch.slice(start, end - start))
+            size_bytes = int(sums[end - 1]) - before
+            self._pending_bytes += size_bytes
+            self._bytes += size_bytes
+            self._rows += end - start
+            start = end
 
     def rest(self) -> pa.Table | None:
-        return self._cut() if self._pending_rows else None
+        return self._cut() if self._rows else None
+
+    def _has_room(self, size_bytes: int) -> bool:
+        return self._bytes + size_bytes <= self._group_bytes and self._rows < self._group_rows
+
+    def _close_chunk(self) -> None:
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending, self._schema)
+        self._chunks += table.combine_chunks().to_batches()
+        self._pending, self._pending_bytes = [], 0
 
     def _cut(self) -> pa.Table:
-        table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
-        self._pending, self._pending_bytes, self._pending_rows = [], 0, 0
+        self._close_chunk()
+        table = pa.Table.from_batches(self._chunks, self._schema)
+        self._chunks, self._bytes, self._rows = [], 0, 0
         return table
 
 

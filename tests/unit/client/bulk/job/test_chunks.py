@@ -69,6 +69,17 @@ def test_rows_that_a_former_process_wrote_are_not_written_again() -> None:
     assert held.written_above(1) == [(3, 7)]
 
 
+def test_there_is_room_until_the_chunks_that_are_held_have_the_bytes() -> None:
+    held = HeldRows(ordered=True, most_bytes=150)
+    held.add(chunk(0, [0, 1], 0))
+    had_room = [held.has_room]
+    held.add(chunk(2, [2, 3], 2))
+    had_room.append(held.has_room)
+    held.note_outcomes(0, 2)
+    held.take()
+    assert [*had_room, held.has_room] == [True, False, True]
+
+
 def test_payloads_and_urls_are_found_by_item_over_chunks() -> None:
     held = HeldRows(ordered=True)
     held.add(chunk(0, [0, 1], 0, urls=True))

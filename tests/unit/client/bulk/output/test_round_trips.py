@@ -16,6 +16,7 @@ from headrace_client.bulk.output.answered import AnsweredRows, Failure
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending
 from headrace_client.bulk.output.failed import read_failed
+from headrace_client.bulk.output.formats import columnar
 from headrace_client.bulk.output.layout import (
     BodyAnswers,
     Layout,
@@ -262,7 +263,11 @@ def test_bodies_are_a_column_of_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out_format", [OutFormat.PARQUET, OutFormat.ARROW, OutFormat.JSONL])
-def test_out_does_not_depend_on_how_rows_came(out_format: OutFormat, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk_bytes", [300, 1 << 20])
+def test_out_does_not_depend_on_how_rows_came(
+    out_format: OutFormat, chunk_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columnar, "CHUNK_BYTES", chunk_bytes)
     layout = layout_of(out_format, carried=SCHEMA)
     rows: list[dict[str, Any]] = [
         {
