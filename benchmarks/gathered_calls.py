@@ -8,10 +8,9 @@ import argparse
 import asyncio
 import json
 
-from headrace_client import AsyncOpenAI
-
 from benchmarks.workloads import chat_messages
 from handoff.clock import SystemClock
+from headrace_client import AsyncOpenAI
 
 
 async def gather_calls(bootstrap: str, requests: str, results: str, calls: int) -> float:

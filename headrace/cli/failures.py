@@ -1,11 +1,10 @@
 """Errors of all commands, as a person reads them."""
 
-from headrace_client.cli import failures
-
 from consumer.ports import SourceError
 from headrace.brokers import BrokerStartError
 from headrace.errors import ServiceError, UserError
 from headrace.settings.problems import SettingsError
+from headrace_client.cli import failures
 
 
 def explain(error: Exception) -> list[str] | None:

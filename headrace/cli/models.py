@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from headrace_client.cli.completion import complete_model
 
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import print_json, print_table, step_progress
 from headrace.errors import UserError
 from headrace.settings.problems import alternatives
+from headrace_client.cli.completion import complete_model
 from schemas.settings.models import weight_sources
 
 models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)

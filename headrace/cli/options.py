@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from headrace_client.cli.completion import complete_job, complete_route
 
 from headrace.errors import UserError
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import alternatives
+from headrace_client.cli.completion import complete_job, complete_route
 from schemas.settings.file import RouteSettings, Settings
 
 JobOption = Annotated[

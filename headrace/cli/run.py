@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from headrace_client.bulk.job.options import BulkOptions
-from headrace_client.bulk.job.progress.display import choose_display
-from headrace_client.bulk.job.session import run_bulk
-from headrace_client.cli.completion import complete_model
 
 from headrace.cli.models import pull_all
 from headrace.cli.options import ConfigOption, read_settings
@@ -36,6 +32,10 @@ from headrace.settings.one_model import (
     settings_of_source,
 )
 from headrace.settings.problems import alternatives
+from headrace_client.bulk.job.options import BulkOptions
+from headrace_client.bulk.job.progress.display import choose_display
+from headrace_client.bulk.job.session import run_bulk
+from headrace_client.cli.completion import complete_model
 from schemas.settings.file import Settings
 from schemas.settings.models import weight_sources
 from serve_models.weights.sources import ModelSourceError, resolve

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
-from headrace_client.routes import ENDPOINTS_OF_KIND, endpoint_name
 
 from headrace.errors import UserError
 from headrace.records.lines import BadLine
+from headrace_client.routes import ENDPOINTS_OF_KIND, endpoint_name
 
 _KINDS_BY_CHOICE = ("embedder", "classifier", "reranker", "generator")
 """An endpoint that several kinds answer is the last one's."""

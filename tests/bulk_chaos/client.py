@@ -8,7 +8,6 @@ import sys
 
 from headrace_client.bulk.job import running
 from headrace_client.cli.main import main
-
 from tests.bulk_chaos import planted
 
 CHECKPOINT_VARIABLE = "HEADRACE_BULK_CHAOS_CHECKPOINT_S"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import typer
-from headrace_client.cli.running import EXIT_INTERRUPTED
 
 from handoff.clock import SystemClock
 from headrace.cli.dlq.options import Filters, choose_inboxes, confirm
@@ -18,6 +17,7 @@ from headrace.dead_letters.handling import Request, Survey
 from headrace.dead_letters.inbox import Inbox, open_inbox
 from headrace.dead_letters.replay import Targets
 from headrace.records.reading import LogReader
+from headrace_client.cli.running import EXIT_INTERRUPTED
 from schemas.settings.file import KafkaSettings, Settings
 
 

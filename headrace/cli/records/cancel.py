@@ -4,13 +4,13 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from headrace_client.cli.completion import complete_job
 from pydantic import ValidationError
 
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
 from headrace.cli.output import print_json, print_line
 from headrace.errors import UserError
 from headrace.records.cancelling import publish_controls
+from headrace_client.cli.completion import complete_job
 from schemas.wire.control import ControlRecord
 from schemas.wire.requests import describe_validation_error
 

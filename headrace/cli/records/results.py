@@ -10,7 +10,6 @@ from typing import Annotated, BinaryIO
 
 import orjson
 import typer
-from headrace_client.moments import moment_before
 from rich.text import Text
 
 from handoff.clock import SystemClock
@@ -20,6 +19,7 @@ from headrace.errors import UserError
 from headrace.records.reading import MissingTopicError, TopicRecord, read_topic
 from headrace.records.selection import Selection
 from headrace.service.resolving import Resolver
+from headrace_client.moments import moment_before
 from schemas.wire import headers
 
 SUMMARY_CHARACTERS = 80

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from headrace_client.moments import moment_after
 
 from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, RouteOption, choose_route, read_settings
@@ -25,6 +24,7 @@ from headrace.records.reading import Place
 from headrace.records.request_headers import request_headers
 from headrace.records.request_lines import RequestLines
 from headrace.records.submission import MAX_LINE_BYTES, Submission, publish_lines
+from headrace_client.moments import moment_after
 from schemas.settings.file import KafkaSettings
 from schemas.wire.headers import Headers
 

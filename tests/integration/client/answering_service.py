@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from headrace_client import Route
 
+from headrace_client import Route
 from schemas.wire import headers
 from schemas.wire.headers import Header
 from schemas.wire.results import ErrorCode, encode_error_line, encode_response_line, result_id

@@ -4,9 +4,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+
 from headrace_client import Connection, Route
 from headrace_client.kafka.topics import TopicAdmin, TopicInfo
-
 from tests.brokers import TestBroker
 
 PARTITIONS = 3

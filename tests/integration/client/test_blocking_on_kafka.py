@@ -10,8 +10,8 @@ from typing import Any
 
 import openai
 import pytest
-from headrace_client import AsyncOpenAI, ClosedError, Connection, Headrace, OpenAI, Route
 
+from headrace_client import AsyncOpenAI, ClosedError, Connection, Headrace, OpenAI, Route
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import BAD, LOST, answer
 

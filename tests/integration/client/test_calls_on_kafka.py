@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from headrace_client import (
     AsyncHeadrace,
     ClosedError,
@@ -20,7 +21,6 @@ from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader, TopicRecord
 from headrace_client.kafka.topics import TopicAdmin, TopicInfo
 from headrace_client.settings import parse_settings
-
 from schemas.wire.control import parse_control_record
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import BAD, BROKEN, LARGE, LOST, answer

@@ -8,6 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
+
+from consumer.kafka.admin.admin import TopicAdmin as ServiceTopicAdmin
+from headrace.cli import main
+from headrace.settings.file import load_settings as load_service_settings
 from headrace_client.clock import epoch_ms
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
@@ -26,10 +30,6 @@ from headrace_client.registry.commanding import publish_command
 from headrace_client.registry.listing import read_registry, wait_for_end
 from headrace_client.registry.standing import FORGOTTEN_AFTER_MS
 from headrace_client.settings import ClientSettings, load_settings
-
-from consumer.kafka.admin.admin import TopicAdmin as ServiceTopicAdmin
-from headrace.cli import main
-from headrace.settings.file import load_settings as load_service_settings
 from schemas.wire.control import parse_control_record
 from tests.brokers import TestBroker
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from headrace_client import AsyncHeadrace, Connection, Route
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
-
 from schemas.wire.control import parse_control_record
 from schemas.wire.results import encode_response_line
 from tests.integration.client.answering_service import AnsweringService, running

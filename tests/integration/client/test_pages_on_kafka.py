@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from headrace_client import Connection, Route
 
+from headrace_client import Connection, Route
 from tests.brokers import TestBroker
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import answer

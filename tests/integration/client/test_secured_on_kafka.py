@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from headrace_client import (
     AsyncHeadrace,
     Connection,
@@ -15,7 +16,6 @@ from headrace_client import (
 )
 from headrace_client.kafka.topics import TopicAdmin, TopicInfo
 from headrace_client.settings import parse_settings
-
 from tests.brokers import kafka_home_needed
 from tests.contract.secured import (
     PASSWORDS,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from headrace.brokers import start_broker
 from headrace_client import AsyncHeadrace, Connection, Route
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
 from headrace_client.kafka.topics import TopicAdmin, TopicInfo
-
-from headrace.brokers import start_broker
 from tests.brokers import kafka_home_needed
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import answer

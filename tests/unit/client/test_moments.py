@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from headrace_client.moments import moment_after, moment_before
 
 NOW_MS = round(datetime(2030, 1, 31, 12, 0, tzinfo=UTC).timestamp() * 1000)

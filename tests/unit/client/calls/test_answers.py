@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from headrace_client.calls import answers
 from headrace_client.calls.answers import Body
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from headrace_client import ClientError, DeliveryError, Result, SettingsError
 from headrace_client.calls import jobs
 from headrace_client.calls.caller import Caller
@@ -12,7 +13,6 @@ from headrace_client.calls.jobs import SubmittedJob
 from headrace_client.calls.options import ClientOptions
 from headrace_client.wire.names import Place
 from headrace_client.wire.results import parse_result
-
 from schemas.wire.results import encode_response_line
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+
 from headrace_client import ClosedError
 from headrace_client.calls.loop_thread import LoopThread
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from headrace_client import AsyncHeadrace, Route, SettingsError
 from headrace_client.calls.caller import Caller
 from headrace_client.calls.options import ClientOptions, Options

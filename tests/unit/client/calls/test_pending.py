@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+
 from headrace_client import ClosedError, DeliveryError, Result
 from headrace_client.calls.pending import Call, Pending
 from headrace_client.wire.names import Place
-
 from schemas.wire.results import encode_response_line
 
 

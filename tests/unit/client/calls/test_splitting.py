@@ -1,9 +1,10 @@
 """Long lists are cut into requests of bounded number and size."""
 
-from headrace_client.calls import splitting
-from headrace_client.calls.splitting import cut
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_client.calls import splitting
+from headrace_client.calls.splitting import cut
 
 
 @given(st.lists(st.text(max_size=5)), st.integers(1, 7))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from headrace_client import BodyFetchError
 from headrace_client.calls.stored_bodies import fetch_body
 

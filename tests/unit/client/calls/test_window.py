@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from headrace_client import SettingsError
 from headrace_client.calls.window import Gate
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from headrace_client.cli.commands import Command, load
 from headrace_client.cli.main import COMMANDS, command_line
 from headrace_client.cli.running import run

@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner, Result
+
 from headrace_client.cli import jobs
 from headrace_client.errors import ClientError, MissingTopicError, RouteError
 from headrace_client.registry.announcements import Announcement, Command, Counts, State, Topics
 from headrace_client.registry.standing import Registry
 from headrace_client.settings import Connection
 from headrace_client.wire.requests import ControlRecord
-from typer.testing import CliRunner, Result
 
 NOW_MS = 1_800_000_000_000
 SETTINGS = """\

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import openai
 import pytest
+
 from headrace_client import (
     AsyncOpenAI,
     ClientError,

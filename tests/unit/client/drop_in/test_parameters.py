@@ -3,6 +3,7 @@
 import httpx
 import openai
 import pytest
+
 from headrace_client import SettingsError
 from headrace_client.drop_in.parameters import NOT_GIVEN, clean, seconds
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from headrace_client.jobs import Checkpoint, CheckpointError
 
 _KEPT = Checkpoint(

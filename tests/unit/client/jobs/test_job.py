@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from headrace_client.jobs import (
     Answer,
     Checkpoint,

@@ -2,9 +2,10 @@
 
 import itertools
 
-from headrace_client.jobs import RangeSet
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_client.jobs import RangeSet
 
 _RANGES = st.tuples(st.integers(0, 40), st.integers(1, 10)).map(lambda r: (r[0], r[0] + r[1]))
 _CHANGES = st.lists(st.tuples(st.booleans(), _RANGES), max_size=25)

@@ -1,9 +1,10 @@
 """Names of requests on the wire."""
 
 import pytest
-from headrace_client.jobs import Request
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_client.jobs import Request
 
 
 @given(

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from headrace_client.jobs import Answer, Failure, JobState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace_client.jobs import Answer, Failure, JobState
 from tests.unit.client.jobs.planted import PLANTED
 from tests.unit.client.jobs.world import Plan, World, live
 

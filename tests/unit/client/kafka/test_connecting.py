@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import errors
+
 from headrace_client import Connection, KafkaError, Sasl, SettingsError, Tls
 from headrace_client.kafka.connecting import client_options, explaining_failures
 from headrace_client.kafka.refusals import explain_refusal, is_about_record, is_too_large

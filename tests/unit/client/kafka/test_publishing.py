@@ -9,6 +9,7 @@ from aiokafka import errors
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
+
 from headrace_client import ClosedError, Connection, DeliveryError, KafkaError
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.wire.names import Place

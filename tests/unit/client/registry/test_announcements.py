@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
+
 from headrace_client.jobs.states import JobState
 from headrace_client.registry.announcements import (
     FINISHED,
@@ -19,8 +21,6 @@ from headrace_client.registry.announcements import (
     check_job_name,
 )
 from headrace_client.wire.requests import cancel_job
-from jsonschema import Draft202012Validator
-
 from schemas.asyncapi import json_schema
 from schemas.wire.control import parse_control_record
 from schemas.wire.jobs import MAX_JOB_NAME_CHARACTERS, JobCommand, JobCounts, JobRecord, JobTopics

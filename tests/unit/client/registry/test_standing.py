@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from headrace_client.registry.announcements import Action, Announcement, Command, State
 from headrace_client.registry.standing import FORGOTTEN_AFTER_MS, SILENT_AFTER_MS, Registry
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC
 
 import pytest
+
 from headrace_client.registry.announcements import Action, Announcement, Command, Counts, State
 from headrace_client.registry.standing import JobStanding
 from headrace_client.registry.tables import COLUMNS, duration, lines, row, short

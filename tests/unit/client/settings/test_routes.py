@@ -1,6 +1,7 @@
 """A request finds its route by name, by model, or as the only one that serves its endpoint."""
 
 import pytest
+
 from headrace_client import Route, RouteError, Routes
 
 

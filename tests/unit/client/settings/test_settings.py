@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from headrace_client import ClientSettings, Connection, Sasl, SettingsError, Tls, load_settings
 from headrace_client.settings import parse_settings
-
 from schemas.settings.file import KafkaSettings, SaslSettings, TlsSettings
 from schemas.settings.models import CustomModelSettings
 

@@ -4,6 +4,11 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from headrace.cli.records.schema import build
 from headrace_client import BadLineError
 from headrace_client.wire import names
 from headrace_client.wire.requests import (
@@ -13,11 +18,6 @@ from headrace_client.wire.requests import (
     read_request,
     request_headers,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-
-from headrace.cli.records.schema import build
 from schemas.wire import headers
 from schemas.wire.control import parse_control_record
 from schemas.wire.requests import plain_fields

@@ -2,6 +2,9 @@
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
+
+from headrace.cli.records.schema import build
 from headrace_client.errors import (
     RequestCancelledError,
     RequestExpiredError,
@@ -11,9 +14,6 @@ from headrace_client.errors import (
 )
 from headrace_client.wire.names import Place
 from headrace_client.wire.results import parse_dead_letter, parse_result
-from jsonschema import Draft202012Validator
-
-from headrace.cli.records.schema import build
 from schemas.wire.references import BodyReference
 from schemas.wire.results import (
     ErrorCode,

@@ -8,15 +8,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from headrace_client.cli import SERVICE_COMMANDS
-from headrace_client.cli.commands import Command, load
-from headrace_client.cli.main import COMMANDS as CLIENT_COMMANDS
 
 from headrace.cli import main
 from headrace.cli.main import COMMANDS
 from headrace.cli.records.results import describe_body, describe_dead_letter, describe_result
 from headrace.cli.records.submit import key_of_line
 from headrace.records.reading import TopicRecord
+from headrace_client.cli import SERVICE_COMMANDS
+from headrace_client.cli.commands import Command, load
+from headrace_client.cli.main import COMMANDS as CLIENT_COMMANDS
 
 ROOT = Path(__file__).parents[4]
 SETTINGS = str(ROOT / "headrace.yaml")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_client.bulk.job.options import BulkOptions
 
 from headrace.cli import main
 from headrace.cli import run as run_command
+from headrace_client.bulk.job.options import BulkOptions
 from schemas.settings.file import Settings
 
 LINES = b"""\

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import pytest
+
 from headrace_client.bulk.job import round_runner, session
 from headrace_client.bulk.job.options import BulkOptions
 from headrace_client.bulk.job.progress.report import Report

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from headrace_client.bulk.job.state.checkpoints import CheckpointError, CheckpointStore
 from headrace_client.bulk.job.state.job_lock import JobLock, JobLockedError
 

@@ -4,11 +4,12 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.job.chunks import Chunk, HeldRows, WritableRows
 from headrace_client.bulk.job.request_lines import GroupedTexts, WholeBodies
 from headrace_client.jobs import Request
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def chunk(first_row: int, items: Sequence[int], first_item: int, urls: bool = False) -> Chunk:

@@ -1,4 +1,5 @@
 import pytest
+
 from headrace_client.bulk.job.deadlines import DeadlineError, deadline_ms
 
 NOW_MS = 1_764_374_400_000  # 2025-11-29T00:00:00Z

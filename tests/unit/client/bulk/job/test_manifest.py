@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from headrace_client.bulk.job.state.manifest import (
     Difference,
     Manifest,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from headrace_client.wire.exact_json import exact_json
 
 _ROOT = Path(__file__).parents[5]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from headrace_client.bulk.job.chunks import Chunk
 from headrace_client.bulk.job.reading import RowReader, Selection
 from headrace_client.bulk.job.state.failed_items import FailedItems

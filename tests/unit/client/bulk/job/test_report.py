@@ -2,6 +2,7 @@ import io
 
 import orjson
 import pytest
+
 from headrace_client.bulk.job.progress.display import JsonLines, PlainLines
 from headrace_client.bulk.job.progress.report import Report, as_json, as_line, duration
 

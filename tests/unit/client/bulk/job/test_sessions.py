@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from headrace_client.bulk.job import running
 from headrace_client.bulk.job.plan import OptionsError
 from headrace_client.bulk.output.errors import ModelChangedError
 from headrace_client.errors import ClientError
-
 from tests.unit.client.bulk.job.stand_ins import (
     REQUESTS,
     RESULTS,

@@ -17,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import orjson
+
 from headrace_client.bulk.job import round_runner
 from headrace_client.cli.main import main
 from headrace_client.kafka.reading import LogRange, TopicRecord

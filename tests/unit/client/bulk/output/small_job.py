@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from headrace_client.bulk.output.answered import AnsweredRows, Failure
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending, Finished
@@ -20,7 +22,6 @@ from headrace_client.bulk.output.layout import (
     VectorDtype,
 )
 from headrace_client.bulk.output.parts import Part, PartWriter
-from numpy.typing import NDArray
 
 DIMENSIONS = 8
 CARRIED = pa.schema([("id", pa.int64()), ("text", pa.string())])

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 import lance
 import pytest
-from headrace_client.bulk.output.destination import Destination
-from headrace_client.bulk.output.layout import BodyAnswers, Layout, OutFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace_client.bulk.output.destination import Destination
+from headrace_client.bulk.output.layout import BodyAnswers, Layout, OutFormat
 from tests.unit.client.bulk.output.dying_files import DyingFiles, Killed
 from tests.unit.client.bulk.output.small_job import Checkpoint, layout_of, run_job, tree
 

@@ -12,6 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.output.answered import AnsweredRows
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending
@@ -26,9 +29,6 @@ from headrace_client.bulk.output.layout import (
     format_of,
 )
 from headrace_client.bulk.output.parts import PartWriter
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.unit.client.bulk.output.small_job import (
     Checkpoint,
     layout_of,

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from headrace_client.bulk.output.files import LOCAL_FILES
 from headrace_client.bulk.output.formats.json_columns import as_json
 

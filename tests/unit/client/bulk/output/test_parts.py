@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from headrace_client.bulk.output.answered import AnsweredRows
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending
@@ -18,7 +19,6 @@ from headrace_client.bulk.output.errors import (
 from headrace_client.bulk.output.files import Files, FileSink
 from headrace_client.bulk.output.layout import Layout, OutFormat
 from headrace_client.bulk.output.parts import Part, PartWriter
-
 from tests.unit.client.bulk.output.small_job import (
     Checkpoint,
     layout_of,

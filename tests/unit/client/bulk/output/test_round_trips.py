@@ -12,6 +12,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from headrace_client.bulk.output.answered import AnsweredRows, Failure
 from headrace_client.bulk.output.destination import Destination
 from headrace_client.bulk.output.ending import Ending
@@ -25,10 +29,6 @@ from headrace_client.bulk.output.layout import (
     VectorDtype,
 )
 from headrace_client.bulk.output.parts import PartWriter
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from tests.unit.client.bulk.output.small_job import (
     CARRIED,
     FAILURE,

@@ -1,9 +1,10 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
-from headrace_client.bulk.output.formats.row_groups import RowGroups
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_client.bulk.output.formats.row_groups import RowGroups
 
 SCHEMA = pa.schema([("text", pa.string())])
 

@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from headrace_client.bulk.output.errors import ModelChangedError, PartsBrokenError
 from headrace_client.bulk.output.layout import VectorDtype
 from headrace_client.bulk.output.stores import (
@@ -14,9 +18,6 @@ from headrace_client.bulk.output.stores import (
     VectorBuffer,
     VectorStore,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 ITEMS = 40
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from headrace_client.bulk.output.base64_vectors import decode_base64
 from headrace_client.bulk.output.errors import AnswerUnreadableError, ModelChangedError
 from headrace_client.bulk.output.layout import VectorDtype
 from headrace_client.bulk.output.vectors import VectorDecoder
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 
 def body_of(embeddings: list[Any], **more: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.bulk.rows.source import Source
 

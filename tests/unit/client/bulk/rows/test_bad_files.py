@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.source import Source
 

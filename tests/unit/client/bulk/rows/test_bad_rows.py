@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from headrace_client.bulk.rows.errors import RowFailure
 from headrace_client.bulk.rows.source import Source
 from headrace_client.bulk.rows.text import lines

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from headrace_client.bulk.rows.batch_lines import COLUMNS, BatchLines, are_batch_lines
 from headrace_client.bulk.rows.rendering import Rendered
 from headrace_client.bulk.rows.seen import CustomIds

@@ -4,11 +4,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.rows.bodies import BodyTemplate
 from headrace_client.bulk.rows.errors import InputError
 from headrace_client.bulk.rows.rows import MISSING, Rows
-from hypothesis import given
-from hypothesis import strategies as st
 
 AsRows = Callable[..., Rows]
 SCHEMA = pa.schema([(name, pa.string()) for name in ("question", "documents", "n")])

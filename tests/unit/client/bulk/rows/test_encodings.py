@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_client.bulk.rows.source import Source
-from headrace_client.bulk.rows.text.encodings import AsUtf8, encoding_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_client.bulk.rows.source import Source
+from headrace_client.bulk.rows.text.encodings import AsUtf8, encoding_of
 
 LINES = ['{"text": "Grüße, 世界 👋"}', '{"text": "Second"}']
 TEXTS = ["Grüße, 世界 👋", "Second"]

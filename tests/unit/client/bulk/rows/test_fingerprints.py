@@ -11,6 +11,7 @@ import lance
 import orjson
 import pyarrow as pa
 import pytest
+
 from headrace_client.bulk.rows.errors import InputChangedError
 from headrace_client.bulk.rows.files.fingerprints import EDGE_BYTES
 from headrace_client.bulk.rows.source import Source

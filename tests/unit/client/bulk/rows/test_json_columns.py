@@ -3,6 +3,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.rows.text.json_columns import (
     JSON_METADATA,
     TYPES,
@@ -11,8 +14,6 @@ from headrace_client.bulk.rows.text.json_columns import (
     sampled_types,
     type_name,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 _VALUES = st.one_of(
     st.none(),

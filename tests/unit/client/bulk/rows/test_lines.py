@@ -1,11 +1,12 @@
 import io
 from typing import BinaryIO
 
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.rows.files.finding import InputFile
 from headrace_client.bulk.rows.files.formats import Format
 from headrace_client.bulk.rows.text.lines import LONG_LINE, read_blocks, read_sample
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 
 def file_of(data: bytes) -> InputFile:

@@ -8,6 +8,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from headrace_client.bulk.rows.source import Source
 
 ROWS = [{"text": f'Text {n}, "so": größer', "id": n} for n in range(100)]

@@ -3,11 +3,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.rows.identity import IDENTITY_BYTES, identity
 from headrace_client.bulk.rows.key_table import KeyTable
 from headrace_client.bulk.rows.seen import SeenItems
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.fixture

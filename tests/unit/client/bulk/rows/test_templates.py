@@ -1,9 +1,10 @@
 import pyarrow as pa
 import pytest
-from headrace_client.bulk.rows.errors import InputError
-from headrace_client.bulk.rows.templates import Template
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_client.bulk.rows.errors import InputError
+from headrace_client.bulk.rows.templates import Template
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("title", "body", "Review Text", "a.b", "%s")])
 _PARTS = st.one_of(

@@ -6,13 +6,14 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace_client.bulk.rows.checks import truncated
 from headrace_client.bulk.rows.errors import InputError, RowFailure
 from headrace_client.bulk.rows.rows import MISSING, InvalidText, Rows
 from headrace_client.bulk.rows.text.json_columns import field
 from headrace_client.bulk.rows.texts import TextColumn, TextTemplate
-from hypothesis import given
-from hypothesis import strategies as st
 
 AsRows = Callable[..., Rows]
 DATE = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
