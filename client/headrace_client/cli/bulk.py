@@ -98,6 +98,17 @@ OutFormat = Annotated[
         "--out-format", "parquet, lance, jsonl, npy or arrow; by OUT's name where unset.", _OUTPUT
     ),
 ]
+ColumnTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column-type",
+        metavar="NAME=TYPE",
+        help="Type of a column of JSONL or CSV: bool, int64, double, string or json. May be "
+        "repeated.",
+        show_default=False,
+        rich_help_panel=_INPUT,
+    ),
+]
 MaxTextBytes = Annotated[
     int, _default("--max-text-bytes", "A longer text fails its row.", _INPUT, min=1)
 ]
@@ -109,7 +120,13 @@ Limit = Annotated[
 ]
 Window = Annotated[
     int,
-    _default("--window-requests", "Requests on their way at a time.", _FLOW, min=1, max=100_000),
+    _default(
+        "--window-requests",
+        "Requests on their way at a time; each may take 384 KiB of memory.",
+        _FLOW,
+        min=1,
+        max=100_000,
+    ),
 ]
 Unordered = Annotated[
     bool,
@@ -166,6 +183,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of a command
         bool, _default("--truncate-text", "Cut a longer text instead.", _INPUT)
     ] = False,
     input_format: InputFormat = None,
+    column_types: ColumnTypes = None,
     limit: Limit = None,
     config: ConfigFile = None,
     route: RouteName = None,
@@ -228,6 +246,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of a command
         max_text_bytes=max_text_bytes,
         truncate_text=truncate_text,
         input_format=input_format,
+        column_types=_types(column_types),
         limit=limit,
         config=config,
         route=route,
@@ -276,6 +295,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     ] = None,
     max_text_bytes: MaxTextBytes = DEFAULT_MAX_TEXT_BYTES,
     input_format: InputFormat = None,
+    column_types: ColumnTypes = None,
     limit: Limit = None,
     config: ConfigFile = None,
     route: RouteName = None,
@@ -314,6 +334,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
         body=body,
         max_text_bytes=max_text_bytes,
         input_format=input_format,
+        column_types=_types(column_types),
         limit=limit,
         config=config,
         route=route,
@@ -359,3 +380,13 @@ def _inputs_and_out(paths: list[str]) -> tuple[tuple[str, ...], str]:
 
 def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def _types(options: list[str] | None) -> dict[str, str]:
+    types = {}
+    for option in options or ():
+        name, equals, column_type = option.rpartition("=")
+        if not (name and equals and column_type):
+            raise typer.BadParameter(f"--column-type {option}: write NAME=TYPE, as in year=int64")
+        types[name] = column_type
+    return types

@@ -1,6 +1,7 @@
 """What the command was asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ class BulkOptions:
         columns: Which columns OUT carries along; unset: all.
         carry: Whether OUT carries any along.
         input_format, out_format: By the files' names where unset.
+        column_types: Of columns of JSONL and CSV, by name; what the files show where unset.
         limit: Rows of the input at most.
         dtype: Of the vectors' components in OUT.
         dimensions, prompt_name: As in requests.
@@ -58,6 +60,7 @@ class BulkOptions:
     columns: tuple[str, ...] | None = None
     carry: bool = True
     input_format: str | None = None
+    column_types: Mapping[str, str] = field(default_factory=dict)
     out_format: str | None = None
     limit: int | None = None
     dtype: str = "float32"

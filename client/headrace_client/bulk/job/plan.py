@@ -108,6 +108,7 @@ def make_plan(
         options.inputs,
         format=options.input_format,
         stdin=sys.stdin.buffer,
+        column_types=options.column_types,
         before=None if before is None else [dict(each) for each in before],
     )
     renderer = _renderer(options, source)
@@ -132,6 +133,7 @@ def make_plan(
             "parameters": parameters,
             "rows": renderer.fingerprint,
             "columns": None if carried is None else list(carried),
+            "column_types": dict(options.column_types),
             "dedupe": options.dedupe,
             "order": "input" if options.ordered else "as answered",
             "out_format": str(out_format),

@@ -147,3 +147,9 @@ def test_a_users_error_is_a_message_and_a_status(
 def test_a_bug_is_a_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_one("fail_as_bug")
+
+
+def test_a_column_type_names_column_and_type() -> None:
+    answer = run_client("bulk", "embed", "in.csv", "out.parquet", "--column-type", "year")
+    assert answer.returncode == 2
+    assert "NAME=TYPE" in answer.stderr

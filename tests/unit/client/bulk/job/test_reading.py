@@ -21,16 +21,17 @@ from headrace_client.jobs import RangeSet
 class Table:
     """Rows of one column, read in batches."""
 
-    def __init__(self, texts: Sequence[str], batch_rows: int) -> None:
+    def __init__(self, texts: Sequence[str], batch_rows: int, *, carries: bool = True) -> None:
         self._texts = list(texts)
         self._batch_rows = batch_rows
+        self._carried = ["text"] if carries else []
 
     def batches(self, start_row: int = 0) -> Iterator[Rows]:
         for first in range(start_row, len(self._texts), self._batch_rows):
             texts = self._texts[first : first + self._batch_rows]
             yield Rows(
                 first_row=first,
-                carried=pa.record_batch({"text": texts}),
+                carried=pa.record_batch({"text": texts}).select(self._carried),
                 bytes_read=first + len(texts),
                 place=lambda row: f"t, row {row}",
                 values=lambda _name, texts=texts: texts,  # type: ignore[misc]
@@ -58,9 +59,10 @@ def read(
     batch_rows: int = 4,
     selection: Selection | None = None,
     connection: sqlite3.Connection | None = None,
+    carries: bool = True,
 ) -> tuple[list[Chunk], RowReader]:
     reader = RowReader(
-        Table(texts, batch_rows),
+        Table(texts, batch_rows, carries=carries),
         Texts(),
         selection or Selection(),
         lock=threading.Lock(),
@@ -130,6 +132,12 @@ def test_a_round_reads_the_chosen_rows_and_all_that_came_later() -> None:
         ["t10"],
     ]
     assert reader.rows_seen == 11
+
+
+def test_chosen_rows_that_carry_no_columns_are_rows_all_the_same() -> None:
+    selection = Selection(only=np.array([1, 3]), all_from=4, end_row=4)
+    chunks, _ = read(["a", "b", "c", "d"], selection=selection, carries=False)
+    assert [each.columns.num_rows for each in chunks] == [2]
 
 
 def test_failed_items_are_known_to_later_rows_and_after_a_crash(tmp_path: Path) -> None:

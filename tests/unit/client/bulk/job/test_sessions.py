@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from headrace_client.bulk.job import running
@@ -76,6 +77,18 @@ def test_a_table_is_embedded(tmp_path: Path, out: Path, monkeypatch: pytest.Monk
     assert texts_in(out) == texts_of(30)
     assert len(cluster.lines) == 8
     assert said.reports[-1].state == "done"
+
+
+def test_a_column_has_the_type_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.parquet"
+    source.write_text("text,year\ntext 1,1999\ntext 2,2026\n")
+    connect(monkeypatch, Cluster(embed))
+    assert run([source], out, column="text", column_types={"year": "int64"})[0] == 0
+    assert pq.read_table(out)["year"].to_pylist() == [1999, 2026]
+    with pytest.raises(ClientError, match="column_types"):
+        run([source], out, column="text")
 
 
 class TestGoingOn:
