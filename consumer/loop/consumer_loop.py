@@ -30,6 +30,9 @@ from handoff.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_ACCEPTANCE_S = 1.0
+"""So long a clean stop waits to hear that replicas accept the calls on their way to them."""
+
 
 class ConsumerLoop:
     """Runs one route's engine against a source, a sink and a model; it owns the engine."""
@@ -130,6 +133,9 @@ class ConsumerLoop:
         await self._end()
 
     async def _finish(self) -> None:
+        # A replica may have begun with a call that this loop does not know to be accepted yet; to
+        # cancel it now would compute its records twice.
+        await self._until(self._is_accepted, _ACCEPTANCE_S)
         for task, call in self._calls.items():
             if not call.is_accepted:
                 task.cancel()
@@ -139,6 +145,9 @@ class ConsumerLoop:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.revoke_budget_s):
                 await self._publishing.flush()
+
+    def _is_accepted(self) -> bool:
+        return all(call.is_accepted for call in self._calls.values())
 
     def _is_computed(self) -> bool:
         return not self._calls and not self.engine.bodies.moves.has_deposits

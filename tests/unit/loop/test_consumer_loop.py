@@ -1,12 +1,14 @@
 """The consumer loop in simulated time."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 
 from consumer.loop.settings import LoopSettings
 from consumer.ports import Message, OffsetAndMetadata, TopicPartition
+from handoff.chunk import Chunk, Outcomes
 from schemas.settings.file import FlowSettings
 from tests.counting_model import CountingModel
 from tests.simulated_service import ROUTE, SimulatedService, request
@@ -102,6 +104,42 @@ def test_a_clean_stop_finishes_what_is_in_flight_and_leaves_the_rest_uncomputed(
         await service.close()
         assert set(service.model.started.values()) == {1}
         assert set(service.results().values()) == {1}
+
+    simulate(main())
+
+
+class HeardLate(CountingModel):
+    """Begins at once; that it accepted a call is heard later."""
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        sent: asyncio.Queue[Outcomes | None] = asyncio.Queue()
+
+        async def compute() -> None:
+            async for outcomes in super(HeardLate, self).infer(chunk):
+                sent.put_nowait(outcomes)
+            sent.put_nowait(None)
+
+        computing = asyncio.ensure_future(compute())
+        try:
+            await asyncio.sleep(0.3)
+            while (outcomes := await sent.get()) is not None:
+                yield outcomes
+        finally:
+            computing.cancel()
+
+
+def test_a_drain_waits_to_hear_of_calls_on_their_way() -> None:
+    async def main() -> None:
+        service = SimulatedService(model=HeardLate())
+        service.publish(2_000, ms=20)
+        first = await service.join()
+        await asyncio.sleep(1)
+        await service.leave(first)
+        assert 0 < len(service.results()) < 2_000
+        await service.join()
+        await service.until_done()
+        await service.close()
+        assert set(service.model.started.values()) == {1}
 
     simulate(main())
 
