@@ -24,6 +24,7 @@ routes:
     requests_topic: ID.a, results_topic: ID.b, dead_letters_topic: ID.c}
   back: {model: m, group: ID.h,
     requests_topic: ID.b, results_topic: ID.a, dead_letters_topic: ID.d}
+jobs: {topic: ID.jobs}
 """
 
 
@@ -48,7 +49,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_topics_are_created_once(settings_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "topics", "create", "--json")
     assert code == 0
-    assert [each["created"] for each in json.loads(out)] == [True] * 4
+    assert [each["created"] for each in json.loads(out)] == [True] * 5
 
     settings_file.write_text(
         settings_file.read_text().replace("{model: m,", "{model: m, topics: {partitions: 9},")
@@ -57,7 +58,7 @@ def test_topics_are_created_once(settings_file: Path, capsys: pytest.CaptureFixt
     assert code == 0
     assert {
         (each["created"], each["partitions"], each["wanted_partitions"]) for each in json.loads(out)
-    } == {(False, 4, 9)}
+    } == {(False, 4, 9), (False, 1, 1)}
 
 
 def test_lines_come_back_as_they_went_in(
