@@ -131,7 +131,9 @@ def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, A
     service = [acl for route in routes for acl in _service_acls(route)]
     client = [acl for route in routes for acl in _client_acls(route)]
     # Runners of jobs announce them there, and whoever lists jobs forgets old ones.
-    client.append(_acl("topic", settings.jobs.topic, ["Read", "Write", "Describe"]))
+    client.append(
+        _acl("topic", settings.jobs.topic, ["Read", "Write", "Describe", "DescribeConfigs"])
+    )
     return [
         _user(sasl.username, cluster, service),
         _user(f"{sasl.username}-client", cluster, client),
