@@ -134,7 +134,13 @@ def test_results_of_a_job_and_of_names_until_there_are_enough(
     assert ids("--job", "none") == []
 
 
-SUBMIT = "import sys; from headrace.cli import main; main(sys.argv[1:])"
+# A test run in the background of a script ignores SIGINT, and so would its children.
+SUBMIT = """
+import signal, sys
+from headrace.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(sys.argv[1:])
+"""
 
 
 def test_an_interrupted_wait_says_how_to_read_the_rest(settings_file: Path, tmp_path: Path) -> None:
