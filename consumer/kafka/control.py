@@ -4,11 +4,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.admin.admin import TopicAdmin
-from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options, explaining_failures
 from consumer.kafka.client.mending import check_tasks, mend_client_of
 from consumer.kafka.client.reach import start_within_reach
 from consumer.ports import Record, SourceError, TopicPartition
+from headrace_client.kafka.mending import space_out_empty_fetches
 from schemas.settings.file import KafkaSettings
 
 MAX_POLL_RECORDS = 1_000
@@ -45,7 +45,7 @@ class KafkaControlSource:
             try:
                 await start_within_reach(consumer, self._doing)
                 if self._settings.broker == "embedded":
-                    internals.space_out_empty_fetches(consumer)
+                    space_out_empty_fetches(consumer)
                 consumer.assign(partitions)
                 self._behind = dict(await consumer.end_offsets(partitions))
                 await consumer.seek_to_beginning(*partitions)

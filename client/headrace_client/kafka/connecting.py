@@ -1,24 +1,20 @@
 """The arguments of aiokafka's clients, and its errors as advice."""
 
-import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
-from aiokafka.structs import BrokerMetadata
 
 from headrace_client.errors import ClientError, KafkaError, SettingsError
+from headrace_client.kafka.reach import within_reach
 from headrace_client.settings import Connection, Tls
 
 METADATA_MAX_AGE_MS = 10_000
 """How soon added partitions are noticed."""
-_LONG_S = 3.0
-"""A start that takes longer is checked: brokers may advertise addresses of another network."""
-_CONNECT_S = 2.0
 _COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 
 _HINTS: dict[type[errors.KafkaError], str] = {
@@ -115,58 +111,7 @@ async def start_within_reach(
     starting: Coroutine[Any, Any, None], client: AIOKafkaClient, doing: str
 ) -> None:
     """Await a client's start; ``KafkaError`` if it fails and no broker can be reached."""
-    task = asyncio.ensure_future(starting)
-    try:
-        await asyncio.wait([task], timeout=_LONG_S)
-        has_failed = task.done() and isinstance(task.exception(), errors.KafkaError)
-        if has_failed or not task.done():
-            await _check_reach(client.cluster.brokers(), doing)
-        await task
-    finally:
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError, errors.KafkaError):
-                await task
-
-
-async def contact(client: AIOKafkaClient) -> None:
-    """Connect to one broker that a bootstrapped client knows."""
-    brokers = client.cluster.brokers()
-    for broker in brokers:
-        # A broker that does not answer must not delay those that do.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_S):
-                if await client.ready(broker.nodeId):
-                    return
-    if brokers:
-        raise errors.KafkaConnectionError("no broker of the cluster can be connected to")
-
-
-async def _check_reach(brokers: Iterable[BrokerMetadata], doing: str) -> None:
-    known = sorted(brokers, key=lambda broker: str(broker.nodeId))
-    reasons = await asyncio.gather(*(_unreachable(each.host, each.port) for each in known))
-    if known and all(reasons):
-        named = ", ".join(
-            f"{each.host}:{each.port} (broker {each.nodeId}: {reason})"
-            for each, reason in zip(known, reasons, strict=True)
-        )
-        raise KafkaError(
-            f"{doing}: kafka.bootstrap answers, but none of the brokers that it names can be "
-            f"reached from here: {named}. Set the brokers' advertised.listeners to addresses that "
-            "this machine reaches, or open the way to these"
-        )
-
-
-async def _unreachable(host: str, port: int) -> str:
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            _reader, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return f"no answer within {_CONNECT_S:g} s"
-    except OSError as error:
-        return error.strerror or str(error)
-    writer.close()
-    return ""
+    await within_reach(starting, client, doing, KafkaError)
 
 
 class _BootstrapReasons(logging.Handler):

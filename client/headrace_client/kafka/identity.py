@@ -111,6 +111,24 @@ class _MetadataRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafk
         return request_struct_class(topics, False, False, False, _NO_TAGS)
 
 
+async def ask_topic_id(client: AIOKafkaClient, topic: str) -> bytes | None:
+    """Return the topic's id; empty if no broker says it, ``None`` if the brokers have no ids."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            response = await client.send(client.get_random_node(), _MetadataRequest(topic))
+    except (errors.IncompatibleBrokerVersion, NotImplementedError):
+        return None
+    except (TimeoutError, errors.KafkaError) as error:
+        log.debug("no broker gives the id of topic %s: %r", topic, error)
+        return b""
+    ((code, _name, topic_id, *_rest),) = response.topics
+    if code:
+        # The client would keep asking for the leaders of a topic that is gone.
+        client.force_metadata_update()
+        return b""
+    return b"" if topic_id == _NO_ID else bytes(topic_id)
+
+
 class TopicIdentity:
     """Notices when another topic has the name; knows nothing where brokers give no ids."""
 
@@ -128,26 +146,8 @@ class TopicIdentity:
         """Ask a broker; ``True`` once if another topic has the name since the last question."""
         if not self._has_ids:
             return False
-        found = await self._ask(client)
+        found = await ask_topic_id(client, self._topic)
+        self._has_ids = found is not None
         is_new = bool(self._id and found and found != self._id)
         self._id = found or self._id
         return is_new
-
-    async def _ask(self, client: AIOKafkaClient) -> bytes:
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                response = await client.send(
-                    client.get_random_node(), _MetadataRequest(self._topic)
-                )
-        except (errors.IncompatibleBrokerVersion, NotImplementedError):
-            self._has_ids = False
-            return b""
-        except (TimeoutError, errors.KafkaError) as error:
-            log.debug("no broker gives the id of topic %s: %r", self._topic, error)
-            return b""
-        ((code, _name, topic_id, *_rest),) = response.topics
-        if code:
-            # The client would keep asking for the leaders of a topic that is gone.
-            client.force_metadata_update()
-            return b""
-        return b"" if topic_id == _NO_ID else bytes(topic_id)

@@ -1,9 +1,10 @@
-"""Repairs of aiokafka 0.14.
+"""Repairs of aiokafka 0.14, for the client and for the service.
 
 * A connection that closes between its lookup and its use raises ``KeyError`` or ``OSError``, where
-  callers expect Kafka's errors. In a fetch that ends the task.
-* It asks only the brokers that it knows for metadata. Once all have other addresses it would ask
-  the old addresses for ever.
+  callers expect Kafka's errors. In a fetch, or in a group's coordination, that ends the task.
+* It asks only the brokers that it knows for metadata. Once all have other addresses, as in a
+  cluster whose pods were replaced, it would ask the old addresses for ever.
+* Nothing awaits its tasks. Without the one that fetches, polls return nothing and look healthy.
 * It gives a batch up whose partition has no leader for ``request_timeout_ms``, although the batch
   may have been sent before. Here it waits, and whoever published has a timeout of their own.
 * A fetch that the embedded broker answers at once with nothing is repeated at once.
@@ -75,7 +76,11 @@ def mend_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
-    """Have a started consumer pause after a fetch that returned nothing at once."""
+    """Have a started consumer pause after a fetch that returned nothing at once.
+
+    Kafka answers such a fetch after ``fetch_max_wait_ms``. The embedded broker answers at once, so
+    that an idle consumer would take half a CPU.
+    """
     fetcher = consumer._fetcher
     fetch = fetcher._proc_fetch_request
 
@@ -93,11 +98,11 @@ def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
     fetcher._proc_fetch_request = fetch_spaced_out
 
 
-def ended_task(consumer: AIOKafkaConsumer) -> str | None:
-    """Say which task that a started consumer needs has ended: polls would return nothing."""
+def ended_task(consumer: AIOKafkaConsumer) -> tuple[str, BaseException | None] | None:
+    """Say which task that a started consumer needs has ended, and by which error."""
     fetching, asking = consumer._fetcher._fetch_task, consumer._client._sync_task
     for what, task in (("fetches records", fetching), ("asks for metadata", asking)):
         if task is not None and task.done():
             error = None if task.cancelled() else task.exception()
-            return f"the Kafka client's task that {what} has ended ({error!r})"
+            return f"the Kafka client's task that {what} has ended ({error!r})", error
     return None

@@ -83,7 +83,7 @@ class ProducerSlot:
         """Take ``producer`` out of use; its batches in flight may still arrive."""
         if self._producer is producer:
             self._producer = None
-            task = asyncio.create_task(_stop(producer, _RETIRE_S))
+            task = asyncio.create_task(stop_producer(producer, _RETIRE_S))
             self._retirements.add(task)
             task.add_done_callback(self._retirements.discard)
 
@@ -94,7 +94,7 @@ class ProducerSlot:
         if self._retirements:
             await asyncio.wait(self._retirements)
         if producer is not None:
-            await _stop(producer, _STOP_S)
+            await stop_producer(producer, _STOP_S)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(**self._options)
@@ -102,12 +102,13 @@ class ProducerSlot:
         try:
             await start_within_reach(producer.start(), producer.client, self._doing)
         except BaseException:
-            await _stop(producer, _STOP_S)
+            await stop_producer(producer, _STOP_S)
             raise
         return producer
 
 
-async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
+async def stop_producer(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    """Stop; after ``timeout_s`` close the connections, and fail the batches that are left."""
     try:
         async with asyncio.timeout(timeout_s):
             await producer.stop()

@@ -128,7 +128,7 @@ class TopicReader:
         await self._add_partitions()
         consumer = self._opened
         if ended := ended_task(consumer):
-            log.warning("%s: %s; connecting again", self._doing, ended)
+            log.warning("%s: %s; connecting again", self._doing, ended[0])
             await self._connect()
             self._assign()
             consumer = self._opened

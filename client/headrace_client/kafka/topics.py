@@ -14,11 +14,11 @@ from aiokafka.structs import TopicPartition
 from headrace_client.errors import ClosedError, KafkaError, MissingTopicError
 from headrace_client.kafka.connecting import (
     client_options,
-    contact,
     explaining_failures,
     start_within_reach,
 )
 from headrace_client.kafka.mending import mend_client
+from headrace_client.kafka.reach import contact
 from headrace_client.settings import Connection
 
 _LOOK_AGAIN_AFTER_S = 0.05

@@ -19,9 +19,10 @@ from consumer.kafka.admin.topic_settings import (
     limits_of,
 )
 from consumer.kafka.client.connection import client_options, explaining_failures
-from consumer.kafka.client.mending import mend
-from consumer.kafka.client.reach import contact, within_reach
+from consumer.kafka.client.reach import within_reach
 from consumer.ports import SourceError
+from headrace_client.kafka.mending import mend_client
+from headrace_client.kafka.reach import contact
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class TopicAdmin:
     async def __aenter__(self) -> Self:
         client = AIOKafkaAdminClient(**client_options(self._settings))
         known = client._client  # noqa: SLF001 - there is no public way to the brokers
-        mend(known)
+        mend_client(known)
         try:
             with explaining_failures(self._settings, "asking the cluster"):
                 await client.start()

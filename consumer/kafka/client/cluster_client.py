@@ -18,9 +18,10 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.engine.waiting import waits
 from consumer.kafka.client.connection import client_options
-from consumer.kafka.client.mending import mend
-from consumer.kafka.client.reach import contact, within_reach
+from consumer.kafka.client.reach import within_reach
 from consumer.ports import TopicPartition
+from headrace_client.kafka.mending import mend_client
+from headrace_client.kafka.reach import contact
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class ClusterClient:
             client_id=client_id,
             request_timeout_ms=self.request_timeout_ms,
         )
-        mend(self._client)
+        mend_client(self._client)
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
 
     async def start(self, topics: Collection[str]) -> None:

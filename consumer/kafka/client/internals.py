@@ -9,7 +9,6 @@ contract suite runs against a real broker, and notices an aiokafka that moves th
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.cluster import ClusterMetadata
@@ -28,7 +27,6 @@ _REFUSALS = (
     errors.IllegalGenerationError,
     errors.RebalanceInProgressError,
 )
-_LEAST_EMPTY_FETCH_S = 0.025
 _OFFSETS_RETRY_S = 0.02
 _LONGEST_OFFSETS_RETRY_S = 0.2
 _MOVED_COORDINATOR = (
@@ -66,27 +64,6 @@ def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int,
     if state.lso is None or state.highwater is None or not state.lso <= at < state.highwater:
         return None
     return int(state.lso), int(state.highwater) - at
-
-
-def space_out_empty_fetches(consumer: AIOKafkaConsumer) -> None:
-    """Have a started consumer pause after a fetch that returned nothing at once.
-
-    Kafka answers such a fetch after ``fetch_max_wait_ms``. The embedded broker answers at once, so
-    that an idle consumer would take half a CPU.
-    """
-    fetcher = consumer._fetcher
-    fetch = fetcher._proc_fetch_request
-
-    async def fetch_spaced_out(*args: Any) -> bool:
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        has_records = bool(await fetch(*args))
-        left_s = started_s + _LEAST_EMPTY_FETCH_S - loop.time()
-        if not has_records and left_s > 0:
-            await asyncio.sleep(left_s)
-        return has_records
-
-    fetcher._proc_fetch_request = fetch_spaced_out
 
 
 async def committed(

@@ -1,83 +1,21 @@
-"""Whether the brokers that a cluster names can be reached from here.
+"""Starts of Kafka clients that say so if the brokers that a cluster names cannot be reached."""
 
-Clients ask ``kafka.bootstrap`` for the brokers' advertised listeners, and use these from then on.
-If the addresses are of another network, aiokafka reports an unknown topic or a node that is not
-ready, about 40 s later.
-"""
-
-import asyncio
-import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, errors
+from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.structs import BrokerMetadata
 
 from consumer.ports import SourceError
-
-_LONG_S = 3.0
-"""A start that takes longer is checked."""
-_CONNECT_S = 2.0
-
-
-async def contact(client: AIOKafkaClient) -> None:
-    """Connect to one broker that a bootstrapped client knows, or raise ``KafkaConnectionError``."""
-    brokers = client.cluster.brokers()
-    for broker in brokers:
-        # A broker that does not answer must not delay those that do.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_S):
-                if await client.ready(broker.nodeId):
-                    return
-    if brokers:
-        raise errors.KafkaConnectionError("no broker of the cluster can be connected to")
+from headrace_client.kafka import reach
 
 
 async def start_within_reach(consumer: AIOKafkaConsumer, doing: str) -> None:
-    await within_reach(consumer.start(), consumer._client, doing)  # noqa: SLF001 - nor public
+    await within_reach(consumer.start(), consumer._client, doing)  # noqa: SLF001 - nothing public
 
 
 async def within_reach(
     starting: Coroutine[Any, Any, None], client: AIOKafkaClient, doing: str
 ) -> None:
     """Await a client's start; ``SourceError`` if it fails and no broker can be reached."""
-    task = asyncio.create_task(starting)
-    try:
-        await asyncio.wait([task], timeout=_LONG_S)
-        has_failed = task.done() and isinstance(task.exception(), errors.KafkaError)
-        if has_failed or not task.done():
-            await _check(client.cluster.brokers(), doing)
-        await task
-    finally:
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, errors.KafkaError):
-                await task
-
-
-async def _check(brokers: Iterable[BrokerMetadata], doing: str) -> None:
-    known = sorted(brokers, key=lambda broker: str(broker.nodeId))
-    reasons = await asyncio.gather(*(_unreachable(each.host, each.port) for each in known))
-    if known and all(reasons):
-        named = ", ".join(
-            f"{each.host}:{each.port} (broker {each.nodeId}: {reason})"
-            for each, reason in zip(known, reasons, strict=True)
-        )
-        raise SourceError(
-            f"{doing}: kafka.bootstrap answers, but none of the brokers that it names can be "
-            f"reached from here: {named}. Set the brokers' advertised.listeners to addresses that "
-            "this machine reaches, or open the way to these"
-        )
-
-
-async def _unreachable(host: str, port: int) -> str:
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            _reader, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return f"no answer within {_CONNECT_S:g} s"
-    except OSError as error:
-        return error.strerror or str(error)
-    writer.close()
-    return ""
+    await reach.within_reach(starting, client, doing, SourceError)

@@ -13,7 +13,7 @@ from aiokafka.cluster import ClusterMetadata
 
 from consumer.kafka.client.connection import client_options, explain, explaining_failures
 from consumer.kafka.client.mending import mend_client_of
-from consumer.ports import SourceError
+from headrace_client.kafka.producing import FOR_GOOD, stop_producer
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,7 @@ STOP_TIMEOUT_S = 5.0
 RETIRE_TIMEOUT_S = 30.0
 """How long a replaced producer may deliver the batches that it has."""
 
-REFUSALS = (
-    errors.AuthenticationFailedError,
-    errors.ClusterAuthorizationFailedError,
-    errors.TopicAuthorizationFailedError,
-    errors.UnsupportedVersionError,
-)
-"""Errors that do not pass."""
+REFUSALS = FOR_GOOD
 
 
 class ProducerSlot:
@@ -79,7 +73,7 @@ class ProducerSlot:
         """Take ``producer`` out of use; its batches in flight may still arrive."""
         if self._producer is producer:
             self._producer = None
-            task = asyncio.create_task(_stop(producer, RETIRE_TIMEOUT_S))
+            task = asyncio.create_task(stop_producer(producer, RETIRE_TIMEOUT_S))
             self._retirements.add(task)
             task.add_done_callback(self._retirements.discard)
 
@@ -90,7 +84,7 @@ class ProducerSlot:
         if self._retirements:
             await asyncio.wait(self._retirements)
         if producer is not None:
-            await _stop(producer, STOP_TIMEOUT_S)
+            await stop_producer(producer, STOP_TIMEOUT_S)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(**self._options)
@@ -98,32 +92,6 @@ class ProducerSlot:
         try:
             await producer.start()
         except BaseException:
-            await _stop(producer, STOP_TIMEOUT_S)
+            await stop_producer(producer, STOP_TIMEOUT_S)
             raise
         return producer
-
-
-async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await producer.stop()
-    except (TimeoutError, asyncio.CancelledError) as error:
-        # With its connections closed, the sender's requests end, and then the sender.
-        await producer.client.close()
-        await producer._sender.close()  # noqa: SLF001 - stop() returns at once a second time
-        if isinstance(error, asyncio.CancelledError):
-            raise
-    except (errors.KafkaError, SourceError) as error:
-        log.debug("a replaced producer ended with %r", error)
-    finally:
-        _fail_the_rest(producer)
-
-
-def _fail_the_rest(producer: AIOKafkaProducer) -> None:
-    """Fail the batches of a sender that was cut off: it does not do so itself."""
-    accumulator = producer._message_accumulator  # noqa: SLF001 - stop() does not do it
-    accumulator.fail_all(errors.ProducerClosed())
-    for batches in accumulator._batches.values():  # noqa: SLF001 - nothing is public here
-        for batch in batches:
-            # Nobody waits for this one, and asyncio would complain.
-            batch._drain_waiter.exception()  # noqa: SLF001 - as above

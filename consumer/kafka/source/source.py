@@ -33,6 +33,7 @@ from consumer.ports import (
     TopicPartition,
 )
 from handoff.clock import Clock, SystemClock
+from headrace_client.kafka.mending import space_out_empty_fetches
 from schemas.settings.file import KafkaSettings, RouteSettings
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class KafkaSource:
             raise
         self._watching = asyncio.create_task(identity.watch(self._fail))
         if self._settings.broker == "embedded":
-            internals.space_out_empty_fetches(consumer)
+            space_out_empty_fetches(consumer)
 
     async def poll(
         self, partitions: Collection[TopicPartition], max_records: int, timeout_s: float

@@ -14,9 +14,10 @@ from aiokafka.structs import BrokerMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.client import mending as client_mending
-from consumer.kafka.client.mending import check_tasks, mend
+from consumer.kafka.client.mending import check_tasks
 from consumer.kafka.source.fetching import Fetching
 from consumer.ports import SourceError, TopicPartition
+from headrace_client.kafka.mending import mend_client as mend
 
 P = KafkaPartition("t", 0)
 

@@ -10,9 +10,10 @@ import pytest
 from aiokafka import errors
 from aiokafka.structs import BrokerMetadata
 
-from consumer.kafka.client import reach
-from consumer.kafka.client.reach import contact, within_reach
+from consumer.kafka.client.reach import within_reach
 from consumer.ports import SourceError
+from headrace_client.kafka import reach
+from headrace_client.kafka.reach import contact
 from tests.simulation import simulate
 
 
