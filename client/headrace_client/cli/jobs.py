@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace_client.cli.completion import complete_job, complete_route
+from headrace_client.cli.options import ConfigOption, JsonOption
 from headrace_client.clock import epoch_ms
 from headrace_client.errors import ClientError, MissingTopicError
 from headrace_client.registry.announcements import Action, Command
@@ -31,20 +32,10 @@ _FOLDED = ("job", "state")
 
 jobs_app = typer.Typer(help="Jobs: list, show, cancel, pause, resume.", no_args_is_help=True)
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The settings file; $HEADRACE_CONFIG, then ./headrace.yaml, where unset.",
-        show_default=False,
-    ),
-]
 BootstrapOption = Annotated[
     str | None,
     typer.Option("--bootstrap", help="The brokers, in place of kafka.bootstrap: HOST:PORT."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobArgument = Annotated[
     str,
     typer.Argument(help="The job's name.", show_default=False, autocompletion=complete_job),
