@@ -12,7 +12,7 @@ from headrace.cli.output import count, print_note, print_table, record_progress
 from headrace.errors import UserError
 from headrace.records.awaiting import OutcomeReader
 from headrace.records.outcomes import Outcomes
-from headrace.records.reading import Place
+from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 
 
