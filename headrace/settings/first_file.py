@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import orjson
 
-Broker = Literal["embedded", "kafka-home", "docker"]
-LOCAL_BROKERS: tuple[str, ...] = get_args(Broker)
+from headrace.brokers import BrokerKind
+
+LOCAL_BROKERS: tuple[str, ...] = get_args(BrokerKind)
 DEFAULT_PORT = 9092
 
 
