@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from headrace_client.calls import answers, openai_types
 from headrace_client.calls.sender import Sender
 from headrace_client.drop_in.parameters import Defaults, clean, seconds
-from headrace_client.drop_in.raising import raise_openai_error, raising_openai_errors
+from headrace_client.drop_in.raising import raise_openai_error
 from headrace_client.errors import ClientError, SettingsError, UnsupportedCallError
 from headrace_client.wire import names
 
@@ -71,7 +71,7 @@ class Embeddings(Resource):
 
         Vectors travel in base64, and are lists of floats unless ``encoding_format="base64"``.
         """
-        with raising_openai_errors(names.EMBEDDINGS_URL):
+        try:
             body, timeout = clean(parameters)
             timeout_s = seconds(timeout, self._defaults.timeout_s)
             if "input" not in body:
@@ -83,10 +83,12 @@ class Embeddings(Resource):
             parts = await self._sender.in_parts(
                 names.EMBEDDINGS_URL, body, "input", inputs, None, timeout_s
             )
-            response: CreateEmbeddingResponse = openai_types.typed(
-                openai_types.EMBEDDINGS, _join(parts, wanted, body.get("output_dtype")), ""
-            )
-            return response
+        except ClientError as error:
+            raise_openai_error(error, names.EMBEDDINGS_URL)
+        response: CreateEmbeddingResponse = openai_types.typed(
+            openai_types.EMBEDDINGS, _join(parts, wanted, body.get("output_dtype")), ""
+        )
+        return response
 
 
 def unsupported(what: str) -> UnsupportedCallError:
