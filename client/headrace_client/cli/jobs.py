@@ -1,7 +1,6 @@
 """``headrace jobs``: lists jobs, and tells their runners."""
 
 import asyncio
-import getpass
 import socket
 import sys
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from headrace_client.cli.options import ConfigOption, JsonOption
 from headrace_client.clock import epoch_ms
 from headrace_client.errors import ClientError, MissingTopicError
 from headrace_client.registry.announcements import Action, Command
+from headrace_client.registry.announcing import user_name
 from headrace_client.registry.commanding import publish_cancellation, publish_command
 from headrace_client.registry.listing import forget, read_registry, wait_for_end
 from headrace_client.registry.standing import JobStanding, Registry
@@ -245,12 +245,7 @@ def _check_unfinished(standing: JobStanding) -> None:
 
 
 def _command(job: str, action: Action) -> Command:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container's user id may have no name.
-        user = ""
-    by = f"{user}@{socket.gethostname()}"
+    by = f"{user_name()}@{socket.gethostname()}"
     return Command(job=job, action=action, at_ms=epoch_ms(), by=by)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import getpass
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -29,6 +30,14 @@ ANNOUNCE_EVERY_S = 5.0
 _LOOK_EVERY_S = 1.0
 _TRY_AGAIN_S = 30.0
 _LAST_WORD_S = 5.0
+
+
+def user_name() -> str:
+    """Return the user's name; empty where it has none, as a container's user id may."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 class Announcer:
