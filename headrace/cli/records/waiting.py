@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from handoff.clock import Clock
-from headrace.cli.output import count, print_note, print_table, record_progress
-from headrace.errors import UserError
+from headrace.cli.output import count, open_output, print_note, print_table, record_progress
 from headrace.records.awaiting import OutcomeReader
 from headrace.records.outcomes import Outcomes
 from headrace_client.wire.names import Place
@@ -38,10 +37,7 @@ class Waiting:
 
     def __enter__(self) -> Self:
         if self._output is not None:
-            try:
-                self._sink = self._stack.enter_context(self._output.open("wb"))
-            except OSError as error:
-                raise UserError(f"--output: {self._output}: {error.strerror}") from None
+            self._sink = self._stack.enter_context(open_output(self._output))
         return self
 
     def __exit__(
