@@ -1,7 +1,7 @@
 """The wait of ``headrace submit --wait``: a bar, the result lines, and a summary."""
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -54,11 +54,9 @@ class Waiting:
                 f"all of them: headrace results --route {self._route} --since {since}"
             )
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[None]:
-        """Begin to read where the topics end now: nothing that is sent inside is missed."""
-        async with self._reader:
-            yield
+    def reading(self) -> OutcomeReader:
+        """Return what begins to read where the topics end: nothing that is sent in it is missed."""
+        return self._reader
 
     def await_place(self, place: Place) -> None:
         self._outcomes.await_place(place)
