@@ -15,6 +15,7 @@ from headrace.settings.file import DEFAULT_CONFIG, check_settings
 from headrace.settings.first_file import LOCAL_BROKERS, TASKS, FirstFile
 from headrace.settings.problems import SettingsError, alternatives
 from headrace.settings.yaml_lines import read_document
+from headrace_client.cli.completion import SOURCES
 
 MOST_CPUS = 4
 """More are for the user to give: the machine has other work too."""
@@ -78,7 +79,7 @@ def task_of(text: str | None) -> str | None:
 
 
 def source_of(text: str | None) -> str | None:
-    if text is not None and not text.startswith(("wheel:", "hub:", "path:")):
+    if text is not None and not text.startswith(SOURCES):
         raise UserError(
             f"--model: '{text}' is no source: write wheel:DISTRIBUTION, hub:ORG/NAME or path:/DIR"
         )

@@ -9,7 +9,17 @@ from headrace.errors import UserError
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import alternatives
 from headrace_client.cli.completion import complete_job, complete_route
+from headrace_client.cli.options import ConfigOption, JsonOption
 from schemas.settings.file import RouteSettings, Settings
+
+__all__ = [
+    "ConfigOption",
+    "JobOption",
+    "JsonOption",
+    "RouteOption",
+    "choose_route",
+    "read_settings",
+]
 
 JobOption = Annotated[
     str | None,
@@ -17,16 +27,6 @@ JobOption = Annotated[
         "--job", help="Only what has this headrace-job header.", autocompletion=complete_job
     ),
 ]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The settings file; $HEADRACE_CONFIG, then ./headrace.yaml, where unset.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RouteOption = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import orjson
 from rich.console import Console
@@ -19,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 from rich.text import Text
+
+from headrace.errors import UserError
 
 out = Console()
 err = Console(stderr=True)
@@ -43,6 +46,14 @@ def print_json(value: Any, *, indent: bool = True) -> None:
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0)
     sys.stdout.write(text.decode() + "\n")
     sys.stdout.flush()
+
+
+def open_output(path: Path) -> BinaryIO:
+    """Open the file of ``--output``; ``UserError`` if it cannot be written."""
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise UserError(f"--output: {path}: {error.strerror}") from None
 
 
 def print_table(

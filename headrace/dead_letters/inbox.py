@@ -10,7 +10,8 @@ from headrace.dead_letters.handled import HandledOffsets, fingerprint
 from headrace.dead_letters.handled_topic import load_handled
 from headrace.dead_letters.letter import DeadLetter, read_letter
 from headrace.dead_letters.selection import Selection
-from headrace.records.reading import LogRange, LogReader, Place, TopicRecord
+from headrace.records.reading import LogRange, LogReader, TopicRecord
+from headrace_client.wire.names import Place
 from schemas.settings.file import Settings
 
 Progress = Callable[[int, int], None]

@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 
-from headrace.records.reading import Place, TopicRecord, parse_place
+from headrace.records.reading import TopicRecord, parse_place
+from headrace_client.wire.names import Place
 from schemas.wire import headers
 from schemas.wire.deadletters import (
     MAX_HISTORY_MESSAGE_CHARACTERS,

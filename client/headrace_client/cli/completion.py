@@ -1,6 +1,5 @@
 """Completes names that the settings file and this directory know; asks no broker."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import orjson
 import typer
 import yaml
 
-from headrace_client.settings import CONFIG_VARIABLE, DEFAULT_CONFIG, MAX_FILE_BYTES
+from headrace_client.settings import MAX_FILE_BYTES, find_settings_file
 
 SOURCES = ("wheel:", "hub:", "path:")
 
@@ -33,9 +32,8 @@ def _matching(names: Any, incomplete: str) -> Iterator[str]:
 
 
 def _names(context: typer.Context, section: str) -> list[str]:
-    config = context.params.get("config") or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG
     try:
-        with Path(config).open("rb") as file:
+        with find_settings_file(context.params.get("config")).open("rb") as file:
             document = yaml.safe_load(file.read(MAX_FILE_BYTES))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         # The command itself says what is wrong with the file.

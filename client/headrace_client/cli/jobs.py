@@ -1,7 +1,6 @@
 """``headrace jobs``: lists jobs, and tells their runners."""
 
 import asyncio
-import getpass
 import socket
 import sys
 from dataclasses import asdict
@@ -16,9 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace_client.cli.completion import complete_job, complete_route
+from headrace_client.cli.options import ConfigOption, JsonOption
 from headrace_client.clock import epoch_ms
 from headrace_client.errors import ClientError, MissingTopicError
 from headrace_client.registry.announcements import Action, Command
+from headrace_client.registry.announcing import user_name
 from headrace_client.registry.commanding import publish_cancellation, publish_command
 from headrace_client.registry.listing import forget, read_registry, wait_for_end
 from headrace_client.registry.standing import JobStanding, Registry
@@ -31,20 +32,10 @@ _FOLDED = ("job", "state")
 
 jobs_app = typer.Typer(help="Jobs: list, show, cancel, pause, resume.", no_args_is_help=True)
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The settings file; $HEADRACE_CONFIG, then ./headrace.yaml, where unset.",
-        show_default=False,
-    ),
-]
 BootstrapOption = Annotated[
     str | None,
     typer.Option("--bootstrap", help="The brokers, in place of kafka.bootstrap: HOST:PORT."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobArgument = Annotated[
     str,
     typer.Argument(help="The job's name.", show_default=False, autocompletion=complete_job),
@@ -254,12 +245,7 @@ def _check_unfinished(standing: JobStanding) -> None:
 
 
 def _command(job: str, action: Action) -> Command:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container's user id may have no name.
-        user = ""
-    by = f"{user}@{socket.gethostname()}"
+    by = f"{user_name()}@{socket.gethostname()}"
     return Command(job=job, action=action, at_ms=epoch_ms(), by=by)
 
 

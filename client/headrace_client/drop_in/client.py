@@ -7,7 +7,7 @@ from headrace_client.calls.caller import Caller
 from headrace_client.calls.loop_thread import LoopThread
 from headrace_client.calls.options import ClientOptions, Options
 from headrace_client.calls.sender import Sender
-from headrace_client.drop_in.parameters import NOT_GIVEN, Defaults, seconds
+from headrace_client.drop_in.parameters import NOT_GIVEN, seconds
 from headrace_client.drop_in.resources import Chat, Completions, Embeddings, unsupported
 
 P = ParamSpec("P")
@@ -59,20 +59,20 @@ class AsyncOpenAI:
         for name in _HTTP_OPTIONS:
             given.pop(name, None)
         timeout_s = seconds(timeout, given.pop("timeout_s", None))
-        self._use(Caller(ClientOptions.of(given)), Defaults(timeout_s))
+        self._use(Caller(ClientOptions.of(given)), timeout_s)
 
-    def _use(self, caller: Caller, defaults: Defaults) -> None:
+    def _use(self, caller: Caller, timeout_s: float | None) -> None:
         self._caller = caller
-        self._defaults = defaults
+        self._timeout_s = timeout_s
         sender = Sender(caller)
-        self.chat = Chat(sender, defaults)
-        self.completions = Completions(sender, defaults)
-        self.embeddings = Embeddings(sender, defaults)
+        self.chat = Chat(sender, timeout_s)
+        self.completions = Completions(sender, timeout_s)
+        self.embeddings = Embeddings(sender, timeout_s)
 
     def with_options(self, *, timeout: Any = NOT_GIVEN, **_http: Any) -> "AsyncOpenAI":
         """Return a client that shares this one's connections, with another ``timeout``."""
         copied = AsyncOpenAI.__new__(AsyncOpenAI)
-        copied._use(self._caller, Defaults(seconds(timeout, self._defaults.timeout_s)))  # noqa: SLF001
+        copied._use(self._caller, seconds(timeout, self._timeout_s))  # noqa: SLF001
         return copied
 
     copy = with_options

@@ -1,6 +1,5 @@
 """Reads the parameters of openai's calls. Pure."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from headrace_client.errors import SettingsError
@@ -8,13 +7,6 @@ from headrace_client.errors import SettingsError
 NOT_GIVEN = object()
 _HTTP_ONLY = ("extra_headers", "extra_query")
 _LEFT_OUT = frozenset({"NotGiven", "Omit"})
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What holds for calls that do not say otherwise."""
-
-    timeout_s: float | None
 
 
 def clean(parameters: dict[str, Any]) -> tuple[dict[str, Any], Any]:

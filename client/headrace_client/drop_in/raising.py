@@ -1,7 +1,5 @@
 """Errors of this client as the ``openai`` package's, where that is installed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -23,17 +21,8 @@ _ADDRESS = "https://kafka.invalid"
 _BAD_REQUEST, _NOT_FOUND, _CANCELLED, _SERVER_ERROR = 400, 404, 499, 500
 
 
-@contextmanager
-def raising_openai_errors(url: str) -> Iterator[None]:
-    """Raise openai's classes, caused by ours; ours where openai is not installed."""
-    try:
-        yield
-    except ClientError as error:
-        raise_openai_error(error, url)
-
-
 def raise_openai_error(error: ClientError, url: str) -> NoReturn:
-    """Raise openai's class for an error of ours; ours where openai is not installed."""
+    """Raise openai's class, caused by an error of ours; ours where openai is not installed."""
     openai = openai_package()
     if openai is None:
         raise error

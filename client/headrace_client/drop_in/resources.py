@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace_client.calls import answers, openai_types
 from headrace_client.calls.sender import Sender
-from headrace_client.drop_in.parameters import Defaults, clean, seconds
-from headrace_client.drop_in.raising import raise_openai_error, raising_openai_errors
+from headrace_client.drop_in.parameters import clean, seconds
+from headrace_client.drop_in.raising import raise_openai_error
 from headrace_client.errors import ClientError, SettingsError, UnsupportedCallError
 from headrace_client.wire import names
 
@@ -22,9 +22,9 @@ class Resource:
 
     _path = ""
 
-    def __init__(self, sender: Sender, defaults: Defaults) -> None:
+    def __init__(self, sender: Sender, timeout_s: float | None) -> None:
         self._sender = sender
-        self._defaults = defaults
+        self._timeout_s = timeout_s
 
     def __getattr__(self, name: str) -> Any:
         raise unsupported(f"{self._path}.{name}")
@@ -32,7 +32,7 @@ class Resource:
     async def _ask(self, url: str, kind: str, parameters: dict[str, Any]) -> Any:
         try:
             body, timeout = clean(parameters)
-            timeout_s = seconds(timeout, self._defaults.timeout_s)
+            timeout_s = seconds(timeout, self._timeout_s)
             result = await self._sender.request(url, body, None, timeout_s)
         except ClientError as error:
             raise_openai_error(error, url)
@@ -50,9 +50,9 @@ class ChatCompletions(Resource):
 class Chat(Resource):
     _path = "chat"
 
-    def __init__(self, sender: Sender, defaults: Defaults) -> None:
-        super().__init__(sender, defaults)
-        self.completions = ChatCompletions(sender, defaults)
+    def __init__(self, sender: Sender, timeout_s: float | None) -> None:
+        super().__init__(sender, timeout_s)
+        self.completions = ChatCompletions(sender, timeout_s)
 
 
 class Completions(Resource):
@@ -71,9 +71,9 @@ class Embeddings(Resource):
 
         Vectors travel in base64, and are lists of floats unless ``encoding_format="base64"``.
         """
-        with raising_openai_errors(names.EMBEDDINGS_URL):
+        try:
             body, timeout = clean(parameters)
-            timeout_s = seconds(timeout, self._defaults.timeout_s)
+            timeout_s = seconds(timeout, self._timeout_s)
             if "input" not in body:
                 raise SettingsError("input: is missing; give one text, or a list")
             given = body.pop("input")
@@ -83,10 +83,12 @@ class Embeddings(Resource):
             parts = await self._sender.in_parts(
                 names.EMBEDDINGS_URL, body, "input", inputs, None, timeout_s
             )
-            response: CreateEmbeddingResponse = openai_types.typed(
-                openai_types.EMBEDDINGS, _join(parts, wanted, body.get("output_dtype")), ""
-            )
-            return response
+        except ClientError as error:
+            raise_openai_error(error, names.EMBEDDINGS_URL)
+        response: CreateEmbeddingResponse = openai_types.typed(
+            openai_types.EMBEDDINGS, _join(parts, wanted, body.get("output_dtype")), ""
+        )
+        return response
 
 
 def unsupported(what: str) -> UnsupportedCallError:

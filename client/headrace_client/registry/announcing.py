@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import getpass
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from headrace_client.registry.announcements import (
     Command,
     command_key,
 )
+from headrace_client.registry.listing import FETCH_BYTES, read_all
 from headrace_client.registry.standing import Registry
 from headrace_client.settings import Connection
 from headrace_client.wire.names import Place
@@ -25,10 +27,17 @@ from headrace_client.wire.names import Place
 log = logging.getLogger(__name__)
 
 ANNOUNCE_EVERY_S = 5.0
-FETCH_BYTES = 4 * 1024 * 1024
 _LOOK_EVERY_S = 1.0
 _TRY_AGAIN_S = 30.0
 _LAST_WORD_S = 5.0
+
+
+def user_name() -> str:
+    """Return the user's name; empty where it has none, as a container's user id may."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 class Announcer:
@@ -139,11 +148,8 @@ class Announcer:
 
     async def _catch_up(self, reader: TopicReader, publisher: RequestPublisher) -> None:
         """Read the topic to its end: a command may have come while no runner ran."""
-        registry = Registry()
         bounds = await reader.bounds()
-        async for records in reader.scan({number: each.start for number, each in bounds.items()}):
-            for record in records:
-                registry.take(record.key, record.value)
+        registry = await read_all(reader)
         reader.assign({number: each.end for number, each in bounds.items()} | reader.positions)
         command = registry.command_of(self._job)
         if command is not None:

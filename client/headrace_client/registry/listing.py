@@ -7,22 +7,26 @@ from collections.abc import Iterable
 from headrace_client.errors import ClientError
 from headrace_client.kafka.publishing import RequestPublisher
 from headrace_client.kafka.reading import TopicReader
-from headrace_client.registry.announcing import FETCH_BYTES
 from headrace_client.registry.standing import Registry
 from headrace_client.settings import Connection
 
+FETCH_BYTES = 4 * 1024 * 1024
 _FORGET_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.5
 
 
 async def read_registry(connection: Connection, topic: str) -> Registry:
     """Return the registry as it stands now; raises ``MissingTopicError`` and ``KafkaError``."""
-    registry = Registry()
     async with TopicReader(connection, topic, fetch_bytes=FETCH_BYTES) as reader:
-        bounds = await reader.bounds()
-        async for records in reader.scan({number: each.start for number, each in bounds.items()}):
-            for record in records:
-                registry.take(record.key, record.value)
+        return await read_all(reader)
+
+
+async def read_all(reader: TopicReader) -> Registry:
+    """Read the jobs topic from its start to its end as it stands now."""
+    registry = Registry()
+    async for records in reader.scan({}):
+        for record in records:
+            registry.take(record.key, record.value)
     return registry
 
 

@@ -1,6 +1,5 @@
 """The jobs topic, folded: the newest word on each job, and what it was told. Pure."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -86,14 +85,17 @@ class Registry:
     def jobs(self) -> list[JobStanding]:
         """Return all jobs, those that began last first."""
         return sorted(
-            (JobStanding(each, self._commands.get(name)) for name, each in self._jobs()),
+            (
+                JobStanding(each, self._commands.get(name))
+                for name, each in self._announcements.items()
+            ),
             key=lambda each: (-each.announcement.started_at_ms, each.announcement.job),
         )
 
     def keys_to_forget(self, now_ms: int) -> list[bytes]:
         """Return the keys of jobs of which nothing was heard for seven days, to be tombstoned."""
         keys = []
-        for name, announcement in self._jobs():
+        for name, announcement in self._announcements.items():
             if JobStanding(announcement).is_forgotten(now_ms):
                 keys.append(announcement.key)
                 if name in self._commands:
@@ -102,9 +104,6 @@ class Registry:
             if name not in self._announcements and now_ms - command.at_ms > FORGOTTEN_AFTER_MS:
                 keys.append(command.key)
         return keys
-
-    def _jobs(self) -> Iterable[tuple[str, Announcement]]:
-        return self._announcements.items()
 
 
 def _of_job(record: Record, job: str) -> Record:

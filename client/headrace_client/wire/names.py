@@ -15,13 +15,8 @@ JOB_WEIGHT = "headrace-job-weight"
 TENANT = "headrace-tenant"
 PRIORITY = "headrace-priority"
 REPLY_TOPIC = "headrace-reply-topic"
-TRACEPARENT = "traceparent"
 
 SOURCE = "headrace-source"
-ATTEMPTS = "headrace-attempts"
-MODEL = "headrace-model"
-TIMINGS = "headrace-timings"
-REPLAYS = "headrace-replays"
 ERROR_CODE = "headrace-error-code"
 ERROR_MESSAGE = "headrace-error-message"
 

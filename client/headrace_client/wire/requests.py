@@ -31,7 +31,7 @@ def encode_request(custom_id: str, url: str, body: Mapping[str, Any]) -> bytes:
     except (TypeError, orjson.JSONEncodeError) as error:
         raise BadLineError(
             f"request {custom_id}: the body cannot be written as JSON: {error}"
-        ) from (None)
+        ) from None
 
 
 def read_request(

@@ -14,7 +14,15 @@ from rich.text import Text
 
 from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JobOption, RouteOption, choose_route, read_settings
-from headrace.cli.output import count, err, out, print_error, print_note, printable
+from headrace.cli.output import (
+    count,
+    err,
+    open_output,
+    out,
+    print_error,
+    print_note,
+    printable,
+)
 from headrace.errors import UserError
 from headrace.records.reading import MissingTopicError, TopicRecord, read_topic
 from headrace.records.selection import Selection
@@ -81,10 +89,7 @@ def results(  # noqa: PLR0913, PLR0917 - its options
     topic = chosen.dead_letters_topic if dead_letters else chosen.results_topic
     with ExitStack() as stack:
         if output is not None:
-            try:
-                sink: BinaryIO | None = stack.enter_context(output.open("wb"))
-            except OSError as error:
-                raise UserError(f"--output: {output}: {error.strerror}") from None
+            sink: BinaryIO | None = stack.enter_context(open_output(output))
         else:
             sink = None if sys.stdout.isatty() and not json else sys.stdout.buffer
         show = _Table(dead_letters) if sink is None else _Lines(sink, dead_letters)

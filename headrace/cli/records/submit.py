@@ -20,11 +20,11 @@ from headrace.errors import UserError
 from headrace.records.files import STDIN, check_lines, decompressed, open_file, read_some
 from headrace.records.json_values import BrokenFileError
 from headrace.records.lines import BadLine, LineCutter
-from headrace.records.reading import Place
 from headrace.records.request_headers import request_headers
 from headrace.records.request_lines import RequestLines
 from headrace.records.submission import MAX_LINE_BYTES, Submission, publish_lines
 from headrace_client.moments import moment_after
+from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 from schemas.wire.headers import Headers
 

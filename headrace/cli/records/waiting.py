@@ -1,18 +1,17 @@
 """The wait of ``headrace submit --wait``: a bar, the result lines, and a summary."""
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from handoff.clock import Clock
-from headrace.cli.output import count, print_note, print_table, record_progress
-from headrace.errors import UserError
+from headrace.cli.output import count, open_output, print_note, print_table, record_progress
 from headrace.records.awaiting import OutcomeReader
 from headrace.records.outcomes import Outcomes
-from headrace.records.reading import Place
+from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 
 
@@ -38,10 +37,7 @@ class Waiting:
 
     def __enter__(self) -> Self:
         if self._output is not None:
-            try:
-                self._sink = self._stack.enter_context(self._output.open("wb"))
-            except OSError as error:
-                raise UserError(f"--output: {self._output}: {error.strerror}") from None
+            self._sink = self._stack.enter_context(open_output(self._output))
         return self
 
     def __exit__(
@@ -58,11 +54,9 @@ class Waiting:
                 f"all of them: headrace results --route {self._route} --since {since}"
             )
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[None]:
-        """Begin to read where the topics end now: nothing that is sent inside is missed."""
-        async with self._reader:
-            yield
+    def reading(self) -> OutcomeReader:
+        """Return what begins to read where the topics end: nothing that is sent in it is missed."""
+        return self._reader
 
     def await_place(self, place: Place) -> None:
         self._outcomes.await_place(place)

@@ -20,7 +20,7 @@ from headrace_client import (
     UnsupportedCallError,
 )
 from headrace_client.drop_in import raising
-from headrace_client.drop_in.raising import raising_openai_errors
+from headrace_client.drop_in.raising import raise_openai_error
 
 
 def refused(status_code: int) -> RequestRefusedError:
@@ -54,16 +54,16 @@ def refused(status_code: int) -> RequestRefusedError:
     ],
 )
 def test_the_class_of_an_error(error: ClientError, kind: type[Exception]) -> None:
-    with pytest.raises(openai.APIError) as caught, raising_openai_errors("/v1/embeddings"):
-        raise error
+    with pytest.raises(openai.APIError) as caught:
+        raise_openai_error(error, "/v1/embeddings")
 
     assert type(caught.value) is kind
     assert caught.value.__cause__ is error
 
 
 def test_a_refusal_has_its_code_its_field_and_the_results_id() -> None:
-    with pytest.raises(openai.BadRequestError) as caught, raising_openai_errors("/v1/embeddings"):
-        raise refused(400)
+    with pytest.raises(openai.BadRequestError) as caught:
+        raise_openai_error(refused(400), "/v1/embeddings")
 
     assert (caught.value.code, caught.value.param) == ("invalid_value", "input")
     assert caught.value.request_id == "rq-0-1"
@@ -71,16 +71,15 @@ def test_a_refusal_has_its_code_its_field_and_the_results_id() -> None:
 
 
 def test_a_timeout_says_what_the_service_does() -> None:
-    expected = pytest.raises(openai.APITimeoutError, match="nobody reads rq")
-    with expected, raising_openai_errors("/v1/embeddings"):
-        raise ResultTimeoutError("nobody reads rq")
+    with pytest.raises(openai.APITimeoutError, match="nobody reads rq"):
+        raise_openai_error(ResultTimeoutError("nobody reads rq"), "/v1/embeddings")
 
 
 def test_without_openai_the_errors_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raising, "openai_package", lambda: None)
 
-    with pytest.raises(RequestRefusedError), raising_openai_errors("/v1/embeddings"):
-        raise refused(400)
+    with pytest.raises(RequestRefusedError):
+        raise_openai_error(refused(400), "/v1/embeddings")
 
 
 @pytest.mark.parametrize("kind", [AsyncOpenAI, OpenAI])

@@ -33,7 +33,8 @@ from headrace.dead_letters.replay import (
 )
 from headrace.dead_letters.selection import Selection, parse_duration_ms
 from headrace.errors import UserError
-from headrace.records.reading import LogRange, LogReader, Place, TopicRecord, parse_place
+from headrace.records.reading import LogRange, LogReader, TopicRecord, parse_place
+from headrace_client.wire.names import Place
 from schemas.wire import headers
 from schemas.wire.deadletters import read_replays
 

@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from headrace.records.outcomes import Outcomes
-from headrace.records.reading import Place, TopicRecord
+from headrace.records.reading import TopicRecord
 from headrace.records.selection import Selection, custom_id_of
+from headrace_client.wire.names import Place
 
 
 def result(offset: int, response: Any = None, error: Any = None, **headers: str) -> TopicRecord:

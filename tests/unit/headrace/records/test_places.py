@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.records.places import PlaceSet
-from headrace.records.reading import Place
+from headrace_client.wire.names import Place
 
 places = st.builds(
     Place,

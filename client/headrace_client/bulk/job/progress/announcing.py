@@ -1,6 +1,5 @@
 """Tells the registry of jobs how this one stands, and hears what it is told."""
 
-import getpass
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import Self
 from headrace_client.bulk.job.progress.report import Report
 from headrace_client.clock import epoch_ms
 from headrace_client.registry.announcements import Announcement, Counts
-from headrace_client.registry.announcing import Announcer
+from headrace_client.registry.announcing import Announcer, user_name
 from headrace_client.settings import Connection
 
 
@@ -24,7 +23,7 @@ class Announcements:
     """
 
     def __init__(self, connection: Connection, topic: str | None, about: Announcement) -> None:
-        self._about = replace(about, host=socket.gethostname(), user=_user())
+        self._about = replace(about, host=socket.gethostname(), user=user_name())
         self._announcer = Announcer(connection, about.job, epoch_ms, topic=topic)
 
     def __call__(self, report: Report, /) -> Sequence[str]:
@@ -59,11 +58,3 @@ def announcement_of(about: Announcement, report: Report) -> Announcement:
         eta_s=None if report.eta_s is None else round(report.eta_s, 1),
         waits_for=() if report.waits is None else (report.waits,),
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container's user id may have no name.
-        return ""
