@@ -74,6 +74,10 @@ class OutcomeReader:
                         note_silence()
 
         if outcomes.awaited_records:
-            async with asyncio.TaskGroup() as tasks:
-                for each in self._readers:
-                    tasks.create_task(follow(*each))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for each in self._readers:
+                        tasks.create_task(follow(*each))
+            except ExceptionGroup as failures:
+                # The first has ended the others; whoever asks catches it, and no group.
+                raise failures.exceptions[0] from None

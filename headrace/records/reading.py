@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.kafka.admin.admin import TopicAdmin
-from consumer.kafka.client import internals
 from consumer.kafka.client.connection import client_options, explaining_failures
+from headrace_client.kafka.mending import space_out_empty_fetches
 from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 from schemas.wire import headers
@@ -117,7 +117,7 @@ class LogReader:
             await self._consumer.stop()
             raise
         if self._kafka.broker == "embedded":
-            internals.space_out_empty_fetches(self._consumer)
+            space_out_empty_fetches(self._consumer)
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:

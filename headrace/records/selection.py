@@ -49,5 +49,5 @@ def custom_id_of(record: TopicRecord) -> str | None:
     """Return the ``custom_id`` of a result, or of the request that a dead letter has."""
     try:
         return _decoder.decode(record.value or b"").custom_id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -136,3 +136,8 @@ def test_a_selection_of_unique_outcomes_leaves_repeats_out() -> None:
 @pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"custom_id": 7}', b"\xff", None])
 def test_what_has_no_custom_id(value: bytes | None) -> None:
     assert custom_id_of(record(0, value)) is None
+
+
+def test_a_record_that_nests_deep_has_no_custom_id() -> None:
+    deep = b'{"custom_id":"c","response":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert custom_id_of(record(1, deep)) is None
