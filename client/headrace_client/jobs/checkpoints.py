@@ -44,6 +44,12 @@ class Checkpoint:
     paused: bool = False
     active_s: float = 0.0
 
+    @property
+    def written(self) -> list[tuple[int, int]]:
+        """Ranges [first, end) of all items that are durably written; ascending."""
+        below = [(0, self.items_written)] if self.items_written else []
+        return [*below, *self.written_above]
+
     def again(self, failed: Iterable[tuple[int, int]] = ()) -> "Checkpoint":
         """The checkpoint from which an ended job goes on, and tries ``failed`` items once more.
 
@@ -51,9 +57,7 @@ class Checkpoint:
             failed: Ranges [first, end) of written items that failed. An ordered job writes them
                 in their order, but after what it has written.
         """
-        written = RangeSet([(0, self.items_written)] if self.items_written else [])
-        for first, end in self.written_above:
-            written.add(first, end)
+        written = RangeSet(self.written)
         count = 0
         for first, end in failed:
             before = written.items

@@ -44,13 +44,11 @@ class Job:
 
     def __init__(self, settings: JobSettings, checkpoint: Checkpoint | None, now: float) -> None:
         kept = Checkpoint() if checkpoint is None else checkpoint
-        written = [(0, kept.items_written)] if kept.items_written else []
-        written.extend(kept.written_above)
         self._settings = settings
         self._window = settings.window
         self._first_attempt = kept.attempt
         self._last_attempt = max(kept.last_attempt, kept.attempt)
-        self._writing = Writing(ordered=settings.ordered, written=written)
+        self._writing = Writing(ordered=settings.ordered, written=kept.written)
         self._writing.failed_durable = kept.items_failed
         self._requests = OffsetLedger(kept.request_offsets)
         self._results = OffsetLedger(kept.result_offsets)

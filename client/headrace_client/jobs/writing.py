@@ -73,11 +73,6 @@ class Writing:
         return self._answered_bytes / self._answered_items if self._answered_items else 0.0
 
     @property
-    def waiting_pieces(self) -> int:
-        """Answers that were not taken."""
-        return len(self._by_first) + len(self._in_turn)
-
-    @property
     def in_hand_pieces(self) -> int:
         """Pieces that were taken and are not durable."""
         return len(self._in_hand)

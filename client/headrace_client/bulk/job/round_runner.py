@@ -223,12 +223,7 @@ class RoundRunner:
         )
         writer = RowWriter(parts, answers, self._failed, self._store, has_vectors=has_vectors)
         writer.recover(kept)
-        durable = RangeSet()
-        if checkpoint is not None:
-            durable = RangeSet(checkpoint.written_above)
-            if checkpoint.items_written:
-                durable.add(0, checkpoint.items_written)
-        self._failed.recover(durable)
+        self._failed.recover(RangeSet(() if checkpoint is None else checkpoint.written))
         return writer
 
     def _job_settings(self, now_s: float) -> JobSettings:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,24 @@ class Files:
         """Open for writing at any place; made where it is not there."""
         return FileSink(path, truncate=False)
 
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[FileSink]:
+        """A new file, which is durable after the block; its name is the caller's concern."""
+        sink = self.create(path)
+        try:
+            yield sink
+            sink.sync()
+        finally:
+            sink.close()
+
+    def write_whole(self, path: Path, content: bytes) -> None:
+        """Make this the content of a file: durably, and whole or not at all."""
+        temporary = path.with_name(path.name + ".tmp")
+        with self.writing(temporary) as sink:
+            sink.write(content)
+        self.replace(temporary, path)
+        self.sync_directory(path.parent)
+
     def make_directory(self, path: Path) -> None:
         """With its parents; durable itself, as far as it had to be made."""
         missing = [each for each in (path, *path.parents) if not each.exists()]
@@ -108,12 +126,8 @@ class Files:
         except OSError as error:
             if error.errno not in _CANNOT_LINK:
                 raise
-            sink = self.create(target)
-            try:
+            with self.writing(target) as sink:
                 sink.copy(source)
-                sink.sync()
-            finally:
-                sink.close()
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)

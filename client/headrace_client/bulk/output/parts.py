@@ -281,12 +281,8 @@ class _OpenPart:
             size_bytes = self._sink.size
             self._sink.close()
         if len(self._failed):
-            sink = files.create(_paths(self._stem, "")[1])
-            try:
+            with files.writing(_paths(self._stem, "")[1]) as sink:
                 sink.write(self._failed.sorted_content())
-                sink.sync()
-            finally:
-                sink.close()
         return Part(
             name=self._stem.name,
             first_row=self._first_row,

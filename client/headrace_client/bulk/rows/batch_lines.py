@@ -1,13 +1,14 @@
 """Rows that are requests already: lines of an OpenAI Batch input file."""
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
-from headrace_client.bulk.rows.errors import Fault, RowFailure
+from headrace_client.bulk.rows.errors import Fault
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
-from headrace_client.bulk.rows.rendering import Rendered
+from headrace_client.bulk.rows.rendering import Rendered, records, rendered
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.wire.exact_json import exact_json
 
@@ -46,31 +47,23 @@ class BatchLines:
         return lines if self._model is None else {**lines, "model": self._model}
 
     def render(self, rows: Rows) -> Rendered:
-        failures = dict(rows.failures)
-        payloads: list[bytes] = []
-        custom_ids: list[str] = []
-        urls: list[str] = []
-        columns = zip(*(rows.values(name) for name in COLUMNS), strict=True)
-        for row, (custom_id, url, body) in enumerate(columns, rows.first_row):
-            payload: bytes | Fault = b""
-            if row not in failures:
-                payload = _line_fault(custom_id, url, body) or self._payload(body)
-            if isinstance(payload, Fault):
-                failures[row] = RowFailure(payload.code, payload.message, rows.place(row))
-                payload = b""
-            payloads.append(payload)
+        lines = list(records(rows, COLUMNS))
+        bodies = rendered(rows, lines, self._payload)
+        return replace(
+            bodies,
             # A line that fails for its body is still found by its name.
-            custom_ids.append(custom_id if isinstance(custom_id, str) else "")
-            urls.append(url if payload else "")
-        return Rendered(
-            first_row=rows.first_row,
-            payloads=payloads,
-            failures=failures,
-            custom_ids=custom_ids,
-            urls=urls,
+            custom_ids=[each if isinstance(each, str) else "" for each, _, _ in lines],
+            urls=[
+                url if payload else ""
+                for (_, url, _), payload in zip(lines, bodies.payloads, strict=True)
+            ],
         )
 
-    def _payload(self, body: dict[str, Any]) -> bytes | Fault:
+    def _payload(self, line: tuple[Any, Any, Any]) -> bytes | Fault:
+        fault = _line_fault(*line)
+        if fault is not None:
+            return fault
+        body = line[2]
         if self._model is not None and body.get("model") is None:
             body = {**body, "model": self._model}
         payload = exact_json(body)

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
 from headrace_client.bulk.rows.columns import listed
-from headrace_client.bulk.rows.errors import Fault, InputError, RowFailure
+from headrace_client.bulk.rows.errors import Fault, InputError
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
-from headrace_client.bulk.rows.rendering import Rendered
+from headrace_client.bulk.rows.rendering import Rendered, records, rendered
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.bulk.rows.templates import Template
 
@@ -59,16 +59,7 @@ class BodyTemplate:
         return {"body": orjson.dumps(self._document).decode()}
 
     def render(self, rows: Rows) -> Rendered:
-        failures = dict(rows.failures)
-        payloads: list[bytes] = []
-        columns = zip(*(rows.values(name) for name in self._columns), strict=True)
-        for row, values in enumerate(columns, rows.first_row):
-            payload = b"" if row in failures else self._body(values)
-            if isinstance(payload, Fault):
-                failures[row] = RowFailure(payload.code, payload.message, rows.place(row))
-                payload = b""
-            payloads.append(payload)
-        return Rendered(first_row=rows.first_row, payloads=payloads, failures=failures)
+        return rendered(rows, records(rows, self._columns), self._body)
 
     def _body(self, values: tuple[Any, ...]) -> bytes | Fault:
         row = dict(zip(self._columns, values, strict=True))

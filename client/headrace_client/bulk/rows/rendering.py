@@ -1,9 +1,10 @@
 """What rows become: JSON values to send, or reasons why a row cannot be sent."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from headrace_client.bulk.rows.errors import RowFailure
+from headrace_client.bulk.rows.errors import Fault, RowFailure
 from headrace_client.bulk.rows.rows import Rows
 
 
@@ -40,3 +41,23 @@ class Renderer(Protocol):
         """All of it that changes results, for the manifest."""
 
     def render(self, rows: Rows) -> Rendered: ...
+
+
+def rendered(
+    rows: Rows, values: Iterable[Any], payload_of: Callable[[Any], bytes | Fault]
+) -> Rendered:
+    """Make JSON of each row's value, but of rows that could not be read."""
+    failures = dict(rows.failures)
+    payloads: list[bytes] = []
+    for row, value in enumerate(values, rows.first_row):
+        payload = b"" if row in failures else payload_of(value)
+        if isinstance(payload, Fault):
+            failures[row] = RowFailure(payload.code, payload.message, rows.place(row))
+            payload = b""
+        payloads.append(payload)
+    return Rendered(first_row=rows.first_row, payloads=payloads, failures=failures)
+
+
+def records(rows: Rows, columns: Iterable[str]) -> Iterable[tuple[Any, ...]]:
+    """Return the values of some columns, row by row."""
+    return zip(*map(rows.values, columns), strict=True)

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from headrace_client.bulk.rows import checks
 from headrace_client.bulk.rows.columns import listed, require_column
-from headrace_client.bulk.rows.errors import Fault, InputError, RowFailure
+from headrace_client.bulk.rows.errors import Fault, InputError
 from headrace_client.bulk.rows.limits import DEFAULT_MAX_TEXT_BYTES
-from headrace_client.bulk.rows.rendering import Rendered
+from headrace_client.bulk.rows.rendering import Rendered, records, rendered
 from headrace_client.bulk.rows.rows import Rows
 from headrace_client.bulk.rows.templates import Template
 from headrace_client.bulk.rows.text.json_columns import JSON_METADATA
@@ -60,20 +60,14 @@ class TextColumn:
         return {"column": self._column, **self._limit.fingerprint}
 
     def render(self, rows: Rows) -> Rendered:
-        failures = dict(rows.failures)
-        payloads: list[bytes] = []
-        for row, value in enumerate(rows.values(self._column), rows.first_row):
-            if row in failures:
-                payloads.append(b"")
-                continue
-            if type(value) is not str:
-                payload: bytes | Fault = checks.not_text(self._column, value)
-            elif checks.is_blank(value):
-                payload = checks.blank(self.columns)
-            else:
-                payload = self._limit.payload(value)
-            _add(payload, row, payloads, failures, rows)
-        return Rendered(first_row=rows.first_row, payloads=payloads, failures=failures)
+        return rendered(rows, rows.values(self._column), self._payload)
+
+    def _payload(self, value: Any) -> bytes | Fault:
+        if type(value) is not str:
+            return checks.not_text(self._column, value)
+        if checks.is_blank(value):
+            return checks.blank(self.columns)
+        return self._limit.payload(value)
 
 
 class TextTemplate:
@@ -111,15 +105,7 @@ class TextTemplate:
         return {"template": self._text, **self._limit.fingerprint}
 
     def render(self, rows: Rows) -> Rendered:
-        failures = dict(rows.failures)
-        payloads: list[bytes] = []
-        columns = zip(*(rows.values(name) for name in self.columns), strict=True)
-        for row, values in enumerate(columns, rows.first_row):
-            if row in failures:
-                payloads.append(b"")
-            else:
-                _add(self._payload(values), row, payloads, failures, rows)
-        return Rendered(first_row=rows.first_row, payloads=payloads, failures=failures)
+        return rendered(rows, records(rows, self.columns), self._payload)
 
     def _payload(self, values: tuple[Any, ...]) -> bytes | Fault:
         texts: list[str] = []
@@ -153,19 +139,6 @@ class _Limit:
         if self._truncate:
             return checks.truncated(text, self._max_bytes)
         return checks.too_large(size, self._max_bytes, _TRUNCATING)
-
-
-def _add(
-    payload: bytes | Fault,
-    row: int,
-    payloads: list[bytes],
-    failures: dict[int, RowFailure],
-    rows: Rows,
-) -> None:
-    if isinstance(payload, Fault):
-        failures[row] = RowFailure(payload.code, payload.message, rows.place(row))
-        payload = b""
-    payloads.append(payload)
 
 
 def _default_column(schema: pa.Schema) -> str:

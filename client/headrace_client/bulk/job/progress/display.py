@@ -39,16 +39,11 @@ class Display(Protocol):
     ) -> None: ...
 
 
-class JsonLines(AbstractContextManager["JsonLines"]):
-    """Prints one JSON object for each report to stdout; remarks go to stderr."""
+class _Remarks:
+    """Remarks as lines on stderr."""
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+    def __init__(self, err: TextIO | None = None) -> None:
         self._err = err or sys.stderr
-
-    def show(self, report: Report) -> None:
-        self._out.write(orjson.dumps(as_json(report)).decode() + "\n")
-        self._out.flush()
 
     def say(self, line: str) -> None:
         self._err.write(line + "\n")
@@ -58,15 +53,30 @@ class JsonLines(AbstractContextManager["JsonLines"]):
         self.say(doing)
         return nullcontext()
 
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(self, *_error: object) -> None:
         pass
 
 
-class PlainLines(AbstractContextManager["PlainLines"]):
+class JsonLines(_Remarks):
+    """Prints one JSON object for each report to stdout; remarks go to stderr."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        super().__init__(err)
+        self._out = out or sys.stdout
+
+    def show(self, report: Report) -> None:
+        self._out.write(orjson.dumps(as_json(report)).decode() + "\n")
+        self._out.flush()
+
+
+class PlainLines(_Remarks):
     """Prints a line now and then, and at once when what the job waits for changes."""
 
     def __init__(self, err: TextIO | None = None, every_s: float = PLAIN_EVERY_S) -> None:
-        self._err = err or sys.stderr
+        super().__init__(err)
         self._every_s = every_s
         self._shown_at_s = 0.0
         self._waited_for: str | None = None
@@ -80,19 +90,8 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         self._waited_for = waits_for
         self.say(as_line(report))
 
-    def say(self, line: str) -> None:
-        self._err.write(line + "\n")
-        self._err.flush()
 
-    def busy(self, doing: str) -> AbstractContextManager[object]:
-        self.say(doing)
-        return nullcontext()
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-
-class Bar(AbstractContextManager["Bar"]):
+class Bar:
     """A bar on a terminal, with what the job waits for below it."""
 
     def __init__(self, console: Console) -> None:

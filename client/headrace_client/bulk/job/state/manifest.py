@@ -1,6 +1,5 @@
 """The manifest beside OUT: what changes a job's results, so that no other job goes on with them."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from headrace_client.bulk.output.files import LOCAL_FILES
 from headrace_client.errors import ClientError
 
 FORMAT = 1
@@ -87,13 +87,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         },
         option=orjson.OPT_INDENT_2,
     )
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
+    LOCAL_FILES.write_whole(path, content + b"\n")
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -117,15 +111,6 @@ def read_manifest(path: Path) -> Manifest | None:
         fingerprint=document["fingerprint"],
         inputs=tuple(document["inputs"]),
     )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable, as POSIX wants it after a rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

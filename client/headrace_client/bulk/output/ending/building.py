@@ -45,12 +45,8 @@ class Builder:
         if len(parts) == 1 and file_format.parts is file_format:
             self._files.link(parts[0], target)
             return
-        sink = self._files.create(target)
-        try:
+        with self._files.writing(target) as sink:
             file_format.join(parts, sink, dimensions)
-            sink.sync()
-        finally:
-            sink.close()
 
     def write(
         self, file_format: FileFormat, blocks: Iterator[Block], dimensions: int | None
@@ -83,9 +79,8 @@ class Builder:
     ) -> bool:
         """A file of the next blocks, up to the size of a part; whether some may be left."""
         size_bytes = rows = 0
-        sink = self._files.create(path)
-        writer = file_format.writer(sink, dimensions)
-        try:
+        with self._files.writing(path) as sink:
+            writer = file_format.writer(sink, dimensions)
             for block in blocks:
                 writer.write(block)
                 size_bytes += file_format.block_bytes(block)
@@ -95,9 +90,6 @@ class Builder:
             else:
                 limits = None
             writer.finish()
-            sink.sync()
-        finally:
-            sink.close()
         return limits is not None
 
     def _dataset(self, lance: Lance, blocks: Iterator[Block], dimensions: int | None) -> None:

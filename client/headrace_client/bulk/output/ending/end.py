@@ -253,15 +253,11 @@ class Ending:
             self._files.remove(self._new_failed)
             return 0
         count = 1
-        sink = self._files.create(self._new_failed)
-        try:
+        with self._files.writing(self._new_failed) as sink:
             sink.write(first)
             for line in lines:
                 sink.write(line)
                 count += 1
-            sink.sync()
-        finally:
-            sink.close()
         return count
 
     # How it is put in place.

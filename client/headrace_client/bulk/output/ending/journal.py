@@ -54,15 +54,7 @@ class Journal:
     finished: Finished
 
     def write(self, directory: Path, files: Files) -> None:
-        temporary = directory / (NAME + ".tmp")
-        sink = files.create(temporary)
-        try:
-            sink.write(orjson.dumps({"version": _VERSION} | asdict(self)))
-            sink.sync()
-        finally:
-            sink.close()
-        files.replace(temporary, directory / NAME)
-        files.sync_directory(directory)
+        files.write_whole(directory / NAME, orjson.dumps({"version": _VERSION} | asdict(self)))
 
     @classmethod
     def read(cls, directory: Path) -> "Journal | None":
