@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterable
 from consumer.engine.bodies.moves import BodyMoves
 from consumer.engine.outcomes.completion import Completion
 from consumer.engine.record_state import RecordState, Step, next_state
-from consumer.engine.replies.look_ups import LookUps
-from consumer.engine.replies.waiting_record import WaitingRecord
+from consumer.engine.replies.look_ups import LookUps, WaitingRecord
 from consumer.engine.work import WorkItem
 from schemas.wire.references import RequestBodyReference
 from schemas.wire.results import ErrorCode
