@@ -22,10 +22,6 @@ class Replies:
         self._client = client
         self._directory = directory
 
-    async def missing(self, topics: Collection[str]) -> set[str]:
-        verdicts = await self._directory.find(topics, even_if_absent=True)
-        return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
-
     async def absent(
         self, topics: AbstractSet[str], messages: Sequence[Message]
     ) -> list[Rejection]:

@@ -105,8 +105,7 @@ class ReplySender:
         """Return which topics do not exist; ``SourceError`` if no broker answers."""
         with explaining_failures(self._settings, "looking up reply topics"):
             await self._connect()
-            verdicts = await self._directory.find(topics, even_if_absent=True)
-        return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
+            return await self._directory.missing(topics)
 
     def waits(self) -> list[str]:
         return cluster_waits(self._client.cluster, self._failing_since_s)
