@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from aiokafka import errors
@@ -144,7 +145,7 @@ class BatchSending:
     async def send(
         self,
         batches: Mapping[TopicPartition, Sequence[Batch]],
-        replies: Collection[TopicPartition] = (),
+        replies: AbstractSet[TopicPartition] = frozenset(),
         patience_s: float = 0.0,
     ) -> None:
         """Send one batch for each partition at a time, which keeps the messages' order.
@@ -169,7 +170,7 @@ class BatchSending:
                     await self._client.learn_leaders()
 
     async def _send_once(
-        self, batches: Mapping[TopicPartition, Batch], replies: Collection[TopicPartition]
+        self, batches: Mapping[TopicPartition, Batch], replies: AbstractSet[TopicPartition]
     ) -> dict[TopicPartition, Batch]:
         self._codes.clear()
         again: dict[TopicPartition, Batch] = {}

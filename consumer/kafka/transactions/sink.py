@@ -136,7 +136,7 @@ class KafkaTransactionalSink:
             return rejections
         if self._ids.get(partition) is not transactional_id:
             raise FencedError(f"{partition} was let go")
-        of_replies = [each for each in routed.messages if each.topic in reply_topics]
+        of_replies = {each for each in routed.messages if each.topic in reply_topics}
         task = asyncio.create_task(transactional_id.publish(routed.messages, point, of_replies))
         self._publishing[partition] = task
         try:
