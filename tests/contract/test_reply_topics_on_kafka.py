@@ -14,7 +14,8 @@ from consumer.kafka.transactions import batches
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.ports import Message
 from tests.brokers import TestBroker
-from tests.contract.test_reply_topics import Publisher, reply_name, reply_topic, values_of
+from tests.contract.publisher import Publisher
+from tests.contract.test_reply_topics import reply_name, reply_topic, values_of
 from tests.contract.worlds import KafkaWorld
 
 pytestmark = pytest.mark.kafka
@@ -25,15 +26,6 @@ async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     made = KafkaWorld(kafka_broker)
     yield made
     await made.close()
-
-
-@pytest.fixture(params=["at_least_once", "exactly_once"])
-async def publisher(request: pytest.FixtureRequest, world: KafkaWorld) -> Publisher:
-    requests = await world.topic()
-    await world.results_topics(requests, partitions=1)
-    made = Publisher(world, requests, in_transactions=request.param == "exactly_once")
-    await made.start()
-    return made
 
 
 def client_of(publisher: Publisher) -> ClusterClient:
