@@ -21,7 +21,7 @@ from consumer.kafka.replies.directory import ReplyDirectory, Verdict, reject_abs
 from consumer.kafka.sink.produce import produce_request, produced_codes
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S
 from consumer.kafka.sink.refusals import INVALID_TIMESTAMP, TOO_LARGE, explain_refusal
-from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
+from consumer.kafka.sink.routing import BACKED_UP_RECORDS, MessageRouter
 from consumer.kafka.transactions.errors import NONE, NextStep, next_step
 from consumer.ports import Message, PublishListener, Rejection, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings
@@ -35,7 +35,6 @@ _REQUEST_TIMEOUT_MS = 10_000
 _MOST_BACKOFF_S = 1.0
 _RESOLUTION_S = 0.001
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
-_BACKED_UP_RECORDS = 4 * RUN_RECORDS
 _MAGIC = 2
 _NO_PRODUCER = -1
 
@@ -174,7 +173,7 @@ class ReplySender:
         return (
             partition in self._failing_since_s
             or self._client.is_leaderless(partition)
-            or len(self._waiting.get(partition, ())) > _BACKED_UP_RECORDS
+            or len(self._waiting.get(partition, ())) > BACKED_UP_RECORDS
         )
 
     def _pass(self, messages: Iterable[Message], reason: str) -> None:
