@@ -32,15 +32,16 @@ class Replies:
         """
         topic = item.reply_topic or ""
         exists = self.look_ups.exists(topic, now_s)
-        if exists is None and item.state is RecordState.ARRIVED:
-            item.state = next_state(item.state, Step.LOOK_UP)
-            self.look_ups.wait(WaitingRecord(item, url, reference))
-        elif exists is None:
+        if exists is not None:
+            if not exists:
+                self.give_up_missing([item], now_s, epoch_ms)
+            return exists
+        if item.state is not RecordState.ARRIVED:
             self.look_ups.want(topic)
             return True
-        elif not exists:
-            self.give_up_missing([item], now_s, epoch_ms)
-        return bool(exists)
+        item.state = next_state(item.state, Step.LOOK_UP)
+        self.look_ups.wait(WaitingRecord(item, url, reference))
+        return False
 
     def looked_up(
         self,
