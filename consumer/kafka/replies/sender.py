@@ -81,11 +81,6 @@ class ReplySender:
         self._lanes: dict[int, asyncio.Task[None]] = {}
         self._is_stopped = False
 
-    @property
-    def topics(self) -> Collection[str]:
-        """The topics that are remembered."""
-        return self._directory.topics
-
     def send(self, messages: Iterable[Message]) -> None:
         by_topic: dict[str, list[Message]] = {}
         for message in messages:
