@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.producer import message_accumulator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions import batches as transaction_batches
 from consumer.ports import Message
 from headrace.topics import find_unfit_topics
@@ -43,12 +41,8 @@ async def publisher(request: pytest.FixtureRequest, world: KafkaWorld) -> Publis
 
 
 async def set_topic(world: KafkaWorld, topic: str, settings: dict[str, str]) -> None:
-    client = AIOKafkaAdminClient(**client_options(world.settings))
-    await client.start()
-    try:
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
-    finally:
-        await client.close()
+    async with world.admin() as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
 
 
 def keyless_among(topic: str) -> list[Message]:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 
 from consumer.kafka.client.cluster_client import ClusterClient
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.replies import directory
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.transactions import batches
@@ -49,12 +48,8 @@ def sequences_of(publisher: Publisher) -> int:
 async def test_added_partitions_are_used(world: KafkaWorld, publisher: Publisher) -> None:
     name = await reply_topic(world, 1)
     await publisher.until_taken(Message(name, None, b"before", []))
-    admin = AIOKafkaAdminClient(**client_options(world.settings))
-    await admin.start()
-    try:
+    async with world.admin() as admin:
         await admin.create_partitions({name: NewPartitions(4)})
-    finally:
-        await admin.close()
     async with asyncio.timeout(20):
         while len(client_of(publisher).cluster.partitions_for_topic(name) or ()) < 4:
             # It is noticed within a minute; the test need not wait for that.
