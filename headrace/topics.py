@@ -1,7 +1,7 @@
 """Which topics a settings file's routes need, and their creation."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo, TopicReport
@@ -76,17 +76,9 @@ def describe_report(report: TopicReport) -> str:
 def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return a line on each topic that cannot take what is published: the setting and the fix."""
     problems: dict[str, None] = {}
-    for name, route in settings.routes.items():
-        where = f"routes.{name}.limits.max_"
-        results = Published("results", route.limits.max_result_bytes, f"{where}result_bytes")
-        letters = Published("dead letters", route.limits.max_request_bytes, f"{where}request_bytes")
-        # Routes may share a topic.
-        for topic, published in (
-            (route.results_topic, results),
-            (route.dead_letters_topic, letters),
-            *((topic, results) for topic in route.named_reply_topics),
-        ):
-            problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
+    # Routes may share a topic.
+    for topic, published in _published(settings):
+        problems |= dict.fromkeys(unfit_settings(topic, found.get(topic, {}), published))
     policy = found.get(settings.jobs.topic, {}).get(CLEANUP_POLICY, "compact")
     if "compact" not in policy:
         problems[
@@ -94,6 +86,18 @@ def unfit_topics(settings: Settings, found: Mapping[str, Mapping[str, str]]) -> 
             f"job, and `headrace jobs` reads them all: set {CLEANUP_POLICY}=compact"
         ] = None
     return list(problems)
+
+
+def _published(settings: Settings) -> Iterator[tuple[str, Published]]:
+    """Yield what the service publishes to which topic."""
+    for name, route in settings.routes.items():
+        where = f"routes.{name}.limits.max_"
+        results = Published("results", route.limits.max_result_bytes, f"{where}result_bytes")
+        letters = Published("dead letters", route.limits.max_request_bytes, f"{where}request_bytes")
+        yield route.results_topic, results
+        yield route.dead_letters_topic, letters
+        for topic in route.named_reply_topics:
+            yield topic, results
 
 
 def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> list[str]:
@@ -105,15 +109,7 @@ def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> 
 
 
 async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
-    topics = {
-        topic
-        for route in settings.routes.values()
-        for topic in (
-            route.results_topic,
-            route.dead_letters_topic,
-            *route.named_reply_topics,
-        )
-    } | {settings.jobs.topic}
+    topics = {topic for topic, _ in _published(settings)} | {settings.jobs.topic}
     try:
         async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
             found = await admin.topic_settings(sorted(topics))

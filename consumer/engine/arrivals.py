@@ -104,8 +104,7 @@ class Arrivals:
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)
             item.work = read.work
-            if read.reply_topic is not None:
-                item.reply_topic = read.reply_topic
+            item.reply_topic = read.reply_topic
             if read.line is not None:
                 item.fetched_line = read.line
                 self.completion.grow(item, len(read.line))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli.options import choose_route
-from headrace.errors import UserError
 from headrace.settings.file import find_settings_file, load_settings, parse_settings
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings
 
@@ -81,7 +80,6 @@ def local_settings(settings: Settings, route: str | None) -> Settings:
         "group": own,
     }
     models = {each: settings.models[each] for each in settings.models_behind(chosen.model)}
-    models[chosen.model] = settings.models[chosen.model]
     values = chosen.model_dump(exclude_unset=True)
     values.pop("control_topic", None)
     return Settings(
@@ -100,7 +98,4 @@ def _read(config: Path | None) -> Settings:
     if config is None and not path.exists():
         shipped = files("headrace").joinpath("data", _WITHOUT_SETTINGS).read_bytes()
         return parse_settings(shipped, "the shipped settings")
-    settings = load_settings(path)
-    if not settings.routes:
-        raise UserError(f"{path} has no routes; add one, or run where there is no settings file")
-    return settings
+    return load_settings(path)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.names import TopicName
 from schemas.wire import headers
 
 DIGITS = r"^\d+$"
@@ -56,10 +57,9 @@ class RequestHeaders(_Headers):
     priority: str | None = Field(
         default=None, alias=headers.PRIORITY, description="The producer's priority; echoed."
     )
-    reply_topic: str | None = Field(
+    reply_topic: TopicName | None = Field(
         default=None,
         alias=headers.REPLY_TOPIC,
-        pattern=r"^[A-Za-z0-9._-]{1,249}$",
         description="The topic of the result, in place of the route's results topic; one of those "
         "that the route's reply_topics allow. Another is refused with 400, "
         "reply_topic_refused. Echoed.",

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.contract.publisher import Publisher, make_publisher
 from tests.contract.worlds import KafkaWorld, MemoryWorld, World
 
 
@@ -17,3 +18,11 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         made = KafkaWorld(request.getfixturevalue("kafka_broker"))
     yield made
     await made.close()
+
+
+@pytest.fixture(params=["at_least_once", "exactly_once"])
+async def publisher(request: pytest.FixtureRequest, world: World) -> Publisher:
+    """One of each delivery, started."""
+    made = await make_publisher(world, request.param)
+    await made.start()
+    return made

@@ -43,10 +43,8 @@ async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
 
 @pytest.fixture
 async def admin_client(world: KafkaWorld) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(**client_options(world.settings))
-    await client.start()
-    yield client
-    await client.close()
+    async with world.admin() as client:
+        yield client
 
 
 async def poll_until_it_fails(member: Member) -> None:

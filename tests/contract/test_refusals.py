@@ -6,20 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.producer import message_accumulator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions import batches as transaction_batches
-from consumer.ports import Message, OffsetAndMetadata, Rejection, TopicPartition
+from consumer.ports import Message
 from headrace.topics import find_unfit_topics
 from schemas.settings.file import Settings
 from tests.brokers import TestBroker
+from tests.contract.publisher import Publisher, make_publisher
 from tests.contract.worlds import KafkaWorld, make_route
-from tests.publishing import PublishingSink, positions
 
 pytestmark = pytest.mark.kafka
 
@@ -36,57 +34,15 @@ async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     await made.close()
 
 
-class Publisher:
-    """A sink of either kind, for the results of one input partition."""
-
-    def __init__(self, world: KafkaWorld, requests: str, *, in_transactions: bool) -> None:
-        self.world = world
-        self.requests = TopicPartition(requests, 0)
-        self.topic = f"{requests}-results"
-        self._in_transactions = in_transactions
-        self._published = 0
-        self._plain: PublishingSink | None = None
-
-    async def start(self) -> None:
-        if self._in_transactions:
-            self._transactional = await self.world.transactional_sink(self.requests.topic)
-            await self._transactional.take_over([self.requests])
-        else:
-            self._plain = await self.world.sink(self.topic)
-
-    async def publish(self, messages: list[Message]) -> list[Rejection]:
-        """Publish, and leave out what is refused, as the engine does; return all refusals."""
-        refused: dict[int, Rejection] = {}
-        while True:
-            left = [n for n in range(len(messages)) if n not in refused]
-            sent = [messages[n] for n in left]
-            if self._plain is not None:
-                rejections = await self._plain.publish(sent)
-            else:
-                self._published += 1
-                point = OffsetAndMetadata(self._published, "")
-                rejections = await self._transactional.publish(self.requests, sent, point)
-            for each in rejections:
-                (position,) = positions([each], sent)
-                refused[left[position]] = each
-            if self._plain is not None or not rejections:
-                return [refused[n] for n in sorted(refused)]
-
-
 @pytest.fixture(params=["at_least_once", "exactly_once"])
 async def publisher(request: pytest.FixtureRequest, world: KafkaWorld) -> Publisher:
-    requests = await world.topic()
-    await world.results_topics(requests, partitions=1)
-    return Publisher(world, requests, in_transactions=request.param == "exactly_once")
+    """Not started: a sink reads its topics' settings then."""
+    return await make_publisher(world, request.param)
 
 
 async def set_topic(world: KafkaWorld, topic: str, settings: dict[str, str]) -> None:
-    client = AIOKafkaAdminClient(**client_options(world.settings))
-    await client.start()
-    try:
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
-    finally:
-        await client.close()
+    async with world.admin() as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
 
 
 def keyless_among(topic: str) -> list[Message]:
@@ -99,12 +55,12 @@ async def assert_only_keyless_are_missing(publisher: Publisher) -> None:
 
 
 async def test_a_compacted_topic_costs_messages_without_a_key_and_nobody_else(
-    publisher: Publisher,
+    world: KafkaWorld, publisher: Publisher
 ) -> None:
-    await set_topic(publisher.world, publisher.topic, COMPACT)
+    await set_topic(world, publisher.own, COMPACT)
     await publisher.start()
 
-    rejections = await publisher.publish(keyless_among(publisher.topic))
+    rejections = await publisher.publish(keyless_among(publisher.own))
 
     assert len(rejections) == 2
     assert all("cleanup.policy=delete" in each.reason for each in rejections)
@@ -112,12 +68,12 @@ async def test_a_compacted_topic_costs_messages_without_a_key_and_nobody_else(
 
 
 async def test_a_topic_that_is_compacted_later_is_found_out_and_named(
-    publisher: Publisher,
+    world: KafkaWorld, publisher: Publisher
 ) -> None:
     await publisher.start()
-    await set_topic(publisher.world, publisher.topic, COMPACT)
+    await set_topic(world, publisher.own, COMPACT)
 
-    rejections = await publisher.publish(keyless_among(publisher.topic))
+    rejections = await publisher.publish(keyless_among(publisher.own))
 
     assert len(rejections) == 2
     assert not any(each.is_too_large for each in rejections)
@@ -140,14 +96,12 @@ class LateBuilder:
 
 
 async def test_a_topic_that_refuses_what_is_too_old_is_named(
-    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    world: KafkaWorld, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # (Lower limits refuse the brokers' own transaction markers too.)
-    await set_topic(
-        publisher.world, publisher.topic, {"message.timestamp.before.max.ms": str(HOUR_MS)}
-    )
+    await set_topic(world, publisher.own, {"message.timestamp.before.max.ms": str(HOUR_MS)})
     await publisher.start()
-    messages = [Message(publisher.topic, b"k", b"%d" % n, []) for n in range(3)]
+    messages = [Message(publisher.own, b"k", b"%d" % n, []) for n in range(3)]
     with monkeypatch.context() as late:
         late.setattr(transaction_batches, "DefaultRecordBatchBuilder", LateBuilder)
         late.setattr(message_accumulator, "DefaultRecordBatchBuilder", LateBuilder)

@@ -2,78 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
 
-import pytest
-
-from consumer.ports import Message, OffsetAndMetadata, Rejection
-from consumer.ports import TopicPartition as Partition
+from consumer.ports import Message
+from tests.contract.publisher import Publisher
 from tests.contract.worlds import PATIENCE_S, World
-from tests.publishing import PublishingSink
-
-
-class Publisher:
-    """A sink of either kind, and an own topic of it."""
-
-    def __init__(self, world: World, requests: str, *, in_transactions: bool) -> None:
-        self.world = world
-        self.requests = Partition(requests, 0)
-        self.own = f"{requests}-results"
-        self._in_transactions = in_transactions
-        self._published = 0
-        self._plain: PublishingSink | None = None
-
-    async def start(self) -> None:
-        if self._in_transactions:
-            self._transactional = await self.world.transactional_sink(self.requests.topic)
-            await self._transactional.take_over([self.requests])
-        else:
-            self._plain = await self.world.sink(self.own)
-
-    async def publish(self, messages: Sequence[Message]) -> list[Rejection]:
-        """Publish, and leave out what is refused, as the engine does; return all refusals."""
-        refused: list[Rejection] = []
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                gone = [each.message[:4] for each in refused]
-                left = [each for each in messages if each[:4] not in gone]
-                if self._plain is not None:
-                    return await self._plain.publish(left)
-                self._published += 1
-                point = OffsetAndMetadata(self._published, "")
-                rejections = await self._transactional.publish(self.requests, left, point)
-                if not rejections:
-                    return refused
-                refused += rejections
-
-    async def find_missing(self, *topics: str) -> set[str]:
-        sink = self._plain.sink if self._plain is not None else self._transactional
-        return await sink.find_missing(topics)
-
-    async def until_taken(self, message: Message) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while await self.publish([message]):
-                await asyncio.sleep(0.2)
-
-    async def until_missing(self, message: Message) -> int:
-        """Publish until the topic is missing; return how often it was taken before."""
-        taken = 0
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                rejections = await self.publish([message])
-                if rejections and rejections[0].is_missing:
-                    return taken
-                taken += not rejections
-                await asyncio.sleep(0.1)
-
-
-@pytest.fixture(params=["at_least_once", "exactly_once"])
-async def publisher(request: pytest.FixtureRequest, world: World) -> Publisher:
-    requests = await world.topic()
-    await world.results_topics(requests, partitions=1)
-    made = Publisher(world, requests, in_transactions=request.param == "exactly_once")
-    await made.start()
-    return made
 
 
 def reply_name() -> str:

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 
 from consumer.kafka.client.cluster_client import ClusterClient
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.replies import directory
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.transactions import batches
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.ports import Message
 from tests.brokers import TestBroker
-from tests.contract.test_reply_topics import Publisher, reply_name, reply_topic, values_of
+from tests.contract.publisher import Publisher
+from tests.contract.test_reply_topics import reply_name, reply_topic, values_of
 from tests.contract.worlds import KafkaWorld
 
 pytestmark = pytest.mark.kafka
@@ -25,15 +25,6 @@ async def world(kafka_broker: TestBroker) -> AsyncIterator[KafkaWorld]:
     made = KafkaWorld(kafka_broker)
     yield made
     await made.close()
-
-
-@pytest.fixture(params=["at_least_once", "exactly_once"])
-async def publisher(request: pytest.FixtureRequest, world: KafkaWorld) -> Publisher:
-    requests = await world.topic()
-    await world.results_topics(requests, partitions=1)
-    made = Publisher(world, requests, in_transactions=request.param == "exactly_once")
-    await made.start()
-    return made
 
 
 def client_of(publisher: Publisher) -> ClusterClient:
@@ -57,12 +48,8 @@ def sequences_of(publisher: Publisher) -> int:
 async def test_added_partitions_are_used(world: KafkaWorld, publisher: Publisher) -> None:
     name = await reply_topic(world, 1)
     await publisher.until_taken(Message(name, None, b"before", []))
-    admin = AIOKafkaAdminClient(**client_options(world.settings))
-    await admin.start()
-    try:
+    async with world.admin() as admin:
         await admin.create_partitions({name: NewPartitions(4)})
-    finally:
-        await admin.close()
     async with asyncio.timeout(20):
         while len(client_of(publisher).cluster.partitions_for_topic(name) or ()) < 4:
             # It is noticed within a minute; the test need not wait for that.

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import NewPartitions
 
 from consumer.kafka.client import internals
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.source.source import KafkaSource
 from consumer.ports import CommitRefusedError, OffsetAndMetadata, SourceError
 from consumer.ports import TopicPartition as Partition
@@ -97,10 +96,8 @@ async def test_a_leader_that_came_back_notices_added_partitions(world: KafkaWorl
     topic = await world.topic(partitions=2)
     await die(await join(world, topic, "i-0"))
     again = await join(world, topic, "i-0")
-    admin = AIOKafkaAdminClient(**client_options(world.settings))
-    await admin.start()
-    await admin.create_partitions({topic: NewPartitions(3)})
-    await admin.close()
+    async with world.admin() as admin:
+        await admin.create_partitions({topic: NewPartitions(3)})
 
     async with asyncio.timeout(PATIENCE_S):
         while len(again.assignment) < 3:

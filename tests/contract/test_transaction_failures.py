@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from aiokafka import errors
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
@@ -18,7 +17,6 @@ from aiokafka.protocol.transaction import (
 )
 
 from consumer.kafka.admin.group_lags import GroupLags
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions import sink as transactions
 from consumer.kafka.transactions.names import earlier_transactional_id_of
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
@@ -245,14 +243,12 @@ async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_publish
     world: KafkaWorld, topic: str
 ) -> None:
     sink = await owner(world, topic)
-    admin = AIOKafkaAdminClient(**client_options(world.settings))
-    await admin.start()
     name = f"{topic}-results"
     # The sink read the limit at its start; now the topic takes less.
-    await admin.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "2000"})]
-    )
-    await admin.close()
+    async with world.admin() as admin:
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "2000"})]
+        )
     messages = [Message(name, b"k", b"%d" % n, []) for n in range(40)]
     messages[13] = Message(name, b"k", b"x" * 5000, [])
 

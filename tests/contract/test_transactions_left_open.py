@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from consumer.kafka.client.connection import client_options
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.ports import Message, OffsetAndMetadata
 from consumer.ports import TopicPartition as Partition
@@ -42,15 +40,11 @@ async def topic(world: KafkaWorld) -> str:
 async def _verify_transactions(world: KafkaWorld, *, is_on: bool) -> None:
     """Let a partition accept what no transaction covers, or forbid it again."""
     name = "transaction.partition.verification.enable"
-    admin = AIOKafkaAdminClient(**client_options(world.settings))
-    await admin.start()
-    try:
+    async with world.admin() as admin:
         values = {name: "true" if is_on else "false"}
         resource = ConfigResource(ConfigResourceType.BROKER, BROKER_ID, values)
         responses = await admin.alter_configs([resource])
         assert [code for each in responses for code, *_ in each.resources] == [0]
-    finally:
-        await admin.close()
 
 
 def result(topic: str, value: bytes) -> Message:

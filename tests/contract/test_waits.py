@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.engine.waiting.waits import open_transaction, topic_gone
 from consumer.kafka.admin.group_lags import GroupLags
@@ -44,12 +43,7 @@ async def test_a_results_topic_that_is_gone(world: KafkaWorld) -> None:
     sink = await world.sink(topic)
     await sink.publish([Message(topic, b"k", b"there", [])])
     assert sink.waits() == []
-    admin = AIOKafkaAdminClient(**client_options(world.settings))
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-    finally:
-        await admin.close()
+    await world.delete_topic(topic)
 
     publishing = asyncio.create_task(sink.publish([Message(topic, b"k", b"nowhere", [])]))
     try:

@@ -3,7 +3,8 @@
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -252,6 +253,15 @@ class KafkaWorld(World):
         self.is_faithful = broker.is_apache_kafka
         self.settings = KafkaSettings(bootstrap=broker.bootstrap)
 
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        client = AIOKafkaAdminClient(**client_options(self.settings))
+        await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()
+
     async def create_topic(
         self, name: str, partitions: int, max_message_bytes: int | None = None
     ) -> None:
@@ -259,12 +269,8 @@ class KafkaWorld(World):
             await admin.ensure_topics({name: TopicInfo(partitions, 1)})
 
     async def delete_topic(self, name: str) -> None:
-        admin = AIOKafkaAdminClient(**client_options(self.settings))
-        await admin.start()
-        try:
+        async with self.admin() as admin:
             await admin.delete_topics([name])
-        finally:
-            await admin.close()
 
     async def partition_count(self, topic: str) -> int:
         async with TopicAdmin(self.settings) as admin:
@@ -279,12 +285,8 @@ class KafkaWorld(World):
         return KafkaSource(self.settings, route)
 
     async def move_log_start(self, partition: TopicPartition, offset: int) -> None:
-        admin = AIOKafkaAdminClient(**client_options(self.settings))
-        await admin.start()
-        try:
+        async with self.admin() as admin:
             await admin.delete_records({KafkaPartition(*partition): RecordsToDelete(offset)})
-        finally:
-            await admin.close()
 
     async def leave_gap(self, partition: TopicPartition) -> None:
         # An aborted record and its marker: neither is delivered.

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from consumer.kafka.sink.partitioning import RunPartitioner, partition_of_key
-from consumer.ports import Message, Record, Rejection, TopicPartition
+from consumer.ports import Message, Record, Rejection, SourceError, TopicPartition
 from tests.memory.group import MemoryGroup
 from tests.memory.log import PartitionLog
 
@@ -110,6 +110,13 @@ class MemoryBroker:
             touched[id(partition_log)] = partition_log
         for partition_log in touched.values():
             partition_log.skip(1)
+
+    def check_own(self, messages: Sequence[Message], own_topics: Collection[str] | None) -> None:
+        """Raise ``SourceError`` if one of a sink's own topics, by default all, does not exist."""
+        for message in messages:
+            is_own = own_topics is None or message.topic in own_topics
+            if is_own and not self.has_topic(message.topic):
+                raise SourceError(f"topic {message.topic} does not exist: create it")
 
     def rejections(
         self, messages: Sequence[Message], own_topics: Collection[str] | None = None

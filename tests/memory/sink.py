@@ -27,10 +27,7 @@ class MemorySink:
     async def send(self, messages: Sequence[Message]) -> None:
         """Take messages over; see ``ResultSink``. Waits while the broker is away."""
         listener = self._started()
-        for message in messages:
-            is_own = self._own_topics is None or message.topic in self._own_topics
-            if is_own and not self._broker.has_topic(message.topic):
-                raise SourceError(f"topic {message.topic} does not exist: create it")
+        self._broker.check_own(messages, self._own_topics)
         await self._broker.reachable()
         rejections = self._broker.rejections(messages, self._own_topics)
         refused = {id(each.message) for each in rejections}

@@ -90,10 +90,7 @@ class MemoryTransactionalSink:
         epoch = self._held.get(partition)
         if epoch is None:
             raise FencedError(f"{partition} was not taken over, or was let go")
-        for message in messages:
-            is_own = self._own_topics is None or message.topic in self._own_topics
-            if is_own and not self._broker.has_topic(message.topic):
-                raise SourceError(f"topic {message.topic} does not exist: create it")
+        self._broker.check_own(messages, self._own_topics)
         rejections = self._broker.rejections(messages, self._own_topics)
         if rejections:
             return rejections

@@ -179,7 +179,7 @@ class Completion:
             item.assignment.ledger.complete(item.record.offset)
             self._unblock_next(item)
             if item.reply_topic is not None and self.parked and _has_reply(item):
-                self._release(self.parked.taken(item.reply_topic or ""))
+                self.release_parked(item.reply_topic)
             self._let_go(item)
             self._counters.completed_records += 1
 

@@ -2,10 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from consumer.engine.record_state import RecordState
-from consumer.engine.replies.waiting_record import WaitingRecord
 from consumer.engine.work import WorkItem
+from schemas.wire.references import RequestBodyReference
 
 MOST_TOPICS = 4096
 """What is remembered; beyond, the topic that was not named for longest is looked up again."""
@@ -14,6 +15,14 @@ MISSING_S = 5.0
 MOST_AT_ONCE = 256
 
 _EXISTS_S = float("inf")
+
+
+class WaitingRecord(NamedTuple):
+    """A record that waits for a look-up; ``url`` and ``reference`` are of a body to be fetched."""
+
+    item: WorkItem
+    url: str
+    reference: RequestBodyReference | None
 
 
 class LookUps:

@@ -104,9 +104,7 @@ class Parked:
             topic.due_s = now_s + topic.backoff_s
         if reason is not None:
             topic.reason = reason
-        topic.items[item] = None
-        self._records += 1
-        self._bytes += item.held_bytes
+        self._keep(topic.items, item)
 
     def is_hopeless(self, topic: str, now_s: float) -> bool:
         """Return whether an outcome of a topic is to be given up without a try."""
@@ -123,9 +121,7 @@ class Parked:
         """Have an outcome that ``is_hopeless`` be overdue."""
         topic = item.reply_topic or ""
         item.parked_at_s = self._deaf[topic].since_s
-        self._hopeless[item] = None
-        self._records += 1
-        self._bytes += item.held_bytes
+        self._keep(self._hopeless, item)
 
     def take_due(self, now_s: float) -> tuple[list[WorkItem], list[WorkItem]]:
         """Take what is to be published again, some of each topic, and what has waited too long."""
@@ -167,10 +163,6 @@ class Parked:
             return 0.0
         return min((topic.due_s for topic in self._topics.values()), default=None)
 
-    def reason_of(self, name: str) -> str:
-        topic = self._topics.get(name)
-        return "it takes nothing" if topic is None else topic.reason
-
     def waits(self, now_s: float) -> Iterator[str]:
         for name, topic in self._topics.items():
             yield (
@@ -192,6 +184,11 @@ class Parked:
         self._deaf[topic] = _Deaf(since_s, now_s + MAX_BACKOFF_S, now_s)
         while len(self._deaf) > MOST_DEAF:
             self._deaf.popitem(last=False)
+
+    def _keep(self, waiting: dict[WorkItem, None], item: WorkItem) -> None:
+        waiting[item] = None
+        self._records += 1
+        self._bytes += item.held_bytes
 
     def _take(self, waiting: dict[WorkItem, None], items: Iterable[WorkItem]) -> list[WorkItem]:
         taken = list(items)

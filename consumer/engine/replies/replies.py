@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterable
 from consumer.engine.bodies.moves import BodyMoves
 from consumer.engine.outcomes.completion import Completion
 from consumer.engine.record_state import RecordState, Step, next_state
-from consumer.engine.replies.look_ups import LookUps
-from consumer.engine.replies.waiting_record import WaitingRecord
+from consumer.engine.replies.look_ups import LookUps, WaitingRecord
 from consumer.engine.work import WorkItem
 from schemas.wire.references import RequestBodyReference
 from schemas.wire.results import ErrorCode
@@ -33,15 +32,16 @@ class Replies:
         """
         topic = item.reply_topic or ""
         exists = self.look_ups.exists(topic, now_s)
-        if exists is None and item.state is RecordState.ARRIVED:
-            item.state = next_state(item.state, Step.LOOK_UP)
-            self.look_ups.wait(WaitingRecord(item, url, reference))
-        elif exists is None:
+        if exists is not None:
+            if not exists:
+                self.give_up_missing([item], now_s, epoch_ms)
+            return exists
+        if item.state is not RecordState.ARRIVED:
             self.look_ups.want(topic)
             return True
-        elif not exists:
-            self.give_up_missing([item], now_s, epoch_ms)
-        return bool(exists)
+        item.state = next_state(item.state, Step.LOOK_UP)
+        self.look_ups.wait(WaitingRecord(item, url, reference))
+        return False
 
     def looked_up(
         self,

@@ -93,17 +93,25 @@ class ReplyDirectory:
             self._forget_oldest(wanted)
         return verdicts
 
+    async def missing(self, topics: Iterable[str]) -> set[str]:
+        """Return which topics do not exist, also by asking again; raises as ``find`` does."""
+        verdicts = await self.find(topics, even_if_absent=True)
+        return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
+
     def note_refusal(self, topic: str) -> None:
         """Read a topic's limits again with its next message: they may have changed."""
         if _now_s() - self._read_at_s.get(topic, 0.0) >= _LIMITS_S:
-            self._forget(topic)
+            self.forget(topic)
 
     def note_denied(self, topic: str) -> None:
-        self._forget(topic)
+        self.forget(topic)
         self._note_absent(topic, Verdict.DENIED)
 
     def forget(self, topic: str) -> None:
-        self._forget(topic)
+        self._found.pop(topic, None)
+        self._read_at_s.pop(topic, None)
+        self._client.forget_topics([topic])
+        self._on_forgotten(topic)
 
     def _must_ask(self, topic: str, even_if_absent: bool) -> bool:
         now_s = _now_s()
@@ -138,7 +146,7 @@ class ReplyDirectory:
             self._read_at_s[topic] = _now_s()
         for topic in set(topics).difference(found):
             is_denied = topic in self._client.cluster.unauthorized_topics
-            self._forget(topic)
+            self.forget(topic)
             self._note_absent(topic, Verdict.DENIED if is_denied else Verdict.MISSING)
 
     async def _find(self, topics: list[str]) -> None:
@@ -167,12 +175,6 @@ class ReplyDirectory:
             if not code
         }
 
-    def _forget(self, topic: str) -> None:
-        self._found.pop(topic, None)
-        self._read_at_s.pop(topic, None)
-        self._client.forget_topics([topic])
-        self._on_forgotten(topic)
-
     def _note_absent(self, topic: str, verdict: Verdict) -> None:
         self._absent[topic] = verdict, _now_s() + ABSENT_S
         self._absent.move_to_end(topic)
@@ -180,7 +182,7 @@ class ReplyDirectory:
     def _forget_oldest(self, wanted: Container[str]) -> None:
         """Forget what is too much, of what nobody waits for now."""
         for topic in _oldest_beyond(self._found, wanted):
-            self._forget(topic)
+            self.forget(topic)
         for topic in _oldest_beyond(self._absent, wanted):
             del self._absent[topic]
 

@@ -22,10 +22,6 @@ class Replies:
         self._client = client
         self._directory = directory
 
-    async def missing(self, topics: Collection[str]) -> set[str]:
-        verdicts = await self._directory.find(topics, even_if_absent=True)
-        return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
-
     async def absent(
         self, topics: AbstractSet[str], messages: Sequence[Message]
     ) -> list[Rejection]:
@@ -77,14 +73,15 @@ class Replies:
         }
         for topic in refused:
             self._directory.note_denied(topic)
-        for topic in {each.topic for each in codes} - refused:
+        topics = {each.topic for each in codes}
+        for topic in topics - refused:
             self._directory.forget(topic)
-        found: list[Rejection] = []
+        found = await self.absent(topics, [each for held in codes for each in routed[held]])
+        absent = {each.message.topic for each in found}
         for partition, code in codes.items():
-            messages = routed[partition]
-            absent = await self.absent({partition.topic}, messages)
-            name = errors.for_code(code).__name__ if code else "its leader does not answer"
-            found += absent or _all_passing(partition, messages, f"takes nothing ({name})")
+            if partition.topic not in absent:
+                name = errors.for_code(code).__name__ if code else "its leader does not answer"
+                found += _all_passing(partition, routed[partition], f"takes nothing ({name})")
         return found
 
     def partitions(self, topic: str) -> Collection[int]:

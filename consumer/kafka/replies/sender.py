@@ -13,15 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import errors
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
 from consumer.kafka.client.connection import explaining_failures
 from consumer.kafka.replies.directory import ReplyDirectory, Verdict, reject_absent
+from consumer.kafka.sink.produce import produce_request, produced_codes
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S
 from consumer.kafka.sink.refusals import INVALID_TIMESTAMP, TOO_LARGE, explain_refusal
-from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
+from consumer.kafka.sink.routing import BACKED_UP_RECORDS, MessageRouter
 from consumer.kafka.transactions.errors import NONE, NextStep, next_step
 from consumer.ports import Message, PublishListener, Rejection, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings
@@ -35,8 +35,6 @@ _REQUEST_TIMEOUT_MS = 10_000
 _MOST_BACKOFF_S = 1.0
 _RESOLUTION_S = 0.001
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
-_BACKED_UP_RECORDS = 4 * RUN_RECORDS
-_ALL_REPLICAS = -1
 _MAGIC = 2
 _NO_PRODUCER = -1
 
@@ -83,11 +81,6 @@ class ReplySender:
         self._lanes: dict[int, asyncio.Task[None]] = {}
         self._is_stopped = False
 
-    @property
-    def topics(self) -> Collection[str]:
-        """The topics that are remembered."""
-        return self._directory.topics
-
     def send(self, messages: Iterable[Message]) -> None:
         by_topic: dict[str, list[Message]] = {}
         for message in messages:
@@ -105,8 +98,7 @@ class ReplySender:
         """Return which topics do not exist; ``SourceError`` if no broker answers."""
         with explaining_failures(self._settings, "looking up reply topics"):
             await self._connect()
-            verdicts = await self._directory.find(topics, even_if_absent=True)
-        return {topic for topic, verdict in verdicts.items() if verdict is Verdict.MISSING}
+            return await self._directory.missing(topics)
 
     def waits(self) -> list[str]:
         return cluster_waits(self._client.cluster, self._failing_since_s)
@@ -176,7 +168,7 @@ class ReplySender:
         return (
             partition in self._failing_since_s
             or self._client.is_leaderless(partition)
-            or len(self._waiting.get(partition, ())) > _BACKED_UP_RECORDS
+            or len(self._waiting.get(partition, ())) > BACKED_UP_RECORDS
         )
 
     def _pass(self, messages: Iterable[Message], reason: str) -> None:
@@ -284,20 +276,13 @@ class ReplySender:
         self, leader: int, batches: Mapping[TopicPartition, _Batch]
     ) -> set[TopicPartition]:
         """Send a batch to each partition; return those that have to be tried again."""
-        by_topic: dict[str, list[tuple[int, bytes]]] = {}
-        for (topic, number), batch in batches.items():
-            by_topic.setdefault(topic, []).append((number, batch.encoded))
-        request = ProduceRequest(None, _ALL_REPLICAS, _REQUEST_TIMEOUT_MS, list(by_topic.items()))
+        encoded = ((partition, batch.encoded) for partition, batch in batches.items())
+        request = produce_request(None, _REQUEST_TIMEOUT_MS, encoded)
         codes: dict[TopicPartition, int] = {}
         reason = "the leader does not name it in its answer"
         begun_s = asyncio.get_running_loop().time()
         try:
-            response = await self._client.ask_broker(leader, request)
-            codes = {
-                TopicPartition(topic, number): code
-                for topic, results in response.topics
-                for number, code, *_rest in results
-            }
+            codes = produced_codes(await self._client.ask_broker(leader, request))
         except errors.KafkaError as error:
             reason = repr(error)
         finally:

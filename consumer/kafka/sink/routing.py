@@ -16,6 +16,8 @@ from consumer.ports import Message, Rejection, TopicPartition
 
 MAX_BATCH_BYTES = 512 * 1024
 RUN_RECORDS = 64
+BACKED_UP_RECORDS = 4 * RUN_RECORDS
+"""From this many unacknowledged messages on, those without a key go to other partitions."""
 
 
 class Routed(NamedTuple):

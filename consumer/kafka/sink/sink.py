@@ -15,15 +15,11 @@ from consumer.kafka.client.connection import explain, warn_if_slow
 from consumer.kafka.replies.sender import ReplySender
 from consumer.kafka.sink.partition_writer import PartitionWriter
 from consumer.kafka.sink.producer_slot import ProducerSlot
-from consumer.kafka.sink.routing import RUN_RECORDS, MessageRouter
+from consumer.kafka.sink.routing import BACKED_UP_RECORDS, RUN_RECORDS, MessageRouter
 from consumer.ports import Message, PublishListener, SourceError, TopicPartition
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
-
-
-_BACKED_UP_RECORDS = 4 * RUN_RECORDS
-"""From this many unacknowledged messages on, those without a key go to other partitions."""
 
 
 class KafkaSink:
@@ -141,7 +137,7 @@ class KafkaSink:
         writer = self._writers.get(partition)
         # A partition that took nothing last gets a single run, which finds out whether it does
         # again.
-        most_records = 0 if writer is not None and writer.is_stuck else _BACKED_UP_RECORDS
+        most_records = 0 if writer is not None and writer.is_stuck else BACKED_UP_RECORDS
         return writer is not None and writer.records > most_records
 
     async def _partitions_of(

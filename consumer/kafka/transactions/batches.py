@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from aiokafka import errors
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from consumer.kafka.client.cluster_client import ClusterClient
+from consumer.kafka.sink.produce import produce_request, produced_codes
 from consumer.kafka.sink.producer_slot import MAX_BACKOFF_S
 from consumer.kafka.transactions.errors import NONE, NextStep, next_step
 from consumer.ports import Message, SourceError, TopicPartition
@@ -18,7 +19,6 @@ log = logging.getLogger(__name__)
 
 MOST_PARTITIONS = 8192
 _FIRST_BACKOFF_S = 0.002
-_ALL_REPLICAS = -1
 _MAGIC = 2
 _UNCOMPRESSED = 0
 
@@ -145,7 +145,7 @@ class BatchSending:
     async def send(
         self,
         batches: Mapping[TopicPartition, Sequence[Batch]],
-        replies: Collection[TopicPartition] = (),
+        replies: AbstractSet[TopicPartition] = frozenset(),
         patience_s: float = 0.0,
     ) -> None:
         """Send one batch for each partition at a time, which keeps the messages' order.
@@ -170,32 +170,26 @@ class BatchSending:
                     await self._client.learn_leaders()
 
     async def _send_once(
-        self, batches: Mapping[TopicPartition, Batch], replies: Collection[TopicPartition]
+        self, batches: Mapping[TopicPartition, Batch], replies: AbstractSet[TopicPartition]
     ) -> dict[TopicPartition, Batch]:
         self._codes.clear()
         again: dict[TopicPartition, Batch] = {}
 
         async def send(broker: int, partitions: list[TopicPartition]) -> None:
-            topics: dict[str, list[tuple[int, bytes]]] = {}
-            for each in partitions:
-                topics.setdefault(each.topic, []).append((each.partition, batches[each].encoded))
-            request = ProduceRequest(
-                self._name, _ALL_REPLICAS, self._timeout_ms, list(topics.items())
-            )
+            encoded = ((each, batches[each].encoded) for each in partitions)
+            request = produce_request(self._name, self._timeout_ms, encoded)
             try:
                 response = await self._client.ask_broker(broker, request)
             except errors.KafkaError as error:
                 log.warning("%s: produces again after %r", self._name, error)
                 again.update((each, batches[each]) for each in partitions)
                 return
-            for topic, results in response.topics:
-                for number, code, *_rest in results:
-                    partition = TopicPartition(topic, number)
-                    self._codes[partition] = code
-                    if code and partition in replies:
-                        _check_reply(partition, code)
-                    if self._must_be_sent_again(partition, batches[partition], code):
-                        again[partition] = batches[partition]
+            for partition, code in produced_codes(response).items():
+                self._codes[partition] = code
+                if code and partition in replies:
+                    _check_reply(partition, code)
+                if self._must_be_sent_again(partition, batches[partition], code):
+                    again[partition] = batches[partition]
 
         sending: list[Coroutine[Any, Any, None]] = []
         for broker, partitions in self._client.leaders(batches).items():

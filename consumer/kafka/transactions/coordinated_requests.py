@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from aiokafka import errors
@@ -158,7 +159,7 @@ class RefusedReplies:
     A broker may not know a topic yet that was made a moment ago, so that this is asked again.
     """
 
-    def __init__(self, replies: Collection[TopicPartition]) -> None:
+    def __init__(self, replies: AbstractSet[TopicPartition]) -> None:
         self._replies = replies
         self._unknown_looks = 0
 
@@ -168,16 +169,9 @@ class RefusedReplies:
             for topic, results in response.errors
             for number, code in results
         }
-        refused = {
-            each: codes[each]
-            for each in codes.keys() & set(self._replies)
-            if codes[each] != NONE and next_step(codes[each]) is NextStep.REFUSED
-        }
-        unknown = {
-            each: codes[each]
-            for each in codes.keys() & set(self._replies)
-            if codes[each] == UNKNOWN_TOPIC_OR_PARTITION
-        }
+        failed = {k: codes[k] for k in codes.keys() & self._replies if codes[k] != NONE}
+        refused = {k: code for k, code in failed.items() if next_step(code) is NextStep.REFUSED}
+        unknown = {k: code for k, code in failed.items() if code == UNKNOWN_TOPIC_OR_PARTITION}
         self._unknown_looks += bool(unknown)
         if refused or self._unknown_looks >= _UNKNOWN_REPLY_LOOKS:
             raise PartitionsStandError({**unknown, **refused})

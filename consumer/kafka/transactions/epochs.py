@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from aiokafka import errors
@@ -194,7 +195,7 @@ class Epochs:
         touched: Collection[TopicPartition],
         *,
         may_repeat: bool = False,
-        replies: Collection[TopicPartition] = (),
+        replies: AbstractSet[TopicPartition] = frozenset(),
     ) -> None:
         """Add partitions, and the group's offsets, to a transaction.
 

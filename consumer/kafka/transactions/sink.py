@@ -136,7 +136,7 @@ class KafkaTransactionalSink:
             return rejections
         if self._ids.get(partition) is not transactional_id:
             raise FencedError(f"{partition} was let go")
-        of_replies = [each for each in routed.messages if each.topic in reply_topics]
+        of_replies = {each for each in routed.messages if each.topic in reply_topics}
         task = asyncio.create_task(transactional_id.publish(routed.messages, point, of_replies))
         self._publishing[partition] = task
         try:
@@ -175,9 +175,9 @@ class KafkaTransactionalSink:
             self._started().directory.note_refusal(topic)
 
     async def find_missing(self, topics: Collection[str]) -> set[str]:
-        connected = self._started()
+        directory = self._started().directory
         with explaining_failures(self._settings, "looking up reply topics"):
-            return await Replies(connected.client, connected.directory).missing(topics)
+            return await directory.missing(topics)
 
     def _is_reply(self, topic: str) -> bool:
         if topic in self._topics:

@@ -17,7 +17,8 @@ Four rules keep it safe whatever other owners do:
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 
@@ -103,7 +104,7 @@ class TransactionalId:
         self,
         messages: Mapping[TopicPartition, Sequence[Message]],
         point: OffsetAndMetadata,
-        replies: Collection[TopicPartition] = (),
+        replies: AbstractSet[TopicPartition] = frozenset(),
     ) -> None:
         """Publish messages and commit ``point`` in one transaction, which takes effect once.
 
@@ -154,7 +155,7 @@ class TransactionalId:
         messages: Mapping[TopicPartition, Sequence[Message]],
         point: OffsetAndMetadata,
         most_records: int | None,
-        replies: Collection[TopicPartition] = (),
+        replies: AbstractSet[TopicPartition] = frozenset(),
     ) -> None:
         producer = self._epochs.producer
         self._encoder.begin_epoch(*producer)

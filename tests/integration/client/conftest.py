@@ -1,5 +1,6 @@
 """Topics of their own for each test, and the arguments of a client on them."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -8,6 +9,8 @@ import pytest
 from headrace_client import Connection, Route
 from headrace_client.kafka.topics import TopicAdmin, TopicInfo
 from tests.brokers import TestBroker
+from tests.integration.client.answering_service import AnsweringService, running
+from tests.integration.client.model_answers import answer
 
 PARTITIONS = 3
 
@@ -43,3 +46,10 @@ def arguments(connection: Connection, route: Route) -> dict[str, Any]:
         "control_topic": route.control_topic,
         "group": route.group,
     }
+
+
+@pytest.fixture
+async def service(connection: Connection, route: Route) -> AsyncIterator[AnsweringService]:
+    found = AnsweringService(answer)
+    async with running(connection.bootstrap, route, found):
+        yield found

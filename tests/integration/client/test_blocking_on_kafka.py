@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,8 +11,8 @@ import openai
 import pytest
 
 from headrace_client import AsyncOpenAI, ClosedError, Connection, Headrace, OpenAI, Route
-from tests.integration.client.answering_service import AnsweringService, running
-from tests.integration.client.model_answers import BAD, LOST, answer
+from tests.integration.client.answering_service import AnsweringService
+from tests.integration.client.model_answers import BAD, LOST
 
 pytestmark = pytest.mark.kafka
 
@@ -33,13 +32,6 @@ asyncio.run(main())
 SYNC_BODY = """
 print(client.embed(["abc"]).vectors[0].tolist())
 """
-
-
-@pytest.fixture
-async def service(connection: Connection, route: Route) -> AsyncIterator[AnsweringService]:
-    found = AnsweringService(answer)
-    async with running(connection.bootstrap, route, found):
-        yield found
 
 
 async def test_threads_share_a_client(arguments: dict[str, Any], service: AnsweringService) -> None:

@@ -29,13 +29,6 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-async def service(connection: Connection, route: Route) -> AsyncIterator[AnsweringService]:
-    found = AnsweringService(answer)
-    async with running(connection.bootstrap, route, found):
-        yield found
-
-
-@pytest.fixture
 async def client(arguments: dict[str, Any]) -> AsyncIterator[AsyncHeadrace]:
     async with AsyncHeadrace(**arguments) as found:
         yield found

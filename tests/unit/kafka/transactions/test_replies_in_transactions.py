@@ -197,6 +197,28 @@ def test_what_kept_a_transaction_from_its_end_is_told_apart(
     run(main)
 
 
+def test_all_topics_that_kept_a_transaction_from_its_end_are_looked_up_together() -> None:
+    async def main(cluster: FakeCluster) -> None:
+        names = [f"bulk-{number}" for number in range(9)]
+        cluster.leaders_of |= {name: [1, 1] for name in names[:6]}
+        cluster.unauthorized = set(names[4:6])
+        routed = {
+            TopicPartition(name, number): [message(name)] for name in names for number in (0, 1)
+        }
+        before = cluster.metadata_requests
+        rejections = await replies_on(cluster).standing(dict.fromkeys(routed, 3), routed)
+        told = {(each.message.topic, each.is_missing, each.is_passing) for each in rejections}
+        assert told == {
+            *((name, False, True) for name in names[:4]),
+            *((name, False, False) for name in names[4:6]),
+            *((name, True, False) for name in names[6:]),
+        }
+        assert len(rejections) == len(routed)
+        assert cluster.metadata_requests - before <= 2, "once more for what seems missing"
+
+    run(main)
+
+
 class FakeEpochs:
     """Begins every epoch, and opens and closes every transaction."""
 
