@@ -101,6 +101,10 @@ fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md)
+	$(BIN)/python -m headrace.observability.page >docs/metrics.md
+
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)

@@ -86,6 +86,7 @@ class WorkItem:
     received_at_s: float
     held_bytes: int
     dispatched_at_s: float = 0.0
+    decided_at_s: float = 0.0
     attempts: int = 0
     failed_attempts: int = 0
     timeouts: int = 0

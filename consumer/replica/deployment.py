@@ -21,6 +21,7 @@ from consumer.replica.build import build_engine, live_engine_settings, loop_sett
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
+from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
 from handoff.model_handle import ModelHandle
@@ -169,9 +170,10 @@ class Consumer:
         return [line]
 
     async def _report(self, loop: ConsumerLoop) -> None:
+        clock = SystemClock()
         while True:
             snapshot = self._snapshot(loop)
-            self._metrics.update(snapshot)
+            self._metrics.update(read_engine(loop.engine, clock.monotonic()))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):

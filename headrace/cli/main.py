@@ -79,7 +79,7 @@ COMMANDS = (
     Command(
         "render",
         "headrace.cli.render:render_app",
-        "The settings as manifests.",
+        "Manifests of the settings, and a Grafana dashboard.",
     ),
 )
 

@@ -10,6 +10,7 @@ from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import printable
 from consumer.engine.record_state import RecordState, Step, states_after
 from consumer.engine.settings import EngineSettings
+from consumer.engine.timings import Timings
 from consumer.engine.work import Call, WorkItem
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from handoff.dispatch import chunk_records
@@ -43,6 +44,7 @@ class Calls:
         completion: Completion,
         settings: EngineSettings,
         counters: Counters,
+        timings: Timings,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
@@ -50,6 +52,7 @@ class Calls:
         self._completion = completion
         self._settings = settings
         self._counters = counters
+        self._timings = timings
         self.windows = ReplicaWindows(initial_records=settings.most_chunk_records)
         self.takes_back = True
         self._under_way: dict[Call, None] = {}
@@ -59,6 +62,10 @@ class Calls:
     @property
     def in_flight(self) -> int:
         return len(self._under_way)
+
+    @property
+    def is_breaker_open(self) -> bool:
+        return self._isolation.breaker.is_open
 
     @property
     def waiting_records(self) -> int:
@@ -123,6 +130,7 @@ class Calls:
     def _start(
         self, items: list[WorkItem], wanted_records: int, now_s: float
     ) -> tuple[Call, Chunk]:
+        self._timings.dispatched(items, now_s)
         for item in items:
             item.state = _AFTER_DISPATCH[item.state]
             item.attempts += 1
@@ -182,6 +190,7 @@ class Calls:
             call.has_answers = True
             self._isolation.breaker.answered(now_s)
         self.windows.answered(call.in_flight, answered)
+        self._timings.model.observe(now_s - call.sent_at_s, answered)
         self._take_failures(call, failed, now_s, epoch_ms)
 
     def _take_failures(
