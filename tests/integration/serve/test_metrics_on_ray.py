@@ -14,7 +14,6 @@ from schemas.metrics import CONSUMER, metric
 pytestmark = pytest.mark.serve
 
 
-@ray.remote(num_cpus=0.1)
 class Worker:
     """Exports the metrics of an engine that has worked."""
 
@@ -41,7 +40,8 @@ def exported() -> dict[str, list[Any]]:
 
 
 def test_prometheus_gets_each_series_of_the_table(local_serve: None) -> None:
-    worker = Worker.remote()
+    remote: Any = ray.remote(num_cpus=0.1)(Worker)
+    worker = remote.remote()
     wanted = {each.exported for each in CONSUMER}
     clock = SystemClock()
     end_s = clock.monotonic() + 60
