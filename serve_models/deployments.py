@@ -47,23 +47,15 @@ def replica_class(settings: AnyModelSettings) -> type:
 
 
 def arguments_of(
-    name: str,
-    settings: AnyModelSettings,
-    step_models: Mapping[str, Any],
-    calls_per_window: Mapping[str, int],
+    name: str, settings: AnyModelSettings, step_models: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of the class of ``settings``.
 
-    A pipeline needs handles of the models of its steps, and the ``calls_per_window`` of each.
+    A pipeline needs handles of the models of its steps.
     """
     match settings:
         case PipelineSettings():
-            return {
-                "name": name,
-                "settings": settings,
-                "models": dict(step_models),
-                "calls_per_window": dict(calls_per_window),
-            }
+            return {"name": name, "settings": settings, "models": dict(step_models)}
         case CustomModelSettings():
             return {"settings": settings}
         case _:

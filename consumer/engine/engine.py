@@ -52,6 +52,7 @@ class Engine:
     """Decides for one consumer replica of one route; ``consumer`` names it to model replicas.
 
     Attributes:
+        consumer: As above.
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
         look_ups: Reply topics that are to be looked up.
@@ -72,6 +73,7 @@ class Engine:
         claim_check: ClaimCheckPolicy | None = None,
         notes: ReadingNotes | None = None,
     ) -> None:
+        self.consumer = consumer
         self._admission = admission
         self._intake = intake
         self._messages = messages

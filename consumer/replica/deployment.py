@@ -41,7 +41,6 @@ class Consumer:
         route: Its settings, without those that change live.
         urls: The endpoints that its model answers.
         work_field: The body field by which its model ranks requests, if it does.
-        calls_per_window: Into how many calls its model wants a replica's window divided.
         model: Handle of the model's deployment, which need not run yet.
         status: Handle of the status board.
     """
@@ -54,7 +53,6 @@ class Consumer:
         kafka: KafkaSettings,
         urls: frozenset[str],
         work_field: str | None,
-        calls_per_window: int,
         model: Any,
         status: Any,
     ) -> None:
@@ -63,7 +61,6 @@ class Consumer:
         self._kafka = kafka
         self._urls = urls
         self._work_field = work_field
-        self._calls_per_window = calls_per_window
         self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
@@ -92,7 +89,6 @@ class Consumer:
             route=route,
             urls=self._urls,
             work_field=self._work_field,
-            calls_per_window=self._calls_per_window,
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing

@@ -90,9 +90,8 @@ def _model(built: Mapping[str, Any]) -> _Parts:
     )
 
     settings = _MODEL.validate_python(built["settings"])
-    calls = built.get("calls_per_window", {})
-    handles = {each: handle_of_model(each) for each in calls}
-    arguments = arguments_of(built["model"], settings, handles, calls)
+    handles = {each: handle_of_model(each) for each in built.get("calls", ())}
+    arguments = arguments_of(built["model"], settings, handles)
     return replica_class(settings), actor_options(settings), arguments
 
 
@@ -107,7 +106,6 @@ def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
         "kafka": kafka,
         "urls": frozenset(built["urls"]),
         "work_field": built["work_field"],
-        "calls_per_window": built["calls_per_window"],
         "model": handle_of_model(route.model),
         "status": DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION),
     }

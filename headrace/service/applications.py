@@ -21,7 +21,6 @@ from schemas.settings.live import (
     split,
 )
 from schemas.settings.models import ModelSettings
-from schemas.settings.pipeline_checks import calls_per_window
 
 Kind = Literal["status", "model", "route"]
 
@@ -169,9 +168,7 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
     called: list[str] = []
     if model.kind == "pipeline":
         called = sorted({step.model for step in model.steps.values()})
-        built["calls_per_window"] = {
-            each: calls_per_window(settings.models, each) for each in called
-        }
+        built["calls"] = called
     deployment = model_deployment_name(name)
     return ApplicationSpec(
         name=model_application_name(name),
@@ -206,7 +203,6 @@ def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> Appl
             "kafka": kafka,
             "urls": sorted(model.endpoints),
             "work_field": model.work_field,
-            "calls_per_window": calls_per_window(settings.models, route.model),
         },
         live=live,
         options={

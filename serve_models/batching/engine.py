@@ -147,7 +147,7 @@ class BatchEngine(ChunkServer):
                 self._pool_slice(call, prepared)
                 start = prepared.stop
                 if not self._estimator.has_granted(call.chunk.consumer):
-                    call.wake()
+                    call.carry()
         except ENDS_THE_TASK:
             raise
         except BaseException as error:

@@ -9,6 +9,7 @@ from schemas.settings.models import GeneratorSettings
 _GPU_MEMORY_SHARE = 0.9
 """Of the replica's GPU, or its part of one. vLLM's default for a whole GPU."""
 _BYTES_PER_GIB = 2**30
+_MOST_RENDERERS = 4
 
 
 def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
 
 def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
     """Return the engine arguments of the placement, overridden by the settings' own."""
-    chosen: dict[str, JsonValue] = {"disable_log_stats": True}
+    chosen: dict[str, JsonValue] = {"renderer_num_workers": _renderers(settings.num_cpus)}
     if settings.num_gpus == 0:
         chosen["enforce_eager"] = True
         chosen["kv_cache_memory_bytes"] = int(settings.cpu_kv_cache_gib * _BYTES_PER_GIB)
@@ -43,3 +44,8 @@ def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
     elif settings.workers > 1:
         chosen["distributed_executor_backend"] = "ray"
     return {**chosen, **settings.engine_args}
+
+
+def _renderers(num_cpus: float) -> int:
+    """Return how many threads apply chat templates and tokenize, beside the engine's own."""
+    return max(1, min(_MOST_RENDERERS, int(num_cpus) // 2))

@@ -31,7 +31,9 @@ class Generator(Replica):
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
         self._server = GenerationEngine(
-            await VllmEngine.start(settings, name=name, model=model, adapters=adapters),
+            await VllmEngine.start(
+                settings, name=name, model=model, adapters=adapters, reports_to_ray=True
+            ),
             in_flight_ratio=settings.in_flight_ratio,
             outcome_linger_ms=settings.outcome_linger_ms,
             host=this_replica(),

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 from ray import serve
 
 from consumer.engine.offsets.completion_map import decode
@@ -269,6 +271,23 @@ def test_unsafe_prompts_are_answered_without_the_generator(service: Service) -> 
     assert responses["guarded-unsafe"]["status_code"] == 400
     assert responses["guarded-unsafe"]["body"]["error"]["code"] == "content_filter"
     assert responses["guarded-invalid"]["status_code"] == 400
+
+
+def test_the_engines_statistics_are_metrics_of_ray(service: Service) -> None:
+    asyncio.run(service.publish("chat", [completion("counted", 7)]))
+    wait_for_results(service, "chat", "counted", 1)
+
+    port = ray.nodes()[0]["MetricsExportPort"]
+    wanted = ("ray_vllm_generation_tokens_total", "ray_vllm_num_requests_running")
+    give_up_s = time.monotonic() + PATIENCE_S
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            exported = response.read().decode()
+        missing = [each for each in wanted if each not in exported]
+        if not missing:
+            return
+        assert time.monotonic() < give_up_s, missing
+        time.sleep(1.0)
 
 
 def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Service) -> None:

@@ -38,7 +38,7 @@ PIPELINE = PipelineSettings.model_validate(
             "CustomModel",
             {"settings"},
         ),
-        (PIPELINE, "Pipeline", {"name", "settings", "models", "calls_per_window"}),
+        (PIPELINE, "Pipeline", {"name", "settings", "models"}),
     ],
 )
 def test_each_kind_of_model_has_a_class(
@@ -47,6 +47,6 @@ def test_each_kind_of_model_has_a_class(
     replica = replica_class(model)
 
     assert replica.__name__ == name
-    assert set(arguments_of("m", model, {}, {})) == arguments
+    assert set(arguments_of("m", model, {})) == arguments
     # Serve hands every replica its live settings.
     assert hasattr(replica, "reconfigure")

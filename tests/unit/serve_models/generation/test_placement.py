@@ -102,7 +102,7 @@ def test_workers_on_cpus_are_processes_of_the_replica() -> None:
 
 def test_engine_arguments_follow_from_where_it_runs_and_the_settings_win() -> None:
     assert placed_engine_args(generator(cpu_kv_cache_gib=0.5)) == {
-        "disable_log_stats": True,
+        "renderer_num_workers": 1,
         "enforce_eager": True,
         "kv_cache_memory_bytes": 2**29,
     }
@@ -113,3 +113,10 @@ def test_engine_arguments_follow_from_where_it_runs_and_the_settings_win() -> No
     )
     assert own["gpu_memory_utilization"] == 0.3
     assert own["max_num_seqs"] == 8
+
+
+@pytest.mark.parametrize(("num_cpus", "threads"), [(0, 1), (0.5, 1), (3, 1), (4, 2), (64, 4)])
+def test_some_of_the_cpus_render_prompts(num_cpus: float, threads: int) -> None:
+    assert placed_engine_args(generator(num_cpus=num_cpus))["renderer_num_workers"] == threads
+    own = generator(num_cpus=num_cpus, engine_args={"renderer_num_workers": 7})
+    assert placed_engine_args(own)["renderer_num_workers"] == 7
