@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK
+from serve_models.batching.forward_cost import ForwardCost
 from serve_models.batching.isolation import Isolated, cost_tokens, run_isolating
 from serve_models.batching.limits import BatchLimits
 from serve_models.batching.pool import Pool, Waiting
 from serve_models.batching.preparation import Preparation, Slice
-from serve_models.batching.token_budget import TokenBudget
+from serve_models.batching.token_budget import TokenBudget, worthwhile_tokens
 from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.chunks.call import Call
@@ -74,6 +75,7 @@ class BatchEngine(ChunkServer):
         )
         self._places: dict[Call, list[Waiting[_Text]]] = {}
         self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
+        self._cost = ForwardCost()
         self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
@@ -106,7 +108,7 @@ class BatchEngine(ChunkServer):
         Records that are prepared already keep the requests of the old reader.
         """
         self._reader = self._preparation.reader = reader
-        if limits.token_budget_tokens != self._limits.token_budget_tokens:
+        if limits.budget_limits != self._limits.budget_limits:
             self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
         self._limits = limits
         self._pool.token_budget_tokens = self._budget.tokens
@@ -215,7 +217,7 @@ class BatchEngine(ChunkServer):
                 return
         finally:
             self._running.remove(batch)
-        self._learn(items, isolated, duration_s)
+        self._learn(items, isolated, duration_s, threads)
         complete = []
         for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
@@ -236,10 +238,15 @@ class BatchEngine(ChunkServer):
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _learn(self, items: Sequence[Item], isolated: Isolated, duration_s: float) -> None:
+    def _learn(
+        self, items: Sequence[Item], isolated: Isolated, duration_s: float, threads: int
+    ) -> None:
         self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
         if not isolated.too_large_tokens and not isolated.raised:
             self._budget.fitted(cost_tokens(items))
+            # With more threads than under a backlog a batch is quicker, and mostly small.
+            if threads == self._limits.threads_for(self._limits.parallel_batches):
+                self._learn_cost(items, duration_s)
         for too_large_tokens in isolated.too_large_tokens:
             self._budget.was_too_large(too_large_tokens)
         self._pool.token_budget_tokens = self._budget.tokens
@@ -258,6 +265,17 @@ class BatchEngine(ChunkServer):
                 name,
                 self._limits.budget_setting,
                 name,
+            )
+
+    def _learn_cost(self, items: Sequence[Item], duration_s: float) -> None:
+        self._cost.batch_finished(cost_tokens(items), duration_s)
+        fixed_tokens = self._pool.fixed_tokens = self._cost.fixed_tokens
+        limits = self._limits
+        if limits.most_budget_tokens:
+            self._budget.set_most(
+                worthwhile_tokens(
+                    fixed_tokens, limits.token_budget_tokens, limits.most_budget_tokens
+                )
             )
 
     def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, bool]:
