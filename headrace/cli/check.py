@@ -6,12 +6,12 @@ from typing import Annotated, Any, assert_never
 import typer
 
 from consumer.ports import SourceError
-from headrace.preflight.table import findings_table
 from headrace.cli.options import JsonOption
 from headrace.cli.output import err, out, print_json, print_line, print_note, print_table
 from headrace.preflight.findings import errors_of
 from headrace.preflight.gpus import uncounted_gpus
 from headrace.preflight.looking import look
+from headrace.preflight.table import findings_table
 from headrace.records.result_sizes import describe_oversized
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError

@@ -18,13 +18,13 @@ from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from handoff.clock import SystemClock
 from headrace.cli.diff import changes_table
-from headrace.preflight.table import findings_table
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import err, out, print_json, print_note
 from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError, UserError
 from headrace.preflight.findings import errors_of
 from headrace.preflight.looking import look
+from headrace.preflight.table import findings_table
 from headrace.status.lag import PartitionLag, read_lags
 from headrace.status.open_transactions import OpenTransactionLines
 from schemas.settings.file import Settings

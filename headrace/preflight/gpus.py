@@ -104,7 +104,9 @@ def gpu_findings(
     return findings
 
 
-def _of_model(name: str, model: ModelSettings, found: GpusFound, weight_bytes: int) -> list[Finding]:
+def _of_model(
+    name: str, model: ModelSettings, found: GpusFound, weight_bytes: int
+) -> list[Finding]:
     where = f"models.{name}.num_gpus"
     most = max(found.by_node, default=0.0)
     if not found.total:

@@ -127,8 +127,6 @@ def _gpus_of_cluster() -> list[float] | None:
     except ConnectionError:
         return None
     try:
-        return [
-            float(node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]
-        ]
+        return [float(node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()

@@ -9,7 +9,6 @@ import ray
 
 from headrace.status.client import quiet_ray
 
-
 _NICENESS_VARIABLE = "RAY_worker_niceness"
 
 

@@ -31,6 +31,7 @@ from serve_models.chunks.watchdog import Patience, Watchdog
 logger = logging.getLogger(__name__)
 
 _REPORTED_EVERY_S = 60.0
+_TIMED_EVERY_BATCHES = 64
 _PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
 
@@ -76,6 +77,8 @@ class BatchEngine(ChunkServer):
         self._places: dict[Call, list[Waiting[_Text]]] = {}
         self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
         self._cost = ForwardCost()
+        self._probe: Item | None = None
+        self._batches_until_timed = _TIMED_EVERY_BATCHES // 4
         self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
@@ -210,6 +213,9 @@ class BatchEngine(ChunkServer):
             isolated, duration_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, items, threads
             )
+            if self._batches_until_timed <= 0:
+                self._batches_until_timed = _TIMED_EVERY_BATCHES
+                await loop.run_in_executor(self._model_threads, self._time_probe, threads)
             if is_broken:
                 self._lose_batches(
                     ReplicaLostError("the model failed on a batch, and on a harmless text after it")
@@ -269,6 +275,7 @@ class BatchEngine(ChunkServer):
 
     def _learn_cost(self, items: Sequence[Item], duration_s: float) -> None:
         self._cost.batch_finished(cost_tokens(items), duration_s)
+        self._batches_until_timed -= 1
         fixed_tokens = self._pool.fixed_tokens = self._cost.fixed_tokens
         limits = self._limits
         if limits.most_budget_tokens:
@@ -285,6 +292,25 @@ class BatchEngine(ChunkServer):
         duration_s = self._clock.monotonic() - started_s
         is_suspect = isolated.raised or isolated.has_only_failures
         return isolated, duration_s, is_suspect and self._model_is_broken()
+
+    def _time_probe(self, threads: int) -> None:
+        """Learn from a harmless text alone: full batches cannot tell what small ones cost.
+
+        It takes what is fixed of a pass, a ninth of a full batch or less, and is seldom.
+        """
+        self._use_threads(threads)
+        try:
+            if self._probe is None:
+                self._probe = self._model.probe()
+            if self._probe is not None:
+                started_s = self._clock.monotonic()
+                self._forward([self._probe])
+                self._cost.batch_finished(self._probe.tokens, self._clock.monotonic() - started_s)
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException:
+            # The next batch tells whether the model is well.
+            logger.debug("a harmless text could not be timed", exc_info=True)
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on its batch.

@@ -5,9 +5,9 @@ launches, the Python between them) depends on the model and the device: on a CPU
 tens of tokens, on a large GPU tens of thousands of a small model's.
 
 Least squares with exponential forgetting (Ljung, System Identification, 11.2), over errors relative
-to a batch's duration. Batches of one size cannot tell the two parts apart, and with forgetting
+to what a batch costs. Batches of one size cannot tell the two parts apart, and with forgetting
 alone noise would decide. So a prior that is never forgotten holds their ratio, as in ridge
-regression.
+regression; and now and then the engine times a forward pass of one short text.
 """
 
 from math import isfinite
@@ -15,8 +15,8 @@ from math import isfinite
 FIRST_FIXED_TOKENS = 32.0
 """Before batches have shown another."""
 LEAST_FIXED_TOKENS = 16.0
-"""Without a fixed cost a batch of one text, which has no padding, would be as good as any. Where the
-growing part grows faster than the tokens (caches, attention), the fit may say that there is none."""
+"""Without a fixed cost a batch of one text, which has no padding, would be as good as any. Where
+the rest grows faster than the tokens (caches, attention), the fit may say that there is none."""
 MOST_FIXED_TOKENS = 65_536.0
 _KEEP = 1 - 1 / 128
 _PRIOR_BATCHES = 0.5
@@ -39,8 +39,8 @@ class ForwardCost:
         self._prior_tokens = first_fixed_tokens
         self._fixed_s = self._per_token_s = 0.0
         self._batches = 0
-        # Sums over batches, the recent ones weighted most: of 1; and over the duration squared,
-        # of 1, tokens, tokens squared, duration, and tokens times duration.
+        # Sums over batches, the recent ones weighted most: of 1; and over the square of the cost in
+        # tokens, of 1, tokens, tokens squared, duration, and tokens times duration.
         self._count = 0.0
         self._one = self._x = self._xx = self._y = self._xy = 0.0
 
@@ -56,7 +56,8 @@ class ForwardCost:
         expected_s = self.duration_s(tokens)
         if self._batches > _CLIPPED_AFTER_BATCHES and expected_s > 0:
             duration_s = min(max(duration_s, expected_s / _CLIP), expected_s * _CLIP)
-        weight = duration_s**-2
+        # Not by the duration: a device that slows down would be remembered as it was.
+        weight = (self.fixed_tokens + tokens) ** -2
         self._count = self._count * _KEEP + 1
         self._one = self._one * _KEEP + weight
         self._x = self._x * _KEEP + weight * tokens

@@ -35,7 +35,7 @@ class Rehearsed:
 def rehearse(
     name: str, settings: GeneratorSettings, model: Path | None, adapters: Mapping[str, Path]
 ) -> Rehearsed:
-    """Import vLLM, and let it read the arguments, as the replica does before it starts an engine."""
+    """Let vLLM read the arguments, as the replica does before it starts an engine."""
     set_engine_environment(settings)
     from vllm.platforms import current_platform  # noqa: PLC0415 -- reads the environment
 

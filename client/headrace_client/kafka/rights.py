@@ -14,7 +14,14 @@ from headrace_client.kafka.identity import NO_ID, NO_TAGS, MetadataStruct
 log = logging.getLogger(__name__)
 
 _ANSWER_S = 5.0
-_OPERATIONS = {3: "READ", 4: "WRITE", 5: "CREATE", 6: "DELETE", 8: "DESCRIBE", 10: "DESCRIBE_CONFIGS"}
+_OPERATIONS = {
+    3: "READ",
+    4: "WRITE",
+    5: "CREATE",
+    6: "DELETE",
+    8: "DESCRIBE",
+    10: "DESCRIBE_CONFIGS",
+}
 """Numbers of ``AclOperation``; a set bit of that number means that it is allowed."""
 _NOT_SAID = -(2**31)
 

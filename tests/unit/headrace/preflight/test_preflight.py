@@ -159,7 +159,10 @@ def test_topics_and_rights_that_suffice_are_told_of() -> None:
     ("changes", "about", "where", "words"),
     [
         (
-            {"topics": {"in": THERE, "out": None}, "uncreatable": {"out": "TopicAuthorization: no"}},
+            {
+                "topics": {"in": THERE, "out": None},
+                "uncreatable": {"out": "TopicAuthorization: no"},
+            },
             "topics",
             "out",
             "brokers would not create it: TopicAuthorization: no",
