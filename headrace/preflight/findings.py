@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "error"]
-About = Literal["broker", "topics", "rights", "GPUs", "weights", "vLLM"]
+About = Literal["broker", "topics", "rights", "Ray", "GPUs", "weights", "vLLM"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,17 @@
 """Looks at all that a service needs, before anything starts."""
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from consumer.kafka.admin.admin import TopicAdmin
 from consumer.ports import SourceError
 from headrace.brokers.readiness import answers_metadata
-from headrace.errors import ServiceError
 from headrace.preflight.broker import ClusterView, broker_findings
 from headrace.preflight.findings import Finding
 from headrace.preflight.generators import look_at_generators
 from headrace.preflight.gpus import GpusFound, asks_for_gpus, gpu_findings, uncounted_gpus
+from headrace.preflight.ray_nodes import RaySilentError, gpus_of_cluster
 from headrace.preflight.weights import (
     bytes_of,
     find_weights,
@@ -34,8 +33,16 @@ def look(settings: Settings, *, use_ray: Literal["auto", "local"] = "auto") -> l
         weights = find_weights(settings)
         # vLLM takes the longest to ask.
         generators = others.submit(look_at_generators, settings, weights)
-        broker = asyncio.run(_look_at_broker(settings))
-        found = _find_gpus(settings, use_ray, looks_for_ray=is_any_missing(settings, weights))
+        broker = asyncio.run(look_at_broker(settings))
+        silent = []
+        try:
+            found = _find_gpus(settings, use_ray, looks_for_ray=is_any_missing(settings, weights))
+        except RaySilentError as error:
+            # `up` would wait for it.
+            says = f"the Ray cluster whose address is known here {error}"
+            fix = "`ray stop` forgets it if it is gone; or start another with --own-ray"
+            silent = [Finding("error", "Ray", "ray", says, fix)]
+            found = _find_gpus(settings, "local", looks_for_ray=False)
         sizes = {
             name: bytes_of(weights[model.source])
             for name, model in settings.models.items()
@@ -43,6 +50,7 @@ def look(settings: Settings, *, use_ray: Literal["auto", "local"] = "auto") -> l
         }
         return [
             *broker,
+            *silent,
             *uncounted_gpus(settings),
             *gpu_findings(settings, found, sizes),
             *weight_findings(settings, weights, is_cluster=found.is_cluster),
@@ -50,7 +58,7 @@ def look(settings: Settings, *, use_ray: Literal["auto", "local"] = "auto") -> l
         ]
 
 
-async def _look_at_broker(settings: Settings) -> list[Finding]:
+async def look_at_broker(settings: Settings) -> list[Finding]:
     kafka = settings.kafka
     if kafka.broker != "external" and not _answers(kafka.bootstrap):
         says = f"none at {kafka.bootstrap} yet; `headrace up` starts one ({kafka.broker})"
@@ -97,7 +105,7 @@ def _find_gpus(
 ) -> GpusFound:
     asks = asks_for_gpus(settings)
     if use_ray == "auto" and (asks or looks_for_ray):
-        nodes = _gpus_of_cluster()
+        nodes = gpus_of_cluster()
         if nodes is not None:
             return GpusFound(nodes, is_cluster=True)
     if not asks:
@@ -111,22 +119,3 @@ def _find_gpus(
         has_cuda=torch.version.cuda is not None or torch.version.hip is not None,
         smallest_bytes=min(sizes, default=0),
     )
-
-
-def _gpus_of_cluster() -> list[float] | None:
-    """Return the GPUs of each node of the Ray cluster that runs here; ``None`` without one."""
-    import ray  # noqa: PLC0415 - takes seconds, and only GPUs need it
-
-    from headrace.status.client import quiet_ray  # noqa: PLC0415 - the same
-
-    if ray.is_initialized():
-        raise ServiceError("this process is connected to Ray already. This is a bug.")
-    quiet_ray()
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        return None
-    try:
-        return [float(node["Resources"].get("GPU", 0.0)) for node in ray.nodes() if node["Alive"]]
-    finally:
-        ray.shutdown()
