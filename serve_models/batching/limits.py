@@ -7,6 +7,10 @@ from schemas.settings.models import TextModelSettings
 _CPU_BUDGET_TOKENS = 1024
 """A batch of this size keeps its activations in one core's cache."""
 _ACCELERATOR_BUDGET_TOKENS = 16_384
+_ACCELERATOR_MOST_BUDGET_TOKENS = 65_536
+_CPU_BATCH_TEXTS = 256
+_ACCELERATOR_BATCH_TEXTS = 4096
+"""Of four tokens each these fill the budget, so that tokens alone decide."""
 _MOST_PARALLEL_BATCHES = 8
 """Python runs between a model's operations one thread at a time, and a pool is cut into only so
 many even batches: beyond this, more threads to a batch do better than more batches."""
@@ -26,6 +30,8 @@ class BatchLimits:
 
     Attributes:
         token_budget_tokens: The most that rows times the longest row may be.
+        most_budget_tokens: What the budget may grow to where a forward pass has a high fixed cost;
+            0 where it may not.
         threads: CPU threads that parallel batches share.
         pool_texts: Texts to keep waiting, to cut even batches from.
         max_wait_ms: A text that has waited this long goes into the next batch.
@@ -42,6 +48,7 @@ class BatchLimits:
     max_wait_ms: float = 500.0
     budget_name: str = "token_budget_tokens"
     holds_tokens: bool = True
+    most_budget_tokens: int = 0
 
     @classmethod
     def of(
@@ -56,12 +63,21 @@ class BatchLimits:
         return cls(
             token_budget_tokens=settings.token_budget_tokens
             or (_CPU_BUDGET_TOKENS if is_cpu else _ACCELERATOR_BUDGET_TOKENS),
-            max_batch_texts=settings.max_batch_texts,
+            max_batch_texts=settings.max_batch_texts
+            or (_CPU_BATCH_TEXTS if is_cpu else _ACCELERATOR_BATCH_TEXTS),
             parallel_batches=parallel_batches if runs_in_parallel else 1,
             threads=threads,
             pool_texts=settings.pool_texts,
             max_wait_ms=settings.max_wait_ms,
+            # On a CPU a larger batch leaves the core's cache.
+            most_budget_tokens=0
+            if is_cpu or settings.token_budget_tokens
+            else _ACCELERATOR_MOST_BUDGET_TOKENS,
         )
+
+    @property
+    def budget_limits(self) -> tuple[int, int]:
+        return self.token_budget_tokens, self.most_budget_tokens
 
     @property
     def budget_setting(self) -> int:

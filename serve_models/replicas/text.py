@@ -8,7 +8,10 @@ from schemas.settings.live import model_with_live
 from schemas.settings.models import EmbedderSettings, TextModelSettings
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
+from serve_models.devices.dtypes import dtype_in_words
 from serve_models.replicas.base import Replica, this_replica
+from serve_models.replicas.gpus import given_gpus, hide_gpus, turn_to_load
+from serve_models.replicas.runs_on import report_runs_on
 from serve_models.text.kinds import KINDS, endpoints_of
 from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.devices import bound_tokenizer_threads, choose_device, use_threads
@@ -27,13 +30,18 @@ class TextReplica(Replica):
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: TextModelSettings
     ) -> None:
-        device = choose_device(settings.device)
+        gpus = given_gpus()
+        if not gpus and not settings.asks_for_gpu:
+            hide_gpus()
+        device = choose_device(settings.device, has_gpu=bool(gpus))
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
         # Loading takes seconds, and Serve checks the health meanwhile.
-        model: Any = await asyncio.to_thread(
-            lambda: load(resolve(settings.source), settings, device)
-        )
+        async with turn_to_load(settings.num_gpus, gpus):
+            model: Any = await asyncio.to_thread(
+                lambda: load(resolve(settings.source), settings, device)
+            )
+        report_runs_on(name, device, dtype_in_words(settings.dtype, device))
         self._name, self._settings, self._device, self._model = name, settings, device, model
         server = BatchEngine(
             CheckedModel(model),

@@ -16,7 +16,13 @@ def test_many_threads_go_to_few_batches() -> None:
 
 def test_an_accelerator_runs_one_large_batch() -> None:
     limits = BatchLimits.of(settings(num_cpus=4), "cuda:1")
-    assert limits == BatchLimits(16_384, 256, parallel_batches=1, threads=4)
+    assert limits == BatchLimits(
+        16_384, 4096, parallel_batches=1, threads=4, most_budget_tokens=65_536
+    )
+
+
+def test_a_budget_that_is_set_stays() -> None:
+    assert BatchLimits.of(settings(token_budget_tokens=16_384), "cuda").most_budget_tokens == 0
 
 
 def test_a_model_that_cannot_run_in_parallel_runs_one_batch_on_all_threads() -> None:
