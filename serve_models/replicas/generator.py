@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import GeneratorSettings
+from schemas.settings.models import GeneratorSettings, weight_sources
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
+from serve_models.generation.local_weights import with_local_weights
 from serve_models.replicas.base import Replica, this_replica
-from serve_models.weights.sources import resolve
+from serve_models.weights.sources import resolve_all
 
 
 class Generator(Replica):
@@ -24,8 +25,10 @@ class Generator(Replica):
         self, name: str, settings: GeneratorSettings
     ) -> None:
         self._settings = settings
-        model = resolve(settings.source)
-        adapters = {each: resolve(source) for each, source in settings.adapters.items()}
+        paths = resolve_all(weight_sources(settings))
+        model = paths["source"]
+        adapters = {each: paths[f"adapters.{each}"] for each in settings.adapters}
+        settings = with_local_weights(settings, paths)
         set_engine_environment(settings)
         # vLLM reads its environment when it is imported, and is optional.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above

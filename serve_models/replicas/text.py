@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import EmbedderSettings, TextModelSettings
+from schemas.settings.models import EmbedderSettings, TextModelSettings, weight_sources
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
 from serve_models.replicas.base import Replica, this_replica
@@ -30,10 +30,9 @@ class TextReplica(Replica):
         device = choose_device(settings.device)
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
+        [source] = weight_sources(settings)
         # Loading takes seconds, and Serve checks the health meanwhile.
-        model: Any = await asyncio.to_thread(
-            lambda: load(resolve(settings.source), settings, device)
-        )
+        model: Any = await asyncio.to_thread(lambda: load(resolve(source), settings, device))
         self._name, self._settings, self._device, self._model = name, settings, device, model
         server = BatchEngine(
             CheckedModel(model),

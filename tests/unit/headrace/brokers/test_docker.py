@@ -19,7 +19,7 @@ from headrace.settings.file import load_settings
 ROOT = Path(__file__).parents[4]
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-OUR_SERVICES = ("topics", "headrace")
+OUR_SERVICES = ("topics", "models", "headrace")
 
 
 def instructions(word: str) -> list[str]:
