@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 from headrace.cli.models.choosing import Chosen, choose, plain_sources
-from headrace.cli.models.pulling import failure_lines, note_kept, pull_each, show_outcomes
+from headrace.cli.models.pulling import (
+    failure_lines,
+    note_kept,
+    pull_each,
+    show_outcomes,
+    what_is_wrong,
+)
 from headrace.cli.models.standing import look_at, show_standing
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import print_error, print_json
@@ -52,7 +58,7 @@ def pull(
     """Fetch models' weights, so that the service starts without the network.
 
     What is here and unchanged stays, and an interrupted pull goes on where it stopped. Ends with 1
-    if something could not be fetched.
+    if something could not be fetched, and with 2 if nothing could.
     """
     if missing and force:
         raise UserError("--missing, --force: choose one")
@@ -64,15 +70,15 @@ def pull(
         only_missing=missing,
         is_forced=force,
     )
+    failures = failure_lines(outcomes)
     if json:
         print_json(outcomes)
-    else:
+    elif len(failures) < len(outcomes):
         show_outcomes(outcomes)
     note_kept(outcomes)
-    failures = failure_lines(outcomes)
     for line in failures:
         print_error(line)
-    raise typer.Exit(1 if failures else 0)
+    raise typer.Exit(_status(len(failures), len(outcomes)))
 
 
 @models_app.command("list")
@@ -114,8 +120,14 @@ def check(
         show_standing(found)
     wrong = [each for each in found if each["state"] != "here"]
     for each in wrong:
-        print_error(f"{each['model']}: {each['field']}: {each['why']}")
+        print_error(what_is_wrong(each))
     raise typer.Exit(1 if wrong else 0)
+
+
+def _status(failures: int, sources: int) -> int:
+    if not failures:
+        return 0
+    return 1 if failures < sources else 2
 
 
 def _chosen(names: list[str] | None, group: str | None, config: Path | None) -> Chosen:

@@ -1,6 +1,6 @@
 """Pulls several sources, and shows what became of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,7 @@ def note_kept(outcomes: Sequence[Outcome]) -> None:
 
 
 def failure_lines(outcomes: Sequence[Outcome]) -> list[str]:
-    return [
-        f"{each['model']}: {each['field']}: {each['why']}"
-        for each in outcomes
-        if each["done"] == "failed"
-    ]
+    return [what_is_wrong(each) for each in outcomes if each["done"] == "failed"]
 
 
 def show_outcomes(outcomes: Sequence[Outcome]) -> None:
@@ -91,7 +87,7 @@ def show_outcomes(outcomes: Sequence[Outcome]) -> None:
         *("model", "source", "done", "size", "where"),
         rows=[
             (
-                _title(each),
+                title_of(each),
                 each["source"],
                 _describe(each),
                 describe_bytes(each["size_bytes"]) if each["size_bytes"] else "",
@@ -119,9 +115,17 @@ def _outcome(each: NamedSource) -> Outcome:
     }
 
 
-def _title(outcome: Outcome) -> str:
-    model, field = outcome["model"], outcome["field"]
+def title_of(row: Mapping[str, Any]) -> str:
+    """Return the model's name, and the setting if it is not the model's own source."""
+    model, field = row["model"], row["field"]
     return model if field == "source" else f"{model}\n{field}"
+
+
+def what_is_wrong(row: Mapping[str, Any]) -> str:
+    """Return what is wrong with a source, with who needs it unless it stands for itself."""
+    if row["model"] == row["source"]:
+        return str(row["why"])
+    return f"models.{row['model']}.{row['field']}: {row['why']}"
 
 
 def _describe(outcome: Outcome) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 from headrace.cli.models.choosing import NamedSource
 from headrace.cli.models.display import TransferDisplay, describe_bytes
+from headrace.cli.models.pulling import title_of
 from headrace.cli.output import print_table
 
 Standing = dict[str, Any]
+_SHOWN_CHARACTERS = 12
 
 
 def look_at(
@@ -80,17 +82,24 @@ def _look_at(
 
 def show_standing(found: Sequence[Standing]) -> None:
     print_table(
-        *("model", "source", "state", "revision", "size", "checksums", "where"),
+        *("model", "source", "state", "size", "where"),
         rows=[
             (
-                each["model"] if each["field"] == "source" else f"{each['model']}\n{each['field']}",
+                title_of(each),
                 each["source"],
-                each["state"],
-                each["revision"][:12],
+                _describe(each),
                 describe_bytes(each["size_bytes"]) if each["size_bytes"] else "",
-                each["checksums"],
                 each["path"],
             )
             for each in found
         ],
     )
+
+
+def _describe(standing: Standing) -> str:
+    lines = [standing["state"]]
+    if standing["checksums"] in {"right", "differ"}:
+        lines.append(f"checksums {standing['checksums']}")
+    if standing["revision"]:
+        lines.append(standing["revision"].removeprefix("sha256:")[:_SHOWN_CHARACTERS])
+    return "\n".join(lines)

@@ -74,7 +74,7 @@ def fetch_objects(
     progress.begin(total_bytes)
     marks, fetched_bytes = copy_files(
         files,
-        lambda name, start, end: bytes(system.cat_file(name, start, end)),
+        lambda name, start, end: bytes(system.cat_file(name, start=start, end=end)),
         directory,
         progress,
     )

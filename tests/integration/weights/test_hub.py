@@ -91,6 +91,7 @@ def test_a_connection_that_breaks_goes_on_in_the_middle_of_a_file(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _s: None)
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
     hub.cuts[SHARD] = [100_000]
 
     pulled = pull("hub:org/model", tmp_path)

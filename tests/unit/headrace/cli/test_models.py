@@ -142,7 +142,7 @@ def test_one_failure_does_not_stop_the_others_and_ends_with_1(
     done = {each["source"]: each["done"] for each in json.loads(out)}
     assert done.pop("s3://bucket/chat") == "failed"
     assert set(done.values()) == {"fetched"}
-    assert "error: chat: source: s3://bucket/chat could not be read" in err
+    assert "error: models.chat.source: s3://bucket/chat could not be read" in err
 
 
 def test_a_copy_that_could_not_be_refreshed_is_kept_and_said(
