@@ -16,6 +16,7 @@ _WEIGHTS = "*.safetensors"
 _CODE = "*.py"
 _OTHER_FORMATS = frozenset({"onnx", "openvino", "coreml", "original", "metal", "gguf", "flax"})
 """Folders in which repositories keep the same weights for other programs."""
+_OF_TRAINING = re.compile(r"checkpoint-\d+")
 _ORIGINAL_SHARD = re.compile(r"consolidated[.\w-]*\.safetensors")
 _VARIANT = re.compile(r"(?P<name>[^.]+)\.[a-z0-9_-]+(?P<rest>(-\d+-of-\d+)?\.safetensors)")
 
@@ -41,9 +42,11 @@ def wanted_files(
 
 
 def _is_elsewhere(path: PurePosixPath) -> bool:
-    return any(
-        folder.startswith(".") or folder in _OTHER_FORMATS for folder in path.parts[:-1]
-    ) or (path.name.startswith("."))
+    folders = path.parts[:-1]
+    return path.name.startswith(".") or any(
+        folder.startswith(".") or folder in _OTHER_FORMATS or _OF_TRAINING.fullmatch(folder)
+        for folder in folders
+    )
 
 
 def _duplicate_weights(paths: list[str]) -> set[str]:

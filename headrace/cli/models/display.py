@@ -1,5 +1,6 @@
 """Shows how far weights have come: a bar on a terminal, else a line every ten seconds."""
 
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -32,10 +33,13 @@ class TransferDisplay:
             TimeRemainingColumn(),
             console=err,
             disable=not err.is_terminal,
+            transient=True,
         )
         self._bar: TaskID | None = None
         self._title = ""
         self._lines = TransferLines("", 0, 0.0)
+        # Bytes come from several threads.
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -65,7 +69,8 @@ class TransferDisplay:
     def advance(self, count_bytes: int) -> None:
         if self._bar is not None:
             self._bars.advance(self._bar, count_bytes)
-        line = self._lines.advance(count_bytes, self._clock.monotonic())
+        with self._lock:
+            line = self._lines.advance(count_bytes, self._clock.monotonic())
         if line is not None and not err.is_terminal:
             print_note(line)
 

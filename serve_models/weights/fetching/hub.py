@@ -10,6 +10,7 @@ from serve_models.weights.fetching.request import (
     Progress,
     Request,
     check_sizes,
+    describe_error,
     no_files,
 )
 from serve_models.weights.files import wanted_files
@@ -18,7 +19,6 @@ from serve_models.weights.references import ModelSourceError, Source
 
 HUB = "hub"
 """The folder of the cache that the hub's library lays out."""
-_MOST_CHARACTERS = 300
 _TIMEOUT_S = 60.0
 
 
@@ -46,8 +46,8 @@ def fetch_from_hub(
     except Exception as error:
         # The library's errors and those of its HTTP client have no common base.
         raise ModelSourceError(
-            f"source: {source.text} could not be fetched: {_one_line(error)}; check the name and "
-            "revision, the network, and HF_TOKEN where the repository is private or gated"
+            f"source: {source.text} could not be fetched: {describe_error(error)}; check the name "
+            "and revision, the network, and HF_TOKEN where the repository is private or gated"
         ) from error
     marks = _marks(directory, wanted, set(missing), known, progress)
     _check_against_hub(directory, marks, listed, set(missing))
@@ -169,8 +169,3 @@ def _bar(progress: Progress) -> type:
                 progress.advance(int(count or 0))
 
     return Bar
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= _MOST_CHARACTERS else words[:_MOST_CHARACTERS] + "…"

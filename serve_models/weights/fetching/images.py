@@ -17,6 +17,7 @@ from serve_models.weights.fetching.request import (
     Progress,
     Request,
     check_sizes,
+    describe_error,
     no_files,
     unchanged,
 )
@@ -71,7 +72,7 @@ def fetch_image(
     except Exception as error:
         # The HTTP client's errors have no common base with those of a tar archive.
         raise ModelSourceError(
-            f"source: {source.text} could not be fetched: {type(error).__name__}: {error}"
+            f"source: {source.text} could not be fetched: {describe_error(error)}"
         ) from error
     finally:
         opened.close()

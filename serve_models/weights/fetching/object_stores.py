@@ -19,6 +19,7 @@ from serve_models.weights.fetching.request import (
     Progress,
     Request,
     check_sizes,
+    describe_error,
     no_files,
     unchanged,
 )
@@ -62,7 +63,7 @@ def fetch_objects(
     except Exception as error:
         # Each store's client raises errors of its own, without a common base.
         raise ModelSourceError(
-            f"source: {source.text} could not be read: {type(error).__name__}: {error}; check the "
+            f"source: {source.text} could not be read: {describe_error(error)}; check the "
             "name, the credentials of this process, and the network"
         ) from error
     part = "" if request.part == "weights" else f".{request.part}"

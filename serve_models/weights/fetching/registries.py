@@ -93,7 +93,7 @@ class Registry:
         return found, digest
 
     def read_blob(self, digest: str, start: int, end: int) -> bytes:
-        """Return a range of a blob; raises the HTTP client's errors, to be tried again."""
+        """Return a range of a blob; raises ``OSError`` and the HTTP client's, to be tried again."""
         url = f"{self._base}/blobs/{digest}"
         asked = {"Range": f"bytes={start}-{end - 1}"}
         status, content = self._get(url, asked, end - start)
@@ -113,7 +113,8 @@ class Registry:
                         "name, and the credentials in $DOCKER_CONFIG/config.json"
                     )
                 else:
-                    answer.raise_for_status()
+                    if not answer.is_success:
+                        raise OSError(f"{self.host} answers {answer.status_code}")
                     return answer.status_code, _read(answer, most_bytes)
             self._log_in(challenge)
         raise AssertionError("the second answer returns or raises. This is a bug.")

@@ -1,5 +1,6 @@
 """What is asked of a fetch, what it says meanwhile, and what it ends in."""
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from serve_models.weights.receipts import FileMark, Receipt
 from serve_models.weights.references import ModelSourceError
 
 _GIB = 2**30
+_MOST_CHARACTERS = 300
+_QUERY = re.compile(r"\?[^\s'\"<>)]+=[^\s'\"<>)]*")
 
 
 class Progress(Protocol):
@@ -91,6 +94,13 @@ def no_files(request: Request, listed: Iterable[str]) -> ModelSourceError:
         )
     wanted = "*.safetensors" if request.part == "weights" else f"files of a {request.part}"
     return ModelSourceError(f"source: there are no {wanted} in it")
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error of a store's client on one line, without the signatures in its URLs."""
+    words = _QUERY.sub("?…", " ".join(str(error).split()))
+    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…"
 
 
 def unchanged(known: Receipt) -> Fetched:

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from serve_models.weights.fetching.request import Progress
+from serve_models.weights.fetching.request import Progress, describe_error
 from serve_models.weights.receipts import FileMark
 from serve_models.weights.references import ModelSourceError
 
@@ -194,10 +194,15 @@ class _Copy:
                 if attempt == _ATTEMPTS - 1:
                     raise ModelSourceError(
                         f"source: {self._file.name} could not be read from byte {start:,}, in "
-                        f"{_ATTEMPTS} attempts: {type(error).__name__}: {error}; what has come is "
+                        f"{_ATTEMPTS} attempts: {describe_error(error)}; what has come is "
                         "kept, and the next pull goes on there"
                     ) from error
-                log.info("%s from byte %s: %s; trying again", self._file.name, start, error)
+                log.info(
+                    "%s from byte %s: %s; trying again",
+                    self._file.name,
+                    start,
+                    describe_error(error),
+                )
                 self._pause(_FIRST_PAUSE_S * 2**attempt)
         raise AssertionError("the last attempt returns or raises. This is a bug.")
 

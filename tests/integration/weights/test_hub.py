@@ -141,7 +141,7 @@ def test_code_and_a_tokenizer_come_where_the_settings_want_them(
 
 @pytest.mark.parametrize("source", ["hub:org/other", "hub:org/model@no-such-branch"])
 def test_what_is_not_there_says_so(hub: HubServer, tmp_path: Path, source: str) -> None:
-    with pytest.raises(ModelSourceError, match=r"could not be fetched: 404.*; check the name"):
+    with pytest.raises(ModelSourceError, match=r"could not be fetched: .*404.*; check the name"):
         pull(source, tmp_path)
 
 

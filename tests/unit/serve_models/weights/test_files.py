@@ -25,6 +25,7 @@ SMALL = [
         (["model.safetensors", "original/params.json", "original/model.safetensors"], 2),
         (["model.safetensors", "metal/model.bin", "metal/config.json"], 2),
         (["model.safetensors", "model.fp16.safetensors"], 1),
+        (["model.safetensors", "checkpoint-500/model.safetensors"], 1),
         (["model.safetensors", "1_Pooling/config.json", "2_Dense/model.safetensors"], 0),
         (["model.safetensors", "qwen.tiktoken", "tokenizer.model", "tokenizer.model.v3"], 0),
         (["model.safetensors", ".git/config.json", ".gitattributes", "README.md"], 3),
