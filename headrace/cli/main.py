@@ -73,7 +73,7 @@ COMMANDS = (
     ),
     Command(
         "models",
-        "headrace.cli.models:models_app",
+        "headrace.cli.models.models:models_app",
         "The models' weights.",
     ),
     Command(

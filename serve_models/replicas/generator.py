@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import GeneratorSettings
+from schemas.settings.models import GeneratorSettings, weight_sources
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
+from serve_models.generation.local_weights import with_local_weights
 from serve_models.replicas.base import Replica, this_replica
 from serve_models.replicas.gpus import given_gpus, hide_gpus, turn_to_load
 from serve_models.replicas.runs_on import report_runs_on
-from serve_models.weights.sources import resolve
+from serve_models.weights.sources import resolve_all
 
 
 class Generator(Replica):
@@ -26,8 +27,10 @@ class Generator(Replica):
         self, name: str, settings: GeneratorSettings
     ) -> None:
         self._settings = settings
-        model = resolve(settings.source)
-        adapters = {each: resolve(source) for each, source in settings.adapters.items()}
+        paths = resolve_all(weight_sources(settings))
+        model = paths["source"]
+        adapters = {each: paths[f"adapters.{each}"] for each in settings.adapters}
+        settings = with_local_weights(settings, paths)
         set_engine_environment(settings)
         if settings.num_gpus == 0:
             hide_gpus()

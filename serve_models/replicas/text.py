@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import EmbedderSettings, TextModelSettings
+from schemas.settings.models import EmbedderSettings, TextModelSettings, weight_sources
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
 from serve_models.devices.dtypes import dtype_in_words
@@ -36,11 +36,10 @@ class TextReplica(Replica):
         device = choose_device(settings.device, has_gpu=bool(gpus))
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
+        [source] = weight_sources(settings)
         # Loading takes seconds, and Serve checks the health meanwhile.
         async with turn_to_load(settings.num_gpus, gpus):
-            model: Any = await asyncio.to_thread(
-                lambda: load(resolve(settings.source), settings, device)
-            )
+            model: Any = await asyncio.to_thread(lambda: load(resolve(source), settings, device))
         report_runs_on(name, device, dtype_in_words(settings.dtype, device))
         self._name, self._settings, self._device, self._model = name, settings, device, model
         server = BatchEngine(

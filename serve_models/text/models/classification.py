@@ -36,9 +36,9 @@ class ClassificationModel:
 
     def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:
         self._device = torch.device(device)
-        self._model = _load_model(path, torch_dtype(settings.dtype, device)).to(self._device).eval()
+        self._model = _load_model(path, settings, device).to(self._device).eval()
         tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
+            path, local_files_only=True, trust_remote_code=settings.trust_remote_code
         )
         config = self._model.config
         if tokenizer.pad_token_id is None:
@@ -77,14 +77,14 @@ class ClassificationModel:
         return logits
 
 
-def _load_model(path: Path, dtype: torch.dtype) -> Any:
+def _load_model(path: Path, settings: ClassifierSettings, device: str) -> Any:
     try:
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             path,
-            dtype=dtype,
+            dtype=torch_dtype(settings.dtype, device),
             use_safetensors=True,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=settings.trust_remote_code,
             output_loading_info=True,
         )
     except ValueError as error:

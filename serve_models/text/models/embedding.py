@@ -69,7 +69,7 @@ class EmbeddingModel:
         self._model = SentenceTransformer(
             str(path),
             device=device,
-            trust_remote_code=False,
+            trust_remote_code=settings.trust_remote_code,
             local_files_only=True,
             model_kwargs={"dtype": torch_dtype(settings.dtype, device), "use_safetensors": True},
         ).eval()

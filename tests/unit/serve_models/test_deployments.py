@@ -7,7 +7,12 @@ from schemas.settings.models import (
     RerankerSettings,
 )
 from schemas.settings.pipelines import PipelineSettings
-from serve_models.deployments import actor_options, arguments_of, replica_class
+from serve_models.deployments import (
+    actor_options,
+    arguments_of,
+    replica_class,
+    with_weights_cache,
+)
 from tests.unit.serve_models.fakes import settings
 
 
@@ -50,3 +55,21 @@ def test_each_kind_of_model_has_a_class(
     assert set(arguments_of("m", model, {})) == arguments
     # Serve hands every replica its live settings.
     assert hasattr(replica, "reconfigure")
+
+
+def test_replicas_find_weights_where_the_settings_keep_them() -> None:
+    options = {"ray_actor_options": {"num_cpus": 2, "num_gpus": 0}}
+
+    assert with_weights_cache(options, None) == options
+    assert with_weights_cache(options, "/srv/weights") == {
+        "ray_actor_options": {
+            "num_cpus": 2,
+            "num_gpus": 0,
+            "runtime_env": {"env_vars": {"HEADRACE_CACHE": "/srv/weights"}},
+        }
+    }
+    other = {"ray_actor_options": {"runtime_env": {"env_vars": {"A": "1"}, "pip": []}}}
+    assert with_weights_cache(other, "/w")["ray_actor_options"]["runtime_env"] == {
+        "env_vars": {"A": "1", "HEADRACE_CACHE": "/w"},
+        "pip": [],
+    }

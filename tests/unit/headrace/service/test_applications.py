@@ -13,6 +13,7 @@ from headrace.service.applications import specs_of
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
+from schemas.settings.weights import WeightsSettings
 
 MODELS = """\
 models:
@@ -143,3 +144,20 @@ routes:
     consumer = found["consumer-r"]._deployment_config
     assert (consumer.num_replicas, consumer.graceful_shutdown_timeout_s) == (2, 75.0)
     assert found["consumer-r"].ray_actor_options["num_cpus"] == 0.5
+
+
+def test_models_are_built_again_where_their_weights_are_kept_elsewhere() -> None:
+    settings = settings_for("shared")
+    moved = settings.model_copy(update={"weights": WeightsSettings(cache=Path("/srv/weights"))})
+    before, after = (
+        {spec.name: spec for spec in specs_of(each, marks_secrets=False)}
+        for each in (settings, moved)
+    )
+
+    assert {name for name in after if after[name].version != before[name].version} == {
+        "headrace-model-shared"
+    }
+    model = deployed(moved)["model-shared"]
+    assert model.ray_actor_options["runtime_env"] == {
+        "env_vars": {"HEADRACE_CACHE": "/srv/weights"}
+    }

@@ -95,7 +95,7 @@ def test_gpus_that_do_not_go_with_the_workers_are_refused(num_gpus: float) -> No
         ({"model": "/x"}, "use source"),
         ({"served_model_name": "x"}, "use served_names"),
         ({"enable_lora": True}, "use adapters"),
-        ({"tokenizer": "/x"}, "beside the weights of source"),
+        ({"trust_remote_code": True}, "use trust_remote_code of the model"),
         ({"data_parallel_size": 2}, "set replicas to it"),
         ({"data_parallel_size": "2"}, "set replicas to it"),
     ],
