@@ -51,6 +51,7 @@ class BatchEngine(ChunkServer):
 
     A "text" is one item of a record, whatever the model makes of it. ``use_threads`` sets how many
     CPU threads the calling thread's batches get; ``patience`` also limits a slice in preparation.
+    As many threads as ``reader_threads`` call the reader's ``prepare`` and as many ``respond``.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class BatchEngine(ChunkServer):
         outcome_linger_ms: float,
         use_threads: Callable[[int], None] = lambda _threads: None,
         patience: Patience = _PATIENCE,
+        reader_threads: int = 1,
     ) -> None:
         self._estimator = BatchWindow(limits.pool_texts, parallel_batches=limits.parallel_batches)
         super().__init__(host, self._estimator, outcome_linger_ms)
@@ -82,10 +84,11 @@ class BatchEngine(ChunkServer):
             self._clock,
             patience,
             pool_tokens=lambda: self._pool.tokens if limits.holds_tokens else 0,
+            threads=reader_threads,
         )
         self._forwards = Watchdog(patience)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
-        self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
+        self._encoder_threads = ThreadPoolExecutor(reader_threads, "headrace-encoder")
         self._texts_wait = asyncio.Event()
 
     @property
@@ -136,7 +139,7 @@ class BatchEngine(ChunkServer):
 
     def _shut_down(self) -> None:
         self._preparation.shut_down()
-        for thread in (self._model_threads, self._encoder_thread):
+        for thread in (self._model_threads, self._encoder_threads):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _feed(self, call: Call) -> None:
@@ -148,7 +151,7 @@ class BatchEngine(ChunkServer):
                 start = prepared.stop
                 if not self._estimator.has_granted(call.chunk.consumer):
                     call.wake()
-        except ENDS_THE_TASK:
+        except (*ENDS_THE_TASK, ReplicaLostError):
             raise
         except BaseException as error:
             logger.exception("could not prepare a chunk of %d records", stop)
@@ -228,7 +231,7 @@ class BatchEngine(ChunkServer):
 
     async def _answer(self, records: list[_Record]) -> None:
         bodies = await asyncio.get_running_loop().run_in_executor(
-            self._encoder_thread, self._reader.respond, [record.request for record in records]
+            self._encoder_threads, self._reader.respond, [record.request for record in records]
         )
         for record, body in zip(records, bodies, strict=True):
             if isinstance(body, Refusal):

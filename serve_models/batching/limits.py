@@ -7,6 +7,8 @@ from schemas.settings.models import TextModelSettings
 _CPU_BUDGET_TOKENS = 1024
 """A batch of this size keeps its activations in one core's cache."""
 _ACCELERATOR_BUDGET_TOKENS = 16_384
+QUEUED_BATCHES = 2
+"""On a device that queues work: one computes, one is staged and queued behind it."""
 _MOST_PARALLEL_BATCHES = 8
 """Python runs between a model's operations one thread at a time, and a pool is cut into only so
 many even batches: beyond this, more threads to a batch do better than more batches."""
@@ -51,7 +53,11 @@ class BatchLimits:
         is_cpu = device == "cpu"
         threads = cpu_threads(settings)
         parallel_batches = settings.parallel_batches or (
-            min(threads, _MOST_PARALLEL_BATCHES) if is_cpu else 1
+            min(threads, _MOST_PARALLEL_BATCHES)
+            if is_cpu
+            else QUEUED_BATCHES
+            if device.startswith("cuda")
+            else 1
         )
         return cls(
             token_budget_tokens=settings.token_budget_tokens

@@ -15,8 +15,13 @@ def test_many_threads_go_to_few_batches() -> None:
 
 
 def test_an_accelerator_runs_one_large_batch() -> None:
-    limits = BatchLimits.of(settings(num_cpus=4), "cuda:1")
+    limits = BatchLimits.of(settings(num_cpus=4), "mps")
     assert limits == BatchLimits(16_384, 256, parallel_batches=1, threads=4)
+
+
+def test_a_device_that_queues_work_has_a_batch_behind_the_one_it_runs() -> None:
+    for device in ("cuda", "cuda:1"):
+        assert BatchLimits.of(settings(num_cpus=4), device).parallel_batches == 2
 
 
 def test_a_model_that_cannot_run_in_parallel_runs_one_batch_on_all_threads() -> None:
