@@ -205,6 +205,8 @@ class _Pods:
             {"name": "HOME", "value": HOME},
             {"name": "HF_HOME", "value": f"{HOME}/.cache/huggingface"},
             {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
+            # Ray's own is 15, and a pod shares its CPUs with no broker.
+            {"name": "RAY_worker_niceness", "value": "0"},
         ]
         sasl = self._settings.kafka.sasl
         if sasl is not None:

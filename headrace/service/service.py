@@ -44,6 +44,7 @@ RayChoice = Literal["auto", "local"]
 
 SPARE_CPUS = 1
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
 class LocalService:
@@ -158,7 +159,11 @@ class LocalService:
                 self._say(describe_cluster(self._cluster_cpus(), num_cpus))
                 return
         self._find_models()
-        start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
+        start_local_ray(
+            num_cpus=num_cpus,
+            object_store_bytes=OBJECT_STORE_BYTES,
+            shares_machine_with_broker=has_broker_here(self.settings),
+        )
         self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
@@ -279,6 +284,13 @@ def local_address(settings: Settings) -> tuple[str, int]:
             "can be started there; set it to 127.0.0.1:PORT, or kafka.broker to external"
         )
     return "127.0.0.1", int(port)
+
+
+def has_broker_here(settings: Settings) -> bool:
+    """Whether a broker runs on this machine: one of ours, or one whose address is local."""
+    addresses = settings.kafka.bootstrap.split(",")
+    hosts = {each.rpartition(":")[0].strip("[]") for each in addresses}
+    return settings.kafka.broker != "external" or bool(hosts & _LOCAL_HOSTS)
 
 
 def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:

@@ -32,7 +32,10 @@ class TextModelSettings(ReplicaSettings):
         default=(), description="Other names that body.model may carry."
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="auto: bfloat16 where the device computes quickly in it, else float32.",
+    )
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads in all; num_cpus where unset."
     )
@@ -45,10 +48,14 @@ class TextModelSettings(ReplicaSettings):
     token_budget_tokens: int | None = Field(
         default=None,
         ge=16,
-        description="The most tokens in one batch: rows times the longest text. Unset: 1024 on a "
-        "CPU, 16384 elsewhere.",
+        description="The most tokens in one batch: rows times the longest text. Unset: "
+        "learned from what batches take, 1024 to 8192 on a CPU, 16384 to 65536 elsewhere.",
     )
-    max_batch_texts: int = Field(default=256, ge=1, description="The most rows in one batch.")
+    max_batch_texts: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most rows in one batch. Unset: 256 on a CPU, 4096 elsewhere.",
+    )
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,
@@ -71,6 +78,11 @@ class TextModelSettings(ReplicaSettings):
         description="Whether a text to embed or classify, or a document, may be empty. A rerank "
         "puts an empty document last.",
     )
+
+    @property
+    def asks_for_gpu(self) -> bool:
+        """Whether ``device`` names a GPU; with ``num_gpus`` 0 it is one that Ray does not count."""
+        return self.device.startswith("cuda")
 
 
 class EmbedderSettings(TextModelSettings):
@@ -176,9 +188,10 @@ class GeneratorSettings(ReplicaSettings):
     chat_template: Path | None = Field(
         default=None, description="A file with a Jinja chat template; the checkpoint's where unset."
     )
-    placement_strategy: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] = Field(
-        default="PACK",
-        description="How Ray places the bundles of a replica that takes several GPUs.",
+    placement_strategy: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] | None = Field(
+        default=None,
+        description="How Ray places the bundles of a replica that takes several GPUs. Unset: "
+        "STRICT_PACK, on one node; with pipeline_parallel_size above 1 PACK.",
     )
     cpu_kv_cache_gib: float = Field(
         default=1.0, gt=0, description="Memory for the KV cache where vLLM runs on a CPU."

@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK
+from serve_models.batching.forward_cost import ForwardCost
 from serve_models.batching.isolation import Isolated, cost_tokens, run_isolating
 from serve_models.batching.limits import BatchLimits
 from serve_models.batching.pool import Pool, Waiting
 from serve_models.batching.preparation import Preparation, Slice
-from serve_models.batching.token_budget import TokenBudget
+from serve_models.batching.token_budget import TokenBudget, worthwhile_tokens
 from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.chunks.call import Call
@@ -30,6 +31,7 @@ from serve_models.chunks.watchdog import Patience, Watchdog
 logger = logging.getLogger(__name__)
 
 _REPORTED_EVERY_S = 60.0
+_TIMED_EVERY_BATCHES = 64
 _PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
 
@@ -76,6 +78,9 @@ class BatchEngine(ChunkServer):
         )
         self._places: dict[Call, list[Waiting[_Text]]] = {}
         self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
+        self._cost = ForwardCost()
+        self._probe: Item | None = None
+        self._batches_until_timed = _TIMED_EVERY_BATCHES // 4
         self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
@@ -109,7 +114,7 @@ class BatchEngine(ChunkServer):
         Records that are prepared already keep the requests of the old reader.
         """
         self._reader = self._preparation.reader = reader
-        if limits.token_budget_tokens != self._limits.token_budget_tokens:
+        if limits.budget_limits != self._limits.budget_limits:
             self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
         self._limits = limits
         self._pool.token_budget_tokens = self._budget.tokens
@@ -211,6 +216,9 @@ class BatchEngine(ChunkServer):
             isolated, duration_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, items, threads
             )
+            if self._batches_until_timed <= 0:
+                self._batches_until_timed = _TIMED_EVERY_BATCHES
+                await loop.run_in_executor(self._model_threads, self._time_probe, threads)
             if is_broken:
                 self._lose_batches(
                     ReplicaLostError("the model failed on a batch, and on a harmless text after it")
@@ -218,7 +226,7 @@ class BatchEngine(ChunkServer):
                 return
         finally:
             self._running.remove(batch)
-        self._learn(items, isolated, duration_s)
+        self._learn(items, isolated, duration_s, threads)
         complete = []
         for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
@@ -239,10 +247,15 @@ class BatchEngine(ChunkServer):
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _learn(self, items: Sequence[Item], isolated: Isolated, duration_s: float) -> None:
+    def _learn(
+        self, items: Sequence[Item], isolated: Isolated, duration_s: float, threads: int
+    ) -> None:
         self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
         if not isolated.too_large_tokens and not isolated.raised:
             self._budget.fitted(cost_tokens(items))
+            # With more threads than under a backlog a batch is quicker, and mostly small.
+            if threads == self._limits.threads_for(self._limits.parallel_batches):
+                self._learn_cost(items, duration_s)
         for too_large_tokens in isolated.too_large_tokens:
             self._budget.was_too_large(too_large_tokens)
         self._pool.token_budget_tokens = self._budget.tokens
@@ -263,6 +276,18 @@ class BatchEngine(ChunkServer):
                 name,
             )
 
+    def _learn_cost(self, items: Sequence[Item], duration_s: float) -> None:
+        self._cost.batch_finished(cost_tokens(items), duration_s)
+        self._batches_until_timed -= 1
+        fixed_tokens = self._pool.fixed_tokens = self._cost.fixed_tokens
+        limits = self._limits
+        if limits.most_budget_tokens:
+            self._budget.set_most(
+                worthwhile_tokens(
+                    fixed_tokens, limits.token_budget_tokens, limits.most_budget_tokens
+                )
+            )
+
     def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, bool]:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
@@ -270,6 +295,25 @@ class BatchEngine(ChunkServer):
         duration_s = self._clock.monotonic() - started_s
         is_suspect = isolated.raised or isolated.has_only_failures
         return isolated, duration_s, is_suspect and self._model_is_broken()
+
+    def _time_probe(self, threads: int) -> None:
+        """Learn from a harmless text alone: full batches cannot tell what small ones cost.
+
+        It takes what is fixed of a pass, a ninth of a full batch or less, and is seldom.
+        """
+        self._use_threads(threads)
+        try:
+            if self._probe is None:
+                self._probe = self._model.probe()
+            if self._probe is not None:
+                started_s = self._clock.monotonic()
+                self._forward([self._probe])
+                self._cost.batch_finished(self._probe.tokens, self._clock.monotonic() - started_s)
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException:
+            # The next batch tells whether the model is well.
+            logger.debug("a harmless text could not be timed", exc_info=True)
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on its batch.

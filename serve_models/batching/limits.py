@@ -6,12 +6,25 @@ from schemas.settings.models import TextModelSettings
 
 _CPU_BUDGET_TOKENS = 1024
 """A batch of this size keeps its activations in one core's cache."""
+_CPU_MOST_BUDGET_TOKENS = 8192
+"""For a model so small that it hardly computes: one layer of 32 dimensions on 1,024 tokens takes as
+long between its operations as in them."""
 _ACCELERATOR_BUDGET_TOKENS = 16_384
+_ACCELERATOR_MOST_BUDGET_TOKENS = 65_536
+_CPU_BATCH_TEXTS = 256
+_ACCELERATOR_BATCH_TEXTS = 4096
+"""Of four tokens each these fill the budget, so that tokens alone decide."""
 QUEUED_BATCHES = 2
 """On a device that queues work: one computes, one is staged and queued behind it."""
 _MOST_PARALLEL_BATCHES = 8
 """Python runs between a model's operations one thread at a time, and a pool is cut into only so
 many even batches: beyond this, more threads to a batch do better than more batches."""
+
+
+def _most_budget_tokens(settings: TextModelSettings, *, is_cpu: bool) -> int:
+    if settings.token_budget_tokens:
+        return 0
+    return _CPU_MOST_BUDGET_TOKENS if is_cpu else _ACCELERATOR_MOST_BUDGET_TOKENS
 
 
 def cpu_threads(settings: TextModelSettings) -> int:
@@ -28,6 +41,8 @@ class BatchLimits:
 
     Attributes:
         token_budget_tokens: The most that rows times the longest row may be.
+        most_budget_tokens: What the budget may grow to where a forward pass has a high fixed cost;
+            0 where it may not.
         threads: CPU threads that parallel batches share.
         pool_texts: Texts to keep waiting, to cut even batches from.
         max_wait_ms: A text that has waited this long goes into the next batch.
@@ -44,6 +59,7 @@ class BatchLimits:
     max_wait_ms: float = 500.0
     budget_name: str = "token_budget_tokens"
     holds_tokens: bool = True
+    most_budget_tokens: int = 0
 
     @classmethod
     def of(
@@ -62,12 +78,18 @@ class BatchLimits:
         return cls(
             token_budget_tokens=settings.token_budget_tokens
             or (_CPU_BUDGET_TOKENS if is_cpu else _ACCELERATOR_BUDGET_TOKENS),
-            max_batch_texts=settings.max_batch_texts,
+            max_batch_texts=settings.max_batch_texts
+            or (_CPU_BATCH_TEXTS if is_cpu else _ACCELERATOR_BATCH_TEXTS),
             parallel_batches=parallel_batches if runs_in_parallel else 1,
             threads=threads,
             pool_texts=settings.pool_texts,
             max_wait_ms=settings.max_wait_ms,
+            most_budget_tokens=_most_budget_tokens(settings, is_cpu=is_cpu),
         )
+
+    @property
+    def budget_limits(self) -> tuple[int, int]:
+        return self.token_budget_tokens, self.most_budget_tokens
 
     @property
     def budget_setting(self) -> int:

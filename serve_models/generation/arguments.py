@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +15,15 @@ from pydantic import JsonValue
 from vllm import AsyncEngineArgs
 from vllm.renderers.chat_utils import ChatTemplateContentFormatOption
 from vllm.tool_parsers import ToolParserManager
+from vllm.usage.usage_lib import UsageContext
 
+from schemas.settings.models import GeneratorSettings
+from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
+from serve_models.generation.placement import placed_engine_args
+
+USAGE_CONTEXT = UsageContext.LLM_CLASS
+"""Chooses vLLM's batch limits where the settings do not: those of its offline class ``LLM``, which
+has a backlog too. Without a context they are the smallest that vLLM has, on any device."""
 _HANDLER_ARGS = frozenset(
     {
         "chat_template_content_format",
@@ -34,6 +42,56 @@ _MOST_LORAS_AT_A_TIME = 8
 
 class GeneratorSettingsError(ValueError):
     """A setting does not fit vLLM or the checkpoint; the message names it and the fix."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arguments:
+    """What vLLM is started with.
+
+    Attributes:
+        engine: Keyword arguments of ``AsyncEngineArgs``, but for the model's own.
+        handlers: Arguments of the server's handlers.
+    """
+
+    engine: dict[str, JsonValue]
+    handlers: dict[str, JsonValue]
+
+    def engine_args(
+        self, names: Sequence[str], model: Path, adapters: Mapping[str, Path]
+    ) -> AsyncEngineArgs:
+        """Return vLLM's own; it raises ``TypeError`` or ``ValueError`` for values."""
+        own: dict[str, Any] = {**lora_arguments(adapters), **self.engine}
+        return AsyncEngineArgs(model=str(model), served_model_name=list(names), **own)
+
+
+def arguments_of(settings: GeneratorSettings) -> Arguments:
+    """Return the arguments of a generator where it runs, over Headrace's defaults.
+
+    Raises ``GeneratorSettingsError`` for what vLLM would refuse, as far as it is known before the
+    engine starts, which takes a minute.
+    """
+    engine, handlers = split_arguments(placed_engine_args(settings))
+    check_handler_arguments(handlers)
+    if settings.num_gpus == 0:
+        engine = with_quick_dtype(engine, is_quick_in_bfloat16=is_quick_in_bfloat16())
+    return Arguments(engine, handlers)
+
+
+def check_platform(settings: GeneratorSettings, *, is_cpu: bool, is_gpu: bool) -> None:
+    """Raise ``GeneratorSettingsError`` if ``num_gpus`` does not go with the installed vLLM.
+
+    ``is_cpu`` and ``is_gpu`` say what vLLM runs on here; on a TPU neither.
+    """
+    if settings.num_gpus == 0 and is_gpu:
+        raise GeneratorSettingsError(
+            "num_gpus: is 0, so Ray gives the replica no GPU, and vLLM here is a build for GPUs, "
+            "which runs nothing on a CPU; set num_gpus to 1, or install the CPU build"
+        )
+    if settings.num_gpus > 0 and is_cpu:
+        raise GeneratorSettingsError(
+            f"num_gpus: is {settings.num_gpus:g}, and vLLM here runs on CPUs only; set num_gpus to "
+            "0, or install its build for GPUs (make install GPU=1)"
+        )
 
 
 def split_arguments(

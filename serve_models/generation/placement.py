@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from schemas.settings.models import GeneratorSettings
 
 _GPU_MEMORY_SHARE = 0.9
-"""Of the replica's GPU, or its part of one. vLLM's default for a whole GPU."""
+"""Of the part of a GPU that a replica has; the rest is for what no one counts."""
 _BYTES_PER_GIB = 2**30
 
 
@@ -28,8 +28,21 @@ def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
     return {
         "ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": 0},
         "placement_group_bundles": [first, *others],
-        "placement_group_strategy": settings.placement_strategy,
+        "placement_group_strategy": placement_strategy(settings),
     }
+
+
+def placement_strategy(settings: GeneratorSettings) -> str:
+    """Return the settings' strategy; where unset, tensor parallelism stays on one node.
+
+    Its workers exchange activations in every layer, which a network between nodes slows many
+    times; with PACK Ray spreads them over nodes where none has room for all. The stages of pipeline
+    parallelism exchange little, and may run on several nodes.
+    """
+    if settings.placement_strategy is not None:
+        return settings.placement_strategy
+    stages = settings.engine_args.get("pipeline_parallel_size", 1)
+    return "STRICT_PACK" if stages == 1 else "PACK"
 
 
 def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:

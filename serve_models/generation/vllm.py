@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
-from vllm import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -21,6 +20,7 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePat
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
+from vllm.platforms import current_platform
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -32,11 +32,11 @@ from schemas.settings.models import GeneratorSettings
 from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.chunks.watchdog import Patience, SilenceWatch
 from serve_models.generation.arguments import (
+    USAGE_CONTEXT,
     GeneratorSettingsError,
-    check_handler_arguments,
-    lora_arguments,
+    arguments_of,
+    check_platform,
     read_chat_template,
-    split_arguments,
     with_setting_names,
 )
 from serve_models.generation.checks import (
@@ -45,10 +45,8 @@ from serve_models.generation.checks import (
     ignored_fields,
     without_nulls,
 )
-from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
-from serve_models.generation.placement import placed_engine_args
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
 
 CHAT_URL = "/v1/chat/completions"
@@ -134,20 +132,17 @@ class VllmEngine:
         ``GeneratorSettingsError`` if an engine argument, adapter or template cannot be used.
         """
         names = (name, *settings.served_names)
-        arguments, handler_arguments = split_arguments(placed_engine_args(settings))
-        # Before the engine starts, which takes a minute.
-        check_handler_arguments(handler_arguments)
-        if settings.num_gpus == 0:
-            arguments = with_quick_dtype(arguments, is_quick_in_bfloat16=is_quick_in_bfloat16())
+        check_platform(
+            settings, is_cpu=current_platform.is_cpu(), is_gpu=current_platform.is_cuda_alike()
+        )
+        arguments = arguments_of(settings)
         template = read_chat_template(settings.chat_template)
         try:
             engine = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(
-                    model=str(model),
-                    served_model_name=list(names),
-                    **{**lora_arguments(adapters), **arguments},
-                )
+                arguments.engine_args(names, model, adapters), usage_context=USAGE_CONTEXT
             )
+        except GeneratorSettingsError:
+            raise
         except (TypeError, ValueError) as error:
             message = with_setting_names(str(error))
             raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {message}") from error
@@ -165,15 +160,27 @@ class VllmEngine:
             engine.shutdown()
             raise GeneratorSettingsError(f"adapters: vLLM refuses one: {error}") from error
         try:
-            chat, completion = _handlers(template, engine, models, handler_arguments)
+            chat, completion = _handlers(template, engine, models, arguments.handlers)
         except Exception as error:
             engine.shutdown()
             raise GeneratorSettingsError(
                 "engine_args: vLLM cannot answer with "
-                f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: "
+                f"{', '.join(sorted(arguments.handlers)) or 'its defaults'}: "
                 f"{with_setting_names(str(error))}"
             ) from error
-        return cls(engine, chat, completion, (*names, *adapters), arguments)
+        return cls(engine, chat, completion, (*names, *adapters), arguments.engine)
+
+    @property
+    def runs_on(self) -> tuple[str, ...]:
+        """What was chosen, by the settings or by vLLM, for people."""
+        config = self._engine.vllm_config
+        scheduler = config.scheduler_config
+        return (
+            str(config.device_config.device_type),
+            str(config.model_config.dtype).removeprefix("torch."),
+            f"max_num_seqs {scheduler.max_num_seqs}",
+            f"max_num_batched_tokens {scheduler.max_num_batched_tokens}",
+        )
 
     @property
     def max_num_seqs(self) -> int:

@@ -10,7 +10,10 @@ from schemas.settings.models import EmbedderSettings, TextModelSettings
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
 from serve_models.batching.work import RequestReader
+from serve_models.devices.dtypes import dtype_in_words
 from serve_models.replicas.base import Replica, this_replica
+from serve_models.replicas.gpus import given_gpus, hide_gpus, turn_to_load
+from serve_models.replicas.runs_on import report_runs_on
 from serve_models.text.front.machine import count_gpus, usable_cpus
 from serve_models.text.front.processes import FrontProcesses
 from serve_models.text.front.sizing import choose_front_processes
@@ -35,13 +38,18 @@ class TextReplica(Replica):
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: TextModelSettings
     ) -> None:
-        device = choose_device(settings.device)
+        gpus = given_gpus()
+        if not gpus and not settings.asks_for_gpu:
+            hide_gpus()
+        device = choose_device(settings.device, has_gpu=bool(gpus))
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
         # Loading takes seconds, and Serve checks the health meanwhile.
-        model: Any = await asyncio.to_thread(
-            lambda: load(resolve(settings.source), settings, device)
-        )
+        async with turn_to_load(settings.num_gpus, gpus):
+            model: Any = await asyncio.to_thread(
+                lambda: load(resolve(settings.source), settings, device)
+            )
+        report_runs_on(name, device, dtype_in_words(settings.dtype, device))
         self._name, self._settings, self._device, self._model = name, settings, device, model
         reader: RequestReader = endpoints_of(model, name, settings)
         self._front = await asyncio.to_thread(self._start_front, reader)

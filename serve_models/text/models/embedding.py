@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from schemas.settings.models import EmbedderSettings, Similarity
+from serve_models.devices.dtypes import torch_dtype
 from serve_models.text.device.choice import Plain, batch_loop
 from serve_models.text.device.loop import DeviceLoop
 from serve_models.text.endpoints.reading import ReadingModel
@@ -43,7 +44,7 @@ class EmbeddingModel:
             device=device,
             trust_remote_code=False,
             local_files_only=True,
-            model_kwargs={"dtype": getattr(torch, settings.dtype), "use_safetensors": True},
+            model_kwargs={"dtype": torch_dtype(settings.dtype, device), "use_safetensors": True},
         ).eval()
         cut_texts(self._model, settings.max_seq_length_tokens)
         self.similarity: Similarity = settings.similarity or self._model.similarity_fn_name

@@ -48,6 +48,23 @@ def test_several_workers_have_a_bundle_each_and_the_first_holds_the_replica(
     assert placed_engine_args(settings)["distributed_executor_backend"] == "ray"
 
 
+@pytest.mark.parametrize(
+    ("asked", "engine_args", "strategy"),
+    [
+        (None, {"tensor_parallel_size": 4}, "STRICT_PACK"),
+        (None, {"pipeline_parallel_size": 4}, "PACK"),
+        (None, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, "PACK"),
+        ("PACK", {"tensor_parallel_size": 4}, "PACK"),
+        ("SPREAD", {"pipeline_parallel_size": 2}, "SPREAD"),
+    ],
+)
+def test_tensor_parallel_workers_share_a_node_unless_the_settings_say_otherwise(
+    asked: str | None, engine_args: dict[str, int], strategy: str
+) -> None:
+    settings = generator(num_gpus=1, engine_args=engine_args, placement_strategy=asked)
+    assert placement_options(settings)["placement_group_strategy"] == strategy
+
+
 def test_a_bundle_names_no_resource_that_it_does_not_take() -> None:
     options = placement_options(
         generator(num_gpus=2, num_cpus=0, engine_args={"tensor_parallel_size": 2})
