@@ -49,6 +49,7 @@ class BatchLimits:
         budget_name: The setting of ``token_budget_tokens``.
         holds_tokens: Whether a waiting item holds its tokens in memory. Without it the window alone
             bounds what waits.
+        queues: Whether the device runs parallel batches one after the other.
     """
 
     token_budget_tokens: int
@@ -60,6 +61,7 @@ class BatchLimits:
     budget_name: str = "token_budget_tokens"
     holds_tokens: bool = True
     most_budget_tokens: int = 0
+    queues: bool = False
 
     @classmethod
     def of(
@@ -85,6 +87,7 @@ class BatchLimits:
             pool_texts=settings.pool_texts,
             max_wait_ms=settings.max_wait_ms,
             most_budget_tokens=_most_budget_tokens(settings, is_cpu=is_cpu),
+            queues=device.startswith("cuda"),
         )
 
     @property

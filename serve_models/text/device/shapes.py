@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-_LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _STEPS_AN_OCTAVE = 4
 
 

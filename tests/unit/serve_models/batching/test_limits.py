@@ -27,7 +27,9 @@ def test_a_budget_that_is_set_stays() -> None:
 
 def test_a_device_that_queues_work_has_a_batch_behind_the_one_it_runs() -> None:
     for device in ("cuda", "cuda:1"):
-        assert BatchLimits.of(settings(num_cpus=4), device).parallel_batches == 2
+        limits = BatchLimits.of(settings(num_cpus=4), device)
+        assert (limits.parallel_batches, limits.queues) == (2, True)
+    assert not BatchLimits.of(settings(num_cpus=4), "cpu").queues
 
 
 def test_a_model_that_cannot_run_in_parallel_runs_one_batch_on_all_threads() -> None:
@@ -42,4 +44,5 @@ def test_a_model_that_cannot_run_in_parallel_runs_one_batch_on_all_threads() -> 
 def test_the_settings_come_first() -> None:
     asked = settings(token_budget_tokens=99, max_batch_texts=3, parallel_batches=2, threads=1)
     for device in ("cpu", "cuda"):
-        assert BatchLimits.of(asked, device) == BatchLimits(99, 3, parallel_batches=2, threads=1)
+        expected = BatchLimits(99, 3, parallel_batches=2, threads=1, queues=device == "cuda")
+        assert BatchLimits.of(asked, device) == expected

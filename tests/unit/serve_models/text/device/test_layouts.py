@@ -85,7 +85,8 @@ def checkpoint(request: pytest.FixtureRequest, minilm_path: Path, tmp_path: Path
 
 
 def load(checkpoint: Path, **changes: Any) -> EmbeddingModel:
-    settings = EmbedderSettings(kind="embedder", source="path:/nowhere", **changes)
+    values = {"kind": "embedder", "source": "path:/nowhere", "dtype": "float32", **changes}
+    settings = EmbedderSettings.model_validate(values)
     return EmbeddingModel(checkpoint, settings, "cpu")
 
 

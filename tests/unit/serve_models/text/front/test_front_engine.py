@@ -20,7 +20,9 @@ from serve_models.text.models.embedding import EmbeddingModel
 from tests.unit.serve_models.fakes import host, line
 from tests.unit.serve_models.text_engines import answers_of, running
 
-SETTINGS = EmbedderSettings(kind="embedder", source="path:/nowhere", outcome_linger_ms=0.0)
+SETTINGS = EmbedderSettings(
+    kind="embedder", source="path:/nowhere", dtype="float32", outcome_linger_ms=0.0
+)
 LINES = [
     line([f"text {n} of a request"] * (1 + n % 3), encoding_format="base64") for n in range(90)
 ] + [line(""), b"no JSON"]

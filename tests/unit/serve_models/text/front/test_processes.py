@@ -26,6 +26,7 @@ from tests.unit.serve_models.fakes import line, request_line
 SETTINGS = EmbedderSettings(
     kind="embedder",
     source="path:/nowhere",
+    dtype="float32",
     prompts={"query": "query: ", "document": "passage: "},
     accept_token_ids=True,
 )
