@@ -109,6 +109,10 @@ docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md)
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
+.PHONY: gpu-bench
+gpu-bench: $(STAMP)  ## Measure encoders and generators on an NVIDIA GPU (ARGS='--quick' tries it on a CPU)
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
+
 .PHONY: chaos
 chaos: $(STAMP)  ## Inject faults and check the promises (SEED, FAULTS, PLANTED=1)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \

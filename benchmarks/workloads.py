@@ -100,6 +100,14 @@ def embedding_lines(texts: Sequence[str]) -> Iterator[bytes]:
         yield request_line(f"{number:08}", "/v1/embeddings", {"input": text})
 
 
+def grouped_embedding_lines(texts: Sequence[str], texts_per_request: int) -> Iterator[bytes]:
+    """Yield request lines of so many texts each, for vectors in base64."""
+    for start in range(0, len(texts), texts_per_request):
+        some = list(texts[start : start + texts_per_request])
+        body = {"input": some[0] if texts_per_request == 1 else some, "encoding_format": "base64"}
+        yield request_line(f"{start:08}", "/v1/embeddings", body)
+
+
 def first_come_first_served_s(sleeps_ms: Sequence[int], slots: int) -> float:
     """Return first to last end, in seconds, if ``slots`` at a time ran in order at no cost.
 

@@ -43,13 +43,13 @@ class TextModelSettings(ReplicaSettings):
         default=None,
         ge=1,
         description="Batches that run at a time and share the threads. Unset: on a CPU one for "
-        "each thread, up to 8; elsewhere 1.",
+        "each thread, up to 8; on an NVIDIA GPU 2, one queued behind the other; elsewhere 1.",
     )
     token_budget_tokens: int | None = Field(
         default=None,
         ge=16,
-        description="The most tokens in one batch: rows times the longest text. Unset: 1024 on a "
-        "CPU; elsewhere learned from what batches take, 16384 to 65536.",
+        description="The most tokens in one batch: rows times the longest text. Unset: "
+        "learned from what batches take, 1024 to 8192 on a CPU, 16384 to 65536 elsewhere.",
     )
     max_batch_texts: int | None = Field(
         default=None,
@@ -108,11 +108,39 @@ class EmbedderSettings(TextModelSettings):
         description="How rerank and score compare vectors. Unset: as the checkpoint says, or "
         "cosine.",
     )
+    front_processes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes that check requests, tokenize and write answers "
+        "beside the model's; 0: threads of the replica's own. Unset: 0 on a CPU; on a GPU the CPUs "
+        "of the machine for each of its GPUs, less 3, up to 8.",
+    )
+    unpad_inputs: bool | None = Field(
+        default=None,
+        description="Whether a batch's texts lie one behind the other, without padding. Unset: "
+        "with flash attention, on an NVIDIA GPU from Ampere on, in 16 bits, where the vectors stay "
+        "the same; padded elsewhere.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the model (torch.compile) and fill batches up to a few shapes, so "
+        "that a GPU replays their kernels as one graph. The first batch of each shape takes "
+        "seconds.",
+    )
     accept_token_ids: bool = Field(
         default=False,
         description="Whether input may be token ids of the checkpoint's own tokenizer. OpenAI's "
         "clients may send ids of OpenAI's tokenizer, which would mean other words.",
     )
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Self:
+        if self.unpad_inputs and self.compile:
+            raise ValueError(
+                "unpad_inputs: true does not go with compile: batches without padding have a shape "
+                "each; set one of them"
+            )
+        return self
 
 
 class ClassifierSettings(TextModelSettings):

@@ -6,14 +6,25 @@ from schemas.settings.models import TextModelSettings
 
 _CPU_BUDGET_TOKENS = 1024
 """A batch of this size keeps its activations in one core's cache."""
+_CPU_MOST_BUDGET_TOKENS = 8192
+"""For a model so small that it hardly computes: one layer of 32 dimensions on 1,024 tokens takes as
+long between its operations as in them."""
 _ACCELERATOR_BUDGET_TOKENS = 16_384
 _ACCELERATOR_MOST_BUDGET_TOKENS = 65_536
 _CPU_BATCH_TEXTS = 256
 _ACCELERATOR_BATCH_TEXTS = 4096
 """Of four tokens each these fill the budget, so that tokens alone decide."""
+QUEUED_BATCHES = 2
+"""On a device that queues work: one computes, one is staged and queued behind it."""
 _MOST_PARALLEL_BATCHES = 8
 """Python runs between a model's operations one thread at a time, and a pool is cut into only so
 many even batches: beyond this, more threads to a batch do better than more batches."""
+
+
+def _most_budget_tokens(settings: TextModelSettings, *, is_cpu: bool) -> int:
+    if settings.token_budget_tokens:
+        return 0
+    return _CPU_MOST_BUDGET_TOKENS if is_cpu else _ACCELERATOR_MOST_BUDGET_TOKENS
 
 
 def cpu_threads(settings: TextModelSettings) -> int:
@@ -38,6 +49,7 @@ class BatchLimits:
         budget_name: The setting of ``token_budget_tokens``.
         holds_tokens: Whether a waiting item holds its tokens in memory. Without it the window alone
             bounds what waits.
+        queues: Whether the device runs parallel batches one after the other.
     """
 
     token_budget_tokens: int
@@ -49,6 +61,7 @@ class BatchLimits:
     budget_name: str = "token_budget_tokens"
     holds_tokens: bool = True
     most_budget_tokens: int = 0
+    queues: bool = False
 
     @classmethod
     def of(
@@ -58,7 +71,11 @@ class BatchLimits:
         is_cpu = device == "cpu"
         threads = cpu_threads(settings)
         parallel_batches = settings.parallel_batches or (
-            min(threads, _MOST_PARALLEL_BATCHES) if is_cpu else 1
+            min(threads, _MOST_PARALLEL_BATCHES)
+            if is_cpu
+            else QUEUED_BATCHES
+            if device.startswith("cuda")
+            else 1
         )
         return cls(
             token_budget_tokens=settings.token_budget_tokens
@@ -69,10 +86,8 @@ class BatchLimits:
             threads=threads,
             pool_texts=settings.pool_texts,
             max_wait_ms=settings.max_wait_ms,
-            # On a CPU a larger batch leaves the core's cache.
-            most_budget_tokens=0
-            if is_cpu or settings.token_budget_tokens
-            else _ACCELERATOR_MOST_BUDGET_TOKENS,
+            most_budget_tokens=_most_budget_tokens(settings, is_cpu=is_cpu),
+            queues=device.startswith("cuda"),
         )
 
     @property

@@ -638,7 +638,11 @@ async def test_what_a_forward_costs_is_learned_and_batches_grow_by_it() -> None:
     model = TimedModel(clock)
     configured = settings(max_wait_ms=1.0)
     limits = replace(
-        BatchLimits.of(configured, "cuda"), token_budget_tokens=64, most_budget_tokens=4096
+        # Parallel batches would advance the simulated clock for each other.
+        BatchLimits.of(configured, "cuda"),
+        token_budget_tokens=64,
+        most_budget_tokens=4096,
+        parallel_batches=1,
     )
     engine = BatchEngine(
         CheckedModel(model),
