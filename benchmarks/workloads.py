@@ -1,7 +1,7 @@
 """The records that benchmarks publish: the same in every run, on every machine. Pure."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
@@ -28,7 +28,7 @@ _COMMON_WORDS = (
 _WORDS = _COMMON_WORDS.split()
 
 
-def request_line(custom_id: str, url: str, body: dict[str, object]) -> bytes:
+def request_line(custom_id: str, url: str, body: Mapping[str, object]) -> bytes:
     """Return one request record's value."""
     return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
 

@@ -15,7 +15,7 @@ WARM_UP_TEXTS = 1_024
 
 async def texts_per_s(model: str, dtype: str, device: str, texts: list[str]) -> float:
     """Load, warm up and measure."""
-    from infinity_emb import (  # noqa: PLC0415 - optional
+    from infinity_emb import (  # type: ignore[import-not-found] # noqa: PLC0415 - optional
         AsyncEmbeddingEngine,
         EngineArgs,
     )

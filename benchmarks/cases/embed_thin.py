@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run(context: Context) -> Result:
             context.say(label)
             drained: list[dict[str, float]] = []
             series[label] = context.interleave(
-                lambda each=texts_per_request, into=drained: _drain(context, thin, each, into),
+                partial(_drain, context, thin, texts_per_request, drained),
                 lambda: _encode(context, thin),
             )
             profiles[label] = _profile(thin, texts_per_request, drained[-1])

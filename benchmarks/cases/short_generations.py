@@ -4,6 +4,7 @@ A stand-in engine answers after 1 to 20 ms, so that all around the model is what
 """
 
 import random
+from typing import Any
 
 from ray import serve
 
@@ -32,7 +33,7 @@ def run(context: Context) -> Result:
         for number in range(records)
     ]
     settings = GeneratorSettings(kind="generator", source="path:/stand-in")
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         StandInGenerator,
         name=model_deployment_name(MODEL_NAME),
         max_ongoing_requests=settings.max_ongoing_requests,

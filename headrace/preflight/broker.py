@@ -85,9 +85,9 @@ def _right_findings(settings: Settings, view: ClusterView) -> Iterator[Finding]:
             asked += 1
             if "READ" not in rights:
                 lacks.setdefault(f"group {route.group}", []).append("Read")
-    for where, operations in lacks.items():
-        if operations:
-            names = " and ".join(dict.fromkeys(operations))
+    for where, lacking in lacks.items():
+        if lacking:
+            names = " and ".join(dict.fromkeys(lacking))
             yield Finding(
                 "error", "rights", where, f"this user lacks {names}", "grant it by an ACL"
             )

@@ -51,7 +51,7 @@ def main() -> None:
     except ConnectionError:
         print(_NONE)  # noqa: T201 - the answer
         return
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     print(json.dumps([float(node["Resources"].get("GPU", 0.0)) for node in nodes]))  # noqa: T201
     ray.shutdown()
 

@@ -8,17 +8,18 @@ from headrace.preflight.findings import Finding, Level
 from headrace.preflight.gpus import called_models
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
+from schemas.settings.sources import WeightSource
 from serve_models.weights.gguf_conversion import find_gguf_file
 from serve_models.weights.sources import ModelSourceError, parse_source, resolve
 
 
 def find_weights(settings: Settings) -> dict[str, Path]:
     """Return, by source, where the weights are that this machine has; converts none."""
-    found = {}
+    found: dict[str, Path] = {}
     for model in called_models(settings).values():
         for source in weight_sources(model):
             try:
-                found[source] = resolve(source, converts=False)
+                found[source.source] = resolve(source, converts=False)
             except ModelSourceError:
                 continue
     return found
@@ -26,7 +27,7 @@ def find_weights(settings: Settings) -> dict[str, Path]:
 
 def is_any_missing(settings: Settings, found: Mapping[str, Path]) -> bool:
     sources = {
-        source for model in called_models(settings).values() for source in weight_sources(model)
+        each.source for model in called_models(settings).values() for each in weight_sources(model)
     }
     return any(source not in found and not is_convertible(source) for source in sources)
 
@@ -46,8 +47,8 @@ def weight_findings(
             findings.append(
                 Finding(missing, "weights", where, f"there is no file {template}", "put it there")
             )
-        for source in weight_sources(model):
-            where = f"models.{name}"
+        for weights in weight_sources(model):
+            where, source = f"models.{name}.{weights.field}", weights.source
             if source in found:
                 findings.append(Finding("ok", "weights", where, f"{source} is here"))
             elif is_convertible(source):
@@ -55,7 +56,7 @@ def weight_findings(
                 fix = "`headrace models pull` does so now"
                 findings.append(Finding("ok", "weights", where, says, fix))
             else:
-                findings.append(Finding(missing, "weights", where, _why_not(source)))
+                findings.append(Finding(missing, "weights", where, _why_not(weights)))
     return findings
 
 
@@ -76,9 +77,9 @@ def bytes_of(directory: Path) -> int:
     return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
 
 
-def _why_not(source: str) -> str:
+def _why_not(source: WeightSource) -> str:
     try:
         resolve(source, converts=False)
     except ModelSourceError as error:
         return str(error)
-    return f"{source} is here"
+    return f"{source.source} is here"

@@ -56,7 +56,7 @@ def _pending_demands() -> list[dict[str, float]] | None:
         demands = get_cluster_status(ray.get_runtime_context().gcs_address).resource_demands
     except Exception:  # noqa: BLE001 - Ray gives no promise on it, and it is only for a line of text
         return None
-    found = []
+    found: list[dict[str, float]] = []
     for demand in (*demands.ray_task_actor_demand, *demands.placement_group_demand):
         needs: Counter[str] = Counter()
         for bundles in demand.bundles_by_count:

@@ -304,10 +304,13 @@ def weight_sources(settings: ModelSettings) -> tuple[WeightSource, ...]:
             ]
             return (own, *adapters, *named)
         case TextModelSettings():
-            trusts = settings.trust_remote_code
-            return (WeightSource("source", settings.source, trusts_code=trusts),)
+            return (text_weights(settings),)
         case _:
             return ()
+
+
+def text_weights(settings: TextModelSettings) -> WeightSource:
+    return WeightSource("source", settings.source, trusts_code=settings.trust_remote_code)
 
 
 def missing_template(settings: ModelSettings) -> Path | None:

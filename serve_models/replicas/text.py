@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import EmbedderSettings, TextModelSettings, weight_sources
+from schemas.settings.models import EmbedderSettings, TextModelSettings, text_weights
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
 from serve_models.batching.work import RequestReader
@@ -44,7 +44,7 @@ class TextReplica(Replica):
         device = choose_device(settings.device, has_gpu=bool(gpus))
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
-        [source] = weight_sources(settings)
+        source = text_weights(settings)
         # Loading takes seconds, and Serve checks the health meanwhile.
         async with turn_to_load(settings.num_gpus, gpus):
             model: Any = await asyncio.to_thread(lambda: load(resolve(source), settings, device))

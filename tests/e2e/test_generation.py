@@ -277,7 +277,7 @@ def test_the_engines_statistics_are_metrics_of_ray(service: Service) -> None:
     asyncio.run(service.publish("chat", [completion("counted", 7)]))
     wait_for_results(service, "chat", "counted", 1)
 
-    port = ray.nodes()[0]["MetricsExportPort"]
+    port = ray.nodes()[0]["MetricsExportPort"]  # type: ignore[no-untyped-call]
     wanted = ("ray_vllm_generation_tokens_total", "ray_vllm_num_requests_running")
     give_up_s = time.monotonic() + PATIENCE_S
     while True:

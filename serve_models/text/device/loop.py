@@ -74,7 +74,11 @@ class DeviceLoop:
             self._schedule.staged(slot)
             self._changed.wait_for(lambda: self._schedule.may_launch(slot))
             self._schedule.launch(slot)
-            launched = self._launcher and self._launcher.submit(self._device.launch, slot, staged)
+            launched = (
+                None
+                if self._launcher is None
+                else self._launcher.submit(self._device.launch, slot, staged)
+            )
             self._changed.notify_all()
         if launched is None:
             self._device.launch(slot, staged)

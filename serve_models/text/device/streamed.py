@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -65,7 +66,8 @@ class StreamedDevice:
             buffers.device[:size].copy_(buffers.host[:size], non_blocking=True)
         with self._streams.computing(slot):
             # A captured graph may overwrite what it returned for the batch before.
-            torch.compiler.cudagraph_mark_step_begin()
+            compiler: Any = torch.compiler  # this function has no annotations
+            compiler.cudagraph_mark_step_begin()
             features = self._layout.forward(self._model, buffers.device[:size], staged)
             rows = features["sentence_embedding"].float()
             buffers.rows[: len(rows)].copy_(rows, non_blocking=True)

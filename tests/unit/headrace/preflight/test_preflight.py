@@ -213,7 +213,7 @@ def test_the_registry_of_jobs_is_not_needed() -> None:
 
 
 def test_operations_are_read_from_their_bits() -> None:
-    assert operations_of((1 << 3) | (1 << 8)) == {"READ", "DESCRIBE"}
+    assert operations_of((1 << 3) | (1 << 8)) == frozenset({"READ", "DESCRIBE"})
     assert operations_of(0) == frozenset()
     assert operations_of(-(2**31)) is None
 

@@ -1,7 +1,8 @@
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_whatever_interrupts_a_copy_it_goes_on_and_ends_the_same(
     directory = tmp_path_factory.mktemp("copy") / "model"
     for limit in breaks:
         reads = iter(range(limit))
-        store.fails = lambda _name, _start, reads=reads: next(reads, None) is None
+        store.fails = partial(_is_used_up, reads)
         with suppress(ModelSourceError):
             copy_files(store.remote, store.read, directory, Unwatched(), lambda _s: None)
         assert not directory.exists()
@@ -180,3 +181,7 @@ def test_what_replaces_a_copy_leaves_no_other_behind(tmp_path: Path) -> None:
         arrive(tmp_path / "m")
 
     assert read_files(tmp_path) == {"m/dir/a": b"new"}
+
+
+def _is_used_up(reads: Iterator[int], _name: str, _start: int) -> bool:
+    return next(reads, None) is None

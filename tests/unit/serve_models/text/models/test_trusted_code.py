@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertConfig, BertForSequenceClassification, dynamic_module_utils
@@ -33,7 +34,8 @@ def path(minilm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     config = BertConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
     )
-    path = save_tiny(BertForSequenceClassification(config), minilm_path, tmp_path / "checkpoint")
+    make: Any = BertForSequenceClassification
+    path = save_tiny(make(config), minilm_path, tmp_path / "checkpoint")
     values = json.loads((path / "config.json").read_text())
     values["model_type"] = "headrace-own"
     values["auto_map"] = {
