@@ -1,5 +1,5 @@
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from schemas.settings.models import GeneratorSettings, ModelSettings, weight_sources
 from schemas.settings.sources import WeightSource, is_pinned, with_local_paths
@@ -67,7 +67,7 @@ def test_tokenizers_configurations_and_adapters_are_sources() -> None:
 
 
 def test_directories_take_the_place_of_sources() -> None:
-    arguments = {
+    arguments: dict[str, JsonValue] = {
         "max_num_seqs": 4,
         "tokenizer": "org/tokenizer",
         "tokenizer_revision": "v2",
