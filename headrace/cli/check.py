@@ -7,7 +7,8 @@ import typer
 
 from consumer.ports import SourceError
 from headrace.cli.options import JsonOption
-from headrace.cli.output import print_json, print_line, print_note, print_table
+from headrace.cli.output import print_error, print_json, print_line, print_note, print_table
+from headrace.kubernetes.placement.hosting import unhosted
 from headrace.records.result_sizes import describe_oversized
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError
@@ -35,6 +36,7 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
     """Check a settings file, and show its models and routes or everything wrong with it.
 
     Where the brokers can be reached, also whether the topics can take what the routes publish.
+    Exits with 1 if the worker groups that the settings render to cannot run all replicas.
     """
     path = find_settings_file(file or config)
     try:
@@ -48,18 +50,33 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
         ]
         print_json({"file": str(path), "valid": False, "problems": problems})
         raise typer.Exit(2) from None
+    homeless = unhosted(settings)
     unfit, unseen = look_at_topics(settings)
     if json:
         # Secrets print as asterisks: pydantic masks them in JSON mode.
         summary: dict[str, Any] = settings.model_dump(mode="json")
         topics = {"looked_at": unseen is None, "warnings": unfit, "reason": unseen}
-        print_json({"file": str(path), "valid": True, "settings": summary, "topics": topics})
+        print_json(
+            {
+                "file": str(path),
+                "valid": True,
+                "settings": summary,
+                "topics": topics,
+                "placement": homeless,
+            }
+        )
+        if homeless:
+            raise typer.Exit(1)
         return
     print_summary(path, settings)
     for warning in unfit:
         print_note(f"Warning: {warning}")
     if unseen is not None:
         print_note(f"The topics were not looked at: {unseen}")
+    for line in homeless:
+        print_error(line)
+    if homeless:
+        raise typer.Exit(1)
 
 
 def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:

@@ -1,7 +1,6 @@
 """``headrace status``: shows lag by partition, and what a running service reports."""
 
 import asyncio
-import logging
 from typing import Annotated
 
 import typer
@@ -22,7 +21,7 @@ def status(
     config: ConfigOption = None,
     json: JsonOption = False,
     service: Annotated[
-        bool, typer.Option(help="Also ask the service that runs on this machine's Ray.")
+        bool, typer.Option(help="Also ask the service that runs on the Ray cluster.")
     ] = True,
 ) -> None:
     """Show each route's lag, and what the service that runs here reports."""
@@ -75,20 +74,17 @@ def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], dict[
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
+    from headrace.service.joining import NO_CLUSTER, join_ray  # noqa: PLC0415 - see above
     from headrace.status.client import (  # noqa: PLC0415 - see above
-        quiet_ray,
         read_decisions,
         read_deployments,
         read_statuses,
     )
 
-    quiet_ray()
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        return None, {}, {}, "no Ray cluster runs on this machine; `headrace up` starts one"
     deployments: dict[str, str] = {}
     try:
+        if not join_ray():
+            return None, {}, {}, NO_CLUSTER
         # First: where replicas are missing, the board may be one of them.
         deployments = read_deployments()
         return read_statuses(), read_decisions(), deployments, ""

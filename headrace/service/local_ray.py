@@ -1,6 +1,7 @@
 """Runs a Ray of our own on this machine, for as long as the process lives."""
 
 import logging
+from collections.abc import Mapping
 
 import ray
 
@@ -8,7 +9,12 @@ from headrace.status.client import quiet_ray
 
 
 def start_local_ray(
-    *, num_cpus: int, object_store_bytes: int, shows_worker_output: bool = False
+    *,
+    num_cpus: int,
+    object_store_bytes: int,
+    labels: Mapping[str, str] | None = None,
+    resources: Mapping[str, float] | None = None,
+    shows_worker_output: bool = False,
 ) -> None:
     """Start Ray in the background of this process; ``ray.shutdown`` ends it.
 
@@ -25,6 +31,8 @@ def start_local_ray(
         address="local",
         num_cpus=num_cpus,
         object_store_memory=object_store_bytes,
+        labels=dict(labels or {}),
+        resources=dict(resources or {}),
         include_dashboard=False,
         log_to_driver=shows_worker_output,
         logging_level=logging.ERROR,

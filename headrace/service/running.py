@@ -15,6 +15,7 @@ from ray.serve.context import _get_global_client
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, STATUS_DEPLOYMENT, kind_of
 from headrace.service.changes import RunningApplication
+from headrace.service.placing import Node
 
 CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
 CONTROLLER_NAMESPACE = "serve"
@@ -40,6 +41,15 @@ def serve_details() -> Mapping[str, Any]:
     answer = ray.get(controller.get_serve_instance_details.remote(), timeout=ASK_TIMEOUT_S)
     applications: Mapping[str, Any] = answer["applications"]
     return {name: each for name, each in applications.items() if kind_of(name) is not None}
+
+
+def cluster_nodes() -> list[Node]:
+    """Return the nodes of the connected cluster that live."""
+    return [
+        Node(labels=node["Labels"], resources=node["Resources"])
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def close_handles() -> None:

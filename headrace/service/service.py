@@ -3,13 +3,12 @@
 `headrace up`, the demo, benchmarks and tests all run this one class.
 """
 
-import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import ray
 from ray import serve
@@ -27,8 +26,15 @@ from headrace.service.applications import (
 )
 from headrace.service.changes import Change, RunningApplication, plan, plan_lines
 from headrace.service.deployment_lines import failure_line, outline
+from headrace.service.joining import join_ray
 from headrace.service.local_ray import start_local_ray
-from headrace.service.running import close_handles, is_serve_running, running_applications
+from headrace.service.placing import one_node_for, unplaced_lines
+from headrace.service.running import (
+    close_handles,
+    cluster_nodes,
+    is_serve_running,
+    running_applications,
+)
 from headrace.service.stop_times import application_stop_timeout_s, service_stop_timeout_s
 from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray, read_deployments, read_statuses
@@ -145,20 +151,21 @@ class LocalService:
     def _start_ray(self) -> None:
         if ray.is_initialized():
             return
-        quiet_ray()
         num_cpus = logical_cpus(self.settings)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self._use_ray == "auto":
-            try:
-                ray.init(address="auto", **options)
-            except ConnectionError:
-                pass
-            else:
-                self._stack.callback(ray.shutdown)
-                self._say(describe_cluster(self._cluster_cpus(), num_cpus))
-                return
+        if self._use_ray == "auto" and join_ray():
+            self._stack.callback(ray.shutdown)
+            self._say(describe_cluster(self._cluster_cpus(), num_cpus))
+            for line in unplaced_lines(self.settings, cluster_nodes()):
+                self._say(f"Warning: {line}")
+            return
+        node = one_node_for(self.settings)
         self._find_models()
-        start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
+        start_local_ray(
+            num_cpus=num_cpus,
+            object_store_bytes=OBJECT_STORE_BYTES,
+            labels=node.labels,
+            resources=node.resources,
+        )
         self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
