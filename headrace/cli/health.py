@@ -18,9 +18,7 @@ def health(config: ConfigOption = None) -> None:
 
     settings = read_settings(config)
     try:
-        if not join_ray():
-            raise ServiceError(NO_CLUSTER)
-        found = complaints(settings.routes, read_statuses())
+        found = complaints(settings.routes, read_statuses()) if join_ray() else [NO_CLUSTER]
     except ServiceError as error:
         found = [str(error)]
     finally:

@@ -58,8 +58,8 @@ class Demand:
     most_replicas: int
     cpus: float
     gpus: float
-    placement: PlacementSettings = PlacementSettings()
-    where: str = ""
+    placement: PlacementSettings
+    where: str
 
 
 def worker_groups(settings: Settings) -> list[WorkerGroup]:

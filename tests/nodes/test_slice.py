@@ -17,3 +17,4 @@ async def test_a_killed_node_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert verdict.accepted > 1_000
     assert verdict.lost == verdict.doubled == verdict.hanging_transactions == 0
     assert kill.full_after_s is not None
+    print(kill)  # noqa: T201 - the figures, for runs with -s
