@@ -84,6 +84,7 @@ class LocalService:
         self._stack = ExitStack()
         self._owns_ray = False
         self._is_up = False
+        self._has_left_ray = False
         self.is_joined = False
         self._show_plan = show_plan or self._say_plan
         self.broker: RunningBroker | None = None
@@ -105,6 +106,10 @@ class LocalService:
     def stop(self) -> None:
         """Drain the application, then stop what was started here; stopping twice does nothing."""
         self._stack.close()
+
+    def leave_ray(self) -> None:
+        """Stop nothing on Ray when this service stops: Ray does not answer any more."""
+        self._has_left_ray = True
 
     def statuses(self) -> dict[str, RouteStatus]:
         """Return what each route's consumers report; a route that has not reported is missing."""
@@ -153,7 +158,7 @@ class LocalService:
             return
         num_cpus = logical_cpus(self.settings)
         if self._use_ray == "auto" and join_ray():
-            self._stack.callback(ray.shutdown)
+            self._on_ray(ray.shutdown)
             self._say(describe_cluster(self._cluster_cpus(), num_cpus))
             for line in unplaced_lines(self.settings, cluster_nodes()):
                 self._say(f"Warning: {line}")
@@ -167,8 +172,12 @@ class LocalService:
             resources=node.resources,
         )
         self._owns_ray = True
-        self._stack.callback(ray.shutdown)
+        self._on_ray(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
+
+    def _on_ray(self, step: Callable[[], object]) -> None:
+        """Take a step at the stop, unless Ray is left by then."""
+        self._stack.callback(lambda: None if self._has_left_ray else step())
 
     def _cluster_cpus(self) -> float:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -190,12 +199,12 @@ class LocalService:
         serve.start(proxy_location="Disabled")
         # On a Ray of our own Serve ends with the cluster.
         if self._owns_ray:
-            self._stack.callback(close_handles)
+            self._on_ray(close_handles)
         elif is_new:
-            self._stack.callback(serve.shutdown)
+            self._on_ray(serve.shutdown)
         self.is_joined = bool(running_applications())
         if not self.is_joined:
-            self._stack.callback(self._delete)
+            self._on_ray(self._delete)
         failures = self._apply()
         if not self.is_joined and not serves_any_route(self.settings, failures):
             lines = "\n".join(f"{title_of(name)}: {outline(why)}" for name, why in failures.items())

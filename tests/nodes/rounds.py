@@ -63,6 +63,8 @@ async def run_rounds(
         for order in orders:
             kills.append(await stage.kill(order.node, order.away_s))
             on_kill(kills[-1])
+            if order.node == HEAD:
+                await stage.rejoin()
             await stage.status()
         await come_to_rest(stage, SETTLE_PATIENCE_S)
         return Outcome(delivery, kills, stage.checker.verdict())
@@ -72,7 +74,7 @@ async def run_rounds(
 
 async def run_upgrade(delivery: Delivery, seed: int, folder: Path) -> tuple[float, Verdict]:
     """Move the service from one cluster to another; return the rate's ratio, and the verdict."""
-    stage = NodesStage(_plan(delivery, seed, models=1), folder, workers=WORKERS[:1])
+    stage = NodesStage(_plan(delivery, seed, models=2), folder, workers=WORKERS)
     try:
         await stage.during("start", stage.start, is_clean=True)
         ratio = await stage.upgrade()

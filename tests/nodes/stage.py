@@ -52,8 +52,7 @@ class Kill:
 class NodesStage(ServeStage):
     """A stage on three nodes: a head without replicas, and a worker for each of ``WORKERS``.
 
-    A model replica runs on each worker, and cannot run elsewhere while that is away. Consumers run
-    on either.
+    A model replica runs on each worker, and cannot run elsewhere while that is away.
     """
 
     def __init__(
@@ -120,6 +119,12 @@ class NodesStage(ServeStage):
         finally:
             self._running.pop(0)
             await self._on_thread(nodes.stop)
+
+    async def rejoin(self) -> None:
+        """End the command whose node has gone with the head, and run it again."""
+        if (status := await self._on_thread(self.up.stop)) != 1:
+            self.checker.failed("up_hung", f"`headrace up` ended with {status}")
+        await self._on_thread(self.up.start, self.nodes.address, _UP_PATIENCE_S)
 
     def spread(self, deployment: str) -> dict[str, int]:
         """Return how many replicas of a deployment each worker runs."""
@@ -237,6 +242,11 @@ class NodesStage(ServeStage):
 
 
 def _placed(settings: Settings) -> Settings:
+    """Return settings with a model replica on each worker.
+
+    The consumers of an exactly-once route stay on a worker each. Others may run on any, so that a
+    replacement need not wait for the node.
+    """
     models = {
         name: model.model_copy(
             update={
@@ -246,10 +256,13 @@ def _placed(settings: Settings) -> Settings:
         )
         for name, model in settings.models.items()
     }
+    apart = PlacementSettings(
+        labels={"place": f"in({', '.join(WORKERS)})"}, max_replicas_per_node=1
+    )
     routes = {
-        name: route.model_copy(
-            update={"placement": PlacementSettings(labels={"place": f"in({', '.join(WORKERS)})"})}
-        )
+        name: route.model_copy(update={"placement": apart})
+        if route.delivery == "exactly_once"
+        else route
         for name, route in settings.routes.items()
     }
     return settings.model_copy(update={"models": models, "routes": routes})
