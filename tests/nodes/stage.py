@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from headrace.status.asking import PATIENCE_S
 from schemas.settings.autoscaling import AutoscalingSettings, ConsumerAutoscalingSettings
 from schemas.settings.file import Settings
 from schemas.settings.placement import PlacementSettings
@@ -121,7 +122,16 @@ class NodesStage(ServeStage):
             await self._on_thread(nodes.stop)
 
     async def rejoin(self) -> None:
-        """End the command whose node has gone with the head, and run it again."""
+        """If the command's node has gone with the head, end the command, and run it again.
+
+        It must say so, and end without a kill.
+        """
+        reports = len(self.up.reports())
+        await self.until(
+            lambda: len(self.up.reports()) > reports, 2 * PATIENCE_S, "`headrace up` reports again"
+        )
+        if not any("Ray does not answer" in each for each in self.up.reports()[-1]["errors"]):
+            return
         if (status := await self._on_thread(self.up.stop)) != 1:
             self.checker.failed("up_hung", f"`headrace up` ended with {status}")
         await self._on_thread(self.up.start, self.nodes.address, _UP_PATIENCE_S)
