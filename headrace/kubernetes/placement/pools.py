@@ -28,13 +28,18 @@ def group_name(placement: PlacementSettings, *, has_gpus: bool) -> str:
     if GROUP in wanted:
         return wanted[GROUP][0]
     kind = "gpu" if has_gpus else "cpu"
-    words = [f"{key.rpartition('/')[2]}-{values[0]}" for key, values in sorted(wanted.items())]
+    words = [_word(key, values[0]) for key, values in sorted(wanted.items())]
     words += sorted(placement.resources)
     text = re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
     if len(text) > _MOST_WORDS_CHARACTERS:
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
         text = f"{text[:_MOST_WORDS_CHARACTERS].strip('-')}-{digest}"
     return f"{kind}-{text}" if text else kind
+
+
+def _word(key: str, value: str) -> str:
+    # What Ray's own labels mean, their values say.
+    return value if key.startswith("ray.io/") else f"{key.rpartition('/')[2]}-{value}"
 
 
 def group_labels(placements: Iterable[PlacementSettings], *, has_gpus: bool) -> dict[str, str]:
