@@ -16,6 +16,7 @@ from schemas.settings.file import Settings
 from schemas.settings.placement import PlacementSettings
 from tests.chaos.stage.serve_stage import ServeStage, replicas_among
 from tests.chaos.stage.stage import SESSION_TIMEOUT_S, Plan
+from tests.nodes.progress import Progress
 from tests.nodes.ray_host import HEAD
 from tests.nodes.ray_nodes import RayNodes
 from tests.nodes.service import UpProcess
@@ -27,7 +28,6 @@ _UP_PATIENCE_S = 180.0
 FULL_RATE_RATIO = 0.9
 """Of the rate before the kill: two windows of seconds differ by some records."""
 FULL_RATE_WITHIN_S = 60.0
-_RATE_OVER_S = 5.0
 _SAMPLE_EVERY_S = 0.25
 
 
@@ -70,7 +70,7 @@ class NodesStage(ServeStage):
         if is_scaled:
             self._settings = _scaled(self._settings)
         self._running: list[tuple[RayNodes, UpProcess]] = []
-        self._samples: list[tuple[float, int]] = []
+        self._progress = Progress()
         self._sampling: asyncio.Task[None] | None = None
         self._kills = itertools.count(1)
 
@@ -192,7 +192,10 @@ class NodesStage(ServeStage):
             returned_at_s = self.clock.monotonic()
             what = f"{FULL_RATE_RATIO} of the rate after {name} returned"
             is_back = await self.until(
-                lambda: self._rate_since(returned_at_s) >= FULL_RATE_RATIO * before_per_s,
+                lambda: (
+                    self._progress.rate_since(returned_at_s, self.clock.monotonic())
+                    >= FULL_RATE_RATIO * before_per_s
+                ),
                 FULL_RATE_WITHIN_S,
                 what,
             )
@@ -202,7 +205,9 @@ class NodesStage(ServeStage):
                     node=name,
                     before_per_s=round(before_per_s, 1),
                     away_ratio=round(away_per_s / before_per_s, 3),
-                    longest_gap_s=round(self._longest_gap_s(killed_at_s), 2),
+                    longest_gap_s=round(
+                        self._progress.longest_gap_s(killed_at_s, self.clock.monotonic()), 2
+                    ),
                     full_after_s=round(full_after_s, 1) if is_back else None,
                 )
             )
@@ -222,27 +227,9 @@ class NodesStage(ServeStage):
         self.observer.check()
         return (self.checker.finished_records - finished) / (self.clock.monotonic() - began_s)
 
-    def _rate_since(self, since_s: float) -> float:
-        """Return the latest rate over a window that began after ``since_s``; 0 before that."""
-        now_s = self.clock.monotonic()
-        begin_s = now_s - _RATE_OVER_S
-        if begin_s < since_s:
-            return 0.0
-        first_s, first = next(each for each in self._samples if each[0] >= begin_s)
-        last_s, last = self._samples[-1]
-        return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
-
-    def _longest_gap_s(self, since_s: float) -> float:
-        longest_s, moved_at_s, latest = 0.0, since_s, -1
-        for at_s, finished in self._samples:
-            if at_s >= since_s and finished != latest:
-                longest_s = max(longest_s, at_s - moved_at_s if latest >= 0 else 0.0)
-                moved_at_s, latest = at_s, finished
-        return max(longest_s, self.clock.monotonic() - moved_at_s)
-
     async def _sample(self) -> None:
         while True:
-            self._samples.append((self.clock.monotonic(), self.checker.finished_records))
+            self._progress.add(self.clock.monotonic(), self.checker.finished_records)
             await asyncio.sleep(_SAMPLE_EVERY_S)
 
     async def _on_thread(self, action: Callable[..., T], *arguments: Any) -> T:
