@@ -45,10 +45,9 @@ def serve_details() -> Mapping[str, Any]:
 
 def cluster_nodes() -> list[Node]:
     """Return the nodes of the connected cluster that live."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [
-        Node(labels=node["Labels"], resources=node["Resources"])
-        for node in ray.nodes()
-        if node["Alive"]
+        Node(labels=node["Labels"], resources=node["Resources"]) for node in nodes if node["Alive"]
     ]
 
 
