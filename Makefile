@@ -22,7 +22,7 @@ quietly = @mkdir -p $(VENV); echo "$(1)"; \
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (tests, bench)"
-	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)  KILLS=n (bulk-chaos)"
+	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)  KILLS=n (bulk-chaos, nodes)"
 
 .PHONY: install
 install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA builds of torch and vLLM)
@@ -122,6 +122,10 @@ chaos: $(STAMP)  ## Inject faults and check the promises (SEED, FAULTS, PLANTED=
 bulk-chaos: $(STAMP)  ## Kill what a bulk job needs, and check its rows (SEED, KILLS, PLANTED=1)
 	$(BIN)/python -m tests.bulk_chaos $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
 		$(if $(PLANTED),--planted) $(ARGS)
+
+.PHONY: nodes
+nodes: $(STAMP)  ## Kill nodes of a Ray cluster of three, and move to another (SEED, KILLS)
+	$(BIN)/python -m tests.nodes $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(ARGS)
 
 # Resolved in a new virtual environment, so that packages installed by hand do not get in.
 # Left out, because nothing here imports them: py-spy (Ray's dashboard), torchaudio, torchcodec and

@@ -6,9 +6,11 @@ from typing import Any
 
 import yaml
 
+from headrace.errors import UserError
 from headrace.kubernetes.alerts import prometheus_rule
 from headrace.kubernetes.kafka import kafka_cluster, kafka_topics, kafka_users
 from headrace.kubernetes.names import PART_OF, SETTINGS_CONFIG_MAP, strimzi_cluster
+from headrace.kubernetes.placement.hosting import unhosted
 from headrace.kubernetes.ray_service import ray_service
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import RenderSource
@@ -26,9 +28,12 @@ def render_files(source: RenderSource) -> dict[str, str]:
 
     Kafka, its topics and its users are included if ``kafka.bootstrap`` is the bootstrap service of
     a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is managed elsewhere. Raises
-    ``UserError`` if the settings do not connect to Strimzi as its listener requires.
+    ``UserError`` if the settings do not connect to Strimzi as its listener requires, or place
+    replicas where none of the worker groups can have them.
     """
     settings = source.settings
+    if homeless := unhosted(settings):
+        raise UserError("\n".join(homeless))
     cluster = strimzi_cluster(settings.kafka)
     documents: dict[str, list[dict[str, Any]]] = {"settings.yaml": [settings_map(source.text)]}
     if cluster is not None:

@@ -14,6 +14,7 @@ from headrace.kubernetes.names import (
     SETTINGS_CONFIG_MAP,
     StrimziCluster,
 )
+from headrace.kubernetes.placement.pools import NODE_SELECTOR_KEYS
 from headrace.kubernetes.weights import with_weights
 from headrace.kubernetes.worker_groups import WorkerGroup
 from schemas.settings.file import Settings
@@ -91,6 +92,7 @@ def ray_service(
                         "minReplicas": group.least_pods,
                         "maxReplicas": group.most_pods,
                         "rayStartParams": {},
+                        **_placed(group),
                         "template": pods.worker(group),
                     }
                     for group in groups
@@ -98,6 +100,16 @@ def ray_service(
             },
         },
     }
+
+
+def _placed(group: WorkerGroup) -> dict[str, Any]:
+    """Return what Ray is to know of a group's nodes, and the autoscaler before there is one."""
+    found: dict[str, Any] = {}
+    if group.labels:
+        found["labels"] = dict(group.labels)
+    if group.resources:
+        found["resources"] = {name: str(amount) for name, amount in group.resources.items()}
+    return found
 
 
 class _Pods:
@@ -141,6 +153,12 @@ class _Pods:
             extra["tolerations"] = [
                 {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
             ]
+        if selector := {
+            NODE_SELECTOR_KEYS[key]: value
+            for key, value in group.labels.items()
+            if key in NODE_SELECTOR_KEYS
+        }:
+            extra["nodeSelector"] = selector
         container = {
             **self._container("ray-worker", image, "worker"),
             "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],

@@ -17,6 +17,7 @@ from ray.serve.context import _get_global_client
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, STATUS_DEPLOYMENT, kind_of
 from headrace.service.changes import RunningApplication
+from headrace.service.placing import Node
 from headrace.service.waiting.lines import Room
 
 CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
@@ -65,6 +66,14 @@ def _pending_demands() -> list[dict[str, float]] | None:
             needs.update({name: number * count for name, number in bundles.bundle.items()})
         found.append(dict(needs))
     return found
+
+
+def cluster_nodes() -> list[Node]:
+    """Return the nodes of the connected cluster that live."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [
+        Node(labels=node["Labels"], resources=node["Resources"]) for node in nodes if node["Alive"]
+    ]
 
 
 def close_handles() -> None:
