@@ -251,11 +251,11 @@ async def test_a_class_goes_on_for_the_records_that_are_wanted_and_no_longer() -
     for _ in range(20):
         await asyncio.sleep(0)
     assert statuses == {0: STATUS_OK, 2: STATUS_UNAVAILABLE}
-    assert not model.is_closed
+    was_closed = model.is_closed
     engine.cancel("c", {4: [1]})
     async with asyncio.timeout(20):
         await call
-    assert model.is_closed
+    assert (was_closed, model.is_closed) == (False, True)
     assert statuses[1] == STATUS_UNAVAILABLE
     engine.check_health()
 
