@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import err, out, print_json, print_note
 from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError
+from headrace.service.health import complaints
+from headrace.status.health_file import HealthFile
 from headrace.status.lag import PartitionLag, read_lags
 from headrace.status.open_transactions import OpenTransactionLines
 from schemas.settings.file import Settings
@@ -45,6 +48,14 @@ def up(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where a local broker keeps its data.")
     ] = DATA_DIR,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--health-file",
+            help="Write there each second what is wrong, nothing if all is well, for a "
+            "container's health check.",
+        ),
+    ] = None,
 ) -> None:
     """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.
 
@@ -62,13 +73,15 @@ def up(
         say=print_note,
         show_plan=lambda changes: err.print(changes_table(changes)),
     )
+    health = None if health_file is None else HealthFile(health_file)
     with service, _until_signal() as stop:
         if json:
-            asyncio.run(_watch(service, stop, lambda report: print_json(report, indent=False)))
+            show = partial(print_json, indent=False)
+            asyncio.run(_watch(service, stop, show, health))
         else:
             print_note(_STAYS if service.is_joined else "Ctrl-C drains and stops")
             with Live(console=out, auto_refresh=False) as live:
-                asyncio.run(_watch(service, stop, lambda report: _show(live, report)))
+                asyncio.run(_watch(service, stop, lambda report: _show(live, report), health))
     print_note(_STAYS if service.is_joined else "stopped")
 
 
@@ -95,12 +108,15 @@ def _until_signal() -> Iterator[threading.Event]:
 
 
 async def _watch(
-    service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
+    service: "LocalService",
+    stop: threading.Event,
+    show: Callable[[dict[str, Any]], None],
+    health: HealthFile | None,
 ) -> None:
     blocked = _Blocked(service.settings)
     async with GroupLags(service.settings.kafka) as group_lags:
         while not stop.is_set():
-            show(await _report(service, group_lags, blocked))
+            show(await _report(service, group_lags, blocked, health))
             await asyncio.to_thread(stop.wait, REFRESH_S)
 
 
@@ -117,7 +133,7 @@ class _Blocked:
 
 
 async def _report(
-    service: "LocalService", group_lags: GroupLags, blocked: _Blocked
+    service: "LocalService", group_lags: GroupLags, blocked: _Blocked, health: HealthFile | None
 ) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
@@ -134,6 +150,8 @@ async def _report(
         statuses = await asyncio.to_thread(service.statuses)
     except ServiceError as error:
         errors.append(str(error))
+    if health is not None:
+        health.write(complaints(service.settings.routes, statuses or {}))
     for status in (statuses or {}).values():
         errors += [f"{status.route}: consumer {error}" for error in status.errors]
     at = datetime.now(UTC).isoformat(timespec="milliseconds")

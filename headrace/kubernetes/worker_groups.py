@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas, most_replicas
 from schemas.settings.file import Settings
+from schemas.settings.kubernetes import PodSettings
 from schemas.settings.models import GeneratorSettings
 from schemas.settings.replicas import ReplicaSettings
 
@@ -32,7 +33,7 @@ class WorkerGroup:
 
     name: str
     cpus: int
-    memory_gib: int
+    memory_gib: float
     gpus: int
     pods: int
     least_pods: int
@@ -72,9 +73,9 @@ def worker_groups(settings: Settings) -> list[WorkerGroup]:
     demands += [_demand(settings.models[name]) for name in sorted(called)]
     on_cpus = [demand for demand in demands if not demand.gpus]
     on_gpus = [demand for demand in demands if demand.gpus]
-    groups = [_cpu_group(on_cpus)]
+    groups = [_cpu_group(on_cpus, settings.kubernetes.cpu_pods)]
     if on_gpus:
-        groups.append(_gpu_group(on_gpus))
+        groups.append(_gpu_group(on_gpus, settings.kubernetes.gpu_pods))
     return groups
 
 
@@ -95,15 +96,16 @@ def _least_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
     return replicas if scaling is None else scaling.min_replicas
 
 
-def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
-    cpus = max(LEAST_CPUS, math.ceil(max(demand.cpus for demand in demands)))
+def _cpu_group(demands: list[_Demand], size: PodSettings) -> WorkerGroup:
+    least_cpus = math.ceil(size.cpus or LEAST_CPUS)
+    cpus = max(least_cpus, math.ceil(max(demand.cpus for demand in demands)))
     pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
     least_pods = _pods([(demand.least_replicas, demand.cpus) for demand in demands], cpus)
     scaled_pods = _pods([(demand.most_replicas, demand.cpus) for demand in demands], cpus)
     return WorkerGroup(
         name="cpu",
         cpus=cpus,
-        memory_gib=cpus * MEMORY_GIB_PER_CPU,
+        memory_gib=size.memory_gib or cpus * MEMORY_GIB_PER_CPU,
         gpus=0,
         pods=pods,
         # First fit may ask for one more pod where there is less to carry.
@@ -112,11 +114,12 @@ def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
     )
 
 
-def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
+def _gpu_group(demands: list[_Demand], size: PodSettings) -> WorkerGroup:
     gpus = max(1, math.ceil(max(demand.gpus for demand in demands)))
     # All replicas that share a pod's GPUs must find their CPUs in it, too.
     replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
-    cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
+    least_cpus = math.ceil(size.cpus or CPUS_PER_GPU * gpus)
+    cpus = max(least_cpus, math.ceil(replicas_cpus))
     pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
     least = [(demand.least_replicas, demand.gpus) for demand in demands]
     # A GPU that nothing uses is worth giving back.
@@ -125,7 +128,7 @@ def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
     return WorkerGroup(
         name="gpu",
         cpus=cpus,
-        memory_gib=MEMORY_GIB_PER_GPU * gpus,
+        memory_gib=size.memory_gib or MEMORY_GIB_PER_GPU * gpus,
         gpus=gpus,
         pods=pods,
         least_pods=min(least_pods, pods),

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_serializer, field_validator, model_
 from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
+from schemas.settings.kubernetes import KubernetesSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.reply_checks import check_patterns, check_reply_topics
@@ -326,6 +327,7 @@ class Settings(Section):
     models: dict[Name, ModelSettings] = Field(min_length=1)
     routes: dict[Name, RouteSettings] = Field(min_length=1)
     jobs: JobsSettings = JobsSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)
