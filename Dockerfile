@@ -44,9 +44,10 @@ ARG FLASHINFER_CUDA=cu130
 RUN --mount=type=cache,target=/root/.cache/pip \
     release="$(sed -n 's/^flashinfer-python==//p' requirements/gpu.lock)" \
     && test -n "$release" \
-    && { test -z "$FLASHINFER_INDEX" || pip install --no-deps \
-        --index-url "$FLASHINFER_INDEX/$FLASHINFER_CUDA" --extra-index-url "$FLASHINFER_INDEX" \
-        "flashinfer-jit-cache==$release+$FLASHINFER_CUDA" "flashinfer-cubin==$release"; }
+    && { test -z "$FLASHINFER_INDEX" || { \
+        pip install --no-deps --index-url "$FLASHINFER_INDEX" "flashinfer-cubin==$release" \
+        && pip install --index-url "$FLASHINFER_INDEX/$FLASHINFER_CUDA" \
+            "flashinfer-jit-cache==$release+$FLASHINFER_CUDA"; }; }
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY handoff handoff

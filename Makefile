@@ -147,9 +147,9 @@ lock: check-python  ## Resolve pyproject.toml again and write requirements/cpu.l
 SHARED := aiokafka cloudpickle msgspec numpy orjson pydantic pydantic_core ray safetensors \
 	sentence-transformers tokenizers transformers
 LOCK_OF_REPORT := 'import json, sys; \
-	found = [(each["metadata"], each["download_info"]["url"]) for each in json.load(open(sys.argv[1]))["install"]]; \
-	print(*(f"{each["name"]}=={each["version"]}" for each, url in found \
-		if not url.endswith(("/headrace", "/client")) and each["name"] not in sys.argv[2:]), sep="\n")'
+	found = [each["metadata"] for each in json.load(open(sys.argv[1]))["install"]]; \
+	print(*(each["name"] + "==" + each["version"] for each in found \
+		if each["name"] not in sys.argv[2:]), sep="\n")'
 
 # Nothing is installed, so that it resolves on a machine without a GPU; pip downloads 4 GB for it.
 .PHONY: lock-gpu
@@ -162,7 +162,8 @@ lock-gpu: check-python  ## Resolve it for CUDA, and write requirements/gpu.lock
 		-c build/shared.txt \
 		'./client[bulk,lance]' '.[demo,dev,gpu]'
 	@{ head -1 requirements/gpu.lock; { grep -v '^#' requirements/no-deps.txt; \
-		$(PYTHON) -c $(LOCK_OF_REPORT) build/gpu.json $(filter-out torch%,$(UNUSED)); } | sort -f; } \
+		$(PYTHON) -c $(LOCK_OF_REPORT) build/gpu.json headrace headrace-client \
+		$(filter-out torch%,$(UNUSED)); } | LC_ALL=C sort -f -t= -k1,1; } \
 		>build/gpu.lock
 	@mv build/gpu.lock requirements/gpu.lock; rm -rf build/lock-gpu build/gpu.json build/shared.txt
 
