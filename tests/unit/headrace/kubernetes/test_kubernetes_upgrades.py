@@ -8,6 +8,7 @@ import yaml
 from headrace.kubernetes.names import SETTINGS_DIGEST
 from headrace.kubernetes.source import RenderSource, parse_source
 from tests.unit.headrace.kubernetes.rendering import (
+    OVERLAYS,
     of_kind,
     ray_cluster,
     ray_pods,
@@ -160,3 +161,49 @@ def test_the_settings_of_a_rendering_are_in_its_pods_as_they_were_given() -> Non
 
     assert settings_map["data"] == {"headrace.yaml": source.text}
     assert yaml.safe_load(source.text)["kubernetes"]["head"]["cpus"] == 0.5
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"gcs": {"backend": "redis", "address": "redis:6379", "password": {"secret": "redis"}}},
+        {"gcs": ROCKSDB},
+        {"upgrade": {"pods": "incremental", "incremental": {"gateway_class": "istio"}}},
+    ],
+    ids=["plain", "redis", "rocksdb", "in steps"],
+)
+def test_kuberay_takes_what_its_schema_alone_does_not_decide(
+    overlay: str, variant: dict[str, Any]
+) -> None:
+    """What the operator's own validation refuses (KubeRay 1.7)."""
+    documents = rendered(source_with(overlay, **variant))
+    [service] = of_kind(documents, "RayService")
+    cluster = ray_cluster(documents)
+    pods = ray_pods(documents)
+    [head] = pods["head"]["spec"]["containers"]
+    variables = {each["name"] for each in head["env"]}
+
+    assert len(service["metadata"]["name"]) <= 47
+    assert cluster["authOptions"]["mode"] == "token"
+    assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 57, 0)
+    # Autoscaler v2 replaces pods, and does not have them restarted.
+    assert all("restartPolicy" not in pod["spec"] for pod in pods.values())
+    options = cluster.get("gcsFaultToleranceOptions", {})
+    redis_only = {"redisAddress", "redisUsername", "redisPassword", "externalStorageNamespace"}
+    if options.get("backend") == "rocksdb":
+        assert not redis_only & set(options)
+        assert not {each["mountPath"] for each in head["volumeMounts"]} & {"/data/gcs"}
+    else:
+        assert "storage" not in options
+    assert not variables & {
+        *("RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "REDIS_USERNAME"),
+        *("RAY_gcs_storage", "RAY_gcs_storage_path", "RAY_enable_autoscaler_v2"),
+    }
+    if service["spec"]["upgradeStrategy"]["type"] == "NewClusterWithIncrementalUpgrade":
+        assert cluster["enableInTreeAutoscaling"] is True
+        steps = service["spec"]["upgradeStrategy"]["clusterUpgradeOptions"]
+        assert 0 < steps["stepSizePercent"] <= 100
+        assert 0 < steps["maxSurgePercent"] <= 100
+        assert steps["gatewayClassName"]
