@@ -160,7 +160,7 @@ lock-gpu: check-python  ## Resolve it for CUDA, and write requirements/gpu.lock
 	build/lock-gpu/bin/pip install --quiet --dry-run --ignore-installed --only-binary :all: \
 		--report build/gpu.json -c requirements/constraints.txt -c requirements/torch-gpu.txt \
 		-c build/shared.txt \
-		'./client[bulk,lance]' '.[demo,dev,gpu]'
+		'./client[bulk,lance]' '.[demo,dev,gpu,s3,gs]'
 	@{ head -1 requirements/gpu.lock; { grep -v '^#' requirements/no-deps.txt; \
 		$(PYTHON) -c $(LOCK_OF_REPORT) build/gpu.json headrace headrace-client \
 		$(filter-out torch%,$(UNUSED)); } | LC_ALL=C sort -f -t= -k1,1; } \
