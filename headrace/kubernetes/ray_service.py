@@ -154,7 +154,7 @@ class _Pods:
             # KubeRay's own probe would ask for an HTTP proxy, and none runs here.
             "readinessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=10),
             "livenessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=120),
-            "resources": resources(group.cpus, group.memory_gib, **gpus),
+            "resources": resources(group.cpus, group.memory_gib, gpus),
         }
         template = self._template("worker", container, {"automountServiceAccountToken": False})
         return placed(template, self.settings_of(group), has_gpus=group.gpus > 0)

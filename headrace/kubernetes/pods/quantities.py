@@ -1,22 +1,28 @@
 """Numbers as Kubernetes' quantities."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 MIB_PER_GIB = 1024
 
 
 def cpu_quantity(cpus: float) -> str:
     """Return whole CPUs as they are, fractions in thousandths, rounded up."""
-    return f"{cpus:g}" if cpus == int(cpus) else f"{math.ceil(cpus * 1000)}m"
+    return str(int(cpus)) if cpus == int(cpus) else f"{math.ceil(cpus * 1000)}m"
 
 
 def gib_quantity(gib: float) -> str:
     """Return whole GiB as ``Gi``, fractions as ``Mi``, rounded up."""
-    return f"{gib:g}Gi" if gib == int(gib) else f"{math.ceil(gib * MIB_PER_GIB)}Mi"
+    return f"{int(gib)}Gi" if gib == int(gib) else f"{math.ceil(gib * MIB_PER_GIB)}Mi"
 
 
 def resources(
-    cpus: float, memory_gib: float, *, limits_cpus: bool = True, **more: str
+    cpus: float,
+    memory_gib: float,
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    limits_cpus: bool = True,
 ) -> dict[str, dict[str, str]]:
     """Return a container's requests and limits, which are the same.
 

@@ -74,6 +74,7 @@ def dns_egress(more_cidrs: Iterable[str]) -> list[dict[str, Any]]:
 
 def _needed_egress(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
     """Return the rules for brokers, hubs, object stores, Redis, and what the settings name."""
+    rules: list[dict[str, Any]]
     if cluster is not None:
         brokers = {"matchLabels": {"strimzi.io/cluster": cluster.name, "strimzi.io/kind": "Kafka"}}
         rules = [{"to": [{"podSelector": brokers}], "ports": _tcp(cluster.port)}]

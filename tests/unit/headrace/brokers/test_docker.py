@@ -58,7 +58,7 @@ def test_the_dockerfile_is_one() -> None:
     options = [option for rule in accepted for option in ("--ignore", rule)]
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     outcome = subprocess.run(
-        [hadolint, "--no-color", *options, ROOT / "Dockerfile"],
+        [str(hadolint), "--no-color", *options, str(ROOT / "Dockerfile")],
         check=False,
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.scripts.scripts import drain_node
 
@@ -100,8 +101,8 @@ def test_workers_are_the_living_nodes_that_are_no_head(monkeypatch: pytest.Monke
         {"Alive": True, "Resources": {"CPU": 2.0}},
         {"Alive": False, "Resources": {"CPU": 2.0}},
     ]
-    monkeypatch.setattr(drain.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(drain.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
 
     assert drain.count_workers() == 1
 
@@ -110,8 +111,8 @@ def test_a_head_whose_ray_is_gone_waits_for_nobody(monkeypatch: pytest.MonkeyPat
     def refuse(**_options: object) -> None:
         raise ConnectionError("no Ray runs here")
 
-    monkeypatch.setattr(drain.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(drain.ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
 
     assert drain.count_workers() == 0
 
