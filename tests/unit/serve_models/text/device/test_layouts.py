@@ -172,6 +172,7 @@ def test_a_model_that_sees_its_neighbours_is_padded(
     assert "the vectors would change" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_compiled_model_gives_the_librarys_vectors(
     minilm_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
