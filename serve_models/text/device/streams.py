@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -63,11 +63,13 @@ class CudaStreams:
     pins = True
 
     def __init__(self, device: torch.device, slots: int) -> None:
-        self._copies = torch.cuda.Stream(device)
-        self._computes = torch.cuda.Stream(device)
+        # Any: torch's classes have no annotations.
+        cuda: Any = torch.cuda
+        self._copies = cuda.Stream(device)
+        self._computes = cuda.Stream(device)
         # Blocking: the waiting thread sleeps, and leaves its CPU to the others.
-        self._uploaded = [torch.cuda.Event(blocking=True) for _ in range(slots)]
-        self._done = [torch.cuda.Event(blocking=True) for _ in range(slots)]
+        self._uploaded = [cuda.Event(blocking=True) for _ in range(slots)]
+        self._done = [cuda.Event(blocking=True) for _ in range(slots)]
         # The weights were copied on the device's default stream.
         torch.cuda.synchronize(device)
 

@@ -85,7 +85,7 @@ def encode_prepared(prepared: Sequence[Sequence[TokenizedText] | Refusal]) -> li
         np.array([text.prompt_tokens for text in texts], np.int32).tobytes()
         if has_prompts
         else _NO_BYTES,
-        b"".join(bytes(text.ids) for text in texts),  # type: ignore[arg-type] # an array of int32
+        b"".join(bytes(text.ids) for text in texts),
         b"".join(_type_ids(text) for text in texts) if has_types else _NO_BYTES,
         *join_parts(refusals),
     ]
@@ -129,7 +129,7 @@ def encode_rows(
         order.encode(),
         np.array(numbers, np.int64).tobytes(),
         np.array([width], np.int64).tobytes(),
-        memoryview(np.ascontiguousarray(stacked, np.float32)).cast("B"),
+        stacked.astype(np.float32, copy=False).tobytes(),
     ]
 
 
