@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -47,7 +48,9 @@ def save_encoder(directory: Path, size: EncoderSize, tokenizer: str, max_tokens:
     """
     torch.manual_seed(_SEED)
     words = AutoTokenizer.from_pretrained(tokenizer)
-    encoder = BertModel(
+    # Any: Transformers' constructors have no annotations.
+    make: Any = BertModel
+    encoder = make(
         BertConfig(
             vocab_size=len(words),
             hidden_size=size.hidden,
@@ -113,8 +116,9 @@ def save_generator(directory: Path, size: GeneratorSize, tokenizer: str, device:
         eos_token_id=words.sep_token_id,
         pad_token_id=words.pad_token_id,
     )
+    make: Any = LlamaForCausalLM
     with torch.device(device):
-        model = LlamaForCausalLM(config)
+        model = make(config)
     model.to(torch.bfloat16).save_pretrained(directory)
     words.save_pretrained(directory)
     return directory

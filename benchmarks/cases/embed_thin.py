@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def run(context: Context) -> Result:
             context.say(label)
             drained: list[dict[str, float]] = []
             series[label] = context.interleave(
-                lambda each=texts_per_request, into=drained: _drain(context, thin, each, into),
-                lambda: _encode(context, thin),
+                partial(_drain, context, thin, texts_per_request, drained),
+                partial(_encode, context, thin),
             )
             profiles[label] = _profile(thin, texts_per_request, drained[-1])
             _say_profile(context, profiles[label])

@@ -69,7 +69,7 @@ class StreamedDevice:
         with self._streams.computing(slot):
             if self._replays:
                 # A graph may now overwrite what it returned for the batch before.
-                torch.compiler.cudagraph_mark_step_begin()
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             features = self._layout.forward(self._model, buffers.device[:size], staged)
             rows = features["sentence_embedding"].float()
             buffers.rows[: len(rows)].copy_(rows, non_blocking=True)

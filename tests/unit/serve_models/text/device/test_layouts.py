@@ -36,7 +36,8 @@ SIZE: dict[str, Any] = {
 
 def tiny_bert() -> torch.nn.Module:
     torch.manual_seed(7)
-    return BertModel(BertConfig(**SIZE))
+    model: torch.nn.Module = BertModel(BertConfig(**SIZE))  # type: ignore[no-untyped-call]
+    return model
 
 
 def tiny_qwen() -> torch.nn.Module:
@@ -152,7 +153,8 @@ def test_what_cannot_be_run_without_padding_is_refused_with_the_settings_name(
 ) -> None:
     model = SentenceTransformer(str(minilm_path), device="cpu")
     model.prompts = {"query": "q: "}
-    model[1].include_prompt = False
+    pooling: Any = model[1]
+    pooling.include_prompt = False
     model.save(str(tmp_path))
     for name in ("unpad_inputs", "compile"):
         with pytest.raises(ModelSettingsError, match=name):
