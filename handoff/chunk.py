@@ -58,6 +58,8 @@ class Outcomes:
         bodies: The ``response.body`` of each result line, as UTF-8 JSON.
         measured_records: How many of them had their tokens counted; 0 for a model without tokens.
         measured_tokens: Tokens read and generated for those.
+        is_working: The replica's own watchdog has seen the model work on what is unanswered, so a
+            call that is silent for long does not hang. Replicas that cannot tell leave it out.
     """
 
     replica: str
@@ -67,6 +69,7 @@ class Outcomes:
     bodies: list[bytes] = field(default_factory=list)
     measured_records: int = 0
     measured_tokens: int = 0
+    is_working: bool = False
 
     def add(self, index: int, status: int, body: bytes, tokens: int | None = None) -> None:
         if tokens is not None:

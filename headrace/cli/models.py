@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.adapters import add_adapter, list_adapters, remove_adapter
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import print_json, print_table, step_progress
 from headrace.errors import UserError
@@ -13,12 +14,17 @@ from headrace.settings.problems import alternatives
 from headrace_client.cli.completion import complete_model
 from schemas.settings.models import weight_sources
 
-models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="The models' weights, and adapters of running ones.", no_args_is_help=True
+)
+models_app.command("add-adapter")(add_adapter)
+models_app.command("remove-adapter")(remove_adapter)
+models_app.command("list-adapters")(list_adapters)
 
 
 @models_app.callback()
 def models() -> None:
-    """The models' weights."""
+    """The models' weights, and adapters of running ones."""
 
 
 @models_app.command("pull")

@@ -93,6 +93,8 @@ def _model(built: Mapping[str, Any]) -> _Parts:
     calls = built.get("calls_per_window", {})
     handles = {each: handle_of_model(each) for each in calls}
     arguments = arguments_of(built["model"], settings, handles, calls)
+    if built.get("takes_adapters"):
+        arguments["takes_adapters"] = True
     return replica_class(settings), actor_options(settings), arguments
 
 

@@ -22,6 +22,7 @@ from schemas.settings.live import (
 )
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import calls_per_window
+from serve_models.generation.adapters.room import asks_for_room
 
 Kind = Literal["status", "model", "route"]
 
@@ -167,6 +168,9 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
     built_values, live = split(values, LIVE_MODEL_KEYS[model.kind])
     built: dict[str, Any] = {"model": name, "settings": built_values}
     called: list[str] = []
+    if model.kind == "generator" and model.adapters and not asks_for_room(model.engine_args):
+        # Adapters change live; room for any is made only when an engine starts.
+        built["takes_adapters"] = True
     if model.kind == "pipeline":
         called = sorted({step.model for step in model.steps.values()})
         built["calls_per_window"] = {

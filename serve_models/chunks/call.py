@@ -89,6 +89,12 @@ class Call:
             self._has_some.set()
             self._has_all.set()
 
+    def say_working(self) -> None:
+        """Make ``stream`` say soon that the model works on the unanswered records."""
+        if self._unanswered:
+            self._gathered.is_working = True
+            self.wake()
+
     def wake(self) -> None:
         """Make ``stream`` yield soon, with or without outcomes: the window has changed."""
         self._has_some.set()

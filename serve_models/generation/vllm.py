@@ -17,7 +17,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
-from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePath
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
@@ -31,10 +31,14 @@ from handoff.clock import AwakeClock, Clock
 from schemas.settings.models import GeneratorSettings
 from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.chunks.watchdog import Patience, SilenceWatch
+from serve_models.generation.adapters.adapters import Adapters, UnknownAdapterError
+from serve_models.generation.adapters.checkpoint import AdapterError, read_checkpoint
+from serve_models.generation.adapters.room import room_arguments
+from serve_models.generation.adapters.vllm_adapters import VllmAdapters
 from serve_models.generation.arguments import (
     GeneratorSettingsError,
     check_handler_arguments,
-    lora_arguments,
+    check_reasoning_parser,
     read_chat_template,
     split_arguments,
     with_setting_names,
@@ -48,8 +52,11 @@ from serve_models.generation.checks import (
 from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
+from serve_models.generation.media.pixels import check_pixels
+from serve_models.generation.media.policy import MediaPolicy, images_of
 from serve_models.generation.placement import placed_engine_args
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
+from serve_models.weights.sources import resolve
 
 CHAT_URL = "/v1/chat/completions"
 COMPLETIONS_URL = "/v1/completions"
@@ -91,7 +98,11 @@ class _Completion(_RefusesFullContext, OpenAIServingCompletion):
 
 
 class VllmEngine:
-    """One vLLM engine and its handlers; create it with ``start``."""
+    """One vLLM engine and its handlers; create it with ``start``.
+
+    Attributes:
+        adapters: Its LoRA adapters, which may change while it runs.
+    """
 
     def __init__(
         self,
@@ -100,13 +111,18 @@ class VllmEngine:
         completion: _Completion,
         names: tuple[str, ...],
         engine_args: Mapping[str, JsonValue],
+        adapters: Adapters,
+        max_image_pixels: int,
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
+        self.adapters = adapters
         self._chat = chat
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
+        self._media = MediaPolicy.of(engine_args)
+        self._max_image_pixels = max_image_pixels
         self._clock = clock or AwakeClock()
         self.watch = SilenceWatch(_PATIENCE)
         self._listen()
@@ -126,44 +142,43 @@ class VllmEngine:
         name: str,
         model: Path,
         adapters: Mapping[str, Path],
+        takes_adapters: bool = False,
     ) -> "VllmEngine":
         """Load the model; blocks the calling event loop for about a minute.
 
         vLLM ties its sockets to the calling loop, and the thread that starts the engine's processes
-        must live as long as they. ``model`` and ``adapters`` are directories. Raises
+        must live as long as they. ``model`` and ``adapters`` are directories; with
+        ``takes_adapters`` the engine has room for some that come later. Raises
         ``GeneratorSettingsError`` if an engine argument, adapter or template cannot be used.
         """
         names = (name, *settings.served_names)
         arguments, handler_arguments = split_arguments(placed_engine_args(settings))
         # Before the engine starts, which takes a minute.
         check_handler_arguments(handler_arguments)
+        check_reasoning_parser(arguments)
         if settings.num_gpus == 0:
             arguments = with_quick_dtype(arguments, is_quick_in_bfloat16=is_quick_in_bfloat16())
         template = read_chat_template(settings.chat_template)
+        room = _room_arguments(arguments, adapters, takes_adapters=takes_adapters)
         try:
             engine = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(
                     model=str(model),
                     served_model_name=list(names),
-                    **{**lora_arguments(adapters), **arguments},
+                    **{**room, **arguments},
                 )
             )
         except (TypeError, ValueError) as error:
             message = with_setting_names(str(error))
             raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {message}") from error
-        models = OpenAIServingModels(
-            engine,
-            [BaseModelPath(each, str(model)) for each in names],
-            lora_modules=[
-                LoRAModulePath(adapter, str(path), base_model_name=name)
-                for adapter, path in adapters.items()
-            ],
-        )
-        try:
-            await models.init_static_loras()
-        except ValueError as error:
+        models = OpenAIServingModels(engine, [BaseModelPath(each, str(model)) for each in names])
+        loader = VllmAdapters(engine, models, name)
+        loaded = Adapters(loader, loader.room, names, resolve)
+        sources = {each: settings.adapters.get(each, f"path:{adapters[each]}") for each in adapters}
+        await loaded.apply(sources)
+        for adapter, problem in loaded.problems.items():
             engine.shutdown()
-            raise GeneratorSettingsError(f"adapters: vLLM refuses one: {error}") from error
+            raise GeneratorSettingsError(f"adapters.{adapter}: {problem}")
         try:
             chat, completion = _handlers(template, engine, models, handler_arguments)
         except Exception as error:
@@ -173,7 +188,7 @@ class VllmEngine:
                 f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: "
                 f"{with_setting_names(str(error))}"
             ) from error
-        return cls(engine, chat, completion, (*names, *adapters), arguments)
+        return cls(engine, chat, completion, names, arguments, loaded, settings.max_image_pixels)
 
     @property
     def max_num_seqs(self) -> int:
@@ -186,15 +201,27 @@ class VllmEngine:
     async def answer(self, url: str, body: dict[str, Any]) -> Answer:
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
-        if isinstance(model, str) and model not in self._names:
-            return refuse_unknown_model(model, self._names)
+        if not isinstance(model, str) or model in self._names:
+            return await self._answer(url, body, model, served=model)
+        try:
+            async with self.adapters.lease(model) as key:
+                return await self._answer(url, body, model, served=key)
+        except UnknownAdapterError:
+            return refuse_unknown_model(model, (*self._names, *self.adapters.names))
+
+    async def _answer(
+        self, url: str, body: dict[str, Any], model: object, served: object
+    ) -> Answer:
+        """Answer a request of ``model``, which the engine knows as ``served``."""
         is_chat = url == CHAT_URL
         request_class = ChatCompletionRequest if is_chat else CompletionRequest
         refusals = _CHAT_REFUSALS if is_chat else _COMPLETION_REFUSALS
         try:
             self._check(body)
+            if images := list(images_of(body.get("messages"))):
+                await asyncio.to_thread(check_pixels, images, self._max_image_pixels)
             try:
-                request = request_class.model_validate(_adapted(body, model))
+                request = request_class.model_validate(_adapted(body, served))
             except Exception as error:  # noqa: BLE001 -- vLLM's checks of bare JSON raise anything
                 return refusals.of_unreadable(error)
             self._limit(request, body)
@@ -258,7 +285,7 @@ class VllmEngine:
         check_body(
             body,
             takes_kv_transfer=self._engine_args.get("kv_transfer_config") is not None,
-            takes_media_urls=bool(self._engine_args.get("allowed_media_domains")),
+            media=self._media,
             structured_fields=_STRUCTURED_FIELDS,
         )
 
@@ -272,6 +299,18 @@ class VllmEngine:
 def _adapted(body: dict[str, Any], model: object) -> dict[str, Any]:
     """Return a body for vLLM, whose request ids must be unique in the engine."""
     return {**{name: each for name, each in body.items() if name != "request_id"}, "model": model}
+
+
+def _room_arguments(
+    engine_args: Mapping[str, JsonValue], adapters: Mapping[str, Path], *, takes_adapters: bool
+) -> dict[str, JsonValue]:
+    checkpoints = []
+    for name, directory in adapters.items():
+        try:
+            checkpoints.append(read_checkpoint(directory))
+        except AdapterError as error:
+            raise GeneratorSettingsError(f"adapters.{name}: {error}") from error
+    return room_arguments(engine_args, checkpoints, takes_adapters=takes_adapters)
 
 
 def _answer_of(response: Any, ignored: list[str]) -> Answer:
@@ -294,11 +333,29 @@ def _handlers(
         "chat_template_content_format": arguments.get("chat_template_content_format", "auto"),
         "default_chat_template_kwargs": arguments.get("default_chat_template_kwargs"),
         "enable_auto_tools": bool(arguments.get("enable_auto_tool_choice", False)),
+        "exclude_tools_when_tool_choice_none": bool(
+            arguments.get("exclude_tools_when_tool_choice_none", False)
+        ),
         "tool_parser": arguments.get("tool_call_parser"),
+        "tool_strict_level": arguments.get("tool_strict_level", "auto"),
         "reasoning_parser": structured.reasoning_parser,
         "request_logger": None,
     }
+    details = bool(arguments.get("enable_prompt_tokens_details", False))
     renderer = OnlineRenderer(engine.model_config, engine.renderer, **shared)
-    chat = _Chat(engine, models, "assistant", online_renderer=renderer, **shared)
-    completion = _Completion(engine, models, online_renderer=renderer, request_logger=None)
+    chat = _Chat(
+        engine,
+        models,
+        "assistant",
+        online_renderer=renderer,
+        enable_prompt_tokens_details=details,
+        **shared,
+    )
+    completion = _Completion(
+        engine,
+        models,
+        online_renderer=renderer,
+        request_logger=None,
+        enable_prompt_tokens_details=details,
+    )
     return chat, completion

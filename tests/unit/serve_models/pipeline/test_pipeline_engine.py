@@ -1,6 +1,7 @@
 """The pipeline's engine over models that answer when the test says so."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Never
 
@@ -777,4 +778,40 @@ async def run_at_random(data: st.DataObject) -> None:
     assert all(line.queue.in_flight == 0 for line in world.engine._lines.values())
     assert set(world.engine.waiting_requests.values()) <= {0}
     world.engine.check_health()
+    await world.engine.stop()
+
+
+async def test_a_steps_sign_of_work_reaches_the_callers_that_wait_for_its_model() -> None:
+    world = World(steps={"generate": {"model": "chat"}})
+    model = world.models["chat"]
+    model.window_records = 1
+    signs = Counter[str]()
+
+    async def listen(custom_id: str) -> None:
+        async for outcomes in world.engine.infer(Chunk("consumer-1", [line(custom_id)])):
+            signs[custom_id] += outcomes.is_working
+
+    first = asyncio.create_task(listen("first"))
+    await settle()
+    assert len(model.calls) == 1
+    model.calls[0].items.put_nowait(Outcomes("chat-replica", 1))
+    await settle()
+    second = asyncio.create_task(listen("second"))
+    await settle()
+    assert world.engine.waiting_requests["chat"] == 1
+    signs.clear()
+
+    model.calls[0].items.put_nowait(Outcomes("chat-replica", 1, is_working=True))
+    await settle()
+    assert signs == {"first": 1, "second": 1}
+
+    # Another sign soon after concerns the record that the model works on; what waits had one.
+    model.calls[0].items.put_nowait(Outcomes("chat-replica", 1, is_working=True))
+    await settle()
+    assert signs == {"first": 2, "second": 1}
+    model.calls[0].answer()
+    await settle()
+    assert len(model.calls) == 2
+    model.calls[1].answer()
+    await asyncio.gather(first, second)
     await world.engine.stop()
