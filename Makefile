@@ -105,6 +105,10 @@ fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
+.PHONY: quantised
+quantised: $(STAMP)  ## Start an engine for each kind of quantised checkpoint (ONLY='awq fp8')
+	$(BIN)/python -m tests.quantised $(ONLY)
+
 .PHONY: chaos
 chaos: $(STAMP)  ## Inject faults and check the promises (SEED, FAULTS, PLANTED=1)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
