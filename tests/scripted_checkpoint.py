@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 
 END = "<end>"
 IMAGE = "<image>"
+_AROUND_IMAGES = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>")
 CALL = '\n{"name": "weather", "arguments": {"city": "Paris"}}\n'
 SCRIPT: Mapping[str, tuple[str, ...]] = {
     "[reason]": ("<think>", "Clouds", " are", " dark.", "</think>", "It rains."),
@@ -30,8 +31,10 @@ HIDDEN = 256
 HEADS = 4
 LAYERS = 1
 PATCH_PIXELS = 14
-IMAGE_TOKENS = 4
-"""Of any picture, after it is scaled to two by two patches."""
+PICTURE_PIXELS = 4 * PATCH_PIXELS
+SCALE = 2
+IMAGE_TOKENS = (PICTURE_PIXELS // PATCH_PIXELS // SCALE) ** 2
+"""Of any picture, which is scaled to the same size."""
 _SURE = 4.0
 _CHARACTERS = [*map(chr, range(32, 127)), "\n", "…"]
 _TEMPLATE = (
@@ -51,7 +54,7 @@ def write_tokenizer(folder: Path) -> dict[str, int]:
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_tokens([AddedToken(each, normalized=False) for each in words])
     tokenizer.add_special_tokens(
-        [AddedToken(each, normalized=False, special=True) for each in (END, IMAGE)]
+        [AddedToken(each, normalized=False, special=True) for each in (END, IMAGE, *_AROUND_IMAGES)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
@@ -154,63 +157,57 @@ def write_adapter(folder: Path, vocabulary: Mapping[str, int], answer: str, rank
     return folder
 
 
-def _random(generator: torch.Generator, *shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=generator) * 0.02
-
-
 def write_picture_checkpoint(folder: Path) -> dict[str, int]:
-    """Write a model of pictures (LLaVA) whose text half answers by ``SCRIPT``."""
+    """Write a model of pictures (Idefics 3) whose text half answers by ``SCRIPT``.
+
+    vLLM loads many others only with torchvision, which the CPU install leaves out.
+    """
     # Transformers takes a second or two to import.
     from transformers import (  # noqa: PLC0415 -- see above
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
     )
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = write_tokenizer(folder)
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=64,
-            intermediate_size=64,
-            projection_dim=64,
-            num_hidden_layers=2,
-            num_attention_heads=1,
-            image_size=2 * PATCH_PIXELS,
-            patch_size=PATCH_PIXELS,
-        ),
-        text_config=LlamaConfig(**text_config(vocabulary)),
-        image_token_index=vocabulary[IMAGE],
-        vision_feature_layer=-1,
-        architectures=["LlavaForConditionalGeneration"],
+    text = text_config(vocabulary)
+    config = Idefics3Config(
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "image_size": PICTURE_PIXELS,
+            "patch_size": PATCH_PIXELS,
+        },
+        text_config={key: value for key, value in text.items() if key != "architectures"},
+        image_token_id=vocabulary[IMAGE],
+        pad_token_id=vocabulary[END],
+        scale_factor=SCALE,
         tie_word_embeddings=False,
+        architectures=["Idefics3ForConditionalGeneration"],
     )
     torch.manual_seed(_GENERATOR_SEED)
-    model = LlavaForConditionalGeneration(config)
+    model = Idefics3ForConditionalGeneration(config)
     weights = text_weights(vocabulary)
-    head = weights.pop("lm_head.weight")
-    model.lm_head.load_state_dict({"weight": head})
-    model.model.language_model.load_state_dict(
+    model.lm_head.load_state_dict({"weight": weights.pop("lm_head.weight")})
+    model.model.text_model.load_state_dict(
         {name.removeprefix("model."): weight for name, weight in weights.items()}
     )
     model.save_pretrained(folder)
-    size = {"height": 2 * PATCH_PIXELS, "width": 2 * PATCH_PIXELS}
     images = {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": 2 * PATCH_PIXELS},
-        "crop_size": size,
+        "image_processor_type": "Idefics3ImageProcessor",
+        "do_image_splitting": False,
+        "size": {"longest_edge": PICTURE_PIXELS},
+        "max_image_size": {"longest_edge": PICTURE_PIXELS},
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "do_convert_rgb": True,
     }
-    processor = {
-        "processor_class": "LlavaProcessor",
-        "patch_size": PATCH_PIXELS,
-        "vision_feature_select_strategy": "default",
-        "image_token": IMAGE,
-        "num_additional_image_tokens": 1,
-    }
+    processor = {"processor_class": "Idefics3Processor", "image_seq_len": IMAGE_TOKENS}
     (folder / "preprocessor_config.json").write_text(json.dumps(images))
     (folder / "processor_config.json").write_text(json.dumps(processor))
     return vocabulary
+
+
+def _random(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=generator) * 0.02

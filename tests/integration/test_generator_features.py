@@ -1,7 +1,7 @@
 """What docs/models.md says of generators, with its settings and requests, on a real vLLM engine.
 
 The checkpoints are tiny, and answer by a script. Two engines serve the module. One reads texts: its
-checkpoint is quantised, and it has the page's settings of reasoning, tools, adapters and speculation
+checkpoint is quantised, and it has the settings of reasoning, tools, adapters and speculation
 together. One reads pictures.
 """
 
