@@ -5,7 +5,7 @@ replicas that start later have them too.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ray
@@ -19,7 +19,7 @@ from headrace.service.applications import (
     model_application_name,
     model_deployment_name,
 )
-from headrace.service.changes import RunningApplication
+from headrace.service.changes import Action, Change, RunningApplication
 from headrace.service.deploying import wait_until_they_run
 from headrace.service.running import running_applications, serve_details
 from headrace.settings.problems import alternatives
@@ -28,6 +28,8 @@ _ASK_TIMEOUT_S = 120.0
 """A replica may have to read an adapter from a slow disk."""
 _LOAD_TIMEOUT_S = 600.0
 _POLL_INTERVAL_S = 0.5
+_RUNNING, _UPDATING = "RUNNING", "UPDATING"
+"""Serve's states of replicas that answer; the second takes a change over."""
 
 
 class RunningAdapters:
@@ -47,6 +49,16 @@ class RunningAdapters:
     def replicas(self) -> list[dict[str, Any]]:
         """Ask each replica what it has: ``replica``, ``loaded``, ``problems``."""
         return self._ask("adapters")
+
+    def problems(self) -> list[str]:
+        """Return why adapters of the settings cannot be used, once all replicas have tried."""
+        self._wait_for(self.sources)
+        found = {
+            f"models.{self.model}.adapters.{name}: {problem}"
+            for replica in self.replicas()
+            for name, problem in replica["problems"].items()
+        }
+        return sorted(found)
 
     def add(self, name: str, source: str, *, replaces: bool = False) -> None:
         """Load an adapter everywhere.
@@ -156,11 +168,34 @@ class RunningAdapters:
                 answers, why = [], "they do not answer"
             else:
                 why = "not all of them answer"
-            if answers and len(answers) >= _running_replicas(self.model):
+            states = _replica_states(self.model)
+            if answers and len(answers) >= states.count(_RUNNING):
                 return answers
+            if not {_RUNNING, _UPDATING} & set(states):
+                raise ServiceError(f"no replica of model {self.model} runs; see `headrace status`")
             if self._clock.monotonic() > give_up_s:
                 raise ServiceError(f"the replicas of model {self.model} cannot be asked: {why}")
             self._pause(_POLL_INTERVAL_S)
+
+
+def adapter_problems(changes: Iterable[Change]) -> list[str]:
+    """Return what keeps adapters out of models whose adapters have just changed live.
+
+    A replica that starts with one that it cannot load does not start.
+    """
+    models = [
+        change.application.removeprefix(MODEL_PREFIX)
+        for change in changes
+        if change.action is Action.LIVE
+        and any(reason.startswith("adapters.") for reason in change.reasons)
+    ]
+    found = []
+    for model in models:
+        try:
+            found += RunningAdapters(model).problems()
+        except ServiceError as error:
+            found.append(f"models.{model}.adapters: {error}")
+    return found
 
 
 def _has_applied(replica: Mapping[str, Any], sources: Mapping[str, str]) -> bool:
@@ -186,12 +221,11 @@ def _running_generator(model: str) -> RunningApplication:
     return running
 
 
-def _running_replicas(model: str) -> int:
+def _replica_states(model: str) -> list[str]:
     details = serve_details().get(model_application_name(model), {})
     deployments = details.get("deployments", {})
     replicas = deployments.get(model_deployment_name(model), {}).get("replicas", [])
-    states = [getattr(each["state"], "value", each["state"]) for each in replicas]
-    return states.count("RUNNING")
+    return [str(getattr(each["state"], "value", each["state"])) for each in replicas]
 
 
 def _without_start(options: Mapping[str, Any]) -> dict[str, Any]:
