@@ -75,7 +75,9 @@ def _of_groups(name: str, section: Mapping[str, Any]) -> Quantization:
 
 def _of_compressed_tensors(section: Mapping[str, Any]) -> Quantization:
     groups = section.get("config_groups")
-    first = next(iter(groups.values()), {}) if isinstance(groups, Mapping) else {}
+    first: Mapping[str, Any] = {}
+    if isinstance(groups, Mapping):
+        first = next(iter(groups.values()), {})
     weights, inputs = first.get("weights") or {}, first.get("input_activations")
     bits, kind = weights.get("num_bits"), weights.get("type", "int")
     activations = inputs.get("num_bits") if isinstance(inputs, Mapping) else 16

@@ -37,7 +37,7 @@ def _measure(field: str, url: str) -> int:
         raise RequestRefusedError(field, "a data: URL must be data:image/TYPE;base64,DATA")
     try:
         with open_image(io.BytesIO(base64.b64decode(data, validate=True))) as image:
-            return image.width * image.height
+            return int(image.width) * int(image.height)
     except binascii.Error as error:
         raise RequestRefusedError(field, f"a picture is not valid base64: {error}") from error
     except Image.DecompressionBombError as error:
