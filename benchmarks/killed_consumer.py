@@ -10,6 +10,7 @@ import asyncio
 import random
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -42,6 +43,9 @@ class NotedSleeper(Sleeper):
         super().__init__(concurrency=concurrency)
         self._journal = journal
 
+    async def cancel(self, consumer: str, records: Mapping[int, Sequence[int]]) -> None:
+        """Let go of nothing: what nobody wants is slept to its end."""
+
     async def _sleep(self, call: Call, index: int, line: bytes) -> None:
         request = orjson.loads(line)
         number, sleep_ms = int(request["custom_id"]), float(request["body"]["ms"])
@@ -52,7 +56,7 @@ class NotedSleeper(Sleeper):
         call.answer(index, STATUS_OK, b'{"slept_ms":%d}' % sleep_ms)
 
 
-def compose(kafka: KafkaSettings, route: RouteSettings, model: Sleeper) -> ConsumerLoop:
+def compose(kafka: KafkaSettings, route: RouteSettings, model: NotedSleeper) -> ConsumerLoop:
     """Return the consumer loop of the route's first consumer replica."""
     engine = build_engine(
         route_name="bench",

@@ -178,6 +178,7 @@ class Stage:
         start_local_ray(
             num_cpus=_LOGICAL_CPUS,
             object_store_bytes=_OBJECT_STORE_BYTES,
+            shares_machine_with_broker=True,
             shows_worker_output=bool(os.environ.get("HEADRACE_BENCH_LOGS")),
         )
         # Serve ends with the cluster, which is ours alone.

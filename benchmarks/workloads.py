@@ -1,7 +1,7 @@
 """The records that benchmarks publish: the same in every run, on every machine. Pure."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
@@ -28,7 +28,7 @@ _COMMON_WORDS = (
 _WORDS = _COMMON_WORDS.split()
 
 
-def request_line(custom_id: str, url: str, body: dict[str, object]) -> bytes:
+def request_line(custom_id: str, url: str, body: Mapping[str, object]) -> bytes:
     """Return one request record's value."""
     return orjson.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
 
@@ -98,6 +98,14 @@ def embedding_lines(texts: Sequence[str]) -> Iterator[bytes]:
     """Yield an embeddings request line for each text."""
     for number, text in enumerate(texts):
         yield request_line(f"{number:08}", "/v1/embeddings", {"input": text})
+
+
+def grouped_embedding_lines(texts: Sequence[str], texts_per_request: int) -> Iterator[bytes]:
+    """Yield request lines of so many texts each, for vectors in base64."""
+    for start in range(0, len(texts), texts_per_request):
+        some = list(texts[start : start + texts_per_request])
+        body = {"input": some[0] if texts_per_request == 1 else some, "encoding_format": "base64"}
+        yield request_line(f"{start:08}", "/v1/embeddings", body)
 
 
 def first_come_first_served_s(sleeps_ms: Sequence[int], slots: int) -> float:

@@ -1,13 +1,16 @@
 """A model behind a Ray Serve deployment handle. Imports no Ray: the handle is given."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
 from handoff.clock import Clock, SystemClock
 
 LOOK_AGAIN_S = 1.0
+CANCEL_PATIENCE_S = 5.0
+"""A replica answers at once, or it hangs, and is not waited for."""
 PATIENCE_S = 10.0
 """A busy model accepts a call sooner."""
 
@@ -17,7 +20,7 @@ class _NeverError(Exception):
 
 
 class ModelHandle:
-    """Calls a model deployment's ``infer`` (``handoff.chunk.ChunkModel``).
+    """Calls the replicas of a model's deployment (``handoff.chunk.CancellableModel``).
 
     Args:
         handle: The deployment's handle.
@@ -72,6 +75,13 @@ class ModelHandle:
             # Nobody waits for the rest: free what the replica still computes of it.
             stream.cancel()
             raise
+
+    async def cancel(self, consumer: str, records: Mapping[int, Sequence[int]]) -> None:
+        """Tell all replicas: only they know which of them has a call. What fails is not raised."""
+        # A replica that is gone has let go of everything, and the others answer.
+        with contextlib.suppress(Exception):
+            told = self._infer.broadcast("cancel", consumer, records)
+            await told.results_async(timeout_s=CANCEL_PATIENCE_S, return_exceptions=True)
 
     async def _accepted(self, chunk: Chunk) -> Any:
         if not self._waiting_calls:

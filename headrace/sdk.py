@@ -11,6 +11,7 @@ check_own_packages()
 from handoff.chunk import (
     STATUS_EXPIRED,
     STATUS_FAILED,
+    STATUS_LOST,
     STATUS_OK,
     STATUS_UNAVAILABLE,
     STATUS_UNRECOVERABLE,
@@ -25,6 +26,7 @@ from serve_models.custom.batched_model import BatchedModel
 __all__ = [
     "STATUS_EXPIRED",
     "STATUS_FAILED",
+    "STATUS_LOST",
     "STATUS_OK",
     "STATUS_UNAVAILABLE",
     "STATUS_UNRECOVERABLE",

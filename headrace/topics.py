@@ -108,13 +108,17 @@ def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> 
     return asyncio.run(_find_unfit_topics(settings, timeout_s))
 
 
-async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
+async def ask_unfit_topics(settings: Settings, admin: TopicAdmin) -> list[str]:
     topics = {topic for topic, _ in _published(settings)} | {settings.jobs.topic}
+    found = await admin.topic_settings(sorted(topics))
+    denied = [explain_denied(topic) for topic in sorted(admin.denied_topics)]
+    return denied + unfit_topics(settings, found)
+
+
+async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
     try:
         async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
-            found = await admin.topic_settings(sorted(topics))
-            denied = [explain_denied(topic) for topic in sorted(admin.denied_topics)]
-            return denied + unfit_topics(settings, found)
+            return await ask_unfit_topics(settings, admin)
     except TimeoutError as error:
         raise SourceError(
             f"no broker at {settings.kafka.bootstrap} has answered within {timeout_s:g} s"

@@ -13,6 +13,7 @@ from schemas.settings.models import (
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
 from serve_models.generation.placement import placement_options
+from serve_models.weights.sources import CACHE_VARIABLE
 
 AnyModelSettings = (
     EmbedderSettings
@@ -47,23 +48,15 @@ def replica_class(settings: AnyModelSettings) -> type:
 
 
 def arguments_of(
-    name: str,
-    settings: AnyModelSettings,
-    step_models: Mapping[str, Any],
-    calls_per_window: Mapping[str, int],
+    name: str, settings: AnyModelSettings, step_models: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments of the class of ``settings``.
 
-    A pipeline needs handles of the models of its steps, and the ``calls_per_window`` of each.
+    A pipeline needs handles of the models of its steps.
     """
     match settings:
         case PipelineSettings():
-            return {
-                "name": name,
-                "settings": settings,
-                "models": dict(step_models),
-                "calls_per_window": dict(calls_per_window),
-            }
+            return {"name": name, "settings": settings, "models": dict(step_models)}
         case CustomModelSettings():
             return {"settings": settings}
         case _:
@@ -75,3 +68,16 @@ def actor_options(settings: ReplicaSettings) -> dict[str, Any]:
     if isinstance(settings, GeneratorSettings):
         options.update(placement_options(settings))
     return options
+
+
+def with_weights_cache(options: Mapping[str, Any], cache: str | None) -> dict[str, Any]:
+    """Return an actor's options under which replicas find pulled weights in ``cache``.
+
+    Without one they look where their node's environment says.
+    """
+    if cache is None:
+        return dict(options)
+    actor = options["ray_actor_options"]
+    environment = {**actor.get("runtime_env", {}).get("env_vars", {}), CACHE_VARIABLE: cache}
+    runtime_env = {**actor.get("runtime_env", {}), "env_vars": environment}
+    return {**options, "ray_actor_options": {**actor, "runtime_env": runtime_env}}

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import orjson
 
-from handoff.chunk import Chunk, Outcomes
+from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
 
 
 class ReplicaDiedError(RuntimeError):
@@ -32,6 +32,8 @@ class CountingModel:
         self.in_flight = 0
         self.most_in_flight = 0
         self.call_sizes: list[int] = []
+        self.takes_cancellations = True
+        self._open: dict[tuple[str, int], dict[int, asyncio.Future[bytes]]] = {}
         self._is_poison = is_poison
         self._replica_died = asyncio.Event()
         self._replica_hangs = asyncio.Event()
@@ -56,6 +58,9 @@ class CountingModel:
             asyncio.ensure_future(self._compute(line)): index
             for index, line in enumerate(chunk.lines)
         }
+        key = chunk.consumer, chunk.call
+        self._open[key] = {index: task for task, index in tasks.items()}
+        yield Outcomes(replica="replica-1", window_records=0)
         death, silence = asyncio.ensure_future(died.wait()), asyncio.ensure_future(hangs.wait())
         try:
             while tasks:
@@ -68,11 +73,23 @@ class CountingModel:
                     raise ReplicaDiedError("killed")
                 outcomes = Outcomes(replica="replica-1", window_records=self.window_records)
                 for ended in tasks.keys() & done:
-                    outcomes.add(tasks.pop(ended), 200, ended.result())
+                    if ended.cancelled():
+                        outcomes.add(tasks.pop(ended), STATUS_UNAVAILABLE, b"")
+                    else:
+                        outcomes.add(tasks.pop(ended), 200, ended.result())
                 yield outcomes
         finally:
+            self._open.pop(key, None)
             for task in (*tasks, death, silence):
                 task.cancel()
+
+    async def cancel(self, consumer: str, records: Mapping[int, Sequence[int]]) -> None:
+        if not self.takes_cancellations:
+            return
+        for number, indexes in records.items():
+            tasks = self._open.get((consumer, number), {})
+            for index in indexes:
+                tasks[index].cancel()
 
     async def _compute(self, line: bytes) -> bytes:
         request = orjson.loads(line)

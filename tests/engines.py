@@ -39,7 +39,6 @@ def make_engine(
     max_request_bytes: int = 10_000,
     max_result_bytes: int = 10_000,
     metadata_limit_characters: int = 4096,
-    calls_per_window: int = 4,
     ordering: Ordering = "none",
     retried: frozenset[Failure] = frozenset(Failure),
     claim_check: ClaimCheckPolicy | None = None,
@@ -72,7 +71,6 @@ def make_engine(
         settings=EngineSettings(
             most_chunk_records=chunk_records,
             metadata_limit_characters=metadata_limit_characters,
-            calls_per_window=calls_per_window,
             ordering=ordering,
             attempt_timeout_s=attempt_timeout_s,
         ),

@@ -15,17 +15,20 @@ BATCH_TEXTS = 32
 WARM_UP_TEXTS = 128
 
 
-def load_model(directory: str, dtype: str, threads: int) -> SentenceTransformer:
-    """Load a model as its own documentation says, on the CPU.
+def load_model(
+    directory: str, dtype: str, threads: int, device: str = "cpu"
+) -> SentenceTransformer:
+    """Load a model as its own documentation says.
 
     Args:
         directory: The model's files.
         dtype: A torch dtype's name.
         threads: Threads for torch.
+        device: torch's name of the device.
     """
     torch.set_num_threads(threads)
     return SentenceTransformer(
-        directory, device="cpu", model_kwargs={"dtype": getattr(torch, dtype)}
+        directory, device=device, model_kwargs={"dtype": getattr(torch, dtype)}
     )
 
 
@@ -36,12 +39,14 @@ def main() -> None:
     parser.add_argument("--dtype", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--texts", type=Path, required=True, help="a JSON list of texts")
+    parser.add_argument("--batch-texts", type=int, default=BATCH_TEXTS)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     texts: list[str] = json.loads(arguments.texts.read_text())
-    model = load_model(arguments.model, arguments.dtype, arguments.threads)
-    model.encode(texts[:WARM_UP_TEXTS], batch_size=BATCH_TEXTS)
+    model = load_model(arguments.model, arguments.dtype, arguments.threads, arguments.device)
+    model.encode(texts[:WARM_UP_TEXTS], batch_size=arguments.batch_texts)
     started_s = time.perf_counter()  # noqa: TID251 - a measurement
-    model.encode(texts, batch_size=BATCH_TEXTS)
+    model.encode(texts, batch_size=arguments.batch_texts)
     wall_s = time.perf_counter() - started_s  # noqa: TID251 - a measurement
     print(json.dumps({"texts_per_s": len(texts) / wall_s, "threads": torch.get_num_threads()}))
 

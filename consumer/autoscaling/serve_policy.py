@@ -16,6 +16,7 @@ from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.policy import DrainPolicy, Signals
 from consumer.autoscaling.task import ScalingTask
 from handoff.clock import Clock, SystemClock
+from schemas.metrics import AUTOSCALING
 
 # Serve's controller shows its own loggers only.
 log = logging.getLogger("ray.serve")
@@ -122,28 +123,11 @@ class ServeScalingPolicy:
 class _Gauges:
     def __init__(self, deployment: str) -> None:
         self._gauges = {}
-        for name, text in (
-            ("target", "replicas to have"),
-            ("wanted", "replicas that the backlog asks for, before clamps"),
-            ("remaining_records", "records that are not done"),
-            ("remaining_s", "how long they take what runs; -1 where it is not known"),
-            ("remaining_tokens", "those records in tokens, by the measured mean; 0 without one"),
-            ("ongoing_calls", "calls that Serve's handles count, queued ones included"),
-            ("oldest_s", "how long the oldest of them has waited"),
-            ("arrival_records_per_s", "the usual arrival rate"),
-            ("replica_records_per_s", "what one replica does; 0 where it is not known"),
-            ("cold_start_s", "how long a replica takes to start"),
-            ("held", "1 where the lag is not known and the target is held"),
-        ):
-            gauge = Gauge(f"headrace_autoscaling_{name}", text, ("deployment",))
+        for each in AUTOSCALING:
+            gauge = Gauge(each.registered, each.help, each.labels)
             gauge.set_default_tags({"deployment": deployment})
-            self._gauges[name] = gauge
-        self._clamp = Gauge(
-            "headrace_autoscaling_clamped",
-            "1 for what kept the target from what was wanted, 0 for the others",
-            ("deployment", "clamp"),
-        )
-        self._clamp.set_default_tags({"deployment": deployment})
+            self._gauges[each.name.removeprefix("autoscaling_")] = gauge
+        self._clamp = self._gauges.pop("clamped")
 
     def set(self, decision: Decision) -> None:
         for name, gauge in self._gauges.items():

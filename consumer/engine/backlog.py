@@ -50,6 +50,11 @@ class Backlog:
         ]
         return [item for item in waiting if not item.is_decided]
 
+    def oldest_s(self, now_s: float) -> float:
+        """Return since when the oldest record without an outcome is held; 0 if there is none."""
+        held = (*self.waiting(), *self.calls.in_flight_items())
+        return now_s - min((item.received_at_s for item in held), default=now_s)
+
     def lose(self, assignments: Iterable[PartitionAssignment]) -> None:
         """Drop the waiting records of lost partitions; those in flight are dropped as they end."""
         for assignment in assignments:

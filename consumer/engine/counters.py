@@ -1,11 +1,11 @@
-"""Counts of a consumer replica since it started."""
+"""Counts of a consumer replica since it started; each only grows."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Counters:
-    """Counts of records; each only grows.
+    """Counts of records.
 
     ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
     any time, except for records dropped with a lost partition, and for answers that their topic
@@ -26,3 +26,20 @@ class Counters:
     completed_records: int = 0
     measured_records: int = 0
     measured_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Events:
+    """Counts of what is no record.
+
+    Attributes:
+        assignments: Rebalances of the group that this member came through.
+        commits: Of offsets, or transactions with them.
+        refused_commits: The group had moved on.
+        aborted_transactions: Of a fenced member, or with a record that its topic refused.
+    """
+
+    assignments: int = 0
+    commits: int = 0
+    refused_commits: int = 0
+    aborted_transactions: int = 0

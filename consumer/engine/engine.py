@@ -21,7 +21,7 @@ from consumer.engine.calls.calls import Calls
 from consumer.engine.calls.key_queues import KeyQueues
 from consumer.engine.calls.work_queue import WorkQueue
 from consumer.engine.cancellation import Cancellations
-from consumer.engine.counters import Counters
+from consumer.engine.counters import Counters, Events
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.failures.retry import RetryPolicy
 from consumer.engine.intake import Intake
@@ -39,6 +39,7 @@ from consumer.engine.replies.parked import Parked
 from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
 from consumer.engine.settings import EngineSettings, LiveSettings
+from consumer.engine.timings import Timings
 from consumer.engine.waiting.standing import Standing
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
 from consumer.ports import OffsetAndMetadata, ReadingNotes, Record, Rejection, TopicPartition
@@ -51,9 +52,11 @@ class Engine:
     """Decides for one consumer replica of one route; ``consumer`` names it to model replicas.
 
     Attributes:
+        consumer: As above.
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
         look_ups: Reply topics that are to be looked up.
+        timings: How long records and commits take; callers note what is acknowledged.
         transactions: What goes into one transaction, under exactly-once.
     """
 
@@ -70,6 +73,7 @@ class Engine:
         claim_check: ClaimCheckPolicy | None = None,
         notes: ReadingNotes | None = None,
     ) -> None:
+        self.consumer = consumer
         self._admission = admission
         self._intake = intake
         self._messages = messages
@@ -82,6 +86,8 @@ class Engine:
         self._outbox = Outbox()
         self.transactions = Transactions(self._assigned, self._outbox)
         self.counters = Counters()
+        self.events = Events()
+        self.timings = Timings()
         queue = WorkQueue(longest_first=intake.work_field is not None)
         key_queues = KeyQueues(settings.ordering)
         isolation = Isolation(retry, jitter)
@@ -126,6 +132,7 @@ class Engine:
             completion=self._completion,
             settings=settings,
             counters=self.counters,
+            timings=self.timings,
         )
         self.bodies = Bodies(body_moves, self._completion, messages)
         self.backlog = Backlog(
@@ -192,6 +199,7 @@ class Engine:
         """Take over an assignment and go on; ``committed`` has every partition assigned now."""
         if self._has_ended:
             return AssignmentChange()
+        self.events.assignments += 1
         change = self._assigned.change(committed, log_ids or {})
         if change.lost:
             self._lose(change.lost)
@@ -226,6 +234,10 @@ class Engine:
     @property
     def partitions(self) -> list[TopicPartition]:
         return [assignment.partition for assignment in self._assigned]
+
+    @property
+    def is_suspended(self) -> bool:
+        return self._is_suspended
 
     @property
     def queued_records(self) -> int:

@@ -11,7 +11,6 @@ class EngineSettings:
     """Portions, order and the room for progress.
 
     Attributes:
-        calls_per_window: Into how many calls a model replica's window is divided.
         max_body_bytes: The most bytes of a response body, on the topic or in an object store; 0 is
             no limit.
         metadata_limit_characters: The brokers' ``offset.metadata.max.bytes``.
@@ -21,7 +20,6 @@ class EngineSettings:
 
     most_chunk_records: int
     metadata_limit_characters: int
-    calls_per_window: int
     max_body_bytes: int = 0
     ordering: Ordering = "none"
     attempt_timeout_s: float | None = None

@@ -9,6 +9,7 @@ from consumer.engine.failures.retry import Failure
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.record_state import RecordState
 from consumer.ports import Message, OffsetAndMetadata, Record, TopicPartition
+from handoff.cancelling import CallCancellation
 from handoff.chunk import Outcomes
 from handoff.windows import CallInFlight
 from schemas.wire.headers import Headers, encode_source
@@ -86,6 +87,7 @@ class WorkItem:
     received_at_s: float
     held_bytes: int
     dispatched_at_s: float = 0.0
+    decided_at_s: float = 0.0
     attempts: int = 0
     failed_attempts: int = 0
     timeouts: int = 0
@@ -131,6 +133,7 @@ class Call:
     """One handle call: a chunk's work items, by their index in the chunk.
 
     Attributes:
+        number: Names it to the model's replicas.
         is_accepted: A model replica has taken the call; before that, nothing is being computed.
         has_answers: Some record has had an outcome that is no failure.
         has_fresh_failures: Among the failures are records that had not failed before, or the
@@ -139,9 +142,12 @@ class Call:
         working_at_s: Monotonic seconds when the replica last said that it works on the call.
         earlier_timeouts: The most timeouts that a record of it had before.
         overdue: Why the call is given up for having taken too long, if it is.
+        elsewhere: How many of its outcomes are still to come in the streams of other calls.
+        cancellation: Which of its records the replica has been told to let go of.
     """
 
-    def __init__(self, items: list[WorkItem], in_flight: CallInFlight) -> None:
+    def __init__(self, number: int, items: list[WorkItem], in_flight: CallInFlight) -> None:
+        self.number = number
         self.records = len(items)
         self.in_flight = in_flight
         self.is_accepted = False
@@ -154,6 +160,8 @@ class Call:
         self.earlier_timeouts = max(item.timeouts for item in items)
         self.first_deadline_ms = _first_deadline_ms(items)
         self.overdue: str | None = None
+        self.elsewhere = 0
+        self.cancellation = CallCancellation()
         self._items: list[WorkItem | None] = list(items)
 
     def check(self, outcomes: Outcomes) -> None:
@@ -195,6 +203,14 @@ class Call:
         return self.overdue is None and any(
             item is not None and item.is_wanted() for item in self._items
         )
+
+    def unwanted(self) -> list[int]:
+        """Return the positions of unanswered records that nobody wants any more."""
+        return [
+            index
+            for index, item in enumerate(self._items)
+            if item is not None and not item.is_wanted()
+        ]
 
     def waiting(self) -> list[WorkItem]:
         return [item for item in self._items if item is not None]

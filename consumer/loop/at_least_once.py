@@ -134,6 +134,7 @@ class AtLeastOnce(Publishing):
 
     def _complete(self, items: Sequence[WorkItem]) -> None:
         self._open_records -= len(items)
+        self._engine.timings.published(items, self._clock.monotonic(), self._clock.epoch_ms())
         self._engine.acknowledged(items)
 
     def _end_message(
@@ -198,10 +199,15 @@ class AtLeastOnce(Publishing):
             points = self._engine.offsets_and_metadata()
             if not points:
                 return True
+            events = self._engine.events
+            started_s = self._clock.monotonic()
             try:
                 await self._source.commit(points)
             except CommitRefusedError as error:
+                events.refused_commits += 1
                 log.info("commit refused, the group has moved on: %s", error)
                 return False
+            events.commits += 1
+            self._engine.timings.committing.observe(self._clock.monotonic() - started_s)
             self._engine.committed(points)
             return True

@@ -25,7 +25,7 @@ from consumer.loop.settings import LoopSettings
 from consumer.loop.topic_look_ups import TopicLookUps
 from consumer.loop.watch import SessionWatch, Watch
 from consumer.ports import ControlSource, RecordSource, TopicPartition
-from handoff.chunk import Chunk, ChunkModel
+from handoff.chunk import CARRIED_WITHIN_S, CancellableModel, Chunk
 from handoff.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ConsumerLoop:
         engine: Engine,
         source: RecordSource,
         publishing: Publishing,
-        model: ChunkModel,
+        model: CancellableModel,
         clock: Clock,
         settings: LoopSettings,
         store: BodyStore | None = None,
@@ -67,11 +67,12 @@ class ConsumerLoop:
         self._control = (
             None if control is None else ControlReader(control, engine.counters, self._cancel)
         )
-        self._watch = Watch(engine, source, clock, self._end_unwanted_calls)
+        self._watch = Watch(engine, source, clock, self._let_go_of_unwanted)
         self._session = SessionWatch(engine, source, clock, settings.session_timeout_s)
         self._waits = LastingWaits()
         self._tasks: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
+        self._cancellations: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._failed = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -189,7 +190,7 @@ class ConsumerLoop:
         change = self.engine.assign(points, self._source.log_ids())
         for partition, offset in change.seeks.items():
             self._source.seek(partition, offset)
-        self._end_unwanted_calls()
+        self._let_go_of_unwanted()
         _report(change)
 
     async def _pump(self) -> None:
@@ -268,32 +269,49 @@ class ConsumerLoop:
             self._calls[task] = call[0]
 
     async def _run_call(self, call: Call, chunk: Chunk) -> None:
-        reason = "the model replica ended the call without an outcome for this request"
-        stream = stream_outcomes(self._model, chunk)
+        reading = self._read_call(call, chunk)
         # One record may take hours: the lines of the others must not stay in memory for it.
         del chunk
         try:
-            async for outcomes in stream:
-                self._session.look()
-                self.engine.take_outcomes(call, outcomes, *self._now())
-                del outcomes
-                self._wake()
+            reason = await reading
         except asyncio.CancelledError:
             reason = "the call was cancelled"
-        except (CallFailedError, ModelContractError) as error:
-            # Whatever ended the call, its records go back; what the engine raises ends the loop.
-            reason = f"the model replica failed: {error}"
-            log.warning("a call of %d records failed: %s", call.records, reason)
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._calls.pop(task, None)
         self.engine.end_call(call, reason, *self._now())
 
-    def _end_unwanted_calls(self) -> None:
+    async def _read_call(self, call: Call, chunk: Chunk) -> str:
+        """Take the outcomes; return why records without one have none."""
+        reason = "the model replica ended the call without an outcome for this request"
+        stream = stream_outcomes(self._model, chunk)
+        del chunk
+        try:
+            async for outcomes in stream:
+                self._session.look()
+                self.engine.take_outcomes(call, outcomes, *self._now())
+                del outcomes
+                if self.engine.calls.has_unwanted:
+                    self._let_go_of_unwanted()
+                self._wake()
+        except (CallFailedError, ModelContractError) as error:
+            # Whatever ended the call, its records go back; what the engine raises ends the loop.
+            reason = f"the model replica failed: {error}"
+            log.warning("a call of %d records failed: %s", call.records, reason)
+        if call.elsewhere > 0:
+            await self._until(lambda: call.elsewhere <= 0, CARRIED_WITHIN_S)
+        return reason
+
+    def _let_go_of_unwanted(self) -> None:
         loop = asyncio.get_running_loop()
+        cancelled, closed = self.engine.calls.let_go(self._clock.monotonic())
+        if cancelled:
+            task = loop.create_task(self._model.cancel(self.engine.consumer, cancelled))
+            self._cancellations.add(task)
+            task.add_done_callback(self._cancellations.discard)
         for task, call in self._calls.items():
-            if not call.is_wanted():
+            if call in closed:
                 # Not at once: a task that is cancelled before its first step never runs, and its
                 # call would never end.
                 loop.call_soon(task.cancel)
@@ -303,7 +321,7 @@ class ConsumerLoop:
         cancelled = self.engine.backlog.cancel(controls, *self._now())
         if cancelled:
             log.info("cancelled %d records", cancelled)
-            self._end_unwanted_calls()
+            self._let_go_of_unwanted()
 
     def _now(self) -> tuple[float, int]:
         return self._clock.monotonic(), self._clock.epoch_ms()

@@ -109,19 +109,27 @@ class ExactlyOnce(Publishing):
                 task.add_done_callback(self._note_end)
 
     async def _run(self, transaction: Transaction) -> None:
+        engine = self._engine
+        started_s = self._clock.monotonic()
         try:
             rejections = await self._sink.publish(
                 transaction.partition, messages_of(transaction.items), transaction.point
             )
         except FencedError as error:
+            engine.events.aborted_transactions += 1
             log.warning("%s: %s; its records are the new owner's", transaction.partition, error)
-            if self._engine.transaction_fenced(transaction):
+            if engine.transaction_fenced(transaction):
                 self._expect_rebalance()
         else:
+            now_s = self._clock.monotonic()
             if rejections:
+                engine.events.aborted_transactions += 1
                 self._substitute(transaction, rejections)
             else:
-                self._engine.transaction_committed(transaction)
+                engine.events.commits += 1
+                engine.timings.committing.observe(now_s - started_s)
+                engine.timings.published(transaction.items, now_s, self._clock.epoch_ms())
+                engine.transaction_committed(transaction)
         self._on_progress()
 
     def _substitute(self, transaction: Transaction, rejections: Sequence[Rejection]) -> None:

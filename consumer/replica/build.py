@@ -13,7 +13,6 @@ from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.loop.settings import LoopSettings
 from consumer.ports import ReadingNotes
 from schemas.settings.file import RouteSettings
-from schemas.settings.pipeline_checks import FEW_CALLS
 from schemas.wire.references import check_prefix
 
 _REVOKE_SHARE = 0.6
@@ -26,7 +25,6 @@ def build_engine(
     route: RouteSettings,
     urls: frozenset[str],
     work_field: str | None = None,
-    calls_per_window: int = FEW_CALLS,
     consumer: str,
     metadata_limit_characters: int,
     jitter: random.Random,
@@ -35,8 +33,7 @@ def build_engine(
 ) -> Engine:
     """Compose the engine of one consumer replica, which ``consumer`` identifies.
 
-    ``work_field`` is the body field by which the model ranks requests, if it does;
-    ``calls_per_window`` is into how many calls it wants a replica's window divided.
+    ``work_field`` is the body field by which the model ranks requests, if it does.
     """
     return Engine(
         consumer=consumer,
@@ -57,7 +54,6 @@ def build_engine(
         settings=EngineSettings(
             most_chunk_records=route.flow.chunk_records,
             metadata_limit_characters=metadata_limit_characters,
-            calls_per_window=calls_per_window,
             max_body_bytes=_max_body_bytes(route),
             ordering=route.ordering,
             attempt_timeout_s=route.retry.attempt_timeout_s,

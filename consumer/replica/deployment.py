@@ -21,6 +21,7 @@ from consumer.replica.build import build_engine, live_engine_settings, loop_sett
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
+from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
 from handoff.model_handle import ModelHandle
@@ -40,7 +41,6 @@ class Consumer:
         route: Its settings, without those that change live.
         urls: The endpoints that its model answers.
         work_field: The body field by which its model ranks requests, if it does.
-        calls_per_window: Into how many calls its model wants a replica's window divided.
         model: Handle of the model's deployment, which need not run yet.
         status: Handle of the status board.
     """
@@ -53,7 +53,6 @@ class Consumer:
         kafka: KafkaSettings,
         urls: frozenset[str],
         work_field: str | None,
-        calls_per_window: int,
         model: Any,
         status: Any,
     ) -> None:
@@ -62,7 +61,6 @@ class Consumer:
         self._kafka = kafka
         self._urls = urls
         self._work_field = work_field
-        self._calls_per_window = calls_per_window
         self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
@@ -91,7 +89,6 @@ class Consumer:
             route=route,
             urls=self._urls,
             work_field=self._work_field,
-            calls_per_window=self._calls_per_window,
             consumer=self._replica,
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
@@ -169,9 +166,10 @@ class Consumer:
         return [line]
 
     async def _report(self, loop: ConsumerLoop) -> None:
+        clock = SystemClock()
         while True:
             snapshot = self._snapshot(loop)
-            self._metrics.update(snapshot)
+            self._metrics.update(read_engine(loop.engine, clock.monotonic()))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):

@@ -2,37 +2,69 @@
 
 from ray.util.metrics import Counter, Gauge
 
-from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
+from consumer.replica.readings import Readings
+from handoff.histogram import Histogram
+from schemas.metrics import CONSUMER, Metric
 
 
 class ConsumerMetrics:
     def __init__(self, route: str) -> None:
         tags = {"route": route}
-        self._counters = {}
-        self._last = dict.fromkeys(COUNTER_NAMES, 0)
-        for name in COUNTER_NAMES:
-            counter = Counter(f"headrace_{name}", f"{name} since the start", ("route",))
-            counter.set_default_tags(tags)
-            self._counters[name] = counter
-        self._in_flight = Gauge("headrace_in_flight_records", "handed to models", ("route",))
-        self._queued = Gauge("headrace_queued_records", "read and waiting", ("route",))
-        self._partitions = Gauge("headrace_assigned_partitions", "held by a replica", ("route",))
-        self._tokens_per_record = Gauge(
-            "headrace_tokens_per_record",
-            "the mean of finished records, read and generated; none for models without tokens",
-            ("route",),
-        )
-        for gauge in (self._in_flight, self._queued, self._partitions, self._tokens_per_record):
-            gauge.set_default_tags(tags)
+        self._counters: dict[str, GrowingCounter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, ExportedHistogram] = {}
+        for each in CONSUMER:
+            if each.kind == "counter":
+                counter = Counter(each.registered, each.help, each.labels)
+                self._counters[each.name] = GrowingCounter(counter, tags)
+            elif each.kind == "gauge":
+                self._gauges[each.name] = Gauge(each.registered, each.help, each.labels)
+                self._gauges[each.name].set_default_tags(tags)
+            else:
+                self._histograms[each.name] = ExportedHistogram(each, tags)
 
-    def update(self, snapshot: ReplicaSnapshot) -> None:
-        for name, counter in self._counters.items():
-            value = getattr(snapshot, name)
-            if value > self._last[name]:
-                counter.inc(value - self._last[name])
-                self._last[name] = value
-        self._in_flight.set(snapshot.in_flight_records)
-        self._queued.set(snapshot.queued_records)
-        self._partitions.set(len(snapshot.partitions))
-        if snapshot.tokens_per_record is not None:
-            self._tokens_per_record.set(snapshot.tokens_per_record)
+    def update(self, readings: Readings) -> None:
+        for name, count in readings.counters.items():
+            self._counters[name].set(count)
+        for name, value in readings.gauges.items():
+            self._gauges[name].set(float(value))
+        for name, histogram in readings.histograms.items():
+            self._histograms[name].set(histogram)
+
+
+class GrowingCounter:
+    """A counter of Ray's, of what counts elsewhere."""
+
+    def __init__(self, counter: Counter, tags: dict[str, str]) -> None:
+        self._counter = counter
+        self._tags = tags
+        self._last = 0.0
+
+    def set(self, value: float) -> None:
+        if value > self._last:
+            self._counter.inc(value - self._last, self._tags)
+            self._last = value
+
+
+class ExportedHistogram:
+    """A histogram as counters; see ``schemas.metrics``."""
+
+    def __init__(self, metric: Metric, tags: dict[str, str]) -> None:
+        name = metric.registered
+        self._buckets = Counter(f"{name}_bucket", metric.help, (*metric.labels, "le"))
+        self._tags = tags
+        self._by_bound: list[GrowingCounter] = []
+        self._count = GrowingCounter(Counter(f"{name}_count", metric.help, metric.labels), tags)
+        self._sum = GrowingCounter(Counter(f"{name}_sum", metric.help, metric.labels), tags)
+
+    def set(self, histogram: Histogram) -> None:
+        if not self._by_bound:
+            bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+            self._by_bound = [
+                GrowingCounter(self._buckets, {**self._tags, "le": bound}) for bound in bounds
+            ]
+        reached = histogram.cumulative()
+        for counter, count in zip(self._by_bound, reached, strict=True):
+            counter.set(count)
+        self._count.set(reached[-1])
+        self._sum.set(histogram.total)

@@ -7,7 +7,11 @@ import typer
 
 from consumer.ports import SourceError
 from headrace.cli.options import JsonOption
-from headrace.cli.output import print_json, print_line, print_note, print_table
+from headrace.cli.output import err, out, print_json, print_line, print_note, print_table
+from headrace.preflight.findings import errors_of
+from headrace.preflight.gpus import uncounted_gpus
+from headrace.preflight.looking import look
+from headrace.preflight.table import findings_table
 from headrace.records.result_sizes import describe_oversized
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.generator_notices import describe_generators
@@ -32,10 +36,21 @@ ConfigOption = Annotated[
 ]
 
 
-def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOption = False) -> None:
+def check(
+    file: FileArgument = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also look at GPUs, weights, vLLM's arguments, topics and rights."
+        ),
+    ] = False,
+) -> None:
     """Check a settings file, and show its models and routes or everything wrong with it.
 
     Where the brokers can be reached, also whether the topics can take what the routes publish.
+    With --deep it ends with 1 if something would keep the service from starting here.
     """
     path = find_settings_file(file or config)
     try:
@@ -49,6 +64,9 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
         ]
         print_json({"file": str(path), "valid": False, "problems": problems})
         raise typer.Exit(2) from None
+    if deep:
+        _check_deeply(path, settings, as_json=json)
+        return
     unfit, unseen = look_at_topics(settings)
     if json:
         # Secrets print as asterisks: pydantic masks them in JSON mode.
@@ -70,6 +88,20 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
         print_note(f"Warning: {warning}")
     if unseen is not None:
         print_note(f"The topics were not looked at: {unseen}")
+
+
+def _check_deeply(path: Path, settings: Settings, *, as_json: bool) -> None:
+    with err.status("looking at what the service needs"):
+        findings = look(settings)
+    if as_json:
+        values = settings.model_dump(mode="json")
+        found = [each.to_dict() for each in findings]
+        print_json({"file": str(path), "valid": True, "settings": values, "findings": found})
+    else:
+        print_summary(path, settings)
+        out.print(findings_table(findings))
+    if errors_of(findings):
+        raise typer.Exit(1)
 
 
 def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
@@ -111,6 +143,8 @@ def print_summary(path: Path, settings: Settings) -> None:
             )
     for notice in (*describe_oversized(settings), *describe_generators(settings, find_source)):
         print_line(notice)
+    for finding in uncounted_gpus(settings):
+        print_line(f"Warning: {finding}")
     print_table(
         *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),
         rows=[

@@ -73,13 +73,13 @@ COMMANDS = (
     ),
     Command(
         "models",
-        "headrace.cli.models:models_app",
+        "headrace.cli.models.models:models_app",
         "The models' weights, and adapters of running ones.",
     ),
     Command(
         "render",
         "headrace.cli.render:render_app",
-        "The settings as manifests.",
+        "Manifests of the settings, and a Grafana dashboard.",
     ),
 )
 

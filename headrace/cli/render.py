@@ -1,22 +1,24 @@
-"""``headrace render``: turns the settings file into manifests."""
+"""``headrace render``: turns the settings file into manifests, and the metrics into a dashboard."""
 
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from headrace.cli.options import ConfigOption
 from headrace.cli.output import print_error, print_note
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import read_source
+from headrace.observability.dashboard import dashboard
 from headrace.settings.file import find_settings_file
 
-render_app = typer.Typer(help="The settings as manifests.", no_args_is_help=True)
+render_app = typer.Typer(help="Manifests of the settings, and a dashboard.", no_args_is_help=True)
 
 
 @render_app.callback()
 def render() -> None:
-    """The settings as manifests."""
+    """Manifests of the settings, and a dashboard."""
 
 
 @render_app.command("serve")
@@ -26,6 +28,12 @@ def serve(config: ConfigOption = None) -> None:
     from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
 
     print(to_yaml(serve_config(read_source(find_settings_file(config)).settings)), end="")  # noqa: T201
+
+
+@render_app.command("grafana")
+def grafana() -> None:
+    """Print a Grafana dashboard of the metrics, to import as it is. It fits any settings."""
+    print(orjson.dumps(dashboard(), option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - a file on stdout
 
 
 @render_app.command("k8s")
@@ -46,8 +54,15 @@ def k8s(
     """
     # As above.
     from headrace.kubernetes.manifests import render_files  # noqa: PLC0415 - see above
+    from headrace.kubernetes.weights import (  # noqa: PLC0415 - see above
+        unpinned_sources,
+        unreachable_sources,
+    )
 
-    files = render_files(read_source(find_settings_file(config)))
+    source = read_source(find_settings_file(config))
+    files = render_files(source)
+    for line in (*unreachable_sources(source.settings), *unpinned_sources(source.settings)):
+        print_note(f"Warning: {line}")
     if output is None:
         manifests = [text for name, text in files.items() if name != "kustomization.yaml"]
         print("---\n".join(manifests), end="")  # noqa: T201 - YAML on stdout, for kubectl

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.models import pull_all
+from headrace.cli.models.choosing import plain_sources, sources_of
+from headrace.cli.models.pulling import pull_all
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_note
 from headrace.errors import UserError
@@ -37,7 +38,6 @@ from headrace_client.bulk.job.progress.display import choose_display
 from headrace_client.bulk.job.session import run_bulk
 from headrace_client.cli.completion import complete_model
 from schemas.settings.file import Settings
-from schemas.settings.models import weight_sources
 from serve_models.weights.sources import ModelSourceError, resolve
 
 LOOKED_AT_LINES = 10_000
@@ -140,11 +140,14 @@ def _settings_of_source(
             f"{model} would be a generator, and vLLM is not installed: pip install "
             "'headrace[cpu]', or 'headrace[gpu]' on a machine with a GPU"
         )
-    pull_all({model: model})
+    pull_all(plain_sources([model]))
     if kind is None and chosen == "reranker" and _is_embedder(model):
         chosen = "embedder"
     print_note(f"{model}: {chosen}, {resources.cpus} CPUs, {resources.gpus:g} GPUs")
-    return settings_of_source(model, chosen, resources, served_names=needed.names, more=more)
+    settings = settings_of_source(model, chosen, resources, served_names=needed.names, more=more)
+    # What --set names besides: adapters, a draft model, a checkpoint's code.
+    pull_all(sources_of(settings, settings.models), only_missing=True)
+    return settings
 
 
 def _is_embedder(model: str) -> bool:
@@ -168,12 +171,12 @@ def _settings_of_model(model: str, config: Path | None) -> Settings:
             f"MODEL: {file} has no model '{model}'{alternatives(model, settings.models)}"
         )
     chosen = settings_of_model(settings, model)
-    sources = {
-        f"{name}, {each}": each
-        for name, behind in chosen.models.items()
-        for each in weight_sources(behind)
-    }
-    pull_all(sources)
+    weights = chosen.weights
+    pull_all(
+        sources_of(chosen, chosen.models),
+        cache_dir=weights.cache,
+        most_bytes=weights.max_model_gib * 2**30,
+    )
     return chosen
 
 

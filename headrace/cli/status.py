@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
@@ -27,19 +28,25 @@ def status(
 ) -> None:
     """Show each route's lag, and what the service that runs here reports."""
     settings = read_settings(config)
-    statuses, why_not = None, ""
-    decisions: dict[str, str] = {}
-    deployments: dict[str, str] = {}
+    answer = _Answer()
     if service:
         with err.status("asking the service"):
-            statuses, decisions, deployments, why_not = _ask_service()
+            answer = _ask_service()
+    statuses = answer.statuses
     # After the service, which takes longer: both should show the same moment.
     with err.status("asking Kafka"):
         lags, open_transactions = asyncio.run(_ask_kafka(settings))
     report = route_report(settings, lags, statuses, open_transactions)
-    report["deployments"] = deployments
+    report["deployments"] = answer.deployments
     if json:
-        print_json({**report, "scaling": decisions, "service_error": why_not or None})
+        print_json(
+            {
+                **report,
+                "scaling": answer.decisions,
+                "runs_on": answer.runs_on,
+                "service_error": answer.why_not or None,
+            }
+        )
         return
     out.print(route_view(report, out.width))
     out.print(partition_tables(report, out.width))
@@ -52,10 +59,12 @@ def status(
     for route_status in (statuses or {}).values():
         for error in route_status.errors:
             print_error(f"{route_status.route}: consumer {error}")
-    for deployment, decision in decisions.items():
+    for model, facts in answer.runs_on.items():
+        print_note(f"{model} runs on {', '.join(facts)}")
+    for deployment, decision in answer.decisions.items():
         print_note(f"{deployment}: {decision}")
-    if why_not:
-        print_note(f"no service: {why_not}")
+    if answer.why_not:
+        print_note(f"no service: {answer.why_not}")
 
 
 async def _read_lags(settings: Settings) -> dict[str, list[PartitionLag]]:
@@ -70,8 +79,26 @@ async def _ask_kafka(
     return lags, await OpenTransactionLines(settings, SystemClock()).of(lags)
 
 
-def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], dict[str, str], str]:
-    """Return the report or ``None``, scaling decisions, lacking replicas, and what went wrong."""
+@dataclass(slots=True)
+class _Answer:
+    """What the service says.
+
+    Attributes:
+        statuses: The report of each route; ``None`` without an answer.
+        decisions: The latest scaling decisions, by deployment.
+        deployments: A line on each that lacks replicas.
+        runs_on: What each model's replicas chose: a device, a number format, and so on.
+        why_not: What went wrong.
+    """
+
+    statuses: dict[str, RouteStatus] | None = None
+    decisions: dict[str, str] = field(default_factory=dict)
+    deployments: dict[str, str] = field(default_factory=dict)
+    runs_on: dict[str, list[str]] = field(default_factory=dict)
+    why_not: str = ""
+
+
+def _ask_service() -> _Answer:
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
@@ -79,20 +106,26 @@ def _ask_service() -> tuple[dict[str, RouteStatus] | None, dict[str, str], dict[
         quiet_ray,
         read_decisions,
         read_deployments,
+        read_runs_on,
         read_statuses,
     )
 
     quiet_ray()
+    answer = _Answer()
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError:
-        return None, {}, {}, "no Ray cluster runs on this machine; `headrace up` starts one"
-    deployments: dict[str, str] = {}
+        answer.why_not = "no Ray cluster runs on this machine; `headrace up` starts one"
+        return answer
     try:
         # First: where replicas are missing, the board may be one of them.
-        deployments = read_deployments()
-        return read_statuses(), read_decisions(), deployments, ""
+        answer.deployments = read_deployments()
+        answer.runs_on = read_runs_on()
+        statuses = read_statuses()
+        answer.decisions = read_decisions()
+        answer.statuses = statuses
     except ServiceError as error:
-        return None, {}, deployments, str(error)
+        answer.why_not = str(error)
     finally:
         ray.shutdown()
+    return answer

@@ -21,7 +21,10 @@ from headrace.cli.diff import changes_table
 from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import err, out, print_json, print_note
 from headrace.cli.route_table import route_report, route_view, waits_view
-from headrace.errors import ServiceError
+from headrace.errors import ServiceError, UserError
+from headrace.preflight.findings import errors_of
+from headrace.preflight.looking import look
+from headrace.preflight.table import findings_table
 from headrace.status.lag import PartitionLag, read_lags
 from headrace.status.open_transactions import OpenTransactionLines
 from schemas.settings.file import Settings
@@ -45,6 +48,13 @@ def up(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where a local broker keeps its data.")
     ] = DATA_DIR,
+    look_first: Annotated[
+        bool,
+        typer.Option(
+            "--look/--no-look",
+            help="First look at GPUs, weights, vLLM's arguments and brokers, as `check --deep`.",
+        ),
+    ] = True,
 ) -> None:
     """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.
 
@@ -55,6 +65,8 @@ def up(
     from headrace.service.service import LocalService  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
+    if look_first:
+        _look_first(settings, own_ray=own_ray)
     service = LocalService(
         settings,
         data_dir=data_dir,
@@ -70,6 +82,23 @@ def up(
             with Live(console=out, auto_refresh=False) as live:
                 asyncio.run(_watch(service, stop, lambda report: _show(live, report)))
     print_note(_STAYS if service.is_joined else "stopped")
+
+
+def _look_first(settings: Settings, *, own_ray: bool) -> None:
+    """Show what is not as it should be; raise ``UserError`` if the service could not start."""
+    with err.status("looking at what the service needs"):
+        findings = look(settings, use_ray="local" if own_ray else "auto")
+    wrong = [each for each in findings if each.level != "ok"]
+    if not wrong:
+        return
+    if not (errors := errors_of(wrong)):
+        for finding in wrong:
+            print_note(f"Warning: {finding}")
+        return
+    err.print(findings_table(wrong))
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more, above)" if len(errors) > 1 else ""
+    raise UserError(f"{first}{more}. Nothing was started; --no-look starts it all the same")
 
 
 @contextmanager

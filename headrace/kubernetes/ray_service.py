@@ -9,15 +9,14 @@ from typing import Any
 from headrace.kubernetes.kafka import CLIENT_LABEL
 from headrace.kubernetes.names import (
     EXTERNAL_KAFKA_SECRET,
-    HUB_SECRET,
     PART_OF,
     RAY_SERVICE,
     SETTINGS_CONFIG_MAP,
     StrimziCluster,
 )
+from headrace.kubernetes.weights import with_weights
 from headrace.kubernetes.worker_groups import WorkerGroup
 from schemas.settings.file import Settings
-from schemas.settings.models import weight_sources
 
 CPU_IMAGE = "headrace"
 GPU_IMAGE = "headrace-gpu"
@@ -150,7 +149,10 @@ class _Pods:
             "livenessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=120),
             "resources": {"requests": dict(size), "limits": dict(size)},
         }
-        return self._template("worker", container, {"automountServiceAccountToken": False, **extra})
+        template = self._template(
+            "worker", container, {"automountServiceAccountToken": False, **extra}
+        )
+        return with_weights(template, self._settings, group)
 
     def _container(self, name: str, image: str, role: str) -> dict[str, Any]:
         drain = [
@@ -205,13 +207,13 @@ class _Pods:
             {"name": "HOME", "value": HOME},
             {"name": "HF_HOME", "value": f"{HOME}/.cache/huggingface"},
             {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
+            # Ray's own is 15, and a pod shares its CPUs with no broker.
+            {"name": "RAY_worker_niceness", "value": "0"},
         ]
         sasl = self._settings.kafka.sasl
         if sasl is not None:
             secret = sasl.username if self._cluster else EXTERNAL_KAFKA_SECRET
             environment.append(_secret("HEADRACE_KAFKA__SASL__PASSWORD", secret, "password"))
-        if self._uses_hub():
-            environment.append(_secret("HF_TOKEN", HUB_SECRET, "token", optional=True))
         return environment
 
     def _mounts(self) -> list[dict[str, Any]]:
@@ -232,8 +234,8 @@ class _Pods:
             {"name": "settings", "configMap": {"name": SETTINGS_CONFIG_MAP}},
             # Ray's sockets, logs and spilled objects.
             {"name": "tmp", "emptyDir": {"sizeLimit": "20Gi"}},
-            # Weights from the hub, and kernels that vLLM compiles.
-            {"name": "home", "emptyDir": {"sizeLimit": "200Gi"}},
+            # Kernels that vLLM compiles, and a checkpoint's code that the settings trust.
+            {"name": "home", "emptyDir": {"sizeLimit": "20Gi"}},
         ]
         tls = self._settings.kafka.tls
         if tls is not None and tls.ca_file is not None:
@@ -241,13 +243,6 @@ class _Pods:
             items = [{"key": "ca.crt", "path": tls.ca_file.name}]
             volumes.append({"name": "kafka-ca", "secret": {"secretName": secret, "items": items}})
         return volumes
-
-    def _uses_hub(self) -> bool:
-        return any(
-            source.startswith("hub:")
-            for model in self._settings.models.values()
-            for source in weight_sources(model)
-        )
 
 
 def _container_security() -> dict[str, Any]:
@@ -268,8 +263,5 @@ def _probe(path: str, port: int, *, failures: int) -> dict[str, Any]:
     }
 
 
-def _secret(name: str, secret: str, key: str, *, optional: bool = False) -> dict[str, Any]:
-    reference: dict[str, Any] = {"name": secret, "key": key}
-    if optional:
-        reference["optional"] = True
-    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
+def _secret(name: str, secret: str, key: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}

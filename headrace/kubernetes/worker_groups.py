@@ -9,7 +9,9 @@ from schemas.settings.models import GeneratorSettings
 from schemas.settings.replicas import ReplicaSettings
 
 LEAST_CPUS = 4
-CPUS_PER_GPU = 4
+CPUS_PER_GPU = 8
+"""A generator keeps two busy by itself, its engine's loop and its replica's; tokenizers, consumers
+and Ray's own processes need the others."""
 MEMORY_GIB_PER_CPU = 4
 MEMORY_GIB_PER_GPU = 32
 ROOM_TO_UPDATE = 2

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from schemas.settings.file import Settings
-from schemas.settings.models import EmbedderSettings
+from schemas.settings.models import EmbedderSettings, weight_sources
 
 _FLOAT_BYTES = 12
 """The size of a component as JSON, with its comma."""
@@ -19,7 +19,7 @@ def describe_oversized(settings: Settings) -> Iterator[str]:
         model = settings.models[route.model]
         if not isinstance(model, EmbedderSettings) or route.claim_check is not None:
             continue
-        width = _width_of(model.source)
+        width = _width_of(model, settings)
         limit_bytes = route.limits.max_result_bytes
         if width is None or model.max_inputs_per_request * width * _FLOAT_BYTES <= limit_bytes:
             continue
@@ -34,12 +34,13 @@ def describe_oversized(settings: Settings) -> Iterator[str]:
         )
 
 
-def _width_of(source: str) -> int | None:
+def _width_of(model: EmbedderSettings, settings: Settings) -> int | None:
     # The libraries behind it are slow to import, and `check` mostly does not need them.
     from serve_models.text.models.vector_widths import read_vector_width  # noqa: PLC0415 - see above
     from serve_models.weights.sources import ModelSourceError, resolve  # noqa: PLC0415 - see above
 
     try:
-        return read_vector_width(resolve(source, converts=False))
+        [source] = weight_sources(model)
+        return read_vector_width(resolve(source, settings.weights.cache, converts=False))
     except ModelSourceError:
         return None

@@ -130,7 +130,7 @@ class RunningAdapters:
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
-        failures = wait_until_they_run({name: running.version})
+        failures = wait_until_they_run({name: running.version}, lambda _: None)
         if failures:
             raise ServiceError(f"model {self.model} does not run: {failures[name]}")
         self._wait_for(sources)

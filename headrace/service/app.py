@@ -87,15 +87,16 @@ def _model(built: Mapping[str, Any]) -> _Parts:
         actor_options,
         arguments_of,
         replica_class,
+        with_weights_cache,
     )
 
     settings = _MODEL.validate_python(built["settings"])
-    calls = built.get("calls_per_window", {})
-    handles = {each: handle_of_model(each) for each in calls}
-    arguments = arguments_of(built["model"], settings, handles, calls)
+    handles = {each: handle_of_model(each) for each in built.get("calls", ())}
+    arguments = arguments_of(built["model"], settings, handles)
     if built.get("takes_adapters"):
         arguments["takes_adapters"] = True
-    return replica_class(settings), actor_options(settings), arguments
+    options = with_weights_cache(actor_options(settings), built.get("weights_cache"))
+    return replica_class(settings), options, arguments
 
 
 def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
@@ -109,7 +110,6 @@ def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
         "kafka": kafka,
         "urls": frozenset(built["urls"]),
         "work_field": built["work_field"],
-        "calls_per_window": built["calls_per_window"],
         "model": handle_of_model(route.model),
         "status": DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION),
     }

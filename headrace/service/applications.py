@@ -21,7 +21,6 @@ from schemas.settings.live import (
     split,
 )
 from schemas.settings.models import ModelSettings
-from schemas.settings.pipeline_checks import calls_per_window
 from serve_models.generation.adapters.room import asks_for_room
 
 Kind = Literal["status", "model", "route"]
@@ -167,15 +166,15 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
     values, _ = split(plain(model), SERVE_MODEL_KEYS)
     built_values, live = split(values, LIVE_MODEL_KEYS[model.kind])
     built: dict[str, Any] = {"model": name, "settings": built_values}
+    if settings.weights.cache is not None:
+        built["weights_cache"] = str(settings.weights.cache)
     called: list[str] = []
     if model.kind == "generator" and model.adapters and not asks_for_room(model.engine_args):
         # Adapters change live; room for any is made only when an engine starts.
         built["takes_adapters"] = True
     if model.kind == "pipeline":
         called = sorted({step.model for step in model.steps.values()})
-        built["calls_per_window"] = {
-            each: calls_per_window(settings.models, each) for each in called
-        }
+        built["calls"] = called
     deployment = model_deployment_name(name)
     return ApplicationSpec(
         name=model_application_name(name),
@@ -210,7 +209,6 @@ def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> Appl
             "kafka": kafka,
             "urls": sorted(model.endpoints),
             "work_field": model.work_field,
-            "calls_per_window": calls_per_window(settings.models, route.model),
         },
         live=live,
         options={

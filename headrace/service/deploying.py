@@ -6,11 +6,14 @@ from typing import Any
 
 from ray import serve
 
+from handoff.clock import SystemClock
 from headrace.service.app import application_of
 from headrace.service.applications import ApplicationSpec, kind_of
 from headrace.service.changes import Action, Change
-from headrace.service.running import error_of, serve_details
+from headrace.service.running import cluster_room, error_of, serve_details
 from headrace.service.stopping import delete_applications
+from headrace.service.waiting.lines import waiting_line
+from headrace.service.waiting.telling import WaitTeller
 from schemas.settings.file import KafkaSettings
 
 _POLL_INTERVAL_S = 0.5
@@ -60,17 +63,23 @@ def carry_out(
                     spec.name: by_name[spec.name].version
                     for spec in deployed
                     if spec.calls and by_name[spec.name].action is Action.RESTART
-                }
+                },
+                say,
             )
             is_gone = delete_applications(stop_timeout_s, called) and is_gone
         if not is_gone:
             say(f"Serve: they have not stopped within {stop_timeout_s:g} s, and go on stopping")
-    return wait_until_they_run({spec.name: by_name[spec.name].version for spec in deployed})
+    return wait_until_they_run({spec.name: by_name[spec.name].version for spec in deployed}, say)
 
 
-def wait_until_they_run(versions: Mapping[str, str]) -> dict[str, str]:
-    """Wait until each application runs or has failed to start; return why, of those that failed."""
+def wait_until_they_run(versions: Mapping[str, str], say: Callable[[str], None]) -> dict[str, str]:
+    """Wait until each application runs or has failed to start; return why, of those that failed.
+
+    ``say`` takes what they wait for.
+    """
     pause = threading.Event().wait
+    clock = SystemClock()
+    teller = WaitTeller(clock.monotonic())
     while True:
         details = serve_details()
         waiting = {name: each for name, each in details.items() if name in versions}
@@ -81,6 +90,14 @@ def wait_until_they_run(versions: Mapping[str, str]) -> dict[str, str]:
         }
         if all(failures.get(name) or each["status"] == "RUNNING" for name, each in waiting.items()):
             return {name: error for name, error in failures.items() if error}
+        room = cluster_room()
+        lines = {
+            name: line
+            for name, each in waiting.items()
+            if not failures.get(name) and (line := waiting_line(name, each, room))
+        }
+        for line in teller.lines(lines, clock.monotonic()):
+            say(f"Serve: {line}")
         pause(_POLL_INTERVAL_S)
 
 

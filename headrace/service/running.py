@@ -6,15 +6,18 @@ application of `headrace up` all of it is in the deployment's ``user_config``; f
 RayService, what the replicas are built from is in the config's ``args``.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.serve.context import _get_global_client
 
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, STATUS_DEPLOYMENT, kind_of
 from headrace.service.changes import RunningApplication
+from headrace.service.waiting.lines import Room
 
 CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
 CONTROLLER_NAMESPACE = "serve"
@@ -40,6 +43,28 @@ def serve_details() -> Mapping[str, Any]:
     answer = ray.get(controller.get_serve_instance_details.remote(), timeout=ASK_TIMEOUT_S)
     applications: Mapping[str, Any] = answer["applications"]
     return {name: each for name, each in applications.items() if kind_of(name) is not None}
+
+
+def cluster_room() -> Room:
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return Room(total, free, _pending_demands())
+
+
+def _pending_demands() -> list[dict[str, float]] | None:
+    try:
+        demands = get_cluster_status(ray.get_runtime_context().gcs_address).resource_demands
+    except Exception:  # noqa: BLE001 - Ray gives no promise on it, and it is only for a line of text
+        return None
+    found: list[dict[str, float]] = []
+    for demand in (*demands.ray_task_actor_demand, *demands.placement_group_demand):
+        needs: Counter[str] = Counter()
+        for bundles in demand.bundles_by_count:
+            # An actor's count is how many wait; a group needs all of its bundles.
+            count = bundles.count if demand in demands.placement_group_demand else 1
+            needs.update({name: number * count for name, number in bundles.bundle.items()})
+        found.append(dict(needs))
+    return found
 
 
 def close_handles() -> None:

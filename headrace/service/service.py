@@ -36,7 +36,7 @@ from headrace.topics import create_missing_topics, describe_report, find_unfit_t
 from schemas.settings.autoscaling import most_replicas
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
-from serve_models.weights.sources import ModelSourceError, resolve
+from serve_models.weights.sources import ModelSourceError, resolve_all
 
 __all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
 
@@ -44,6 +44,7 @@ RayChoice = Literal["auto", "local"]
 
 SPARE_CPUS = 1
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
 class LocalService:
@@ -158,7 +159,11 @@ class LocalService:
                 self._say(describe_cluster(self._cluster_cpus(), num_cpus))
                 return
         self._find_models()
-        start_local_ray(num_cpus=num_cpus, object_store_bytes=OBJECT_STORE_BYTES)
+        start_local_ray(
+            num_cpus=num_cpus,
+            object_store_bytes=OBJECT_STORE_BYTES,
+            shares_machine_with_broker=has_broker_here(self.settings),
+        )
         self._owns_ray = True
         self._stack.callback(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
@@ -172,11 +177,10 @@ class LocalService:
         for name, model in self.settings.models.items():
             if (template := missing_template(model)) is not None:
                 raise ServiceError(f"models.{name}.chat_template: there is no file {template}")
-            for source in weight_sources(model):
-                try:
-                    resolve(source)
-                except ModelSourceError as error:
-                    raise ServiceError(f"models.{name}.{error}") from None
+            try:
+                resolve_all(weight_sources(model), self.settings.weights.cache)
+            except ModelSourceError as error:
+                raise ServiceError(f"models.{name}.{error}") from None
 
     def _deploy(self) -> None:
         is_new = not is_serve_running()
@@ -282,6 +286,13 @@ def local_address(settings: Settings) -> tuple[str, int]:
             "can be started there; set it to 127.0.0.1:PORT, or kafka.broker to external"
         )
     return "127.0.0.1", int(port)
+
+
+def has_broker_here(settings: Settings) -> bool:
+    """Whether a broker runs on this machine: one of ours, or one whose address is local."""
+    addresses = settings.kafka.bootstrap.split(",")
+    hosts = {each.rpartition(":")[0].strip("[]") for each in addresses}
+    return settings.kafka.broker != "external" or bool(hosts & _LOCAL_HOSTS)
 
 
 def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:

@@ -41,7 +41,7 @@ _DEVICE_KEYS = (
 )
 _TEXT_KEYS = (
     *_DEVICE_KEYS,
-    "dtype: float32  # or bfloat16, if the CPU or GPU is fast at it",
+    "dtype: auto  # bfloat16 where the device is quick in it, else float32",
 )
 TASKS = {
     each.name: each

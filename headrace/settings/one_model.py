@@ -60,7 +60,12 @@ def settings_of_model(settings: Settings, name: str) -> Settings:
     route = next((each for each in settings.routes.values() if each.model == name), None)
     if route is None:
         route = RouteSettings.model_validate(_route(name))
-    return Settings(kafka=settings.kafka, models=models, routes={ROUTE: route})
+    return Settings(
+        kafka=settings.kafka,
+        models=models,
+        routes={ROUTE: route},
+        weights=settings.weights,
+    )
 
 
 def keys_of(texts: Iterable[str]) -> dict[str, Any]:

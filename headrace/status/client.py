@@ -11,8 +11,14 @@ from ray import serve
 from consumer.autoscaling.kv import reported_decisions
 from consumer.replica.reports import RouteStatus
 from headrace.errors import ServiceError
-from headrace.service.applications import STATUS_APPLICATION, deployment_name, kind_of
+from headrace.service.applications import (
+    STATUS_APPLICATION,
+    deployment_name,
+    kind_of,
+    model_deployment_name,
+)
 from headrace.service.deployment_lines import failure_line, missing_replicas
+from serve_models.replicas.runs_on import reported_runs_on
 
 STATUS_TIMEOUT_S = 5.0
 
@@ -39,6 +45,22 @@ def read_decisions() -> dict[str, str]:
         raise ServiceError(f"Ray does not have the scaling decisions: {error}") from error
     # The store outlives a service: decisions of an earlier one are left out.
     return {name: str(each["text"]) for name, each in decisions.items() if name in running}
+
+
+def read_runs_on() -> dict[str, list[str]]:
+    """Return what each model's replicas chose by themselves: a device, a number format, and so on.
+
+    Raises ``ServiceError`` if Ray does not answer.
+    """
+    running = _deployments()
+    try:
+        reported = reported_runs_on()
+    except ray.exceptions.RayError as error:
+        raise ServiceError(f"Ray does not know what the models run on: {error}") from error
+    # As for decisions.
+    return {
+        model: facts for model, facts in reported.items() if model_deployment_name(model) in running
+    }
 
 
 def read_deployments() -> dict[str, str]:

@@ -12,6 +12,7 @@ from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
+from schemas.settings.weights import WeightsSettings
 from schemas.wire.references import check_prefix
 from schemas.wire.reply_topics import is_prefix
 
@@ -326,6 +327,7 @@ class Settings(Section):
     models: dict[Name, ModelSettings] = Field(min_length=1)
     routes: dict[Name, RouteSettings] = Field(min_length=1)
     jobs: JobsSettings = JobsSettings()
+    weights: WeightsSettings = WeightsSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)

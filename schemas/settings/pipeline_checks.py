@@ -6,9 +6,6 @@ from graphlib import CycleError, TopologicalSorter
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipelines import PipelineSettings, StepSettings
 
-_CALLS_PER_WINDOW = {"generator": 256, "pipeline": 32}
-FEW_CALLS = 4
-
 
 def check_pipelines(models: Mapping[str, ModelSettings]) -> None:
     """Raise ``ValueError`` if a step's model is missing, lacks the url, or leads back."""
@@ -45,22 +42,6 @@ def models_behind(models: Mapping[str, ModelSettings], name: str) -> tuple[str, 
 
     visit(name)
     return tuple(found)
-
-
-def calls_per_window(models: Mapping[str, ModelSettings], name: str) -> int:
-    """Return into how many calls a caller divides the window of a model's replica.
-
-    Few calls cost less; many keep replicas even and refill them as soon as a record ends. For a
-    generator it is one record a call up to a window of 511: a call can then be cancelled for one
-    record, and a long generation keeps no slot of its neighbours empty. A pipeline wants as many as
-    any model behind it.
-    """
-    return max(own_calls_per_window(models[each]) for each in models_behind(models, name))
-
-
-def own_calls_per_window(model: ModelSettings) -> int:
-    """Return ``calls_per_window`` without the models that a pipeline calls."""
-    return _CALLS_PER_WINDOW.get(model.kind, FEW_CALLS)
 
 
 def _called(pipeline: PipelineSettings) -> tuple[str, ...]:

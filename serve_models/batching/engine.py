@@ -15,11 +15,13 @@ from functools import partial
 from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK
+from serve_models.batching.forward_cost import ForwardCost
 from serve_models.batching.isolation import Isolated, cost_tokens, run_isolating
 from serve_models.batching.limits import BatchLimits
+from serve_models.batching.own_time import OwnTime
 from serve_models.batching.pool import Pool, Waiting
 from serve_models.batching.preparation import Preparation, Slice
-from serve_models.batching.token_budget import TokenBudget
+from serve_models.batching.token_budget import TokenBudget, worthwhile_tokens
 from serve_models.batching.window import BatchWindow
 from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.chunks.call import Call
@@ -30,6 +32,7 @@ from serve_models.chunks.watchdog import Patience, Watchdog
 logger = logging.getLogger(__name__)
 
 _REPORTED_EVERY_S = 60.0
+_TIMED_EVERY_BATCHES = 64
 _PATIENCE = Patience(least_s=60.0, first_s=600.0)
 
 
@@ -51,6 +54,7 @@ class BatchEngine(ChunkServer):
 
     A "text" is one item of a record, whatever the model makes of it. ``use_threads`` sets how many
     CPU threads the calling thread's batches get; ``patience`` also limits a slice in preparation.
+    As many threads as ``reader_threads`` call the reader's ``prepare`` and as many ``respond``.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class BatchEngine(ChunkServer):
         outcome_linger_ms: float,
         use_threads: Callable[[int], None] = lambda _threads: None,
         patience: Patience = _PATIENCE,
+        reader_threads: int = 1,
     ) -> None:
         self._estimator = BatchWindow(limits.pool_texts, parallel_batches=limits.parallel_batches)
         super().__init__(host, self._estimator, outcome_linger_ms)
@@ -74,6 +79,10 @@ class BatchEngine(ChunkServer):
         )
         self._places: dict[Call, list[Waiting[_Text]]] = {}
         self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
+        self._cost = ForwardCost()
+        self._own_time = OwnTime(queues=limits.queues)
+        self._probe: Item | None = None
+        self._batches_until_timed = _TIMED_EVERY_BATCHES // 4
         self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
@@ -82,10 +91,11 @@ class BatchEngine(ChunkServer):
             self._clock,
             patience,
             pool_tokens=lambda: self._pool.tokens if limits.holds_tokens else 0,
+            threads=reader_threads,
         )
         self._forwards = Watchdog(patience)
         self._model_threads = ThreadPoolExecutor(limits.parallel_batches, "headrace-model")
-        self._encoder_thread = ThreadPoolExecutor(1, "headrace-encoder")
+        self._encoder_threads = ThreadPoolExecutor(reader_threads, "headrace-encoder")
         self._texts_wait = asyncio.Event()
 
     @property
@@ -106,7 +116,7 @@ class BatchEngine(ChunkServer):
         Records that are prepared already keep the requests of the old reader.
         """
         self._reader = self._preparation.reader = reader
-        if limits.token_budget_tokens != self._limits.token_budget_tokens:
+        if limits.budget_limits != self._limits.budget_limits:
             self._budget = TokenBudget(limits.token_budget_tokens, limits.least_budget_tokens)
         self._limits = limits
         self._pool.token_budget_tokens = self._budget.tokens
@@ -136,7 +146,7 @@ class BatchEngine(ChunkServer):
 
     def _shut_down(self) -> None:
         self._preparation.shut_down()
-        for thread in (self._model_threads, self._encoder_thread):
+        for thread in (self._model_threads, self._encoder_threads):
             thread.shutdown(wait=False, cancel_futures=True)
 
     async def _feed(self, call: Call) -> None:
@@ -147,8 +157,8 @@ class BatchEngine(ChunkServer):
                 self._pool_slice(call, prepared)
                 start = prepared.stop
                 if not self._estimator.has_granted(call.chunk.consumer):
-                    call.wake()
-        except ENDS_THE_TASK:
+                    call.carry()
+        except (*ENDS_THE_TASK, ReplicaLostError):
             raise
         except BaseException as error:
             logger.exception("could not prepare a chunk of %d records", stop)
@@ -205,9 +215,12 @@ class BatchEngine(ChunkServer):
         # A batch that runs alone has all threads; under a backlog each has its share.
         threads = self._limits.threads_for(len(self._running) + bool(self._pool))
         try:
-            isolated, duration_s, is_broken = await loop.run_in_executor(
+            isolated, duration_s, own_s, is_broken = await loop.run_in_executor(
                 self._model_threads, self._run_model, items, threads
             )
+            if self._batches_until_timed <= 0:
+                self._batches_until_timed = _TIMED_EVERY_BATCHES
+                await loop.run_in_executor(self._model_threads, self._time_probe, threads)
             if is_broken:
                 self._lose_batches(
                     ReplicaLostError("the model failed on a batch, and on a harmless text after it")
@@ -215,7 +228,8 @@ class BatchEngine(ChunkServer):
                 return
         finally:
             self._running.remove(batch)
-        self._learn(items, isolated, duration_s)
+        self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
+        self._learn(items, isolated, own_s, threads)
         complete = []
         for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
@@ -228,7 +242,7 @@ class BatchEngine(ChunkServer):
 
     async def _answer(self, records: list[_Record]) -> None:
         bodies = await asyncio.get_running_loop().run_in_executor(
-            self._encoder_thread, self._reader.respond, [record.request for record in records]
+            self._encoder_threads, self._reader.respond, [record.request for record in records]
         )
         for record, body in zip(records, bodies, strict=True):
             if isinstance(body, Refusal):
@@ -236,10 +250,12 @@ class BatchEngine(ChunkServer):
             else:
                 record.call.answer(record.index, STATUS_OK, body)
 
-    def _learn(self, items: Sequence[Item], isolated: Isolated, duration_s: float) -> None:
-        self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
+    def _learn(self, items: Sequence[Item], isolated: Isolated, own_s: float, threads: int) -> None:
         if not isolated.too_large_tokens and not isolated.raised:
             self._budget.fitted(cost_tokens(items))
+            # With more threads than under a backlog a batch is quicker, and mostly small.
+            if threads == self._limits.threads_for(self._limits.parallel_batches):
+                self._learn_cost(items, own_s)
         for too_large_tokens in isolated.too_large_tokens:
             self._budget.was_too_large(too_large_tokens)
         self._pool.token_budget_tokens = self._budget.tokens
@@ -260,13 +276,46 @@ class BatchEngine(ChunkServer):
                 name,
             )
 
-    def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, bool]:
+    def _learn_cost(self, items: Sequence[Item], own_s: float) -> None:
+        self._cost.batch_finished(cost_tokens(items), own_s)
+        self._batches_until_timed -= 1
+        fixed_tokens = self._pool.fixed_tokens = self._cost.fixed_tokens
+        limits = self._limits
+        if limits.most_budget_tokens:
+            self._budget.set_most(
+                worthwhile_tokens(
+                    fixed_tokens, limits.token_budget_tokens, limits.most_budget_tokens
+                )
+            )
+
+    def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, float, bool]:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
         isolated = run_isolating(self._forward, items)
-        duration_s = self._clock.monotonic() - started_s
+        now_s = self._clock.monotonic()
+        own_s = self._own_time.finished(started_s, now_s)
         is_suspect = isolated.raised or isolated.has_only_failures
-        return isolated, duration_s, is_suspect and self._model_is_broken()
+        return isolated, now_s - started_s, own_s, is_suspect and self._model_is_broken()
+
+    def _time_probe(self, threads: int) -> None:
+        """Learn from a harmless text alone: full batches cannot tell what small ones cost.
+
+        It takes what is fixed of a pass, a ninth of a full batch or less, and is seldom.
+        """
+        self._use_threads(threads)
+        try:
+            if self._probe is None:
+                self._probe = self._model.probe()
+            if self._probe is not None:
+                started_s = self._clock.monotonic()
+                self._forward([self._probe])
+                own_s = self._own_time.finished(started_s, self._clock.monotonic())
+                self._cost.batch_finished(self._probe.tokens, own_s)
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException:
+            # The next batch tells whether the model is well.
+            logger.debug("a harmless text could not be timed", exc_info=True)
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on its batch.

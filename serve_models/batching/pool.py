@@ -18,13 +18,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from serve_models.batching.forward_cost import FIRST_FIXED_TOKENS
+
 T = TypeVar("T")
 
 OLDEST_EVERY_BATCHES = 4
 """Under a backlog every text is overdue. With the oldest in every batch, padding would cost what
 the pool saves."""
-_FORWARD_TOKENS = 32
-"""The fixed cost of a forward pass, in tokens: keeps small full batches from winning."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +44,9 @@ class Pool(Generic[T]):
 
     Attributes:
         token_budget_tokens: The most that rows times the longest row may be. A text over this
-            budget makes a batch of its own. This and the next two may change between batches.
+            budget makes a batch of its own. This and the next three may change between batches.
+        fixed_tokens: What a forward pass costs however small it is, in tokens. The higher it is,
+            the more padding a larger batch may have.
         max_batch_texts: The most rows of a batch.
         max_wait_s: Once the oldest text has waited this long, the next batch has it. Under a steady
             backlog every text waits longer, and batches then go by age.
@@ -53,6 +55,7 @@ class Pool(Generic[T]):
 
     def __init__(self, token_budget_tokens: int, max_batch_texts: int, max_wait_s: float) -> None:
         self.token_budget_tokens = token_budget_tokens
+        self.fixed_tokens = FIRST_FIXED_TOKENS
         self.tokens = 0
         self.max_batch_texts = max_batch_texts
         self.max_wait_s = max_wait_s
@@ -120,7 +123,7 @@ class Pool(Generic[T]):
         rows = np.clip(self.token_budget_tokens // np.maximum(tokens, 1), 1, self.max_batch_texts)
         starts = np.maximum(stops - rows, 0)
         real_tokens = np.maximum(tokens_before[stops] - tokens_before[starts], 1)
-        cost = ((stops - starts) * tokens + _FORWARD_TOKENS) / real_tokens
+        cost = ((stops - starts) * tokens + self.fixed_tokens) / real_tokens
         best = int(np.argmin(cost))
         return int(starts[best]), int(stops[best])
 

@@ -58,12 +58,16 @@ def prepare_slice(
 
 
 class Preparation:
-    """Prepares slices of many chunks in a thread of its own, as the pool has room for them.
+    """Prepares slices of many chunks in threads of its own, as the pool has room for them.
 
     All methods belong to one event loop. A change of ``reader`` applies to new slices.
 
-    Attributes:
-        under_way: Records that may be in the tokenizer now, by call and index.
+    Args:
+        reader: Prepares them; as many threads at a time as ``threads`` says.
+        clock: For deadlines and the watchdog.
+        patience: How long a slice may take.
+        pool_tokens: Tokens that wait in the pool.
+        threads: Slices at a time.
     """
 
     def __init__(
@@ -72,15 +76,18 @@ class Preparation:
         clock: Clock,
         patience: Patience,
         pool_tokens: Callable[[], int],
+        threads: int = 1,
     ) -> None:
-        self.under_way: list[tuple[Call, int]] = []
+        # A call has one slice at a time.
+        self._slices: dict[Call, range] = {}
         self.reader = reader
         self._clock = clock
         self._pool_tokens = pool_tokens
         self._turn = asyncio.Lock()
         self._may_have_room = asyncio.Event()
         self._watchdog = Watchdog(patience)
-        self._thread = ThreadPoolExecutor(1, "headrace-tokenizer")
+        self._is_parallel = threads > 1
+        self._threads = ThreadPoolExecutor(threads, "headrace-tokenizer")
 
     async def next_slice(self, call: Call, start: int) -> Slice:
         # Of those that wait for room, one at a time finds it.
@@ -89,7 +96,15 @@ class Preparation:
                 self._may_have_room.clear()
                 await self._may_have_room.wait()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._prepare, call, start)
+            prepared = loop.run_in_executor(self._threads, self._prepare, call, start)
+            if not self._is_parallel:
+                return await prepared
+        return await prepared
+
+    @property
+    def under_way(self) -> list[tuple[Call, int]]:
+        """Records that may be in the tokenizer now, by call and index."""
+        return [(call, index) for call, part in list(self._slices.items()) for index in part]
 
     def pool_shrank(self) -> None:
         self._may_have_room.set()
@@ -98,17 +113,16 @@ class Preparation:
         return self._watchdog.overdue_s(self._clock.monotonic())
 
     def shut_down(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, call: Call, start: int) -> Slice:
-        most = range(start, min(start + MOST_RECORDS, len(call.chunk.lines)))
-        self.under_way = [(call, index) for index in most]
+        self._slices[call] = range(start, min(start + MOST_RECORDS, len(call.chunk.lines)))
         self._watchdog.began(call, self._clock.monotonic())
         try:
             return prepare_slice(self.reader, call.chunk, start, self._is_expired)
         finally:
             self._watchdog.finished(call, self._clock.monotonic())
-            self.under_way = []
+            del self._slices[call]
 
     def _is_expired(self, deadline_ms: int | None) -> bool:
         return deadline_ms is not None and deadline_ms <= self._clock.epoch_ms()

@@ -2,6 +2,14 @@
 
 _STEPS = 256
 """Full batches that must fit before the size that failed is tried again."""
+_PASSES = 8
+"""A full batch is worth at least this many times the fixed cost of its forward pass, which then
+takes a ninth of the time."""
+
+
+def worthwhile_tokens(fixed_tokens: float, least_tokens: int, most_tokens: int) -> int:
+    """Return the budget at which a forward pass's fixed cost hardly counts, within the limits."""
+    return max(least_tokens, min(most_tokens, int(_PASSES * fixed_tokens)))
 
 
 class TokenBudget:
@@ -26,6 +34,12 @@ class TokenBudget:
     def tokens(self) -> int:
         """The most that rows times the longest row may be now."""
         return int(self._tokens)
+
+    def set_most(self, most_tokens: int) -> None:
+        """Change the most; what memory has not held so far is not tried at once."""
+        if self._tokens >= self._most_tokens or self._tokens > most_tokens:
+            self._tokens = most_tokens
+        self._most_tokens = most_tokens
 
     def was_too_large(self, cost_tokens: int) -> None:
         self.too_large += 1

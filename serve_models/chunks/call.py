@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 from handoff.chunk import STATUS_FAILED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.chunks.failures import encode_failure_body
+from serve_models.chunks.gathering import Gathering
 
 NAMED_AFTER_S = 1.0
 """After this silence a call names the replica that has it: the caller counts records in flight
@@ -22,25 +23,40 @@ class Call:
     Args:
         chunk: The records.
         linger_s: How long outcomes gather, from the first one; no longer once all are there.
+        gathering: What the other calls of the same consumer gather, if they carry each other's
+            outcomes.
 
     Attributes:
         tasks: Work for this call alone; the server cancels it when the call ends.
         named_after_s: The longest silence at the start, after which ``stream`` yields an empty
             item; ``None`` for no limit.
         loss: Why the call ended with records unanswered, if it did.
+        unstreamed_records: How many have not been streamed back, by this call or by another.
     """
 
     named_after_s: float | None = NAMED_AFTER_S
 
-    def __init__(self, chunk: Chunk, linger_s: float) -> None:
+    def __init__(self, chunk: Chunk, linger_s: float, gathering: Gathering | None = None) -> None:
         self.chunk = chunk
         self.tasks: list[asyncio.Task[None]] = []
         self.loss: BaseException | None = None
         self._linger_s = linger_s
         self._unanswered = set(range(len(chunk.lines)))
         self._gathered = Outcomes("", 0)
-        self._has_some = asyncio.Event()
-        self._has_all = asyncio.Event()
+        self._carried_elsewhere = 0
+        self.unstreamed_records = len(chunk.lines)
+        self._is_open = True
+        self._has_item = asyncio.Event()
+        self._gathering = Gathering() if gathering is None else gathering
+        self._gathering.opened(self)
+
+    @property
+    def number(self) -> int:
+        return self.chunk.call
+
+    @property
+    def is_complete(self) -> bool:
+        return not self._unanswered
 
     def waits_for(self, index: int) -> bool:
         return index in self._unanswered
@@ -54,9 +70,10 @@ class Call:
             return
         self._unanswered.remove(index)
         self._gathered.add(index, status, body, tokens)
-        self._has_some.set()
-        if not self._unanswered:
-            self._has_all.set()
+        if self._unanswered:
+            self._gathering.add(self, self._linger_s)
+        else:
+            self.carry()
 
     def answer_all(self, outcomes: Outcomes) -> None:
         """Answer several records; without any, ``stream`` still yields an item."""
@@ -65,7 +82,7 @@ class Call:
             self.answer(index, status, body)
         self._gathered.measured_records += outcomes.measured_records
         self._gathered.measured_tokens += outcomes.measured_tokens
-        self.wake()
+        self.carry()
 
     def fail_unanswered(self, error: BaseException) -> None:
         """Answer the other records: the model failed, another replica may not."""
@@ -86,18 +103,34 @@ class Call:
         if self._unanswered:
             self.loss = loss
             self._unanswered.clear()
-            self._has_some.set()
-            self._has_all.set()
+            self.carry()
 
     def say_working(self) -> None:
         """Make ``stream`` say soon that the model works on the unanswered records."""
         if self._unanswered:
             self._gathered.is_working = True
-            self.wake()
+            self.carry()
 
-    def wake(self) -> None:
-        """Make ``stream`` yield soon, with or without outcomes: the window has changed."""
-        self._has_some.set()
+    def let_carry(self) -> Outcomes:
+        """Hand what is gathered to another call, which carries it."""
+        outcomes = self.take_gathered()
+        self._carried_elsewhere += len(outcomes.indexes)
+        return outcomes
+
+    def carry(self) -> None:
+        """Make ``stream`` yield soon, with or without outcomes: the window may have changed."""
+        self._has_item.set()
+
+    def close(self) -> None:
+        """Carry nothing more; ``stream`` has ended, or nobody reads it."""
+        if self._is_open:
+            self._is_open = False
+            self._gathering.closed(self)
+
+    def take_gathered(self) -> Outcomes:
+        outcomes, self._gathered = self._gathered, Outcomes("", 0)
+        self.unstreamed_records -= len(outcomes.indexes)
+        return outcomes
 
     async def stream(
         self, replica: str, window_records: Callable[[], int]
@@ -106,16 +139,23 @@ class Call:
 
         They carry the name ``replica``, and the window that ``window_records`` returns when sent.
         """
-        if self._unanswered and not await _is_set_within(self._has_some, self.named_after_s):
+        if self._unanswered and not await _is_set_within(self._has_item, self.named_after_s):
             yield Outcomes(replica, window_records())
-        while self._unanswered or self._gathered.indexes:
-            await self._has_some.wait()
-            if self._unanswered and self._linger_s > 0:
-                await _is_set_within(self._has_all, self._linger_s)
-            outcomes, self._gathered = self._gathered, Outcomes("", 0)
+        is_last = not self.chunk.lines
+        while not is_last:
+            await self._has_item.wait()
+            self._has_item.clear()
+            is_last = self.is_complete
+            outcomes, others = self._gathering.take(self)
             outcomes.replica, outcomes.window_records = replica, window_records()
-            self._has_some.clear()
-            yield outcomes
+            for call, gathered in others:
+                gathered.replica = replica
+                outcomes.others[call.number] = gathered
+            if is_last:
+                outcomes.elsewhere = self._carried_elsewhere
+                self.close()
+            if not is_last or outcomes.indexes or outcomes.others or outcomes.elsewhere:
+                yield outcomes
 
 
 def wake_consumers(calls: Iterable[Call], consumers: Collection[str]) -> None:
@@ -125,7 +165,7 @@ def wake_consumers(calls: Iterable[Call], consumers: Collection[str]) -> None:
             return
         if call.chunk.consumer in waiting:
             waiting.remove(call.chunk.consumer)
-            call.wake()
+            call.carry()
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float | None) -> bool:

@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from handoff.chunk import STATUS_EXPIRED, Chunk, Outcomes
+from handoff.chunk import STATUS_EXPIRED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from handoff.clock import Clock
 from serve_models.chunks.call import Call, wake_consumers
 from serve_models.chunks.failures import ENDS_THE_TASK, describe
+from serve_models.chunks.gathering import Gathering
 from serve_models.chunks.window import SharedWindow
 
 logger = logging.getLogger(__name__)
@@ -47,12 +49,17 @@ class ChunkServer:
     Attributes:
         outcome_linger_s: How long outcomes gather before they are streamed back; a change applies
             to new calls.
+        gathers_by_consumer: Whether they gather over all calls of a consumer, and not in each.
     """
+
+    gathers_by_consumer = True
 
     def __init__(self, host: Host, window: SharedWindow | None, outcome_linger_ms: float) -> None:
         self._host = host
         self._clock = host.clock
         self._calls: set[Call] = set()
+        self._numbered: dict[tuple[str, int], Call] = {}
+        self._gatherings: defaultdict[str, Gathering] = defaultdict(Gathering)
         self._window = window
         self.outcome_linger_s = outcome_linger_ms / 1000
         # The loop itself keeps only weak references to tasks.
@@ -76,10 +83,7 @@ class ChunkServer:
         if self._find_loss() is not None:
             await self._calls_may_end.wait()
             self.check_health()
-        call = Call(chunk, self.outcome_linger_s)
-        self._calls.add(call)
-        if self._window is not None:
-            self._window.call_started(chunk, self._clock.monotonic())
+        call = self._open(chunk)
         try:
             self._begin(call)
             if self._reports_first(call):
@@ -87,6 +91,7 @@ class ChunkServer:
                 yield Outcomes(self._host.replica, self._window_records(call))
             window_records = partial(self._window_records, call)
             async for outcomes in call.stream(self._host.replica, window_records):
+                self._note_answered(call, outcomes)
                 yield outcomes
             if call.loss is not None:
                 if self._lost is not None:
@@ -94,13 +99,23 @@ class ChunkServer:
                 raise call.loss
             await self._finish(call)
         finally:
-            self._calls.discard(call)
-            self._release(call)
-            if self._window is not None:
-                now_s = self._clock.monotonic()
-                self._window.call_ended(chunk, now_s)
-                wake_consumers(self._calls, self._window.consumers_with_news(now_s))
+            self._close(call)
             await _cancel(call.tasks)
+
+    def cancel(self, consumer: str, records: Mapping[int, Iterable[int]]) -> None:
+        """Let go of records that their consumer does not want any more.
+
+        Args:
+            consumer: As in the chunks.
+            records: Positions in the chunk, by the number of its call. Unknown ones do not matter.
+        """
+        for number, indexes in records.items():
+            call = self._numbered.get((consumer, number))
+            if call is not None:
+                for index in indexes:
+                    if call.waits_for(index):
+                        call.answer(index, STATUS_UNAVAILABLE, b"")
+                        self._let_go(call, index)
 
     def check_health(self) -> None:
         """Raise ``ReplicaLostError`` if the server cannot go on."""
@@ -122,6 +137,9 @@ class ChunkServer:
     def _begin(self, call: Call) -> None:
         """Begin work on a call's records; ``call.answer`` must answer each in the end."""
         raise NotImplementedError
+
+    def _let_go(self, call: Call, index: int) -> None:
+        """Free what a cancelled record uses; it is answered already."""
 
     async def _finish(self, call: Call) -> None:
         """Wait for what must end before a call does whose records are all answered."""
@@ -179,6 +197,40 @@ class ChunkServer:
         self._end_calls()
 
     # --- its own ---
+
+    def _open(self, chunk: Chunk) -> Call:
+        gathering = None
+        if chunk.call and self.gathers_by_consumer:
+            gathering = self._gatherings[chunk.consumer]
+        call = Call(chunk, self.outcome_linger_s, gathering)
+        self._calls.add(call)
+        if chunk.call:
+            self._numbered[chunk.consumer, chunk.call] = call
+        if self._window is not None:
+            self._window.call_started(chunk, self._clock.monotonic())
+        return call
+
+    def _close(self, call: Call) -> None:
+        consumer = call.chunk.consumer
+        self._calls.discard(call)
+        self._numbered.pop((consumer, call.number), None)
+        self._release(call)
+        call.close()
+        if consumer in self._gatherings and not self._gatherings[consumer]:
+            del self._gatherings[consumer]
+        if call.unstreamed_records:
+            self._note_ended(consumer, call.unstreamed_records)
+
+    def _note_answered(self, call: Call, outcomes: Outcomes) -> None:
+        answered = sum(len(each.indexes) for each in (outcomes, *outcomes.others.values()))
+        if answered:
+            self._note_ended(call.chunk.consumer, answered)
+
+    def _note_ended(self, consumer: str, records: int) -> None:
+        if self._window is not None:
+            now_s = self._clock.monotonic()
+            self._window.records_ended(consumer, records, now_s)
+            wake_consumers(self._calls, self._window.consumers_with_news(now_s))
 
     def _find_loss(self) -> ReplicaLostError | None:
         if self._lost is None:

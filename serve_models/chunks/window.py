@@ -60,7 +60,7 @@ class SharedWindow:
     wanted, so that it can state a higher demand; what it then sends exceeds the window for a while,
     until enough of the others' records have ended.
 
-    A caller counts while it has a call here, however long nothing of it is answered, and for
+    A caller counts while it has records here, however long none of them is answered, and for
     ``CALLER_FORGOTTEN_AFTER_S`` after that. ``records`` is the window of all callers together;
     callers learn of a change with their next outcomes.
     """
@@ -80,10 +80,11 @@ class SharedWindow:
         caller.demand = inf if chunk.wanted_records is None else chunk.wanted_records
         caller.seen_s = now_s
 
-    def call_ended(self, chunk: Chunk, now_s: float) -> None:
-        self._open_records[chunk.consumer] -= len(chunk.lines)
-        caller = self._callers[chunk.consumer]
-        caller.demand = max(0.0, caller.demand - len(chunk.lines))
+    def records_ended(self, name: str, records: int, now_s: float) -> None:
+        """Note that a caller's records were answered, or that nobody waits for them any more."""
+        self._open_records[name] -= records
+        caller = self._callers[name]
+        caller.demand = max(0.0, caller.demand - records)
         caller.seen_s = now_s
 
     def window_records(self, name: str, now_s: float) -> int:

@@ -23,6 +23,9 @@ class CustomEngine(ChunkServer):
     The class reports its own windows. If ``infer`` raises, so does the stream, after the outcomes.
     """
 
+    # What one call yields may break the promise of ``Outcomes``, and is that call's fault only.
+    gathers_by_consumer = False
+
     def __init__(self, model: ChunkModel, host: Host) -> None:
         super().__init__(host, window=None, outcome_linger_ms=0.0)
         self._model = model
@@ -36,6 +39,12 @@ class CustomEngine(ChunkServer):
     async def _finish(self, call: Call) -> None:
         # What the class does after its last outcome is part of the call.
         await asyncio.wait(call.tasks)
+
+    def _let_go(self, call: Call, _index: int) -> None:
+        # A class cannot be told of one record, and goes on for the others.
+        if call.is_complete:
+            for task in call.tasks:
+                task.cancel()
 
     def _release(self, call: Call) -> None:
         del self._windows[call]

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import JsonValue
 from vllm import AsyncEngineArgs
@@ -16,7 +16,17 @@ from vllm.reasoning import ReasoningParserManager
 from vllm.renderers.chat_utils import ChatTemplateContentFormatOption
 from vllm.tool_parsers import ToolParserManager
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevelName
+from vllm.usage.usage_lib import UsageContext
 
+from schemas.settings.models import GeneratorSettings
+from serve_models.generation.adapters.checkpoint import AdapterError, read_checkpoint
+from serve_models.generation.adapters.room import room_arguments
+from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
+from serve_models.generation.placement import placed_engine_args
+
+USAGE_CONTEXT = UsageContext.LLM_CLASS
+"""Chooses vLLM's batch limits where the settings do not: those of its offline class ``LLM``, which
+has a backlog too. Without a context they are the smallest that vLLM has, on any device."""
 _HANDLER_ARGS = frozenset(
     {
         "chat_template_content_format",
@@ -36,6 +46,67 @@ _OWN_SETTINGS = {"chat_template": "chat_template", "served_model_name": "served_
 
 class GeneratorSettingsError(ValueError):
     """A setting does not fit vLLM or the checkpoint; the message names it and the fix."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arguments:
+    """What vLLM is started with.
+
+    Attributes:
+        engine: Keyword arguments of ``AsyncEngineArgs``, but for the model's own.
+        handlers: Arguments of the server's handlers.
+    """
+
+    engine: dict[str, JsonValue]
+    handlers: dict[str, JsonValue]
+
+    def engine_args(
+        self,
+        names: Sequence[str],
+        model: Path,
+        adapters: Mapping[str, Path],
+        *,
+        takes_adapters: bool = False,
+    ) -> AsyncEngineArgs:
+        """Return vLLM's own; it raises ``TypeError`` or ``ValueError`` for values.
+
+        With ``takes_adapters`` there is room for adapters that come later. Raises
+        ``GeneratorSettingsError`` for an adapter that cannot be read.
+        """
+        room = _room_arguments(self.engine, adapters, takes_adapters=takes_adapters)
+        own: dict[str, Any] = {**room, **self.engine}
+        return AsyncEngineArgs(model=str(model), served_model_name=list(names), **own)
+
+
+def arguments_of(settings: GeneratorSettings) -> Arguments:
+    """Return the arguments of a generator where it runs, over Headrace's defaults.
+
+    Raises ``GeneratorSettingsError`` for what vLLM would refuse, as far as it is known before the
+    engine starts, which takes a minute.
+    """
+    engine, handlers = split_arguments(placed_engine_args(settings))
+    check_handler_arguments(handlers)
+    check_reasoning_parser(engine)
+    if settings.num_gpus == 0:
+        engine = with_quick_dtype(engine, is_quick_in_bfloat16=is_quick_in_bfloat16())
+    return Arguments(engine, handlers)
+
+
+def check_platform(settings: GeneratorSettings, *, is_cpu: bool, is_gpu: bool) -> None:
+    """Raise ``GeneratorSettingsError`` if ``num_gpus`` does not go with the installed vLLM.
+
+    ``is_cpu`` and ``is_gpu`` say what vLLM runs on here; on a TPU neither.
+    """
+    if settings.num_gpus == 0 and is_gpu:
+        raise GeneratorSettingsError(
+            "num_gpus: is 0, so Ray gives the replica no GPU, and vLLM here is a build for GPUs, "
+            "which runs nothing on a CPU; set num_gpus to 1, or install the CPU build"
+        )
+    if settings.num_gpus > 0 and is_cpu:
+        raise GeneratorSettingsError(
+            f"num_gpus: is {settings.num_gpus:g}, and vLLM here runs on CPUs only; set num_gpus to "
+            "0, or install its build for GPUs (make install GPU=1)"
+        )
 
 
 def split_arguments(
@@ -120,6 +191,18 @@ def read_chat_template(path: Path | None) -> str | None:
         raise GeneratorSettingsError(
             f"chat_template: cannot be read where the replica runs: {error}"
         ) from error
+
+
+def _room_arguments(
+    engine_args: Mapping[str, JsonValue], adapters: Mapping[str, Path], *, takes_adapters: bool
+) -> dict[str, JsonValue]:
+    checkpoints = []
+    for name, directory in adapters.items():
+        try:
+            checkpoints.append(read_checkpoint(directory))
+        except AdapterError as error:
+            raise GeneratorSettingsError(f"adapters.{name}: {error}") from error
+    return room_arguments(engine_args, checkpoints, takes_adapters=takes_adapters)
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

@@ -99,8 +99,14 @@ class GenerationEngine(ChunkServer):
     def _begin(self, call: Call) -> None:
         if self._sign is None:
             self._sign = asyncio.get_running_loop().call_later(WORKING_EVERY_S, self._give_sign)
-        for index, line in enumerate(call.chunk.lines):
+        lines = call.chunk.lines
+        for index, line in enumerate(lines):
             self._start(partial(self._answer, call, index, line), call)
+            # One record may take hours; the lines of the others must not stay in memory for it.
+            lines[index] = b""
+
+    def _let_go(self, call: Call, index: int) -> None:
+        call.tasks[index].cancel()
 
     def _reports_first(self, call: Call) -> bool:  # noqa: ARG002 -- every call does
         # Otherwise a consumer would learn the window when the first generation ends.

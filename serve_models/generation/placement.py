@@ -7,8 +7,9 @@ from pydantic import JsonValue
 from schemas.settings.models import GeneratorSettings
 
 _GPU_MEMORY_SHARE = 0.9
-"""Of the replica's GPU, or its part of one. vLLM's default for a whole GPU."""
+"""Of the part of a GPU that a replica has; the rest is for what no one counts."""
 _BYTES_PER_GIB = 2**30
+_MOST_RENDERERS = 4
 
 
 def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
@@ -28,13 +29,26 @@ def placement_options(settings: GeneratorSettings) -> dict[str, Any]:
     return {
         "ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": 0},
         "placement_group_bundles": [first, *others],
-        "placement_group_strategy": settings.placement_strategy,
+        "placement_group_strategy": placement_strategy(settings),
     }
+
+
+def placement_strategy(settings: GeneratorSettings) -> str:
+    """Return the settings' strategy; where unset, tensor parallelism stays on one node.
+
+    Its workers exchange activations in every layer, which a network between nodes slows many
+    times; with PACK Ray spreads them over nodes where none has room for all. The stages of pipeline
+    parallelism exchange little, and may run on several nodes.
+    """
+    if settings.placement_strategy is not None:
+        return settings.placement_strategy
+    stages = settings.engine_args.get("pipeline_parallel_size", 1)
+    return "STRICT_PACK" if stages == 1 else "PACK"
 
 
 def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
     """Return the engine arguments of the placement, overridden by the settings' own."""
-    chosen: dict[str, JsonValue] = {"disable_log_stats": True}
+    chosen: dict[str, JsonValue] = {"renderer_num_workers": _renderers(settings.num_cpus)}
     if settings.num_gpus == 0:
         chosen["enforce_eager"] = True
         chosen["kv_cache_memory_bytes"] = int(settings.cpu_kv_cache_gib * _BYTES_PER_GIB)
@@ -43,3 +57,8 @@ def placed_engine_args(settings: GeneratorSettings) -> dict[str, JsonValue]:
     elif settings.workers > 1:
         chosen["distributed_executor_backend"] = "ray"
     return {**chosen, **settings.engine_args}
+
+
+def _renderers(num_cpus: float) -> int:
+    """Return how many threads apply chat templates and tokenize, beside the engine's own."""
+    return max(1, min(_MOST_RENDERERS, int(num_cpus) // 2))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
-from vllm import AsyncEngineArgs
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -21,6 +20,7 @@ from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
+from vllm.platforms import current_platform
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -32,15 +32,13 @@ from schemas.settings.models import GeneratorSettings
 from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.chunks.watchdog import Patience, SilenceWatch
 from serve_models.generation.adapters.adapters import Adapters, UnknownAdapterError
-from serve_models.generation.adapters.checkpoint import AdapterError, read_checkpoint
-from serve_models.generation.adapters.room import room_arguments
 from serve_models.generation.adapters.vllm_adapters import VllmAdapters
 from serve_models.generation.arguments import (
+    USAGE_CONTEXT,
     GeneratorSettingsError,
-    check_handler_arguments,
-    check_reasoning_parser,
+    arguments_of,
+    check_platform,
     read_chat_template,
-    split_arguments,
     with_setting_names,
 )
 from serve_models.generation.checks import (
@@ -49,12 +47,10 @@ from serve_models.generation.checks import (
     ignored_fields,
     without_nulls,
 )
-from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation.media.pixels import check_pixels
 from serve_models.generation.media.policy import MediaPolicy, images_of
-from serve_models.generation.placement import placed_engine_args
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.weights.sources import resolve
 
@@ -143,6 +139,7 @@ class VllmEngine:
         model: Path,
         adapters: Mapping[str, Path],
         takes_adapters: bool = False,
+        reports_to_ray: bool = False,
     ) -> "VllmEngine":
         """Load the model; blocks the calling event loop for about a minute.
 
@@ -150,24 +147,30 @@ class VllmEngine:
         must live as long as they. ``model`` and ``adapters`` are directories; with
         ``takes_adapters`` the engine has room for some that come later. Raises
         ``GeneratorSettingsError`` if an engine argument, adapter or template cannot be used.
+        ``reports_to_ray`` makes the engine's statistics metrics of Ray's, unless the settings say
+        ``disable_log_stats``.
         """
         names = (name, *settings.served_names)
-        arguments, handler_arguments = split_arguments(placed_engine_args(settings))
-        # Before the engine starts, which takes a minute.
-        check_handler_arguments(handler_arguments)
-        check_reasoning_parser(arguments)
-        if settings.num_gpus == 0:
-            arguments = with_quick_dtype(arguments, is_quick_in_bfloat16=is_quick_in_bfloat16())
+        check_platform(
+            settings, is_cpu=current_platform.is_cpu(), is_gpu=current_platform.is_cuda_alike()
+        )
+        arguments = arguments_of(settings)
         template = read_chat_template(settings.chat_template)
-        room = _room_arguments(arguments, adapters, takes_adapters=takes_adapters)
+        loggers = []
+        if reports_to_ray and not arguments.engine.get("disable_log_stats"):
+            from serve_models.generation.statistics.ray_statistics import RayStatistics  # noqa: PLC0415
+
+            loggers.append(RayStatistics)
+        # Otherwise vLLM would write and export them in ways of its own, too.
+        arguments.engine["disable_log_stats"] = True
         try:
             engine = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(
-                    model=str(model),
-                    served_model_name=list(names),
-                    **{**room, **arguments},
-                )
+                arguments.engine_args(names, model, adapters, takes_adapters=takes_adapters),
+                usage_context=USAGE_CONTEXT,
+                stat_loggers=loggers,
             )
+        except GeneratorSettingsError:
+            raise
         except (TypeError, ValueError) as error:
             message = with_setting_names(str(error))
             raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {message}") from error
@@ -180,15 +183,29 @@ class VllmEngine:
             engine.shutdown()
             raise GeneratorSettingsError(f"adapters.{adapter}: {problem}")
         try:
-            chat, completion = _handlers(template, engine, models, handler_arguments)
+            chat, completion = _handlers(template, engine, models, arguments.handlers)
         except Exception as error:
             engine.shutdown()
             raise GeneratorSettingsError(
                 "engine_args: vLLM cannot answer with "
-                f"{', '.join(sorted(handler_arguments)) or 'its defaults'}: "
+                f"{', '.join(sorted(arguments.handlers)) or 'its defaults'}: "
                 f"{with_setting_names(str(error))}"
             ) from error
-        return cls(engine, chat, completion, names, arguments, loaded, settings.max_image_pixels)
+        return cls(
+            engine, chat, completion, names, arguments.engine, loaded, settings.max_image_pixels
+        )
+
+    @property
+    def runs_on(self) -> tuple[str, ...]:
+        """What was chosen, by the settings or by vLLM, for people."""
+        config = self._engine.vllm_config
+        scheduler = config.scheduler_config
+        return (
+            str(config.device_config.device_type),
+            str(config.model_config.dtype).removeprefix("torch."),
+            f"max_num_seqs {scheduler.max_num_seqs}",
+            f"max_num_batched_tokens {scheduler.max_num_batched_tokens}",
+        )
 
     @property
     def max_num_seqs(self) -> int:
@@ -199,6 +216,9 @@ class VllmEngine:
         return int(self._engine.get_num_unfinished_requests())
 
     async def answer(self, url: str, body: dict[str, Any]) -> Answer:
+        # vLLM applies templates and tokenizes in threads. The checks and the JSON stay here: they
+        # take some 60 µs a record, and a thread would need the same interpreter lock, and 50 µs
+        # more to be asked.
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
         if not isinstance(model, str) or model in self._names:
@@ -299,18 +319,6 @@ class VllmEngine:
 def _adapted(body: dict[str, Any], model: object) -> dict[str, Any]:
     """Return a body for vLLM, whose request ids must be unique in the engine."""
     return {**{name: each for name, each in body.items() if name != "request_id"}, "model": model}
-
-
-def _room_arguments(
-    engine_args: Mapping[str, JsonValue], adapters: Mapping[str, Path], *, takes_adapters: bool
-) -> dict[str, JsonValue]:
-    checkpoints = []
-    for name, directory in adapters.items():
-        try:
-            checkpoints.append(read_checkpoint(directory))
-        except AdapterError as error:
-            raise GeneratorSettingsError(f"adapters.{name}: {error}") from error
-    return room_arguments(engine_args, checkpoints, takes_adapters=takes_adapters)
 
 
 def _answer_of(response: Any, ignored: list[str]) -> Answer:

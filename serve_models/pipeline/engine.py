@@ -6,22 +6,34 @@ no other.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
-from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, Chunk, ChunkModel, Outcomes
+from handoff.cancelling import AGAIN_AFTER_S
+from handoff.chunk import (
+    CARRIED_WITHIN_S,
+    STATUS_EXPIRED,
+    STATUS_FAILED,
+    STATUS_LOST,
+    CancellableModel,
+    Chunk,
+    Outcomes,
+)
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.chunks.failures import ENDS_THE_TASK, encode_failure_body
 from serve_models.chunks.window import SharedWindow
 from serve_models.pipeline.graph import Ending, PipelineGraph, StepAnswerError, StepRequest
-from serve_models.pipeline.records import Record, Request, StepCall, StepLostError
+from serve_models.pipeline.records import Record, Request, StepCall
 from serve_models.pipeline.step_queue import StepQueue
 
 logger = logging.getLogger(__name__)
@@ -34,7 +46,7 @@ _QUEUE_SIGNED_EVERY_S = 30.0
 @dataclass(slots=True, eq=False)
 class _Line:
     name: str
-    model: ChunkModel
+    model: CancellableModel
     queue: StepQueue[Request]
     timer: asyncio.Handle | None = None
     signed_at_s: float = -math.inf
@@ -43,13 +55,10 @@ class _Line:
 class PipelineEngine(ChunkServer):
     """Takes records through a graph of models.
 
-    If a step's call is lost without any answer, for example because its model is down, nothing is
-    known of its records. All unfinished records of their chunk go back with them, also those of
-    healthy steps: ``infer`` raises ``StepLostError``. The caller sees a failed call, as if it had
-    called that model itself, and can distinguish a model that is down from records that it fails
-    on.
+    If a step's call is lost, for example because its model is down, nothing is known of the records
+    without an answer: they end with ``STATUS_LOST``. So the caller can distinguish a model that is
+    down from records that it fails on, as if it had called that model itself.
 
-    ``calls_per_window`` says, by model, into how many calls the window of its replica is divided.
     The models see the replica of ``host`` as their consumer.
     """
 
@@ -58,8 +67,7 @@ class PipelineEngine(ChunkServer):
         *,
         name: str,
         settings: PipelineSettings,
-        models: Mapping[str, ChunkModel],
-        calls_per_window: Mapping[str, int],
+        models: Mapping[str, CancellableModel],
         host: Host,
     ) -> None:
         super().__init__(host, SharedWindow(settings.window_records), settings.outcome_linger_ms)
@@ -69,16 +77,25 @@ class PipelineEngine(ChunkServer):
             model: _Line(
                 model,
                 models[model],
-                StepQueue(_FIRST_WINDOW_RECORDS, calls_per_window[model], _origin),
+                StepQueue(_FIRST_WINDOW_RECORDS, _origin),
             )
             for model in sorted({step.model for step in settings.steps.values()})
         }
-        self._records: dict[Call, list[Record]] = {}
-        self._step_calls: set[StepCall] = set()
+        self._records: dict[Call, dict[int, Record]] = {}
+        self._step_calls: dict[int, StepCall] = {}
+        self._numbers = count(1)
+        self._unwanted: dict[StepCall, None] = {}
+        self._letting_go: asyncio.Handle | None = None
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
         return {name: len(line.queue) for name, line in self._lines.items()}
+
+    def _let_go(self, call: Call, index: int) -> None:
+        record = self._records[call].get(index)
+        if record is not None and not record.run.is_over:
+            record.end()
+            self._let_go_soon()
 
     def _release(self, call: Call) -> None:
         self._abandon(call)
@@ -88,11 +105,13 @@ class PipelineEngine(ChunkServer):
         for line in self._lines.values():
             if line.timer is not None:
                 line.timer.cancel()
+        if self._letting_go is not None:
+            self._letting_go.cancel()
 
     # --- records ---
 
     def _begin(self, call: Call) -> None:
-        self._records[call] = []
+        self._records[call] = {}
         for index, line in enumerate(call.chunk.lines):
             if not self._expire_if_late(call, index):
                 self._begin_record(call, index, line)
@@ -104,7 +123,7 @@ class PipelineEngine(ChunkServer):
                 call.answer(index, run.status, run.body)
                 return
             record = Record(call, index, run)
-            self._records[call].append(record)
+            self._records[call][index] = record
             self._watch_deadline(record)
             self._go_on(record, run.first())
         except ENDS_THE_TASK:
@@ -127,18 +146,48 @@ class PipelineEngine(ChunkServer):
         record.call.answer(record.index, status, body)
 
     def _abandon(self, call: Call) -> None:
-        unfinished = [record for record in self._records[call] if not record.run.is_over]
+        unfinished = [each for each in self._records[call].values() if not each.run.is_over]
         for record in unfinished:
             record.end()
         if unfinished:
-            for line in self._lines.values():
-                line.queue.keep(_is_wanted)
+            self._let_go_soon()
 
     def _watch_deadline(self, record: Record) -> None:
         left_s = self._left_s(record.call, record.index)
         if left_s is not None:
             loop = asyncio.get_running_loop()
             record.timer = loop.call_later(left_s, self._end, record, STATUS_EXPIRED, b"")
+
+    # --- what nobody wants any more ---
+
+    def _note_unwanted(self, step_call: StepCall) -> None:
+        if step_call.in_flight.replica is not None:
+            self._unwanted[step_call] = None
+            self._let_go_soon()
+        elif not step_call.is_wanted:
+            # No replica may have it. If others want it, its replica is told when it is known.
+            step_call.close()
+
+    def _let_go_soon(self) -> None:
+        # Not at once: one cancellation ends many records, and each would cost the models a call.
+        if self._letting_go is None:
+            self._letting_go = asyncio.get_running_loop().call_soon(self._let_go_now)
+
+    def _let_go_now(self) -> None:
+        self._letting_go = None
+        for line in self._lines.values():
+            line.queue.keep(_is_wanted)
+        now_s = self._clock.monotonic()
+        cancelled: defaultdict[str, dict[int, list[int]]] = defaultdict(dict)
+        for step_call in self._unwanted:
+            if due := step_call.cancellation.take_due(step_call.unwanted(), now_s):
+                cancelled[step_call.model][step_call.number] = due
+                if not step_call.is_wanted and step_call.closing is None:
+                    loop = asyncio.get_running_loop()
+                    step_call.closing = loop.call_later(AGAIN_AFTER_S, step_call.close)
+        self._unwanted.clear()
+        for model, records in cancelled.items():
+            self._start(partial(self._lines[model].model.cancel, self._host.replica, records))
 
     # --- calls to models ---
 
@@ -197,9 +246,16 @@ class PipelineEngine(ChunkServer):
             lines=[request.line for request in wanted],
             deadlines_ms=deadlines if any(each is not None for each in deadlines) else [],
             wanted_records=line.queue.wanted_records,
+            call=next(self._numbers),
         )
-        step_call = StepCall(dict(enumerate(wanted)), in_flight)
-        self._step_calls.add(step_call)
+        step_call = StepCall(
+            number=chunk.call,
+            model=line.name,
+            unanswered=dict(enumerate(wanted)),
+            in_flight=in_flight,
+            on_unwanted=self._note_unwanted,
+        )
+        self._step_calls[step_call.number] = step_call
         step_call.task = self._start(partial(self._run_call, line, step_call, chunk))
         # Not in the task: a task that is cancelled before it starts never runs.
         step_call.task.add_done_callback(lambda _: self._call_ended(line, step_call))
@@ -210,9 +266,13 @@ class PipelineEngine(ChunkServer):
         try:
             async with aclosing(stream):
                 async for outcomes in stream:
-                    self._take(line, step_call, outcomes)
+                    self._take_all(line, step_call, outcomes)
+            if step_call.elsewhere > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CARRIED_WITHIN_S):
+                        await step_call.has_all.wait()
             if unanswered:
-                error = StepLostError("the call ended without an outcome for this request")
+                error = RuntimeError("the call ended without an outcome for this request")
                 self._lose(line, step_call, error)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -226,9 +286,21 @@ class PipelineEngine(ChunkServer):
             self._lose(line, step_call, error)
 
     def _call_ended(self, line: _Line, step_call: StepCall) -> None:
-        self._step_calls.discard(step_call)
+        del self._step_calls[step_call.number]
+        self._unwanted.pop(step_call, None)
+        if step_call.closing is not None:
+            step_call.closing.cancel()
         line.queue.ended(step_call.in_flight, self._clock.monotonic())
         self._refill(line)
+
+    def _take_all(self, line: _Line, step_call: StepCall, outcomes: Outcomes) -> None:
+        step_call.elsewhere += outcomes.elsewhere
+        self._take(line, step_call, outcomes)
+        for number, each in outcomes.others.items():
+            other = self._step_calls.get(number)
+            if other is not None:
+                other.elsewhere -= len(each.indexes)
+                self._take(line, other, each)
 
     def _take(self, line: _Line, step_call: StepCall, outcomes: Outcomes) -> None:
         answers = list(zip(outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True))
@@ -237,6 +309,7 @@ class PipelineEngine(ChunkServer):
             request = step_call.answer(index)
             if request is not None:
                 new.append((request, status, body))
+        was_named = step_call.in_flight.replica is not None
         line.queue.heard(
             step_call.in_flight,
             len(new),
@@ -244,6 +317,8 @@ class PipelineEngine(ChunkServer):
             outcomes.window_records,
             self._clock.monotonic(),
         )
+        if not was_named and step_call.unwanted():
+            self._note_unwanted(step_call)
         step_call.has_answers = step_call.has_answers or bool(new)
         for request, status, body in new:
             self._take_one(request, status, body)
@@ -277,10 +352,7 @@ class PipelineEngine(ChunkServer):
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
     def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:
-        """Give back the records of a lost call: another replica may answer them.
-
-        If the call had no answer at all, the model may be down, which must not count against them.
-        """
+        """Give back the records of a lost call: another replica may answer them."""
         line.queue.lost(self._clock.monotonic(), had_answers=step_call.has_answers)
         waiting = [each for each in step_call.unanswered.values() if not each.record.run.is_over]
         logger.warning(
@@ -290,18 +362,13 @@ class PipelineEngine(ChunkServer):
             type(error).__name__,
             error,
         )
-        reason = f"step model '{line.name}': {type(error).__name__}: {error}"
+        reason = f"step model '{line.name}' was lost: {type(error).__name__}: {error}"
         for request in waiting:
             # To end its records must not cancel the task that runs this call.
             request.record.step_calls.remove(step_call)
-        if not step_call.has_answers:
-            for call in {request.record.call for request in waiting}:
-                call.end(StepLostError(reason))
-                self._abandon(call)
-            return
-        body = encode_failure_body(StepLostError(reason))
         for request in waiting:
-            self._end(request.record, STATUS_FAILED, body)
+            if not request.record.run.is_over:
+                self._end(request.record, STATUS_LOST, encode_failure_body(reason))
 
 
 def _origin(request: Request) -> object:

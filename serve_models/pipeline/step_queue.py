@@ -22,14 +22,10 @@ class StepQueue(Generic[Item]):
 
     Args:
         initial_records: The window until a replica has granted one.
-        calls_per_window: Into how many calls a replica's window is divided.
         origin: Returns the incoming call of an item.
     """
 
-    def __init__(
-        self, initial_records: int, calls_per_window: int, origin: Callable[[Item], object]
-    ) -> None:
-        self._calls_per_window = calls_per_window
+    def __init__(self, initial_records: int, origin: Callable[[Item], object]) -> None:
         self._origin = origin
         self._waiting: deque[Item] = deque()
         self._windows = ReplicaWindows(initial_records)
@@ -48,8 +44,7 @@ class StepQueue(Generic[Item]):
 
     @property
     def is_full(self) -> bool:
-        full = full_chunk_records(self._windows.smallest_records, self._calls_per_window)
-        return len(self._waiting) >= full
+        return len(self._waiting) >= full_chunk_records(self._windows.smallest_records)
 
     @property
     def wanted_records(self) -> int:
@@ -74,7 +69,6 @@ class StepQueue(Generic[Item]):
             queued=len(self._waiting),
             room_records=self._windows.room_records,
             smallest_window=self._windows.smallest_records,
-            calls_per_window=self._calls_per_window,
         )
         if not wanted:
             return []

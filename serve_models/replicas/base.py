@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -35,7 +35,7 @@ def leave_soon() -> None:
 
 
 class Replica:
-    """One replica: answers chunks (``handoff.chunk.ChunkModel``) once ``_server`` is set."""
+    """One replica: answers chunks (``handoff.chunk``) once ``_server`` is set."""
 
     _server: ChunkServer
 
@@ -45,13 +45,17 @@ class Replica:
             async for outcomes in stream:
                 yield outcomes
 
+    # In the event loop, which owns the server: Ray Serve may run a plain method in a thread.
+    async def cancel(self, consumer: str, records: Mapping[int, Sequence[int]]) -> None:
+        self._server.cancel(consumer, records)
+
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         self._take_over(user_config["live"])
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
         """Apply live settings, by key; keys left out have their defaults."""
 
-    # In the event loop, which owns the server: Ray Serve may run a plain method in a thread.
+    # Async for the same reason.
     async def check_health(self) -> None:
         self._server.check_health()
 

@@ -4,6 +4,7 @@ from schemas.settings.models import CustomModelSettings
 from serve_models.custom.building import build_custom_model, serve_custom_model
 from serve_models.custom.engine import ask_health
 from serve_models.replicas.base import Replica, this_replica
+from serve_models.replicas.gpus import given_gpus, hide_gpus
 
 
 class CustomModel(Replica):
@@ -11,6 +12,8 @@ class CustomModel(Replica):
 
     # Ray Serve awaits the constructor.
     async def __init__(self, settings: CustomModelSettings) -> None:  # type: ignore[misc]
+        if not given_gpus():
+            hide_gpus()
         self._model = build_custom_model(settings)
         self._server = serve_custom_model(self._model, this_replica())
 

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import GeneratorSettings
+from schemas.settings.models import GeneratorSettings, weight_sources
 from serve_models.generation.adapters.checkpoint import AdapterError
 from serve_models.generation.engine import GenerationEngine
 from serve_models.generation.engine_process import set_engine_environment
+from serve_models.generation.local_weights import with_local_weights
 from serve_models.replicas.base import Replica, this_replica
-from serve_models.weights.sources import ModelSourceError, resolve
+from serve_models.replicas.gpus import given_gpus, hide_gpus, turn_to_load
+from serve_models.replicas.runs_on import report_runs_on
+from serve_models.weights.sources import ModelSourceError, resolve_all
 
 if TYPE_CHECKING:
     from serve_models.generation.vllm import VllmEngine
@@ -46,19 +49,25 @@ class Generator(Replica):
         await self._engine.adapters.apply(settings.adapters)
 
     async def _start(self, settings: GeneratorSettings) -> None:
-        model = resolve(settings.source)
-        adapters = {each: resolve(source) for each, source in settings.adapters.items()}
-        set_engine_environment(settings)
+        paths = resolve_all(weight_sources(settings))
+        adapters = {each: paths[f"adapters.{each}"] for each in settings.adapters}
+        local = with_local_weights(settings, paths)
+        set_engine_environment(local)
+        if settings.num_gpus == 0:
+            hide_gpus()
         # vLLM reads its environment when it is imported, and is optional.
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- see above
 
-        self._engine = await VllmEngine.start(
-            settings,
-            name=self._name,
-            model=model,
-            adapters=adapters,
-            takes_adapters=self._takes_adapters,
-        )
+        async with turn_to_load(settings.num_gpus, given_gpus()):
+            self._engine = await VllmEngine.start(
+                local,
+                name=self._name,
+                model=paths["source"],
+                adapters=adapters,
+                takes_adapters=self._takes_adapters,
+                reports_to_ray=True,
+            )
+        report_runs_on(self._name, *self._engine.runs_on)
         self._server = GenerationEngine(
             self._engine,
             in_flight_ratio=settings.in_flight_ratio,

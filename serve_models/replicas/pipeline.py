@@ -15,26 +15,16 @@ _ACCEPTANCE_S = 5.0
 
 
 class Pipeline(Replica):
-    """One replica of a pipeline (``handoff.chunk.ChunkModel``); ``models`` are Serve's handles.
-
-    ``calls_per_window`` says, by model, into how many calls the window of its replica is divided.
-    """
+    """One replica of a pipeline (``handoff.chunk.ChunkModel``); ``models`` are Serve's handles."""
 
     _server: PipelineEngine
 
-    def __init__(
-        self,
-        name: str,
-        settings: PipelineSettings,
-        models: Mapping[str, Any],
-        calls_per_window: Mapping[str, int],
-    ) -> None:
+    def __init__(self, name: str, settings: PipelineSettings, models: Mapping[str, Any]) -> None:
         self._settings = settings
         self._server = PipelineEngine(
             name=name,
             settings=settings,
             models={model: _step_model(handle) for model, handle in models.items()},
-            calls_per_window=calls_per_window,
             host=this_replica(),
         )
 

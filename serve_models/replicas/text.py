@@ -1,18 +1,29 @@
 """The Ray Serve class of a text model: embedder, classifier or reranker."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from schemas.settings.live import model_with_live
-from schemas.settings.models import EmbedderSettings, TextModelSettings
+from schemas.settings.models import EmbedderSettings, TextModelSettings, text_weights
 from serve_models.batching.engine import BatchEngine
 from serve_models.batching.limits import BatchLimits, cpu_threads
+from serve_models.batching.work import RequestReader
+from serve_models.devices.dtypes import dtype_in_words
 from serve_models.replicas.base import Replica, this_replica
+from serve_models.replicas.gpus import given_gpus, hide_gpus, turn_to_load
+from serve_models.replicas.runs_on import report_runs_on
+from serve_models.text.front.machine import count_gpus, usable_cpus
+from serve_models.text.front.processes import FrontProcesses
+from serve_models.text.front.sizing import choose_front_processes
+from serve_models.text.front.spec import FrontSpec
 from serve_models.text.kinds import KINDS, endpoints_of
 from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.devices import bound_tokenizer_threads, choose_device, use_threads
 from serve_models.weights.sources import resolve
+
+logger = logging.getLogger(__name__)
 
 
 class TextReplica(Replica):
@@ -27,21 +38,28 @@ class TextReplica(Replica):
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: TextModelSettings
     ) -> None:
-        device = choose_device(settings.device)
+        gpus = given_gpus()
+        if not gpus and not settings.asks_for_gpu:
+            hide_gpus()
+        device = choose_device(settings.device, has_gpu=bool(gpus))
         bound_tokenizer_threads(cpu_threads(settings))
         load = KINDS[type(settings)].load
+        source = text_weights(settings)
         # Loading takes seconds, and Serve checks the health meanwhile.
-        model: Any = await asyncio.to_thread(
-            lambda: load(resolve(settings.source), settings, device)
-        )
+        async with turn_to_load(settings.num_gpus, gpus):
+            model: Any = await asyncio.to_thread(lambda: load(resolve(source), settings, device))
+        report_runs_on(name, device, dtype_in_words(settings.dtype, device))
         self._name, self._settings, self._device, self._model = name, settings, device, model
+        reader: RequestReader = endpoints_of(model, name, settings)
+        self._front = await asyncio.to_thread(self._start_front, reader)
         server = BatchEngine(
             CheckedModel(model),
-            endpoints_of(model, name, settings),
+            self._front or reader,
             limits=self._limits(settings),
             host=this_replica(),
             outcome_linger_ms=settings.outcome_linger_ms,
             use_threads=use_threads,
+            reader_threads=self._front.processes if self._front else 1,
         )
         server.start()
         self._server = server
@@ -55,5 +73,33 @@ class TextReplica(Replica):
         if isinstance(settings, EmbedderSettings):
             self._model.take_prompts(settings)
         self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
-        reader = endpoints_of(self._model, self._name, settings)
+        reader: RequestReader = endpoints_of(self._model, self._name, settings)
+        spec = self._front_spec(settings)
+        if self._front is not None and spec is not None:
+            self._front.use(spec, reader)
+            reader = self._front
         self._server.reconfigure(reader, self._limits(settings))
+
+    async def __del__(self) -> None:
+        await super().__del__()
+        front = getattr(self, "_front", None)
+        if front is not None:
+            front.close()
+
+    def _start_front(self, reader: RequestReader) -> FrontProcesses | None:
+        if not isinstance(self._settings, EmbedderSettings):
+            return None
+        processes = choose_front_processes(
+            self._settings, self._device, cpus=usable_cpus(), devices=count_gpus()
+        )
+        spec = self._front_spec(self._settings)
+        if processes and spec is None:
+            logger.info(
+                "front_processes: none, because only the library can tokenize for the model"
+            )
+        return FrontProcesses(spec, processes, reader) if processes and spec is not None else None
+
+    def _front_spec(self, settings: TextModelSettings) -> FrontSpec | None:
+        # Some backends' models do not say how they read texts.
+        describe = getattr(self._model, "front_spec", None)
+        return None if describe is None else describe(self._name, settings)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.bodies.base import Accepted
 from schemas.settings.models import (
     ClassifierSettings,
     EmbedderSettings,
@@ -14,11 +13,11 @@ from schemas.settings.models import (
 )
 from serve_models.text.endpoints.base import Endpoint, Endpoints, Served
 from serve_models.text.endpoints.classify import ClassifyEndpoint
-from serve_models.text.endpoints.embeddings import EmbeddingsEndpoint
+from serve_models.text.endpoints.embedder import embedder_endpoints
 from serve_models.text.endpoints.rerank import RerankEndpoint, ScoreEndpoint
-from serve_models.text.endpoints.scoring import CrossEncoderScorer, EmbeddingScorer
+from serve_models.text.endpoints.scoring import CrossEncoderScorer
 from serve_models.text.models.classification import ClassificationModel, LabellingModel
-from serve_models.text.models.embedding import EmbeddingModel, EmbeddingTextModel
+from serve_models.text.models.embedding import EmbeddingModel
 from serve_models.text.models.reranking import PairModel, RerankingModel
 
 
@@ -35,17 +34,6 @@ class Kind:
     endpoints: Callable[[Any, Served, Any], Sequence[Endpoint[Any]]]
 
 
-def _embedder(
-    model: EmbeddingTextModel, served: Served, settings: EmbedderSettings
-) -> Sequence[Endpoint[Any]]:
-    scorer = EmbeddingScorer(model)
-    return (
-        EmbeddingsEndpoint(model, served, normalize=settings.normalize),
-        RerankEndpoint(scorer, served),
-        ScoreEndpoint(scorer, served),
-    )
-
-
 def _classifier(
     model: LabellingModel, served: Served, _settings: ClassifierSettings
 ) -> Sequence[Endpoint[Any]]:
@@ -60,18 +48,12 @@ def _reranker(
 
 
 KINDS: Mapping[type[TextModelSettings], Kind] = {
-    EmbedderSettings: Kind(EmbeddingModel, _embedder),
+    EmbedderSettings: Kind(EmbeddingModel, embedder_endpoints),
     ClassifierSettings: Kind(ClassificationModel, _classifier),
     RerankerSettings: Kind(RerankingModel, _reranker),
 }
 
 
 def endpoints_of(model: Any, name: str, settings: TextModelSettings) -> Endpoints:
-    takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
-    served = Served(
-        name,
-        frozenset({name, *settings.served_names}),
-        settings.max_inputs_per_request,
-        Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
-    )
+    served = Served.of(name, settings)
     return Endpoints(name, KINDS[type(settings)].endpoints(model, served, settings))

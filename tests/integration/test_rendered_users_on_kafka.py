@@ -20,6 +20,8 @@ from consumer.ports import Message, OffsetAndMetadata, Rejection, TopicPartition
 from headrace.cli import main
 from headrace.kubernetes.kafka import kafka_users
 from headrace.kubernetes.names import StrimziCluster
+from headrace.preflight.findings import errors_of
+from headrace.preflight.looking import look_at_broker
 from headrace.topics import create_missing_topics
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.wire import headers
@@ -167,6 +169,29 @@ def test_the_client_user_may_run_every_command_of_a_client(
     assert len(run("dlq", "list", "--json").splitlines()) == 2
     run("dlq", "purge", "--yes")
     assert run("dlq", "list", "--json") == ""
+
+
+async def test_a_deep_check_finds_the_rights_that_a_user_lacks(secured: SecuredBroker) -> None:
+    await asyncio.to_thread(create_missing_topics, settings_of(secured.plain))
+    of_service = settings_of(secured.secure(USER))
+    [service, _] = kafka_users(of_service, StrimziCluster(name="c", port=9093))
+    await grant(secured.plain, service)
+
+    async with asyncio.timeout(60):
+        granted = await look_at_broker(of_service)
+        refused = errors_of(await look_at_broker(settings_of(secured.secure("stranger"))))
+        missing = settings_of(secured.secure(USER), requests_topic="users.missing")
+        uncreatable = errors_of(await look_at_broker(missing))
+
+    assert errors_of(granted) == []
+    assert ("ok", "rights") in {(each.level, each.about) for each in granted}
+    hidden = {each.where for each in refused if "may not see it" in each.says}
+    assert {"users.in", "users.out", "users.dead", "users.control"} <= hidden
+    assert [each.says for each in refused if each.where == "group users.g"] == [
+        "this user lacks Read"
+    ]
+    assert [each.where for each in uncreatable] == ["users.missing"]
+    assert all(each.fix for each in (*refused, *uncreatable))
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])

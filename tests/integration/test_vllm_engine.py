@@ -487,7 +487,7 @@ async def test_a_setting_that_vllm_would_not_take_is_named_before_the_engine_sta
     from serve_models.generation import vllm as vllm_engine  # noqa: PLC0415 -- the same
     from serve_models.generation.arguments import GeneratorSettingsError  # noqa: PLC0415 -- the same
 
-    def start(*_: object) -> None:
+    def start(*_: object, **_named: object) -> None:
         pytest.fail("the engine was started")
 
     monkeypatch.setattr(AsyncLLM, "from_engine_args", start)
@@ -547,7 +547,7 @@ async def test_what_the_handlers_refuse_once_the_engine_runs_ends_it_and_is_said
         raise TypeError("no such thing")
 
     ended: list[bool] = []
-    monkeypatch.setattr(AsyncLLM, "from_engine_args", lambda _: model._engine)
+    monkeypatch.setattr(AsyncLLM, "from_engine_args", lambda _, **_named: model._engine)
     monkeypatch.setattr(model._engine, "shutdown", lambda: ended.append(True))
     monkeypatch.setattr(vllm_engine, "_handlers", refuse)
     settings = GeneratorSettings.model_validate(

@@ -23,13 +23,14 @@ def test_metrics_go_on_while_the_status_board_does_not_answer(
         _metrics=SimpleNamespace(update=updates.append),
         _status=SimpleNamespace(report=SimpleNamespace(remote=never)),
     )
+    monkeypatch.setattr(deployment, "read_engine", lambda _engine, _now_s: None)
     monkeypatch.setattr(deployment, "_REPORT_EVERY_S", 0.0)
     monkeypatch.setattr(deployment, "_REPORT_TIMEOUT_S", 0.01, raising=False)
 
     async def report() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
-                await Consumer._report(consumer, SimpleNamespace())  # type: ignore[arg-type]
+                await Consumer._report(consumer, SimpleNamespace(engine=None))  # type: ignore[arg-type]
 
     asyncio.run(report())
 

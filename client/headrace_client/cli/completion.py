@@ -10,7 +10,7 @@ import yaml
 
 from headrace_client.settings import MAX_FILE_BYTES, find_settings_file
 
-SOURCES = ("wheel:", "hub:", "path:")
+SOURCES = ("wheel:", "hub:", "path:", "s3://", "gs://", "oci:")
 
 
 def complete_route(context: typer.Context, incomplete: str) -> list[str]:

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 _ANSWER_S = 3.0
 _UUID_BYTES = 16
-_NO_ID = bytes(_UUID_BYTES)
-_NO_TAGS: dict[int, bytes] = {}
+NO_ID = bytes(_UUID_BYTES)
+NO_TAGS: dict[int, bytes] = {}
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
 
@@ -85,7 +85,7 @@ class _MetadataResponse(Response):  # type: ignore[misc]  # aiokafka is untyped
     )
 
 
-class _MetadataStruct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
+class MetadataStruct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
     FLEXIBLE_VERSION = True
     API_KEY = 3
     API_VERSION = 10
@@ -103,12 +103,12 @@ class _MetadataRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafk
     API_KEY = 3
 
     def __init__(self, topic: str) -> None:
-        self._CLASSES = (_MetadataStruct,)
+        self._CLASSES = (MetadataStruct,)
         self._topic = topic
 
     def build(self, request_struct_class: Any) -> Any:
-        topics = [(_NO_ID, self._topic, _NO_TAGS)]
-        return request_struct_class(topics, False, False, False, _NO_TAGS)
+        topics = [(NO_ID, self._topic, NO_TAGS)]
+        return request_struct_class(topics, False, False, False, NO_TAGS)
 
 
 async def ask_topic_id(client: AIOKafkaClient, topic: str) -> bytes | None:
@@ -126,7 +126,7 @@ async def ask_topic_id(client: AIOKafkaClient, topic: str) -> bytes | None:
         # The client would keep asking for the leaders of a topic that is gone.
         client.force_metadata_update()
         return b""
-    return b"" if topic_id == _NO_ID else bytes(topic_id)
+    return b"" if topic_id == NO_ID else bytes(topic_id)
 
 
 class TopicIdentity:

@@ -10,6 +10,7 @@ from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import printable
 from consumer.engine.record_state import RecordState, Step, states_after
 from consumer.engine.settings import EngineSettings
+from consumer.engine.timings import Timings
 from consumer.engine.work import Call, WorkItem
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from handoff.dispatch import chunk_records
@@ -18,6 +19,7 @@ from schemas.wire.results import ErrorCode
 
 _REASONS = {
     Failure.MODEL_ERROR: "the model failed on this request",
+    Failure.REPLICA_LOST: "the replica of a model that this one calls was lost",
     Failure.UNAVAILABLE: "the model had no room for this request",
     Failure.UNRECOVERABLE: "the model failed on this request, and says that it would again",
 }
@@ -32,7 +34,11 @@ _AFTER_DISPATCH = states_after(Step.DISPATCH)
 
 
 class Calls:
-    """Fills the replicas' windows; unanswered records are called again if ``takes_back``."""
+    """Fills the replicas' windows; unanswered records are called again if ``takes_back``.
+
+    Attributes:
+        has_unwanted: A replica has named itself that is to let go of records: call ``let_go``.
+    """
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Calls:
         completion: Completion,
         settings: EngineSettings,
         counters: Counters,
+        timings: Timings,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
@@ -50,15 +57,22 @@ class Calls:
         self._completion = completion
         self._settings = settings
         self._counters = counters
+        self._timings = timings
         self.windows = ReplicaWindows(initial_records=settings.most_chunk_records)
         self.takes_back = True
-        self._under_way: dict[Call, None] = {}
+        self._under_way: dict[int, Call] = {}
+        self._last_number = 0
+        self.has_unwanted = False
         self._timeout = AttemptTimeout(settings.attempt_timeout_s)
         self._looked_at_s: float | None = None
 
     @property
     def in_flight(self) -> int:
         return len(self._under_way)
+
+    @property
+    def is_breaker_open(self) -> bool:
+        return self._isolation.breaker.is_open
 
     @property
     def waiting_records(self) -> int:
@@ -68,7 +82,9 @@ class Calls:
         return [*self._queue.waiting(), *self._isolation.waiting()]
 
     def in_flight_items(self) -> list[WorkItem]:
-        return [item for call in self._under_way for item in call.waiting() if item.is_wanted()]
+        return [
+            item for call in self._under_way.values() for item in call.waiting() if item.is_wanted()
+        ]
 
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         isolation = self._isolation
@@ -82,7 +98,6 @@ class Calls:
                 room_records=self.windows.room_records,
                 smallest_window=self.windows.smallest_records,
                 most_records=self._settings.most_chunk_records,
-                calls_per_window=self._settings.calls_per_window,
             )
             if not most or not isolation.may_start(group, self.in_flight):
                 return None
@@ -99,20 +114,23 @@ class Calls:
 
     def untaken_since_s(self) -> float | None:
         return min(
-            (call.sent_at_s for call in self._under_way if not call.is_accepted), default=None
+            (call.sent_at_s for call in self._under_way.values() if not call.is_accepted),
+            default=None,
         )
 
     def next_probe_at_s(self) -> float | None:
         breaker = self._isolation.breaker
         at_s = breaker.next_probe_at_s()
-        if at_s is None or not all(call.is_accepted for call in self._under_way):
+        if at_s is None or not all(call.is_accepted for call in self._under_way.values()):
             return None
-        return max((at_s, *(call.heard_at_s + breaker.outlived_s for call in self._under_way)))
+        calls = self._under_way.values()
+        return max((at_s, *(call.heard_at_s + breaker.outlived_s for call in calls)))
 
     def _probes(self, now_s: float) -> int:
         outlived_s = self._isolation.breaker.outlived_s
         return sum(
-            not call.is_accepted or now_s - call.heard_at_s < outlived_s for call in self._under_way
+            not call.is_accepted or now_s - call.heard_at_s < outlived_s
+            for call in self._under_way.values()
         )
 
     def _is_over(self, item: WorkItem, now_s: float, epoch_ms: int) -> bool:
@@ -123,6 +141,7 @@ class Calls:
     def _start(
         self, items: list[WorkItem], wanted_records: int, now_s: float
     ) -> tuple[Call, Chunk]:
+        self._timings.dispatched(items, now_s)
         for item in items:
             item.state = _AFTER_DISPATCH[item.state]
             item.attempts += 1
@@ -134,10 +153,12 @@ class Calls:
             deadlines_ms=deadlines if any(deadlines) else [],
             wanted_records=wanted_records,
             max_body_bytes=self._settings.max_body_bytes,
+            call=self._last_number + 1,
         )
-        call = Call(items, self.windows.sent(len(items)))
+        self._last_number = chunk.call
+        call = Call(chunk.call, items, self.windows.sent(len(items)))
         call.sent_at_s = now_s
-        self._under_way[call] = None
+        self._under_way[call.number] = call
         self._isolation.started(call, items, self.in_flight)
         return call, chunk
 
@@ -148,12 +169,27 @@ class Calls:
             call.heard_at_s = now_s
         if not outcomes.replica:
             return
-        call.check(outcomes)
+        carried = [
+            (self._under_way[number], each)
+            for number, each in outcomes.others.items()
+            if number in self._under_way
+        ]
+        for one, each in ((call, outcomes), *carried):
+            one.check(each)
+        call.elsewhere += outcomes.elsewhere
+        self._take(call, outcomes, now_s, epoch_ms)
+        for other, each in carried:
+            other.elsewhere -= len(each.indexes)
+            self._take(other, each, now_s, epoch_ms)
+
+    def _take(self, call: Call, outcomes: Outcomes, now_s: float, epoch_ms: int) -> None:
         if outcomes.indexes:
             if STATUS_OK in outcomes.statuses:
                 self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
             call.heard_at_s = now_s
         call.note_work(outcomes, now_s)
+        if call.in_flight.replica is None and call.unwanted():
+            self.has_unwanted = True
         self.windows.heard(call.in_flight, outcomes.replica, outcomes.window_records, now_s)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
@@ -169,13 +205,15 @@ class Calls:
             answered += 1
             if item.state is not _IN_FLIGHT:  # cancelled meanwhile
                 continue
+            if item.assignment.revoked:
+                has_answers = has_answers or status < STATUS_FAILED
+                self._completion.drop(item)
+                continue
             if status >= STATUS_FAILED:
                 failed.setdefault(failure_of_status(status), []).append(item)
                 continue
             has_answers = True
-            if item.assignment.revoked:
-                self._completion.drop(item)
-            elif status == STATUS_EXPIRED:
+            if status == STATUS_EXPIRED:
                 self._completion.expire(item, now_s)
             else:
                 self._completion.respond(item, status, body, now_s)
@@ -183,33 +221,66 @@ class Calls:
             call.has_answers = True
             self._isolation.breaker.answered(now_s)
         self.windows.answered(call.in_flight, answered)
+        self._timings.model.observe(now_s - call.sent_at_s, answered)
         self._take_failures(call, failed, now_s, epoch_ms)
 
     def _take_failures(
         self, call: Call, failed: dict[Failure, list[WorkItem]], now_s: float, epoch_ms: int
     ) -> None:
         for failure, items in failed.items():
-            call.note_failure(failure, items)
             cause = Cause.THIS_RECORD if len(items) == 1 else Cause.AMONG_THESE
+            if failure is Failure.REPLICA_LOST:
+                # As a lost call, which may say that the model is down.
+                cause = self._isolation.cause_of_loss(call)
+                self._isolation.breaker.call_failed(now_s)
+            else:
+                call.note_failure(failure, items)
             self._fail(items, failure, cause, _REASONS[failure], now_s, epoch_ms)
 
+    def let_go(self, now_s: float) -> tuple[dict[int, list[int]], list[Call]]:
+        """Decide what the replicas are to let go of; call this when records may be unwanted.
+
+        Returns the records to cancel, as positions by the number of their call, and the calls to
+        close: those that no replica has taken, that are overdue, or that should have ended. A call
+        is not closed at once, because it may be carrying outcomes of other calls.
+        """
+        self.has_unwanted = False
+        cancelled: dict[int, list[int]] = {}
+        closed = []
+        for call in self._under_way.values():
+            is_wanted = call.is_wanted()
+            if call.overdue is not None or not (is_wanted or call.is_accepted):
+                closed.append(call)
+                continue
+            unwanted = call.unwanted()
+            if not unwanted:
+                continue
+            if call.in_flight.replica is not None:
+                if due := call.cancellation.take_due(unwanted, now_s):
+                    cancelled[call.number] = due
+            elif not is_wanted:
+                call.cancellation.begin(now_s)
+            if not is_wanted and call.cancellation.is_overdue(now_s):
+                closed.append(call)
+        return cancelled, closed
+
     def give_up_overdue(self, now_s: float, epoch_ms: int) -> list[Call]:
-        """Give up overdue records and calls; call this about every second.
+        """Give up overdue records and calls; call this about every second, and ``let_go`` after it.
 
         A record whose deadline has passed without an answer of its replica is answered as expired.
         A call that has been silent for too long is marked ``overdue``. Returns the calls in which
-        no outcome is wanted any more; the caller ends them.
+        no outcome is wanted any more.
         """
         if self._looked_at_s is not None:
             paused_s = now_s - self._looked_at_s - _LONGEST_LOOK_S
             if paused_s > 0:
-                for call in self._under_way:
+                for call in self._under_way.values():
                     call.heard_at_s += paused_s
                     call.working_at_s += paused_s
         self._looked_at_s = now_s
         expired_ms = epoch_ms - int(DEADLINE_GRACE_S * 1000)
         unwanted = []
-        for call in self._under_way:
+        for call in self._under_way.values():
             expired = call.take_expired(expired_ms)
             for item in expired:
                 self._completion.expire(item, now_s)
@@ -224,7 +295,7 @@ class Calls:
         return unwanted
 
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
-        del self._under_way[call]
+        del self._under_way[call.number]
         cause = self._isolation.ended(call)
         left = call.unanswered()
         has_lost = any(item.is_wanted() for item in left)

@@ -216,11 +216,16 @@ class Isolation:
 
     def ended(self, call: Call) -> Cause:
         """Note that a call ended; return where the cause is if its replica was lost."""
-        is_only, is_suspect = self._only_call is call, self._suspect_call is call
-        if is_only:
+        cause = self.cause_of_loss(call)
+        if self._only_call is call:
             self._only_call, self._is_reserved = None, False
-        if is_suspect:
+        if self._suspect_call is call:
             self._suspect_call = None
+        return cause
+
+    def cause_of_loss(self, call: Call) -> Cause:
+        """Return where the cause is if the replica of a call was lost."""
+        is_only, is_suspect = self._only_call is call, self._suspect_call is call
         # A dying replica fails other calls too; one that is silent fails only this one.
         if is_only or call.overdue is not None:
             return Cause.THIS_RECORD if call.records == 1 else Cause.AMONG_THESE

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from handoff.chunk import STATUS_UNAVAILABLE, STATUS_UNRECOVERABLE
+from handoff.chunk import STATUS_LOST, STATUS_UNAVAILABLE, STATUS_UNRECOVERABLE
 
 
 class Failure(StrEnum):
@@ -20,10 +20,15 @@ class Failure(StrEnum):
     """The model says that it would fail again: the record is given up at once."""
 
 
+_FAILURES = {
+    STATUS_LOST: Failure.REPLICA_LOST,
+    STATUS_UNAVAILABLE: Failure.UNAVAILABLE,
+    STATUS_UNRECOVERABLE: Failure.UNRECOVERABLE,
+}
+
+
 def failure_of_status(status: int) -> Failure:
-    if status == STATUS_UNAVAILABLE:
-        return Failure.UNAVAILABLE
-    return Failure.UNRECOVERABLE if status == STATUS_UNRECOVERABLE else Failure.MODEL_ERROR
+    return _FAILURES.get(status, Failure.MODEL_ERROR)
 
 
 @dataclass(slots=True)

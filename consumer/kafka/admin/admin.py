@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,6 +23,7 @@ from consumer.kafka.client.reach import within_reach
 from consumer.ports import SourceError
 from headrace_client.kafka.mending import mend_client
 from headrace_client.kafka.reach import contact
+from headrace_client.kafka.rights import ask_topic_rights, operations_of
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,42 @@ class TopicAdmin:
             for topic, info in existing.items()
         ]
 
+    async def explain_uncreatable(self, topics: Mapping[str, TopicInfo]) -> dict[str, str]:
+        """Return why brokers would not create missing topics, by topic; creates none."""
+        new = [NewTopic(topic, *info) for topic, info in topics.items()]
+        if not new:
+            return {}
+        with explaining_failures(self._settings, "asking whether topics may be created"):
+            response = await self.client.create_topics(new, validate_only=True)
+        return dict(_creation_problems(response))
+
+    async def topic_rights(
+        self, topics: Sequence[str]
+    ) -> tuple[dict[str, frozenset[str]], frozenset[str]]:
+        """Return what this user may do with each topic, and the topics that are hidden from it."""
+        return await ask_topic_rights(self.client._client, topics)  # noqa: SLF001 - as above
+
+    async def group_rights(self, groups: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Return what this user may do with each group; brokers older than 2.3 do not say it."""
+        rights: dict[str, frozenset[str]] = {}
+        for group in groups:
+            try:
+                [response] = await self.client.describe_consumer_groups(
+                    [group], include_authorized_operations=True
+                )
+            except errors.GroupAuthorizationFailedError:
+                rights[group] = frozenset()
+                continue
+            except (errors.KafkaError, NotImplementedError) as error:
+                log.info("no rights of group %s (%s)", group, error)
+                continue
+            for code, name, *_state, bits in response.groups:
+                if code == errors.GroupAuthorizationFailedError.errno:
+                    rights[name] = frozenset()
+                elif not code and (operations := operations_of(bits)) is not None:
+                    rights[name] = operations
+        return rights
+
     async def message_limits_bytes(self, topics: Sequence[str]) -> dict[str, int]:
         limits = await self.topic_limits(topics)
         return {topic: limits[topic].max_message_bytes for topic in topics}
@@ -184,13 +221,7 @@ class TopicAdmin:
         ]
         with explaining_failures(self._settings, "creating topics"):
             response = await self.client.create_topics(new)
-        problems = []
-        for topic, error_code, *message in response.topic_errors:
-            error = errors.for_code(error_code)
-            # Somebody else may have created it a moment ago.
-            if error not in (errors.NoError, errors.TopicAlreadyExistsError):
-                said = message[0] if message and message[0] else error.description
-                problems.append(f"{topic}: {error.__name__}: {said}")
+        problems = [f"{topic}: {why}" for topic, why in _creation_problems(response)]
         if problems:
             raise SourceError(f"cannot create topics: {'; '.join(problems)}; {hint}")
         for _look in range(VISIBLE_AFTER_LOOKS):
@@ -198,3 +229,12 @@ class TopicAdmin:
                 return
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         log.warning("created %s, but the cluster does not show it yet", ", ".join(topics))
+
+
+def _creation_problems(response: Any) -> Iterator[tuple[str, str]]:
+    for topic, error_code, *message in response.topic_errors:
+        error = errors.for_code(error_code)
+        # Somebody else may have created it a moment ago.
+        if error not in (errors.NoError, errors.TopicAlreadyExistsError):
+            said = message[0] if message and message[0] else error.description
+            yield topic, f"{error.__name__}: {said}"

@@ -14,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.bodies.base import Accepted, BodyRefusedError, TextBody
+from schemas.settings.models import EmbedderSettings, TextModelSettings
 from schemas.wire.results import ErrorCode
 from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.models.base import Rows
@@ -62,6 +63,16 @@ class Served:
     names: frozenset[str]
     max_inputs_per_request: int
     accepted: Accepted
+
+    @classmethod
+    def of(cls, name: str, settings: TextModelSettings) -> "Served":
+        takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
+        return cls(
+            name,
+            frozenset({name, *settings.served_names}),
+            settings.max_inputs_per_request,
+            Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
+        )
 
     def check_model(self, model: str | None) -> None:
         if model is not None and model not in self.names:

@@ -18,13 +18,13 @@ from schemas.bodies.embeddings import (
 )
 from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
 from serve_models.text.endpoints.base import Endpoint, Served, TextRequest
+from serve_models.text.endpoints.reading import ReadingModel
 from serve_models.text.endpoints.vectors import (
     VectorForm,
     encode_response_body,
     form_vectors,
     least_vector_bytes,
 )
-from serve_models.text.models.embedding import EmbeddingTextModel
 from serve_models.text.models.prompts import PURPOSES
 from serve_models.text.models.tokenizing import TokenizedText
 
@@ -34,7 +34,7 @@ _FORMS_KEPT = 256
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
-    def __init__(self, model: EmbeddingTextModel, served: Served, *, normalize: bool) -> None:
+    def __init__(self, model: ReadingModel, served: Served, *, normalize: bool) -> None:
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
         self._model = model
         self._normalize = normalize

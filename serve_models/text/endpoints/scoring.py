@@ -1,15 +1,18 @@
 """Scores documents for queries: with a cross-encoder, or by the similarity of vectors."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.bodies.rerank import PairsBody
+from serve_models.text.endpoints.reading import ReadingModel
 from serve_models.text.endpoints.similarity import similarities
 from serve_models.text.models.base import Rows
-from serve_models.text.models.embedding import EmbeddingTextModel
 from serve_models.text.models.prompts import Role
-from serve_models.text.models.reranking import PairModel
 from serve_models.text.models.tokenizing import TokenizedText
+
+if TYPE_CHECKING:
+    # Front processes import this module, and load no torch.
+    from serve_models.text.models.reranking import PairModel
 
 
 class PairScorer(Protocol):
@@ -37,7 +40,7 @@ class CrossEncoderScorer:
 
     repeats_query = True
 
-    def __init__(self, model: PairModel) -> None:
+    def __init__(self, model: "PairModel") -> None:
         self._model = model
         self.max_tokens = model.max_seq_length_tokens
 
@@ -63,7 +66,7 @@ class EmbeddingScorer:
 
     repeats_query = False
 
-    def __init__(self, model: EmbeddingTextModel) -> None:
+    def __init__(self, model: ReadingModel) -> None:
         self._model = model
         self.max_tokens = model.max_seq_length_tokens
 

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from schemas.settings.models import ClassifierSettings
+from serve_models.devices.dtypes import torch_dtype
 from serve_models.text.endpoints.probabilities import Activation, activation_of
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel, check_length
 from serve_models.text.models.positions import check_runs, longest_text, positions_of
@@ -35,9 +36,9 @@ class ClassificationModel:
 
     def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:
         self._device = torch.device(device)
-        self._model = _load_model(path, settings.dtype).to(self._device).eval()
+        self._model = _load_model(path, settings, device).to(self._device).eval()
         tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
+            path, local_files_only=True, trust_remote_code=settings.trust_remote_code
         )
         config = self._model.config
         if tokenizer.pad_token_id is None:
@@ -76,14 +77,14 @@ class ClassificationModel:
         return logits
 
 
-def _load_model(path: Path, dtype: str) -> Any:
+def _load_model(path: Path, settings: ClassifierSettings, device: str) -> Any:
     try:
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             path,
-            dtype=getattr(torch, dtype),
+            dtype=torch_dtype(settings.dtype, device),
             use_safetensors=True,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=settings.trust_remote_code,
             output_loading_info=True,
         )
     except ValueError as error:

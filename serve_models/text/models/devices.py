@@ -1,17 +1,29 @@
 """Chooses a model's device, and the CPU threads of a batch."""
 
+import logging
 import os
 from collections.abc import MutableMapping
 
 import torch
 
+logger = logging.getLogger(__name__)
 
-def choose_device(device: str) -> str:
-    """Return torch's name of the settings' device; ``auto`` is the best one here."""
+
+def choose_device(device: str, *, has_gpu: bool) -> str:
+    """Return torch's name of the settings' device; ``auto`` is the best one that is ours.
+
+    ``has_gpu`` says whether Ray gave this replica a GPU. Those of others are visible too.
+    """
     if device != "auto":
         return device
-    if torch.cuda.is_available():
-        return "cuda"
+    if has_gpu:
+        if torch.cuda.is_available():
+            return "cuda"
+        logger.warning(
+            "num_gpus: Ray gave this replica a GPU, and PyTorch (%s) finds none that it can use: "
+            "install its CUDA build (make install GPU=1), or set num_gpus to 0",
+            torch.__version__,
+        )
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from schemas.settings.models import EmbedderSettings, Similarity
+from serve_models.devices.dtypes import torch_dtype
+from serve_models.text.device.choice import Plain, batch_loop
+from serve_models.text.device.loop import DeviceLoop
+from serve_models.text.endpoints.reading import ReadingModel
+from serve_models.text.front.spec import FrontSpec
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel
-from serve_models.text.models.positions import check_runs, longest_text
+from serve_models.text.models.positions import check_runs, longest_text, position_offset_of
 from serve_models.text.models.preprocessing import FastFrontEnd, FrontEnd, front_end_of
 from serve_models.text.models.prompts import Prompts, Role, role_of
 from serve_models.text.models.thread_safety import runs_in_parallel
@@ -22,40 +27,8 @@ from serve_models.text.models.torch_batches import cut_texts, run_batch
 logger = logging.getLogger(__name__)
 
 
-class EmbeddingTextModel(TextModel, Protocol):
-    """What the embedder's endpoints need of a model. Its rows are vectors.
-
-    Attributes:
-        sample: The vector of a harmless text, float32 [width].
-        prompts: Prompts by the names that a request may give.
-        similarity: The measure for comparing its vectors.
-        vocabulary_tokens: Token ids are below this; 0 where the model takes none.
-    """
-
-    sample: NDArray[np.float32]
-    prompts: Prompts
-    similarity: Similarity
-    vocabulary_tokens: int
-
-    def tokenize(
-        self, texts: Sequence[str], prompt_names: Sequence[str | None]
-    ) -> list[TokenizedText]:
-        """Tokenize each text behind the prompt of its name.
-
-        ``None``, or a name without a prompt, is the default prompt.
-        """
-        ...
-
-    def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
-        """Tokenize each text as ``encode_query`` and ``encode_document`` would.
-
-        Each goes behind the prompt of its role, or the default prompt if there is none.
-        """
-        ...
-
-    def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
-        """Cut token ids to the model's length; ``TypeError`` if it takes texts only."""
-        ...
+class EmbeddingTextModel(TextModel, ReadingModel, Protocol):
+    """What the embedder's endpoints need of a model, and running it. Its rows are vectors."""
 
 
 class EmbeddingModel:
@@ -65,12 +38,13 @@ class EmbeddingModel:
     """
 
     def __init__(self, path: Path, settings: EmbedderSettings, device: str) -> None:
+        self._loop: DeviceLoop | None = None
         self._model = SentenceTransformer(
             str(path),
             device=device,
-            trust_remote_code=False,
+            trust_remote_code=settings.trust_remote_code,
             local_files_only=True,
-            model_kwargs={"dtype": getattr(torch, settings.dtype), "use_safetensors": True},
+            model_kwargs={"dtype": torch_dtype(settings.dtype, device), "use_safetensors": True},
         ).eval()
         cut_texts(self._model, settings.max_seq_length_tokens)
         self.similarity: Similarity = settings.similarity or self._model.similarity_fn_name
@@ -93,6 +67,10 @@ class EmbeddingModel:
         # The first forward pays for lazy initialisation; a model that cannot run must not start.
         self.sample: NDArray[np.float32] = self.run([self.probe()])[0]
         self.width = len(self.sample)
+        self._loop = self._batch_loop(settings)
+        # One thread of the loop's own runs all forwards.
+        if self._loop is not None and self._loop.queues:
+            self.runs_in_parallel = True
         longest = longest_text(self.max_seq_length_tokens, device)
         check_runs(self.run, self.tokenize([longest], [None])[0])
 
@@ -122,11 +100,55 @@ class EmbeddingModel:
             raise TypeError("the model takes texts only")
         return self._front_end.take_token_ids(ids)
 
+    def _batch_loop(self, settings: EmbedderSettings) -> DeviceLoop | None:
+        front_end = self._front_end
+        if not isinstance(front_end, FastFrontEnd) or front_end.excludes_prompt:
+            if settings.unpad_inputs or settings.compile:
+                raise ModelSettingsError(
+                    f"{'compile' if settings.compile else 'unpad_inputs'}: the checkpoint is no "
+                    "plain transformer with a fast tokenizer, or its pooling leaves prompts out; "
+                    "leave it unset"
+                )
+            return None
+        plain = Plain(
+            model=self._model,
+            transformer=front_end.transformer,
+            run=self.run,
+            tokenize=lambda texts: self.tokenize(texts, [None] * len(texts)),
+            width=self.width,
+            position_offset=position_offset_of(self._model),
+        )
+        return batch_loop(plain, settings)
+
+    def front_spec(self, name: str, settings: EmbedderSettings) -> FrontSpec | None:
+        """Return what reads requests and writes answers in another process.
+
+        ``None`` where only the library can tokenize for the checkpoint.
+        """
+        if not isinstance(self._front_end, FastFrontEnd):
+            return None
+        texts = self._front_end.texts
+        return FrontSpec(
+            name=name,
+            settings=settings,
+            tokenizer=texts.tokenizer.spec,
+            special_ids=tuple(texts.special_ids),
+            counts_prompts=texts.counts_prompts,
+            checkpoint_prompts={key: text or "" for key, text in self._model.prompts.items()},
+            default_prompt_name=self.prompts.default_name,
+            similarity=self.similarity,
+            max_seq_length_tokens=self.max_seq_length_tokens,
+            vocabulary_tokens=self.vocabulary_tokens,
+            sample=self.sample,
+        )
+
     def probe(self) -> TokenizedText:
         return self.tokenize(["probe"], [None])[0]
 
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
         """Run one batch, as ``SentenceTransformer.encode`` would: float32 [len(texts), width]."""
+        if self._loop is not None:
+            return self._loop.run(texts)
         return run_batch(self._model, self._front_end, texts, "sentence_embedding")
 
 

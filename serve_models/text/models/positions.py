@@ -19,13 +19,25 @@ def positions_of(model: torch.nn.Module) -> int | None:
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
         if isinstance(table, torch.nn.Embedding):
-            # RoBERTa and similar models count from behind the padding's index.
-            offset = 0 if table.padding_idx is None else table.padding_idx + 1
-            return table.num_embeddings - offset
+            return table.num_embeddings - _offset_of(table)
     config: Any = getattr(model, "config", None)
     positions = getattr(config, "max_position_embeddings", None)
     # XLNet has -1 for no limit.
     return int(positions) if positions is not None and positions > 0 else None
+
+
+def position_offset_of(model: torch.nn.Module) -> int:
+    """Return the position of a text's first token, as the model counts."""
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, torch.nn.Embedding):
+            return _offset_of(table)
+    return 0
+
+
+def _offset_of(table: torch.nn.Embedding) -> int:
+    # RoBERTa and similar models count from behind the padding's index.
+    return 0 if table.padding_idx is None else table.padding_idx + 1
 
 
 def longest_text(max_tokens: int | None, device: str) -> str:

@@ -10,14 +10,15 @@ from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer
 
+from serve_models.text.front.prompted_tokenizer import PromptedTokenizer
 from serve_models.text.models.tokenizing import (
     Features,
     Padding,
     RustTokenizer,
+    RustTokenizerSpec,
     TextInput,
     TokenizedText,
     limit_of,
-    take_token_ids,
 )
 
 _PADDED_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -65,17 +66,22 @@ def _pooling_excludes_prompt(model: LibraryModel) -> bool:
 
 
 class FastFrontEnd:
-    """Tokenizes once, in Rust, without padding."""
+    """Tokenizes once, in Rust, without padding.
+
+    Attributes:
+        texts: Its part that needs no torch.
+    """
 
     def __init__(self, transformer: Transformer, *, excludes_prompt: bool) -> None:
         tokenizer = transformer.processor
         self.transformer = transformer
-        self._max_tokens = limit_of(transformer.max_seq_length)
-        self._tokenizer = RustTokenizer(tokenizer, self._max_tokens)
-        self._padding = Padding(tokenizer)
-        self._special_ids = frozenset(tokenizer.all_special_ids)
-        self._excludes_prompt = excludes_prompt
-        self._prompt_tokens: dict[str, int] = {"": 0}
+        self.texts = PromptedTokenizer(
+            RustTokenizer(RustTokenizerSpec.of(tokenizer, limit_of(transformer.max_seq_length))),
+            special_ids=tokenizer.all_special_ids,
+            counts_prompts=excludes_prompt,
+        )
+        self.padding = Padding(tokenizer)
+        self.excludes_prompt = excludes_prompt
 
     def tokenize(
         self,
@@ -83,33 +89,20 @@ class FastFrontEnd:
         prompts: Sequence[str],
         tasks: Sequence[str | None],  # noqa: ARG002 -- a plain transformer knows no tasks
     ) -> list[TokenizedText]:
-        tokenized = self._tokenizer.encode(
-            [_behind(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-        )
-        if self._excludes_prompt:
-            for text, prompt in zip(tokenized, prompts, strict=True):
-                text.prompt_tokens = self._count_prompt(prompt)
-        return tokenized
+        return self.texts.tokenize(texts, prompts)
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
-        return [take_token_ids(each, self._max_tokens, self._special_ids) for each in ids]
+        return self.texts.take_token_ids(ids)
 
     def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
         """Yield one batch, or one for each prompt length where pooling leaves prompts out."""
         positions_by_prompt = _group(text.prompt_tokens for text in texts)
         for prompt_tokens, positions in positions_by_prompt.items():
-            features = self._padding.features([texts[position] for position in positions])
+            features = self.padding.features([texts[position] for position in positions])
             features["modality"] = "text"
             if prompt_tokens:
                 features["prompt_length"] = prompt_tokens
             yield positions, features
-
-    def _count_prompt(self, prompt: str) -> int:
-        """Count as the library does: a trailing special token does not belong to the prompt."""
-        if prompt not in self._prompt_tokens:
-            ids = self._tokenizer.encode_ids(prompt)
-            self._prompt_tokens[prompt] = len(ids) - (ids[-1] in self._special_ids)
-        return self._prompt_tokens[prompt]
 
 
 class LibraryFrontEnd:
@@ -168,10 +161,6 @@ def _takes_max_length(first: Any) -> bool:
             for modules in first.sub_modules.values()
         )
     return isinstance(first, Transformer)
-
-
-def _behind(prompt: str, text: TextInput) -> TextInput:
-    return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
 
 
 def _count_tokens(features: Features, text: TextInput) -> int:

@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from schemas.settings.models import RerankerSettings
+from serve_models.devices.dtypes import torch_dtype
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel
 from serve_models.text.models.positions import check_runs, longest_text
 from serve_models.text.models.preprocessing import front_end_of
@@ -42,9 +43,9 @@ class RerankingModel:
         self._model = CrossEncoder(
             str(path),
             device=device,
-            trust_remote_code=False,
+            trust_remote_code=settings.trust_remote_code,
             local_files_only=True,
-            model_kwargs={"dtype": getattr(torch, settings.dtype), "use_safetensors": True},
+            model_kwargs={"dtype": torch_dtype(settings.dtype, device), "use_safetensors": True},
         ).eval()
         if self._model.num_labels != 1:
             raise ModelSettingsError(

@@ -10,7 +10,6 @@ from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
@@ -80,6 +79,12 @@ def parts_of(inputs: Sequence[TextInput], most_characters: int) -> Iterator[Sequ
     yield inputs[start:]
 
 
+def join_ids(texts: Sequence[TokenizedText]) -> NDArray[np.int32]:
+    """Return the token ids of texts one behind the other."""
+    # Each has the bytes of 32-bit integers, as an array or as a part of a frame.
+    return np.frombuffer(b"".join([text.ids for text in texts]), np.int32)  # type: ignore[misc]
+
+
 class TextTokenizer(Protocol):
     """Tokenizes without padding. Safe in several threads."""
 
@@ -90,8 +95,37 @@ class TextTokenizer(Protocol):
 
 def text_tokenizer_of(tokenizer: Any, max_tokens: int | None) -> TextTokenizer:
     if isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer):
-        return RustTokenizer(tokenizer, max_tokens)
+        return RustTokenizer(RustTokenizerSpec.of(tokenizer, max_tokens))
     return PythonTokenizer(tokenizer, max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class RustTokenizerSpec:
+    """What makes a ``RustTokenizer``, in another process too.
+
+    Attributes:
+        json: The Rust tokenizer's own description.
+        splits_special_tokens: Whether special tokens in a text are read as plain text.
+        max_tokens: Longer texts are cut; ``None`` for no limit.
+        truncation_side: Where they are cut.
+        has_type_ids: Whether the model reads type ids.
+    """
+
+    json: str
+    splits_special_tokens: bool
+    max_tokens: int | None
+    truncation_side: str
+    has_type_ids: bool
+
+    @classmethod
+    def of(cls, tokenizer: Any, max_tokens: int | None) -> "RustTokenizerSpec":
+        return cls(
+            json=tokenizer.backend_tokenizer.to_str(),
+            splits_special_tokens=bool(tokenizer.split_special_tokens),
+            max_tokens=max_tokens,
+            truncation_side=tokenizer.truncation_side,
+            has_type_ids="token_type_ids" in tokenizer.model_input_names,
+        )
 
 
 class RustTokenizer:
@@ -101,19 +135,21 @@ class RustTokenizer:
     at each call.
     """
 
-    def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    def __init__(self, spec: RustTokenizerSpec) -> None:
+        self.spec = spec
+        self._tokenizer = Tokenizer.from_str(spec.json)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = tokenizer.split_special_tokens
-        self._max_tokens = max_tokens
-        if max_tokens is not None:
+        self._tokenizer.encode_special_tokens = spec.splits_special_tokens
+        self._max_tokens = spec.max_tokens
+        if spec.max_tokens is not None:
             self._tokenizer.enable_truncation(
-                max_tokens, strategy="longest_first", direction=tokenizer.truncation_side
+                spec.max_tokens, strategy="longest_first", direction=spec.truncation_side
             )
-        has_type_ids = "token_type_ids" in tokenizer.model_input_names
-        self._keeps_type_ids_of_texts = has_type_ids and any(self._tokenizer.encode("a").type_ids)
-        self._keeps_type_ids_of_pairs = has_type_ids
+        self._keeps_type_ids_of_pairs = spec.has_type_ids
+        self._keeps_type_ids_of_texts = spec.has_type_ids and any(
+            self._tokenizer.encode("a").type_ids
+        )
 
     def encode(self, inputs: Sequence[TextInput]) -> list[TokenizedText]:
         tokenized = []
@@ -192,13 +228,19 @@ class Padding:
         They are ``input_ids`` and ``attention_mask``, and ``token_type_ids`` where the model reads
         them.
         """
-        longest = max(len(text.ids) for text in texts)
-        shape = (len(texts), longest)
-        ids: NDArray[np.int64] = np.full(shape, self._pad_id, dtype=np.int64)
-        mask: NDArray[np.int64] = np.zeros(shape, dtype=np.int64)
-        for number, text in enumerate(texts):
-            ids[number, self._place(text, longest)] = text.ids
-            mask[number, self._place(text, longest)] = 1
+        # Front processes import this module, and load no torch.
+        import torch  # noqa: PLC0415 - see above
+
+        lengths = np.array([len(text.ids) for text in texts])
+        longest = int(lengths.max())
+        places = np.arange(longest)
+        if self._pads_left:
+            holds_token = places >= longest - lengths[:, np.newaxis]
+        else:
+            holds_token = places < lengths[:, np.newaxis]
+        ids: NDArray[np.int64] = np.full(holds_token.shape, self._pad_id, dtype=np.int64)
+        ids[holds_token] = join_ids(texts)
+        mask = holds_token.astype(np.int64)
         features: Features = {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
@@ -206,7 +248,7 @@ class Padding:
         if self._has_type_ids:
             type_ids = (1 - mask) * self._pad_type_id
             for number, text in enumerate(texts):
-                if text.type_ids:
+                if len(text.type_ids):
                     type_ids[number, self._place(text, longest)] = text.type_ids
             features["token_type_ids"] = torch.from_numpy(type_ids)
         return features

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import orjson
 
@@ -11,7 +11,7 @@ from tests.chaos.stage.model_replica import MAX_LINE_BYTES
 
 
 class ChaosModelClient:
-    """A ``ChunkModel`` over TCP.
+    """A ``CancellableModel`` over TCP.
 
     Args:
         ports: Where the replicas listen; one that is down is skipped.
@@ -36,6 +36,9 @@ class ChaosModelClient:
         finally:
             self._calls[port] -= 1
             writer.transport.abort()
+
+    async def cancel(self, consumer: str, records: Mapping[int, Sequence[int]]) -> None:
+        """Reach no replica, as if each were shutting down: calls end when they are closed."""
 
 
 async def _connect(

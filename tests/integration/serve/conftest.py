@@ -17,6 +17,8 @@ def local_serve() -> Iterator[None]:
         address="local",
         namespace=f"tests-{uuid.uuid4().hex[:8]}",
         num_cpus=4,
+        # Ray counts GPUs, and looks at none.
+        num_gpus=2,
         object_store_memory=100_000_000,
         include_dashboard=False,
         log_to_driver=False,

@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 import pytest
 from ray import serve
-from ray.exceptions import RayTaskError
 
-from handoff.chunk import STATUS_FAILED, Chunk
+from handoff.chunk import STATUS_LOST, Chunk
 from headrace.service.app import application_of
 from headrace.service.applications import (
     model_application_name,
@@ -154,26 +153,17 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
     lines = {f"k{number}": line(f"k{number}", "bake a cake", ms=400) for number in range(300)}
     warm = {f"w{number}": line(f"w{number}", "bake a cake", ms=10) for number in range(100)}
 
-    async def ask_until_lost() -> dict[str, int]:
-        statuses: dict[str, int] = {}
-        # If the replica had answered nothing of a call, the rest of the chunk returns to the
-        # consumer.
-        with suppress(RayTaskError):
-            async for each, status, _ in deployed.ask(lines):
-                statuses.update({each: status})
-        return statuses
-
-    async def ask_and_kill() -> dict[str, int]:
+    async def ask_and_kill() -> dict[str, tuple[int, bytes]]:
         # By now both replicas have granted a window of 16 records.
         await deployed.ask_all(warm)
-        asking = asyncio.ensure_future(ask_until_lost())
+        asking = asyncio.ensure_future(deployed.ask_all(lines))
         await deployed.wait_until_generated("k", 60)
         os.kill(deployed.generator_pids().pop(), signal.SIGKILL)
         return await asking
 
-    statuses = asyncio.run(ask_and_kill())
-    assert set(statuses.values()) <= {200, STATUS_FAILED}
-    lost = {each for each in lines if statuses.get(each) != 200}
+    outcomes = asyncio.run(ask_and_kill())
+    assert {status for status, _ in outcomes.values()} == {200, STATUS_LOST}
+    lost = {each for each, (status, _) in outcomes.items() if status == STATUS_LOST}
     assert 0 < len(lost) < len(lines)
     again = asyncio.run(deployed.ask_all({each: lines[each] for each in lost}))
     assert {status for status, _ in again.values()} == {200}
@@ -228,5 +218,5 @@ def test_a_stop_does_not_wait_for_steps_that_can_no_longer_be_asked(deployed: De
 
     started_s = time.monotonic()
     statuses = asyncio.run(ask_and_stop())
-    assert set(statuses.values()) <= {200, STATUS_FAILED}
+    assert set(statuses.values()) <= {200, STATUS_LOST}
     assert time.monotonic() - started_s < 60

@@ -128,9 +128,12 @@ def test_status_shows_each_decision(
     async def lags(settings: Any) -> dict[str, list[PartitionLag]]:
         return {name: [PartitionLag(0, 0, 70, 0, 70)] for name in settings.routes}
 
-    monkeypatch.setattr(
-        status_command, "_ask_service", lambda: ({"embeddings": status}, {"model-m": TEXT}, {}, "")
+    answer = status_command._Answer(
+        statuses={"embeddings": status},
+        decisions={"model-m": TEXT},
+        runs_on={"m": ["cpu", "bfloat16"]},
     )
+    monkeypatch.setattr(status_command, "_ask_service", lambda: answer)
     monkeypatch.setattr(status_command, "_read_lags", lags)
     with pytest.raises(SystemExit) as ended:
         main(["status", "-c", SETTINGS, *arguments])
@@ -139,9 +142,11 @@ def test_status_shows_each_decision(
     assert ended.value.code in (None, 0)
     if not arguments:
         assert f"model-m: {TEXT}" in printed.err
+        assert "m runs on cpu, bfloat16" in printed.err
         return
     report = json.loads(printed.out)
     assert report["scaling"] == {"model-m": TEXT}
+    assert report["runs_on"] == {"m": ["cpu", "bfloat16"]}
     assert report["routes"]["embeddings"]["lag_s"] == 7.0
 
 

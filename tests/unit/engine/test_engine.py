@@ -339,7 +339,7 @@ def test_a_result_over_the_limit_becomes_an_error() -> None:
 
 
 def test_admission_closes_at_its_limits_and_opens_with_room_to_spare() -> None:
-    engine = make_engine(max_records=80)
+    engine = make_engine(max_records=80, chunk_records=128)
     engine.assign(NOTHING)
     assert engine.allowance().records == 80
     engine.deliver([record(offset) for offset in range(80)], 0.0, EPOCH_MS)
@@ -543,7 +543,7 @@ def test_tokens_that_a_model_counted_are_added_up() -> None:
 
 
 def test_a_replica_at_work_on_a_long_record_takes_nothing_from_the_others() -> None:
-    engine = make_engine(chunk_records=2, calls_per_window=2)
+    engine = make_engine(chunk_records=2)
     engine.assign(NOTHING)
     engine.deliver([record(offset) for offset in range(200)], 0.0, EPOCH_MS)
     long, _ = next_call(engine, 0.0, EPOCH_MS)

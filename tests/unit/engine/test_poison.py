@@ -129,8 +129,8 @@ def test_one_poison_record_among_256_costs_no_healthy_one_its_answer(
     model.run()
     assert model.letters == [line("0-77")]
     assert model.results == 257
-    assert model.deaths <= 5
-    assert model.calls <= 35
+    assert model.deaths <= 6
+    assert model.calls <= 50
 
 
 @pytest.mark.parametrize("seed", range(5))

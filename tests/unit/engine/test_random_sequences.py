@@ -12,7 +12,7 @@ from consumer.engine.engine import Engine
 from consumer.engine.record_state import RecordState
 from consumer.engine.work import Call, WorkItem
 from consumer.ports import OffsetAndMetadata, Record, Rejection
-from handoff.chunk import Chunk, Outcomes
+from handoff.chunk import STATUS_UNAVAILABLE, Chunk, Outcomes
 from schemas.wire.control import ControlRecord
 from schemas.wire.headers import DEADLINE, REPLY_TOPIC
 from schemas.wire.references import BodyReference
@@ -35,7 +35,7 @@ class Events:
         self.engine = make_engine(
             ordering=ordering,
             max_bytes=100_000,
-            chunk_records=8,
+            chunk_records=32,
             max_attempts=2,
             claim_check=POLICY,
             attempt_timeout_s=15.0,
@@ -97,23 +97,50 @@ class Events:
         if not self.calls:
             return
         call, chunk = self.randomly.choice(self.calls)
+        outcomes = self._outcomes(chunk)
+        for other, of_other in self.calls:
+            if other is not call and self.randomly.random() < 0.2:
+                outcomes.others[other.number] = self._outcomes(of_other)
+        self.engine.take_outcomes(call, outcomes, *self.now)
+
+    def _outcomes(self, chunk: Chunk) -> Outcomes:
         outcomes = Outcomes("replica-1", 64)
         for index in range(len(chunk.lines)):
             if self.randomly.random() < 0.5:
                 body = b'{"a":"%s"}' % (b"x" * self.randomly.choice([10, 2_000]))
-                status = self.randomly.choice([200, 200, 200, 400, 408, 500, 501, 503])
+                status = self.randomly.choice([200, 200, 200, 400, 408, 500, 501, 502, 503])
                 outcomes.add(index, status, body)
-        self.engine.take_outcomes(call, outcomes, *self.now)
+        return outcomes
+
+    def let_go(self) -> None:
+        cancelled, closed = self.engine.calls.let_go(self.now_s)
+        for call, _ in [*self.calls]:
+            if call in closed:
+                self._end(call, "closed")
+            elif call.number in cancelled:
+                indexes = cancelled[call.number]
+                assert call.in_flight.replica == "replica-1"
+                assert set(indexes) <= set(call.unwanted())
+                # Now and then no cancellation reaches the replica.
+                if self.randomly.random() < 0.7:
+                    let_go = Outcomes("replica-1", 64)
+                    for index in indexes:
+                        let_go.add(index, STATUS_UNAVAILABLE, b"")
+                    self.engine.take_outcomes(call, let_go, *self.now)
+                    assert not set(indexes) & set(call.unwanted())
 
     def end(self) -> None:
         if self.calls:
-            call, _ = self.calls.pop(self.randomly.randrange(len(self.calls)))
-            self.engine.end_call(call, "lost", *self.now)
+            call, _ = self.randomly.choice(self.calls)
+            self._end(call, "lost")
 
     def look(self) -> None:
-        for call in self.engine.calls.give_up_overdue(*self.now):
-            self.calls = [each for each in self.calls if each[0] is not call]
-            self.engine.end_call(call, "cancelled", *self.now)
+        self.engine.calls.give_up_overdue(*self.now)
+        self.let_go()
+
+    def _end(self, call: Call, reason: str) -> None:
+        self.calls = [each for each in self.calls if each[0] is not call]
+        self.engine.end_call(call, reason, *self.now)
 
     def move(self) -> None:
         while (move := self.engine.bodies.moves.next_move(self.now_s)) is not None:

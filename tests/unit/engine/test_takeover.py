@@ -53,11 +53,11 @@ def test_a_record_that_outlives_its_consumers_converges_on_a_dead_letter() -> No
 
 
 def test_strikes_of_earlier_owners_send_a_record_alone_and_healthy_ones_together() -> None:
-    first = take_over(OffsetAndMetadata(0, ""), chunk_records=8)
+    first = take_over(OffsetAndMetadata(0, ""), chunk_records=16)
     call, chunk = next_call(first, 0.0, EPOCH_MS)
     assert len(chunk.lines) == 2
     first.end_call(call, "the replica died", 0.0, EPOCH_MS)
-    second = take_over(first.offsets_and_metadata()[P0], chunk_records=8)
+    second = take_over(first.offsets_and_metadata()[P0], chunk_records=16)
     sizes = []
     while (called := second.next_call(0.0, EPOCH_MS)) is not None:
         sizes.append(len(called[1].lines))

@@ -99,3 +99,31 @@ async def test_a_pipeline_turns_records_away_while_a_step_s_model_is_given_up() 
 
     assert outcomes.indexes == [0, 1]
     assert outcomes.statuses == [STATUS_UNAVAILABLE] * 2
+
+
+class Told:
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    async def results_async(self, **_options: Any) -> list[None]:
+        if self._error is not None:
+            raise self._error
+        return []
+
+
+class BroadcastingHandle(Handle):
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__(refusals=0)
+        self.told: list[tuple[str, str, Any]] = []
+        self._error = error
+
+    def broadcast(self, method: str, consumer: str, records: Any) -> Told:
+        self.told.append((method, consumer, records))
+        return Told(self._error)
+
+
+async def test_a_cancellation_goes_to_all_replicas_and_never_fails() -> None:
+    for error in (None, UnavailableError("no replica"), TimeoutError()):
+        handle = BroadcastingHandle(error)
+        await ModelHandle(handle).cancel("consumer", {3: [0, 2]})
+        assert handle.told == [("cancel", "consumer", {3: [0, 2]})]

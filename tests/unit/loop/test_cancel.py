@@ -5,6 +5,7 @@ import asyncio
 import orjson
 
 from consumer.ports import Message
+from handoff.cancelling import AGAIN_AFTER_S
 from schemas.wire.control import ControlRecord
 from tests.counting_model import CountingModel
 from tests.simulated_service import ROUTE, SimulatedService
@@ -105,7 +106,7 @@ def test_a_consumer_that_starts_later_knows_what_was_cancelled() -> None:
     simulate(main())
 
 
-def test_a_batch_goes_on_for_those_who_still_want_it() -> None:
+def test_a_chunk_goes_on_for_those_who_still_want_it() -> None:
     async def main() -> None:
         service = SimulatedService(route=CONTROLLED, partitions=1)
         ids = service.publish(8, ms=5_000)
@@ -113,14 +114,59 @@ def test_a_batch_goes_on_for_those_who_still_want_it() -> None:
         await asyncio.sleep(1)
         assert len(member._calls) == 1
         cancel(service, custom_id=ids[3])
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.1)
+        assert service.model.in_flight == 7, "its slot is free"
+        await asyncio.sleep(0.9)
         assert codes(service) == {ids[3]: "request_cancelled"}
+        assert member.engine.in_flight_records == 7
         await service.until_done()
         assert codes(service) == dict.fromkeys(ids) | {ids[3]: "request_cancelled"}
         assert member.engine.held_records == 0
         assert member.engine.held_bytes == 0
         assert member.engine.in_flight_records == 0
         await service.close()
+
+    simulate(main())
+
+
+def test_a_replica_that_no_cancellation_reaches_has_its_calls_closed() -> None:
+    async def main() -> None:
+        model = CountingModel(window_records=64)
+        model.takes_cancellations = False
+        service = SimulatedService(route=CONTROLLED, model=model, partitions=1)
+        ids = service.publish(16, ms=60_000, headrace_job=b"nightly")
+        member = await service.join()
+        await asyncio.sleep(1)
+        assert model.in_flight == 16
+        cancel(service, job="nightly")
+        await asyncio.sleep(1)
+        assert codes(service) == dict.fromkeys(ids, "request_cancelled")
+        assert model.in_flight == 16
+        await asyncio.sleep(AGAIN_AFTER_S + 1)
+        assert model.in_flight == 0
+        assert member.engine.in_flight_records == 0
+        await service.close()
+
+    simulate(main())
+
+
+def test_a_lost_partition_frees_its_records_and_no_others() -> None:
+    async def main() -> None:
+        model = CountingModel(window_records=64)
+        service = SimulatedService(route=CONTROLLED, model=model)
+        service.publish(16, ms=30_000)
+        first = await service.join()
+        await asyncio.sleep(1)
+        assert model.in_flight == 16
+        await service.join()
+        await asyncio.sleep(5)
+        # What moved is computed by its new owner alone.
+        assert model.in_flight == 16
+        assert 0 < first.engine.in_flight_records < 16
+        await service.until_done()
+        assert set(service.results().values()) == {1}
+        await service.close()
+        service.check_commits()
 
     simulate(main())
 

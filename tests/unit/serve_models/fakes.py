@@ -127,7 +127,14 @@ class FakeModel:
 
 
 def settings(**changes: object) -> EmbedderSettings:
-    values = {"kind": "embedder", "source": "path:/nowhere", "outcome_linger_ms": 0.0, **changes}
+    values = {
+        "kind": "embedder",
+        "source": "path:/nowhere",
+        # The libraries' own, to compare with; the default is the CPU's.
+        "dtype": "float32",
+        "outcome_linger_ms": 0.0,
+        **changes,
+    }
     return EmbedderSettings.model_validate(values)
 
 

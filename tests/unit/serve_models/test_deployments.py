@@ -7,7 +7,12 @@ from schemas.settings.models import (
     RerankerSettings,
 )
 from schemas.settings.pipelines import PipelineSettings
-from serve_models.deployments import actor_options, arguments_of, replica_class
+from serve_models.deployments import (
+    actor_options,
+    arguments_of,
+    replica_class,
+    with_weights_cache,
+)
 from tests.unit.serve_models.fakes import settings
 
 
@@ -38,7 +43,7 @@ PIPELINE = PipelineSettings.model_validate(
             "CustomModel",
             {"settings"},
         ),
-        (PIPELINE, "Pipeline", {"name", "settings", "models", "calls_per_window"}),
+        (PIPELINE, "Pipeline", {"name", "settings", "models"}),
     ],
 )
 def test_each_kind_of_model_has_a_class(
@@ -47,6 +52,24 @@ def test_each_kind_of_model_has_a_class(
     replica = replica_class(model)
 
     assert replica.__name__ == name
-    assert set(arguments_of("m", model, {}, {})) == arguments
+    assert set(arguments_of("m", model, {})) == arguments
     # Serve hands every replica its live settings.
     assert hasattr(replica, "reconfigure")
+
+
+def test_replicas_find_weights_where_the_settings_keep_them() -> None:
+    options = {"ray_actor_options": {"num_cpus": 2, "num_gpus": 0}}
+
+    assert with_weights_cache(options, None) == options
+    assert with_weights_cache(options, "/srv/weights") == {
+        "ray_actor_options": {
+            "num_cpus": 2,
+            "num_gpus": 0,
+            "runtime_env": {"env_vars": {"HEADRACE_CACHE": "/srv/weights"}},
+        }
+    }
+    other = {"ray_actor_options": {"runtime_env": {"env_vars": {"A": "1"}, "pip": []}}}
+    assert with_weights_cache(other, "/w")["ray_actor_options"]["runtime_env"] == {
+        "env_vars": {"A": "1", "HEADRACE_CACHE": "/w"},
+        "pip": [],
+    }

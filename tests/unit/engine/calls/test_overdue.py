@@ -78,7 +78,7 @@ def test_a_limit_that_is_set_stands() -> None:
 
 
 def test_a_call_that_hangs_is_given_up_and_its_records_go_again() -> None:
-    engine = make_engine()
+    engine = make_engine(chunk_records=128)
     engine.assign({P0: None})
     engine.deliver([record(n) for n in range(16)], 0.0, EPOCH_MS)
     call = start_call(engine, 0.0)
@@ -96,7 +96,7 @@ def test_a_call_that_hangs_is_given_up_and_its_records_go_again() -> None:
 
 
 def test_silence_counts_and_not_the_whole_time_of_a_call() -> None:
-    engine = make_engine()
+    engine = make_engine(chunk_records=128)
     engine.assign({P0: None})
     engine.deliver([record(n) for n in range(10)], 0.0, EPOCH_MS)
     call = start_call(engine, 0.0)

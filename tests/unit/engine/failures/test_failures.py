@@ -19,7 +19,8 @@ BOTH = frozenset({Failure.MODEL_ERROR, Failure.REPLICA_LOST})
     [
         (500, Failure.MODEL_ERROR),
         (501, Failure.UNRECOVERABLE),
-        (502, Failure.MODEL_ERROR),
+        (502, Failure.REPLICA_LOST),
+        (504, Failure.MODEL_ERROR),
         (503, Failure.UNAVAILABLE),
         (599, Failure.MODEL_ERROR),
     ],
@@ -72,13 +73,13 @@ def fail(engine: Engine, status: int, now_s: float) -> Chunk:
 def test_a_model_without_room_is_asked_again_for_ever_and_paused_for() -> None:
     engine = make_engine(max_attempts=1, retried=frozenset())
     engine.assign({P0: None})
-    engine.deliver([record(offset) for offset in range(16)], 0.0, EPOCH_MS)
+    engine.deliver([record(offset) for offset in range(8)], 0.0, EPOCH_MS)
     now_s, calls = 1.0, 0
     while now_s < 300.0:
         engine.advance(now_s, EPOCH_MS)
         if (called := engine.next_call(now_s, EPOCH_MS)) is not None:
             calls += 1
-            assert len(called[1].lines) == 16  # together: no record is suspected
+            assert len(called[1].lines) == 8  # together: no record is suspected
             answer(*called, engine, status=503, now_s=now_s)
         now_s += max(0.01, engine.next_due_in_s(now_s, EPOCH_MS) or 0.0)
     assert 20 < calls < 100
@@ -88,7 +89,7 @@ def test_a_model_without_room_is_asked_again_for_ever_and_paused_for() -> None:
         now_s += 1.0
         engine.advance(now_s, EPOCH_MS)
     fail(engine, 200, now_s)
-    assert engine.counters.answered_records == 16
+    assert engine.counters.answered_records == 8
 
 
 def test_what_would_fail_again_is_given_up_at_once_and_its_neighbours_are_answered() -> None:

@@ -38,7 +38,7 @@ def isolation_of(max_attempts: int = 4) -> Isolation:
 
 
 def start(isolation: Isolation, items: list[WorkItem], calls_in_flight: int) -> Call:
-    call = Call(items, ReplicaWindows(initial_records=64).sent(len(items)))
+    call = Call(1, items, ReplicaWindows(initial_records=64).sent(len(items)))
     isolation.started(call, items, calls_in_flight)
     return call
 

@@ -19,7 +19,7 @@ from headrace.settings.file import load_settings
 ROOT = Path(__file__).parents[4]
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-OUR_SERVICES = ("topics", "headrace")
+OUR_SERVICES = ("topics", "models", "headrace")
 
 
 def instructions(word: str) -> list[str]:
@@ -113,7 +113,7 @@ def test_the_image_has_all_that_runs_and_nothing_for_tests() -> None:
         if "==" in line
     }
     left_out = {canonicalize_name(name) for name in argument("NOT_IN_IMAGE").split()}
-    needed = needed_by("headrace", frozenset({"demo", "cpu"}))
+    needed = needed_by("headrace", frozenset({"demo", "cpu", "s3", "gs"}))
 
     assert left_out <= locked
     assert not left_out & needed

@@ -22,8 +22,8 @@ ADAPTER: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
             {"kind": "embedder", "source": "wheel:x", "dtype": "bfloat16"},
             "wheel:x, bfloat16\n/v1/embeddings, /v1/rerank, /v1/score",
         ),
-        ({"kind": "classifier", "source": "path:/x"}, "path:/x, float32\n/classify"),
-        ({"kind": "reranker", "source": "hub:a/b"}, "hub:a/b, float32\n/v1/rerank, /v1/score"),
+        ({"kind": "classifier", "source": "path:/x"}, "path:/x, auto\n/classify"),
+        ({"kind": "reranker", "source": "hub:a/b"}, "hub:a/b, auto\n/v1/rerank, /v1/score"),
         (
             {"kind": "generator", "source": "hub:a/b", "adapters": {"tuned": "path:/y"}},
             "hub:a/b, adapters: tuned\n/v1/chat/completions, /v1/completions",

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.replica.reports import COUNTER_NAMES
 from headrace.errors import UserError
 from headrace.kubernetes.manifests import render_files
 from headrace.kubernetes.source import RenderSource, parse_source, read_source
@@ -15,6 +14,7 @@ from headrace.kubernetes.worker_groups import worker_groups
 from headrace.service.applications import specs_of
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.topics import wanted_topics
+from schemas.metrics import CONSUMER
 
 K8S = Path(__file__).parents[4] / "k8s"
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
@@ -246,10 +246,7 @@ def test_the_cluster_keeps_and_reaches_what_the_settings_ask_for(
 def test_alerts_ask_for_metrics_that_exist(
     source: RenderSource, rendered: list[dict[str, Any]]
 ) -> None:
-    metrics = (K8S.parent / "consumer" / "replica" / "metrics.py").read_text()
-    gauges = set(re.findall(r'Gauge\(\s*"(headrace_\w+)"', metrics))
-    known = {f"ray_{name}" for name in gauges}
-    known |= {f"ray_headrace_{name}_total" for name in COUNTER_NAMES}
+    known = {each.exported for each in CONSUMER}
     [rule] = of_kind(rendered, "PrometheusRule")
     rules = [each for group in rule["spec"]["groups"] for each in group["rules"]]
 

@@ -118,6 +118,15 @@ def test_fractions_of_a_gpu_share_it_and_find_their_cpus() -> None:
     assert cpu.pods == 1
 
 
+def test_a_gpu_comes_with_cpus_for_all_that_feeds_it() -> None:
+    _, one = worker_groups(settings({"g": generator(num_gpus=1)}))
+    _, four = worker_groups(
+        settings({"g": generator(num_gpus=1, engine_args={"tensor_parallel_size": 4})})
+    )
+
+    assert (one.cpus, four.cpus) == (8, 32)
+
+
 def test_a_pod_has_all_gpus_of_a_model_spread_over_several() -> None:
     model = generator(num_gpus=1, replicas=2, engine_args={"tensor_parallel_size": 4})
 

@@ -13,6 +13,7 @@ from headrace.service.applications import specs_of
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
+from schemas.settings.weights import WeightsSettings
 
 MODELS = """\
 models:
@@ -109,44 +110,7 @@ def test_a_pipeline_gets_the_handles_of_its_steps_models() -> None:
         "inner": ("headrace-model-inner", "model-inner"),
         "shared": ("headrace-model-shared", "model-shared"),
     }
-    assert arguments["calls_per_window"] == {"inner": 32, "shared": 4}
     assert pipeline.ray_actor_options["num_cpus"] == 0.25
-
-
-@pytest.mark.parametrize(
-    ("answering", "calls"),
-    [
-        ({"kind": "generator", "source": "path:/x"}, 256),
-        ({"kind": "custom", "import_path": "a:B", "urls": ["/v1/completions"]}, 32),
-    ],
-)
-def test_a_pipeline_that_generates_is_called_with_one_record_a_call_as_a_generator_is(
-    answering: dict[str, Any], calls: int
-) -> None:
-    def pipeline_of(model: str) -> dict[str, Any]:
-        steps = {"one": {"model": "guard", "url": "/classify"}, "two": {"model": model}}
-        urls = ["/v1/completions"]
-        return {"kind": "pipeline", "urls": urls, "steps": steps, "answer": "two"}
-
-    guard = {"kind": "classifier", "source": "path:/y"}
-    route = {"requests_topic": "in", "results_topic": "out", "dead_letters_topic": "dead"}
-    built = deployed(
-        Settings.model_validate(
-            {
-                "models": {
-                    "inner": pipeline_of("last"),
-                    "outer": pipeline_of("inner"),
-                    "guard": guard,
-                    "last": answering,
-                },
-                "routes": {"r": {**route, "model": "outer", "group": "g"}},
-            }
-        )
-    )
-    # Through another pipeline too; and the guard is called as ever.
-    assert built["consumer-r"].init_kwargs["calls_per_window"] == calls
-    assert built["model-outer"].init_kwargs["calls_per_window"] == {"guard": 4, "inner": calls}
-    assert built["model-inner"].init_kwargs["calls_per_window"]["guard"] == 4
 
 
 def test_a_stop_waits_for_the_models_of_a_pipelines_steps() -> None:
@@ -180,3 +144,20 @@ routes:
     consumer = found["consumer-r"]._deployment_config
     assert (consumer.num_replicas, consumer.graceful_shutdown_timeout_s) == (2, 75.0)
     assert found["consumer-r"].ray_actor_options["num_cpus"] == 0.5
+
+
+def test_models_are_built_again_where_their_weights_are_kept_elsewhere() -> None:
+    settings = settings_for("shared")
+    moved = settings.model_copy(update={"weights": WeightsSettings(cache=Path("/srv/weights"))})
+    before, after = (
+        {spec.name: spec for spec in specs_of(each, marks_secrets=False)}
+        for each in (settings, moved)
+    )
+
+    assert {name for name in after if after[name].version != before[name].version} == {
+        "headrace-model-shared"
+    }
+    model = deployed(moved)["model-shared"]
+    assert model.ray_actor_options["runtime_env"] == {
+        "env_vars": {"HEADRACE_CACHE": "/srv/weights"}
+    }

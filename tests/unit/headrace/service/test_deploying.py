@@ -11,6 +11,7 @@ from headrace.service.applications import specs_of
 from headrace.service.changes import RunningApplication, plan
 from headrace.service.deploying import carry_out
 from headrace.service.service import serves_any_route, what_to_do
+from headrace.service.waiting.lines import Room
 from headrace.settings.file import parse_settings
 from schemas.settings.file import KafkaSettings, Settings
 
@@ -80,6 +81,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> FakeServe:
     monkeypatch.setattr(deploying, "serve", fake)
     monkeypatch.setattr(deploying, "serve_details", fake.details)
     monkeypatch.setattr(deploying, "delete_applications", fake.delete)
+    monkeypatch.setattr(deploying, "cluster_room", lambda: Room({}, {}))
     monkeypatch.setattr(deploying, "application_of", lambda _spec, _kafka, version: version)
     return fake
 

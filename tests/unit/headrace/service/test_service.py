@@ -10,9 +10,11 @@ from headrace.errors import ServiceError
 from headrace.service import service as service_module
 from headrace.service.changes import RunningApplication
 from headrace.service.deployment_lines import outline
+from headrace.service.local_ray import niceness_variables
 from headrace.service.service import (
     LocalService,
     describe_cluster,
+    has_broker_here,
     local_address,
     logical_cpus,
     with_bootstrap,
@@ -55,6 +57,25 @@ def test_a_cluster_that_is_too_small_is_told_about() -> None:
 def test_a_local_broker_listens_where_the_settings_say() -> None:
     assert local_address(settings_with("127.0.0.1:9092")) == ("127.0.0.1", 9092)
     assert local_address(settings_with("localhost:0")) == ("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("broker", "bootstrap", "is_here"),
+    [
+        ("embedded", "127.0.0.1:1", True),
+        ("external", "kafka-1:9092,kafka-2:9092", False),
+        ("external", "kafka-1:9092,localhost:9092", True),
+        ("external", "[::1]:9092", True),
+    ],
+)
+def test_replicas_give_way_to_a_broker_on_their_machine(
+    broker: str, bootstrap: str, is_here: bool
+) -> None:
+    text = TEXT.replace("embedded", broker).replace("BOOTSTRAP", f'"{bootstrap}"')
+    assert has_broker_here(parse_settings(text.encode())) is is_here
+    niceness = niceness_variables({}, beside_broker=is_here)
+    assert niceness == ({} if is_here else {"RAY_worker_niceness": "0"})
+    assert not niceness_variables({"RAY_worker_niceness": "5"}, beside_broker=is_here)
 
 
 @pytest.mark.parametrize("bootstrap", ["kafka:9092", "127.0.0.1:1,127.0.0.1:2"])

@@ -5,6 +5,7 @@ import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Never
 
 import numpy as np
@@ -388,7 +389,8 @@ async def test_a_pool_that_is_full_of_tokens_lets_the_rest_wait_untokenized(
         model.release.set()
         for call in calls:
             await call
-    assert model.tokenized_texts == 4 * 300
+    # One more is timed alone.
+    assert model.tokenized_texts == 4 * 300 + 1
 
 
 async def test_a_consumer_that_goes_away_leaves_its_room_to_others(
@@ -617,3 +619,50 @@ async def test_a_change_of_settings_counts_for_the_next_texts_and_batches() -> N
         assert (before[0][0], after[0][0]) == (404, STATUS_OK)
         assert engine._pool.token_budget_tokens == 64
         assert (engine._pool.max_batch_texts, engine._pool.max_wait_s) == (3, 0.007)
+
+
+class TimedModel(FakeModel):
+    """Takes simulated time: a fixed cost of 5,000 tokens for each forward."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def run(self, texts: Sequence[TokenizedText]) -> NDArray[np.float32]:
+        self._clock.now_s += (5000 + len(texts) * max(text.tokens for text in texts)) * 1e-6
+        return super().run(texts)
+
+
+async def test_what_a_forward_costs_is_learned_and_batches_grow_by_it() -> None:
+    clock = FakeClock()
+    model = TimedModel(clock)
+    configured = settings(max_wait_ms=1.0)
+    limits = replace(
+        # Parallel batches would advance the simulated clock for each other.
+        BatchLimits.of(configured, "cuda"),
+        token_budget_tokens=64,
+        most_budget_tokens=4096,
+        parallel_batches=1,
+    )
+    engine = BatchEngine(
+        CheckedModel(model),
+        endpoints_of(model, "minilm", configured),
+        limits=limits,
+        host=host(clock),
+        outcome_linger_ms=0.0,
+    )
+    engine.start()
+    try:
+        lines = [line("n" * (n % 30 + 1)) for n in range(1200)]
+        for _ in range(6):
+            await outcomes_of(engine, lines)
+        assert 1000 < engine._pool.fixed_tokens < 7000
+        assert engine._pool.token_budget_tokens == 4096
+        # Harmless texts are timed, and answered to nobody.
+        assert ["probe"] in model.batches
+        engine.reconfigure(
+            endpoints_of(model, "minilm", configured), replace(limits, most_budget_tokens=0)
+        )
+        assert engine._pool.token_budget_tokens == 64
+    finally:
+        await engine.stop()

@@ -55,7 +55,7 @@ def test_consumers_share_the_window_until_they_are_gone() -> None:
     chunk = Chunk("b", [b""])
     window.call_started(chunk, 5.0)
     assert window.window_records("a", 6.0) == window.window_records("b", 6.0) == 1044
-    window.call_ended(chunk, 6.0)
+    window.records_ended(chunk.consumer, len(chunk.lines), 6.0)
     assert window.window_records("a", 40.0) == 2088
 
 
@@ -83,4 +83,4 @@ def test_it_is_always_at_least_one_record(
         window.records_arrived(records, records * texts, records * texts * tokens)
         window.batch_finished(tokens, seconds)
         assert window.window_records(chunk.consumer, seconds) >= 1
-        window.call_ended(chunk, seconds)
+        window.records_ended(chunk.consumer, len(chunk.lines), seconds)

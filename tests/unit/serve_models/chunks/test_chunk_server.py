@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from handoff.chunk import STATUS_EXPIRED, Chunk, Outcomes
+from handoff.chunk import STATUS_EXPIRED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.chunks.window import SharedWindow
@@ -20,6 +20,7 @@ class Server(ChunkServer):
         super().__init__(where, SharedWindow(8), outcome_linger_ms=0.0)
         self.calls: list[Call] = []
         self.released: list[Call] = []
+        self.let_go: list[int] = []
         self.is_shut_down = False
         self.hangs = False
 
@@ -27,6 +28,9 @@ class Server(ChunkServer):
         self.calls.append(call)
         for index in range(len(call.chunk.lines)):
             self._expire_if_late(call, index)
+
+    def _let_go(self, call: Call, index: int) -> None:
+        self.let_go.append(index)
 
     def _release(self, call: Call) -> None:
         self.released.append(call)
@@ -57,8 +61,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def chunk(records: int, consumer: str = "c", deadlines_ms: list[int | None] | None = None) -> Chunk:
-    return Chunk(consumer, [b"{}"] * records, deadlines_ms or [])
+def chunk(
+    records: int,
+    consumer: str = "c",
+    deadlines_ms: list[int | None] | None = None,
+    call: int = 0,
+) -> Chunk:
+    return Chunk(consumer, [b"{}"] * records, deadlines_ms or [], call=call)
 
 
 async def test_a_new_consumer_learns_its_window_first() -> None:
@@ -128,3 +137,51 @@ async def test_a_stop_is_no_death() -> None:
         await task
     assert deaths == []
     assert server.released == server.calls
+
+
+async def test_a_cancelled_record_is_answered_and_its_call_goes_on() -> None:
+    server = Server(host())
+    collected: list[int] = []
+    task = asyncio.create_task(collect(server.infer(chunk(3, call=7)), collected))
+    await settle()
+    server.cancel("c", {7: [1], 8: [0]})
+    server.cancel("another", {7: [0]})
+    await settle()
+    assert collected == [1]
+    assert server.let_go == [1]
+    server.cancel("c", {7: [1]})
+    assert server.let_go == [1]
+    for index in (0, 2):
+        server.calls[0].answer(index, 200, b"{}")
+    await task
+    assert collected == [1, 0, 2]
+    server.cancel("c", {7: [0]})
+    assert server.let_go == [1]
+
+
+async def test_a_call_ends_when_all_its_records_are_cancelled() -> None:
+    server = Server(host())
+    stream = server.infer(chunk(2, call=7))
+    await anext(stream)
+    server.cancel("c", {7: [0, 1]})
+    outcomes = await anext(stream)
+    assert outcomes.statuses == [STATUS_UNAVAILABLE] * 2
+    assert [each async for each in stream] == []
+    assert server.released == server.calls
+
+
+async def test_answered_records_make_room_for_another_consumer_before_their_call_ends() -> None:
+    server = Server(host())
+    eight = Chunk("bulk", [b"{}"] * 8, wanted_records=8, call=1)
+    bulk = asyncio.create_task(collect(server.infer(eight), []))
+    await settle()
+    for index in range(7):
+        server.calls[0].answer(index, 200, b"{}")
+    await settle()
+    stream = server.infer(chunk(1, "other"))
+    # "bulk" wants no more than the one record that it has left.
+    assert (await anext(stream)).window_records == 7
+    await stream.aclose()
+    await server.stop()
+    with pytest.raises(ReplicaLostError):
+        await bulk

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff.chunk import Chunk
-from handoff.dispatch import chunk_records
+from handoff.dispatch import CALLS_PER_WINDOW, chunk_records
 from handoff.windows import CallInFlight, ReplicaWindows
 from serve_models.chunks.window import CALLER_FORGOTTEN_AFTER_S, SharedWindow, divide
 
@@ -72,14 +72,14 @@ def test_a_consumer_counts_while_a_call_of_it_runs_and_a_while_after() -> None:
     window.call_started(long, 0.0)
     window.call_started(long, 0.0)
     window.call_started(gone, 0.0)
-    window.call_ended(gone, 0.0)
+    window.records_ended("gone", 1, 0.0)
     later_s = CALLER_FORGOTTEN_AFTER_S + 1
     assert window.window_records("long", 1.0) == 4
     assert window.window_records("long", later_s) == 8
     window.call_started(new, later_s)
     assert window.window_records("long", later_s) == 4
-    window.call_ended(long, later_s)
-    window.call_ended(long, later_s)
+    window.records_ended("long", 1, later_s)
+    window.records_ended("long", 1, later_s)
     # "new" still has a call; "long" was seen lately, and then no more.
     assert window.window_records("new", later_s + CALLER_FORGOTTEN_AFTER_S) == 4
     assert window.window_records("new", 2 * later_s) == 8
@@ -93,7 +93,7 @@ def test_a_trickle_costs_a_bulk_route_what_it_has_in_flight() -> None:
     window.call_started(trickle, 1.0)
     assert window.window_records("trickle", 1.0) == 3
     assert window.window_records("bulk", 1.0) == 159
-    window.call_ended(trickle, 2.0)
+    window.records_ended("trickle", 1, 2.0)
     assert window.window_records("bulk", 2.0) == 160
     # It is not forgotten, but wants nothing.
     window.call_started(Chunk("trickle", [b""], [], 20_000), CALLER_FORGOTTEN_AFTER_S)
@@ -116,7 +116,7 @@ def test_one_who_may_have_much_more_is_to_be_told_though_nothing_of_it_ends() ->
     window.call_started(other, 0.0)
     assert window.window_records("other", 0.0) == window.window_records("long", 0.0) == 50
     assert window.consumers_with_news(0.0) == []
-    window.call_ended(other, 1.0)
+    window.records_ended("other", 50, 1.0)
     assert window.consumers_with_news(1.0) == ["long"]
     assert window.window_records("long", 1.0) == 100
     assert window.consumers_with_news(1.0) == []
@@ -125,13 +125,12 @@ def test_one_who_may_have_much_more_is_to_be_told_though_nothing_of_it_ends() ->
 class _Caller:
     """A consumer that sends all it may to one replica, and hears its window as an engine tells."""
 
-    def __init__(self, name: str, window: SharedWindow, calls_per_window: int) -> None:
+    def __init__(self, name: str, window: SharedWindow) -> None:
         self.name = name
         self.waiting = 0
         self.calls: list[tuple[CallInFlight, Chunk]] = []
         self._window = window
         self._windows = ReplicaWindows(256)
-        self._calls_per_window = calls_per_window
 
     @property
     def in_flight(self) -> int:
@@ -143,7 +142,6 @@ class _Caller:
             room_records=self._windows.room_records,
             smallest_window=self._windows.smallest_records,
             most_records=256,
-            calls_per_window=self._calls_per_window,
         ):
             wanted = self._windows.wanted_records(self.waiting)
             self.waiting -= records
@@ -163,14 +161,12 @@ class _Caller:
         call, chunk = self.calls.pop(0)
         self.hear(call, len(chunk.lines), now_s)
         self._windows.ended(call, now_s)
-        self._window.call_ended(chunk, now_s)
+        self._window.records_ended(self.name, len(chunk.lines), now_s)
 
 
-@pytest.mark.parametrize("calls_per_window", [4, 32, 511])
-def test_a_trickle_that_becomes_a_flood_has_its_half_at_once(calls_per_window: int) -> None:
+def test_a_trickle_that_becomes_a_flood_has_its_half_at_once() -> None:
     window = SharedWindow(160)
-    bulk = _Caller("bulk", window, calls_per_window)
-    trickle = _Caller("trickle", window, calls_per_window)
+    bulk, trickle = _Caller("bulk", window), _Caller("trickle", window)
     bulk.waiting = 20_000
     for now_s in range(60):
         trickle.waiting += now_s % 20 == 0
@@ -180,13 +176,13 @@ def test_a_trickle_that_becomes_a_flood_has_its_half_at_once(calls_per_window: i
                 caller.end_oldest(float(now_s))
                 caller.send(float(now_s))
         # Nearly all of it, though not always filled to the last part of a chunk.
-        assert bulk.in_flight > 160 - 160 // calls_per_window - 4
+        assert bulk.in_flight > 160 - 160 // CALLS_PER_WINDOW - 4
     trickle.waiting = 1
     trickle.send(60.0)
     # A long record of its own is under way when the flood comes.
     trickle.waiting = 20_000
     trickle.send(61.0)
-    assert trickle.in_flight > 80 - 80 // calls_per_window - 2
+    assert trickle.in_flight > 80 - 80 // CALLS_PER_WINDOW - 2
     # What is too much goes as the other's records end, and no more comes.
     assert bulk.in_flight + trickle.in_flight <= 160 + 80 + 1
     while bulk.in_flight > 80:

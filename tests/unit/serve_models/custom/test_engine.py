@@ -233,3 +233,41 @@ async def test_a_class_that_takes_no_chunk_loses_calls_and_not_the_process() -> 
         with pytest.raises(TypeError, match="positional argument"):
             await statuses_of(engine, b"200")
     assert not deaths
+
+
+async def test_a_class_goes_on_for_the_records_that_are_wanted_and_no_longer() -> None:
+    model = Model()
+    engine = CustomEngine(model, host())
+    statuses: dict[int, int] = {}
+
+    async def read() -> None:
+        async for outcomes in engine.infer(Chunk("c", [b"200", b"hang", b"200"], call=4)):
+            statuses.update(zip(outcomes.indexes, outcomes.statuses, strict=True))
+
+    call = asyncio.create_task(read())
+    while not statuses:
+        await asyncio.sleep(0)
+    engine.cancel("c", {4: [2]})
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert statuses == {0: STATUS_OK, 2: STATUS_UNAVAILABLE}
+    was_closed = model.is_closed
+    engine.cancel("c", {4: [1]})
+    async with asyncio.timeout(20):
+        await call
+    assert (was_closed, model.is_closed) == (False, True)
+    assert statuses[1] == STATUS_UNAVAILABLE
+    engine.check_health()
+
+
+async def test_what_a_class_breaks_costs_its_own_call_only() -> None:
+    """Its outcomes never travel in the stream of another call."""
+    engine = CustomEngine(Model(), host())
+    calls = [
+        asyncio.create_task(anext(engine.infer(Chunk("c", [b"200", b"hang"], call=each))))
+        for each in (1, 2)
+    ]
+    async with asyncio.timeout(20):
+        items = await asyncio.gather(*calls)
+    assert [(each.indexes, each.others) for each in items] == [([0], {}), ([0], {})]
+    await engine.stop()

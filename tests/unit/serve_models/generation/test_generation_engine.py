@@ -8,7 +8,14 @@ from typing import Any
 import orjson
 import pytest
 
-from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
+from handoff.chunk import (
+    STATUS_EXPIRED,
+    STATUS_FAILED,
+    STATUS_OK,
+    STATUS_UNAVAILABLE,
+    Chunk,
+    Outcomes,
+)
 from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.generation.engine import Answer, GenerationEngine
 from tests.unit.serve_models.fakes import FakeClock, FakePanicError, host
@@ -87,12 +94,12 @@ async def running(
         assert not engine.in_flight_records
 
 
-def chunk_of(*prompts: str, deadlines_ms: Sequence[int | None] = ()) -> Chunk:
+def chunk_of(*prompts: str, deadlines_ms: Sequence[int | None] = (), call: int = 0) -> Chunk:
     lines = [
         orjson.dumps({"custom_id": "c", "url": "/v1/completions", "body": {"prompt": prompt}})
         for prompt in prompts
     ]
-    return Chunk("consumer-1", lines, list(deadlines_ms))
+    return Chunk("consumer-1", lines, list(deadlines_ms), call=call)
 
 
 async def outcomes_of(stream: AsyncIterator[Outcomes]) -> AsyncIterator[tuple[int, int, bytes]]:
@@ -217,6 +224,38 @@ async def test_an_abandoned_stream_aborts_its_records_and_no_others() -> None:
         model.release("slow kept")
         assert (await kept)[0][0] == STATUS_OK
         await wait_until(lambda: not engine.in_flight_records)
+
+
+@pytest.mark.parametrize("swallows_cancellation", [False, True])
+async def test_a_cancelled_record_is_aborted_at_once_and_no_other(
+    swallows_cancellation: bool,
+) -> None:
+    model = FakeGenerator()
+    model.swallows_cancellation = swallows_cancellation
+    async with running(model) as engine:
+        stream = outcomes_of(engine.infer(chunk_of("slow 1", "slow 2", "slow 3", call=5)))
+        first = asyncio.ensure_future(anext(stream))
+        await wait_until(lambda: len(model.at_work) == 3)
+        engine.cancel("consumer-1", {5: [0, 2]})
+        assert (await first)[:2] == (0, STATUS_UNAVAILABLE)
+        assert (await anext(stream))[:2] == (2, STATUS_UNAVAILABLE)
+        assert sorted(model.aborted) == ["slow 1", "slow 3"]
+        assert model.at_work == {"slow 2"}
+        await wait_until(lambda: engine.in_flight_records == 1)
+        model.release("slow 2")
+        assert (await anext(stream))[:2] == (1, STATUS_OK)
+        assert [each async for each in stream] == []
+
+
+async def test_the_lines_are_not_kept_for_the_one_that_takes_longest() -> None:
+    model = FakeGenerator()
+    async with running(model) as engine:
+        chunk = chunk_of("quick", "slow", call=1)
+        stream = outcomes_of(engine.infer(chunk))
+        assert (await anext(stream))[:2] == (0, STATUS_OK)
+        assert chunk.lines == [b"", b""]
+        model.release("slow")
+        assert (await anext(stream))[:2] == (1, STATUS_OK)
 
 
 async def test_a_cancellation_from_within_the_model_is_its_failure() -> None:

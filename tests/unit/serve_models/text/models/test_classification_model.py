@@ -28,7 +28,7 @@ LABELS = ["safe", "unsafe", "unclear"]
 
 
 def load(path: Path, **changes: object) -> ClassificationModel:
-    settings = {"kind": "classifier", "source": "path:/nowhere", **changes}
+    settings = {"kind": "classifier", "source": "path:/nowhere", "dtype": "float32", **changes}
     return ClassificationModel(path, ClassifierSettings.model_validate(settings), "cpu")
 
 

@@ -21,7 +21,7 @@ PAIRS = [(TEXTS[0], text) for text in TEXTS] + [(text, TEXTS[0]) for text in rev
 
 
 def load(path: Path, **changes: object) -> RerankingModel:
-    settings = {"kind": "reranker", "source": "path:/nowhere", **changes}
+    settings = {"kind": "reranker", "source": "path:/nowhere", "dtype": "float32", **changes}
     return RerankingModel(path, RerankerSettings.model_validate(settings), "cpu")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from headrace.cli import adapters as commands
 from headrace.cli.main import main
+from headrace.cli.models import adapters as commands
 from headrace.errors import UserError
 
 SETTINGS = """\

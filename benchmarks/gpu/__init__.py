@@ -1,0 +1,1 @@
+"""What a machine with an NVIDIA GPU shows of encoders and generators."""

@@ -1,0 +1,1 @@
+"""The command ``headrace models``: fetches, lists and checks weights."""

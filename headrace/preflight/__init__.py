@@ -1,0 +1,1 @@
+"""What would keep a service from starting, found before anything starts."""

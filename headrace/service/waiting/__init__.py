@@ -1,0 +1,1 @@
+"""What a deployment waits for while it starts."""
