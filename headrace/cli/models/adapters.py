@@ -32,7 +32,7 @@ def add_adapter(
     model: ModelArgument,
     name: NameArgument,
     source: Annotated[
-        str, typer.Argument(help="path:/DIR or hub:ORG/NAME[@REVISION]; safetensors only.")
+        str, typer.Argument(help="path:/DIR, hub:ORG/NAME[@REVISION], …; safetensors only.")
     ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Put it in the place of one of this name.")
@@ -132,7 +132,8 @@ def _checked(name: str, source: str) -> str:
         _SOURCE.validate_python(source)
     except ValidationError:
         raise UserError(
-            f"SOURCE: '{source}' must be path:/DIR or hub:ORG/NAME[@REVISION]"
+            f"SOURCE: '{source}' must be path:/DIR, hub:ORG/NAME[@REVISION] or another source of "
+            "weights"
         ) from None
     if not name.strip():
         raise UserError("NAME: must not be empty")

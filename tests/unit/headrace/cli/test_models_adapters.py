@@ -101,7 +101,7 @@ def test_a_path_is_the_same_for_replicas_that_run_elsewhere(
     ("arguments", "said"),
     [
         (("large", "path:/large"), "rank 64"),
-        (("poet", "/poet"), "SOURCE: '/poet' must be path:/DIR or hub:ORG/NAME"),
+        (("poet", "/poet"), "SOURCE: '/poet' must be path:/DIR, hub:ORG/NAME"),
         ((" ", "path:/poet"), "NAME: must not be empty"),
     ],
 )
