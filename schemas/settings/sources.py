@@ -97,8 +97,9 @@ def with_local_paths(
             continue
         inner = local[name]
         if isinstance(inner, dict):
-            kept = {key: value for key, value in inner.items() if key not in {"revision", below[0]}}
-            local[name] = {**kept, below[0]: path}
+            kept = {key: value for key, value in inner.items() if key != "revision"}
+            kept[below[0]] = path
+            local[name] = kept
     return local
 
 

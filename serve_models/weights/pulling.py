@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from schemas.settings.sources import WeightSource
 from serve_models.weights.completeness import check_part
@@ -176,7 +176,7 @@ def _locked(source: Source, cache_dir: Path, progress: Progress) -> Iterator[Non
             lock.release()
 
 
-def _lock(source: Source, cache_dir: Path, progress: Progress) -> FileLock | None:
+def _lock(source: Source, cache_dir: Path, progress: Progress) -> BaseFileLock | None:
     """Return the lock, held; ``None`` in a read-only cache, and on file systems without locks."""
     folder = cache_dir / "locks"
     try:

@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from schemas.settings.sources import WeightSource
+from schemas.settings.sources import Part, WeightSource
 from serve_models.weights.completeness import check_part, check_safetensors
 from serve_models.weights.receipts import read_receipt, receipt_file
 from serve_models.weights.references import ModelSourceError, Source, parse_source
 from serve_models.weights.wheel_models import (
     converted_cache_dir,
     find_model_directory,
+    find_part,
     find_wheel,
     wheel_cache_dir,
 )
@@ -89,7 +90,7 @@ def with_field(message: str, field: str) -> str:
 
 
 def _find_pulled(source: Source, named: WeightSource, cache_dir: Path) -> Path:
-    mounted = _find_mounted(source)
+    mounted = _find_mounted(source, named.part)
     if mounted is not None:
         return mounted
     file = receipt_file(cache_dir, source, named.part, with_code=named.trusts_code)
@@ -125,14 +126,14 @@ def _pull_command(source: Source, named: WeightSource) -> str:
     return f"`headrace models pull{f' {source.text}' if is_plain else ''}`"
 
 
-def _find_mounted(source: Source) -> Path | None:
+def _find_mounted(source: Source, part: Part) -> Path | None:
     """Return the model in an image that Kubernetes has mounted in place of a pull."""
     configured = os.environ.get(IMAGES_VARIABLE)
     root = Path(configured) / source.folder_name if configured and source.kind == "oci" else None
     if root is None or not root.is_dir():
         return None
     paths = [PurePosixPath(file.relative_to(root).as_posix()) for file in root.rglob("*")]
-    return root / find_model_directory(paths, source.text)
+    return root / find_part(paths, source.text, part)
 
 
 def _find_in_hub_caches(source: Source, cache_dir: Path) -> Path | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from schemas.settings.sources import Part
 from serve_models.weights.gguf_conversion import ConversionError, convert_gguf, find_gguf_file
 from serve_models.weights.references import ModelSourceError, Source
 
@@ -58,6 +59,22 @@ def convert(gguf: Path, target: Path) -> Path:
         return convert_gguf(gguf, target)
     except ConversionError as error:
         raise ModelSourceError(f"source: {error}") from error
+
+
+def find_part(files: Iterable[PurePosixPath], name: str, part: Part) -> PurePosixPath:
+    """Return the directory among an image's files that has what is needed.
+
+    Raises ``ModelSourceError`` if there is none, or more than one model.
+    """
+    files = list(files)
+    if part == "weights":
+        return find_model_directory(files, name)
+    wanted = "tokenizer_config.json" if part == "tokenizer" else "config.json"
+    found = {file.parent for file in files if file.name == wanted}
+    if not found:
+        raise ModelSourceError(f"source: {name} has no {wanted}")
+    # A model's own stands above those of its modules.
+    return min(found, key=lambda directory: (len(directory.parts), str(directory)))
 
 
 def find_model_directory(files: Iterable[PurePosixPath], distribution: str) -> PurePosixPath:

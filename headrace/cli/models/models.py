@@ -7,6 +7,7 @@ import typer
 
 from headrace.cli.models.adapters import add_adapter, list_adapters, remove_adapter
 from headrace.cli.models.choosing import Chosen, choose, plain_sources
+from headrace.cli.models.pruning import prune_cache, show_pruned
 from headrace.cli.models.pulling import (
     failure_lines,
     note_kept,
@@ -16,7 +17,7 @@ from headrace.cli.models.pulling import (
 )
 from headrace.cli.models.standing import look_at, show_standing
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
-from headrace.cli.output import print_error, print_json
+from headrace.cli.output import print_error, print_json, print_note
 from headrace.errors import UserError
 from headrace.settings.file import find_settings_file
 from headrace_client.cli.completion import complete_model
@@ -128,6 +129,27 @@ def check(
     for each in wrong:
         print_error(what_is_wrong(each))
     raise typer.Exit(1 if wrong else 0)
+
+
+@models_app.command("prune")
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; else only list.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List revisions in the cache that later pulls have replaced; with --yes, remove them.
+
+    Stop, or let restart, the replicas that still load from them first.
+    """
+    file = find_settings_file(config)
+    weights = read_settings(config).weights if file.is_file() else WeightsSettings()
+    found = prune_cache(weights.cache, removes=yes)
+    if json:
+        print_json(found)
+        return
+    show_pruned(found)
+    if found and not yes:
+        print_note("Nothing was removed: --yes removes them")
 
 
 def _status(failures: int, sources: int) -> int:

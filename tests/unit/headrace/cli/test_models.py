@@ -10,8 +10,8 @@ from headrace.cli import main
 from headrace.cli.models.display import TransferLines, describe_bytes, describe_s
 from serve_models.weights import pulling
 from serve_models.weights.fetching.request import Fetched, Progress, Request
-from serve_models.weights.receipts import Receipt, mark_files
-from serve_models.weights.references import ModelSourceError, Source
+from serve_models.weights.receipts import Receipt, mark_files, receipt_file, write_receipt
+from serve_models.weights.references import ModelSourceError, Source, parse_source
 from tests.checkpoints import sharded, write_files
 
 ROUTE = """
@@ -234,3 +234,32 @@ def test_numbers_are_for_people() -> None:
         "3.5 GiB",
     ]
     assert [describe_s(each) for each in (0.4, 89, 600, 7200)] == ["0 s", "89 s", "10 min", "2.0 h"]
+
+
+def test_revisions_that_were_replaced_are_listed_and_then_removed(
+    capsys: pytest.CaptureFixture[str], config: str, cache: Path
+) -> None:
+    run(capsys, "pull", "small", "-c", config)
+    assert "Nothing in the cache" in run_ok(capsys, "prune", "-c", config)
+    source = parse_source("s3://bucket/small")
+    for revision in ("1", "2"):
+        write_files(cache / "objects" / source.folder_name / revision, sharded())
+    receipt = Receipt(
+        source=source.text,
+        revision="2",
+        directory=f"objects/{source.folder_name}/2",
+        files={},
+    )
+    write_receipt(receipt_file(cache, source, "weights", with_code=False), receipt)
+
+    [listed] = json.loads(run_ok(capsys, "prune", "-c", config, "--json"))
+    assert (Path(listed["path"]).name, listed["removed"]) == ("1", False)
+    [removed] = json.loads(run_ok(capsys, "prune", "--yes", "-c", config, "--json"))
+    assert removed["removed"] is True
+    assert json.loads(run_ok(capsys, "prune", "-c", config, "--json")) == []
+
+
+def run_ok(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    return out

@@ -32,7 +32,8 @@ def settings_of(weights: dict[str, Any] | None = None, chat: str | None = None) 
         data["weights"] = weights
     if chat is not None:
         data["models"]["chat"]["source"] = chat
-    return yaml.safe_dump(data)
+    text: str = yaml.safe_dump(data)
+    return text
 
 
 def checked(text: str) -> Settings:

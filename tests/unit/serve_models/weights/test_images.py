@@ -181,6 +181,19 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
         fetch(repository, tmp_path, REQUEST._replace(most_bytes=100_000))
 
 
+def test_a_tokenizer_in_an_image_needs_no_model(repository: Repository, tmp_path: Path) -> None:
+    repository.add_image(("t/tokenizer_config.json", b"{}"), ("t/tokenizer.json", b"{}"))
+
+    fetched = fetch(repository, tmp_path, REQUEST._replace(part="tokenizer"))
+
+    assert set(read_files(tmp_path / fetched.directory)) == {
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    with pytest.raises(ModelSourceError, match="no config"):
+        fetch(repository, tmp_path, REQUEST._replace(part="config"))
+
+
 def test_a_damaged_blob_is_refused(repository: Repository, tmp_path: Path) -> None:
     repository.add_files(sharded())
     digest = repository.layers[0]["digest"]

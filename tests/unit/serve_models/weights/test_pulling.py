@@ -10,7 +10,7 @@ from filelock import FileLock
 from schemas.settings.sources import WeightSource
 from serve_models.weights import pulling
 from serve_models.weights.fetching.request import Fetched, Progress, Request, Unwatched, unchanged
-from serve_models.weights.pulling import pull
+from serve_models.weights.pulling import Pulled, pull
 from serve_models.weights.receipts import Receipt, mark_files
 from serve_models.weights.references import ModelSourceError, Source, parse_source
 from serve_models.weights.sources import resolve
@@ -176,7 +176,8 @@ def test_one_process_fetches_and_the_others_wait_and_find_it(
     monkeypatch.setattr(pulling, "_POLL_S", 0.01)
     locks = tmp_path / "locks"
     locks.mkdir()
-    notes, done = Notes(), []
+    notes = Notes()
+    done: list[Pulled] = []
     other = FileLock(locks / f"{parse_source('hub:org/m').folder_name}.lock")
     with other:
         waiting = threading.Thread(
