@@ -74,6 +74,8 @@ def check(
         print_json({"file": str(path), "valid": True, "settings": summary, "topics": topics})
         return
     print_summary(path, settings)
+    for finding in uncounted_gpus(settings):
+        print_note(f"Warning: {finding}")
     for warning in unfit:
         print_note(f"Warning: {warning}")
     if unseen is not None:
@@ -116,8 +118,6 @@ def print_summary(path: Path, settings: Settings) -> None:
             )
     for notice in describe_oversized(settings):
         print_line(notice)
-    for finding in uncounted_gpus(settings):
-        print_line(f"Warning: {finding}")
     print_table(
         *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),
         rows=[
