@@ -4,7 +4,6 @@ No engine starts: vLLM makes its configuration from the arguments, as it does be
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -79,7 +78,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, Any]]]:
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """Take down what both classes start their engines with."""
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 -- slow to import
     from vllm.v1.engine.llm_engine import LLMEngine  # noqa: PLC0415 -- slow to import

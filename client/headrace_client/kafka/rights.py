@@ -60,7 +60,8 @@ async def ask_topic_rights(
     except (TimeoutError, errors.KafkaError) as error:
         log.debug("no broker says what this user may do: %r", error)
         return {}, frozenset()
-    rights, hidden = {}, set()
+    rights: dict[str, frozenset[str]] = {}
+    hidden: set[str] = set()
     for code, topic, _id, _is_internal, _partitions, bits, _tags in response.topics:
         if code == errors.TopicAuthorizationFailedError.errno:
             hidden.add(topic)

@@ -1,6 +1,7 @@
 """The GPUs of a replica; Ray is not asked here."""
 
 import asyncio
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ async def most_at_a_time(*replicas: tuple[float, list[str]]) -> int:
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(gpus, "_LOOK_AGAIN_AFTER_S", 0.0)
 
 
