@@ -100,6 +100,8 @@ def check(
             raise typer.Exit(1)
         return
     print_summary(path, settings)
+    for finding in uncounted_gpus(settings):
+        print_note(f"Warning: {finding}")
     for warning in unfit:
         print_note(f"Warning: {warning}")
     if unseen is not None:
@@ -177,8 +179,6 @@ def print_summary(path: Path, settings: Settings) -> None:
             )
     for notice in (*describe_oversized(settings), *describe_generators(settings, find_source)):
         print_line(notice)
-    for finding in uncounted_gpus(settings):
-        print_line(f"Warning: {finding}")
     print_table(
         *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),
         rows=[
