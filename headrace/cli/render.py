@@ -13,7 +13,9 @@ from headrace.kubernetes.source import read_source
 from headrace.observability.dashboard import dashboard
 from headrace.settings.file import find_settings_file
 
-render_app = typer.Typer(help="Manifests of the settings, and a Grafana dashboard.", no_args_is_help=True)
+render_app = typer.Typer(
+    help="Manifests of the settings, and a Grafana dashboard.", no_args_is_help=True
+)
 
 
 @render_app.callback()

@@ -17,7 +17,11 @@ def source_with(overlay: str, **kubernetes: Any) -> RenderSource:
     """Return an overlay's settings, with keys of the ``kubernetes`` section laid over its own."""
     values = yaml.safe_load((K8S / "overlays" / overlay / "headrace.yaml").read_text())
     values["kubernetes"] = {**values.get("kubernetes", {}), **kubernetes}
-    return parse_source(yaml.safe_dump(values, sort_keys=False).encode(), f"{overlay}.yaml")
+    return source_of(values)
+
+
+def source_of(values: Mapping[str, Any]) -> RenderSource:
+    return parse_source(yaml.safe_dump(dict(values), sort_keys=False).encode(), "headrace.yaml")
 
 
 def rendered(source: RenderSource) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def test_groups_of_a_placement_have_values_whatever_their_names() -> None:
     settings = yaml.safe_load((K8S / "overlays" / "production" / "headrace.yaml").read_text())
     zone = {"ray.io/availability-zone": "eu-1a"}
     settings["models"]["chat"]["placement"] = {"labels": zone}
-    settings["routes"]["chat"]["placement"] = {"labels": {"ray.io/node-group": "con.sumers_1"}}
+    settings["routes"]["chat"]["placement"] = {"labels": {"ray.io/node-group": "large_2.x"}}
     source = parse_source(yaml.safe_dump(settings).encode(), "headrace.yaml")
     chart = Chart(chart_files(source))
 
@@ -118,14 +118,14 @@ def test_groups_of_a_placement_have_values_whatever_their_names() -> None:
             chart.render(
                 workers={
                     "gpu-eu-1a": {"maxReplicas": 9, "nodeSelector": {"gpu": "h200"}},
-                    "con.sumers_1": {"replicas": 7},
+                    "large_2.x": {"replicas": 7},
                 }
             )
         )["workerGroupSpecs"]
     }
     assert groups["gpu-eu-1a"]["maxReplicas"] == 9
     assert groups["gpu-eu-1a"]["template"]["spec"]["nodeSelector"]["gpu"] == "h200"
-    assert groups["con.sumers_1"]["replicas"] == 7
+    assert groups["large_2.x"]["replicas"] == 7
 
 
 def test_settings_come_with_the_applications_that_are_made_of_them() -> None:

@@ -10,6 +10,7 @@ from tests.unit.headrace.kubernetes.rendering import (
     of_kind,
     ray_pods,
     rendered,
+    source_of,
     source_with,
 )
 
@@ -97,6 +98,25 @@ def test_https_is_for_weights_from_elsewhere_only() -> None:
     assert not lets_out(small, 443, address=OUTSIDE)
     assert lets_out(production, 443, address=OUTSIDE)
     assert lets_out(small, 443, address=OUTSIDE, of="headrace-autoscaler")
+
+
+@pytest.mark.parametrize(
+    ("weights", "is_let_out"),
+    [
+        ({}, True),
+        ({"oci_as_volumes": True}, False),
+        ({"volume": {"kind": "claim"}}, True),
+        ({"volume": {"kind": "claim", "access_mode": "ReadOnlyMany"}}, False),
+    ],
+)
+def test_https_is_for_pods_that_pull_their_weights(
+    weights: dict[str, Any], is_let_out: bool
+) -> None:
+    values = dict(source_with("small").data)
+    model = {**values["models"]["minilm"], "source": "oci:registry.example.com/minilm:1"}
+    source = source_of({**values, "models": {"minilm": model}, "weights": weights})
+
+    assert lets_out(rendered(source), 443, address=OUTSIDE) is is_let_out
 
 
 def test_brokers_elsewhere_a_redis_and_what_is_named_are_reached() -> None:

@@ -16,6 +16,7 @@ from tests.unit.headrace.kubernetes.rendering import (
     ray_pods,
     rendered,
     requested,
+    source_of,
     source_with,
 )
 
@@ -72,6 +73,27 @@ def test_gpu_pods_go_where_the_settings_say() -> None:
     assert volumes[shm["name"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
     for name in ("head", "cpu"):
         assert not {"nodeSelector", "tolerations", "runtimeClassName"} & set(pods[name])
+
+
+def test_a_placement_in_a_zone_adds_to_the_nodes_that_the_settings_select() -> None:
+    zone = "topology.kubernetes.io/zone"
+    selector = {"gpu": "h200", zone: "eu-1b"}
+    values = dict(source_with("production", gpu_pods={"node_selector": selector}).data)
+    model = {
+        **values["models"]["chat"],
+        "placement": {"labels": {"ray.io/availability-zone": "eu-1a"}},
+    }
+    documents = rendered(source_of({**values, "models": {**values["models"], "chat": model}}))
+
+    pods = ray_pods(documents)
+    gpu = pods["gpu-eu-1a"]["spec"]
+    # Ray takes the placement's zone for that of the nodes.
+    assert gpu["nodeSelector"] == {"gpu": "h200", zone: "eu-1a"}
+    assert gpu["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    assert [each["name"] for each in gpu["initContainers"]] == ["weights"]
+    assert "nodeSelector" not in pods["cpu"]["spec"]
 
 
 def test_the_object_store_of_a_pod_fits_its_shared_memory() -> None:
