@@ -10,7 +10,6 @@ from headrace.cli.options import JsonOption
 from headrace.cli.output import print_error, print_json, print_line, print_note, print_table
 from headrace.kubernetes.placement.hosting import unhosted
 from headrace.records.result_sizes import describe_oversized
-from headrace.service.placing import packed_lines
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError
 from headrace.topics import find_unfit_topics
@@ -74,8 +73,6 @@ def check(file: FileArgument = None, config: ConfigOption = None, json: JsonOpti
         print_note(f"Warning: {warning}")
     if unseen is not None:
         print_note(f"The topics were not looked at: {unseen}")
-    for line in packed_lines(settings):
-        print_note(f"Note: {line}")
     for line in homeless:
         print_error(line)
     if homeless:
