@@ -124,7 +124,7 @@ def test_missing_weights_are_errors_here_and_warnings_where_other_nodes_may_have
     assert is_any_missing(gone, find_weights(gone))
     for is_cluster, level in ((False, "error"), (True, "warning")):
         [finding] = weight_findings(gone, {}, is_cluster=is_cluster)
-        assert (finding.level, finding.where) == (level, "models.m")
+        assert (finding.level, finding.where) == (level, "models.m.source")
         assert "there is no directory" in finding.says
 
 
