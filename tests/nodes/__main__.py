@@ -10,6 +10,7 @@ import logging
 import random
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from rich.console import Console
 
 from tests.chaos.checks.promises import Verdict
 from tests.chaos.stage.stage import Delivery
-from tests.nodes.rounds import draw, run_rounds, run_scaling, run_upgrade
+from tests.nodes.rounds import draw, run_rounds, run_upgrade
 from tests.nodes.stage import Kill
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 DEFAULT_KILLS = 8
-PARTS = ("kills", "upgrade", "scaling")
+PARTS = ("kills", "upgrade")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -82,7 +83,7 @@ async def _run(
             report["kills"][delivery] = {
                 "orders": [dataclasses.asdict(each) for each in orders],
                 "kills": [dataclasses.asdict(each) for each in kills.kills],
-                "verdict": dataclasses.asdict(kills.verdict),
+                "verdict": _as_dict(kills.verdict),
             }
             console.print(f"{delivery}, {len(kills.kills)} kills: {_judgement(kills.verdict)}")
         if "upgrade" in parts:
@@ -90,17 +91,18 @@ async def _run(
             is_good &= not verdict.violations
             report["upgrade"][delivery] = {
                 "rate_ratio": ratio,
-                "verdict": dataclasses.asdict(verdict),
+                "verdict": _as_dict(verdict),
             }
             console.print(
                 f"{delivery}, upgrade at {ratio} of the rate before: {_judgement(verdict)}"
             )
-    if "scaling" in parts:
-        replicas, verdict = await run_scaling(seed, folder / "scaling")
-        is_good &= not verdict.violations
-        report["scaling"] = {"most_replicas": replicas, "verdict": dataclasses.asdict(verdict)}
-        console.print(f"scaling, most replicas by node {replicas}: {_judgement(verdict)}")
     return report, is_good
+
+
+def _as_dict(verdict: Verdict) -> dict[str, Any]:
+    # dataclasses would copy a Counter of pairs.
+    plain = dataclasses.replace(verdict, violations=Counter())
+    return {**dataclasses.asdict(plain), "violations": dict(verdict.violations)}
 
 
 def _line(kill: Kill) -> str:

@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.service.applications import consumer_deployment_name, model_deployment_name
 from tests.chaos.checks.promises import Verdict
 from tests.chaos.run import come_to_rest
-from tests.chaos.stage.serve_stage import MODEL, ROUTE
 from tests.chaos.stage.stage import Delivery, Plan
 from tests.nodes.ray_host import HEAD
 from tests.nodes.stage import WORKERS, Kill, NodesStage
@@ -84,42 +82,18 @@ async def run_upgrade(delivery: Delivery, seed: int, folder: Path) -> tuple[floa
         await stage.stop()
 
 
-async def run_scaling(seed: int, folder: Path) -> tuple[dict[str, dict[str, int]], Verdict]:
-    """Let a backlog scale the service over the nodes; return the most replicas, and the verdict."""
-    plan = _plan("exactly_once", seed, models=1, members=1, most_unfinished=4_000)
-    stage = NodesStage(plan, folder, is_scaled=True)
-    deployments = (consumer_deployment_name(ROUTE), model_deployment_name(MODEL))
-    most: dict[str, dict[str, int]] = {each: dict.fromkeys(WORKERS, 0) for each in deployments}
-
-    def is_spread() -> bool:
-        for deployment, nodes in most.items():
-            for name, replicas in stage.spread(deployment).items():
-                nodes[name] = max(nodes[name], replicas)
-        return all(replicas > 0 for nodes in most.values() for replicas in nodes.values())
-
-    try:
-        await stage.during("start", stage.start, is_clean=True)
-        await stage.until(is_spread, 120, "replicas of both run on both nodes")
-        await come_to_rest(stage, SETTLE_PATIENCE_S)
-        return most, stage.checker.verdict()
-    finally:
-        await stage.stop()
-
-
 def _plan(
     delivery: Delivery,
     seed: int,
     *,
     models: int,
-    members: int = 2,
-    most_unfinished: int = _MOST_UNFINISHED,
 ) -> Plan:
     return Plan(
         delivery=delivery,
         seed=seed,
-        members=members,
+        members=2,
         models=models,
         rate_per_s=_RATE_PER_S,
-        most_unfinished=most_unfinished,
+        most_unfinished=_MOST_UNFINISHED,
         slack_s=1.0,
     )

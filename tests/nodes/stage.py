@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 import orjson
 
 from headrace.status.asking import PATIENCE_S
-from schemas.settings.autoscaling import AutoscalingSettings, ConsumerAutoscalingSettings
 from schemas.settings.file import Settings
 from schemas.settings.placement import PlacementSettings
-from tests.chaos.stage.serve_stage import ServeStage, replicas_among
+from tests.chaos.stage.serve_stage import ServeStage
 from tests.chaos.stage.stage import SESSION_TIMEOUT_S, Plan
 from tests.nodes.progress import Progress
 from tests.nodes.ray_host import HEAD
@@ -62,13 +61,10 @@ class NodesStage(ServeStage):
         folder: Path,
         *,
         workers: tuple[str, ...] = WORKERS,
-        is_scaled: bool = False,
     ) -> None:
         super().__init__(plan, folder)
         self._workers = workers
         self._settings = _placed(self._service.settings)
-        if is_scaled:
-            self._settings = _scaled(self._settings)
         self._running: list[tuple[RayNodes, UpProcess]] = []
         self._progress = Progress()
         self._sampling: asyncio.Task[None] | None = None
@@ -135,13 +131,6 @@ class NodesStage(ServeStage):
         if (status := await self._on_thread(self.up.stop)) != 1:
             self.checker.failed("up_hung", f"`headrace up` ended with {status}")
         await self._on_thread(self.up.start, self.nodes.address, _UP_PATIENCE_S)
-
-    def spread(self, deployment: str) -> dict[str, int]:
-        """Return how many replicas of a deployment each worker runs."""
-        return {
-            name: len(replicas_among(self.nodes.processes(name), deployment))
-            for name in self._workers
-        }
 
     async def status(self) -> dict[str, Any]:
         """Return what `headrace status` says of the route; if it says nothing, a violation."""
@@ -260,37 +249,6 @@ def _placed(settings: Settings) -> Settings:
         name: route.model_copy(update={"placement": apart})
         if route.delivery == "exactly_once"
         else route
-        for name, route in settings.routes.items()
-    }
-    return settings.model_copy(update={"models": models, "routes": routes})
-
-
-def _scaled(settings: Settings) -> Settings:
-    """Return settings in which one consumer and one model replica become two and four."""
-    times = {
-        "drain_target_s": 10.0,
-        "period_s": 1.0,
-        "downscale_delay_s": 5.0,
-        "expected_cold_start_s": 5.0,
-    }
-    models = {
-        name: model.model_copy(
-            update={
-                "autoscaling": AutoscalingSettings(max_replicas=4, **times),
-                "placement": PlacementSettings(max_replicas_per_node=2),
-            }
-        )
-        for name, model in settings.models.items()
-    }
-    routes = {
-        name: route.model_copy(
-            update={
-                "autoscaling": ConsumerAutoscalingSettings(
-                    max_replicas=2, expected_records_per_s=200.0, **times
-                ),
-                "placement": PlacementSettings(max_replicas_per_node=1),
-            }
-        )
         for name, route in settings.routes.items()
     }
     return settings.model_copy(update={"models": models, "routes": routes})
