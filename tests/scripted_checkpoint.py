@@ -189,7 +189,8 @@ def write_picture_checkpoint(folder: Path) -> dict[str, int]:
         architectures=["Idefics3ForConditionalGeneration"],
     )
     torch.manual_seed(_GENERATOR_SEED)
-    model = Idefics3ForConditionalGeneration(config)
+    make: Any = Idefics3ForConditionalGeneration
+    model = make(config)
     weights = text_weights(vocabulary)
     model.lm_head.load_state_dict({"weight": weights.pop("lm_head.weight")})
     model.model.text_model.load_state_dict(

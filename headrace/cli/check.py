@@ -1,5 +1,6 @@
 """``headrace check``: validates a settings file and shows what it says."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, assert_never
 
@@ -7,7 +8,16 @@ import typer
 
 from consumer.ports import SourceError
 from headrace.cli.options import JsonOption
-from headrace.cli.output import err, out, print_json, print_line, print_note, print_table
+from headrace.cli.output import (
+    err,
+    out,
+    print_error,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+)
+from headrace.kubernetes.placement.hosting import unhosted
 from headrace.preflight.findings import errors_of
 from headrace.preflight.gpus import uncounted_gpus
 from headrace.preflight.looking import look
@@ -50,7 +60,8 @@ def check(
     """Check a settings file, and show its models and routes or everything wrong with it.
 
     Where the brokers can be reached, also whether the topics can take what the routes publish.
-    With --deep it ends with 1 if something would keep the service from starting here.
+    Exits with 1 if the worker groups that the settings render to cannot run all replicas, and with
+    --deep also if something would keep the service from starting here.
     """
     path = find_settings_file(file or config)
     try:
@@ -64,8 +75,9 @@ def check(
         ]
         print_json({"file": str(path), "valid": False, "problems": problems})
         raise typer.Exit(2) from None
+    homeless = unhosted(settings)
     if deep:
-        _check_deeply(path, settings, as_json=json)
+        _check_deeply(path, settings, homeless, as_json=json)
         return
     unfit, unseen = look_at_topics(settings)
     if json:
@@ -79,28 +91,49 @@ def check(
                 "valid": True,
                 "settings": summary,
                 "topics": topics,
+                "placement": homeless,
                 "notices": notices,
             }
         )
+        if homeless:
+            raise typer.Exit(1)
         return
     print_summary(path, settings)
+    for finding in uncounted_gpus(settings):
+        print_note(f"Warning: {finding}")
     for warning in unfit:
         print_note(f"Warning: {warning}")
     if unseen is not None:
         print_note(f"The topics were not looked at: {unseen}")
+    for line in homeless:
+        print_error(line)
+    if homeless:
+        raise typer.Exit(1)
 
 
-def _check_deeply(path: Path, settings: Settings, *, as_json: bool) -> None:
+def _check_deeply(
+    path: Path, settings: Settings, homeless: Sequence[str], *, as_json: bool
+) -> None:
     with err.status("looking at what the service needs"):
         findings = look(settings)
     if as_json:
         values = settings.model_dump(mode="json")
         found = [each.to_dict() for each in findings]
-        print_json({"file": str(path), "valid": True, "settings": values, "findings": found})
+        print_json(
+            {
+                "file": str(path),
+                "valid": True,
+                "settings": values,
+                "findings": found,
+                "placement": homeless,
+            }
+        )
     else:
         print_summary(path, settings)
         out.print(findings_table(findings))
-    if errors_of(findings):
+        for line in homeless:
+            print_error(line)
+    if homeless or errors_of(findings):
         raise typer.Exit(1)
 
 
@@ -143,8 +176,6 @@ def print_summary(path: Path, settings: Settings) -> None:
             )
     for notice in (*describe_oversized(settings), *describe_generators(settings, find_source)):
         print_line(notice)
-    for finding in uncounted_gpus(settings):
-        print_line(f"Warning: {finding}")
     print_table(
         *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),
         rows=[

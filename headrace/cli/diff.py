@@ -1,6 +1,5 @@
 """``headrace diff``: shows what `headrace up` would change."""
 
-import logging
 from collections.abc import Sequence
 
 import typer
@@ -24,7 +23,7 @@ _STYLES = {
 
 
 def diff(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Show what `headrace up` would change on this machine's Ray; change nothing.
+    """Show what `headrace up` would change on the Ray cluster; change nothing.
 
     Exits 1 where something would change, 0 where nothing would.
     """
@@ -52,16 +51,11 @@ def _changes(settings: Settings) -> list[Change]:
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
+    from headrace.service.joining import NO_CLUSTER, join_ray  # noqa: PLC0415 - see above
     from headrace.service.running import running_applications  # noqa: PLC0415 - see above
-    from headrace.status.client import quiet_ray  # noqa: PLC0415 - see above
 
-    quiet_ray()
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        raise ServiceError(
-            "no Ray cluster runs on this machine; `headrace up` starts one"
-        ) from None
+    if not join_ray():
+        raise ServiceError(NO_CLUSTER)
     try:
         running = running_applications()
         # A rendered configuration has neither secrets nor their marks.

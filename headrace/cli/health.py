@@ -1,7 +1,5 @@
 """``headrace health``: whether the service here is healthy, for a container's health check."""
 
-import logging
-
 import typer
 
 from headrace.cli.options import ConfigOption, read_settings
@@ -11,21 +9,16 @@ from headrace.service.health import complaints
 
 
 def health(config: ConfigOption = None) -> None:
-    """Exit 0 if every route of the service on this machine's Ray has a consumer that is well."""
+    """Exit 0 if every route of the service on the Ray cluster has a consumer that is well."""
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
-    from headrace.status.client import quiet_ray, read_statuses  # noqa: PLC0415 - see above
+    from headrace.service.joining import NO_CLUSTER, join_ray  # noqa: PLC0415 - see above
+    from headrace.status.client import read_statuses  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
-    quiet_ray()
     try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        print_error("no Ray cluster runs on this machine; `headrace up` starts one")
-        raise typer.Exit(1) from None
-    try:
-        found = complaints(settings.routes, read_statuses())
+        found = complaints(settings.routes, read_statuses()) if join_ray() else [NO_CLUSTER]
     except ServiceError as error:
         found = [str(error)]
     finally:

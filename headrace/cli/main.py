@@ -19,7 +19,7 @@ COMMANDS = (
     Command(
         "diff",
         "headrace.cli.diff:diff",
-        "Show what `headrace up` would change on this machine's Ray; change nothing.",
+        "Show what `headrace up` would change on the Ray cluster; change nothing.",
     ),
     Command(
         "run",
@@ -49,7 +49,7 @@ COMMANDS = (
     Command(
         "health",
         "headrace.cli.health:health",
-        "Exit 0 if every route of the service on this machine's Ray has a consumer that is well.",
+        "Exit 0 if every route of the service on the Ray cluster has a consumer that is well.",
     ),
     Command(
         "check",

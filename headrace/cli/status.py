@@ -1,7 +1,6 @@
 """``headrace status``: shows lag by partition, and what a running service reports."""
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -23,7 +22,7 @@ def status(
     config: ConfigOption = None,
     json: JsonOption = False,
     service: Annotated[
-        bool, typer.Option(help="Also ask the service that runs on this machine's Ray.")
+        bool, typer.Option(help="Also ask the service that runs on the Ray cluster.")
     ] = True,
 ) -> None:
     """Show each route's lag, and what the service that runs here reports."""
@@ -102,22 +101,19 @@ def _ask_service() -> _Answer:
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
+    from headrace.service.joining import NO_CLUSTER, join_ray  # noqa: PLC0415 - see above
     from headrace.status.client import (  # noqa: PLC0415 - see above
-        quiet_ray,
         read_decisions,
         read_deployments,
         read_runs_on,
         read_statuses,
     )
 
-    quiet_ray()
     answer = _Answer()
     try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        answer.why_not = "no Ray cluster runs on this machine; `headrace up` starts one"
-        return answer
-    try:
+        if not join_ray():
+            answer.why_not = NO_CLUSTER
+            return answer
         # First: where replicas are missing, the board may be one of them.
         answer.deployments = read_deployments()
         answer.runs_on = read_runs_on()

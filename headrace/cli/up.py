@@ -1,13 +1,16 @@
 """``headrace up``: starts the service on this machine, and shows its state."""
 
 import asyncio
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Group
@@ -16,15 +19,19 @@ from rich.live import Live
 from consumer.engine.waiting.waits import LastingWaits
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
+from consumer.replica.reports import RouteStatus
 from handoff.clock import SystemClock
 from headrace.cli.diff import changes_table
 from headrace.cli.options import ConfigOption, read_settings
-from headrace.cli.output import err, out, print_json, print_note
+from headrace.cli.output import err, out, print_error, print_json, print_note
 from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError, UserError
 from headrace.preflight.findings import errors_of
 from headrace.preflight.looking import look
 from headrace.preflight.table import findings_table
+from headrace.service.health import complaints
+from headrace.status.asking import Asking
+from headrace.status.health_file import HealthFile
 from headrace.status.lag import PartitionLag, read_lags
 from headrace.status.open_transactions import OpenTransactionLines
 from schemas.settings.file import Settings
@@ -33,6 +40,10 @@ if TYPE_CHECKING:
     from headrace.service.service import LocalService
 
 REFRESH_S = 1.0
+_SILENT = (
+    "Ray did not answer, so nothing of the service was stopped: it goes on where it runs. Once the "
+    "cluster's head is back, `headrace up` joins it again"
+)
 _STAYS = "the service goes on after Ctrl-C: whoever started it stops it, or `serve shutdown`"
 DATA_DIR = Path(".headrace")
 
@@ -55,6 +66,14 @@ def up(
             help="First look at GPUs, weights, vLLM's arguments and brokers, as `check --deep`.",
         ),
     ] = True,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--health-file",
+            help="Write there each second what is wrong, nothing if all is well, for a "
+            "container's health check.",
+        ),
+    ] = None,
 ) -> None:
     """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.
 
@@ -74,13 +93,22 @@ def up(
         say=print_note,
         show_plan=lambda changes: err.print(changes_table(changes)),
     )
+    health = None if health_file is None else HealthFile(health_file)
     with service, _until_signal() as stop:
         if json:
-            asyncio.run(_watch(service, stop, lambda report: print_json(report, indent=False)))
+            show = partial(print_json, indent=False)
+            is_silent = asyncio.run(_watch(service, stop, show, health))
         else:
             print_note(_STAYS if service.is_joined else "Ctrl-C drains and stops")
             with Live(console=out, auto_refresh=False) as live:
-                asyncio.run(_watch(service, stop, lambda report: _show(live, report)))
+                is_silent = asyncio.run(
+                    _watch(service, stop, lambda report: _show(live, report), health)
+                )
+        if is_silent:
+            service.leave_ray()
+    if is_silent:
+        print_error(_SILENT)
+        _leave(1)
     print_note(_STAYS if service.is_joined else "stopped")
 
 
@@ -99,6 +127,13 @@ def _look_first(settings: Settings, *, own_ray: bool) -> None:
     first = errors[0]
     more = f" (and {len(errors) - 1} more, above)" if len(errors) > 1 else ""
     raise UserError(f"{first}{more}. Nothing was started; --no-look starts it all the same")
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: Ray's own end would wait for a node that is gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextmanager
@@ -124,13 +159,19 @@ def _until_signal() -> Iterator[threading.Event]:
 
 
 async def _watch(
-    service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
-) -> None:
+    service: "LocalService",
+    stop: threading.Event,
+    show: Callable[[dict[str, Any]], None],
+    health: HealthFile | None,
+) -> bool:
+    """Show reports until ``stop``; return whether Ray has fallen silent."""
     blocked = _Blocked(service.settings)
+    asking = Asking(lambda: _ask(service))
     async with GroupLags(service.settings.kafka) as group_lags:
         while not stop.is_set():
-            show(await _report(service, group_lags, blocked))
+            show(await _report(service, asking, group_lags, blocked, health))
             await asyncio.to_thread(stop.wait, REFRESH_S)
+    return asking.is_silent
 
 
 class _Blocked:
@@ -145,8 +186,25 @@ class _Blocked:
         return {name: each.of(lines.get(name, []), now_s) for name, each in self._lasting.items()}
 
 
+_Answer = tuple[dict[str, str], dict[str, RouteStatus] | None, str]
+
+
+def _ask(service: "LocalService") -> _Answer:
+    """Return the lines on deployments, the statuses or ``None``, and why there are none."""
+    # First: where replicas are missing, the board may be one of them.
+    deployments = service.deployments()
+    try:
+        return deployments, service.statuses(), ""
+    except ServiceError as error:
+        return deployments, None, str(error)
+
+
 async def _report(
-    service: "LocalService", group_lags: GroupLags, blocked: _Blocked
+    service: "LocalService",
+    asking: Asking[_Answer],
+    group_lags: GroupLags,
+    blocked: _Blocked,
+    health: HealthFile | None,
 ) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
@@ -159,10 +217,12 @@ async def _report(
     except SourceError as error:
         errors.append(str(error))
     try:
-        deployments = await asyncio.to_thread(service.deployments)
-        statuses = await asyncio.to_thread(service.statuses)
+        deployments, statuses, why_not = await asking.answer()
+        errors += [why_not] if why_not else []
     except ServiceError as error:
         errors.append(str(error))
+    if health is not None:
+        health.write(complaints(service.settings.routes, statuses or {}))
     for status in (statuses or {}).values():
         errors += [f"{status.route}: consumer {error}" for error in status.errors]
     at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,11 +1,15 @@
 """The size and number of the worker pods, from what replicas reserve. Pure."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from headrace.kubernetes.placement.pools import group_labels, group_name
 from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas, most_replicas
 from schemas.settings.file import Settings
+from schemas.settings.kubernetes import KubernetesSettings, PodSettings
 from schemas.settings.models import GeneratorSettings
+from schemas.settings.placement import PlacementSettings
 from schemas.settings.replicas import ReplicaSettings
 
 LEAST_CPUS = 4
@@ -23,89 +27,157 @@ class WorkerGroup:
     """Worker pods of one shape.
 
     Attributes:
-        name: ``cpu`` or ``gpu``.
+        name: ``cpu``, ``gpu``, or what a placement makes of it.
         cpus: Whole CPUs of a pod.
         gpus: Its NVIDIA GPUs.
         pods: How many carry the replicas that the service starts with.
         least_pods: How many carry the fewest replicas there may be: these stay.
         most_pods: The most that the autoscaler may start: for a rolling update of those, and for
             all replicas that autoscaling may want.
+        labels: Ray's labels of its nodes.
+        resources: Ray's custom resources of a pod.
     """
 
     name: str
     cpus: int
-    memory_gib: int
+    memory_gib: float
     gpus: int
     pods: int
     least_pods: int
     most_pods: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Demand:
-    """Equal replicas: first, least and most; ``cpus`` and ``gpus`` are what one reserves."""
+class Demand:
+    """Equal replicas: first, least and most; ``cpus`` and ``gpus`` are what one reserves.
+
+    ``where`` is their section of the settings.
+    """
 
     replicas: int
     least_replicas: int
     most_replicas: int
     cpus: float
     gpus: float
+    placement: PlacementSettings
+    where: str
 
 
 def worker_groups(settings: Settings) -> list[WorkerGroup]:
     """Return the groups that the routes' consumers and models need: CPU pods, then GPU pods.
 
     A replica never spans pods, except a generator whose workers may run apart; its pods still have
-    all its GPUs, because tensor parallelism over a network is slow.
+    all its GPUs, because tensor parallelism over a network is slow. What has no placement shares a
+    group for CPUs and one for GPUs.
     """
+    pools: dict[str, list[Demand]] = {}
+    for demand in demands_of(settings):
+        name = group_name(demand.placement, has_gpus=demand.gpus > 0)
+        pools.setdefault(name, []).append(demand)
+    groups = [_placed_group(name, demands, settings.kubernetes) for name, demands in pools.items()]
+    return sorted(groups, key=lambda group: (group.gpus > 0, group.name))
+
+
+def demands_of(settings: Settings) -> list[Demand]:
+    """Return what the routes' consumers and the models that they need ask for."""
     demands = [
-        _Demand(
+        Demand(
             initial_replicas(route.consumers, route.autoscaling, is_set=route.sets_consumers),
             _least_replicas(route.consumers, route.autoscaling),
             most_replicas(route.consumers, route.autoscaling),
             route.consumer_num_cpus,
             0.0,
+            route.placement,
+            f"routes.{name}",
         )
-        for route in settings.routes.values()
+        for name, route in settings.routes.items()
     ]
     called = {
         name for route in settings.routes.values() for name in settings.models_behind(route.model)
     }
-    demands += [_demand(settings.models[name]) for name in sorted(called)]
-    on_cpus = [demand for demand in demands if not demand.gpus]
-    on_gpus = [demand for demand in demands if demand.gpus]
-    groups = [_cpu_group(on_cpus)]
-    if on_gpus:
-        groups.append(_gpu_group(on_gpus))
-    return groups
+    return demands + [_demand(name, settings.models[name]) for name in sorted(called)]
 
 
-def _demand(model: ReplicaSettings) -> _Demand:
+def _demand(name: str, model: ReplicaSettings) -> Demand:
     gpus = model.num_gpus
     if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
         gpus = float(model.workers)
-    return _Demand(
+    return Demand(
         initial_replicas(model.replicas, model.autoscaling, is_set=model.sets_replicas),
         _least_replicas(model.replicas, model.autoscaling),
         most_replicas(model.replicas, model.autoscaling),
         model.num_cpus,
         gpus,
+        model.placement,
+        f"models.{name}",
     )
+
+
+def _placed_group(name: str, demands: list[Demand], sizes: KubernetesSettings) -> WorkerGroup:
+    on_gpus = [demand for demand in demands if demand.gpus]
+    group = _gpu_group(on_gpus, sizes.gpu_pods) if on_gpus else _cpu_group(demands, sizes.cpu_pods)
+    if on_gpus and len(on_gpus) < len(demands):
+        group = _with_cpus(group, demands)
+    pods, least_pods, most_pods = group.pods, group.least_pods, group.most_pods
+    for demand in demands:
+        limit = demand.placement.max_replicas_per_node or math.inf
+        pods = max(pods, math.ceil(demand.replicas / limit))
+        least_pods = max(least_pods, math.ceil(demand.least_replicas / limit))
+        most_pods = max(most_pods, ROOM_TO_UPDATE * pods, math.ceil(demand.most_replicas / limit))
+    return replace(
+        group,
+        name=name,
+        pods=pods,
+        least_pods=least_pods,
+        most_pods=most_pods,
+        labels=group_labels([each.placement for each in demands], has_gpus=bool(on_gpus)),
+        resources=_pod_resources(group, demands),
+    )
+
+
+def _with_cpus(group: WorkerGroup, demands: list[Demand]) -> WorkerGroup:
+    """Return a group whose pods also carry replicas that need no GPU."""
+    cpus = max(group.cpus, math.ceil(max(demand.cpus for demand in demands)))
+    pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
+    least_pods = _pods([(demand.least_replicas, demand.cpus) for demand in demands], cpus)
+    most_pods = _pods([(demand.most_replicas, demand.cpus) for demand in demands], cpus)
+    pods = max(group.pods, pods)
+    return replace(
+        group,
+        cpus=cpus,
+        pods=pods,
+        least_pods=min(max(group.least_pods, least_pods), pods),
+        most_pods=max(group.most_pods, ROOM_TO_UPDATE * pods, most_pods),
+    )
+
+
+def _pod_resources(group: WorkerGroup, demands: list[Demand]) -> dict[str, int]:
+    """Return as much of each custom resource as the replicas in a full pod reserve."""
+    found: dict[str, float] = {}
+    for demand in demands:
+        size, each = (group.gpus, demand.gpus) if demand.gpus else (group.cpus, demand.cpus)
+        in_a_pod = max(1, _fitting(size, each, demand.most_replicas))
+        for name, amount in demand.placement.resources.items():
+            found[name] = max(found.get(name, 0.0), in_a_pod * amount)
+    return {name: math.ceil(amount) for name, amount in sorted(found.items())}
 
 
 def _least_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
     return replicas if scaling is None else scaling.min_replicas
 
 
-def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
-    cpus = max(LEAST_CPUS, math.ceil(max(demand.cpus for demand in demands)))
+def _cpu_group(demands: list[Demand], size: PodSettings) -> WorkerGroup:
+    least_cpus = math.ceil(size.cpus or LEAST_CPUS)
+    cpus = max(least_cpus, math.ceil(max(demand.cpus for demand in demands)))
     pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
     least_pods = _pods([(demand.least_replicas, demand.cpus) for demand in demands], cpus)
     scaled_pods = _pods([(demand.most_replicas, demand.cpus) for demand in demands], cpus)
     return WorkerGroup(
         name="cpu",
         cpus=cpus,
-        memory_gib=cpus * MEMORY_GIB_PER_CPU,
+        memory_gib=size.memory_gib or cpus * MEMORY_GIB_PER_CPU,
         gpus=0,
         pods=pods,
         # First fit may ask for one more pod where there is less to carry.
@@ -114,11 +186,12 @@ def _cpu_group(demands: list[_Demand]) -> WorkerGroup:
     )
 
 
-def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
+def _gpu_group(demands: list[Demand], size: PodSettings) -> WorkerGroup:
     gpus = max(1, math.ceil(max(demand.gpus for demand in demands)))
     # All replicas that share a pod's GPUs must find their CPUs in it, too.
     replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
-    cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
+    least_cpus = math.ceil(size.cpus or CPUS_PER_GPU * gpus)
+    cpus = max(least_cpus, math.ceil(replicas_cpus))
     pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
     least = [(demand.least_replicas, demand.gpus) for demand in demands]
     # A GPU that nothing uses is worth giving back.
@@ -127,7 +200,7 @@ def _gpu_group(demands: list[_Demand]) -> WorkerGroup:
     return WorkerGroup(
         name="gpu",
         cpus=cpus,
-        memory_gib=MEMORY_GIB_PER_GPU * gpus,
+        memory_gib=size.memory_gib or MEMORY_GIB_PER_GPU * gpus,
         gpus=gpus,
         pods=pods,
         least_pods=min(least_pods, pods),

@@ -15,6 +15,7 @@ from headrace.service.applications import (
     model_application_name,
     model_deployment_name,
 )
+from headrace.service.placing import with_placement
 from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.models import ModelSettings
 
@@ -95,7 +96,8 @@ def _model(built: Mapping[str, Any]) -> _Parts:
     arguments = arguments_of(built["model"], settings, handles)
     if built.get("takes_adapters"):
         arguments["takes_adapters"] = True
-    options = with_weights_cache(actor_options(settings), built.get("weights_cache"))
+    options = with_placement(actor_options(settings), settings.placement)
+    options = with_weights_cache(options, built.get("weights_cache"))
     return replica_class(settings), options, arguments
 
 
@@ -113,7 +115,7 @@ def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
         "model": handle_of_model(route.model),
         "status": DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION),
     }
-    return Consumer, options, arguments
+    return Consumer, with_placement(options, route.placement), arguments
 
 
 def _status(kafka: KafkaSettings | None) -> _Parts:

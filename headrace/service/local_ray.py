@@ -17,6 +17,8 @@ def start_local_ray(
     num_cpus: int,
     object_store_bytes: int,
     shares_machine_with_broker: bool,
+    labels: Mapping[str, str] | None = None,
+    resources: Mapping[str, float] | None = None,
     shows_worker_output: bool = False,
 ) -> None:
     """Start Ray in the background of this process; ``ray.shutdown`` ends it.
@@ -35,6 +37,8 @@ def start_local_ray(
             address="local",
             num_cpus=num_cpus,
             object_store_memory=object_store_bytes,
+            labels=dict(labels or {}),
+            resources=dict(resources or {}),
             include_dashboard=False,
             log_to_driver=shows_worker_output,
             logging_level=logging.ERROR,

@@ -6,7 +6,6 @@ application of `headrace up` all of it is in the deployment's ``user_config``; f
 RayService, what the replicas are built from is in the config's ``args``.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from ray.serve.context import _get_global_client
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, STATUS_DEPLOYMENT, kind_of
 from headrace.service.changes import RunningApplication
+from headrace.service.placing import Node
 from headrace.service.waiting.lines import Room
 
 CONTROLLER_NAME = "SERVE_CONTROLLER_ACTOR"
@@ -58,13 +58,22 @@ def _pending_demands() -> list[dict[str, float]] | None:
         return None
     found: list[dict[str, float]] = []
     for demand in (*demands.ray_task_actor_demand, *demands.placement_group_demand):
-        needs: Counter[str] = Counter()
+        needs: dict[str, float] = {}
         for bundles in demand.bundles_by_count:
             # An actor's count is how many wait; a group needs all of its bundles.
             count = bundles.count if demand in demands.placement_group_demand else 1
-            needs.update({name: number * count for name, number in bundles.bundle.items()})
-        found.append(dict(needs))
+            for name, number in bundles.bundle.items():
+                needs[name] = needs.get(name, 0.0) + number * count
+        found.append(needs)
     return found
+
+
+def cluster_nodes() -> list[Node]:
+    """Return the nodes of the connected cluster that live."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [
+        Node(labels=node["Labels"], resources=node["Resources"]) for node in nodes if node["Alive"]
+    ]
 
 
 def close_handles() -> None:

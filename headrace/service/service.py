@@ -3,13 +3,12 @@
 `headrace up`, the demo, benchmarks and tests all run this one class.
 """
 
-import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import ray
 from ray import serve
@@ -27,8 +26,15 @@ from headrace.service.applications import (
 )
 from headrace.service.changes import Change, RunningApplication, plan, plan_lines
 from headrace.service.deployment_lines import failure_line, outline
+from headrace.service.joining import join_ray
 from headrace.service.local_ray import start_local_ray
-from headrace.service.running import close_handles, is_serve_running, running_applications
+from headrace.service.placing import one_node_for, unplaced_lines
+from headrace.service.running import (
+    close_handles,
+    cluster_nodes,
+    is_serve_running,
+    running_applications,
+)
 from headrace.service.stop_times import application_stop_timeout_s, service_stop_timeout_s
 from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray, read_deployments, read_statuses
@@ -79,6 +85,7 @@ class LocalService:
         self._stack = ExitStack()
         self._owns_ray = False
         self._is_up = False
+        self._has_left_ray = False
         self.is_joined = False
         self._show_plan = show_plan or self._say_plan
         self.broker: RunningBroker | None = None
@@ -100,6 +107,10 @@ class LocalService:
     def stop(self) -> None:
         """Drain the application, then stop what was started here; stopping twice does nothing."""
         self._stack.close()
+
+    def leave_ray(self) -> None:
+        """Stop nothing on Ray when this service stops: Ray does not answer any more."""
+        self._has_left_ray = True
 
     def statuses(self) -> dict[str, RouteStatus]:
         """Return what each route's consumers report; a route that has not reported is missing."""
@@ -146,27 +157,29 @@ class LocalService:
     def _start_ray(self) -> None:
         if ray.is_initialized():
             return
-        quiet_ray()
         num_cpus = logical_cpus(self.settings)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self._use_ray == "auto":
-            try:
-                ray.init(address="auto", **options)
-            except ConnectionError:
-                pass
-            else:
-                self._stack.callback(ray.shutdown)
-                self._say(describe_cluster(self._cluster_cpus(), num_cpus))
-                return
+        if self._use_ray == "auto" and join_ray():
+            self._on_ray(ray.shutdown)
+            self._say(describe_cluster(self._cluster_cpus(), num_cpus))
+            for line in unplaced_lines(self.settings, cluster_nodes()):
+                self._say(f"Warning: {line}")
+            return
+        node = one_node_for(self.settings)
         self._find_models()
         start_local_ray(
             num_cpus=num_cpus,
             object_store_bytes=OBJECT_STORE_BYTES,
             shares_machine_with_broker=has_broker_here(self.settings),
+            labels=node.labels,
+            resources=node.resources,
         )
         self._owns_ray = True
-        self._stack.callback(ray.shutdown)
+        self._on_ray(ray.shutdown)
         self._say(f"Ray: started on this machine, {num_cpus} logical CPUs")
+
+    def _on_ray(self, step: Callable[[], object]) -> None:
+        """Take a step at the stop, unless Ray is left by then."""
+        self._stack.callback(lambda: None if self._has_left_ray else step())
 
     def _cluster_cpus(self) -> float:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -187,12 +200,12 @@ class LocalService:
         serve.start(proxy_location="Disabled")
         # On a Ray of our own Serve ends with the cluster.
         if self._owns_ray:
-            self._stack.callback(close_handles)
+            self._on_ray(close_handles)
         elif is_new:
-            self._stack.callback(serve.shutdown)
+            self._on_ray(serve.shutdown)
         self.is_joined = bool(running_applications())
         if not self.is_joined:
-            self._stack.callback(self._delete)
+            self._on_ray(self._delete)
         failures = self._apply()
         if not self.is_joined and not serves_any_route(self.settings, failures):
             lines = "\n".join(f"{title_of(name)}: {outline(why)}" for name, why in failures.items())

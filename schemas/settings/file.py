@@ -8,8 +8,10 @@ from pydantic import Field, SecretStr, field_serializer, field_validator, model_
 from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
+from schemas.settings.kubernetes import KubernetesSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
+from schemas.settings.placement import PlacementSettings
 from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
 from schemas.settings.weights import WeightsSettings
@@ -253,6 +255,9 @@ class RouteSettings(Section):
         default=None, description="Unset: always as many consumers as consumers says."
     )
     consumer_num_cpus: float = Field(default=0.5, ge=0)
+    placement: PlacementSettings = Field(
+        default=PlacementSettings(), description="Where its consumers may run."
+    )
     delivery: Literal["at_least_once", "exactly_once"] = Field(
         default="at_least_once",
         description="exactly_once: results, dead letters and offsets in one Kafka transaction; a "
@@ -328,6 +333,7 @@ class Settings(Section):
     routes: dict[Name, RouteSettings] = Field(min_length=1)
     jobs: JobsSettings = JobsSettings()
     weights: WeightsSettings = WeightsSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)

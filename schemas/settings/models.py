@@ -243,6 +243,11 @@ class GeneratorSettings(ReplicaSettings):
                 "(engine_args.tensor_parallel_size x pipeline_parallel_size), which take a whole "
                 f"GPU each: set it to 1 (for each worker) or {self.workers} (in all)"
             )
+        if self.workers > 1 and self.num_gpus and self.placement.max_replicas_per_node:
+            raise ValueError(
+                "placement.max_replicas_per_node: does not go with a replica of several GPUs; "
+                "Ray places it as a group"
+            )
         return self
 
     @property

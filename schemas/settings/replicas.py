@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from schemas.settings.autoscaling import AutoscalingSettings
+from schemas.settings.placement import PlacementSettings
 from schemas.settings.section import Section
 
 
@@ -22,6 +23,7 @@ class ReplicaSettings(Section):
         default=1.0, ge=0, description="Logical CPUs that Ray reserves for each replica."
     )
     num_gpus: float = Field(default=0.0, ge=0, description="GPUs for each; fractions share one.")
+    placement: PlacementSettings = PlacementSettings()
     max_ongoing_requests: int = Field(
         default=1024,
         ge=1,

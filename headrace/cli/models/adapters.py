@@ -15,7 +15,8 @@ from headrace.errors import ServiceError, UserError
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.problems import SettingsError
 from headrace_client.cli.completion import complete_model
-from schemas.settings.models import GeneratorSettings, Source
+from schemas.settings.models import GeneratorSettings
+from schemas.settings.sources import Source
 
 if TYPE_CHECKING:
     from headrace.service.adapters import RunningAdapters

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 MOST_REQUESTS_PER_S = 200
-"""An observation takes Ray some 5 µs of the event loop that all records of a replica share, and a
+"""An observation takes Ray 2 to 5 µs of the event loop that all records of a replica share, and a
 finished request has a dozen."""
 
 

@@ -102,7 +102,12 @@ class EmbeddingModel:
 
     def _batch_loop(self, settings: EmbedderSettings) -> DeviceLoop | None:
         front_end = self._front_end
-        if not isinstance(front_end, FastFrontEnd) or front_end.excludes_prompt:
+        if (
+            # A subclass may have rows of its own.
+            type(self) is not EmbeddingModel
+            or not isinstance(front_end, FastFrontEnd)
+            or front_end.excludes_prompt
+        ):
             if settings.unpad_inputs or settings.compile:
                 raise ModelSettingsError(
                     f"{'compile' if settings.compile else 'unpad_inputs'}: the checkpoint is no "
@@ -125,7 +130,8 @@ class EmbeddingModel:
 
         ``None`` where only the library can tokenize for the checkpoint.
         """
-        if not isinstance(self._front_end, FastFrontEnd):
+        # A subclass may have endpoints of its own.
+        if type(self) is not EmbeddingModel or not isinstance(self._front_end, FastFrontEnd):
             return None
         texts = self._front_end.texts
         return FrontSpec(

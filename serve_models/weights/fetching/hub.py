@@ -152,9 +152,7 @@ def _check_against_hub(
 
 def _bar(progress: Progress) -> type:
     """Return a class of bars for the hub's library, which hands on what they count."""
-    from tqdm.auto import (  # type: ignore[import-untyped]  # noqa: PLC0415 -- slow
-        tqdm,
-    )
+    from tqdm.auto import tqdm  # noqa: PLC0415 -- as slow as the hub's library
 
     # Any: tqdm has no annotations.
     base: Any = tqdm

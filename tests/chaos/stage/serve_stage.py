@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from tests.chaos.load.records import URL
 from tests.chaos.stage.processes import ROOT
 from tests.chaos.stage.stage import METADATA_LIMIT_CHARACTERS, SESSION_TIMEOUT_S, Plan, Stage
 
-_ROUTE = "chaos"
-_MODEL = "chaos"
+ROUTE = "chaos"
+MODEL = "chaos"
 _REPLACED_PATIENCE_S = 90.0
 _FROZEN_S = SESSION_TIMEOUT_S + 3.0
 
@@ -38,7 +38,7 @@ class ServeStage(Stage):
         super().__init__(plan, folder)
         self.models = []
         route = self.route.model_copy(
-            update={"consumers": plan.members, "consumer_num_cpus": 0.1, "model": _MODEL}
+            update={"consumers": plan.members, "consumer_num_cpus": 0.1, "model": MODEL}
         )
         settings = Settings(
             kafka=KafkaSettings(
@@ -46,7 +46,7 @@ class ServeStage(Stage):
                 offset_metadata_max_bytes=METADATA_LIMIT_CHARACTERS,
             ),
             models={
-                _MODEL: CustomModelSettings(
+                MODEL: CustomModelSettings(
                     kind="custom",
                     import_path="tests.chaos.stage.serve_model:ChaosServeModel",
                     urls=(URL,),
@@ -55,7 +55,7 @@ class ServeStage(Stage):
                     health_check_period_s=1.0,
                 )
             },
-            routes={_ROUTE: route},
+            routes={ROUTE: route},
         )
         self._service = LocalService(settings, data_dir=folder, use_ray="local")
         # One thread must start and stop Ray, and the event loop must continue meanwhile.
@@ -94,10 +94,10 @@ class ServeStage(Stage):
         )
 
     def consumer_processes(self) -> list[psutil.Process]:
-        return _replicas(consumer_deployment_name(_ROUTE))
+        return _replicas(consumer_deployment_name(ROUTE))
 
     def model_processes(self) -> list[psutil.Process]:
-        return _replicas(model_deployment_name(_MODEL))
+        return _replicas(model_deployment_name(MODEL))
 
 
 class ServeFaults:
@@ -170,8 +170,13 @@ class ServeFaults:
 
 
 def _replicas(deployment: str) -> list[psutil.Process]:
+    return replicas_among(psutil.Process().children(recursive=True), deployment)
+
+
+def replicas_among(processes: Iterable[psutil.Process], deployment: str) -> list[psutil.Process]:
+    """Return those of the processes that run a replica of a deployment."""
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in processes:
         try:
             title = " ".join(process.cmdline())
         except psutil.Error:

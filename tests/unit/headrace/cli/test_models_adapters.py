@@ -37,7 +37,11 @@ class FakeAdapters:
 
     def replicas(self) -> list[dict[str, Any]]:
         well = {"replica": "r1", "loaded": dict(self.sources), "problems": {}}
-        sick = {"replica": "r2", "loaded": dict(self.sources), "problems": self.problems}
+        sick: dict[str, Any] = {
+            "replica": "r2",
+            "loaded": dict(self.sources),
+            "problems": self.problems,
+        }
         for name in self.problems:
             del sick["loaded"][name]
         return [well, sick]

@@ -64,8 +64,9 @@ def test_a_replica_knows_that_it_needs_room_before_it_knows_for_which_adapters()
     (deployment,) = build_app(
         application_of(chat_spec(**POET), KafkaSettings()), name="x"
     ).deployments
-    assert deployment.init_kwargs["takes_adapters"] is True
-    assert deployment.init_kwargs["settings"].adapters == {}
+    arguments: Any = deployment.init_kwargs
+    assert arguments["takes_adapters"] is True
+    assert arguments["settings"].adapters == {}
     assert deployment._deployment_config.user_config["live"] == POET
     (plain,) = build_app(application_of(chat_spec(), KafkaSettings()), name="x").deployments
     assert "takes_adapters" not in plain.init_kwargs

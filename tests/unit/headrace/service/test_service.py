@@ -127,3 +127,16 @@ def test_a_traceback_is_shortened_to_what_helps() -> None:
     assert outline(message).splitlines()[:2] == ["line 0", "  …"]
     assert outline(message).endswith("line 49")
     assert len(outline(message).splitlines()) == 7
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+def test_nothing_is_stopped_on_a_ray_that_does_not_answer(has_left: bool, tmp_path: Path) -> None:
+    service = LocalService(settings_with("127.0.0.1:9092"), data_dir=tmp_path)
+    stopped = []
+    service._on_ray(lambda: stopped.append("ray"))
+    if has_left:
+        service.leave_ray()
+
+    service.stop()
+
+    assert stopped == ([] if has_left else ["ray"])

@@ -1,0 +1,1 @@
+"""Which worker pods run what the settings place."""
