@@ -419,33 +419,6 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
     assert dead_letters(service) == 0
 
 
-def test_replicas_that_replaced_others_have_the_adapter_and_it_goes_without_a_restart(
-    service: Service, adapter: Path, tmp_path: Path
-) -> None:
-    # (The tests before this one killed replicas.)
-    wait_until_all_replicas_run()
-    processes = [each.process.pid for each in replicas_of(MODEL_DEPLOYMENT)]
-    listed = headrace("models", "list-adapters", "chat", "--json", folder=tmp_path)
-    assert json.loads(listed.stdout) == {
-        "model": "chat",
-        "adapters": [{"name": "poet", "source": f"path:{adapter}", "replicas": REPLICAS}],
-        "problems": [],
-    }
-    long = [completion(f"lora-long-{number}", 400, model="poet") for number in range(4)]
-    asyncio.run(service.publish("chat", long))
-    give_up_s = time.monotonic() + PATIENCE_S
-    while not any(each.ongoing_calls() for each in replicas_of(MODEL_DEPLOYMENT)):
-        assert time.monotonic() < give_up_s
-        time.sleep(0.05)
-
-    RunningAdapters("chat").remove("poet")
-
-    assert statuses_of(service, "lora-gone", "poet", "chat") in ([404, 200], [200, 404])
-    results = wait_for_results(service, "chat", "lora-long-", len(long))
-    assert [generated_tokens(each) for each in results] == [400] * len(long)
-    assert [each.process.pid for each in replicas_of(MODEL_DEPLOYMENT)] == processes
-
-
 async def publish_and_end(
     service: Service, prefix: str, records: int, end: Callable[[Replica], None]
 ) -> Replica:
