@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.models_convert import convert, list_backends
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import print_json, print_table, step_progress
 from headrace.errors import UserError
@@ -19,6 +20,10 @@ models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
 @models_app.callback()
 def models() -> None:
     """The models' weights."""
+
+
+models_app.command("convert")(convert)
+models_app.command("list")(list_backends)
 
 
 @models_app.command("pull")

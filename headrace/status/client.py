@@ -13,6 +13,7 @@ from consumer.replica.reports import RouteStatus
 from headrace.errors import ServiceError
 from headrace.service.applications import STATUS_APPLICATION, deployment_name, kind_of
 from headrace.service.deployment_lines import failure_line, missing_replicas
+from serve_models.replicas.backend_reports import reported_backends
 
 STATUS_TIMEOUT_S = 5.0
 
@@ -39,6 +40,18 @@ def read_decisions() -> dict[str, str]:
         raise ServiceError(f"Ray does not have the scaling decisions: {error}") from error
     # The store outlives a service: decisions of an earlier one are left out.
     return {name: str(each["text"]) for name, each in decisions.items() if name in running}
+
+
+def read_backends(models: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return what each of the text models runs on, and why.
+
+    Raises ``ServiceError`` if Ray does not answer.
+    """
+    try:
+        reports = reported_backends()
+    except ray.exceptions.RayError as error:
+        raise ServiceError(f"Ray does not have the models' backends: {error}") from error
+    return {name: each for name, each in reports.items() if name in models}
 
 
 def read_deployments() -> dict[str, str]:

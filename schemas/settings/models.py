@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from schemas.settings.backends import BackendSettings
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
 
@@ -21,7 +22,7 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 """Sentence Transformers' names."""
 
 
-class TextModelSettings(ReplicaSettings):
+class TextModelSettings(BackendSettings):
     """A model that runs over batches of texts, cut by length from a pool of waiting ones."""
 
     # The pool orders by length itself.
@@ -94,6 +95,16 @@ class EmbedderSettings(TextModelSettings):
         default=False,
         description="Whether input may be token ids of the checkpoint's own tokenizer. OpenAI's "
         "clients may send ids of OpenAI's tokenizer, which would mean other words.",
+    )
+    max_image_bytes: int = Field(
+        default=10 * 1024 * 1024,
+        ge=1,
+        description="The most bytes of one image, for a checkpoint that reads images.",
+    )
+    max_image_pixels: int = Field(
+        default=16 * 1024 * 1024,
+        ge=1,
+        description="The most pixels of one image, checked before it is decoded.",
     )
 
 

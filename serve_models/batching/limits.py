@@ -1,12 +1,13 @@
 """How large batches are, and how many run at a time, on each kind of device. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.settings.models import TextModelSettings
 
 _CPU_BUDGET_TOKENS = 1024
 """A batch of this size keeps its activations in one core's cache."""
 _ACCELERATOR_BUDGET_TOKENS = 16_384
+_BATCHES_IN_AN_ENGINE = 3
 _MOST_PARALLEL_BATCHES = 8
 """Python runs between a model's operations one thread at a time, and a pool is cut into only so
 many even batches: beyond this, more threads to a batch do better than more batches."""
@@ -76,3 +77,17 @@ class BatchLimits:
 
     def threads_for(self, batches: int) -> int:
         return max(1, self.threads // max(1, min(batches, self.parallel_batches)))
+
+
+def limits_over_engine(
+    limits: BatchLimits, settings: TextModelSettings, step_tokens: int
+) -> BatchLimits:
+    """Return the limits over an engine that batches by itself, ``step_tokens`` in each step.
+
+    It gets several batches at a time, so that texts wait in it when a step ends.
+    """
+    return replace(
+        limits,
+        token_budget_tokens=settings.token_budget_tokens or step_tokens,
+        parallel_batches=settings.parallel_batches or _BATCHES_IN_AN_ENGINE,
+    )

@@ -15,11 +15,20 @@ from schemas.settings.models import (
 from serve_models.text.endpoints.base import Endpoint, Endpoints, Served
 from serve_models.text.endpoints.classify import ClassifyEndpoint
 from serve_models.text.endpoints.embeddings import EmbeddingsEndpoint
+from serve_models.text.endpoints.late_interaction import MultiVectorScorer, SparseScorer
+from serve_models.text.endpoints.other_embeddings import (
+    MultiVectorEmbeddingsEndpoint,
+    SparseEmbeddingsEndpoint,
+)
 from serve_models.text.endpoints.rerank import RerankEndpoint, ScoreEndpoint
 from serve_models.text.endpoints.scoring import CrossEncoderScorer, EmbeddingScorer
 from serve_models.text.models.classification import ClassificationModel, LabellingModel
 from serve_models.text.models.embedding import EmbeddingModel, EmbeddingTextModel
+from serve_models.text.models.images import ImageLimits
+from serve_models.text.models.library_class import read_library_class
+from serve_models.text.models.multi_vector import MultiVectorModel
 from serve_models.text.models.reranking import PairModel, RerankingModel
+from serve_models.text.models.sparse import SparseEmbeddingModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,33 @@ class Kind:
 def _embedder(
     model: EmbeddingTextModel, served: Served, settings: EmbedderSettings
 ) -> Sequence[Endpoint[Any]]:
-    scorer = EmbeddingScorer(model)
+    endpoint, scorer_class = _BY_VECTORS.get(type(model), (EmbeddingsEndpoint, EmbeddingScorer))
+    scorer = scorer_class(model)
     return (
-        EmbeddingsEndpoint(model, served, normalize=settings.normalize),
+        endpoint(
+            model,
+            served,
+            normalize=settings.normalize,
+            image_limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        ),
         RerankEndpoint(scorer, served),
         ScoreEndpoint(scorer, served),
     )
+
+
+def _load_embedder(path: Path, settings: EmbedderSettings, device: str) -> EmbeddingModel:
+    return _CLASSES.get(read_library_class(path), EmbeddingModel)(path, settings, device)
+
+
+_CLASSES: Mapping[str, type[EmbeddingModel]] = {
+    "SparseEncoder": SparseEmbeddingModel,
+    "MultiVectorEncoder": MultiVectorModel,
+}
+"""By the library's name of a checkpoint's class."""
+_BY_VECTORS: Mapping[type, tuple[type[EmbeddingsEndpoint], type[EmbeddingScorer]]] = {
+    SparseEmbeddingModel: (SparseEmbeddingsEndpoint, SparseScorer),
+    MultiVectorModel: (MultiVectorEmbeddingsEndpoint, MultiVectorScorer),
+}
 
 
 def _classifier(
@@ -60,7 +90,7 @@ def _reranker(
 
 
 KINDS: Mapping[type[TextModelSettings], Kind] = {
-    EmbedderSettings: Kind(EmbeddingModel, _embedder),
+    EmbedderSettings: Kind(_load_embedder, _embedder),
     ClassifierSettings: Kind(ClassificationModel, _classifier),
     RerankerSettings: Kind(RerankingModel, _reranker),
 }
@@ -72,6 +102,10 @@ def endpoints_of(model: Any, name: str, settings: TextModelSettings) -> Endpoint
         name,
         frozenset({name, *settings.served_names}),
         settings.max_inputs_per_request,
-        Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
+        Accepted(
+            token_ids=takes_ids,
+            empty_texts=settings.accept_empty_texts,
+            images=getattr(model, "takes_images", False),
+        ),
     )
     return Endpoints(name, KINDS[type(settings)].endpoints(model, served, settings))

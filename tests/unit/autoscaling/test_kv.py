@@ -129,7 +129,9 @@ def test_status_shows_each_decision(
         return {name: [PartitionLag(0, 0, 70, 0, 70)] for name in settings.routes}
 
     monkeypatch.setattr(
-        status_command, "_ask_service", lambda: ({"embeddings": status}, {"model-m": TEXT}, {}, "")
+        status_command,
+        "_ask_service",
+        lambda _: ({"embeddings": status}, {"model-m": TEXT}, {}, {}, ""),
     )
     monkeypatch.setattr(status_command, "_read_lags", lags)
     with pytest.raises(SystemExit) as ended:
