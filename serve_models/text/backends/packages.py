@@ -10,7 +10,6 @@ from typing import Any
 
 from serve_models.text.models.base import ModelSettingsError
 
-
 _TELEMETRY = "openvino_telemetry"
 """Would send usage statistics to Google for OpenVINO and NNCF, without being asked."""
 
