@@ -22,7 +22,10 @@ def engine_settings(settings: TextModelSettings) -> GeneratorSettings:
 
 def pooling_args(settings: TextModelSettings) -> dict[str, JsonValue]:
     """Return the arguments that make vLLM's pooling runner of the settings."""
-    chosen: dict[str, Any] = {"runner": "pooling", "dtype": settings.dtype}
+    chosen: dict[str, Any] = {"runner": "pooling"}
+    if "dtype" in settings.model_fields_set:
+        # Unset it is vLLM's to choose: the checkpoint's, where the device is good at it.
+        chosen["dtype"] = settings.dtype
     if settings.max_seq_length_tokens is not None:
         chosen["max_model_len"] = settings.max_seq_length_tokens
     return {**chosen, **settings.engine_args}

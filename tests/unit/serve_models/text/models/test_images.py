@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from PIL import Image
 from sentence_transformers import SentenceTransformer
@@ -81,6 +82,7 @@ def test_everything_else_is_refused(url: str, reason: str) -> None:
         read_image(url, LIMITS)
 
 
+@settings_of_hypothesis(max_examples=40)
 @given(content=st.binary(max_size=200), cut=st.integers(0, 400))
 def test_no_bytes_raise_anything_else(content: bytes, cut: int) -> None:
     for each in (content, encoded(picture())[:cut] + content):
