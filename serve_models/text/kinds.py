@@ -15,20 +15,20 @@ from schemas.settings.models import (
 from serve_models.text.endpoints.base import Endpoint, Endpoints, Served
 from serve_models.text.endpoints.classify import ClassifyEndpoint
 from serve_models.text.endpoints.embeddings import EmbeddingsEndpoint
-from serve_models.text.endpoints.late_interaction import MultiVectorScorer, SparseScorer
-from serve_models.text.endpoints.other_embeddings import (
-    MultiVectorEmbeddingsEndpoint,
-    SparseEmbeddingsEndpoint,
-)
 from serve_models.text.endpoints.rerank import RerankEndpoint, ScoreEndpoint
 from serve_models.text.endpoints.scoring import CrossEncoderScorer, EmbeddingScorer
 from serve_models.text.models.classification import ClassificationModel, LabellingModel
 from serve_models.text.models.embedding import EmbeddingModel, EmbeddingTextModel
 from serve_models.text.models.images import ImageLimits
-from serve_models.text.models.library_class import read_library_class
-from serve_models.text.models.multi_vector import MultiVectorModel
 from serve_models.text.models.reranking import PairModel, RerankingModel
-from serve_models.text.models.sparse import SparseEmbeddingModel
+from serve_models.text.other_vectors.answers import (
+    MultiVectorEmbeddingsEndpoint,
+    SparseEmbeddingsEndpoint,
+)
+from serve_models.text.other_vectors.library_class import read_library_class
+from serve_models.text.other_vectors.multi_vector import MultiVectorModel
+from serve_models.text.other_vectors.scoring import MultiVectorScorer, SparseScorer
+from serve_models.text.other_vectors.sparse import SparseEmbeddingModel
 
 
 @dataclass(frozen=True, slots=True)

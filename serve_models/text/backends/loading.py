@@ -20,12 +20,12 @@ from serve_models.text.backends.agreement import (
 )
 from serve_models.text.backends.choice import Choice, choose_backend, read_facts
 from serve_models.text.backends.conversions import Conversion, conversion_directory, converted
+from serve_models.text.backends.graphs import Converted, TextGraph
 from serve_models.text.backends.packages import is_installed
 from serve_models.text.backends.samples import CALIBRATION_TEXTS, COMPARISON_TEXTS
 from serve_models.text.kinds import KINDS
 from serve_models.text.models.base import ModelSettingsError, Rows
 from serve_models.text.models.devices import choose_device
-from serve_models.text.models.graphs import Converted, TextGraph
 from serve_models.text.models.tokenizing import TokenizedText
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from schemas.settings.backends import Quantization
+from serve_models.text.backends.graphs import TextGraph
 from serve_models.text.backends.packages import import_extra, versions_of
 from serve_models.text.models.base import Rows
-from serve_models.text.models.graphs import TextGraph
 from serve_models.text.models.tokenizing import TokenizedText
 
 PACKAGES = ("openvino", "nncf")

@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from schemas.settings.models import ClassifierSettings
+from serve_models.text.backends.graphs import Converted, TextGraph, logits_graph
 from serve_models.text.endpoints.probabilities import Activation, activation_of
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel, check_length
-from serve_models.text.models.graphs import Converted, TextGraph, logits_graph
 from serve_models.text.models.positions import check_runs, longest_text, positions_of
 from serve_models.text.models.thread_safety import runs_in_parallel
 from serve_models.text.models.tokenizing import Padding, TokenizedText, limit_of, text_tokenizer_of

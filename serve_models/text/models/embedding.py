@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from schemas.settings.models import EmbedderSettings, Similarity
+from serve_models.text.backends.graphs import Converted, TextGraph, library_graph
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel
-from serve_models.text.models.graphs import Converted, TextGraph, library_graph
 from serve_models.text.models.positions import check_runs, longest_text
 from serve_models.text.models.preprocessing import (
     FastFrontEnd,

@@ -9,8 +9,8 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from schemas.settings.models import RerankerSettings
+from serve_models.text.backends.graphs import Converted, TextGraph, library_graph
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel
-from serve_models.text.models.graphs import Converted, TextGraph, library_graph
 from serve_models.text.models.positions import check_runs, longest_text
 from serve_models.text.models.preprocessing import front_end_of, padding_of
 from serve_models.text.models.thread_safety import runs_in_parallel

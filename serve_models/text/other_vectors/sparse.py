@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 from sentence_transformers.util import batch_to_device, select_max_active_dims
 
+from serve_models.text.backends.graphs import TextGraph
 from serve_models.text.models.base import Row, Rows
 from serve_models.text.models.embedding import EmbeddingModel
-from serve_models.text.models.graphs import TextGraph
 from serve_models.text.models.tokenizing import TokenizedText
 
 ENTRY = np.dtype([("index", "<i4"), ("value", "<f4")])

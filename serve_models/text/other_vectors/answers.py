@@ -12,7 +12,7 @@ from serve_models.chunks.failures import Refusal
 from serve_models.text.endpoints.base import Endpoint, TextRequest
 from serve_models.text.endpoints.embeddings import EmbeddingsEndpoint
 from serve_models.text.endpoints.vectors import form_vectors
-from serve_models.text.models.sparse import SparseVector
+from serve_models.text.other_vectors.sparse import SparseVector
 
 _LEAST_ITEM_BYTES = len('{"object":"sparse_embedding","index":0,"embedding":},')
 

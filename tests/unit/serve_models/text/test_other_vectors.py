@@ -15,13 +15,13 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from schemas.bodies.embeddings import EmbeddingsResponse
 from schemas.settings.models import EmbedderSettings
-from serve_models.text.endpoints.late_interaction import late_interaction
 from serve_models.text.kinds import KINDS
 from serve_models.text.models.base import ModelSettingsError
 from serve_models.text.models.embedding import EmbeddingModel
-from serve_models.text.models.library_class import read_library_class
-from serve_models.text.models.multi_vector import MultiVectorModel
-from serve_models.text.models.sparse import SparseEmbeddingModel, dense_of, sparse_of
+from serve_models.text.other_vectors.library_class import read_library_class
+from serve_models.text.other_vectors.multi_vector import MultiVectorModel
+from serve_models.text.other_vectors.scoring import late_interaction
+from serve_models.text.other_vectors.sparse import SparseEmbeddingModel, dense_of, sparse_of
 from tests.unit.serve_models.checkpoints import TEXTS, save_tiny
 from tests.unit.serve_models.fakes import line, settings
 from tests.unit.serve_models.text_engines import answers_of, running

@@ -10,8 +10,8 @@ from serve_models.text.endpoints.scoring import EmbeddingScorer
 from serve_models.text.endpoints.similarity import similarities
 from serve_models.text.models.base import Row, Rows
 from serve_models.text.models.embedding import EmbeddingTextModel
-from serve_models.text.models.multi_vector import LateInteraction
-from serve_models.text.models.sparse import dense_of
+from serve_models.text.other_vectors.multi_vector import LateInteraction
+from serve_models.text.other_vectors.sparse import dense_of
 
 
 class LateInteractionModel(EmbeddingTextModel, Protocol):

@@ -10,9 +10,9 @@ from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.util import batch_to_device
 
 from schemas.settings.models import EmbedderSettings
+from serve_models.text.backends.graphs import TextGraph
 from serve_models.text.models.base import ModelSettingsError, Row
 from serve_models.text.models.embedding import EmbeddingModel
-from serve_models.text.models.graphs import TextGraph
 from serve_models.text.models.preprocessing import FrontEnd, LibraryFrontEnd
 from serve_models.text.models.tokenizing import TokenizedText
 
