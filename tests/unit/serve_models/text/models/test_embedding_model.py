@@ -315,5 +315,5 @@ def test_left_padding_and_last_token_pooling(minilm_path: Path, tmp_path: Path) 
     reloaded = SentenceTransformer(str(tmp_path), device="cpu")
     model = EmbeddingModel(tmp_path, settings(device="cpu"), "cpu")
     assert isinstance(model._front_end, FastFrontEnd)
-    assert model._front_end._padding._pads_left
+    assert model._front_end.padding._pads_left
     np.testing.assert_allclose(embed(model, TEXTS), reloaded.encode(TEXTS), atol=1e-5)
