@@ -36,7 +36,7 @@ class VllmPooling:
         config = engine.model_config
         self.max_tokens = int(config.max_model_len)
         self.vocabulary_tokens = int(config.get_vocab_size())
-        # A tokenizer may give type ids to a model that has no table for them, and dies of them.
+        # Tokenizers may give type ids where the model has no table; they would end the engine.
         self._reads_type_ids = getattr(config.hf_config, "type_vocab_size", 0) > 1
 
     @classmethod
