@@ -43,6 +43,8 @@ class VllmPooling:
         config = engine.model_config
         self.max_tokens = int(config.max_model_len)
         self.vocabulary_tokens = int(config.get_vocab_size())
+        # Tokenizers may give type ids where the model has no table; they would end the engine.
+        self._reads_type_ids = getattr(config.hf_config, "type_vocab_size", 0) > 1
 
     @classmethod
     async def start(cls, settings: TextModelSettings, model: Path) -> "VllmPooling":
@@ -113,7 +115,7 @@ class VllmPooling:
         if self._task == "classify":
             # The endpoints apply the checkpoint's activation, or none, as each request asks.
             params.use_activation = False
-        if any(text.type_ids):
+        if self._reads_type_ids and any(text.type_ids):
             params.extra_kwargs = {"compressed_token_type_ids": list(text.type_ids).index(1)}
         prompt = TokensPrompt(prompt_token_ids=list(text.ids))
         answers = self._engine.encode(prompt, params, f"text-{next(self._numbers)}")
