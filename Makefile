@@ -109,6 +109,10 @@ docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md)
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
 
+.PHONY: quantised
+quantised: $(STAMP)  ## Start an engine for each kind of quantised checkpoint (ONLY='awq fp8')
+	$(BIN)/python -m tests.quantised $(ONLY)
+
 .PHONY: gpu-bench
 gpu-bench: $(STAMP)  ## Measure encoders and generators on an NVIDIA GPU (ARGS='--quick' tries it on a CPU)
 	$(BIN)/python -m benchmarks.gpu $(ARGS)

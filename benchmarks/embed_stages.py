@@ -15,9 +15,12 @@ import orjson
 
 from benchmarks.workloads import grouped_embedding_lines
 from schemas.settings.models import EmbedderSettings
+from serve_models.batching.forward_cost import ForwardCost
+from serve_models.batching.isolation import cost_tokens
 from serve_models.batching.limits import BatchLimits
 from serve_models.batching.pool import Pool
 from serve_models.batching.preparation import MOST_RECORDS
+from serve_models.batching.token_budget import worthwhile_tokens
 from serve_models.text.kinds import endpoints_of
 from serve_models.text.models.base import CheckedModel
 from serve_models.text.models.devices import bound_tokenizer_threads, use_threads
@@ -25,71 +28,113 @@ from serve_models.text.models.embedding import EmbeddingModel
 
 WARM_UP_TEXTS = 512
 JSON_STAGE = "JSON and checks"
-STAGES = ("tokenization", "pool", "forward", "answers")
+TOKENIZATION = "tokenization"
+PROBES = 8
 
 
 class Stages:
-    """The CPU seconds of each stage, of all threads."""
+    """The CPU seconds of each stage, of all threads.
+
+    Attributes:
+        cpu_s: By stage.
+        last_s: Of the block that was timed last.
+    """
 
     def __init__(self) -> None:
         self.cpu_s: dict[str, float] = {}
+        self.last_s = 0.0
 
     @contextmanager
     def timing(self, stage: str) -> Iterator[None]:
         """Add what the block takes to a stage."""
         before_s = time.process_time()
         yield
-        taken_s = time.process_time() - before_s
-        self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + taken_s
+        self.last_s = time.process_time() - before_s
+        self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + self.last_s
+
+
+class Replica:
+    """The parts of a replica, without what connects them."""
+
+    def __init__(self, settings: EmbedderSettings) -> None:
+        bound_tokenizer_threads(1)
+        use_threads(1)
+        self.model = EmbeddingModel(Path(settings.source.removeprefix("path:")), settings, "cpu")
+        self.checked: Any = CheckedModel(self.model)
+        self.endpoints = endpoints_of(self.model, "benched", settings)
+        self.limits = BatchLimits.of(settings, "cpu")
+        self.cost = ForwardCost()
+        self._learn_small_batches()
+
+    @property
+    def budget_tokens(self) -> int:
+        """The budget of batches, as a replica learns it."""
+        limits = self.limits
+        return worthwhile_tokens(
+            self.cost.fixed_tokens, limits.token_budget_tokens, limits.most_budget_tokens
+        )
+
+    def prepare(self, lines: list[bytes], texts: list[str], into: Stages) -> list[Any]:
+        """Check and tokenize request lines in slices, and return their requests."""
+        requests: list[Any] = []
+        for start in range(0, len(lines), MOST_RECORDS):
+            with into.timing(JSON_STAGE):
+                requests += self.endpoints.prepare(lines[start : start + MOST_RECORDS])
+        for start in range(0, len(texts), MOST_RECORDS):
+            part = texts[start : start + MOST_RECORDS]
+            with into.timing(TOKENIZATION):
+                self.model.tokenize(part, [None] * len(part))
+        # The requests were tokenized too.
+        both_s = into.cpu_s[JSON_STAGE]
+        into.cpu_s[JSON_STAGE] = max(0.0, both_s - into.cpu_s[TOKENIZATION])
+        return requests
+
+    def run(self, requests: list[Any], into: Stages) -> None:
+        """Cut batches of requests, run them, and write the answers."""
+        limits = self.limits
+        pool: Pool[Any] = Pool(self.budget_tokens, limits.max_batch_texts, 1.0)
+        waiting = [
+            (request, position) for request in requests for position in range(len(request.texts))
+        ]
+        for start in range(0, len(waiting), limits.pool_texts):
+            for request, position in waiting[start : start + limits.pool_texts]:
+                pool.add((request, position), request.texts[position].tokens, 0.0)
+            while len(pool):
+                with into.timing("pool"):
+                    batch = pool.next_batch(0.0)
+                self._run_batch(batch, into)
+                pool.fixed_tokens = self.cost.fixed_tokens
+                pool.token_budget_tokens = self.budget_tokens
+
+    def _run_batch(self, batch: list[tuple[Any, int]], into: Stages) -> None:
+        items = [request.texts[position] for request, position in batch]
+        with into.timing("forward"):
+            rows = self.checked.run(items)
+        self.cost.batch_finished(cost_tokens(items), into.last_s)
+        complete = [
+            request
+            for (request, position), row in zip(batch, rows, strict=True)
+            if request.place(position, row)
+        ]
+        with into.timing("answers"):
+            self.endpoints.respond(complete)
+
+    def _learn_small_batches(self) -> None:
+        probe, probes = self.checked.probe(), Stages()
+        for _ in range(PROBES):
+            with probes.timing("probe"):
+                self.checked.run([probe])
+            self.cost.batch_finished(probe.tokens, probes.last_s)
 
 
 def measure(settings: EmbedderSettings, texts: list[str], texts_per_request: int) -> Stages:
     """Take texts through the parts of a replica, with the slices and batches that it would use."""
-    bound_tokenizer_threads(1)
-    use_threads(1)
-    model = EmbeddingModel(Path(settings.source.removeprefix("path:")), settings, "cpu")
-    checked: Any = CheckedModel(model)
-    endpoints = endpoints_of(model, "benched", settings)
-    limits = BatchLimits.of(settings, "cpu")
+    replica = Replica(settings)
     stages = Stages()
-    for some, into in ((texts[:WARM_UP_TEXTS], Stages()), (texts, stages)):
+    for some in (texts[:WARM_UP_TEXTS], texts):
+        stages = Stages()
         lines = list(grouped_embedding_lines(some, texts_per_request))
-        for start in range(0, len(lines), MOST_RECORDS):
-            with into.timing("all of preparation"):
-                endpoints.prepare(lines[start : start + MOST_RECORDS])
-        names = [None] * MOST_RECORDS
-        for start in range(0, len(some), MOST_RECORDS):
-            part = some[start : start + MOST_RECORDS]
-            with into.timing("tokenization"):
-                model.tokenize(part, names[: len(part)])
-        preparation_s = into.cpu_s.pop("all of preparation")
-        into.cpu_s[JSON_STAGE] = max(0.0, preparation_s - into.cpu_s["tokenization"])
-        requests = endpoints.prepare(lines)
-        pool: Pool[Any] = Pool(limits.token_budget_tokens, limits.max_batch_texts, 1.0)
-        waiting = [
-            (request, position)
-            for request in requests
-            for position in range(len(request.texts))  # type: ignore[union-attr] # none is refused
-        ]
-        for start in range(0, len(waiting), limits.pool_texts):
-            for request, position in waiting[start : start + limits.pool_texts]:
-                with_tokens = request.texts[position].tokens  # type: ignore[union-attr]
-                pool.add((request, position), with_tokens, 0.0)
-            while True:
-                with into.timing("pool"):
-                    batch = pool.next_batch(0.0)
-                if not batch:
-                    break
-                items = [request.texts[position] for request, position in batch]
-                with into.timing("forward"):
-                    rows = checked.run(items)
-                complete = [
-                    request
-                    for (request, position), row in zip(batch, rows, strict=True)
-                    if request.place(position, row)
-                ]
-                with into.timing("answers"):
-                    endpoints.respond(complete)
+        replica.run(replica.prepare(lines, some, stages), stages)
     return stages
 
 

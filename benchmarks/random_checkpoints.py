@@ -48,6 +48,7 @@ def save_encoder(directory: Path, size: EncoderSize, tokenizer: str, max_tokens:
     """
     torch.manual_seed(_SEED)
     words = AutoTokenizer.from_pretrained(tokenizer)
+    # Any: Transformers' constructors have no annotations.
     make: Any = BertModel
     encoder = make(
         BertConfig(
@@ -115,8 +116,8 @@ def save_generator(directory: Path, size: GeneratorSize, tokenizer: str, device:
         eos_token_id=words.sep_token_id,
         pad_token_id=words.pad_token_id,
     )
+    make: Any = LlamaForCausalLM
     with torch.device(device):
-        make: Any = LlamaForCausalLM
         model = make(config)
     model.to(torch.bfloat16).save_pretrained(directory)
     words.save_pretrained(directory)

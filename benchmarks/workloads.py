@@ -104,7 +104,10 @@ def grouped_embedding_lines(texts: Sequence[str], texts_per_request: int) -> Ite
     """Yield request lines of so many texts each, for vectors in base64."""
     for start in range(0, len(texts), texts_per_request):
         some = list(texts[start : start + texts_per_request])
-        body = {"input": some[0] if texts_per_request == 1 else some, "encoding_format": "base64"}
+        body: dict[str, object] = {
+            "input": some[0] if texts_per_request == 1 else some,
+            "encoding_format": "base64",
+        }
         yield request_line(f"{start:08}", "/v1/embeddings", body)
 
 

@@ -72,6 +72,8 @@ class Outcomes:
         bodies: The ``response.body`` of each result line, as UTF-8 JSON.
         measured_records: How many of them had their tokens counted; 0 for a model without tokens.
         measured_tokens: Tokens read and generated for those.
+        is_working: The replica's own watchdog has seen the model work on what is unanswered, so a
+            call that is silent for long does not hang. Replicas that cannot tell leave it out.
         others: Outcomes of the caller's other calls at this replica, by the number of the call.
         elsewhere: How many of the call's own outcomes went with other calls, which may come later
             than the end of this stream; in the call's last list.
@@ -84,6 +86,7 @@ class Outcomes:
     bodies: list[bytes] = field(default_factory=list)
     measured_records: int = 0
     measured_tokens: int = 0
+    is_working: bool = False
     others: "dict[int, Outcomes]" = field(default_factory=dict)
     elsewhere: int = 0
 

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import time
+from importlib import import_module
 from pathlib import Path
 
 BATCH_TEXTS = 256
@@ -15,13 +16,10 @@ WARM_UP_TEXTS = 1_024
 
 async def texts_per_s(model: str, dtype: str, device: str, texts: list[str]) -> float:
     """Load, warm up and measure."""
-    from infinity_emb import (  # type: ignore[import-not-found] # noqa: PLC0415 - optional
-        AsyncEmbeddingEngine,
-        EngineArgs,
-    )
-
-    engine = AsyncEmbeddingEngine.from_args(
-        EngineArgs(
+    # Optional, and not installed where types are checked.
+    infinity = import_module("infinity_emb")
+    engine = infinity.AsyncEmbeddingEngine.from_args(
+        infinity.EngineArgs(
             model_name_or_path=model,
             engine="torch",
             device=device,

@@ -50,7 +50,7 @@ def run(context: Context) -> Result:
             drained: list[dict[str, float]] = []
             series[label] = context.interleave(
                 partial(_drain, context, thin, texts_per_request, drained),
-                lambda: _encode(context, thin),
+                partial(_encode, context, thin),
             )
             profiles[label] = _profile(thin, texts_per_request, drained[-1])
             _say_profile(context, profiles[label])

@@ -139,6 +139,7 @@ class Call:
         has_fresh_failures: Among the failures are records that had not failed before, or the
             replica had no room: evidence against the model and not the records.
         heard_at_s: Monotonic seconds when a replica took the call, or last answered a record of it.
+        working_at_s: Monotonic seconds when the replica last said that it works on the call.
         earlier_timeouts: The most timeouts that a record of it had before.
         overdue: Why the call is given up for having taken too long, if it is.
         elsewhere: How many of its outcomes are still to come in the streams of other calls.
@@ -155,6 +156,7 @@ class Call:
         self.has_fresh_failures = False
         self.sent_at_s = 0.0
         self.heard_at_s = 0.0
+        self.working_at_s = 0.0
         self.earlier_timeouts = max(item.timeouts for item in items)
         self.first_deadline_ms = _first_deadline_ms(items)
         self.overdue: str | None = None
@@ -179,6 +181,10 @@ class Call:
         item = self._items[index]
         self._items[index] = None
         return item
+
+    def note_work(self, outcomes: Outcomes, now_s: float) -> None:
+        if outcomes.is_working:
+            self.working_at_s = now_s
 
     def note_failure(self, failure: Failure, items: list[WorkItem]) -> None:
         if failure is Failure.UNRECOVERABLE:

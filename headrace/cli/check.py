@@ -25,6 +25,7 @@ from headrace.preflight.table import findings_table
 from headrace.records.result_sizes import describe_oversized
 from headrace.service.placing import packed_lines
 from headrace.settings.file import find_settings_file, load_settings
+from headrace.settings.generator_notices import describe_generators
 from headrace.settings.problems import SettingsError
 from headrace.topics import find_unfit_topics
 from schemas.settings.file import RouteSettings, Settings
@@ -84,6 +85,7 @@ def check(
         # Secrets print as asterisks: pydantic masks them in JSON mode.
         summary: dict[str, Any] = settings.model_dump(mode="json")
         topics = {"looked_at": unseen is None, "warnings": unfit, "reason": unseen}
+        notices = list(describe_generators(settings, find_source))
         print_json(
             {
                 "file": str(path),
@@ -91,12 +93,15 @@ def check(
                 "settings": summary,
                 "topics": topics,
                 "placement": homeless,
+                "notices": notices,
             }
         )
         if homeless:
             raise typer.Exit(1)
         return
     print_summary(path, settings)
+    for finding in uncounted_gpus(settings):
+        print_note(f"Warning: {finding}")
     for warning in unfit:
         print_note(f"Warning: {warning}")
     if unseen is not None:
@@ -143,6 +148,23 @@ def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
         return [], str(error)
 
 
+def find_source(source: str) -> Path | None:
+    """Return where weights are on this machine; ``None`` if they are not, or not usable."""
+    if source.startswith("path:"):
+        # As it is, whatever its format.
+        directory = Path(source.removeprefix("path:")).expanduser()
+        return directory if directory.is_dir() else None
+    from serve_models.weights.sources import (  # noqa: PLC0415 - imports the hub's client
+        ModelSourceError,
+        resolve,
+    )
+
+    try:
+        return resolve(source, converts=False)
+    except ModelSourceError:
+        return None
+
+
 def print_summary(path: Path, settings: Settings) -> None:
     kafka = settings.kafka
     print_line(
@@ -155,10 +177,8 @@ def print_summary(path: Path, settings: Settings) -> None:
                 f"models.{name}.chat_template: there is no file {template} on this machine; its "
                 "replicas need it where they run"
             )
-    for notice in describe_oversized(settings):
+    for notice in (*describe_oversized(settings), *describe_generators(settings, find_source)):
         print_line(notice)
-    for finding in uncounted_gpus(settings):
-        print_line(f"Warning: {finding}")
     print_table(
         *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),
         rows=[

@@ -74,7 +74,7 @@ COMMANDS = (
     Command(
         "models",
         "headrace.cli.models.models:models_app",
-        "The models' weights.",
+        "The models' weights, and adapters of running ones.",
     ),
     Command(
         "render",

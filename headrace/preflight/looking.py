@@ -34,7 +34,7 @@ def look(settings: Settings, *, use_ray: Literal["auto", "local"] = "auto") -> l
         # vLLM takes the longest to ask.
         generators = others.submit(look_at_generators, settings, weights)
         broker = asyncio.run(look_at_broker(settings))
-        silent = []
+        silent: list[Finding] = []
         try:
             found = _find_gpus(settings, use_ray, looks_for_ray=is_any_missing(settings, weights))
         except RaySilentError as error:

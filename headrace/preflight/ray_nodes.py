@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+from typing import Any
 
 TIMEOUT_S = 30.0
 _NONE = "null"
@@ -51,7 +52,8 @@ def main() -> None:
     except ConnectionError:
         print(_NONE)  # noqa: T201 - the answer
         return
-    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node for node in found if node["Alive"]]
     print(json.dumps([float(node["Resources"].get("GPU", 0.0)) for node in nodes]))  # noqa: T201
     ray.shutdown()
 

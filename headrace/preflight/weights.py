@@ -10,7 +10,13 @@ from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
 from schemas.settings.sources import WeightSource
 from serve_models.weights.gguf_conversion import find_gguf_file
-from serve_models.weights.sources import ModelSourceError, parse_source, resolve
+from serve_models.weights.sources import (
+    ModelSourceError,
+    converted_cache_dir,
+    default_cache_dir,
+    parse_source,
+    resolve,
+)
 
 
 def find_weights(settings: Settings) -> dict[str, Path]:
@@ -19,10 +25,18 @@ def find_weights(settings: Settings) -> dict[str, Path]:
     for model in called_models(settings).values():
         for source in weight_sources(model):
             try:
-                found[source.source] = resolve(source, converts=False)
+                # What was converted once is found, and nothing is converted now.
+                found[source.source] = resolve(source, converts=_is_converted(source.source))
             except ModelSourceError:
                 continue
     return found
+
+
+def _is_converted(source: str) -> bool:
+    if not is_convertible(source):
+        return False
+    name = parse_source(source).name
+    return converted_cache_dir(name, metadata.version(name), default_cache_dir()).is_dir()
 
 
 def is_any_missing(settings: Settings, found: Mapping[str, Path]) -> bool:

@@ -94,6 +94,8 @@ def _model(built: Mapping[str, Any]) -> _Parts:
     settings = _MODEL.validate_python(built["settings"])
     handles = {each: handle_of_model(each) for each in built.get("calls", ())}
     arguments = arguments_of(built["model"], settings, handles)
+    if built.get("takes_adapters"):
+        arguments["takes_adapters"] = True
     options = with_placement(actor_options(settings), settings.placement)
     options = with_weights_cache(options, built.get("weights_cache"))
     return replica_class(settings), options, arguments

@@ -21,6 +21,7 @@ from schemas.settings.live import (
     split,
 )
 from schemas.settings.models import ModelSettings
+from serve_models.generation.adapters.room import asks_for_room
 
 Kind = Literal["status", "model", "route"]
 
@@ -168,6 +169,9 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
     if settings.weights.cache is not None:
         built["weights_cache"] = str(settings.weights.cache)
     called: list[str] = []
+    if model.kind == "generator" and model.adapters and not asks_for_room(model.engine_args):
+        # Adapters change live; room for any is made only when an engine starts.
+        built["takes_adapters"] = True
     if model.kind == "pipeline":
         called = sorted({step.model for step in model.steps.values()})
         built["calls"] = called

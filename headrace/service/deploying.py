@@ -58,7 +58,7 @@ def carry_out(
         # Nothing calls a route: what is new may wait for the room that it has.
         is_gone = not routes or delete_applications(stop_timeout_s, routes)
         if called := [name for name in names if name not in routes]:
-            _wait(
+            wait_until_they_run(
                 {
                     spec.name: by_name[spec.name].version
                     for spec in deployed
@@ -69,10 +69,10 @@ def carry_out(
             is_gone = delete_applications(stop_timeout_s, called) and is_gone
         if not is_gone:
             say(f"Serve: they have not stopped within {stop_timeout_s:g} s, and go on stopping")
-    return _wait({spec.name: by_name[spec.name].version for spec in deployed}, say)
+    return wait_until_they_run({spec.name: by_name[spec.name].version for spec in deployed}, say)
 
 
-def _wait(versions: Mapping[str, str], say: Callable[[str], None]) -> dict[str, str]:
+def wait_until_they_run(versions: Mapping[str, str], say: Callable[[str], None]) -> dict[str, str]:
     """Wait until each application runs or has failed to start; return why, of those that failed.
 
     ``say`` takes what they wait for.

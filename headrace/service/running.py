@@ -6,7 +6,6 @@ application of `headrace up` all of it is in the deployment's ``user_config``; f
 RayService, what the replicas are built from is in the config's ``args``.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,12 +58,13 @@ def _pending_demands() -> list[dict[str, float]] | None:
         return None
     found: list[dict[str, float]] = []
     for demand in (*demands.ray_task_actor_demand, *demands.placement_group_demand):
-        needs: Counter[str] = Counter()
+        needs: dict[str, float] = {}
         for bundles in demand.bundles_by_count:
             # An actor's count is how many wait; a group needs all of its bundles.
             count = bundles.count if demand in demands.placement_group_demand else 1
-            needs.update({name: number * count for name, number in bundles.bundle.items()})
-        found.append(dict(needs))
+            for name, number in bundles.bundle.items():
+                needs[name] = needs.get(name, 0.0) + number * count
+        found.append(needs)
     return found
 
 

@@ -235,6 +235,7 @@ class LocalService:
         else:
             self._say("Serve: deploying, loading models")
         # Imports Ray Serve's part of Headrace: a typo in the settings should not wait for that.
+        from headrace.service.adapters import adapter_problems  # noqa: PLC0415 - see above
         from headrace.service.deploying import carry_out  # noqa: PLC0415 - see above
 
         failures = carry_out(
@@ -248,6 +249,8 @@ class LocalService:
             self._say(
                 f"{title_of(name)} did not come up: {failure_line(why)}. {what_to_do(name, specs)}"
             )
+        for problem in adapter_problems(changes):
+            self._say(f"{problem}; its requests fail until it can be loaded")
         self._say("Serve: the service runs" if not failures else "Serve: the others run")
         return failures
 

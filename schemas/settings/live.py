@@ -37,7 +37,7 @@ LIVE_MODEL_KEYS: Mapping[str, tuple[str, ...]] = {
     "embedder": (*_TEXT_KEYS, "default_prompt_name", "prompts"),
     "classifier": _TEXT_KEYS,
     "reranker": _TEXT_KEYS,
-    "generator": ("in_flight_ratio", "outcome_linger_ms"),
+    "generator": ("adapters", "in_flight_ratio", "outcome_linger_ms"),
     "pipeline": ("outcome_linger_ms", "step_linger_ms", "window_records"),
     "custom": (),
 }

@@ -226,6 +226,12 @@ class GeneratorSettings(ReplicaSettings):
         default_factory=dict,
         description="LoRA adapters: the name that body.model carries, and where the weights are.",
     )
+    max_image_pixels: int = Field(
+        default=33_554_432,
+        ge=1,
+        description="The most pixels of the pictures of one request, decoded: a small file may "
+        "become a large picture.",
+    )
     chat_template: Path | None = Field(
         default=None, description="A file with a Jinja chat template; the checkpoint's where unset."
     )

@@ -105,6 +105,12 @@ class Call:
             self._unanswered.clear()
             self.carry()
 
+    def say_working(self) -> None:
+        """Make ``stream`` say soon that the model works on the unanswered records."""
+        if self._unanswered:
+            self._gathered.is_working = True
+            self.carry()
+
     def let_carry(self) -> Outcomes:
         """Hand what is gathered to another call, which carries it."""
         outcomes = self.take_gathered()

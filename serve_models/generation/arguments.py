@@ -5,7 +5,6 @@ Import this module after ``engine_process.set_engine_environment``.
 
 import dataclasses
 import difflib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +12,15 @@ from typing import Any, get_args
 
 from pydantic import JsonValue
 from vllm import AsyncEngineArgs
+from vllm.reasoning import ReasoningParserManager
 from vllm.renderers.chat_utils import ChatTemplateContentFormatOption
 from vllm.tool_parsers import ToolParserManager
+from vllm.tool_parsers.tool_strict_level import ToolStrictLevelName
 from vllm.usage.usage_lib import UsageContext
 
 from schemas.settings.models import GeneratorSettings
+from serve_models.generation.adapters.checkpoint import AdapterError, read_checkpoint
+from serve_models.generation.adapters.room import room_arguments
 from serve_models.generation.cpu_dtypes import is_quick_in_bfloat16, with_quick_dtype
 from serve_models.generation.placement import placed_engine_args
 
@@ -29,15 +32,16 @@ _HANDLER_ARGS = frozenset(
         "chat_template_content_format",
         "default_chat_template_kwargs",
         "enable_auto_tool_choice",
+        "enable_prompt_tokens_details",
+        "exclude_tools_when_tool_choice_none",
         "tool_call_parser",
+        "tool_strict_level",
     }
 )
 """Arguments of vLLM's server, and not of its engine, that change what a model answers."""
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])")
 _OWN_SETTINGS = {"chat_template": "chat_template", "served_model_name": "served_names"}
 """By the name of a flag of vLLM's command line, the setting that is not an engine argument."""
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-_MOST_LORAS_AT_A_TIME = 8
 
 
 class GeneratorSettingsError(ValueError):
@@ -57,10 +61,20 @@ class Arguments:
     handlers: dict[str, JsonValue]
 
     def engine_args(
-        self, names: Sequence[str], model: Path, adapters: Mapping[str, Path]
+        self,
+        names: Sequence[str],
+        model: Path,
+        adapters: Mapping[str, Path],
+        *,
+        takes_adapters: bool = False,
     ) -> AsyncEngineArgs:
-        """Return vLLM's own; it raises ``TypeError`` or ``ValueError`` for values."""
-        own: dict[str, Any] = {**lora_arguments(adapters), **self.engine}
+        """Return vLLM's own; it raises ``TypeError`` or ``ValueError`` for values.
+
+        With ``takes_adapters`` there is room for adapters that come later. Raises
+        ``GeneratorSettingsError`` for an adapter that cannot be read.
+        """
+        room = _room_arguments(self.engine, adapters, takes_adapters=takes_adapters)
+        own: dict[str, Any] = {**room, **self.engine}
         return AsyncEngineArgs(model=str(model), served_model_name=list(names), **own)
 
 
@@ -72,6 +86,7 @@ def arguments_of(settings: GeneratorSettings) -> Arguments:
     """
     engine, handlers = split_arguments(placed_engine_args(settings))
     check_handler_arguments(handlers)
+    check_reasoning_parser(engine)
     if settings.num_gpus == 0:
         engine = with_quick_dtype(engine, is_quick_in_bfloat16=is_quick_in_bfloat16())
     return Arguments(engine, handlers)
@@ -133,17 +148,37 @@ def check_handler_arguments(arguments: Mapping[str, JsonValue]) -> None:
         )
     if not isinstance(arguments.get("default_chat_template_kwargs") or {}, dict):
         raise GeneratorSettingsError("engine_args.default_chat_template_kwargs: must be a mapping")
-    parser = arguments.get("tool_call_parser")
-    parsers = ToolParserManager.list_registered()
-    if parser is not None and parser not in parsers:
+    level = arguments.get("tool_strict_level", "auto")
+    if level not in get_args(ToolStrictLevelName):
         raise GeneratorSettingsError(
-            f"engine_args.tool_call_parser: vLLM has no '{parser}'{_guess(str(parser), parsers)} "
-            f"(it has {', '.join(parsers)})"
+            "engine_args.tool_strict_level: must be one of "
+            f"{', '.join(get_args(ToolStrictLevelName))}"
         )
+    parser = arguments.get("tool_call_parser")
+    if parser is not None:
+        _check_parser("tool_call_parser", parser, ToolParserManager.list_registered())
     if arguments.get("enable_auto_tool_choice") and parser is None:
         raise GeneratorSettingsError(
             "engine_args.enable_auto_tool_choice: needs tool_call_parser too; set it to the "
             "parser of the model's tool calls"
+        )
+
+
+def check_reasoning_parser(engine_args: Mapping[str, JsonValue]) -> None:
+    """Raise ``GeneratorSettingsError`` for a parser of reasoning that vLLM does not have.
+
+    vLLM itself finds that out at the first request, or not at all.
+    """
+    parser = engine_args.get("reasoning_parser")
+    if parser and not engine_args.get("reasoning_parser_plugin"):
+        _check_parser("reasoning_parser", parser, ReasoningParserManager.list_registered())
+
+
+def _check_parser(name: str, parser: object, known: Sequence[str]) -> None:
+    if parser not in known:
+        raise GeneratorSettingsError(
+            f"engine_args.{name}: vLLM has no '{parser}'{_guess(str(parser), known)} "
+            f"(it has {', '.join(known)})"
         )
 
 
@@ -158,30 +193,18 @@ def read_chat_template(path: Path | None) -> str | None:
         ) from error
 
 
+def _room_arguments(
+    engine_args: Mapping[str, JsonValue], adapters: Mapping[str, Path], *, takes_adapters: bool
+) -> dict[str, JsonValue]:
+    checkpoints = []
+    for name, directory in adapters.items():
+        try:
+            checkpoints.append(read_checkpoint(directory))
+        except AdapterError as error:
+            raise GeneratorSettingsError(f"adapters.{name}: {error}") from error
+    return room_arguments(engine_args, checkpoints, takes_adapters=takes_adapters)
+
+
 def _guess(name: str, known: Iterable[str]) -> str:
     guesses = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {guesses[0]}?" if guesses else ""
-
-
-def lora_arguments(adapters: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the engine arguments that make room for the adapters.
-
-    Raises ``GeneratorSettingsError`` if one has no readable ``adapter_config.json``.
-    """
-    if not adapters:
-        return {}
-    largest = max(_lora_rank(name, path) for name, path in adapters.items())
-    return {
-        "enable_lora": True,
-        "max_loras": min(len(adapters), _MOST_LORAS_AT_A_TIME),
-        "max_lora_rank": next((rank for rank in _LORA_RANKS if rank >= largest), largest),
-    }
-
-
-def _lora_rank(name: str, path: Path) -> int:
-    try:
-        return int(json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GeneratorSettingsError(
-            f"adapters.{name}: {path} has no readable adapter_config.json with a rank 'r': {error}"
-        ) from error

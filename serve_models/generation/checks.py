@@ -9,8 +9,9 @@ names the field.
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from serve_models.generation.media.policy import MediaPolicy
+
 MOST_ENTRIES = 4096
-_MEDIA_FIELDS = ("image_url", "audio_url", "video_url")
 _INSTEAD = {
     "guided_json": "use structured_outputs.json, or response_format with type json_schema",
     "guided_regex": "use structured_outputs.regex",
@@ -26,6 +27,9 @@ _INSTEAD = {
     "function_call": "use tools and tool_choice",
     "audio": "answers are texts; leave it out",
     "web_search_options": "nothing is searched here; leave it out",
+    "media_io_kwargs": "the model's engine_args.media_io_kwargs says how media are read",
+    "mm_processor_kwargs": "the model's engine_args.mm_processor_kwargs says how media are "
+    "processed",
 }
 """What to do instead of a field that vLLM drops although it would change the answer. (It refuses
 ``chat_template``, but by the name of a flag.)"""
@@ -57,14 +61,14 @@ def check_body(
     body: Mapping[str, Any],
     *,
     takes_kv_transfer: bool,
-    takes_media_urls: bool,
+    media: MediaPolicy,
     structured_fields: Collection[str],
 ) -> None:
     """Raise ``RequestRefusedError`` if vLLM may not read a body, which has no nulls any more.
 
     ``takes_kv_transfer`` says whether the engine can take a prompt's cache from elsewhere,
-    ``takes_media_urls`` whether the settings name domains to fetch media from.
-    ``structured_outputs`` may have ``structured_fields``.
+    ``media`` from where pictures and sound may come. ``structured_outputs`` may have
+    ``structured_fields``.
     """
     if body.get("stream"):
         raise RequestRefusedError(
@@ -81,7 +85,7 @@ def check_body(
             # vLLM looks for the name that tool_choice has in them.
             raise RequestRefusedError("tools", f"[{number}].function must be an object with a name")
     for number, message in enumerate(_check_entries("messages", body.get("messages"))):
-        _check_message(number, message, takes_media_urls=takes_media_urls)
+        _check_message(number, message, media)
     for field, instead in _INSTEAD.items():
         if body.get(field) is not None:
             raise RequestRefusedError(field, f"is not taken here; {instead}")
@@ -124,7 +128,7 @@ def _check_list(field: str, value: object) -> list[Any]:
     return value
 
 
-def _check_message(number: int, message: Mapping[str, Any], *, takes_media_urls: bool) -> None:
+def _check_message(number: int, message: Mapping[str, Any], media: MediaPolicy) -> None:
     if not isinstance(message.get("tool_calls") or [], list):
         raise RequestRefusedError("messages", f"[{number}].tool_calls must be a list")
     content = message.get("content")
@@ -136,17 +140,8 @@ def _check_message(number: int, message: Mapping[str, Any], *, takes_media_urls:
             continue
         if not isinstance(part, dict):
             raise RequestRefusedError(field, f"[{position}] must be an object or a string")
-        if not takes_media_urls and any(_is_remote(part.get(name)) for name in _MEDIA_FIELDS):
-            raise RequestRefusedError(
-                field,
-                f"[{position}] names a URL, and this route fetches none; send the media as a "
-                "data: URL, or set engine_args.allowed_media_domains",
-            )
-
-
-def _is_remote(media: object) -> bool:
-    url = media.get("url") if isinstance(media, dict) else media
-    return url is not None and not (isinstance(url, str) and url.startswith("data:"))
+        if (problem := media.problem(part)) is not None:
+            raise RequestRefusedError(field, f"[{position}] {problem}")
 
 
 def _check_response_format(value: object) -> None:

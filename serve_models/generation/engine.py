@@ -20,6 +20,10 @@ from serve_models.chunks.window import SharedWindow
 
 logger = logging.getLogger(__name__)
 
+WORKING_EVERY_S = 60.0
+"""How often callers learn that the model works on their records. A reasoning model may need hours
+for one; without a sign, the caller would take the replica for hung and send the record again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -76,6 +80,7 @@ class GenerationEngine(ChunkServer):
             host, SharedWindow(model.max_num_seqs * in_flight_ratio), outcome_linger_ms
         )
         self._model = model
+        self._sign: asyncio.TimerHandle | None = None
 
     def set_in_flight_ratio(self, in_flight_ratio: float) -> None:
         self.resize_window(self._model.max_num_seqs * in_flight_ratio)
@@ -85,7 +90,15 @@ class GenerationEngine(ChunkServer):
         """Records that the model works on, or has not yet let go of."""
         return len(self._tasks)
 
+    def say_working(self) -> None:
+        """Tell every caller that the model works, unless it hangs or is gone."""
+        if self._find_loss() is None:
+            for call in self._calls:
+                call.say_working()
+
     def _begin(self, call: Call) -> None:
+        if self._sign is None:
+            self._sign = asyncio.get_running_loop().call_later(WORKING_EVERY_S, self._give_sign)
         lines = call.chunk.lines
         for index, line in enumerate(lines):
             self._start(partial(self._answer, call, index, line), call)
@@ -103,7 +116,15 @@ class GenerationEngine(ChunkServer):
         self._model.check_alive()
 
     def _shut_down(self) -> None:
+        if self._sign is not None:
+            self._sign.cancel()
         self._model.shut_down()
+
+    def _give_sign(self) -> None:
+        self._sign = None
+        self.say_working()
+        if self._calls:
+            self._sign = asyncio.get_running_loop().call_later(WORKING_EVERY_S, self._give_sign)
 
     async def _answer(self, call: Call, index: int, line: bytes) -> None:
         if self._expire_if_late(call, index):

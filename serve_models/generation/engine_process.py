@@ -28,6 +28,9 @@ def engine_environment(
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": inherited.get("VLLM_LOGGING_LEVEL", "WARNING"),
         REPLICA_VARIABLE: str(pid),
+        "VLLM_MAX_IMAGE_PIXELS": str(settings.max_image_pixels),
+        # A server of an allowed domain could send the replica anywhere.
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": inherited.get("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0"),
     }
     if settings.num_gpus == 0:
         threads = settings.threads or max(1, int(settings.num_cpus))

@@ -25,9 +25,11 @@ _NOT_IMPLEMENTED = 501
 _OF_THE_REQUEST = (ValueError, TypeError, OverflowError, NotImplementedError)
 """vLLM's own server treats these as errors of the request if they are not wrapped."""
 _WORD = re.compile(r"[a-z_]+")
-_RENDERED_PROMPT = frozenset({"input_tokens", "input_text"})
-"""vLLM's names of the rendered prompt."""
-_TELLTALES = {"grammar": "structured_outputs", "tool choice": "tool_choice"}
+_TELLTALES = {
+    "grammar": "structured_outputs",
+    "tool choice": "tool_choice",
+    "not a multimodal model": "messages",
+}
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "bytes", "list", "dict", "none"})
 
 _Location = tuple[int | str, ...]
@@ -95,7 +97,8 @@ class Refusals:
     def _refuse(self, message: str, param: str | None, status: int = 400) -> Answer:
         if param is None:
             param = self._find_field(message)
-        if param in _RENDERED_PROMPT:
+        # vLLM also names parts of a prompt, as image_url, and its own name of the rendered one.
+        if param.partition(".")[0] not in self._fields:
             param = self._prompt_field
         message = with_setting_names(message)
         shown = message if message.lstrip("`").startswith(param) else f"{param}: {message}"

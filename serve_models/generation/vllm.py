@@ -16,7 +16,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
-from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePath
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import VLLMValidationError
@@ -31,6 +31,8 @@ from handoff.clock import AwakeClock, Clock
 from schemas.settings.models import GeneratorSettings
 from serve_models.chunks.chunk_server import ReplicaLostError
 from serve_models.chunks.watchdog import Patience, SilenceWatch
+from serve_models.generation.adapters.adapters import Adapters, UnknownAdapterError
+from serve_models.generation.adapters.vllm_adapters import VllmAdapters
 from serve_models.generation.arguments import (
     USAGE_CONTEXT,
     GeneratorSettingsError,
@@ -47,7 +49,10 @@ from serve_models.generation.checks import (
 )
 from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
+from serve_models.generation.media.pixels import check_pixels
+from serve_models.generation.media.policy import MediaPolicy, images_of
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
+from serve_models.weights.sources import resolve
 
 CHAT_URL = "/v1/chat/completions"
 COMPLETIONS_URL = "/v1/completions"
@@ -89,7 +94,11 @@ class _Completion(_RefusesFullContext, OpenAIServingCompletion):
 
 
 class VllmEngine:
-    """One vLLM engine and its handlers; create it with ``start``."""
+    """One vLLM engine and its handlers; create it with ``start``.
+
+    Attributes:
+        adapters: Its LoRA adapters, which may change while it runs.
+    """
 
     def __init__(
         self,
@@ -98,13 +107,18 @@ class VllmEngine:
         completion: _Completion,
         names: tuple[str, ...],
         engine_args: Mapping[str, JsonValue],
+        adapters: Adapters,
+        max_image_pixels: int,
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
+        self.adapters = adapters
         self._chat = chat
         self._completion = completion
         self._names = names
         self._engine_args = engine_args
+        self._media = MediaPolicy.of(engine_args)
+        self._max_image_pixels = max_image_pixels
         self._clock = clock or AwakeClock()
         self.watch = SilenceWatch(_PATIENCE)
         self._listen()
@@ -124,12 +138,14 @@ class VllmEngine:
         name: str,
         model: Path,
         adapters: Mapping[str, Path],
+        takes_adapters: bool = False,
         reports_to_ray: bool = False,
     ) -> "VllmEngine":
         """Load the model; blocks the calling event loop for about a minute.
 
         vLLM ties its sockets to the calling loop, and the thread that starts the engine's processes
-        must live as long as they. ``model`` and ``adapters`` are directories. Raises
+        must live as long as they. ``model`` and ``adapters`` are directories; with
+        ``takes_adapters`` the engine has room for some that come later. Raises
         ``GeneratorSettingsError`` if an engine argument, adapter or template cannot be used.
         ``reports_to_ray`` makes the engine's statistics metrics of Ray's, unless the settings say
         ``disable_log_stats``.
@@ -149,7 +165,7 @@ class VllmEngine:
         arguments.engine["disable_log_stats"] = True
         try:
             engine = AsyncLLM.from_engine_args(
-                arguments.engine_args(names, model, adapters),
+                arguments.engine_args(names, model, adapters, takes_adapters=takes_adapters),
                 usage_context=USAGE_CONTEXT,
                 stat_loggers=loggers,
             )
@@ -158,19 +174,14 @@ class VllmEngine:
         except (TypeError, ValueError) as error:
             message = with_setting_names(str(error))
             raise GeneratorSettingsError(f"engine_args: vLLM refuses them: {message}") from error
-        models = OpenAIServingModels(
-            engine,
-            [BaseModelPath(each, str(model)) for each in names],
-            lora_modules=[
-                LoRAModulePath(adapter, str(path), base_model_name=name)
-                for adapter, path in adapters.items()
-            ],
-        )
-        try:
-            await models.init_static_loras()
-        except ValueError as error:
+        models = OpenAIServingModels(engine, [BaseModelPath(each, str(model)) for each in names])
+        loader = VllmAdapters(engine, models, name)
+        loaded = Adapters(loader, loader.room, names, resolve)
+        sources = {each: settings.adapters.get(each, f"path:{adapters[each]}") for each in adapters}
+        await loaded.apply(sources)
+        for adapter, problem in loaded.problems.items():
             engine.shutdown()
-            raise GeneratorSettingsError(f"adapters: vLLM refuses one: {error}") from error
+            raise GeneratorSettingsError(f"adapters.{adapter}: {problem}")
         try:
             chat, completion = _handlers(template, engine, models, arguments.handlers)
         except Exception as error:
@@ -180,7 +191,9 @@ class VllmEngine:
                 f"{', '.join(sorted(arguments.handlers)) or 'its defaults'}: "
                 f"{with_setting_names(str(error))}"
             ) from error
-        return cls(engine, chat, completion, (*names, *adapters), arguments.engine)
+        return cls(
+            engine, chat, completion, names, arguments.engine, loaded, settings.max_image_pixels
+        )
 
     @property
     def runs_on(self) -> tuple[str, ...]:
@@ -208,15 +221,27 @@ class VllmEngine:
         # more to be asked.
         body = without_nulls(body)
         model = body.get("model") or self._names[0]
-        if isinstance(model, str) and model not in self._names:
-            return refuse_unknown_model(model, self._names)
+        if not isinstance(model, str) or model in self._names:
+            return await self._answer(url, body, model, served=model)
+        try:
+            async with self.adapters.lease(model) as key:
+                return await self._answer(url, body, model, served=key)
+        except UnknownAdapterError:
+            return refuse_unknown_model(model, (*self._names, *self.adapters.names))
+
+    async def _answer(
+        self, url: str, body: dict[str, Any], model: object, served: object
+    ) -> Answer:
+        """Answer a request of ``model``, which the engine knows as ``served``."""
         is_chat = url == CHAT_URL
         request_class = ChatCompletionRequest if is_chat else CompletionRequest
         refusals = _CHAT_REFUSALS if is_chat else _COMPLETION_REFUSALS
         try:
             self._check(body)
+            if images := list(images_of(body.get("messages"))):
+                await asyncio.to_thread(check_pixels, images, self._max_image_pixels)
             try:
-                request = request_class.model_validate(_adapted(body, model))
+                request = request_class.model_validate(_adapted(body, served))
             except Exception as error:  # noqa: BLE001 -- vLLM's checks of bare JSON raise anything
                 return refusals.of_unreadable(error)
             self._limit(request, body)
@@ -280,7 +305,7 @@ class VllmEngine:
         check_body(
             body,
             takes_kv_transfer=self._engine_args.get("kv_transfer_config") is not None,
-            takes_media_urls=bool(self._engine_args.get("allowed_media_domains")),
+            media=self._media,
             structured_fields=_STRUCTURED_FIELDS,
         )
 
@@ -316,11 +341,29 @@ def _handlers(
         "chat_template_content_format": arguments.get("chat_template_content_format", "auto"),
         "default_chat_template_kwargs": arguments.get("default_chat_template_kwargs"),
         "enable_auto_tools": bool(arguments.get("enable_auto_tool_choice", False)),
+        "exclude_tools_when_tool_choice_none": bool(
+            arguments.get("exclude_tools_when_tool_choice_none", False)
+        ),
         "tool_parser": arguments.get("tool_call_parser"),
+        "tool_strict_level": arguments.get("tool_strict_level", "auto"),
         "reasoning_parser": structured.reasoning_parser,
         "request_logger": None,
     }
+    details = bool(arguments.get("enable_prompt_tokens_details", False))
     renderer = OnlineRenderer(engine.model_config, engine.renderer, **shared)
-    chat = _Chat(engine, models, "assistant", online_renderer=renderer, **shared)
-    completion = _Completion(engine, models, online_renderer=renderer, request_logger=None)
+    chat = _Chat(
+        engine,
+        models,
+        "assistant",
+        online_renderer=renderer,
+        enable_prompt_tokens_details=details,
+        **shared,
+    )
+    completion = _Completion(
+        engine,
+        models,
+        online_renderer=renderer,
+        request_logger=None,
+        enable_prompt_tokens_details=details,
+    )
     return chat, completion

@@ -8,6 +8,7 @@ no other.
 import asyncio
 import contextlib
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_WINDOW_RECORDS = 256
 """The window of a model until one of its replicas has granted one."""
+_QUEUE_SIGNED_EVERY_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +49,7 @@ class _Line:
     model: CancellableModel
     queue: StepQueue[Request]
     timer: asyncio.Handle | None = None
+    signed_at_s: float = -math.inf
 
 
 class PipelineEngine(ChunkServer):
@@ -319,7 +322,20 @@ class PipelineEngine(ChunkServer):
         step_call.has_answers = step_call.has_answers or bool(new)
         for request, status, body in new:
             self._take_one(request, status, body)
+        if outcomes.is_working:
+            self._pass_on_work(line, step_call)
         self._refill(line)
+
+    def _pass_on_work(self, line: _Line, step_call: StepCall) -> None:
+        """Tell the callers of the records that a step's model works on, or that wait for it."""
+        requests = list(step_call.unanswered.values())
+        now_s = self._clock.monotonic()
+        # Each call of the model gives the sign, and each sign to a caller costs an item.
+        if now_s - line.signed_at_s >= _QUEUE_SIGNED_EVERY_S:
+            line.signed_at_s = now_s
+            requests += line.queue
+        for call in {each.record.call for each in requests if not each.record.run.is_over}:
+            call.say_working()
 
     def _take_one(self, request: Request, status: int, body: bytes) -> None:
         record = request.record

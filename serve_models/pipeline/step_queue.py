@@ -1,7 +1,7 @@
 """Queues the requests for one step's model, and decides how many go out when."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from handoff.breaker import CircuitBreaker
@@ -34,6 +34,9 @@ class StepQueue(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._waiting)
 
     @property
     def in_flight(self) -> int:

@@ -1,7 +1,5 @@
 """The GPUs that Ray gave a replica, and only those."""
 
-import asyncio
-import fcntl
 import os
 import tempfile
 from collections.abc import AsyncIterator, MutableMapping
@@ -9,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import ray
+from filelock import AsyncFileLock
 
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _LOOK_AGAIN_AFTER_S = 0.2
@@ -42,16 +41,6 @@ async def turn_to_load(num_gpus: float, gpus: list[str]) -> AsyncIterator[None]:
         yield
         return
     path = Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}-gpu-{'-'.join(gpus)}.lock"
-    with path.open("wb") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # Not in a thread, which could not be cancelled.
-                await asyncio.sleep(_LOOK_AGAIN_AFTER_S)
-        try:
-            yield
-        finally:
-            # Closing alone would leave it to processes that were forked meanwhile.
-            fcntl.flock(file, fcntl.LOCK_UN)
+    # Not in a thread, which could not be cancelled.
+    async with AsyncFileLock(path, poll_interval=_LOOK_AGAIN_AFTER_S, run_in_executor=False):
+        yield

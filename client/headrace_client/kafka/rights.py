@@ -1,4 +1,4 @@
-"""What this user may do with topics, as brokers say it."""
+"""What this user may do with topics and groups, as brokers say it."""
 
 import asyncio
 import logging
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import errors
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct
 
 from headrace_client.kafka.identity import NO_ID, NO_TAGS, MetadataStruct
@@ -38,6 +40,22 @@ class _Request(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is unt
         return request_struct_class(topics, False, False, True, NO_TAGS)
 
 
+class _GroupStruct(DescribeGroupsRequest_v3):  # type: ignore[misc]  # aiokafka is untyped
+    # aiokafka 0.14 reads the answer as of version 2, without the operations.
+    RESPONSE_TYPE = DescribeGroupsResponse_v3
+
+
+class _GroupRequest(Request[RequestStruct]):  # type: ignore[misc]  # aiokafka is untyped
+    API_KEY = 15
+
+    def __init__(self, group: str) -> None:
+        self._CLASSES = (_GroupStruct,)
+        self._group = group
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class([self._group], True)
+
+
 def operations_of(bits: int) -> frozenset[str] | None:
     """Return the names of a bit field of operations; ``None`` where brokers do not say them."""
     if bits == _NOT_SAID:
@@ -60,10 +78,28 @@ async def ask_topic_rights(
     except (TimeoutError, errors.KafkaError) as error:
         log.debug("no broker says what this user may do: %r", error)
         return {}, frozenset()
-    rights, hidden = {}, set()
+    rights: dict[str, frozenset[str]] = {}
+    hidden: set[str] = set()
     for code, topic, _id, _is_internal, _partitions, bits, _tags in response.topics:
         if code == errors.TopicAuthorizationFailedError.errno:
             hidden.add(topic)
         elif not code and (operations := operations_of(bits)) is not None:
             rights[topic] = operations
     return rights, frozenset(hidden)
+
+
+async def ask_group_rights(client: AIOKafkaAdminClient, group: str) -> frozenset[str] | None:
+    """Return what this user may do as a group; ``None`` where brokers do not say it."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            node_id = await client.find_coordinator(group)
+            response = await client._client.send(node_id, _GroupRequest(group))  # noqa: SLF001 - nothing public
+    except errors.GroupAuthorizationFailedError:
+        return frozenset()
+    except (TimeoutError, errors.KafkaError, NotImplementedError) as error:
+        log.debug("no broker says what this user may do as group %s: %r", group, error)
+        return None
+    ((code, *_state, bits),) = response.groups
+    if code == errors.GroupAuthorizationFailedError.errno:
+        return frozenset()
+    return None if code else operations_of(bits)

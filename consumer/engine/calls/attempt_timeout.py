@@ -15,11 +15,14 @@ class AttemptTimeout:
     Silence and not total time, as records are answered one after the other. The time before a
     replica accepts the call does not count, as that may be loading.
 
-    A route may set the limit (``set_s``). A learned limit is four times the longest recent silence
-    that ended in an answer, and at least half an hour. It doubles with each timeout of a record, so
-    that a record far slower than the others is not cut off each time. It also doubles for all calls
-    with each timeout until there is an answer: where nothing is answered, all work may take that
-    long (TCP's timer backoff: Karn and Partridge, "Improving Round-Trip Time Estimates", 1987).
+    A replica that says that it works on the call is not silent: one generation may take hours.
+
+    A route may set the limit (``set_s``), which then limits the time without outcomes. A learned
+    limit is four times the longest recent silence that ended in an answer, and at least half an
+    hour. It doubles with each timeout of a record, so that a record far slower than the others is
+    not cut off each time. It also doubles for all calls with each timeout until there is an answer:
+    where nothing is answered, all work may take that long (TCP's timer backoff: Karn and Partridge,
+    "Improving Round-Trip Time Estimates", 1987).
     """
 
     def __init__(self, set_s: float | None) -> None:
@@ -33,6 +36,10 @@ class AttemptTimeout:
             return self._set_s
         doublings = min(earlier_timeouts, _MOST_DOUBLINGS) + self._backoffs
         return max(LEAST_S, _LONGESTS * self._longest.seconds) * 2.0**doublings
+
+    def silent_since_s(self, heard_at_s: float, working_at_s: float) -> float:
+        """Return when the silence of a call began, by its last outcomes and signs of work."""
+        return heard_at_s if self._set_s is not None else max(heard_at_s, working_at_s)
 
     def exceeded(self) -> None:
         self._backoffs = min(self._backoffs + 1, _MOST_BACKOFFS)

@@ -187,6 +187,7 @@ class Calls:
             if STATUS_OK in outcomes.statuses:
                 self._timeout.learn(now_s - call.heard_at_s, call.earlier_timeouts, now_s)
             call.heard_at_s = now_s
+        call.note_work(outcomes, now_s)
         if call.in_flight.replica is None and call.unwanted():
             self.has_unwanted = True
         self.windows.heard(call.in_flight, outcomes.replica, outcomes.window_records, now_s)
@@ -275,6 +276,7 @@ class Calls:
             if paused_s > 0:
                 for call in self._under_way.values():
                     call.heard_at_s += paused_s
+                    call.working_at_s += paused_s
         self._looked_at_s = now_s
         expired_ms = epoch_ms - int(DEADLINE_GRACE_S * 1000)
         unwanted = []
@@ -283,7 +285,8 @@ class Calls:
             for item in expired:
                 self._completion.expire(item, now_s)
             limit_s = self._timeout.limit_s(call.earlier_timeouts)
-            if call.overdue is None and call.is_accepted and now_s - call.heard_at_s >= limit_s:
+            silent_s = now_s - self._timeout.silent_since_s(call.heard_at_s, call.working_at_s)
+            if call.overdue is None and call.is_accepted and silent_s >= limit_s:
                 call.overdue = f"the model replica sent nothing for {limit_s:g} s"
                 self._timeout.exceeded()
                 unwanted.append(call)

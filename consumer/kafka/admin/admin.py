@@ -23,7 +23,7 @@ from consumer.kafka.client.reach import within_reach
 from consumer.ports import SourceError
 from headrace_client.kafka.mending import mend_client
 from headrace_client.kafka.reach import contact
-from headrace_client.kafka.rights import ask_topic_rights, operations_of
+from headrace_client.kafka.rights import ask_group_rights, ask_topic_rights
 from schemas.settings.file import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -139,25 +139,9 @@ class TopicAdmin:
         return await ask_topic_rights(self.client._client, topics)  # noqa: SLF001 - as above
 
     async def group_rights(self, groups: Iterable[str]) -> dict[str, frozenset[str]]:
-        """Return what this user may do with each group; brokers older than 2.3 do not say it."""
-        rights: dict[str, frozenset[str]] = {}
-        for group in groups:
-            try:
-                [response] = await self.client.describe_consumer_groups(
-                    [group], include_authorized_operations=True
-                )
-            except errors.GroupAuthorizationFailedError:
-                rights[group] = frozenset()
-                continue
-            except (errors.KafkaError, NotImplementedError) as error:
-                log.info("no rights of group %s (%s)", group, error)
-                continue
-            for code, name, *_state, bits in response.groups:
-                if code == errors.GroupAuthorizationFailedError.errno:
-                    rights[name] = frozenset()
-                elif not code and (operations := operations_of(bits)) is not None:
-                    rights[name] = operations
-        return rights
+        """Return what this user may do as each group; brokers older than 2.3 do not say it."""
+        found = {group: await ask_group_rights(self.client, group) for group in groups}
+        return {group: rights for group, rights in found.items() if rights is not None}
 
     async def message_limits_bytes(self, topics: Sequence[str]) -> dict[str, int]:
         limits = await self.topic_limits(topics)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.models.adapters import add_adapter, list_adapters, remove_adapter
 from headrace.cli.models.backends import add_backends
 from headrace.cli.models.choosing import Chosen, choose, plain_sources
 from headrace.cli.models.converting import convert_each, show_conversions
@@ -24,7 +25,12 @@ from headrace.settings.file import find_settings_file
 from headrace_client.cli.completion import complete_model
 from schemas.settings.weights import WeightsSettings
 
-models_app = typer.Typer(help="The models' weights.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="The models' weights, and adapters of running ones.", no_args_is_help=True
+)
+models_app.command("add-adapter")(add_adapter)
+models_app.command("remove-adapter")(remove_adapter)
+models_app.command("list-adapters")(list_adapters)
 
 NamesArgument = Annotated[
     list[str] | None,
@@ -44,7 +50,7 @@ GroupOption = Annotated[
 
 @models_app.callback()
 def models() -> None:
-    """The models' weights."""
+    """The models' weights, and adapters of running ones."""
 
 
 @models_app.command("pull")

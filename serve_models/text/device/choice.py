@@ -63,7 +63,7 @@ def batch_loop(plain: Plain, settings: EmbedderSettings) -> DeviceLoop | None:
     is_cuda = plain.model.device.type == "cuda"
     if not is_cuda and not settings.compile and not settings.unpad_inputs:
         return None
-    trial = _Trial(plain, settings.parallel_batches or QUEUED_BATCHES)
+    trial = _Trial(plain, settings)
     wants_packed = settings.unpad_inputs
     if wants_packed is None:
         wants_packed = _suits_flash(plain) and not settings.compile
@@ -79,9 +79,10 @@ def batch_loop(plain: Plain, settings: EmbedderSettings) -> DeviceLoop | None:
 class _Trial:
     """Tries layouts on some texts of different lengths."""
 
-    def __init__(self, plain: Plain, slots: int) -> None:
+    def __init__(self, plain: Plain, settings: EmbedderSettings) -> None:
         self.plain = plain
-        self._slots = slots
+        self._slots = slots = settings.parallel_batches or QUEUED_BATCHES
+        self._replays = settings.compile
         device = plain.model.device
         self._queues = device.type == "cuda"
         self._streams: Streams = CudaStreams(device, slots) if self._queues else HostStreams()
@@ -92,7 +93,12 @@ class _Trial:
         """Return a loop with this layout, if the vectors stay the same."""
         plain = self.plain
         streamed = StreamedDevice(
-            plain.model, layout, self._streams, slots=self._slots, width=plain.width
+            plain.model,
+            layout,
+            self._streams,
+            slots=self._slots,
+            width=plain.width,
+            replays=self._replays,
         )
         loop = DeviceLoop(streamed, self._slots, queues=self._queues)
         try:
@@ -114,7 +120,11 @@ class _Trial:
 
 def _packed(trial: _Trial) -> DeviceLoop | None:
     attention = VarlenSwitch(trial.plain.transformer)
-    attention.turn_on()
+    try:
+        attention.turn_on()
+    except Exception as error:  # noqa: BLE001 -- a model whose attention is its own is padded
+        logger.info("batches cannot be packed: %s", describe(error))
+        return None
     loop = trial.loop(PackedLayout(trial.plain.position_offset))
     if loop is None:
         attention.turn_off()

@@ -74,16 +74,16 @@ class DeviceLoop:
             self._schedule.staged(slot)
             self._changed.wait_for(lambda: self._schedule.may_launch(slot))
             self._schedule.launch(slot)
-            launched = (
-                None
-                if self._launcher is None
-                else self._launcher.submit(self._device.launch, slot, staged)
-            )
+            # Submitted here, so that the launcher's queue has this order too.
+            launched = self._launch(slot, staged)
             self._changed.notify_all()
-        if launched is None:
-            self._device.launch(slot, staged)
-        else:
-            launched.result()
+        launched()
+
+    def _launch(self, slot: int, staged: Any) -> Callable[[], None]:
+        """Begin a launch; returns what waits for its end, or is the launch."""
+        if self._launcher is None:
+            return lambda: self._device.launch(slot, staged)
+        return self._launcher.submit(self._device.launch, slot, staged).result
 
     def _change(self, change: Callable[[], None]) -> None:
         with self._changed:

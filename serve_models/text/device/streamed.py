@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -28,7 +27,8 @@ class _Buffers:
 class StreamedDevice:
     """The model, and the buffers of each slot (``device.loop.Device``).
 
-    Buffers grow to the largest batch so far. ``width`` is that of a row.
+    Buffers grow to the largest batch so far. ``width`` is that of a row; ``replays`` says whether
+    the model is compiled, and so may replay captured graphs.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class StreamedDevice:
         *,
         slots: int,
         width: int,
+        replays: bool = False,
     ) -> None:
         self._model = model
         self._layout = layout
         self._streams = streams
         self._width = width
+        self._replays = replays
         self._slots = [self._buffers(_LEAST_INTS, 1) for _ in range(slots)]
 
     def stage(self, slot: int, texts: Sequence[TokenizedText]) -> Shape:
@@ -65,9 +67,9 @@ class StreamedDevice:
         with self._streams.uploading(slot):
             buffers.device[:size].copy_(buffers.host[:size], non_blocking=True)
         with self._streams.computing(slot):
-            # A captured graph may overwrite what it returned for the batch before.
-            compiler: Any = torch.compiler  # this function has no annotations
-            compiler.cudagraph_mark_step_begin()
+            if self._replays:
+                # A graph may now overwrite what it returned for the batch before.
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             features = self._layout.forward(self._model, buffers.device[:size], staged)
             rows = features["sentence_embedding"].float()
             buffers.rows[: len(rows)].copy_(rows, non_blocking=True)

@@ -63,7 +63,8 @@ class CudaStreams:
     pins = True
 
     def __init__(self, device: torch.device, slots: int) -> None:
-        cuda: Any = torch.cuda  # its streams have no annotations
+        # Any: torch's classes have no annotations.
+        cuda: Any = torch.cuda
         self._copies = cuda.Stream(device)
         self._computes = cuda.Stream(device)
         # Blocking: the waiting thread sleeps, and leaves its CPU to the others.

@@ -129,7 +129,7 @@ def encode_rows(
         order.encode(),
         np.array(numbers, np.int64).tobytes(),
         np.array([width], np.int64).tobytes(),
-        np.ascontiguousarray(stacked, np.float32).data.cast("B"),
+        stacked.astype(np.float32, copy=False).tobytes(),
     ]
 
 

@@ -132,7 +132,10 @@ class EmbeddingModel:
 
     def _plain_front_end(self) -> FastFrontEnd | None:
         """Return what reads texts of a plain transformer whose rows are vectors."""
-        return self._front_end if isinstance(self._front_end, FastFrontEnd) else None
+        # A subclass may have rows and endpoints of its own.
+        if type(self) is not EmbeddingModel or not isinstance(self._front_end, FastFrontEnd):
+            return None
+        return self._front_end
 
     def _batch_loop(self, settings: EmbedderSettings) -> DeviceLoop | None:
         front_end = self._plain_front_end()

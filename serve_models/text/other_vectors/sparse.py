@@ -12,7 +12,6 @@ from sentence_transformers.util import batch_to_device, select_max_active_dims
 from serve_models.text.backends.graphs import TextGraph
 from serve_models.text.models.base import Row, Rows
 from serve_models.text.models.embedding import EmbeddingModel
-from serve_models.text.models.preprocessing import FastFrontEnd
 from serve_models.text.models.tokenizing import TokenizedText
 
 ENTRY = np.dtype([("index", "<i4"), ("value", "<f4")])
@@ -47,10 +46,6 @@ class SparseEmbeddingModel(EmbeddingModel):
 
     def _measure_width(self) -> int:
         return self._components
-
-    def _plain_front_end(self) -> FastFrontEnd | None:
-        # A row is no vector of fixed width.
-        return None
 
     def graph(self) -> TextGraph | None:
         return None

@@ -12,6 +12,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 PAGES = [
     *sorted(DOCS.glob("quickstart-*.md")),
     DOCS / "bulk.md",
+    DOCS / "models.md",
     *sorted(DOCS.glob("cookbook/*.md")),
 ]
 E2E = DOCS.parent / "tests" / "e2e" / "test_documentation.py"

@@ -100,7 +100,7 @@ def test_check_shows_a_legal_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_check_lists_every_problem(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
-    bad.write_text(Path(SETTINGS).read_text().replace("dtype: float32", "dtype: f32\n    x: 1"))
+    bad.write_text(Path(SETTINGS).read_text().replace("dtype: auto", "dtype: f32\n    x: 1"))
 
     code, out, err = run(capsys, "check", str(bad))
     assert code == 2

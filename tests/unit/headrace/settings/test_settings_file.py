@@ -73,8 +73,8 @@ def test_a_legal_file_is_taken() -> None:
         pytest.param(
             "kind: embedder",
             "kind: embedder\n    dtype: bfloat61",
-            "h.yaml:7: models.minilm.dtype: 'bfloat61' is not one of: float32, bfloat16, float16; "
-            "did you mean 'bfloat16'?",
+            "h.yaml:7: models.minilm.dtype: 'bfloat61' is not one of: auto, float32, bfloat16, "
+            "float16; did you mean 'bfloat16'?",
             id="enum with a close match",
         ),
         pytest.param(

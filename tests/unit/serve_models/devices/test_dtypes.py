@@ -30,7 +30,7 @@ def test_a_cpu_with_instructions_for_bfloat16_computes_in_it(
 def test_auto_is_what_the_device_is_quick_in(
     monkeypatch: pytest.MonkeyPatch, is_quick: bool
 ) -> None:
-    asked = []
+    asked: list[bool] = []
 
     def supports(*, including_emulation: bool) -> bool:
         asked.append(including_emulation)

@@ -14,6 +14,7 @@ from serve_models.generation.checks import (
     ignored_fields,
     without_nulls,
 )
+from serve_models.generation.media.policy import MediaPolicy
 
 HELLO = {"role": "user", "content": "hello"}
 STRUCTURED = frozenset({"json", "regex", "choice", "grammar", "whitespace_pattern"})
@@ -26,7 +27,7 @@ def check(
     check_body(
         body,
         takes_kv_transfer=takes_kv_transfer,
-        takes_media_urls=takes_media_urls,
+        media=MediaPolicy(domains=takes_media_urls),
         structured_fields=STRUCTURED,
     )
 

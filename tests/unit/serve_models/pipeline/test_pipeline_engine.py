@@ -1,6 +1,7 @@
 """The pipeline's engine over models that answer when the test says so."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Never
 
@@ -899,3 +900,39 @@ def do_at_random(data: st.DataObject, call: HeldCall) -> None:
         case label:
             size = len(call.chunk.lines)
             call.answer(*range(data.draw(st.integers(1, size))), body={"label": label})
+
+
+async def test_a_steps_sign_of_work_reaches_the_callers_that_wait_for_its_model() -> None:
+    world = World(steps={"generate": {"model": "chat"}})
+    model = world.models["chat"]
+    model.window_records = 1
+    signs = Counter[str]()
+
+    async def listen(custom_id: str) -> None:
+        async for outcomes in world.engine.infer(Chunk("consumer-1", [line(custom_id)])):
+            signs[custom_id] += outcomes.is_working
+
+    first = asyncio.create_task(listen("first"))
+    await settle()
+    assert len(model.calls) == 1
+    model.calls[0].items.put_nowait(Outcomes("chat-replica", 1))
+    await settle()
+    second = asyncio.create_task(listen("second"))
+    await settle()
+    assert world.engine.waiting_requests["chat"] == 1
+    signs.clear()
+
+    model.calls[0].items.put_nowait(Outcomes("chat-replica", 1, is_working=True))
+    await settle()
+    assert signs == {"first": 1, "second": 1}
+
+    # Another sign soon after concerns the record that the model works on; what waits had one.
+    model.calls[0].items.put_nowait(Outcomes("chat-replica", 1, is_working=True))
+    await settle()
+    assert signs == {"first": 2, "second": 1}
+    model.calls[0].answer()
+    await settle()
+    assert len(model.calls) == 2
+    model.calls[1].answer()
+    await asyncio.gather(first, second)
+    await world.engine.stop()

@@ -45,7 +45,7 @@ def config() -> BertConfig:
 def sparse_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("sparse")
-    save_tiny(BertForMaskedLM(config()), minilm_path, folder / "bert")
+    save_tiny(BertForMaskedLM(config()), minilm_path, folder / "bert")  # type: ignore[no-untyped-call] # Transformers' own
     SparseEncoder(str(folder / "bert"), device="cpu").save_pretrained(str(folder / "model"))
     return folder / "model"
 
@@ -54,7 +54,7 @@ def sparse_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def multi_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("multi")
-    save_tiny(BertModel(config()), minilm_path, folder / "bert")
+    save_tiny(BertModel(config()), minilm_path, folder / "bert")  # type: ignore[no-untyped-call] # Transformers' own
     model = MultiVectorEncoder(str(folder / "bert"), device="cpu")
     model.prompts = {"query": "[Q] ", "document": "[D] "}
     model.save_pretrained(str(folder / "model"))

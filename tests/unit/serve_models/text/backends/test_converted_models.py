@@ -62,7 +62,7 @@ def config(**more: Any) -> BertConfig:
 def embedder_path(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("tiny")
-    bert = save_tiny(BertModel(config()), minilm_path, folder / "bert")
+    bert = save_tiny(BertModel(config()), minilm_path, folder / "bert")  # type: ignore[no-untyped-call] # Transformers' own
     transformer = Transformer(str(bert))
     model = SentenceTransformer(modules=[transformer, Pooling(32), Normalize()], device="cpu")
     model.save_pretrained(str(folder / "embedder"))
@@ -76,7 +76,7 @@ def scorer_path(
     def save(labels: int) -> Path:
         torch.manual_seed(7)
         folder = tmp_path_factory.mktemp("tiny-scorer")
-        model = BertForSequenceClassification(config(num_labels=labels))
+        model = BertForSequenceClassification(config(num_labels=labels))  # type: ignore[no-untyped-call] # Transformers' own
         return save_tiny(model, minilm_path, folder)
 
     return save

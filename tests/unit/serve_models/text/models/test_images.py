@@ -126,7 +126,7 @@ def clip_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image_processor = CLIPImageProcessor(
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
     )
-    CLIPProcessor(image_processor, tokenizer).save_pretrained(folder / "clip")
+    CLIPProcessor(image_processor, tokenizer).save_pretrained(folder / "clip")  # type: ignore[no-untyped-call] # Transformers' own
     model = SentenceTransformer(modules=[Transformer(str(folder / "clip"))], device="cpu")
     model.save_pretrained(str(folder / "model"))
     return folder / "model"

@@ -1,0 +1,1 @@
+"""Pictures, sound and video in generation requests: from where, and how large."""
