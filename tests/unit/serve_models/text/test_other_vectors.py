@@ -105,6 +105,17 @@ def test_sparse_vectors_are_the_librarys(sparse_path: Path) -> None:
     assert model.similarity == library.similarity_fn_name == "dot"
 
 
+def test_what_is_for_one_vector_a_text_is_off_or_refused(
+    sparse_path: Path, multi_path: Path
+) -> None:
+    for path in (sparse_path, multi_path):
+        model = load(path)
+        assert model.front_spec("m", settings()) is None
+        for name in ("unpad_inputs", "compile"):
+            with pytest.raises(ModelSettingsError, match=f"{name}: the checkpoint is no plain"):
+                load(path, **{name: True})
+
+
 def test_a_sparse_vector_has_its_entries_and_no_others() -> None:
     vector = np.array([0, 1.5, 0, -2, 0], np.float32)
     assert sparse_of(vector).tolist() == [(1, 1.5), (3, -2.0)]
