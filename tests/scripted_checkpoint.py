@@ -33,8 +33,9 @@ LAYERS = 1
 PATCH_PIXELS = 14
 PICTURE_PIXELS = 4 * PATCH_PIXELS
 SCALE = 2
-IMAGE_TOKENS = (PICTURE_PIXELS // PATCH_PIXELS // SCALE) ** 2
-"""Of any picture, which is scaled to the same size."""
+_PATCH_TOKENS = (PICTURE_PIXELS // PATCH_PIXELS // SCALE) ** 2
+IMAGE_TOKENS = 3 + _PATCH_TOKENS
+"""Of any picture, which is scaled to the same size, with those around it."""
 _SURE = 4.0
 _CHARACTERS = [*map(chr, range(32, 127)), "\n", "…"]
 _TEMPLATE = (
@@ -204,7 +205,7 @@ def write_picture_checkpoint(folder: Path) -> dict[str, int]:
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    processor = {"processor_class": "Idefics3Processor", "image_seq_len": IMAGE_TOKENS}
+    processor = {"processor_class": "Idefics3Processor", "image_seq_len": _PATCH_TOKENS}
     (folder / "preprocessor_config.json").write_text(json.dumps(images))
     (folder / "processor_config.json").write_text(json.dumps(processor))
     return vocabulary

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 1.0
 _REPORT_TIMEOUT_S = 5.0
+_ACCEPTANCE_S = 3.0
+"""Ray misses a killed node after some 15 s. Until then its replicas look idle, and Serve's router
+sends them every call; one that is made anew goes to a replica that lives."""
 
 
 class Consumer:
@@ -61,7 +64,7 @@ class Consumer:
         self._kafka = kafka
         self._urls = urls
         self._work_field = work_field
-        self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
+        self._model = ModelHandle(model, _ACCEPTANCE_S, unavailable=DeploymentUnavailableError)
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)

@@ -23,7 +23,6 @@ from headrace.preflight.gpus import uncounted_gpus
 from headrace.preflight.looking import look
 from headrace.preflight.table import findings_table
 from headrace.records.result_sizes import describe_oversized
-from headrace.service.placing import packed_lines
 from headrace.settings.file import find_settings_file, load_settings
 from headrace.settings.generator_notices import describe_generators
 from headrace.settings.problems import SettingsError
@@ -106,8 +105,6 @@ def check(
         print_note(f"Warning: {warning}")
     if unseen is not None:
         print_note(f"The topics were not looked at: {unseen}")
-    for line in packed_lines(settings):
-        print_note(f"Note: {line}")
     for line in homeless:
         print_error(line)
     if homeless:

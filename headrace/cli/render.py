@@ -1,5 +1,6 @@
 """``headrace render``: turns the settings file into manifests, and the metrics into a dashboard."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,26 +9,27 @@ import typer
 
 from headrace.cli.options import ConfigOption
 from headrace.cli.output import print_error, print_note
-from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import read_source
 from headrace.observability.dashboard import dashboard
 from headrace.settings.file import find_settings_file
 
-render_app = typer.Typer(help="Manifests of the settings, and a dashboard.", no_args_is_help=True)
+render_app = typer.Typer(
+    help="Manifests of the settings, and a Grafana dashboard.", no_args_is_help=True
+)
 
 
 @render_app.callback()
 def render() -> None:
-    """Manifests of the settings, and a dashboard."""
+    """Manifests of the settings, and a Grafana dashboard."""
 
 
 @render_app.command("serve")
 def serve(config: ConfigOption = None) -> None:
     """Print Ray Serve's config, as `serve deploy` and a RayService take it."""
     # Ray takes a second or two to import, and the other commands do not need it.
-    from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
+    from headrace.kubernetes.manifests import serve_config_text  # noqa: PLC0415 - see above
 
-    print(to_yaml(serve_config(read_source(find_settings_file(config)).settings)), end="")  # noqa: T201
+    print(serve_config_text(read_source(find_settings_file(config))), end="")  # noqa: T201
 
 
 @render_app.command("grafana")
@@ -67,6 +69,26 @@ def k8s(
         manifests = [text for name, text in files.items() if name != "kustomization.yaml"]
         print("---\n".join(manifests), end="")  # noqa: T201 - YAML on stdout, for kubectl
         return
+    _write(files, output, check=check)
+
+
+@render_app.command("helm")
+def helm(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The chart's directory.")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit 1 where --output differs."),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Render the same manifests as a Helm chart, with values for what differs between clusters."""
+    # As above.
+    from headrace.kubernetes.helm.chart import chart_files  # noqa: PLC0415 - see above
+
+    _write(chart_files(read_source(find_settings_file(config))), output, check=check)
+
+
+def _write(files: Mapping[str, str], output: Path, *, check: bool) -> None:
     changed = [
         name
         for name, text in files.items()
@@ -76,8 +98,8 @@ def k8s(
         for name in changed:
             print_error(f"{output / name} is not what the settings render to; render it again")
         raise typer.Exit(1 if changed else 0)
-    output.mkdir(parents=True, exist_ok=True)
     for name in changed:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_text(files[name], encoding="utf-8")
     print_note(
         f"{output}: {len(changed)} of {len(files)} files written, the others are as they were"

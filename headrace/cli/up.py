@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -28,7 +29,9 @@ from headrace.errors import ServiceError, UserError
 from headrace.preflight.findings import errors_of
 from headrace.preflight.looking import look
 from headrace.preflight.table import findings_table
+from headrace.service.health import complaints
 from headrace.status.asking import Asking
+from headrace.status.health_file import HealthFile
 from headrace.status.lag import PartitionLag, read_lags
 from headrace.status.open_transactions import OpenTransactionLines
 from schemas.settings.file import Settings
@@ -63,6 +66,14 @@ def up(
             help="First look at GPUs, weights, vLLM's arguments and brokers, as `check --deep`.",
         ),
     ] = True,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--health-file",
+            help="Write there each second what is wrong, nothing if all is well, for a "
+            "container's health check.",
+        ),
+    ] = None,
 ) -> None:
     """Start what is missing (broker, Ray, topics), deploy, and watch; Ctrl-C drains and stops.
 
@@ -82,15 +93,17 @@ def up(
         say=print_note,
         show_plan=lambda changes: err.print(changes_table(changes)),
     )
+    health = None if health_file is None else HealthFile(health_file)
     with service, _until_signal() as stop:
         if json:
-            is_silent = asyncio.run(
-                _watch(service, stop, lambda report: print_json(report, indent=False))
-            )
+            show = partial(print_json, indent=False)
+            is_silent = asyncio.run(_watch(service, stop, show, health))
         else:
             print_note(_STAYS if service.is_joined else "Ctrl-C drains and stops")
             with Live(console=out, auto_refresh=False) as live:
-                is_silent = asyncio.run(_watch(service, stop, lambda report: _show(live, report)))
+                is_silent = asyncio.run(
+                    _watch(service, stop, lambda report: _show(live, report), health)
+                )
         if is_silent:
             service.leave_ray()
     if is_silent:
@@ -146,14 +159,17 @@ def _until_signal() -> Iterator[threading.Event]:
 
 
 async def _watch(
-    service: "LocalService", stop: threading.Event, show: Callable[[dict[str, Any]], None]
+    service: "LocalService",
+    stop: threading.Event,
+    show: Callable[[dict[str, Any]], None],
+    health: HealthFile | None,
 ) -> bool:
     """Show reports until ``stop``; return whether Ray has fallen silent."""
     blocked = _Blocked(service.settings)
     asking = Asking(lambda: _ask(service))
     async with GroupLags(service.settings.kafka) as group_lags:
         while not stop.is_set():
-            show(await _report(service, asking, group_lags, blocked))
+            show(await _report(service, asking, group_lags, blocked, health))
             await asyncio.to_thread(stop.wait, REFRESH_S)
     return asking.is_silent
 
@@ -188,6 +204,7 @@ async def _report(
     asking: Asking[_Answer],
     group_lags: GroupLags,
     blocked: _Blocked,
+    health: HealthFile | None,
 ) -> dict[str, Any]:
     """Return the report of this moment; what does not answer is left out and named."""
     errors = []
@@ -204,6 +221,8 @@ async def _report(
         errors += [why_not] if why_not else []
     except ServiceError as error:
         errors.append(str(error))
+    if health is not None:
+        health.write(complaints(service.settings.routes, statuses or {}))
     for status in (statuses or {}).values():
         errors += [f"{status.route}: consumer {error}" for error in status.errors]
     at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -6,7 +6,8 @@ Metrics are those of ``schemas.metrics``, and the lag that Strimzi's Kafka Expor
 
 from typing import Any
 
-from headrace.kubernetes.names import PART_OF, StrimziCluster
+from headrace.kubernetes.names import StrimziCluster
+from headrace.kubernetes.policies.monitoring import monitoring_labels
 from schemas.metrics import metric
 from schemas.settings.file import RouteSettings, Settings
 
@@ -22,7 +23,10 @@ def prometheus_rule(settings: Settings, cluster: StrimziCluster | None) -> dict[
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "headrace", "labels": {"app.kubernetes.io/part-of": PART_OF}},
+        "metadata": {
+            "name": "headrace",
+            "labels": monitoring_labels(settings.kubernetes.monitoring),
+        },
         "spec": {
             "groups": [
                 {

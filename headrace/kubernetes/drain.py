@@ -3,7 +3,8 @@
 A worker tells Ray that its node is going. Serve then starts its replicas elsewhere and stops those
 here the graceful way: consumers publish, commit and leave the group. When nothing runs here any
 more the node's raylet ends by itself. A head takes the service down, since the cluster does not
-outlive it.
+outlive it; a head whose cluster does (fault tolerance of the GCS) only waits for workers that drain
+at the same time, since they need it.
 
 Nothing is lost without it: records in flight would be computed again, and partitions wait for a
 session to expire.
@@ -13,17 +14,22 @@ import argparse
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 import psutil
 import ray
 from ray import serve
 
+from handoff.clock import Clock, SystemClock
 from headrace.service.stopping import delete_applications
 from headrace.status.client import quiet_ray
 
 RAYLET = "raylet"
+HEAD_RESOURCE = "node:__internal_head__"
+"""What Ray gives the head's node, and no other."""
 _ASK_TIMEOUT_S = 30.0
+_POLL_INTERVAL_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +38,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m headrace.kubernetes.drain", description=__doc__
     )
-    parser.add_argument("role", choices=["head", "worker"])
+    parser.add_argument("role", choices=["head", "outlived-head", "worker"])
     parser.add_argument(
         "--timeout-s", type=float, required=True, help="The longest wait, in seconds."
     )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    drain = drain_head if given.role == "head" else drain_worker
-    is_drained = drain(given.timeout_s)
+    match given.role:
+        case "head":
+            is_drained = drain_head(given.timeout_s)
+        case "outlived-head":
+            is_drained = wait_for_workers(given.timeout_s)
+        case _:
+            is_drained = drain_worker(given.timeout_s)
     log.info("%s: %s", given.role, "drained" if is_drained else "not drained")
     return 0 if is_drained else 1
 
@@ -59,6 +70,42 @@ def drain_head(timeout_s: float) -> bool:
         return False
     finally:
         ray.shutdown()
+
+
+def wait_for_workers(
+    timeout_s: float,
+    *,
+    workers: Callable[[], int] | None = None,
+    clock: Clock | None = None,
+    pause: Callable[[float], object] | None = None,
+) -> bool:
+    """Wait until this head is the only node; returns whether it is, in time.
+
+    When a cluster is deleted its workers drain, and need the head for it. When the head alone is
+    moved, they stay, and it serves them until the end of its time.
+    """
+    clock = clock or SystemClock()
+    pause = pause or threading.Event().wait
+    give_up_at_s = clock.monotonic() + timeout_s
+    count = workers or count_workers
+    while count() > 0:
+        if clock.monotonic() >= give_up_at_s:
+            return False
+        pause(_POLL_INTERVAL_S)
+    return True
+
+
+def count_workers() -> int:
+    """Return how many nodes besides this head are alive; 0 if no Ray answers."""
+    quiet_ray()
+    try:
+        if not ray.is_initialized():
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        log.warning("no Ray answers here: %s", error)
+        return 0
+    return len([node for node in alive if HEAD_RESOURCE not in node["Resources"]])
 
 
 def drain_worker(

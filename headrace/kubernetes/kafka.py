@@ -1,6 +1,7 @@
 """Strimzi's resources for the settings' Kafka: cluster, node pools, topics, users. Pure."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from consumer.kafka.transactions.names import (
@@ -9,17 +10,23 @@ from consumer.kafka.transactions.names import (
 )
 from headrace.dead_letters.handled_topic import handled_topic_of, transactional_id
 from headrace.kubernetes.names import PART_OF, StrimziCluster, resource_name
+from headrace.kubernetes.pods.quantities import gib_quantity, resources
 from headrace.topics import topic_settings
 from schemas.settings.file import RouteSettings, Settings
+from schemas.settings.kubernetes import KafkaNodesSettings
 from schemas.wire.reply_topics import is_prefix, stem_of
 
 API_VERSION = "kafka.strimzi.io/v1"
 CLIENT_LABEL = "headrace.io/kafka-client"
 """Pods that carry it with the value "true" reach the brokers' listener."""
 
+HANDLED_TOPIC_SETTINGS: Mapping[str, str] = MappingProxyType({"cleanup.policy": "compact"})
+"""As `headrace dlq` makes it."""
+
 _CONTROLLERS = 3
-_BROKER_STORAGE = "100Gi"
-_CONTROLLER_STORAGE = "10Gi"
+_OPERATOR_CPUS, _OPERATOR_MEMORY_GIB = 0.1, 0.5
+"""Of each of Strimzi's two operators of the cluster's topics and users."""
+_EXPORTER_CPUS, _EXPORTER_MEMORY_GIB = 0.1, 0.125
 _RECORD_MARGIN_BYTES = 64 * 1024
 """The rest of a record beside its value: key, headers, and what a batch adds."""
 _KAFKA_MAX_MESSAGE_BYTES = 1_048_588
@@ -44,6 +51,7 @@ def kafka_cluster(
     and three separate controllers. ``topics`` has partitions and replication factor by topic.
     """
     replicas = max(replication for _, replication in topics.values())
+    operator = resources(_OPERATOR_CPUS, _OPERATOR_MEMORY_GIB, limits_cpus=False)
     kafka = {
         "apiVersion": API_VERSION,
         "kind": "Kafka",
@@ -65,7 +73,10 @@ def kafka_cluster(
                 "authorization": {"type": "simple"},
                 "config": _broker_config(settings, replicas),
             },
-            "entityOperator": {"topicOperator": {}, "userOperator": {}},
+            "entityOperator": {
+                "topicOperator": {"resources": operator},
+                "userOperator": {"resources": operator},
+            },
             # It reads the lag from outside, so that an alert does not depend on the service's
             # health.
             "kafkaExporter": {
@@ -75,15 +86,17 @@ def kafka_cluster(
                 "topicRegex": "|".join(
                     sorted({_literal(route.requests_topic) for route in settings.routes.values()})
                 ),
+                "resources": resources(_EXPORTER_CPUS, _EXPORTER_MEMORY_GIB, limits_cpus=False),
             },
         },
     }
+    sizes = settings.kubernetes.kafka
     if replicas == 1:
-        pools = [_pool(cluster, "nodes", 1, ["controller", "broker"], _BROKER_STORAGE)]
+        pools = [_pool(cluster, "nodes", 1, ["controller", "broker"], sizes.brokers)]
     else:
         pools = [
-            _pool(cluster, "controllers", _CONTROLLERS, ["controller"], _CONTROLLER_STORAGE),
-            _pool(cluster, "brokers", max(replicas, 3), ["broker"], _BROKER_STORAGE),
+            _pool(cluster, "controllers", _CONTROLLERS, ["controller"], sizes.controllers),
+            _pool(cluster, "brokers", max(replicas, 3), ["broker"], sizes.brokers),
         ]
     return [kafka, *pools]
 
@@ -92,7 +105,13 @@ def kafka_topics(
     settings: Settings, cluster: StrimziCluster, topics: Mapping[str, tuple[int, int]]
 ) -> list[dict[str, Any]]:
     largest = _largest_values_bytes(settings)
-    own = topic_settings(settings)
+    own = {
+        **topic_settings(settings),
+        **{
+            handled_topic_of(route.dead_letters_topic): HANDLED_TOPIC_SETTINGS
+            for route in settings.routes.values()
+        },
+    }
     return [
         {
             "apiVersion": API_VERSION,
@@ -257,8 +276,22 @@ def _largest_values_bytes(settings: Settings) -> dict[str, int]:
 
 
 def _pool(
-    cluster: StrimziCluster, name: str, replicas: int, roles: list[str], storage: str
+    cluster: StrimziCluster,
+    name: str,
+    replicas: int,
+    roles: list[str],
+    size: KafkaNodesSettings,
 ) -> dict[str, Any]:
+    volume: dict[str, Any] = {
+        "id": 0,
+        "type": "persistent-claim",
+        "size": gib_quantity(size.storage_gib),
+        "kraftMetadata": "shared",
+        # Deleting the resource must not delete the records.
+        "deleteClaim": False,
+    }
+    if size.storage_class is not None:
+        volume["class"] = size.storage_class
     return {
         "apiVersion": API_VERSION,
         "kind": "KafkaNodePool",
@@ -269,40 +302,35 @@ def _pool(
         "spec": {
             "replicas": replicas,
             "roles": roles,
-            "storage": {
-                "type": "jbod",
-                "volumes": [
-                    {
-                        "id": 0,
-                        "type": "persistent-claim",
-                        "size": storage,
-                        "kraftMetadata": "shared",
-                        # Deleting the resource must not delete the records.
-                        "deleteClaim": False,
-                    }
-                ],
-            },
-            "resources": {
-                "requests": {"cpu": "1", "memory": "4Gi"},
-                "limits": {"memory": "4Gi"},
-            },
+            "storage": {"type": "jbod", "volumes": [volume]},
+            "resources": resources(size.cpus, size.memory_gib, limits_cpus=False),
             # Here, not in the Kafka resource: a pool that has any template of its own, as overlays
             # give it, takes nothing from the cluster's.
-            "template": _pod_template(),
+            "template": _pod_template(cluster, name, replicas),
         },
     }
 
 
-def _pod_template() -> dict[str, Any]:
+def _pod_template(cluster: StrimziCluster, pool: str, replicas: int) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER_ID,
+            "fsGroup": _USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+    }
+    if replicas > 1:
+        # Two nodes of a pool never share a machine; a broker and a controller may.
+        peers = {"strimzi.io/cluster": cluster.name, "strimzi.io/pool-name": pool}
+        apart = {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": peers},
+        }
+        rules = {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
+        pod["affinity"] = {"podAntiAffinity": rules}
     return {
-        "pod": {
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": _USER_ID,
-                "fsGroup": _USER_ID,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            }
-        },
+        "pod": pod,
         "kafkaContainer": {
             "securityContext": {
                 "allowPrivilegeEscalation": False,

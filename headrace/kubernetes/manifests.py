@@ -6,11 +6,21 @@ from typing import Any
 
 import yaml
 
+from headrace.dead_letters.handled_topic import handled_topic_of
 from headrace.errors import UserError
 from headrace.kubernetes.alerts import prometheus_rule
 from headrace.kubernetes.kafka import kafka_cluster, kafka_topics, kafka_users
-from headrace.kubernetes.names import PART_OF, SETTINGS_CONFIG_MAP, strimzi_cluster
+from headrace.kubernetes.names import (
+    PART_OF,
+    SETTINGS_DIGEST,
+    settings_digest,
+    settings_map_name,
+    strimzi_cluster,
+)
 from headrace.kubernetes.placement.hosting import unhosted
+from headrace.kubernetes.policies.disruption import disruption_budgets
+from headrace.kubernetes.policies.monitoring import pod_monitors
+from headrace.kubernetes.policies.network import network_policies
 from headrace.kubernetes.ray_service import ray_service
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import RenderSource
@@ -19,12 +29,28 @@ from headrace.kubernetes.worker_groups import worker_groups
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.topics import wanted_topics
 from schemas.settings.file import Settings
+from schemas.settings.kubernetes import UpgradeSettings
 
 HEADER = "# Rendered by `headrace render k8s`: change the settings file and render again.\n"
 
 
 def render_files(source: RenderSource) -> dict[str, str]:
     """Return the manifests' text by file name, ``kustomization.yaml`` among them.
+
+    Raises as ``render_documents`` does.
+    """
+    documents = render_documents(source)
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": sorted(documents),
+    }
+    files = {name: HEADER + "---\n".join(map(to_yaml, found)) for name, found in documents.items()}
+    return {**files, "kustomization.yaml": HEADER + to_yaml(kustomization)}
+
+
+def render_documents(source: RenderSource) -> dict[str, list[dict[str, Any]]]:
+    """Return the manifests by file name.
 
     Kafka, its topics and its users are included if ``kafka.bootstrap`` is the bootstrap service of
     a Strimzi cluster, ``NAME-kafka-bootstrap``; any other Kafka is managed elsewhere. Raises
@@ -35,7 +61,13 @@ def render_files(source: RenderSource) -> dict[str, str]:
     if homeless := unhosted(settings):
         raise UserError("\n".join(homeless))
     cluster = strimzi_cluster(settings.kafka)
-    documents: dict[str, list[dict[str, Any]]] = {"settings.yaml": [settings_map(source.text)]}
+    groups = worker_groups(settings)
+    digest = settings_digest(source.text)
+    documents: dict[str, list[dict[str, Any]]] = {
+        "settings.yaml": [settings_map(source.text, settings.kubernetes.upgrade)],
+        "disruption.yaml": disruption_budgets(settings.kubernetes, groups),
+        "network.yaml": network_policies(settings, cluster),
+    }
     if cluster is not None:
         topics = topics_of(settings)
         documents["kafka.yaml"] = kafka_cluster(settings, cluster, topics)
@@ -43,44 +75,60 @@ def render_files(source: RenderSource) -> dict[str, str]:
         documents["users.yaml"] = kafka_users(settings, cluster)
     if claims := weights_claims(settings):
         documents["weights.yaml"] = claims
-    documents["alerts.yaml"] = [prometheus_rule(settings, cluster)]
+    monitoring = settings.kubernetes.monitoring
+    if monitoring.enabled:
+        documents["alerts.yaml"] = [prometheus_rule(settings, cluster)]
+        documents["monitoring.yaml"] = pod_monitors(monitoring, cluster)
     documents["rayservice.yaml"] = [
         ray_service(
             settings,
-            serve_config_text=to_yaml(serve_config(settings)),
-            groups=worker_groups(settings),
+            serve_config_text=serve_config_text(source),
+            groups=groups,
             cluster=cluster,
             stop_timeout_s=math.ceil(service_stop_timeout_s(settings)),
+            settings_digest=digest,
             version=version("headrace"),
             ray_version=version("ray"),
         )
     ]
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": sorted(documents),
-    }
-    files = {name: HEADER + "---\n".join(map(to_yaml, found)) for name, found in documents.items()}
-    return {**files, "kustomization.yaml": HEADER + to_yaml(kustomization)}
+    return documents
+
+
+def serve_config_text(source: RenderSource) -> str:
+    """Return Ray Serve's config as YAML, and of which settings file it is."""
+    digest = settings_digest(source.text)
+    return f"# {SETTINGS_DIGEST}: {digest}\n{to_yaml(serve_config(source.settings))}"
 
 
 def topics_of(settings: Settings) -> dict[str, tuple[int, int]]:
-    return {
+    """Return partitions and replication factor of each topic, by its name.
+
+    Among them are those of `headrace dlq`, which makes its own where it may.
+    """
+    topics = {
         name: (info.partitions, info.replication_factor)
-        for name, info in sorted(wanted_topics(settings).items())
+        for name, info in wanted_topics(settings).items()
     }
+    for route in settings.routes.values():
+        letters = route.dead_letters_topic
+        topics[handled_topic_of(letters)] = (1, topics[letters][1])
+    return dict(sorted(topics.items()))
 
 
-def settings_map(text: str) -> dict[str, Any]:
-    return {
+def settings_map(text: str, upgrade: UpgradeSettings) -> dict[str, Any]:
+    """Return the ConfigMap of the settings file; one that is named by its content is for ever."""
+    digest = settings_digest(text)
+    document: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": SETTINGS_CONFIG_MAP,
+            "name": settings_map_name(upgrade, digest),
             "labels": {"app.kubernetes.io/part-of": PART_OF},
+            "annotations": {SETTINGS_DIGEST: digest},
         },
         "data": {"headrace.yaml": text},
     }
+    return document if upgrade.settings == "in_place" else {**document, "immutable": True}
 
 
 class _Dumper(yaml.SafeDumper):

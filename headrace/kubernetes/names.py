@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from headrace.errors import UserError
 from schemas.settings.file import KafkaSettings
+from schemas.settings.kubernetes import UpgradeSettings
 
 PART_OF = "headrace"
 RAY_SERVICE = "headrace"
 SETTINGS_CONFIG_MAP = "headrace-settings"
+SETTINGS_DIGEST = "headrace.io/settings-sha256"
+"""Annotation: of which settings file the resource, and the pods and arguments in it, are."""
 EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
 """With keys password and ca.crt; for a Kafka that is not Strimzi's."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
@@ -18,6 +21,22 @@ HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 _STRIMZI_BOOTSTRAP = re.compile(r"^(?P<cluster>[a-z0-9-]+)-kafka-bootstrap(\.[a-z0-9.-]+)?:(\d+)$")
 MOST_WORD_CHARACTERS = 200
 """A name has at most 253 characters, and a legal topic at most 249."""
+
+
+def settings_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def settings_map_name(upgrade: UpgradeSettings, digest: str) -> str:
+    """Return the name of the settings' ConfigMap.
+
+    With a new name for each content, pods never see a file that they were not made for, and a
+    change of the file is a change of the pods. Under one name it reaches the pods that run, as the
+    changed arguments reach the applications in them.
+    """
+    if upgrade.settings == "in_place":
+        return SETTINGS_CONFIG_MAP
+    return f"{SETTINGS_CONFIG_MAP}-{digest[:10]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,17 @@ from headrace.kubernetes.names import (
     EXTERNAL_KAFKA_SECRET,
     PART_OF,
     RAY_SERVICE,
-    SETTINGS_CONFIG_MAP,
+    SETTINGS_DIGEST,
     StrimziCluster,
+    settings_map_name,
 )
-from headrace.kubernetes.placement.pools import NODE_SELECTOR_KEYS
+from headrace.kubernetes.pods.placement import placed, ray_start_params
+from headrace.kubernetes.pods.quantities import resources
+from headrace.kubernetes.pods.upgrades import gcs_fault_tolerance, upgrade_strategy
 from headrace.kubernetes.weights import with_weights
 from headrace.kubernetes.worker_groups import WorkerGroup
 from schemas.settings.file import Settings
+from schemas.settings.kubernetes import PodSettings
 
 CPU_IMAGE = "headrace"
 GPU_IMAGE = "headrace-gpu"
@@ -46,6 +50,7 @@ def ray_service(
     groups: list[WorkerGroup],
     cluster: StrimziCluster | None,
     stop_timeout_s: float,
+    settings_digest: str,
     version: str,
     ray_version: str,
 ) -> dict[str, Any]:
@@ -54,14 +59,18 @@ def ray_service(
     Without a Strimzi ``cluster`` it takes the Secrets of a Kafka from elsewhere. ``version`` is
     Headrace's, the images' tag; ``ray_version`` is Ray's, in the images.
     """
-    pods = _Pods(settings, cluster, stop_timeout_s, version)
+    kubernetes = settings.kubernetes
+    pods = _Pods(settings, cluster, stop_timeout_s, settings_digest, version)
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
-        "metadata": {"name": RAY_SERVICE, "labels": {"app.kubernetes.io/part-of": PART_OF}},
+        "metadata": {
+            "name": RAY_SERVICE,
+            "labels": {"app.kubernetes.io/part-of": PART_OF},
+            "annotations": {SETTINGS_DIGEST: settings_digest},
+        },
         "spec": {
-            # A change of the pods makes a second cluster, which takes over once it runs.
-            "upgradeStrategy": {"type": "NewCluster"},
+            "upgradeStrategy": upgrade_strategy(kubernetes.upgrade),
             "rayClusterDeletionDelaySeconds": 60,
             "excludeHeadPodFromServeSvc": True,
             "serveConfigV2": serve_config_text,
@@ -69,6 +78,7 @@ def ray_service(
                 "rayVersion": ray_version,
                 # Calls to Ray's ports without the token are refused; KubeRay creates it.
                 "authOptions": {"mode": "token"},
+                **gcs_fault_tolerance(kubernetes.gcs),
                 "enableInTreeAutoscaling": True,
                 "autoscalerOptions": {
                     "version": "v2",
@@ -91,8 +101,8 @@ def ray_service(
                         "replicas": group.pods,
                         "minReplicas": group.least_pods,
                         "maxReplicas": group.most_pods,
-                        "rayStartParams": {},
-                        **_placed(group),
+                        "rayStartParams": ray_start_params(pods.settings_of(group)),
+                        **_ray_node(group),
                         "template": pods.worker(group),
                     }
                     for group in groups
@@ -102,7 +112,7 @@ def ray_service(
     }
 
 
-def _placed(group: WorkerGroup) -> dict[str, Any]:
+def _ray_node(group: WorkerGroup) -> dict[str, Any]:
     """Return what Ray is to know of a group's nodes, and the autoscaler before there is one."""
     found: dict[str, Any] = {}
     if group.labels:
@@ -118,16 +128,20 @@ class _Pods:
         settings: Settings,
         cluster: StrimziCluster | None,
         stop_timeout_s: float,
+        settings_digest: str,
         version: str,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
         self._stop_timeout_s = stop_timeout_s
+        self._settings_map = settings_map_name(settings.kubernetes.upgrade, settings_digest)
         self._version = version
 
     def head(self) -> dict[str, Any]:
+        size = self._settings.kubernetes.head
+        role = "head" if self._settings.kubernetes.gcs is None else "outlived-head"
         container = {
-            **self._container("ray-head", CPU_IMAGE, "head"),
+            **self._container("ray-head", CPU_IMAGE, role),
             "ports": [
                 {"name": "gcs", "containerPort": 6379},
                 {"name": "dashboard", "containerPort": _DASHBOARD_PORT},
@@ -137,40 +151,30 @@ class _Pods:
             ],
             "readinessProbe": _probe("/api/gcs_healthz", _DASHBOARD_PORT, failures=10),
             "livenessProbe": _probe("/api/gcs_healthz", _DASHBOARD_PORT, failures=120),
-            "resources": {
-                "requests": {"cpu": "2", "memory": "8Gi"},
-                "limits": {"cpu": "2", "memory": "8Gi"},
-            },
+            "resources": resources(size.cpus, size.memory_gib),
         }
-        return self._template("head", container, {})
+        return placed(self._template("head", container, {}), size, has_gpus=False)
 
     def worker(self, group: WorkerGroup) -> dict[str, Any]:
         image = GPU_IMAGE if group.gpus else CPU_IMAGE
-        size: dict[str, str] = {"cpu": str(group.cpus), "memory": f"{group.memory_gib}Gi"}
-        extra: dict[str, Any] = {}
-        if group.gpus:
-            size["nvidia.com/gpu"] = str(group.gpus)
-            extra["tolerations"] = [
-                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-            ]
-        if selector := {
-            NODE_SELECTOR_KEYS[key]: value
-            for key, value in group.labels.items()
-            if key in NODE_SELECTOR_KEYS
-        }:
-            extra["nodeSelector"] = selector
+        gpus = {"nvidia.com/gpu": str(group.gpus)} if group.gpus else {}
         container = {
             **self._container("ray-worker", image, "worker"),
             "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
             # KubeRay's own probe would ask for an HTTP proxy, and none runs here.
             "readinessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=10),
             "livenessProbe": _probe("/api/local_raylet_healthz", _AGENT_PORT, failures=120),
-            "resources": {"requests": dict(size), "limits": dict(size)},
+            "resources": resources(group.cpus, group.memory_gib, gpus),
         }
-        template = self._template(
-            "worker", container, {"automountServiceAccountToken": False, **extra}
+        template = self._template("worker", container, {"automountServiceAccountToken": False})
+        on_nodes = placed(
+            template, self.settings_of(group), has_gpus=group.gpus > 0, labels=group.labels
         )
-        return with_weights(template, self._settings, group)
+        return with_weights(on_nodes, self._settings, group)
+
+    def settings_of(self, group: WorkerGroup) -> PodSettings:
+        kubernetes = self._settings.kubernetes
+        return kubernetes.gpu_pods if group.gpus else kubernetes.cpu_pods
 
     def _container(self, name: str, image: str, role: str) -> dict[str, Any]:
         drain = [
@@ -249,7 +253,7 @@ class _Pods:
 
     def _volumes(self) -> list[dict[str, Any]]:
         volumes: list[dict[str, Any]] = [
-            {"name": "settings", "configMap": {"name": SETTINGS_CONFIG_MAP}},
+            {"name": "settings", "configMap": {"name": self._settings_map}},
             # Ray's sockets, logs and spilled objects.
             {"name": "tmp", "emptyDir": {"sizeLimit": "20Gi"}},
             # Kernels that vLLM compiles, and a checkpoint's code that the settings trust.

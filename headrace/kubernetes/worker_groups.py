@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from headrace.kubernetes.placement.pools import group_labels, group_name
 from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas, most_replicas
 from schemas.settings.file import Settings
+from schemas.settings.kubernetes import KubernetesSettings, PodSettings
 from schemas.settings.models import GeneratorSettings
 from schemas.settings.placement import PlacementSettings
 from schemas.settings.replicas import ReplicaSettings
@@ -39,7 +40,7 @@ class WorkerGroup:
 
     name: str
     cpus: int
-    memory_gib: int
+    memory_gib: float
     gpus: int
     pods: int
     least_pods: int
@@ -75,7 +76,7 @@ def worker_groups(settings: Settings) -> list[WorkerGroup]:
     for demand in demands_of(settings):
         name = group_name(demand.placement, has_gpus=demand.gpus > 0)
         pools.setdefault(name, []).append(demand)
-    groups = [_placed_group(name, demands) for name, demands in pools.items()]
+    groups = [_placed_group(name, demands, settings.kubernetes) for name, demands in pools.items()]
     return sorted(groups, key=lambda group: (group.gpus > 0, group.name))
 
 
@@ -114,9 +115,9 @@ def _demand(name: str, model: ReplicaSettings) -> Demand:
     )
 
 
-def _placed_group(name: str, demands: list[Demand]) -> WorkerGroup:
+def _placed_group(name: str, demands: list[Demand], sizes: KubernetesSettings) -> WorkerGroup:
     on_gpus = [demand for demand in demands if demand.gpus]
-    group = _gpu_group(on_gpus) if on_gpus else _cpu_group(demands)
+    group = _gpu_group(on_gpus, sizes.gpu_pods) if on_gpus else _cpu_group(demands, sizes.cpu_pods)
     if on_gpus and len(on_gpus) < len(demands):
         group = _with_cpus(group, demands)
     pods, least_pods, most_pods = group.pods, group.least_pods, group.most_pods
@@ -167,15 +168,16 @@ def _least_replicas(replicas: int, scaling: AutoscalingSettings | None) -> int:
     return replicas if scaling is None else scaling.min_replicas
 
 
-def _cpu_group(demands: list[Demand]) -> WorkerGroup:
-    cpus = max(LEAST_CPUS, math.ceil(max(demand.cpus for demand in demands)))
+def _cpu_group(demands: list[Demand], size: PodSettings) -> WorkerGroup:
+    least_cpus = math.ceil(size.cpus or LEAST_CPUS)
+    cpus = max(least_cpus, math.ceil(max(demand.cpus for demand in demands)))
     pods = _pods([(demand.replicas, demand.cpus) for demand in demands], cpus)
     least_pods = _pods([(demand.least_replicas, demand.cpus) for demand in demands], cpus)
     scaled_pods = _pods([(demand.most_replicas, demand.cpus) for demand in demands], cpus)
     return WorkerGroup(
         name="cpu",
         cpus=cpus,
-        memory_gib=cpus * MEMORY_GIB_PER_CPU,
+        memory_gib=size.memory_gib or cpus * MEMORY_GIB_PER_CPU,
         gpus=0,
         pods=pods,
         # First fit may ask for one more pod where there is less to carry.
@@ -184,11 +186,12 @@ def _cpu_group(demands: list[Demand]) -> WorkerGroup:
     )
 
 
-def _gpu_group(demands: list[Demand]) -> WorkerGroup:
+def _gpu_group(demands: list[Demand], size: PodSettings) -> WorkerGroup:
     gpus = max(1, math.ceil(max(demand.gpus for demand in demands)))
     # All replicas that share a pod's GPUs must find their CPUs in it, too.
     replicas_cpus = max(math.floor(gpus / demand.gpus) * demand.cpus for demand in demands)
-    cpus = max(CPUS_PER_GPU * gpus, math.ceil(replicas_cpus))
+    least_cpus = math.ceil(size.cpus or CPUS_PER_GPU * gpus)
+    cpus = max(least_cpus, math.ceil(replicas_cpus))
     pods = _pods([(demand.replicas, demand.gpus) for demand in demands], gpus)
     least = [(demand.least_replicas, demand.gpus) for demand in demands]
     # A GPU that nothing uses is worth giving back.
@@ -197,7 +200,7 @@ def _gpu_group(demands: list[Demand]) -> WorkerGroup:
     return WorkerGroup(
         name="gpu",
         cpus=cpus,
-        memory_gib=MEMORY_GIB_PER_GPU * gpus,
+        memory_gib=size.memory_gib or MEMORY_GIB_PER_GPU * gpus,
         gpus=gpus,
         pods=pods,
         least_pods=min(least_pods, pods),

@@ -31,6 +31,12 @@ def join_ray() -> bool:
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError) as error:
+        if address in _ANY and isinstance(error, RuntimeError) and _runs_node():
+            # Another Ray beside it would carry a second service in the same groups.
+            raise ServiceError(
+                "this machine is a node of a Ray cluster whose head does not answer; start the "
+                f"head again, or name another cluster's in {VARIABLE}"
+            ) from error
         if address in _ANY:
             # Nothing runs, or what a file in /tmp/ray still names has ended.
             return False
@@ -55,8 +61,12 @@ def _check(address: str) -> None:
             f"{VARIABLE}: no Ray cluster answers at {address} ({error}); start its head again, or "
             f"unset {VARIABLE}"
         ) from None
-    if not any(each.info["name"] == "raylet" for each in psutil.process_iter(["name"])):
+    if not _runs_node():
         raise ServiceError(
             f"{VARIABLE}: this machine is no node of the cluster at {address}; run the command on "
             "one that is, on Kubernetes by `kubectl exec`"
         )
+
+
+def _runs_node() -> bool:
+    return any(each.info["name"] == "raylet" for each in psutil.process_iter(["name"]))

@@ -26,7 +26,6 @@ class Placed:
     where: str
     placement: PlacementSettings
     most_replicas: int
-    has_gpus: bool
 
 
 def with_placement(options: Mapping[str, Any], placement: PlacementSettings) -> dict[str, Any]:
@@ -63,7 +62,6 @@ def placed_of(settings: Settings) -> list[Placed]:
             f"models.{name}.placement",
             model.placement,
             most_replicas(model.replicas, model.autoscaling),
-            has_gpus=model.num_gpus > 0,
         )
         for name, model in settings.models.items()
         if name in called
@@ -73,7 +71,6 @@ def placed_of(settings: Settings) -> list[Placed]:
             f"routes.{name}.placement",
             route.placement,
             most_replicas(route.consumers, route.autoscaling),
-            has_gpus=False,
         )
         for name, route in settings.routes.items()
     ]
@@ -87,19 +84,6 @@ def unplaced_lines(settings: Settings, nodes: Sequence[Node]) -> list[str]:
         "its replicas wait until one joins that has"
         for each in placed_of(settings)
         if not any(each.placement.is_met_by(node.labels, node.resources) for node in nodes)
-    ]
-
-
-def packed_lines(settings: Settings) -> list[str]:
-    """Return a line on each placement whose replicas Ray may put on one node all the same."""
-    return [
-        f"{each.where}: Ray puts replicas with labels on one node until half of its CPUs are "
-        f"reserved; set max_replicas_per_node to keep up to {each.most_replicas} replicas apart"
-        for each in placed_of(settings)
-        if each.placement.labels
-        and each.most_replicas > 1
-        and not each.has_gpus
-        and each.placement.max_replicas_per_node is None
     ]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_serializer, field_validator, model_
 from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
+from schemas.settings.kubernetes import KubernetesSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.placement import PlacementSettings
@@ -332,6 +333,7 @@ class Settings(Section):
     routes: dict[Name, RouteSettings] = Field(min_length=1)
     jobs: JobsSettings = JobsSettings()
     weights: WeightsSettings = WeightsSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)

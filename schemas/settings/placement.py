@@ -54,7 +54,8 @@ class PlacementSettings(Section):
                     f"{key}: '{selector}' is no label selector; write VALUE, !VALUE, in(A, B) or "
                     "!in(A, B)"
                 )
-        return labels
+        # Ray would take the space for a part of the value, and find no node that has it.
+        return {key: selector.replace(" ", "") for key, selector in labels.items()}
 
     @field_validator("resources")
     @classmethod
@@ -96,7 +97,7 @@ def _parse(selector: str) -> tuple[bool, list[str]]:
     match = _SELECTOR.fullmatch(selector)
     if match is None:
         raise ValueError(f"'{selector}' is no label selector")
-    values = [match["value"]] if match["value"] else re.split(", ?", match["values"])
+    values = [match["value"]] if match["value"] else match["values"].replace(" ", "").split(",")
     return bool(match["not"]), values
 
 

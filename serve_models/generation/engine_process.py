@@ -4,11 +4,16 @@ Imports no vLLM, which reads its environment when it is imported.
 """
 
 import ctypes
+import logging
 import os
 import signal
 from collections.abc import Collection, Mapping, MutableMapping
 
 from schemas.settings.models import GeneratorSettings
+from serve_models.generation.kernels.toolchain import find_toolchain, kernel_environment, told
+from serve_models.generation.kernels.wheels_toolkit import completed
+
+log = logging.getLogger(__name__)
 
 REPLICA_VARIABLE = "HEADRACE_ENGINE_OWNER_PID"
 _PR_SET_PDEATHSIG = 1
@@ -48,6 +53,11 @@ def set_engine_environment(
     # macOS has no such call, and cannot bind a thread.
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     environment.update(engine_environment(settings, environment, pid=os.getpid(), cpus=cpus))
+    if settings.num_gpus:
+        found = completed(find_toolchain(environment))
+        environment.update(kernel_environment(found, environment))
+        if (line := told(found)) is not None:
+            log.warning("%s", line)
 
 
 def _thread_binding(threads: int, workers: int, cpus: Collection[int]) -> str:

@@ -1,5 +1,6 @@
 """The Ray Serve class of a generator."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,19 +35,22 @@ class Generator(Replica):
         self._name = name
         self._settings = settings
         self._takes_adapters = takes_adapters
+        self._configuring = asyncio.Lock()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Start the engine with the first configuration; take over what later ones change.
 
-        The first one comes before any call, and says which adapters need room.
+        The first one comes before any call, and says which adapters need room. Serve may send the
+        next one while the engine starts.
         """
         settings = model_with_live(self._settings, user_config["live"])
-        if self._engine is None:
-            await self._start(settings)
-            return
-        self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
-        self._server.set_in_flight_ratio(settings.in_flight_ratio)
-        await self._engine.adapters.apply(settings.adapters)
+        async with self._configuring:
+            if self._engine is None:
+                await self._start(settings)
+                return
+            self._server.outcome_linger_s = settings.outcome_linger_ms / 1000
+            self._server.set_in_flight_ratio(settings.in_flight_ratio)
+            await self._engine.adapters.apply(settings.adapters)
 
     async def _start(self, settings: GeneratorSettings) -> None:
         paths = resolve_all(weight_sources(settings))

@@ -297,8 +297,9 @@ async def test_adapters_come_and_go_and_the_model_stays_as_it_is(
     assert (status, response["model"]) == (STATUS_OK, "clerk")
 
     long = asyncio.create_task(ask(model, "x", model="clerk", max_tokens=150))
-    while model.unfinished_requests < 1:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(30):
+        while not model.adapters._loaded["clerk"].requests:
+            await asyncio.sleep(0.005)
     await model.adapters.apply(poet)
     error = await refused(model, "x", model="clerk")
     assert error["code"] == "model_not_found"

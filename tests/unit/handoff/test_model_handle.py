@@ -74,6 +74,30 @@ async def test_a_consumer_waits_until_its_model_is_there(monkeypatch: pytest.Mon
     assert (await anext(stream)).replica == "replica-1"
 
 
+async def test_a_call_that_a_lost_replica_never_accepts_goes_to_another() -> None:
+    class Lost(Stream):
+        is_cancelled = False
+
+        async def _to_object_ref_gen(self) -> None:
+            await asyncio.Event().wait()
+
+        def cancel(self) -> None:
+            self.is_cancelled = True
+
+    lost = Lost(is_refused=False)
+
+    class Router(Handle):
+        def remote(self, chunk: Chunk) -> Any:
+            found = super().remote(chunk)
+            return lost if self.calls == 1 else found
+
+    model = ModelHandle(Router(refusals=0), 0.01, unavailable=UnavailableError)
+    found = [each.replica async for each in model.infer(Chunk("consumer", [b"{}"]))]
+
+    assert found == ["", "replica-1"]
+    assert lost.is_cancelled
+
+
 async def test_a_consumer_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_handle, "LOOK_AGAIN_S", 0.001)
     clock, handle = StillClock(), Handle(refusals=1_000_000)

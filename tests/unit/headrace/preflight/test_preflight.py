@@ -1,6 +1,7 @@
 """What a look at the surroundings of a service finds, and what it says to do."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -107,25 +108,28 @@ def test_models_on_cpus_ask_for_no_gpu() -> None:
     assert gpu_findings(embedder(), GpusFound(()), {}) == []
 
 
+NO_TENSORS = struct.pack("<Q", 2) + b"{}"
+
+
 def test_missing_weights_are_errors_here_and_warnings_where_other_nodes_may_have_them(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"1234")
+    (tmp_path / "model.safetensors").write_bytes(NO_TENSORS)
     here = embedder(source=f"path:{tmp_path}")
     found = find_weights(here)
     assert [each.level for each in weight_findings(here, found, is_cluster=False)] == ["ok"]
-    assert bytes_of(found[f"path:{tmp_path}"]) == 4
+    assert bytes_of(found[f"path:{tmp_path}"]) == len(NO_TENSORS)
 
     gone = embedder(source=f"path:{tmp_path}/gone")
     assert is_any_missing(gone, find_weights(gone))
     for is_cluster, level in ((False, "error"), (True, "warning")):
         [finding] = weight_findings(gone, {}, is_cluster=is_cluster)
-        assert (finding.level, finding.where) == (level, "models.m")
+        assert (finding.level, finding.where) == (level, "models.m.source")
         assert "there is no directory" in finding.says
 
 
 def test_a_template_that_is_missing_is_found(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "model.safetensors").write_bytes(NO_TENSORS)
     settings = generator(source=f"path:{tmp_path}", chat_template=str(tmp_path / "t.jinja"))
     findings = weight_findings(settings, find_weights(settings), is_cluster=False)
     [error] = errors_of(findings)

@@ -41,14 +41,25 @@ def ray_answers(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> Non
     "error", [ConnectionError("none"), RuntimeError("a file still names one that has ended")]
 )
 def test_without_an_address_there_may_be_none(
-    address: str | None, error: Exception, monkeypatch: pytest.MonkeyPatch
+    address: str | None, error: Exception, raylets: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    raylets.clear()
     monkeypatch.delenv(joining.VARIABLE, raising=False)
     if address is not None:
         monkeypatch.setenv(joining.VARIABLE, address)
     ray_answers(monkeypatch, error)
 
     assert not joining.join_ray()
+
+
+def test_a_node_whose_head_is_away_gets_no_second_ray(
+    raylets: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(joining.VARIABLE, raising=False)
+    ray_answers(monkeypatch, RuntimeError("Failed to connect to GCS"))
+
+    with pytest.raises(ServiceError, match="a Ray cluster whose head does not answer"):
+        joining.join_ray()
 
 
 def test_a_cluster_that_answers_is_joined(

@@ -9,7 +9,7 @@ from headrace.errors import ServiceError
 from headrace.service.app import application_of
 from headrace.service.applications import specs_of
 from headrace.service.changes import Action, RunningApplication, plan
-from headrace.service.placing import Node, one_node_for, packed_lines, unplaced_lines
+from headrace.service.placing import Node, one_node_for, unplaced_lines
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
 
@@ -45,7 +45,7 @@ def test_labels_and_resources_reach_ray() -> None:
     )
 
     model, consumer = found["model-m"], found["consumer-r"]
-    assert model.ray_actor_options["label_selector"] == {"zone": "in(a, b)"}
+    assert model.ray_actor_options["label_selector"] == {"zone": "in(a,b)"}
     assert model.ray_actor_options["resources"] == {"fast-disk": 0.5}
     assert consumer.ray_actor_options["label_selector"] == {"tier": "!spot"}
     assert consumer.ray_actor_options["num_cpus"] == 0.5
@@ -97,18 +97,6 @@ def test_a_placement_that_no_node_meets_is_told_about() -> None:
         == []
     )
     assert unplaced_lines(settings_for(), nodes) == []
-
-
-def test_labels_alone_do_not_keep_replicas_apart() -> None:
-    labels = ", placement: {labels: {zone: a}}"
-
-    [line] = packed_lines(settings_for(labels))
-
-    assert line.startswith("models.m.placement: Ray puts replicas with labels on one node")
-    assert "up to 3 replicas" in line
-    assert packed_lines(settings_for(route=labels)) == []
-    assert packed_lines(settings_for(labels[:-1] + ", max_replicas_per_node: 2}")) == []
-    assert packed_lines(settings_for(", placement: {resources: {disk: 1}}")) == []
 
 
 def test_a_ray_of_one_node_gets_what_all_placements_ask_for() -> None:

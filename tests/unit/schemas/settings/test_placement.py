@@ -22,6 +22,13 @@ def test_what_the_settings_take_ray_takes(labels: dict[str, str]) -> None:
     assert validate_label_selector(PlacementSettings(labels=labels).labels) is None
 
 
+def test_a_space_in_a_list_is_no_part_of_a_value() -> None:
+    """Ray takes ``in(a, b)``, and looks for a node whose label is `` b``."""
+    placement = PlacementSettings(labels={"zone": "in(a, b)", "tier": "!in(c, d)"})
+
+    assert placement.labels == {"zone": "in(a,b)", "tier": "!in(c,d)"}
+
+
 @pytest.mark.parametrize(
     ("selector", "met_by"),
     [

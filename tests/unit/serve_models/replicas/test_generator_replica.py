@@ -1,5 +1,6 @@
 """The replica of a generator: when its engine starts, and what changes while it runs. No vLLM."""
 
+import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,7 @@ class FakeEngine:
     @classmethod
     async def start(cls, settings: GeneratorSettings, **arguments: Any) -> "FakeEngine":
         cls.starts.append({"settings": settings, **arguments})
+        await asyncio.sleep(0)
         engine = cls()
         engine.adapters.loaded = dict(settings.adapters)
         return engine
@@ -121,6 +123,18 @@ async def test_later_ones_change_what_runs(weights: Path) -> None:
     await generator.reconfigure({"live": {}})
     assert generator._server._window.records == 10
     assert generator._started.adapters.applied == [{"a": "path:/a"}, {}]  # type: ignore[attr-defined]
+
+
+async def test_one_that_comes_while_the_engine_starts_is_taken_over_after_it(
+    weights: Path,
+) -> None:
+    generator = replica(weights)
+    await asyncio.gather(
+        generator.reconfigure({"live": {}}),
+        generator.reconfigure({"live": {"adapters": {"a": "path:/a"}}}),
+    )
+    assert len(FakeEngine.starts) == 1
+    assert (await generator.adapters())["loaded"] == {"a": "path:/a"}
 
 
 async def test_a_replica_says_whether_it_could_load_an_adapter(weights: Path) -> None:

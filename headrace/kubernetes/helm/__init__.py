@@ -1,0 +1,1 @@
+"""A Helm chart of the same manifests. Pure."""

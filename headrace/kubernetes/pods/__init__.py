@@ -1,0 +1,1 @@
+"""Parts of pods and clusters that the settings' ``kubernetes`` section decides. Pure."""

@@ -1,0 +1,1 @@
+"""What surrounds the pods: who may reach them, evict them and read their metrics. Pure."""

@@ -1,0 +1,230 @@
+"""What `headrace render` makes of the settings for Kubernetes: sizes, nodes, upgrades."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from schemas.settings.section import Section
+
+KubernetesName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+]
+LabelKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+    ),
+]
+LabelValue = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63),
+]
+Labels = dict[LabelKey, LabelValue]
+Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F:.]+/\d{1,3}$")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class TolerationSettings(Section):
+    """A taint that pods tolerate, as Kubernetes has it."""
+
+    key: str | None = Field(default=None, description="Unset, with operator Exists: every taint.")
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = Field(default=None, description="Of the taint; with operator Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Unset: every effect."
+    )
+
+    @model_validator(mode="after")
+    def _as_kubernetes_takes_it(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("value: operator Exists takes none; leave it out, or set Equal")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("key: operator Equal needs one; set it, or operator: Exists")
+        return self
+
+
+class PodSettings(Section):
+    """Size and nodes of a group of Ray's pods."""
+
+    cpus: float | None = Field(
+        default=None,
+        gt=0,
+        description="CPUs of a pod. A worker gets more where a replica reserves more.",
+    )
+    memory_gib: float | None = Field(
+        default=None, gt=0, description="Memory of a pod, shared memory included."
+    )
+    shm_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="Size of /dev/shm, for NCCL and Ray's object store. Unset: KubeRay mounts as "
+        "much as the pod has memory.",
+    )
+    ephemeral_storage_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="Local disk that a node must have free: logs, spilled objects, and weights "
+        "that are not on a volume of their own.",
+    )
+    node_selector: Labels = Field(default={}, description="Labels that a node must have.")
+    tolerations: tuple[TolerationSettings, ...] = Field(
+        default=(), description="Taints of nodes that the pods tolerate."
+    )
+    runtime_class: KubernetesName | None = Field(
+        default=None, description="The RuntimeClass, such as nvidia."
+    )
+    priority_class: KubernetesName | None = Field(default=None, description="The PriorityClass.")
+
+    @model_validator(mode="after")
+    def _shared_memory_is_memory(self) -> Self:
+        if self.memory_gib is not None and (self.shm_gib or 0) >= self.memory_gib:
+            raise ValueError("shm_gib: is part of the pod's memory; set less than memory_gib")
+        return self
+
+
+class HeadSettings(PodSettings):
+    """Ray's head, on which no replica runs."""
+
+    cpus: float = Field(default=2.0, gt=0, description="CPUs of the head.")
+    memory_gib: float = Field(default=8.0, gt=0, description="Memory of the head.")
+    is_evictable: bool = Field(
+        default=False,
+        description="true: a node may be drained of the head. Without gcs the whole service "
+        "starts again then.",
+    )
+
+
+class KafkaNodesSettings(Section):
+    """Size of Strimzi's nodes of one pool."""
+
+    cpus: float = Field(default=1.0, gt=0, description="CPUs that a node requests.")
+    memory_gib: float = Field(default=4.0, gt=0, description="Memory of a node.")
+    storage_gib: int = Field(default=100, ge=1, description="Size of a node's volume.")
+    storage_class: KubernetesName | None = Field(
+        default=None, description="Of the volumes; unset: the cluster's own."
+    )
+
+
+class KafkaPodsSettings(Section):
+    """Kafka, where it is rendered."""
+
+    brokers: KafkaNodesSettings = KafkaNodesSettings()
+    controllers: KafkaNodesSettings = KafkaNodesSettings(storage_gib=10)
+
+
+class MonitoringSettings(Section):
+    """PodMonitors and alerts for the Prometheus operator."""
+
+    enabled: bool = Field(
+        default=True, description="false: no PodMonitor and no PrometheusRule is rendered."
+    )
+    labels: Labels = Field(
+        default={},
+        description="More labels of PodMonitors and PrometheusRules. kube-prometheus-stack looks "
+        "only at those that have the label release with its own release's name.",
+    )
+
+
+class EgressSettings(Section):
+    """An address outside the cluster that pods may reach."""
+
+    cidr: Cidr
+    ports: tuple[Port, ...] = Field(min_length=1, description="TCP.")
+
+
+class NetworkSettings(Section):
+    """What the NetworkPolicies let out, beyond what follows from the settings."""
+
+    dns_cidrs: tuple[Cidr, ...] = Field(
+        default=(),
+        description="More addresses of DNS servers. kube-dns, OpenShift's and NodeLocal "
+        "DNSCache's link-local address are let through anyway.",
+    )
+    egress: tuple[EgressSettings, ...] = ()
+
+
+class SecretKeySettings(Section):
+    """A key of a Kubernetes Secret."""
+
+    secret: KubernetesName
+    key: str = Field(default="password", min_length=1)
+
+
+class RedisSettings(Section):
+    """A Redis that somebody else runs, in which Ray keeps its cluster's state."""
+
+    backend: Literal["redis"] = "redis"
+    address: str = Field(
+        pattern=r"^(rediss?://)?[A-Za-z0-9.-]+:\d{1,5}$", description="HOST:PORT, or a redis URL."
+    )
+    username: SecretKeySettings | None = None
+    password: SecretKeySettings | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+class RocksDbSettings(Section):
+    """A volume of the head's, in which Ray keeps its cluster's state."""
+
+    backend: Literal["rocksdb"]
+    storage_gib: int = Field(default=10, ge=1, description="Size of the volume.")
+    storage_class: KubernetesName | None = Field(
+        default=None, description="Of the volume; unset: the cluster's own."
+    )
+
+
+GcsSettings = Annotated[RedisSettings | RocksDbSettings, Field(discriminator="backend")]
+
+
+class IncrementalUpgradeSettings(Section):
+    """How a second cluster takes over in steps."""
+
+    gateway_class: KubernetesName = Field(
+        description="A GatewayClass of the cluster: KubeRay makes a Gateway with it."
+    )
+    step_percent: int = Field(default=20, ge=1, le=100)
+    interval_s: int = Field(default=60, ge=1, description="Between two steps.")
+    max_surge_percent: int = Field(
+        default=20, ge=1, le=100, description="Replicas that both clusters have beyond 100 %."
+    )
+
+
+class UpgradeSettings(Section):
+    """What a change of the manifests does to a service that runs."""
+
+    settings: Literal["in_place", "new_cluster"] = Field(
+        default="in_place",
+        description="in_place: a change of the settings restarts what it concerns, in the pods "
+        "that run. new_cluster: any change of the file starts a second cluster, which takes over.",
+    )
+    pods: Literal["new_cluster", "incremental", "none"] = Field(
+        default="new_cluster",
+        description="What a change of the pods does: new_cluster: a second cluster of full size "
+        "takes over; incremental: in steps; none: nothing until the RayService is made anew.",
+    )
+    incremental: IncrementalUpgradeSettings | None = None
+
+    @model_validator(mode="after")
+    def _steps_where_there_are_any(self) -> Self:
+        if (self.pods == "incremental") != (self.incremental is not None):
+            raise ValueError("incremental goes with pods: incremental; set both, or neither")
+        return self
+
+
+class KubernetesSettings(Section):
+    """Only what `headrace render` writes depends on it; the service itself does not."""
+
+    head: HeadSettings = HeadSettings()
+    cpu_pods: PodSettings = PodSettings()
+    gpu_pods: PodSettings = PodSettings()
+    kafka: KafkaPodsSettings = KafkaPodsSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    network: NetworkSettings = NetworkSettings()
+    gcs: GcsSettings | None = Field(
+        default=None,
+        description="Where Ray's head keeps the cluster's state, so that the replicas outlive it. "
+        "Unset: in its memory.",
+    )
+    upgrade: UpgradeSettings = UpgradeSettings()
