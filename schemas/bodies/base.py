@@ -32,10 +32,14 @@ INTEGRAL = BeforeValidator(_as_integer)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What requests of a model may have, by its settings: token ids for texts, empty texts."""
+    """What requests of a model may have, by its settings and kind.
+
+    They are token ids for texts, empty texts, and images beside texts.
+    """
 
     token_ids: bool = False
     empty_texts: bool = False
+    images: bool = False
 
 
 NOTHING_MORE = Accepted()

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from schemas.settings.backends import BackendSettings
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
 from schemas.settings.sources import Source, WeightSource, engine_sources, is_pinned
@@ -21,7 +22,7 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 """Sentence Transformers' names."""
 
 
-class TextModelSettings(ReplicaSettings):
+class TextModelSettings(BackendSettings):
     """A model that runs over batches of texts, cut by length from a pool of waiting ones."""
 
     # The pool orders by length itself.
@@ -86,6 +87,11 @@ class TextModelSettings(ReplicaSettings):
         return self
 
     @property
+    def only_in_torch(self) -> str | None:
+        """The name of a setting in use that no backend but ``torch`` has; ``None`` without."""
+        return None
+
+    @property
     def asks_for_gpu(self) -> bool:
         """Whether ``device`` names a GPU; with ``num_gpus`` 0 it is one that Ray does not count."""
         return self.device.startswith("cuda")
@@ -113,7 +119,7 @@ class EmbedderSettings(TextModelSettings):
         ge=0,
         description="Processes that check requests, tokenize and write answers "
         "beside the model's; 0: threads of the replica's own. Unset: 0 on a CPU; on a GPU the CPUs "
-        "of the machine for each of its GPUs, less 3, up to 8.",
+        "of the machine for each of its GPUs, less 3, up to 8. Of backend torch.",
     )
     unpad_inputs: bool | None = Field(
         default=None,
@@ -132,6 +138,16 @@ class EmbedderSettings(TextModelSettings):
         description="Whether input may be token ids of the checkpoint's own tokenizer. OpenAI's "
         "clients may send ids of OpenAI's tokenizer, which would mean other words.",
     )
+    max_image_bytes: int = Field(
+        default=10 * 1024 * 1024,
+        ge=1,
+        description="The most bytes of one image, for a checkpoint that reads images.",
+    )
+    max_image_pixels: int = Field(
+        default=16 * 1024 * 1024,
+        ge=1,
+        description="The most pixels of one image, checked before it is decoded.",
+    )
 
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
@@ -141,6 +157,21 @@ class EmbedderSettings(TextModelSettings):
                 "each; set one of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _what_the_backend_has(self) -> Self:
+        name = self.only_in_torch
+        if name is not None and self.backend not in {"auto", "torch"}:
+            raise ValueError(
+                f"{name}: is of backend torch, and backend is {self.backend}; leave {name} out, or "
+                "set backend to torch"
+            )
+        return self
+
+    @property
+    def only_in_torch(self) -> str | None:
+        names = ("front_processes", "unpad_inputs", "compile")
+        return next((name for name in names if getattr(self, name)), None)
 
 
 class ClassifierSettings(TextModelSettings):

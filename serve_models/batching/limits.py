@@ -1,6 +1,6 @@
 """How large batches are, and how many run at a time, on each kind of device. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.settings.models import TextModelSettings
 
@@ -16,6 +16,7 @@ _ACCELERATOR_BATCH_TEXTS = 4096
 """Of four tokens each these fill the budget, so that tokens alone decide."""
 QUEUED_BATCHES = 2
 """On a device that queues work: one computes, one is staged and queued behind it."""
+_BATCHES_IN_AN_ENGINE = 3
 _MOST_PARALLEL_BATCHES = 8
 """Python runs between a model's operations one thread at a time, and a pool is cut into only so
 many even batches: beyond this, more threads to a batch do better than more batches."""
@@ -107,3 +108,19 @@ class BatchLimits:
 
     def threads_for(self, batches: int) -> int:
         return max(1, self.threads // max(1, min(batches, self.parallel_batches)))
+
+
+def limits_over_engine(
+    limits: BatchLimits, settings: TextModelSettings, step_tokens: int
+) -> BatchLimits:
+    """Return the limits over an engine that batches by itself, ``step_tokens`` in each step.
+
+    It gets several batches at a time, so that texts wait in it when a step ends.
+    """
+    return replace(
+        limits,
+        token_budget_tokens=settings.token_budget_tokens or step_tokens,
+        most_budget_tokens=0,
+        queues=False,
+        parallel_batches=settings.parallel_batches or _BATCHES_IN_AN_ENGINE,
+    )

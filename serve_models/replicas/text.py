@@ -8,19 +8,20 @@ from typing import Any
 from schemas.settings.live import model_with_live
 from schemas.settings.models import EmbedderSettings, TextModelSettings, text_weights
 from serve_models.batching.engine import BatchEngine
-from serve_models.batching.limits import BatchLimits, cpu_threads
+from serve_models.batching.limits import BatchLimits, cpu_threads, limits_over_engine
 from serve_models.batching.work import RequestReader
-from serve_models.devices.dtypes import dtype_in_words
+from serve_models.replicas.backends import load_on
 from serve_models.replicas.base import Replica, this_replica
 from serve_models.replicas.gpus import given_gpus, hide_gpus, turn_to_load
 from serve_models.replicas.runs_on import report_runs_on
+from serve_models.text.backends.loading import backend_of
 from serve_models.text.front.machine import count_gpus, usable_cpus
 from serve_models.text.front.processes import FrontProcesses
 from serve_models.text.front.sizing import choose_front_processes
 from serve_models.text.front.spec import FrontSpec
-from serve_models.text.kinds import KINDS, endpoints_of
+from serve_models.text.kinds import endpoints_of
 from serve_models.text.models.base import CheckedModel
-from serve_models.text.models.devices import bound_tokenizer_threads, choose_device, use_threads
+from serve_models.text.models.devices import bound_tokenizer_threads, use_threads
 from serve_models.weights.sources import resolve
 
 logger = logging.getLogger(__name__)
@@ -41,15 +42,16 @@ class TextReplica(Replica):
         gpus = given_gpus()
         if not gpus and not settings.asks_for_gpu:
             hide_gpus()
-        device = choose_device(settings.device, has_gpu=bool(gpus))
         bound_tokenizer_threads(cpu_threads(settings))
-        load = KINDS[type(settings)].load
-        source = text_weights(settings)
         # Loading takes seconds, and Serve checks the health meanwhile.
+        path = await asyncio.to_thread(resolve, text_weights(settings))
+        choice, device = backend_of(settings, path, has_gpu=bool(gpus))
         async with turn_to_load(settings.num_gpus, gpus):
-            model: Any = await asyncio.to_thread(lambda: load(resolve(source), settings, device))
-        report_runs_on(name, device, dtype_in_words(settings.dtype, device))
+            loaded = await load_on(choice.backend, path, settings, device)
+        report_runs_on(name, *loaded.runs_on, *choice.facts(loaded.agreement))
+        model = loaded.model
         self._name, self._settings, self._device, self._model = name, settings, device, model
+        self._engine, self._backend = loaded.engine, choice.backend
         reader: RequestReader = endpoints_of(model, name, settings)
         self._front = await asyncio.to_thread(self._start_front, reader)
         server = BatchEngine(
@@ -65,8 +67,12 @@ class TextReplica(Replica):
         self._server = server
 
     def _limits(self, settings: TextModelSettings) -> BatchLimits:
-        runs_in_parallel = self._model.runs_in_parallel
-        return BatchLimits.of(settings, self._device, runs_in_parallel=runs_in_parallel)
+        limits = BatchLimits.of(
+            settings, self._device, runs_in_parallel=self._model.runs_in_parallel
+        )
+        if self._engine is None:
+            return limits
+        return limits_over_engine(limits, settings, self._engine.step_tokens)
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
         settings = model_with_live(self._settings, live)
@@ -85,9 +91,13 @@ class TextReplica(Replica):
         front = getattr(self, "_front", None)
         if front is not None:
             front.close()
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            engine.shut_down()
 
     def _start_front(self, reader: RequestReader) -> FrontProcesses | None:
-        if not isinstance(self._settings, EmbedderSettings):
+        # Front processes are for the vectors of PyTorch: they keep up with a GPU.
+        if not isinstance(self._settings, EmbedderSettings) or self._backend != "torch":
             return None
         processes = choose_front_processes(
             self._settings, self._device, cpus=usable_cpus(), devices=count_gpus()
@@ -95,7 +105,8 @@ class TextReplica(Replica):
         spec = self._front_spec(self._settings)
         if processes and spec is None:
             logger.info(
-                "front_processes: none, because only the library can tokenize for the model"
+                "front_processes: none, because the model is no plain transformer with a fast "
+                "tokenizer and one vector for a text"
             )
         return FrontProcesses(spec, processes, reader) if processes and spec is not None else None
 

@@ -1,1 +1,1 @@
-"""The command ``headrace models``: fetches, lists and checks weights."""
+"""The command ``headrace models``: fetches, lists, checks and converts weights."""

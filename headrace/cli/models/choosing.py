@@ -1,7 +1,7 @@
 """Which sources the command line means: all of the settings, some models', or named ones."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.errors import UserError
@@ -9,7 +9,7 @@ from headrace.kubernetes.weights import hosted_models
 from headrace.kubernetes.worker_groups import worker_groups
 from headrace.settings.problems import alternatives
 from schemas.settings.file import Settings
-from schemas.settings.models import weight_sources
+from schemas.settings.models import ModelSettings, weight_sources
 from schemas.settings.sources import WeightSource
 from schemas.settings.weights import WeightsSettings
 
@@ -33,10 +33,11 @@ class NamedSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Sources, and the settings of where they are kept."""
+    """Sources, the settings of where they are kept, and those of the models that were named."""
 
     sources: list[NamedSource]
     weights: WeightsSettings
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
 
     @property
     def cache_dir(self) -> Path | None:
@@ -47,12 +48,15 @@ class Chosen:
         return self.weights.max_model_gib * 2**30
 
 
-def sources_of(settings: Settings, models: Iterable[str]) -> list[NamedSource]:
-    """Return the sources of some models, each once."""
-    found: dict[tuple[str, str, bool], NamedSource] = {}
+def sources_of(
+    settings: Settings, models: Iterable[str], *, by_model: bool = False
+) -> list[NamedSource]:
+    """Return the sources of some models, each once; with ``by_model`` once for each model."""
+    found: dict[tuple[str, str, bool, str], NamedSource] = {}
     for model in models:
         for source in weight_sources(settings.models[model]):
-            key = source.source, source.part, source.trusts_code
+            whose = model if by_model else ""
+            key = source.source, source.part, source.trusts_code, whose
             found.setdefault(key, NamedSource(model=model, source=source))
     return list(found.values())
 
@@ -61,7 +65,9 @@ def plain_sources(names: Iterable[str]) -> list[NamedSource]:
     return [NamedSource(model=name, source=WeightSource("source", name)) for name in names]
 
 
-def choose(settings: Settings, names: list[str], group: str | None) -> Chosen:
+def choose(
+    settings: Settings, names: list[str], group: str | None, *, by_model: bool = False
+) -> Chosen:
     """Return what the command line names; raises ``UserError`` for a name that is not there."""
     models = [name for name in names if ":" not in name]
     for name in models:
@@ -74,7 +80,11 @@ def choose(settings: Settings, names: list[str], group: str | None) -> Chosen:
     elif group is not None:
         raise UserError("--worker-group: name models or a worker group, not both")
     named = plain_sources(name for name in names if ":" in name)
-    return Chosen(sources=[*named, *sources_of(settings, models)], weights=settings.weights)
+    return Chosen(
+        sources=[*named, *sources_of(settings, models, by_model=by_model)],
+        weights=settings.weights,
+        models={name: settings.models[name] for name in models},
+    )
 
 
 def _of_group(settings: Settings, name: str) -> list[str]:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from headrace.cli.models.adapters import add_adapter, list_adapters, remove_adapter
+from headrace.cli.models.backends import add_backends
 from headrace.cli.models.choosing import Chosen, choose, plain_sources
+from headrace.cli.models.converting import convert_each, show_conversions
 from headrace.cli.models.pruning import prune_cache, show_pruned
 from headrace.cli.models.pulling import (
     failure_lines,
@@ -95,13 +97,17 @@ def list_models(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List models' weights: what is on this machine, which revision, how large, and where."""
-    chosen = _chosen(names, worker_group, config)
+    """List models' weights: what is on this machine, which revision, how large, and where.
+
+    Of text models whose weights are here, also the backend that they would run on, and why.
+    """
+    chosen = _chosen(names, worker_group, config, by_model=True)
     found = look_at(chosen.sources, chosen.cache_dir)
+    add_backends(found, chosen.models)
     if json:
         print_json(found)
     else:
-        show_standing(found)
+        show_standing(found, shows_backends=True)
 
 
 @models_app.command("check")
@@ -131,6 +137,30 @@ def check(
     raise typer.Exit(1 if wrong else 0)
 
 
+@models_app.command("convert")
+def convert(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models of the settings; else all.", autocompletion=complete_model),
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Convert models for their backends (openvino, onnx), and print how they agree with float32.
+
+    What is converted already is only compared with the setting least_agreement.
+    """
+    for name in names or ():
+        if ":" in name:
+            raise UserError(f"'{name}' is a source: name a model of the settings, which say how")
+    chosen = choose(read_settings(config), names or [], None)
+    found = convert_each(chosen.models, chosen.cache_dir)
+    if json:
+        print_json(found)
+    else:
+        show_conversions(found)
+
+
 @models_app.command("prune")
 def prune(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; else only list.")] = False,
@@ -158,10 +188,12 @@ def _status(failures: int, sources: int) -> int:
     return 1 if failures < sources else 2
 
 
-def _chosen(names: list[str] | None, group: str | None, config: Path | None) -> Chosen:
+def _chosen(
+    names: list[str] | None, group: str | None, config: Path | None, *, by_model: bool = False
+) -> Chosen:
     """Read the settings where they are needed: sources alone stand for themselves."""
     names = names or []
     only_sources = bool(names) and group is None and all(":" in name for name in names)
     if only_sources and not find_settings_file(config).is_file():
         return Chosen(sources=plain_sources(names), weights=WeightsSettings())
-    return choose(read_settings(config), names, group)
+    return choose(read_settings(config), names, group, by_model=by_model)

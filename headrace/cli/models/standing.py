@@ -45,6 +45,8 @@ def _look_at(
         "checksums": "not compared",
         "path": "",
         "why": "",
+        "backend": "",
+        "backend_reason": "",
     }
     try:
         source = parse_source(each.source.source)
@@ -80,20 +82,28 @@ def _look_at(
     return standing
 
 
-def show_standing(found: Sequence[Standing]) -> None:
+def show_standing(found: Sequence[Standing], *, shows_backends: bool = False) -> None:
     print_table(
-        *("model", "source", "state", "size", "where"),
+        *("model", "source", "state", "size"),
+        *(["backend"] if shows_backends else []),
+        "where",
         rows=[
             (
                 title_of(each),
                 each["source"],
                 _describe(each),
                 describe_bytes(each["size_bytes"]) if each["size_bytes"] else "",
+                *([_describe_backend(each)] if shows_backends else []),
                 each["path"],
             )
             for each in found
         ],
     )
+
+
+def _describe_backend(standing: Standing) -> str:
+    backend, reason = standing["backend"], standing["backend_reason"]
+    return f"{backend}\n{reason}" if backend else ""
 
 
 def _describe(standing: Standing) -> str:

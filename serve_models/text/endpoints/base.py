@@ -11,13 +11,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from schemas.bodies.base import Accepted, BodyRefusedError, TextBody
 from schemas.settings.models import EmbedderSettings, TextModelSettings
 from schemas.wire.results import ErrorCode
 from serve_models.chunks.failures import ENDS_THE_TASK, Refusal
-from serve_models.text.models.base import Rows
+from serve_models.text.models.base import Row, Rows
 from serve_models.text.models.tokenizing import TokenizedText
 
 Body = TypeVar("Body", bound=TextBody)
@@ -34,22 +33,27 @@ class TextRequest(Generic[Body]):
     endpoint: "Endpoint[Body]"
     body: Body
     texts: list[TokenizedText]
-    rows: list[NDArray[np.float32] | None] = field(init=False)
+    rows: list[Row | None] = field(init=False)
     missing: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.missing = len(self.texts)
         self.rows = [None] * self.missing
 
-    def place(self, position: int, row: NDArray[np.float32]) -> bool:
+    def place(self, position: int, row: Row) -> bool:
         self.rows[position] = row
         self.missing -= 1
         return self.missing == 0
 
     @property
+    def complete_rows(self) -> list[Row]:
+        """The rows of all texts; none may be missing."""
+        return [row for row in self.rows if row is not None]
+
+    @property
     def stacked_rows(self) -> Rows:
         """The rows, float32 [texts, width]; none may be missing."""
-        return np.stack([row for row in self.rows if row is not None])
+        return np.stack(self.complete_rows)
 
     @property
     def usage(self) -> dict[str, int]:
@@ -65,13 +69,17 @@ class Served:
     accepted: Accepted
 
     @classmethod
-    def of(cls, name: str, settings: TextModelSettings) -> "Served":
+    def of(cls, name: str, settings: TextModelSettings, *, takes_images: bool = False) -> "Served":
         takes_ids = isinstance(settings, EmbedderSettings) and settings.accept_token_ids
         return cls(
             name,
             frozenset({name, *settings.served_names}),
             settings.max_inputs_per_request,
-            Accepted(token_ids=takes_ids, empty_texts=settings.accept_empty_texts),
+            Accepted(
+                token_ids=takes_ids,
+                empty_texts=settings.accept_empty_texts,
+                images=takes_images,
+            ),
         )
 
     def check_model(self, model: str | None) -> None:

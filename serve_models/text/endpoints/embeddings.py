@@ -13,6 +13,7 @@ from schemas.bodies.embeddings import (
     EMBEDDINGS_URL,
     EmbeddingsBody,
     EncodingFormat,
+    ImagePart,
     OutputDtype,
     parse_embeddings_body,
 )
@@ -25,17 +26,32 @@ from serve_models.text.endpoints.vectors import (
     form_vectors,
     least_vector_bytes,
 )
+from serve_models.text.models.images import (
+    ImageLimits,
+    ImageRefusedError,
+    image_content,
+    read_image,
+)
 from serve_models.text.models.prompts import PURPOSES
 from serve_models.text.models.tokenizing import TokenizedText
 
 _ITEM_BYTES = len('{"object":"embedding","index":0,"embedding":},')
+_NO_IMAGES = ImageLimits(max_bytes=0, max_pixels=0)
 _FORMS_KEPT = 256
 """How many of the requested vector forms have their sizes remembered."""
 
 
 class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
-    def __init__(self, model: ReadingModel, served: Served, *, normalize: bool) -> None:
+    def __init__(
+        self,
+        model: ReadingModel,
+        served: Served,
+        *,
+        normalize: bool,
+        image_limits: ImageLimits = _NO_IMAGES,
+    ) -> None:
         super().__init__(EMBEDDINGS_URL, "input", served, model.max_seq_length_tokens)
+        self._image_limits = image_limits
         self._model = model
         self._normalize = normalize
         self._least_item_bytes = lru_cache(_FORMS_KEPT)(partial(_least_item_bytes, model.sample))
@@ -55,7 +71,17 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 self._check_prompt(parsed, field, name)
         if self._served.accepted.token_ids:
             self._check_token_ids(parsed)
+        if self._served.accepted.images:
+            self._check_images(parsed)
         return parsed
+
+    def _check_images(self, body: EmbeddingsBody) -> None:
+        for position, each in enumerate(body.texts_and_images):
+            if isinstance(each, ImagePart):
+                try:
+                    read_image(each.image, self._image_limits)
+                except ImageRefusedError as error:
+                    raise BodyRefusedError(f"input: [{position}] {error}", param="input") from None
 
     def _check_prompt(self, body: EmbeddingsBody, field: str, name: str) -> None:
         prompt = self._model.prompts.find(name)
@@ -82,18 +108,20 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 )
 
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
-        texts_of = [body.texts for body in bodies]
-        texts = [text for texts in texts_of for text in texts]
-        names = [
-            body.prompt_name or body.input_type
-            for body, texts in zip(bodies, texts_of, strict=True)
-            for _ in texts
-        ]
+        texts = [text for body in bodies for text in body.texts]
+        names = [_prompt_name(body) for body in bodies for _ in body.texts]
         tokenized = iter(self._model.tokenize(texts, names))
         return [
-            [next(tokenized) for _ in texts] or self._model.take_token_ids(body.token_ids)
-            for body, texts in zip(bodies, texts_of, strict=True)
+            [
+                next(tokenized) if isinstance(each, str) else self._take_image(each, body)
+                for each in body.texts_and_images
+            ]
+            or self._model.take_token_ids(body.token_ids)
+            for body in bodies
         ]
+
+    def _take_image(self, part: ImagePart, body: EmbeddingsBody) -> TokenizedText:
+        return self._model.take_images([image_content(part.image)], [_prompt_name(body)])[0]
 
     def least_response_bytes(self, body: EmbeddingsBody) -> int:
         return body.inputs * self._least_item_bytes(
@@ -149,6 +177,10 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
             self.name_of(request.body),
             request.usage["prompt_tokens"],
         )
+
+
+def _prompt_name(body: EmbeddingsBody) -> str | None:
+    return body.prompt_name or body.input_type
 
 
 def _least_item_bytes(

@@ -21,6 +21,7 @@ class ReadingModel(Protocol):
         prompts: Prompts by the names that a request may give.
         similarity: The measure for comparing its vectors.
         vocabulary_tokens: Token ids are below this; 0 where the model takes none.
+        takes_images: Whether it reads images too.
     """
 
     width: int
@@ -29,6 +30,7 @@ class ReadingModel(Protocol):
     prompts: Prompts
     similarity: Similarity
     vocabulary_tokens: int
+    takes_images: bool
 
     def tokenize(
         self, texts: Sequence[str], prompt_names: Sequence[str | None]
@@ -48,4 +50,10 @@ class ReadingModel(Protocol):
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
         """Cut token ids to the model's length; ``TypeError`` if it takes texts only."""
+        ...
+
+    def take_images(
+        self, images: Sequence[bytes], prompt_names: Sequence[str | None]
+    ) -> list[TokenizedText]:
+        """Make images, encoded and known to be readable, ready; ``TypeError`` if it takes none."""
         ...

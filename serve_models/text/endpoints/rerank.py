@@ -83,7 +83,7 @@ class PairsEndpoint(Endpoint[Pairs]):
 
     def scores(self, request: TextRequest[Pairs]) -> Rows:
         """Return each document's score, float32 [documents]."""
-        return self._scorer.scores(request.body, request.stacked_rows)
+        return self._scorer.scores(request.body, request.complete_rows)
 
     def scored(self, request: TextRequest[Pairs]) -> list[tuple[np.float32, bool]]:
         truncated = self.truncated(request.body, request.texts)

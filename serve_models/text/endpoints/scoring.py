@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from schemas.bodies.rerank import PairsBody
 from serve_models.text.endpoints.reading import ReadingModel
 from serve_models.text.endpoints.similarity import similarities
-from serve_models.text.models.base import Rows
+from serve_models.text.models.base import Row, Rows
 from serve_models.text.models.prompts import Role
 from serve_models.text.models.tokenizing import TokenizedText
 
@@ -28,7 +30,7 @@ class PairScorer(Protocol):
 
     def tokenize(self, bodies: Sequence[PairsBody]) -> list[list[TokenizedText]]: ...
 
-    def scores(self, body: PairsBody, rows: Rows) -> Rows:
+    def scores(self, body: PairsBody, rows: Sequence[Row]) -> Rows:
         """Return the score of each document, float32 [documents], from the model's rows."""
         ...
 
@@ -49,8 +51,9 @@ class CrossEncoderScorer:
         tokenized = iter(self._model.tokenize_pairs(pairs))
         return [[next(tokenized) for _ in body.document_texts] for body in bodies]
 
-    def scores(self, body: PairsBody, rows: Rows) -> Rows:
-        scores = rows if body.use_activation is False else self._model.activate(rows)
+    def scores(self, body: PairsBody, rows: Sequence[Row]) -> Rows:
+        outputs = np.stack(rows)
+        scores = outputs if body.use_activation is False else self._model.activate(outputs)
         return scores[:, 0]
 
     def truncated(
@@ -84,9 +87,10 @@ class EmbeddingScorer:
             for body in bodies
         ]
 
-    def scores(self, body: PairsBody, rows: Rows) -> Rows:
+    def scores(self, body: PairsBody, rows: Sequence[Row]) -> Rows:
         queries = len(body.query_texts)
-        return similarities(self._model.similarity, rows[:queries], rows[queries:])
+        stacked = np.stack(rows)
+        return similarities(self._model.similarity, stacked[:queries], stacked[queries:])
 
     def truncated(self, body: PairsBody, texts: Sequence[TokenizedText]) -> list[bool]:
         queries = [text.truncated for text in texts[: len(body.query_texts)]]

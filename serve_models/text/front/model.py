@@ -13,6 +13,7 @@ class FrontModel:
     """The part of ``EmbeddingTextModel`` that reads requests and writes answers."""
 
     runs_in_parallel = True
+    takes_images = False
 
     def __init__(self, spec: FrontSpec) -> None:
         self._texts = spec.prompted_tokenizer()
@@ -37,6 +38,13 @@ class FrontModel:
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
         return self._texts.take_token_ids(ids)
+
+    def take_images(
+        self,
+        images: Sequence[bytes],  # noqa: ARG002 -- it takes none
+        prompt_names: Sequence[str | None],  # noqa: ARG002 -- likewise
+    ) -> list[TokenizedText]:
+        raise TypeError("the model takes no images")
 
 
 def front_endpoints(spec: FrontSpec) -> Endpoints:

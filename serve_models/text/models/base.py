@@ -1,7 +1,7 @@
 """The protocol of text models, and the checks of their output."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from serve_models.chunks.failures import Refusal, encode_failure_body
 from serve_models.text.models.tokenizing import TokenizedText
 
 Rows = NDArray[np.float32]
+Row = NDArray[Any]
+"""One text's: float32 [width], or another kind of model's own form."""
 
 _NOT_A_NUMBER = Refusal(
     STATUS_UNRECOVERABLE, encode_failure_body("the model's output holds NaN or infinity")
@@ -39,8 +41,11 @@ class TextModel(Protocol):
         """Tokenize a harmless text, to check whether the model works at all."""
         ...
 
-    def run(self, texts: Sequence[TokenizedText]) -> Rows:
-        """Run one batch and return float32 [len(texts), width]."""
+    def run(self, texts: Sequence[TokenizedText]) -> Rows | list[Row]:
+        """Run one batch and return float32 [len(texts), width].
+
+        A model whose rows differ in length returns a list of them, one for each text.
+        """
         ...
 
 
@@ -53,12 +58,16 @@ class CheckedModel:
     def probe(self) -> TokenizedText:
         return self._model.probe()
 
-    def run(self, texts: Sequence[TokenizedText]) -> list[NDArray[np.float32] | Refusal]:
-        """Run one batch; each text gets its row, float32 [width], or the reason for none.
+    def run(self, texts: Sequence[TokenizedText]) -> list[Row | Refusal]:
+        """Run one batch; each text gets its row, or the reason for none.
 
         Raises ``ValueError`` if the model's output has the wrong shape.
         """
         rows = self._model.run(texts)
+        if isinstance(rows, list):
+            if len(rows) != len(texts):
+                raise ValueError(f"the model has {len(rows)} rows for {len(texts)} texts")
+            return [row if _is_finite(row) else _NOT_A_NUMBER for row in rows]
         if rows.shape != (len(texts), self._model.width):
             raise ValueError(
                 f"the model's output is of shape {rows.shape} for {len(texts)} texts "
@@ -68,6 +77,12 @@ class CheckedModel:
         return [
             row if is_finite else _NOT_A_NUMBER for row, is_finite in zip(rows, finite, strict=True)
         ]
+
+
+def _is_finite(row: Row) -> bool:
+    if row.dtype.names is not None:
+        return all(bool(np.isfinite(row[name]).all()) for name in row.dtype.names)
+    return bool(np.isfinite(row).all())
 
 
 def check_length(max_seq_length_tokens: int, positions: int | None) -> None:

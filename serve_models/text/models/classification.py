@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from schemas.settings.models import ClassifierSettings
 from serve_models.devices.dtypes import torch_dtype
+from serve_models.text.backends.graphs import Converted, TextGraph, logits_graph
 from serve_models.text.endpoints.probabilities import Activation, activation_of
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel, check_length
 from serve_models.text.models.positions import check_runs, longest_text, positions_of
@@ -35,6 +36,7 @@ class ClassificationModel:
     """
 
     def __init__(self, path: Path, settings: ClassifierSettings, device: str) -> None:
+        self._converted: Converted | None = None
         self._device = torch.device(device)
         self._model = _load_model(path, settings, device).to(self._device).eval()
         tokenizer = AutoTokenizer.from_pretrained(
@@ -53,7 +55,7 @@ class ClassificationModel:
         length = _length_of(settings.max_seq_length_tokens, tokenizer, self._model)
         self.max_seq_length_tokens = length
         self.runs_in_parallel = runs_in_parallel(self._model)
-        self.labels: Sequence[str] = _labels_of(config)
+        self.labels: Sequence[str] = labels_of(config)
         self.width = len(self.labels)
         self.activation = activation_of(config.problem_type, self.width)
         self._tokenizer = text_tokenizer_of(tokenizer, length)
@@ -71,10 +73,20 @@ class ClassificationModel:
     @torch.inference_mode()
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
         """Run one batch; returns the checkpoint's own logits, float32 [len(texts), classes]."""
+        if self._converted is not None:
+            return self._converted.run(texts)
         features = self._padding.features(texts)
         on_device = {name: tensor.to(self._device) for name, tensor in features.items()}
         logits: Rows = self._model(**on_device).logits.float().cpu().numpy()
         return logits
+
+    def graph(self) -> TextGraph:
+        return logits_graph(self._model, self._padding, [self.probe()])
+
+    def run_with(self, converted: Converted) -> None:
+        """Run batches with a converted model from now on; PyTorch's weights are freed."""
+        self._converted, self.runs_in_parallel = converted, True
+        self._model.to("meta")
 
 
 def _load_model(path: Path, settings: ClassifierSettings, device: str) -> Any:
@@ -110,7 +122,8 @@ def _length_of(asked_tokens: int | None, tokenizer: Any, model: Any) -> int | No
     return min(limits, default=None)
 
 
-def _labels_of(config: Any) -> list[str]:
+def labels_of(config: Any) -> list[str]:
+    """Return the classes' names; ``ModelSettingsError`` if two are the same."""
     labels = [
         str(config.id2label.get(number, f"LABEL_{number}")) for number in range(config.num_labels)
     ]

@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer
 
 from serve_models.text.front.prompted_tokenizer import PromptedTokenizer
+from serve_models.text.models.images import decode_image
 from serve_models.text.models.tokenizing import (
     Features,
     Padding,
@@ -23,6 +24,9 @@ from serve_models.text.models.tokenizing import (
 
 _PADDED_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _TASKS = frozenset({"query", "document"})
+
+_UNKNOWN_IMAGE_TOKENS = 256
+"""Of a model that does not say how it cuts an image."""
 
 Key = TypeVar("Key", bound=Hashable)
 LibraryModel = SentenceTransformer | CrossEncoder
@@ -46,6 +50,13 @@ def front_end_of(model: LibraryModel) -> FrontEnd:
     if isinstance(first, Transformer) and _takes_plain_token_ids(first):
         return FastFrontEnd(first, excludes_prompt=_pooling_excludes_prompt(model))
     return LibraryFrontEnd(model)
+
+
+def padding_of(front_end: FrontEnd) -> Padding | None:
+    """Return what makes a model's whole input of token ids; ``None`` if it takes more."""
+    if not isinstance(front_end, FastFrontEnd) or front_end.excludes_prompt:
+        return None
+    return front_end.padding
 
 
 def _takes_plain_token_ids(transformer: Transformer) -> bool:
@@ -106,13 +117,18 @@ class FastFrontEnd:
 
 
 class LibraryFrontEnd:
-    """For other kinds of model: the library tokenizes, once to count and again in the batch."""
+    """For other kinds of model: the library tokenizes, once to count and again in the batch.
 
-    def __init__(self, model: LibraryModel) -> None:
+    ``is_asymmetric`` says that the model treats queries and documents differently, with or without
+    a router.
+    """
+
+    def __init__(self, model: LibraryModel, *, is_asymmetric: bool = False) -> None:
         self._model = model
-        self._routes_by_task = isinstance(model[0], Router)
+        self._routes_by_task = is_asymmetric or isinstance(model[0], Router)
         self._max_tokens = limit_of(model.max_seq_length)
         self._one_at_a_time = Lock()
+        self._reads_more_than_text = set(model.modalities) != {"text"}
 
     def tokenize(
         self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
@@ -133,17 +149,39 @@ class LibraryFrontEnd:
         return tokenized
 
     def batches(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[int], Features]]:
-        """Yield one batch for each prompt and task: the library takes one of each per call."""
-        for (prompt, task), positions in _group((text.prompt, text.task) for text in texts).items():
-            yield positions, self._preprocess([texts[at].text for at in positions], prompt, task)
+        """Yield one batch for each prompt, task and kind, of which the library takes one a call."""
+        kinds = _group((text.prompt, text.task, bool(text.image)) for text in texts)
+        for (prompt, task, are_images), positions in kinds.items():
+            inputs = [
+                decode_image(texts[at].image) if are_images else texts[at].text for at in positions
+            ]
+            yield positions, self._preprocess(inputs, prompt, task)
+
+    def take_images(
+        self, images: Sequence[bytes], prompts: Sequence[str], tasks: Sequence[str | None]
+    ) -> list[TokenizedText]:
+        """Count what each image costs the model."""
+        taken = []
+        for image, prompt, asked_task in zip(images, prompts, tasks, strict=True):
+            task = asked_task if self._routes_by_task and asked_task in _TASKS else None
+            tokens = _count_patches(
+                self._preprocess([decode_image(image)], prompt, task), self._model
+            )
+            taken.append(
+                TokenizedText(tokens=tokens, truncated=False, prompt=prompt, task=task, image=image)
+            )
+        return taken
 
     def _preprocess(
-        self, texts: Sequence[TextInput], prompt: str, task: str | None, **options: Any
+        self, inputs: Sequence[Any], prompt: str, task: str | None, **options: Any
     ) -> Features:
         if task is not None:
             options["task"] = task
+        if self._reads_more_than_text:
+            # The library would fetch a text that looks like the URL or path of an image.
+            inputs = [{"text": each} if isinstance(each, str) else each for each in inputs]
         with self._one_at_a_time:
-            return dict(self._model.preprocess(texts, prompt=prompt or None, **options))
+            return dict(self._model.preprocess(inputs, prompt=prompt or None, **options))
 
     def _was_truncated(self, text: TextInput, prompt: str, task: str | None, tokens: int) -> bool:
         if self._max_tokens is None or tokens < self._max_tokens:
@@ -169,6 +207,19 @@ def _count_tokens(features: Features, text: TextInput) -> int:
     if "input_ids" in features:
         return max(1, int(features["input_ids"].numel()))
     return max(1, len(" ".join([text] if isinstance(text, str) else text).split()))
+
+
+def _count_patches(features: Features, model: LibraryModel) -> int:
+    """Count the tokens that an image makes: those of its text form, or its patches."""
+    if "attention_mask" in features or "input_ids" in features:
+        return _count_tokens(features, "")
+    config = getattr(model[0], "config", None)
+    vision = getattr(config, "vision_config", config)
+    patch = getattr(vision, "patch_size", None)
+    pixels = features.get("pixel_values")
+    if not isinstance(patch, int) or pixels is None or pixels.ndim < 3:
+        return _UNKNOWN_IMAGE_TOKENS
+    return max(1, int(pixels.shape[-1]) // patch * (int(pixels.shape[-2]) // patch))
 
 
 def _group(keys: Iterable[Key]) -> dict[Key, list[int]]:

@@ -10,9 +10,10 @@ from sentence_transformers import CrossEncoder
 
 from schemas.settings.models import RerankerSettings
 from serve_models.devices.dtypes import torch_dtype
+from serve_models.text.backends.graphs import Converted, TextGraph, library_graph
 from serve_models.text.models.base import ModelSettingsError, Rows, TextModel
 from serve_models.text.models.positions import check_runs, longest_text
-from serve_models.text.models.preprocessing import front_end_of
+from serve_models.text.models.preprocessing import front_end_of, padding_of
 from serve_models.text.models.thread_safety import runs_in_parallel
 from serve_models.text.models.tokenizing import TokenizedText, limit_of
 from serve_models.text.models.torch_batches import cut_texts, run_batch
@@ -40,6 +41,7 @@ class RerankingModel:
 
     def __init__(self, path: Path, settings: RerankerSettings, device: str) -> None:
         _check_has_scores(path)
+        self._converted: Converted | None = None
         self._model = CrossEncoder(
             str(path),
             device=device,
@@ -71,7 +73,21 @@ class RerankingModel:
         return self.tokenize_pairs([("probe", "probe")])[0]
 
     def run(self, texts: Sequence[TokenizedText]) -> Rows:
+        if self._converted is not None:
+            return self._converted.run(texts)
         return run_batch(self._model, self._front_end, texts, "scores")
+
+    def graph(self) -> TextGraph | None:
+        """Return the model as a graph; ``None`` if it is more than one of token ids."""
+        padding = padding_of(self._front_end)
+        if padding is None:
+            return None
+        return library_graph(self._model, padding, "scores", [self.probe()])
+
+    def run_with(self, converted: Converted) -> None:
+        """Run batches with a converted model from now on; PyTorch's weights are freed."""
+        self._converted, self.runs_in_parallel = converted, True
+        self._model.to("meta")
 
     def activate(self, outputs: Rows) -> Rows:
         """Apply the checkpoint's activation as ``CrossEncoder.predict`` does: a sigmoid if none."""

@@ -37,6 +37,7 @@ class TokenizedText:
         prompt: The prompt before it, where the library tokenizes again.
         prompt_tokens: Leading tokens that pooling leaves out.
         task: What the library routes it by.
+        image: The encoded image, where the input is one; empty otherwise.
     """
 
     tokens: int
@@ -47,6 +48,7 @@ class TokenizedText:
     prompt: str = ""
     prompt_tokens: int = 0
     task: str | None = None
+    image: bytes = b""
 
 
 def limit_of(max_tokens: float | None) -> int | None:

@@ -17,6 +17,10 @@ _NOT_A_VECTOR = Failure(
     "the answer holds no vector for this row: try the row again with --retry-failed",
     retryable=True,
 )
+_OTHER_KINDS = {
+    "sparse_embedding": "sparse vectors",
+    "multi_vector_embedding": "many vectors for a text",
+}
 _NOT_FINITE = Failure(
     "vector_not_finite",
     "the model answered with NaN or infinity: look at the text, or run the model in float32",
@@ -87,6 +91,12 @@ class VectorDecoder:
             raise AnswerUnreadableError(
                 f"a request of {inputs} texts was answered with {count} vectors: is the route's "
                 "model an embedder, and is the URL /v1/embeddings?"
+            )
+        kind = items[0].get("object") if items and isinstance(items[0], dict) else None
+        if kind in _OTHER_KINDS:
+            raise AnswerUnreadableError(
+                f"the route's model answers with {_OTHER_KINDS[kind]}, and OUT holds one vector of "
+                "one length a row: use `headrace bulk run`, which keeps whole answers"
             )
         if all(item.get("index", at) == at for at, item in enumerate(items)):
             return items

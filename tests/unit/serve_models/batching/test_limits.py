@@ -1,4 +1,4 @@
-from serve_models.batching.limits import BatchLimits
+from serve_models.batching.limits import BatchLimits, limits_over_engine
 from tests.unit.serve_models.fakes import settings
 
 
@@ -46,3 +46,12 @@ def test_the_settings_come_first() -> None:
     for device in ("cpu", "cuda"):
         expected = BatchLimits(99, 3, parallel_batches=2, threads=1, queues=device == "cuda")
         assert BatchLimits.of(asked, device) == expected
+
+
+def test_an_engine_that_batches_by_itself_gets_several_batches_of_a_step() -> None:
+    asked = settings(num_cpus=4)
+    limits = limits_over_engine(BatchLimits.of(asked, "cuda"), asked, step_tokens=8192)
+    assert limits == BatchLimits(8192, 4096, parallel_batches=3, threads=4)
+    asked = settings(num_cpus=4, parallel_batches=5, token_budget_tokens=99)
+    limits = limits_over_engine(BatchLimits.of(asked, "cuda"), asked, step_tokens=8192)
+    assert limits == BatchLimits(99, 4096, parallel_batches=5, threads=4)

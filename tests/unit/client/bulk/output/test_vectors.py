@@ -130,3 +130,16 @@ def test_floats_over_float32_are_not_finite() -> None:
     decoded = VectorDecoder(VectorDtype.FLOAT32).decode(body_of([[1e300, 0.0]]), 1)
 
     assert decoded.failures[0].code == "vector_not_finite"
+
+
+@pytest.mark.parametrize(
+    ("kind", "embedding", "said"),
+    [
+        ("sparse_embedding", {"indices": [1], "values": [0.5]}, "sparse vectors"),
+        ("multi_vector_embedding", [[1.0, 0.0]], "many vectors for a text"),
+    ],
+)
+def test_vectors_of_another_kind_are_named(kind: str, embedding: Any, said: str) -> None:
+    body = {"data": [{"object": kind, "index": 0, "embedding": embedding}]}
+    with pytest.raises(AnswerUnreadableError, match=f"{said}.*headrace bulk run"):
+        VectorDecoder(VectorDtype.FLOAT32).decode(body, 1)

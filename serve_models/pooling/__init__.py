@@ -1,0 +1,1 @@
+"""Text models on vLLM's pooling runner."""

@@ -1,0 +1,1 @@
+"""Models with a sparse vector, or many vectors, for a text: the models, answers and scores."""
