@@ -152,7 +152,7 @@ lock: check-python  ## Resolve pyproject.toml again and write requirements/cpu.l
 	build/lock/bin/pip install --quiet --retries 1 --timeout 15 -c requirements/constraints.txt \
 		--extra-index-url $(TORCH_CPU_INDEX) -r requirements/torch-cpu.txt
 	build/lock/bin/pip install --quiet -c requirements/constraints.txt \
-		-e './client[bulk,lance]' -e '.[demo,dev,cpu,s3,gs]'
+		-e './client[bulk,lance]' -e '.[demo,dev,cpu,openvino,onnx,s3,gs]'
 	build/lock/bin/pip install --quiet --no-deps -r requirements/no-deps.txt
 	@{ head -1 requirements/cpu.lock; \
 		build/lock/bin/pip freeze --all --exclude-editable --exclude pip --exclude torch \
