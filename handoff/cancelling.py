@@ -27,13 +27,12 @@ class CallCancellation:
             self._sent.clear()
         due = [index for index in unwanted if index not in self._sent]
         if due:
-            self.begin(now_s)
             self._sent.update(due)
             self._sent_at_s = now_s
         return due
 
     def begin(self, now_s: float) -> None:
-        """Count the time from here, though the replica cannot be told yet."""
+        """Note that nothing of the call is wanted: from here its replica has its time."""
         if self._since_s is None:
             self._since_s = now_s
 

@@ -1,6 +1,7 @@
 """``headrace check``: validates a settings file and shows what it says."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, assert_never
 
@@ -84,7 +85,7 @@ def check(
         # Secrets print as asterisks: pydantic masks them in JSON mode.
         summary: dict[str, Any] = settings.model_dump(mode="json")
         topics = {"looked_at": unseen is None, "warnings": unfit, "reason": unseen}
-        notices = list(describe_generators(settings, find_source))
+        notices = list(_generator_notices(settings))
         print_json(
             {
                 "file": str(path),
@@ -145,7 +146,11 @@ def look_at_topics(settings: Settings) -> tuple[list[str], str | None]:
         return [], str(error)
 
 
-def find_source(source: str) -> Path | None:
+def _generator_notices(settings: Settings) -> Iterator[str]:
+    return describe_generators(settings, partial(find_source, cache=settings.weights.cache))
+
+
+def find_source(source: str, cache: Path | None = None) -> Path | None:
     """Return where weights are on this machine; ``None`` if they are not, or not usable."""
     if source.startswith("path:"):
         # As it is, whatever its format.
@@ -157,7 +162,7 @@ def find_source(source: str) -> Path | None:
     )
 
     try:
-        return resolve(source, converts=False)
+        return resolve(source, cache, converts=False)
     except ModelSourceError:
         return None
 
@@ -174,7 +179,10 @@ def print_summary(path: Path, settings: Settings) -> None:
                 f"models.{name}.chat_template: there is no file {template} on this machine; its "
                 "replicas need it where they run"
             )
-    for notice in (*describe_oversized(settings), *describe_generators(settings, find_source)):
+    for notice in (
+        *describe_oversized(settings),
+        *_generator_notices(settings),
+    ):
         print_line(notice)
     print_table(
         *("model", "kind", "what", "replicas", "CPUs each", "GPUs each"),

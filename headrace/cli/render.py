@@ -12,6 +12,7 @@ from headrace.cli.output import print_error, print_note
 from headrace.kubernetes.source import read_source
 from headrace.observability.dashboard import dashboard
 from headrace.settings.file import find_settings_file
+from schemas.settings.file import Settings
 
 render_app = typer.Typer(
     help="Manifests of the settings, and a Grafana dashboard.", no_args_is_help=True
@@ -56,15 +57,10 @@ def k8s(
     """
     # As above.
     from headrace.kubernetes.manifests import render_files  # noqa: PLC0415 - see above
-    from headrace.kubernetes.weights import (  # noqa: PLC0415 - see above
-        unpinned_sources,
-        unreachable_sources,
-    )
 
     source = read_source(find_settings_file(config))
     files = render_files(source)
-    for line in (*unreachable_sources(source.settings), *unpinned_sources(source.settings)):
-        print_note(f"Warning: {line}")
+    _warn_of_sources(source.settings)
     if output is None:
         manifests = [text for name, text in files.items() if name != "kustomization.yaml"]
         print("---\n".join(manifests), end="")  # noqa: T201 - YAML on stdout, for kubectl
@@ -85,7 +81,34 @@ def helm(
     # As above.
     from headrace.kubernetes.helm.chart import chart_files  # noqa: PLC0415 - see above
 
-    _write(chart_files(read_source(find_settings_file(config))), output, check=check)
+    source = read_source(find_settings_file(config))
+    files = chart_files(source)
+    _warn_of_sources(source.settings)
+    # Helm renders whatever lies there, also what earlier settings rendered to.
+    stale = [
+        each
+        for each in sorted((output / "templates").glob("*"))
+        if f"templates/{each.name}" not in files
+    ]
+    for each in stale:
+        if check:
+            print_error(f"{each} is not rendered any more; render the chart again")
+        else:
+            each.unlink()
+    _write(files, output, check=check)
+    if stale and check:
+        raise typer.Exit(1)
+
+
+def _warn_of_sources(settings: Settings) -> None:
+    # As above.
+    from headrace.kubernetes.weights import (  # noqa: PLC0415 - see above
+        unpinned_sources,
+        unreachable_sources,
+    )
+
+    for line in (*unreachable_sources(settings), *unpinned_sources(settings)):
+        print_note(f"Warning: {line}")
 
 
 def _write(files: Mapping[str, str], output: Path, *, check: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from headrace.kubernetes.names import HUB_SECRET, PART_OF
+from headrace.kubernetes.placement.pools import GROUP
 from headrace.kubernetes.worker_groups import WorkerGroup
 from schemas.settings.file import Settings
 from schemas.settings.models import GeneratorSettings, weight_sources
@@ -52,7 +53,11 @@ def _fits(settings: Settings, name: str, group: WorkerGroup) -> bool:
     if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
         # Each worker takes a GPU of its own, on several pods if need be.
         gpus = 1.0
-    return gpus <= group.gpus and model.num_cpus <= group.cpus
+    return (
+        gpus <= group.gpus
+        and model.num_cpus <= group.cpus
+        and model.placement.is_met_by({**group.labels, GROUP: group.name}, group.resources)
+    )
 
 
 def hosted_sources(settings: Settings, group: WorkerGroup) -> list[WeightSource]:

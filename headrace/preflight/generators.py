@@ -14,6 +14,7 @@ from headrace.preflight.gpus import called_models
 from schemas.settings.file import Settings
 from schemas.settings.live import plain
 from schemas.settings.models import GeneratorSettings
+from schemas.settings.sources import engine_sources
 
 _MODULE = "serve_models.generation.rehearsal"
 TIMEOUT_S = 180.0
@@ -75,6 +76,11 @@ def _asked(model: GeneratorSettings, weights: Mapping[str, Path]) -> dict[str, A
         "settings": plain(model),
         "model": None if directory is None else str(directory),
         "adapters": here,
+        "named": {
+            each.field: str(weights[each.source])
+            for each in engine_sources(model.engine_args)
+            if each.source in weights
+        },
     }
 
 

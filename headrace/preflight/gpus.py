@@ -143,7 +143,9 @@ def _of_memory(
     share = model.engine_args.get("gpu_memory_utilization", _MEMORY_SHARE)
     room = found.smallest_bytes * (float(share) if isinstance(share, int | float) else 1.0)
     room *= min(model.num_gpus, 1.0) * model.workers
-    if weight_bytes <= room:
+    # Offloaded, or quantised as they load, weights take less than their files.
+    shrinks = {"cpu_offload_gb", "quantization"} & set(model.engine_args)
+    if weight_bytes <= room or shrinks:
         return []
     return [
         Finding(

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal
 
 from consumer.kafka.admin.admin import TopicAdmin
@@ -48,13 +49,19 @@ def look(settings: Settings, *, use_ray: Literal["auto", "local"] = "auto") -> l
             for name, model in settings.models.items()
             if model.kind == "generator" and model.source in weights
         }
+        tried = generators.result()
+        if found.is_cluster:
+            # Other nodes may have another build of vLLM.
+            tried = [
+                replace(each, level="warning") if each.level == "error" else each for each in tried
+            ]
         return [
             *broker,
             *silent,
             *uncounted_gpus(settings),
             *gpu_findings(settings, found, sizes),
             *weight_findings(settings, weights, is_cluster=found.is_cluster),
-            *generators.result(),
+            *tried,
         ]
 
 

@@ -9,6 +9,7 @@ from headrace.preflight.gpus import called_models
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
 from schemas.settings.sources import WeightSource
+from serve_models.weights.files import wanted_files
 from serve_models.weights.gguf_conversion import find_gguf_file
 from serve_models.weights.sources import (
     ModelSourceError,
@@ -22,21 +23,25 @@ from serve_models.weights.sources import (
 def find_weights(settings: Settings) -> dict[str, Path]:
     """Return, by source, where the weights are that this machine has; converts none."""
     found: dict[str, Path] = {}
+    cache = settings.weights.cache
     for model in called_models(settings).values():
         for source in weight_sources(model):
             try:
                 # What was converted once is found, and nothing is converted now.
-                found[source.source] = resolve(source, converts=_is_converted(source.source))
+                found[source.source] = resolve(
+                    source, cache, converts=_is_converted(source.source, cache)
+                )
             except ModelSourceError:
                 continue
     return found
 
 
-def _is_converted(source: str) -> bool:
+def _is_converted(source: str, cache: Path | None) -> bool:
     if not is_convertible(source):
         return False
     name = parse_source(source).name
-    return converted_cache_dir(name, metadata.version(name), default_cache_dir()).is_dir()
+    cache = cache or default_cache_dir()
+    return converted_cache_dir(name, metadata.version(name), cache).is_dir()
 
 
 def is_any_missing(settings: Settings, found: Mapping[str, Path]) -> bool:
@@ -70,7 +75,9 @@ def weight_findings(
                 fix = "`headrace models pull` does so now"
                 findings.append(Finding("ok", "weights", where, says, fix))
             else:
-                findings.append(Finding(missing, "weights", where, _why_not(weights)))
+                findings.append(
+                    Finding(missing, "weights", where, _why_not(weights, settings.weights.cache))
+                )
     return findings
 
 
@@ -87,13 +94,15 @@ def is_convertible(source: str) -> bool:
 
 
 def bytes_of(directory: Path) -> int:
-    """Return the size of a checkpoint's weights."""
-    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
+    """Return the size of a checkpoint's weights, of which a copy may have two formats."""
+    names = [file.name for file in directory.iterdir()] if directory.is_dir() else []
+    weights = [name for name in wanted_files(names) if name.endswith(".safetensors")]
+    return sum((directory / name).stat().st_size for name in weights)
 
 
-def _why_not(source: WeightSource) -> str:
+def _why_not(source: WeightSource, cache: Path | None) -> str:
     try:
-        resolve(source, converts=False)
+        resolve(source, cache, converts=False)
     except ModelSourceError as error:
         return str(error)
     return f"{source.source} is here"

@@ -125,6 +125,8 @@ class Call:
         """Carry nothing more; ``stream`` has ended, or nobody reads it."""
         if self._is_open:
             self._is_open = False
+            # An answer that comes later, from a batch that still runs, reaches nobody.
+            self._unanswered.clear()
             self._gathering.closed(self)
 
     def take_gathered(self) -> Outcomes:

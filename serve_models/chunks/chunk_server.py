@@ -213,7 +213,9 @@ class ChunkServer:
     def _close(self, call: Call) -> None:
         consumer = call.chunk.consumer
         self._calls.discard(call)
-        self._numbered.pop((consumer, call.number), None)
+        if self._numbered.get((consumer, call.number)) is call:
+            # Not that of a call which was made again after a while without an answer.
+            del self._numbered[consumer, call.number]
         self._release(call)
         call.close()
         if consumer in self._gatherings and not self._gatherings[consumer]:

@@ -81,6 +81,6 @@ class Gathering:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if any(not each.is_complete for each in self._with_outcomes):
+        if self._open and any(not each.is_complete for each in self._with_outcomes):
             # The oldest call: its end is the least likely to overtake what it carried.
             next(iter(self._open)).carry()

@@ -1,9 +1,10 @@
 """Tries generators' settings on vLLM's own parser and configuration, without an engine.
 
 ``python -m serve_models.generation.rehearsal RESULT`` reads a JSON object from standard input, by
-generator: its ``settings``, the directory of its ``model`` or null where it is not here, and those
-of its ``adapters``. It writes ``Rehearsed`` of each to the file RESULT. A process of its own,
-because vLLM takes ten seconds and a gigabyte to import, and reads its environment then.
+generator: its ``settings``, the directory of its ``model`` or null where it is not here, those of
+its ``adapters``, and those of the sources ``named`` in engine arguments. It writes ``Rehearsed`` of
+each to the file RESULT. A process of its own, because vLLM takes ten seconds and a gigabyte to
+import, and reads its environment then.
 """
 
 import json
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.settings.models import GeneratorSettings
+from schemas.settings.sources import engine_sources
 from serve_models.generation.engine_process import set_engine_environment
+from serve_models.generation.local_weights import with_local_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +80,27 @@ def rehearse(
     )
 
 
+def _rehearse_with(
+    name: str,
+    settings: GeneratorSettings,
+    model: Path | None,
+    adapters: Mapping[str, Path],
+    named: Mapping[str, Path],
+) -> Rehearsed:
+    for each in engine_sources(settings.engine_args):
+        if each.field not in named:
+            return Rehearsed(unseen=f"{each.source} is not here, so nothing was tried")
+    return rehearse(name, with_local_weights(settings, named), model, adapters)
+
+
 def main(result: Path) -> None:
     found = {}
     for name, asked in json.load(sys.stdin).items():
         settings = GeneratorSettings.model_validate(asked["settings"])
         model = Path(asked["model"]) if asked["model"] else None
         adapters = {each: Path(folder) for each, folder in asked["adapters"].items()}
-        found[name] = asdict(rehearse(name, settings, model, adapters))
+        named = {field: Path(folder) for field, folder in asked["named"].items()}
+        found[name] = asdict(_rehearse_with(name, settings, model, adapters, named))
     result.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -115,6 +115,8 @@ class PipelineEngine(ChunkServer):
         for index, line in enumerate(call.chunk.lines):
             if not self._expire_if_late(call, index):
                 self._begin_record(call, index, line)
+            # A call lasts as long as its slowest record, and would keep the others' lines.
+            call.chunk.lines[index] = b""
 
     def _begin_record(self, call: Call, index: int, line: bytes) -> None:
         try:
@@ -143,6 +145,7 @@ class PipelineEngine(ChunkServer):
 
     def _end(self, record: Record, status: int, body: bytes) -> None:
         record.end()
+        self._records.get(record.call, {}).pop(record.index, None)
         record.call.answer(record.index, status, body)
 
     def _abandon(self, call: Call) -> None:
@@ -182,9 +185,9 @@ class PipelineEngine(ChunkServer):
         for step_call in self._unwanted:
             if due := step_call.cancellation.take_due(step_call.unwanted(), now_s):
                 cancelled[step_call.model][step_call.number] = due
-                if not step_call.is_wanted and step_call.closing is None:
-                    loop = asyncio.get_running_loop()
-                    step_call.closing = loop.call_later(AGAIN_AFTER_S, step_call.close)
+            if step_call.unanswered and not step_call.is_wanted and step_call.closing is None:
+                loop = asyncio.get_running_loop()
+                step_call.closing = loop.call_later(AGAIN_AFTER_S, step_call.close)
         self._unwanted.clear()
         for model, records in cancelled.items():
             self._start(partial(self._lines[model].model.cancel, self._host.replica, records))
@@ -324,6 +327,9 @@ class PipelineEngine(ChunkServer):
             self._take_one(request, status, body)
         if outcomes.is_working:
             self._pass_on_work(line, step_call)
+        if step_call.unanswered and not step_call.is_wanted:
+            # Its last wanted record is answered. The replica may not have heard of the others.
+            self._note_unwanted(step_call)
         self._refill(line)
 
     def _pass_on_work(self, line: _Line, step_call: StepCall) -> None:

@@ -1,6 +1,7 @@
 """Whether a checkpoint's files are all there, and whole."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "tekken.json", "vocab.json", "vocab.txt"),
     *("*.tiktoken", "*.model", "tokenizer.model.*"),
 )
+_SHARD = re.compile(r"(?P<stem>.+)-\d+-of-(?P<shards>\d+)\.safetensors")
 _SHOWN = 3
 
 
@@ -41,6 +43,7 @@ def check_safetensors(directory: Path) -> None:
         files = [file for file in module.iterdir() if file.is_file()] if module.is_dir() else []
         weights = [file for file in files if file.name.endswith(".safetensors")]
         _check_index(files)
+        _check_shards(module, {file.name for file in weights})
         if weights:
             found = True
             for file in weights:
@@ -98,6 +101,24 @@ def _check_index(files: list[Path]) -> None:
                 f"source: {index.parent} misses {len(missing)} of {len(shards)} shards that "
                 f"{index.name} names ({', '.join(missing[:_SHOWN])}"
                 f"{', …' if len(missing) > _SHOWN else ''}); fetch it with `headrace models pull`"
+            )
+
+
+def _check_shards(directory: Path, names: set[str]) -> None:
+    """Hold shards to the number in their names: an interrupted pull may lack the index too."""
+    for name in sorted(names):
+        shard = _SHARD.fullmatch(name)
+        if shard is None:
+            continue
+        digits = len(shard["shards"])
+        wanted = {
+            f"{shard['stem']}-{number:0{digits}}-of-{shard['shards']}.safetensors"
+            for number in range(1, int(shard["shards"]) + 1)
+        }
+        if missing := wanted - names:
+            raise ModelSourceError(
+                f"source: {directory} misses {len(missing)} of {len(wanted)} shards "
+                f"({', '.join(sorted(missing)[:_SHOWN])}); fetch it with `headrace models pull`"
             )
 
 

@@ -1,5 +1,6 @@
 """Fetches models into the cache, so that replicas start without a network."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -115,6 +116,10 @@ def _pull(
             source, cache_dir, request, progress, None if request.is_forced else receipt
         )
     except ModelSourceError as error:
+        if copy is None and not request.is_forced:
+            with contextlib.suppress(ModelSourceError):
+                # Without a receipt, but whole: of an earlier release, or the hub's own tools.
+                copy = _as_it_is(resolve(named, cache_dir))
         if copy is None or request.is_forced:
             raise
         return copy._replace(done="kept", why_kept=str(error).removeprefix("source: "))

@@ -115,6 +115,8 @@ def _find_pulled(source: Source, named: WeightSource, cache_dir: Path) -> Path:
 
 def _has_what_is_needed(directory: Path, named: WeightSource) -> bool:
     """Return whether a copy that others pulled has weights and code at all, if they are wanted."""
+    if any((directory.parents[1] / "blobs").glob("*.incomplete")):
+        return False
     if named.part == "weights" and next(directory.rglob("*.safetensors"), None) is None:
         return False
     return not named.trusts_code or next(directory.glob("*.py"), None) is not None

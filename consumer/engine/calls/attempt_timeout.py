@@ -4,6 +4,8 @@ from handoff.longest_lately import LongestLately
 
 LEAST_S = 1800.0
 """The least learned limit: a first batch may compile kernels, a first generation may be long."""
+MOST_WORKING_S = 24 * 3600.0
+"""How long signs of work count: a replica that works may yet have lost one of its records."""
 _LONGESTS = 4.0
 _MOST_DOUBLINGS = 2
 _MOST_BACKOFFS = 4
@@ -39,7 +41,9 @@ class AttemptTimeout:
 
     def silent_since_s(self, heard_at_s: float, working_at_s: float) -> float:
         """Return when the silence of a call began, by its last outcomes and signs of work."""
-        return heard_at_s if self._set_s is not None else max(heard_at_s, working_at_s)
+        if self._set_s is not None:
+            return heard_at_s
+        return max(heard_at_s, min(working_at_s, heard_at_s + MOST_WORKING_S))
 
     def exceeded(self) -> None:
         self._backoffs = min(self._backoffs + 1, _MOST_BACKOFFS)

@@ -179,6 +179,9 @@ class Calls:
         call.elsewhere += outcomes.elsewhere
         self._take(call, outcomes, now_s, epoch_ms)
         for other, each in carried:
+            if not other.is_accepted:
+                # Its own first item may come later than this.
+                other.is_accepted, other.heard_at_s = True, now_s
             other.elsewhere -= len(each.indexes)
             self._take(other, each, now_s, epoch_ms)
 
@@ -255,11 +258,12 @@ class Calls:
             unwanted = call.unwanted()
             if not unwanted:
                 continue
-            if call.in_flight.replica is not None:
-                if due := call.cancellation.take_due(unwanted, now_s):
-                    cancelled[call.number] = due
-            elif not is_wanted:
+            if not is_wanted:
                 call.cancellation.begin(now_s)
+            if call.in_flight.replica is not None and (
+                due := call.cancellation.take_due(unwanted, now_s)
+            ):
+                cancelled[call.number] = due
             if not is_wanted and call.cancellation.is_overdue(now_s):
                 closed.append(call)
         return cancelled, closed

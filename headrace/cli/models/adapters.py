@@ -1,6 +1,5 @@
 """``headrace models add-adapter``, ``remove-adapter``, ``list-adapters``: adapters at run time."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,16 +107,11 @@ def _adapters_of(model: str) -> Iterator["RunningAdapters"]:
     import ray  # noqa: PLC0415 - see above
 
     from headrace.service.adapters import RunningAdapters  # noqa: PLC0415 - see above
+    from headrace.service.joining import NO_CLUSTER, join_ray  # noqa: PLC0415 - see above
     from headrace.service.running import close_handles  # noqa: PLC0415 - see above
-    from headrace.status.client import quiet_ray  # noqa: PLC0415 - see above
 
-    quiet_ray()
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        raise ServiceError(
-            "no Ray cluster runs on this machine; `headrace up` starts one"
-        ) from None
+    if not join_ray():
+        raise ServiceError(NO_CLUSTER)
     try:
         yield RunningAdapters(model)
     except ray.exceptions.RayError as error:

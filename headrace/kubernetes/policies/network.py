@@ -11,7 +11,7 @@ from headrace.kubernetes.names import PART_OF, StrimziCluster
 from headrace.kubernetes.policies.selectors import HEAD_POD, RAY_PODS
 from schemas.settings.file import Settings
 from schemas.settings.kubernetes import RedisSettings
-from schemas.settings.models import weight_sources
+from schemas.settings.models import GeneratorSettings, weight_sources
 from schemas.settings.weights import WeightsSettings
 
 DNS_PORT = 53
@@ -105,7 +105,11 @@ def _uses_https(settings: Settings) -> bool:
     for route in settings.routes.values():
         if route.claim_check is not None:
             sources += [route.claim_check.store, *route.claim_check.request_prefixes]
-    return any(source.startswith(_REMOTE) for source in sources)
+    fetches_media = any(
+        isinstance(model, GeneratorSettings) and model.engine_args.get("allowed_media_domains")
+        for model in settings.models.values()
+    )
+    return bool(fetches_media) or any(source.startswith(_REMOTE) for source in sources)
 
 
 def _is_pulled(source: str, weights: WeightsSettings) -> bool:

@@ -92,14 +92,18 @@ def _why_torch(
     return None if has_vllm else "vLLM is not installed; with it this decoder runs on vllm"
 
 
-def read_facts(path: Path) -> CheckpointFacts:
+def read_facts(path: Path, *, is_embedder: bool = False) -> CheckpointFacts:
     """Read what the choice depends on from a checkpoint's directory."""
     modules = _read_json(path / "modules.json")
     listed = modules if isinstance(modules, list) else []
     transformer = next((str(each.get("path", "")) for each in listed), "")
     config: Any = _read_json(path / transformer / "config.json")
     model_type = config.get("model_type", "") if isinstance(config, dict) else ""
-    return CheckpointFacts(str(model_type), _unknown_to_vllm(path, listed))
+    unknown = _unknown_to_vllm(path, listed)
+    if is_embedder and not any(str(each.get("type", "")).endswith("Pooling") for each in listed):
+        # The library takes the mean, and vLLM the last token.
+        unknown = unknown or "a checkpoint whose modules.json names no pooling"
+    return CheckpointFacts(str(model_type), unknown)
 
 
 def _unknown_to_vllm(path: Path, modules: list[Any]) -> str:

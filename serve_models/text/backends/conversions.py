@@ -30,12 +30,14 @@ class Conversion:
         quantization: ``int8`` or ``none``.
         dtype: What runs in floating point, on which the agreement depends.
         converter: Names and versions of what converts: another converter makes another file.
+        kind: Of the model: one checkpoint has another graph as another kind.
     """
 
     backend: str
     quantization: str
     dtype: str
     converter: str
+    kind: str = ""
 
 
 def conversion_directory(path: Path, conversion: Conversion, cache_dir: Path | None = None) -> Path:
@@ -43,7 +45,8 @@ def conversion_directory(path: Path, conversion: Conversion, cache_dir: Path | N
 
     The name has a digest of the checkpoint's files, so that changed weights are converted anew.
     """
-    digest = hashlib.blake2b(conversion.converter.encode(), digest_size=12)
+    made_by = f"{conversion.converter}; {conversion.kind}"
+    digest = hashlib.blake2b(made_by.encode(), digest_size=12)
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path)
         is_hidden = any(part.startswith(".") for part in relative.parts)

@@ -79,12 +79,24 @@ def backend_of(settings: TextModelSettings, path: Path, *, has_gpu: bool) -> tup
     ``has_gpu`` says whether Ray gives a replica a GPU.
     """
     device = choose_device(settings.device, has_gpu=has_gpu)
+    facts = read_facts(path, is_embedder=isinstance(settings, EmbedderSettings))
+    if (
+        settings.backend == "vllm"
+        and facts.unknown_to_vllm
+        and "pooler_config" not in settings.engine_args
+    ):
+        raise ModelSettingsError(
+            f"backend: vllm would not run {facts.unknown_to_vllm} as the library does; set backend "
+            "to torch, or say by engine_args.pooler_config what vLLM is to do"
+        )
+    # vLLM takes a GPU only from Ray.
+    no_gpu_of_ray = None if settings.num_gpus else "num_gpus: 0"
     choice = choose_backend(
         settings.backend,
         device,
-        read_facts(path),
+        facts,
         has_vllm=is_installed("vllm"),
-        only_in_torch=settings.only_in_torch,
+        only_in_torch=settings.only_in_torch or no_gpu_of_ray,
     )
     return choice, "cpu" if choice.backend in CPU_BACKENDS else device
 
@@ -109,7 +121,7 @@ def load_text_model(
     runtime = _RUNTIMES[backend]
     quantization = settings.quantization or "int8"
     dtype = converted_dtype(settings.dtype, backend)
-    key = Conversion(backend, quantization, dtype, runtime.converter())
+    key = Conversion(backend, quantization, dtype, runtime.converter(), type(settings).__name__)
     model = load(path, settings.model_copy(update={"dtype": "float32"}), "cpu")
     graph = model.graph()
     if graph is None:

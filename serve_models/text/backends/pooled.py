@@ -164,7 +164,14 @@ class PooledReranker(_Pooled):
                 "labels of single texts"
             )
         config = _read_json(path / "config.json")
-        named = (config.get("sentence_transformers") or {}).get("activation_fn", "Sigmoid")
+        library = _read_json(path / "config_sentence_transformers.json")
+        # Where the library looks for it, in this order: earlier releases wrote it elsewhere.
+        named = (
+            library.get("activation_fn")
+            or (config.get("sentence_transformers") or {}).get("activation_fn")
+            or config.get("sbert_ce_default_activation_function")
+            or "Sigmoid"
+        )
         activation = str(named).rpartition(".")[2]
         if activation not in {"Sigmoid", "Identity"}:
             raise ModelSettingsError(
@@ -173,9 +180,13 @@ class PooledReranker(_Pooled):
             )
         is_sigmoid = activation == "Sigmoid"
         self._activation = Activation.SIGMOID if is_sigmoid else Activation.IDENTITY
+        prompts = library.get("prompts") or {}
+        self._prompt = prompts.get(library.get("default_prompt_name")) or ""
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[TokenizedText]:
-        return self._tokenizer.encode(pairs)
+        return self._tokenizer.encode(
+            [(self._prompt + query, document) for query, document in pairs]
+        )
 
     def activate(self, outputs: Rows) -> Rows:
         """Turn raw outputs, float32 [pairs, 1], into scores of the same shape."""

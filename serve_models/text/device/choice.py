@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 
 from schemas.settings.models import EmbedderSettings
-from serve_models.batching.limits import QUEUED_BATCHES
+from serve_models.batching.limits import BatchLimits
 from serve_models.chunks.failures import describe
 from serve_models.text.device.layouts import Layout, PackedLayout, PaddedLayout, padding_ids_of
 from serve_models.text.device.loop import DeviceLoop
@@ -23,7 +23,9 @@ from serve_models.text.models.tokenizing import TokenizedText, limit_of
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE_WORDS = (1, 3, 20, 60, 200)
+_SAMPLE = ("river", "tax", "blue", "seven", "run")
+_SAMPLE_WORDS = (200, 1, 60, 3, 20)
+"""Short texts lie behind long ones of other words: what sees its neighbour differs."""
 _LEAST_COSINE = 0.9999
 _LEAST_COSINE_OF_HALVES = 0.998
 """Two ways to round to 16 bits differ by less; a text that sees its neighbour, by more."""
@@ -81,12 +83,15 @@ class _Trial:
 
     def __init__(self, plain: Plain, settings: EmbedderSettings) -> None:
         self.plain = plain
-        self._slots = slots = settings.parallel_batches or QUEUED_BATCHES
+        device_type = plain.model.device.type
+        self._slots = slots = BatchLimits.of(settings, device_type).parallel_batches
         self._replays = settings.compile
         device = plain.model.device
         self._queues = device.type == "cuda"
         self._streams: Streams = CudaStreams(device, slots) if self._queues else HostStreams()
-        self._samples = plain.tokenize(["a " * words for words in _SAMPLE_WORDS])
+        self._samples = plain.tokenize(
+            [f"{word} " * words for word, words in zip(_SAMPLE, _SAMPLE_WORDS, strict=True)]
+        )
         self._expected = plain.run(self._samples)
 
     def loop(self, layout: Layout) -> DeviceLoop | None:

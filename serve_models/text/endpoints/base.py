@@ -194,7 +194,9 @@ class Endpoint(ABC, Generic[Body]):
             parsed = self.parse(body)
             if max_body_bytes:
                 self._check_response_fits(parsed, max_body_bytes)
-        except BodyRefusedError as error:
+        except ENDS_THE_TASK:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- one record's body must not cost the others
             return Refusal.of(error)
         return parsed
 

@@ -53,7 +53,7 @@ class FrontProcesses:
         self._reader = reader
         self._choosing = Lock()
         self._desks: list[_Desk] = []
-        content = spec.to_json()
+        content = self._content = spec.to_json()
         with ExitStack() as undo:
             # They start side by side: each takes a second to import what it needs.
             for _ in range(processes):
@@ -68,6 +68,10 @@ class FrontProcesses:
         """Read lines by another spec from now on; requests that were read keep the old one."""
         self._reader = reader
         content = spec.to_json()
+        if content == self._content:
+            # Serve hands over the live settings right after the start, and tokenizers are large.
+            return
+        self._content = content
         for desk in self._desks:
             desk.new_spec = content
 

@@ -25,4 +25,6 @@ def choose_front_processes(
         return settings.front_processes
     if not device.startswith("cuda"):
         return 0
-    return max(0, min(_MOST, cpus // max(1, devices) - _OTHER_CPUS))
+    # Replicas that share a GPU share its part of the CPUs.
+    share = min(1.0, settings.num_gpus or 1.0)
+    return max(0, min(_MOST, int(cpus * share) // max(1, devices) - _OTHER_CPUS))

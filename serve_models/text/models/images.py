@@ -1,7 +1,6 @@
 """Images of requests: read from data URLs, never from a network or a file."""
 
 import base64
-import binascii
 import io
 import re
 import warnings
@@ -43,7 +42,7 @@ def read_image(url: str, limits: ImageLimits) -> bytes:
         )
     try:
         content = base64.b64decode(url[match.end() :], validate=True)
-    except binascii.Error:
+    except ValueError:  # of characters that are no ASCII, too
         raise ImageRefusedError("is no valid base64") from None
     if len(content) > limits.max_bytes:
         raise ImageRefusedError(

@@ -129,6 +129,10 @@ class LibraryFrontEnd:
         self._max_tokens = limit_of(model.max_seq_length)
         self._one_at_a_time = Lock()
         self._reads_more_than_text = set(model.modalities) != {"text"}
+        # A reranker's pair becomes a message then, in which the library looks for images too.
+        formatter = getattr(model[0], "input_formatter", None)
+        is_structured = getattr(formatter, "message_format", "") == "structured"
+        self._pairs_are_messages = is_structured and "message" in model.modalities
 
     def tokenize(
         self, texts: Sequence[TextInput], prompts: Sequence[str], tasks: Sequence[str | None]
@@ -179,7 +183,7 @@ class LibraryFrontEnd:
             options["task"] = task
         if self._reads_more_than_text:
             # The library would fetch a text that looks like the URL or path of an image.
-            inputs = [{"text": each} if isinstance(each, str) else each for each in inputs]
+            inputs = [_as_text(each, in_pairs=self._pairs_are_messages) for each in inputs]
         with self._one_at_a_time:
             return dict(self._model.preprocess(inputs, prompt=prompt or None, **options))
 
@@ -190,6 +194,15 @@ class LibraryFrontEnd:
             return True
         longer = self._preprocess([text], prompt, task, max_length=self._max_tokens + 1)
         return _count_tokens(longer, text) > tokens
+
+
+def _as_text(given: Any, *, in_pairs: bool) -> Any:
+    """Return a text, or a pair of texts, so that the library takes it for nothing else."""
+    if isinstance(given, str):
+        return {"text": given}
+    if in_pairs and isinstance(given, tuple):
+        return tuple({"text": part} if isinstance(part, str) else part for part in given)
+    return given
 
 
 def _takes_max_length(first: Any) -> bool:

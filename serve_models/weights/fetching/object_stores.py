@@ -25,7 +25,7 @@ from serve_models.weights.fetching.request import (
 )
 from serve_models.weights.fetching.transfers import RemoteFile, arrive, copy_files, missing_bytes
 from serve_models.weights.files import wanted_files
-from serve_models.weights.receipts import Receipt
+from serve_models.weights.receipts import FileMark, Receipt
 from serve_models.weights.references import ModelSourceError, Source
 
 OBJECTS = "objects"
@@ -69,10 +69,33 @@ def fetch_objects(
     part = "" if request.part == "weights" else f".{request.part}"
     code = ".code" if request.with_code else ""
     directory = cache_dir / OBJECTS / source.folder_name / f"{revision}{part}{code}"
-    to_come = missing_bytes(files, directory)
-    total_bytes = sum(file.size_bytes for file in files.values())
-    check_sizes(total_bytes, to_come, request, cache_dir)
-    progress.begin(total_bytes)
+    try:
+        check_sizes(
+            sum(file.size_bytes for file in files.values()),
+            missing_bytes(files, directory),
+            request,
+            cache_dir,
+        )
+        marks, fetched_bytes = _copy(system, source, files, revision, directory, progress)
+    except ModelSourceError:
+        raise
+    except Exception as error:
+        # As above, and what a disk says.
+        raise ModelSourceError(
+            f"source: {source.text} could not be fetched: {describe_error(error)}"
+        ) from error
+    return Fetched(str(directory.relative_to(cache_dir)), revision, marks, fetched_bytes)
+
+
+def _copy(
+    system: Any,
+    source: Source,
+    files: Mapping[str, RemoteFile],
+    revision: str,
+    directory: Path,
+    progress: Progress,
+) -> tuple[dict[str, FileMark], int]:
+    progress.begin(sum(file.size_bytes for file in files.values()))
     marks, fetched_bytes = copy_files(
         files,
         lambda name, start, end: bytes(system.cat_file(name, start=start, end=end)),
@@ -84,7 +107,7 @@ def fetch_objects(
             f"source: {source.text} was changed while it was fetched; pull it again"
         )
     arrive(directory)
-    return Fetched(str(directory.relative_to(cache_dir)), revision, marks, fetched_bytes)
+    return marks, fetched_bytes
 
 
 def _wanted(

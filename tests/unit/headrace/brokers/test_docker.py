@@ -224,7 +224,7 @@ def test_the_image_has_all_that_runs_and_nothing_for_tests() -> None:
         if "==" in line
     }
     left_out = {canonicalize_name(name) for name in argument("NOT_IN_IMAGE").split()}
-    needed = needed_by("headrace", frozenset({"demo", "cpu", "s3", "gs"}))
+    needed = needed_by("headrace", frozenset({"demo", "cpu", "openvino", "onnx", "s3", "gs"}))
 
     assert left_out <= locked
     assert not left_out & needed

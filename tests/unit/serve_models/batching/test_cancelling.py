@@ -1,6 +1,7 @@
 """Cancelled records of a text model: what waits is not computed, and neighbours lose nothing."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 
 from handoff.chunk import STATUS_OK, STATUS_UNAVAILABLE, Chunk
@@ -8,14 +9,17 @@ from serve_models.batching.engine import BatchEngine
 from tests.unit.serve_models.fakes import FakeModel, line
 from tests.unit.serve_models.text_engines import running
 
+_answers: defaultdict[int, dict[int, int]] = defaultdict(dict)
+"""Statuses by the number of the call: its own stream brings them, or that of another call."""
+
 
 async def read(engine: BatchEngine, number: int, *texts: str) -> dict[int, int]:
     chunk = Chunk("consumer-1", [line(each) for each in texts], call=number)
-    statuses: dict[int, int] = {}
+    statuses = _answers[number] = {}
     async with asyncio.timeout(20):
         async for outcomes in engine.infer(chunk):
-            assert not outcomes.others
-            statuses.update(zip(outcomes.indexes, outcomes.statuses, strict=True))
+            for of, each in ((number, outcomes), *outcomes.others.items()):
+                _answers[of].update(zip(each.indexes, each.statuses, strict=True))
     return statuses
 
 
