@@ -18,7 +18,7 @@ def test_what_is_not_answered_is_cancelled_again() -> None:
     assert cancellation.take_due([5], AGAIN_AFTER_S + 0.1) == []
 
 
-def test_a_replica_has_its_time_from_the_first_cancellation_on() -> None:
+def test_a_replica_has_its_time_from_when_nothing_is_wanted_on() -> None:
     cancellation = CallCancellation()
     assert not cancellation.is_overdue(100.0)
     assert cancellation.take_due([], 100.0) == []
@@ -27,3 +27,11 @@ def test_a_replica_has_its_time_from_the_first_cancellation_on() -> None:
     cancellation.take_due([1], 200.0 + AGAIN_AFTER_S / 2)
     assert not cancellation.is_overdue(199.9 + AGAIN_AFTER_S)
     assert cancellation.is_overdue(200.0 + AGAIN_AFTER_S)
+
+
+def test_an_earlier_cancellation_takes_none_of_that_time() -> None:
+    cancellation = CallCancellation()
+    cancellation.take_due([0], 0.0)
+    cancellation.begin(100.0)
+    assert cancellation.take_due([1, 2], 100.0) == [1, 2]
+    assert not cancellation.is_overdue(100.0)

@@ -164,3 +164,20 @@ def test_an_outcome_that_breaks_the_promise_costs_its_list_only() -> None:
         engine.take_outcomes(one, carrier, 1.0, EPOCH_MS)
     assert engine.in_flight_records == 16
     assert publish_all(engine) == []
+
+
+def test_a_carried_outcome_says_that_a_replica_has_taken_its_call() -> None:
+    engine = engine_with(2 * WINDOW)
+    first = start_call(engine)
+    second, _ = next_call(engine, 0.0, EPOCH_MS)
+    carrying = answered("replica-1", 0)
+    carrying.others[second.number] = answered("replica-1", 0)
+    engine.take_outcomes(first, carrying, 5_000.0, EPOCH_MS)
+
+    assert second.is_accepted
+    assert second.heard_at_s == 5_000.0
+    # Nothing is learned from the time before, which is the machine's uptime.
+    assert engine.calls.untaken_since_s() is None
+    later = answered("replica-1", 1)
+    engine.take_outcomes(second, later, 5_001.0, EPOCH_MS)
+    assert second.heard_at_s == 5_001.0

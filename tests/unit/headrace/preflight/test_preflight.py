@@ -128,6 +128,24 @@ def test_missing_weights_are_errors_here_and_warnings_where_other_nodes_may_have
         assert "there is no directory" in finding.says
 
 
+def test_weights_are_looked_for_where_the_settings_have_them(tmp_path: Path) -> None:
+    revision = "0" * 40
+    snapshot = tmp_path / "hub" / "models--org--name" / "snapshots" / revision
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").write_bytes(NO_TENSORS)
+    settings = embedder(source=f"hub:org/name@{revision}")
+    assert find_weights(settings) == {}
+    weights = settings.weights.model_copy(update={"cache": tmp_path})
+    settings = settings.model_copy(update={"weights": weights})
+    assert list(find_weights(settings).values()) == [snapshot]
+    # A pull that was interrupted leaves such a file.
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir()
+    (blobs / "abc.incomplete").touch()
+    assert find_weights(settings) == {}
+
+
 def test_a_template_that_is_missing_is_found(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(NO_TENSORS)
     settings = generator(source=f"path:{tmp_path}", chat_template=str(tmp_path / "t.jinja"))

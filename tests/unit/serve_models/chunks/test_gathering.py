@@ -169,3 +169,18 @@ def test_each_outcome_comes_once_whoever_carries_it(sizes: list[int], data: st.D
         assert not consumer.gathering
 
     asyncio.run(run())
+
+
+async def test_an_answer_that_comes_after_the_end_of_its_call_reaches_nobody() -> None:
+    gathering = Gathering()
+    ended, other = (
+        Call(Chunk("c", [b"{}"] * 2, call=number), AN_HOUR_S, gathering) for number in (1, 2)
+    )
+    ended.close()
+    # A batch may run on when its call is closed.
+    ended.answer(0, 200, b"{}")
+    ended.answer(1, 200, b"{}")
+    ended.fail_unanswered(RuntimeError("too late"))
+    assert gathering.take(other)[1] == []
+    other.close()
+    assert not gathering

@@ -73,3 +73,12 @@ def test_a_tokenizer_and_a_configuration_need_no_weights(tmp_path: Path) -> None
     check_part(tmp_path, "config")
     with pytest.raises(ModelSourceError, match=r"no \*.safetensors"):
         check_part(tmp_path, "weights")
+
+
+def test_shards_are_held_to_the_number_in_their_names_without_an_index(tmp_path: Path) -> None:
+    files = {name: content for name, content in sharded().items() if "index" not in name}
+    names = sorted(name for name in files if name.endswith(".safetensors"))
+    del files[names[-1]]
+    write_files(tmp_path, files)
+    with pytest.raises(ModelSourceError, match=f"misses 1 of {len(names)} shards .*{names[-1]}"):
+        check_safetensors(tmp_path)

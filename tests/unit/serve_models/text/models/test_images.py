@@ -67,6 +67,7 @@ def test_images_of_data_urls_are_read(kind: str) -> None:
         ("data:image/png,raw", "not fetched"),
         ("", "not fetched"),
         ("data:image/png;base64,%%%", "no valid base64"),
+        ("data:image/png;base64,é===", "no valid base64"),
         ("data:image/png;base64,AAAA", "no PNG, JPEG or WebP"),
         # A format that Pillow knows, and that is not asked for.
         (data_url(encoded(picture(), "gif")), "no PNG, JPEG or WebP"),
