@@ -165,8 +165,15 @@ def test_a_killed_replica_of_a_step_costs_no_more_than_another_attempt(deployed:
     assert {status for status, _ in outcomes.values()} == {200, STATUS_LOST}
     lost = {each for each, (status, _) in outcomes.items() if status == STATUS_LOST}
     assert 0 < len(lost) < len(lines)
-    again = asyncio.run(deployed.ask_all({each: lines[each] for each in lost}))
-    assert {status for status, _ in again.values()} == {200}
+    left = lost
+    # Serve's router may send a call to the killed replica until it knows; a consumer waits longer.
+    for _ in range(5):
+        again = asyncio.run(deployed.ask_all({each: lines[each] for each in left}))
+        assert {status for status, _ in again.values()} <= {200, STATUS_LOST}
+        left = {each for each, (status, _) in again.items() if status == STATUS_LOST}
+        if not left:
+            break
+    assert not left
     generated = deployed.generated()
     assert set(generated) == set(lines) | set(warm)
     assert {each for each, times in generated.items() if times > 1} <= lost
