@@ -1,5 +1,6 @@
 """vLLM's own word on a generator's settings, in another process, without an engine."""
 
+import struct
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def test_vllm_reads_arguments_before_anything_starts(tmp_path: Path) -> None:
         ' "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 1,'
         ' "max_position_embeddings": 2048, "vocab_size": 512, "torch_dtype": "bfloat16"}'
     )
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    # A file without tensors, which is whole.
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     models = {
         "good": generator(tmp_path, engine_args={"dtype": "float32"}),
         "typo": generator(tmp_path, engine_args={"max_nun_seqs": 1}),
