@@ -53,14 +53,3 @@ class Histogram:
             reached += count
             found.append(reached)
         return found
-
-    def quantile(self, share: float) -> float | None:
-        """Return an upper bound of the value below which ``share`` of all are.
-
-        ``None`` without values; infinity if it is above the last bound.
-        """
-        reached = self.cumulative()
-        if not reached[-1]:
-            return None
-        index = bisect_left(reached, share * reached[-1])
-        return self.bounds[index] if index < len(self.bounds) else float("inf")

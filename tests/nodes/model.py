@@ -3,9 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from handoff.chunk import Chunk, Outcomes
 from tests.chaos.stage.model_replica import compute
+from tests.each_record import infer_each
 
 
 class SteadyModel:
@@ -17,20 +19,15 @@ class SteadyModel:
         self._hold_s = hold_ms / 1000
 
     async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
-        tasks = {
-            asyncio.create_task(self._compute(line)): index
-            for index, line in enumerate(chunk.lines)
-        }
-        try:
-            while tasks:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                outcomes = Outcomes(f"steady-{os.getpid()}", self._window_records)
-                for task in done:
-                    outcomes.add(tasks.pop(task), *task.result())
+        found = infer_each(
+            chunk,
+            self._compute,
+            replica=f"steady-{os.getpid()}",
+            window_records=self._window_records,
+        )
+        async with aclosing(found):
+            async for outcomes in found:
                 yield outcomes
-        finally:
-            for task in tasks:
-                task.cancel()
 
     async def _compute(self, line: bytes) -> tuple[int, bytes]:
         async with self._slots:

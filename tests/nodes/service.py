@@ -46,10 +46,6 @@ class UpProcess:
                 raise RuntimeError(f"`headrace up` does not run: {self._err.read_text()[-3000:]}")
             pause(_LOOK_EVERY_S)
 
-    @property
-    def exit_status(self) -> int | None:
-        return None if self._process is None else self._process.poll()
-
     def said(self) -> str:
         return self._err.read_text()
 

@@ -1,6 +1,8 @@
 """A text model as one graph of tensors, which other runtimes can run."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +39,19 @@ class TextGraph:
         features = self.padding.features(texts)
         return {name: features[name].numpy() for name in self.names}
 
+    def example(self, texts: Sequence[TokenizedText]) -> tuple[torch.Tensor, ...]:
+        """Return the module's arguments for a batch of two texts, as exporters trace them."""
+        return tuple(torch.from_numpy(array) for array in self.arrays(texts[:2]).values())
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Trace a graph's module within."""
+    with torch.inference_mode(), warnings.catch_warnings():
+        # The tracer warns of each shape that it cannot follow; the agreement tells if it matters.
+        warnings.simplefilter("ignore")
+        yield
+
 
 class _Rows(torch.nn.Module):
     """Gives a module's rows by position of its features, as exporters call it."""
@@ -57,15 +72,23 @@ class _Rows(torch.nn.Module):
 
 
 def library_graph(
-    model: torch.nn.Module, padding: Padding, output: str, example: Sequence[TokenizedText]
-) -> TextGraph:
-    """Return the graph of a Sentence Transformers model whose forward yields ``output``."""
+    model: torch.nn.Module,
+    padding: Padding | None,
+    output: str,
+    example: Callable[[], TokenizedText],
+) -> TextGraph | None:
+    """Return the graph of a Sentence Transformers model whose forward yields ``output``.
+
+    ``None`` without ``padding``: the model is more than a graph of token ids.
+    """
+    if padding is None:
+        return None
 
     def rows_of(module: Any, features: Features) -> torch.Tensor:
         rows: torch.Tensor = module({**features, "modality": "text"})[output]
         return rows
 
-    return _graph(model, padding, rows_of, example)
+    return _graph(model, padding, rows_of, [example()])
 
 
 def logits_graph(

@@ -3,7 +3,6 @@
 Needs ``headrace[onnx]``.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from schemas.settings.backends import Quantization
-from serve_models.text.backends.graphs import TextGraph
+from serve_models.text.backends.graphs import TextGraph, tracing
 from serve_models.text.backends.packages import import_extra, versions_of
 from serve_models.text.models.base import Rows
 from serve_models.text.models.tokenizing import TokenizedText
@@ -39,13 +38,10 @@ def convert(
     """
     import_extra("onnx", "onnx")
     exported = directory / (_FILE if quantization == "none" else "float32.onnx")
-    example = tuple(torch.from_numpy(array) for array in graph.arrays(texts[:2]).values())
-    with torch.inference_mode(), warnings.catch_warnings():
-        # The tracer warns of each shape that it cannot follow; the agreement tells if it matters.
-        warnings.simplefilter("ignore")
+    with tracing():
         torch.onnx.export(
             graph.module,
-            example,
+            graph.example(texts),
             str(exported),
             input_names=list(graph.names),
             output_names=["rows"],

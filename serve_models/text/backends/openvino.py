@@ -10,10 +10,9 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import torch
 
 from schemas.settings.backends import Quantization
-from serve_models.text.backends.graphs import TextGraph
+from serve_models.text.backends.graphs import TextGraph, tracing
 from serve_models.text.backends.packages import import_extra, versions_of
 from serve_models.text.models.base import Rows
 from serve_models.text.models.tokenizing import TokenizedText
@@ -40,11 +39,8 @@ def convert(
     transformers, of NNCF); all else stays in floating point.
     """
     openvino = import_extra("openvino", "openvino")
-    example = tuple(torch.from_numpy(array) for array in graph.arrays(texts[:2]).values())
-    with torch.inference_mode(), warnings.catch_warnings():
-        # The tracer warns of each shape that it cannot follow; the agreement tells if it matters.
-        warnings.simplefilter("ignore")
-        model = openvino.convert_model(graph.module, example_input=example)
+    with tracing():
+        model = openvino.convert_model(graph.module, example_input=graph.example(texts))
     for port, name in zip(model.inputs, graph.names, strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))

@@ -114,16 +114,14 @@ class PooledEmbedder(_Pooled):
     def tokenize(
         self, texts: Sequence[str], prompt_names: Sequence[str | None]
     ) -> list[TokenizedText]:
-        prompts = {name: self.prompts.find_or_default(name) for name in set(prompt_names)}
-        return self._tokenizer.encode(
-            [prompts[name] + text for name, text in zip(prompt_names, texts, strict=True)]
-        )
+        return self._encode_with(self.prompts.for_names(prompt_names), texts)
 
     def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
-        prompts = {role: self.prompts.of_role(role) for role in set(roles)}
-        return self._tokenizer.encode(
-            [prompts[role] + text for role, text in zip(roles, texts, strict=True)]
-        )
+        return self._encode_with(self.prompts.for_roles(roles), texts)
+
+    def _encode_with(self, prompts: Sequence[str], texts: Sequence[str]) -> list[TokenizedText]:
+        pairs = zip(prompts, texts, strict=True)
+        return self._tokenizer.encode([prompt + text for prompt, text in pairs])
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
         longest = self.max_seq_length_tokens

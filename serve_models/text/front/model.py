@@ -29,12 +29,10 @@ class FrontModel:
     def tokenize(
         self, texts: Sequence[str], prompt_names: Sequence[str | None]
     ) -> list[TokenizedText]:
-        prompts = {name: self.prompts.find_or_default(name) for name in set(prompt_names)}
-        return self._texts.tokenize(texts, [prompts[name] for name in prompt_names])
+        return self._texts.tokenize(texts, self.prompts.for_names(prompt_names))
 
     def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
-        prompts = {role: self.prompts.of_role(role) for role in set(roles)}
-        return self._texts.tokenize(texts, [prompts[role] for role in roles])
+        return self._texts.tokenize(texts, self.prompts.for_roles(roles))
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
         return self._texts.take_token_ids(ids)

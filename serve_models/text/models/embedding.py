@@ -103,16 +103,14 @@ class EmbeddingModel:
     def tokenize(
         self, texts: Sequence[str], prompt_names: Sequence[str | None]
     ) -> list[TokenizedText]:
-        prompts = {name: self.prompts.find_or_default(name) for name in set(prompt_names)}
         return self._front_end.tokenize(
             texts,
-            [prompts[name] for name in prompt_names],
+            self.prompts.for_names(prompt_names),
             [role_of(name or self.prompts.default_name) for name in prompt_names],
         )
 
     def tokenize_roles(self, texts: Sequence[str], roles: Sequence[Role]) -> list[TokenizedText]:
-        prompts = {role: self.prompts.of_role(role) for role in set(roles)}
-        return self._front_end.tokenize(texts, [prompts[role] for role in roles], roles)
+        return self._front_end.tokenize(texts, self.prompts.for_roles(roles), roles)
 
     def take_token_ids(self, ids: Sequence[Sequence[int]]) -> list[TokenizedText]:
         if not isinstance(self._front_end, FastFrontEnd):
@@ -193,10 +191,9 @@ class EmbeddingModel:
 
     def graph(self) -> TextGraph | None:
         """Return the model as a graph; ``None`` if it is more than one of token ids."""
-        padding = padding_of(self._front_end)
-        if padding is None:
-            return None
-        return library_graph(self._model, padding, "sentence_embedding", [self.probe()])
+        return library_graph(
+            self._model, padding_of(self._front_end), "sentence_embedding", self.probe
+        )
 
     def run_with(self, converted: Converted) -> None:
         """Run batches with a converted model from now on; PyTorch's weights are freed."""

@@ -1,6 +1,6 @@
 """A model's prompts: by their own names, and by the role of a text. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Role = Literal["query", "document"]
@@ -61,6 +61,15 @@ class Prompts:
     def find_or_default(self, name: str | None) -> str:
         prompt = self.find(name)
         return self._default if prompt is None else prompt
+
+    def for_names(self, names: Sequence[str | None]) -> list[str]:
+        """Return the prompt of each text by the name that its request has, or the default."""
+        found = {name: self.find_or_default(name) for name in set(names)}
+        return [found[name] for name in names]
+
+    def for_roles(self, roles: Sequence[Role]) -> list[str]:
+        found = {role: self.of_role(role) for role in set(roles)}
+        return [found[role] for role in roles]
 
     def of_role(self, role: Role) -> str:
         """Return the prompt for queries or for documents.

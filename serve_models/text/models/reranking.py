@@ -79,10 +79,7 @@ class RerankingModel:
 
     def graph(self) -> TextGraph | None:
         """Return the model as a graph; ``None`` if it is more than one of token ids."""
-        padding = padding_of(self._front_end)
-        if padding is None:
-            return None
-        return library_graph(self._model, padding, "scores", [self.probe()])
+        return library_graph(self._model, padding_of(self._front_end), "scores", self.probe)
 
     def run_with(self, converted: Converted) -> None:
         """Run batches with a converted model from now on; PyTorch's weights are freed."""

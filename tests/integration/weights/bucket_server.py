@@ -4,12 +4,13 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
+
+from tests.integration.weights.local_http import served
 
 
 class BucketServer:
@@ -26,16 +27,9 @@ def running(bucket: BucketServer) -> Iterator[BucketServer]:
     class Handler(_Handler):
         bucket_server = bucket
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    bucket.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with served(Handler) as port:
+        bucket.url = f"http://127.0.0.1:{port}"
         yield bucket
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def md5_of(content: bytes) -> "hashlib._Hash":

@@ -6,8 +6,10 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.integration.weights.local_http import served
 
 PIECE_BYTES = 64 * 1024
 
@@ -50,17 +52,12 @@ def running(hub: HubServer) -> Iterator[HubServer]:
     class Handler(_Handler):
         server_hub = hub
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield hub
-    finally:
-        hub.hold.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(Handler) as port:
+        hub.url = f"http://127.0.0.1:{port}"
+        try:
+            yield hub
+        finally:
+            hub.hold.set()
 
 
 def entry(path: str, content: bytes) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 import base64
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.integration.weights.local_http import served
 from tests.unit.serve_models.weights.registry_layers import Repository, digest_of
 
 USER, PASSWORD, TOKEN = "bob", "hunter2", "a-token"
@@ -58,16 +58,9 @@ def running(registry: RegistryServer) -> Iterator[RegistryServer]:
     class Handler(_Handler):
         registry_server = registry
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    registry.port = server.server_port
-    try:
+    with served(Handler) as port:
+        registry.port = port
         yield registry
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

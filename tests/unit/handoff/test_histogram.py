@@ -32,24 +32,6 @@ def test_many_at_once_count_as_many(value: float, times: int) -> None:
     assert once.total == pytest.approx(often.total)
 
 
-@given(VALUES.filter(bool), st.floats(min_value=0.01, max_value=1.0))
-def test_a_quantile_is_the_bound_above_it(values: list[float], share: float) -> None:
-    histogram = Histogram()
-    for value in values:
-        histogram.observe(value)
-    bound = histogram.quantile(share)
-
-    assert bound is not None
-    assert sum(value <= bound for value in values) >= share * len(values)
-    lower = [each for each in LATENCY_BOUNDS_S if each < bound]
-    if lower:
-        assert sum(value <= lower[-1] for value in values) < share * len(values)
-
-
-def test_a_quantile_of_nothing_is_none() -> None:
-    assert Histogram().quantile(0.5) is None
-
-
 def test_a_clock_that_was_set_back_gives_no_negative_time() -> None:
     histogram = Histogram()
     histogram.since([(10.0, 3), (4.0, 2)], 5.0)

@@ -12,24 +12,12 @@ from headrace.kubernetes.placement.hosting import can_host, unhosted
 from headrace.kubernetes.source import RenderSource
 from headrace.kubernetes.worker_groups import demands_of, worker_groups
 from schemas.settings.file import Settings
+from tests.routes import route_to
 
 
 def settings(models: dict[str, Any], **route: Any) -> Settings:
     return Settings.model_validate(
-        {
-            "models": models,
-            "routes": {
-                name: {
-                    "model": name,
-                    "requests_topic": f"{name}.in",
-                    "results_topic": f"{name}.out",
-                    "dead_letters_topic": f"{name}.dead",
-                    "group": name,
-                    **route,
-                }
-                for name in models
-            },
-        }
+        {"models": models, "routes": {name: route_to(name, **route) for name in models}}
     )
 
 

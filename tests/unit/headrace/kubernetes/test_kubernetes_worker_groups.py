@@ -8,23 +8,14 @@ from hypothesis import strategies as st
 from headrace.kubernetes.names import resource_name
 from headrace.kubernetes.worker_groups import _pods, worker_groups
 from schemas.settings.file import Settings
+from tests.routes import route_to
 
 
 def settings(models: dict[str, Any], consumers: int = 1) -> Settings:
     return Settings.model_validate(
         {
             "models": models,
-            "routes": {
-                name: {
-                    "model": name,
-                    "requests_topic": f"{name}.in",
-                    "results_topic": f"{name}.out",
-                    "dead_letters_topic": f"{name}.dead",
-                    "group": name,
-                    "consumers": consumers,
-                }
-                for name in models
-            },
+            "routes": {name: route_to(name, consumers=consumers) for name in models},
         }
     )
 

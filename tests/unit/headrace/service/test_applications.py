@@ -2,18 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from ray.serve._private.build_app import build_app
 
-from headrace.service.app import application_of
 from headrace.service.applications import specs_of
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
 from schemas.settings.weights import WeightsSettings
+from tests.unit.headrace.service.deployed import deployed
 
 MODELS = """\
 models:
@@ -46,16 +44,6 @@ def settings_for(*models: str) -> Settings:
         for number, model in enumerate(models)
     ]
     return parse_settings((MODELS + "".join(routes)).encode())
-
-
-def deployed(settings: Settings) -> dict[str, Any]:
-    """Return each application's one deployment, by its name."""
-    found = {}
-    for spec in specs_of(settings):
-        built = build_app(application_of(spec, settings.kafka), name=spec.name)
-        [deployment] = built.deployments
-        found[deployment.name] = deployment
-    return found
 
 
 def test_where_nobody_chose_a_start_serve_keeps_what_runs() -> None:

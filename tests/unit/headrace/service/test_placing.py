@@ -1,17 +1,14 @@
 """Placements as Serve's options, and compared with nodes."""
 
-from typing import Any
-
 import pytest
-from ray.serve._private.build_app import build_app
 
 from headrace.errors import ServiceError
-from headrace.service.app import application_of
 from headrace.service.applications import specs_of
 from headrace.service.changes import Action, RunningApplication, plan
 from headrace.service.placing import Node, one_node_for, unplaced_lines
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
+from tests.unit.headrace.service.deployed import deployed
 
 ROUTE = "model: m, requests_topic: i, results_topic: o, dead_letters_topic: d, group: g"
 
@@ -25,15 +22,6 @@ routes:
   r: {{{ROUTE}{route}}}
 """
     return parse_settings(text.encode())
-
-
-def deployed(settings: Settings) -> dict[str, Any]:
-    found = {}
-    for spec in specs_of(settings):
-        built = build_app(application_of(spec, settings.kafka), name=spec.name)
-        [deployment] = built.deployments
-        found[deployment.name] = deployment
-    return found
 
 
 def test_labels_and_resources_reach_ray() -> None:

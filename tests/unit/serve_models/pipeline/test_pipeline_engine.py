@@ -455,15 +455,11 @@ async def test_whoever_is_done_waits_for_no_deadline() -> None:
     world = World()
     deadline_ms = world.clock.epoch_ms() + AN_HOUR_MS
     answered = await world.start("a", deadlines_ms=[deadline_ms])
-    timers = [
-        record.timer for records in world.engine._records.values() for record in records.values()
-    ]
+    timers = timers_of(world)
     world.models["classifier"].calls[0].answer(body={"label": "unsafe"})
     await finish(answered)
     closed = await world.start("b", deadlines_ms=[deadline_ms])
-    timers += [
-        record.timer for records in world.engine._records.values() for record in records.values()
-    ]
+    timers += timers_of(world)
     closed.cancel()
     await settle()
     assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]

