@@ -8,10 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from headrace.kubernetes.names import HUB_SECRET, PART_OF
-from headrace.kubernetes.placement.pools import GROUP
 from headrace.kubernetes.worker_groups import WorkerGroup
 from schemas.settings.file import Settings
-from schemas.settings.models import GeneratorSettings, weight_sources
+from schemas.settings.models import GeneratorSettings, ModelSettings, weight_sources
 from schemas.settings.sources import WeightSource
 from schemas.settings.weights import ClaimVolume, EmptyDirVolume, HostPathVolume, ImageVolume
 from serve_models.weights.references import Source, parse_source
@@ -41,23 +40,15 @@ def hosted_models(settings: Settings, group: WorkerGroup) -> list[str]:
     Ray places a replica wherever its CPUs and GPUs are free, so pods with GPUs may run models
     without one.
     """
-    called = {
-        name for route in settings.routes.values() for name in settings.models_behind(route.model)
-    }
-    return [name for name in settings.models if name in called and _fits(settings, name, group)]
+    return [name for name, model in settings.called_models.items() if _fits(model, group)]
 
 
-def _fits(settings: Settings, name: str, group: WorkerGroup) -> bool:
-    model = settings.models[name]
+def _fits(model: ModelSettings, group: WorkerGroup) -> bool:
     gpus = model.num_gpus
     if isinstance(model, GeneratorSettings) and gpus and model.workers > 1:
         # Each worker takes a GPU of its own, on several pods if need be.
         gpus = 1.0
-    return (
-        gpus <= group.gpus
-        and model.num_cpus <= group.cpus
-        and model.placement.is_met_by({**group.labels, GROUP: group.name}, group.resources)
-    )
+    return group.has_room_for(model.num_cpus, gpus, model.placement)
 
 
 def hosted_sources(settings: Settings, group: WorkerGroup) -> list[WeightSource]:

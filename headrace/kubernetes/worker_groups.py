@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from headrace.kubernetes.placement.pools import group_labels, group_name
+from headrace.kubernetes.placement.pools import GROUP, group_labels, group_name
 from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas, most_replicas
 from schemas.settings.file import Settings
 from schemas.settings.kubernetes import KubernetesSettings, PodSettings
@@ -47,6 +47,14 @@ class WorkerGroup:
     most_pods: int
     labels: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, int] = field(default_factory=dict)
+
+    def has_room_for(self, cpus: float, gpus: float, placement: PlacementSettings) -> bool:
+        """Return whether a pod in which nothing runs can run this, and is where it may run."""
+        return (
+            gpus <= self.gpus
+            and cpus <= self.cpus
+            and placement.is_met_by({**self.labels, GROUP: self.name}, self.resources)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +102,8 @@ def demands_of(settings: Settings) -> list[Demand]:
         )
         for name, route in settings.routes.items()
     ]
-    called = {
-        name for route in settings.routes.values() for name in settings.models_behind(route.model)
-    }
-    return demands + [_demand(name, settings.models[name]) for name in sorted(called)]
+    called = sorted(settings.called_models.items())
+    return demands + [_demand(name, model) for name, model in called]
 
 
 def _demand(name: str, model: ReplicaSettings) -> Demand:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace.preflight.findings import Finding
-from headrace.preflight.gpus import called_models
 from schemas.settings.file import Settings
 from schemas.settings.live import plain
 from schemas.settings.models import GeneratorSettings
@@ -23,7 +22,7 @@ _LAST_LINES = 3
 
 
 def generators_of(settings: Settings) -> dict[str, GeneratorSettings]:
-    models = called_models(settings)
+    models = settings.called_models
     return {name: each for name, each in models.items() if isinstance(each, GeneratorSettings)}
 
 

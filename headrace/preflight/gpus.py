@@ -39,18 +39,10 @@ class GpusFound:
         return "the Ray cluster that runs here" if self.is_cluster else "this machine"
 
 
-def called_models(settings: Settings) -> dict[str, ModelSettings]:
-    """Return the models that the routes need: others are not deployed."""
-    names = {
-        name for route in settings.routes.values() for name in settings.models_behind(route.model)
-    }
-    return {name: model for name, model in settings.models.items() if name in names}
-
-
 def asks_for_gpus(settings: Settings) -> bool:
     return any(
         model.num_gpus or (isinstance(model, TextModelSettings) and model.asks_for_gpu)
-        for model in called_models(settings).values()
+        for model in settings.called_models.values()
     )
 
 
@@ -77,7 +69,7 @@ def gpu_findings(
 
     ``weight_bytes`` has the size of the weights of models that are on this machine.
     """
-    models = {name: model for name, model in called_models(settings).items() if model.num_gpus}
+    models = {name: model for name, model in settings.called_models.items() if model.num_gpus}
     if not models:
         return []
     findings = [

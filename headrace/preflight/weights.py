@@ -5,7 +5,6 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from headrace.preflight.findings import Finding, Level
-from headrace.preflight.gpus import called_models
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
 from schemas.settings.sources import WeightSource
@@ -13,8 +12,6 @@ from serve_models.weights.files import wanted_files
 from serve_models.weights.gguf_conversion import find_gguf_file
 from serve_models.weights.sources import (
     ModelSourceError,
-    converted_cache_dir,
-    default_cache_dir,
     parse_source,
     resolve,
 )
@@ -24,29 +21,19 @@ def find_weights(settings: Settings) -> dict[str, Path]:
     """Return, by source, where the weights are that this machine has; converts none."""
     found: dict[str, Path] = {}
     cache = settings.weights.cache
-    for model in called_models(settings).values():
+    for model in settings.called_models.values():
         for source in weight_sources(model):
             try:
                 # What was converted once is found, and nothing is converted now.
-                found[source.source] = resolve(
-                    source, cache, converts=_is_converted(source.source, cache)
-                )
+                found[source.source] = resolve(source, cache, converts=False)
             except ModelSourceError:
                 continue
     return found
 
 
-def _is_converted(source: str, cache: Path | None) -> bool:
-    if not is_convertible(source):
-        return False
-    name = parse_source(source).name
-    cache = cache or default_cache_dir()
-    return converted_cache_dir(name, metadata.version(name), cache).is_dir()
-
-
 def is_any_missing(settings: Settings, found: Mapping[str, Path]) -> bool:
     sources = {
-        each.source for model in called_models(settings).values() for each in weight_sources(model)
+        each.source for model in settings.called_models.values() for each in weight_sources(model)
     }
     return any(source not in found and not is_convertible(source) for source in sources)
 
@@ -60,7 +47,7 @@ def weight_findings(
     """
     missing: Level = "warning" if is_cluster else "error"
     findings = []
-    for name, model in called_models(settings).items():
+    for name, model in settings.called_models.items():
         if (template := missing_template(model)) is not None:
             where = f"models.{name}.chat_template"
             findings.append(

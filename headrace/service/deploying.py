@@ -90,14 +90,15 @@ def wait_until_they_run(versions: Mapping[str, str], say: Callable[[str], None])
         }
         if all(failures.get(name) or each["status"] == "RUNNING" for name, each in waiting.items()):
             return {name: error for name, error in failures.items() if error}
-        room = cluster_room()
-        lines = {
-            name: line
-            for name, each in waiting.items()
-            if not failures.get(name) and (line := waiting_line(name, each, room))
-        }
-        for line in teller.lines(lines, clock.monotonic()):
-            say(f"Serve: {line}")
+        if teller.is_due(now_s := clock.monotonic()):
+            room = cluster_room()
+            lines = {
+                name: line
+                for name, each in waiting.items()
+                if not failures.get(name) and (line := waiting_line(name, each, room))
+            }
+            for line in teller.lines(lines, now_s):
+                say(f"Serve: {line}")
         pause(_POLL_INTERVAL_S)
 
 

@@ -54,17 +54,13 @@ def with_placement(options: Mapping[str, Any], placement: PlacementSettings) -> 
 
 def placed_of(settings: Settings) -> list[Placed]:
     """Return what of the settings has a placement; models that no route needs are left out."""
-    called = {
-        name for route in settings.routes.values() for name in settings.models_behind(route.model)
-    }
     found = [
         Placed(
             f"models.{name}.placement",
             model.placement,
             most_replicas(model.replicas, model.autoscaling),
         )
-        for name, model in settings.models.items()
-        if name in called
+        for name, model in settings.called_models.items()
     ]
     found += [
         Placed(

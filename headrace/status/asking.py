@@ -7,6 +7,7 @@ nor the end of the process may wait for it.
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 from headrace.errors import ServiceError
@@ -17,25 +18,18 @@ PATIENCE_S = 15.0
 """Longer than a status board takes that has just moved to another node."""
 
 
-class _Question(Generic[T]):
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._ask = ask
-        self._answer: list[T] = []
-        self._error: BaseException | None = None
-        self.is_answered = threading.Event()
-        threading.Thread(target=self._run, name="ask-ray", daemon=True).start()
+def _asked(ask: Callable[[], T]) -> Future[T]:
+    """Ask in a daemon thread: the process may end before there is an answer."""
+    question: Future[T] = Future()
 
-    def answer(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._answer[0]
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._answer.append(self._ask())
+            question.set_result(ask())
         except BaseException as error:  # noqa: BLE001 - raised where the answer is taken
-            self._error = error
-        self.is_answered.set()
+            question.set_exception(error)
+
+    threading.Thread(target=run, name="ask-ray", daemon=True).start()
+    return question
 
 
 class Asking(Generic[T]):
@@ -44,7 +38,7 @@ class Asking(Generic[T]):
     def __init__(self, ask: Callable[[], T], patience_s: float = PATIENCE_S) -> None:
         self._ask = ask
         self._patience_s = patience_s
-        self._open: _Question[T] | None = None
+        self._open: Future[T] | None = None
 
     @property
     def is_silent(self) -> bool:
@@ -57,12 +51,13 @@ class Asking(Generic[T]):
         Raises ``ServiceError`` if there is none in time; later calls then wait no longer for it.
         """
         patience_s = 0.0 if self._open is not None else self._patience_s
-        question = self._open = self._open or _Question(self._ask)
-        if not await asyncio.to_thread(question.is_answered.wait, patience_s):
+        question = self._open = self._open or _asked(self._ask)
+        await asyncio.to_thread(wait, [question], patience_s)
+        if not question.done():
             raise ServiceError(
                 "Ray does not answer: its head is away, or the node that this command joined has "
                 "ended. The service goes on where it runs. If this stays, end this command by "
                 "Ctrl-C, which then stops nothing, and run it again"
             )
         self._open = None
-        return question.answer()
+        return question.result()

@@ -38,7 +38,7 @@ def read_decisions() -> dict[str, str]:
 
     Raises ``ServiceError`` if Ray does not answer.
     """
-    running = _deployments()
+    running = _deployments(_applications())
     try:
         decisions = reported_decisions()
     except ray.exceptions.RayError as error:
@@ -52,7 +52,7 @@ def read_runs_on() -> dict[str, list[str]]:
 
     Raises ``ServiceError`` if Ray does not answer.
     """
-    running = _deployments()
+    running = _deployments(_applications())
     try:
         reported = reported_runs_on()
     except ray.exceptions.RayError as error:
@@ -68,6 +68,7 @@ def read_deployments() -> dict[str, str]:
 
     Raises ``ServiceError`` if Serve does not answer, or runs nothing of ours.
     """
+    applications = _applications()
     lines = {
         name: missing_replicas(
             str(each.status.value),
@@ -75,19 +76,19 @@ def read_deployments() -> dict[str, str]:
             {str(getattr(state, "value", state)): n for state, n in each.replica_states.items()},
             each.message,
         )
-        for name, each in _deployments().items()
+        for name, each in _deployments(applications).items()
     }
     # An application that cannot be built of a config file has no deployment.
-    for name, application in _applications().items():
+    for name, application in applications.items():
         if not application.deployments and application.message:
             lines[deployment_name(name)] = failure_line(application.message)
     return {name: line for name, line in lines.items() if line is not None}
 
 
-def _deployments() -> dict[str, Any]:
+def _deployments(applications: dict[str, Any]) -> dict[str, Any]:
     return {
         name: deployment
-        for application in _applications().values()
+        for application in applications.values()
         for name, deployment in application.deployments.items()
     }
 

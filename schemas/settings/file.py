@@ -338,6 +338,12 @@ class Settings(Section):
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)
 
+    @property
+    def called_models(self) -> dict[str, ModelSettings]:
+        """The models that the routes need, by name; others are not deployed."""
+        names = {name for route in self.routes.values() for name in self.models_behind(route.model)}
+        return {name: model for name, model in self.models.items() if name in names}
+
     @model_validator(mode="after")
     def _pipelines_fit_their_models(self) -> Self:
         check_pipelines(self.models)

@@ -17,11 +17,7 @@ def unhosted(settings: Settings) -> list[str]:
 
 
 def can_host(group: WorkerGroup, demand: Demand) -> bool:
-    return (
-        demand.gpus <= group.gpus
-        and demand.cpus <= group.cpus
-        and demand.placement.is_met_by({**group.labels, GROUP: group.name}, group.resources)
-    )
+    return group.has_room_for(demand.cpus, demand.gpus, demand.placement)
 
 
 def _why(demand: Demand, groups: list[WorkerGroup]) -> str:

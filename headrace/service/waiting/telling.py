@@ -16,12 +16,17 @@ class WaitTeller:
         self._told_s = started_s
         self._told: frozenset[str] = frozenset()
 
+    def is_due(self, now_s: float) -> bool:
+        """Return whether ``lines`` can tell anything now; before, nothing need be asked for it."""
+        is_early = now_s - self._started_s < _FIRST_AFTER_S
+        return not is_early and now_s - self._told_s >= _LEAST_BETWEEN_S
+
     def lines(self, waiting: Mapping[str, str], now_s: float) -> list[str]:
         """Return what to tell now; ``waiting`` has a line for each application that waits."""
+        if not self.is_due(now_s):
+            return []
         elapsed_s, since_s = now_s - self._started_s, now_s - self._told_s
         lines = frozenset(waiting.values())
-        if elapsed_s < _FIRST_AFTER_S or since_s < _LEAST_BETWEEN_S:
-            return []
         if since_s >= self._between_s:
             chosen = list(waiting.values())
             self._between_s = min(2 * self._between_s, _MOST_BETWEEN_S)
