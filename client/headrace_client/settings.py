@@ -1,7 +1,7 @@
 """Where Kafka is and which routes there are: from headrace.yaml, the environment or arguments.
 
-Of the service's settings file only ``kafka``, ``routes``, ``jobs`` and the names of ``models`` are
-read; the rest is the service's, and is not checked here.
+Of the service's settings file only ``kafka``, ``routes``, ``jobs``, ``logging`` and the names of
+``models`` are read; the rest is the service's, and is not checked here.
 """
 
 import os
@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import orjson
 import yaml
 
 from headrace_client.errors import SettingsError
+from headrace_client.logs.forms import Format, Level
 from headrace_client.registry.announcements import JOBS_TOPIC
 from headrace_client.routes import Route, Routes, read_routes
 from headrace_client.sections import SectionReader
@@ -118,12 +119,36 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    """What a program of the client's writes to its log: the section ``logging``."""
+
+    format: Format = "plain"
+    level: Level = "info"
+
+    @classmethod
+    def from_section(cls, section: SectionReader) -> Self:
+        section.check_keys(("format", "level"))
+        form, level = section.text("format", "plain"), section.text("level", "info")
+        return cls(
+            format=_one_of(form, get_args(Format), "logging.format"),
+            level=_one_of(level, get_args(Level), "logging.level"),
+        )
+
+
+def _one_of(value: str, values: tuple[Any, ...], key: str) -> Any:
+    if value not in values:
+        raise SettingsError(f"{key}: must be one of {', '.join(values)}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
     """What a client needs to know of a service; ``jobs_topic`` is the registry of jobs."""
 
     connection: Connection = Connection()
     routes: Routes = field(default_factory=lambda: Routes(()))
     jobs_topic: str = JOBS_TOPIC
+    logs: Logs = Logs()
 
     def with_bootstrap(self, bootstrap: str | None) -> "ClientSettings":
         if bootstrap is None:
@@ -173,10 +198,12 @@ def parse_settings(data: Mapping[str, Any], environment: Mapping[str, str]) -> C
     routes = SectionReader(merged.get("routes") or {}, "routes")
     jobs = SectionReader(merged.get("jobs") or {}, "jobs")
     jobs.check_keys(("topic",))
+    logs = SectionReader(merged.get("logging") or {}, "logging")
     return ClientSettings(
         connection=Connection.from_section(kafka),
         routes=read_routes(routes, models),
         jobs_topic=jobs.text("topic", JOBS_TOPIC),
+        logs=Logs.from_section(logs),
     )
 
 
@@ -191,9 +218,9 @@ def apply_environment(data: Mapping[str, Any], environment: Mapping[str, str]) -
         if not variable.upper().startswith(PREFIX) or len(words) < 2:
             continue
         section, *keys = words
-        if section not in {"kafka", "routes", "models", "jobs"}:
+        if section not in {"kafka", "routes", "models", "jobs", "logging"}:
             continue
-        if section not in {"kafka", "jobs"}:
+        if section not in {"kafka", "jobs", "logging"}:
             keys[0] = _entry_name(merged.get(section), keys[0])
         _lay(merged, (section, *keys), _decode(environment[variable], variable, keys[-1]))
     return merged

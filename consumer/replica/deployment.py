@@ -24,9 +24,10 @@ from consumer.replica.reading_notes import open_notes
 from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
+from handoff.logs import log_change, log_through_serve, look_after_logs
 from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
-from schemas.settings.live import route_with_live
+from schemas.settings.live import route_with_live, secret_values
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,10 @@ class Consumer:
         model: Any,
         status: Any,
     ) -> None:
+        log_through_serve(secret_values(kafka))
         self._route_name = route_name
         self._route = route
+        self._live: Mapping[str, Any] = {}
         self._kafka = kafka
         self._urls = urls
         self._work_field = work_field
@@ -75,7 +78,9 @@ class Consumer:
         if self._loop is None:
             await self._start(route)
         else:
+            log_change(log, self._live, user_config["live"], route=self._route_name)
             self._loop.reconfigure(live_engine_settings(route))
+        self._live = user_config["live"]
 
     async def _start(self, route: RouteSettings) -> None:
         context = serve.get_replica_context()
@@ -120,10 +125,24 @@ class Consumer:
         gc.collect()
         gc.freeze()
         self._loop = loop
+        log.info(
+            "route %s: reads %s as a member of group %s",
+            self._route_name,
+            route.requests_topic,
+            route.group,
+            extra={
+                "event": "consumer_started",
+                "route": self._route_name,
+                "topic": route.requests_topic,
+                "group": route.group,
+                "delivery": route.delivery,
+            },
+        )
         self._reporting = asyncio.get_running_loop().create_task(self._report(loop))
 
     async def check_health(self) -> None:
         """Raise if the consumer loop has failed; Serve then replaces this replica."""
+        look_after_logs()
         if self._loop is not None:
             self._loop.check()
 
@@ -131,7 +150,22 @@ class Consumer:
         """Finish what is in flight, commit and leave the group; then the replica is idle."""
         if not self._is_drained and self._loop is not None:
             self._is_drained = True
+            log.info(
+                "route %s: drains %d records in flight",
+                self._route_name,
+                self._loop.engine.in_flight_records,
+                extra={
+                    "event": "consumer_draining",
+                    "route": self._route_name,
+                    "in_flight_records": self._loop.engine.in_flight_records,
+                },
+            )
             await self._loop.drain()
+            log.info(
+                "route %s: the consumer has stopped",
+                self._route_name,
+                extra={"event": "consumer_stopped", "route": self._route_name},
+            )
 
     async def __del__(self) -> None:
         """Drain; Serve awaits this when it stops the replica."""

@@ -70,7 +70,8 @@ def bound(
         case _:
             replica, own, arguments = _status(kafka)
     # Any: Ray's annotations of its decorator do not say that it returns a Deployment.
-    decorate: Any = serve.deployment(**{**own, "logging_config": _QUIET, **options})
+    logs = {**_QUIET, **options.get("logging_config", {})}
+    decorate: Any = serve.deployment(**{**own, **options, "logging_config": logs})
     deployment = decorate(replica)
     if version is not None:
         # Serve sets the version of a config file's applications so.

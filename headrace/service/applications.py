@@ -20,6 +20,7 @@ from schemas.settings.live import (
     secrets_of,
     split,
 )
+from schemas.settings.logs import LoggingSettings
 from schemas.settings.models import ModelSettings
 from serve_models.generation.adapters.room import asks_for_room
 
@@ -138,7 +139,7 @@ def _status_spec(
         deployment=STATUS_DEPLOYMENT,
         built={"kafka": kafka},
         live={"scaling": scaling},
-        options={"num_replicas": 1},
+        options={"num_replicas": 1, **logging_options(settings.logging)},
     )
 
 
@@ -189,6 +190,7 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
             "health_check_period_s": model.health_check_period_s,
             "health_check_timeout_s": model.health_check_timeout_s,
             "graceful_shutdown_timeout_s": model.graceful_shutdown_timeout_s,
+            **logging_options(settings.logging),
         },
         calls=tuple(map(model_application_name, called)),
     )
@@ -216,6 +218,7 @@ def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> Appl
                 deployment, route.consumers, route.autoscaling, is_set=route.sets_consumers
             ),
             "graceful_shutdown_timeout_s": consumer_stop_timeout_s(route),
+            **logging_options(settings.logging),
         },
         calls=(model_application_name(route.model),),
     )
@@ -249,6 +252,14 @@ def _replica_options(
             },
         }
     }
+
+
+def logging_options(logs: LoggingSettings) -> dict[str, Any]:
+    """Return Serve's ``logging_config`` in its names; empty for the defaults, which are Serve's."""
+    if logs == LoggingSettings():
+        return {}
+    encoding = "JSON" if logs.format == "json" else "TEXT"
+    return {"logging_config": {"encoding": encoding, "log_level": logs.level.upper()}}
 
 
 def _kafka(kafka: KafkaSettings, *, marks_secrets: bool) -> dict[str, Any]:

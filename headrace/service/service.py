@@ -19,6 +19,7 @@ from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
 from headrace.service.applications import (
     ApplicationSpec,
+    logging_options,
     model_application_name,
     route_application_name,
     specs_of,
@@ -197,7 +198,9 @@ class LocalService:
 
     def _deploy(self) -> None:
         is_new = not is_serve_running()
-        serve.start(proxy_location="Disabled")
+        # For Serve's controller; one that runs already keeps what it has.
+        logs = logging_options(self.settings.logging).get("logging_config")
+        serve.start(proxy_location="Disabled", logging_config=logs)
         # On a Ray of our own Serve ends with the cluster.
         if self._owns_ray:
             self._on_ray(close_handles)

@@ -15,8 +15,10 @@ from consumer.autoscaling.measures import RouteMeasures
 from consumer.autoscaling.task import ScalingTask
 from consumer.replica.reports import ReplicaSnapshot
 from handoff.clock import Clock, SystemClock
+from handoff.logs import log_through_serve, look_after_logs
 from headrace.status.report import StatusReport
 from schemas.settings.file import KafkaSettings
+from schemas.settings.live import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class StatusBoard:
         report_measures: Callable[[str, RouteMeasures], None] = report_measures,
         assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
     ) -> None:
+        log_through_serve(secret_values(kafka))
         self._kafka = kafka
         self._report_measures = report_measures
         self._assign_tasks = assign_tasks
@@ -56,6 +59,7 @@ class StatusBoard:
     async def report(self, snapshot: dict[str, Any]) -> None:
         """Keep one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
         now_s = self._clock.monotonic()
+        look_after_logs()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
         is_measured = taken.measured_records or taken.runnable_records is not None

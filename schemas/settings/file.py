@@ -9,6 +9,7 @@ from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
 from schemas.settings.kubernetes import KubernetesSettings
+from schemas.settings.logs import LoggingSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.placement import PlacementSettings
@@ -334,6 +335,7 @@ class Settings(Section):
     jobs: JobsSettings = JobsSettings()
     weights: WeightsSettings = WeightsSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    logging: LoggingSettings = LoggingSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)

@@ -1,7 +1,9 @@
 """Which settings change while replicas run, which are Serve's, and which need a restart."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+
+from pydantic import BaseModel, SecretStr
 
 from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.section import Section
@@ -70,6 +72,32 @@ def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
         secret = getattr(getattr(kafka, section), key, None)
         if secret is not None:
             found[section, key] = secret.get_secret_value()
+    return found
+
+
+def secret_values(section: BaseModel) -> Iterator[str]:
+    """Yield every secret of a section and of those below it."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, BaseModel):
+            yield from secret_values(value)
+        elif isinstance(value, Mapping):
+            for each in value.values():
+                if isinstance(each, BaseModel):
+                    yield from secret_values(each)
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ, as ``KEY`` or ``SECTION.KEY``."""
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += [f"{key}.{each}" for each in changed_keys(old, new)]
+        elif old != new:
+            found.append(key)
     return found
 
 

@@ -161,7 +161,11 @@ class BatchEngine(ChunkServer):
         except (*ENDS_THE_TASK, ReplicaLostError):
             raise
         except BaseException as error:
-            logger.exception("could not prepare a chunk of %d records", stop)
+            logger.exception(
+                "could not prepare a chunk of %d records",
+                stop,
+                extra={"event": "record_failed_in_model", "records": stop},
+            )
             call.fail_unanswered(error)
 
     def _pool_slice(self, call: Call, prepared: Slice) -> None:
@@ -274,6 +278,12 @@ class BatchEngine(ChunkServer):
                 name,
                 self._limits.budget_setting,
                 name,
+                extra={
+                    "event": "batch_out_of_memory",
+                    "texts": len(items),
+                    "tokens": cost_tokens(items),
+                    "budget_tokens": self._budget.tokens,
+                },
             )
 
     def _learn_cost(self, items: Sequence[Item], own_s: float) -> None:

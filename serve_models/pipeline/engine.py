@@ -134,7 +134,11 @@ class PipelineEngine(ChunkServer):
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("a record of pipeline '%s' could not be started", self._graph.name)
+            logger.exception(
+                "a record of pipeline '%s' could not be started",
+                self._graph.name,
+                extra={"event": "record_failed_in_model", "model": self._graph.name},
+            )
             call.answer(index, STATUS_FAILED, encode_failure_body(error))
 
     def _go_on(self, record: Record, step: list[StepRequest] | Ending) -> None:
@@ -228,7 +232,11 @@ class PipelineEngine(ChunkServer):
                 self._call(line, requests)
         except BaseException as error:
             # The event loop, which calls this, would only log it, and the calls would wait on.
-            logger.exception("pipeline '%s' cannot go on", self._graph.name)
+            logger.exception(
+                "pipeline '%s' cannot go on",
+                self._graph.name,
+                extra={"event": "replica_lost", "model": self._graph.name},
+            )
             self._die(error)
             if isinstance(error, ENDS_THE_TASK):
                 raise
@@ -363,7 +371,11 @@ class PipelineEngine(ChunkServer):
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("step '%s': an outcome could not be read", request.step)
+            logger.exception(
+                "step '%s': an outcome could not be read",
+                request.step,
+                extra={"event": "record_failed_in_model", "step": request.step},
+            )
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
     def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:
@@ -371,11 +383,16 @@ class PipelineEngine(ChunkServer):
         line.queue.lost(self._clock.monotonic(), had_answers=step_call.has_answers)
         waiting = [each for each in step_call.unanswered.values() if not each.record.run.is_over]
         logger.warning(
-            "a call of model '%s' failed with %d records unanswered: %s: %s",
+            "a call of model '%s' failed with %d records unanswered: %s",
             line.name,
             len(waiting),
             type(error).__name__,
-            error,
+            extra={
+                "event": "call_failed",
+                "model": line.name,
+                "records": len(waiting),
+                "error_class": type(error).__name__,
+            },
         )
         reason = f"step model '{line.name}' was lost: {type(error).__name__}: {error}"
         for request in waiting:

@@ -193,6 +193,12 @@ def _lock(source: Source, cache_dir: Path, progress: Progress) -> BaseFileLock |
             progress.note("another process fetches it: waiting")
             lock.acquire(poll_interval=_POLL_S)
     except (OSError, NotImplementedError) as error:
-        log.info("%s: no lock in %s: %s", source.text, cache_dir, error)
+        log.info(
+            "%s: no lock in %s: %s",
+            source.text,
+            cache_dir,
+            error,
+            extra={"event": "cache_not_writable", "error_class": type(error).__name__},
+        )
         return None
     return lock

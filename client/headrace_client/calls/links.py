@@ -110,7 +110,11 @@ class Links:
         except ClientError as error:
             self._end(reader.topic, error)
         except Exception as error:
-            log.exception("reading %s failed", reader.topic)
+            log.exception(
+                "reading %s failed",
+                reader.topic,
+                extra={"event": "reading_failed", "topic": reader.topic},
+            )
             self._end(reader.topic, KafkaError(f"reading {reader.topic} failed: {error!r}"))
         finally:
             with contextlib.suppress(ClientError):

@@ -41,7 +41,16 @@ def mend_client(client: AIOKafkaClient) -> None:
         try:
             return await get_conn(node_id, **options)
         except (OSError, KeyError) as error:
-            log.warning("no connection to broker %s: %r", node_id, error)
+            log.warning(
+                "no connection to broker %s: %r",
+                node_id,
+                error,
+                extra={
+                    "event": "broker_silent",
+                    "broker": str(node_id),
+                    "error_class": type(error).__name__,
+                },
+            )
             return None
 
     async def update_or_bootstrap(metadata: ClusterMetadata, topics: set[str]) -> bool:
@@ -58,7 +67,10 @@ def mend_client(client: AIOKafkaClient) -> None:
         finally:
             cluster._brokers = cluster._brokers or known
         if is_found:
-            log.warning("no known broker answered; asked kafka.bootstrap where they are now")
+            log.warning(
+                "no known broker answered; asked kafka.bootstrap where they are now",
+                extra={"event": "bootstrap_asked_again"},
+            )
         return is_found
 
     client.send = send_or_fail

@@ -224,7 +224,7 @@ class RequestPublisher:
             raise
         except Exception as error:
             # Whoever waits for these records must hear of every error.
-            log.exception("%s failed", self._doing)
+            log.exception("%s failed", self._doing, extra={"event": "publishing_failed"})
             self._fail(DeliveryError(f"{self._doing} failed: {error!r}"), records)
         finally:
             del self._under_way[number]

@@ -128,7 +128,12 @@ class TopicReader:
         await self._add_partitions()
         consumer = self._opened
         if ended := ended_task(consumer):
-            log.warning("%s: %s; connecting again", self._doing, ended[0])
+            log.warning(
+                "%s: %s; connecting again",
+                self._doing,
+                ended[0],
+                extra={"event": "reading_retried", "topic": self.topic},
+            )
             await self._connect()
             self._assign()
             consumer = self._opened
@@ -228,7 +233,11 @@ class TopicReader:
         self._looked_at_s = now_s
         client = self._opened._client  # noqa: SLF001 - there is no public way to it
         if await self._identity.is_new(client):
-            log.warning("%s: the topic was made anew; reading it from its start", self._doing)
+            log.warning(
+                "%s: the topic was made anew; reading it from its start",
+                self._doing,
+                extra={"event": "topic_made_anew", "topic": self.topic},
+            )
             await client.force_metadata_update()
             self.breaks += 1
             self._positions = dict.fromkeys(await self._numbers(), 0)
@@ -238,7 +247,12 @@ class TopicReader:
         known = self._opened.partitions_for_topic(self.topic) or ()
         added = [number for number in known if number not in self._positions]
         if added:
-            log.info("%s: partitions %s are new", self._doing, sorted(added))
+            log.info(
+                "%s: partitions %s are new",
+                self._doing,
+                sorted(added),
+                extra={"event": "partitions_added", "topic": self.topic, "partitions": len(added)},
+            )
             self._positions.update(dict.fromkeys(added, 0))
             self._assign()
 
@@ -254,6 +268,12 @@ class TopicReader:
                     self._positions.get(number, 0),
                     number,
                     bounds[number].start,
+                    extra={
+                        "event": "offset_gone",
+                        "topic": self.topic,
+                        "partition": number,
+                        "to_offset": bounds[number].start,
+                    },
                 )
                 self._positions[number] = bounds[number].start
         self._assign()

@@ -90,7 +90,8 @@ def warn_if_slow() -> None:
     if not has_c_extensions():
         log.warning(
             "aiokafka runs without its C extensions, some 30 times slower: install a wheel for "
-            "this platform, and unset AIOKAFKA_NO_EXTENSIONS"
+            "this platform, and unset AIOKAFKA_NO_EXTENSIONS",
+            extra={"event": "slow_kafka_client"},
         )
 
 

@@ -189,7 +189,11 @@ class ReplySender:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("publishing to reply topics failed", exc_info=error)
+            log.error(
+                "publishing to reply topics failed",
+                exc_info=error,
+                extra={"event": "publishing_failed"},
+            )
             self._fail(SourceError(f"publishing to reply topics failed: {error!r}"))
 
     async def _run_lane(self, leader: int) -> None:
@@ -329,7 +333,12 @@ class ReplySender:
             self._pass(self._take_waiting(partition), reason)
             return True
         self._back_off(partition)
-        log.info("publishing to %s/%d again after %s", *partition, reason)
+        log.info(
+            "publishing to %s/%d again after %s",
+            *partition,
+            reason,
+            extra={"event": "publishing_retried", **partition._asdict()},
+        )
         return False
 
     def _narrow_down(self, partition: TopicPartition, batch: _Batch, code: int) -> bool:

@@ -100,7 +100,16 @@ class PartitionWriter:
             self._fail(error)
         except Exception as error:
             # The listener must hear of every error.
-            log.exception("publishing to %s/%d failed", self._topic, self._partition)
+            log.exception(
+                "publishing to %s/%d failed",
+                self._topic,
+                self._partition,
+                extra={
+                    "event": "publishing_failed",
+                    "topic": self._topic,
+                    "partition": self._partition,
+                },
+            )
             self._fail(SourceError(f"publishing to {self._topic} failed: {error!r}"))
         finally:
             self._task = None
@@ -157,6 +166,13 @@ class PartitionWriter:
                     self._topic,
                     self._partition,
                     error,
+                    extra={
+                        "event": "publishing_retried",
+                        "topic": self._topic,
+                        "partition": self._partition,
+                        "records": len(batch),
+                        "error_class": type(error).__name__,
+                    },
                 )
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)

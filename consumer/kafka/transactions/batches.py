@@ -181,7 +181,16 @@ class BatchSending:
             try:
                 response = await self._client.ask_broker(broker, request)
             except errors.KafkaError as error:
-                log.warning("%s: produces again after %r", self._name, error)
+                log.warning(
+                    "%s: produces again after %r",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "publishing_retried",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 again.update((each, batches[each]) for each in partitions)
                 return
             for partition, code in produced_codes(response).items():

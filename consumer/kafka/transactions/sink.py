@@ -218,7 +218,12 @@ class KafkaTransactionalSink:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await _all_of(*(each.abort() for each in ids))
         except (TimeoutError, SourceError) as error:
-            log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
+            log.info(
+                "%s: the brokers will abort what is open (%r)",
+                self._doing,
+                error,
+                extra={"event": "transaction_left_open", "error_class": type(error).__name__},
+            )
         await self._limits.stop()
         await connected.open_transactions.stop()
         await connected.client.close()

@@ -95,7 +95,16 @@ class TransactionalId:
             try:
                 self._committed = await epochs.end_open()
             except FencedError as error:
-                log.info("%s: takes over again, as %s", self._name, error)
+                log.info(
+                    "%s: takes over again, as %s",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "transaction_taken_over",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 await epochs.begin(NO_PRODUCER)
             else:
                 return
@@ -129,7 +138,16 @@ class TransactionalId:
                 if await self._was_committed(point, may_be=is_deciding):
                     break
             except (AttemptFailedError, TimeoutError) as error:
-                log.warning("%s: transaction begins again after %r", self._name, error)
+                log.warning(
+                    "%s: transaction begins again after %r",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "transaction_retried",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 if not is_deciding:
                     await self._roll_back()
                 elif await self._was_committed(point, may_be=True):
@@ -182,7 +200,11 @@ class TransactionalId:
             # abort another owner's.
             await self._epochs.close(is_commit=False)
         except EpochGoneError:
-            log.info("%s: nothing to roll back, the epoch is another", self._name)
+            log.info(
+                "%s: nothing to roll back, the epoch is another",
+                self._name,
+                extra={"event": "transaction_not_ours", "transactional_id": self._name},
+            )
         except AttemptFailedError as error:
             log.debug("%s: nothing to roll back (%r)", self._name, error)
         await self._go_on()
@@ -205,7 +227,15 @@ class TransactionalId:
             return True
         if not is_ours or committed != self._committed:
             raise epochs.fenced()
-        log.warning("%s: the coordinator has aborted a transaction; it begins again", self._name)
+        log.warning(
+            "%s: the coordinator has aborted a transaction; it begins again",
+            self._name,
+            extra={
+                "event": "transaction_aborted",
+                "reason": "coordinator",
+                "transactional_id": self._name,
+            },
+        )
         return False
 
 

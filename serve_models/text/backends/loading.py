@@ -141,7 +141,12 @@ def load_text_model(
         )
 
     def make(directory: Path) -> Agreement:
-        logger.warning("%s is converted to %s, once: this takes a minute", path, backend)
+        logger.warning(
+            "%s is converted to %s, once: this takes a minute",
+            path,
+            backend,
+            extra={"event": "model_converted", "backend": backend},
+        )
         runtime.convert(
             graph, tokenized_samples(model, settings, CALIBRATION_TEXTS), quantization, directory
         )
