@@ -21,6 +21,7 @@ class RouteState(StrEnum):
         DRAINING: It finishes what it holds, and ends.
         STANDING_STILL: It has work and does none, or could not read if work came. ``reasons`` of
             the route say what it waits for; there is always one.
+        UNKNOWN: No service answered.
     """
 
     RUNNING = "running"
@@ -28,6 +29,7 @@ class RouteState(StrEnum):
     PAUSED = "paused"
     DRAINING = "draining"
     STANDING_STILL = "standing still"
+    UNKNOWN = "unknown"
 
 
 class ReasonCode(StrEnum):
@@ -36,6 +38,7 @@ class ReasonCode(StrEnum):
     PAUSED = "paused"
     STOPPING = "stopping"
     STARTING = "starting"
+    NO_SERVICE = "no service"
     NOT_DEPLOYED = "not deployed"
     NO_CONSUMER = "no consumer"
     CONSUMER_FAILED = "consumer failed"
@@ -48,6 +51,7 @@ class ReasonCode(StrEnum):
     ADMISSION_CLOSED = "admission closed"
     NO_LEADER = "no leader"
     OPEN_TRANSACTION = "open transaction"
+    RATE_LIMITED = "rate limited"
     WAITS = "waits"
     """A consumer says it in its own words."""
     NOTHING_COMPLETES = "nothing completes"
@@ -216,6 +220,7 @@ class RouteOverview:
     Attributes:
         reasons: What it waits for, the gravest first; on a running route, what holds up a part.
         lag: ``None`` where the brokers did not answer, or the topic is missing.
+        quiet_s: For how long nothing was completed, as far as it is known.
         latest: Rates of the last ten seconds.
         minute: Rates of the last minute.
         breaker_open_consumers: Consumers that give their model a rest after failures.
@@ -235,6 +240,7 @@ class RouteOverview:
     state: RouteState
     reasons: list[Reason] = field(default_factory=list)
     lag: Lag | None = None
+    quiet_s: float | None = None
     latest: Rates | None = None
     minute: Rates | None = None
     latency: Latencies = Latencies()
