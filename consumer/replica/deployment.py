@@ -18,6 +18,7 @@ from consumer.kafka.source.source import KafkaSource
 from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.object_store.object_store import open_store
 from consumer.replica.build import build_engine, live_engine_settings, loop_settings
+from consumer.replica.engine_report import EngineReport
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
@@ -68,6 +69,7 @@ class Consumer:
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)
+        self._engine_report = EngineReport(SystemClock())
         self._loop: ConsumerLoop | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
@@ -190,6 +192,7 @@ class Consumer:
             model_replicas=engine.calls.windows.replicas,
             waits=[] if error else [*loop.waits(), *self._model_waits()],
             error=None if error is None else repr(error),
+            **self._engine_report.of(engine),
             **counters,
         )
 

@@ -138,7 +138,7 @@ def _status_spec(
         name=STATUS_APPLICATION,
         deployment=STATUS_DEPLOYMENT,
         built={"kafka": kafka},
-        live={"scaling": scaling},
+        live={"scaling": scaling, **({"jobs": jobs} if (jobs := plain(settings.jobs)) else {})},
         options={"num_replicas": 1, **logging_options(settings.logging)},
     )
 
