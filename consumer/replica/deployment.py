@@ -43,6 +43,7 @@ class Consumer:
         work_field: The body field by which its model ranks requests, if it does.
         model: Handle of the model's deployment, which need not run yet.
         status: Handle of the status board.
+        results: The cluster of results, dead letters and replies, if it is another one.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Consumer:
         work_field: str | None,
         model: Any,
         status: Any,
+        results: KafkaSettings | None = None,
     ) -> None:
         self._route_name = route_name
         self._route = route
         self._kafka = kafka
+        self._results = results or kafka
         self._urls = urls
         self._work_field = work_field
         self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
@@ -93,7 +96,9 @@ class Consumer:
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
             notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
-            result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
+            result_limit_bytes=None
+            if store is None
+            else await result_limit_bytes(self._results, route),
         )
         instance_id = None
         if route.membership.static:
@@ -107,7 +112,7 @@ class Consumer:
         loop = ConsumerLoop(
             engine=engine,
             source=source,
-            publishing=kafka_publishing(kafka, route, engine=engine, source=source),
+            publishing=kafka_publishing(self._results, route, engine=engine, source=source),
             model=self._model,
             clock=SystemClock(),
             settings=loop_settings(route),

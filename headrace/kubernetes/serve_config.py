@@ -27,6 +27,6 @@ def serve_config(settings: Settings) -> dict[str, Any]:
                     {"name": spec.deployment, **spec.options, "user_config": {"live": spec.live}}
                 ],
             }
-            for spec in specs_of(settings, marks_secrets=False)
+            for spec in specs_of(settings)
         ],
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.settings.file import KafkaSettings, RouteSettings
+from schemas.settings.file import RouteSettings
 from schemas.settings.section import Section
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -62,15 +62,6 @@ def plain(section: Section) -> dict[str, Any]:
         if value != {}
         or fields[key].get_default(call_default_factory=True) != getattr(section, key)
     }
-
-
-def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
-    found = {}
-    for section, key in (("sasl", "password"), ("tls", "key_password")):
-        secret = getattr(getattr(kafka, section), key, None)
-        if secret is not None:
-            found[section, key] = secret.get_secret_value()
-    return found
 
 
 def split(values: Mapping[str, Any], keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
