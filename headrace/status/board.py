@@ -6,6 +6,7 @@ restart of any replica.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -27,7 +28,7 @@ from headrace.overview.serve_facts import read_serve
 from headrace.status.report import StatusReport
 from headrace_client.registry.announcements import JOBS_TOPIC
 from schemas.settings.file import KafkaSettings
-from schemas.settings.live import secret_values
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class StatusBoard:
         report_measures: Callable[[str, RouteMeasures], None] = report_measures,
         assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
     ) -> None:
-        log_through_serve(secret_values(kafka))
+        log_through_serve(secret_values(kafka, os.environ))
         self._kafka = kafka
         self._report_measures = report_measures
         self._assign_tasks = assign_tasks
