@@ -190,7 +190,6 @@ class PipelineEngine(ChunkServer):
 
     def _let_go_now(self) -> None:
         self._letting_go = None
-        self._let_go_at_s = asyncio.get_running_loop().time()
         for line in self._lines.values():
             line.queue.keep(_is_wanted)
         now_s = self._clock.monotonic()
@@ -202,6 +201,8 @@ class PipelineEngine(ChunkServer):
                 loop = asyncio.get_running_loop()
                 step_call.closing = loop.call_later(AGAIN_AFTER_S, step_call.close)
         self._unwanted.clear()
+        if cancelled:
+            self._let_go_at_s = asyncio.get_running_loop().time()
         for model, records in cancelled.items():
             self._start(partial(self._lines[model].model.cancel, self._host.replica, records))
 

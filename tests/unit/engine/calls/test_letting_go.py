@@ -204,10 +204,11 @@ def test_a_call_that_is_overdue_may_still_carry_what_others_wait_for() -> None:
     engine.take_outcomes(
         hung, answered("replica-1", 0, 2, status=STATUS_UNAVAILABLE), now_s, EPOCH_MS
     )
-    assert len(hung.waiting()) == hung.records - 1
+    assert len(hung.waiting()) == hung.records - 3
+    assert engine.counters.retried_records == 2
     (closed,) = engine.calls.let_go(now_s + AGAIN_AFTER_S)[1]
     assert closed is hung
     timed_out = hung.waiting()
     engine.end_call(hung, "the call was cancelled", now_s + AGAIN_AFTER_S, EPOCH_MS)
-    assert engine.counters.retried_records == len(timed_out)
+    assert engine.counters.retried_records == 2 + len(timed_out)
     assert {each.timeouts for each in timed_out} == {1}
