@@ -21,7 +21,8 @@ ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --extra-index-url "$TORCH_CPU_INDEX" -r requirements/torch-cpu.txt \
     && grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/cpu.lock > /tmp/image.lock \
-    && pip install --no-deps -r /tmp/image.lock
+    && pip install --no-deps -r /tmp/image.lock \
+    && cp requirements/cpu.cdx.json /opt/headrace/sbom.cdx.json
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY handoff handoff
@@ -36,7 +37,8 @@ FROM build AS build-gpu
 ARG NOT_IN_IMAGE
 RUN --mount=type=cache,target=/root/.cache/pip \
     grep -vE "^($(echo $NOT_IN_IMAGE | tr ' ' '|'))==" requirements/gpu.lock > /tmp/image.lock \
-    && pip install --no-deps -r /tmp/image.lock
+    && pip install --no-deps -r /tmp/image.lock \
+    && cp requirements/gpu.cdx.json /opt/headrace/sbom.cdx.json
 # FlashInfer's kernels, compiled, of the lock's release: an engine neither downloads nor compiles them.
 # Empty: they are not installed, and compiled where they are first used.
 ARG FLASHINFER_INDEX=https://flashinfer.ai/whl

@@ -110,6 +110,31 @@ fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: fuzz
+fuzz: $(STAMP)  ## Send a million hostile records through the record path (SEED, ARGS='--records N')
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Tools of their own: neither locked nor in an image.
+PIP_AUDIT := pip-audit==2.10.1
+CYCLONEDX := cyclonedx-bom==7.5.0
+
+.PHONY: audit
+audit: check-python  ## Look the locks up in PyPI's advisories (needs pypi.org; ends with 2 if it could not)
+	@$(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet '$(PIP_AUDIT)'
+	@status=0; for lock in cpu gpu; do \
+		echo "requirements/$$lock.lock:"; \
+		{ build/audit/bin/pip-audit --no-deps --disable-pip --progress-spinner off -f json \
+			-r requirements/$$lock.lock || true; } | $(PYTHON) -m tests.supply_chain.audit || status=$$?; \
+	done; exit $$status
+
+.PHONY: sbom
+sbom: check-python  ## Write the images' bills of materials (requirements/*.cdx.json, CycloneDX)
+	@$(PYTHON) -m venv build/sbom && build/sbom/bin/pip install --quiet '$(CYCLONEDX)'
+	@for variant in cpu gpu; do \
+		$(PYTHON) -m tests.supply_chain.image_lock $$variant | build/sbom/bin/cyclonedx-py requirements \
+			--output-reproducible -o requirements/$$variant.cdx.json -; \
+	done
+
 .PHONY: docs
 docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md, logs.md, settings.md)
 	$(BIN)/python -m headrace.observability.page >docs/metrics.md

@@ -11,7 +11,7 @@ from schemas.bodies.classify import ClassifyBody, ClassifyResponse
 from schemas.bodies.embeddings import EmbeddingsBody, EmbeddingsResponse
 from schemas.bodies.endpoints import ENDPOINTS
 from schemas.bodies.rerank import RerankBody, RerankResponse, ScoreBody, ScoreResponse
-from schemas.settings.file import KafkaSettings, RouteSettings, Settings
+from schemas.settings.file import KafkaSettings, RouteSettings, SaslSettings, Settings
 from schemas.settings.models import ModelSettings
 from schemas.wire.control import ControlRecord
 from schemas.wire.deadletters import DeadLetterHeaders
@@ -82,7 +82,11 @@ class _Channel:
 
 def asyncapi_document(settings: Settings, version: str) -> Json:
     """Describe the routes' topics as AsyncAPI 3.0, from the service's side, without secrets."""
-    servers, security = _servers(settings.kafka)
+    servers, security = _servers(settings.kafka, "kafka")
+    outgoing = servers
+    if settings.results_kafka is not None:
+        outgoing, more_security = _servers(settings.results_kafka, "results-kafka")
+        security |= more_security
     channels: Json = {}
     operations: Json = {}
     messages: Json = {}
@@ -95,7 +99,10 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
                 "address": each.topic,
                 "title": f"{route_name}: {each.name.replace('-', ' ')}",
                 "description": each.description,
-                "servers": [{"$ref": f"#/servers/{server}"} for server in servers],
+                "servers": [
+                    {"$ref": f"#/servers/{server}"}
+                    for server in (servers if each.action == "receive" else outgoing)
+                ],
                 "messages": {message: {"$ref": f"#/components/messages/{message}"}},
             }
             if each.topic is not None:
@@ -125,7 +132,7 @@ def asyncapi_document(settings: Settings, version: str) -> Json:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "servers": servers,
+        "servers": {**servers, **outgoing},
         "channels": channels,
         "operations": operations,
         "components": components,
@@ -161,17 +168,28 @@ def _jobs_channel(topic: str, servers: Json) -> Json:
     }
 
 
-def _servers(kafka: KafkaSettings) -> tuple[Json, Json]:
+def _servers(kafka: KafkaSettings, name: str) -> tuple[Json, Json]:
+    prefix = "" if name == "kafka" else f"{name}-"
     security: Json = {}
     if kafka.sasl is not None:
-        security["sasl"] = {"type": _SECURITY_TYPES[kafka.sasl.mechanism]}
+        security[f"{prefix}sasl"] = _sasl(kafka.sasl)
     if kafka.tls is not None and kafka.tls.cert_file is not None:
-        security["certificate"] = {"type": "X509"}
+        security[f"{prefix}certificate"] = {"type": "X509"}
     server: Json = {"protocol": "kafka" if kafka.tls is None else "kafka-secure"}
     if security:
-        server["security"] = [{"$ref": f"#/components/securitySchemes/{name}"} for name in security]
+        server["security"] = [{"$ref": f"#/components/securitySchemes/{each}"} for each in security]
     hosts = enumerate(kafka.bootstrap.split(","))
-    return {f"kafka-{number}": {"host": host, **server} for number, host in hosts}, security
+    return {f"{name}-{number}": {"host": host, **server} for number, host in hosts}, security
+
+
+def _sasl(sasl: SaslSettings) -> Json:
+    if sasl.oauth is None:
+        return {"type": _SECURITY_TYPES[sasl.mechanism]}
+    if sasl.oauth.token_url is None:
+        return {"type": "http", "scheme": "bearer"}
+    scopes = dict.fromkeys((sasl.oauth.scope or "").split(), "")
+    flow = {"tokenUrl": sasl.oauth.token_url, "availableScopes": scopes}
+    return {"type": "oauth2", "flows": {"clientCredentials": flow}}
 
 
 def _channels(name: str, route: RouteSettings, model: ModelSettings) -> Iterator[_Channel]:

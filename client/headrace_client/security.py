@@ -18,7 +18,7 @@ MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 CLIENT_AUTH = ("basic", "post")
 MAX_SECRET_BYTES = 64 * 1024
 
-_TLS_KEYS = (
+TLS_KEYS = (
     "ca_file",
     "cert_file",
     "key_file",
@@ -26,8 +26,8 @@ _TLS_KEYS = (
     "key_password_file",
     "check_hostname",
 )
-_SASL_KEYS = ("mechanism", "username", "password", "password_file", "oauth")
-_OAUTH_KEYS = (
+SASL_KEYS = ("mechanism", "username", "password", "password_file", "oauth")
+OAUTH_KEYS = (
     "token_url",
     "client_id",
     "client_secret",
@@ -118,7 +118,7 @@ class Tls:
 
     @classmethod
     def from_section(cls, section: SectionReader) -> Self:
-        section.check_keys(_TLS_KEYS)
+        section.check_keys(TLS_KEYS)
         return cls(
             ca_file=section.optional_text("ca_file"),
             cert_file=section.optional_text("cert_file"),
@@ -192,7 +192,7 @@ class OAuth:
 
     @classmethod
     def from_section(cls, section: SectionReader) -> Self:
-        section.check_keys(_OAUTH_KEYS)
+        section.check_keys(OAUTH_KEYS)
         return cls(
             token_url=section.optional_text("token_url"),
             client_id=section.optional_text("client_id"),
@@ -256,7 +256,7 @@ class Sasl:
 
     @classmethod
     def from_section(cls, section: SectionReader) -> Self:
-        section.check_keys(_SASL_KEYS)
+        section.check_keys(SASL_KEYS)
         oauth = section.section("oauth")
         return cls(
             mechanism=section.text("mechanism", "SCRAM-SHA-512"),

@@ -44,7 +44,7 @@ MAX_NODES = 100_000
 """Each use of an alias counts, so that a small file cannot expand into a huge one."""
 MAX_DEPTH = 50
 COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
-_KAFKA_KEYS = (
+KAFKA_KEYS = (
     "bootstrap",
     "tls",
     "sasl",
@@ -102,7 +102,7 @@ class Connection:
 
     @classmethod
     def from_section(cls, section: SectionReader) -> Self:
-        section.check_keys(_KAFKA_KEYS)
+        section.check_keys(KAFKA_KEYS)
         tls, sasl = section.section("tls"), section.section("sasl")
         default = cls()
         wait_ms = section.number("fetch_max_wait_ms", -1, least=-1)
@@ -278,6 +278,11 @@ def _read_file(path: Path) -> dict[str, Any]:
         ) from None
     if len(content) > MAX_FILE_BYTES:
         raise SettingsError(f"is over {MAX_FILE_BYTES:,} bytes; that is no settings file")
+    return read_content(content)
+
+
+def read_content(content: bytes) -> dict[str, Any]:
+    """Return a settings file's mapping; ``SettingsError`` if it is none, or too large unpacked."""
     try:
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()

@@ -259,7 +259,7 @@ def test_a_config_file_changes_an_application_in_place(changing: Changing) -> No
         two = {"declared": counting(changing.folder / "declared", replicas=2)}
         routes = {"declared": route.model_copy(update={"limits": limits})}
         changed = settings.model_copy(update={"models": two, "routes": routes})
-        changes = plan(running_applications(), specs_of(changed, marks_secrets=False))
+        changes = plan(running_applications(), specs_of(changed))
         declare(changed)
 
         after = changing.pids()

@@ -1,6 +1,7 @@
 """Decisions on their way from Serve's controller to `headrace status`; Ray is faked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from headrace.status import client as status_client
 from headrace.status.lag import PartitionLag
 from schemas.settings.autoscaling import AutoscalingSettings
 from schemas.settings.file import KafkaSettings, SaslSettings
+from schemas.settings.secrets import with_references
 
 SETTINGS = str(Path(__file__).parents[3] / "headrace.yaml")
 TEXT = "1 -> 4 replicas (1 run); clamped by max_replicas"
@@ -79,7 +81,7 @@ def test_what_a_route_has_measured_is_told(store: Any) -> None:
     assert kv.reported_decisions() == {}
 
 
-def test_a_task_reaches_its_policy_with_the_password_and_goes_with_its_deployment(
+def test_a_task_reaches_its_policy_without_the_password_and_goes_with_its_deployment(
     store: Any,
 ) -> None:
     task = ScalingTask(
@@ -89,11 +91,15 @@ def test_a_task_reaches_its_policy_with_the_password_and_goes_with_its_deploymen
         is_consumer=False,
     )
     kv.assign_tasks({"model-a": task, "model-b": task})
-    assert kv.assigned_task("model-a") == task
+    # The policy's process has the variable in its environment.
+    as_stored = replace(task, kafka=with_references(task.kafka))
+    assert kv.assigned_task("model-a") == as_stored
+    assert b"HEADRACE_KAFKA__SASL__PASSWORD" in store[b"headrace-scaling-tasks", b"model-a"]
+    assert not [each for each in store.values() if b"hush" in each]
 
     kv.assign_tasks({"model-b": task})
     assert kv.assigned_task("model-a") is None
-    assert kv.assigned_task("model-b") == task
+    assert kv.assigned_task("model-b") == as_stored
 
 
 def test_only_deployments_that_run_are_told_of(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 
 from schemas.asyncapi import PUBLISHED, asyncapi_document, json_schema
-from schemas.settings.file import Settings
+from schemas.settings.file import KafkaSettings, Settings
 from schemas.wire.deadletters import DeadLetterHeaders
 from schemas.wire.headers import read_deadline_ms
 from schemas.wire.results import (
@@ -178,6 +178,22 @@ def test_a_plaintext_cluster_has_no_security() -> None:
 
     assert "securitySchemes" not in document["components"]
     assert all("security" not in server for server in document["servers"].values())
+
+
+def test_two_clusters_and_tokens() -> None:
+    oauth = {"token_url": "https://id.example/t", "client_id": "bob", "client_secret": "hunter2"}
+    sasl = {"mechanism": "OAUTHBEARER", "oauth": {**oauth, "scope": "kafka"}}
+    other = KafkaSettings.model_validate({"bootstrap": "other:9092", "sasl": sasl})
+
+    document = asyncapi_document(SETTINGS.model_copy(update={"results_kafka": other}), "1")
+
+    assert document["servers"]["results-kafka-0"]["host"] == "other:9092"
+    [found] = document["channels"]["embeddings-results"]["servers"]
+    assert found == {"$ref": "#/servers/results-kafka-0"}
+    assert len(document["channels"]["embeddings-requests"]["servers"]) == 2
+    scheme = document["components"]["securitySchemes"]["results-kafka-sasl"]
+    assert scheme["flows"]["clientCredentials"]["tokenUrl"] == "https://id.example/t"
+    assert b"hunter2" not in orjson.dumps(document)
 
 
 def test_the_payload_of_requests_is_the_wire() -> None:

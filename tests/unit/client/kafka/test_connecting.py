@@ -6,7 +6,12 @@ import pytest
 from aiokafka import errors
 
 from headrace_client import Connection, KafkaError, Sasl, SettingsError, Tls
-from headrace_client.kafka.connecting import client_options, explaining_failures
+from headrace_client.kafka.connecting import (
+    client_options,
+    compression_type,
+    explaining_failures,
+    fetch_options,
+)
 from headrace_client.kafka.refusals import explain_refusal, is_about_record, is_too_large
 
 
@@ -30,6 +35,29 @@ def test_the_arguments_of_sasl_and_tls() -> None:
     assert options["security_protocol"] == "SASL_SSL"
     assert options["sasl_mechanism"] == "SCRAM-SHA-256"
     assert not options["ssl_context"].check_hostname
+
+
+def test_the_arguments_of_reading_and_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZONE", "eu-west-1a")
+    near = Connection(client_rack="${ZONE}", fetch_min_bytes=65_536, compression="zstd")
+
+    assert fetch_options(near, 250) == {
+        "fetch_min_bytes": 65_536,
+        "fetch_max_wait_ms": 250,
+        "client_rack": "eu-west-1a",
+    }
+    assert fetch_options(Connection(fetch_max_wait_ms=20), 250)["fetch_max_wait_ms"] == 20
+    assert fetch_options(Connection()) == {"fetch_min_bytes": 1}
+    assert compression_type(near) == "zstd"
+    assert compression_type(Connection()) is None
+
+
+def test_a_rack_that_the_environment_does_not_have_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ZONE", raising=False)
+    with pytest.raises(SettingsError, match=r"kafka\.client_rack: .*ZONE"):
+        fetch_options(Connection(client_rack="${ZONE}"))
 
 
 def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

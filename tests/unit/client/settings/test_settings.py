@@ -1,13 +1,28 @@
 """The client reads the service's settings file: the same keys, the same environment."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
-from headrace_client import ClientSettings, Connection, Sasl, SettingsError, Tls, load_settings
-from headrace_client.settings import parse_settings
-from schemas.settings.file import KafkaSettings, SaslSettings, TlsSettings
+from headrace_client import (
+    ClientSettings,
+    Connection,
+    Sasl,
+    SettingsError,
+    Tls,
+    load_settings,
+    security,
+)
+from headrace_client.settings import KAFKA_KEYS, parse_settings, read_content
+from schemas.settings.file import (
+    KafkaSettings,
+    OAuthSettings,
+    SaslSettings,
+    Settings,
+    TlsSettings,
+)
 from schemas.settings.models import CustomModelSettings
 
 ROOT = Path(__file__).parents[4]
@@ -65,20 +80,38 @@ def test_the_shipped_settings_file_is_read() -> None:
 
 def test_the_sections_have_the_keys_of_the_service() -> None:
     service = {
-        "kafka": KafkaSettings.model_fields,
-        "tls": TlsSettings.model_fields,
-        "sasl": SaslSettings.model_fields,
-    }
-    client = {
-        "kafka": ["bootstrap", "tls", "sasl", "broker", "offset_metadata_max_bytes"],
-        "tls": ["ca_file", "cert_file", "key_file", "key_password", "check_hostname"],
-        "sasl": ["mechanism", "username", "password"],
+        KAFKA_KEYS: KafkaSettings.model_fields,
+        security.TLS_KEYS: TlsSettings.model_fields,
+        security.SASL_KEYS: SaslSettings.model_fields,
+        security.OAUTH_KEYS: OAuthSettings.model_fields,
     }
 
-    assert {name: set(fields) for name, fields in service.items()} == {
-        name: set(keys) for name, keys in client.items()
-    }
+    for keys, fields in service.items():
+        assert set(keys) == set(fields)
+    assert "results_kafka" in Settings.model_fields
     assert "urls" in CustomModelSettings.model_fields
+
+
+def test_results_may_be_on_another_cluster() -> None:
+    found = parse(FILE + "results_kafka: {bootstrap: 'other:9092', compression: zstd}")
+
+    assert found.results_connection.bootstrap == "other:9092"
+    assert found.results_connection.compression == "zstd"
+    assert found.connection.bootstrap == "kafka-1:9092,[::1]:9093"
+    assert parse(FILE).results_connection == parse(FILE).connection
+    with pytest.raises(SettingsError, match=r"results_kafka\.bootstrap: 'x' is not HOST:PORT"):
+        parse(FILE + "results_kafka: {bootstrap: x}")
+
+
+def test_a_file_that_expands_without_end_is_refused() -> None:
+    bomb = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+        for before, name in pairwise("abcdefg")
+    )
+    with pytest.raises(SettingsError, match="nested or aliased past"):
+        read_content(bomb.encode())
+    with pytest.raises(SettingsError, match="nested or aliased past"):
+        read_content(b"a: " + b"[" * 200 + b"]" * 200)
 
 
 def test_the_environment_overrides_the_file() -> None:
@@ -146,5 +179,5 @@ def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
 def test_no_secret_is_shown() -> None:
     settings = parse(FILE)
 
-    assert "password" not in repr(settings.connection.sasl)
+    assert "password=" not in repr(settings.connection.sasl)
     assert "'p'" not in repr(settings)

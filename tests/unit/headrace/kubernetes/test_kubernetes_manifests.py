@@ -61,7 +61,7 @@ def test_the_serve_config_has_an_application_a_model_and_a_route_and_no_secret(
     [service] = of_kind(rendered, "RayService")
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
 
-    specs = {spec.name: spec for spec in specs_of(source.settings, marks_secrets=False)}
+    specs = {spec.name: spec for spec in specs_of(source.settings)}
     assert [each["name"] for each in config["applications"]] == list(specs)
     for application in config["applications"]:
         spec = specs[application["name"]]

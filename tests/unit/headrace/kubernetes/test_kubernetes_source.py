@@ -6,11 +6,14 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from consumer.kafka.client.connection import client_options
+from consumer.ports import SourceError
 from headrace.kubernetes.app import application
 from headrace.kubernetes.serve_config import serve_config
 from headrace.kubernetes.source import SECRETS, parse_source, read_source
 from headrace.settings.problems import SettingsError
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import SECRET_PATHS
 
 SMALL = Path(__file__).parents[4] / "k8s" / "overlays" / "small" / "headrace.yaml"
 
@@ -48,7 +51,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_source(tmp_path / "none.yaml")
 
 
-def test_a_pod_lays_its_secret_over_what_was_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_has_its_secret_and_serve_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     source = read_source(SMALL)
     monkeypatch.setenv("HEADRACE_KAFKA__SASL__PASSWORD", "hunter2")
     monkeypatch.setenv("HEADRACE_CONFIG", "/etc/headrace/headrace.yaml")
@@ -59,7 +62,13 @@ def test_a_pod_lays_its_secret_over_what_was_rendered(monkeypatch: pytest.Monkey
         assert built.name == declared["name"]
         if "kafka" in config["args"]:
             kafka = built.init_kwargs["kafka"]
-            assert kafka.sasl.password.get_secret_value() == "hunter2"
+            # Serve stores the arguments: the replica finds the secret in its environment.
+            reference = "${HEADRACE_KAFKA__SASL__PASSWORD}"
+            assert kafka.sasl.password.get_secret_value() == reference
+            assert (
+                client_options(kafka.model_copy(update={"tls": None}))["sasl_plain_password"]
+                == "hunter2"
+            )
             assert kafka.bootstrap == source.settings.kafka.bootstrap
         if "model" in config["args"]:
             assert built.init_kwargs["settings"].kind == config["args"]["settings"]["kind"]
@@ -68,12 +77,20 @@ def test_a_pod_lays_its_secret_over_what_was_rendered(monkeypatch: pytest.Monkey
 def test_a_pod_without_its_secret_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADRACE_KAFKA__SASL__PASSWORD", raising=False)
 
-    with pytest.raises(SettingsError, match=r"kafka\.sasl\.password"):
-        application(serve_config(read_source(SMALL).settings)["applications"][-1]["args"])
+    built: Any = application(
+        serve_config(read_source(SMALL).settings)["applications"][-1]["args"]
+    )._bound_deployment
+    with pytest.raises(SourceError, match=r"kafka\.sasl\.password.*HEADRACE_KAFKA__SASL__PASSWORD"):
+        client_options(built.init_kwargs["kafka"].model_copy(update={"tls": None}))
 
 
 def test_every_secret_of_the_settings_is_known() -> None:
-    assert set(SECRETS) == set(secret_fields(KafkaSettings, ("kafka",)))
+    found = [
+        *secret_fields(KafkaSettings, ("kafka",)),
+        *secret_fields(KafkaSettings, ("results_kafka",)),
+    ]
+    assert set(SECRETS) == set(found)
+    assert {each[1:] for each in found} == set(SECRET_PATHS)
 
 
 def secret_fields(model: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -81,7 +98,7 @@ def secret_fields(model: type[BaseModel], path: tuple[str, ...]) -> list[tuple[s
     for name, field in model.model_fields.items():
         types: tuple[Any, ...] = get_args(field.annotation) or (field.annotation,)
         for each in types:
-            if each is SecretStr:
+            if SecretStr in (each, *get_args(each)):
                 found.append((*path, name))
             elif isinstance(each, type) and issubclass(each, BaseModel):
                 found += secret_fields(each, (*path, name))

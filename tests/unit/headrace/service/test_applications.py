@@ -137,10 +137,7 @@ routes:
 def test_models_are_built_again_where_their_weights_are_kept_elsewhere() -> None:
     settings = settings_for("shared")
     moved = settings.model_copy(update={"weights": WeightsSettings(cache=Path("/srv/weights"))})
-    before, after = (
-        {spec.name: spec for spec in specs_of(each, marks_secrets=False)}
-        for each in (settings, moved)
-    )
+    before, after = ({spec.name: spec for spec in specs_of(each)} for each in (settings, moved))
 
     assert {name for name in after if after[name].version != before[name].version} == {
         "headrace-model-shared"

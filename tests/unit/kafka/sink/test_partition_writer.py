@@ -84,3 +84,45 @@ def test_the_other_half_of_a_refused_batch_is_on_its_way_while_one_is_sent_again
         await asyncio.wait([task])
 
     simulate(main())
+
+
+class Acknowledging(Producer):
+    """Acknowledges each batch at once, and notes when it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent_at_s: list[float] = []
+
+    async def send_batch(self, *_: Any, **_options: Any) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        self.sent_at_s.append(loop.time())
+        future: asyncio.Future[None] = loop.create_future()
+        future.set_result(None)
+        return future
+
+
+def test_what_is_published_gathers_for_the_linger_or_until_it_is_enough() -> None:
+    async def main() -> None:
+        producer = Acknowledging()
+        slot: Any = Slot(producer)
+        writer = PartitionWriter(
+            slot, "results", 0, listener=Listener(), explain=lambda error: SourceError(str(error)),
+            fail=lambda _: None, on_refused=lambda: None, move=lambda _: False, linger_s=0.5,
+        )  # fmt: skip
+        begun_s = asyncio.get_running_loop().time()
+        for _ in range(4):
+            writer.send([Message("results", b"k", b"v", [])])
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
+        assert [round(each - begun_s, 3) for each in producer.sent_at_s] == [0.5]
+
+        large = Message("results", b"k", bytes(200 * 1024), [])
+        begun_s = asyncio.get_running_loop().time()
+        writer.send([large])
+        await asyncio.sleep(0.1)
+        writer.send([large])
+        await asyncio.sleep(0.1)
+        assert [round(each - begun_s, 3) for each in producer.sent_at_s[1:]] == [0.1]
+        assert writer.records == 0
+
+    simulate(main())

@@ -3,6 +3,7 @@
 import struct
 
 import pytest
+from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,3 +99,16 @@ def test_sequence_numbers_of_many_partitions_ask_for_another_epoch(
     assert encoder.is_full
     encoder.begin_epoch(1, 1)
     assert not encoder.is_full
+
+
+@pytest.mark.parametrize("codec", range(5))
+def test_batches_of_transactions_are_packed(codec: int) -> None:
+    encoder = BatchEncoder(lambda _topic: 100_000, codec)
+    encoder.begin_epoch(1, 0)
+    messages = [Message("t", None, b"x" * 500, [])] * 20
+    (batch,) = encoder.encode(P0, messages, None)
+
+    read = MemoryRecords(batch.encoded).next_batch()
+    assert read.compression_type == codec
+    assert [each.value for each in read] == [b"x" * 500] * 20
+    assert (len(batch.encoded) < 2_000) == bool(codec)
