@@ -5,7 +5,21 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "error"]
-About = Literal["broker", "topics", "rights", "Ray", "GPUs", "weights", "vLLM"]
+About = Literal[
+    "broker",
+    "topics",
+    "rights",
+    "Ray",
+    "GPUs",
+    "weights",
+    "vLLM",
+    "clocks",
+    "versions",
+    "machine",
+    "disk",
+    "ports",
+    "service",
+]
 
 
 @dataclass(frozen=True, slots=True)

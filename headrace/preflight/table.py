@@ -10,13 +10,13 @@ from headrace.preflight.findings import Finding
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
-def findings_table(findings: Iterable[Finding]) -> Table:
+def findings_table(findings: Iterable[Finding], title: str = "What the service needs") -> Table:
     table = Table(
         Column("", no_wrap=True),
         Column("about", no_wrap=True),
         Column("where", overflow="fold", ratio=2),
         Column("found, and what to do", overflow="fold", ratio=3),
-        title="What the service needs",
+        title=title,
         show_lines=True,
     )
     for each in findings:
