@@ -6,6 +6,7 @@ restart of any replica.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,6 +19,7 @@ from consumer.kafka.control import KafkaControlSource
 from consumer.ports import ControlSource
 from consumer.replica.reports import ReplicaSnapshot
 from handoff.clock import Clock, SystemClock
+from handoff.logs import log_through_serve, look_after_logs
 from headrace.overview.facts import ConsumerFacts
 from headrace.overview.gathering import Gathering
 from headrace.overview.jobs_follower import JobsFollower
@@ -26,6 +28,7 @@ from headrace.overview.serve_facts import read_serve
 from headrace.status.report import StatusReport
 from headrace_client.registry.announcements import JOBS_TOPIC
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class StatusBoard:
         report_measures: Callable[[str, RouteMeasures], None] = report_measures,
         assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
     ) -> None:
+        log_through_serve(secret_values(kafka, os.environ))
         self._kafka = kafka
         self._report_measures = report_measures
         self._assign_tasks = assign_tasks
@@ -75,6 +79,7 @@ class StatusBoard:
     async def report(self, snapshot: dict[str, Any]) -> None:
         """Keep one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
         now_s = self._clock.monotonic()
+        look_after_logs()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
         is_measured = taken.measured_records or taken.runnable_records is not None

@@ -10,6 +10,7 @@ from consumer.engine.calls.key_queues import KeyQueues
 from consumer.engine.calls.work_queue import WorkQueue
 from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Isolation
+from consumer.engine.happenings import DEAD_LETTERED, REPLACED, Happenings
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes, code_of
@@ -30,7 +31,7 @@ _AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
 class Completion:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that an outcome goes through
         self,
         *,
         messages: OutcomeMessages,
@@ -43,8 +44,10 @@ class Completion:
         parked: Parked,
         claim_check: ClaimCheckPolicy | None,
         counters: Counters,
+        happenings: Happenings,
     ) -> None:
         self._messages = messages
+        self._happenings = happenings
         self._substitutes = Substitutes(messages)
         self._admission = admission
         self._key_queues = key_queues
@@ -84,6 +87,7 @@ class Completion:
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
         self._count_dead_letter(code)
+        self._happenings.note(DEAD_LETTERED, code.value, item)
         messages = self._messages.dead_letter(item, code, message, now_s, epoch_ms)
         self.decide(item, messages, now_s)
 
@@ -295,6 +299,9 @@ class Completion:
         for refused, messages in found or ():
             if messages and refused.topic != messages[0].topic == self._messages.dead_letters_topic:
                 self._count_dead_letter(codes[id(refused)])
+                self._happenings.note(DEAD_LETTERED, "result_refused", item)
+            else:
+                self._happenings.note(REPLACED, "refused", item)
         return found
 
     def _count_dead_letter(self, code: ErrorCode) -> None:
