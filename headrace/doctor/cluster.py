@@ -6,8 +6,9 @@ from consumer.kafka.admin.examining import ClusterCondition
 from consumer.kafka.transactions.names import transactional_prefix_of
 from headrace.preflight.findings import Finding
 from schemas.settings.file import RouteSettings, Settings
+from schemas.settings.secrets import KAFKA
 
-_FETCH, _PRODUCE = 1, 0
+_FETCH = 1
 _BY_FETCH = (
     (18, "4.1"),
     (17, "3.9"),
@@ -21,7 +22,6 @@ _BY_FETCH = (
 """The release that brought a version of Fetch; brokers do not say their own."""
 _FIRST_WITHOUT_OLD = "4.0"
 """It dropped old versions of requests (KIP-896)."""
-_FENCING_FETCH = 11
 _OFFSET_FETCH, _STABLE_OFFSETS = 9, 7
 
 
@@ -36,14 +36,17 @@ def kafka_version(apis: Mapping[int, tuple[int, int]]) -> str | None:
     return version
 
 
-def cluster_findings(settings: Settings, cluster: ClusterCondition) -> list[Finding]:
-    return [
-        *_version(settings, cluster),
-        *_metadata(settings, cluster.settings),
-        *_sessions(settings, cluster.settings),
-        *_transactions(settings, cluster),
-        *_internal_topics(settings, cluster),
-    ]
+def cluster_findings(
+    settings: Settings, cluster: ClusterCondition, section: str = KAFKA
+) -> list[Finding]:
+    """Return what is wrong with the cluster of this section of the settings."""
+    found = [*_version(settings, cluster, section), *_internal_topics(settings, cluster)]
+    if section == KAFKA:
+        # Groups and transactions are where requests are read.
+        found += _metadata(settings, cluster.settings)
+        found += _sessions(settings, cluster.settings)
+        found += _transactions(settings, cluster)
+    return found
 
 
 def _exactly_once(settings: Settings) -> dict[str, RouteSettings]:
@@ -52,26 +55,26 @@ def _exactly_once(settings: Settings) -> dict[str, RouteSettings]:
     }
 
 
-def _version(settings: Settings, cluster: ClusterCondition) -> Iterator[Finding]:
+def _version(settings: Settings, cluster: ClusterCondition, where: str) -> Iterator[Finding]:
     version = kafka_version(cluster.apis)
     brokers = f"{len(cluster.brokers)} broker" + ("" if len(cluster.brokers) == 1 else "s")
     if version is None:
         says = f"{brokers}; they do not say which requests they take"
-        yield Finding("warning", "versions", "Kafka", says, "use Apache Kafka 2.5 or later")
+        yield Finding("warning", "versions", where, says, "use Apache Kafka 2.5 or later")
         return
     _least, stable = cluster.apis.get(_OFFSET_FETCH, (0, 0))
     if _exactly_once(settings) and stable < _STABLE_OFFSETS:
         yield Finding(
             "error",
             "versions",
-            "Kafka",
+            where,
             f"{brokers} of Kafka {version} or later, without what exactly_once needs: they return "
             "offsets of transactions that are undecided",
             "use Apache Kafka 2.5 or later, or set delivery to at_least_once",
         )
         return
     says = f"{brokers} of Kafka {version} or later, by the requests that they take"
-    yield Finding("ok", "versions", "Kafka", says)
+    yield Finding("ok", "versions", where, says)
 
 
 def _metadata(settings: Settings, broker: Mapping[str, str]) -> Iterator[Finding]:

@@ -20,10 +20,12 @@ from headrace.doctor.topics import topic_findings, unread_findings
 from headrace.doctor.versions import installed_facts, version_findings
 from headrace.preflight.findings import Finding, errors_of
 from headrace.preflight.looking import look
-from headrace.topics import wanted_topics
+from headrace.topics import ClusterTopics, topics_by_cluster
 from schemas.settings.file import Settings
+from schemas.settings.secrets import KAFKA
 
 TIMEOUT_S = 20.0
+_SEE_LOGS = "see the brokers' logs, and what this user may describe"
 _HALF, _MOST = 0.5, 0.9
 """Shares of a topic's retention."""
 
@@ -42,7 +44,7 @@ def look_around(settings: Settings, clock: Clock | None = None) -> list[Finding]
     is_there = has_broker and any(each.about in ("topics", "rights") for each in needs)
     return [
         *needs,
-        *(asyncio.run(look_at_cluster(settings, clock)) if is_there else ()),
+        *(asyncio.run(look_at_clusters(settings, clock)) if is_there else ()),
         *version_findings(installed_facts(has_fast_records=has_c_extensions())),
         *machine_findings(read_machine(settings)),
         # The look at what a start needs says it too.
@@ -51,24 +53,32 @@ def look_around(settings: Settings, clock: Clock | None = None) -> list[Finding]
     ]
 
 
-async def look_at_cluster(settings: Settings, clock: Clock) -> list[Finding]:
+async def look_at_clusters(settings: Settings, clock: Clock) -> list[Finding]:
     """Return what is wrong with brokers, topics and clocks."""
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            cluster = await examine(
-                settings.kafka, sorted(wanted_topics(settings)), _transactional_id(settings)
-            )
-            ages = await _ages(settings, cluster, clock)
-    except TimeoutError:
-        says = f"brokers have not told of topics and settings within {TIMEOUT_S:g} s"
-        return [Finding("error", "broker", "kafka", says, "see the brokers' logs")]
-    except (SourceError, errors.KafkaError) as error:
-        return [Finding("error", "broker", "kafka", f"brokers do not tell: {error}")]
+    found: list[Finding] = []
+    for cluster in topics_by_cluster(settings):
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                found += await _look_at(settings, cluster, clock)
+        except TimeoutError:
+            says = f"brokers have not told of topics and settings within {TIMEOUT_S:g} s"
+            found.append(Finding("error", "broker", cluster.section, says, _SEE_LOGS))
+        except (SourceError, errors.KafkaError) as error:
+            says = f"brokers do not tell of themselves: {error}"
+            found.append(Finding("error", "broker", cluster.section, says, _SEE_LOGS))
+    return found
+
+
+async def _look_at(settings: Settings, topics: ClusterTopics, clock: Clock) -> list[Finding]:
+    is_read = topics.section == KAFKA
+    cluster = await examine(
+        topics.kafka, sorted(topics.wanted), _transactional_id(settings) if is_read else None
+    )
     unknown = [topic for topic, each in cluster.topics.items() if not each.settings]
     return [
-        *cluster_findings(settings, cluster),
+        *cluster_findings(settings, cluster, topics.section),
         *topic_findings(settings, cluster),
-        *unread_findings(settings, ages),
+        *(unread_findings(settings, await _ages(settings, cluster, clock)) if is_read else ()),
         *_unknown(unknown),
         *clock_findings(read_clock(clock), cluster.topics),
     ]

@@ -15,7 +15,7 @@ from handoff.clock import SystemClock
 from headrace.cli import main
 from headrace.doctor import looking
 from headrace.doctor.cluster import kafka_version
-from headrace.doctor.looking import look_at_cluster
+from headrace.doctor.looking import look_at_clusters
 from headrace.doctor.ray_probe import RayFacts
 from schemas.settings.file import KafkaSettings, Settings
 from tests.brokers import TestBroker
@@ -82,7 +82,7 @@ async def test_a_cluster_is_examined(settings: Settings) -> None:
     assert kafka_version(cluster.apis) is not None
     assert cluster.transactional_ids_refused is False
 
-    found = [str(each) for each in await look_at_cluster(settings, SystemClock())]
+    found = [str(each) for each in await look_at_clusters(settings, SystemClock())]
     for words in (
         "cleanup.policy=compact: of requests with one key only the last is kept",
         "retention.bytes=1000000: a backlog above that is deleted",

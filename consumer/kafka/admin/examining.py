@@ -25,6 +25,8 @@ from schemas.settings.file import KafkaSettings
 
 _CLIENT_ID = "headrace-doctor"
 _REQUEST_TIMEOUT_MS = 10_000
+_COORDINATOR_S = 8.0
+_RETRY_S = 0.2
 _BROKER, _TOPIC = 4, 2
 """Kinds of resources in DescribeConfigs."""
 _NO_REPLICA = -1
@@ -259,10 +261,18 @@ async def _refuses(client: ClusterClient, transactional_id: str | None) -> bool 
     if transactional_id is None:
         return None
     try:
-        async with asyncio.timeout(_REQUEST_TIMEOUT_MS / 1000):
-            await client.find_transaction_coordinator(transactional_id)
-    except errors.TransactionalIdAuthorizationFailed:
-        return True
-    except (errors.KafkaError, TimeoutError):
+        async with asyncio.timeout(_COORDINATOR_S):
+            while True:
+                try:
+                    await client.find_transaction_coordinator(transactional_id)
+                except errors.TransactionalIdAuthorizationFailed:
+                    return True
+                except errors.KafkaError as error:
+                    # Brokers without a transaction so far make their internal topic first.
+                    if not error.retriable:
+                        return None
+                    await asyncio.sleep(_RETRY_S)
+                else:
+                    return False
+    except TimeoutError:
         return None
-    return False
