@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from ray.serve._private.common import ReplicaState
+from ray.serve.schema import DeploymentStatus
 
 from consumer.ports import Lag, Message, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import ServiceError
@@ -193,10 +195,14 @@ DETAILS = {
         "message": "",
         "deployments": {
             "consumer-r": {
-                "status": "UPSCALING",
+                "status": DeploymentStatus.UPSCALING,
                 "message": "",
                 "target_num_replicas": 3,
-                "replicas": [{"state": "RUNNING"}, {"state": "STARTING"}, {"state": "STOPPING"}],
+                "replicas": [
+                    {"state": ReplicaState.RUNNING},
+                    {"state": "STARTING"},
+                    {"state": "STOPPING"},
+                ],
                 "deployment_config": {
                     "user_config": {
                         "built": {
