@@ -8,9 +8,7 @@ from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import err, out, print_json, print_note
 from headrace.doctor.looking import look_around
 from headrace.preflight.findings import errors_of
-from headrace.preflight.table import findings_table
-
-_ORDER = {"error": 0, "warning": 1, "ok": 2}
+from headrace.preflight.table import findings_list
 
 
 def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
@@ -24,8 +22,7 @@ def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({"findings": [each.to_dict() for each in findings]})
     else:
-        findings.sort(key=lambda each: _ORDER[each.level])
-        out.print(findings_table(findings, "What is around the service"))
+        out.print(findings_list(findings))
         counts = Counter(each.level for each in findings)
         print_note(f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} ok")
     if errors_of(findings):

@@ -15,8 +15,9 @@ from headrace.cli.route_table import partition_tables, route_report, route_view,
 from headrace.cli.standing_view import add_overview, standing_view
 from headrace.errors import ServiceError
 from headrace.overview.snapshot import Overview
-from headrace.status.lag import PartitionLag, read_lags
+from headrace.status.lag import read_lags
 from headrace.status.open_transactions import OpenTransactionLines
+from headrace.status.partition_lag import PartitionLag
 from schemas.settings.file import Settings
 
 

@@ -18,7 +18,7 @@ from headrace.doctor.service import ray_findings, service_findings
 from headrace.doctor.this_machine import read_clock, read_machine
 from headrace.doctor.topics import topic_findings, unread_findings
 from headrace.doctor.versions import installed_facts, version_findings
-from headrace.preflight.findings import Finding, errors_of
+from headrace.preflight.findings import Finding, errors_of, merged
 from headrace.preflight.looking import look
 from headrace.topics import ClusterTopics, topics_by_cluster
 from schemas.settings.file import Settings
@@ -42,7 +42,7 @@ def look_around(settings: Settings, clock: Clock | None = None) -> list[Finding]
         ray = asked.result()
     has_broker = not any(each.about == "broker" and each.level == "error" for each in needs)
     is_there = has_broker and any(each.about in ("topics", "rights") for each in needs)
-    return [
+    found = [
         *needs,
         *(asyncio.run(look_at_clusters(settings, clock)) if is_there else ()),
         *version_findings(installed_facts(has_fast_records=has_c_extensions())),
@@ -51,6 +51,7 @@ def look_around(settings: Settings, clock: Clock | None = None) -> list[Finding]
         *(() if errors_of(each for each in needs if each.about == "Ray") else ray_findings(ray)),
         *service_findings(service_of(ray), ray.no_service),
     ]
+    return merged(found)
 
 
 async def look_at_clusters(settings: Settings, clock: Clock) -> list[Finding]:

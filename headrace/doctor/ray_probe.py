@@ -5,6 +5,7 @@ A Ray whose head is gone may never answer, and a joined one cannot be left for a
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -81,6 +82,9 @@ def _ask() -> RayFacts:
     from headrace.service.running import is_serve_running  # noqa: PLC0415 - the same
     from headrace.status.client import quiet_ray  # noqa: PLC0415 - the same
 
+    if os.environ.get("RAY_ADDRESS") == "local":
+        # Ray would start one.
+        return RayFacts()
     quiet_ray()
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)

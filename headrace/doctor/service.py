@@ -23,8 +23,8 @@ def ray_findings(facts: RayFacts) -> list[Finding]:
             "ok",
             "Ray",
             "cluster",
-            f"Ray {facts.version}, {facts.nodes} nodes, {facts.free_cpus:g} of {facts.cpus:g} "
-            f"CPUs free, {facts.gpus:g} GPUs",
+            f"Ray {facts.version}; nodes: {facts.nodes}, CPUs: {facts.free_cpus:g} of "
+            f"{facts.cpus:g} free, GPUs: {facts.gpus:g}",
         )
     ]
     if facts.dead_nodes:
@@ -33,7 +33,8 @@ def ray_findings(facts: RayFacts) -> list[Finding]:
                 "warning",
                 "Ray",
                 "nodes",
-                f"{facts.dead_nodes} nodes have ended since the cluster began",
+                f"{facts.dead_nodes} of {facts.nodes + facts.dead_nodes} have ended since the "
+                "cluster began",
                 "see whether they were meant to (`ray status`); what ran there was moved",
             )
         )

@@ -23,7 +23,7 @@ from headrace.overview.snapshot import (
 )
 from headrace.overview.standing import RouteStanding
 from headrace.service.applications import consumer_deployment_name, model_deployment_name
-from headrace.status.lag import PartitionLag
+from headrace.status.partition_lag import PartitionLag
 from headrace_client.registry.announcements import Counts
 from headrace_client.registry.standing import JobStanding
 

@@ -15,7 +15,7 @@ from headrace.overview.facts import ConsumerFacts, Facts
 from headrace.overview.known import KnownRoute, KnownService
 from headrace.overview.serve_facts import ServeFacts
 from headrace.overview.snapshot import Lag, Overview, PartitionOverview
-from headrace.status.lag import PartitionLag, partition_lag
+from headrace.status.partition_lag import PartitionLag, partition_lag
 from headrace_client.registry.standing import JobStanding
 
 FRESH_S = 1.0

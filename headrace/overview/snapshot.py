@@ -1,7 +1,7 @@
 """The overview: what is known of a service at one moment. Plain values; JSON both ways.
 
-A number that nobody knows is ``None``, never 0. Rates and percentiles cover the last seconds or
-the last minute; counts grow since the consumers started.
+A lag, rate or percentile that nobody knows is ``None``, never 0. Rates and percentiles cover the
+last seconds or the last minute; counts grow since the consumers started.
 """
 
 from dataclasses import dataclass, field

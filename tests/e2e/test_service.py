@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+import ray
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ray import serve
 from sentence_transformers import SentenceTransformer
 
+from headrace.doctor.ray_probe import probe_ray, service_of
+from headrace.doctor.service import ray_findings, service_findings
 from headrace.errors import ServiceError
 from headrace.overview.client import read_overview, read_partitions
 from headrace.overview.snapshot import Replicas, RouteState
@@ -162,7 +165,9 @@ def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]
     np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
-def test_the_overview_tells_what_the_service_does(service: Service) -> None:
+def test_the_overview_tells_what_the_service_does(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asyncio.run(service.publish("texts", [line("seen", input="x"), b"no request"]))
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
@@ -193,6 +198,13 @@ def test_the_overview_tells_what_the_service_does(service: Service) -> None:
     assert {each.replica for each in partitions} == {texts.members[0].replica}
     with pytest.raises(ServiceError):
         read_partitions("no-such-route")
+
+    # As the doctor asks, from a process of its own.
+    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    facts = probe_ray()
+    assert {each.level for each in ray_findings(facts)} == {"ok"}, facts
+    found = service_findings(service_of(facts), facts.no_service)
+    assert [each.says for each in found] == ["none stands still"], found
 
 
 def test_a_stop_and_a_restart_lose_nothing_and_compute_nothing_twice(service: Service) -> None:

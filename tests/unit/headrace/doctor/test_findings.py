@@ -1,10 +1,12 @@
 """What the doctor finds wrong, each with its fix; facts are made up."""
 
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from consumer.kafka.admin.examining import ClusterCondition, TopicCondition, UnreadAge
 from headrace.doctor.clocks import OwnClock, clock_findings
@@ -15,7 +17,8 @@ from headrace.doctor.service import ray_findings, service_findings
 from headrace.doctor.topics import topic_findings, unread_findings
 from headrace.doctor.versions import InstalledFacts, version_findings
 from headrace.overview.snapshot import Overview
-from headrace.preflight.findings import Finding
+from headrace.preflight.findings import Finding, merged
+from headrace.preflight.table import findings_list
 from schemas.settings.file import Settings
 from tests.overviews import an_overview
 
@@ -382,7 +385,7 @@ def test_a_machine_with_room_is_ok() -> None:
             "error",
             "use the cluster's versions of Ray and Python here",
         ),
-        (RayFacts(runs=True, nodes=2, dead_nodes=1), "warning", "1 nodes have ended"),
+        (RayFacts(runs=True, nodes=2, dead_nodes=1), "warning", "1 of 3 have ended"),
     ],
 )
 def test_a_ray_that_is_not_well(facts: RayFacts, level: str, words: str) -> None:
@@ -409,3 +412,28 @@ def test_what_stands_still_is_found_with_its_reason() -> None:
     ]
     well = Overview(at_ms=1, routes=[an_overview().routes[0]])
     assert [each.level for each in service_findings(well, "")] == ["ok"]
+
+
+def test_what_is_said_of_several_topics_is_said_once() -> None:
+    same = [Finding("warning", "topics", name, "has one copy", "add one") for name in "abca"]
+    other = Finding("ok", "topics", "a", "there")
+
+    assert merged([*same, other]) == [
+        Finding("warning", "topics", "a, b, c", "has one copy", "add one"),
+        other,
+    ]
+
+
+def test_a_list_of_findings_fits_80_columns() -> None:
+    findings = [
+        *topic_findings(settings_of(), cluster(copies=1, settings={"min.insync.replicas": "1"})),
+        Finding("ok", "broker", "kafka.bootstrap", "answers"),
+    ]
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(findings_list(findings))
+
+    lines = console.export_text().splitlines()
+    assert all(len(each) <= 80 for each in lines)
+    assert lines[0].split()[:3] == ["warning", "topics", "in:"]
+    assert any(each.strip().startswith("→ reassign its partitions") for each in lines)
+    assert lines[-1].split() == ["ok", "broker", "kafka.bootstrap:", "answers"]
