@@ -68,6 +68,8 @@ def status(
         print_note(f"{model} runs on {', '.join(facts)}")
     for deployment, decision in answer.decisions.items():
         print_note(f"{deployment}: {decision}")
+    if answer.no_overview:
+        print_note(f"not known what stands still: {answer.no_overview}")
     if answer.why_not:
         print_note(f"no service: {answer.why_not}")
 
@@ -94,6 +96,7 @@ class _Answer:
         deployments: A line on each that lacks replicas.
         runs_on: What each model's replicas chose: a device, a number format, and so on.
         overview: What it does now, with what stands still and why.
+        no_overview: Why it is missing, where the rest is not.
         why_not: What went wrong.
     """
 
@@ -102,6 +105,7 @@ class _Answer:
     deployments: dict[str, str] = field(default_factory=dict)
     runs_on: dict[str, list[str]] = field(default_factory=dict)
     overview: Overview | None = None
+    no_overview: str = ""
     why_not: str = ""
 
 
@@ -129,7 +133,10 @@ def _ask_service() -> _Answer:
         statuses = read_statuses()
         answer.decisions = read_decisions()
         answer.statuses = statuses
-        answer.overview = read_overview()
+        try:
+            answer.overview = read_overview()
+        except ServiceError as error:
+            answer.no_overview = str(error)
     except ServiceError as error:
         answer.why_not = str(error)
     finally:

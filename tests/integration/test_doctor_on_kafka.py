@@ -17,6 +17,7 @@ from headrace.doctor import looking
 from headrace.doctor.cluster import kafka_version
 from headrace.doctor.looking import look_at_clusters
 from headrace.doctor.ray_probe import RayFacts
+from headrace.overview.snapshot import Overview, ReasonCode, RouteState
 from schemas.settings.file import KafkaSettings, Settings
 from tests.brokers import TestBroker
 
@@ -148,6 +149,31 @@ def test_the_command_tells_every_finding_and_exits_by_the_gravest(
         each["fix"] for each in findings if each["level"] != "ok" and each["about"] != "vLLM"
     )
     assert code == int(any(each["level"] == "error" for each in findings))
+
+
+def test_top_shows_lag_and_jobs_where_no_service_runs(
+    settings: Settings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    file = tmp_path / "headrace.yaml"
+    file.write_text(json.dumps(_plain(settings)))
+    asyncio.run(make_topics(settings))
+    asyncio.run(send(settings.kafka, settings.routes["r"].requests_topic, 1))
+
+    with pytest.raises(SystemExit) as caught:
+        main(["top", "--once", "--json", "--config", str(file)])
+
+    assert not caught.value.code
+    overview = Overview.from_dict(json.loads(capsys.readouterr().out))
+    [route] = overview.routes
+    assert route.state is RouteState.UNKNOWN
+    assert [each.code for each in route.reasons] == [ReasonCode.NO_SERVICE]
+    assert route.lag is not None
+    assert (route.lag.left_records, route.lag.partitions) == (1, 2)
+    assert (overview.jobs, overview.unanswered) == ([], [])
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
