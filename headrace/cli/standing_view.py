@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from consumer.engine.waiting.waits import subject
@@ -43,7 +43,7 @@ def add_overview(report: dict[str, Any], overview: Overview) -> None:
         }
 
 
-def standing_view(report: Mapping[str, Any]) -> RenderableType:
+def standing_view(report: Mapping[str, Any]) -> Group:
     """Return a line for each route, and under it what it waits for."""
     lines: list[Text] = []
     for name, route in report["routes"].items():

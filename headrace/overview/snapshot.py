@@ -51,7 +51,6 @@ class ReasonCode(StrEnum):
     ADMISSION_CLOSED = "admission closed"
     NO_LEADER = "no leader"
     OPEN_TRANSACTION = "open transaction"
-    RATE_LIMITED = "rate limited"
     WAITS = "waits"
     """A consumer says it in its own words."""
     NOTHING_COMPLETES = "nothing completes"

@@ -77,6 +77,7 @@ def stands(found: Facts) -> tuple[RouteState, list[ReasonCode]]:
     return route.state, [each.code for each in route.reasons]
 
 
+PAUSED = "paused by hand: since 2026-11-30 (3 min); `headrace route resume r` ends it"
 STILL = RouteState.STANDING_STILL
 
 
@@ -152,7 +153,7 @@ STILL = RouteState.STANDING_STILL
             [ReasonCode.STOPPING],
         ),
         (
-            facts(a_snapshot(), paused={"r": "paused by ana"}),
+            facts(a_snapshot(partitions=[], waits=[PAUSED])),
             RouteState.PAUSED,
             [ReasonCode.PAUSED],
         ),
@@ -194,6 +195,12 @@ def test_what_holds_up_a_part_is_told_after_what_holds_up_all() -> None:
     ]
 
 
+def test_a_paused_consumer_is_told_apart_from_one_that_reads() -> None:
+    members = route_of(facts(a_snapshot(waits=[PAUSED]), a_snapshot("b"), quiet_s=1.0)).members
+
+    assert {each.replica: each.state for each in members} == {"a": "paused", "b": "reading"}
+
+
 def test_a_consumers_own_words_replace_the_rule_on_the_same() -> None:
     line = "the model is down: 3 calls failed in a row, next try in 2 s; see `serve status`"
     route = route_of(facts(a_snapshot(is_breaker_open=True, waits=[line])))
@@ -230,7 +237,9 @@ SNAPSHOTS = st.builds(
     is_suspended=st.booleans(),
     error=st.none() | st.just("lost"),
     waits=st.lists(
-        st.sampled_from([waits.topic_gone("in"), waits.no_leader("out", 1), "store: fails"]),
+        st.sampled_from(
+            [waits.topic_gone("in"), waits.no_leader("out", 1), "store: fails", PAUSED]
+        ),
         max_size=2,
     ),
 )

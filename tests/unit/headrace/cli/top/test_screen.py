@@ -124,7 +124,8 @@ def test_status_tells_how_each_route_stands_and_keeps_its_keys() -> None:
     assert routes["embed"]["latency"]["end_to_end"]["p95_s"] == 21.8
     assert routes["summarise"]["reasons"][0]["code"] == "no model replica"
     assert routes["not-there"]["state"] == "standing still"
-    lines = [each.plain for each in standing_view(found).renderables]  # type: ignore[attr-defined]
+    shown = standing_view(found).renderables
+    lines = [each.plain for each in shown if isinstance(each, Text)]
     assert lines[0] == "embed: running"
     assert lines[1] == "summarise: standing still"
     assert lines[2].startswith("  model qwen has no replica")
