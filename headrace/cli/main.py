@@ -44,12 +44,12 @@ COMMANDS = (
     Command(
         "status",
         "headrace.cli.status:status",
-        "Show each route's lag, and what the service that runs here reports.",
+        "Show each route's lag, what the service that runs here reports, and what it waits for.",
     ),
     Command(
         "top",
         "headrace.cli.top.top:top",
-        "Show live what routes, models and jobs do, and what stands still; q leaves.",
+        "Show what the service does now: routes, models and jobs; q leaves.",
     ),
     Command(
         "doctor",

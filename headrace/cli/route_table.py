@@ -11,7 +11,7 @@ from consumer.autoscaling.lag import seconds_left, tokens_left
 from consumer.engine.waiting.waits import subject
 from consumer.replica.reports import RouteStatus
 from headrace.cli.output import count, shorten
-from headrace.status.lag import PartitionLag
+from headrace.status.partition_lag import PartitionLag
 from schemas.settings.file import Settings
 
 MAX_NAME_CHARACTERS = 24

@@ -1,4 +1,4 @@
-"""``headrace status``: shows lag by partition, and what a running service reports."""
+"""``headrace status``: shows lag by partition, what a service reports, and what it waits for."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -12,9 +12,12 @@ from handoff.clock import SystemClock
 from headrace.cli.options import ConfigOption, JsonOption, read_settings
 from headrace.cli.output import err, out, print_error, print_json, print_note
 from headrace.cli.route_table import partition_tables, route_report, route_view, waits_view
+from headrace.cli.standing_view import add_overview, standing_view
 from headrace.errors import ServiceError
-from headrace.status.lag import PartitionLag, read_lags
+from headrace.overview.snapshot import Overview
+from headrace.status.lag import read_lags
 from headrace.status.open_transactions import OpenTransactionLines
+from headrace.status.partition_lag import PartitionLag
 from schemas.settings.file import Settings
 
 
@@ -25,7 +28,7 @@ def status(
         bool, typer.Option(help="Also ask the service that runs on the Ray cluster.")
     ] = True,
 ) -> None:
-    """Show each route's lag, and what the service that runs here reports."""
+    """Show each route's lag, what the service that runs here reports, and what it waits for."""
     settings = read_settings(config)
     answer = _Answer()
     if service:
@@ -37,6 +40,8 @@ def status(
         lags, open_transactions = asyncio.run(_ask_kafka(settings))
     report = route_report(settings, lags, statuses, open_transactions)
     report["deployments"] = answer.deployments
+    if answer.overview is not None:
+        add_overview(report, answer.overview)
     if json:
         print_json(
             {
@@ -44,12 +49,13 @@ def status(
                 "scaling": answer.decisions,
                 "runs_on": answer.runs_on,
                 "service_error": answer.why_not or None,
+                "overview": None if answer.overview is None else answer.overview.to_dict(),
             }
         )
         return
     out.print(route_view(report, out.width))
     out.print(partition_tables(report, out.width))
-    out.print(waits_view(report))
+    out.print(standing_view(report) if answer.overview is not None else waits_view(report))
     for name, route in settings.routes.items():
         if not lags[name]:
             print_note(
@@ -62,6 +68,8 @@ def status(
         print_note(f"{model} runs on {', '.join(facts)}")
     for deployment, decision in answer.decisions.items():
         print_note(f"{deployment}: {decision}")
+    if answer.no_overview:
+        print_note(f"not known what stands still: {answer.no_overview}")
     if answer.why_not:
         print_note(f"no service: {answer.why_not}")
 
@@ -87,6 +95,8 @@ class _Answer:
         decisions: The latest scaling decisions, by deployment.
         deployments: A line on each that lacks replicas.
         runs_on: What each model's replicas chose: a device, a number format, and so on.
+        overview: What it does now, with what stands still and why.
+        no_overview: Why it is missing, where the rest is not.
         why_not: What went wrong.
     """
 
@@ -94,6 +104,8 @@ class _Answer:
     decisions: dict[str, str] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)
     runs_on: dict[str, list[str]] = field(default_factory=dict)
+    overview: Overview | None = None
+    no_overview: str = ""
     why_not: str = ""
 
 
@@ -101,6 +113,7 @@ def _ask_service() -> _Answer:
     # Ray takes a second or two to import, and the other commands do not need it.
     import ray  # noqa: PLC0415 - see above
 
+    from headrace.overview.client import read_overview  # noqa: PLC0415 - see above
     from headrace.service.joining import NO_CLUSTER, join_ray  # noqa: PLC0415 - see above
     from headrace.status.client import (  # noqa: PLC0415 - see above
         read_decisions,
@@ -120,6 +133,10 @@ def _ask_service() -> _Answer:
         statuses = read_statuses()
         answer.decisions = read_decisions()
         answer.statuses = statuses
+        try:
+            answer.overview = read_overview()
+        except ServiceError as error:
+            answer.no_overview = str(error)
     except ServiceError as error:
         answer.why_not = str(error)
     finally:

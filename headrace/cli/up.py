@@ -32,8 +32,9 @@ from headrace.preflight.table import findings_table
 from headrace.service.health import complaints
 from headrace.status.asking import Asking
 from headrace.status.health_file import HealthFile
-from headrace.status.lag import PartitionLag, read_lags
+from headrace.status.lag import read_lags
 from headrace.status.open_transactions import OpenTransactionLines
+from headrace.status.partition_lag import PartitionLag
 from schemas.settings.file import Settings
 
 if TYPE_CHECKING:

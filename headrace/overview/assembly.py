@@ -17,13 +17,15 @@ from headrace.overview.snapshot import (
     ModelOverview,
     Overview,
     PartitionOverview,
+    ReasonCode,
     Replicas,
     RouteOverview,
     Totals,
 )
 from headrace.overview.standing import RouteStanding
+from headrace.overview.wait_codes import code_of
 from headrace.service.applications import consumer_deployment_name, model_deployment_name
-from headrace.status.lag import PartitionLag
+from headrace.status.partition_lag import PartitionLag
 from headrace_client.registry.announcements import Counts
 from headrace_client.registry.standing import JobStanding
 
@@ -203,6 +205,8 @@ def _members(live: Sequence[ReplicaSnapshot]) -> list[Consumer]:
 def _state_of(snapshot: ReplicaSnapshot) -> str:
     if snapshot.error:
         return "failed"
+    if any(code_of(line)[0] is ReasonCode.PAUSED for line in snapshot.waits):
+        return "paused"
     if snapshot.is_suspended:
         return "suspended"
     return "reading" if snapshot.admission_closed_s is None else "full"

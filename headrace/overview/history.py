@@ -94,9 +94,13 @@ class RouteHistory:
         if after is None or len(after) != _BUCKETS:
             return
         start = before if before is not None and len(before) == _BUCKETS else _NOTHING
+        if start == after:
+            return
         total = self._times[name]
-        for place, (low, high) in enumerate(zip(start, after, strict=True)):
-            total[place] += _growth(low, high)
+        self._times[name] = [
+            reached + max(0, high - low)
+            for reached, low, high in zip(total, start, after, strict=True)
+        ]
 
     def _point(self, at_s: float) -> _Point:
         times = {name: tuple(counts) for name, counts in self._times.items()}

@@ -76,18 +76,18 @@ def deployments_of(applications: Mapping[str, Any]) -> dict[str, DeploymentFacts
     """Return the deployments of Serve's details by name."""
     found = {}
     for application_name, application in applications.items():
-        is_stopping = application["status"] == _DELETING
+        is_stopping = _text(application["status"]) == _DELETING
         for name, each in application["deployments"].items():
-            states = Counter(str(replica["state"]) for replica in each.get("replicas", ()))
+            states = Counter(_text(replica["state"]) for replica in each.get("replicas", ()))
             running, target = states[_RUNNING], int(each.get("target_num_replicas", 0))
             counted = {_RUNNING: running, _MISSING: max(0, target - running)}
             found[name] = DeploymentFacts(
-                status=str(each["status"]),
+                status=_text(each["status"]),
                 running=running,
                 target=target,
                 message=each["message"],
                 is_stopping=is_stopping,
-                lack=missing_replicas(str(each["status"]), counted, each["message"]),
+                lack=missing_replicas(_text(each["status"]), counted, each["message"]),
             )
         if not application["deployments"] and application["message"]:
             # It could not be built, and has no deployment.
@@ -98,3 +98,8 @@ def deployments_of(applications: Mapping[str, Any]) -> dict[str, DeploymentFacts
                 lack=failure_line(application["message"]),
             )
     return found
+
+
+def _text(value: Any) -> str:
+    # Enumeration members or their names: Serve answers with either.
+    return str(getattr(value, "value", value))

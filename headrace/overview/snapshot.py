@@ -1,7 +1,7 @@
 """The overview: what is known of a service at one moment. Plain values; JSON both ways.
 
-A number that nobody knows is ``None``, never 0. Rates and percentiles cover the last seconds or
-the last minute; counts grow since the consumers started.
+A lag, rate or percentile that nobody knows is ``None``, never 0. Rates and percentiles cover the
+last seconds or the last minute; counts grow since the consumers started.
 """
 
 from dataclasses import dataclass, field
@@ -51,7 +51,6 @@ class ReasonCode(StrEnum):
     ADMISSION_CLOSED = "admission closed"
     NO_LEADER = "no leader"
     OPEN_TRANSACTION = "open transaction"
-    RATE_LIMITED = "rate limited"
     WAITS = "waits"
     """A consumer says it in its own words."""
     NOTHING_COMPLETES = "nothing completes"

@@ -23,6 +23,7 @@ HEARD_WITHIN_S = 10.0
 
 _ORDER = list(ReasonCode)
 _STATES = {
+    ReasonCode.PAUSED: RouteState.PAUSED,
     ReasonCode.STOPPING: RouteState.DRAINING,
     ReasonCode.STARTING: RouteState.STARTING,
 }
@@ -65,11 +66,11 @@ class RouteStanding:
         if self._consumers is None:
             why = self._facts.no_service or "no service answers"
             return RouteState.UNKNOWN, [Reason(code=ReasonCode.NO_SERVICE, text=why)]
-        if (why := self._facts.paused.get(self._route.name)) is not None:
-            # What else is wrong shows once it goes on; it would only distract now.
-            return RouteState.PAUSED, [Reason(code=ReasonCode.PAUSED, text=why)]
         reasons = self._ordered([*self._of_deployment(self._consumers), *self._of_consumers()])
         state = self._state(reasons)
+        if state is RouteState.PAUSED:
+            # What else is wrong shows once it goes on; it would only distract now.
+            return state, reasons[:1]
         if state is None:
             unexplained = self._unexplained(self.quiet_s or 0.0)
             if unexplained is None:
@@ -82,7 +83,7 @@ class RouteStanding:
 
         The gravest reason is the first.
         """
-        if reasons and reasons[0].code in _STATES:
+        if reasons and reasons[0].blocks and reasons[0].code in _STATES:
             return _STATES[reasons[0].code]
         if self._has_completed_lately:
             return RouteState.RUNNING

@@ -5,6 +5,7 @@ import re
 from headrace.overview.snapshot import ReasonCode
 
 _CODES = (
+    (re.compile(r"^paused by hand"), ReasonCode.PAUSED, True),
     (re.compile(r"^topic \S+ is gone"), ReasonCode.TOPIC_MISSING, True),
     (re.compile(r"^\S+/\d+ has no leader"), ReasonCode.NO_LEADER, False),
     (re.compile(r"waits for a broker"), ReasonCode.BROKERS_SILENT, True),

@@ -1,11 +1,25 @@
 """What a look at the surroundings of a service found. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "error"]
-About = Literal["broker", "topics", "rights", "Ray", "GPUs", "weights", "vLLM"]
+About = Literal[
+    "broker",
+    "topics",
+    "rights",
+    "Ray",
+    "GPUs",
+    "weights",
+    "vLLM",
+    "clocks",
+    "versions",
+    "machine",
+    "disk",
+    "ports",
+    "service",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +48,11 @@ class Finding:
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:
     return [each for each in findings if each.level == "error"]
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings that say the same of several topics or settings as one each."""
+    found: dict[Finding, list[str]] = {}
+    for each in findings:
+        found.setdefault(replace(each, where=""), []).append(each.where)
+    return [replace(each, where=", ".join(dict.fromkeys(where))) for each, where in found.items()]

@@ -6,6 +6,7 @@ address stayed behind, Ray waits for it for many minutes, and only a process can
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from typing import Any
@@ -46,6 +47,10 @@ def main() -> None:
 
     from headrace.status.client import quiet_ray  # noqa: PLC0415 - the same
 
+    if os.environ.get("RAY_ADDRESS") == "local":
+        # Ray would start one.
+        print(_NONE)  # noqa: T201 - the answer
+        return
     quiet_ray()
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)

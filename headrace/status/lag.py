@@ -1,52 +1,9 @@
 """How far each route's consumers are behind, as the brokers see it."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from consumer.autoscaling.lag import begins_at_end, remaining
+from consumer.autoscaling.lag import begins_at_end
 from consumer.kafka.admin.group_lags import GroupLags
-from consumer.ports import Lag
+from headrace.status.partition_lag import PartitionLag, partition_lag
 from schemas.settings.file import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionLag:
-    """One partition of a requests topic.
-
-    Attributes:
-        log_start: The oldest offset that is kept.
-        log_end: The next offset to be written, or the first of an open transaction.
-        committed: The group's committed offset, or ``None`` if it has none.
-        lag_records: Offsets from there to the log's end that the completion map does not have: an
-            upper bound, since offsets have gaps. Without a commit: what would be read.
-        basis: The source of that number, a value of ``consumer.autoscaling.lag.LagBasis``.
-        blocked_records: Records behind an open transaction.
-    """
-
-    partition: int
-    log_start: int
-    log_end: int
-    committed: int | None
-    lag_records: int
-    basis: str = "committed"
-    blocked_records: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLag:
-    committed = None if lag.committed is None else lag.committed.offset
-    left = remaining(lag, from_latest=from_latest)
-    return PartitionLag(
-        partition,
-        lag.log_start,
-        lag.log_end,
-        committed,
-        left.records,
-        left.basis.value,
-        lag.blocked_records,
-    )
 
 
 async def read_lags(group_lags: GroupLags, settings: Settings) -> dict[str, list[PartitionLag]]:

@@ -7,7 +7,7 @@ from consumer.kafka.admin.open_producers import open_producers
 from consumer.kafka.client.producers import OpenProducer
 from consumer.ports import TopicPartition
 from handoff.clock import Clock
-from headrace.status.lag import PartitionLag
+from headrace.status.partition_lag import PartitionLag
 from schemas.settings.file import KafkaSettings, Settings
 
 ASK_EVERY_S = 30.0

@@ -16,6 +16,8 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
 from headrace.kubernetes.serve_config import serve_config
+from headrace.overview.client import read_overview
+from headrace.overview.snapshot import ReasonCode
 from headrace.service.applications import STATUS_APPLICATION, specs_of
 from headrace.service.changes import Action, plan
 from headrace.service.running import running_applications
@@ -227,6 +229,11 @@ def test_a_model_that_cannot_start_leaves_the_others_serving(changing: Changing)
         assert time.monotonic() < deadline_s
         time.sleep(0.5)
     assert read_statuses()["broken"].dead_letter_records == 0
+    standing = read_overview().route("broken")
+    assert standing is not None
+    assert standing.is_standing_still
+    assert standing.reasons[0].code is ReasonCode.NO_MODEL_REPLICA
+    assert "there are no weights here" in standing.reasons[0].text
 
     mended = changing.with_model("broken", counting(changing.folder / "broken"))
     done = changing.change(with_broken.model_copy(update={"models": mended}))

@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+import ray
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ray import serve
 from sentence_transformers import SentenceTransformer
 
+from headrace.doctor.ray_probe import probe_ray, service_of
+from headrace.doctor.service import ray_findings, service_findings
+from headrace.errors import ServiceError
+from headrace.overview.client import read_overview, read_partitions
+from headrace.overview.snapshot import Replicas, RouteState
 from headrace.service.app import application_of
 from headrace.service.applications import route_application_name, specs_of
 from headrace.service.changes import plan
@@ -27,7 +33,7 @@ from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings, EmbedderSettings
 from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
-from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service, make_route
+from tests.e2e.running_service import LARGE_TOPIC_BYTES, PATIENCE_S, Service, make_route
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
@@ -157,6 +163,48 @@ def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]
     bodies = [results[f"good{number}"]["response"]["body"] for number in range(len(texts))]
     got = np.array([body["data"][0]["embedding"] for body in bodies])
     np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+def test_the_overview_tells_what_the_service_does(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(service.publish("texts", [line("seen", input="x"), b"no request"]))
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        overview = read_overview()
+        texts, others = overview.routes
+        lag, letters = texts.lag, texts.totals.dead_letters_by_reason
+        is_done = lag is not None and lag.left_records == 0 and letters.get("invalid_json")
+        if is_done and texts.latency.model.records and others.state is RouteState.RUNNING:
+            break
+        assert time.monotonic() < deadline_s, overview
+        time.sleep(0.5)
+
+    assert (texts.name, texts.state, texts.reasons) == ("texts", RouteState.RUNNING, [])
+    assert lag.partitions == texts.assigned_partitions == 4
+    assert texts.consumers == Replicas(running=1, target=1)
+    assert texts.totals.completed_records >= 2
+    assert texts.totals.dead_letter_records == sum(letters.values())
+    assert texts.held.most_records == service.route("texts").flow.max_records
+    assert [each.state for each in texts.members] == ["reading"]
+    minilm, counting = overview.models
+    assert (minilm.name, minilm.kind, minilm.routes) == ("minilm", "embedder", ["texts"])
+    assert minilm.replicas == counting.replicas == Replicas(running=1, target=1)
+    assert minilm.window_records
+    assert minilm.latency.records
+    assert (overview.deployments, overview.unanswered) == ([], [])
+    partitions = read_partitions("texts")
+    assert [each.partition for each in partitions] == [0, 1, 2, 3]
+    assert {each.replica for each in partitions} == {texts.members[0].replica}
+    with pytest.raises(ServiceError):
+        read_partitions("no-such-route")
+
+    # As the doctor asks, from a process of its own.
+    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    facts = probe_ray()
+    assert {each.level for each in ray_findings(facts)} == {"ok"}, facts
+    found = service_findings(service_of(facts), facts.no_service)
+    assert [each.says for each in found] == ["none stands still"], found
 
 
 def test_a_stop_and_a_restart_lose_nothing_and_compute_nothing_twice(service: Service) -> None:

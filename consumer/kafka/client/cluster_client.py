@@ -130,6 +130,13 @@ class ClusterClient:
     async def ask_transactions(self, transactional_id: str, request: Request[Any]) -> Any:
         return await self._ask(CoordinationType.TRANSACTION, transactional_id, request)
 
+    async def find_transaction_coordinator(self, transactional_id: str) -> int:
+        """Return the broker that coordinates this id; ``KafkaError`` e.g. if it is forbidden."""
+        broker = await self._client.coordinator_lookup(
+            CoordinationType.TRANSACTION, transactional_id
+        )
+        return int(broker)
+
     async def ask_group(self, group: str, request: Request[Any]) -> Any:
         return await self._ask(CoordinationType.GROUP, group, request)
 

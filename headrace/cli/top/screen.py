@@ -11,6 +11,8 @@ from headrace.overview.snapshot import Overview, RouteState
 
 _LEAST_WIDTH = 40
 _MOST_DETAILS = 4
+_LEAST_SECTION = 4
+"""A blank line, the heading, an entry, and a line on the others."""
 _SHARES = (0.5, 0.3, 0.2)
 """Of the height, for routes, models and jobs, where not all of them fit."""
 
@@ -78,12 +80,19 @@ def _body(sections: Sequence[Section], width: int, grave: int, others: int) -> l
 
 
 def _cut(sections: Sequence[Section], width: int, room: int) -> list[Text]:
-    """Return the first entries of each section, and how many more there are."""
-    rooms = _rooms([_lines_of(each, width) for each in sections], room)
-    lines: list[Text] = []
-    for section, given in zip(sections, rooms, strict=True):
-        lines += _cut_section(section, width, given)
-    return lines
+    """Return the first entries of each section, and how many more there are.
+
+    Where the room does not do for all sections, the last ones are left out.
+    """
+    for count in range(len(sections), 0, -1):
+        shown = sections[:count]
+        rooms = _rooms([_lines_of(each, width) for each in shown], room)
+        parts = [_cut_section(*each, width) for each in zip(shown, rooms, strict=True)]
+        if all(parts):
+            spare = room - sum(map(len, parts))
+            first = _cut_section(shown[0], len(parts[0]) + spare, width)
+            return [line for part in (first, *parts[1:]) for line in part]
+    return []
 
 
 def _lines_of(section: Section, width: int) -> int:
@@ -96,15 +105,19 @@ def _short(entry: Entry, width: int) -> list[Text]:
 
 def _rooms(needed: Sequence[int], room: int) -> list[int]:
     """Give each its share or what it needs, and what is left over to those that need more."""
-    given = [min(need, int(room * share)) for need, share in zip(needed, _SHARES, strict=False)]
+    least = _LEAST_SECTION if room >= len(needed) * _LEAST_SECTION else 0
+    given = [
+        min(need, max(least, int(room * share)))
+        for need, share in zip(needed, _SHARES, strict=False)
+    ]
+    given[0] -= max(0, sum(given) - room)
     for place, need in enumerate(needed):
         given[place] = min(need, given[place] + room - sum(given))
     return given
 
 
-def _cut_section(section: Section, width: int, room: int) -> list[Text]:
-    # A blank line, the heading, an entry, and a line on the others.
-    if room < 4 and room < 2 + len(section.entries):
+def _cut_section(section: Section, room: int, width: int) -> list[Text]:
+    if room < _LEAST_SECTION and room < 2 + len(section.entries):
         return []
     lines = [Text(""), section.heading]
     for place, entry in enumerate(section.entries):

@@ -22,7 +22,7 @@ from headrace.cli import status as status_command
 from headrace.errors import ServiceError
 from headrace.service.applications import model_application_name
 from headrace.status import client as status_client
-from headrace.status.lag import PartitionLag
+from headrace.status.partition_lag import PartitionLag
 from schemas.settings.autoscaling import AutoscalingSettings
 from schemas.settings.file import KafkaSettings, SaslSettings
 from schemas.settings.secrets import with_references

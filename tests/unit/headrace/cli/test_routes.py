@@ -11,7 +11,7 @@ from consumer.ports import Lag, OffsetAndMetadata
 from consumer.replica.reports import RouteStatus
 from headrace.cli.output import shorten
 from headrace.cli.route_table import partition_tables, route_report, route_view
-from headrace.status.lag import PartitionLag, partition_lag
+from headrace.status.partition_lag import PartitionLag, partition_lag
 from headrace.topics import describe_report, wanted_topics
 from schemas.settings.file import RouteSettings, Settings
 from schemas.settings.models import EmbedderSettings

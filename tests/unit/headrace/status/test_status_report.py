@@ -215,3 +215,26 @@ async def test_the_board_assigns_each_policy_its_task() -> None:
     assert tasks["consumer-r"].sources == (
         GroupLagSource("g", "t", from_latest=False, route="r", ordering="key"),
     )
+
+
+def test_dead_letters_by_reason_outlive_their_replicas() -> None:
+    report = StatusReport()
+    report.add(snapshot("a", 10, 10, dead_letters_by_reason={"invalid_json": 2}), 0)
+    report.add(snapshot("b", 10, 10, dead_letters_by_reason={"model_failed": 1}), 0)
+    report.add(snapshot("a", 1, 1, dead_letters_by_reason={"invalid_json": 1}), 1)
+
+    assert report.routes(1)["r"].dead_letters_by_reason == {"invalid_json": 3, "model_failed": 1}
+
+
+def test_what_replicas_grew_by_is_kept_by_route() -> None:
+    report = StatusReport()
+    for second in range(20):
+        report.add(snapshot("a", second * 10, second * 10), second)
+        report.add(snapshot("b", 10**6 + second, 10**6 + second), second)
+
+    rates = report.histories["r"].rates(10.0, 19.0)
+
+    assert rates is not None
+    assert rates.completed_records_per_s == pytest.approx(11.0, rel=0.05)
+    assert set(report.live(19.0)) == {"r"}
+    assert report.live(19.0 + SILENT_AFTER_S + 1) == {}

@@ -12,8 +12,8 @@ from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from headrace.cli.route_table import route_report, waits_view
 from headrace.service.deployment_lines import MOST_CHARACTERS, missing_replicas
 from headrace.status.client import read_deployments
-from headrace.status.lag import PartitionLag
 from headrace.status.open_transactions import ASK_EVERY_S, OpenTransactionLines
+from headrace.status.partition_lag import PartitionLag
 from headrace.status.report import StatusReport
 from tests.simulation import SimulatedClock, simulate
 from tests.unit.headrace.cli.test_routes import many_routes, route, settings_of, text_of

@@ -1,0 +1,1 @@
+"""`headrace doctor`: what is wrong around a service, each finding with its fix."""
