@@ -227,20 +227,22 @@ class Calls:
         self._timings.model.observe(now_s - call.sent_at_s, answered)
         self._take_failures(call, failed, now_s, epoch_ms)
 
-    def _time_out(
-        self, items: list[WorkItem], call: Call, cause: Cause, now_s: float, epoch_ms: int
-    ) -> None:
-        reason = printable(call.overdue or "")
-        self._fail(items, Failure.REPLICA_LOST, cause, reason, now_s, epoch_ms, has_timed_out=True)
-
     def _take_failures(
         self, call: Call, failed: dict[Failure, list[WorkItem]], now_s: float, epoch_ms: int
     ) -> None:
         for failure, items in failed.items():
-            if call.overdue is not None:
+            if call.overdue is not None and failure is Failure.UNAVAILABLE:
                 # The replica let go of them, as it was told to.
-                call.note_failure(Failure.REPLICA_LOST, items)
-                self._time_out(items, call, self._isolation.cause_of_loss(call), now_s, epoch_ms)
+                call.note_failure(failure, items)
+                self._fail(
+                    items,
+                    Failure.REPLICA_LOST,
+                    self._isolation.cause_of_loss(call),
+                    printable(call.overdue),
+                    now_s,
+                    epoch_ms,
+                    has_timed_out=True,
+                )
                 continue
             cause = Cause.THIS_RECORD if len(items) == 1 else Cause.AMONG_THESE
             if failure is Failure.REPLICA_LOST:
@@ -320,10 +322,15 @@ class Calls:
         ):
             breaker.call_failed(now_s, now_s - call.heard_at_s if call.is_accepted else 0.0)
         self.windows.ended(call.in_flight, now_s)
-        if call.overdue is None:
-            self._fail(left, Failure.REPLICA_LOST, cause, printable(reason), now_s, epoch_ms)
-        else:
-            self._time_out(left, call, cause, now_s, epoch_ms)
+        self._fail(
+            left,
+            Failure.REPLICA_LOST,
+            cause,
+            printable(call.overdue or reason),
+            now_s,
+            epoch_ms,
+            has_timed_out=call.overdue is not None,
+        )
 
     def _fail(
         self,
