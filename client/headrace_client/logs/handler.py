@@ -65,7 +65,7 @@ class EventHandler(logging.Handler):
         self._write = write
         self._redact = redact
         self._monotonic_s = monotonic_s
-        self._limits = limits or LineLimits()
+        self._limits = LineLimits() if limits is None else limits
         self._last: dict[Hashable, logging.LogRecord] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
