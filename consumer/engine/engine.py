@@ -257,6 +257,10 @@ class Engine:
         return self._admission.allowance_records() > 0
 
     @property
+    def admission(self) -> Admission:
+        return self._admission
+
+    @property
     def held_records(self) -> int:
         return self._admission.held_records
 

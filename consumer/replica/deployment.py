@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from consumer.kafka.source.source import KafkaSource
 from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.object_store.object_store import open_store
 from consumer.replica.build import build_engine, live_engine_settings, loop_settings
+from consumer.replica.engine_report import EngineReport
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
@@ -27,7 +29,8 @@ from handoff.clock import SystemClock
 from handoff.logs import log_change, log_through_serve, look_after_logs
 from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
-from schemas.settings.live import route_with_live, secret_values
+from schemas.settings.live import route_with_live
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Consumer:
         work_field: The body field by which its model ranks requests, if it does.
         model: Handle of the model's deployment, which need not run yet.
         status: Handle of the status board.
+        results: The cluster of results, dead letters and replies, if it is another one.
     """
 
     def __init__(
@@ -56,18 +60,28 @@ class Consumer:
         work_field: str | None,
         model: Any,
         status: Any,
+        results: KafkaSettings | None = None,
     ) -> None:
-        log_through_serve(secret_values(kafka))
+        log_through_serve(
+            [
+                secret
+                for each in (kafka, results)
+                if each
+                for secret in secret_values(each, os.environ)
+            ]
+        )
         self._route_name = route_name
         self._route = route
         self._live: Mapping[str, Any] = {}
         self._kafka = kafka
+        self._results = results or kafka
         self._urls = urls
         self._work_field = work_field
         self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)
+        self._engine_report = EngineReport(SystemClock())
         self._loop: ConsumerLoop | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
@@ -98,7 +112,9 @@ class Consumer:
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
             notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
-            result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
+            result_limit_bytes=None
+            if store is None
+            else await result_limit_bytes(self._results, route),
         )
         instance_id = None
         if route.membership.static:
@@ -112,7 +128,7 @@ class Consumer:
         loop = ConsumerLoop(
             engine=engine,
             source=source,
-            publishing=kafka_publishing(kafka, route, engine=engine, source=source),
+            publishing=kafka_publishing(self._results, route, engine=engine, source=source),
             model=self._model,
             clock=SystemClock(),
             settings=loop_settings(route),
@@ -190,6 +206,7 @@ class Consumer:
             model_replicas=engine.calls.windows.replicas,
             waits=[] if error else [*loop.waits(), *self._model_waits()],
             error=None if error is None else repr(error),
+            **self._engine_report.of(engine),
             **counters,
         )
 

@@ -10,7 +10,7 @@ from headrace.service.changes import Action, Change
 from headrace_client.logs.forms import log_to_stderr
 from headrace_client.logs.redacting import secrets_of_environment
 from schemas.settings.file import Settings
-from schemas.settings.live import secret_values
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Saying:
         logs = settings.logging
         self._is_json = logs.format == "json"
         if self._is_json:
-            secrets = [*secret_values(settings), *secrets_of_environment(os.environ)]
+            secrets = [*secret_values(settings, os.environ), *secrets_of_environment(os.environ)]
             log_to_stderr("json", logs.level, secrets)
 
     def step(self, line: str) -> None:

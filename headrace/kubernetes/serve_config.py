@@ -28,7 +28,7 @@ def serve_config(settings: Settings) -> dict[str, Any]:
                     {"name": spec.deployment, **_options(spec), "user_config": {"live": spec.live}}
                 ],
             }
-            for spec in specs_of(settings, marks_secrets=False)
+            for spec in specs_of(settings)
         ],
     }
 

@@ -43,6 +43,7 @@ from headrace.topics import create_missing_topics, describe_report, find_unfit_t
 from schemas.settings.autoscaling import most_replicas
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
+from schemas.settings.secrets import own_secrets
 from serve_models.weights.sources import ModelSourceError, resolve_all
 
 __all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
@@ -164,6 +165,11 @@ class LocalService:
             self._say(describe_cluster(self._cluster_cpus(), num_cpus))
             for line in unplaced_lines(self.settings, cluster_nodes()):
                 self._say(f"Warning: {line}")
+            if variables := sorted(own_secrets(self.settings)):
+                self._say(
+                    f"Ray: replicas take {' and '.join(variables)} from the environment in which "
+                    "Ray was started, as Ray would store what it is given from here"
+                )
             return
         node = one_node_for(self.settings)
         self._find_models()
@@ -173,6 +179,7 @@ class LocalService:
             shares_machine_with_broker=has_broker_here(self.settings),
             labels=node.labels,
             resources=node.resources,
+            variables=own_secrets(self.settings),
         )
         self._owns_ray = True
         self._on_ray(ray.shutdown)

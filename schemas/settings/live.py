@@ -1,11 +1,9 @@
 """Which settings change while replicas run, which are Serve's, and which need a restart."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, SecretStr
-
-from schemas.settings.file import KafkaSettings, RouteSettings
+from schemas.settings.file import RouteSettings
 from schemas.settings.section import Section
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -64,29 +62,6 @@ def plain(section: Section) -> dict[str, Any]:
         if value != {}
         or fields[key].get_default(call_default_factory=True) != getattr(section, key)
     }
-
-
-def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
-    found = {}
-    for section, key in (("sasl", "password"), ("tls", "key_password")):
-        secret = getattr(getattr(kafka, section), key, None)
-        if secret is not None:
-            found[section, key] = secret.get_secret_value()
-    return found
-
-
-def secret_values(section: BaseModel) -> Iterator[str]:
-    """Yield every secret of a section and of those below it."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, SecretStr):
-            yield value.get_secret_value()
-        elif isinstance(value, BaseModel):
-            yield from secret_values(value)
-        elif isinstance(value, Mapping):
-            for each in value.values():
-                if isinstance(each, BaseModel):
-                    yield from secret_values(each)
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _FIRST_WINDOW_RECORDS = 256
 """The window of a model until one of its replicas has granted one."""
 _QUEUE_SIGNED_EVERY_S = 30.0
+_LET_GO_EVERY_S = 0.1
+"""Each cancellation goes to all replicas of a model: a guard that refuses much would make many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +88,7 @@ class PipelineEngine(ChunkServer):
         self._numbers = count(1)
         self._unwanted: dict[StepCall, None] = {}
         self._letting_go: asyncio.Handle | None = None
+        self._let_go_at_s = -math.inf
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
@@ -178,10 +181,16 @@ class PipelineEngine(ChunkServer):
     def _let_go_soon(self) -> None:
         # Not at once: one cancellation ends many records, and each would cost the models a call.
         if self._letting_go is None:
-            self._letting_go = asyncio.get_running_loop().call_soon(self._let_go_now)
+            loop = asyncio.get_running_loop()
+            wait_s = self._let_go_at_s + _LET_GO_EVERY_S - loop.time()
+            if wait_s > 0:
+                self._letting_go = loop.call_later(wait_s, self._let_go_now)
+            else:
+                self._letting_go = loop.call_soon(self._let_go_now)
 
     def _let_go_now(self) -> None:
         self._letting_go = None
+        self._let_go_at_s = asyncio.get_running_loop().time()
         for line in self._lines.values():
             line.queue.keep(_is_wanted)
         now_s = self._clock.monotonic()

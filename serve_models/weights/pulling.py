@@ -186,7 +186,7 @@ def _lock(source: Source, cache_dir: Path, progress: Progress) -> BaseFileLock |
     folder = cache_dir / "locks"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{source.folder_name}.lock")
+        lock = FileLock(folder / f"{source.lock_name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -179,6 +179,7 @@ class Caller:
         if self._links is None:
             self._links = Links(
                 self.settings.connection,
+                self.settings.results_connection,
                 on_record=self.pending.offer,
                 on_failure=self.pending.fail_all,
             )

@@ -13,6 +13,7 @@ from headrace_client.errors import KafkaError
 from headrace_client.kafka.connecting import (
     client_options,
     explaining_failures,
+    fetch_options,
     start_within_reach,
 )
 from headrace_client.kafka.identity import TopicIdentity
@@ -200,7 +201,7 @@ class TopicReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            **fetch_options(self._connection, _FETCH_WAIT_MS),
             fetch_max_bytes=self._fetch_bytes,
             max_partition_fetch_bytes=self._fetch_bytes // 16,
         )

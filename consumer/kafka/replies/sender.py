@@ -16,7 +16,7 @@ from aiokafka import errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
-from consumer.kafka.client.connection import explaining_failures
+from consumer.kafka.client.connection import compression_code, explaining_failures
 from consumer.kafka.replies.directory import ReplyDirectory, Verdict, reject_absent
 from consumer.kafka.sink.produce import produce_request, produced_codes
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S
@@ -66,6 +66,7 @@ class ReplySender:
         self._listener = listener
         self._fail = fail
         self._client = ClusterClient(settings, "headrace-replies", _REQUEST_TIMEOUT_MS)
+        self._codec = compression_code(settings)
         self._router = MessageRouter()
         self._directory = ReplyDirectory(self._client, self._router.forget)
         self._router.reply_limits = self._directory.limits
@@ -249,7 +250,7 @@ class ReplySender:
         waiting = self._waiting[partition]
         builder = DefaultRecordBatchBuilder(
             _MAGIC,
-            0,
+            self._codec,
             is_transactional=0,
             producer_id=_NO_PRODUCER,
             producer_epoch=_NO_PRODUCER,

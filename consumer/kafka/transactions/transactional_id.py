@@ -26,6 +26,7 @@ from consumer.kafka.client.cluster_client import ClusterClient
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from consumer.kafka.sink.refusals import INVALID_TIMESTAMP
 from consumer.kafka.transactions.batches import (
+    UNCOMPRESSED,
     AttemptFailedError,
     BatchEncoder,
     BatchRefusedError,
@@ -67,11 +68,12 @@ class TransactionalId:
         *,
         batch_bytes: Callable[[str], int],
         explain: Explain,
+        codec: int = UNCOMPRESSED,
     ) -> None:
         self._epochs = epochs
         self._identity = epochs.identity
         self._name = epochs.identity.name
-        self._encoder = BatchEncoder(batch_bytes)
+        self._encoder = BatchEncoder(batch_bytes, codec)
         self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
         # Well within the time that the transaction has to be filled.
         self._patience_s = min(_REPLIES_PATIENCE_S, self._identity.timeout_ms / 4000)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from schemas.settings.backends import CPU_BACKENDS, Backend, Quantization
+from schemas.settings.backends import Backend, Quantization
 from schemas.settings.models import EmbedderSettings, RerankerSettings, TextModelSettings
 from serve_models.batching.limits import BatchLimits
 from serve_models.devices.dtypes import dtype_in_words
@@ -98,7 +98,7 @@ def backend_of(settings: TextModelSettings, path: Path, *, has_gpu: bool) -> tup
         has_vllm=is_installed("vllm"),
         only_in_torch=settings.only_in_torch or no_gpu_of_ray,
     )
-    return choice, "cpu" if choice.backend in CPU_BACKENDS else device
+    return choice, "cpu" if choice.is_converted else device
 
 
 def load_text_model(
