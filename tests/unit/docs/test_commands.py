@@ -65,7 +65,8 @@ def problem_of(arguments: list[str]) -> str | None:
         while isinstance(context.command, TyperGroup):
             # Typer has no public way to what it would do next.
             rest = [*context._protected_args, *context.args]
-            name, command, rest = context.command.resolve_command(context, rest)
+            found: Any = context.command.resolve_command(context, rest)
+            name, command, rest = found
             context = command.make_context(name, rest, parent=context)
     except Exception as error:  # noqa: BLE001 - whatever it is, the page is wrong
         if type(error).__name__ in {"Exit", "NoArgsIsHelpError"}:  # help

@@ -49,7 +49,7 @@ def problems_of(call: LogCall) -> list[str]:
     keys = {
         key.value: value
         for key, value in zip(call.extra.keys, call.extra.values, strict=True)
-        if isinstance(key, ast.Constant)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
     }
     if "event" not in keys:
         problems.append(f"{call.place}: no event")
