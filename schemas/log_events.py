@@ -78,6 +78,9 @@ KAFKA: Mapping[str, str] = {
     "topics_not_shown": "the cluster does not show created topics yet",
     "topic_ids_missing": "the brokers have no topic ids",
     "reply_topics_not_looked_up": "nobody says whether reply topics exist",
+    "credentials_changed": "files of credentials have changed; connections are replaced",
+    "credentials_not_usable": "files of credentials have changed, and cannot be used as they are",
+    "no_token": "the OAUTHBEARER provider gives no token; asked again",
     "slow_kafka_client": "aiokafka runs without its C extensions",
 }
 

@@ -20,7 +20,7 @@ logging:
   level: info   # debug, info, warning or error
 ```
 
-Both keys [change while the service runs](operations.md#rolling-out). Serve's controller takes them
+Both keys [change while the service runs](upgrades.md#settings). Serve's controller takes them
 when Serve starts.
 
 | process | writes to |

@@ -11,7 +11,7 @@ class AutoscalingSettings(Section):
     """Replicas between two bounds, as many as clear the backlog within a time."""
 
     min_replicas: int = Field(default=1, ge=0, description="0: none while there is no work.")
-    max_replicas: int = Field(ge=1, le=10_000)
+    max_replicas: int = Field(ge=1, le=10_000, description="The most replicas.")
     drain_target_s: float = Field(
         default=60.0,
         gt=0,

@@ -41,13 +41,27 @@ MIB = 1024 * 1024
 class FlowSettings(Section):
     """What bounds a consumer replica's memory: in flight plus queued."""
 
-    max_records: int = Field(default=16_384, ge=1)
-    max_bytes: int = Field(default=64 * MIB, ge=1024)
+    max_records: int = Field(
+        default=16_384,
+        ge=1,
+        description="The most records that a consumer holds without an acknowledged outcome.",
+    )
+    max_bytes: int = Field(
+        default=64 * MIB,
+        ge=1024,
+        description="The most bytes of those records and their outcomes; beyond it reading pauses.",
+    )
     chunk_records: int = Field(
         default=256, ge=1, description="The most records in one handle call."
     )
-    fetch_max_bytes: int = Field(default=16 * MIB, ge=1024)
-    max_partition_fetch_bytes: int = Field(default=MIB, ge=1024)
+    fetch_max_bytes: int = Field(
+        default=16 * MIB, ge=1024, description="The most bytes that a broker sends in one answer."
+    )
+    max_partition_fetch_bytes: int = Field(
+        default=MIB,
+        ge=1024,
+        description="The most bytes of one partition in an answer; a larger record comes alone.",
+    )
     max_batch_bytes: int = Field(
         default=256 * MIB,
         ge=MIB,
@@ -59,12 +73,21 @@ class FlowSettings(Section):
 class GroupSettings(Section):
     """Membership in the consumer group."""
 
-    session_timeout_ms: int = Field(default=10_000, ge=1_000)
-    heartbeat_interval_ms: int = Field(default=3_000, ge=100)
+    session_timeout_ms: int = Field(
+        default=10_000,
+        ge=1_000,
+        description="After so long without a heartbeat the group gives a consumer's partitions to "
+        "others.",
+    )
+    heartbeat_interval_ms: int = Field(
+        default=3_000, ge=100, description="Between two heartbeats; at most half of the session."
+    )
     rebalance_timeout_ms: int = Field(
         default=30_000,
         ge=2_000,
-        description="Also the budget to publish and commit when partitions go.",
+        description="How long a rebalance waits for a member; 60 % of it is the time to "
+        "publish and "
+        "commit when partitions go.",
     )
     static: bool = Field(
         default=True,
@@ -88,16 +111,24 @@ class RetrySettings(Section):
         "on it), replica_lost (its replica was gone before it answered). Others are given up at "
         "once. A model that says it has no room (503) is asked again whatever stands here.",
     )
-    max_attempts: int = Field(default=5, ge=1)
-    first_backoff_ms: float = Field(default=200.0, gt=0)
-    max_backoff_ms: float = Field(default=30_000.0, gt=0)
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="Failed attempts that count against a record before it is dead-lettered.",
+    )
+    first_backoff_ms: float = Field(
+        default=200.0, gt=0, description="Bound of the first pause; it doubles with each attempt."
+    )
+    max_backoff_ms: float = Field(
+        default=30_000.0, gt=0, description="The most that the bound of a pause grows to."
+    )
     attempt_timeout_s: float | None = Field(
         default=None,
         gt=0,
         description="How long a call may send nothing after a model replica has taken it; then its "
         "unanswered records count as replica_lost and go again. Longer than the longest record "
-        "takes. Left out: four times the longest silence that was seen lately, 1800 at least, "
-        "and more after timeouts.",
+        "takes. Left out: four times the longest silence of the last hour or two, 1800 s at "
+        "least, twice that after each timeout of a record (up to four times).",
     )
 
     @field_serializer("on", when_used="json")
@@ -109,8 +140,19 @@ class RetrySettings(Section):
 class LimitSettings(Section):
     """Size limits on what comes in and goes out, in bytes of a record's value."""
 
-    max_request_bytes: int = Field(default=MIB, ge=64)
-    max_result_bytes: int = Field(default=MIB, ge=1024)
+    max_request_bytes: int = Field(
+        default=MIB,
+        ge=64,
+        description="The most bytes of a request; larger ones are dead letters, with a "
+        "result if the "
+        "custom_id is at the head of the value.",
+    )
+    max_result_bytes: int = Field(
+        default=MIB,
+        ge=1024,
+        description="The most bytes of a result; in place of a larger one comes the error "
+        "result_too_large. The topic's max.message.bytes limits it too.",
+    )
 
 
 class TransactionSettings(Section):
@@ -174,17 +216,28 @@ class ClaimCheckSettings(Section):
 class TopicSettings(Section):
     """How topics are created where they are missing."""
 
-    partitions: int = Field(default=4, ge=1)
-    replication_factor: int = Field(default=1, ge=1)
+    partitions: int = Field(
+        default=4, ge=1, description="Of each topic: the most consumers that can share the work."
+    )
+    replication_factor: int = Field(
+        default=1,
+        ge=1,
+        description="Brokers that keep each partition; 3 in production. With 1, a topic whose "
+        "min.insync.replicas is 2 takes nothing.",
+    )
 
 
 class RouteSettings(Section):
     """One requests topic, its results and dead letters, and the model between."""
 
     model: Name = Field(description="A key of models.")
-    requests_topic: TopicName
-    results_topic: TopicName
-    dead_letters_topic: TopicName
+    requests_topic: TopicName = Field(
+        description="Where requests come from. Routes that read the same one need groups and "
+        "results "
+        "topics of their own."
+    )
+    results_topic: TopicName = Field(description="Where results go.")
+    dead_letters_topic: TopicName = Field(description="Where records go that are given up.")
     control_topic: TopicName | None = Field(
         default=None, description="Where `headrace cancel` says what is to be stopped."
     )
@@ -193,17 +246,23 @@ class RouteSettings(Section):
         description="Topics that a request may name for its result, in the header "
         "headrace-reply-topic: whole names, and prefixes that end with *. Empty: none.",
     )
-    group: str = Field(min_length=1, max_length=249, description="The consumer group.")
+    group: str = Field(
+        min_length=1,
+        max_length=249,
+        description="The consumer group; no other program may be in it.",
+    )
     consumers: int = Field(
         default=1,
         ge=1,
-        description="Consumer replicas; with autoscaling, to start with, where it is set; else "
-        "min_replicas.",
+        description="Consumer replicas; more than the topic has partitions are idle. With "
+        "autoscaling: to start with, where it is set; else min_replicas.",
     )
     autoscaling: ConsumerAutoscalingSettings | None = Field(
         default=None, description="Unset: always as many consumers as consumers says."
     )
-    consumer_num_cpus: float = Field(default=0.5, ge=0)
+    consumer_num_cpus: float = Field(
+        default=0.5, ge=0, description="Logical CPUs that Ray reserves for each consumer."
+    )
     placement: PlacementSettings = Field(
         default=PlacementSettings(), description="Where its consumers may run."
     )
@@ -217,26 +276,52 @@ class RouteSettings(Section):
         description="key, partition: a record waits until the earlier ones of its key (or of its "
         "partition) have their outcomes, through their retries too.",
     )
-    commit_interval_ms: float = Field(default=100.0, ge=0)
-    drain_timeout_s: float = Field(default=30.0, gt=0)
+    commit_interval_ms: float = Field(
+        default=100.0,
+        ge=0,
+        description="Between two commits of offsets; 0 commits again when the last has ended.",
+    )
+    drain_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a consumer that stops waits for what is in flight. The rest is "
+        "computed again.",
+    )
     fail_with_result: bool = Field(
         default=True,
-        description="A dead letter that has a custom_id also gives a result with its error.",
+        description="A dead letter that has a custom_id also gives a result with its error. (An "
+        "invalid line with a custom_id is no dead letter: it is answered with 400.)",
     )
-    start_from: Literal["earliest", "latest"] = "earliest"
+    start_from: Literal["earliest", "latest"] = Field(
+        default="earliest",
+        description="Where a group begins that has committed nothing on the topic. latest: the end "
+        "of all partitions at once, which is committed before anything is read.",
+    )
     requests_format: Literal["json", "confluent-json"] = Field(
         default="json",
         description="confluent-json: values of requests begin with a schema registry's frame (a "
         "zero byte, four bytes of a schema's id), which is skipped; values without one are taken "
         "too. Results are plain JSON.",
     )
-    flow: FlowSettings = FlowSettings()
-    membership: GroupSettings = GroupSettings()
-    retry: RetrySettings = RetrySettings()
-    limits: LimitSettings = LimitSettings()
-    transactions: TransactionSettings = TransactionSettings()
-    claim_check: ClaimCheckSettings | None = None
-    topics: TopicSettings = TopicSettings()
+    flow: FlowSettings = Field(
+        default=FlowSettings(), description="What bounds a consumer's memory."
+    )
+    membership: GroupSettings = Field(
+        default=GroupSettings(), description="Membership in the consumer group."
+    )
+    retry: RetrySettings = Field(
+        default=RetrySettings(), description="What happens to a record after a failure."
+    )
+    limits: LimitSettings = Field(default=LimitSettings(), description="Sizes of records.")
+    transactions: TransactionSettings = Field(
+        default=TransactionSettings(), description="Of delivery: exactly_once."
+    )
+    claim_check: ClaimCheckSettings | None = Field(
+        default=None, description="Where bodies lie that are too large for a topic. Unset: nowhere."
+    )
+    topics: TopicSettings = Field(
+        default=TopicSettings(), description="How missing topics are created."
+    )
 
     @field_validator("reply_topics")
     @classmethod
@@ -277,18 +362,24 @@ class RouteSettings(Section):
 class Settings(Section):
     """All of ``headrace.yaml``."""
 
-    kafka: KafkaSettings = KafkaSettings()
+    kafka: KafkaSettings = Field(default=KafkaSettings(), description="The Kafka cluster.")
     results_kafka: KafkaSettings | None = Field(
         default=None,
         description="The cluster of results, dead letters and reply topics, where it is another "
         "one than that of the requests.",
     )
-    models: dict[Name, ModelSettings] = Field(min_length=1)
-    routes: dict[Name, RouteSettings] = Field(min_length=1)
-    jobs: JobsSettings = JobsSettings()
-    weights: WeightsSettings = WeightsSettings()
-    kubernetes: KubernetesSettings = KubernetesSettings()
-    logging: LoggingSettings = LoggingSettings()
+    models: dict[Name, ModelSettings] = Field(min_length=1, description="Models, by name.")
+    routes: dict[Name, RouteSettings] = Field(min_length=1, description="Routes, by name.")
+    jobs: JobsSettings = Field(default=JobsSettings(), description="The registry of jobs.")
+    weights: WeightsSettings = Field(
+        default=WeightsSettings(), description="Where the models' weights are kept."
+    )
+    kubernetes: KubernetesSettings = Field(
+        default=KubernetesSettings(), description="What `headrace render` writes."
+    )
+    logging: LoggingSettings = Field(
+        default=LoggingSettings(), description="What the service writes to its logs."
+    )
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)

@@ -68,7 +68,9 @@ class OAuthSettings(Section):
         max_length=2048,
         description="An OpenID provider's token endpoint, asked by client credentials; https.",
     )
-    client_id: str | None = Field(default=None, min_length=1)
+    client_id: str | None = Field(
+        default=None, min_length=1, description="The client's id at the provider."
+    )
     client_secret: Secret | None = Field(
         default=None, description="The client's secret, or ${NAME} of the environment."
     )
@@ -79,7 +81,7 @@ class OAuthSettings(Section):
         default="basic",
         description="How id and secret are sent: basic, in a header; post, in the body.",
     )
-    scope: str | None = None
+    scope: str | None = Field(default=None, description="Where the provider asks for one.")
     audience: str | None = Field(default=None, description="Where the provider asks for one.")
     ca_file: Path | None = Field(
         default=None, description="CA certificates of the provider; the system's where unset."
@@ -129,7 +131,9 @@ class OAuthSettings(Section):
 class SaslSettings(Section):
     """SASL authentication."""
 
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        default="SCRAM-SHA-512", description="How the service proves who it is."
+    )
     username: str | None = Field(default=None, description="Of all mechanisms but OAUTHBEARER.")
     password: Secret | None = Field(
         default=None, description="The user's password, or ${NAME} of the environment."
@@ -210,7 +214,8 @@ class KafkaSettings(Section):
         default=4096,
         ge=256,
         le=1_000_000,
-        description="The brokers' offset.metadata.max.bytes: what the completion map may take.",
+        description="The brokers' offset.metadata.max.bytes, and no more: what the completion map "
+        "may take.",
     )
 
     @model_validator(mode="after")

@@ -28,7 +28,9 @@ class TolerationSettings(Section):
     """A taint that pods tolerate, as Kubernetes has it."""
 
     key: str | None = Field(default=None, description="Unset, with operator Exists: every taint.")
-    operator: Literal["Equal", "Exists"] = "Equal"
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="Exists: whatever the value."
+    )
     value: str | None = Field(default=None, description="Of the taint; with operator Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="Unset: every effect."
@@ -108,8 +110,10 @@ class KafkaNodesSettings(Section):
 class KafkaPodsSettings(Section):
     """Kafka, where it is rendered."""
 
-    brokers: KafkaNodesSettings = KafkaNodesSettings()
-    controllers: KafkaNodesSettings = KafkaNodesSettings(storage_gib=10)
+    brokers: KafkaNodesSettings = Field(default=KafkaNodesSettings(), description="Brokers.")
+    controllers: KafkaNodesSettings = Field(
+        default=KafkaNodesSettings(storage_gib=10), description="KRaft controllers."
+    )
 
 
 class MonitoringSettings(Section):
@@ -128,7 +132,7 @@ class MonitoringSettings(Section):
 class EgressSettings(Section):
     """An address outside the cluster that pods may reach."""
 
-    cidr: Cidr
+    cidr: Cidr = Field(description="The addresses, as in 10.1.0.0/16.")
     ports: tuple[Port, ...] = Field(min_length=1, description="TCP.")
 
 
@@ -140,25 +144,27 @@ class NetworkSettings(Section):
         description="More addresses of DNS servers. kube-dns, OpenShift's and NodeLocal "
         "DNSCache's link-local address are let through anyway.",
     )
-    egress: tuple[EgressSettings, ...] = ()
+    egress: tuple[EgressSettings, ...] = Field(
+        default=(), description="Other addresses that pods may reach."
+    )
 
 
 class SecretKeySettings(Section):
     """A key of a Kubernetes Secret."""
 
-    secret: KubernetesName
-    key: str = Field(default="password", min_length=1)
+    secret: KubernetesName = Field(description="Name of the Secret.")
+    key: str = Field(default="password", min_length=1, description="The key in it.")
 
 
 class RedisSettings(Section):
     """A Redis that somebody else runs, in which Ray keeps its cluster's state."""
 
-    backend: Literal["redis"] = "redis"
+    backend: Literal["redis"] = Field(default="redis", description="A Redis.")
     address: str = Field(
         pattern=r"^(rediss?://)?[A-Za-z0-9.-]+:\d{1,5}$", description="HOST:PORT, or a redis URL."
     )
-    username: SecretKeySettings | None = None
-    password: SecretKeySettings | None = None
+    username: SecretKeySettings | None = Field(default=None, description="The user, if any.")
+    password: SecretKeySettings | None = Field(default=None, description="The password, if any.")
 
     @property
     def port(self) -> int:
@@ -168,7 +174,7 @@ class RedisSettings(Section):
 class RocksDbSettings(Section):
     """A volume of the head's, in which Ray keeps its cluster's state."""
 
-    backend: Literal["rocksdb"]
+    backend: Literal["rocksdb"] = Field(description="A volume of the head's.")
     storage_gib: int = Field(default=10, ge=1, description="Size of the volume.")
     storage_class: KubernetesName | None = Field(
         default=None, description="Of the volume; unset: the cluster's own."
@@ -184,7 +190,9 @@ class IncrementalUpgradeSettings(Section):
     gateway_class: KubernetesName = Field(
         description="A GatewayClass of the cluster: KubeRay makes a Gateway with it."
     )
-    step_percent: int = Field(default=20, ge=1, le=100)
+    step_percent: int = Field(
+        default=20, ge=1, le=100, description="What a step moves to the new cluster."
+    )
     interval_s: int = Field(default=60, ge=1, description="Between two steps.")
     max_surge_percent: int = Field(
         default=20, ge=1, le=100, description="Replicas that both clusters have beyond 100 %."
@@ -204,7 +212,9 @@ class UpgradeSettings(Section):
         description="What a change of the pods does: new_cluster: a second cluster of full size "
         "takes over; incremental: in steps; none: nothing until the RayService is made anew.",
     )
-    incremental: IncrementalUpgradeSettings | None = None
+    incremental: IncrementalUpgradeSettings | None = Field(
+        default=None, description="The steps, with pods: incremental."
+    )
 
     @model_validator(mode="after")
     def _steps_where_there_are_any(self) -> Self:
@@ -216,15 +226,23 @@ class UpgradeSettings(Section):
 class KubernetesSettings(Section):
     """Only what `headrace render` writes depends on it; the service itself does not."""
 
-    head: HeadSettings = HeadSettings()
-    cpu_pods: PodSettings = PodSettings()
-    gpu_pods: PodSettings = PodSettings()
-    kafka: KafkaPodsSettings = KafkaPodsSettings()
-    monitoring: MonitoringSettings = MonitoringSettings()
-    network: NetworkSettings = NetworkSettings()
+    head: HeadSettings = Field(default=HeadSettings(), description="The pod of Ray's head.")
+    cpu_pods: PodSettings = Field(
+        default=PodSettings(), description="Pods for replicas without a GPU."
+    )
+    gpu_pods: PodSettings = Field(default=PodSettings(), description="Pods for replicas with GPUs.")
+    kafka: KafkaPodsSettings = Field(
+        default=KafkaPodsSettings(), description="Kafka's pods, where Kafka is rendered."
+    )
+    monitoring: MonitoringSettings = Field(
+        default=MonitoringSettings(), description="PodMonitors and alerts."
+    )
+    network: NetworkSettings = Field(default=NetworkSettings(), description="NetworkPolicies.")
     gcs: GcsSettings | None = Field(
         default=None,
         description="Where Ray's head keeps the cluster's state, so that the replicas outlive it. "
         "Unset: in its memory.",
     )
-    upgrade: UpgradeSettings = UpgradeSettings()
+    upgrade: UpgradeSettings = Field(
+        default=UpgradeSettings(), description="What a change does to a service that runs."
+    )

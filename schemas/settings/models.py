@@ -33,7 +33,11 @@ class TextModelSettings(BackendSettings):
     served_names: tuple[str, ...] = Field(
         default=(), description="Other names that body.model may carry."
     )
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="auto: CUDA if num_gpus gives the replica a GPU, else MPS, else the CPU.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="auto: bfloat16 where the device computes quickly in it, else float32.",
@@ -61,7 +65,8 @@ class TextModelSettings(BackendSettings):
     max_wait_ms: float = Field(
         default=500.0,
         gt=0,
-        description="A text that has waited this long goes into the next batch.",
+        description="When the oldest text has waited this long, one of the next four batches "
+        "has it.",
     )
     pool_texts: int = Field(
         default=2048,
@@ -72,9 +77,14 @@ class TextModelSettings(BackendSettings):
         default=10.0, ge=0, description="How long outcomes gather before they are streamed back."
     )
     max_seq_length_tokens: int | None = Field(
-        default=None, ge=1, description="The model's own where unset."
+        default=None,
+        ge=1,
+        description="Longer texts are cut. A replica runs a text of this length when it starts "
+        "(on a CPU of 1,024 words at most), and does not start if that fails. Unset: the model's.",
     )
-    max_inputs_per_request: int = Field(default=2048, ge=1)
+    max_inputs_per_request: int = Field(
+        default=2048, ge=1, description="The most texts in one request; more are refused with 400."
+    )
     accept_empty_texts: bool = Field(
         default=False,
         description="Whether a text to embed or classify, or a document, may be empty. A rerank "
@@ -103,13 +113,20 @@ class EmbedderSettings(TextModelSettings):
 
     endpoints: ClassVar = frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score"})
 
-    kind: Literal["embedder"]
-    normalize: bool = True
+    kind: Literal["embedder"] = Field(description="A Sentence Transformers checkpoint.")
+    normalize: bool = Field(
+        default=True, description="Scale vectors to length 1 if the request does not say."
+    )
     prompts: dict[str, str] = Field(
         default_factory=dict,
-        description="Prompts by name, e.g. query and document; adds to the model's own.",
+        description="Prompts by name, beside the checkpoint's. Those for query and for "
+        "document (or "
+        "passage, corpus) also apply to rerank and score, and override the checkpoint's.",
     )
-    default_prompt_name: str | None = None
+    default_prompt_name: str | None = Field(
+        default=None,
+        description="The prompt of requests that name none. Unset: the checkpoint's.",
+    )
     similarity: Similarity | None = Field(
         default=None,
         description="How rerank and score compare vectors. Unset: as the checkpoint says, or "
@@ -180,7 +197,7 @@ class ClassifierSettings(TextModelSettings):
 
     endpoints: ClassVar = frozenset({"/classify"})
 
-    kind: Literal["classifier"]
+    kind: Literal["classifier"] = Field(description="A sequence-classification checkpoint.")
 
 
 class RerankerSettings(TextModelSettings):
@@ -188,7 +205,7 @@ class RerankerSettings(TextModelSettings):
 
     endpoints: ClassVar = frozenset({"/v1/rerank", "/v1/score"})
 
-    kind: Literal["reranker"]
+    kind: Literal["reranker"] = Field(description="A cross-encoder with one label.")
 
 
 _IN_PLACE_OF_ARGUMENT = {
@@ -211,7 +228,7 @@ class GeneratorSettings(ReplicaSettings):
     endpoints: ClassVar = frozenset({"/v1/completions", "/v1/chat/completions"})
     work_field: ClassVar = None
 
-    kind: Literal["generator"]
+    kind: Literal["generator"] = Field(description="A checkpoint that vLLM runs.")
     source: Source
     served_names: tuple[str, ...] = Field(
         default=(), description="Other names that body.model may carry."
@@ -242,10 +259,18 @@ class GeneratorSettings(ReplicaSettings):
         "STRICT_PACK, on one node; with pipeline_parallel_size above 1 PACK.",
     )
     cpu_kv_cache_gib: float = Field(
-        default=1.0, gt=0, description="Memory for the KV cache where vLLM runs on a CPU."
+        default=1.0,
+        gt=0,
+        description="Memory for the KV cache where vLLM runs on a CPU; one request of "
+        "max_model_len has to fit.",
     )
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads on vLLM's CPU build; num_cpus where unset."
+        default=None,
+        ge=1,
+        description="CPU threads of vLLM's CPU build, over all workers of a replica; "
+        "num_cpus where "
+        "unset. As many as the process may use are bound to a CPU each, unless "
+        "VLLM_CPU_OMP_THREADS_BIND says otherwise.",
     )
     in_flight_ratio: float = Field(
         default=1.25,
@@ -296,7 +321,7 @@ class GeneratorSettings(ReplicaSettings):
 class CustomModelSettings(ReplicaSettings):
     """Any class with the method of ``handoff.chunk.ChunkModel``."""
 
-    kind: Literal["custom"]
+    kind: Literal["custom"] = Field(description="A class of your own.")
     import_path: str = Field(pattern=r"^[\w.]+:\w+$", description="MODULE:CLASS.")
     options: dict[str, Any] = Field(
         default_factory=dict,

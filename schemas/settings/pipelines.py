@@ -23,9 +23,13 @@ class Condition(Section):
         pattern=r"^\$[a-z0-9-]+(\.[^.\s]+)+$",
         description="A reference, e.g. $guard.data.0.label.",
     )
-    equals: JsonValue = None
-    at_least: float | None = None
-    at_most: float | None = None
+    equals: JsonValue = Field(default=None, description="It holds if the value is this one.")
+    at_least: float | None = Field(
+        default=None, description="It holds if the value is a number from this on."
+    )
+    at_most: float | None = Field(
+        default=None, description="It holds if the value is a number up to this one."
+    )
 
     @field_validator("value")
     @classmethod
@@ -44,9 +48,18 @@ class Condition(Section):
 class Refusal(Section):
     """Ends a request with a refusal if a condition holds after a step."""
 
-    when: Condition
-    code: str = Field(default="content_filter", min_length=1, max_length=64)
-    message: str = Field(default="the request was refused by a guard", min_length=1)
+    when: Condition = Field(description="The condition.")
+    code: str = Field(
+        default="content_filter",
+        min_length=1,
+        max_length=64,
+        description="The error's code in the result.",
+    )
+    message: str = Field(
+        default="the request was refused by a guard",
+        min_length=1,
+        description="The error's message in the result.",
+    )
 
 
 class StepSettings(Section):
@@ -91,7 +104,7 @@ class PipelineSettings(ReplicaSettings):
 
     work_field: ClassVar = None
 
-    kind: Literal["pipeline"]
+    kind: Literal["pipeline"] = Field(description="A pipeline.")
     num_cpus: float = Field(
         default=0.25,
         ge=0,
@@ -102,7 +115,9 @@ class PipelineSettings(ReplicaSettings):
         description="Other names that body.model may carry; the steps get their body without them.",
     )
     urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
-    steps: dict[Name, StepSettings] = Field(min_length=1, max_length=32)
+    steps: dict[Name, StepSettings] = Field(
+        min_length=1, max_length=32, description="The steps, by name."
+    )
     answer: Name = Field(description="The step whose response is the pipeline's.")
     window_records: int = Field(
         default=256, ge=1, description="Records in flight in one replica of the pipeline."

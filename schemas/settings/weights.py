@@ -15,7 +15,7 @@ _NO_SPACES = r"^\S+$"
 class EmptyDirVolume(Section):
     """The node's disk, for as long as the pod lives: each pod pulls for itself."""
 
-    kind: Literal["empty_dir"]
+    kind: Literal["empty_dir"] = Field(description="The node's disk, for each pod.")
     size_gib: int = Field(default=200, ge=1, description="The most that a pod may store.")
 
     @property
@@ -26,8 +26,10 @@ class EmptyDirVolume(Section):
 class ClaimVolume(Section):
     """A PersistentVolumeClaim that all pods share: one pulls, the others find it."""
 
-    kind: Literal["claim"]
-    name: str = Field(default="headrace-weights", pattern=_KUBERNETES_NAME)
+    kind: Literal["claim"] = Field(description="A PersistentVolumeClaim.")
+    name: str = Field(
+        default="headrace-weights", pattern=_KUBERNETES_NAME, description="The claim's name."
+    )
     size_gib: int | None = Field(
         default=None,
         ge=1,
@@ -51,7 +53,7 @@ class ClaimVolume(Section):
 class HostPathVolume(Section):
     """A directory of each node, such as a local NVMe disk; it outlives the pods."""
 
-    kind: Literal["host_path"]
+    kind: Literal["host_path"] = Field(description="A directory of the node.")
     path: PurePosixPath = Field(description="An absolute path that user 1000 may write to.")
     read_only: bool = Field(default=False, description="Nothing is pulled; the weights are there.")
 
@@ -68,9 +70,11 @@ class HostPathVolume(Section):
 class ImageVolume(Section):
     """A cache that `headrace models pull` has filled, in an image; Kubernetes 1.33 or newer."""
 
-    kind: Literal["image"]
+    kind: Literal["image"] = Field(description="An image that has the weights.")
     reference: str = Field(pattern=_NO_SPACES, description="REGISTRY/NAME:TAG or @DIGEST.")
-    pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+        default="IfNotPresent", description="When the node pulls the image."
+    )
 
     @property
     def is_read_only(self) -> bool:

@@ -38,7 +38,7 @@ def log_to_stderr(form: Format, level: Level, secrets: Iterable[str] = ()) -> Ev
     """
     target = logging.StreamHandler(sys.stderr)
     target.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
-    handler = EventHandler(target.handle, redact=Redactor(secrets), monotonic_s=monotonic_s)
+    handler = EventHandler(target.emit, redact=Redactor(secrets), monotonic_s=monotonic_s)
     root = logging.getLogger()
     for before in [each for each in root.handlers if isinstance(each, EventHandler)]:
         root.removeHandler(before)

@@ -13,6 +13,7 @@ _MOST_FIELD_CHARACTERS = 500
 _MOST_VALUES = 20
 _MOST_FRAMES = 12
 _MOST_ERRORS = 5
+_LOOK_EVERY_S = 1.0
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 KIND_FIELDS = (
@@ -65,8 +66,9 @@ class EventHandler(logging.Handler):
         self._write = write
         self._redact = redact
         self._monotonic_s = monotonic_s
-        self._limits = limits or LineLimits()
+        self._limits = LineLimits() if limits is None else limits
         self._last: dict[Hashable, logging.LogRecord] = {}
+        self._look_at_s = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -94,8 +96,9 @@ class EventHandler(logging.Handler):
         super().close()
 
     def _report_left_out(self, now_s: float, *, all_of_it: bool = False) -> None:
-        if not self._last:
+        if not self._last or (now_s < self._look_at_s and not all_of_it):
             return
+        self._look_at_s = now_s + _LOOK_EVERY_S
         for each in self._limits.due(now_s, all_of_them=all_of_it):
             record = copy.copy(self._last.pop(each.kind))
             record.more, record.within_s = each.count, round(each.within_s)

@@ -103,7 +103,7 @@ class Isolation:
         self, policy: RetryPolicy, jitter: random.Random, happenings: Happenings | None = None
     ) -> None:
         self._policy = policy
-        self._happenings = happenings or Happenings()
+        self._happenings = Happenings() if happenings is None else happenings
         self._jitter = jitter
         self._delayed: Schedule[list[WorkItem]] = Schedule()
         self._ready: dict[Suspicion, deque[list[WorkItem]]] = {each: deque() for each in Suspicion}

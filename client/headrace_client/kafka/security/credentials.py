@@ -91,11 +91,18 @@ class Credentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
             values = self._read()
         except SettingsError as error:
             # A key and its certificate are two files: for a moment they do not belong together.
-            log.warning("credentials that have changed cannot be used yet: %s", error)
+            log.warning(
+                "credentials that have changed cannot be used yet: %s",
+                error,
+                extra={"event": "credentials_not_usable", "error_class": type(error).__name__},
+            )
             return
         self._seen, self._values = seen, values
         self.edition += 1
-        log.info("credentials have changed: connections are replaced as they become free")
+        log.info(
+            "credentials have changed: connections are replaced as they become free",
+            extra={"event": "credentials_changed"},
+        )
 
     def _look(self) -> _Seen:
         return tuple(_identity_of(each) for each in self._files)

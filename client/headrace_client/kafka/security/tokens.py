@@ -112,7 +112,16 @@ class TokenSource:
             try:
                 return self._checked()
             except OSError as error:
-                log.info("no token yet (%s); trying again in %.1f s", error, pause_s)
+                log.info(
+                    "no token yet (%s); trying again in %.1f s",
+                    error,
+                    pause_s,
+                    extra={
+                        "event": "no_token",
+                        "backoff_s": pause_s,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 self._pause(pause_s)
         return self._checked()
 
@@ -128,7 +137,16 @@ class TokenSource:
     def _note(self, error: Exception, last: _Failure | None) -> _Failure:
         silence_s = min(2 * last.silence_s, _MOST_SILENCE_S) if last else _FIRST_SILENCE_S
         told = f"kafka.sasl.oauth: no token: {error}"
-        log.warning("%s; asking again in %.0f s at the earliest", told, silence_s)
+        log.warning(
+            "%s; asking again in %.0f s at the earliest",
+            told,
+            silence_s,
+            extra={
+                "event": "no_token",
+                "backoff_s": silence_s,
+                "error_class": type(error).__name__,
+            },
+        )
         self._failure = _Failure(told, self._clock() + silence_s, silence_s)
         return self._failure
 

@@ -187,7 +187,7 @@ def test_the_record_of_other_handlers_stays_as_it_was(make_log: Callable[..., Lo
     log = make_log()
     seen: list[logging.LogRecord] = []
     other = logging.Handler()
-    other.emit = seen.append  # type: ignore[method-assign]
+    other.emit = seen.append  # type: ignore[method-assign, assignment]
     log.logger.handlers.append(other)
     log.logger.info("the password is %s", "hunter2", extra={"event": "x"})
 

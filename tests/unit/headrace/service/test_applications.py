@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
+from headrace.kubernetes.serve_config import serve_config
 from headrace.service.applications import specs_of
+from headrace.service.changes import Action, RunningApplication, plan
 from headrace.service.stop_times import service_stop_timeout_s
 from headrace.settings.file import parse_settings
 from schemas.settings.file import Settings
+from schemas.settings.logs import LoggingSettings
 from schemas.settings.weights import WeightsSettings
 from tests.unit.headrace.service.deployed import deployed
 
@@ -146,3 +150,37 @@ def test_models_are_built_again_where_their_weights_are_kept_elsewhere() -> None
     assert model.ray_actor_options["runtime_env"] == {
         "env_vars": {"HEADRACE_CACHE": "/srv/weights"}
     }
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_the_form_of_logs_is_serves_business_and_restarts_nothing(form: str) -> None:
+    settings = settings_for("shared")
+    changed = settings.model_copy(update={"logging": LoggingSettings(format=form, level="debug")})
+    before, after = specs_of(settings), specs_of(changed)
+
+    assert [each.version for each in before] == [each.version for each in after]
+    assert all("logging_config" not in each.options for each in before)
+    encoding = {"plain": "TEXT", "json": "JSON"}[form]
+    assert all(
+        each.options["logging_config"] == {"encoding": encoding, "log_level": "DEBUG"}
+        for each in after
+    )
+    running = {
+        each.name: RunningApplication(built=each.built, live=each.live, options=each.options)
+        for each in before
+    }
+    assert {each.action for each in plan(running, after)} == {Action.LIVE}
+
+
+def test_a_config_file_says_the_form_for_serve_and_for_each_deployment() -> None:
+    settings = settings_for("shared").model_copy(update={"logging": LoggingSettings(format="json")})
+    config = serve_config(settings)
+    [logs] = {str(each["deployments"][0]["logging_config"]) for each in config["applications"]}
+
+    assert config["logging_config"] == {"encoding": "JSON", "log_level": "INFO"}
+    assert "'enable_access_log': False" in logs
+    ServeDeploySchema.model_validate(config)
+
+
+def test_a_config_file_without_the_section_says_nothing_of_logs() -> None:
+    assert "logging_config" not in str(serve_config(settings_for("shared")))

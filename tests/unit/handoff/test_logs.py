@@ -1,0 +1,160 @@
+"""Logging through Serve's handlers, with stand-ins for what Serve sets up."""
+
+import json
+import logging
+import logging.handlers
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+
+import handoff.logs as serve_logs
+from handoff.logs import log_change, log_through_serve, look_after_logs
+from headrace_client.logs.forms import OWN_LOGGERS
+
+
+class JSONFormatter(logging.Formatter):
+    """Stands for Ray's class of this name, by which Serve's choice shows."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = getattr(record, "event", None)
+        added = getattr(record, "deployment", None)
+        return json.dumps({"message": record.getMessage(), "event": event, "deployment": added})
+
+
+class AddsDeployment(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.deployment = "model-a"
+        return True
+
+
+class FakeServe:
+    """Serve's logger with its two handlers: one to a file, one to stderr."""
+
+    def __init__(self) -> None:
+        self.file, self.stderr = StringIO(), StringIO()
+
+    def configure(self, *, is_json: bool, level: str = "INFO") -> None:
+        target = logging.StreamHandler(self.file)
+        target.setFormatter(JSONFormatter() if is_json else logging.Formatter("%(message)s"))
+        file = logging.handlers.MemoryHandler(capacity=1, target=target)
+        if is_json:
+            file.addFilter(AddsDeployment())
+        stream = logging.StreamHandler(self.stderr)
+        stream.setFormatter(logging.Formatter("text: %(message)s"))
+        logger = logging.getLogger("ray.serve")
+        logger.handlers = [stream, file]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+@pytest.fixture
+def fake_serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServe]:
+    logger, root = logging.getLogger("ray.serve"), logging.getLogger()
+    before = (logger.handlers, logger.level, logger.propagate, list(root.handlers))
+    levels = {name: logging.getLogger(name).level for name in OWN_LOGGERS}
+    monkeypatch.setattr(serve_logs, "_handler", None)
+    yield FakeServe()
+    logger.handlers, logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+    root.handlers = before[3]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_our_lines_go_where_serves_lines_go(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=True)
+    log_through_serve(["hunter2"])
+    log = logging.getLogger("consumer.some.module")
+    log.info("moved by hunter2", extra={"event": "commit_refused"})
+
+    expected = {
+        "message": "moved by **********",
+        "event": "commit_refused",
+        "deployment": "model-a",
+    }
+    assert json.loads(fake_serve.file.getvalue()) == expected
+    assert json.loads(fake_serve.stderr.getvalue()) == expected
+
+
+def test_serves_own_lines_lose_their_secrets(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=False)
+    log_through_serve(["hunter2"])
+    logging.getLogger("ray.serve").warning("the password is %s", "hunter2")
+
+    assert fake_serve.file.getvalue() == "the password is **********\n"
+    assert fake_serve.stderr.getvalue() == "text: the password is **********\n"
+
+
+def test_a_change_of_form_and_level_is_followed(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=False)
+    log_through_serve()
+    log = logging.getLogger("serve_models.some.module")
+    log.debug("no one asked")
+    fake_serve.configure(is_json=True, level="DEBUG")
+    look_after_logs()
+    log.debug("asked")
+
+    assert "no one asked" not in fake_serve.file.getvalue()
+    assert json.loads(fake_serve.file.getvalue())["message"] == "asked"
+    assert json.loads(fake_serve.stderr.getvalue())["message"] == "asked"
+
+
+def test_what_others_say_below_a_warning_stays_out(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=False, level="DEBUG")
+    log_through_serve()
+    logging.getLogger("some_library").info("chatter")
+    logging.getLogger("some_library").warning("trouble")
+
+    assert fake_serve.file.getvalue() == "trouble\n"
+
+
+def test_a_second_call_replaces_the_first(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=False)
+    log_through_serve()
+    log_through_serve()
+    logging.getLogger("handoff.x").warning("once")
+
+    assert fake_serve.file.getvalue() == "once\n"
+
+
+def test_a_process_without_serve_is_left_alone(fake_serve: FakeServe) -> None:
+    logging.getLogger("ray.serve").handlers = []
+    before = list(logging.getLogger().handlers)
+    log_through_serve()
+    look_after_logs()
+
+    assert logging.getLogger().handlers == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keys"),
+    [
+        ({}, {"a": 1}, "a"),
+        (
+            {"flow": {"max_records": 1, "x": 2}},
+            {"flow": {"max_records": 3, "x": 2}},
+            "flow.max_records",
+        ),
+        ({"a": 1, "b": 2}, {"a": 2}, "a, b"),
+    ],
+)
+def test_changed_settings_are_named(
+    before: dict[str, object],
+    after: dict[str, object],
+    keys: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO"):
+        log_change(logging.getLogger("handoff.x"), before, after, route="r")
+
+    [record] = caplog.records
+    assert record.getMessage() == f"goes on with other settings: {keys}"
+    assert record.route == "r"  # type: ignore[attr-defined]
+
+
+def test_settings_that_stay_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        log_change(logging.getLogger("handoff.x"), {"a": {"b": 1}}, {"a": {"b": 1}})
+
+    assert caplog.records == []
