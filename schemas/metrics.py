@@ -124,6 +124,7 @@ TIMES = (
 STATE = (
     _gauge("in_flight_records", "records handed to model replicas and not answered"),
     _gauge("queued_records", "records read and not yet handed over"),
+    _gauge("waiting_jobs", "jobs of which records are queued; a job counts in each consumer"),
     _gauge("held_records", "records in memory without an acknowledged outcome"),
     _gauge("held_bytes", "bytes of those, with their outcomes"),
     _gauge("oldest_record_seconds", "since the oldest record without an outcome was read; 0: none"),

@@ -32,6 +32,7 @@ def _gauges(engine: Engine, now_s: float, epoch_ms: int) -> Iterator[tuple[Key, 
     held_s, age_s = engine.backlog.ages_s(now_s, epoch_ms)
     yield "in_flight_records", engine.in_flight_records
     yield "queued_records", engine.queued_records
+    yield "waiting_jobs", engine.calls.waiting_jobs
     yield "held_records", engine.held_records
     yield "held_bytes", engine.held_bytes
     yield "oldest_record_seconds", held_s
