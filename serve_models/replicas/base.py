@@ -13,6 +13,7 @@ from handoff.chunk import Chunk, Outcomes
 from handoff.clock import AwakeClock
 from handoff.logs import log_change, look_after_logs
 from serve_models.chunks.chunk_server import ChunkServer, Host
+from serve_models.replicas.metrics import export_readings
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,13 @@ class Replica:
     """One replica: answers chunks (``handoff.chunk``) once ``_server`` is set."""
 
     _server: ChunkServer
+    _exporting: asyncio.Task[None] | None = None
+
+    def _export_metrics(self, model: str) -> None:
+        """Export the server's readings as metrics with the label ``model``, until the end."""
+        exporting = export_readings(model, self._server.readings)
+        self._exporting = asyncio.get_running_loop().create_task(exporting)
+
     _live: Mapping[str, Any] | None = None
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
@@ -73,6 +81,8 @@ class Replica:
 
     async def __del__(self) -> None:
         # Absent where the server could not be made.
+        if self._exporting is not None:
+            self._exporting.cancel()
         server = getattr(self, "_server", None)
         if server is not None:
             await server.stop()

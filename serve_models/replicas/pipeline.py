@@ -32,6 +32,7 @@ class Pipeline(Replica):
             models={model: _step_model(handle) for model, handle in models.items()},
             host=this_replica(),
         )
+        self._export_metrics(name)
         log.info(
             "pipeline %s calls %s",
             name,

@@ -29,11 +29,13 @@ from headrace.service.changes import plan
 from headrace.service.deploying import carry_out
 from headrace.service.service import LocalService
 from headrace.service.stopping import delete_applications
+from schemas.metrics import BATCHES, CALLS, CONSUMER, metric
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings, EmbedderSettings
 from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
 from tests.e2e.running_service import LARGE_TOPIC_BYTES, PATIENCE_S, Service, make_route
+from tests.exposition import values, wait_for_series
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
@@ -155,6 +157,51 @@ def test_good_and_bad_records_each_get_their_outcome(
     assert codes == dead | ({None: b"request_too_large"} if huge else {})
     assert len(letters) == len(dead) + len(huge)
     assert_embeddings_match(texts, results)
+
+
+UNCOUNTED = {
+    # Of an ordinary run: these count faults, another kind of delivery, or a full consumer.
+    *("cancelled_records", "retried_records", "lost_to_retention_records"),
+    *("refused_commits", "aborted_transactions", "committed_transactions"),
+    *("publish_retries", "replaced_producers", "admission_closed_seconds"),
+    "model_split_batches",
+    # An embedder's outcomes count no tokens.
+    *("measured_records", "measured_tokens", "tokens_per_record", "remaining_tokens"),
+}
+
+
+def test_prometheus_gets_what_consumers_and_models_count(service: Service) -> None:
+    # One is cut, and of the other two the shorter is padded.
+    asyncio.run(
+        service.publish(
+            "texts",
+            [
+                line("measured-long", input="rivers and mills " * 500),
+                line("measured-pair", input=["mill " * 20, "mill " * 21]),
+            ],
+        )
+    )
+    asyncio.run(service.answers("texts", "measured", 2))
+    metrics = [each for each in (*CONSUMER, *CALLS, *BATCHES) if each.name not in UNCOUNTED]
+    answered = metric("answered_records").exported
+    samples = wait_for_series(
+        {each.exported for each in metrics},
+        lambda found: sum(values(found, answered, route="texts")) >= 122,
+    )
+
+    for each in metrics:
+        of = {"route": "texts"} if each in CONSUMER else {"model": "minilm"}
+        assert values(samples, each.exported, **of), each.name
+
+    def of_minilm(name: str, **labels: str) -> float:
+        return sum(values(samples, metric(name).exported, model="minilm", **labels))
+
+    assert of_minilm("model_records", outcome="answered") >= 121
+    assert of_minilm("model_truncated_texts") >= 1
+    assert of_minilm("model_texts") >= 121
+    assert 1 <= of_minilm("model_batch_rows", le="+Inf") <= of_minilm("model_texts")
+    # A custom class that streams by itself has no batches.
+    assert not values(samples, metric("model_batch_rows").exported, model="counting")
 
 
 def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]) -> None:
