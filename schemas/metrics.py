@@ -142,7 +142,17 @@ AUTOSCALING = (
 CONSUMER = (*RECORDS, *EVENTS, *TIMES, *STATE)
 """Each has the label ``route``; Ray adds those of the replica."""
 
-ALL = (*CONSUMER, *AUTOSCALING)
+TRACE_SPANS = Metric(
+    "trace_spans",
+    "counter",
+    "spans of [traces](tracing.md), by `outcome`: `sent` to the collector, `failed` there, or "
+    "`dropped` because more waited than the queue holds",
+    ("outcome",),
+)
+TRACING = (TRACE_SPANS,)
+"""Of every replica that traces; Ray adds the labels of its deployment."""
+
+ALL = (*CONSUMER, *AUTOSCALING, *TRACING)
 _BY_NAME = {each.name: each for each in ALL}
 
 

@@ -236,6 +236,12 @@ class _Pods:
         if sasl is not None:
             secret = sasl.username if self._cluster else EXTERNAL_KAFKA_SECRET
             environment.append(_secret("HEADRACE_KAFKA__SASL__PASSWORD", secret, "password"))
+        for name, value in self._settings.kubernetes.environment.items():
+            environment.append(
+                {"name": name, "value": value}
+                if isinstance(value, str)
+                else _secret(name, value.secret, value.key)
+            )
         return environment
 
     def _mounts(self) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator
 
-from schemas.metrics import AUTOSCALING, EVENTS, RECORDS, STATE, TIMES, Metric
+from schemas.metrics import AUTOSCALING, EVENTS, RECORDS, STATE, TIMES, TRACING, Metric
 
 _INTRODUCTION = """\
 # Metrics
@@ -40,6 +40,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Metric, ...]], ...] = (
         "Gauges of the last [decision](autoscaling.md), with the label `deployment`.\n",
         AUTOSCALING,
     ),
+    ("Traces", "Counters of replicas that trace, with the label `outcome`.\n", TRACING),
 )
 
 

@@ -14,6 +14,7 @@ from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.placement import PlacementSettings
 from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
+from schemas.settings.tracing import TracingSettings
 from schemas.settings.weights import WeightsSettings
 from schemas.wire.references import check_prefix
 from schemas.wire.reply_topics import is_prefix
@@ -333,6 +334,7 @@ class Settings(Section):
     routes: dict[Name, RouteSettings] = Field(min_length=1)
     jobs: JobsSettings = JobsSettings()
     weights: WeightsSettings = WeightsSettings()
+    tracing: TracingSettings = TracingSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.chunks.failures import ENDS_THE_PROCESS, ENDS_THE_TASK, Refusal
+from serve_models.chunks.traces import BatchMember, ReplicaTraces
 from serve_models.chunks.watchdog import Patience, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -230,6 +231,8 @@ class BatchEngine(ChunkServer):
             self._running.remove(batch)
         self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
         self._learn(items, isolated, own_s, threads)
+        if self._host.traces is not None:
+            _note_batch(self._host.traces, batch, items, duration_s)
         complete = []
         for text, row in zip(batch, isolated.rows, strict=True):
             record = text.record
@@ -350,3 +353,15 @@ class BatchEngine(ChunkServer):
         for call in self._calls:
             call.turn_away(but=lost[call])
         self._die(error)
+
+
+def _note_batch(
+    traces: ReplicaTraces, batch: Sequence[_Text], items: Sequence[Item], took_s: float
+) -> None:
+    members = [
+        BatchMember(text.record.call.traces, text.record.index, item.tokens)
+        for text, item in zip(batch, items, strict=True)
+        if text.record.call.traces is not None
+    ]
+    if members:
+        traces.batch_ended(members, texts=len(items), tokens=cost_tokens(items), took_s=took_s)

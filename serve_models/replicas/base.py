@@ -11,16 +11,22 @@ from ray import serve
 from handoff.chunk import Chunk, Outcomes
 from handoff.clock import AwakeClock
 from serve_models.chunks.chunk_server import ChunkServer, Host
+from serve_models.replicas.tracing import close_traces, replica_traces
 
 _LAST_WORDS_S = 0.5
 """Time for finished outcomes to be streamed; the calls end with the process."""
 
 
+_CLOCK = AwakeClock()
+
+
 def this_replica() -> Host:
+    replica = serve.get_replica_context().replica_id.unique_id
     return Host(
-        replica=serve.get_replica_context().replica_id.unique_id,
-        clock=AwakeClock(),
+        replica=replica,
+        clock=_CLOCK,
         on_death=leave_soon,
+        traces=replica_traces(replica, _CLOCK),
     )
 
 
@@ -64,3 +70,4 @@ class Replica:
         server = getattr(self, "_server", None)
         if server is not None:
             await server.stop()
+        await close_traces()

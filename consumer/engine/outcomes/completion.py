@@ -15,6 +15,7 @@ from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes
 from consumer.engine.record_state import RecordState, Step, next_state, states_after
 from consumer.engine.replies.parked import Parked
+from consumer.engine.tracing.traces import Traces
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
 from schemas.wire.results import ErrorCode
@@ -30,6 +31,8 @@ _AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
 class Completion:
+    """See the module; ``traces`` follows the records that are sampled, once there is one."""
+
     def __init__(
         self,
         *,
@@ -44,6 +47,7 @@ class Completion:
         claim_check: ClaimCheckPolicy | None,
         counters: Counters,
     ) -> None:
+        self.traces: Traces | None = None
         self._messages = messages
         self._substitutes = Substitutes(messages)
         self._admission = admission
@@ -58,6 +62,8 @@ class Completion:
 
     def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
         """Answer it; a large response goes to the object store first."""
+        if item.trace is not None:
+            item.trace.respond(status)
         if status >= 400:
             self._counters.refused_records += 1
         else:
@@ -77,6 +83,8 @@ class Completion:
         self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
 
     def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
+        if item.trace is not None:
+            item.trace.fail(code.value, message)
         error = self._messages.error(item, item.custom_id or "", code, message, now_s)
         self.decide(item, [error], now_s)
 
@@ -84,6 +92,8 @@ class Completion:
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
         self._counters.dead_letter_records += 1
+        if item.trace is not None:
+            item.trace.fail(code.value, message)
         messages = self._messages.dead_letter(item, code, message, now_s, epoch_ms)
         self.decide(item, messages, now_s)
 
@@ -152,6 +162,8 @@ class Completion:
 
     def drop(self, item: WorkItem) -> None:
         """Drop it without an outcome: it is the next owner's."""
+        if self.traces is not None:
+            self.traces.dropped(item)
         self._end_work(item)
         item.state = next_state(item.state, Step.DROP)
         self._let_go(item)
@@ -206,6 +218,8 @@ class Completion:
         elif item.messages:
             self._outbox.add(item)
         else:
+            if self.traces is not None:
+                self.traces.ended([item], now_s)
             self.acknowledged([item])
         return True
 
