@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
@@ -199,10 +199,6 @@ class SpanExport:
             parent=None if span.parent is None else _context(span.parent, is_remote=is_remote),
             resource=self._resource,
             attributes=span.attributes,
-            events=[
-                Event(each.name, timestamp=_nanoseconds(each.at_s + offset_s))
-                for each in span.events
-            ],
             links=[Link(_context(each)) for each in span.links[: spans.MOST_LINKS]],
             kind=_KINDS[span.kind],
             status=_UNSET if span.error is None else Status(StatusCode.ERROR, _first(span.error)),

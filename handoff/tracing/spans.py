@@ -28,13 +28,6 @@ class SpanContext(NamedTuple):
         return with_trace_context(headers, *self)
 
 
-class Event(NamedTuple):
-    """Something that happened at a moment of a span."""
-
-    name: str
-    at_s: float
-
-
 @dataclass(slots=True, kw_only=True)
 class Span:
     """A span that has ended; times are monotonic seconds of the process.
@@ -53,7 +46,6 @@ class Span:
     end_s: float
     attributes: Attributes = field(default_factory=dict)
     links: Sequence[SpanContext] = ()
-    events: Sequence[Event] = ()
     error: str | None = None
 
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from handoff.tracing.spans import SpanContext
 
+MOST_CALLS = 32
+"""A model without room is asked again and again; the first call and the latest ones are kept."""
+
 
 @dataclass(slots=True)
 class CallTrace:
@@ -11,11 +14,13 @@ class CallTrace:
 
     Attributes:
         context: The call's span, under which the model replica's spans stand.
+        number: Which attempt it is, those of earlier owners included if they failed.
         status: The outcome's, once there is one.
         error: Why it had none.
     """
 
     context: SpanContext
+    number: int
     sent_at_s: float
     ended_at_s: float | None = None
     status: int = 0
@@ -44,6 +49,11 @@ class RecordTrace:
     status_code: int = 0
     error_code: str = ""
     error: str | None = None
+
+    def sent(self, call: CallTrace) -> None:
+        if len(self.calls) >= MOST_CALLS:
+            del self.calls[1]
+        self.calls.append(call)
 
     def answered(self, status: int, replica: str, now_s: float) -> None:
         """Note the outcome of the call that is open; a late one has none."""

@@ -55,7 +55,7 @@ class Traces:
             trace = item.trace
             if trace is not None:
                 found[index] = self._ids.child_of(trace.context)
-                trace.calls.append(CallTrace(found[index], now_s))
+                trace.sent(CallTrace(found[index], item.attempts, now_s))
         return found or None
 
     def failed(self, items: Iterable[WorkItem], reason: str, now_s: float) -> None:
@@ -84,9 +84,7 @@ class Traces:
 
     def _spans(self, item: WorkItem, trace: RecordTrace, now_s: float) -> list[Span]:
         spans = [self._process(item, trace, now_s)]
-        spans += [
-            self._called(each, number, trace, now_s) for number, each in enumerate(trace.calls, 1)
-        ]
+        spans += [self._called(each, trace, now_s) for each in trace.calls]
         if trace.error_code != _DROPPED:
             spans += self._sendings(item, trace, now_s)
         return spans
@@ -126,8 +124,11 @@ class Traces:
             error=trace.error,
         )
 
-    def _called(self, call: CallTrace, number: int, trace: RecordTrace, now_s: float) -> Span:
-        attributes: dict[str, AttributeValue] = {names.MODEL: self._model, names.ATTEMPT: number}
+    def _called(self, call: CallTrace, trace: RecordTrace, now_s: float) -> Span:
+        attributes: dict[str, AttributeValue] = {
+            names.MODEL: self._model,
+            names.ATTEMPT: call.number,
+        }
         if call.replica:
             attributes[names.REPLICA] = call.replica
         if call.status:

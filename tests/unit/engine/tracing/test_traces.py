@@ -5,8 +5,9 @@ import random
 import pytest
 
 from consumer.engine.engine import Engine
+from consumer.engine.tracing.record_trace import MOST_CALLS
 from consumer.engine.tracing.traces import Traces
-from handoff.chunk import STATUS_FAILED, Chunk
+from handoff.chunk import STATUS_FAILED, STATUS_UNAVAILABLE, Chunk
 from handoff.tracing.sampling import Sampler, Sampling
 from handoff.tracing.spans import Ids
 from schemas.wire.trace_context import parse_trace_context, read_trace_context
@@ -174,6 +175,22 @@ def test_a_record_of_a_lost_partition_says_so() -> None:
     ]
     assert outcomes == ["dropped", "dropped"]
     assert not [each for each in kept.spans if each.kind == "producer"]
+
+
+def test_a_record_that_is_asked_for_ever_keeps_its_first_and_latest_calls() -> None:
+    engine, kept = traced_engine()
+    engine.deliver([record(0, headers=SAMPLED)], 0.0, EPOCH_MS)
+    now_s = 0.0
+    for status in [STATUS_UNAVAILABLE] * 2 * MOST_CALLS + [200]:
+        call, chunk = next_call(engine, now_s, EPOCH_MS)
+        answer(call, chunk, engine, status=status, now_s=now_s + 1.0)
+        now_s += 100.0
+        engine.advance(now_s, EPOCH_MS)
+    publish(engine, now_s)
+
+    calls = [each for each in kept.spans if each.name == "call minilm"]
+    assert len(calls) == MOST_CALLS
+    assert [calls[0].start_s, calls[-1].start_s] == [0.0, 2 * MOST_CALLS * 100.0]
 
 
 def test_a_lost_call_ends_its_span() -> None:
