@@ -32,6 +32,7 @@ _DEFAULT_EXPORT = 512
 _HTTP, _GRPC = "http/protobuf", "grpc"
 _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _TRACES_PATH = "/v1/traces"
+_UNKNOWN_SERVICE = "unknown_service"
 _CLOCK_STEP_S = 0.002
 """The wall clock comes in whole milliseconds; beyond that it was set, or the other one was."""
 _WARNED_EVERY_S = 60.0
@@ -73,7 +74,8 @@ def make_resource(service: str, instance: str) -> Resource:
     named = {
         name: value
         for name, value in found.attributes.items()
-        if name != names.SERVICE_NAME or not str(value).startswith("unknown_service")
+        # The SDK makes up an instance, and a service that nobody has named.
+        if name != names.SERVICE_INSTANCE_ID and not str(value).startswith(_UNKNOWN_SERVICE)
     }
     return own.merge(Resource(named))
 

@@ -2,7 +2,6 @@
 
 import importlib
 import pkgutil
-from typing import Any
 
 from opentelemetry.semconv import attributes as stable
 from opentelemetry.semconv._incubating import attributes as incubating
@@ -10,12 +9,13 @@ from opentelemetry.semconv._incubating import attributes as incubating
 from handoff.tracing import names
 
 
-def conventions() -> set[Any]:
-    found: set[Any] = set()
+def conventions() -> set[str]:
+    found: set[str] = set()
     for package in (stable, incubating):
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            found |= set(vars(importlib.import_module(module.name)).values())
-    return {each for each in found if isinstance(each, str)}
+            values = vars(importlib.import_module(module.name)).values()
+            found |= {each for each in values if isinstance(each, str)}
+    return found
 
 
 def test_each_name_of_the_conventions_is_one() -> None:

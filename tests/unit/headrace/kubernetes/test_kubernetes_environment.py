@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from headrace.kubernetes.policies.network import network_policies
 from headrace.settings.problems import SettingsError
-from tests.unit.headrace.kubernetes.rendering import ray_pods, rendered, source_of, source_with
+from schemas.settings.tracing import TracingSettings
+from tests.unit.headrace.kubernetes.rendering import ray_pods, rendered, source_with
 from tests.unit.headrace.kubernetes.test_kubernetes_network import lets_out
 
 VARIABLES = {
@@ -40,11 +42,12 @@ def test_those_of_headrace_are_refused(name: str) -> None:
     ],
 )
 def test_traces_are_let_out(tracing: Any, environment: Any, port: int) -> None:
-    def policies(**sections: Any) -> list[dict[str, Any]]:
-        source = source_with("small", environment=environment)
-        values = source.settings.model_dump(mode="json", exclude_unset=True)
-        return rendered(source_of({**values, **sections}))
+    settings = source_with("small", environment=environment).settings
 
-    assert lets_out(policies(tracing=tracing), port)
-    assert not lets_out(policies(), port)
-    assert not lets_out(policies(tracing={**tracing, "enabled": False}), port)
+    def policies(tracing: TracingSettings) -> list[dict[str, Any]]:
+        return network_policies(settings.model_copy(update={"tracing": tracing}), None)
+
+    assert lets_out(policies(TracingSettings.model_validate(tracing)), port)
+    assert not lets_out(policies(TracingSettings()), port)
+    off = TracingSettings.model_validate({**tracing, "enabled": False})
+    assert not lets_out(policies(off), port)
