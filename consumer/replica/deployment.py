@@ -86,9 +86,7 @@ class Consumer:
         control = (
             None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
         )
-        self._traces = open_traces(
-            self._route_name, route, replica=self._replica, clock=SystemClock()
-        )
+        self._traces = open_traces(route, replica=self._replica, clock=SystemClock())
         engine = build_engine(
             route_name=self._route_name,
             route=route,

@@ -24,9 +24,7 @@ class OpenTraces:
         await self.sink.close()
 
 
-def open_traces(
-    route_name: str, route: RouteSettings, *, replica: str, clock: Clock
-) -> OpenTraces | None:
+def open_traces(route: RouteSettings, *, replica: str, clock: Clock) -> OpenTraces | None:
     """Return the traces of this replica; ``None`` if it has none. Raises ``TracingError``."""
     tracing = find_tracing()
     if tracing is None:
@@ -41,7 +39,6 @@ def open_traces(
 
     sink = open_sink(tracing, instance=replica, clock=clock, count=count)
     traces = Traces(
-        route=route_name,
         model=route.model,
         group=route.group,
         sampler=Sampler(sampling, tracing.settings.max_records_per_s, source),

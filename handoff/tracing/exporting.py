@@ -50,6 +50,20 @@ _REMOTE_KINDS = ("consumer", "server")
 _UNSET = Status(StatusCode.UNSET)
 
 
+class _SteadyResource(Resource):
+    """A resource whose hash is computed once: the encoder asks for it at each span."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 def open_export(
     tracing: ReplicaTracing, *, instance: str, clock: Clock, count: CountSpans | None = None
 ) -> "SpanExport":
@@ -161,7 +175,7 @@ class SpanExport:
             max_queue_size=most_waiting,
             max_export_batch_size=min(most_waiting, most_at_once),
         )
-        self._resource = resource
+        self._resource = _SteadyResource(resource)
         self._scope = InstrumentationScope(names.SCOPE, schema_url=names.SCHEMA_URL)
         self._clock = clock
         self._most_waiting = most_waiting

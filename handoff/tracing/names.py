@@ -19,7 +19,6 @@ MESSAGING_OPERATION_NAME = "messaging.operation.name"
 MESSAGING_DESTINATION = "messaging.destination.name"
 MESSAGING_PARTITION = "messaging.destination.partition.id"
 MESSAGING_CONSUMER_GROUP = "messaging.consumer.group.name"
-MESSAGING_BODY_BYTES = "messaging.message.body.size"
 KAFKA_OFFSET = "messaging.kafka.offset"
 KAFKA = "kafka"
 PROCESS = "process"
@@ -52,7 +51,6 @@ STANDARD = frozenset(
         MESSAGING_DESTINATION,
         MESSAGING_PARTITION,
         MESSAGING_CONSUMER_GROUP,
-        MESSAGING_BODY_BYTES,
         KAFKA_OFFSET,
         GEN_AI_OPERATION,
         GEN_AI_PROVIDER,
@@ -69,7 +67,6 @@ STANDARD = frozenset(
 """Attributes that are the conventions' own."""
 
 # What the conventions have no name for.
-ROUTE = "headrace.route"
 CUSTOM_ID = "headrace.custom_id"
 JOB = "headrace.job"
 ATTEMPTS = "headrace.attempts"

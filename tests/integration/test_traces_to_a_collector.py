@@ -168,7 +168,6 @@ async def service(
         model = pipeline(collector, embedder(collector, stack), stack)
         source_of_ids = random.Random()
         traces = Traces(
-            route="search",
             model="search",
             group="g",
             sampler=Sampler(Sampling(0.0), 1_000, source_of_ids),

@@ -35,7 +35,6 @@ class RecordTrace:
     Attributes:
         context: What the record's result carries.
         parent: The producer's span.
-        body_bytes: Of the record's value, which is let go before the span ends.
         status_code: Of the response; 0 where there is none.
         error_code: Why there is none.
         error: The same for people.
@@ -43,7 +42,6 @@ class RecordTrace:
 
     context: SpanContext
     parent: SpanContext | None
-    body_bytes: int
     job: str = ""
     calls: list[CallTrace] = field(default_factory=list)
     status_code: int = 0

@@ -26,9 +26,8 @@ class Traces:
     """The traces of one consumer; ``sink`` takes the spans of records that have ended."""
 
     def __init__(
-        self, *, route: str, model: str, group: str, sampler: Sampler, ids: Ids, sink: SpanSink
+        self, *, model: str, group: str, sampler: Sampler, ids: Ids, sink: SpanSink
     ) -> None:
-        self._route = route
         self._model = model
         self._group = group
         self._sampler = sampler
@@ -46,7 +45,7 @@ class Traces:
             parent = SpanContext(came_with.trace_id, came_with.span_id, context.state)
         job = read_job(record.headers)
         name = "" if job is NO_JOB else job[0].decode("utf-8", "replace")
-        return RecordTrace(context, parent, len(record.value or b""), names.bounded(name))
+        return RecordTrace(context, parent, names.bounded(name))
 
     def sent(self, items: Sequence[WorkItem], now_s: float) -> dict[int, SpanContext] | None:
         """Note a call; return the spans of its sampled records, by their index in the chunk."""
@@ -98,11 +97,11 @@ class Traces:
             names.MESSAGING_DESTINATION: partition.topic,
             names.MESSAGING_PARTITION: str(partition.partition),
             names.MESSAGING_CONSUMER_GROUP: self._group,
-            names.MESSAGING_BODY_BYTES: trace.body_bytes,
             names.KAFKA_OFFSET: offset,
-            names.ROUTE: self._route,
-            names.ATTEMPTS: item.attempts,
         }
+        # The encoder takes as long for an attribute as the engine for a step of a record.
+        if item.attempts != 1:
+            attributes[names.ATTEMPTS] = item.attempts
         if item.custom_id:
             attributes[names.CUSTOM_ID] = names.bounded(item.custom_id)
         if trace.job:
@@ -125,10 +124,9 @@ class Traces:
         )
 
     def _called(self, call: CallTrace, trace: RecordTrace, now_s: float) -> Span:
-        attributes: dict[str, AttributeValue] = {
-            names.MODEL: self._model,
-            names.ATTEMPT: call.number,
-        }
+        attributes: dict[str, AttributeValue] = {}
+        if call.number != 1:
+            attributes[names.ATTEMPT] = call.number
         if call.replica:
             attributes[names.REPLICA] = call.replica
         if call.status:
@@ -160,7 +158,6 @@ class Traces:
                     names.MESSAGING_OPERATION_TYPE: names.SEND,
                     names.MESSAGING_OPERATION_NAME: names.SEND,
                     names.MESSAGING_DESTINATION: message.topic,
-                    names.MESSAGING_BODY_BYTES: len(message.value or b""),
                 },
             )
             for message in item.messages

@@ -34,7 +34,6 @@ PRODUCER = parse_trace_context(SAMPLED[0][1])
 def traced_engine(ratio: float = 0.0, **options: object) -> tuple[Engine, KeptSpans]:
     kept, source = KeptSpans(), random.Random(1)
     traces = Traces(
-        route="embeddings",
         model="minilm",
         group="g",
         sampler=Sampler(Sampling(ratio), 1_000_000, source),
@@ -73,9 +72,7 @@ def test_a_sampled_record_has_spans_and_its_result_continues_them() -> None:
     times = [(each.start_s, each.end_s) for each in (process, called, sent)]
     assert times == [(1.0, 4.0), (2.0, 3.0), (3.0, 4.0)]
     assert process.kind == "consumer"
-    attributes = dict(process.attributes)
-    assert attributes.pop("messaging.message.body.size")
-    assert attributes == {
+    assert process.attributes == {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
         "messaging.operation.name": "process",
@@ -83,8 +80,6 @@ def test_a_sampled_record_has_spans_and_its_result_continues_them() -> None:
         "messaging.destination.partition.id": "0",
         "messaging.consumer.group.name": "g",
         "messaging.kafka.offset": 5,
-        "headrace.route": "embeddings",
-        "headrace.attempts": 1,
         "headrace.custom_id": "0-5",
         "headrace.job": "nightly",
         "headrace.outcome": "answered",
@@ -140,7 +135,7 @@ def test_each_attempt_has_a_span_and_a_dead_letter_keeps_its_own_headers() -> No
     ((_, (letter, _result)),) = publish(engine, now_s)
 
     calls = [each for each in kept.spans if each.name == "call minilm"]
-    assert [each.attributes["headrace.attempt"] for each in calls] == [1, 2]
+    assert [each.attributes.get("headrace.attempt", 1) for each in calls] == [1, 2]
     assert all(each.error and each.attributes["error.type"] == "500" for each in calls)
     process = kept.named("process requests")
     assert process.error is not None
