@@ -180,6 +180,9 @@ class Call:
         if not _are_all(bytes, outcomes.bodies):
             raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
 
+    def unanswered_at(self, index: int) -> WorkItem | None:
+        return self._items[index]
+
     def answer(self, index: int) -> WorkItem | None:
         item = self._items[index]
         self._items[index] = None
@@ -212,7 +215,7 @@ class Call:
         return [
             index
             for index, item in enumerate(self._items)
-            if item is not None and not item.is_wanted()
+            if item is not None and (self.overdue is not None or not item.is_wanted())
         ]
 
     def waiting(self) -> list[WorkItem]:

@@ -7,8 +7,9 @@ each handle call and one for the publishing. What is not sampled costs a look at
 from collections.abc import Iterable, Sequence
 
 from consumer.engine.tracing.record_trace import CallTrace, RecordTrace
-from consumer.engine.work import WorkItem
+from consumer.engine.work import Call, WorkItem
 from consumer.ports import Record
+from handoff.chunk import Outcomes
 from handoff.tracing import names
 from handoff.tracing.sampling import Sampler
 from handoff.tracing.spans import AttributeValue, Ids, Span, SpanContext, SpanSink
@@ -56,6 +57,14 @@ class Traces:
                 found[index] = self._ids.child_of(trace.context)
                 trace.sent(CallTrace(found[index], item.attempts, now_s))
         return found or None
+
+    def answered(self, answers: Iterable[tuple[Call, Outcomes]], now_s: float) -> None:
+        """Note outcomes of calls, before the calls let go of their records."""
+        for call, outcomes in answers:
+            for index, status in zip(outcomes.indexes, outcomes.statuses, strict=True):
+                item = call.unanswered_at(index)
+                if item is not None and item.trace is not None:
+                    item.trace.answered(status, outcomes.replica, now_s)
 
     def failed(self, items: Iterable[WorkItem], reason: str, now_s: float) -> None:
         """Note why a call failed for these records, or had no outcome."""
