@@ -80,6 +80,7 @@ class Sampler:
         source: Draws ids.
 
     Attributes:
+        follows_parent: As ``Sampling`` has it.
         passed_over: Records that were not sampled for ``most_per_s`` alone.
     """
 
@@ -87,7 +88,7 @@ class Sampler:
         self._source = source
         self._ids = Ids(source)
         self._bound = round(sampling.ratio * _RATIO_SPACE)
-        self._follows_parent = sampling.follows_parent
+        self.follows_parent = sampling.follows_parent
         self._most_per_s = most_per_s
         self._second = 0
         self._sampled = 0
@@ -101,7 +102,7 @@ class Sampler:
                 return None
             trace_id = (self._source.getrandbits(64) << 64 | low) or 1
             return SpanContext(trace_id, self._ids.new_span_id())
-        if self._follows_parent:
+        if self.follows_parent:
             is_sampled = parent.is_sampled
         else:
             is_sampled = parent.trace_id % _RATIO_SPACE < self._bound

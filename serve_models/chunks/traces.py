@@ -41,7 +41,7 @@ class BatchMember(NamedTuple):
     """A sampled record of which texts are in a batch, once for each text."""
 
     traces: "RecordTraces"
-    index: int
+    record: int
     tokens: int
 
 

@@ -37,7 +37,10 @@ class Traces:
 
     def begin(self, record: Record, now_s: float) -> RecordTrace | None:
         """Decide whether a record is sampled; ``None`` if it is not."""
-        came_with = read_trace_context(record.headers) if record.headers else None
+        came_with = None
+        if record.headers:
+            needs_ids = not self._sampler.follows_parent
+            came_with = read_trace_context(record.headers, needs_ids=needs_ids)
         context = self._sampler.begin(came_with, now_s)
         if context is None:
             return None
