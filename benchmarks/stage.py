@@ -28,6 +28,7 @@ from headrace.service.applications import ApplicationSpec, consumer_deployment_n
 from headrace.service.local_ray import start_local_ray
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings, TopicSettings
 from schemas.settings.models import ModelSettings
+from schemas.settings.tracing import TracingSettings
 
 MODEL_NAME = "benched"
 ROUTE_NAME = "bench"
@@ -42,6 +43,9 @@ class Stage:
         choice: Which broker.
         scratch: Where a local broker keeps its data.
         say: Takes one line of progress.
+
+    Attributes:
+        tracing: Of what is deployed from now on.
     """
 
     def __init__(self, choice: BrokerChoice, scratch: Path, say: Callable[[str], None]) -> None:
@@ -52,6 +56,7 @@ class Stage:
         self._numbers = itertools.count(1)
         self._token = secrets.token_hex(3)
         self.bootstrap = choice.bootstrap
+        self.tracing = TracingSettings()
         self.broker = f"external broker at {choice.bootstrap}"
 
     def __enter__(self) -> Self:
@@ -140,6 +145,7 @@ class Stage:
                 kafka=KafkaSettings(bootstrap=self.bootstrap),
                 models={MODEL_NAME: model},
                 routes={ROUTE_NAME: route},
+                tracing=self.tracing,
             )
         )
 

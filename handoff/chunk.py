@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from handoff.tracing.spans import SpanContext
+
 STATUS_OK = 200
 STATUS_EXPIRED = 408
 """The record's deadline passed before its answer; a generation under way was ended."""
@@ -43,6 +45,8 @@ class Chunk:
         call: The caller's number of this call, from 1, by which it cancels records. A numbered
             call's outcomes may come in the streams of the caller's other calls at the replica; 0 if
             the caller reads each stream by itself.
+        traces: The callers' spans of the records that are sampled, by their index; ``None`` where
+            none is.
     """
 
     consumer: str
@@ -51,6 +55,7 @@ class Chunk:
     wanted_records: int | None = None
     max_body_bytes: int = 0
     call: int = 0
+    traces: dict[int, SpanContext] | None = None
 
     def deadline_ms(self, index: int) -> int | None:
         return self.deadlines_ms[index] if self.deadlines_ms else None

@@ -268,7 +268,17 @@ CONSUMER = (*RECORDS, *VOLUMES, *EVENTS, *PUBLISHING, *TIMES, *STATE, *LAG)
 MODEL = (*CALLS, *BATCHES, *PIPELINES, *GENERATORS, *GPUS)
 """Each has the label ``model``; a replica exports those that its kind has."""
 
-ALL = (*CONSUMER, *MODEL, *AUTOSCALING)
+TRACE_SPANS = Metric(
+    "trace_spans",
+    "counter",
+    "spans of [traces](tracing.md), by `outcome`: `sent` to the collector, `failed` there, or "
+    "`dropped` because more waited than the queue holds",
+    ("outcome",),
+)
+TRACING = (TRACE_SPANS,)
+"""Of every replica that traces; Ray adds the labels of its deployment."""
+
+ALL = (*CONSUMER, *MODEL, *AUTOSCALING, *TRACING)
 _BY_NAME = {each.name: each for each in ALL}
 
 

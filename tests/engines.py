@@ -15,6 +15,7 @@ from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.settings import EngineSettings
+from consumer.engine.tracing.traces import Traces
 from consumer.engine.work import Call, WorkItem
 from consumer.ports import Message, Record, Rejection, TopicPartition
 from handoff.chunk import STATUS_OK, Chunk, Outcomes
@@ -44,6 +45,7 @@ def make_engine(
     claim_check: ClaimCheckPolicy | None = None,
     attempt_timeout_s: float | None = None,
     reply_topics: tuple[str, ...] = (),
+    traces: Traces | None = None,
 ) -> Engine:
     prefixes = () if claim_check is None else (PREFIX,)
     max_object_bytes = 0 if claim_check is None else claim_check.max_object_bytes
@@ -75,6 +77,7 @@ def make_engine(
             attempt_timeout_s=attempt_timeout_s,
         ),
         claim_check=claim_check,
+        traces=traces,
     )
 
 

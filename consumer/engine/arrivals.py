@@ -22,6 +22,7 @@ from consumer.engine.offsets.ledger import Delivery
 from consumer.engine.outcomes.completion import Completion
 from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
+from consumer.engine.tracing.traces import Traces
 from consumer.engine.work import PartitionAssignment, WorkItem
 from consumer.ports import ReadingNotes, Record, SourceError, TopicPartition
 
@@ -41,6 +42,7 @@ class Arrivals:
     replies: Replies
     counters: Counters
     notes: ReadingNotes | None
+    traces: Traces | None = None
 
     def deliver(
         self, records: Iterable[Record], now_s: float, epoch_ms: int
@@ -138,6 +140,8 @@ class Arrivals:
             self.completion.dead_letter(item, read.code, read.message, now_s, epoch_ms)
 
     def _enter(self, item: WorkItem) -> None:
+        if self.traces is not None:
+            item.trace = self.traces.begin(item.record, item.received_at_s)
         failures = item.assignment.ledger.failures_of(item.record.offset)
         if failures is not None:
             item.attempts, item.failed_attempts = failures.attempts, failures.strikes

@@ -42,6 +42,7 @@ from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
 from consumer.engine.settings import EngineSettings, LiveSettings
 from consumer.engine.timings import Timings
+from consumer.engine.tracing.traces import Traces
 from consumer.engine.waiting.standing import Standing
 from consumer.engine.work import Call, PartitionAssignment, WorkItem
 from consumer.ports import OffsetAndMetadata, ReadingNotes, Record, Rejection, TopicPartition
@@ -76,8 +77,10 @@ class Engine:
         settings: EngineSettings,
         claim_check: ClaimCheckPolicy | None = None,
         notes: ReadingNotes | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self.consumer = consumer
+        self._traces = traces
         self._admission = admission
         self._intake = intake
         self._messages = messages
@@ -117,6 +120,7 @@ class Engine:
             counters=self.counters,
             happenings=self.happenings,
         )
+        self._completion.traces = traces
         replies = Replies(look_ups, self._completion, body_moves)
         self.look_ups = look_ups
         self._arrivals = Arrivals(
@@ -131,6 +135,7 @@ class Engine:
             replies=replies,
             counters=self.counters,
             notes=notes,
+            traces=traces,
         )
         self.calls = Calls(
             consumer=consumer,
@@ -140,6 +145,7 @@ class Engine:
             settings=settings,
             counters=self.counters,
             timings=self.timings,
+            traces=traces,
         )
         self.bodies = Bodies(body_moves, self._completion, messages)
         self.backlog = Backlog(
@@ -340,6 +346,12 @@ class Engine:
 
     def take_publications(self, most_records: int, most_bytes: int) -> list[WorkItem]:
         return self._completion.take_publications(most_records, most_bytes)
+
+    def note_published(self, items: Sequence[WorkItem], now_s: float, epoch_ms: int) -> None:
+        """Note the times of acknowledged outcomes, before ``acknowledged`` lets them go."""
+        self.timings.published(items, now_s, epoch_ms)
+        if self._traces is not None:
+            self._traces.ended(items, now_s)
 
     def acknowledged(self, items: Iterable[WorkItem]) -> None:
         self._completion.acknowledged(items)

@@ -8,6 +8,7 @@ import orjson
 from consumer.engine.failures.retry import Failure
 from consumer.engine.offsets.ledger import PartitionLedger
 from consumer.engine.record_state import RecordState
+from consumer.engine.tracing.record_trace import RecordTrace
 from consumer.ports import Message, OffsetAndMetadata, Record, TopicPartition
 from handoff.cancelling import CallCancellation
 from handoff.chunk import Outcomes
@@ -78,6 +79,7 @@ class WorkItem:
         has_letter: A dead letter is among them, or already published.
         reply_topic: Where its result goes in place of the results topic.
         parked_at_s: Since when its reply topic takes nothing.
+        trace: Its spans, if it is sampled.
     """
 
     assignment: PartitionAssignment
@@ -101,6 +103,7 @@ class WorkItem:
     has_letter: bool = False
     reply_topic: str | None = None
     parked_at_s: float | None = None
+    trace: RecordTrace | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -176,6 +179,9 @@ class Call:
             raise ModelContractError("a status is no HTTP status")
         if not _are_all(bytes, outcomes.bodies):
             raise ModelContractError("a body is not bytes; encode it as UTF-8 JSON")
+
+    def unanswered_at(self, index: int) -> WorkItem | None:
+        return self._items[index]
 
     def answer(self, index: int) -> WorkItem | None:
         item = self._items[index]

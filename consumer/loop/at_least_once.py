@@ -134,7 +134,7 @@ class AtLeastOnce(Publishing):
 
     def _complete(self, items: Sequence[WorkItem]) -> None:
         self._open_records -= len(items)
-        self._engine.timings.published(items, self._clock.monotonic(), self._clock.epoch_ms())
+        self._engine.note_published(items, self._clock.monotonic(), self._clock.epoch_ms())
         self._engine.acknowledged(items)
 
     def _end_message(

@@ -10,6 +10,7 @@ from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.settings import EngineSettings, LiveSettings
+from consumer.engine.tracing.traces import Traces
 from consumer.loop.settings import LoopSettings
 from consumer.ports import ReadingNotes
 from schemas.settings.file import RouteSettings
@@ -30,6 +31,7 @@ def build_engine(
     jitter: random.Random,
     result_limit_bytes: int | None = None,
     notes: ReadingNotes | None = None,
+    traces: Traces | None = None,
 ) -> Engine:
     """Compose the engine of one consumer replica, which ``consumer`` identifies.
 
@@ -51,6 +53,7 @@ def build_engine(
         retry=_retry_policy(route),
         jitter=jitter,
         notes=notes,
+        traces=traces,
         settings=EngineSettings(
             most_chunk_records=route.flow.chunk_records,
             metadata_limit_characters=metadata_limit_characters,

@@ -25,6 +25,7 @@ from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
 from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
+from consumer.replica.tracing import OpenTraces, open_traces
 from handoff.clock import SystemClock
 from handoff.logs import log_change, log_through_serve, look_after_logs
 from handoff.model_handle import ModelHandle
@@ -85,6 +86,7 @@ class Consumer:
         self._loop: ConsumerLoop | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
+        self._traces: OpenTraces | None = None
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Start with the live settings, or go on with new ones; Serve calls it for both."""
@@ -103,6 +105,7 @@ class Consumer:
         control = (
             None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
         )
+        self._traces = open_traces(route, replica=self._replica, clock=SystemClock())
         engine = build_engine(
             route_name=self._route_name,
             route=route,
@@ -112,6 +115,7 @@ class Consumer:
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
             notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
+            traces=None if self._traces is None else self._traces.traces,
             result_limit_bytes=None
             if store is None
             else await result_limit_bytes(self._results, route),
@@ -190,6 +194,8 @@ class Consumer:
             self._reporting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reporting
+        if self._traces is not None:
+            await self._traces.close()
 
     def _snapshot(self, loop: ConsumerLoop) -> ReplicaSnapshot:
         engine = loop.engine

@@ -232,7 +232,17 @@ class _Pods:
             # Ray's own is 15, and a pod shares its CPUs with no broker.
             {"name": "RAY_worker_niceness", "value": "0"},
         ]
-        return [*environment, *kafka_secrets.environment(self._settings, self._cluster)]
+        environment += kafka_secrets.environment(self._settings, self._cluster)
+        for name, value in self._settings.kubernetes.environment.items():
+            environment.append(
+                {"name": name, "value": value}
+                if isinstance(value, str)
+                else {
+                    "name": name,
+                    "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}},
+                }
+            )
+        return environment
 
     def _mounts(self) -> list[dict[str, Any]]:
         return [

@@ -16,6 +16,7 @@ from schemas.metrics import (
     RECORDS,
     STATE,
     TIMES,
+    TRACING,
     VLLM,
     VOLUMES,
     Metric,
@@ -121,6 +122,7 @@ _SECTIONS: tuple[tuple[str, str, Sequence[Metric | VllmMetric]], ...] = (
         "Gauges of the last [decision](autoscaling.md), with the label `deployment`.\n",
         AUTOSCALING,
     ),
+    ("Traces", "Counters of replicas that trace, with the label `outcome`.\n", TRACING),
 )
 
 

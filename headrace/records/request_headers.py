@@ -7,14 +7,20 @@ from headrace.settings.problems import alternatives
 from schemas.wire import headers
 from schemas.wire.control import MAX_JOB_CHARACTERS
 from schemas.wire.headers import Headers
+from schemas.wire.trace_context import parse_trace_context
 
 _OPTIONS = {
     headers.JOB: "--job",
     headers.DEADLINE: "--deadline",
     headers.JOB_WEIGHT: "--weight",
     headers.REPLY_TOPIC: "--reply-topic",
+    headers.TRACEPARENT: "--traceparent",
 }
-_OF_A_PRODUCER = (*_OPTIONS, headers.TENANT, headers.PRIORITY)
+_OF_A_PRODUCER = (
+    *(each for each in _OPTIONS if each.startswith(headers.RESERVED_PREFIX)),
+    headers.TENANT,
+    headers.PRIORITY,
+)
 
 
 def request_headers(
@@ -23,16 +29,23 @@ def request_headers(
     deadline_ms: int | None,
     weight: int | None,
     reply_topic: str | None,
+    traceparent: str | None = None,
     others: Iterable[str],
 ) -> Headers:
     """Return a request's headers; ``others`` are ``NAME=VALUE``. ``UserError`` names the option."""
     if job is not None and not 1 <= len(job) <= MAX_JOB_CHARACTERS:
         raise UserError(f"--job: a name has 1 to {MAX_JOB_CHARACTERS} characters, not {len(job)}")
+    if traceparent is not None and parse_trace_context(traceparent.encode()) is None:
+        raise UserError(
+            f"--traceparent: '{traceparent}' is no W3C trace context, e.g. "
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        )
     named = {
         headers.JOB: job,
         headers.DEADLINE: deadline_ms,
         headers.JOB_WEIGHT: weight,
         headers.REPLY_TOPIC: reply_topic,
+        headers.TRACEPARENT: traceparent,
     }
     found: Headers = [
         (name, str(value).encode()) for name, value in named.items() if value is not None

@@ -7,6 +7,8 @@ from pydantic import TypeAdapter
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from handoff.tracing import names
+from handoff.tracing.opening import ReplicaTracing, with_tracing
 from headrace.service.applications import (
     STATUS_APPLICATION,
     STATUS_DEPLOYMENT,
@@ -14,6 +16,7 @@ from headrace.service.applications import (
     kind_of,
     model_application_name,
     model_deployment_name,
+    route_application_name,
 )
 from headrace.service.placing import with_placement
 from schemas.settings.file import KafkaSettings, RouteSettings
@@ -23,6 +26,14 @@ from schemas.settings.secrets import RESULTS_KAFKA, with_references
 _MODEL: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
 _QUIET = {"enable_access_log": False}
 """A log line per call would mean one for every few hundred records; counters are better."""
+_OPERATIONS = {
+    "embedder": names.EMBEDDINGS,
+    "classifier": "classify",
+    "reranker": "rerank",
+    "generator": "generate",
+    "custom": "infer",
+}
+"""What a kind of model does, as its spans are called; a generator's say it more exactly."""
 _CONSUMER_OPTIONS = {
     "health_check_period_s": 5.0,
     "health_check_timeout_s": 30.0,
@@ -108,6 +119,8 @@ def _model(built: Mapping[str, Any]) -> _Parts:
         arguments["takes_adapters"] = True
     options = with_placement(actor_options(settings), settings.placement)
     options = with_weights_cache(options, built.get("weights_cache"))
+    name = model_application_name(built["model"])
+    options = with_tracing(options, _tracing(built, name, built["model"], settings.kind))
     return replica_class(settings), options, arguments
 
 
@@ -125,7 +138,19 @@ def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
         "model": handle_of_model(route.model),
         "status": DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION),
     }
-    return Consumer, with_placement(options, route.placement), arguments
+    options = with_placement(options, route.placement)
+    tracing = _tracing(built, route_application_name(built["route"]), route.model)
+    return Consumer, with_tracing(options, tracing), arguments
+
+
+def _tracing(
+    built: Mapping[str, Any], service: str, model: str, kind: str = ""
+) -> ReplicaTracing | None:
+    settings = built.get("tracing")
+    if settings is None:
+        return None
+    operation = _OPERATIONS.get(kind, kind)
+    return ReplicaTracing(settings=settings, service=service, model=model, operation=operation)
 
 
 def _status(kafka: KafkaSettings | None) -> _Parts:

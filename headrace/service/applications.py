@@ -31,6 +31,7 @@ STATUS_DEPLOYMENT = "status"
 MODEL_PREFIX = "headrace-model-"
 ROUTE_PREFIX = "headrace-route-"
 SCALING_POLICY = "consumer.autoscaling.assigned_policy:AssignedScalingPolicy"
+_OF_SAMPLING = ("sample_ratio", "max_records_per_s")
 LOOK_BACK_S = 11.0
 """Serve's mean of ongoing calls only keeps the last replica. It has to span more than one report
 of the handles, which come every 10 s."""
@@ -169,6 +170,9 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
     built: dict[str, Any] = {"model": name, "settings": built_values}
     if settings.weights.cache is not None:
         built["weights_cache"] = str(settings.weights.cache)
+    if settings.tracing.enabled:
+        # Only consumers decide what is sampled.
+        built["tracing"], _ = split(plain(settings.tracing), _OF_SAMPLING)
     called: list[str] = []
     if model.kind == "generator" and model.adapters and not asks_for_room(model.engine_args):
         # Adapters change live; room for any is made only when an engine starts.
@@ -199,6 +203,7 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
 def _route_spec(
     name: str, settings: Settings, clusters: Mapping[str, Mapping[str, Any]]
 ) -> ApplicationSpec:
+    tracing = {"tracing": plain(settings.tracing)} if settings.tracing.enabled else {}
     route = settings.routes[name]
     model: ModelSettings = settings.models[route.model]
     values, _ = split(plain(route), (*SERVE_ROUTE_KEYS, *TOPIC_ROUTE_KEYS))
@@ -213,6 +218,7 @@ def _route_spec(
             **clusters,
             "urls": sorted(model.endpoints),
             "work_field": model.work_field,
+            **tracing,
         },
         live=live,
         options={

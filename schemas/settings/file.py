@@ -15,6 +15,7 @@ from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.placement import PlacementSettings
 from schemas.settings.reply_checks import check_patterns, check_reply_topics
 from schemas.settings.section import Section
+from schemas.settings.tracing import TracingSettings
 from schemas.settings.weights import WeightsSettings
 from schemas.wire.references import check_prefix
 from schemas.wire.reply_topics import is_prefix
@@ -373,6 +374,9 @@ class Settings(Section):
     jobs: JobsSettings = Field(default=JobsSettings(), description="The registry of jobs.")
     weights: WeightsSettings = Field(
         default=WeightsSettings(), description="Where the models' weights are kept."
+    )
+    tracing: TracingSettings = Field(
+        default=TracingSettings(), description="Traces of records, by OpenTelemetry."
     )
     kubernetes: KubernetesSettings = Field(
         default=KubernetesSettings(), description="What `headrace render` writes."

@@ -22,6 +22,9 @@ LabelValue = Annotated[
 Labels = dict[LabelKey, LabelValue]
 Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F:.]+/\d{1,3}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+OWN_VARIABLES = ("HOME", "HF_HOME", "RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness")
+OWN_VARIABLES_PREFIX = "HEADRACE_"
 
 
 class TolerationSettings(Section):
@@ -246,3 +249,22 @@ class KubernetesSettings(Section):
     upgrade: UpgradeSettings = Field(
         default=UpgradeSettings(), description="What a change does to a service that runs."
     )
+    environment: dict[VariableName, str | SecretKeySettings] = Field(
+        default={},
+        description="More environment variables of Ray's pods: a value, or a key of a Secret. For "
+        "OpenTelemetry's (OTEL_...) and others that libraries read.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_own_variables(self) -> Self:
+        for name in self.environment:
+            if name.startswith(OWN_VARIABLES_PREFIX):
+                raise ValueError(
+                    f"environment.{name}: put it into the settings themselves; variables that "
+                    f"begin with {OWN_VARIABLES_PREFIX} are set by `headrace render`"
+                )
+            if name in OWN_VARIABLES:
+                raise ValueError(
+                    f"environment.{name}: `headrace render` sets it; patch it in an overlay"
+                )
+        return self

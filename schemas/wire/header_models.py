@@ -65,7 +65,15 @@ class RequestHeaders(_Headers):
         "reply_topic_refused. Echoed.",
     )
     traceparent: str | None = Field(
-        default=None, alias=headers.TRACEPARENT, description="W3C trace context; echoed."
+        default=None,
+        alias=headers.TRACEPARENT,
+        description="W3C trace context. Echoed; of a request that the service traces, the result "
+        "has that of the service's own span.",
+    )
+    tracestate: str | None = Field(
+        default=None,
+        alias=headers.TRACESTATE,
+        description="W3C trace context: what tracing systems add to it. Echoed.",
     )
     replays: str | None = Field(
         default=None,

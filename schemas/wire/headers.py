@@ -16,6 +16,7 @@ PRIORITY = "headrace-priority"
 REPLY_TOPIC = "headrace-reply-topic"
 """The topic of the request's result, in place of the route's results topic."""
 TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
 
 SOURCE = "headrace-source"
 ATTEMPTS = "headrace-attempts"

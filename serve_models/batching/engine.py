@@ -28,6 +28,7 @@ from serve_models.batching.work import BatchModel, Item, Request, RequestReader
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.chunks.failures import ENDS_THE_PROCESS, ENDS_THE_TASK, Refusal
+from serve_models.chunks.traces import BatchMember, ReplicaTraces
 from serve_models.chunks.watchdog import Patience, Watchdog
 from serve_models.measuring.batches import BatchCounts
 
@@ -265,6 +266,8 @@ class BatchEngine(ChunkServer):
             is_padded=self._limits.pads,
         )
         self._learn(items, ran.isolated, ran.own_s, threads)
+        if self._host.traces is not None:
+            _note_batch(self._host.traces, batch, items, ran.duration_s)
         complete = []
         for text, row in zip(batch, ran.isolated.rows, strict=True):
             record = text.record
@@ -407,3 +410,15 @@ class BatchEngine(ChunkServer):
         for call in self._calls:
             call.turn_away(but=lost[call])
         self._die(error)
+
+
+def _note_batch(
+    traces: ReplicaTraces, batch: Sequence[_Text], items: Sequence[Item], took_s: float
+) -> None:
+    members = [
+        BatchMember(text.record.call.traces, text.record.index, item.tokens)
+        for text, item in zip(batch, items, strict=True)
+        if text.record.call.traces is not None
+    ]
+    if members:
+        traces.batch_ended(members, texts=len(items), tokens=cost_tokens(items), took_s=took_s)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from handoff.chunk import STATUS_FAILED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from serve_models.chunks.failures import encode_failure_body
 from serve_models.chunks.gathering import Gathering
+from serve_models.chunks.traces import RecordTraces
 
 NAMED_AFTER_S = 1.0
 """After this silence a call names the replica that has it: the caller counts records in flight
@@ -25,6 +26,7 @@ class Call:
         linger_s: How long outcomes gather, from the first one; no longer once all are there.
         gathering: What the other calls of the same consumer gather, if they carry each other's
             outcomes.
+        traces: Of its sampled records, if there are any.
 
     Attributes:
         tasks: Work for this call alone; the server cancels it when the call ends.
@@ -36,8 +38,15 @@ class Call:
 
     named_after_s: float | None = NAMED_AFTER_S
 
-    def __init__(self, chunk: Chunk, linger_s: float, gathering: Gathering | None = None) -> None:
+    def __init__(
+        self,
+        chunk: Chunk,
+        linger_s: float,
+        gathering: Gathering | None = None,
+        traces: RecordTraces | None = None,
+    ) -> None:
         self.chunk = chunk
+        self.traces = traces
         self.tasks: list[asyncio.Task[None]] = []
         self.loss: BaseException | None = None
         self._linger_s = linger_s
@@ -69,6 +78,8 @@ class Call:
         if index not in self._unanswered:
             return
         self._unanswered.remove(index)
+        if self.traces is not None:
+            self.traces.answered(index, status)
         self._gathered.add(index, status, body, tokens)
         if self._unanswered:
             self._gathering.add(self, self._linger_s)
@@ -127,6 +138,8 @@ class Call:
             self._is_open = False
             # An answer that comes later, from a batch that still runs, reaches nobody.
             self._unanswered.clear()
+            if self.traces is not None:
+                self.traces.close()
             self._gathering.closed(self)
 
     def take_gathered(self) -> Outcomes:

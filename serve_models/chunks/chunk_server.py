@@ -14,6 +14,7 @@ from handoff.exporting import Readings
 from serve_models.chunks.call import Call, wake_consumers
 from serve_models.chunks.failures import ENDS_THE_TASK, describe
 from serve_models.chunks.gathering import Gathering
+from serve_models.chunks.traces import ReplicaTraces
 from serve_models.chunks.window import SharedWindow
 from serve_models.measuring.calls import CallCounts
 
@@ -36,11 +37,13 @@ class Host:
         on_death: Called once when the server dies; it ends the process soon. Until then no call
             ends: a consumer might send the records to this replica once more, at the cost of
             another attempt. Without it calls end when the server dies.
+        traces: Follows the records that callers have sampled, if this replica traces.
     """
 
     replica: str
     clock: Clock
     on_death: Callable[[], None] | None = None
+    traces: ReplicaTraces | None = None
 
 
 class ChunkServer:
@@ -224,7 +227,8 @@ class ChunkServer:
         if chunk.call and self.gathers_by_consumer:
             gathering = self._gatherings[chunk.consumer]
         self._counts.calls += 1
-        call = Call(chunk, self.outcome_linger_s, gathering)
+        traces = None if self._host.traces is None else self._host.traces.of_call(chunk)
+        call = Call(chunk, self.outcome_linger_s, gathering, traces)
         self._calls.add(call)
         if chunk.call:
             self._numbered[chunk.consumer, chunk.call] = call

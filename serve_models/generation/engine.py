@@ -18,6 +18,7 @@ from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.chunks.failures import ENDS_THE_TASK, encode_failure_body
 from serve_models.chunks.window import SharedWindow
+from serve_models.generation.noted import noting
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ class GenerationEngine(ChunkServer):
         try:
             async with limit:
                 request = orjson.loads(line)
-                answer = await self._model.answer(request["url"], request["body"])
+                with noting(call.traces, index):
+                    answer = await self._model.answer(request["url"], request["body"])
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():

@@ -7,7 +7,8 @@ structured outputs, tools, logprobs and usage are theirs. Import this module aft
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from serve_models.generation.engine import Answer
 from serve_models.generation.limits import ModelLimits, check_request, clipped_lengths
 from serve_models.generation.media.pixels import check_pixels
 from serve_models.generation.media.policy import MediaPolicy, images_of
+from serve_models.generation.noted import Notes, note_answer, note_question, notes
 from serve_models.generation.refusals import Refusals, refuse, refuse_unknown_model
 from serve_models.weights.sources import resolve
 
@@ -122,6 +124,7 @@ class VllmEngine:
         self._clock = clock or AwakeClock()
         self.watch = SilenceWatch(_PATIENCE)
         self._listen()
+        self._note_times()
         config = engine.model_config
         vocabulary = config.get_vocab_size()
         self._limits = ModelLimits(
@@ -233,6 +236,7 @@ class VllmEngine:
         self, url: str, body: dict[str, Any], model: object, served: object
     ) -> Answer:
         """Answer a request of ``model``, which the engine knows as ``served``."""
+        note_question(url, model, body)
         is_chat = url == CHAT_URL
         request_class = ChatCompletionRequest if is_chat else CompletionRequest
         refusals = _CHAT_REFUSALS if is_chat else _COMPLETION_REFUSALS
@@ -267,6 +271,7 @@ class VllmEngine:
                 raise RuntimeError(response.error.message)
             return refusal
         response.model = model
+        note_answer(response)
         return _answer_of(response, ignored_fields(body, request_class.model_fields))
 
     async def _respond(self, request: ChatCompletionRequest | CompletionRequest) -> Any:
@@ -301,6 +306,16 @@ class VllmEngine:
 
         processor.process_outputs = process_and_hear
 
+    def _note_times(self) -> None:
+        """Note what vLLM knows of the times of sampled records; the handlers leave it out."""
+        generate = self._engine.generate
+
+        def generate_and_note(*args: Any, **kwargs: Any) -> Any:
+            stream, noted = generate(*args, **kwargs), notes()
+            return stream if noted is None else _noting(stream, noted)
+
+        self._engine.generate = generate_and_note
+
     def _check(self, body: dict[str, Any]) -> None:
         check_body(
             body,
@@ -314,6 +329,14 @@ class VllmEngine:
         values = vars(request)
         values.update(clipped_lengths(values, self._limits))
         check_request(values, body, self._limits)
+
+
+async def _noting(stream: Any, noted: Notes) -> AsyncIterator[Any]:
+    async with aclosing(stream):
+        async for output in stream:
+            if output.finished and output.metrics is not None:
+                noted.timed(output.metrics)
+            yield output
 
 
 def _adapted(body: dict[str, Any], model: object) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class PipelineEngine(ChunkServer):
             return
         for request in step:
             line = self._lines[request.model]
-            line.queue.add(Request(record, request.step, request.line))
+            line.queue.add(_traced(Request(record, request.step, request.line), request.model))
             self._schedule(line)
 
     def _end(self, record: Record, status: int, body: bytes) -> None:
@@ -280,6 +280,7 @@ class PipelineEngine(ChunkServer):
             deadlines_ms=deadlines if any(each is not None for each in deadlines) else [],
             wanted_records=line.queue.wanted_records,
             call=next(self._numbers),
+            traces={i: each.trace.context for i, each in enumerate(wanted) if each.trace} or None,
         )
         step_call = StepCall(
             number=chunk.call,
@@ -375,6 +376,7 @@ class PipelineEngine(ChunkServer):
 
     def _take_one(self, request: Request, status: int, body: bytes) -> None:
         record = request.record
+        request.note_answer(status)
         if record.run.is_over:
             return
         try:
@@ -414,6 +416,13 @@ class PipelineEngine(ChunkServer):
         for request in waiting:
             if not request.record.run.is_over:
                 self._end(request.record, STATUS_LOST, encode_failure_body(reason))
+
+
+def _traced(request: Request, model: str) -> Request:
+    traces = request.record.call.traces
+    if traces is not None:
+        request.trace = traces.begin_step(request.record.index, request.step, model)
+    return request
 
 
 def _origin(request: Request) -> object:

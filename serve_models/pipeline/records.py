@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from handoff.cancelling import CallCancellation
 from handoff.windows import CallInFlight
 from serve_models.chunks.call import Call
+from serve_models.chunks.traces import StepTrace
 from serve_models.pipeline.graph import RecordRun
 
 
@@ -37,6 +38,12 @@ class Request:
     record: Record
     step: str
     line: bytes
+    trace: StepTrace | None = None
+
+    def note_answer(self, status: int) -> None:
+        traces = self.record.call.traces
+        if self.trace is not None and traces is not None:
+            traces.end_step(self.record.index, self.trace, status)
 
 
 @dataclass(slots=True, eq=False)

@@ -14,6 +14,7 @@ from handoff.clock import AwakeClock
 from handoff.logs import log_change, look_after_logs
 from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.replicas.metrics import export_readings
+from serve_models.replicas.tracing import close_traces, replica_traces
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,16 @@ _LAST_WORDS_S = 0.5
 """Time for finished outcomes to be streamed; the calls end with the process."""
 
 
+_CLOCK = AwakeClock()
+
+
 def this_replica() -> Host:
+    replica = serve.get_replica_context().replica_id.unique_id
     return Host(
-        replica=serve.get_replica_context().replica_id.unique_id,
-        clock=AwakeClock(),
+        replica=replica,
+        clock=_CLOCK,
         on_death=leave_soon,
+        traces=replica_traces(replica, _CLOCK),
     )
 
 
@@ -86,3 +92,4 @@ class Replica:
         server = getattr(self, "_server", None)
         if server is not None:
             await server.stop()
+        await close_traces()

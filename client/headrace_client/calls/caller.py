@@ -13,6 +13,7 @@ from headrace_client.calls.links import Links
 from headrace_client.calls.options import ClientOptions
 from headrace_client.calls.pending import Call, Pending
 from headrace_client.calls.silence import SharedAnswer, Silence
+from headrace_client.calls.tracing import trace_headers
 from headrace_client.calls.window import Gate
 from headrace_client.errors import ClientError, ClosedError, ResultTimeoutError, SettingsError
 from headrace_client.kafka.publishing import RequestPublisher
@@ -146,7 +147,7 @@ class Caller:
             if limit.deadline_ms is not None:
                 headers = self.make_headers(limit.deadline_ms)
             self.pending.add(custom_id, call)
-            delivered = publisher.publish(value, headers=headers)
+            delivered = publisher.publish(value, headers=(*headers, *trace_headers()))
             delivered.add_done_callback(call.delivered)
             try:
                 return await call.answer

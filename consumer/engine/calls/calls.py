@@ -11,6 +11,7 @@ from consumer.engine.outcomes.messages import printable
 from consumer.engine.record_state import RecordState, Step, states_after
 from consumer.engine.settings import EngineSettings
 from consumer.engine.timings import Timings
+from consumer.engine.tracing.traces import Traces
 from consumer.engine.work import Call, WorkItem
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED, STATUS_OK, Chunk, Outcomes
 from handoff.dispatch import chunk_records
@@ -50,7 +51,9 @@ class Calls:
         settings: EngineSettings,
         counters: Counters,
         timings: Timings,
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
         self._consumer = consumer
         self._queue = queue
         self._isolation = isolation
@@ -158,6 +161,7 @@ class Calls:
             wanted_records=wanted_records,
             max_body_bytes=self._settings.max_body_bytes,
             call=self._last_number + 1,
+            traces=None if self._traces is None else self._traces.sent(items, now_s),
         )
         self._last_number = chunk.call
         call = Call(chunk.call, items, self.windows.sent(len(items)))
@@ -180,6 +184,8 @@ class Calls:
         ]
         for one, each in ((call, outcomes), *carried):
             one.check(each)
+        if self._traces is not None:
+            self._traces.answered([(call, outcomes), *carried], now_s)
         call.elsewhere += outcomes.elsewhere
         self._take(call, outcomes, now_s, epoch_ms)
         for other, each in carried:
@@ -347,6 +353,8 @@ class Calls:
         *,
         has_timed_out: bool = False,
     ) -> None:
+        if self._traces is not None:
+            self._traces.failed(items, reason, now_s)
         failed = []
         for item in items:
             if item.is_decided:

@@ -16,6 +16,7 @@ from consumer.engine.outcomes.outbox import Outbox
 from consumer.engine.outcomes.substitutes import Substitutes, code_of
 from consumer.engine.record_state import RecordState, Step, next_state, states_after
 from consumer.engine.replies.parked import Parked
+from consumer.engine.tracing.traces import Traces
 from consumer.engine.work import WorkItem
 from consumer.ports import Message, Rejection
 from schemas.wire.results import ErrorCode
@@ -31,6 +32,8 @@ _AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
 class Completion:
+    """See the module; ``traces`` follows the records that are sampled, once there is one."""
+
     def __init__(  # noqa: PLR0913 - the parts that an outcome goes through
         self,
         *,
@@ -46,6 +49,7 @@ class Completion:
         counters: Counters,
         happenings: Happenings,
     ) -> None:
+        self.traces: Traces | None = None
         self._messages = messages
         self._happenings = happenings
         self._substitutes = Substitutes(messages)
@@ -61,6 +65,8 @@ class Completion:
 
     def respond(self, item: WorkItem, status: int, body: bytes, now_s: float) -> None:
         """Answer it; a large response goes to the object store first."""
+        if item.trace is not None:
+            item.trace.respond(status)
         if status >= 400:
             self._counters.refused_records += 1
         else:
@@ -80,6 +86,8 @@ class Completion:
         self._end_with_error(item, ErrorCode.REQUEST_EXPIRED, _EXPIRED_MESSAGE, now_s)
 
     def _end_with_error(self, item: WorkItem, code: ErrorCode, message: str, now_s: float) -> None:
+        if item.trace is not None:
+            item.trace.fail(code.value, message)
         error = self._messages.error(item, item.custom_id or "", code, message, now_s)
         self.decide(item, [error], now_s)
 
@@ -88,6 +96,8 @@ class Completion:
     ) -> None:
         self._count_dead_letter(code)
         self._happenings.note(DEAD_LETTERED, code.value, item)
+        if item.trace is not None:
+            item.trace.fail(code.value, message)
         messages = self._messages.dead_letter(item, code, message, now_s, epoch_ms)
         self.decide(item, messages, now_s)
 
@@ -156,6 +166,8 @@ class Completion:
 
     def drop(self, item: WorkItem) -> None:
         """Drop it without an outcome: it is the next owner's."""
+        if self.traces is not None:
+            self.traces.dropped(item)
         self._end_work(item)
         item.state = next_state(item.state, Step.DROP)
         self._let_go(item)
@@ -210,6 +222,8 @@ class Completion:
         elif item.messages:
             self._outbox.add(item)
         else:
+            if self.traces is not None:
+                self.traces.ended([item], now_s)
             self.acknowledged([item])
         return True
 

@@ -108,6 +108,8 @@ class OutcomeMessages:
             self._timings(item.received_at_s, item.dispatched_at_s or now_s, now_s),
         ]
         all_headers = headers.echo(record.headers) + own if record.headers else own
+        if item.trace is not None:
+            all_headers = item.trace.context.on(all_headers)
         # A named tuple's own constructor takes twice as long.
         topic = self.results_topic if item.reply_topic is None else item.reply_topic
         return tuple.__new__(Message, (topic, record.key, value, all_headers, item))

@@ -57,6 +57,10 @@ def submit(  # noqa: PLR0913, PLR0917 - its options
     reply_topic: Annotated[
         str | None, typer.Option("--reply-topic", help="The topic that the results go to.")
     ] = None,
+    traceparent: Annotated[
+        str | None,
+        typer.Option("--traceparent", help="The W3C trace context that the requests continue."),
+    ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option("--header", "-H", help="NAME=VALUE; may be given repeatedly."),
@@ -95,6 +99,7 @@ def submit(  # noqa: PLR0913, PLR0917 - its options
         deadline_ms=None if deadline is None else _moment(deadline, clock.epoch_ms()),
         weight=weight,
         reply_topic=reply_topic,
+        traceparent=traceparent,
         others=header or (),
     )
     topic = chosen.requests_topic

@@ -21,11 +21,13 @@ OPENSHIFT_DNS_PORT = 5353
 """OpenShift's service has port 53, its pods this one; policies see what the pods have."""
 LINK_LOCAL = "169.254.0.0/16"
 """Where NodeLocal DNSCache and some clouds' resolvers listen on each node."""
+HTTP_PORT = 80
 HTTPS_PORT = 443
 API_PORTS = (443, 6443)
 DASHBOARD_PORT = 8265
 PROXY_PORT = 8000
 METRICS_PORT = 8080
+_COLLECTOR_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _REMOTE = ("hub:", "s3://", "gs://", "oci:", "https://")
 
 
@@ -92,11 +94,26 @@ def _needed_egress(settings: Settings, cluster: StrimziCluster | None) -> list[d
     gcs = settings.kubernetes.gcs
     if isinstance(gcs, RedisSettings):
         rules.append({"ports": _tcp(gcs.port)})
+    collector_port = _collector_port(settings)
+    if collector_port is not None:
+        rules.append({"ports": _tcp(collector_port)})
     rules += [
         {"to": [{"ipBlock": {"cidr": each.cidr}}], "ports": _tcp(*each.ports)}
         for each in settings.kubernetes.network.egress
     ]
     return rules
+
+
+def _collector_port(settings: Settings) -> int | None:
+    """Return the port of what takes the traces; ``None`` where the manifests do not say."""
+    if not settings.tracing.enabled:
+        return None
+    variables = settings.kubernetes.environment
+    named = [settings.tracing.endpoint, *map(variables.get, _COLLECTOR_VARIABLES)]
+    endpoint = next((urlsplit(each) for each in named if isinstance(each, str)), None)
+    if endpoint is None:
+        return None
+    return endpoint.port or (HTTPS_PORT if endpoint.scheme == "https" else HTTP_PORT)
 
 
 def _ports_of(kafka: KafkaSettings) -> list[int]:

@@ -38,6 +38,12 @@ def test_each_option_is_a_header() -> None:
     ]
 
 
+def test_a_trace_to_continue_is_a_header() -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    assert made(traceparent=parent) == [("traceparent", parent.encode())]
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
@@ -49,6 +55,7 @@ def test_each_option_is_a_header() -> None:
         ({"others": ["headrace-source=x"]}, "headrace-source is not a request's"),
         ({"others": ["a=1", "a=2"]}, "--header: a is given twice; only the last would count"),
         ({"job": "a", "others": ["headrace-job=b"]}, "given twice, which --job sets too"),
+        ({"traceparent": "0af7"}, "--traceparent: '0af7' is no W3C trace context, e.g. 00-"),
     ],
 )
 def test_what_cannot_be_a_header_names_the_option(given: dict[str, Any], problem: str) -> None:

@@ -1,0 +1,1 @@
+"""Traces of records: what an engine notes of those that are sampled."""
