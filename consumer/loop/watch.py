@@ -118,7 +118,7 @@ class Watch:
         while True:
             await asyncio.sleep(_LOG_ENDS_EVERY_S)
             ends = await self._source.latest_log_ends(self._engine.partitions, _LOG_ENDS_EVERY_S)
-            self._engine.progress.note_log_ends(ends, self._clock.monotonic())
+            self._engine.log_ends.note(ends, self._clock.monotonic())
 
     def _has_moved(self) -> bool:
         return self._stall.has_moved(self._engine.standing(), self._clock.monotonic())

@@ -41,10 +41,10 @@ def _gauges(engine: Engine, now_s: float, epoch_ms: int) -> Iterator[tuple[Key, 
     yield "breaker_open", engine.calls.is_breaker_open
     yield "suspended", engine.is_suspended
     yield "model_replicas", len(engine.calls.windows.replicas)
-    yield "completion_map_ratio", engine.progress.map_ratio
-    yield "full_map_partitions", engine.progress.full_map_partitions
+    yield "completion_map_ratio", engine.log_ends.map_ratio
+    yield "full_map_partitions", engine.log_ends.full_map_partitions
     counters = engine.counters
-    backlog = engine.progress.backlog(now_s)
+    backlog = engine.log_ends.backlog(now_s)
     yield "lag_seconds", max(age_s, 0.0 if backlog is None else backlog.unread_s)
     if backlog is not None:
         yield "lag_records", backlog.lag_records

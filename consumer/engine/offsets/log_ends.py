@@ -30,7 +30,7 @@ class _Log:
     unread_since_s: float
 
 
-class Progress:
+class LogEnds:
     """Keeps where logs end; a partition without a newer answer keeps its last one."""
 
     def __init__(self, assigned: AssignedPartitions) -> None:
@@ -38,7 +38,7 @@ class Progress:
         self._logs: dict[TopicPartition, _Log] = {}
         self._has_looked = False
 
-    def note_log_ends(self, ends: Mapping[TopicPartition, int], now_s: float) -> None:
+    def note(self, ends: Mapping[TopicPartition, int], now_s: float) -> None:
         """Take the ends of some logs; call it every few seconds."""
         self._has_looked = True
         logs: dict[TopicPartition, _Log] = {}

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
+from consumer.engine.offsets.log_ends import Backlog, LogEnds
 from consumer.engine.offsets.ledger import Delivery, PartitionLedger
-from consumer.engine.offsets.progress import Backlog, Progress
 from consumer.ports import OffsetAndMetadata
 from tests.engines import P0, P1
 
@@ -28,58 +28,58 @@ def ledger_of(partitions: AssignedPartitions, place: object = P0) -> PartitionLe
 
 def test_records_out_of_order_make_the_committed_lag_larger_than_what_is_left() -> None:
     partitions = assigned((P0, OffsetAndMetadata(10, "")))
-    ledger, progress = ledger_of(partitions), Progress(partitions)
+    ledger, log_ends = ledger_of(partitions), LogEnds(partitions)
     for offset in range(10, 20):
         assert ledger.deliver(offset) is Delivery.ADMITTED
     for offset in range(11, 20):
         ledger.complete(offset)
-    progress.note_log_ends({P0: 25}, 100.0)
-    assert progress.backlog(100.0) == Backlog(lag_records=15, remaining_records=6, unread_s=0.0)
+    log_ends.note({P0: 25}, 100.0)
+    assert log_ends.backlog(100.0) == Backlog(lag_records=15, remaining_records=6, unread_s=0.0)
 
 
 def test_nothing_is_known_before_a_look_and_of_partitions_that_are_not_assigned() -> None:
     partitions = assigned((P0, OffsetAndMetadata(0, "")))
-    progress = Progress(partitions)
-    assert progress.backlog(0.0) is None
-    progress.note_log_ends({P1: 10}, 0.0)
-    assert progress.backlog(0.0) == NOTHING
-    progress.note_log_ends({P0: 3}, 0.0)
+    log_ends = LogEnds(partitions)
+    assert log_ends.backlog(0.0) is None
+    log_ends.note({P1: 10}, 0.0)
+    assert log_ends.backlog(0.0) == NOTHING
+    log_ends.note({P0: 3}, 0.0)
     # Without an answer the last one stands.
-    progress.note_log_ends({}, 1.0)
-    assert progress.backlog(1.0) == Backlog(3, 3, unread_s=1.0)
+    log_ends.note({}, 1.0)
+    assert log_ends.backlog(1.0) == Backlog(3, 3, unread_s=1.0)
     # A lost partition is the next owner's at once, and what came counts when it is looked at.
     partitions.change({P1: OffsetAndMetadata(0, "")}, {})
-    assert progress.backlog(1.0) == NOTHING
-    progress.note_log_ends({P1: 10}, 5.0)
-    assert progress.backlog(5.0) == Backlog(10, 10, unread_s=0.0)
+    assert log_ends.backlog(1.0) == NOTHING
+    log_ends.note({P1: 10}, 5.0)
+    assert log_ends.backlog(5.0) == Backlog(10, 10, unread_s=0.0)
 
 
 def test_a_group_without_a_commit_is_behind_from_where_it_began() -> None:
     partitions = assigned((P0, None))
-    ledger, progress = ledger_of(partitions), Progress(partitions)
-    progress.note_log_ends({P0: 9}, 0.0)
-    assert progress.backlog(0.0) == NOTHING
+    ledger, log_ends = ledger_of(partitions), LogEnds(partitions)
+    log_ends.note({P0: 9}, 0.0)
+    assert log_ends.backlog(0.0) == NOTHING
     ledger.deliver(5)
     ledger.deliver(6)
     ledger.complete(5)
-    progress.note_log_ends({P0: 9}, 0.0)
-    assert progress.backlog(0.0) == Backlog(lag_records=3, remaining_records=3, unread_s=0.0)
+    log_ends.note({P0: 9}, 0.0)
+    assert log_ends.backlog(0.0) == Backlog(lag_records=3, remaining_records=3, unread_s=0.0)
 
 
 def test_what_is_not_read_waits_until_reading_goes_on() -> None:
     partitions = assigned((P0, OffsetAndMetadata(0, "")), (P1, OffsetAndMetadata(0, "")))
-    progress = Progress(partitions)
+    log_ends = LogEnds(partitions)
     for now_s in (0.0, 5.0, 10.0):
-        progress.note_log_ends({P0: 4, P1: 0}, now_s)
-    found = progress.backlog(12.0)
+        log_ends.note({P0: 4, P1: 0}, now_s)
+    found = log_ends.backlog(12.0)
     assert found is not None
     assert found.unread_s == 12.0
     ledger_of(partitions).deliver(0)
-    found = progress.backlog(13.0)
+    found = log_ends.backlog(13.0)
     assert found is not None
     assert found.unread_s == 0.0
-    progress.note_log_ends({P0: 4, P1: 1}, 20.0)
-    found = progress.backlog(26.0)
+    log_ends.note({P0: 4, P1: 1}, 20.0)
+    found = log_ends.backlog(26.0)
     assert found is not None
     assert found.unread_s == 6.0
 
@@ -115,17 +115,17 @@ def test_what_is_left_is_never_more_than_the_committed_lag_and_counts_each_offse
 def test_the_map_fills_up_to_its_limit_and_then_the_partition_is_not_read() -> None:
     partitions = AssignedPartitions(200)
     partitions.change({P0: OffsetAndMetadata(0, "")}, {})
-    ledger, progress = ledger_of(partitions), Progress(partitions)
-    assert progress.map_ratio == 0.0
+    ledger, log_ends = ledger_of(partitions), LogEnds(partitions)
+    assert log_ends.map_ratio == 0.0
     ratios = []
     offset = 0
     while ledger.deliver(offset) is Delivery.ADMITTED:
         offset += 1
-        ratios.append(progress.map_ratio)
+        ratios.append(log_ends.map_ratio)
     assert ratios == sorted(ratios)
     assert 0.8 < ratios[-1] <= 1.0
-    assert progress.full_map_partitions == 1
+    assert log_ends.full_map_partitions == 1
     for done in range(offset):
         ledger.complete(done)
-    assert progress.map_ratio == pytest.approx(0.0)
-    assert progress.full_map_partitions == 0
+    assert log_ends.map_ratio == pytest.approx(0.0)
+    assert log_ends.full_map_partitions == 0

@@ -19,11 +19,11 @@ def test_one_long_record_holds_the_committed_lag_and_is_all_that_is_left() -> No
         member = await service.join()
         await asyncio.sleep(60)
         now_s = asyncio.get_running_loop().time()
-        backlog = member.engine.progress.backlog(now_s)
+        backlog = member.engine.log_ends.backlog(now_s)
         assert backlog is not None
         assert (backlog.lag_records, backlog.remaining_records) == (2_001, 1)
         assert backlog.unread_s == 0.0
-        assert 0.0 < member.engine.progress.map_ratio < 1.0
+        assert 0.0 < member.engine.log_ends.map_ratio < 1.0
         await service.close()
 
     simulate(main())
@@ -39,7 +39,7 @@ def test_records_that_are_not_read_count_as_left_and_their_wait_grows() -> None:
         member = await service.join()
         await asyncio.sleep(60)
         now_s = asyncio.get_running_loop().time()
-        backlog = member.engine.progress.backlog(now_s)
+        backlog = member.engine.log_ends.backlog(now_s)
         assert backlog is not None
         assert backlog.remaining_records == backlog.lag_records == 1_000
         assert 40.0 < backlog.unread_s < 60.0
@@ -57,7 +57,7 @@ def test_a_consumer_that_reads_on_has_no_closed_time() -> None:
         await service.until_done()
         await asyncio.sleep(60)
         assert member.engine.events.admission_closed_seconds == 0.0
-        backlog = member.engine.progress.backlog(asyncio.get_running_loop().time())
+        backlog = member.engine.log_ends.backlog(asyncio.get_running_loop().time())
         assert backlog is not None
         assert (backlog.lag_records, backlog.remaining_records) == (0, 0)
         await service.close()
