@@ -187,7 +187,8 @@ class ConsumerLoop:
         await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
         points = {tp: committed.get(tp) for tp in partitions}
-        change = self.engine.assign(points, self._source.log_ids())
+        source = self._source
+        change = self.engine.assign(points, source.log_ids(), source.topic_partitions())
         for partition, offset in change.seeks.items():
             self._source.seek(partition, offset)
         self._let_go_of_unwanted()

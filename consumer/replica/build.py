@@ -5,6 +5,7 @@ import sys
 
 from consumer.engine.admission import Admission
 from consumer.engine.bodies.moves import ClaimCheckPolicy
+from consumer.engine.calls.rate_limit import RateLimits
 from consumer.engine.engine import Engine
 from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
@@ -30,10 +31,12 @@ def build_engine(
     jitter: random.Random,
     result_limit_bytes: int | None = None,
     notes: ReadingNotes | None = None,
+    earlier: Engine | None = None,
 ) -> Engine:
     """Compose the engine of one consumer replica, which ``consumer`` identifies.
 
-    ``work_field`` is the body field by which the model ranks requests, if it does.
+    ``work_field`` is the body field by which the model ranks requests, if it does; ``earlier`` is
+    the replica's engine before this one, if there was one.
     """
     return Engine(
         consumer=consumer,
@@ -51,6 +54,7 @@ def build_engine(
         retry=_retry_policy(route),
         jitter=jitter,
         notes=notes,
+        earlier=earlier,
         settings=EngineSettings(
             most_chunk_records=route.flow.chunk_records,
             metadata_limit_characters=metadata_limit_characters,
@@ -58,6 +62,7 @@ def build_engine(
             ordering=route.ordering,
             attempt_timeout_s=route.retry.attempt_timeout_s,
             may_repeat=route.delivery == "at_least_once",
+            rate_limits=_rate_limits(route),
         ),
     )
 
@@ -74,6 +79,14 @@ def live_engine_settings(route: RouteSettings) -> LiveSettings:
         fail_with_result=route.fail_with_result,
         retry=_retry_policy(route),
         reply_topics=route.reply_topics,
+        rate_limits=_rate_limits(route),
+    )
+
+
+def _rate_limits(route: RouteSettings) -> RateLimits:
+    flow = route.flow
+    return RateLimits(
+        max_records_per_s=flow.max_records_per_s, max_tokens_per_s=flow.max_tokens_per_s
     )
 
 

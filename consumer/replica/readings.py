@@ -19,12 +19,12 @@ class Readings:
     histograms: dict[str, Histogram]
 
 
-def read_engine(engine: Engine, now_s: float) -> Readings:
+def read_engine(engine: Engine, now_s: float, *, paused_s: float = 0.0) -> Readings:
     counters = {each.name: getattr(engine.counters, each.name) for each in RECORDS}
     counters |= {each.name: getattr(engine.events, each.name) for each in EVENTS}
     return Readings(
         counters=counters,
-        gauges=dict(_gauges(engine, now_s)),
+        gauges={**dict(_gauges(engine, now_s)), "paused_seconds": paused_s},
         histograms={f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
     )
 
@@ -40,6 +40,7 @@ def _gauges(engine: Engine, now_s: float) -> Iterator[tuple[str, float]]:
     yield "breaker_open", engine.calls.is_breaker_open
     yield "suspended", engine.is_suspended
     yield "model_replicas", len(engine.calls.windows.replicas)
+    yield "rate_limited", engine.is_limited(now_s) or False
     counters = engine.counters
     if counters.measured_records:
         yield "tokens_per_record", counters.measured_tokens / counters.measured_records

@@ -47,6 +47,16 @@ COMMANDS = (
         "Show each route's lag, and what the service that runs here reports.",
     ),
     Command(
+        "route",
+        "headrace.cli.route.route:route_app",
+        "Pause a route, and resume it.",
+    ),
+    Command(
+        "offsets",
+        "headrace.cli.offsets.offsets:offsets_app",
+        "Offsets of a route's group: show, seek, skip, replay.",
+    ),
+    Command(
         "health",
         "headrace.cli.health:health",
         "Exit 0 if every route of the service on the Ray cluster has a consumer that is well.",

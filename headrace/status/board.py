@@ -7,14 +7,17 @@ restart of any replica.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from consumer.autoscaling.kv import assign_tasks, report_measures
 from consumer.autoscaling.measures import RouteMeasures
+from consumer.autoscaling.pauses import stored_pauses
 from consumer.autoscaling.task import ScalingTask
-from consumer.replica.reports import ReplicaSnapshot
+from consumer.engine.pausing import Pause
+from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from handoff.clock import Clock, SystemClock
+from headrace.status.pauses import PauseBook
 from headrace.status.report import StatusReport
 from schemas.settings.file import KafkaSettings
 
@@ -27,7 +30,8 @@ class StatusBoard:
     """Keeps the latest snapshot of every consumer replica.
 
     ``report_measures`` takes a route and what its consumers have measured, ``assign_tasks`` the
-    task of each deployment that scales by the lag of ``kafka``; both may block.
+    task of each deployment that scales by the lag of ``kafka``, ``read_pauses`` returns the pauses
+    of all routes; they may block.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class StatusBoard:
         clock: Clock | None = None,
         report_measures: Callable[[str, RouteMeasures], None] = report_measures,
         assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
+        read_pauses: Callable[[], Mapping[str, Pause]] = stored_pauses,
     ) -> None:
         self._kafka = kafka
         self._report_measures = report_measures
@@ -44,6 +49,7 @@ class StatusBoard:
         self._measures_at_s: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._report = StatusReport()
+        self._pauses = PauseBook(read_pauses)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Assign the scaling policies their tasks; Serve calls it at the start and on a change."""
@@ -53,15 +59,28 @@ class StatusBoard:
         }
         await asyncio.to_thread(self._assign_tasks, tasks)
 
-    async def report(self, snapshot: dict[str, Any]) -> None:
-        """Keep one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
+    async def report(self, snapshot: dict[str, Any]) -> dict[str, Any]:
+        """Keep one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second.
+
+        Returns the route's ``Pause`` as ``pause``, ``None`` if it has none; the key is missing
+        while the pauses cannot be read.
+        """
         now_s = self._clock.monotonic()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
-        is_measured = taken.measured_records or taken.runnable_records is not None
+        is_measured = (
+            taken.measured_records
+            or taken.runnable_records is not None
+            or taken.is_limited is not None
+        )
         if is_measured and now_s >= self._measures_at_s.get(taken.route, now_s):
             self._measures_at_s[taken.route] = now_s + MEASURES_EVERY_S
             await self._publish_measures(taken.route, now_s)
+        pauses = await self._pauses.latest(now_s)
+        if pauses is None:
+            return {}
+        pause = pauses.get(taken.route)
+        return {"pause": None if pause is None else asdict(pause)}
 
     async def _publish_measures(self, route: str, now_s: float) -> None:
         """Report to the scaling policies, which cannot ask a deployment."""
@@ -71,6 +90,7 @@ class StatusBoard:
             runnable_records=status.runnable_records,
             held_records=status.in_flight_records + status.queued_records,
             reads_on=status.reads_on,
+            is_limited=bool(status.is_limited),
         )
         try:
             await asyncio.to_thread(self._report_measures, route, measures)
@@ -78,6 +98,13 @@ class StatusBoard:
             log.debug("the measures of %s were not reported: %r", route, error)
 
     async def routes(self) -> dict[str, dict[str, Any]]:
-        """Return ``RouteStatus.to_dict()`` of each route that any replica has reported on."""
-        statuses = self._report.routes(self._clock.monotonic())
+        """Return ``RouteStatus.to_dict()`` of each route that is paused or was reported on."""
+        now_s = self._clock.monotonic()
+        statuses = self._report.routes(now_s)
+        for name, pause in (await self._pauses.latest(now_s) or {}).items():
+            statuses[name] = replace(
+                statuses.get(name) or RouteStatus(route=name),
+                paused_since_ms=pause.since_ms,
+                pause_reason=pause.reason,
+            )
         return {name: status.to_dict() for name, status in statuses.items()}
