@@ -111,8 +111,10 @@ fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md)
+docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md, logs.md, settings.md)
 	$(BIN)/python -m headrace.observability.page >docs/metrics.md
+	$(BIN)/python -m headrace.observability.log_page >docs/logs.md
+	$(BIN)/python -m headrace.settings.reference >docs/settings.md
 
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)

@@ -24,6 +24,7 @@ from consumer.engine.cancellation import Cancellations
 from consumer.engine.counters import Counters, Events
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.failures.retry import RetryPolicy
+from consumer.engine.happenings import Happenings
 from consumer.engine.intake import Intake
 from consumer.engine.offsets.assigned_partitions import (
     Allowance,
@@ -57,6 +58,7 @@ class Engine:
         consumer: As above.
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
+        happenings: What the log is to say of single records.
         look_ups: Reply topics that are to be looked up.
         timings: How long records and commits take; callers note what is acknowledged.
         transactions: What goes into one transaction, under exactly-once.
@@ -92,9 +94,10 @@ class Engine:
         self.counters = Counters() if earlier is None else earlier.counters
         self.events = Events() if earlier is None else earlier.events
         self.timings = Timings() if earlier is None else earlier.timings
+        self.happenings = Happenings()
         queue = WorkQueue(longest_first=intake.work_field is not None)
         key_queues = KeyQueues(settings.ordering)
-        isolation = Isolation(retry, jitter)
+        isolation = Isolation(retry, jitter, self.happenings)
         cancellations = Cancellations(messages.route)
         deadlines: Schedule[WorkItem] = Schedule()
         body_moves = BodyMoves(
@@ -113,6 +116,7 @@ class Engine:
             parked=self._parked,
             claim_check=claim_check,
             counters=self.counters,
+            happenings=self.happenings,
         )
         replies = Replies(look_ups, self._completion, body_moves)
         self.look_ups = look_ups
@@ -261,6 +265,10 @@ class Engine:
     @property
     def reads_on(self) -> bool:
         return self._admission.allowance_records() > 0
+
+    @property
+    def admission(self) -> Admission:
+        return self._admission
 
     @property
     def held_records(self) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.loop.pausable import PausableLoop
 from consumer.object_store.object_store import open_store
 from consumer.replica.build import build_engine, live_engine_settings, loop_settings
+from consumer.replica.engine_report import EngineReport
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.pausing import pause_in, pause_line
@@ -29,9 +31,11 @@ from consumer.replica.reading_notes import open_notes
 from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
+from handoff.logs import log_change, log_through_serve, look_after_logs
 from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.live import route_with_live
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class Consumer:
         work_field: The body field by which its model ranks requests, if it does.
         model: Handle of the model's deployment, which need not run yet.
         status: Handle of the status board.
+        results: The cluster of results, dead letters and replies, if it is another one.
     """
 
     def __init__(
@@ -60,10 +65,21 @@ class Consumer:
         work_field: str | None,
         model: Any,
         status: Any,
+        results: KafkaSettings | None = None,
     ) -> None:
+        log_through_serve(
+            [
+                secret
+                for each in (kafka, results)
+                if each
+                for secret in secret_values(each, os.environ)
+            ]
+        )
         self._route_name = route_name
         self._route = route
+        self._live: Mapping[str, Any] = {}
         self._kafka = kafka
+        self._results = results or kafka
         self._urls = urls
         self._work_field = work_field
         self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
@@ -72,6 +88,7 @@ class Consumer:
         self._metrics = ConsumerMetrics(route_name)
         self._live_route = route
         self._consumer: PausableLoop | None = None
+        self._engine_report = EngineReport(SystemClock())
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
 
@@ -81,12 +98,14 @@ class Consumer:
         if self._consumer is None:
             await self._start()
         else:
+            log_change(log, self._live, user_config["live"], route=self._route_name)
             self._consumer.loop.reconfigure(live_engine_settings(self._live_route))
+        self._live = user_config["live"]
 
     async def _start(self) -> None:
-        route, kafka = self._route, self._kafka
+        route, kafka = self._live_route, self._kafka
         self._result_limit_bytes = (
-            None if route.claim_check is None else await result_limit_bytes(kafka, route)
+            None if route.claim_check is None else await result_limit_bytes(self._results, route)
         )
         self._notes = open_notes(kafka.bootstrap, route.group, route.requests_topic)
         consumer = PausableLoop(self._make_loop)
@@ -96,6 +115,20 @@ class Consumer:
         gc.collect()
         gc.freeze()
         self._consumer = consumer
+        log.info(
+            "route %s: %s %s as a member of group %s",
+            self._route_name,
+            "is paused; it would read" if consumer.is_out else "reads",
+            route.requests_topic,
+            route.group,
+            extra={
+                "event": "consumer_started",
+                "route": self._route_name,
+                "topic": route.requests_topic,
+                "group": route.group,
+                "delivery": route.delivery,
+            },
+        )
         self._reporting = asyncio.get_running_loop().create_task(self._report(consumer))
 
     def _make_loop(self, earlier: Engine | None) -> ConsumerLoop:
@@ -129,7 +162,7 @@ class Consumer:
         return ConsumerLoop(
             engine=engine,
             source=source,
-            publishing=kafka_publishing(kafka, route, engine=engine, source=source),
+            publishing=kafka_publishing(self._results, route, engine=engine, source=source),
             model=self._model,
             clock=SystemClock(),
             settings=loop_settings(route),
@@ -139,6 +172,7 @@ class Consumer:
 
     async def check_health(self) -> None:
         """Raise if the consumer loop has failed; Serve then replaces this replica."""
+        look_after_logs()
         if self._consumer is not None:
             self._consumer.check()
 
@@ -146,7 +180,23 @@ class Consumer:
         """Finish what is in flight, commit and leave the group; then the replica is idle."""
         if not self._is_drained and self._consumer is not None:
             self._is_drained = True
+            engine = self._consumer.loop.engine
+            log.info(
+                "route %s: drains %d records in flight",
+                self._route_name,
+                engine.in_flight_records,
+                extra={
+                    "event": "consumer_draining",
+                    "route": self._route_name,
+                    "in_flight_records": engine.in_flight_records,
+                },
+            )
             await self._consumer.drain()
+            log.info(
+                "route %s: the consumer has stopped",
+                self._route_name,
+                extra={"event": "consumer_stopped", "route": self._route_name},
+            )
 
     async def __del__(self) -> None:
         """Drain; Serve awaits this when it stops the replica."""
@@ -173,6 +223,7 @@ class Consumer:
             error=None if error is None else repr(error),
             is_out=consumer.is_out,
             is_limited=engine.is_limited(now_s),
+            **self._engine_report.of(engine),
             **counters,
         )
 

@@ -20,9 +20,13 @@ def pause_in(answer: Any, known: Pause | None) -> Pause | None:
 
 def pause_line(pause: Pause, route: str, epoch_ms: int) -> str:
     """Return a line for ``waits``: since when, why, and how to go on."""
-    since = datetime.fromtimestamp(pause.since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    reason = f", {pause.reason}" if pause.reason else ""
+    minutes = pause.lasts_s(epoch_ms) / 60
     return (
-        f"paused by hand: since {since} ({pause.lasts_s(epoch_ms) / 60:.0f} min){reason}; "
+        f"paused by hand: {pause_reason(pause)} ({minutes:.0f} min so far); "
         f"`headrace route resume {route}` ends it"
     )
+
+
+def pause_reason(pause: Pause) -> str:
+    since = datetime.fromtimestamp(pause.since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"since {since}, {pause.reason}" if pause.reason else f"since {since}"

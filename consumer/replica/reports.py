@@ -48,6 +48,8 @@ class Counters:
 
 
 COUNTER_NAMES = tuple(counter.name for counter in fields(Counters))
+REPORTED_TIMES = ("waiting", "model", "end_to_end")
+"""Those of ``consumer.engine.timings`` that go into a report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,17 @@ class ReplicaSnapshot(Counters):
         error: Why it is unhealthy, for a person, or ``None``.
         is_out: It has left its group, or never joined it, because the route is paused.
         is_limited: The route's limit on its rate holds it back; ``None`` on a route without one.
+        held_records: Read and without an acknowledged outcome.
+        held_bytes: Bytes of those, with their outcomes.
+        most_records: How many it may hold (``flow.max_records``); 0 where it does not say so.
+        most_bytes: The same of bytes.
+        oldest_s: Since the oldest record without an outcome was read; 0 without any.
+        admission_closed_s: For how long it has read nothing because it holds enough.
+        is_breaker_open: Whether it gives the model a rest after failures.
+        is_suspended: Whether it reads and calls nothing, since the group rebalances.
+        window_records: What the model's replicas let it have in flight; 0 before they say it.
+        times: Histograms by ``REPORTED_TIMES``: counts by bucket, not cumulative.
+        dead_letters_by_reason: By the error code in the dead letters.
     """
 
     route: str
@@ -82,6 +95,17 @@ class ReplicaSnapshot(Counters):
     error: str | None = None
     is_out: bool = False
     is_limited: bool | None = None
+    held_records: int = 0
+    held_bytes: int = 0
+    most_records: int = 0
+    most_bytes: int = 0
+    oldest_s: float = 0.0
+    admission_closed_s: float | None = None
+    is_breaker_open: bool = False
+    is_suspended: bool = False
+    window_records: int = 0
+    times: dict[str, list[int]] = field(default_factory=dict)
+    dead_letters_by_reason: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +124,7 @@ class RouteStatus(Counters):
         pause_reason: Why, by that person.
         replicas_out: Those of ``replicas`` that have left the group for the pause.
         is_limited: Its limit on the rate holds every consumer back that has anything to do.
+        dead_letters_by_reason: ``dead_letter_records`` by error code.
     """
 
     route: str
@@ -118,3 +143,4 @@ class RouteStatus(Counters):
     pause_reason: str = ""
     replicas_out: int = 0
     is_limited: bool | None = None
+    dead_letters_by_reason: dict[str, int] = field(default_factory=dict)

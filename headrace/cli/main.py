@@ -57,6 +57,16 @@ COMMANDS = (
         "Offsets of a route's group: show, seek, skip, replay.",
     ),
     Command(
+        "top",
+        "headrace.cli.top.top:top",
+        "Show live what routes, models and jobs do, and what stands still; q leaves.",
+    ),
+    Command(
+        "doctor",
+        "headrace.cli.doctor:doctor",
+        "Look for what is wrong with broker, topics, rights, clocks, versions, GPUs, disk and Ray.",
+    ),
+    Command(
         "health",
         "headrace.cli.health:health",
         "Exit 0 if every route of the service on the Ray cluster has a consumer that is well.",

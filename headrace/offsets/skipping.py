@@ -100,7 +100,9 @@ async def skip_record(
         publishing = AtLeastOnce(
             engine=engine,
             source=cast("RecordSource", commit),
-            sink=KafkaSink(settings.kafka, (route.results_topic, route.dead_letters_topic)),
+            sink=KafkaSink(
+                settings.results_cluster, (route.results_topic, route.dead_letters_topic)
+            ),
             clock=SystemClock(),
             settings=loop_settings(route),
         )

@@ -1,4 +1,4 @@
-"""The Serve deployment to which consumer replicas report, and which `headrace status` asks.
+"""The Serve deployment to which consumer replicas report, and which commands and the console ask.
 
 It also assigns the scaling policies their tasks: it always runs, and its settings change without a
 restart of any replica.
@@ -6,6 +6,7 @@ restart of any replica.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,11 +16,23 @@ from consumer.autoscaling.measures import RouteMeasures
 from consumer.autoscaling.pauses import stored_pauses
 from consumer.autoscaling.task import ScalingTask
 from consumer.engine.pausing import Pause
+from consumer.kafka.admin.group_lags import GroupLags
+from consumer.kafka.control import KafkaControlSource
+from consumer.ports import ControlSource
+from consumer.replica.pausing import pause_reason
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from handoff.clock import Clock, SystemClock
+from handoff.logs import log_through_serve, look_after_logs
+from headrace.overview.facts import ConsumerFacts
+from headrace.overview.gathering import Gathering
+from headrace.overview.jobs_follower import JobsFollower
+from headrace.overview.known import KnownService
+from headrace.overview.serve_facts import read_serve
 from headrace.status.pauses import PauseBook
 from headrace.status.report import StatusReport
+from headrace_client.registry.announcements import JOBS_TOPIC
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +56,7 @@ class StatusBoard:
         assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
         read_pauses: Callable[[], Mapping[str, Pause]] = stored_pauses,
     ) -> None:
+        log_through_serve(secret_values(kafka, os.environ))
         self._kafka = kafka
         self._report_measures = report_measures
         self._assign_tasks = assign_tasks
@@ -50,6 +64,16 @@ class StatusBoard:
         self._clock = clock or SystemClock()
         self._report = StatusReport()
         self._pauses = PauseBook(read_pauses)
+        self._begun_s = self._clock.monotonic()
+        self._gathering = Gathering(
+            KnownService(),
+            clock=self._clock,
+            lags=GroupLags(kafka),
+            ask_serve=read_serve,
+            ask_jobs=JobsFollower(self._open_jobs_topic, self._clock).jobs,
+            ask_consumers=self._consumers,
+            ask_paused=self._paused,
+        )
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Assign the scaling policies their tasks; Serve calls it at the start and on a change."""
@@ -57,6 +81,7 @@ class StatusBoard:
             deployment: replace(ScalingTask.from_dict({**task, "kafka": {}}), kafka=self._kafka)
             for deployment, task in user_config["live"]["scaling"].items()
         }
+        self._gathering.jobs_topic = user_config["live"].get("jobs", {}).get("topic", JOBS_TOPIC)
         await asyncio.to_thread(self._assign_tasks, tasks)
 
     async def report(self, snapshot: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +91,7 @@ class StatusBoard:
         while the pauses cannot be read.
         """
         now_s = self._clock.monotonic()
+        look_after_logs()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
         is_measured = (
@@ -108,3 +134,29 @@ class StatusBoard:
                 pause_reason=pause.reason,
             )
         return {name: status.to_dict() for name, status in statuses.items()}
+
+    async def overview(self) -> dict[str, Any]:
+        """Return ``Overview.to_dict()``, at most a second old."""
+        return (await self._gathering.overview()).to_dict()
+
+    async def partitions(self, route: str) -> list[dict[str, Any]]:
+        """Return the fields of ``PartitionOverview`` of one route; raises ``SourceError``."""
+        return [asdict(each) for each in await self._gathering.partitions(route)]
+
+    async def _paused(self) -> dict[str, str]:
+        pauses = await self._pauses.latest(self._clock.monotonic()) or {}
+        return {name: pause_reason(pause) for name, pause in pauses.items()}
+
+    def _consumers(self) -> ConsumerFacts:
+        now_s = self._clock.monotonic()
+        totals = self._report.routes(now_s)
+        return ConsumerFacts(
+            now_s=now_s,
+            up_s=now_s - self._begun_s,
+            live=self._report.live(now_s),
+            totals=totals,
+            histories=self._report.histories,
+        )
+
+    def _open_jobs_topic(self) -> ControlSource:
+        return KafkaControlSource(self._kafka, self._gathering.jobs_topic or JOBS_TOPIC)

@@ -1,6 +1,7 @@
 """The base of the Ray Serve classes: puts a chunk server behind Serve's hooks."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -10,7 +11,10 @@ from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
 from handoff.clock import AwakeClock
+from handoff.logs import log_change, look_after_logs
 from serve_models.chunks.chunk_server import ChunkServer, Host
+
+log = logging.getLogger(__name__)
 
 _LAST_WORDS_S = 0.5
 """Time for finished outcomes to be streamed; the calls end with the process."""
@@ -38,6 +42,7 @@ class Replica:
     """One replica: answers chunks (``handoff.chunk``) once ``_server`` is set."""
 
     _server: ChunkServer
+    _live: Mapping[str, Any] | None = None
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         # Closed with this generator and not some time later: a consumer that went away frees it.
@@ -50,13 +55,20 @@ class Replica:
         self._server.cancel(consumer, records)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        self._note_change(user_config["live"])
         self._take_over(user_config["live"])
+
+    def _note_change(self, live: Mapping[str, Any]) -> None:
+        if self._live is not None:
+            log_change(log, self._live, live)
+        self._live = live
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
         """Apply live settings, by key; keys left out have their defaults."""
 
     # Async for the same reason.
     async def check_health(self) -> None:
+        look_after_logs()
         self._server.check_health()
 
     async def __del__(self) -> None:

@@ -208,8 +208,7 @@ class Calls:
         if call.in_flight.replica is None and call.unwanted():
             self.has_unwanted = True
         self.windows.heard(call.in_flight, outcomes.replica, outcomes.window_records, now_s)
-        if self.limiter.is_on:
-            self.limiter.measured(call.number, outcomes.measured_records, outcomes.measured_tokens)
+        self.limiter.measured(call.number, outcomes.measured_records, outcomes.measured_tokens)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
         failed: dict[Failure, list[WorkItem]] = {}
@@ -218,6 +217,9 @@ class Calls:
         for index, status, body in zip(
             outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
         ):
+            if call.overdue is not None and status >= STATUS_FAILED:
+                # Let go of by the replica, as it was told to; these time out when the call ends.
+                continue
             item = call.answer(index)
             if item is None:
                 continue
@@ -260,15 +262,15 @@ class Calls:
         """Decide what the replicas are to let go of; call this when records may be unwanted.
 
         Returns the records to cancel, as positions by the number of their call, and the calls to
-        close: those that no replica has taken, that are overdue, or that should have ended. A call
-        is not closed at once, because it may be carrying outcomes of other calls.
+        close: those that no replica has taken, or that should have ended. A call, and one that is
+        overdue too, is not closed at once, because it may be carrying outcomes of other calls.
         """
         self.has_unwanted = False
         cancelled: dict[int, list[int]] = {}
         closed = []
         for call in self._under_way.values():
             is_wanted = call.is_wanted()
-            if call.overdue is not None or not (is_wanted or call.is_accepted):
+            if not (is_wanted or call.is_accepted):
                 closed.append(call)
                 continue
             unwanted = call.unwanted()

@@ -167,6 +167,7 @@ class KafkaSink:
                 fail=self._end,
                 on_refused=self._limits.look_again,
                 move=partial(self._move, partition),
+                linger_s=self._settings.linger_ms / 1000,
             )
         return writer
 

@@ -123,7 +123,7 @@ def test_what_is_in_flight_is_finished_and_what_waits_is_left() -> None:
         service = SimulatedService(partitions=1, model=CountingModel(window_records=8))
         replicas = Replicas(service)
         replica = await replicas.add()
-        service.publish(100, ms=1_000)
+        service.publish(400, ms=1_000)
         await asyncio.sleep(0.5)
         in_flight = service.model.in_flight
         assert in_flight
@@ -131,13 +131,13 @@ def test_what_is_in_flight_is_finished_and_what_waits_is_left() -> None:
         replicas.tell(PAUSE)
         await replicas.until_out()
         assert len(service.results()) == sum(service.model.started.values())
-        assert in_flight <= len(service.results()) < 100
+        assert in_flight <= len(service.results()) < 400
         done = replica.loop.engine.counters.completed_records
 
         replicas.tell(None)
         await service.until_done()
         assert set(service.model.started.values()) == {1}
-        assert replica.loop.engine.counters.completed_records == 100 > done
+        assert replica.loop.engine.counters.completed_records == 400 > done
         await replicas.close()
 
     simulate(main())

@@ -140,10 +140,10 @@ def test_a_pause_is_told_with_its_reason_and_its_end() -> None:
     line = pause_line(PAUSE, "chat", PAUSE.since_ms + 600_000)
 
     assert line == (
-        "paused by hand: since 2027-01-15 08:00:00 UTC (10 min), poison flood; "
+        "paused by hand: since 2027-01-15 08:00:00 UTC, poison flood (10 min so far); "
         "`headrace route resume chat` ends it"
     )
-    assert ", ;" not in pause_line(Pause(0), "chat", 0)
+    assert "UTC (0 min so far)" in pause_line(Pause(0), "chat", 0)
 
 
 def test_pauses_are_stored_by_route(monkeypatch: pytest.MonkeyPatch) -> None:
