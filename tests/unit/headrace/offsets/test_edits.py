@@ -85,12 +85,10 @@ def test_of_many_partitions_all_are_refused_and_some_are_named() -> None:
 
 @pytest.mark.parametrize("offset", [9, 100])
 def test_a_record_outside_of_the_log_is_neither_skipped_nor_replayed(offset: int) -> None:
-    for plan in (
-        lambda: edits.skip(log(MAPPED), 0, offset),
-        lambda: edits.replay(log(MAPPED), 0, offset, offset),
-    ):
-        with pytest.raises(UserError, match="the log has 10 to 99"):
-            plan()
+    with pytest.raises(UserError, match="the log has 10 to 99"):
+        edits.skip(log(MAPPED), 0, offset)
+    with pytest.raises(UserError, match="the log has 10 to 99"):
+        edits.replay(log(MAPPED), 0, offset, offset)
 
 
 def test_a_skip_marks_one_record() -> None:
