@@ -163,6 +163,9 @@ class RecordSource(Protocol):
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return what the group has committed; ``None`` for partitions without a commit."""
 
+    def topic_partitions(self) -> int:
+        """Return how many partitions the topic has, as far as is known."""
+
     def log_ids(self) -> Mapping[TopicPartition, bytes]:
         """Return the ids of the assigned partitions' logs, where known.
 

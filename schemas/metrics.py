@@ -133,6 +133,8 @@ STATE = (
     _gauge("breaker_open", "1 while the model is given a rest after failures"),
     _gauge("suspended", "1 while nothing is read or called: the group rebalances"),
     _gauge("model_replicas", "model replicas that have answered lately"),
+    _gauge("paused_seconds", "since a person paused the route; 0 while it is not paused"),
+    _gauge("rate_limited", "1 while a limit on the route's rate holds records back"),
     _gauge(
         "tokens_per_record",
         "the mean of the measured records; the lag in tokens is the lag times this",

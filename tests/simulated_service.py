@@ -102,6 +102,15 @@ class SimulatedService:
 
     async def join(self, clock: SimulatedClock | None = None) -> ConsumerLoop:
         """Start a consumer, with a clock of its own if one is given."""
+        member = self.make(clock)
+        await member.start()
+        self.members.append(member)
+        return member
+
+    def make(
+        self, clock: SimulatedClock | None = None, earlier: Engine | None = None
+    ) -> ConsumerLoop:
+        """Make a consumer that has not started; ``earlier`` as for ``build_engine``."""
         self._joined += 1
         clock = clock or self.clock
         control_topic = self.route.control_topic
@@ -113,6 +122,7 @@ class SimulatedService:
             consumer=f"consumer-{self._joined}",
             metadata_limit_characters=4096,
             jitter=random.Random(self._joined),
+            earlier=earlier,
         )
         member = ConsumerLoop(
             engine=engine,
@@ -126,8 +136,6 @@ class SimulatedService:
             if control_topic is None
             else MemoryControlSource(self.broker, control_topic),
         )
-        await member.start()
-        self.members.append(member)
         self.sources[member] = source
         return member
 

@@ -13,6 +13,8 @@ class Clamp(Enum):
     MAX_REPLICAS = "max_replicas"
     PARTITIONS = "partitions"
     """Consumers beyond the number of partitions have nothing to read."""
+    RATE_LIMIT = "rate_limit"
+    """The routes' limits on their rate let no more through."""
     PARALLELISM = "parallelism"
     """The route's ordering allows no more records in flight."""
     DOWNSCALE_DELAY = "downscale_delay"

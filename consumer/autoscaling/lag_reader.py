@@ -27,13 +27,18 @@ AskMeasures = Callable[[str], RouteMeasures]
 
 @dataclass(frozen=True, slots=True)
 class GroupLagSource:
-    """One consumer group on one topic; ``route`` is the route whose consumers form the group."""
+    """One consumer group on one topic; ``route`` is the route whose consumers form the group.
+
+    The last two are the route's limits on its rate, if it has any.
+    """
 
     group: str
     topic: str
     from_latest: bool
     route: str = ""
     ordering: Ordering = "none"
+    max_records_per_s: float | None = None
+    max_tokens_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,16 @@ class RouteMeasures:
     """Sums over one route's consumers; ``reads_on``: one would read more than it holds.
 
     ``runnable_records`` are in flight or ready to be; ``None`` on a route without order, where all
-    records are. ``tokens_per_record`` is a mean, ``None`` if unknown.
+    records are. ``tokens_per_record`` is a mean, ``None`` if unknown. ``is_limited``: its limit on
+    the rate holds the route back. ``is_paused``: by a person, whatever the consumers say.
     """
 
     tokens_per_record: float | None = None
     runnable_records: int | None = None
     held_records: int = 0
     reads_on: bool = True
+    is_limited: bool = False
+    is_paused: bool = False
 
 
 def parallel_records(

@@ -21,6 +21,8 @@ SPARE_SHARE = 0.05
 """Nor is this part of all of them; both ways, so that the target does not oscillate."""
 LAST_REPLICA = 0.01
 """Wanted while calls end: it rounds to one replica."""
+NEAR_LIMIT = 0.95
+"""Replicas that do this part of the limit may be able to do more: that is no measurement."""
 _LEAST_IDLE_S = 20.0
 _MOST_IDLE_S = 60.0
 
@@ -35,6 +37,8 @@ class Signals:
         is_fresh: Whether the lag was read since the last decision; False holds the target.
         partitions: Of the topic, for consumers; ``None`` if they do not matter.
         parallel_records: The most records that may be in flight; ``None`` if unbounded or unknown.
+        most_records_per_s: What the limits of all routes let through; ``None`` if one has none.
+        is_limited: Those limits, and not the replicas, are why no more is done.
         remaining_tokens: The remaining records in tokens, if a mean is known; only reported.
     """
 
@@ -46,6 +50,8 @@ class Signals:
     is_fresh: bool = True
     partitions: int | None = None
     parallel_records: int | None = None
+    most_records_per_s: float | None = None
+    is_limited: bool = False
     remaining_tokens: int | None = None
     ongoing_calls: float = 0.0
     notes: tuple[str, ...] = ()
@@ -85,6 +91,7 @@ class DrainPolicy:
         self._throughput = Throughput(expected_records_per_s)
         self._cold_start = ColdStart(expected_cold_start_s)
         self._has_tried_one_more = False
+        self._last_done = (0.0, 0)
         # (seconds, wanted), descending in wanted: the first is the most within the delay.
         self._recent: deque[tuple[float, int]] = deque()
 
@@ -104,9 +111,9 @@ class DrainPolicy:
         if not signals.is_fresh:
             return self._decision(signals, target, target, float(target), Clamp.HELD)
         self._arrivals.observe(now_s, signals.arrived_records, signals.remaining_records)
-        self._throughput.observe(
-            now_s, signals.done_records, signals.remaining_records, signals.running
-        )
+        # Held back by a limit, replicas show less than they can do: as if they had too little work.
+        busy_records = 0 if self._is_at_limit(signals) else signals.remaining_records
+        self._throughput.observe(now_s, signals.done_records, busy_records, signals.running)
         wanted = self._wanted(signals, target)
         bounded, clamp = self._bound(_whole(wanted, target), signals)
         decided = self._slowly_down(bounded, target, now_s)
@@ -114,6 +121,17 @@ class DrainPolicy:
             clamp = Clamp.DOWNSCALE_DELAY
         self._cold_start.asked(now_s, decided, signals.running)
         return self._decision(signals, target, decided, wanted, clamp)
+
+    def _is_at_limit(self, signals: Signals) -> bool:
+        (last_s, last_done), self._last_done = (
+            self._last_done,
+            (signals.now_s, signals.done_records),
+        )
+        most = signals.most_records_per_s
+        if most is None or signals.is_limited:
+            return signals.is_limited
+        elapsed_s = signals.now_s - last_s
+        return signals.done_records - last_done >= NEAR_LIMIT * most * elapsed_s
 
     def _wanted(self, signals: Signals, target: int) -> float:
         rate = self._throughput.records_per_s
@@ -165,6 +183,9 @@ class DrainPolicy:
         # One record may always be in flight, also one that has just arrived; and replicas that are
         # kept to save a start are kept whatever the order of records.
         least = max(1, self._min)
+        enough = self._enough_for_limit(signals)
+        if enough is not None and max(least, enough) < most:
+            most, clamp = max(least, enough), Clamp.RATE_LIMIT
         if signals.parallel_records is not None and max(least, signals.parallel_records) < most:
             most, clamp = max(least, signals.parallel_records), Clamp.PARALLELISM
         if wanted > most:
@@ -172,6 +193,13 @@ class DrainPolicy:
         if wanted < self._min:
             return min(self._min, most), Clamp.MIN_REPLICAS
         return wanted, Clamp.NOTHING
+
+    def _enough_for_limit(self, signals: Signals) -> int | None:
+        """Return how many replicas do what the limits let through; ``None`` without limits."""
+        if signals.most_records_per_s is None:
+            return None
+        rate = self._throughput.records_per_s or self._throughput.at_least_records_per_s
+        return math.ceil(signals.most_records_per_s / rate) if rate else max(1, signals.running)
 
     def _slowly_down(self, wanted: int, target: int, now_s: float) -> int:
         while self._recent and self._recent[-1][1] <= wanted:

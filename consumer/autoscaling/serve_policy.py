@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import orjson
 from ray.util.metrics import Gauge
 
+from consumer.autoscaling.counted_work import CountedWork, RateLimit
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.kv import report_decision, reported_measures
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.lag_reader import LagReader, Reading
 from consumer.autoscaling.measures import RouteMeasures, parallel_records
+from consumer.autoscaling.pauses import stored_pause
 from consumer.autoscaling.policy import DrainPolicy, Signals
 from consumer.autoscaling.task import ScalingTask
 from handoff.clock import Clock, SystemClock
@@ -41,6 +44,13 @@ class ServeScalingPolicy:
         self._gauges: _Gauges | None = None
         self._number = 0
         settings = task.settings
+        limits = [
+            RateLimit(
+                max_records_per_s=each.max_records_per_s, max_tokens_per_s=each.max_tokens_per_s
+            )
+            for each in task.sources
+        ]
+        self._work = CountedWork(limits, settings.drain_target_s)
         self._policy = DrainPolicy(
             min_replicas=settings.min_replicas,
             max_replicas=settings.max_replicas,
@@ -82,18 +92,27 @@ class ServeScalingPolicy:
 
     def _signals(self, context: Any, reading: Reading) -> Signals:
         backlogs = reading.backlogs
+        measures = reading.measures or (RouteMeasures(),) * len(backlogs)
+        work = self._work.of(backlogs, measures)
+        paused = [
+            f"route {source.route} is paused"
+            for source, measured in zip(self._task.sources, measures, strict=False)
+            if measured.is_paused
+        ]
         return Signals(
             now_s=self._clock.monotonic(),
             running=int(context.current_num_replicas),
-            remaining_records=sum(each.records for each in backlogs),
+            remaining_records=work.remaining_records,
             remaining_tokens=reading.remaining_tokens,
-            arrived_records=sum(each.arrived_records for each in backlogs),
-            done_records=sum(each.done_records for each in backlogs),
+            arrived_records=work.arrived_records,
+            done_records=work.done_records,
             is_fresh=reading.is_complete,
             partitions=self._partitions(backlogs),
             parallel_records=self._parallel_records(reading),
+            most_records_per_s=work.most_records_per_s,
+            is_limited=work.is_limited,
             ongoing_calls=float(context.total_num_requests),
-            notes=tuple(note for each in backlogs for note in each.notes),
+            notes=(*paused, *(note for each in backlogs for note in each.notes)),
         )
 
     def _partitions(self, backlogs: Sequence[Backlog]) -> int | None:
@@ -116,7 +135,7 @@ class ServeScalingPolicy:
             interval_s=self._task.settings.period_s,
             timeout_s=self._task.settings.lag_timeout_s,
             report=partial(report_decision, self._deployment),
-            ask_measures=reported_measures,
+            ask_measures=_measures_of,
         )
 
     def _publish(self, decision: Decision) -> None:
@@ -141,6 +160,10 @@ class ServeScalingPolicy:
         self._gauges.set(decision)
         if self._reader is not None:
             self._reader.report(orjson.dumps({**decision.to_dict(), "text": str(decision)}))
+
+
+def _measures_of(route: str) -> RouteMeasures:
+    return replace(reported_measures(route), is_paused=stored_pause(route) is not None)
 
 
 class _Gauges:

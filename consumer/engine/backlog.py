@@ -16,6 +16,7 @@ from consumer.engine.replies.replies import Replies
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import PartitionAssignment, WorkItem
 from schemas.wire.control import ControlRecord
+from schemas.wire.results import ErrorCode
 
 _SPARE_DEADLINES = 1024
 # There may be many: a loop in Python takes four times as long.
@@ -122,6 +123,13 @@ class Backlog:
             self.bodies.moves.note_given_up()
         return len(cancelled)
 
+    def give_up_waiting(self, code: ErrorCode, reason: str, now_s: float, epoch_ms: int) -> None:
+        """Dead-letter every record that waits, whatever for."""
+        for item in self.waiting():
+            self.completion.dead_letter(item, code, reason, now_s, epoch_ms)
+        self.isolation.drop_decided()
+        self.bodies.moves.note_given_up()
+
     def advance(self, now_s: float, epoch_ms: int) -> None:
         self.isolation.advance(now_s)
         self.bodies.give_up_overdue(now_s, epoch_ms)
@@ -150,6 +158,9 @@ class Backlog:
         # A probe that is due but was not sent waits for something else.
         if probe_at_s is not None and waits_for_probe and probe_at_s > now_s:
             waits.append(probe_at_s - now_s)
+        limited_until_s = self.calls.limiter.next_at_s
+        if limited_until_s is not None and not is_suspended:
+            waits.append(limited_until_s - now_s)
         if (release_at_s := self.completion.parked.next_due_at_s()) is not None:
             waits.append(release_at_s - now_s)
         if (move_at_s := self.bodies.moves.next_due_at_s()) is not None:

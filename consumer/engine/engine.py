@@ -54,6 +54,8 @@ REBALANCING = "the group is rebalancing: reading goes on when each of its member
 class Engine:
     """Decides for one consumer replica of one route; ``consumer`` names it to model replicas.
 
+    ``earlier`` is an engine of the same replica that has ended: its counts go on.
+
     Attributes:
         consumer: As above.
         backlog: Records without an outcome.
@@ -65,7 +67,7 @@ class Engine:
         transactions: What goes into one transaction, under exactly-once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of an engine
         self,
         *,
         consumer: str,
@@ -78,6 +80,7 @@ class Engine:
         claim_check: ClaimCheckPolicy | None = None,
         notes: ReadingNotes | None = None,
         traces: Traces | None = None,
+        earlier: "Engine | None" = None,
     ) -> None:
         self.consumer = consumer
         self._traces = traces
@@ -93,9 +96,10 @@ class Engine:
         self.log_ends = LogEnds(self._assigned)
         self._outbox = Outbox()
         self.transactions = Transactions(self._assigned, self._outbox)
-        self.counters = Counters()
-        self.events = Events()
-        self.timings = Timings()
+        # Metrics of a replica only grow, also where one engine follows another.
+        self.counters = Counters() if earlier is None else earlier.counters
+        self.events = Events() if earlier is None else earlier.events
+        self.timings = Timings() if earlier is None else earlier.timings
         self.happenings = Happenings()
         queue = WorkQueue(longest_first=intake.work_field is not None)
         key_queues = KeyQueues(settings.ordering)
@@ -180,6 +184,7 @@ class Engine:
         self._admission.max_bytes = live.max_bytes
         self._settings.most_chunk_records = live.most_chunk_records
         self._settings.max_body_bytes = live.max_body_bytes
+        self.calls.limiter.set_limits(live.rate_limits)
         self._intake.max_request_bytes = live.max_request_bytes
         self._intake.reply_topics = live.reply_topics
         self._messages.max_result_bytes = live.max_result_bytes
@@ -208,12 +213,17 @@ class Engine:
         self,
         committed: Mapping[TopicPartition, OffsetAndMetadata | None],
         log_ids: Mapping[TopicPartition, bytes] | None = None,
+        topic_partitions: int = 0,
     ) -> AssignmentChange:
-        """Take over an assignment and go on; ``committed`` has every partition assigned now."""
+        """Take over an assignment and go on; ``committed`` has every partition assigned now.
+
+        ``topic_partitions`` is how many the topic has: this consumer's share of a limit.
+        """
         if self._has_ended:
             return AssignmentChange()
         self.events.assignments += 1
         change = self._assigned.change(committed, log_ids or {})
+        self.calls.limiter.set_share(len(committed), topic_partitions)
         if change.lost:
             self._lose(change.lost)
         self._is_suspended = False
@@ -280,6 +290,11 @@ class Engine:
     @property
     def in_flight_records(self) -> int:
         return self.calls.windows.in_flight_records
+
+    def is_limited(self, now_s: float) -> bool | None:
+        """Return whether the route's rate limit holds records back; ``None`` without a limit."""
+        limiter = self.calls.limiter
+        return limiter.has_held(now_s) if limiter.is_on else None
 
     def standing(self) -> tuple[int, ...]:
         return self._standing.numbers()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from consumer.engine.calls.key_queues import Ordering
+from consumer.engine.calls.rate_limit import NO_LIMITS, RateLimits
 from consumer.engine.failures.retry import RetryPolicy
 
 
@@ -24,6 +25,7 @@ class EngineSettings:
     ordering: Ordering = "none"
     attempt_timeout_s: float | None = None
     may_repeat: bool = True
+    rate_limits: RateLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,3 +42,4 @@ class LiveSettings:
     fail_with_result: bool
     retry: RetryPolicy
     reply_topics: tuple[str, ...] = ()
+    rate_limits: RateLimits = NO_LIMITS

@@ -192,7 +192,8 @@ class ConsumerLoop:
         await self._publishing.take_over(partitions)
         committed = await self._source.committed(partitions)
         points = {tp: committed.get(tp) for tp in partitions}
-        change = self.engine.assign(points, self._source.log_ids())
+        source = self._source
+        change = self.engine.assign(points, source.log_ids(), source.topic_partitions())
         for partition, offset in change.seeks.items():
             self._source.seek(partition, offset)
         self._let_go_of_unwanted()
@@ -347,7 +348,10 @@ class ConsumerLoop:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and self.failure is None:
+        if error is not None and self._ending is not None:
+            # All is published and committed, or has failed before: this costs nothing any more.
+            log.debug("a part of the consumer ended with %r as it was let go", error)
+        elif error is not None and self.failure is None:
             self._fail(error)
         self._wake()
 

@@ -5,6 +5,7 @@ import sys
 
 from consumer.engine.admission import Admission
 from consumer.engine.bodies.moves import ClaimCheckPolicy
+from consumer.engine.calls.rate_limit import RateLimits
 from consumer.engine.engine import Engine
 from consumer.engine.failures.retry import Failure, RetryPolicy
 from consumer.engine.intake import Intake
@@ -20,7 +21,7 @@ _REVOKE_SHARE = 0.6
 """Share of the rebalance timeout for publishing and committing; the rest is for rejoining."""
 
 
-def build_engine(
+def build_engine(  # noqa: PLR0913 - the parts of an engine
     *,
     route_name: str,
     route: RouteSettings,
@@ -32,10 +33,12 @@ def build_engine(
     result_limit_bytes: int | None = None,
     notes: ReadingNotes | None = None,
     traces: Traces | None = None,
+    earlier: Engine | None = None,
 ) -> Engine:
     """Compose the engine of one consumer replica, which ``consumer`` identifies.
 
-    ``work_field`` is the body field by which the model ranks requests, if it does.
+    ``work_field`` is the body field by which the model ranks requests, if it does; ``earlier`` is
+    the replica's engine before this one, if there was one.
     """
     return Engine(
         consumer=consumer,
@@ -54,6 +57,7 @@ def build_engine(
         jitter=jitter,
         notes=notes,
         traces=traces,
+        earlier=earlier,
         settings=EngineSettings(
             most_chunk_records=route.flow.chunk_records,
             metadata_limit_characters=metadata_limit_characters,
@@ -61,6 +65,7 @@ def build_engine(
             ordering=route.ordering,
             attempt_timeout_s=route.retry.attempt_timeout_s,
             may_repeat=route.delivery == "at_least_once",
+            rate_limits=_rate_limits(route),
         ),
     )
 
@@ -77,6 +82,14 @@ def live_engine_settings(route: RouteSettings) -> LiveSettings:
         fail_with_result=route.fail_with_result,
         retry=_retry_policy(route),
         reply_topics=route.reply_topics,
+        rate_limits=_rate_limits(route),
+    )
+
+
+def _rate_limits(route: RouteSettings) -> RateLimits:
+    flow = route.flow
+    return RateLimits(
+        max_records_per_s=flow.max_records_per_s, max_tokens_per_s=flow.max_tokens_per_s
     )
 
 

@@ -13,15 +13,20 @@ import ray
 from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 
+from consumer.autoscaling.pauses import stored_pause
+from consumer.engine.engine import Engine
+from consumer.engine.pausing import Pause
 from consumer.kafka.control import KafkaControlSource
 from consumer.kafka.group.instance_names import name_instance
 from consumer.kafka.source.source import KafkaSource
 from consumer.loop.consumer_loop import ConsumerLoop
+from consumer.loop.pausable import PausableLoop
 from consumer.object_store.object_store import open_store
 from consumer.replica.build import build_engine, live_engine_settings, loop_settings
 from consumer.replica.engine_report import EngineReport
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
+from consumer.replica.pausing import pause_in, pause_line
 from consumer.replica.reading_notes import open_notes
 from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
@@ -82,72 +87,41 @@ class Consumer:
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)
+        self._live_route = route
+        self._consumer: PausableLoop | None = None
         self._engine_report = EngineReport(SystemClock())
-        self._loop: ConsumerLoop | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
         self._traces: OpenTraces | None = None
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Start with the live settings, or go on with new ones; Serve calls it for both."""
-        route = route_with_live(self._route, user_config["live"])
-        if self._loop is None:
-            await self._start(route)
+        self._live_route = route_with_live(self._route, user_config["live"])
+        if self._consumer is None:
+            await self._start()
         else:
             log_change(log, self._live, user_config["live"], route=self._route_name)
-            self._loop.reconfigure(live_engine_settings(route))
+            self._consumer.loop.reconfigure(live_engine_settings(self._live_route))
         self._live = user_config["live"]
 
-    async def _start(self, route: RouteSettings) -> None:
-        context = serve.get_replica_context()
-        kafka = self._kafka
-        store = open_store(self._route_name, route)
-        control = (
-            None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
+    async def _start(self) -> None:
+        route, kafka = self._live_route, self._kafka
+        self._result_limit_bytes = (
+            None if route.claim_check is None else await result_limit_bytes(self._results, route)
         )
+        self._notes = open_notes(kafka.bootstrap, route.group, route.requests_topic)
         self._traces = open_traces(route, replica=self._replica, clock=SystemClock())
-        engine = build_engine(
-            route_name=self._route_name,
-            route=route,
-            urls=self._urls,
-            work_field=self._work_field,
-            consumer=self._replica,
-            metadata_limit_characters=kafka.offset_metadata_max_bytes,
-            jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-            notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
-            traces=None if self._traces is None else self._traces.traces,
-            result_limit_bytes=None
-            if store is None
-            else await result_limit_bytes(self._results, route),
-        )
-        instance_id = None
-        if route.membership.static:
-            instance_id = name_instance(
-                route.group,
-                cluster=ray.get_runtime_context().get_session_name(),
-                application=context.app_name,
-                rank=context.rank.rank,
-            )
-        source = KafkaSource(kafka, route, group_instance_id=instance_id)
-        loop = ConsumerLoop(
-            engine=engine,
-            source=source,
-            publishing=kafka_publishing(self._results, route, engine=engine, source=source),
-            model=self._model,
-            clock=SystemClock(),
-            settings=loop_settings(route),
-            store=store,
-            control=control,
-        )
-        await loop.start()
+        consumer = PausableLoop(self._make_loop)
+        await consumer.start(await asyncio.to_thread(stored_pause, self._route_name))
         # Everything loaded so far stays. The garbage collector would otherwise scan it every few
         # thousand records, which took an eighth of this process's time.
         gc.collect()
         gc.freeze()
-        self._loop = loop
+        self._consumer = consumer
         log.info(
-            "route %s: reads %s as a member of group %s",
+            "route %s: %s %s as a member of group %s",
             self._route_name,
+            "is paused; it would read" if consumer.is_out else "reads",
             route.requests_topic,
             route.group,
             extra={
@@ -158,29 +132,70 @@ class Consumer:
                 "delivery": route.delivery,
             },
         )
-        self._reporting = asyncio.get_running_loop().create_task(self._report(loop))
+        self._reporting = asyncio.get_running_loop().create_task(self._report(consumer))
+
+    def _make_loop(self, earlier: Engine | None) -> ConsumerLoop:
+        context = serve.get_replica_context()
+        route, kafka = self._live_route, self._kafka
+        store = open_store(self._route_name, route)
+        control = (
+            None if route.control_topic is None else KafkaControlSource(kafka, route.control_topic)
+        )
+        engine = build_engine(
+            route_name=self._route_name,
+            route=route,
+            urls=self._urls,
+            work_field=self._work_field,
+            consumer=self._replica,
+            metadata_limit_characters=kafka.offset_metadata_max_bytes,
+            jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            notes=self._notes,
+            traces=None if self._traces is None else self._traces.traces,
+            result_limit_bytes=self._result_limit_bytes,
+            earlier=earlier,
+        )
+        instance_id = None
+        if route.membership.static:
+            instance_id = name_instance(
+                route.group,
+                cluster=ray.get_runtime_context().get_session_name(),
+                application=context.app_name,
+                rank=context.rank.rank,
+            )
+        source = KafkaSource(kafka, route, group_instance_id=instance_id)
+        return ConsumerLoop(
+            engine=engine,
+            source=source,
+            publishing=kafka_publishing(self._results, route, engine=engine, source=source),
+            model=self._model,
+            clock=SystemClock(),
+            settings=loop_settings(route),
+            store=store,
+            control=control,
+        )
 
     async def check_health(self) -> None:
         """Raise if the consumer loop has failed; Serve then replaces this replica."""
         look_after_logs()
-        if self._loop is not None:
-            self._loop.check()
+        if self._consumer is not None:
+            self._consumer.check()
 
     async def drain(self) -> None:
         """Finish what is in flight, commit and leave the group; then the replica is idle."""
-        if not self._is_drained and self._loop is not None:
+        if not self._is_drained and self._consumer is not None:
             self._is_drained = True
+            engine = self._consumer.loop.engine
             log.info(
                 "route %s: drains %d records in flight",
                 self._route_name,
-                self._loop.engine.in_flight_records,
+                engine.in_flight_records,
                 extra={
                     "event": "consumer_draining",
                     "route": self._route_name,
-                    "in_flight_records": self._loop.engine.in_flight_records,
+                    "in_flight_records": engine.in_flight_records,
                 },
             )
-            await self._loop.drain()
+            await self._consumer.drain()
             log.info(
                 "route %s: the consumer has stopped",
                 self._route_name,
@@ -197,9 +212,9 @@ class Consumer:
         if self._traces is not None:
             await self._traces.close()
 
-    def _snapshot(self, loop: ConsumerLoop) -> ReplicaSnapshot:
+    def _snapshot(self, consumer: PausableLoop, now_s: float, epoch_ms: int) -> ReplicaSnapshot:
+        loop, error, pause = consumer.loop, consumer.failure, consumer.pause
         engine = loop.engine
-        error = loop.failure
         counters = {name: getattr(engine.counters, name) for name in COUNTER_NAMES}
         return ReplicaSnapshot(
             route=self._route_name,
@@ -208,13 +223,20 @@ class Consumer:
             queued_records=engine.queued_records,
             runnable_records=engine.runnable_records,
             reads_on=engine.reads_on,
-            partitions=[each.partition for each in engine.partitions],
+            partitions=[] if consumer.is_out else [each.partition for each in engine.partitions],
             model_replicas=engine.calls.windows.replicas,
-            waits=[] if error else [*loop.waits(), *self._model_waits()],
+            waits=[] if error else self._waits(loop, pause, epoch_ms),
             error=None if error is None else repr(error),
+            is_out=consumer.is_out,
+            is_limited=engine.is_limited(now_s),
             **self._engine_report.of(engine),
             **counters,
         )
+
+    def _waits(self, loop: ConsumerLoop, pause: Pause | None, epoch_ms: int) -> list[str]:
+        if pause is not None:
+            return [pause_line(pause, self._route_name, epoch_ms)]
+        return [*loop.waits(), *self._model_waits()]
 
     def _model_waits(self) -> list[str]:
         if not self._model.is_waiting:
@@ -222,15 +244,20 @@ class Consumer:
         line = f"model {self._route.model}: no replica takes calls; `headrace status` says why"
         return [line]
 
-    async def _report(self, loop: ConsumerLoop) -> None:
+    async def _report(self, consumer: PausableLoop) -> None:
         clock = SystemClock()
         while True:
-            snapshot = self._snapshot(loop)
-            self._metrics.update(read_engine(loop.engine, clock.monotonic(), clock.epoch_ms()))
+            epoch_ms = clock.epoch_ms()
+            now_s = clock.monotonic()
+            snapshot = self._snapshot(consumer, now_s, epoch_ms)
+            paused_s = 0.0 if consumer.pause is None else consumer.pause.lasts_s(epoch_ms)
+            engine = consumer.loop.engine
+            self._metrics.update(read_engine(engine, now_s, epoch_ms, paused_s=paused_s))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):
-                    await self._status.report.remote(snapshot.to_dict())
+                    answer = await self._status.report.remote(snapshot.to_dict())
+                consumer.follow(pause_in(answer, consumer.pause))
             except Exception as error:  # noqa: BLE001 - a lost report must never stop the consumer
                 log.debug("the status board did not take a report: %r", error)
             await asyncio.sleep(_REPORT_EVERY_S)

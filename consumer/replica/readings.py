@@ -10,7 +10,7 @@ _TIMES = ("waiting", "model", "publishing", "end_to_end", "committing")
 _PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 
 
-def read_engine(engine: Engine, now_s: float, epoch_ms: int) -> Readings:
+def read_engine(engine: Engine, now_s: float, epoch_ms: int, *, paused_s: float = 0.0) -> Readings:
     counters: dict[Key, float] = {
         "received_bytes": engine.counters.received_bytes,
         **{each.name: getattr(engine.counters, each.name) for each in RECORDS},
@@ -19,7 +19,7 @@ def read_engine(engine: Engine, now_s: float, epoch_ms: int) -> Readings:
     }
     return Readings(
         counters=counters,
-        gauges=dict(_gauges(engine, now_s, epoch_ms)),
+        gauges={**dict(_gauges(engine, now_s, epoch_ms)), "paused_seconds": paused_s},
         histograms={
             **{f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
             "chunk_records": engine.timings.chunk_records,
@@ -43,6 +43,7 @@ def _gauges(engine: Engine, now_s: float, epoch_ms: int) -> Iterator[tuple[Key, 
     yield "model_replicas", len(engine.calls.windows.replicas)
     yield "completion_map_ratio", engine.log_ends.map_ratio
     yield "full_map_partitions", engine.log_ends.full_map_partitions
+    yield "rate_limited", engine.is_limited(now_s) or False
     counters = engine.counters
     backlog = engine.log_ends.backlog(now_s)
     yield "lag_seconds", max(age_s, 0.0 if backlog is None else backlog.unread_s)

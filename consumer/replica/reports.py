@@ -67,6 +67,8 @@ class ReplicaSnapshot(Counters):
         model_replicas: Names of the model replicas that have answered it lately.
         waits: What it waits for, a line each; few and short.
         error: Why it is unhealthy, for a person, or ``None``.
+        is_out: It has left its group, or never joined it, because the route is paused.
+        is_limited: The route's limit on its rate holds it back; ``None`` on a route without one.
         held_records: Read and without an acknowledged outcome.
         held_bytes: Bytes of those, with their outcomes.
         most_records: How many it may hold (``flow.max_records``); 0 where it does not say so.
@@ -91,6 +93,8 @@ class ReplicaSnapshot(Counters):
     model_replicas: list[str] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
     error: str | None = None
+    is_out: bool = False
+    is_limited: bool | None = None
     held_records: int = 0
     held_bytes: int = 0
     most_records: int = 0
@@ -116,6 +120,10 @@ class RouteStatus(Counters):
         partitions: Partitions assigned to any replica, in order.
         model_replicas: Model replicas that have answered lately.
         errors: Why replicas are unhealthy, ``REPLICA: WHY``.
+        paused_since_ms: Since when a person has paused it (epoch milliseconds), or ``None``.
+        pause_reason: Why, by that person.
+        replicas_out: Those of ``replicas`` that have left the group for the pause.
+        is_limited: Its limit on the rate holds every consumer back that has anything to do.
         dead_letters_by_reason: ``dead_letter_records`` by error code.
     """
 
@@ -131,4 +139,8 @@ class RouteStatus(Counters):
     model_replicas: int = 0
     waits: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    paused_since_ms: int | None = None
+    pause_reason: str = ""
+    replicas_out: int = 0
+    is_limited: bool | None = None
     dead_letters_by_reason: dict[str, int] = field(default_factory=dict)

@@ -47,6 +47,16 @@ COMMANDS = (
         "Show each route's lag, what the service that runs here reports, and what it waits for.",
     ),
     Command(
+        "route",
+        "headrace.cli.route.route:route_app",
+        "Pause a route, and resume it.",
+    ),
+    Command(
+        "offsets",
+        "headrace.cli.offsets.offsets:offsets_app",
+        "Offsets of a route's group: show, seek, skip, replay.",
+    ),
+    Command(
         "top",
         "headrace.cli.top.top:top",
         "Show what the service does now: routes, models and jobs; q leaves.",

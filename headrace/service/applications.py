@@ -156,6 +156,12 @@ def _task(
                 "from_latest": route.start_from == "latest",
                 "route": name,
                 "ordering": route.ordering,
+                # Only limits that are set: a policy of an earlier release knows none.
+                **{
+                    key: limit
+                    for key in ("max_records_per_s", "max_tokens_per_s")
+                    if (limit := getattr(route.flow, key)) is not None
+                },
             }
             for name, route in readers
         ],

@@ -131,6 +131,8 @@ class StatusReport:
             model_replicas=len(_union(one.model_replicas for one in latest)),
             waits=merged(one.waits for one in latest),
             errors=[f"{one.replica}: {one.error}" for one in latest if one.error],
+            replicas_out=sum(one.is_out for one in latest),
+            is_limited=_all_limited(latest),
             dead_letters_by_reason=_added(
                 self._past_letters.get(name, {}),
                 *(track.latest.dead_letters_by_reason for track in tracks),
@@ -153,6 +155,14 @@ class StatusReport:
 
 def _is_silent(track: _Track, now_s: float) -> bool:
     return now_s - track.latest.at_s > SILENT_AFTER_S
+
+
+def _all_limited(latest: list[ReplicaSnapshot]) -> bool | None:
+    """Return whether the limit is why no more is done; ``None`` on a route without a limit."""
+    if all(one.is_limited is None for one in latest):
+        return None
+    busy = [one for one in latest if one.queued_records]
+    return bool(busy) and all(one.is_limited for one in busy)
 
 
 def _union(parts: Iterable[Iterable[T]]) -> set[T]:

@@ -69,6 +69,20 @@ class FlowSettings(Section):
         description="The most bytes that a compressed batch of requests may unpack to; its records "
         "are dead letters where it is more.",
     )
+    max_records_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="The most records that the route, with all its consumers, hands to its model a "
+        "second; unset: no limit.",
+    )
+    max_tokens_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="The same in tokens, read and generated, by what records are measured to take; "
+        "for models that count tokens.",
+    )
 
 
 class GroupSettings(Section):

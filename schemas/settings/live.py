@@ -13,6 +13,8 @@ LIVE_ROUTE_KEYS = (
     "flow.chunk_records",
     "flow.max_bytes",
     "flow.max_records",
+    "flow.max_records_per_s",
+    "flow.max_tokens_per_s",
     "limits",
     "reply_topics",
     "retry.first_backoff_ms",

@@ -41,6 +41,9 @@ class ErrorCode(StrEnum):
     REPLY_TOPIC_UNAVAILABLE = "reply_topic_unavailable"
     """The topic in ``headrace-reply-topic`` takes nothing for long, or too much waits for such
     topics. On the route's results topic; dead letter too."""
+    SKIPPED_BY_OPERATOR = "skipped_by_operator"
+    """A person skipped the record by `headrace offsets skip`, so that the others go on. Dead letter
+    too."""
     MODEL_FAILED = "model_failed"
     """The model failed on every attempt that the route allows, or would fail again. Dead letter
     too."""

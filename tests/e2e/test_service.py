@@ -18,6 +18,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ray import serve
 from sentence_transformers import SentenceTransformer
 
+from consumer.autoscaling.pauses import pause_route, resume_route
+from consumer.engine.pausing import Pause
+from consumer.kafka.admin.group_offsets import GroupOffsets
+from handoff.clock import SystemClock
 from headrace.doctor.ray_probe import probe_ray, service_of
 from headrace.doctor.service import ray_findings, service_findings
 from headrace.errors import ServiceError
@@ -29,6 +33,7 @@ from headrace.service.changes import plan
 from headrace.service.deploying import carry_out
 from headrace.service.service import LocalService
 from headrace.service.stopping import delete_applications
+from headrace.status.client import read_statuses
 from schemas.metrics import BATCHES, CALLS, CONSUMER, metric
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings, EmbedderSettings
@@ -300,3 +305,31 @@ def test_a_model_replica_killed_with_9_costs_no_record(service: Service) -> None
     assert service.started_records("killed") > 3_000, "it was killed at its work"
     letters_topic = service.route("counted").dead_letters_topic
     assert asyncio.run(service.count_records(letters_topic)) == 0
+
+
+def test_a_paused_route_leaves_its_group_and_goes_on_where_it_was(service: Service) -> None:
+    asyncio.run(service.publish("counted", counted("paused", 3_000, ms=100)))
+    service.wait_until_started("paused", 300)
+    group, kafka = service.route("counted").group, service.settings.kafka
+    pause_route("counted", Pause(SystemClock().epoch_ms(), "a test"))
+
+    async def until_empty() -> None:
+        topic = service.route("counted").requests_topic
+        async with asyncio.timeout(60), GroupOffsets(kafka, group, topic) as offsets:
+            while not (await offsets.state()).is_empty:
+                await asyncio.sleep(0.2)
+
+    asyncio.run(until_empty())
+    started = service.started_records("paused")
+    assert started < 3_000
+    end_s = time.monotonic() + 60
+    while not (status := read_statuses()["counted"]).replicas_out:
+        assert time.monotonic() < end_s, status
+        time.sleep(0.2)
+    assert (status.pause_reason, status.errors) == ("a test", [])
+    assert service.started_records("paused") == started
+
+    resume_route("counted")
+    answers = asyncio.run(service.answers("counted", "paused", 3_000))
+    assert set(answers.values()) == {1}
+    assert service.started_records("paused") == 3_000, "nothing was computed twice"

@@ -104,6 +104,10 @@ class MemorySource:
             points[partition] = point
         return points
 
+    def topic_partitions(self) -> int:
+        """Return how many partitions the topic has; see ``RecordSource``."""
+        return len(self._broker.partitions(self._topic))
+
     def log_ids(self) -> dict[TopicPartition, bytes]:
         """Return none: commits go with a topic that is deleted; see ``RecordSource``."""
         return {}

@@ -1,6 +1,7 @@
 """Calls of model replicas: which records go out together, and how a call ends."""
 
 from consumer.engine.calls.attempt_timeout import AttemptTimeout
+from consumer.engine.calls.rate_limit import RateLimiter
 from consumer.engine.calls.work_queue import WorkQueue
 from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Cause, Isolation
@@ -37,6 +38,8 @@ _AFTER_DISPATCH = states_after(Step.DISPATCH)
 class Calls:
     """Fills the replicas' windows; unanswered records are called again if ``takes_back``.
 
+    ``limiter`` keeps the route's limit on its rate.
+
     Attributes:
         has_unwanted: A replica has named itself that is to let go of records: call ``let_go``.
     """
@@ -66,6 +69,7 @@ class Calls:
         self._under_way: dict[int, Call] = {}
         self._last_number = 0
         self.has_unwanted = False
+        self.limiter = RateLimiter(settings.rate_limits, counters)
         self._timeout = AttemptTimeout(settings.attempt_timeout_s)
         self._looked_at_s: float | None = None
 
@@ -96,6 +100,9 @@ class Calls:
     def next(self, now_s: float, epoch_ms: int) -> tuple[Call, Chunk] | None:
         isolation = self._isolation
         breaker = isolation.breaker
+        limiter = self.limiter
+        if limiter.is_on:
+            limiter.ask_anew()
         while breaker.may_call(now_s, self._probes(now_s) if breaker.is_open else 0):
             suspicion = isolation.most_suspicion(len(self._queue))
             group = isolation.next_group(suspicion)
@@ -108,6 +115,11 @@ class Calls:
             )
             if not most or not isolation.may_start(group, self.in_flight):
                 return None
+            if limiter.is_on:
+                wanted = most if group is None else len(group)
+                most = limiter.room_records(wanted, now_s, is_whole=group is not None)
+                if not most:
+                    return None
             if group is None:
                 taken = self._queue.take(most, now_s)
             else:
@@ -167,6 +179,8 @@ class Calls:
         call = Call(chunk.call, items, self.windows.sent(len(items)))
         call.sent_at_s = now_s
         self._under_way[call.number] = call
+        if self.limiter.is_on:
+            self.limiter.take(call.number, len(items))
         self._isolation.started(call, items, self.in_flight)
         return call, chunk
 
@@ -204,6 +218,7 @@ class Calls:
         if call.in_flight.replica is None and call.unwanted():
             self.has_unwanted = True
         self.windows.heard(call.in_flight, outcomes.replica, outcomes.window_records, now_s)
+        self.limiter.measured(call.number, outcomes.measured_records, outcomes.measured_tokens)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
         failed: dict[Failure, list[WorkItem]] = {}
@@ -323,6 +338,7 @@ class Calls:
 
     def end(self, call: Call, reason: str, now_s: float, epoch_ms: int) -> None:
         del self._under_way[call.number]
+        self.limiter.ended(call.number)
         cause = self._isolation.ended(call)
         left = call.unanswered()
         has_lost = any(item.is_wanted() for item in left)

@@ -172,7 +172,7 @@ class AssignedPartitions:
                 raise SourceError(
                     f"{partition}: the committed completion map cannot be read ({error}), and "
                     "exactly_once repeats nothing: set the group's offset anew to say where to go "
-                    "on, e.g. with kafka-consumer-groups.sh --reset-offsets"
+                    "on, with `headrace offsets seek` or kafka-consumer-groups.sh --reset-offsets"
                 ) from error
             # At-least-once goes on from the offset alone: some records may be repeated.
             change.unreadable[partition] = str(error)

@@ -15,6 +15,11 @@ _FAILURES_SHARE = 16
 that is 192 bytes, about 45 records."""
 
 
+def failures_room_bytes(limit_characters: int) -> int:
+    """Return how much of metadata of so many characters is kept for failures."""
+    return limit_characters * 3 // (4 * _FAILURES_SHARE)
+
+
 class Delivery(Enum):
     ADMITTED = "admitted"
     """New: it is to be processed, and keeps the committed offset back until it is complete."""
@@ -43,7 +48,7 @@ class PartitionLedger:
     ) -> None:
         self._limit_characters = metadata_limit_characters
         self._log_id = log_id
-        self._failures_bytes = metadata_limit_characters * 3 // (4 * _FAILURES_SHARE)
+        self._failures_bytes = failures_room_bytes(metadata_limit_characters)
         self._failures: dict[int, RecordFailures] = {}
         self._incomplete: set[int] = set()
         # Ascending; every incomplete offset and, until trimmed, some complete ones.

@@ -50,7 +50,7 @@ class Standing:
         isolation = self.isolation
         if self.calls.in_flight or isolation.breaker.is_open or self.body_moves.is_moving:
             return None
-        if isolation.next_at_s() is not None:
+        if isolation.next_at_s() is not None or self.calls.limiter.is_holding:
             return None
         # The other held records are outcomes without acknowledgement; some of these may wait for
         # it.
@@ -60,6 +60,7 @@ class Standing:
 
     def waits(self, queued_records: int, now_s: float) -> list[str]:
         return [
+            *self._waits_for_limit(queued_records, now_s),
             *self._waits_for_model(now_s),
             *self._waits_for_room(),
             *self._waits_for_store(),
@@ -84,6 +85,16 @@ class Standing:
         line = (
             f"no model replica takes a call: one has waited for {now_s - since_s:.0f} s; replicas "
             "are not there yet, or have no room (`serve status`)"
+        )
+        return [line]
+
+    def _waits_for_limit(self, queued_records: int, now_s: float) -> list[str]:
+        limiter = self.calls.limiter
+        if not limiter.has_held(now_s):
+            return []
+        line = (
+            f"limited to {limiter.describe()} by the route's flow: {queued_records:,} records wait "
+            f"here, and this consumer has {limiter.share:.0%} of the limit"
         )
         return [line]
 
@@ -118,7 +129,7 @@ class Standing:
                 f"the brokers acknowledge nothing: {outcomes:,} outcomes wait, and none was taken "
                 f"for {quiet_s:.0f} s; check that the results topic can be written to"
             )
-        if not admission.allowance_records():
+        if not admission.allowance_records() and not self.calls.limiter.has_held(now_s):
             setting, most, held = (
                 ("flow.max_records", admission.max_records, admission.held_records)
                 if admission.held_records >= admission.max_records

@@ -155,6 +155,9 @@ class KafkaSource:
             )
         return await points_in_logs(points, consumer, self._log_id, self._log_bounds_timeout_s)
 
+    def topic_partitions(self) -> int:
+        return len(self._started().consumer.partitions_for_topic(self._topic) or ())
+
     def log_ids(self) -> dict[TopicPartition, bytes]:
         return dict.fromkeys(self._assigned, self._log_id) if self._log_id else {}
 

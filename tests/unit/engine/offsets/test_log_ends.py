@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.engine.offsets.assigned_partitions import AssignedPartitions
-from consumer.engine.offsets.log_ends import Backlog, LogEnds
 from consumer.engine.offsets.ledger import Delivery, PartitionLedger
+from consumer.engine.offsets.log_ends import Backlog, LogEnds
 from consumer.ports import OffsetAndMetadata
 from tests.engines import P0, P1
 
