@@ -20,6 +20,7 @@ def start_local_ray(
     labels: Mapping[str, str] | None = None,
     resources: Mapping[str, float] | None = None,
     shows_worker_output: bool = False,
+    metrics_port: int | None = None,
 ) -> None:
     """Start Ray in the background of this process; ``ray.shutdown`` ends it.
 
@@ -29,7 +30,8 @@ def start_local_ray(
     for seconds: partitions lost their leader. ``RAY_worker_niceness`` in the environment overrides
     both.
 
-    ``num_cpus`` are logical: Ray's bookkeeping.
+    ``num_cpus`` are logical: Ray's bookkeeping. ``metrics_port`` is where Prometheus finds the
+    metrics; unset, Ray takes a free one.
     """
     quiet_ray()
     with _environment(niceness_variables(os.environ, beside_broker=shares_machine_with_broker)):
@@ -40,6 +42,7 @@ def start_local_ray(
             labels=dict(labels or {}),
             resources=dict(resources or {}),
             include_dashboard=False,
+            _metrics_export_port=metrics_port,
             log_to_driver=shows_worker_output,
             logging_level=logging.ERROR,
         )

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
 from schemas.names import Name, ReplyTopicPattern, TopicName
+from schemas.settings.alerts import AlertSettings
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
 from schemas.settings.kubernetes import KubernetesSettings
@@ -288,6 +289,7 @@ class RouteSettings(Section):
     transactions: TransactionSettings = TransactionSettings()
     claim_check: ClaimCheckSettings | None = None
     topics: TopicSettings = TopicSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @field_validator("reply_topics")
     @classmethod
