@@ -185,6 +185,15 @@ class RecordSource(Protocol):
         Leaderless partitions, and others that do not answer soon, are left out.
         """
 
+    async def latest_log_ends(
+        self, partitions: Collection[TopicPartition], within_s: float
+    ) -> dict[TopicPartition, int]:
+        """Return ends of logs as ``log_ends`` does, for numbers that may be somewhat old.
+
+        What fetches have said within ``within_s`` is not asked again, and nothing is logged or
+        raised: what is not known is left out.
+        """
+
     def unheard_s(self) -> float | None:
         """Return for how long the group has not confirmed this member.
 

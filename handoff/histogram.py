@@ -10,6 +10,18 @@ LATENCY_BOUNDS_S = (
 )
 """From a lone request of a small model to a backlog of hours."""
 
+BATCH_BOUNDS_S = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+"""From a small encoder's batch on a large GPU to a large model's on a CPU."""
+
+RECORDS_BOUNDS = tuple(float(2**exponent) for exponent in range(13))
+"""From 1 to 4,096."""
+
+TOKENS_BOUNDS = tuple(float(2**exponent) for exponent in range(4, 21))
+"""From 16 to about a million."""
+
 
 class Histogram:
     """Counts values by upper bound.

@@ -57,8 +57,6 @@ def arguments_of(
     match settings:
         case PipelineSettings():
             return {"name": name, "settings": settings, "models": dict(step_models)}
-        case CustomModelSettings():
-            return {"settings": settings}
         case _:
             return {"name": name, "settings": settings}
 

@@ -17,7 +17,9 @@ def worked_engine() -> Engine:
     engine.timings.published(items, 1.0, EPOCH_MS + 2_000)
     engine.timings.committing.observe(0.01)
     engine.acknowledged(items)
-    for counts in (engine.counters, engine.events):
+    engine.events.published.acknowledged(2, 100)
+    engine.progress.note_log_ends({P0: 5}, 1.0)
+    for counts in (engine.counters, engine.events, engine.events.published):
         for field in fields(counts):
             setattr(counts, field.name, getattr(counts, field.name) or 1)
     return engine

@@ -94,12 +94,13 @@ class Arrivals:
             # The cancellations so far were meant for requests before now; later ones cover it.
             record = record._replace(timestamp_ms=epoch_ms)
         read = self.intake.read(record) if ends < MOST_ENDS else give_up(record, ends)
+        held_bytes = record.size_bytes()
         self.counters.received_records += 1
+        self.counters.received_bytes += held_bytes
         if isinstance(read, Tombstone):
             self.counters.skipped_records += 1
             assignment.ledger.complete(record.offset)
             return
-        held_bytes = record.size_bytes()
         self.admission.admit(held_bytes)
         if isinstance(read, Request):
             item = WorkItem(assignment, record, read.custom_id, read.deadline_ms, now_s, held_bytes)

@@ -52,8 +52,19 @@ class Backlog:
 
     def oldest_s(self, now_s: float) -> float:
         """Return since when the oldest record without an outcome is held; 0 if there is none."""
+        return self.ages_s(now_s, 0)[0]
+
+    def ages_s(self, now_s: float, epoch_ms: int) -> tuple[float, float]:
+        """Return since when the oldest record without an outcome is held, and the highest age.
+
+        The age is by the records' timestamps; both are 0 if there is none. Goes through all of
+        them, so call this about once a second.
+        """
         held = (*self.waiting(), *self.calls.in_flight_items())
-        return now_s - min((item.received_at_s for item in held), default=now_s)
+        received_at_s = min((item.received_at_s for item in held), default=now_s)
+        produced_at_ms = min((item.record.timestamp_ms or epoch_ms for item in held), default=None)
+        age_s = 0.0 if produced_at_ms is None else max(0, epoch_ms - produced_at_ms) / 1000
+        return now_s - received_at_s, age_s
 
     def lose(self, assignments: Iterable[PartitionAssignment]) -> None:
         """Drop the waiting records of lost partitions; those in flight are dropped as they end."""

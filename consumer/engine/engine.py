@@ -30,6 +30,7 @@ from consumer.engine.offsets.assigned_partitions import (
     AssignedPartitions,
     AssignmentChange,
 )
+from consumer.engine.offsets.progress import Progress
 from consumer.engine.outcomes.completion import Completion
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
@@ -55,6 +56,7 @@ class Engine:
         consumer: As above.
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
+        progress: How far partitions are behind; callers note where logs end.
         look_ups: Reply topics that are to be looked up.
         timings: How long records and commits take; callers note what is acknowledged.
         transactions: What goes into one transaction, under exactly-once.
@@ -83,6 +85,7 @@ class Engine:
         self._assigned = AssignedPartitions(
             settings.metadata_limit_characters, may_repeat=settings.may_repeat
         )
+        self.progress = Progress(self._assigned)
         self._outbox = Outbox()
         self.transactions = Transactions(self._assigned, self._outbox)
         self.counters = Counters()

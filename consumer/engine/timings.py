@@ -1,11 +1,11 @@
 """How long records take, by the part of their way. Pure: the callers have the clocks."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from consumer.engine.work import WorkItem
-from handoff.histogram import Histogram
+from handoff.histogram import RECORDS_BOUNDS, Histogram
 
 
 @dataclass(eq=False, slots=True)
@@ -22,6 +22,7 @@ class Timings:
         end_to_end: From the record's timestamp to the acknowledgement of its outcome; by the wall
             clocks of the producer (or broker) and of this machine.
         committing: One value a commit of offsets, or a transaction, from its start to its end.
+        chunk_records: No time: the records of each call.
     """
 
     waiting: Histogram = field(default_factory=Histogram)
@@ -29,11 +30,13 @@ class Timings:
     publishing: Histogram = field(default_factory=Histogram)
     end_to_end: Histogram = field(default_factory=Histogram)
     committing: Histogram = field(default_factory=Histogram)
+    chunk_records: Histogram = field(default_factory=lambda: Histogram(RECORDS_BOUNDS))
 
-    def dispatched(self, items: Iterable[WorkItem], now_s: float) -> None:
+    def dispatched(self, items: Sequence[WorkItem], now_s: float) -> None:
         """Note a call, before it is noted in its records."""
         first = Counter([item.received_at_s for item in items if not item.dispatched_at_s])
         self.waiting.since(first.items(), now_s)
+        self.chunk_records.observe(len(items))
 
     def published(self, items: Sequence[WorkItem], now_s: float, epoch_ms: int) -> None:
         """Note acknowledged outcomes, before their records are let go."""

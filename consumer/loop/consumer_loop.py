@@ -102,6 +102,7 @@ class ConsumerLoop:
         self._spawn(self._session.watch())
         self._spawn(self._watch.watch_calls())
         self._spawn(self._watch.watch_for_stall())
+        self._spawn(self._watch.watch_log_ends())
         if self._control is not None:
             self._spawn(self._control.run())
 
@@ -232,7 +233,12 @@ class ConsumerLoop:
         while not self._is_stopping:
             allowance = self.engine.allowance()
             if not allowance.partitions:
+                is_full = not self.engine.is_suspended and not self.engine.reads_on
+                closed_at_s = self._clock.monotonic()
                 await self._until(self._may_poll, settings.idle_poll_s)
+                if is_full:
+                    closed_s = self._clock.monotonic() - closed_at_s
+                    self.engine.events.admission_closed_seconds += closed_s
                 if not self._may_poll():
                     await self._source.poll((), 1, 0)
                 continue

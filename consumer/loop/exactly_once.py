@@ -127,6 +127,7 @@ class ExactlyOnce(Publishing):
                 self._substitute(transaction, rejections)
             else:
                 engine.events.commits += 1
+                engine.events.committed_transactions += 1
                 engine.timings.committing.observe(now_s - started_s)
                 engine.timings.published(transaction.items, now_s, self._clock.epoch_ms())
                 engine.transaction_committed(transaction)

@@ -1,4 +1,4 @@
-"""Watches for lost sessions, calls that hang and a consumer that stalls."""
+"""Watches for lost sessions, calls that hang, a consumer that stalls, and the ends of logs."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 
 _CALLS_EVERY_S = 1.0
 _STALL_EVERY_S = 30.0
+_LOG_ENDS_EVERY_S = 5.0
 _LOOKS_PER_SESSION = 4
 
 
@@ -98,6 +99,12 @@ class Watch:
             stall = self._stall.judge(waiting, self._clock.monotonic())
             if stall is not None:
                 raise StalledError(f"the consumer stands still: {stall}; it is to be replaced")
+
+    async def watch_log_ends(self) -> None:
+        while True:
+            await asyncio.sleep(_LOG_ENDS_EVERY_S)
+            ends = await self._source.latest_log_ends(self._engine.partitions, _LOG_ENDS_EVERY_S)
+            self._engine.progress.note_log_ends(ends, self._clock.monotonic())
 
     def _has_moved(self) -> bool:
         return self._stall.has_moved(self._engine.standing(), self._clock.monotonic())

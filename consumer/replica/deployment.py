@@ -169,7 +169,7 @@ class Consumer:
         clock = SystemClock()
         while True:
             snapshot = self._snapshot(loop)
-            self._metrics.update(read_engine(loop.engine, clock.monotonic()))
+            self._metrics.update(read_engine(loop.engine, clock.monotonic(), clock.epoch_ms()))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):

@@ -22,14 +22,16 @@ def kafka_publishing(
         return ExactlyOnce(
             engine=engine,
             source=source,
-            sink=KafkaTransactionalSink(kafka, route),
+            sink=KafkaTransactionalSink(kafka, route, engine.events.published),
             clock=SystemClock(),
             settings=settings,
         )
     return AtLeastOnce(
         engine=engine,
         source=source,
-        sink=KafkaSink(kafka, (route.results_topic, route.dead_letters_topic)),
+        sink=KafkaSink(
+            kafka, (route.results_topic, route.dead_letters_topic), engine.events.published
+        ),
         clock=SystemClock(),
         settings=settings,
     )

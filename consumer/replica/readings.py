@@ -1,45 +1,56 @@
 """What a consumer replica's metrics read now. Pure: an adapter hands them to Ray."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from consumer.engine.engine import Engine
-from handoff.histogram import Histogram
-from schemas.metrics import EVENTS, RECORDS
+from handoff.exporting import Key, Readings
+from schemas.metrics import EVENTS, PUBLISHING, RECORDS
 
 _TIMES = ("waiting", "model", "publishing", "end_to_end", "committing")
+_PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
-    """Values by the metrics' names in ``schemas.metrics``; a gauge without a value is left out."""
-
-    counters: dict[str, int]
-    gauges: dict[str, float]
-    histograms: dict[str, Histogram]
-
-
-def read_engine(engine: Engine, now_s: float) -> Readings:
-    counters = {each.name: getattr(engine.counters, each.name) for each in RECORDS}
-    counters |= {each.name: getattr(engine.events, each.name) for each in EVENTS}
+def read_engine(engine: Engine, now_s: float, epoch_ms: int) -> Readings:
+    counters: dict[Key, float] = {
+        "received_bytes": engine.counters.received_bytes,
+        **{each.name: getattr(engine.counters, each.name) for each in RECORDS},
+        **{each.name: getattr(engine.events, each.name) for each in EVENTS},
+        **{name: getattr(engine.events.published, name) for name in _PUBLISHED},
+    }
     return Readings(
         counters=counters,
-        gauges=dict(_gauges(engine, now_s)),
-        histograms={f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
+        gauges=dict(_gauges(engine, now_s, epoch_ms)),
+        histograms={
+            **{f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
+            "chunk_records": engine.timings.chunk_records,
+            "published_batch_records": engine.events.published.batch_records,
+        },
     )
 
 
-def _gauges(engine: Engine, now_s: float) -> Iterator[tuple[str, float]]:
+def _gauges(engine: Engine, now_s: float, epoch_ms: int) -> Iterator[tuple[Key, float]]:
+    held_s, age_s = engine.backlog.ages_s(now_s, epoch_ms)
     yield "in_flight_records", engine.in_flight_records
     yield "queued_records", engine.queued_records
+    yield "waiting_jobs", engine.calls.waiting_jobs
     yield "held_records", engine.held_records
     yield "held_bytes", engine.held_bytes
-    yield "oldest_record_seconds", engine.backlog.oldest_s(now_s)
+    yield "oldest_record_seconds", held_s
     yield "assigned_partitions", len(engine.partitions)
     yield "admission_closed", not engine.reads_on
     yield "breaker_open", engine.calls.is_breaker_open
     yield "suspended", engine.is_suspended
     yield "model_replicas", len(engine.calls.windows.replicas)
+    yield "completion_map_ratio", engine.progress.map_ratio
+    yield "full_map_partitions", engine.progress.full_map_partitions
     counters = engine.counters
+    backlog = engine.progress.backlog(now_s)
+    yield "lag_seconds", max(age_s, 0.0 if backlog is None else backlog.unread_s)
+    if backlog is not None:
+        yield "lag_records", backlog.lag_records
+        yield "remaining_records", backlog.remaining_records
     if counters.measured_records:
-        yield "tokens_per_record", counters.measured_tokens / counters.measured_records
+        tokens_per_record = counters.measured_tokens / counters.measured_records
+        yield "tokens_per_record", tokens_per_record
+        if backlog is not None:
+            yield "remaining_tokens", backlog.remaining_records * tokens_per_record

@@ -12,7 +12,7 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def dashboard() -> dict[str, Any]:
-    """Return the dashboard; it asks for a data source and routes when it is opened."""
+    """Return the dashboard; its reader chooses the data source, routes and models."""
     return {
         "title": "Headrace",
         "uid": "headrace",
@@ -28,12 +28,16 @@ def dashboard() -> dict[str, Any]:
 
 def _variables() -> Iterator[dict[str, Any]]:
     yield {"name": "datasource", "type": "datasource", "query": "prometheus"}
-    series = metric("assigned_partitions").exported
-    yield {
-        "name": "route",
+    for label, of in (("route", "assigned_partitions"), ("model", "model_calls")):
+        yield _label_variable(label, metric(of).exported)
+
+
+def _label_variable(label: str, series: str) -> dict[str, Any]:
+    return {
+        "name": label,
         "type": "query",
         "datasource": _SOURCE,
-        "query": f"label_values({series}, route)",
+        "query": f"label_values({series}, {label})",
         "refresh": 2,
         "multi": True,
         "includeAll": True,

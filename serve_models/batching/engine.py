@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_OK
+from handoff.exporting import Readings
 from serve_models.batching.forward_cost import ForwardCost
 from serve_models.batching.isolation import Isolated, cost_tokens, run_isolating
 from serve_models.batching.limits import BatchLimits
@@ -28,6 +29,7 @@ from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.chunks.failures import ENDS_THE_PROCESS, ENDS_THE_TASK, Refusal
 from serve_models.chunks.watchdog import Patience, Watchdog
+from serve_models.measuring.batches import BatchCounts
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,17 @@ class _Record:
     call: Call
     index: int
     request: Request
+    arrived_at_s: float
+
+
+class _Ran(NamedTuple):
+    """A batch that has run; ``own_s`` is without the wait behind others on the device."""
+
+    isolated: Isolated
+    started_at_s: float
+    duration_s: float
+    own_s: float
+    is_broken: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +99,7 @@ class BatchEngine(ChunkServer):
         self._memory_reported_at_s = -_REPORTED_EVERY_S
         self._use_threads = use_threads
         self._running: list[list[_Text]] = []
+        self._batches = BatchCounts()
         self._preparation = Preparation(
             reader,
             self._clock,
@@ -105,6 +119,19 @@ class BatchEngine(ChunkServer):
     @property
     def waiting_texts(self) -> int:
         return len(self._pool)
+
+    def readings(self) -> Readings:
+        of_calls = super().readings()
+        return Readings(
+            counters={**of_calls.counters, **self._batches.counters(self._clock.monotonic())},
+            gauges={
+                **of_calls.gauges,
+                "model_waiting_texts": len(self._pool),
+                "model_waiting_tokens": self._pool.tokens,
+                "model_token_budget_tokens": self._pool.token_budget_tokens,
+            },
+            histograms=self._batches.histograms(),
+        )
 
     def start(self) -> None:
         for _ in range(self._limits.parallel_batches + 1):
@@ -168,6 +195,7 @@ class BatchEngine(ChunkServer):
         for index in prepared.expired:
             call.answer(index, STATUS_EXPIRED, b"")
         now_s = self._clock.monotonic()
+        self._batches.sliced(prepared.duration_s, prepared.truncated_texts)
         requests = 0
         arrived: list[Waiting[_Text]] = []
         for index, request in zip(prepared.indexes, prepared.prepared, strict=True):
@@ -175,7 +203,7 @@ class BatchEngine(ChunkServer):
                 call.answer(index, request.status, request.body)
             elif call.waits_for(index):
                 requests += 1
-                record = _Record(call, index, request)
+                record = _Record(call, index, request, now_s)
                 arrived.extend(
                     self._pool.add(_Text(record, position), text.tokens, now_s)
                     for position, text in enumerate(request.texts)
@@ -215,23 +243,29 @@ class BatchEngine(ChunkServer):
         # A batch that runs alone has all threads; under a backlog each has its share.
         threads = self._limits.threads_for(len(self._running) + bool(self._pool))
         try:
-            isolated, duration_s, own_s, is_broken = await loop.run_in_executor(
-                self._model_threads, self._run_model, items, threads
-            )
+            ran = await loop.run_in_executor(self._model_threads, self._run_model, items, threads)
             if self._batches_until_timed <= 0:
                 self._batches_until_timed = _TIMED_EVERY_BATCHES
                 await loop.run_in_executor(self._model_threads, self._time_probe, threads)
-            if is_broken:
+            if ran.is_broken:
                 self._lose_batches(
                     ReplicaLostError("the model failed on a batch, and on a harmless text after it")
                 )
                 return
         finally:
             self._running.remove(batch)
-        self._estimator.batch_finished(sum(item.tokens for item in items), duration_s)
-        self._learn(items, isolated, own_s, threads)
+        tokens = [item.tokens for item in items]
+        self._estimator.batch_finished(sum(tokens), ran.duration_s)
+        self._batches.ran(
+            tokens,
+            [text.record.arrived_at_s for text in batch],
+            started_at_s=ran.started_at_s,
+            duration_s=ran.duration_s,
+            is_padded=self._limits.pads,
+        )
+        self._learn(items, ran.isolated, ran.own_s, threads)
         complete = []
-        for text, row in zip(batch, isolated.rows, strict=True):
+        for text, row in zip(batch, ran.isolated.rows, strict=True):
             record = text.record
             if isinstance(row, Refusal):
                 record.call.answer(record.index, row.status, row.body)
@@ -260,6 +294,7 @@ class BatchEngine(ChunkServer):
             self._budget.was_too_large(too_large_tokens)
         self._pool.token_budget_tokens = self._budget.tokens
         now_s = self._clock.monotonic()
+        self._batches.split_batches += bool(isolated.too_large_tokens)
         if isolated.too_large_tokens and now_s - self._memory_reported_at_s >= _REPORTED_EVERY_S:
             self._memory_reported_at_s = now_s
             name = self._limits.budget_name
@@ -288,14 +323,19 @@ class BatchEngine(ChunkServer):
                 )
             )
 
-    def _run_model(self, items: Sequence[Any], threads: int) -> tuple[Isolated, float, float, bool]:
+    def _run_model(self, items: Sequence[Any], threads: int) -> _Ran:
         self._use_threads(threads)
         started_s = self._clock.monotonic()
-        isolated = run_isolating(self._forward, items)
-        now_s = self._clock.monotonic()
+        self._batches.busy.began(started_s)
+        try:
+            isolated = run_isolating(self._forward, items)
+        finally:
+            now_s = self._clock.monotonic()
+            self._batches.busy.ended(now_s)
         own_s = self._own_time.finished(started_s, now_s)
         is_suspect = isolated.raised or isolated.has_only_failures
-        return isolated, now_s - started_s, own_s, is_suspect and self._model_is_broken()
+        is_broken = is_suspect and self._model_is_broken()
+        return _Ran(isolated, started_s, now_s - started_s, own_s, is_broken)
 
     def _time_probe(self, threads: int) -> None:
         """Learn from a harmless text alone: full batches cannot tell what small ones cost.

@@ -51,6 +51,7 @@ class BatchLimits:
         holds_tokens: Whether a waiting item holds its tokens in memory. Without it the window alone
             bounds what waits.
         queues: Whether the device runs parallel batches one after the other.
+        pads: Whether a row costs what the longest of its batch does.
     """
 
     token_budget_tokens: int
@@ -63,6 +64,7 @@ class BatchLimits:
     holds_tokens: bool = True
     most_budget_tokens: int = 0
     queues: bool = False
+    pads: bool = True
 
     @classmethod
     def of(
@@ -122,5 +124,6 @@ def limits_over_engine(
         token_budget_tokens=settings.token_budget_tokens or step_tokens,
         most_budget_tokens=0,
         queues=False,
+        pads=False,
         parallel_batches=settings.parallel_batches or _BATCHES_IN_AN_ENGINE,
     )

@@ -29,12 +29,16 @@ class Slice:
         indexes: Records that were alive, by their position in the chunk.
         prepared: The request of each of them, or its refusal.
         expired: Records that were past their deadline.
+        duration_s: How long it took.
+        truncated_texts: Texts that were cut to the model's length.
     """
 
     stop: int
     indexes: list[int] = field(default_factory=list)
     prepared: Sequence[Request | Refusal] = field(default_factory=list)
     expired: list[int] = field(default_factory=list)
+    duration_s: float = 0.0
+    truncated_texts: int = 0
 
 
 def prepare_slice(
@@ -54,6 +58,12 @@ def prepare_slice(
         result.indexes.append(index)
     lines = [chunk.lines[index] for index in result.indexes]
     result.prepared = reader.prepare(lines, chunk.max_body_bytes)
+    result.truncated_texts = sum(
+        text.truncated
+        for request in result.prepared
+        if not isinstance(request, Refusal)
+        for text in request.texts
+    )
     return result
 
 
@@ -117,9 +127,12 @@ class Preparation:
 
     def _prepare(self, call: Call, start: int) -> Slice:
         self._slices[call] = range(start, min(start + MOST_RECORDS, len(call.chunk.lines)))
-        self._watchdog.began(call, self._clock.monotonic())
+        began_s = self._clock.monotonic()
+        self._watchdog.began(call, began_s)
         try:
-            return prepare_slice(self.reader, call.chunk, start, self._is_expired)
+            prepared = prepare_slice(self.reader, call.chunk, start, self._is_expired)
+            prepared.duration_s = self._clock.monotonic() - began_s
+            return prepared
         finally:
             self._watchdog.finished(call, self._clock.monotonic())
             del self._slices[call]

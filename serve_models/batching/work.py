@@ -14,6 +14,11 @@ class Item(Protocol):
         """The length in tokens, or another measure of what the item costs the model."""
         ...
 
+    @property
+    def truncated(self) -> bool:
+        """Whether it was cut to the model's length."""
+        ...
+
 
 class BatchModel(Protocol):
     """Runs batches. Several threads may call ``run`` at a time, beside ``prepare``."""

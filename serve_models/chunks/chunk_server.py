@@ -10,10 +10,12 @@ from typing import Any
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_UNAVAILABLE, Chunk, Outcomes
 from handoff.clock import Clock
+from handoff.exporting import Readings
 from serve_models.chunks.call import Call, wake_consumers
 from serve_models.chunks.failures import ENDS_THE_TASK, describe
 from serve_models.chunks.gathering import Gathering
 from serve_models.chunks.window import SharedWindow
+from serve_models.measuring.calls import CallCounts
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class ChunkServer:
         self._numbered: dict[tuple[str, int], Call] = {}
         self._gatherings: defaultdict[str, Gathering] = defaultdict(Gathering)
         self._window = window
+        self._counts = CallCounts()
         self.outcome_linger_s = outcome_linger_ms / 1000
         # The loop itself keeps only weak references to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,8 +117,22 @@ class ChunkServer:
             if call is not None:
                 for index in indexes:
                     if call.waits_for(index):
+                        self._counts.cancelled()
                         call.answer(index, STATUS_UNAVAILABLE, b"")
                         self._let_go(call, index)
+
+    def readings(self) -> Readings:
+        """Return what the replica's metrics read now."""
+        window = self._window
+        return Readings(
+            counters=self._counts.readings(),
+            gauges={}
+            if window is None
+            else {
+                "model_in_flight_records": window.open_records,
+                "model_window_records": window.total_records,
+            },
+        )
 
     def check_health(self) -> None:
         """Raise ``ReplicaLostError`` if the server cannot go on."""
@@ -202,6 +219,7 @@ class ChunkServer:
         gathering = None
         if chunk.call and self.gathers_by_consumer:
             gathering = self._gatherings[chunk.consumer]
+        self._counts.calls += 1
         call = Call(chunk, self.outcome_linger_s, gathering)
         self._calls.add(call)
         if chunk.call:
@@ -213,6 +231,8 @@ class ChunkServer:
     def _close(self, call: Call) -> None:
         consumer = call.chunk.consumer
         self._calls.discard(call)
+        if not self._calls:
+            self._counts.none_left()
         if self._numbered.get((consumer, call.number)) is call:
             # Not that of a call which was made again after a while without an answer.
             del self._numbered[consumer, call.number]
@@ -224,7 +244,11 @@ class ChunkServer:
             self._note_ended(consumer, call.unstreamed_records)
 
     def _note_answered(self, call: Call, outcomes: Outcomes) -> None:
-        answered = sum(len(each.indexes) for each in (outcomes, *outcomes.others.values()))
+        answered = 0
+        for each in (outcomes, *outcomes.others.values()):
+            answered += len(each.indexes)
+            if each.statuses:
+                self._counts.streamed(each.statuses)
         if answered:
             self._note_ended(call.chunk.consumer, answered)
 

@@ -74,6 +74,11 @@ class SharedWindow:
     def total_records(self) -> float:
         return self.records
 
+    @property
+    def open_records(self) -> int:
+        """Records of all callers that have not ended."""
+        return sum(self._open_records.values())
+
     def call_started(self, chunk: Chunk, now_s: float) -> None:
         self._open_records[chunk.consumer] += len(chunk.lines)
         caller = self._callers.setdefault(chunk.consumer, _Caller())

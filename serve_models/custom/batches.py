@@ -24,6 +24,7 @@ class _Record:
     body: Any
     tokens: int
     answer: Any = None
+    truncated: bool = False
 
     @property
     def texts(self) -> "tuple[_Record]":
@@ -86,6 +87,7 @@ def serve_batches(model: BatchedModel, host: Host) -> BatchEngine:
         budget_name="max_batch_size" if model.max_batch_size else "max_batch_records",
         # A size may count anything: pixels, say.
         holds_tokens=False,
+        pads=False,
     )
     return BatchEngine(
         bodies,

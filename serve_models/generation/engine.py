@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import orjson
 
 from handoff.chunk import STATUS_EXPIRED, STATUS_FAILED
+from handoff.exporting import Readings
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host, ReplicaLostError
 from serve_models.chunks.failures import ENDS_THE_TASK, encode_failure_body
@@ -81,6 +82,11 @@ class GenerationEngine(ChunkServer):
         )
         self._model = model
         self._sign: asyncio.TimerHandle | None = None
+
+    def readings(self) -> Readings:
+        of_calls = super().readings()
+        gauges = {**of_calls.gauges, "generator_slots": self._model.max_num_seqs}
+        return Readings(of_calls.counters, gauges)
 
     def set_in_flight_ratio(self, in_flight_ratio: float) -> None:
         self.resize_window(self._model.max_num_seqs * in_flight_ratio)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ from handoff.chunk import (
     Chunk,
     Outcomes,
 )
+from handoff.exporting import Readings
+from handoff.histogram import Histogram
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.chunks.call import Call
 from serve_models.chunks.chunk_server import ChunkServer, Host
@@ -81,6 +83,7 @@ class PipelineEngine(ChunkServer):
             )
             for model in sorted({step.model for step in settings.steps.values()})
         }
+        self._step_seconds = {step: Histogram() for step in settings.steps}
         self._records: dict[Call, dict[int, Record]] = {}
         self._step_calls: dict[int, StepCall] = {}
         self._numbers = count(1)
@@ -90,6 +93,15 @@ class PipelineEngine(ChunkServer):
     @property
     def waiting_requests(self) -> Mapping[str, int]:
         return {name: len(line.queue) for name, line in self._lines.items()}
+
+    def readings(self) -> Readings:
+        of_calls = super().readings()
+        waiting = {("pipeline_waiting_requests", k): n for k, n in self.waiting_requests.items()}
+        return Readings(
+            of_calls.counters,
+            {**of_calls.gauges, **waiting},
+            {("pipeline_step_seconds", step): each for step, each in self._step_seconds.items()},
+        )
 
     def _let_go(self, call: Call, index: int) -> None:
         record = self._records[call].get(index)
@@ -257,6 +269,7 @@ class PipelineEngine(ChunkServer):
             unanswered=dict(enumerate(wanted)),
             in_flight=in_flight,
             on_unwanted=self._note_unwanted,
+            sent_at_s=self._clock.monotonic(),
         )
         self._step_calls[step_call.number] = step_call
         step_call.task = self._start(partial(self._run_call, line, step_call, chunk))
@@ -313,12 +326,11 @@ class PipelineEngine(ChunkServer):
             if request is not None:
                 new.append((request, status, body))
         was_named = step_call.in_flight.replica is not None
+        now_s = self._clock.monotonic()
+        for step, answered in Counter(request.step for request, *_ in new).items():
+            self._step_seconds[step].observe(now_s - step_call.sent_at_s, answered)
         line.queue.heard(
-            step_call.in_flight,
-            len(new),
-            outcomes.replica,
-            outcomes.window_records,
-            self._clock.monotonic(),
+            step_call.in_flight, len(new), outcomes.replica, outcomes.window_records, now_s
         )
         if not was_named and step_call.unwanted():
             self._note_unwanted(step_call)

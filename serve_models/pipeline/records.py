@@ -49,6 +49,7 @@ class StepCall:
         unanswered: Its unanswered requests by their position in its chunk.
         in_flight: The same, as the queue of the model counts them.
         on_unwanted: Called when a record of it has ended without its answer.
+        sent_at_s: Monotonic seconds when it began.
         elsewhere: How many of its outcomes are still to come in the streams of other calls.
         closing: Closes it, if its replica does not let go of it.
     """
@@ -58,6 +59,7 @@ class StepCall:
     unanswered: dict[int, Request]
     in_flight: CallInFlight
     on_unwanted: "Callable[[StepCall], None]"
+    sent_at_s: float = 0.0
     has_answers: bool = False
     elsewhere: int = 0
     has_all: asyncio.Event = field(default_factory=asyncio.Event)

@@ -11,6 +11,7 @@ from ray import serve
 from handoff.chunk import Chunk, Outcomes
 from handoff.clock import AwakeClock
 from serve_models.chunks.chunk_server import ChunkServer, Host
+from serve_models.replicas.metrics import export_readings
 
 _LAST_WORDS_S = 0.5
 """Time for finished outcomes to be streamed; the calls end with the process."""
@@ -38,6 +39,12 @@ class Replica:
     """One replica: answers chunks (``handoff.chunk``) once ``_server`` is set."""
 
     _server: ChunkServer
+    _exporting: asyncio.Task[None] | None = None
+
+    def _export_metrics(self, model: str) -> None:
+        """Export the server's readings as metrics with the label ``model``, until the end."""
+        exporting = export_readings(model, self._server.readings)
+        self._exporting = asyncio.get_running_loop().create_task(exporting)
 
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         # Closed with this generator and not some time later: a consumer that went away frees it.
@@ -61,6 +68,8 @@ class Replica:
 
     async def __del__(self) -> None:
         # Absent where the server could not be made.
+        if self._exporting is not None:
+            self._exporting.cancel()
         server = getattr(self, "_server", None)
         if server is not None:
             await server.stop()

@@ -11,11 +11,14 @@ class CustomModel(Replica):
     """One replica; the class's ``check_health`` is the replica's. Raises ``CustomModelError``."""
 
     # Ray Serve awaits the constructor.
-    async def __init__(self, settings: CustomModelSettings) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, name: str, settings: CustomModelSettings
+    ) -> None:
         if not given_gpus():
             hide_gpus()
         self._model = build_custom_model(settings)
         self._server = serve_custom_model(self._model, this_replica())
+        self._export_metrics(name)
 
     async def check_health(self) -> None:
         await super().check_health()

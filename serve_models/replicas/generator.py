@@ -78,6 +78,7 @@ class Generator(Replica):
             outcome_linger_ms=settings.outcome_linger_ms,
             host=this_replica(),
         )
+        self._export_metrics(self._name)
 
     async def adapters(self) -> dict[str, Any]:
         """Return the adapters that requests can name, and what keeps others out, by name."""

@@ -27,6 +27,7 @@ class Pipeline(Replica):
             models={model: _step_model(handle) for model, handle in models.items()},
             host=this_replica(),
         )
+        self._export_metrics(name)
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
         settings = model_with_live(self._settings, live)

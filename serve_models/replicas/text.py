@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from schemas.settings.live import model_with_live
@@ -65,13 +66,14 @@ class TextReplica(Replica):
         )
         server.start()
         self._server = server
+        self._export_metrics(name)
 
     def _limits(self, settings: TextModelSettings) -> BatchLimits:
         limits = BatchLimits.of(
             settings, self._device, runs_in_parallel=self._model.runs_in_parallel
         )
         if self._engine is None:
-            return limits
+            return replace(limits, pads=not getattr(self._model, "packs_batches", False))
         return limits_over_engine(limits, settings, self._engine.step_tokens)
 
     def _take_over(self, live: Mapping[str, Any]) -> None:

@@ -30,8 +30,8 @@ RESULTS = _ROOT / "benchmarks" / "results"
 PICTURES = _ROOT / "docs" / "images" / "dashboard"
 DEFAULT_ORDINARY_S = 60.0
 _PANEL_WINDOW = "10s"
-NOT_HERE = ("Generators (vLLM)", "GPUs")
-"""Rows of the dashboard that need vLLM and GPUs."""
+NOT_HERE = ("Generators", "Pipelines", "GPUs")
+"""Rows of the dashboard that need vLLM, a pipeline and GPUs."""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headrace.observability.panels import ROUTES, WINDOW, Panel, panels
+from headrace.observability.panels import MODELS, ROUTES, WINDOW, Panel, panels
 from tests.alerts.prometheus import Prometheus
 
 _COLUMNS = 3
@@ -53,7 +53,7 @@ async def _read(
     lines: dict[str, tuple[list[float], list[float]]] = {}
     empty = []
     for legend, query in panel.queries.items():
-        asked = query.replace(WINDOW, window).replace(ROUTES, ".*")
+        asked = query.replace(WINDOW, window).replace(ROUTES, ".*").replace(MODELS, ".*")
         series = await prometheus.query_range(asked, start_s, end_s, _STEP_S)
         if not series:
             empty.append(legend)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from headrace.service.adapters import RunningAdapters
 from headrace.service.applications import model_application_name
 from headrace.service.service import LocalService
 from headrace.status.client import read_statuses
+from schemas.metrics import CALLS, GENERATORS, PIPELINES, VLLM, metric, vllm_metric
 from schemas.settings.file import KafkaSettings, RetrySettings, Settings
 from schemas.settings.models import CustomModelSettings, GeneratorSettings
 from schemas.settings.pipelines import PipelineSettings
@@ -48,6 +48,7 @@ from tests.e2e.generations import (
 )
 from tests.e2e.running_service import PATIENCE_S, Service, make_route
 from tests.e2e.serve_replicas import Replica, replicas_of
+from tests.exposition import wait_for_series
 from tests.random_adapter import write_random_adapter
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
@@ -289,17 +290,19 @@ def test_the_engines_statistics_are_metrics_of_ray(service: Service) -> None:
     asyncio.run(service.publish("chat", [completion("counted", 7)]))
     wait_for_results(service, "chat", "counted", 1)
 
-    port = ray.nodes()[0]["MetricsExportPort"]  # type: ignore[no-untyped-call]
-    wanted = ("ray_vllm_generation_tokens_total", "ray_vllm_num_requests_running")
-    give_up_s = time.monotonic() + PATIENCE_S
-    while True:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-            exported = response.read().decode()
-        missing = [each for each in wanted if each not in exported]
-        if not missing:
-            return
-        assert time.monotonic() < give_up_s, missing
-        time.sleep(1.0)
+    # Nothing is preempted here, and no prompt is repeated.
+    uncounted = {"num_preemptions", "prefix_cache_hits"}
+    wanted = {each.exported for each in VLLM if each.name not in uncounted}
+    samples = wait_for_series(
+        {*wanted, *(each.exported for each in (*CALLS, *PIPELINES, *GENERATORS))}
+    )
+
+    running = samples[vllm_metric("num_requests_running").exported]
+    assert {each.labels["model_name"] for each in running} == {"chat"}
+    slots = samples[metric("generator_slots").exported]
+    assert {each.value for each in slots if each.labels["model"] == "chat"} == {MAX_NUM_SEQS}
+    steps = samples[metric("pipeline_step_seconds").exported]
+    assert {each.labels["step"] for each in steps} == {"guard", "reply"}
 
 
 @pytest.fixture(scope="module")

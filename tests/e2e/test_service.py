@@ -23,11 +23,13 @@ from headrace.service.changes import plan
 from headrace.service.deploying import carry_out
 from headrace.service.service import LocalService
 from headrace.service.stopping import delete_applications
+from schemas.metrics import BATCHES, CALLS, CONSUMER, metric
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings, EmbedderSettings
 from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
 from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service, make_route
+from tests.exposition import wait_for_series
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
@@ -149,6 +151,45 @@ def test_good_and_bad_records_each_get_their_outcome(
     assert codes == dead | ({None: b"request_too_large"} if huge else {})
     assert len(letters) == len(dead) + len(huge)
     assert_embeddings_match(texts, results)
+
+
+UNCOUNTED = {
+    # Of an ordinary run: these count faults, another kind of delivery, or a full consumer.
+    *("cancelled_records", "retried_records", "lost_to_retention_records"),
+    *("refused_commits", "aborted_transactions", "committed_transactions"),
+    *("publish_retries", "replaced_producers", "admission_closed_seconds"),
+    "model_split_batches",
+    # An embedder's outcomes count no tokens.
+    *("measured_records", "measured_tokens", "tokens_per_record", "remaining_tokens"),
+}
+
+
+def test_prometheus_gets_what_consumers_and_models_count(service: Service) -> None:
+    asyncio.run(service.publish("texts", [line("measured", input="rivers and mills " * 500)]))
+    asyncio.run(service.answers("texts", "measured", 1))
+    metrics = [each for each in (*CONSUMER, *CALLS, *BATCHES) if each.name not in UNCOUNTED]
+    samples = wait_for_series({each.exported for each in metrics})
+
+    def values(name: str, **labels: str) -> list[float]:
+        return [
+            each.value
+            for each in samples[metric(name).exported]
+            if labels.items() <= each.labels.items()
+        ]
+
+    for each in metrics:
+        of = {"route": "texts"} if each in CONSUMER else {"model": "minilm"}
+        assert values(each.name, **of), each.name
+    (records,) = values("model_records", model="minilm", outcome="answered")
+    assert records >= 121
+    assert sum(values("model_truncated_texts", model="minilm")) >= 1
+    (rows,) = values("model_batch_rows", model="minilm", le="+Inf")
+    (texts,) = values("model_texts", model="minilm")
+    assert texts >= 121
+    assert 1 <= rows <= texts
+    assert sum(values("answered_records", route="texts")) >= 121
+    # A custom class that streams by itself has no batches.
+    assert not values("model_batch_rows", model="counting")
 
 
 def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]) -> None:

@@ -143,6 +143,14 @@ class MemorySource:
             return {}
         return {partition: self._broker.log(partition).end_offset for partition in partitions}
 
+    async def latest_log_ends(
+        self,
+        partitions: Collection[TopicPartition],
+        within_s: float,
+    ) -> dict[TopicPartition, int]:
+        """Return where logs end now; see ``RecordSource``."""
+        return await self.log_ends(partitions)
+
     def unheard_s(self) -> float | None:
         """Return ``None``: the group needs no heartbeats; see ``RecordSource``."""
         return None

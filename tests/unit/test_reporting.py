@@ -23,7 +23,7 @@ def test_metrics_go_on_while_the_status_board_does_not_answer(
         _metrics=SimpleNamespace(update=updates.append),
         _status=SimpleNamespace(report=SimpleNamespace(remote=never)),
     )
-    monkeypatch.setattr(deployment, "read_engine", lambda _engine, _now_s: None)
+    monkeypatch.setattr(deployment, "read_engine", lambda *_: None)
     monkeypatch.setattr(deployment, "_REPORT_EVERY_S", 0.0)
     monkeypatch.setattr(deployment, "_REPORT_TIMEOUT_S", 0.01, raising=False)
 

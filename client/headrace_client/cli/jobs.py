@@ -21,6 +21,7 @@ from headrace_client.errors import ClientError, MissingTopicError
 from headrace_client.registry.announcements import Action, Command
 from headrace_client.registry.announcing import user_name
 from headrace_client.registry.commanding import publish_cancellation, publish_command
+from headrace_client.registry.exposition import exposition
 from headrace_client.registry.listing import forget, read_registry, wait_for_end
 from headrace_client.registry.standing import JobStanding, Registry
 from headrace_client.registry.tables import COLUMNS, duration, lines, row
@@ -30,7 +31,9 @@ from headrace_client.wire.requests import cancel_job
 RUNNER_ENDS_WITHIN_S = 20.0
 _FOLDED = ("job", "state")
 
-jobs_app = typer.Typer(help="Jobs: list, show, cancel, pause, resume.", no_args_is_help=True)
+jobs_app = typer.Typer(
+    help="Jobs: list, show, cancel, pause, resume, metrics.", no_args_is_help=True
+)
 
 BootstrapOption = Annotated[
     str | None,
@@ -53,7 +56,7 @@ RouteOption = Annotated[
 
 @jobs_app.callback()
 def jobs() -> None:
-    """Jobs: list, show, cancel, pause, resume."""
+    """Jobs: list, show, cancel, pause, resume, metrics."""
 
 
 @jobs_app.command("list")
@@ -76,6 +79,16 @@ def list_jobs(
     else:
         finished = f"; {len(found)} finished: see --all" if found else ""
         _note(f"no job runs{finished}")
+
+
+@jobs_app.command("metrics")
+def metrics(bootstrap: BootstrapOption = None, config: ConfigOption = None) -> None:
+    """Print the jobs that are not finished in Prometheus' text format.
+
+    For the textfile collector of node_exporter, for example.
+    """
+    registry = asyncio.run(_read(_settings(config, bootstrap)))
+    sys.stdout.write(exposition(registry.jobs(), epoch_ms()))
 
 
 @jobs_app.command("show")

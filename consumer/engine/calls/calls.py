@@ -78,6 +78,10 @@ class Calls:
     def waiting_records(self) -> int:
         return len(self._queue) + self._isolation.ready_records()
 
+    @property
+    def waiting_jobs(self) -> int:
+        return self._queue.jobs
+
     def waiting(self) -> list[WorkItem]:
         return [*self._queue.waiting(), *self._isolation.waiting()]
 

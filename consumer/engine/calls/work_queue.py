@@ -36,6 +36,11 @@ class WorkQueue:
     def __len__(self) -> int:
         return self._records
 
+    @property
+    def jobs(self) -> int:
+        """How many jobs wait, without the records that are of none."""
+        return len(self._queues) - (NO_JOB[0] in self._queues)
+
     def add(self, item: WorkItem) -> None:
         headers = item.record.headers
         name, weight = read_job(headers) if headers else NO_JOB

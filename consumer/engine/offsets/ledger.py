@@ -76,6 +76,28 @@ class PartitionLedger:
     def incomplete_records(self) -> int:
         return len(self._incomplete)
 
+    def remaining_records(self, log_end: int) -> int:
+        """Return how many offsets below ``log_end`` are not complete; some may have no record."""
+        if self._next_offset is None:
+            return 0
+        unread = log_end - max(self._next_offset, self._restored_highest + 1)
+        return len(self._incomplete) + max(0, unread)
+
+    @property
+    def map_ratio(self) -> float:
+        """How full the completion map may get with what was read, of the most that it may have.
+
+        Beyond 1 after a move from a cluster with a higher limit.
+        """
+        if self._next_offset is None or not self._order:
+            return 0.0
+        characters = completion_map.worst_case_characters(
+            len(self._incomplete),
+            self._next_offset - 1 - self._order[0],
+            self._failures_bytes + len(self._log_id),
+        )
+        return characters / self._limit_characters if self._limit_characters else 1.0
+
     @property
     def lowest_incomplete(self) -> int | None:
         """The lowest incomplete offset of those delivered or committed as incomplete."""

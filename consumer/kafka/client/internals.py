@@ -66,6 +66,21 @@ def blocked(consumer: AIOKafkaConsumer, partition: KafkaPartition) -> tuple[int,
     return int(state.lso), int(state.highwater) - at
 
 
+def fetched_log_ends(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], since_ms: int
+) -> dict[TopicPartition, int]:
+    """Return where fetches since an epoch time have found that reading ends."""
+    subscription = consumer._subscription.subscription
+    if subscription is None or subscription.assignment is None:
+        return {}
+    found = {}
+    for partition in partitions:
+        state = subscription.assignment.state_value(KafkaPartition(*partition))
+        if state is not None and state.lso is not None and state.timestamp >= since_ms:
+            found[partition] = int(state.lso)
+    return found
+
+
 async def committed(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, require_stable: bool
 ) -> dict[TopicPartition, OffsetAndMetadata | None]:

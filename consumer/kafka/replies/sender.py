@@ -15,6 +15,7 @@ from typing import NamedTuple
 from aiokafka import errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from consumer.engine.counters import Published
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
 from consumer.kafka.client.connection import explaining_failures
 from consumer.kafka.replies.directory import ReplyDirectory, Verdict, reject_absent
@@ -61,7 +62,9 @@ class ReplySender:
         settings: KafkaSettings,
         listener: PublishListener,
         fail: Callable[[SourceError], None],
+        published: Published | None = None,
     ) -> None:
+        self._published = published or Published()
         self._settings = settings
         self._listener = listener
         self._fail = fail
@@ -306,6 +309,7 @@ class ReplySender:
             self._failing_since_s.pop(partition, None)
             self._backoffs.pop(partition, None)
             self._most_records.pop(partition, None)
+            self._published.acknowledged(len(batch.messages), len(batch.encoded))
             self._listener.acknowledged(batch.messages)
             return True
         if code is not None:
@@ -329,6 +333,7 @@ class ReplySender:
             self._pass(self._take_waiting(partition), reason)
             return True
         self._back_off(partition)
+        self._published.publish_retries += 1
         log.info("publishing to %s/%d again after %s", *partition, reason)
         return False
 

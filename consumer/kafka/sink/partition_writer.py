@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from consumer.engine.counters import Published
 from consumer.kafka.sink.producer_slot import (
     FIRST_BACKOFF_S,
     MAX_BACKOFF_S,
@@ -40,7 +41,7 @@ class PartitionWriter:
 
     ``fail`` is called with what ends the whole sink, ``on_refused`` when the broker has refused a
     message. ``move`` is called with messages that may go to another partition, as this one takes
-    nothing; it returns whether they did.
+    nothing; it returns whether they did. ``published`` counts.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class PartitionWriter:
         fail: Callable[[SourceError], None],
         on_refused: Callable[[], None],
         move: Callable[[Sequence[Message]], bool],
+        published: Published | None = None,
     ) -> None:
+        self._published = published or Published()
         self._slot = slot
         self._topic = topic
         self._partition = partition
@@ -151,6 +154,7 @@ class PartitionWriter:
                     batch = self._left_to_deliver(batch)
                     if not batch:
                         return
+                self._published.publish_retries += 1
                 log.warning(
                     "publishing %d messages to %s/%d again after %s",
                     len(batch),
@@ -162,6 +166,7 @@ class PartitionWriter:
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
             else:
                 self._is_stuck = False
+                self._published.acknowledged(len(batch), built.size())
                 self._sending_records -= len(batch)
                 self._listener.acknowledged(batch)
                 return

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.cluster import ClusterMetadata
 
+from consumer.engine.counters import Published
 from consumer.kafka.client.connection import client_options, explain, explaining_failures
 from consumer.kafka.client.mending import mend_client_of
 from headrace_client.kafka.producing import FOR_GOOD, stop_producer
@@ -28,7 +29,14 @@ REFUSALS = FOR_GOOD
 
 
 class ProducerSlot:
-    def __init__(self, settings: KafkaSettings, max_batch_bytes: int, doing: str) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        max_batch_bytes: int,
+        doing: str,
+        published: Published | None = None,
+    ) -> None:
+        self._published = published or Published()
         self._settings = settings
         self._options: dict[str, Any] = {
             **client_options(settings),
@@ -73,6 +81,7 @@ class ProducerSlot:
         """Take ``producer`` out of use; its batches in flight may still arrive."""
         if self._producer is producer:
             self._producer = None
+            self._published.replaced_producers += 1
             task = asyncio.create_task(stop_producer(producer, RETIRE_TIMEOUT_S))
             self._retirements.add(task)
             task.add_done_callback(self._retirements.discard)

@@ -7,6 +7,7 @@ from functools import partial
 
 from aiokafka import AIOKafkaProducer, errors
 
+from consumer.engine.counters import Published
 from consumer.engine.waiting.waits import no_broker
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
@@ -27,10 +28,14 @@ class KafkaSink:
 
     Messages with a key go where Java's producer puts them; messages without are spread in runs.
     Messages of one partition keep the order in which they were published. The limits of ``topics``
-    are read at the start. All other topics are reply topics, which ``ReplySender`` serves.
+    are read at the start. All other topics are reply topics, which ``ReplySender`` serves. It
+    counts in ``published``.
     """
 
-    def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topics: Sequence[str], published: Published | None = None
+    ) -> None:
+        self._published = published or Published()
         self._settings = settings
         self._topics = tuple(topics)
         self._doing = f"publishing to {', '.join(self._topics)}"
@@ -47,7 +52,9 @@ class KafkaSink:
         self._listener = listener
         warn_if_slow()
         await self._limits.read()
-        self._slot = ProducerSlot(self._settings, self._router.max_batch_bytes, self._doing)
+        self._slot = ProducerSlot(
+            self._settings, self._router.max_batch_bytes, self._doing, self._published
+        )
         producer = await self._slot.start()
         try:
             for topic in self._topics:
@@ -87,7 +94,7 @@ class KafkaSink:
 
     def _reply_sender(self, listener: PublishListener) -> ReplySender:
         if self._replies is None:
-            self._replies = ReplySender(self._settings, listener, self._end)
+            self._replies = ReplySender(self._settings, listener, self._end, self._published)
         return self._replies
 
     def waits(self) -> list[str]:
@@ -167,6 +174,7 @@ class KafkaSink:
                 fail=self._end,
                 on_refused=self._limits.look_again,
                 move=partial(self._move, partition),
+                published=self._published,
             )
         return writer
 

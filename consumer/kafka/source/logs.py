@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.engine.offsets.completion_map import log_id_of
+from consumer.kafka.client import internals
 from consumer.ports import OffsetAndMetadata, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,27 @@ async def ask_each(
         except errors.KafkaError as error:
             log.warning("%s: no answer about its log: %s", partition, error)
     return found
+
+
+async def ask_led(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], timeout_s: float
+) -> dict[TopicPartition, int]:
+    """Ask for the ends of the logs that have a leader, all at once; silent about failures."""
+    cluster = internals.cluster(consumer)
+    led = [
+        key
+        for key in (KafkaPartition(*each) for each in partitions)
+        if (cluster.leader_for_partition(key) or 0) >= 0
+    ]
+    if not led:
+        return {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            ends = await consumer.end_offsets(led)
+    except (TimeoutError, errors.KafkaError) as error:
+        log.debug("no answer about the ends of %d logs: %r", len(led), error)
+        return {}
+    return {TopicPartition(*key): int(end) for key, end in ends.items()}
 
 
 async def points_in_logs(

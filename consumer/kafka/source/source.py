@@ -22,7 +22,7 @@ from consumer.kafka.source import raw_records
 from consumer.kafka.source.beginning import any_committed, begin_at_end
 from consumer.kafka.source.committing import Commits
 from consumer.kafka.source.fetching import Fetching
-from consumer.kafka.source.logs import ask_each, points_in_logs
+from consumer.kafka.source.logs import ask_each, ask_led, points_in_logs
 from consumer.kafka.source.topic_identity import TopicIdentity
 from consumer.kafka.source.unpacking import Unpacking
 from consumer.ports import (
@@ -81,7 +81,8 @@ class KafkaSource:
         self._give_up_after_s = membership.rebalance_timeout_ms / 1000 * _TAKE_OVER_SHARE
         self._doing = f"reading topic {self._topic} in group {route.group}"
         self._member: _Member | None = None
-        self._session = Session((clock or SystemClock()).monotonic)
+        self._clock = clock or SystemClock()
+        self._session = Session(self._clock.monotonic)
         self._callback: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._assigned: frozenset[TopicPartition] = frozenset()
@@ -175,6 +176,18 @@ class KafkaSource:
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         ask = self._started().consumer.end_offsets
         return await ask_each(ask, partitions, self._log_bounds_timeout_s)
+
+    async def latest_log_ends(
+        self, partitions: Collection[TopicPartition], within_s: float
+    ) -> dict[TopicPartition, int]:
+        if self._member is None or self._is_stopped:
+            return {}
+        consumer = self._member.consumer
+        since_ms = self._clock.epoch_ms() - int(within_s * 1000)
+        fetched = internals.fetched_log_ends(consumer, partitions, since_ms)
+        # While reading is paused nothing is fetched, and then the lag grows.
+        others = [each for each in partitions if each not in fetched]
+        return fetched | await ask_led(consumer, others, self._log_bounds_timeout_s)
 
     def unheard_s(self) -> float | None:
         is_member = self._member is not None and self._member.commits.is_open

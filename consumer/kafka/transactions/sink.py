@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import errors
 
+from consumer.engine.counters import Published
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
@@ -47,10 +48,13 @@ class KafkaTransactionalSink:
 
     Messages go to the partitions that ``KafkaSink`` gives them. Transactions of several input
     partitions run at the same time. Each commit must differ from the one before it, as that shows
-    the outcome of a commit without an answer.
+    the outcome of a commit without an answer. It counts in ``published``.
     """
 
-    def __init__(self, settings: KafkaSettings, route: RouteSettings) -> None:
+    def __init__(
+        self, settings: KafkaSettings, route: RouteSettings, published: Published | None = None
+    ) -> None:
+        self._published = published or Published()
         self._settings = settings
         self._route = route
         self._topics = (route.results_topic, route.dead_letters_topic)
@@ -237,6 +241,7 @@ class KafkaTransactionalSink:
             self._epochs(connected, name, partition),
             batch_bytes=self._router.batch_bytes,
             explain=self._explain_of(name),
+            published=self._published,
         )
 
     async def _end_earlier(self, connected: _Connected, partition: TopicPartition) -> None:

@@ -22,11 +22,13 @@ from collections.abc import Set as AbstractSet
 
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 
+from consumer.engine.counters import Published
 from consumer.kafka.client.cluster_client import ClusterClient
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from consumer.kafka.sink.refusals import INVALID_TIMESTAMP
 from consumer.kafka.transactions.batches import (
     AttemptFailedError,
+    Batch,
     BatchEncoder,
     BatchRefusedError,
     BatchSending,
@@ -67,7 +69,10 @@ class TransactionalId:
         *,
         batch_bytes: Callable[[str], int],
         explain: Explain,
+        published: Published | None = None,
     ) -> None:
+        self._published = published or Published()
+        self._filled: Sequence[Batch] = ()
         self._epochs = epochs
         self._identity = epochs.identity
         self._name = epochs.identity.name
@@ -129,6 +134,7 @@ class TransactionalId:
                 if await self._was_committed(point, may_be=is_deciding):
                     break
             except (AttemptFailedError, TimeoutError) as error:
+                self._published.publish_retries += 1
                 log.warning("%s: transaction begins again after %r", self._name, error)
                 if not is_deciding:
                     await self._roll_back()
@@ -143,6 +149,9 @@ class TransactionalId:
             else:
                 break
         self._committed = point
+        for batch in self._filled:
+            self._published.acknowledged(batch.records, len(batch.encoded))
+        self._filled = ()
         if self._epochs.is_in_doubt:
             # Otherwise a reader might wait for the end until there is something to publish again.
             await self._go_on()
@@ -163,6 +172,7 @@ class TransactionalId:
             partition: self._encoder.encode(partition, each, most_records)
             for partition, each in messages.items()
         }
+        self._filled = [batch for each in batches.values() for batch in each]
         topic, number = self._identity.partition
         offsets = TxnOffsetCommitRequest(
             self._name,

@@ -105,7 +105,12 @@ class _Trial:
             width=plain.width,
             replays=self._replays,
         )
-        loop = DeviceLoop(streamed, self._slots, queues=self._queues)
+        loop = DeviceLoop(
+            streamed,
+            self._slots,
+            queues=self._queues,
+            is_packed=isinstance(layout, PackedLayout),
+        )
         try:
             cosine = least_cosine(loop.run(self._samples), self._expected)
         except Exception as error:  # noqa: BLE001 -- a layout that the model cannot run is none for it

@@ -40,10 +40,14 @@ class DeviceLoop:
 
     Attributes:
         queues: As given.
+        is_packed: Whether batches have no padding.
     """
 
-    def __init__(self, device: Device, slots: int, *, queues: bool) -> None:
+    def __init__(
+        self, device: Device, slots: int, *, queues: bool, is_packed: bool = False
+    ) -> None:
         self.queues = queues
+        self.is_packed = is_packed
         self._device = device
         self._schedule = SlotSchedule(slots)
         self._changed = Condition()

@@ -78,6 +78,7 @@ def encode_prepared(prepared: Sequence[Sequence[TokenizedText] | Refusal]) -> li
             texts.extend(each)
     has_prompts = any(text.prompt_tokens for text in texts)
     has_types = any(len(text.type_ids) for text in texts)
+    has_truncated = any(text.truncated for text in texts)
     return [
         np.array(statuses, np.int32).tobytes(),
         np.array(counts, np.int32).tobytes(),
@@ -88,6 +89,7 @@ def encode_prepared(prepared: Sequence[Sequence[TokenizedText] | Refusal]) -> li
         b"".join(bytes(text.ids) for text in texts),
         b"".join(_type_ids(text) for text in texts) if has_types else _NO_BYTES,
         *join_parts(refusals),
+        bytes(text.truncated for text in texts) if has_truncated else _NO_BYTES,
     ]
 
 
@@ -98,6 +100,7 @@ def decode_prepared(fields: Sequence[memoryview]) -> Iterator[list[TokenizedText
     )
     ids, type_ids = fields[4].cast("i"), fields[5].cast("b")
     refusals = iter(split_parts(fields[6], fields[7]))
+    truncated = fields[8]
     text = start = 0
     for status, count in zip(statuses, counts, strict=True):
         if status != STATUS_OK:
@@ -109,7 +112,7 @@ def decode_prepared(fields: Sequence[memoryview]) -> Iterator[list[TokenizedText
             texts.append(
                 TokenizedText(
                     tokens=tokens[text],
-                    truncated=False,
+                    truncated=bool(truncated[text]) if truncated else False,
                     ids=ids[start:stop],
                     type_ids=type_ids[start:stop],
                     prompt_tokens=prompts[text] if prompts else 0,

@@ -178,6 +178,11 @@ class EmbeddingModel:
             sample=self.sample,
         )
 
+    @property
+    def packs_batches(self) -> bool:
+        """Whether batches are computed without padding."""
+        return self._converted is None and self._loop is not None and self._loop.is_packed
+
     def probe(self) -> TokenizedText:
         return self.tokenize(["probe"], [None])[0]
 

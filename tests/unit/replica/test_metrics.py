@@ -25,10 +25,7 @@ class FakeRay:
 
         class Fake:
             def __init__(self, name: str, _help: str, labels: Sequence[str]) -> None:
-                self.name, self.labels, self.tags = name, set(labels), {}  # type: ignore[var-annotated]
-
-            def set_default_tags(self, tags: dict[str, str]) -> None:
-                self.tags = tags
+                self.name, self.labels = name, set(labels)
 
             def inc(self, value: float, tags: dict[str, str]) -> None:
                 assert value > 0, "Ray refuses it"
@@ -36,9 +33,9 @@ class FakeRay:
                 kept = ray.values[self.name]
                 kept[tuple(tags.items())] = kept.get(tuple(tags.items()), 0) + value
 
-            def set(self, value: float) -> None:
-                assert set(self.tags) == self.labels
-                ray.values[self.name][tuple(self.tags.items())] = value
+            def set(self, value: float, tags: dict[str, str]) -> None:
+                assert set(tags) == self.labels
+                ray.values[self.name][tuple(tags.items())] = value
 
         monkeypatch.setattr(module, "Counter", Fake)
         monkeypatch.setattr(module, "Gauge", Fake)
@@ -48,7 +45,7 @@ class FakeRay:
 
 
 def test_each_metric_of_the_table_is_read() -> None:
-    readings = read_engine(worked_engine(), 1.0)
+    readings = read_engine(worked_engine(), 1.0, EPOCH_MS)
 
     read = {*readings.counters, *readings.gauges, *readings.histograms}
     assert read == {each.name for each in CONSUMER}
@@ -62,11 +59,16 @@ def test_ray_is_told_differences_and_cumulative_buckets(monkeypatch: pytest.Monk
     ray = FakeRay(monkeypatch)
     metrics = ConsumerMetrics("r")
     engine = worked_engine()
-    metrics.update(read_engine(engine, 1.0))
-    metrics.update(read_engine(engine, 1.0))
+    metrics.update(read_engine(engine, 1.0, EPOCH_MS))
+    metrics.update(read_engine(engine, 1.0, EPOCH_MS))
 
     assert ray.of("headrace_completed_records") == 2
     assert ray.of("headrace_assigned_partitions") == 1
+    assert ray.of("headrace_lag_records") == 3
+    assert ray.of("headrace_remaining_records") == 3
+    assert ray.of("headrace_remaining_tokens") == 3
+    assert ray.of("headrace_chunk_records_bucket", le="1") is None
+    assert ray.of("headrace_chunk_records_bucket", le="2") == 1
     assert ray.of("headrace_tokens_per_record") == 1
     assert ray.of("headrace_end_to_end_seconds_count") == 2
     assert ray.of("headrace_end_to_end_seconds_sum") == pytest.approx(4.0)
@@ -75,7 +77,8 @@ def test_ray_is_told_differences_and_cumulative_buckets(monkeypatch: pytest.Monk
     assert ray.of("headrace_end_to_end_seconds_bucket", le="+Inf") == 2
 
     engine.deliver([record(2)], 1.0, EPOCH_MS)
-    metrics.update(read_engine(engine, 4.0))
+    metrics.update(read_engine(engine, 4.0, EPOCH_MS + 5_000))
+    assert ray.of("headrace_lag_seconds") == pytest.approx(5.0)
     assert ray.of("headrace_received_records") == 3
     assert ray.of("headrace_oldest_record_seconds") == pytest.approx(3.0)
 
@@ -84,8 +87,10 @@ def test_what_never_counted_and_has_no_value_is_not_exported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ray = FakeRay(monkeypatch)
-    ConsumerMetrics("r").update(read_engine(make_engine(), 1.0))
+    ConsumerMetrics("r").update(read_engine(make_engine(), 1.0, EPOCH_MS))
 
     assert ray.of("headrace_received_records") is None
     assert ray.of("headrace_tokens_per_record") is None
+    assert ray.of("headrace_lag_records") is None
+    assert ray.of("headrace_lag_seconds") == 0
     assert ray.of("headrace_suspended") == 1

@@ -41,7 +41,7 @@ PIPELINE = PipelineSettings.model_validate(
         (
             CustomModelSettings(kind="custom", import_path="m:C", urls=("/v1/x",)),
             "CustomModel",
-            {"settings"},
+            {"name", "settings"},
         ),
         (PIPELINE, "Pipeline", {"name", "settings", "models"}),
     ],

@@ -11,7 +11,7 @@ from headrace.cli.render import render_app
 from headrace.observability.alerts.models import NOT_OURS
 from headrace.observability.dashboard import dashboard
 from headrace.observability.panels import panels
-from schemas.metrics import ALL, VLLM
+from schemas.metrics import ALL, LAG, MODEL, PUBLISHING, VLLM
 
 QUERIES = [
     pytest.param(query, id=f"{panel.title}: {legend}")
@@ -27,9 +27,21 @@ def test_each_query_asks_for_a_metric_of_the_table(query: str) -> None:
     names = set(re.findall(r"\bray_\w+", query))
     assert names
     assert names <= kinds.keys()
-    (kind,) = {kinds[name] for name in names}
-    assert ("rate(" in query) is (kind != "gauge")
-    assert ("histogram_quantile(" in query) is (kind == "histogram")
+    of_query = {kinds[name] for name in names}
+    assert ("rate(" in query) is (of_query != {"gauge"})
+    assert ("histogram_quantile(" in query) is (of_query == {"histogram"})
+    assert query.count("(") == query.count(")")
+    for name in names:
+        # A gauge has no rate, and of a counter nothing else is meant.
+        assert (f"rate({name}" in query) is (kinds[name] != "gauge")
+
+
+def test_rows_of_models_sinks_and_lag_show_what_the_table_has() -> None:
+    asked = " ".join(query.values[0] for query in QUERIES)  # type: ignore[misc]
+    wanted = {each.exported for each in (*LAG, *MODEL, *PUBLISHING)}
+    # Of calls the records are shown, of texts the tokens.
+    left_out = {"ray_headrace_model_calls_total", "ray_headrace_model_texts_total"}
+    assert {name for name in wanted if name not in asked} == left_out
 
 
 def test_each_metric_that_stands_for_trouble_is_on_it() -> None:

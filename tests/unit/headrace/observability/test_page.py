@@ -18,7 +18,9 @@ def test_the_page_is_what_the_table_renders_to() -> None:
 
 def test_names_are_unique_and_have_labels_of_few_values() -> None:
     assert len({each.exported for each in ALL}) == len(ALL)
-    assert {label for each in ALL for label in each.labels} <= {"route", "deployment", "clamp"}
+    assert {label for each in ALL for label in each.labels} <= {
+        *("route", "model", "outcome", "step", "called", "gpu", "deployment", "clamp")
+    }
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:

@@ -40,6 +40,9 @@ class Builder:
         self.messages.append(Message("results", key, value, headers))
         return True
 
+    def size(self) -> int:
+        return 100 * len(self.messages)
+
 
 class Producer:
     """Takes what goes to one of two partitions; the other has no leader, until it is found."""

@@ -15,6 +15,9 @@ class Builder:
     def append(self, **_message: Any) -> bool:
         return True
 
+    def size(self) -> int:
+        return 100
+
 
 class Producer:
     """Answers batches with one error after the other, and then not at all."""

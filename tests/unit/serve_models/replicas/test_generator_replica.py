@@ -68,6 +68,7 @@ def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
     monkeypatch.setattr(module, "set_engine_environment", lambda _: None)
     monkeypatch.setattr(module, "this_replica", host)
+    monkeypatch.setattr(Generator, "_export_metrics", lambda *_: None)
     monkeypatch.setattr(module, "given_gpus", list)
     monkeypatch.setattr(module, "hide_gpus", lambda: None)
     monkeypatch.setattr(module, "report_runs_on", lambda *_: None)

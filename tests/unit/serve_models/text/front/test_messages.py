@@ -25,17 +25,19 @@ from serve_models.text.models.tokenizing import TokenizedText
 IDS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=6)
 
 
-def text_of(ids: list[int], has_types: bool, prompt_tokens: int) -> TokenizedText:
+def text_of(ids: list[int], has_types: bool, prompt_tokens: int, truncated: bool) -> TokenizedText:
     return TokenizedText(
         tokens=len(ids),
-        truncated=False,
+        truncated=truncated,
         ids=array("i", ids),
         type_ids=array("b", [n % 2 for n in range(len(ids))]) if has_types else (),
         prompt_tokens=prompt_tokens,
     )
 
 
-TEXTS = st.lists(st.builds(text_of, IDS, st.booleans(), st.integers(0, 3)), max_size=4)
+TEXTS = st.lists(
+    st.builds(text_of, IDS, st.booleans(), st.integers(0, 3), st.booleans()), max_size=4
+)
 REFUSALS = st.builds(Refusal, st.integers(400, 599), st.binary(max_size=20))
 
 
@@ -43,9 +45,9 @@ def on_the_wire(fields: list[Field]) -> list[memoryview]:
     return [memoryview(bytes(field)) for field in fields]
 
 
-def seen(text: TokenizedText) -> tuple[int, list[int], list[int], int]:
+def seen(text: TokenizedText) -> tuple[int, list[int], list[int], int, bool]:
     types = list(text.type_ids) if len(text.type_ids) else [0] * text.tokens
-    return text.tokens, list(text.ids), types, text.prompt_tokens
+    return text.tokens, list(text.ids), types, text.prompt_tokens, text.truncated
 
 
 @given(st.lists(TEXTS | REFUSALS, max_size=6))
