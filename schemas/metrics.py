@@ -133,6 +133,7 @@ STATE = (
     _gauge("breaker_open", "1 while the model is given a rest after failures"),
     _gauge("suspended", "1 while nothing is read or called: the group rebalances"),
     _gauge("model_replicas", "model replicas that have answered lately"),
+    _gauge("event_loop_tasks", "asyncio tasks of the consumer's process"),
     _gauge(
         "tokens_per_record",
         "the mean of the measured records; the lag in tokens is the lag times this",

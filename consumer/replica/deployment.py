@@ -169,7 +169,8 @@ class Consumer:
         clock = SystemClock()
         while True:
             snapshot = self._snapshot(loop)
-            self._metrics.update(read_engine(loop.engine, clock.monotonic(), clock.epoch_ms()))
+            now_s, epoch_ms, tasks = clock.monotonic(), clock.epoch_ms(), len(asyncio.all_tasks())
+            self._metrics.update(read_engine(loop.engine, now_s, epoch_ms, tasks))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):

@@ -10,7 +10,8 @@ _TIMES = ("waiting", "model", "publishing", "end_to_end", "committing")
 _PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 
 
-def read_engine(engine: Engine, now_s: float, epoch_ms: int) -> Readings:
+def read_engine(engine: Engine, now_s: float, epoch_ms: int, tasks: int = 0) -> Readings:
+    """Return the values of all metrics of a consumer; ``tasks``: of its event loop."""
     counters: dict[Key, float] = {
         "received_bytes": engine.counters.received_bytes,
         **{each.name: getattr(engine.counters, each.name) for each in RECORDS},
@@ -19,7 +20,7 @@ def read_engine(engine: Engine, now_s: float, epoch_ms: int) -> Readings:
     }
     return Readings(
         counters=counters,
-        gauges=dict(_gauges(engine, now_s, epoch_ms)),
+        gauges={**dict(_gauges(engine, now_s, epoch_ms)), "event_loop_tasks": tasks},
         histograms={
             **{f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
             "chunk_records": engine.timings.chunk_records,

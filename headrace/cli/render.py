@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from headrace.cli.options import ConfigOption
+from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_error, print_note
 from headrace.kubernetes.source import read_source
 from headrace.observability.alerts.groups import alert_groups
@@ -46,7 +46,7 @@ def alerts(config: ConfigOption = None) -> None:
     # As above.
     from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
 
-    groups = alert_groups(read_source(find_settings_file(config)).settings)
+    groups = alert_groups(read_settings(config))
     print(to_yaml({"groups": groups}), end="")  # noqa: T201 - YAML on stdout
 
 
