@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from consumer.engine.admission import Admission
 from consumer.engine.bodies.bodies import Bodies
@@ -17,6 +18,10 @@ from consumer.engine.work import PartitionAssignment, WorkItem
 from schemas.wire.control import ControlRecord
 
 _SPARE_DEADLINES = 1024
+# There may be many: a loop in Python takes four times as long.
+_RECEIVED_AT_S = attrgetter("received_at_s")
+_TIMESTAMP_MS = attrgetter("record.timestamp_ms")
+"""Admitted records have one."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -60,11 +65,10 @@ class Backlog:
         The age is by the records' timestamps; both are 0 if there is none. Goes through all of
         them, so call this about once a second.
         """
-        held = (*self.waiting(), *self.calls.in_flight_items())
-        received_at_s = min((item.received_at_s for item in held), default=now_s)
-        produced_at_ms = min((item.record.timestamp_ms or epoch_ms for item in held), default=None)
-        age_s = 0.0 if produced_at_ms is None else max(0, epoch_ms - produced_at_ms) / 1000
-        return now_s - received_at_s, age_s
+        held = [*self.waiting(), *self.calls.in_flight_items()]
+        received_at_s: float = min(map(_RECEIVED_AT_S, held), default=now_s)
+        produced_at_ms: int = min(map(_TIMESTAMP_MS, held), default=epoch_ms)
+        return now_s - received_at_s, max(0, epoch_ms - produced_at_ms) / 1000
 
     def lose(self, assignments: Iterable[PartitionAssignment]) -> None:
         """Drop the waiting records of lost partitions; those in flight are dropped as they end."""

@@ -165,8 +165,17 @@ UNCOUNTED = {
 
 
 def test_prometheus_gets_what_consumers_and_models_count(service: Service) -> None:
-    asyncio.run(service.publish("texts", [line("measured", input="rivers and mills " * 500)]))
-    asyncio.run(service.answers("texts", "measured", 1))
+    # One is cut, and of the other two the shorter is padded.
+    asyncio.run(
+        service.publish(
+            "texts",
+            [
+                line("measured-long", input="rivers and mills " * 500),
+                line("measured-pair", input=["mill " * 20, "mill " * 21]),
+            ],
+        )
+    )
+    asyncio.run(service.answers("texts", "measured", 2))
     metrics = [each for each in (*CONSUMER, *CALLS, *BATCHES) if each.name not in UNCOUNTED]
     samples = wait_for_series({each.exported for each in metrics})
 

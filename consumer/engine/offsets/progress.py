@@ -36,9 +36,11 @@ class Progress:
     def __init__(self, assigned: AssignedPartitions) -> None:
         self._assigned = assigned
         self._logs: dict[TopicPartition, _Log] = {}
+        self._has_looked = False
 
     def note_log_ends(self, ends: Mapping[TopicPartition, int], now_s: float) -> None:
         """Take the ends of some logs; call it every few seconds."""
+        self._has_looked = True
         logs: dict[TopicPartition, _Log] = {}
         for assignment in self._assigned:
             partition, next_offset = assignment.partition, assignment.ledger.next_offset
@@ -52,20 +54,23 @@ class Progress:
         self._logs = logs
 
     def backlog(self, now_s: float) -> Backlog | None:
-        """Return what is left; ``None`` before the first look at an assigned partition."""
+        """Return what is left; ``None`` before the first look.
+
+        A partition counts from the first look after its assignment on.
+        """
+        if not self._has_looked:
+            return None
         lag_records = remaining_records = 0
         unread_s = 0.0
-        is_known = False
         for assignment in self._assigned:
             log = self._logs.get(assignment.partition)
             if log is None:
                 continue
-            is_known = True
             lag_records += max(0, log.end - _begin(assignment, log))
             remaining_records += assignment.ledger.remaining_records(log.end)
             if assignment.ledger.next_offset == log.next_offset < log.end:
                 unread_s = max(unread_s, now_s - log.unread_since_s)
-        return Backlog(lag_records, remaining_records, unread_s) if is_known else None
+        return Backlog(lag_records, remaining_records, unread_s)
 
     @property
     def map_ratio(self) -> float:

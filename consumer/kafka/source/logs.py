@@ -14,6 +14,8 @@ from consumer.ports import OffsetAndMetadata, TopicPartition
 
 log = logging.getLogger(__name__)
 
+_NO_LEADER = -1
+
 Ask = Callable[[list[KafkaPartition]], Awaitable[Mapping[KafkaPartition, int]]]
 
 
@@ -63,11 +65,9 @@ async def ask_led(
 ) -> dict[TopicPartition, int]:
     """Ask for the ends of the logs that have a leader, all at once; silent about failures."""
     cluster = internals.cluster(consumer)
-    led = [
-        key
-        for key in (KafkaPartition(*each) for each in partitions)
-        if (cluster.leader_for_partition(key) or 0) >= 0
-    ]
+    keys = (KafkaPartition(*each) for each in partitions)
+    # Of others it would ask again and again.
+    led = [key for key in keys if cluster.leader_for_partition(key) not in {None, _NO_LEADER}]
     if not led:
         return {}
     try:

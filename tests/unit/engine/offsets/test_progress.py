@@ -11,6 +11,7 @@ from consumer.ports import OffsetAndMetadata
 from tests.engines import P0, P1
 
 LIMIT_CHARACTERS = 4096
+NOTHING = Backlog(0, 0, 0.0)
 
 
 def assigned(*partitions: tuple[object, OffsetAndMetadata | None]) -> AssignedPartitions:
@@ -41,20 +42,23 @@ def test_nothing_is_known_before_a_look_and_of_partitions_that_are_not_assigned(
     progress = Progress(partitions)
     assert progress.backlog(0.0) is None
     progress.note_log_ends({P1: 10}, 0.0)
-    assert progress.backlog(0.0) is None
+    assert progress.backlog(0.0) == NOTHING
     progress.note_log_ends({P0: 3}, 0.0)
     # Without an answer the last one stands.
     progress.note_log_ends({}, 1.0)
     assert progress.backlog(1.0) == Backlog(3, 3, unread_s=1.0)
+    # A lost partition is the next owner's at once, and what came counts when it is looked at.
     partitions.change({P1: OffsetAndMetadata(0, "")}, {})
-    assert progress.backlog(1.0) is None
+    assert progress.backlog(1.0) == NOTHING
+    progress.note_log_ends({P1: 10}, 5.0)
+    assert progress.backlog(5.0) == Backlog(10, 10, unread_s=0.0)
 
 
 def test_a_group_without_a_commit_is_behind_from_where_it_began() -> None:
     partitions = assigned((P0, None))
     ledger, progress = ledger_of(partitions), Progress(partitions)
     progress.note_log_ends({P0: 9}, 0.0)
-    assert progress.backlog(0.0) is None
+    assert progress.backlog(0.0) == NOTHING
     ledger.deliver(5)
     ledger.deliver(6)
     ledger.complete(5)

@@ -51,7 +51,7 @@ def test_the_settings_come_first() -> None:
 def test_an_engine_that_batches_by_itself_gets_several_batches_of_a_step() -> None:
     asked = settings(num_cpus=4)
     limits = limits_over_engine(BatchLimits.of(asked, "cuda"), asked, step_tokens=8192)
-    assert limits == BatchLimits(8192, 4096, parallel_batches=3, threads=4)
+    assert limits == BatchLimits(8192, 4096, parallel_batches=3, threads=4, pads=False)
     asked = settings(num_cpus=4, parallel_batches=5, token_budget_tokens=99)
     limits = limits_over_engine(BatchLimits.of(asked, "cuda"), asked, step_tokens=8192)
-    assert limits == BatchLimits(99, 4096, parallel_batches=5, threads=4)
+    assert limits == BatchLimits(99, 4096, parallel_batches=5, threads=4, pads=False)

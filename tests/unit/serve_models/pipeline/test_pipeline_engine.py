@@ -932,3 +932,26 @@ async def test_a_steps_sign_of_work_reaches_the_callers_that_wait_for_its_model(
     model.calls[1].answer()
     await asyncio.gather(first, second)
     await world.engine.stop()
+
+
+async def test_steps_are_timed_and_what_waits_for_a_model_is_counted() -> None:
+    world = World()
+    world.models["classifier"].window_records = 2
+    task = await world.start("a", "b", "c")
+    (guard,) = world.models["classifier"].calls
+    world.clock.now_s = 3.0
+    guard.answer(0, 1, body={"label": "safe"})
+    await settle()
+    world.clock.now_s = 4.0
+    guard.answer(2, body={"label": "unsafe"})
+    for call in world.models["chat"].calls:
+        call.answer()
+    await finish(task)
+
+    found = world.engine.readings()
+    guarded = found.histograms["pipeline_step_seconds", "guard"]
+    assert (guarded.count, guarded.total) == (3, 3.0 + 3.0 + 4.0)
+    assert found.histograms["pipeline_step_seconds", "generate"].total == 1.0 + 1.0
+    assert found.gauges["pipeline_waiting_requests", "chat"] == 0
+    assert found.counters["model_records", "answered"] == 2
+    assert found.counters["model_records", "refused"] == 1
