@@ -23,11 +23,13 @@ from tests.alerts.faults import FAULTS, NOT_CAUSED
 from tests.alerts.pictures import Drawn, draw, read_panels
 from tests.alerts.prometheus import PrometheusMissingError
 from tests.alerts.rehearsal import Subject, Timed, missing, ordinary_work, rehearse
+from tests.alerts.report import with_table
 from tests.alerts.stage import PACE, AlertStage
 
 _ROOT = Path(__file__).parents[2]
 RESULTS = _ROOT / "benchmarks" / "results"
 PICTURES = _ROOT / "docs" / "images" / "dashboard"
+PAGE = _ROOT / "docs" / "dashboard.md"
 DEFAULT_ORDINARY_S = 60.0
 _PANEL_WINDOW = "10s"
 NOT_HERE = ("Generators", "Pipelines", "GPUs")
@@ -115,6 +117,7 @@ def _write(
     path = arguments.results / "alerts.json"
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
     draw(drawn, arguments.pictures)
+    PAGE.write_text(with_table(PAGE.read_text(), report))
 
 
 def _empty(drawn: dict[str, list[Drawn]]) -> list[str]:
