@@ -87,10 +87,9 @@ class Series:
         """Return what holds if a counter has grown within the time, be it for the first time.
 
         A counter is missing until it first counts, and ``increase`` sees no first value: a series
-        that was not there at the time's beginning has grown within it.
+        that was not there before has grown within the time. Before is a while: a gap in what was
+        scraped makes no series a new one.
         """
         series, window = self.of(counter), self.pace.of(minutes)
-        return (
-            f"sum(increase({series}[{window}])) > 0 "
-            f"or sum({series} unless {series} offset {window}) > 0"
-        )
+        before = f"last_over_time({series}[{self.pace.of(6 * minutes)}] offset {window})"
+        return f"sum(increase({series}[{window}])) > 0 or sum({series} unless {before}) > 0"
