@@ -111,8 +111,10 @@ fmt: $(STAMP)  ## Format, and fix what ruff can fix safely
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: $(STAMP)  ## Write what is made from code: docs/metrics.md, and what monitoring/ shows and alerts
+docs: $(STAMP)  ## Write what is made from code: pages of docs, dashboard and alerts
 	$(BIN)/python -m headrace.observability.page >docs/metrics.md
+	$(BIN)/python -m headrace.observability.log_page >docs/logs.md
+	$(BIN)/python -m headrace.settings.reference >docs/settings.md
 	$(BIN)/headrace render grafana >monitoring/grafana/dashboards/headrace.json
 	$(BIN)/headrace render alerts --config headrace.yaml >monitoring/alerts.yaml
 

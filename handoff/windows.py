@@ -73,6 +73,11 @@ class ReplicaWindows:
         windows = (each.window_records for each in self._replicas.values() if each.window_records)
         return min(windows, default=self.initial_records)
 
+    @property
+    def granted_records(self) -> int:
+        """The sum of the windows that replicas have granted; 0 before any did."""
+        return sum(each.window_records for each in self._replicas.values())
+
     def wanted_records(self, waiting: int) -> int:
         """Return this caller's demand at each replica: its part of what is in flight or waits."""
         replicas = max(1, len(self._replicas))

@@ -1,8 +1,9 @@
 """Which topics a settings file's routes need, and their creation."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo, TopicReport
 from consumer.kafka.admin.topic_settings import (
@@ -12,7 +13,8 @@ from consumer.kafka.admin.topic_settings import (
     unfit_settings,
 )
 from consumer.ports import SourceError
-from schemas.settings.file import Settings
+from schemas.settings.file import KafkaSettings, Settings
+from schemas.settings.secrets import KAFKA, RESULTS_KAFKA
 
 JOBS_TOPIC_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -53,6 +55,40 @@ def wanted_topics(settings: Settings) -> dict[str, TopicInfo]:
     # Whoever lists jobs reads all of it, in one order.
     wanted[settings.jobs.topic] = TopicInfo(1, copies)
     return wanted
+
+
+class ClusterTopics(NamedTuple):
+    """The topics that are needed on one cluster; ``section`` is the settings' name of it."""
+
+    section: str
+    kafka: KafkaSettings
+    wanted: dict[str, TopicInfo]
+
+
+def topics_by_cluster(settings: Settings) -> list[ClusterTopics]:
+    """Return ``wanted_topics`` by cluster.
+
+    With ``results_kafka``, results, dead letters and reply topics are there; requests, control
+    topics and the registry of jobs are on the cluster that the consumers read.
+    """
+    wanted = wanted_topics(settings)
+    if settings.results_kafka is None:
+        return [ClusterTopics(KAFKA, settings.kafka, wanted)]
+    read = {settings.jobs.topic}
+    for route in settings.routes.values():
+        read |= {route.requests_topic, *filter(None, (route.control_topic,))}
+    written = {
+        topic
+        for route in settings.routes.values()
+        for topic in (route.results_topic, route.dead_letters_topic, *route.named_reply_topics)
+    }
+    return [
+        ClusterTopics(section, kafka, {each: wanted[each] for each in wanted if each in topics})
+        for section, kafka, topics in (
+            (KAFKA, settings.kafka, read),
+            (RESULTS_KAFKA, settings.results_kafka, written),
+        )
+    ]
 
 
 def topic_settings(settings: Settings) -> dict[str, Mapping[str, str]]:
@@ -108,21 +144,27 @@ def find_unfit_topics(settings: Settings, timeout_s: float = LOOK_TIMEOUT_S) -> 
     return asyncio.run(_find_unfit_topics(settings, timeout_s))
 
 
-async def ask_unfit_topics(settings: Settings, admin: TopicAdmin) -> list[str]:
-    topics = {topic for topic, _ in _published(settings)} | {settings.jobs.topic}
-    found = await admin.topic_settings(sorted(topics))
+async def ask_unfit_topics(
+    settings: Settings, admin: TopicAdmin, topics: Collection[str]
+) -> list[str]:
+    """Return ``unfit_topics`` of those among ``topics``, which are on the cluster of ``admin``."""
+    published = {topic for topic, _ in _published(settings)} | {settings.jobs.topic}
+    found = await admin.topic_settings(sorted(published.intersection(topics)))
     denied = [explain_denied(topic) for topic in sorted(admin.denied_topics)]
     return denied + unfit_topics(settings, found)
 
 
 async def _find_unfit_topics(settings: Settings, timeout_s: float) -> list[str]:
-    try:
-        async with asyncio.timeout(timeout_s), TopicAdmin(settings.kafka) as admin:
-            return await ask_unfit_topics(settings, admin)
-    except TimeoutError as error:
-        raise SourceError(
-            f"no broker at {settings.kafka.bootstrap} has answered within {timeout_s:g} s"
-        ) from error
+    problems: list[str] = []
+    for cluster in topics_by_cluster(settings):
+        try:
+            async with asyncio.timeout(timeout_s), TopicAdmin(cluster.kafka) as admin:
+                problems += await ask_unfit_topics(settings, admin, cluster.wanted)
+        except TimeoutError as error:
+            raise SourceError(
+                f"no broker at {cluster.kafka.bootstrap} has answered within {timeout_s:g} s"
+            ) from error
+    return problems
 
 
 def create_missing_topics(settings: Settings) -> list[TopicReport]:
@@ -141,11 +183,21 @@ async def _create_registry(
 
 
 async def _create_missing_topics(settings: Settings) -> list[TopicReport]:
-    async with TopicAdmin(settings.kafka) as admin:
-        wanted = wanted_topics(settings)
-        registry = {settings.jobs.topic: wanted.pop(settings.jobs.topic)}
+    reports: list[TopicReport] = []
+    for cluster in topics_by_cluster(settings):
+        reports += await _create_missing_on(cluster, settings)
+    return reports
+
+
+async def _create_missing_on(cluster: ClusterTopics, settings: Settings) -> list[TopicReport]:
+    wanted = dict(cluster.wanted)
+    registry = {
+        topic: wanted.pop(topic) for topic in (settings.jobs.topic,) if topic in cluster.wanted
+    }
+    async with TopicAdmin(cluster.kafka) as admin:
         reports = await admin.ensure_topics(wanted)
-        reports += await _create_registry(admin, registry, topic_settings(settings))
+        if registry:
+            reports += await _create_registry(admin, registry, topic_settings(settings))
         created = [report.topic for report in reports if report.is_created]
         # A broker may answer before its metadata has the topic, and a reader would not find it.
         for _ in range(VISIBLE_POLLS):

@@ -2,7 +2,7 @@
 
 import threading
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import ray
@@ -29,11 +29,21 @@ def exported() -> Samples:
     return found
 
 
-def wait_for_series(wanted: Collection[str]) -> Samples:
-    """Return the samples once each of the series is exported; fail with those that are not."""
+def values(samples: Samples, series: str, **labels: str) -> list[float]:
+    """Return the values of the samples that have these labels, among others."""
+    return [each.value for each in samples.get(series, ()) if labels.items() <= each.labels.items()]
+
+
+def wait_for_series(
+    wanted: Collection[str], holds: Callable[[Samples], bool] = lambda _samples: True
+) -> Samples:
+    """Return the samples once each of the series is exported; fail with those that are not.
+
+    ``holds`` says whether they have the values that they will: metrics are some seconds old.
+    """
     clock, pause = SystemClock(), threading.Event()
     end_s = clock.monotonic() + _PATIENCE_S
-    while missing := set(wanted) - set(samples := exported()):
-        assert clock.monotonic() < end_s, f"not exported: {sorted(missing)}"
+    while (missing := set(wanted) - set(samples := exported())) or not holds(samples):
+        assert clock.monotonic() < end_s, f"not exported: {sorted(missing)}, or their values"
         pause.wait(_LOOK_EVERY_S)
     return samples

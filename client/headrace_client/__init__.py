@@ -22,7 +22,7 @@ from headrace_client.errors import (
     UnsupportedCallError,
 )
 from headrace_client.routes import Route, Routes
-from headrace_client.settings import ClientSettings, Connection, Sasl, Tls, load_settings
+from headrace_client.settings import ClientSettings, Connection, OAuth, Sasl, Tls, load_settings
 from headrace_client.wire.results import Result
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "Headrace",
     "KafkaError",
     "MissingTopicError",
+    "OAuth",
     "OpenAI",
     "RequestCancelledError",
     "RequestError",

@@ -19,6 +19,9 @@ class SectionReader:
         self._data: Mapping[str, Any] = data
         self.path = path
 
+    def data(self) -> dict[str, Any]:
+        return dict(self._data)
+
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None
 
@@ -63,6 +66,31 @@ class SectionReader:
     def keys_of(self, key: str) -> tuple[str, ...]:
         value = self._data.get(key)
         return tuple(map(str, value)) if isinstance(value, Mapping) else ()
+
+    def texts_by_name(self, key: str) -> dict[str, str]:
+        section = self.section(key)
+        return {} if section is None else {name: section.text(name) for name in section.names()}
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        section = self.section(key)
+        return {} if section is None else section.data()
+
+    def number(self, key: str, default: float, *, least: float) -> float:
+        value = self._data.get(key, default)
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                value = None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+            raise SettingsError(f"{self.path}.{key}: must be a number from {least:g} on")
+        return value
+
+    def choice(self, key: str, default: str, known: Collection[str]) -> str:
+        value = self.text(key, default)
+        if value not in known:
+            raise SettingsError(f"{self.path}.{key}: must be one of {', '.join(known)}")
+        return value
 
     def flag(self, key: str, *, default: bool) -> bool:
         value = self._data.get(key)

@@ -51,7 +51,11 @@ class AssignedScalingPolicy:
         try:
             task = self._ask(self._deployment)
         except Exception:  # the old task goes on, and Serve's control loop must
-            log.exception("autoscaling %s: its task cannot be read", self._deployment)
+            log.exception(
+                "autoscaling %s: its task cannot be read",
+                self._deployment,
+                extra={"event": "scaling_held", "deployment": self._deployment},
+            )
             return
         if task != self._task:
             self._task = task

@@ -52,7 +52,6 @@ def reported_measures(route: str) -> RouteMeasures:
 def assign_tasks(tasks: Mapping[str, ScalingTask]) -> None:
     """Store each deployment's task; other deployments have none."""
     for deployment, task in tasks.items():
-        # The Kafka password is in it, as in the arguments of the consumers that Serve keeps there.
         value = msgspec.json.encode(task.to_dict())
         _internal_kv_put(deployment.encode(), value, overwrite=True, namespace=_TASKS)
     # A decision of a deployment that does not scale any more would stand in `headrace status`.

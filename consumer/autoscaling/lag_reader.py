@@ -92,7 +92,17 @@ class _Group:
             self.tracker.observe(found, now_s)
             is_fresh = bool(found)
         except Exception as error:  # noqa: BLE001 - any failure holds the numbers and is reported
-            log.warning("autoscaling: %s; the last numbers are held", error)
+            if self.latest.is_fresh or not self.latest.number:
+                log.warning(
+                    "autoscaling: %s; the last numbers are held until the lag is known again",
+                    error,
+                    extra={
+                        "event": "lag_unknown",
+                        "topic": source.topic,
+                        "group": source.group,
+                        "error_class": type(error).__name__,
+                    },
+                )
             self.tracker.failed(str(error))
         self.latest = _Latest(
             self.latest.number + 1, is_fresh, self.tracker.current, self._measures()

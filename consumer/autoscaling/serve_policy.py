@@ -55,7 +55,16 @@ class ServeScalingPolicy:
         try:
             return self._decide(context, target), {}
         except Exception:  # a fault of ours must not end Serve's control loop
-            log.exception("autoscaling %s: %d replicas are held", self._deployment, target)
+            log.exception(
+                "autoscaling %s: %d replicas are held",
+                self._deployment,
+                target,
+                extra={
+                    "event": "scaling_held",
+                    "deployment": self._deployment,
+                    "target_replicas": target,
+                },
+            )
             return target, {}
 
     def _decide(self, context: Any, target: int) -> int:
@@ -112,7 +121,21 @@ class ServeScalingPolicy:
 
     def _publish(self, decision: Decision) -> None:
         level = logging.INFO if decision.is_change else logging.DEBUG
-        log.log(level, "autoscaling %s: %s", self._deployment, decision)
+        log.log(
+            level,
+            "autoscaling %s: %s",
+            self._deployment,
+            decision,
+            extra={
+                "event": "scaling_decision",
+                "deployment": self._deployment,
+                "target_replicas": decision.target,
+                "previous_replicas": decision.previous,
+                "running_replicas": decision.running,
+                "remaining_records": decision.remaining_records,
+                "clamp": decision.clamp.value,
+            },
+        )
         if self._gauges is None:
             self._gauges = _Gauges(self._deployment)
         self._gauges.set(decision)

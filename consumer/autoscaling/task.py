@@ -6,7 +6,8 @@ from typing import Any, Self
 from consumer.autoscaling.lag_reader import GroupLagSource
 from schemas.settings.autoscaling import AutoscalingSettings
 from schemas.settings.file import KafkaSettings
-from schemas.settings.live import plain, secrets_of
+from schemas.settings.live import plain
+from schemas.settings.secrets import with_references
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +34,10 @@ class ScalingTask:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the task as JSON values, with the secrets that the brokers ask for."""
-        kafka = plain(self.kafka)
-        for (section, key), secret in secrets_of(self.kafka).items():
-            kafka[section][key] = secret
+        """Return the task as JSON values, with the names of variables in place of secrets."""
         return {
             "settings": plain(self.settings),
-            "kafka": kafka,
+            "kafka": plain(with_references(self.kafka)),
             "sources": [asdict(source) for source in self.sources],
             "is_consumer": self.is_consumer,
         }

@@ -12,6 +12,9 @@ class Counters:
     ``received = answered + refused + expired + cancelled + dead letters + skipped + still held`` at
     any time, except for records dropped with a lost partition, and for answers that their topic
     refused, which count as dead letters too. Records lost to retention were never received.
+
+    Attributes:
+        dead_letters_by_reason: ``dead_letter_records`` by the ``ErrorCode`` in the letters.
     """
 
     received_records: int = 0
@@ -29,6 +32,7 @@ class Counters:
     measured_records: int = 0
     measured_tokens: int = 0
     received_bytes: int = 0
+    dead_letters_by_reason: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

@@ -24,6 +24,7 @@ from consumer.engine.cancellation import Cancellations
 from consumer.engine.counters import Counters, Events
 from consumer.engine.failures.isolation import Isolation
 from consumer.engine.failures.retry import RetryPolicy
+from consumer.engine.happenings import Happenings
 from consumer.engine.intake import Intake
 from consumer.engine.offsets.assigned_partitions import (
     Allowance,
@@ -57,6 +58,7 @@ class Engine:
         backlog: Records without an outcome.
         bodies: Large bodies, to and from the object store.
         progress: How far partitions are behind; callers note where logs end.
+        happenings: What the log is to say of single records.
         look_ups: Reply topics that are to be looked up.
         timings: How long records and commits take; callers note what is acknowledged.
         transactions: What goes into one transaction, under exactly-once.
@@ -91,9 +93,10 @@ class Engine:
         self.counters = Counters()
         self.events = Events()
         self.timings = Timings()
+        self.happenings = Happenings()
         queue = WorkQueue(longest_first=intake.work_field is not None)
         key_queues = KeyQueues(settings.ordering)
-        isolation = Isolation(retry, jitter)
+        isolation = Isolation(retry, jitter, self.happenings)
         cancellations = Cancellations(messages.route)
         deadlines: Schedule[WorkItem] = Schedule()
         body_moves = BodyMoves(
@@ -112,6 +115,7 @@ class Engine:
             parked=self._parked,
             claim_check=claim_check,
             counters=self.counters,
+            happenings=self.happenings,
         )
         replies = Replies(look_ups, self._completion, body_moves)
         self.look_ups = look_ups
@@ -254,6 +258,10 @@ class Engine:
     @property
     def reads_on(self) -> bool:
         return self._admission.allowance_records() > 0
+
+    @property
+    def admission(self) -> Admission:
+        return self._admission
 
     @property
     def held_records(self) -> int:

@@ -209,7 +209,7 @@ class Call:
         return [
             index
             for index, item in enumerate(self._items)
-            if item is not None and not item.is_wanted()
+            if item is not None and (self.overdue is not None or not item.is_wanted())
         ]
 
     def waiting(self) -> list[WorkItem]:

@@ -205,7 +205,11 @@ class AtLeastOnce(Publishing):
                 await self._source.commit(points)
             except CommitRefusedError as error:
                 events.refused_commits += 1
-                log.info("commit refused, the group has moved on: %s", error)
+                log.info(
+                    "commit refused, the group has moved on: %s",
+                    error,
+                    extra={"event": "commit_refused", "partitions": len(points)},
+                )
                 return False
             events.commits += 1
             self._engine.timings.committing.observe(self._clock.monotonic() - started_s)

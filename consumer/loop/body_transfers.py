@@ -52,7 +52,16 @@ class BodyTransfers:
             self._bodies.refused(move, error.refused, self._clock.monotonic())
             return
         except StoreError as error:
-            log.warning("%s; attempt %d on this body", error, move.attempts + 1)
+            log.warning(
+                "%s; attempt %d on this body",
+                error,
+                move.attempts + 1,
+                extra={
+                    "event": "body_not_moved",
+                    "attempts": move.attempts + 1,
+                    "error_class": type(error).__name__,
+                },
+            )
             reason = str(error)
         self._bodies.failed(move, reason, self._clock.monotonic(), self._clock.epoch_ms())
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Coroutine
 
 from consumer.engine.bodies.store import BodyStore
 from consumer.engine.engine import Engine
-from consumer.engine.offsets.assigned_partitions import AssignmentChange
 from consumer.engine.settings import LiveSettings
 from consumer.engine.waiting.waits import LastingWaits
 from consumer.engine.work import Call, ModelContractError
 from consumer.loop.body_transfers import BodyTransfers
 from consumer.loop.call_stream import CallFailedError, stream_outcomes
 from consumer.loop.control_reader import ControlReader, TimedControl
+from consumer.loop.event_log import EventLog, log_assignment, log_failed_call, log_revocation
 from consumer.loop.publishing import Publishing
 from consumer.loop.settings import LoopSettings
 from consumer.loop.topic_look_ups import TopicLookUps
@@ -70,6 +70,7 @@ class ConsumerLoop:
         self._watch = Watch(engine, source, clock, self._let_go_of_unwanted)
         self._session = SessionWatch(engine, source, clock, settings.session_timeout_s)
         self._waits = LastingWaits()
+        self._event_log = EventLog(engine, source, publishing, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._calls: dict[asyncio.Task[None], Call] = {}
         self._cancellations: set[asyncio.Task[None]] = set()
@@ -103,6 +104,7 @@ class ConsumerLoop:
         self._spawn(self._watch.watch_calls())
         self._spawn(self._watch.watch_for_stall())
         self._spawn(self._watch.watch_log_ends())
+        self._spawn(self._event_log.run())
         if self._control is not None:
             self._spawn(self._control.run())
 
@@ -170,6 +172,7 @@ class ConsumerLoop:
         if self.failure is not None:
             return
         self.engine.suspend()
+        log_revocation(self.engine)
         try:
             async with asyncio.timeout(self._settings.revoke_budget_s):
                 await self._publishing.flush()
@@ -178,6 +181,7 @@ class ConsumerLoop:
                 "revoke: not all outcomes were acknowledged and committed within %.1f s; "
                 "a new owner may repeat them",
                 self._settings.revoke_budget_s,
+                extra={"event": "revoke_out_of_time", "budget_s": self._settings.revoke_budget_s},
             )
         finally:
             self.engine.hold_publications()
@@ -192,7 +196,7 @@ class ConsumerLoop:
         for partition, offset in change.seeks.items():
             self._source.seek(partition, offset)
         self._let_go_of_unwanted()
-        _report(change)
+        log_assignment(change)
 
     async def _pump(self) -> None:
         while True:
@@ -304,7 +308,7 @@ class ConsumerLoop:
         except (CallFailedError, ModelContractError) as error:
             # Whatever ended the call, its records go back; what the engine raises ends the loop.
             reason = f"the model replica failed: {error}"
-            log.warning("a call of %d records failed: %s", call.records, reason)
+            log_failed_call(call, error)
         if call.elsewhere > 0:
             await self._until(lambda: call.elsewhere <= 0, CARRIED_WITHIN_S)
         return reason
@@ -326,7 +330,11 @@ class ConsumerLoop:
     def _cancel(self, controls: list[TimedControl]) -> None:
         cancelled = self.engine.backlog.cancel(controls, *self._now())
         if cancelled:
-            log.info("cancelled %d records", cancelled)
+            log.info(
+                "cancelled %d records",
+                cancelled,
+                extra={"event": "records_cancelled", "records": cancelled},
+            )
             self._let_go_of_unwanted()
 
     def _now(self) -> tuple[float, int]:
@@ -346,7 +354,12 @@ class ConsumerLoop:
     def _fail(self, error: BaseException) -> None:
         """End at once: an outcome or offset might now be another log's or another member's."""
         self.failure = error
-        log.error("the consumer loop has failed", exc_info=error)
+        log.error(
+            "the consumer loop has failed: %r",
+            error,
+            exc_info=error,
+            extra={"event": "consumer_failed"},
+        )
         self.engine.end()
         self._is_stopping = self._session.is_leaving = True
         self._failed.set()
@@ -374,24 +387,9 @@ class ConsumerLoop:
     async def _leave(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.session_timeout_s)
+        self._event_log.look()
         await self._source.stop()
 
     async def _stop_control(self) -> None:
         if self._control is not None:
             await self._control.stop()
-
-
-def _report(change: AssignmentChange) -> None:
-    log.info(
-        "assignment: %d partitions kept, %d fresh, %d lost",
-        len(change.kept),
-        len(change.fresh),
-        len(change.lost),
-    )
-    for partition, reason in change.unreadable.items():
-        log.warning(
-            "%s: the committed completion map was ignored, records above the committed offset may "
-            "be repeated: %s",
-            partition,
-            reason,
-        )

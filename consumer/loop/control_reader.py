@@ -61,6 +61,11 @@ class ControlReader:
                 record.partition,
                 record.offset,
                 error,
+                extra={
+                    "event": "control_record_skipped",
+                    "offset": record.offset,
+                    **record.partition._asdict(),
+                },
             )
             return None
 

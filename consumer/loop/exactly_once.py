@@ -117,13 +117,35 @@ class ExactlyOnce(Publishing):
             )
         except FencedError as error:
             engine.events.aborted_transactions += 1
-            log.warning("%s: %s; its records are the new owner's", transaction.partition, error)
+            log.warning(
+                "%s: %s; its records are the new owner's",
+                transaction.partition,
+                error,
+                extra={
+                    "event": "transaction_aborted",
+                    "reason": "fenced",
+                    "records": len(transaction.items),
+                    **transaction.partition._asdict(),
+                },
+            )
             if engine.transaction_fenced(transaction):
                 self._expect_rebalance()
         else:
             now_s = self._clock.monotonic()
             if rejections:
                 engine.events.aborted_transactions += 1
+                log.info(
+                    "%s: a topic refuses %d messages of a transaction; it begins again without "
+                    "them",
+                    transaction.partition,
+                    len(rejections),
+                    extra={
+                        "event": "transaction_aborted",
+                        "reason": "refused",
+                        "records": len(transaction.items),
+                        **transaction.partition._asdict(),
+                    },
+                )
                 self._substitute(transaction, rejections)
             else:
                 engine.events.commits += 1
@@ -158,6 +180,7 @@ class ExactlyOnce(Publishing):
     def _rejoin(self) -> None:
         self._fenced = None
         log.warning(
-            "the group has not rebalanced though a partition was another member's; joining again"
+            "the group has not rebalanced though a partition was another member's; joining again",
+            extra={"event": "group_joined_again", "reason": "fenced"},
         )
         self._source.rejoin()

@@ -104,7 +104,19 @@ class RefusalLog:
             if len(self._warned_of) >= _MOST_TOPICS:  # of reply topics there may be any number
                 self._warned_of.clear()
             self._warned_of.add(topic)
-            log.log(level, "%s offset %d: %s", record.partition, record.offset, rejection.reason)
+            log.log(
+                level,
+                "%s offset %d: %s",
+                record.partition,
+                record.offset,
+                rejection.reason,
+                extra={
+                    "event": "message_refused",
+                    "refused_by": topic,
+                    "offset": record.offset,
+                    **record.partition._asdict(),
+                },
+            )
 
 
 def messages_of(items: Iterable[WorkItem]) -> list[Message]:

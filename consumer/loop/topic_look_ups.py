@@ -49,7 +49,15 @@ class TopicLookUps:
             async with asyncio.timeout(TIMEOUT_S):
                 missing = await self._publishing.find_missing(topics)
         except (TimeoutError, SourceError) as error:
-            log.warning("reply topics cannot be looked up now: %r", error)
+            log.warning(
+                "reply topics cannot be looked up now: %r",
+                error,
+                extra={
+                    "event": "reply_topics_not_looked_up",
+                    "topics": sorted(topics),
+                    "error_class": type(error).__name__,
+                },
+            )
         self._engine.backlog.looked_up(
             topics, missing, self._clock.monotonic(), self._clock.epoch_ms()
         )

@@ -60,6 +60,11 @@ class SessionWatch:
             "is published",
             what,
             silent_s,
+            extra={
+                "event": "group_joined_again",
+                "reason": "session_lost",
+                "silent_s": round(silent_s, 1),
+            },
         )
         self._engine.suspend(f"the group may have given this consumer up: {what}; it joins again")
         self._engine.hold_publications()
@@ -84,7 +89,16 @@ class Watch:
             now_s, epoch_ms = self._clock.monotonic(), self._clock.epoch_ms()
             for call in self._engine.calls.give_up_overdue(now_s, epoch_ms):
                 if call.overdue is not None:
-                    log.warning("a call of %d records is given up: %s", call.records, call.overdue)
+                    log.warning(
+                        "a call of %d records is given up: %s",
+                        call.records,
+                        call.overdue,
+                        extra={
+                            "event": "call_overdue",
+                            "call": call.number,
+                            "records": call.records,
+                        },
+                    )
             self._end_calls()
 
     async def watch_for_stall(self) -> None:

@@ -103,9 +103,18 @@ class ObjectStore:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            log.warning("claim_check.store: %s cannot be made: %s", root, error)
+            log.warning(
+                "claim_check.store: %s cannot be made: %s",
+                root,
+                error,
+                extra={"event": "object_store_missing", "error_class": type(error).__name__},
+            )
         else:
-            log.warning("claim_check.store: made %s; if a mount belongs there, it is missing", root)
+            log.warning(
+                "claim_check.store: made %s; if a mount belongs there, it is missing",
+                root,
+                extra={"event": "object_store_made"},
+            )
 
     async def write(self, name: str, body: bytes) -> BodyReference:
         return await self._ask(lambda: self._write(name, body))

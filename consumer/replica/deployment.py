@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -18,15 +19,18 @@ from consumer.kafka.source.source import KafkaSource
 from consumer.loop.consumer_loop import ConsumerLoop
 from consumer.object_store.object_store import open_store
 from consumer.replica.build import build_engine, live_engine_settings, loop_settings
+from consumer.replica.engine_report import EngineReport
 from consumer.replica.kafka_publishing import kafka_publishing, result_limit_bytes
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.reading_notes import open_notes
 from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from handoff.clock import SystemClock
+from handoff.logs import log_change, log_through_serve, look_after_logs
 from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.live import route_with_live
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ class Consumer:
         work_field: The body field by which its model ranks requests, if it does.
         model: Handle of the model's deployment, which need not run yet.
         status: Handle of the status board.
+        results: The cluster of results, dead letters and replies, if it is another one.
     """
 
     def __init__(
@@ -55,16 +60,28 @@ class Consumer:
         work_field: str | None,
         model: Any,
         status: Any,
+        results: KafkaSettings | None = None,
     ) -> None:
+        log_through_serve(
+            [
+                secret
+                for each in (kafka, results)
+                if each
+                for secret in secret_values(each, os.environ)
+            ]
+        )
         self._route_name = route_name
         self._route = route
+        self._live: Mapping[str, Any] = {}
         self._kafka = kafka
+        self._results = results or kafka
         self._urls = urls
         self._work_field = work_field
         self._model = ModelHandle(model, unavailable=DeploymentUnavailableError)
         self._status = status
         self._replica = str(serve.get_replica_context().replica_id.unique_id)
         self._metrics = ConsumerMetrics(route_name)
+        self._engine_report = EngineReport(SystemClock())
         self._loop: ConsumerLoop | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_drained = False
@@ -75,7 +92,9 @@ class Consumer:
         if self._loop is None:
             await self._start(route)
         else:
+            log_change(log, self._live, user_config["live"], route=self._route_name)
             self._loop.reconfigure(live_engine_settings(route))
+        self._live = user_config["live"]
 
     async def _start(self, route: RouteSettings) -> None:
         context = serve.get_replica_context()
@@ -93,7 +112,9 @@ class Consumer:
             metadata_limit_characters=kafka.offset_metadata_max_bytes,
             jitter=random.Random(),  # noqa: S311 - spreads retries, guards nothing
             notes=open_notes(kafka.bootstrap, route.group, route.requests_topic),
-            result_limit_bytes=None if store is None else await result_limit_bytes(kafka, route),
+            result_limit_bytes=None
+            if store is None
+            else await result_limit_bytes(self._results, route),
         )
         instance_id = None
         if route.membership.static:
@@ -107,7 +128,7 @@ class Consumer:
         loop = ConsumerLoop(
             engine=engine,
             source=source,
-            publishing=kafka_publishing(kafka, route, engine=engine, source=source),
+            publishing=kafka_publishing(self._results, route, engine=engine, source=source),
             model=self._model,
             clock=SystemClock(),
             settings=loop_settings(route),
@@ -120,10 +141,24 @@ class Consumer:
         gc.collect()
         gc.freeze()
         self._loop = loop
+        log.info(
+            "route %s: reads %s as a member of group %s",
+            self._route_name,
+            route.requests_topic,
+            route.group,
+            extra={
+                "event": "consumer_started",
+                "route": self._route_name,
+                "topic": route.requests_topic,
+                "group": route.group,
+                "delivery": route.delivery,
+            },
+        )
         self._reporting = asyncio.get_running_loop().create_task(self._report(loop))
 
     async def check_health(self) -> None:
         """Raise if the consumer loop has failed; Serve then replaces this replica."""
+        look_after_logs()
         if self._loop is not None:
             self._loop.check()
 
@@ -131,7 +166,22 @@ class Consumer:
         """Finish what is in flight, commit and leave the group; then the replica is idle."""
         if not self._is_drained and self._loop is not None:
             self._is_drained = True
+            log.info(
+                "route %s: drains %d records in flight",
+                self._route_name,
+                self._loop.engine.in_flight_records,
+                extra={
+                    "event": "consumer_draining",
+                    "route": self._route_name,
+                    "in_flight_records": self._loop.engine.in_flight_records,
+                },
+            )
             await self._loop.drain()
+            log.info(
+                "route %s: the consumer has stopped",
+                self._route_name,
+                extra={"event": "consumer_stopped", "route": self._route_name},
+            )
 
     async def __del__(self) -> None:
         """Drain; Serve awaits this when it stops the replica."""
@@ -156,6 +206,7 @@ class Consumer:
             model_replicas=engine.calls.windows.replicas,
             waits=[] if error else [*loop.waits(), *self._model_waits()],
             error=None if error is None else repr(error),
+            **self._engine_report.of(engine),
             **counters,
         )
 

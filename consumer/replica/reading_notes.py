@@ -75,6 +75,12 @@ class FileNotes:
                 partition,
                 suspect[0] - 1,
                 numbers[_ENDS],
+                extra={
+                    "event": "consumer_ended_at_record",
+                    "partition": partition,
+                    "offset": suspect[0] - 1,
+                    "ends": numbers[_ENDS],
+                },
             )
         if numbers[_ENDS]:
             self._suspects[partition] = (suspect[0] - 1, suspect[1], numbers[_ENDS])
@@ -94,5 +100,6 @@ def open_notes(bootstrap: str, group: str, topic: str) -> FileNotes | None:
             "no notes of what is being read can be kept, so a record that ends the consumer would "
             "do so again and again: %s",
             error,
+            extra={"event": "no_reading_notes", "error_class": type(error).__name__},
         )
         return None

@@ -48,6 +48,8 @@ class Counters:
 
 
 COUNTER_NAMES = tuple(counter.name for counter in fields(Counters))
+REPORTED_TIMES = ("waiting", "model", "end_to_end")
+"""Those of ``consumer.engine.timings`` that go into a report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,17 @@ class ReplicaSnapshot(Counters):
         model_replicas: Names of the model replicas that have answered it lately.
         waits: What it waits for, a line each; few and short.
         error: Why it is unhealthy, for a person, or ``None``.
+        held_records: Read and without an acknowledged outcome.
+        held_bytes: Bytes of those, with their outcomes.
+        most_records: How many it may hold (``flow.max_records``); 0 where it does not say so.
+        most_bytes: The same of bytes.
+        oldest_s: Since the oldest record without an outcome was read; 0 without any.
+        admission_closed_s: For how long it has read nothing because it holds enough.
+        is_breaker_open: Whether it gives the model a rest after failures.
+        is_suspended: Whether it reads and calls nothing, since the group rebalances.
+        window_records: What the model's replicas let it have in flight; 0 before they say it.
+        times: Histograms by ``REPORTED_TIMES``: counts by bucket, not cumulative.
+        dead_letters_by_reason: By the error code in the dead letters.
     """
 
     route: str
@@ -78,6 +91,17 @@ class ReplicaSnapshot(Counters):
     model_replicas: list[str] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
     error: str | None = None
+    held_records: int = 0
+    held_bytes: int = 0
+    most_records: int = 0
+    most_bytes: int = 0
+    oldest_s: float = 0.0
+    admission_closed_s: float | None = None
+    is_breaker_open: bool = False
+    is_suspended: bool = False
+    window_records: int = 0
+    times: dict[str, list[int]] = field(default_factory=dict)
+    dead_letters_by_reason: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +116,7 @@ class RouteStatus(Counters):
         partitions: Partitions assigned to any replica, in order.
         model_replicas: Model replicas that have answered lately.
         errors: Why replicas are unhealthy, ``REPLICA: WHY``.
+        dead_letters_by_reason: ``dead_letter_records`` by error code.
     """
 
     route: str
@@ -106,3 +131,4 @@ class RouteStatus(Counters):
     model_replicas: int = 0
     waits: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    dead_letters_by_reason: dict[str, int] = field(default_factory=dict)

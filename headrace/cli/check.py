@@ -172,6 +172,8 @@ def print_summary(path: Path, settings: Settings) -> None:
     print_line(
         f"{path} is valid. Kafka: {kafka.broker}, {kafka.bootstrap}, {kafka.security_protocol}"
     )
+    if (results := settings.results_kafka) is not None:
+        print_line(f"Results: another Kafka, {results.bootstrap}, {results.security_protocol}")
     for name, model in settings.models.items():
         if (template := missing_template(model)) is not None:
             # Not an error in itself: replicas may run on another machine that has it.

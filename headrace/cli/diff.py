@@ -57,10 +57,7 @@ def _changes(settings: Settings) -> list[Change]:
     if not join_ray():
         raise ServiceError(NO_CLUSTER)
     try:
-        running = running_applications()
-        # A rendered configuration has neither secrets nor their marks.
-        is_declared = any(each.is_declared for each in running.values())
-        return plan(running, specs_of(settings, marks_secrets=not is_declared))
+        return plan(running_applications(), specs_of(settings))
     except ray.exceptions.RayError as error:
         raise ServiceError(f"Serve does not answer: {error}") from error
     finally:

@@ -47,6 +47,16 @@ COMMANDS = (
         "Show each route's lag, and what the service that runs here reports.",
     ),
     Command(
+        "top",
+        "headrace.cli.top.top:top",
+        "Show live what routes, models and jobs do, and what stands still; q leaves.",
+    ),
+    Command(
+        "doctor",
+        "headrace.cli.doctor:doctor",
+        "Look for what is wrong with broker, topics, rights, clocks, versions, GPUs, disk and Ray.",
+    ),
+    Command(
         "health",
         "headrace.cli.health:health",
         "Exit 0 if every route of the service on the Ray cluster has a consumer that is well.",

@@ -1,6 +1,5 @@
 """``headrace run``: one model over one file, on this machine, with nothing running before."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -34,9 +33,9 @@ from headrace.settings.one_model import (
 )
 from headrace.settings.problems import alternatives
 from headrace_client.bulk.job.options import BulkOptions
-from headrace_client.bulk.job.progress.display import choose_display
 from headrace_client.bulk.job.session import run_bulk
 from headrace_client.cli.completion import complete_model
+from headrace_client.cli.job_logs import choose
 from schemas.settings.file import Settings
 from serve_models.weights.sources import ModelSourceError, resolve
 
@@ -115,9 +114,7 @@ def run(  # noqa: PLR0913, PLR0917 - its options
         restart=restart,
         local=True,
     )
-    # What goes wrong for a while is in what the job waits for; a bar and a log would mix.
-    logging.getLogger("headrace_client").addHandler(logging.NullHandler())
-    status = run_bulk(options, choose_display(as_json=json), start=serving(settings))
+    status = run_bulk(options, choose(config, as_json=json), start=serving(settings))
     raise typer.Exit(status)
 
 

@@ -21,9 +21,9 @@ from consumer.kafka.admin.group_lags import GroupLags
 from consumer.ports import SourceError
 from consumer.replica.reports import RouteStatus
 from handoff.clock import SystemClock
-from headrace.cli.diff import changes_table
+from headrace.cli.logs import Saying
 from headrace.cli.options import ConfigOption, read_settings
-from headrace.cli.output import err, out, print_error, print_json, print_note
+from headrace.cli.output import err, out, print_error, print_json
 from headrace.cli.route_table import route_report, route_view, waits_view
 from headrace.errors import ServiceError, UserError
 from headrace.preflight.findings import errors_of
@@ -94,23 +94,24 @@ def up(
     from headrace.service.service import LocalService  # noqa: PLC0415 - see above
 
     settings = read_settings(config)
+    saying = Saying(settings)
     if look_first:
-        _look_first(settings, own_ray=own_ray)
+        _look_first(settings, own_ray=own_ray, say=saying.step)
     service = LocalService(
         settings,
         data_dir=data_dir,
         use_ray="local" if own_ray else "auto",
-        say=print_note,
-        show_plan=lambda changes: err.print(changes_table(changes)),
+        say=saying.step,
+        show_plan=saying.plan,
         metrics_port=metrics_port,
     )
     health = None if health_file is None else HealthFile(health_file)
     with service, _until_signal() as stop:
+        saying.started(_STAYS if service.is_joined else "Ctrl-C drains and stops")
         if json:
             show = partial(print_json, indent=False)
             is_silent = asyncio.run(_watch(service, stop, show, health))
         else:
-            print_note(_STAYS if service.is_joined else "Ctrl-C drains and stops")
             with Live(console=out, auto_refresh=False) as live:
                 is_silent = asyncio.run(
                     _watch(service, stop, lambda report: _show(live, report), health)
@@ -120,10 +121,10 @@ def up(
     if is_silent:
         print_error(_SILENT)
         _leave(1)
-    print_note(_STAYS if service.is_joined else "stopped")
+    saying.stopped(_STAYS if service.is_joined else "stopped")
 
 
-def _look_first(settings: Settings, *, own_ray: bool) -> None:
+def _look_first(settings: Settings, *, own_ray: bool, say: Callable[[str], None]) -> None:
     """Show what is not as it should be; raise ``UserError`` if the service could not start."""
     with err.status("looking at what the service needs"):
         findings = look(settings, use_ray="local" if own_ray else "auto")
@@ -132,7 +133,7 @@ def _look_first(settings: Settings, *, own_ray: bool) -> None:
         return
     if not (errors := errors_of(wrong)):
         for finding in wrong:
-            print_note(f"Warning: {finding}")
+            say(f"Warning: {finding}")
         return
     err.print(findings_table(wrong))
     first = errors[0]

@@ -123,8 +123,12 @@ async def replay(
     clock: Clock,
     report: ReplayReport,
     replayed: Callable[[], None],
+    requests: KafkaSettings | None = None,
 ) -> None:
     """Publish dead letters again as requests, and remember this.
+
+    Requests go to the cluster ``requests``, if that is not the one of the dead letters; then no
+    transaction spans both, and an interruption may replay the last batch twice.
 
     Ends with the last one that stood there when ``inbox`` was opened: a request that fails again
     meanwhile is not replayed again. ``report`` is right at any moment, also after an interruption;
@@ -132,15 +136,15 @@ async def replay(
     and ``UserError`` if another command took over.
     """
     topics = sorted({targets.topic} if targets.topic else set(targets.by_route.values()))
-    async with TopicAdmin(kafka) as admin:
+    async with TopicAdmin(requests or kafka) as admin:
         existing = await admin.describe_topics(topics)
         limits_bytes = await admin.message_limits_bytes(
             [topic for topic, info in existing.items() if info is not None]
         )
     async with (
-        HandlingTransactions(kafka, inbox.topic) as transactions,
+        HandlingTransactions(kafka, inbox.topic, requests) as transactions,
         LogReader(kafka) as reader,
-        LogReader(kafka) as sources,
+        LogReader(requests or kafka) as sources,
     ):
         current = await _opened_again(reader, inbox)
         started_at_s = clock.monotonic()

@@ -30,15 +30,20 @@ MAX_BATCH_BYTES = 256 * 1024
 class HandlingTransactions:
     """Handles dead letters of one topic; an async context manager.
 
-    Once entered, no other command's transaction on this topic is open or undecided.
+    Once entered, no other command's transaction on this topic is open or undecided. With a cluster
+    ``requests``, replayed requests go there, and are acknowledged before the rest is committed.
 
     Raises:
         SourceError: The cluster refuses; the message says what to check.
         UserError: Another command took over.
     """
 
-    def __init__(self, kafka: KafkaSettings, dead_letters_topic: str) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, dead_letters_topic: str, requests: KafkaSettings | None = None
+    ) -> None:
         self._kafka = kafka
+        self._requests = requests
+        self._replayer: AIOKafkaProducer | None = None
         self._topic = dead_letters_topic
         self._doing = f"handling dead letters of {dead_letters_topic}"
         self._handled_topic = ""
@@ -47,10 +52,18 @@ class HandlingTransactions:
     async def __aenter__(self) -> Self:
         self._handled_topic = await ensure_handled_topic(self._kafka, self._topic)
         await self._connect()
+        try:
+            if self._requests is not None:
+                await self._connect_replayer(self._requests)
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_exc_info: object) -> None:
         await self._close()
+        if self._replayer is not None:
+            await self._replayer.stop()
         if kind is None:
             # A commit returns before its markers are written everywhere: a reader could miss it.
             # The next producer id is given out once they are.
@@ -85,16 +98,10 @@ class HandlingTransactions:
         acknowledgements: list[asyncio.Future[object]] = []
         try:
             try:
-                for message, partition in replayed:
-                    acknowledgements.append(
-                        await producer.send(
-                            message.topic,
-                            message.value,
-                            message.key,
-                            partition=partition,
-                            headers=message.headers,
-                        )
-                    )
+                await _send_all(self._replayer or producer, replayed, acknowledgements)
+                if self._replayer is not None:
+                    # What is remembered as replayed must be there.
+                    await asyncio.gather(*acknowledgements)
                 for number, offsets in handled.items():
                     for page, value in offsets.take_changes():
                         key = page_key(number, page)
@@ -127,6 +134,23 @@ class HandlingTransactions:
         except (TimeoutError, errors.KafkaError, AssertionError) as error:
             # aiokafka asserts that there is something to abort.
             log.debug("aborting a transaction on %s ended with %r", self._topic, error)
+
+    async def _connect_replayer(self, requests: KafkaSettings) -> None:
+        producer = AIOKafkaProducer(
+            **client_options(requests),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=LARGEST_REQUEST_BYTES,
+        )
+        try:
+            with explaining_failures(requests, self._doing):
+                await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._replayer = producer
 
     def _make_producer(self) -> AIOKafkaProducer:
         return AIOKafkaProducer(
@@ -164,3 +188,20 @@ class HandlingTransactions:
         except (TimeoutError, errors.KafkaError) as error:
             log.debug("closing the producer of %s ended with %r", self._topic, error)
             await self._producer.client.close()
+
+
+async def _send_all(
+    producer: AIOKafkaProducer,
+    replayed: Sequence[Outgoing],
+    acknowledgements: list[asyncio.Future[object]],
+) -> None:
+    for message, partition in replayed:
+        acknowledgements.append(
+            await producer.send(
+                message.topic,
+                message.value,
+                message.key,
+                partition=partition,
+                headers=message.headers,
+            )
+        )

@@ -11,6 +11,7 @@ from headrace.settings.environment import apply_environment
 from headrace.settings.messages import describe_errors
 from headrace.settings.problems import SettingsError
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import KAFKA, RESULTS_KAFKA
 from schemas.settings.section import Section
 
 
@@ -19,25 +20,34 @@ def application(args: dict[str, Any]) -> serve.Application:
 
     ``args`` are the application's name, and what its replicas are built from, without secrets.
     Replicas, autoscaling and live settings are in the config's ``deployments``. Raises
-    ``SettingsError`` if a secret is missing from the pod's environment, or something is illegal.
+    ``SettingsError`` if something is illegal.
     """
     built = dict(args)
     name = built.pop("application")
-    kafka = kafka_of(built["kafka"]) if "kafka" in built else None
+    clusters = {
+        section: kafka_of(built[section], section)
+        for section in (KAFKA, RESULTS_KAFKA)
+        if section in built
+    }
     options = {"name": deployment_name(name)}
-    return bound(name, built, kafka, options)
+    return bound(name, built, clusters.get(KAFKA), options, results=clusters.get(RESULTS_KAFKA))
 
 
 class _KafkaArgs(Section):
-    kafka: KafkaSettings
+    kafka: KafkaSettings = KafkaSettings()
+    results_kafka: KafkaSettings = KafkaSettings()
 
 
-def kafka_of(values: dict[str, Any]) -> KafkaSettings:
-    """Check the rendered ``kafka`` section with the pod's environment; raises ``SettingsError``."""
-    merged, where = apply_environment({"kafka": values})
+def kafka_of(values: dict[str, Any], section: str = KAFKA) -> KafkaSettings:
+    """Check a rendered cluster with the pod's environment; raises ``SettingsError``."""
+    merged, where = apply_environment({section: values})
     try:
-        return _KafkaArgs(kafka=merged["kafka"]).kafka
+        found: KafkaSettings = getattr(
+            _KafkaArgs.model_validate({section: merged[section]}), section
+        )
     except ValidationError as error:
-        found = describe_errors(error, where)
+        problems = describe_errors(error, where)
+    else:
+        return found
     # Outside the handler: pydantic's own error quotes its input, secrets included.
-    raise SettingsError(found)
+    raise SettingsError(problems)

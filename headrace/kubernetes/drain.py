@@ -51,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
             is_drained = wait_for_workers(given.timeout_s)
         case _:
             is_drained = drain_worker(given.timeout_s)
-    log.info("%s: %s", given.role, "drained" if is_drained else "not drained")
+    log.info(
+        "%s: %s",
+        given.role,
+        "drained" if is_drained else "not drained",
+        extra={"event": "drained" if is_drained else "not_drained", "role": given.role},
+    )
     return 0 if is_drained else 1
 
 
@@ -61,12 +66,20 @@ def drain_head(timeout_s: float) -> bool:
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
-        log.warning("no Ray runs here: %s", error)
+        log.warning(
+            "no Ray runs here: %s",
+            error,
+            extra={"event": "ray_silent", "error_class": type(error).__name__},
+        )
         return False
     try:
         return delete_applications(timeout_s)
     except (ray.exceptions.RayError, serve.exceptions.RayServeException) as error:
-        log.warning("Serve does not answer: %s", error)
+        log.warning(
+            "Serve does not answer: %s",
+            error,
+            extra={"event": "ray_silent", "error_class": type(error).__name__},
+        )
         return False
     finally:
         ray.shutdown()
@@ -103,7 +116,11 @@ def count_workers() -> int:
             ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     except (ConnectionError, ray.exceptions.RayError) as error:
-        log.warning("no Ray answers here: %s", error)
+        log.warning(
+            "no Ray answers here: %s",
+            error,
+            extra={"event": "ray_silent", "error_class": type(error).__name__},
+        )
         return 0
     return len([node for node in alive if HEAD_RESOURCE not in node["Resources"]])
 
@@ -122,7 +139,10 @@ def drain_worker(
     if not running:
         return True
     if (ask or _run)(drain_command(timeout_s)) != 0:
-        log.warning("Ray did not take the request to drain: see its output above")
+        log.warning(
+            "Ray did not take the request to drain: see its output above",
+            extra={"event": "not_drained", "role": "worker"},
+        )
         return False
     _, alive = psutil.wait_procs(running, timeout=timeout_s)
     return not alive

@@ -144,7 +144,7 @@ def kafka_users(settings: Settings, cluster: StrimziCluster) -> list[dict[str, A
     results, replaying dead letters, cancelling, and for jobs.
     """
     sasl = settings.kafka.sasl
-    if sasl is None:
+    if sasl is None or sasl.username is None:
         raise ValueError("a Strimzi cluster has SASL settings; strimzi_cluster checks it")
     routes = settings.routes.values()
     service = [acl for route in routes for acl in _service_acls(route)]

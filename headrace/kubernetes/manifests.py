@@ -62,6 +62,12 @@ def render_documents(source: RenderSource) -> dict[str, list[dict[str, Any]]]:
     if homeless := unhosted(settings):
         raise UserError("\n".join(homeless))
     cluster = strimzi_cluster(settings.kafka)
+    if cluster is not None and settings.results_kafka is not None:
+        raise UserError(
+            "results_kafka: beside a Strimzi cluster, whose topics and users are rendered, there "
+            "can be no second one; name kafka.bootstrap by another address of the same cluster, "
+            "and manage its topics and users yourself"
+        )
     groups = worker_groups(settings)
     digest = settings_digest(source.text)
     documents: dict[str, list[dict[str, Any]]] = {

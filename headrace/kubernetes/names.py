@@ -14,7 +14,10 @@ SETTINGS_CONFIG_MAP = "headrace-settings"
 SETTINGS_DIGEST = "headrace.io/settings-sha256"
 """Annotation: of which settings file the resource, and the pods and arguments in it, are."""
 EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
-"""With keys password and ca.crt; for a Kafka that is not Strimzi's."""
+"""For a Kafka that is not Strimzi's. Keys: password, or client-secret (OAUTHBEARER); ca.crt; and of
+other files that the settings name tls.crt, tls.key, key-password and oauth-ca.crt."""
+RESULTS_KAFKA_SECRET = "headrace-results-kafka"  # noqa: S105 - a name, no secret
+"""The same for results_kafka."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 """With key token, for gated models; optional."""
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from headrace.kubernetes.kafka import CLIENT_LABEL
 from headrace.kubernetes.names import (
-    EXTERNAL_KAFKA_SECRET,
     PART_OF,
     RAY_SERVICE,
     SETTINGS_DIGEST,
     StrimziCluster,
     settings_map_name,
 )
+from headrace.kubernetes.pods import kafka_secrets
 from headrace.kubernetes.pods.placement import placed, ray_start_params
 from headrace.kubernetes.pods.quantities import resources
 from headrace.kubernetes.pods.upgrades import gcs_fault_tolerance, upgrade_strategy
@@ -232,39 +232,25 @@ class _Pods:
             # Ray's own is 15, and a pod shares its CPUs with no broker.
             {"name": "RAY_worker_niceness", "value": "0"},
         ]
-        sasl = self._settings.kafka.sasl
-        if sasl is not None:
-            secret = sasl.username if self._cluster else EXTERNAL_KAFKA_SECRET
-            environment.append(_secret("HEADRACE_KAFKA__SASL__PASSWORD", secret, "password"))
-        return environment
+        return [*environment, *kafka_secrets.environment(self._settings, self._cluster)]
 
     def _mounts(self) -> list[dict[str, Any]]:
-        mounts: list[dict[str, Any]] = [
+        return [
             {"name": "settings", "mountPath": SETTINGS_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "home", "mountPath": HOME},
+            *kafka_secrets.mounts(self._settings, self._cluster),
         ]
-        tls = self._settings.kafka.tls
-        if tls is not None and tls.ca_file is not None:
-            mounts.append(
-                {"name": "kafka-ca", "mountPath": str(tls.ca_file.parent), "readOnly": True}
-            )
-        return mounts
 
     def _volumes(self) -> list[dict[str, Any]]:
-        volumes: list[dict[str, Any]] = [
+        return [
             {"name": "settings", "configMap": {"name": self._settings_map}},
             # Ray's sockets, logs and spilled objects.
             {"name": "tmp", "emptyDir": {"sizeLimit": "20Gi"}},
             # Kernels that vLLM compiles, and a checkpoint's code that the settings trust.
             {"name": "home", "emptyDir": {"sizeLimit": "20Gi"}},
+            *kafka_secrets.volumes(self._settings, self._cluster),
         ]
-        tls = self._settings.kafka.tls
-        if tls is not None and tls.ca_file is not None:
-            secret = self._cluster.ca_secret if self._cluster else EXTERNAL_KAFKA_SECRET
-            items = [{"key": "ca.crt", "path": tls.ca_file.name}]
-            volumes.append({"name": "kafka-ca", "secret": {"secretName": secret, "items": items}})
-        return volumes
 
 
 def _container_security() -> dict[str, Any]:
@@ -283,7 +269,3 @@ def _probe(path: str, port: int, *, failures: int) -> dict[str, Any]:
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
-
-
-def _secret(name: str, secret: str, key: str) -> dict[str, Any]:
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.service.applications import specs_of
+from headrace.service.applications import ApplicationSpec, logging_options, specs_of
 from schemas.settings.file import Settings
 
 IMPORT_PATH = "headrace.kubernetes.app:application"
@@ -17,6 +17,7 @@ def serve_config(settings: Settings) -> dict[str, Any]:
     """
     return {
         "proxy_location": "Disabled",
+        **logging_options(settings.logging),
         "applications": [
             {
                 "name": spec.name,
@@ -24,9 +25,17 @@ def serve_config(settings: Settings) -> dict[str, Any]:
                 "import_path": IMPORT_PATH,
                 "args": {"application": spec.name, **spec.built},
                 "deployments": [
-                    {"name": spec.deployment, **spec.options, "user_config": {"live": spec.live}}
+                    {"name": spec.deployment, **_options(spec), "user_config": {"live": spec.live}}
                 ],
             }
-            for spec in specs_of(settings, marks_secrets=False)
+            for spec in specs_of(settings)
         ],
     }
+
+
+def _options(spec: ApplicationSpec) -> dict[str, Any]:
+    options = dict(spec.options)
+    if (logs := options.get("logging_config")) is not None:
+        # It stands in place of what the code says, so it says that too.
+        options["logging_config"] = {**logs, "enable_access_log": False}
+    return options

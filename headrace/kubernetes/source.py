@@ -15,10 +15,13 @@ from headrace.settings.file import check_settings, read_file
 from headrace.settings.problems import Problem, SettingsError
 from headrace.settings.yaml_lines import read_document
 from schemas.settings.file import Settings
+from schemas.settings.kafka import REFERENCE
+from schemas.settings.secrets import KAFKA, RESULTS_KAFKA, SECRET_PATHS, variable_of
 
 SECRETS = {
-    ("kafka", "sasl", "password"): "HEADRACE_KAFKA__SASL__PASSWORD",
-    ("kafka", "tls", "key_password"): "HEADRACE_KAFKA__TLS__KEY_PASSWORD",
+    (section, *path): variable_of(section, path)
+    for section in (KAFKA, RESULTS_KAFKA)
+    for path in SECRET_PATHS
 }
 """Each secret of the settings, and the variable that a pod takes it from."""
 
@@ -59,7 +62,7 @@ def parse_source(content: bytes, name: str) -> RenderSource:
             document.where.get(path, name),
         )
         for path, variable in SECRETS.items()
-        if _at(document.data, path) is not None
+        if _is_secret(_at(document.data, path))
     ]
     if carried:
         raise SettingsError(carried)
@@ -76,10 +79,19 @@ def parse_source(content: bytes, name: str) -> RenderSource:
 
 def _with_placeholder(data: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(data))
-    sasl = _at(merged, ("kafka", "sasl"))
-    if isinstance(sasl, dict):
-        sasl["password"] = _PLACEHOLDER
+    for section in (KAFKA, RESULTS_KAFKA):
+        sasl, oauth = _at(merged, (section, "sasl")), _at(merged, (section, "sasl", "oauth"))
+        if isinstance(oauth, dict):
+            if "token_url" in oauth and "client_secret_file" not in oauth:
+                oauth.setdefault("client_secret", _PLACEHOLDER)
+        elif isinstance(sasl, dict) and "password_file" not in sasl:
+            sasl.setdefault("password", _PLACEHOLDER)
     return merged
+
+
+def _is_secret(value: Any) -> bool:
+    """Tell a secret from none, and from ``${NAME}``, which the pods' environment has to have."""
+    return value is not None and not (isinstance(value, str) and REFERENCE.fullmatch(value))
 
 
 def _at(data: Mapping[str, Any], path: tuple[str, ...]) -> Any:

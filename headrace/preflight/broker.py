@@ -1,6 +1,7 @@
 """Whether the brokers have, or would make, the topics, and let the service's user at them. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.kafka.admin.admin import TopicInfo
@@ -32,6 +33,18 @@ class ClusterView:
     topic_rights: Mapping[str, frozenset[str]] = field(default_factory=dict)
     group_rights: Mapping[str, frozenset[str]] = field(default_factory=dict)
     unfit: tuple[str, ...] = ()
+
+
+def merged_view(views: Sequence[ClusterView]) -> ClusterView:
+    """Return what the brokers of several clusters said, whose topics differ."""
+    return ClusterView(
+        topics=dict(ChainMap(*(dict(each.topics) for each in views))),
+        hidden=frozenset().union(*(each.hidden for each in views)),
+        uncreatable=dict(ChainMap(*(dict(each.uncreatable) for each in views))),
+        topic_rights=dict(ChainMap(*(dict(each.topic_rights) for each in views))),
+        group_rights=dict(ChainMap(*(dict(each.group_rights) for each in views))),
+        unfit=tuple(line for each in views for line in each.unfit),
+    )
 
 
 def broker_findings(settings: Settings, view: ClusterView) -> list[Finding]:

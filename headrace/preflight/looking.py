@@ -8,7 +8,7 @@ from typing import Literal
 from consumer.kafka.admin.admin import TopicAdmin
 from consumer.ports import SourceError
 from headrace.brokers.readiness import answers_metadata
-from headrace.preflight.broker import ClusterView, broker_findings
+from headrace.preflight.broker import ClusterView, broker_findings, merged_view
 from headrace.preflight.findings import Finding
 from headrace.preflight.generators import look_at_generators
 from headrace.preflight.gpus import GpusFound, asks_for_gpus, gpu_findings, uncounted_gpus
@@ -19,8 +19,9 @@ from headrace.preflight.weights import (
     is_any_missing,
     weight_findings,
 )
-from headrace.topics import ask_unfit_topics, wanted_topics
+from headrace.topics import ClusterTopics, ask_unfit_topics, topics_by_cluster
 from schemas.settings.file import Settings
+from schemas.settings.secrets import KAFKA
 
 BROKER_TIMEOUT_S = 15.0
 
@@ -70,17 +71,25 @@ async def look_at_broker(settings: Settings) -> list[Finding]:
     if kafka.broker != "external" and not _answers(kafka.bootstrap):
         says = f"none at {kafka.bootstrap} yet; `headrace up` starts one ({kafka.broker})"
         return [Finding("ok", "broker", "kafka.bootstrap", says)]
-    try:
-        async with asyncio.timeout(BROKER_TIMEOUT_S), TopicAdmin(kafka) as admin:
-            view = await _view(settings, admin)
-    except TimeoutError:
-        says = f"no broker at {kafka.bootstrap} has answered within {BROKER_TIMEOUT_S:g} s"
-        fix = "check the address, and that this machine may reach it"
-        return [Finding("error", "broker", "kafka.bootstrap", says, fix)]
-    except SourceError as error:
-        return [Finding("error", "broker", "kafka", str(error))]
-    reached = Finding("ok", "broker", "kafka.bootstrap", f"{kafka.bootstrap} answers")
-    return [reached, *broker_findings(settings, view)]
+    findings: list[Finding] = []
+    views: list[ClusterView] = []
+    clusters = topics_by_cluster(settings)
+    for cluster in clusters:
+        bootstrap, where = cluster.kafka.bootstrap, f"{cluster.section}.bootstrap"
+        try:
+            async with asyncio.timeout(BROKER_TIMEOUT_S), TopicAdmin(cluster.kafka) as admin:
+                views.append(await _view(settings, cluster, admin))
+        except TimeoutError:
+            says = f"no broker at {bootstrap} has answered within {BROKER_TIMEOUT_S:g} s"
+            fix = "check the address, and that this machine may reach it"
+            findings.append(Finding("error", "broker", where, says, fix))
+        except SourceError as error:
+            findings.append(Finding("error", "broker", cluster.section, str(error)))
+        else:
+            findings.append(Finding("ok", "broker", where, f"{bootstrap} answers"))
+    if len(views) < len(clusters):
+        return findings
+    return [*findings, *broker_findings(settings, merged_view(views))]
 
 
 def _answers(bootstrap: str) -> bool:
@@ -88,8 +97,8 @@ def _answers(bootstrap: str) -> bool:
     return port != "0" and answers_metadata(host, int(port))
 
 
-async def _view(settings: Settings, admin: TopicAdmin) -> ClusterView:
-    wanted = wanted_topics(settings)
+async def _view(settings: Settings, cluster: ClusterTopics, admin: TopicAdmin) -> ClusterView:
+    wanted = cluster.wanted
     topics = await admin.describe_topics(wanted)
     rights, hidden = await admin.topic_rights(sorted(wanted))
     missing = {
@@ -97,13 +106,15 @@ async def _view(settings: Settings, admin: TopicAdmin) -> ClusterView:
         for topic, info in topics.items()
         if info is None and topic not in hidden
     }
+    groups = {route.group for route in settings.routes.values()}
     return ClusterView(
         topics=topics,
         hidden=hidden,
         uncreatable=await admin.explain_uncreatable(missing),
         topic_rights=rights,
-        group_rights=await admin.group_rights({route.group for route in settings.routes.values()}),
-        unfit=tuple(await ask_unfit_topics(settings, admin)),
+        # Consumers commit where they read.
+        group_rights=await admin.group_rights(groups if cluster.section == KAFKA else ()),
+        unfit=tuple(await ask_unfit_topics(settings, admin, wanted)),
     )
 
 

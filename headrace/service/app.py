@@ -18,6 +18,7 @@ from headrace.service.applications import (
 from headrace.service.placing import with_placement
 from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.models import ModelSettings
+from schemas.settings.secrets import RESULTS_KAFKA, with_references
 
 _MODEL: TypeAdapter[ModelSettings] = TypeAdapter(ModelSettings)
 _QUIET = {"enable_access_log": False}
@@ -56,21 +57,30 @@ def bound(
     kafka: KafkaSettings | None,
     options: Mapping[str, Any],
     version: str | None = None,
+    *,
+    results: KafkaSettings | None = None,
 ) -> serve.Application:
     """Compose an application of what its replicas are built from and Serve's options.
 
     ``built`` and ``version`` are as for ``ApplicationSpec`` and ``application_of``; ``options`` has
-    the name of the deployment. Models need no ``kafka``.
+    the name of the deployment. Models need no ``kafka``. ``results`` is the cluster of results, if
+    it is another one; ``built`` has it if unset. Serve stores the clusters without their secrets.
     """
+    kafka = None if kafka is None else with_references(kafka)
+    if results is None and RESULTS_KAFKA in built:
+        results = KafkaSettings.model_validate(built[RESULTS_KAFKA])
     match kind_of(application):
         case "model":
             replica, own, arguments = _model(built)
         case "route":
             replica, own, arguments = _consumer(built, kafka)
+            if results is not None:
+                arguments["results"] = with_references(results, RESULTS_KAFKA)
         case _:
             replica, own, arguments = _status(kafka)
     # Any: Ray's annotations of its decorator do not say that it returns a Deployment.
-    decorate: Any = serve.deployment(**{**own, "logging_config": _QUIET, **options})
+    logs = {**_QUIET, **options.get("logging_config", {})}
+    decorate: Any = serve.deployment(**{**own, **options, "logging_config": logs})
     deployment = decorate(replica)
     if version is not None:
         # Serve sets the version of a config file's applications so.

@@ -18,10 +18,11 @@ from schemas.settings.live import (
     SERVE_ROUTE_KEYS,
     TOPIC_ROUTE_KEYS,
     plain,
-    secrets_of,
     split,
 )
+from schemas.settings.logs import LoggingSettings
 from schemas.settings.models import ModelSettings
+from schemas.settings.secrets import KAFKA, clusters_of, with_references
 from serve_models.generation.adapters.room import asks_for_room
 
 Kind = Literal["status", "model", "route"]
@@ -103,19 +104,19 @@ class ApplicationSpec:
         return hashlib.sha256(text).hexdigest()[:16]
 
 
-def specs_of(settings: Settings, *, marks_secrets: bool = True) -> list[ApplicationSpec]:
+def specs_of(settings: Settings) -> list[ApplicationSpec]:
     """Return the applications in the order of their deployment: status, models, then routes.
 
-    A model comes after those that it calls. Models that no route needs are left out. With
-    ``marks_secrets`` a changed secret changes its part; manifests have no secrets.
+    A model comes after those that it calls. Models that no route needs are left out. None holds a
+    secret.
     """
-    kafka = _kafka(settings.kafka, marks_secrets=marks_secrets)
+    clusters = {name: _cluster(each, name) for name, each in clusters_of(settings).items()}
     models: dict[str, ApplicationSpec] = {}
     for route in settings.routes.values():
         for name in settings.models_behind(route.model):
             models.setdefault(name, _model_spec(name, settings))
-    routes = [_route_spec(name, settings, kafka) for name in settings.routes]
-    return [_status_spec(settings, list(models), kafka), *models.values(), *routes]
+    routes = [_route_spec(name, settings, clusters) for name in settings.routes]
+    return [_status_spec(settings, list(models), clusters[KAFKA]), *models.values(), *routes]
 
 
 def _status_spec(
@@ -138,8 +139,8 @@ def _status_spec(
         name=STATUS_APPLICATION,
         deployment=STATUS_DEPLOYMENT,
         built={"kafka": kafka},
-        live={"scaling": scaling},
-        options={"num_replicas": 1},
+        live={"scaling": scaling, **({"jobs": jobs} if (jobs := plain(settings.jobs)) else {})},
+        options={"num_replicas": 1, **logging_options(settings.logging)},
     )
 
 
@@ -190,12 +191,15 @@ def _model_spec(name: str, settings: Settings) -> ApplicationSpec:
             "health_check_period_s": model.health_check_period_s,
             "health_check_timeout_s": model.health_check_timeout_s,
             "graceful_shutdown_timeout_s": model.graceful_shutdown_timeout_s,
+            **logging_options(settings.logging),
         },
         calls=tuple(map(model_application_name, called)),
     )
 
 
-def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> ApplicationSpec:
+def _route_spec(
+    name: str, settings: Settings, clusters: Mapping[str, Mapping[str, Any]]
+) -> ApplicationSpec:
     route = settings.routes[name]
     model: ModelSettings = settings.models[route.model]
     unread = (*SERVE_ROUTE_KEYS, *TOPIC_ROUTE_KEYS, *ALERT_ROUTE_KEYS)
@@ -208,7 +212,7 @@ def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> Appl
         built={
             "route": name,
             "settings": built_values,
-            "kafka": kafka,
+            **clusters,
             "urls": sorted(model.endpoints),
             "work_field": model.work_field,
         },
@@ -218,6 +222,7 @@ def _route_spec(name: str, settings: Settings, kafka: Mapping[str, Any]) -> Appl
                 deployment, route.consumers, route.autoscaling, is_set=route.sets_consumers
             ),
             "graceful_shutdown_timeout_s": consumer_stop_timeout_s(route),
+            **logging_options(settings.logging),
         },
         calls=(model_application_name(route.model),),
     )
@@ -253,15 +258,16 @@ def _replica_options(
     }
 
 
-def _kafka(kafka: KafkaSettings, *, marks_secrets: bool) -> dict[str, Any]:
-    """Return the section without its secrets, and a mark that changes with them."""
-    values = plain(kafka)
+def logging_options(logs: LoggingSettings) -> dict[str, Any]:
+    """Return Serve's ``logging_config`` in its names; empty for the defaults, which are Serve's."""
+    if logs == LoggingSettings():
+        return {}
+    encoding = "JSON" if logs.format == "json" else "TEXT"
+    return {"logging_config": {"encoding": encoding, "log_level": logs.level.upper()}}
+
+
+def _cluster(kafka: KafkaSettings, section: str) -> dict[str, Any]:
+    """Return a cluster's section with the names of variables in place of its secrets."""
+    values = plain(with_references(kafka, section))
     values.pop("broker", None)
-    secrets = secrets_of(kafka)
-    for section, key in secrets:
-        values[section].pop(key)
-    if secrets and marks_secrets:
-        # Four digits reveal most changes, and next to nothing of the secret.
-        digest = hashlib.sha256("\0".join(secrets.values()).encode()).hexdigest()
-        values["secrets"] = digest[:4]
     return values

@@ -137,7 +137,13 @@ def _values(path: _Path, value: Any) -> Iterable[tuple[_Path, Any]]:
 
 
 def _key(path: _Path) -> str:
-    names = {"num_replicas": "replicas", "autoscaling_config": "autoscaling"}
+    names = {
+        "num_replicas": "replicas",
+        "autoscaling_config": "autoscaling",
+        "logging_config": "logging",
+        "encoding": "format",
+        "log_level": "level",
+    }
     # The reader knows the settings of a model or route.
     parts = path[1:] if path[0] == "settings" else path
     return ".".join(names.get(part, part) for part in parts)

@@ -21,6 +21,7 @@ def start_local_ray(
     resources: Mapping[str, float] | None = None,
     shows_worker_output: bool = False,
     metrics_port: int | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Start Ray in the background of this process; ``ray.shutdown`` ends it.
 
@@ -30,11 +31,13 @@ def start_local_ray(
     for seconds: partitions lost their leader. ``RAY_worker_niceness`` in the environment overrides
     both.
 
-    ``num_cpus`` are logical: Ray's bookkeeping. ``metrics_port`` is where Prometheus finds the
-    metrics; unset, Ray takes a free one.
+    ``num_cpus`` are logical: Ray's bookkeeping. ``variables`` are in the environment of its
+    workers; Ray stores and logs none of them. ``metrics_port`` is where Prometheus
+    finds the metrics; unset, Ray takes a free one.
     """
     quiet_ray()
-    with _environment(niceness_variables(os.environ, beside_broker=shares_machine_with_broker)):
+    niceness = niceness_variables(os.environ, beside_broker=shares_machine_with_broker)
+    with _environment({**(variables or {}), **niceness}):
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -57,9 +60,13 @@ def niceness_variables(inherited: Mapping[str, str], *, beside_broker: bool) -> 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables for the processes that are started within, and not for later ones."""
+    before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name in variables:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -100,7 +100,7 @@ def running_applications() -> dict[str, RunningApplication]:
             "shutdown`; what is in flight is finished. To a RayService, apply what `headrace "
             "render` writes"
         )
-    return {name: _running(details) for name, details in found.items()}
+    return {name: running_of(details) for name, details in found.items()}
 
 
 def _holds_everything(details: Mapping[str, Any]) -> bool:
@@ -110,7 +110,8 @@ def _holds_everything(details: Mapping[str, Any]) -> bool:
     return not set(details["deployments"]) <= {STATUS_DEPLOYMENT}
 
 
-def _running(details: Mapping[str, Any]) -> RunningApplication:
+def running_of(details: Mapping[str, Any]) -> RunningApplication:
+    """Return what Serve's details of an application of this release say."""
     declared = details.get("deployed_app_config") or {}
     deployments = list(details["deployments"].values())
     config: Mapping[str, Any] = deployments[0]["deployment_config"] if deployments else {}

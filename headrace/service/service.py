@@ -19,6 +19,7 @@ from headrace.brokers.readiness import answers_metadata
 from headrace.errors import ServiceError
 from headrace.service.applications import (
     ApplicationSpec,
+    logging_options,
     model_application_name,
     route_application_name,
     specs_of,
@@ -42,6 +43,7 @@ from headrace.topics import create_missing_topics, describe_report, find_unfit_t
 from schemas.settings.autoscaling import most_replicas
 from schemas.settings.file import Settings
 from schemas.settings.models import missing_template, weight_sources
+from schemas.settings.secrets import own_secrets
 from serve_models.weights.sources import ModelSourceError, resolve_all
 
 __all__ = ["LocalService", "RayChoice", "quiet_ray", "read_statuses"]
@@ -166,6 +168,11 @@ class LocalService:
             self._say(describe_cluster(self._cluster_cpus(), num_cpus))
             for line in unplaced_lines(self.settings, cluster_nodes()):
                 self._say(f"Warning: {line}")
+            if variables := sorted(own_secrets(self.settings)):
+                self._say(
+                    f"Ray: replicas take {' and '.join(variables)} from the environment in which "
+                    "Ray was started, as Ray would store what it is given from here"
+                )
             return
         node = one_node_for(self.settings)
         self._find_models()
@@ -176,6 +183,7 @@ class LocalService:
             labels=node.labels,
             resources=node.resources,
             metrics_port=self._metrics_port,
+            variables=own_secrets(self.settings),
         )
         self._owns_ray = True
         self._on_ray(ray.shutdown)
@@ -201,7 +209,9 @@ class LocalService:
 
     def _deploy(self) -> None:
         is_new = not is_serve_running()
-        serve.start(proxy_location="Disabled")
+        # For Serve's controller; one that runs already keeps what it has.
+        logs = logging_options(self.settings.logging).get("logging_config")
+        serve.start(proxy_location="Disabled", logging_config=logs)
         # On a Ray of our own Serve ends with the cluster.
         if self._owns_ray:
             self._on_ray(close_handles)

@@ -1,4 +1,4 @@
-"""The Serve deployment to which consumer replicas report, and which `headrace status` asks.
+"""The Serve deployment to which consumer replicas report, and which commands and the console ask.
 
 It also assigns the scaling policies their tasks: it always runs, and its settings change without a
 restart of any replica.
@@ -6,17 +6,29 @@ restart of any replica.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from consumer.autoscaling.kv import assign_tasks, report_measures
 from consumer.autoscaling.measures import RouteMeasures
 from consumer.autoscaling.task import ScalingTask
+from consumer.kafka.admin.group_lags import GroupLags
+from consumer.kafka.control import KafkaControlSource
+from consumer.ports import ControlSource
 from consumer.replica.reports import ReplicaSnapshot
 from handoff.clock import Clock, SystemClock
+from handoff.logs import log_through_serve, look_after_logs
+from headrace.overview.facts import ConsumerFacts
+from headrace.overview.gathering import Gathering
+from headrace.overview.jobs_follower import JobsFollower
+from headrace.overview.known import KnownService
+from headrace.overview.serve_facts import read_serve
 from headrace.status.report import StatusReport
+from headrace_client.registry.announcements import JOBS_TOPIC
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import secret_values
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +50,22 @@ class StatusBoard:
         report_measures: Callable[[str, RouteMeasures], None] = report_measures,
         assign_tasks: Callable[[Mapping[str, ScalingTask]], None] = assign_tasks,
     ) -> None:
+        log_through_serve(secret_values(kafka, os.environ))
         self._kafka = kafka
         self._report_measures = report_measures
         self._assign_tasks = assign_tasks
         self._measures_at_s: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._report = StatusReport()
+        self._begun_s = self._clock.monotonic()
+        self._gathering = Gathering(
+            KnownService(),
+            clock=self._clock,
+            lags=GroupLags(kafka),
+            ask_serve=read_serve,
+            ask_jobs=JobsFollower(self._open_jobs_topic, self._clock).jobs,
+            ask_consumers=self._consumers,
+        )
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Assign the scaling policies their tasks; Serve calls it at the start and on a change."""
@@ -51,11 +73,13 @@ class StatusBoard:
             deployment: replace(ScalingTask.from_dict({**task, "kafka": {}}), kafka=self._kafka)
             for deployment, task in user_config["live"]["scaling"].items()
         }
+        self._gathering.jobs_topic = user_config["live"].get("jobs", {}).get("topic", JOBS_TOPIC)
         await asyncio.to_thread(self._assign_tasks, tasks)
 
     async def report(self, snapshot: dict[str, Any]) -> None:
         """Keep one replica's snapshot, ``ReplicaSnapshot.to_dict()``; about once a second."""
         now_s = self._clock.monotonic()
+        look_after_logs()
         taken = ReplicaSnapshot.from_dict(snapshot)
         self._report.add(taken, now_s)
         is_measured = taken.measured_records or taken.runnable_records is not None
@@ -81,3 +105,25 @@ class StatusBoard:
         """Return ``RouteStatus.to_dict()`` of each route that any replica has reported on."""
         statuses = self._report.routes(self._clock.monotonic())
         return {name: status.to_dict() for name, status in statuses.items()}
+
+    async def overview(self) -> dict[str, Any]:
+        """Return ``Overview.to_dict()``, at most a second old."""
+        return (await self._gathering.overview()).to_dict()
+
+    async def partitions(self, route: str) -> list[dict[str, Any]]:
+        """Return the fields of ``PartitionOverview`` of one route; raises ``SourceError``."""
+        return [asdict(each) for each in await self._gathering.partitions(route)]
+
+    def _consumers(self) -> ConsumerFacts:
+        now_s = self._clock.monotonic()
+        totals = self._report.routes(now_s)
+        return ConsumerFacts(
+            now_s=now_s,
+            up_s=now_s - self._begun_s,
+            live=self._report.live(now_s),
+            totals=totals,
+            histories=self._report.histories,
+        )
+
+    def _open_jobs_topic(self) -> ControlSource:
+        return KafkaControlSource(self._kafka, self._gathering.jobs_topic or JOBS_TOPIC)

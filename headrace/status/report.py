@@ -1,12 +1,13 @@
 """Merges what consumer replicas report into one status per route. Pure: time is an argument."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 from consumer.engine.waiting.waits import merged
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot, RouteStatus
+from headrace.overview.history import RouteHistory
 
 T = TypeVar("T")
 
@@ -62,12 +63,15 @@ class StatusReport:
     def __init__(self) -> None:
         self._tracks: dict[tuple[str, str], _Track] = {}
         self._past: dict[str, dict[str, int]] = {}
+        self._past_letters: dict[str, dict[str, int]] = {}
+        self._histories: dict[str, RouteHistory] = {}
 
     def add(self, snapshot: ReplicaSnapshot, now_s: float) -> None:
         """Add a snapshot that arrived at ``now_s`` (seconds, monotonic)."""
         snapshot = replace(snapshot, at_s=now_s)
         key = (snapshot.route, snapshot.replica)
         track = self._tracks.get(key)
+        self._remember(track, snapshot, now_s)
         if track is not None and snapshot.received_records >= track.latest.received_records:
             track.advance(snapshot)
             return
@@ -76,6 +80,30 @@ class StatusReport:
             self._fold(track.latest)
         self._tracks[key] = _Track(snapshot)
         self._bound(now_s)
+
+    def _remember(self, track: _Track | None, snapshot: ReplicaSnapshot, now_s: float) -> None:
+        history = self._histories.get(snapshot.route)
+        if history is None:
+            history = self._histories[snapshot.route] = RouteHistory(now_s)
+        if track is None:
+            # It may have run for days before this board did.
+            history.add(snapshot, snapshot, now_s)
+        elif snapshot.received_records >= track.latest.received_records:
+            history.add(track.latest, snapshot, now_s)
+        else:
+            history.add(None, snapshot, now_s)
+
+    @property
+    def histories(self) -> Mapping[str, RouteHistory]:
+        return self._histories
+
+    def live(self, now_s: float) -> dict[str, list[ReplicaSnapshot]]:
+        """Return the latest snapshots of the replicas that report, by route."""
+        found: dict[str, list[ReplicaSnapshot]] = {}
+        for (route, _), track in self._tracks.items():
+            if not _is_silent(track, now_s):
+                found.setdefault(route, []).append(track.latest)
+        return found
 
     def routes(self, now_s: float) -> dict[str, RouteStatus]:
         names = sorted({route for route, _ in self._tracks} | set(self._past))
@@ -103,6 +131,10 @@ class StatusReport:
             model_replicas=len(_union(one.model_replicas for one in latest)),
             waits=merged(one.waits for one in latest),
             errors=[f"{one.replica}: {one.error}" for one in latest if one.error],
+            dead_letters_by_reason=_added(
+                self._past_letters.get(name, {}),
+                *(track.latest.dead_letters_by_reason for track in tracks),
+            ),
             **totals,
         )
 
@@ -110,6 +142,8 @@ class StatusReport:
         past = self._past.setdefault(snapshot.route, {})
         for counter in COUNTER_NAMES:
             past[counter] = past.get(counter, 0) + getattr(snapshot, counter)
+        letters = self._past_letters.get(snapshot.route, {})
+        self._past_letters[snapshot.route] = _added(letters, snapshot.dead_letters_by_reason)
 
     def _bound(self, now_s: float) -> None:
         silent = [key for key, track in self._tracks.items() if _is_silent(track, now_s)]
@@ -123,6 +157,14 @@ def _is_silent(track: _Track, now_s: float) -> bool:
 
 def _union(parts: Iterable[Iterable[T]]) -> set[T]:
     return {item for part in parts for item in part}
+
+
+def _added(*counts: Mapping[str, int]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for reason, number in each.items():
+            total[reason] = total.get(reason, 0) + number
+    return total
 
 
 def _sum_if_known(numbers: list[int | None]) -> int | None:

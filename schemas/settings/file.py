@@ -1,15 +1,16 @@
 """The settings file, ``headrace.yaml``: Kafka, models, routes."""
 
-from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.alerts import AlertSettings
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
+from schemas.settings.kafka import KafkaSettings, OAuthSettings, SaslSettings, TlsSettings
 from schemas.settings.kubernetes import KubernetesSettings
+from schemas.settings.logs import LoggingSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.pipeline_checks import check_pipelines, models_behind
 from schemas.settings.placement import PlacementSettings
@@ -19,75 +20,23 @@ from schemas.settings.weights import WeightsSettings
 from schemas.wire.references import check_prefix
 from schemas.wire.reply_topics import is_prefix
 
+__all__ = [
+    "ClaimCheckSettings",
+    "FlowSettings",
+    "GroupSettings",
+    "KafkaSettings",
+    "LimitSettings",
+    "OAuthSettings",
+    "RetrySettings",
+    "RouteSettings",
+    "SaslSettings",
+    "Settings",
+    "TlsSettings",
+    "TopicSettings",
+    "TransactionSettings",
+]
+
 MIB = 1024 * 1024
-_BROKER = r"(\[[0-9A-Fa-f:.]+(%[^\s,:\]]+)?\]|[^\s,:\[\]]+):\d+"
-
-
-class TlsSettings(Section):
-    """TLS to the brokers; PEM files."""
-
-    ca_file: Path | None = Field(
-        default=None, description="CA certificates; the system's where unset."
-    )
-    cert_file: Path | None = Field(default=None, description="Client certificate, for mutual TLS.")
-    key_file: Path | None = Field(default=None, description="Client key, for mutual TLS.")
-    key_password: SecretStr | None = Field(default=None, description="Password of the client key.")
-    check_hostname: bool = Field(
-        default=True, description="Hold the certificate to the broker's name."
-    )
-
-    @model_validator(mode="after")
-    def _key_with_certificate(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together: set both, or neither")
-        return self
-
-
-class SaslSettings(Section):
-    """SASL authentication."""
-
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    username: str
-    password: SecretStr
-
-
-class KafkaSettings(Section):
-    """The cluster, and which local broker `headrace up` starts where there is none."""
-
-    broker: Literal["embedded", "kafka-home", "docker", "external"] = Field(
-        default="external",
-        description="external: connect to bootstrap. The others start a local broker there: "
-        "embedded (a wheel, for trying out), kafka-home ($KAFKA_HOME, Java 17), docker.",
-    )
-    bootstrap: str = Field(
-        default="127.0.0.1:9092",
-        pattern=rf"^{_BROKER}(,{_BROKER})*$",
-        description="HOST:PORT, or several parted by commas; an IPv6 address in brackets, "
-        "[::1]:9092.",
-    )
-    tls: TlsSettings | None = Field(default=None, description="Present: the connection uses TLS.")
-    sasl: SaslSettings | None = Field(default=None, description="Present: we authenticate by SASL.")
-    offset_metadata_max_bytes: int = Field(
-        default=4096,
-        ge=256,
-        le=1_000_000,
-        description="The brokers' offset.metadata.max.bytes: what the completion map may take.",
-    )
-
-    @model_validator(mode="after")
-    def _local_brokers_are_plain(self) -> Self:
-        if self.broker != "external" and (self.tls or self.sasl):
-            raise ValueError(
-                f"broker: a local {self.broker} broker has no tls and no sasl; remove both, "
-                "or set broker to external"
-            )
-        return self
-
-    @property
-    def security_protocol(self) -> Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]:
-        if self.sasl is not None:
-            return "SASL_SSL" if self.tls is not None else "SASL_PLAINTEXT"
-        return "SSL" if self.tls is not None else "PLAINTEXT"
 
 
 class FlowSettings(Section):
@@ -331,11 +280,17 @@ class Settings(Section):
     """All of ``headrace.yaml``."""
 
     kafka: KafkaSettings = KafkaSettings()
+    results_kafka: KafkaSettings | None = Field(
+        default=None,
+        description="The cluster of results, dead letters and reply topics, where it is another "
+        "one than that of the requests.",
+    )
     models: dict[Name, ModelSettings] = Field(min_length=1)
     routes: dict[Name, RouteSettings] = Field(min_length=1)
     jobs: JobsSettings = JobsSettings()
     weights: WeightsSettings = WeightsSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    logging: LoggingSettings = LoggingSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
         return models_behind(self.models, model)
@@ -345,6 +300,28 @@ class Settings(Section):
         """The models that the routes need, by name; others are not deployed."""
         names = {name for route in self.routes.values() for name in self.models_behind(route.model)}
         return {name: model for name, model in self.models.items() if name in names}
+
+    @property
+    def results_cluster(self) -> KafkaSettings:
+        """Where results, dead letters and replies go."""
+        return self.kafka if self.results_kafka is None else self.results_kafka
+
+    @model_validator(mode="after")
+    def _clusters_fit(self) -> Self:
+        if self.results_kafka is None:
+            return self
+        if self.results_kafka.broker != "external":
+            raise ValueError(
+                "results_kafka.broker: only kafka may be a local broker; set it to external"
+            )
+        for name, route in self.routes.items():
+            if route.delivery == "exactly_once":
+                raise ValueError(
+                    f"routes.{name}.delivery: exactly_once cannot be kept with results_kafka, as a "
+                    "Kafka transaction lives in one cluster; set at_least_once, or remove "
+                    "results_kafka"
+                )
+        return self
 
     @model_validator(mode="after")
     def _pipelines_fit_their_models(self) -> Self:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.settings.file import KafkaSettings, RouteSettings
+from schemas.settings.file import RouteSettings
 from schemas.settings.section import Section
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -66,12 +66,15 @@ def plain(section: Section) -> dict[str, Any]:
     }
 
 
-def secrets_of(kafka: KafkaSettings) -> dict[tuple[str, str], str]:
-    found = {}
-    for section, key in (("sasl", "password"), ("tls", "key_password")):
-        secret = getattr(getattr(kafka, section), key, None)
-        if secret is not None:
-            found[section, key] = secret.get_secret_value()
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ, as ``KEY`` or ``SECTION.KEY``."""
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += [f"{key}.{each}" for each in changed_keys(old, new)]
+        elif old != new:
+            found.append(key)
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from schemas.settings.backends import BackendSettings
+from schemas.settings.option_secrets import check_no_secrets, check_no_token
 from schemas.settings.pipelines import PipelineSettings
 from schemas.settings.replicas import ReplicaSettings
 from schemas.settings.sources import Source, WeightSource, engine_sources, is_pinned
@@ -262,6 +263,7 @@ class GeneratorSettings(ReplicaSettings):
         for name in sorted(set(self.engine_args) & set(_IN_PLACE_OF_ARGUMENT)):
             if self.engine_args[name] != _ASKS_FOR_NOTHING.get(name, ...):
                 raise ValueError(f"engine_args.{name}: {_IN_PLACE_OF_ARGUMENT[name]}")
+        check_no_token(self.engine_args)
         for source in (self.source, *(each.source for each in engine_sources(self.engine_args))):
             check_trust(source, trusts_code=self.trust_remote_code)
         for name in ("tensor_parallel_size", "pipeline_parallel_size"):
@@ -297,7 +299,9 @@ class CustomModelSettings(ReplicaSettings):
     kind: Literal["custom"]
     import_path: str = Field(pattern=r"^[\w.]+:\w+$", description="MODULE:CLASS.")
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Keyword arguments of the class."
+        default_factory=dict,
+        description="Keyword arguments of the class. A text ${NAME} is taken from the replica's "
+        "environment: secrets are given so, as Ray stores what stands here.",
     )
     urls: tuple[str, ...] = Field(min_length=1, description="The endpoints that it answers.")
     work_field: str | None = Field(
@@ -305,6 +309,11 @@ class CustomModelSettings(ReplicaSettings):
         description="A numeric body field that says how much work a request is, e.g. max_tokens: "
         "the longest of the waiting requests go first.",
     )
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> Self:
+        check_no_secrets(self.options)
+        return self
 
     @property
     def endpoints(self) -> frozenset[str]:

@@ -188,7 +188,11 @@ class BatchEngine(ChunkServer):
         except (*ENDS_THE_TASK, ReplicaLostError):
             raise
         except BaseException as error:
-            logger.exception("could not prepare a chunk of %d records", stop)
+            logger.exception(
+                "could not prepare a chunk of %d records",
+                stop,
+                extra={"event": "record_failed_in_model", "records": stop},
+            )
             call.fail_unanswered(error)
 
     def _pool_slice(self, call: Call, prepared: Slice) -> None:
@@ -244,9 +248,6 @@ class BatchEngine(ChunkServer):
         threads = self._limits.threads_for(len(self._running) + bool(self._pool))
         try:
             ran = await loop.run_in_executor(self._model_threads, self._run_model, items, threads)
-            if self._batches_until_timed <= 0:
-                self._batches_until_timed = _TIMED_EVERY_BATCHES
-                await loop.run_in_executor(self._model_threads, self._time_probe, threads)
             if ran.is_broken:
                 self._lose_batches(
                     ReplicaLostError("the model failed on a batch, and on a harmless text after it")
@@ -273,6 +274,9 @@ class BatchEngine(ChunkServer):
                 complete.append(record)
         if complete:
             await self._answer(complete)
+        if self._batches_until_timed <= 0:
+            self._batches_until_timed = _TIMED_EVERY_BATCHES
+            await self._learn_from_probe(threads)
 
     async def _answer(self, records: list[_Record]) -> None:
         bodies = await asyncio.get_running_loop().run_in_executor(
@@ -309,6 +313,12 @@ class BatchEngine(ChunkServer):
                 name,
                 self._limits.budget_setting,
                 name,
+                extra={
+                    "event": "batch_out_of_memory",
+                    "texts": len(items),
+                    "tokens": cost_tokens(items),
+                    "budget_tokens": self._budget.tokens,
+                },
             )
 
     def _learn_cost(self, items: Sequence[Item], own_s: float) -> None:
@@ -337,25 +347,32 @@ class BatchEngine(ChunkServer):
         is_broken = is_suspect and self._model_is_broken()
         return _Ran(isolated, started_s, now_s - started_s, own_s, is_broken)
 
-    def _time_probe(self, threads: int) -> None:
+    async def _learn_from_probe(self, threads: int) -> None:
         """Learn from a harmless text alone: full batches cannot tell what small ones cost.
 
         It takes what is fixed of a pass, a ninth of a full batch or less, and is seldom.
         """
+        loop = asyncio.get_running_loop()
+        own_s = await loop.run_in_executor(self._model_threads, self._time_probe, threads)
+        if own_s is not None and self._probe is not None:
+            self._cost.batch_finished(self._probe.tokens, own_s)
+
+    def _time_probe(self, threads: int) -> float | None:
         self._use_threads(threads)
         try:
             if self._probe is None:
                 self._probe = self._model.probe()
-            if self._probe is not None:
-                started_s = self._clock.monotonic()
-                self._forward([self._probe])
-                own_s = self._own_time.finished(started_s, self._clock.monotonic())
-                self._cost.batch_finished(self._probe.tokens, own_s)
+            if self._probe is None:
+                return None
+            started_s = self._clock.monotonic()
+            self._forward([self._probe])
+            return self._own_time.finished(started_s, self._clock.monotonic())
         except ENDS_THE_PROCESS:
             raise
         except BaseException:
             # The next batch tells whether the model is well.
             logger.debug("a harmless text could not be timed", exc_info=True)
+            return None
 
     def _model_is_broken(self) -> bool:
         """Whether the model fails on a harmless text too, and not just on its batch.

@@ -206,7 +206,11 @@ class ChunkServer:
         if self._lost is None:
             is_loss = isinstance(error, ReplicaLostError)
             self._lost = ReplicaLostError(str(error) if is_loss else describe(error))
-            logger.error("the replica cannot go on: %s", self._lost)
+            logger.error(
+                "the replica cannot go on: %s",
+                self._lost,
+                extra={"event": "replica_lost", "error_class": type(error).__name__},
+            )
             if self._host.on_death is None:
                 self._calls_may_end.set()
             else:
@@ -279,7 +283,7 @@ class ChunkServer:
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("a task of the replica failed")
+            logger.exception("a task of the replica failed", extra={"event": "replica_task_failed"})
             self._die(error)
 
 

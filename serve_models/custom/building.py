@@ -1,10 +1,12 @@
 """Builds a custom model from its settings, and the server for it."""
 
 import inspect
+import os
 from importlib import import_module
 from numbers import Integral, Real
 from typing import Any
 
+from schemas.settings.kafka import REFERENCE
 from schemas.settings.models import CustomModelSettings
 from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.custom.batched_model import BatchedModel
@@ -36,7 +38,7 @@ def build_custom_model(settings: CustomModelSettings) -> Any:
             "that yields headrace.sdk.Outcomes, or headrace.sdk.BatchedModel as its base class"
         )
     try:
-        model = model_class(**settings.options)
+        model = model_class(**_from_environment(settings.options))
     except TypeError as error:
         raise CustomModelError(
             f"options: {settings.import_path} does not take them: {error}"
@@ -44,6 +46,23 @@ def build_custom_model(settings: CustomModelSettings) -> Any:
     if is_batched:
         _check_batches(settings.import_path, model)
     return model
+
+
+def _from_environment(value: Any) -> Any:
+    """Return options with what the environment has in place of each text ``${NAME}``."""
+    if isinstance(value, dict):
+        return {key: _from_environment(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_from_environment(each) for each in value]
+    if not isinstance(value, str) or not REFERENCE.fullmatch(value):
+        return value
+    name = value[2:-1]
+    if name not in os.environ:
+        raise CustomModelError(
+            f"options: {value} is not set in the environment of the replica; set {name} in that in "
+            "which Ray starts"
+        )
+    return os.environ[name]
 
 
 def _check_batches(import_path: str, model: BatchedModel) -> None:

@@ -154,7 +154,9 @@ class GenerationEngine(ChunkServer):
             if limit.expired():
                 call.answer(index, STATUS_EXPIRED, b"")
                 return
-            logger.exception("the model failed on a record")
+            logger.exception(
+                "the model failed on a record", extra={"event": "record_failed_in_model"}
+            )
             call.answer(index, STATUS_FAILED, encode_failure_body(error))
         else:
             # The model may have taken the cancellation and answered all the same.

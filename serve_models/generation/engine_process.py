@@ -57,7 +57,7 @@ def set_engine_environment(
         found = completed(find_toolchain(environment))
         environment.update(kernel_environment(found, environment))
         if (line := told(found)) is not None:
-            log.warning("%s", line)
+            log.warning("%s", line, extra={"event": "kernels_toolkit"})
 
 
 def _thread_binding(threads: int, workers: int, cpus: Collection[int]) -> str:

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 _FIRST_WINDOW_RECORDS = 256
 """The window of a model until one of its replicas has granted one."""
 _QUEUE_SIGNED_EVERY_S = 30.0
+_LET_GO_EVERY_S = 0.1
+"""Each cancellation goes to all replicas of a model: a guard that refuses much would make many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +91,7 @@ class PipelineEngine(ChunkServer):
         self._numbers = count(1)
         self._unwanted: dict[StepCall, None] = {}
         self._letting_go: asyncio.Handle | None = None
+        self._let_go_at_s = -math.inf
 
     @property
     def waiting_requests(self) -> Mapping[str, int]:
@@ -143,7 +146,11 @@ class PipelineEngine(ChunkServer):
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("a record of pipeline '%s' could not be started", self._graph.name)
+            logger.exception(
+                "a record of pipeline '%s' could not be started",
+                self._graph.name,
+                extra={"event": "record_failed_in_model", "model": self._graph.name},
+            )
             call.answer(index, STATUS_FAILED, encode_failure_body(error))
 
     def _go_on(self, record: Record, step: list[StepRequest] | Ending) -> None:
@@ -186,10 +193,16 @@ class PipelineEngine(ChunkServer):
     def _let_go_soon(self) -> None:
         # Not at once: one cancellation ends many records, and each would cost the models a call.
         if self._letting_go is None:
-            self._letting_go = asyncio.get_running_loop().call_soon(self._let_go_now)
+            loop = asyncio.get_running_loop()
+            wait_s = self._let_go_at_s + _LET_GO_EVERY_S - loop.time()
+            if wait_s > 0:
+                self._letting_go = loop.call_later(wait_s, self._let_go_now)
+            else:
+                self._letting_go = loop.call_soon(self._let_go_now)
 
     def _let_go_now(self) -> None:
         self._letting_go = None
+        self._let_go_at_s = asyncio.get_running_loop().time()
         for line in self._lines.values():
             line.queue.keep(_is_wanted)
         now_s = self._clock.monotonic()
@@ -231,7 +244,11 @@ class PipelineEngine(ChunkServer):
                 self._call(line, requests)
         except BaseException as error:
             # The event loop, which calls this, would only log it, and the calls would wait on.
-            logger.exception("pipeline '%s' cannot go on", self._graph.name)
+            logger.exception(
+                "pipeline '%s' cannot go on",
+                self._graph.name,
+                extra={"event": "replica_lost", "model": self._graph.name},
+            )
             self._die(error)
             if isinstance(error, ENDS_THE_TASK):
                 raise
@@ -366,7 +383,11 @@ class PipelineEngine(ChunkServer):
         except ENDS_THE_TASK:
             raise
         except BaseException as error:
-            logger.exception("step '%s': an outcome could not be read", request.step)
+            logger.exception(
+                "step '%s': an outcome could not be read",
+                request.step,
+                extra={"event": "record_failed_in_model", "step": request.step},
+            )
             self._end(record, STATUS_FAILED, encode_failure_body(error))
 
     def _lose(self, line: _Line, step_call: StepCall, error: BaseException) -> None:
@@ -374,11 +395,16 @@ class PipelineEngine(ChunkServer):
         line.queue.lost(self._clock.monotonic(), had_answers=step_call.has_answers)
         waiting = [each for each in step_call.unanswered.values() if not each.record.run.is_over]
         logger.warning(
-            "a call of model '%s' failed with %d records unanswered: %s: %s",
+            "a call of model '%s' failed with %d records unanswered: %s",
             line.name,
             len(waiting),
             type(error).__name__,
-            error,
+            extra={
+                "event": "call_failed",
+                "model": line.name,
+                "records": len(waiting),
+                "error_class": type(error).__name__,
+            },
         )
         reason = f"step model '{line.name}' was lost: {type(error).__name__}: {error}"
         for request in waiting:

@@ -1,6 +1,7 @@
 """The base of the Ray Serve classes: puts a chunk server behind Serve's hooks."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -10,8 +11,11 @@ from ray import serve
 
 from handoff.chunk import Chunk, Outcomes
 from handoff.clock import AwakeClock
+from handoff.logs import log_change, look_after_logs
 from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.replicas.metrics import export_readings
+
+log = logging.getLogger(__name__)
 
 _LAST_WORDS_S = 0.5
 """Time for finished outcomes to be streamed; the calls end with the process."""
@@ -46,6 +50,8 @@ class Replica:
         exporting = export_readings(model, self._server.readings)
         self._exporting = asyncio.get_running_loop().create_task(exporting)
 
+    _live: Mapping[str, Any] | None = None
+
     async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         # Closed with this generator and not some time later: a consumer that went away frees it.
         async with aclosing(self._server.infer(chunk)) as stream:
@@ -57,13 +63,20 @@ class Replica:
         self._server.cancel(consumer, records)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        self._note_change(user_config["live"])
         self._take_over(user_config["live"])
+
+    def _note_change(self, live: Mapping[str, Any]) -> None:
+        if self._live is not None:
+            log_change(log, self._live, live)
+        self._live = live
 
     def _take_over(self, live: Mapping[str, Any]) -> None:
         """Apply live settings, by key; keys left out have their defaults."""
 
     # Async for the same reason.
     async def check_health(self) -> None:
+        look_after_logs()
         self._server.check_health()
 
     async def __del__(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from handoff.logs import log_through_serve
 from schemas.settings.live import model_with_live
 from schemas.settings.models import GeneratorSettings, weight_sources
 from serve_models.generation.adapters.checkpoint import AdapterError
@@ -32,6 +33,7 @@ class Generator(Replica):
     def __init__(
         self, name: str, settings: GeneratorSettings, *, takes_adapters: bool = False
     ) -> None:
+        log_through_serve()
         self._name = name
         self._settings = settings
         self._takes_adapters = takes_adapters
@@ -43,6 +45,7 @@ class Generator(Replica):
         The first one comes before any call, and says which adapters need room. Serve may send the
         next one while the engine starts.
         """
+        self._note_change(user_config["live"])
         settings = model_with_live(self._settings, user_config["live"])
         async with self._configuring:
             if self._engine is None:

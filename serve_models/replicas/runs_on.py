@@ -19,7 +19,12 @@ _NAMESPACE = b"headrace-models-run-on"
 
 def report_runs_on(model: str, *facts: str) -> None:
     """Tell the log and `status` what a model runs on: a device, a number format, and so on."""
-    logger.info("%s runs on %s", model, ", ".join(facts))
+    logger.info(
+        "%s runs on %s",
+        model,
+        ", ".join(facts),
+        extra={"event": "model_loaded", "model": model, "runs_on": list(facts)},
+    )
     _internal_kv_put(model.encode(), "\n".join(facts).encode(), True, namespace=_NAMESPACE)
 
 

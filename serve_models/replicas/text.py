@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from handoff.logs import log_through_serve
 from schemas.settings.live import model_with_live
 from schemas.settings.models import EmbedderSettings, TextModelSettings, text_weights
 from serve_models.batching.engine import BatchEngine
@@ -40,6 +41,7 @@ class TextReplica(Replica):
     async def __init__(  # type: ignore[misc]
         self, name: str, settings: TextModelSettings
     ) -> None:
+        log_through_serve()
         gpus = given_gpus()
         if not gpus and not settings.asks_for_gpu:
             hide_gpus()
@@ -108,7 +110,8 @@ class TextReplica(Replica):
         if processes and spec is None:
             logger.info(
                 "front_processes: none, because the model is no plain transformer with a fast "
-                "tokenizer and one vector for a text"
+                "tokenizer and one vector for a text",
+                extra={"event": "no_front_processes"},
             )
         return FrontProcesses(spec, processes, reader) if processes and spec is not None else None
 

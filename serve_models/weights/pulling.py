@@ -186,13 +186,19 @@ def _lock(source: Source, cache_dir: Path, progress: Progress) -> BaseFileLock |
     folder = cache_dir / "locks"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{source.folder_name}.lock")
+        lock = FileLock(folder / f"{source.lock_name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             progress.note("another process fetches it: waiting")
             lock.acquire(poll_interval=_POLL_S)
     except (OSError, NotImplementedError) as error:
-        log.info("%s: no lock in %s: %s", source.text, cache_dir, error)
+        log.info(
+            "%s: no lock in %s: %s",
+            source.text,
+            cache_dir,
+            error,
+            extra={"event": "cache_not_writable", "error_class": type(error).__name__},
+        )
         return None
     return lock

@@ -74,9 +74,15 @@ class Receipt:
         ]
 
 
-def receipt_file(cache_dir: Path, source: Source, part: Part, *, with_code: bool) -> Path:
+def suffix_of(part: Part, *, with_code: bool) -> str:
+    """Return what tells apart the parts of one source in the cache; empty for plain weights."""
     kind = "" if part == "weights" else f".{part}"
-    return cache_dir / "receipts" / f"{source.folder_name}{kind}{'.code' if with_code else ''}.json"
+    return f"{kind}.code" if with_code else kind
+
+
+def receipt_file(cache_dir: Path, source: Source, part: Part, *, with_code: bool) -> Path:
+    suffix = suffix_of(part, with_code=with_code)
+    return cache_dir / "receipts" / f"{source.folder_name}{suffix}.json"
 
 
 def read_receipt(file: Path) -> Receipt | None:

@@ -45,6 +45,16 @@ class Source(NamedTuple):
         words = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.")[-80:]
         return f"{words}-{hashlib.sha256(self.text.encode()).hexdigest()[:10]}"
 
+    @property
+    def lock_name(self) -> str:
+        """Names what one process at a time may change in the cache.
+
+        The revisions of a hub's repository share files, and the hub's library names its folder.
+        """
+        if self.kind == "hub":
+            return f"models--{self.name.replace('/', '--')}"
+        return self.folder_name
+
 
 def parse_source(source: str) -> Source:
     """Take a source apart; raises ``ModelSourceError``."""

@@ -49,16 +49,17 @@ def find_superseded(cache_dir: Path) -> list[Superseded]:
 def remove_superseded(cache_dir: Path, found: Iterable[Superseded]) -> list[Superseded]:
     """Remove revisions, and return those that are gone; a source that is being pulled stays."""
     removed = []
+    locks = cache_dir / "locks"
     for each in found:
-        if each.source.startswith(f"{_HUB}/"):
-            _remove_snapshot(each.directory)
-            removed.append(each)
-            continue
-        locks = cache_dir / "locks"
         locks.mkdir(parents=True, exist_ok=True)
+        # The folder's name is the source's ``lock_name``.
+        lock = FileLock(locks / f"{Path(each.source).name}.lock")
         try:
-            with FileLock(locks / f"{each.directory.parent.name}.lock").acquire(timeout=0):
-                shutil.rmtree(each.directory)
+            with lock.acquire(timeout=0):
+                if each.source.startswith(f"{_HUB}/"):
+                    _remove_snapshot(each.directory)
+                else:
+                    shutil.rmtree(each.directory)
         except Timeout:
             continue
         removed.append(each)

@@ -1,9 +1,10 @@
 """An Apache Kafka with TLS, SCRAM and ACLs that a test can also kill and restart."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import SecretStr
 
@@ -12,6 +13,7 @@ from headrace.brokers.readiness import free_port
 from headrace.brokers.running import RunningBroker
 from schemas.settings.file import KafkaSettings, SaslSettings, TlsSettings
 
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 PASSWORDS = {"admin": "admin-pass-1", "stranger": "stranger-pass-2"}
 
 
@@ -21,7 +23,14 @@ class SecuredBroker:
     There ``admin`` may do anything, and the others nothing until they get rights.
     """
 
-    def __init__(self, directory: Path, passwords: Mapping[str, str] = PASSWORDS) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        passwords: Mapping[str, str] = PASSWORDS,
+        *,
+        more_listeners: Sequence[ExtraListener] = (),
+        properties: Mapping[str, str] = NOTHING_MORE,
+    ) -> None:
         self._directory = directory
         self._passwords = passwords
         self.ca_file, store = make_certificates(directory)
@@ -29,6 +38,7 @@ class SecuredBroker:
         self._options = BrokerOptions(
             extra_listeners=(
                 ExtraListener(name="SECURE", protocol="SASL_SSL", port=self._secure_port),
+                *more_listeners,
             ),
             scram_credentials=[
                 f"SCRAM-SHA-512=[name={name},password={password}]"
@@ -43,6 +53,7 @@ class SecuredBroker:
                 "ssl.keystore.location": str(store),
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                 "super.users": "User:admin;User:ANONYMOUS",
+                **properties,
             },
         )
         self._broker = self._start()
@@ -131,3 +142,22 @@ def make_certificates(directory: Path) -> tuple[Path, Path]:
         "".join((directory / name).read_text() for name in ("broker.key", "broker.pem", "ca.pem"))
     )
     return directory / "ca.pem", store
+
+
+def make_client_certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    """Return a certificate of the CA in ``directory`` for CN=name, and its key."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(
+            ["openssl", *arguments], check=True, capture_output=True, cwd=directory, timeout=60
+        )
+
+    openssl(
+        "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+        "-keyout", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr",
+    )  # fmt: skip
+    openssl(
+        "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+        "-CAcreateserial", "-days", "2", "-out", f"{name}.pem",
+    )  # fmt: skip
+    return directory / f"{name}.pem", directory / f"{name}.key"

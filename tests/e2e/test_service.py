@@ -29,7 +29,7 @@ from schemas.settings.models import CustomModelSettings, EmbedderSettings
 from serve_models.weights.sources import resolve
 from tests.brokers import TestBroker
 from tests.e2e.running_service import LARGE_TOPIC_BYTES, Service, make_route
-from tests.exposition import wait_for_series
+from tests.exposition import values, wait_for_series
 
 pytestmark = [pytest.mark.kafka, pytest.mark.serve]
 
@@ -177,28 +177,25 @@ def test_prometheus_gets_what_consumers_and_models_count(service: Service) -> No
     )
     asyncio.run(service.answers("texts", "measured", 2))
     metrics = [each for each in (*CONSUMER, *CALLS, *BATCHES) if each.name not in UNCOUNTED]
-    samples = wait_for_series({each.exported for each in metrics})
-
-    def values(name: str, **labels: str) -> list[float]:
-        return [
-            each.value
-            for each in samples[metric(name).exported]
-            if labels.items() <= each.labels.items()
-        ]
+    answered = metric("answered_records").exported
+    samples = wait_for_series(
+        {each.exported for each in metrics},
+        lambda found: sum(values(found, answered, route="texts")) >= 122,
+    )
 
     for each in metrics:
         of = {"route": "texts"} if each in CONSUMER else {"model": "minilm"}
-        assert values(each.name, **of), each.name
-    (records,) = values("model_records", model="minilm", outcome="answered")
-    assert records >= 121
-    assert sum(values("model_truncated_texts", model="minilm")) >= 1
-    (rows,) = values("model_batch_rows", model="minilm", le="+Inf")
-    (texts,) = values("model_texts", model="minilm")
-    assert texts >= 121
-    assert 1 <= rows <= texts
-    assert sum(values("answered_records", route="texts")) >= 121
+        assert values(samples, each.exported, **of), each.name
+
+    def of_minilm(name: str, **labels: str) -> float:
+        return sum(values(samples, metric(name).exported, model="minilm", **labels))
+
+    assert of_minilm("model_records", outcome="answered") >= 121
+    assert of_minilm("model_truncated_texts") >= 1
+    assert of_minilm("model_texts") >= 121
+    assert 1 <= of_minilm("model_batch_rows", le="+Inf") <= of_minilm("model_texts")
     # A custom class that streams by itself has no batches.
-    assert not values("model_batch_rows", model="counting")
+    assert not values(samples, metric("model_batch_rows").exported, model="counting")
 
 
 def assert_embeddings_match(texts: list[str], results: dict[str, dict[str, Any]]) -> None:

@@ -179,6 +179,7 @@ class Caller:
         if self._links is None:
             self._links = Links(
                 self.settings.connection,
+                self.settings.results_connection,
                 on_record=self.pending.offer,
                 on_failure=self.pending.fail_all,
             )
@@ -268,7 +269,16 @@ class Caller:
             await delivered
             await self.publish_control(route, cancel_request(route.name, custom_id))
         except ClientError as error:
-            log.warning("request %s was not cancelled: %s", custom_id, error)
+            log.warning(
+                "request %s was not cancelled: %s",
+                custom_id,
+                error,
+                extra={
+                    "event": "request_not_cancelled",
+                    "custom_id": custom_id,
+                    "error_class": type(error).__name__,
+                },
+            )
 
     async def _watch(self) -> None:
         try:
@@ -297,6 +307,10 @@ class Caller:
                             self._silence.silent_s(loop.time()),
                             len(places) + unacknowledged,
                             said,
+                            extra={
+                                "event": "results_awaited",
+                                "requests": len(places) + unacknowledged,
+                            },
                         )
 
 

@@ -22,7 +22,8 @@ class Links:
     """Opens topics when they are first used.
 
     Args:
-        connection: The cluster.
+        connection: The cluster of requests and control topics.
+        results: The cluster of results and dead letters.
         on_record: Called with each record of a results topic, and whether it is a dead letter.
         on_failure: Called with what ended a stream; the next use opens it again.
     """
@@ -30,11 +31,13 @@ class Links:
     def __init__(
         self,
         connection: Connection,
+        results: Connection,
         *,
         on_record: Callable[[bytes | None, Headers, bool], None],
         on_failure: Callable[[ClientError], None],
     ) -> None:
         self._connection = connection
+        self._results = results
         self._on_record = on_record
         self._on_failure = on_failure
         self._publishers: dict[str, RequestPublisher] = {}
@@ -86,7 +89,7 @@ class Links:
         async with self._opening:
             if topic in self._streams:
                 return
-            reader = TopicReader(self._connection, topic)
+            reader = TopicReader(self._results, topic)
             try:
                 await reader.start()
                 await reader.assign_ends()
@@ -110,7 +113,11 @@ class Links:
         except ClientError as error:
             self._end(reader.topic, error)
         except Exception as error:
-            log.exception("reading %s failed", reader.topic)
+            log.exception(
+                "reading %s failed",
+                reader.topic,
+                extra={"event": "reading_failed", "topic": reader.topic},
+            )
             self._end(reader.topic, KafkaError(f"reading {reader.topic} failed: {error!r}"))
         finally:
             with contextlib.suppress(ClientError):

@@ -102,7 +102,11 @@ class Pending:
             read = parse_dead_letter if is_dead_letter else parse_result
             result = read(value, headers)
         except UnreadableResultError as error:
-            log.warning("skipped: %s", error)
+            log.warning(
+                "a record that is no result is skipped: %s",
+                type(error.__context__ or error).__name__,
+                extra={"event": "result_skipped"},
+            )
             return
         if job is not None:
             job.take(result)

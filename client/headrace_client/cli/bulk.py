@@ -1,6 +1,5 @@
 """``headrace bulk embed`` and ``headrace bulk run``: files in, files out."""
 
-import logging
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -363,12 +362,10 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
 
 
 def _run(options: BulkOptions, *, as_json: bool) -> NoReturn:
-    # What goes wrong for a while is in what the job waits for; a bar and a log would mix.
-    logging.getLogger("headrace_client").addHandler(logging.NullHandler())
     # What runs a job takes a second to import, and help and completion need none of it.
-    display = import_module("headrace_client.bulk.job.progress.display")
+    logging_to = import_module("headrace_client.cli.job_logs")
     session = import_module("headrace_client.bulk.job.session")
-    raise typer.Exit(session.run_bulk(options, display.choose_display(as_json=as_json)))
+    raise typer.Exit(session.run_bulk(options, logging_to.choose(options.config, as_json=as_json)))
 
 
 def _inputs_and_out(paths: list[str]) -> tuple[tuple[str, ...], str]:

@@ -1,7 +1,6 @@
 """The arguments of aiokafka's clients, and its errors as advice."""
 
 import logging
-import ssl
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,9 +8,11 @@ from typing import Any
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
 
-from headrace_client.errors import ClientError, KafkaError, SettingsError
+from headrace_client.errors import ClientError, KafkaError
 from headrace_client.kafka.reach import within_reach
-from headrace_client.settings import Connection, Tls
+from headrace_client.kafka.security.credentials import Credentials
+from headrace_client.security import from_environment
+from headrace_client.settings import Connection
 
 METADATA_MAX_AGE_MS = 10_000
 """How soon added partitions are noticed."""
@@ -33,7 +34,7 @@ _HINTS: dict[type[errors.KafkaError], str] = {
 def client_options(connection: Connection) -> dict[str, Any]:
     """Return the arguments of every aiokafka client; they hold the password: never log them.
 
-    ``SettingsError`` means that a TLS file cannot be read.
+    Files and the environment are read now; ``SettingsError`` names what is missing.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": connection.bootstrap.split(","),
@@ -41,33 +42,28 @@ def client_options(connection: Connection) -> dict[str, Any]:
         "metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "client_id": "headrace-client",
     }
-    if connection.tls is not None:
-        options["ssl_context"] = make_ssl_context(connection.tls)
-    if connection.sasl is not None:
-        options["sasl_mechanism"] = connection.sasl.mechanism
-        options["sasl_plain_username"] = connection.sasl.username
-        options["sasl_plain_password"] = connection.sasl.password
+    options |= Credentials(connection).options()
     return options
 
 
-def make_ssl_context(tls: Tls) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"kafka.tls.ca_file: cannot read CA certificates from {tls.ca_file}: {error}"
-        ) from error
-    context.check_hostname = tls.check_hostname
-    if tls.cert_file is not None:
-        try:
-            # Without a password OpenSSL would ask for one at the terminal.
-            context.load_cert_chain(tls.cert_file, tls.key_file, password=tls.key_password or "")
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"kafka.tls: cannot load cert_file {tls.cert_file} with key_file {tls.key_file}: "
-                f"{error}; check that they are PEM, belong together, and key_password"
-            ) from error
-    return context
+def fetch_options(connection: Connection, max_wait_ms: int | None = None) -> dict[str, Any]:
+    """Return the arguments of an aiokafka consumer on how it fetches.
+
+    ``max_wait_ms`` counts where the settings say nothing; aiokafka's own where that is ``None``.
+    """
+    options: dict[str, Any] = {"fetch_min_bytes": connection.fetch_min_bytes}
+    wait_ms = connection.fetch_max_wait_ms
+    if (max_wait_ms := max_wait_ms if wait_ms is None else wait_ms) is not None:
+        options["fetch_max_wait_ms"] = max_wait_ms
+    if connection.client_rack is not None:
+        where = f"{connection.section}.client_rack"
+        options["client_rack"] = from_environment(connection.client_rack, where)
+    return options
+
+
+def compression_type(connection: Connection) -> str | None:
+    """Return the codec of what is published, as aiokafka's producer takes it."""
+    return None if connection.compression == "none" else connection.compression
 
 
 @contextmanager
@@ -92,19 +88,32 @@ def explain(
     error: errors.KafkaError, connection: Connection, doing: str, reasons: Iterable[str] = ()
 ) -> KafkaError:
     if isinstance(error, errors.KafkaConnectionError):
-        checks = [f"kafka.bootstrap ({connection.bootstrap}) and that a broker listens there"]
-        checks.append(f"that the listener speaks {connection.security_protocol}")
-        if connection.sasl is not None:
-            checks.append(
-                f"kafka.sasl (mechanism {connection.sasl.mechanism}, "
-                f"username {connection.sasl.username}, and the password)"
-            )
-        if connection.tls is not None:
-            checks.append("kafka.tls (the CA, and the name in the broker's certificate)")
+        checks = connection_checks(connection)
         because = "; ".join(reasons) or str(error)
         return KafkaError(f"{doing}: cannot connect: {because}. Check {', '.join(checks)}.")
     hint = _HINTS.get(type(error), "see the log of aiokafka for what led to it")
     return KafkaError(f"{doing}: {error}; {hint}")
+
+
+def connection_checks(connection: Connection) -> list[str]:
+    """Return what to check where no connection can be made; without any secret."""
+    section = connection.section
+    checks = [
+        f"{section}.bootstrap ({connection.bootstrap}) and that a broker listens there",
+        f"that the listener speaks {connection.security_protocol}",
+    ]
+    sasl = connection.sasl
+    if sasl is not None and sasl.oauth is not None:
+        where = sasl.oauth.token_url or sasl.oauth.token_provider
+        checks.append(f"{section}.sasl.oauth (tokens come from {where})")
+    elif sasl is not None:
+        checks.append(
+            f"{section}.sasl (mechanism {sasl.mechanism}, username {sasl.username}, and the "
+            "password)"
+        )
+    if connection.tls is not None:
+        checks.append(f"{section}.tls (the CA, and the name in the broker's certificate)")
+    return checks
 
 
 async def start_within_reach(

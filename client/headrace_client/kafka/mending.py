@@ -8,6 +8,7 @@
 * It gives a batch up whose partition has no leader for ``request_timeout_ms``, although the batch
   may have been sent before. Here it waits, and whoever published has a timeout of their own.
 * A fetch that the embedded broker answers at once with nothing is repeated at once.
+* It connects with the credentials of its construction for ever; see ``security.credentials``.
 """
 # ruff: noqa: SLF001 - there is no public way to these
 
@@ -18,9 +19,11 @@ import math
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.structs import BrokerMetadata
+
+from headrace_client.kafka.security.credentials import Credentials, Renewal
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,8 @@ _LEAST_EMPTY_FETCH_S = 0.025
 def mend_client(client: AIOKafkaClient) -> None:
     """Have a client raise Kafka's errors, and find brokers that moved; call it before the start."""
     send, get_conn, update = client.send, client._get_conn, client._metadata_update
+    provider = client._sasl_oauth_token_provider
+    renewal = Renewal(client, provider) if isinstance(provider, Credentials) else None
 
     async def send_or_fail(node_id: Any, request: Any, **options: Any) -> Any:
         try:
@@ -39,10 +44,26 @@ def mend_client(client: AIOKafkaClient) -> None:
 
     async def get_conn_or_none(node_id: Any, **options: Any) -> Any:
         try:
-            return await get_conn(node_id, **options)
+            if renewal is None:
+                return await get_conn(node_id, **options)
+            renewal.prepare(node_id, options.get("group", ConnectionGroup.DEFAULT))
+            edition = renewal.edition
+            connection = await get_conn(node_id, **options)
         except (OSError, KeyError) as error:
-            log.warning("no connection to broker %s: %r", node_id, error)
+            log.warning(
+                "no connection to broker %s: %r",
+                node_id,
+                error,
+                extra={
+                    "event": "broker_silent",
+                    "broker": str(node_id),
+                    "error_class": type(error).__name__,
+                },
+            )
             return None
+        if connection is not None:
+            renewal.note(connection, edition)
+        return connection
 
     async def update_or_bootstrap(metadata: ClusterMetadata, topics: set[str]) -> bool:
         if await update(metadata, topics):
@@ -58,9 +79,20 @@ def mend_client(client: AIOKafkaClient) -> None:
         finally:
             cluster._brokers = cluster._brokers or known
         if is_found:
-            log.warning("no known broker answered; asked kafka.bootstrap where they are now")
+            log.warning(
+                "no known broker answered; asked kafka.bootstrap where they are now",
+                extra={"event": "bootstrap_asked_again"},
+            )
         return is_found
 
+    if renewal is not None:
+        bootstrap = client.bootstrap
+
+        async def bootstrap_anew() -> None:
+            renewal.refresh()
+            await bootstrap()
+
+        client.bootstrap = bootstrap_anew
     client.send = send_or_fail
     client._get_conn = get_conn_or_none
     client._metadata_update = update_or_bootstrap

@@ -66,7 +66,17 @@ class ProducerSlot:
                 except FOR_GOOD:
                     raise
                 except (errors.KafkaError, OSError) as error:
-                    log.warning("%s: %s; trying again in %.1f s", self._doing, error, backoff_s)
+                    log.warning(
+                        "%s: %s; trying again in %.1f s",
+                        self._doing,
+                        error,
+                        backoff_s,
+                        extra={
+                            "event": "broker_not_reached",
+                            "backoff_s": round(backoff_s, 1),
+                            "error_class": type(error).__name__,
+                        },
+                    )
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
             return self._producer

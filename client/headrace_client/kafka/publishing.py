@@ -18,7 +18,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.structs import TopicPartition
 
 from headrace_client.errors import ClientError, ClosedError, DeliveryError
-from headrace_client.kafka.connecting import explain
+from headrace_client.kafka.connecting import compression_type, explain
 from headrace_client.kafka.producing import ProducerSlot
 from headrace_client.kafka.refusals import explain_refusal, is_about_record, is_too_large
 from headrace_client.kafka.topics import TopicAdmin
@@ -66,7 +66,10 @@ class RequestPublisher:
         self._slot = ProducerSlot(
             connection,
             self._doing,
-            {"max_batch_size": batch_bytes, "compression_type": compression},
+            {
+                "max_batch_size": batch_bytes,
+                "compression_type": compression or compression_type(connection),
+            },
         )
         self._keyed: dict[int, deque[_Record]] = {}
         self._unkeyed: deque[_Record] = deque()
@@ -224,7 +227,7 @@ class RequestPublisher:
             raise
         except Exception as error:
             # Whoever waits for these records must hear of every error.
-            log.exception("%s failed", self._doing)
+            log.exception("%s failed", self._doing, extra={"event": "publishing_failed"})
             self._fail(DeliveryError(f"{self._doing} failed: {error!r}"), records)
         finally:
             del self._under_way[number]

@@ -13,6 +13,7 @@ from headrace_client.errors import KafkaError
 from headrace_client.kafka.connecting import (
     client_options,
     explaining_failures,
+    fetch_options,
     start_within_reach,
 )
 from headrace_client.kafka.identity import TopicIdentity
@@ -128,7 +129,12 @@ class TopicReader:
         await self._add_partitions()
         consumer = self._opened
         if ended := ended_task(consumer):
-            log.warning("%s: %s; connecting again", self._doing, ended[0])
+            log.warning(
+                "%s: %s; connecting again",
+                self._doing,
+                ended[0],
+                extra={"event": "reading_retried", "topic": self.topic},
+            )
             await self._connect()
             self._assign()
             consumer = self._opened
@@ -195,7 +201,7 @@ class TopicReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            **fetch_options(self._connection, _FETCH_WAIT_MS),
             fetch_max_bytes=self._fetch_bytes,
             max_partition_fetch_bytes=self._fetch_bytes // 16,
         )
@@ -228,7 +234,11 @@ class TopicReader:
         self._looked_at_s = now_s
         client = self._opened._client  # noqa: SLF001 - there is no public way to it
         if await self._identity.is_new(client):
-            log.warning("%s: the topic was made anew; reading it from its start", self._doing)
+            log.warning(
+                "%s: the topic was made anew; reading it from its start",
+                self._doing,
+                extra={"event": "topic_made_anew", "topic": self.topic},
+            )
             await client.force_metadata_update()
             self.breaks += 1
             self._positions = dict.fromkeys(await self._numbers(), 0)
@@ -238,7 +248,12 @@ class TopicReader:
         known = self._opened.partitions_for_topic(self.topic) or ()
         added = [number for number in known if number not in self._positions]
         if added:
-            log.info("%s: partitions %s are new", self._doing, sorted(added))
+            log.info(
+                "%s: partitions %s are new",
+                self._doing,
+                sorted(added),
+                extra={"event": "partitions_added", "topic": self.topic, "partitions": len(added)},
+            )
             self._positions.update(dict.fromkeys(added, 0))
             self._assign()
 
@@ -254,6 +269,12 @@ class TopicReader:
                     self._positions.get(number, 0),
                     number,
                     bounds[number].start,
+                    extra={
+                        "event": "offset_gone",
+                        "topic": self.topic,
+                        "partition": number,
+                        "to_offset": bounds[number].start,
+                    },
                 )
                 self._positions[number] = bounds[number].start
         self._assign()

@@ -116,7 +116,16 @@ class Announcer:
                 await self._serve(topic)
             except Exception as error:  # noqa: BLE001 - it must not cost the job anything
                 if self.problem is None:
-                    log.warning("job %s is not announced: %s", self._job, error)
+                    log.warning(
+                        "job %s is not announced: %s",
+                        self._job,
+                        error,
+                        extra={
+                            "event": "job_not_announced",
+                            "job": self._job,
+                            "error_class": type(error).__name__,
+                        },
+                    )
                 self.problem = str(error) if isinstance(error, ClientError) else repr(error)
             else:
                 return

@@ -206,6 +206,9 @@ class Calls:
         for index, status, body in zip(
             outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True
         ):
+            if call.overdue is not None and status >= STATUS_FAILED:
+                # Let go of by the replica, as it was told to; these time out when the call ends.
+                continue
             item = call.answer(index)
             if item is None:
                 continue
@@ -248,15 +251,15 @@ class Calls:
         """Decide what the replicas are to let go of; call this when records may be unwanted.
 
         Returns the records to cancel, as positions by the number of their call, and the calls to
-        close: those that no replica has taken, that are overdue, or that should have ended. A call
-        is not closed at once, because it may be carrying outcomes of other calls.
+        close: those that no replica has taken, or that should have ended. A call, and one that is
+        overdue too, is not closed at once, because it may be carrying outcomes of other calls.
         """
         self.has_unwanted = False
         cancelled: dict[int, list[int]] = {}
         closed = []
         for call in self._under_way.values():
             is_wanted = call.is_wanted()
-            if call.overdue is not None or not (is_wanted or call.is_accepted):
+            if not (is_wanted or call.is_accepted):
                 closed.append(call)
                 continue
             unwanted = call.unwanted()

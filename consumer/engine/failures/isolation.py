@@ -20,6 +20,7 @@ from itertools import chain
 from typing import TypeVar
 
 from consumer.engine.failures.retry import Failure, RetryPolicy
+from consumer.engine.happenings import SUSPECTED, Happenings
 from consumer.engine.record_state import Step, next_state
 from consumer.engine.schedule import Schedule
 from consumer.engine.work import Call, WorkItem
@@ -98,8 +99,11 @@ def suspicion_of(items: list[WorkItem]) -> Suspicion:
 
 
 class Isolation:
-    def __init__(self, policy: RetryPolicy, jitter: random.Random) -> None:
+    def __init__(
+        self, policy: RetryPolicy, jitter: random.Random, happenings: Happenings | None = None
+    ) -> None:
         self._policy = policy
+        self._happenings = happenings or Happenings()
         self._jitter = jitter
         self._delayed: Schedule[list[WorkItem]] = Schedule()
         self._ready: dict[Suspicion, deque[list[WorkItem]]] = {each: deque() for each in Suspicion}
@@ -136,6 +140,8 @@ class Isolation:
             if step is NextStep.AGAIN:
                 item.failed_attempts += 1
                 item.timeouts += has_timed_out
+                if item.failed_attempts - item.timeouts == SUSPECT_ATTEMPTS and not has_timed_out:
+                    self._happenings.note(SUSPECTED, failure.value, item)
             item.state = next_state(item.state, Step.RETRY)
             again.append(item)
         # A full replica proves no record's fault; together the records may find room.

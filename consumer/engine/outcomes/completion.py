@@ -10,9 +10,10 @@ from consumer.engine.calls.key_queues import KeyQueues
 from consumer.engine.calls.work_queue import WorkQueue
 from consumer.engine.counters import Counters
 from consumer.engine.failures.isolation import Isolation
+from consumer.engine.happenings import DEAD_LETTERED, REPLACED, Happenings
 from consumer.engine.outcomes.messages import OutcomeMessages
 from consumer.engine.outcomes.outbox import Outbox
-from consumer.engine.outcomes.substitutes import Substitutes
+from consumer.engine.outcomes.substitutes import Substitutes, code_of
 from consumer.engine.record_state import RecordState, Step, next_state, states_after
 from consumer.engine.replies.parked import Parked
 from consumer.engine.work import WorkItem
@@ -30,7 +31,7 @@ _AFTER_ACKNOWLEDGE = states_after(Step.ACKNOWLEDGE)
 
 
 class Completion:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that an outcome goes through
         self,
         *,
         messages: OutcomeMessages,
@@ -43,8 +44,10 @@ class Completion:
         parked: Parked,
         claim_check: ClaimCheckPolicy | None,
         counters: Counters,
+        happenings: Happenings,
     ) -> None:
         self._messages = messages
+        self._happenings = happenings
         self._substitutes = Substitutes(messages)
         self._admission = admission
         self._key_queues = key_queues
@@ -83,7 +86,8 @@ class Completion:
     def dead_letter(
         self, item: WorkItem, code: ErrorCode, message: str, now_s: float, epoch_ms: int
     ) -> None:
-        self._counters.dead_letter_records += 1
+        self._count_dead_letter(code)
+        self._happenings.note(DEAD_LETTERED, code.value, item)
         messages = self._messages.dead_letter(item, code, message, now_s, epoch_ms)
         self.decide(item, messages, now_s)
 
@@ -291,10 +295,19 @@ class Completion:
         self, item: WorkItem, rejections: Sequence[Rejection], now_s: float, epoch_ms: int
     ) -> list[tuple[Message, list[Message]]] | None:
         found = self._substitutes.take_place(item, rejections, now_s, epoch_ms)
+        codes = {id(each.message): code_of(each) for each in rejections}
         for refused, messages in found or ():
             if messages and refused.topic != messages[0].topic == self._messages.dead_letters_topic:
-                self._counters.dead_letter_records += 1
+                self._count_dead_letter(codes[id(refused)])
+                self._happenings.note(DEAD_LETTERED, "result_refused", item)
+            else:
+                self._happenings.note(REPLACED, "refused", item)
         return found
+
+    def _count_dead_letter(self, code: ErrorCode) -> None:
+        self._counters.dead_letter_records += 1
+        by_reason = self._counters.dead_letters_by_reason
+        by_reason[code.value] = by_reason.get(code.value, 0) + 1
 
 
 def _has_reply(item: WorkItem) -> bool:

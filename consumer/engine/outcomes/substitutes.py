@@ -76,13 +76,13 @@ class Substitutes:
             error = self._messages.error(item, item.custom_id or "", too_large, text, now_s)
             return [_trimmed(item, error)]
         item.has_letter = True
-        code = _code_of(rejection)
+        code = code_of(rejection)
         letter, *results = self._messages.dead_letter(item, code, text, now_s, epoch_ms)
         # The same message would be refused again.
         return [letter, *(_with_key(item, result) for result in results)]
 
 
-def _code_of(rejection: Rejection) -> ErrorCode:
+def code_of(rejection: Rejection) -> ErrorCode:
     if rejection.is_missing:
         return ErrorCode.REPLY_TOPIC_MISSING
     if rejection.is_passing:

@@ -153,9 +153,18 @@ class TopicAdmin:
         """Return each topic's limits; without an answer, those of ``known``, or the defaults."""
         settings = await self.topic_settings(topics)
         if unknown := [topic for topic in topics if topic not in {*settings, *known}]:
-            log.info("%s: taking Kafka's default limits, %s", ", ".join(unknown), DEFAULT_LIMITS)
+            log.info(
+                "%s: taking Kafka's default limits, %s",
+                ", ".join(unknown),
+                DEFAULT_LIMITS,
+                extra={"event": "topic_settings_unknown", "topics": sorted(unknown)},
+            )
         for topic in self.denied_topics.intersection(unknown):
-            log.warning("%s", explain_denied(topic))
+            log.warning(
+                "%s",
+                explain_denied(topic),
+                extra={"event": "topic_settings_denied", "topic": topic},
+            )
         return {
             topic: limits_of(settings[topic])
             if topic in settings
@@ -174,13 +183,26 @@ class TopicAdmin:
         try:
             responses = await self.client.describe_configs(resources)
         except errors.KafkaError as error:
-            log.info("no topic settings (%s)", error)
+            log.info(
+                "no topic settings (%s)",
+                error,
+                extra={"event": "topic_settings_unknown", "error_class": type(error).__name__},
+            )
             return found
         for response in responses:
             for error_code, _message, _kind, topic, entries in response.resources:
                 if error_code:
                     kind = errors.for_code(error_code)
-                    log.info("no settings of topic %s (%s)", topic, kind.__name__)
+                    log.info(
+                        "no settings of topic %s (%s)",
+                        topic,
+                        kind.__name__,
+                        extra={
+                            "event": "topic_settings_unknown",
+                            "topic": topic,
+                            "error_class": kind.__name__,
+                        },
+                    )
                     if kind is errors.TopicAuthorizationFailedError:
                         self.denied_topics.add(topic)
                     continue
@@ -212,7 +234,11 @@ class TopicAdmin:
             if None not in (await self.describe_topics(topics)).values():
                 return
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
-        log.warning("created %s, but the cluster does not show it yet", ", ".join(topics))
+        log.warning(
+            "created %s, but the cluster does not show it yet",
+            ", ".join(topics),
+            extra={"event": "topics_not_shown", "topics": sorted(topics)},
+        )
 
 
 def _creation_problems(response: Any) -> Iterator[tuple[str, str]]:

@@ -50,5 +50,9 @@ class LimitsReader:
         try:
             await self.read()
         except SourceError as error:
-            log.info("topic settings cannot be read now: %s", error)
+            log.info(
+                "topic settings cannot be read now: %s",
+                error,
+                extra={"event": "topic_settings_unknown", "error_class": type(error).__name__},
+            )
         await asyncio.sleep(_REST_S)

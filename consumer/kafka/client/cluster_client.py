@@ -178,7 +178,16 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]  # aiokafka is untyped
             try:
                 metadata = await self.send(broker, request)
             except (errors.KafkaError, OSError, KeyError) as error:
-                log.warning("broker %s does not answer for metadata: %r", broker, error)
+                log.warning(
+                    "broker %s does not answer for metadata: %r",
+                    broker,
+                    error,
+                    extra={
+                        "event": "broker_silent",
+                        "broker": str(broker),
+                        "error_class": type(error).__name__,
+                    },
+                )
                 continue
             cluster.update_metadata(metadata)
             return bool(metadata.brokers)

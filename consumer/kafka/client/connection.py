@@ -1,16 +1,22 @@
 """Turns settings into the arguments of aiokafka's clients, and its errors into advice."""
 
 import logging
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.record import default_records
+from pydantic import SecretStr
 
 from consumer.ports import SourceError
-from schemas.settings.file import KafkaSettings, TlsSettings
+from headrace_client.errors import SettingsError
+from headrace_client.kafka import connecting
+from headrace_client.kafka.security.credentials import Credentials
+from headrace_client.settings import Connection, OAuth, Sasl, Tls
+from schemas.settings.file import KafkaSettings, SaslSettings
+from schemas.settings.section import Section
 
 log = logging.getLogger(__name__)
 
@@ -42,55 +48,86 @@ _HINTS: dict[type[errors.KafkaError], str] = {
     ),
 }
 
+_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+"""By Kafka's numbers."""
 _BOOTSTRAP_COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
     """Return the arguments of every aiokafka client; they hold the password: never log them.
 
-    ``SourceError`` means that a TLS file cannot be read.
+    Files and the environment are read now; ``SourceError`` names what is missing.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap.split(","),
         "security_protocol": settings.security_protocol,
         "metadata_max_age_ms": METADATA_MAX_AGE_MS,
     }
-    if settings.tls is not None:
-        options["ssl_context"] = make_ssl_context(settings.tls)
-    if settings.sasl is not None:
-        options["sasl_mechanism"] = settings.sasl.mechanism
-        options["sasl_plain_username"] = settings.sasl.username
-        options["sasl_plain_password"] = settings.sasl.password.get_secret_value()
-    return options
-
-
-def make_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return a context that verifies the broker; ``SourceError`` names a bad file's setting."""
     try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SourceError(
-            f"kafka.tls.ca_file: cannot read CA certificates from {tls.ca_file}: {error}"
-        ) from error
-    context.check_hostname = tls.check_hostname
-    if tls.cert_file is not None:
-        password = None if tls.key_password is None else tls.key_password.get_secret_value()
-        try:
-            # Without a password OpenSSL would ask for one at the terminal.
-            context.load_cert_chain(tls.cert_file, tls.key_file, password=password or "")
-        except (OSError, ssl.SSLError) as error:
-            raise SourceError(
-                f"kafka.tls: cannot load cert_file {tls.cert_file} with key_file {tls.key_file}: "
-                f"{error}; check that they are PEM, belong together, and key_password"
-            ) from error
-    return context
+        return options | Credentials(connection_of(settings)).options()
+    except SettingsError as error:
+        raise SourceError(str(error)) from error
+
+
+def fetch_options(settings: KafkaSettings, max_wait_ms: int | None = None) -> dict[str, Any]:
+    """Return the arguments of an aiokafka consumer on how it fetches.
+
+    ``max_wait_ms`` counts where the settings say nothing; aiokafka's own where that is ``None``.
+    """
+    try:
+        return connecting.fetch_options(connection_of(settings), max_wait_ms)
+    except SettingsError as error:
+        raise SourceError(str(error)) from error
+
+
+def compression_type(settings: KafkaSettings) -> str | None:
+    """Return the codec of what is published, as aiokafka's producer takes it."""
+    return None if settings.compression == "none" else settings.compression
+
+
+def compression_code(settings: KafkaSettings) -> int:
+    """Return Kafka's number of the codec of what is published."""
+    return _CODECS.index(settings.compression)
+
+
+def connection_of(settings: KafkaSettings) -> Connection:
+    """Return the settings as the client has them; ``SettingsError`` if they are illegal there."""
+    tls, sasl = settings.tls, settings.sasl
+    return Connection(
+        bootstrap=settings.bootstrap,
+        tls=None if tls is None else Tls(**_plain(tls)),
+        sasl=None if sasl is None else _sasl_of(sasl),
+        client_rack=settings.client_rack,
+        fetch_min_bytes=settings.fetch_min_bytes,
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        compression=settings.compression,
+        linger_ms=settings.linger_ms,
+    )
+
+
+def _sasl_of(sasl: SaslSettings) -> Sasl:
+    values = _plain(sasl)
+    oauth = values.pop("oauth")
+    return Sasl(**values, oauth=None if oauth is None else OAuth(**_plain(oauth)))
+
+
+def _plain(section: Section) -> dict[str, Any]:
+    """Return a section's values: its secrets, and its paths as text."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    return {
+        name: each.get_secret_value()
+        if isinstance(each, SecretStr)
+        else (str(each) if isinstance(each, Path) else each)
+        for name, each in values.items()
+    }
 
 
 def warn_if_slow() -> None:
     if not has_c_extensions():
         log.warning(
             "aiokafka runs without its C extensions, some 30 times slower: install a wheel for "
-            "this platform, and unset AIOKAFKA_NO_EXTENSIONS"
+            "this platform, and unset AIOKAFKA_NO_EXTENSIONS",
+            extra={"event": "slow_kafka_client"},
         )
 
 
@@ -122,15 +159,7 @@ def explain(
     reasons: list[str] | tuple[str, ...] = (),
 ) -> SourceError:
     if isinstance(error, errors.KafkaConnectionError):
-        checks = [f"kafka.bootstrap ({settings.bootstrap}) and that a broker listens there"]
-        checks.append(f"that the listener speaks {settings.security_protocol}")
-        if settings.sasl is not None:
-            checks.append(
-                f"kafka.sasl (mechanism {settings.sasl.mechanism}, "
-                f"username {settings.sasl.username}, and the password)"
-            )
-        if settings.tls is not None:
-            checks.append("kafka.tls (the CA, and the name in the broker's certificate)")
+        checks = connecting.connection_checks(connection_of(settings))
         because = f": {'; '.join(reasons)}" if reasons else f": {error}"
         return SourceError(f"{doing}: cannot connect{because}. Check {', '.join(checks)}.")
     if isinstance(error, errors.OffsetMetadataTooLargeError):

@@ -3,7 +3,7 @@
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 
-from consumer.kafka.client.connection import client_options
+from consumer.kafka.client.connection import client_options, fetch_options
 from consumer.kafka.client.mending import mend_client_of
 from schemas.settings.file import GroupSettings, KafkaSettings, RouteSettings
 
@@ -34,6 +34,7 @@ def make_consumer(
         request_timeout_ms=request_timeout_ms(membership),
         fetch_max_bytes=route.flow.fetch_max_bytes,
         max_partition_fetch_bytes=route.flow.max_partition_fetch_bytes,
+        **fetch_options(settings),
     )
     mend_client_of(consumer)
     return consumer

@@ -167,7 +167,11 @@ class ReplyDirectory:
         try:
             response = await self._client.ask_any(request)
         except errors.KafkaError as error:
-            log.info("no settings of reply topics (%r); taking Kafka's defaults", error)
+            log.info(
+                "no settings of reply topics (%r); taking Kafka's defaults",
+                error,
+                extra={"event": "topic_settings_unknown", "error_class": type(error).__name__},
+            )
             return {}
         return {
             topic: limits_of({name: value for name, value, *_ in entries if value is not None})

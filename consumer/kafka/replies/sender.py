@@ -17,7 +17,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from consumer.engine.counters import Published
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
-from consumer.kafka.client.connection import explaining_failures
+from consumer.kafka.client.connection import compression_code, explaining_failures
 from consumer.kafka.replies.directory import ReplyDirectory, Verdict, reject_absent
 from consumer.kafka.sink.produce import produce_request, produced_codes
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S
@@ -69,6 +69,7 @@ class ReplySender:
         self._listener = listener
         self._fail = fail
         self._client = ClusterClient(settings, "headrace-replies", _REQUEST_TIMEOUT_MS)
+        self._codec = compression_code(settings)
         self._router = MessageRouter()
         self._directory = ReplyDirectory(self._client, self._router.forget)
         self._router.reply_limits = self._directory.limits
@@ -192,7 +193,11 @@ class ReplySender:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("publishing to reply topics failed", exc_info=error)
+            log.error(
+                "publishing to reply topics failed",
+                exc_info=error,
+                extra={"event": "publishing_failed"},
+            )
             self._fail(SourceError(f"publishing to reply topics failed: {error!r}"))
 
     async def _run_lane(self, leader: int) -> None:
@@ -248,7 +253,7 @@ class ReplySender:
         waiting = self._waiting[partition]
         builder = DefaultRecordBatchBuilder(
             _MAGIC,
-            0,
+            self._codec,
             is_transactional=0,
             producer_id=_NO_PRODUCER,
             producer_epoch=_NO_PRODUCER,
@@ -334,7 +339,12 @@ class ReplySender:
             return True
         self._back_off(partition)
         self._published.publish_retries += 1
-        log.info("publishing to %s/%d again after %s", *partition, reason)
+        log.info(
+            "publishing to %s/%d again after %s",
+            *partition,
+            reason,
+            extra={"event": "publishing_retried", **partition._asdict()},
+        )
         return False
 
     def _narrow_down(self, partition: TopicPartition, batch: _Batch, code: int) -> bool:

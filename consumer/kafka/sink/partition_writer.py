@@ -5,6 +5,7 @@ requests.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 _UNKNOWN_ERRORS_PATIENCE = 2
 """How often a single message that meets an error unknown to aiokafka is tried again."""
 
+_GATHERED_BYTES = 256 * 1024
+"""What has gathered goes out, whatever the linger."""
+
 _LOOK_S = 5.0
 """How often a batch without an acknowledgement is checked: is any of it still wanted?"""
 
@@ -41,7 +45,8 @@ class PartitionWriter:
 
     ``fail`` is called with what ends the whole sink, ``on_refused`` when the broker has refused a
     message. ``move`` is called with messages that may go to another partition, as this one takes
-    nothing; it returns whether they did. ``published`` counts.
+    nothing; it returns whether they did. A batch gathers for ``linger_s``, or less where it has
+    enough before. ``published`` counts.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class PartitionWriter:
         on_refused: Callable[[], None],
         move: Callable[[Sequence[Message]], bool],
         published: Published | None = None,
+        linger_s: float = 0.0,
     ) -> None:
         self._published = published or Published()
         self._slot = slot
@@ -66,6 +72,9 @@ class PartitionWriter:
         self._fail = fail
         self._on_refused = on_refused
         self._move = move
+        self._linger_s = linger_s
+        self._gathered_bytes = 0
+        self._has_gathered = asyncio.Event()
         self._waiting: deque[Message] = deque()
         self._sending_records = 0
         self._is_stuck = False
@@ -80,9 +89,18 @@ class PartitionWriter:
         return self._is_stuck
 
     def send(self, messages: Iterable[Message]) -> None:
+        if self._linger_s:
+            messages = self._note_size(messages)
         self._waiting.extend(messages)
         if self._task is None and self._waiting:
             self._task = asyncio.create_task(self._run())
+
+    def _note_size(self, messages: Iterable[Message]) -> Sequence[Message]:
+        noted = tuple(messages)
+        self._gathered_bytes += sum(len(each.value or b"") for each in noted)
+        if self._gathered_bytes >= _GATHERED_BYTES:
+            self._has_gathered.set()
+        return noted
 
     def cancel(self) -> asyncio.Task[None] | None:
         self._waiting.clear()
@@ -93,6 +111,8 @@ class PartitionWriter:
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._linger_s:
+                    await self._linger()
                 producer = await self._slot.get()
                 builder = producer.create_batch()
                 batch = self._fill(builder)
@@ -103,10 +123,26 @@ class PartitionWriter:
             self._fail(error)
         except Exception as error:
             # The listener must hear of every error.
-            log.exception("publishing to %s/%d failed", self._topic, self._partition)
+            log.exception(
+                "publishing to %s/%d failed",
+                self._topic,
+                self._partition,
+                extra={
+                    "event": "publishing_failed",
+                    "topic": self._topic,
+                    "partition": self._partition,
+                },
+            )
             self._fail(SourceError(f"publishing to {self._topic} failed: {error!r}"))
         finally:
             self._task = None
+
+    async def _linger(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._linger_s):
+                await self._has_gathered.wait()
+        self._gathered_bytes = 0
+        self._has_gathered.clear()
 
     def _fill(self, builder: BatchBuilder) -> list[Message]:
         batch: list[Message] = []
@@ -161,6 +197,13 @@ class PartitionWriter:
                     self._topic,
                     self._partition,
                     error,
+                    extra={
+                        "event": "publishing_retried",
+                        "topic": self._topic,
+                        "partition": self._partition,
+                        "records": len(batch),
+                        "error_class": type(error).__name__,
+                    },
                 )
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)

@@ -12,7 +12,12 @@ from aiokafka import AIOKafkaProducer, errors
 from aiokafka.cluster import ClusterMetadata
 
 from consumer.engine.counters import Published
-from consumer.kafka.client.connection import client_options, explain, explaining_failures
+from consumer.kafka.client.connection import (
+    client_options,
+    compression_type,
+    explain,
+    explaining_failures,
+)
 from consumer.kafka.client.mending import mend_client_of
 from headrace_client.kafka.producing import FOR_GOOD, stop_producer
 from schemas.settings.file import KafkaSettings
@@ -44,7 +49,7 @@ class ProducerSlot:
             "enable_idempotence": True,
             # Measured on 8 kB embedding lines: 37 µs a message as they are, 67 with snappy, 72 with
             # zstd, 310 with lz4. A topic's compression.type compresses in the broker.
-            "compression_type": None,
+            "compression_type": compression_type(settings),
             "max_batch_size": max_batch_bytes,
         }
         self._doing = doing
@@ -68,7 +73,17 @@ class ProducerSlot:
                 except REFUSALS as error:
                     raise explain(error, self._settings, self._doing) from error
                 except (errors.KafkaError, OSError) as error:
-                    log.warning("%s: %s; trying again in %.1f s", self._doing, error, backoff_s)
+                    log.warning(
+                        "%s: %s; trying again in %.1f s",
+                        self._doing,
+                        error,
+                        backoff_s,
+                        extra={
+                            "event": "broker_not_reached",
+                            "backoff_s": round(backoff_s, 1),
+                            "error_class": type(error).__name__,
+                        },
+                    )
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
             return self._producer

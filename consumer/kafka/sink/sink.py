@@ -175,6 +175,7 @@ class KafkaSink:
                 on_refused=self._limits.look_again,
                 move=partial(self._move, partition),
                 published=self._published,
+                linger_s=self._settings.linger_ms / 1000,
             )
         return writer
 

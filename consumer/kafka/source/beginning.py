@@ -72,11 +72,16 @@ async def begin_at_end(
         try:
             await commit({each: _point(log_end, log_id) for each, log_end in found.items()})
         except CommitRefusedError as error:
-            log.info("the group rebalances before it has begun: %s", error)
+            log.info(
+                "the group rebalances before it has begun: %s",
+                error,
+                extra={"event": "commit_refused"},
+            )
             return False
         log.info(
             "the group has committed nothing: it begins at the end, %s",
             ", ".join(f"{each.partition}: {log_end}" for each, log_end in found.items()),
+            extra={"event": "group_begins_at_end", "partitions": len(found)},
         )
         return True
     return True

@@ -86,7 +86,11 @@ class Commits:
             is_gone = isinstance(error, errors.UnknownTopicOrPartitionError)
             if is_gone or not error.retriable:
                 raise self._on_refused(error) from error
-            log.warning("committing again after %s", error)
+            log.warning(
+                "committing again after %s",
+                error,
+                extra={"event": "commit_retried", "error_class": type(error).__name__},
+            )
             return False
         return True
 

@@ -54,9 +54,27 @@ async def ask_each(
         try:
             found[partition] = task.result()[KafkaPartition(*partition)]
         except asyncio.CancelledError:
-            log.warning("%s: no answer about its log within %.1f s", partition, timeout_s)
+            log.warning(
+                "%s: no answer about its log within %.1f s",
+                partition,
+                timeout_s,
+                extra={
+                    "event": "log_bounds_unknown",
+                    "timeout_s": timeout_s,
+                    **partition._asdict(),
+                },
+            )
         except errors.KafkaError as error:
-            log.warning("%s: no answer about its log: %s", partition, error)
+            log.warning(
+                "%s: no answer about its log: %s",
+                partition,
+                error,
+                extra={
+                    "event": "log_bounds_unknown",
+                    "error_class": type(error).__name__,
+                    **partition._asdict(),
+                },
+            )
     return found
 
 
@@ -117,6 +135,12 @@ def point_in(partition: TopicPartition, point: OffsetAndMetadata, logs: Logs) ->
             *partition,
             point.offset,
             start,
+            extra={
+                "event": "topic_made_anew",
+                "offset": point.offset,
+                "to_offset": start,
+                **partition._asdict(),
+            },
         )
         return OffsetAndMetadata(start, "")
     if end is None:
@@ -129,6 +153,12 @@ def point_in(partition: TopicPartition, point: OffsetAndMetadata, logs: Logs) ->
             point.offset,
             end,
             point.offset - end,
+            extra={
+                "event": "records_lost_by_cluster",
+                "offset": point.offset,
+                "to_offset": end,
+                **partition._asdict(),
+            },
         )
         return OffsetAndMetadata(end, "")
     log.warning(
@@ -139,6 +169,12 @@ def point_in(partition: TopicPartition, point: OffsetAndMetadata, logs: Logs) ->
         point.offset,
         end,
         start,
+        extra={
+            "event": "topic_made_anew",
+            "offset": point.offset,
+            "to_offset": start,
+            **partition._asdict(),
+        },
     )
     return OffsetAndMetadata(start, "")
 
@@ -153,4 +189,11 @@ def warn_of_expired(partition: TopicPartition, offset: int, log_start: int) -> N
         log_start,
         log_start - offset,
         partition.topic,
+        extra={
+            "event": "records_lost_to_retention",
+            "offset": offset,
+            "to_offset": log_start,
+            "records": log_start - offset,
+            **partition._asdict(),
+        },
     )

@@ -124,6 +124,13 @@ class _Batch:
             start,
             end - 1,
             error,
+            extra={
+                "event": "batch_not_read",
+                "offset": start,
+                "records": end - start,
+                "error_class": type(error).__name__,
+                **self._partition._asdict(),
+            },
         )
         for offset in range(start, end):
             yield _RawRecord(offset, timestamp_ms, 0, None, Unread(error), [])
@@ -135,6 +142,11 @@ class _Batch:
             "such bytes are written as \\x.. in it",
             self._partition,
             batch.next_offset,
+            extra={
+                "event": "header_name_not_utf8",
+                "offset": batch.next_offset,
+                **self._partition._asdict(),
+            },
         )
         unpack = self._unpacking.by_codec[batch.compression_type]
         fields = _Fields(unpack(bytes(self._content[_RECORDS_AT:])))

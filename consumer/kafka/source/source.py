@@ -222,7 +222,12 @@ class KafkaSource:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await consumer.stop()
         except (TimeoutError, errors.KafkaError) as error:
-            log.info("%s: leaving without waiting for the group (%r)", self._doing, error)
+            log.info(
+                "%s: leaving without waiting for the group (%r)",
+                self._doing,
+                error,
+                extra={"event": "group_not_left", "error_class": type(error).__name__},
+            )
             await internals.abandon(consumer)
         await fetching.close()
 
@@ -305,7 +310,12 @@ class KafkaSource:
             await asyncio.wait([self._callback, outdated], return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait([self._callback], timeout=self._give_up_after_s)
             if not self._callback.done():
-                log.warning("%s: the group rebalances; %s is given up", self._doing, doing)
+                log.warning(
+                    "%s: the group rebalances; %s is given up",
+                    self._doing,
+                    doing,
+                    extra={"event": "rebalance_given_up", "doing": doing},
+                )
                 self._callback.cancel()
         await asyncio.wait([self._callback])
         if self._callback.cancelled():
@@ -315,7 +325,13 @@ class KafkaSource:
         if error is None:
             return
         if not isinstance(error, SourceError):
-            log.error("%s: %s failed", self._doing, doing, exc_info=error)
+            log.error(
+                "%s: %s failed",
+                self._doing,
+                doing,
+                exc_info=error,
+                extra={"event": "rebalance_failed", "doing": doing},
+            )
             error = SourceError(f"{self._doing}: {doing} failed: {error!r}")
         self._fail(error)
 

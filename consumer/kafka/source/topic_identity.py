@@ -37,7 +37,10 @@ class TopicIdentity:
             return
         found = await ask_topic_id(self._consumer._client, self._topic)
         if found is None:
-            log.info("the brokers have no topic ids; Kafka has since 2.8")
+            log.info(
+                "the brokers have no topic ids; Kafka has since 2.8",
+                extra={"event": "topic_ids_missing"},
+            )
             self._knows_ids = False
         log_id = found and zlib.crc32(found).to_bytes(LOG_ID_BYTES, "big")
         if self.log_id and log_id and log_id != self.log_id:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MOST_PARTITIONS = 8192
 _FIRST_BACKOFF_S = 0.002
 _MAGIC = 2
-_UNCOMPRESSED = 0
+UNCOMPRESSED = 0
 
 Explain = Callable[[errors.KafkaError], SourceError]
 
@@ -73,11 +73,13 @@ class ReplyFailedError(AttemptFailedError):
 class BatchEncoder:
     """Encodes messages under a producer's epoch, with sequence numbers without a gap.
 
-    ``batch_bytes`` returns the most bytes of a topic's batches.
+    ``batch_bytes`` returns the most bytes of a topic's batches, as they are before ``codec``,
+    Kafka's number of a compression, packs them.
     """
 
-    def __init__(self, batch_bytes: Callable[[str], int]) -> None:
+    def __init__(self, batch_bytes: Callable[[str], int], codec: int = UNCOMPRESSED) -> None:
         self._batch_bytes = batch_bytes
+        self._codec = codec
         self._producer_id = -1
         self._epoch = -1
         self._sequences: dict[TopicPartition, int] = {}
@@ -108,7 +110,7 @@ class BatchEncoder:
             sequence = self._sequences.get(partition, 0)
             builder = DefaultRecordBatchBuilder(
                 _MAGIC,
-                _UNCOMPRESSED,
+                self._codec,
                 is_transactional=1,
                 producer_id=self._producer_id,
                 producer_epoch=self._epoch,
@@ -181,7 +183,16 @@ class BatchSending:
             try:
                 response = await self._client.ask_broker(broker, request)
             except errors.KafkaError as error:
-                log.warning("%s: produces again after %r", self._name, error)
+                log.warning(
+                    "%s: produces again after %r",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "publishing_retried",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 again.update((each, batches[each]) for each in partitions)
                 return
             for partition, code in produced_codes(response).items():

@@ -113,7 +113,16 @@ class CoordinatedRequests:
                 unknown_topics = 0
                 if not may_repeat:
                     raise AttemptFailedError(repr(error)) from error
-                log.info("%s: asks again after %r", self._name, error)
+                log.info(
+                    "%s: asks again after %r",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "transaction_retried",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
             else:
                 if not codes:
                     return

@@ -158,7 +158,16 @@ class Epochs:
             try:
                 await self._end_left_open(left_open)
             except (EpochGoneError, AttemptFailedError) as error:
-                log.info("%s: begins another epoch after %r", self._name, error)
+                log.info(
+                    "%s: begins another epoch after %r",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "transaction_retried",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 if not await self.begin(self.producer):
                     raise self.fenced() from error
             # This end's markers may have been skipped as well: ask again.
@@ -245,7 +254,12 @@ class Epochs:
                 await self.begin(NO_PRODUCER)
                 await self.end_open()
         except FencedError as error:
-            log.info("%s: is fenced already (%s)", self._name, error)
+            log.info(
+                "%s: is fenced already (%s)",
+                self._name,
+                error,
+                extra={"event": "transaction_not_ours", "transactional_id": self._name},
+            )
         except SourceError as error:
             if not isinstance(error.__cause__, errors.TransactionalIdAuthorizationFailed):
                 raise
@@ -312,6 +326,11 @@ class Epochs:
             self._name,
             ", ".join(f"{topic}/{number}" for topic, number in partitions) or "the group's offsets",
             "commits" if is_commit else "aborts",
+            extra={
+                "event": "open_transaction_ended",
+                "transactional_id": self._name,
+                "is_commit": is_commit,
+            },
         )
         await self.open(partitions, may_repeat=True)
         await self.close(is_commit=is_commit)

@@ -128,6 +128,7 @@ class OpenTransactions:
                     "transactions; asks again (%s)",
                     ", ".join(sorted(self._topics)),
                     failure,
+                    extra={"event": "open_transactions_awaited", "topics": sorted(self._topics)},
                 )
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
@@ -156,6 +157,7 @@ class OpenTransactions:
                 "%s: no leader to ask for open transactions; what a restart of all its replicas "
                 "left open there counts as aborted",
                 _named(new),
+                extra={"event": "open_transactions_unseen", "reason": "no_leader"},
             )
         self._given_up = replies
 
@@ -197,6 +199,7 @@ class OpenTransactions:
                 "topic %s: not ours to read, so a transaction that a broker's restart left open in "
                 "it stays unseen, and its results may appear twice: grant Read on the topic",
                 topic,
+                extra={"event": "open_transactions_unseen", "reason": "denied", "topic": topic},
             )
 
 

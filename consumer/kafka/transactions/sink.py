@@ -11,7 +11,12 @@ from consumer.engine.counters import Published
 from consumer.kafka.admin.limits_reader import LimitsReader
 from consumer.kafka.admin.topic_settings import TopicLimits
 from consumer.kafka.client.cluster_client import ClusterClient, cluster_waits
-from consumer.kafka.client.connection import explain, explaining_failures, warn_if_slow
+from consumer.kafka.client.connection import (
+    compression_code,
+    explain,
+    explaining_failures,
+    warn_if_slow,
+)
 from consumer.kafka.replies.directory import ReplyDirectory
 from consumer.kafka.replies.in_transactions import Replies
 from consumer.kafka.sink.refusals import TOO_LARGE, explain_refusal
@@ -222,7 +227,12 @@ class KafkaTransactionalSink:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await _all_of(*(each.abort() for each in ids))
         except (TimeoutError, SourceError) as error:
-            log.info("%s: the brokers will abort what is open (%r)", self._doing, error)
+            log.info(
+                "%s: the brokers will abort what is open (%r)",
+                self._doing,
+                error,
+                extra={"event": "transaction_left_open", "error_class": type(error).__name__},
+            )
         await self._limits.stop()
         await connected.open_transactions.stop()
         await connected.client.close()
@@ -242,6 +252,7 @@ class KafkaTransactionalSink:
             batch_bytes=self._router.batch_bytes,
             explain=self._explain_of(name),
             published=self._published,
+            codec=compression_code(self._settings),
         )
 
     async def _end_earlier(self, connected: _Connected, partition: TopicPartition) -> None:

@@ -27,6 +27,7 @@ from consumer.kafka.client.cluster_client import ClusterClient
 from consumer.kafka.sink.producer_slot import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from consumer.kafka.sink.refusals import INVALID_TIMESTAMP
 from consumer.kafka.transactions.batches import (
+    UNCOMPRESSED,
     AttemptFailedError,
     Batch,
     BatchEncoder,
@@ -70,13 +71,14 @@ class TransactionalId:
         batch_bytes: Callable[[str], int],
         explain: Explain,
         published: Published | None = None,
+        codec: int = UNCOMPRESSED,
     ) -> None:
         self._published = published or Published()
         self._filled: Sequence[Batch] = ()
         self._epochs = epochs
         self._identity = epochs.identity
         self._name = epochs.identity.name
-        self._encoder = BatchEncoder(batch_bytes)
+        self._encoder = BatchEncoder(batch_bytes, codec)
         self._sending = BatchSending(client, self._name, client.request_timeout_ms, explain)
         # Well within the time that the transaction has to be filled.
         self._patience_s = min(_REPLIES_PATIENCE_S, self._identity.timeout_ms / 4000)
@@ -100,7 +102,16 @@ class TransactionalId:
             try:
                 self._committed = await epochs.end_open()
             except FencedError as error:
-                log.info("%s: takes over again, as %s", self._name, error)
+                log.info(
+                    "%s: takes over again, as %s",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "transaction_taken_over",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 await epochs.begin(NO_PRODUCER)
             else:
                 return
@@ -135,7 +146,16 @@ class TransactionalId:
                     break
             except (AttemptFailedError, TimeoutError) as error:
                 self._published.publish_retries += 1
-                log.warning("%s: transaction begins again after %r", self._name, error)
+                log.warning(
+                    "%s: transaction begins again after %r",
+                    self._name,
+                    error,
+                    extra={
+                        "event": "transaction_retried",
+                        "transactional_id": self._name,
+                        "error_class": type(error).__name__,
+                    },
+                )
                 if not is_deciding:
                     await self._roll_back()
                 elif await self._was_committed(point, may_be=True):
@@ -192,7 +212,11 @@ class TransactionalId:
             # abort another owner's.
             await self._epochs.close(is_commit=False)
         except EpochGoneError:
-            log.info("%s: nothing to roll back, the epoch is another", self._name)
+            log.info(
+                "%s: nothing to roll back, the epoch is another",
+                self._name,
+                extra={"event": "transaction_not_ours", "transactional_id": self._name},
+            )
         except AttemptFailedError as error:
             log.debug("%s: nothing to roll back (%r)", self._name, error)
         await self._go_on()
@@ -215,7 +239,15 @@ class TransactionalId:
             return True
         if not is_ours or committed != self._committed:
             raise epochs.fenced()
-        log.warning("%s: the coordinator has aborted a transaction; it begins again", self._name)
+        log.warning(
+            "%s: the coordinator has aborted a transaction; it begins again",
+            self._name,
+            extra={
+                "event": "transaction_aborted",
+                "reason": "coordinator",
+                "transactional_id": self._name,
+            },
+        )
         return False
 
 

@@ -160,7 +160,7 @@ async def _look_up(
 ) -> list[DeadLetter]:
     place = parse_place(which)
     if place is not None and place.topic in topics:
-        async with LogReader(settings.kafka) as reader:
+        async with LogReader(settings.results_cluster) as reader:
             record = await reader.record_at(place)
         if record is not None and read_letter(record) is None:
             raise UserError(f"{which}: it is no dead letter of Headrace; its headers are missing")
@@ -184,7 +184,7 @@ async def _find(
     *,
     include_handled: bool,
 ) -> AsyncGenerator[Found, None]:
-    async with LogReader(settings.kafka) as reader:
+    async with LogReader(settings.results_cluster) as reader:
         for topic, routes in topics.items():
             inbox = await open_if_there(reader, topic, routes)
             if inbox is None:

@@ -32,7 +32,7 @@ def purge(
     so do the handled ones behind it, hidden, until nothing unhandled stands before them.
     """
     settings = read_settings(config)
-    job = _Purge(settings.kafka, is_clearing=not keep_records)
+    job = _Purge(settings.results_cluster, is_clearing=not keep_records)
     handle(job, settings, filters, limit, dry_run=dry_run, yes=yes, json=json)
 
 

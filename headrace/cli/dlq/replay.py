@@ -55,7 +55,8 @@ class _Replay(Job):
     def __init__(
         self, settings: Settings, targets: Targets, pace: Pace, keeps_deadline: bool
     ) -> None:
-        super().__init__(settings.kafka, targets, is_clearing=False)
+        super().__init__(settings.results_cluster, targets, is_clearing=False)
+        self._requests = None if settings.results_kafka is None else settings.kafka
         self._pace = pace
         self._keeps_deadline = keeps_deadline
         self.state = ReplayReport()
@@ -82,6 +83,7 @@ class _Replay(Job):
             keeps_deadline=self._keeps_deadline,
             clock=SystemClock(),
             report=state,
+            requests=self._requests,
             replayed=lambda: show(
                 state.replayed_records + state.left_records, state.replayed_records
             ),

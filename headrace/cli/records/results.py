@@ -96,7 +96,7 @@ def results(  # noqa: PLR0913, PLR0917 - its options
         if resolver is not None:
             stack.callback(resolver.close)
         records = read_topic(
-            settings.kafka,
+            settings.results_cluster,
             topic,
             from_beginning=from_beginning or not follow,
             follow=follow or until_count is not None,

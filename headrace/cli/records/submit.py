@@ -114,7 +114,7 @@ def submit(  # noqa: PLR0913, PLR0917 - its options
             topics = [chosen.results_topic, chosen.dead_letters_topic]
             topics += [] if reply_topic is None else [reply_topic]
             waiting = stack.enter_context(
-                Waiting(settings.kafka, name, topics, output=output, clock=clock)
+                Waiting(settings.results_cluster, name, topics, output=output, clock=clock)
             )
         submission = asyncio.run(_submit(request, source, lines, size_bytes, waiting))
     report = submission.to_dict() if waiting is None else {**submission.to_dict(), **waiting.report}

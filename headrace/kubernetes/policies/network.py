@@ -6,12 +6,14 @@ Prometheus (metrics only) and KubeRay, which deploys through the head's dashboar
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from headrace.kubernetes.names import PART_OF, StrimziCluster
 from headrace.kubernetes.policies.selectors import HEAD_POD, RAY_PODS
-from schemas.settings.file import Settings
+from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.kubernetes import RedisSettings
 from schemas.settings.models import GeneratorSettings, weight_sources
+from schemas.settings.secrets import clusters_of
 from schemas.settings.weights import WeightsSettings
 
 DNS_PORT = 53
@@ -81,8 +83,10 @@ def _needed_egress(settings: Settings, cluster: StrimziCluster | None) -> list[d
         rules = [{"to": [{"podSelector": brokers}], "ports": _tcp(cluster.port)}]
     else:
         # Brokers elsewhere announce addresses that nobody knows here.
-        bootstrap = settings.kafka.bootstrap.split(",")
-        rules = [{"ports": _tcp(*sorted({int(each.rpartition(":")[2]) for each in bootstrap}))}]
+        rules = [{"ports": _tcp(*_ports_of(settings.kafka))}]
+    if settings.results_kafka is not None:
+        rules.append({"ports": _tcp(*_ports_of(settings.results_kafka))})
+    rules += [{"ports": _tcp(each)} for each in _token_ports(settings)]
     if _uses_https(settings):
         rules.append({"ports": _tcp(HTTPS_PORT)})
     gcs = settings.kubernetes.gcs
@@ -93,6 +97,19 @@ def _needed_egress(settings: Settings, cluster: StrimziCluster | None) -> list[d
         for each in settings.kubernetes.network.egress
     ]
     return rules
+
+
+def _ports_of(kafka: KafkaSettings) -> list[int]:
+    return sorted({int(each.rpartition(":")[2]) for each in kafka.bootstrap.split(",")})
+
+
+def _token_ports(settings: Settings) -> list[int]:
+    """Return where tokens come from; token providers of the user's own mostly ask by https."""
+    ports = set()
+    for kafka in clusters_of(settings).values():
+        if kafka.sasl is not None and kafka.sasl.oauth is not None:
+            ports.add(urlsplit(kafka.sasl.oauth.token_url or "").port or HTTPS_PORT)
+    return sorted(ports)
 
 
 def _uses_https(settings: Settings) -> bool:

@@ -106,7 +106,16 @@ class Adapters:
                     fresh = await self._load(name, source)
                 except (AdapterError, ModelSourceError) as error:
                     self._problems[name] = str(error)
-                    log.warning("adapters.%s: %s", name, error)
+                    log.warning(
+                        "adapters.%s: %s",
+                        name,
+                        error,
+                        extra={
+                            "event": "adapter_not_loaded",
+                            "adapter": name,
+                            "error_class": type(error).__name__,
+                        },
+                    )
                     fresh = None
                 # Also if the new one cannot be used: nobody asked for the old one's answers.
                 if (old := self._loaded.pop(name, None)) is not None:
@@ -162,7 +171,12 @@ class Adapters:
         # A key of its own, also for a name that comes back: vLLM caches prompts by it.
         key = f"{name}#{next(self._numbers)}"
         await self._engine.load(key, checkpoint.directory)
-        log.info("adapters.%s: loaded %s", name, source)
+        log.info(
+            "adapters.%s: loaded %s",
+            name,
+            source,
+            extra={"event": "adapter_loaded", "adapter": name, "source": source},
+        )
         return _Loaded(source, key)
 
     async def _retire(self, adapter: _Loaded) -> None:

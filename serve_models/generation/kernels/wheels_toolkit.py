@@ -30,10 +30,18 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     home = wheels_cuda_home(Path(sysconfig.get_path("purelib")))
     if home is None:
-        log.info("no wheels have brought nvcc: kernels are compiled with a toolkit of the machine")
+        log.info(
+            "no wheels have brought nvcc: kernels are compiled with a toolkit of the machine",
+            extra={"event": "kernels_toolkit"},
+        )
         return 0
     made = complete(home)
-    log.info("%s: %s", home, f"made {', '.join(made)}" if made else "is complete")
+    log.info(
+        "%s: %s",
+        home,
+        f"made {', '.join(made)}" if made else "is complete",
+        extra={"event": "kernels_toolkit"},
+    )
     return 0
 
 
@@ -44,7 +52,7 @@ def completed(found: Toolchain) -> Toolchain:
     try:
         complete(found.cuda_home)
     except OSError as error:
-        log.info("%s: %s", found.cuda_home, error)
+        log.info("%s: %s", found.cuda_home, error, extra={"event": "kernels_toolkit"})
     return replace(found, has_libraries=is_complete(found.cuda_home))
 
 

@@ -1,12 +1,12 @@
 """Chooses what a text model runs on. Pure, but for reading a checkpoint's JSON files."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from schemas.settings.backends import CPU_BACKENDS, Backend
 from serve_models.text.backends.agreement import Agreement
+from serve_models.text.models.checkpoint_json import read_json, read_object
 
 _DECODERS = frozenset(
     {"gemma", "gemma2", "gemma3_text", "llama", "ministral", "mistral", "nemotron", "olmo2"}
@@ -94,11 +94,10 @@ def _why_torch(
 
 def read_facts(path: Path, *, is_embedder: bool = False) -> CheckpointFacts:
     """Read what the choice depends on from a checkpoint's directory."""
-    modules = _read_json(path / "modules.json")
+    modules = read_json(path / "modules.json")
     listed = modules if isinstance(modules, list) else []
     transformer = next((str(each.get("path", "")) for each in listed), "")
-    config: Any = _read_json(path / transformer / "config.json")
-    model_type = config.get("model_type", "") if isinstance(config, dict) else ""
+    model_type = read_object(path / transformer / "config.json").get("model_type", "")
     unknown = _unknown_to_vllm(path, listed)
     if is_embedder and not any(str(each.get("type", "")).endswith("Pooling") for each in listed):
         # The library takes the mean, and vLLM the last token.
@@ -112,8 +111,8 @@ def _unknown_to_vllm(path: Path, modules: list[Any]) -> str:
         if name not in _MODULES:
             return f"its module {name}"
         if name == "Pooling":
-            config = _read_json(path / str(module.get("path", "")) / "config.json")
-            unknown = _unknown_pooling(config if isinstance(config, dict) else {})
+            config = read_object(path / str(module.get("path", "")) / "config.json")
+            unknown = _unknown_pooling(config)
             if unknown:
                 return unknown
     return ""
@@ -132,10 +131,3 @@ def _unknown_pooling(config: dict[str, Any]) -> str:
     if len(modes) != 1 or modes[0] not in _POOLING_MODES:
         return f"its pooling by {', '.join(map(str, modes)) or 'nothing'}"
     return ""
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -78,6 +78,7 @@ def converted(
             "the cache cannot be written (%s): the model is converted at each start; set "
             "HEADRACE_CACHE to a directory that can",
             error,
+            extra={"event": "cache_not_writable", "error_class": type(error).__name__},
         )
         with tempfile.TemporaryDirectory(prefix="headrace-converted-") as scratch:
             yield Path(scratch), make(Path(scratch))

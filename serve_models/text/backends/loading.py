@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from schemas.settings.backends import CPU_BACKENDS, Backend, Quantization
+from schemas.settings.backends import Backend, Quantization
 from schemas.settings.models import EmbedderSettings, RerankerSettings, TextModelSettings
 from serve_models.batching.limits import BatchLimits
 from serve_models.devices.dtypes import dtype_in_words
@@ -98,7 +98,7 @@ def backend_of(settings: TextModelSettings, path: Path, *, has_gpu: bool) -> tup
         has_vllm=is_installed("vllm"),
         only_in_torch=settings.only_in_torch or no_gpu_of_ray,
     )
-    return choice, "cpu" if choice.backend in CPU_BACKENDS else device
+    return choice, "cpu" if choice.is_converted else device
 
 
 def load_text_model(
@@ -141,7 +141,12 @@ def load_text_model(
         )
 
     def make(directory: Path) -> Agreement:
-        logger.warning("%s is converted to %s, once: this takes a minute", path, backend)
+        logger.warning(
+            "%s is converted to %s, once: this takes a minute",
+            path,
+            backend,
+            extra={"event": "model_converted", "backend": backend},
+        )
         runtime.convert(
             graph, tokenized_samples(model, settings, CALIBRATION_TEXTS), quantization, directory
         )

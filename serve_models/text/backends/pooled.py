@@ -3,7 +3,6 @@
 Tokenizing, prompts and activations are here, as with the other backends; the engine gets token ids.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from schemas.settings.models import (
 )
 from serve_models.text.endpoints.probabilities import Activation, activation_of, apply_activation
 from serve_models.text.models.base import ModelSettingsError, Rows
+from serve_models.text.models.checkpoint_json import read_object
 from serve_models.text.models.classification import labels_of
 from serve_models.text.models.embedding import prompts_of
 from serve_models.text.models.prompts import Role
@@ -94,7 +94,7 @@ class PooledEmbedder(_Pooled):
 
     def __init__(self, path: Path, settings: EmbedderSettings, engine: PoolingEngine) -> None:
         super().__init__(path, settings, engine)
-        self._config = _read_json(path / "config_sentence_transformers.json")
+        self._config = read_object(path / "config_sentence_transformers.json")
         self.similarity: Similarity = (
             settings.similarity or self._config.get("similarity_fn_name") or "cosine"
         )
@@ -161,8 +161,8 @@ class PooledReranker(_Pooled):
                 "needs one score; take one that was trained to rank, or kind: classifier for "
                 "labels of single texts"
             )
-        config = _read_json(path / "config.json")
-        library = _read_json(path / "config_sentence_transformers.json")
+        config = read_object(path / "config.json")
+        library = read_object(path / "config_sentence_transformers.json")
         # Where the library looks for it, in this order: earlier releases wrote it elsewhere.
         named = (
             library.get("activation_fn")
@@ -202,11 +202,3 @@ def pooled_model(path: Path, settings: TextModelSettings, engine: PoolingEngine)
             return PooledReranker(path, settings, engine)
         case _:
             raise TypeError(f"no text model: {type(settings).__name__}")
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

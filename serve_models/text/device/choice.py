@@ -114,7 +114,16 @@ class _Trial:
         try:
             cosine = least_cosine(loop.run(self._samples), self._expected)
         except Exception as error:  # noqa: BLE001 -- a layout that the model cannot run is none for it
-            logger.info("batches cannot be %s: %s", layout.name, describe(error))
+            logger.info(
+                "batches cannot be %s: %s",
+                layout.name,
+                describe(error),
+                extra={
+                    "event": "batch_layout",
+                    "layout": layout.name,
+                    "error_class": type(error).__name__,
+                },
+            )
             return None
         least = _LEAST_COSINE if _is_float32(plain.model) else _LEAST_COSINE_OF_HALVES
         if cosine >= least:
@@ -124,6 +133,7 @@ class _Trial:
             layout.name,
             cosine,
             least,
+            extra={"event": "batch_layout", "layout": layout.name, "cosine": round(cosine, 5)},
         )
         return None
 
@@ -133,7 +143,15 @@ def _packed(trial: _Trial) -> DeviceLoop | None:
     try:
         attention.turn_on()
     except Exception as error:  # noqa: BLE001 -- a model whose attention is its own is padded
-        logger.info("batches cannot be packed: %s", describe(error))
+        logger.info(
+            "batches cannot be packed: %s",
+            describe(error),
+            extra={
+                "event": "batch_layout",
+                "layout": "packed",
+                "error_class": type(error).__name__,
+            },
+        )
         return None
     loop = trial.loop(PackedLayout(trial.plain.position_offset))
     if loop is None:

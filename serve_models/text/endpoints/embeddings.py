@@ -108,8 +108,12 @@ class EmbeddingsEndpoint(Endpoint[EmbeddingsBody]):
                 )
 
     def tokenize(self, bodies: Sequence[EmbeddingsBody]) -> list[list[TokenizedText]]:
-        texts = [text for body in bodies for text in body.texts]
-        names = [_prompt_name(body) for body in bodies for _ in body.texts]
+        texts: list[str] = []
+        names: list[str | None] = []
+        for body in bodies:
+            own = body.texts
+            texts += own
+            names += [_prompt_name(body)] * len(own)
         tokenized = iter(self._model.tokenize(texts, names))
         return [
             [

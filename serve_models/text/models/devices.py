@@ -23,6 +23,7 @@ def choose_device(device: str, *, has_gpu: bool) -> str:
             "num_gpus: Ray gave this replica a GPU, and PyTorch (%s) finds none that it can use: "
             "install its CUDA build (make install GPU=1), or set num_gpus to 0",
             torch.__version__,
+            extra={"event": "gpu_not_usable"},
         )
     return "mps" if torch.backends.mps.is_available() else "cpu"
 

@@ -64,6 +64,7 @@ class EmbeddingModel:
                 "vectors are compared by %s, and /v1/embeddings scales them to length 1: set "
                 "normalize to false to get them as they are, or to true to say that this is meant",
                 self.similarity,
+                extra={"event": "vectors_normalized", "similarity": self.similarity},
             )
         self.take_prompts(settings)
         self.runs_in_parallel = runs_in_parallel(self._model)

@@ -1,8 +1,9 @@
 """Reads the width of a checkpoint's vectors from its files alone."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from serve_models.text.models.checkpoint_json import read_json, read_object
 
 _WIDTH_NAMES = ("out_features", "embedding_dimension", "word_embedding_dimension", "hidden_size")
 _POOLING_MODES = frozenset(
@@ -21,11 +22,10 @@ _POOLING_MODES = frozenset(
 
 def read_vector_width(directory: Path) -> int | None:
     """Return the width that the last module with one states; ``None`` where none can be read."""
-    modules = _read_json(directory / "modules.json")
+    modules = read_json(directory / "modules.json")
     paths = [str(module.get("path", "")) for module in modules] if isinstance(modules, list) else []
     for path in [*reversed(paths), ""]:
-        config = _read_json(directory / path / "config.json")
-        width = _width_of(config) if isinstance(config, dict) else None
+        width = _width_of(read_object(directory / path / "config.json"))
         if width is not None:
             return width
     return None
@@ -39,10 +39,3 @@ def _width_of(config: dict[str, Any]) -> int | None:
     modes = len(mode) if isinstance(mode, list) else 0
     modes += [is_on for name, is_on in config.items() if name in _POOLING_MODES].count(True)
     return width * max(1, modes)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -17,7 +17,14 @@ from serve_models.text.other_vectors.sparse import SparseVector
 _LEAST_ITEM_BYTES = len('{"object":"sparse_embedding","index":0,"embedding":},')
 
 
-class SparseEmbeddingsEndpoint(EmbeddingsEndpoint):
+class _OwnFormEndpoint(EmbeddingsEndpoint):
+    """Its vectors differ in shape, so that none are formed together."""
+
+    def respond_all(self, requests: Sequence[TextRequest[EmbeddingsBody]]) -> list[bytes | Refusal]:
+        return Endpoint.respond_all(self, requests)
+
+
+class SparseEmbeddingsEndpoint(_OwnFormEndpoint):
     """Answers with the indices and values of the components that are not 0."""
 
     def parse(self, body: Any) -> EmbeddingsBody:
@@ -49,11 +56,8 @@ class SparseEmbeddingsEndpoint(EmbeddingsEndpoint):
             ),
         )
 
-    def respond_all(self, requests: Sequence[TextRequest[EmbeddingsBody]]) -> list[bytes | Refusal]:
-        return Endpoint.respond_all(self, requests)
 
-
-class MultiVectorEmbeddingsEndpoint(EmbeddingsEndpoint):
+class MultiVectorEmbeddingsEndpoint(_OwnFormEndpoint):
     """Answers with a list of vectors for each text, or with their base64 and shape."""
 
     def least_response_bytes(self, body: EmbeddingsBody) -> int:
@@ -71,9 +75,6 @@ class MultiVectorEmbeddingsEndpoint(EmbeddingsEndpoint):
                 [_multi_vector(each, is_base64=is_base64) for each in vectors],
             ),
         )
-
-    def respond_all(self, requests: Sequence[TextRequest[EmbeddingsBody]]) -> list[bytes | Refusal]:
-        return Endpoint.respond_all(self, requests)
 
 
 def _items(

@@ -1,7 +1,8 @@
 """Reads which class of Sentence Transformers a checkpoint was saved by."""
 
-import json
 from pathlib import Path
+
+from serve_models.text.models.checkpoint_json import read_object
 
 DENSE, SPARSE, MULTI_VECTOR = "SentenceTransformer", "SparseEncoder", "MultiVectorEncoder"
 
@@ -12,17 +13,9 @@ def read_library_class(path: Path) -> str:
     Checkpoints of the library have it in ``config_sentence_transformers.json``. Those of PyLate and
     of Stanford's ColBERT have names of their own for multi-vector encoders.
     """
-    named = _read_object(path / "config_sentence_transformers.json").get("model_type")
+    named = read_object(path / "config_sentence_transformers.json").get("model_type")
     if named is not None:
         return MULTI_VECTOR if named == "ColBERT" else str(named)
-    architectures = _read_object(path / "config.json").get("architectures")
+    architectures = read_object(path / "config.json").get("architectures")
     is_colbert = isinstance(architectures, list) and "HF_ColBERT" in architectures
     return MULTI_VECTOR if is_colbert else DENSE
-
-
-def _read_object(file: Path) -> dict[str, object]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

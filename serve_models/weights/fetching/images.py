@@ -30,7 +30,7 @@ from serve_models.weights.fetching.transfers import (
     partial_directory,
 )
 from serve_models.weights.files import wanted_files
-from serve_models.weights.receipts import FileMark, Receipt, mark_files
+from serve_models.weights.receipts import FileMark, Receipt, mark_files, suffix_of
 from serve_models.weights.references import ModelSourceError, Source
 from serve_models.weights.wheel_models import find_part
 
@@ -87,9 +87,8 @@ def _fetch(
     manifest: Mapping[str, Any],
     digest: str,
 ) -> Fetched:
-    part = "" if request.part == "weights" else f".{request.part}"
-    code = ".code" if request.with_code else ""
-    name = f"{digest.removeprefix('sha256:')[:16]}{part}{code}"
+    suffix = suffix_of(request.part, with_code=request.with_code)
+    name = f"{digest.removeprefix('sha256:')[:16]}{suffix}"
     directory = cache_dir / IMAGES / source.folder_name / name
     layers = manifest["layers"]
     named = {path: layer for layer in layers if (path := _path_of(layer))}

@@ -25,7 +25,7 @@ from serve_models.weights.fetching.request import (
 )
 from serve_models.weights.fetching.transfers import RemoteFile, arrive, copy_files, missing_bytes
 from serve_models.weights.files import wanted_files
-from serve_models.weights.receipts import FileMark, Receipt
+from serve_models.weights.receipts import FileMark, Receipt, suffix_of
 from serve_models.weights.references import ModelSourceError, Source
 
 OBJECTS = "objects"
@@ -66,9 +66,8 @@ def fetch_objects(
             f"source: {source.text} could not be read: {describe_error(error)}; check the "
             "name, the credentials of this process, and the network"
         ) from error
-    part = "" if request.part == "weights" else f".{request.part}"
-    code = ".code" if request.with_code else ""
-    directory = cache_dir / OBJECTS / source.folder_name / f"{revision}{part}{code}"
+    suffix = suffix_of(request.part, with_code=request.with_code)
+    directory = cache_dir / OBJECTS / source.folder_name / f"{revision}{suffix}"
     try:
         check_sizes(
             sum(file.size_bytes for file in files.values()),

@@ -202,6 +202,11 @@ class _Copy:
                     self._file.name,
                     start,
                     describe_error(error),
+                    extra={
+                        "event": "weights_pulled_again",
+                        "file": self._file.name,
+                        "from_bytes": start,
+                    },
                 )
                 self._pause(_FIRST_PAUSE_S * 2**attempt)
         raise AssertionError("the last attempt returns or raises. This is a bug.")

@@ -114,7 +114,7 @@ class RoundRunner:
         clock = asyncio.get_running_loop().time
         kept = self._round.checkpoint
         self._results_topic = await find_results_topic(
-            self._service.connection,
+            self._service.results,
             self._service.route,
             self._wire_name,
             kept=None if kept is None else kept["topics"]["results"],
@@ -126,7 +126,7 @@ class RoundRunner:
         service, route = self._service, self._service.route
         async with AsyncExitStack() as open_ones:
             open_ones.callback(writer.close)
-            results = TopicReader(service.connection, self._results_topic, fetch_bytes=_FETCH_BYTES)
+            results = TopicReader(service.results, self._results_topic, fetch_bytes=_FETCH_BYTES)
             await open_ones.enter_async_context(results)
             publisher = RequestPublisher(service.connection, route.requests_topic)
             await publisher.start()
@@ -155,7 +155,7 @@ class RoundRunner:
                 self._display.show(last)
                 announcements(last)
         if loop.is_complete and self._results_topic != route.results_topic:
-            await delete_own_topic(service.connection, self._results_topic, self._display.say)
+            await delete_own_topic(service.results, self._results_topic, self._display.say)
         report = reporter.report()
         return Outcome(
             is_complete=loop.is_complete,

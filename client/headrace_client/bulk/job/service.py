@@ -21,13 +21,15 @@ class Service:
     """Where a job's requests go.
 
     Attributes:
-        connection: The cluster.
+        connection: The cluster of requests, and of the registry of jobs.
+        results: The cluster of results.
         route: The topics.
         identity: What of it changes results, for the fingerprint.
         jobs_topic: Where jobs are announced; ``None``: this one is nobody else's business.
     """
 
     connection: Connection
+    results: Connection
     route: Route
     identity: Mapping[str, Any]
     jobs_topic: str | None = None
@@ -53,6 +55,7 @@ def find_service(options: BulkOptions) -> Service:
     }
     return Service(
         connection=settings.connection,
+        results=settings.results_connection,
         route=route,
         identity=identity,
         jobs_topic=settings.jobs_topic,
@@ -65,6 +68,7 @@ def service_of(document: Mapping[str, Any], options: BulkOptions) -> Service:
     route = _route(settings.routes, options)
     return Service(
         connection=settings.connection,
+        results=settings.results_connection,
         route=route,
         identity={"local": True, "model": _model(document, route)},
     )

@@ -181,3 +181,33 @@ def test_a_carried_outcome_says_that_a_replica_has_taken_its_call() -> None:
     later = answered("replica-1", 1)
     engine.take_outcomes(second, later, 5_001.0, EPOCH_MS)
     assert second.heard_at_s == 5_001.0
+
+
+def test_a_call_that_is_overdue_may_still_carry_what_others_wait_for() -> None:
+    engine = engine_with(16)
+    hung, other = start_call(engine), start_call(engine)
+    limit_s = engine.calls._timeout.limit_s(0)
+    now_s = 0.0
+    while hung.overdue is None:
+        now_s += 5
+        assert now_s < limit_s + 10
+        engine.take_outcomes(other, answered("replica-1", 7), now_s, EPOCH_MS)
+        engine.calls.give_up_overdue(now_s, EPOCH_MS)
+    unanswered = list(range(hung.records))
+    assert engine.calls.let_go(now_s) == ({hung.number: unanswered}, [])
+
+    carrier = answered("replica-1", 1)
+    carrier.others = {other.number: answered("replica-1", *range(7))}
+    engine.take_outcomes(hung, carrier, now_s, EPOCH_MS)
+    assert not other.waiting()
+    # Those that the replica lets go of have timed out, which is no want of room.
+    engine.take_outcomes(
+        hung, answered("replica-1", 0, 2, status=STATUS_UNAVAILABLE), now_s, EPOCH_MS
+    )
+    assert len(hung.waiting()) == hung.records - 1
+    (closed,) = engine.calls.let_go(now_s + AGAIN_AFTER_S)[1]
+    assert closed is hung
+    timed_out = hung.waiting()
+    engine.end_call(hung, "the call was cancelled", now_s + AGAIN_AFTER_S, EPOCH_MS)
+    assert engine.counters.retried_records == len(timed_out)
+    assert {each.timeouts for each in timed_out} == {1}

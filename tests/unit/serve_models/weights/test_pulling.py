@@ -178,7 +178,7 @@ def test_one_process_fetches_and_the_others_wait_and_find_it(
     locks.mkdir()
     notes = Notes()
     done: list[Pulled] = []
-    other = FileLock(locks / f"{parse_source('hub:org/m').folder_name}.lock")
+    other = FileLock(locks / f"{parse_source('hub:org/m').lock_name}.lock")
     with other:
         waiting = threading.Thread(
             target=lambda: done.append(pull("hub:org/m", tmp_path, progress=notes))

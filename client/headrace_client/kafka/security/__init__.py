@@ -1,0 +1,1 @@
+"""What connections authenticate with: passwords, certificates and tokens, as they change."""

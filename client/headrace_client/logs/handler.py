@@ -1,0 +1,165 @@
+"""A handler that limits, cleans and passes on what a process logs."""
+
+import copy
+import logging
+import traceback
+from collections.abc import Callable, Collection, Hashable
+from typing import Any
+
+from headrace_client.logs.limits import LineLimits
+from headrace_client.logs.redacting import MOST_MESSAGE_CHARACTERS, Redactor, one_line
+
+_MOST_FIELD_CHARACTERS = 500
+_MOST_VALUES = 20
+_MOST_FRAMES = 12
+_MOST_ERRORS = 5
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+KIND_FIELDS = (
+    "route",
+    "model",
+    "deployment",
+    "topic",
+    "partition",
+    "code",
+    "reason",
+    "error_class",
+    "broker",
+)
+"""Lines of one event count as the same kind if these fields are the same."""
+COUNT_FIELD = "records"
+"""A line that is left out counts for as many."""
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what the call gave in ``extra``, the event among it."""
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD and not name.startswith("_")
+    }
+
+
+class EventHandler(logging.Handler):
+    """Passes records on to ``write``, at most so many of a kind, without secrets.
+
+    Of exceptions it writes the classes and the places, not the messages: those of models and
+    parsers quote what they failed on. A call that knows its error to be harmless has it in its own
+    message.
+
+    Args:
+        write: Takes a record that is ready to be formatted.
+        redact: Removes secrets from a text.
+        monotonic_s: A clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[logging.LogRecord], None],
+        *,
+        redact: Redactor,
+        monotonic_s: Callable[[], float],
+        limits: LineLimits | None = None,
+    ) -> None:
+        super().__init__()
+        self._write = write
+        self._redact = redact
+        self._monotonic_s = monotonic_s
+        self._limits = limits or LineLimits()
+        self._last: dict[Hashable, logging.LogRecord] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            now_s = self._monotonic_s()
+            self._report_left_out(now_s)
+            kind = self._limits.kind_with_room(_kind_of(record), now_s)
+            weight = getattr(record, COUNT_FIELD, 1)
+            if self._limits.takes(kind, now_s, weight if isinstance(weight, int) else 1):
+                self._write(self._cleaned(record))
+            elif kind not in self._last:
+                self._last[kind] = self._cleaned(record)
+        except Exception:  # noqa: BLE001 - as any handler: a line must not cost what it tells of
+            self.handleError(record)
+
+    def report_left_out(self, *, all_of_it: bool = False) -> None:
+        """Write how much was left out, where a minute has passed; call this now and then."""
+        self.acquire()
+        try:
+            self._report_left_out(self._monotonic_s(), all_of_it=all_of_it)
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        self.report_left_out(all_of_it=True)
+        super().close()
+
+    def _report_left_out(self, now_s: float, *, all_of_it: bool = False) -> None:
+        if not self._last:
+            return
+        for each in self._limits.due(now_s, all_of_them=all_of_it):
+            record = copy.copy(self._last.pop(each.kind))
+            record.more, record.within_s = each.count, round(each.within_s)
+            record.exc_text = None
+            vars(record).pop("traceback", None)
+            record.msg = (
+                f"{record.msg} (and {each.count:,} more like it in the last {each.within_s:.0f} s)"
+            )
+            self._write(record)
+
+    def _cleaned(self, record: logging.LogRecord) -> logging.LogRecord:
+        clean = copy.copy(record)
+        clean.msg = self._clean_text(_message_of(record), MOST_MESSAGE_CHARACTERS)
+        clean.args = None
+        clean.exc_info = clean.stack_info = clean.exc_text = None
+        for name, value in fields_of(record).items():
+            setattr(clean, name, self._clean_value(value))
+        clean.logger = record.name
+        if record.exc_info and isinstance(error := record.exc_info[1], BaseException):
+            places = self._redact(places_of(error))
+            # One for plain lines, which the standard library puts below them, one for JSON.
+            clean.exc_text = clean.traceback = places
+            clean.error_class = getattr(record, "error_class", type(error).__name__)
+        return clean
+
+    def _clean_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, Collection) and not isinstance(value, str | bytes | dict):
+            return [self._clean_value(each) for each in list(value)[:_MOST_VALUES]]
+        return self._clean_text(str(value), _MOST_FIELD_CHARACTERS)
+
+    def _clean_text(self, text: str, most_characters: int) -> str:
+        # Searching takes time, and no secret that begins later is shown.
+        return one_line(self._redact(text[: 4 * most_characters]), most_characters)
+
+
+def _kind_of(record: logging.LogRecord) -> Hashable:
+    values = vars(record)
+    event = values.get("event")
+    if event is None:
+        # Not the text, which differs each time.
+        return record.name, record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+    return (event, *(str(values.get(name)) for name in KIND_FIELDS))
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return f"{record.msg} (its arguments do not fit)"
+
+
+def places_of(error: BaseException) -> str:
+    """Return an exception's class, its causes' classes, and the places, without their messages."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen and len(seen) < _MOST_ERRORS:
+        seen.add(id(at))
+        lines.append(f"{type(at).__module__}.{type(at).__qualname__}")
+        lines += [
+            f"  {frame.filename}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(at.__traceback__)[-_MOST_FRAMES:]
+        ]
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return "\n".join(lines)

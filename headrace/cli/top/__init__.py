@@ -1,0 +1,1 @@
+"""`headrace top`: what the service does now, live."""

@@ -1,0 +1,112 @@
+"""How pods get what authenticates them to Kafka: Secrets as files, and as environment variables.
+
+Files are mounted where the settings look for them. Kubernetes replaces them when a Secret changes,
+and connections follow. A variable keeps the value that it had when the pod started.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headrace.kubernetes.names import (
+    EXTERNAL_KAFKA_SECRET,
+    RESULTS_KAFKA_SECRET,
+    StrimziCluster,
+)
+from schemas.settings.file import KafkaSettings, Settings
+from schemas.settings.secrets import KAFKA, clusters_of, own_secrets, variable_of
+
+CA, PASSWORD, CLIENT_SECRET = "ca.crt", "password", "client-secret"
+_KEYS = {("sasl", "password"): PASSWORD, ("sasl", "oauth", "client_secret"): CLIENT_SECRET}
+
+
+class _File(NamedTuple):
+    path: Path
+    secret: str
+    key: str
+
+
+def environment(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
+    """Return the variables of the secrets that the settings neither have nor take from a file."""
+    own = own_secrets(settings)
+    return [
+        {
+            "name": variable_of(section, path),
+            "valueFrom": {
+                "secretKeyRef": {"name": _secret_of(section, kafka, key, cluster), "key": key}
+            },
+        }
+        for section, kafka in clusters_of(settings).items()
+        for path, key in _KEYS.items()
+        if variable_of(section, path) in own
+    ]
+
+
+def mounts(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "mountPath": str(folder), "readOnly": True}
+        for name, folder, _files in _volumes(settings, cluster)
+    ]
+
+
+def volumes(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
+    return [
+        {"name": name, **_source(files)} for name, _folder, files in _volumes(settings, cluster)
+    ]
+
+
+def _volumes(
+    settings: Settings, cluster: StrimziCluster | None
+) -> Iterator[tuple[str, Path, list[_File]]]:
+    by_folder: dict[Path, list[_File]] = {}
+    for section, kafka in clusters_of(settings).items():
+        for path, key in _files_of(kafka):
+            file = _File(path, _secret_of(section, kafka, key, cluster), key)
+            of_folder = by_folder.setdefault(path.parent, [])
+            if file not in of_folder:
+                of_folder.append(file)
+    for number, (folder, files) in enumerate(by_folder.items()):
+        yield f"kafka-{number}" if number else "kafka-ca", folder, files
+
+
+def _source(files: list[_File]) -> dict[str, Any]:
+    by_secret: dict[str, list[dict[str, str]]] = {}
+    for file in files:
+        item = {"key": file.key, "path": file.path.name}
+        by_secret.setdefault(file.secret, []).append(item)
+    if len(by_secret) == 1:
+        [(secret, items)] = by_secret.items()
+        return {"secret": {"secretName": secret, "items": items}}
+    sources = [{"secret": {"name": secret, "items": items}} for secret, items in by_secret.items()]
+    return {"projected": {"sources": sources}}
+
+
+def _files_of(kafka: KafkaSettings) -> Iterator[tuple[Path, str]]:
+    tls, sasl = kafka.tls, kafka.sasl
+    named: list[tuple[Path | None, str]] = []
+    if tls is not None:
+        named += [
+            (tls.ca_file, CA),
+            (tls.cert_file, "tls.crt"),
+            (tls.key_file, "tls.key"),
+            (tls.key_password_file, "key-password"),
+        ]
+    if sasl is not None:
+        named.append((sasl.password_file, PASSWORD))
+        if sasl.oauth is not None:
+            named += [
+                (sasl.oauth.client_secret_file, CLIENT_SECRET),
+                (sasl.oauth.ca_file, "oauth-ca.crt"),
+            ]
+    yield from ((path, key) for path, key in named if path is not None)
+
+
+def _secret_of(section: str, kafka: KafkaSettings, key: str, cluster: StrimziCluster | None) -> str:
+    if section != KAFKA:
+        return RESULTS_KAFKA_SECRET
+    if cluster is None:
+        return EXTERNAL_KAFKA_SECRET
+    if key == CA:
+        return cluster.ca_secret
+    # Strimzi writes a user's password to a Secret of the user's name.
+    return (kafka.sasl.username if kafka.sasl else None) or EXTERNAL_KAFKA_SECRET

@@ -1,0 +1,87 @@
+"""Secrets, line breaks and control characters do not get into a log."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace_client.logs.redacting import ASTERISKS, Redactor, one_line, secrets_of_environment
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("cannot reach https://anna:pa%40ss@host/path", "pa%40ss"),
+        ("s3://key:topsecret@bucket/x", "topsecret"),
+        ("GET /o?X-Amz-Signature=0a1b2c3d&x=1", "0a1b2c3d"),
+        ("https://x/y?sv=1&sig=abcDEF123", "abcDEF123"),
+        ("Authorization: Bearer eyJhbGciOi.J9.abc", "eyJhbGciOi"),
+        ("{'sasl.password': 'hunter2 x'}", "hunter2"),
+        ('password="a b c"', "a b c"),
+        ("password=plain;", "plain"),
+        ("token hf_abcdefghijklmnopqrstu is invalid", "hf_abcdefghijklmnopqrstu"),
+        ("key sk-proj-abcdefghijklmnop1234", "sk-proj-abcdefghijklmnop1234"),
+        ("AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
+    ],
+)
+def test_what_looks_like_a_secret_becomes_asterisks(text: str, secret: str) -> None:
+    found = Redactor()(text)
+
+    assert secret not in found
+    assert ASTERISKS in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12 tokens of 34 were read from texts.requests/3",
+        "https://example.com:8080/a/b?page=2",
+        "kafka-1:9093 does not answer",
+        "embeddings@host is a topic",
+        "budget_tokens 4096, secrets none",
+    ],
+)
+def test_ordinary_lines_stay(text: str) -> None:
+    assert Redactor(["hunter2"])(text) == text
+
+
+@given(st.text(min_size=4, max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_a_known_secret_is_found_in_every_spelling(secret: str, before: str, after: str) -> None:
+    redact = Redactor([secret])
+    for spelling in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")):
+        found = redact(f"{before}\0{spelling}\0{after}")
+        without = found.replace(ASTERISKS, "")
+        assert secret not in without or secret in f"{before}\0\0{after}"
+
+
+def test_a_secret_that_begins_another_hides_neither() -> None:
+    assert Redactor(["pass", "password-1"])("password-1 pass") == f"{ASTERISKS} {ASTERISKS}"
+
+
+def test_the_environment_is_asked_by_its_names() -> None:
+    secrets = secrets_of_environment(
+        {
+            "HF_TOKEN": "hf",
+            "AWS_SECRET_ACCESS_KEY": "aws",
+            "HEADRACE_KAFKA__SASL__PASSWORD": "kafka",
+            "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PATH": "/bin",
+        }
+    )
+
+    assert sorted(secrets) == ["aws", "hf", "kafka"]
+
+
+@given(st.text(max_size=300))
+def test_a_text_is_one_printable_line_and_bounded(text: str) -> None:
+    line = one_line(text, 100)
+
+    assert len(line) <= 3 * 100
+    assert line.isprintable()
+
+
+def test_a_forged_line_is_visible() -> None:
+    assert one_line("a\r\nERROR all is lost\x1b[2J") == "a | ERROR all is lost·[2J"
