@@ -22,7 +22,7 @@ quietly = @mkdir -p $(VENV); echo "$(1)"; \
 help:  ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  Settings: PYTHON=python3.12  GPU=1 (install)  ONLY=name (bench)  ARGS='-k name' (tests, bench)"
-	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)  KILLS=n (bulk-chaos, nodes)"
+	@echo "            SEED=n  FAULTS=n  PLANTED=1 (chaos)  KILLS=n (bulk-chaos, nodes)  MINUTES=n (soak)"
 
 .PHONY: install
 install: $(STAMP)  ## Set up .venv from the lock (GPU=1: CUDA builds of torch and vLLM)
@@ -136,10 +136,20 @@ sbom: check-python  ## Write the images' bills of materials (requirements/*.cdx.
 	done
 
 .PHONY: docs
-docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md, logs.md, settings.md)
+docs: $(STAMP)  ## Write what is made from code: pages of docs, dashboard and alerts
 	$(BIN)/python -m headrace.observability.page >docs/metrics.md
 	$(BIN)/python -m headrace.observability.log_page >docs/logs.md
 	$(BIN)/python -m headrace.settings.reference >docs/settings.md
+	$(BIN)/headrace render grafana >monitoring/grafana/dashboards/headrace.json
+	$(BIN)/headrace render alerts --config headrace.yaml >monitoring/alerts.yaml
+
+.PHONY: alerts
+alerts: $(STAMP)  ## Cause each alert by a real fault, in a real Prometheus (ONLY='name name')
+	$(BIN)/python -m tests.alerts $(foreach name,$(ONLY),--only $(name)) $(ARGS)
+
+.PHONY: soak
+soak: $(STAMP)  ## Run at 80 % load, and see that nothing grows (MINUTES, PLANTED=1)
+	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PLANTED),--planted) $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)

@@ -135,6 +135,7 @@ STATE = (
     _gauge("model_replicas", "model replicas that have answered lately"),
     _gauge("paused_seconds", "since a person paused the route; 0 while it is not paused"),
     _gauge("rate_limited", "1 while a limit on the route's rate holds records back"),
+    _gauge("event_loop_tasks", "asyncio tasks of the consumer's process"),
     _gauge(
         "tokens_per_record",
         "the mean of the measured records; the lag in tokens is the lag times this",

@@ -252,7 +252,8 @@ class Consumer:
             snapshot = self._snapshot(consumer, now_s, epoch_ms)
             paused_s = 0.0 if consumer.pause is None else consumer.pause.lasts_s(epoch_ms)
             engine = consumer.loop.engine
-            self._metrics.update(read_engine(engine, now_s, epoch_ms, paused_s=paused_s))
+            of_replica = {"paused_seconds": paused_s, "event_loop_tasks": len(asyncio.all_tasks())}
+            self._metrics.update(read_engine(engine, now_s, epoch_ms, of_replica))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):

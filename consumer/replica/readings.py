@@ -1,6 +1,6 @@
 """What a consumer replica's metrics read now. Pure: an adapter hands them to Ray."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from consumer.engine.engine import Engine
 from handoff.exporting import Key, Readings
@@ -10,7 +10,10 @@ _TIMES = ("waiting", "model", "publishing", "end_to_end", "committing")
 _PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 
 
-def read_engine(engine: Engine, now_s: float, epoch_ms: int, *, paused_s: float = 0.0) -> Readings:
+def read_engine(
+    engine: Engine, now_s: float, epoch_ms: int, of_replica: Mapping[str, float] | None = None
+) -> Readings:
+    """Return the values of all metrics of a consumer; ``of_replica``: gauges beside the engine's."""
     counters: dict[Key, float] = {
         "received_bytes": engine.counters.received_bytes,
         **{each.name: getattr(engine.counters, each.name) for each in RECORDS},
@@ -19,7 +22,7 @@ def read_engine(engine: Engine, now_s: float, epoch_ms: int, *, paused_s: float 
     }
     return Readings(
         counters=counters,
-        gauges={**dict(_gauges(engine, now_s, epoch_ms)), "paused_seconds": paused_s},
+        gauges={**dict(_gauges(engine, now_s, epoch_ms)), **(of_replica or {})},
         histograms={
             **{f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
             "chunk_records": engine.timings.chunk_records,

@@ -7,21 +7,22 @@ from typing import Annotated
 import orjson
 import typer
 
-from headrace.cli.options import ConfigOption
+from headrace.cli.options import ConfigOption, read_settings
 from headrace.cli.output import print_error, print_note
 from headrace.kubernetes.source import read_source
+from headrace.observability.alerts.groups import alert_groups
 from headrace.observability.dashboard import dashboard
 from headrace.settings.file import find_settings_file
 from schemas.settings.file import Settings
 
 render_app = typer.Typer(
-    help="Manifests of the settings, and a Grafana dashboard.", no_args_is_help=True
+    help="Manifests of the settings, alerts, and a Grafana dashboard.", no_args_is_help=True
 )
 
 
 @render_app.callback()
 def render() -> None:
-    """Manifests of the settings, and a Grafana dashboard."""
+    """Manifests of the settings, alerts, and a Grafana dashboard."""
 
 
 @render_app.command("serve")
@@ -37,6 +38,16 @@ def serve(config: ConfigOption = None) -> None:
 def grafana() -> None:
     """Print a Grafana dashboard of the metrics, to import as it is. It fits any settings."""
     print(orjson.dumps(dashboard(), option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - a file on stdout
+
+
+@render_app.command("alerts")
+def alerts(config: ConfigOption = None) -> None:
+    """Print the alerts as a file of rules, for a Prometheus that no operator runs."""
+    # As above.
+    from headrace.kubernetes.manifests import to_yaml  # noqa: PLC0415 - see above
+
+    groups = alert_groups(read_settings(config))
+    print(to_yaml({"groups": groups}), end="")  # noqa: T201 - YAML on stdout
 
 
 @render_app.command("k8s")

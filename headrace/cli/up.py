@@ -67,6 +67,16 @@ def up(
             help="First look at GPUs, weights, vLLM's arguments and brokers, as `check --deep`.",
         ),
     ] = True,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=1,
+            max=65_535,
+            help="Where Prometheus finds the metrics of a Ray that is started here. A Ray that "
+            "runs has its own: `ray start --metrics-export-port`.",
+        ),
+    ] = None,
     health_file: Annotated[
         Path | None,
         typer.Option(
@@ -94,6 +104,7 @@ def up(
         use_ray="local" if own_ray else "auto",
         say=saying.step,
         show_plan=saying.plan,
+        metrics_port=metrics_port,
     )
     health = None if health_file is None else HealthFile(health_file)
     with service, _until_signal() as stop:

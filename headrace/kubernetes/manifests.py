@@ -9,6 +9,7 @@ import yaml
 from headrace.dead_letters.handled_topic import handled_topic_of
 from headrace.errors import UserError
 from headrace.kubernetes.alerts import prometheus_rule
+from headrace.kubernetes.dashboard import dashboard_map
 from headrace.kubernetes.kafka import kafka_cluster, kafka_topics, kafka_users
 from headrace.kubernetes.names import (
     PART_OF,
@@ -83,8 +84,9 @@ def render_documents(source: RenderSource) -> dict[str, list[dict[str, Any]]]:
         documents["weights.yaml"] = claims
     monitoring = settings.kubernetes.monitoring
     if monitoring.enabled:
-        documents["alerts.yaml"] = [prometheus_rule(settings, cluster)]
+        documents["alerts.yaml"] = [prometheus_rule(settings)]
         documents["monitoring.yaml"] = pod_monitors(monitoring, cluster)
+        documents["dashboard.yaml"] = [dashboard_map()]
     documents["rayservice.yaml"] = [
         ray_service(
             settings,

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headrace.observability.alerts.models import REPLICA_IS_HEALTHY, TARGET_REPLICAS
 from schemas.metrics import metric, vllm_metric
 
-_WINDOW = "$__rate_interval"
-_OF_ROUTE = '{route=~"$route"}'
-_OF_MODEL = '{model=~"$model"}'
+WINDOW = "$__rate_interval"
+ROUTES, MODELS = "$route", "$model"
+_OF_ROUTE = f'{{route=~"{ROUTES}"}}'
+_OF_MODEL = f'{{model=~"{MODELS}"}}'
+_OF_MODELS = '{deployment=~"model-.*"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ def _consumers() -> tuple[Panel, ...]:
             "Replicas and partitions",
             "short",
             {
+                "consumers {{route}}": _over("count", "assigned_partitions"),
                 "partitions {{route}}": _over("sum", "assigned_partitions"),
                 "model replicas {{route}}": _over("max", "model_replicas"),
             },
@@ -196,9 +200,17 @@ def _sinks() -> tuple[Panel, ...]:
 
 
 def _models() -> tuple[Panel, ...]:
-    busy = f"rate({_of_model('model_busy_seconds')}[{_WINDOW}])"
+    busy = f"rate({_of_model('model_busy_seconds')}[{WINDOW}])"
     padding, tokens = _model_rate("model_padding_tokens"), _model_rate("model_tokens")
     return (
+        Panel(
+            "Healthy replicas",
+            "short",
+            {
+                "healthy {{deployment}}": f"sum by (deployment) ({REPLICA_IS_HEALTHY}{_OF_MODELS})",
+                "to run {{deployment}}": f"max by (deployment) ({TARGET_REPLICAS}{_OF_MODELS})",
+            },
+        ),
         Panel(
             "Records back",
             "ops",
@@ -300,7 +312,7 @@ def _generators() -> tuple[Panel, ...]:
 
 
 def _pipelines() -> tuple[Panel, ...]:
-    steps = f"rate({_of_model('pipeline_step_seconds')}[{_WINDOW}])"
+    steps = f"rate({_of_model('pipeline_step_seconds')}[{WINDOW}])"
     return (
         Panel(
             "Steps (95 %)",
@@ -354,7 +366,7 @@ def _autoscaling() -> tuple[Panel, ...]:
 
 
 def _rate(name: str, aggregation: str = "sum") -> str:
-    return f"{aggregation} by (route) (rate({metric(name).exported}{_OF_ROUTE}[{_WINDOW}]))"
+    return f"{aggregation} by (route) (rate({metric(name).exported}{_OF_ROUTE}[{WINDOW}]))"
 
 
 def _over(aggregation: str, name: str) -> str:
@@ -366,7 +378,7 @@ def _of_deployment(name: str) -> str:
 
 
 def _quantile(name: str, share: float) -> str:
-    buckets = f"{metric(name).exported}{_OF_ROUTE}[{_WINDOW}]"
+    buckets = f"{metric(name).exported}{_OF_ROUTE}[{WINDOW}]"
     return f"histogram_quantile({share:g}, sum by (le, route) (rate({buckets})))"
 
 
@@ -383,11 +395,11 @@ def _model_over(aggregation: str, name: str) -> str:
 
 
 def _model_rate(name: str, labels: str = "model") -> str:
-    return f"sum by ({labels}) (rate({_of_model(name)}[{_WINDOW}]))"
+    return f"sum by ({labels}) (rate({_of_model(name)}[{WINDOW}]))"
 
 
 def _model_quantile(name: str, share: float) -> str:
-    rate = f"rate({_of_model(name)}[{_WINDOW}])"
+    rate = f"rate({_of_model(name)}[{WINDOW}])"
     return f"histogram_quantile({share:g}, sum by (le, model) ({rate}))"
 
 
@@ -396,9 +408,9 @@ def _vllm_over(aggregation: str, name: str) -> str:
 
 
 def _vllm_rate(name: str) -> str:
-    return f"sum by (model_name) (rate({vllm_metric(name).exported}[{_WINDOW}]))"
+    return f"sum by (model_name) (rate({vllm_metric(name).exported}[{WINDOW}]))"
 
 
 def _vllm_quantile(name: str, share: float = 0.95) -> str:
-    rate = f"rate({vllm_metric(name).exported}[{_WINDOW}])"
+    rate = f"rate({vllm_metric(name).exported}[{WINDOW}])"
     return f"histogram_quantile({share:g}, sum by (le, model_name) ({rate}))"

@@ -11,6 +11,7 @@ from headrace.service.stop_times import consumer_stop_timeout_s
 from schemas.settings.autoscaling import AutoscalingSettings, initial_replicas
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings
 from schemas.settings.live import (
+    ALERT_ROUTE_KEYS,
     LIVE_MODEL_KEYS,
     LIVE_ROUTE_KEYS,
     SERVE_MODEL_KEYS,
@@ -212,7 +213,8 @@ def _route_spec(
     tracing = {"tracing": plain(settings.tracing)} if settings.tracing.enabled else {}
     route = settings.routes[name]
     model: ModelSettings = settings.models[route.model]
-    values, _ = split(plain(route), (*SERVE_ROUTE_KEYS, *TOPIC_ROUTE_KEYS))
+    unread = (*SERVE_ROUTE_KEYS, *TOPIC_ROUTE_KEYS, *ALERT_ROUTE_KEYS)
+    values, _ = split(plain(route), unread)
     built_values, live = split(values, LIVE_ROUTE_KEYS)
     deployment = consumer_deployment_name(name)
     return ApplicationSpec(

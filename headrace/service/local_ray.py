@@ -20,6 +20,7 @@ def start_local_ray(
     labels: Mapping[str, str] | None = None,
     resources: Mapping[str, float] | None = None,
     shows_worker_output: bool = False,
+    metrics_port: int | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> None:
     """Start Ray in the background of this process; ``ray.shutdown`` ends it.
@@ -31,7 +32,8 @@ def start_local_ray(
     both.
 
     ``num_cpus`` are logical: Ray's bookkeeping. ``variables`` are in the environment of its
-    workers; Ray stores and logs none of them.
+    workers; Ray stores and logs none of them. ``metrics_port`` is where Prometheus
+    finds the metrics; unset, Ray takes a free one.
     """
     quiet_ray()
     niceness = niceness_variables(os.environ, beside_broker=shares_machine_with_broker)
@@ -43,6 +45,7 @@ def start_local_ray(
             labels=dict(labels or {}),
             resources=dict(resources or {}),
             include_dashboard=False,
+            _metrics_export_port=metrics_port,
             log_to_driver=shows_worker_output,
             logging_level=logging.ERROR,
         )

@@ -69,6 +69,7 @@ class LocalService:
         say: Takes one line on each step, for a person.
         show_plan: Takes the changes of a running service before they are made; ``say`` takes them
             if unset.
+        metrics_port: Where a Ray that is started here has its metrics; a free port if unset.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class LocalService:
         use_ray: RayChoice = "auto",
         say: Callable[[str], None] = lambda _line: None,
         show_plan: Callable[[Sequence[Change]], None] | None = None,
+        metrics_port: int | None = None,
     ) -> None:
         self.settings = settings
         self._data_dir = data_dir
         self._use_ray = use_ray
+        self._metrics_port = metrics_port
         self._say = say
         self._stack = ExitStack()
         self._owns_ray = False
@@ -179,6 +182,7 @@ class LocalService:
             shares_machine_with_broker=has_broker_here(self.settings),
             labels=node.labels,
             resources=node.resources,
+            metrics_port=self._metrics_port,
             variables=own_secrets(self.settings),
         )
         self._owns_ray = True

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from schemas.names import Name, ReplyTopicPattern, TopicName
+from schemas.settings.alerts import AlertSettings
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
 from schemas.settings.jobs import JobsSettings
 from schemas.settings.kafka import KafkaSettings, OAuthSettings, SaslSettings, TlsSettings
@@ -336,6 +337,9 @@ class RouteSettings(Section):
     )
     topics: TopicSettings = Field(
         default=TopicSettings(), description="How missing topics are created."
+    )
+    alerts: AlertSettings = Field(
+        default=AlertSettings(), description="When alerts of the route fire."
     )
 
     @field_validator("reply_topics")

@@ -25,6 +25,8 @@ LIVE_ROUTE_KEYS = (
 SERVE_ROUTE_KEYS = ("autoscaling", "consumers")
 TOPIC_ROUTE_KEYS = ("topics",)
 """Only what creates topics reads them."""
+ALERT_ROUTE_KEYS = ("alerts",)
+"""Only what renders alerts reads them."""
 
 _TEXT_KEYS = (
     "accept_empty_texts",

@@ -18,6 +18,7 @@ SETTINGS_FILE = "files/headrace.yaml"
 SERVE_FILE = "files/serve.yaml"
 _SWITCHES = {
     "alerts.yaml": "monitoring.enabled",
+    "dashboard.yaml": "monitoring.enabled",
     "monitoring.yaml": "monitoring.enabled",
     "network.yaml": "networkPolicy.enabled",
 }

@@ -28,7 +28,7 @@ class Load:
         partitions: How many it has.
         workload: Draws the records.
         checker: Knows how much is unfinished.
-        rate_per_s: Records a second.
+        rate_per_s: Records a second; may change.
         most_unfinished: Above this many unfinished records the load waits.
     """
 
@@ -48,7 +48,7 @@ class Load:
         self._topic = topic
         self._partitions = partitions
         self._checker = checker
-        self._rate_per_s = rate_per_s
+        self.rate_per_s = rate_per_s
         self._most_unfinished = most_unfinished
         self._producer: AIOKafkaProducer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -110,7 +110,7 @@ class Load:
             await asyncio.sleep(_TICK_S)
             if self._is_paused or self._checker.unfinished_records > self._most_unfinished:
                 continue
-            owed += self._rate_per_s * _TICK_S
+            owed += self.rate_per_s * _TICK_S
             records = [self.workload.uneven() for _ in range(int(owed))]
             owed -= len(records)
             self._is_quiet.clear()

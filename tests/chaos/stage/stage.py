@@ -92,12 +92,14 @@ class Stage:
         folder: For data, configurations and logs.
     """
 
+    checker_class: type[Checker] = Checker
+
     def __init__(self, plan: Plan, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.plan = plan
         self.folder = folder
         self.clock = SystemClock()
-        self.checker = Checker(
+        self.checker = self.checker_class(
             Promises(
                 exactly_once=plan.delivery == "exactly_once",
                 commit_interval_s=COMMIT_INTERVAL_S,

@@ -32,6 +32,12 @@ def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [each for each in documents if each["kind"] == kind]
 
 
+def settings_map_of(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the ConfigMap of the settings; the dashboard has another."""
+    [found] = [each for each in of_kind(documents, "ConfigMap") if "headrace.yaml" in each["data"]]
+    return found
+
+
 def ray_cluster(documents: list[dict[str, Any]]) -> dict[str, Any]:
     [service] = of_kind(documents, "RayService")
     cluster: dict[str, Any] = service["spec"]["rayClusterConfig"]

@@ -24,6 +24,7 @@ from tests.unit.headrace.kubernetes.rendering import (
     ray_cluster,
     ray_pods,
     rendered,
+    settings_map_of,
     source_with,
 )
 
@@ -134,7 +135,7 @@ def test_settings_come_with_the_applications_that_are_made_of_them() -> None:
     other = parse_source(text.encode(), "headrace.yaml")
 
     documents = chart.render(settings=other.text, serveConfig=serve_config_text(other))
-    [settings_map] = of_kind(documents, "ConfigMap")
+    settings_map = settings_map_of(documents)
     [service] = of_kind(documents, "RayService")
     assert settings_map["data"]["headrace.yaml"] == other.text
     assert service["spec"]["serveConfigV2"] == serve_config_text(other)

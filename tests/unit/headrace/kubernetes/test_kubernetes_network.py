@@ -1,6 +1,7 @@
 """Which addresses the NetworkPolicies let Ray's pods reach, and who finds their metrics."""
 
 import ipaddress
+import json
 from typing import Any
 
 import pytest
@@ -150,3 +151,15 @@ def test_without_a_prometheus_operator_nothing_of_its_kind_is_rendered() -> None
     documents = rendered(source_with("small", monitoring={"enabled": False}))
 
     assert not {each["kind"] for each in documents} & {"PodMonitor", "PrometheusRule"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_grafana_finds_the_dashboard_by_its_label(overlay: str) -> None:
+    [found] = [
+        each
+        for each in of_kind(rendered(source_with(overlay)), "ConfigMap")
+        if each["metadata"]["name"] == "headrace-dashboard"
+    ]
+
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(found["data"]["headrace.json"])["title"] == "Headrace"

@@ -13,6 +13,7 @@ from tests.unit.headrace.kubernetes.rendering import (
     ray_cluster,
     ray_pods,
     rendered,
+    settings_map_of,
     source_with,
 )
 
@@ -26,7 +27,7 @@ def changed(source: RenderSource, before: str, after: str) -> RenderSource:
 
 def digests(documents: list[dict[str, Any]]) -> set[str]:
     """Return of which settings the ConfigMap, the RayService and its applications say they are."""
-    [settings_map] = of_kind(documents, "ConfigMap")
+    settings_map = settings_map_of(documents)
     [service] = of_kind(documents, "RayService")
     first_line = service["spec"]["serveConfigV2"].partition("\n")[0]
     return {
@@ -63,7 +64,7 @@ def test_with_a_new_cluster_for_each_change_no_pod_sees_another_file() -> None:
     other = changed(source, "num_cpus: 1", "num_cpus: 2")
     names = []
     for documents in (rendered(source), rendered(other)):
-        [settings_map] = of_kind(documents, "ConfigMap")
+        settings_map = settings_map_of(documents)
         assert settings_map["immutable"] is True
         mounted = {
             volume["configMap"]["name"]
@@ -157,7 +158,7 @@ def test_a_node_may_be_drained_of_a_head_that_the_cluster_outlives() -> None:
 
 def test_the_settings_of_a_rendering_are_in_its_pods_as_they_were_given() -> None:
     source = source_with("small")
-    [settings_map] = of_kind(rendered(source), "ConfigMap")
+    settings_map = settings_map_of(rendered(source))
 
     assert settings_map["data"] == {"headrace.yaml": source.text}
     assert yaml.safe_load(source.text)["kubernetes"]["head"]["cpus"] == 0.5

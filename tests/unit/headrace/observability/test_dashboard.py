@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.render import render_app
-from headrace.observability.dashboard import dashboard, panels
+from headrace.observability.alerts.models import NOT_OURS
+from headrace.observability.dashboard import dashboard
+from headrace.observability.panels import panels
 from schemas.metrics import ALL, LAG, MODEL, PUBLISHING, VLLM
 
 QUERIES = [
@@ -21,8 +23,8 @@ QUERIES = [
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_each_query_asks_for_a_metric_of_the_table(query: str) -> None:
-    kinds = {each.exported: each.kind for each in (*ALL, *VLLM)}
-    names = set(re.findall(r"ray_(?:headrace|vllm)_\w+", query))
+    kinds = {each.exported: each.kind for each in (*ALL, *VLLM)} | dict.fromkeys(NOT_OURS, "gauge")
+    names = set(re.findall(r"\bray_\w+", query))
     assert names
     assert names <= kinds.keys()
     of_query = {kinds[name] for name in names}
@@ -52,6 +54,7 @@ def test_each_metric_that_stands_for_trouble_is_on_it() -> None:
         *("dead_letter_records", "retried_records", "expired_records", "lost_to_retention_records"),
         *("oldest_record_seconds", "admission_closed", "breaker_open", "suspended"),
         *("refused_commits", "aborted_transactions", "end_to_end_seconds"),
+        *("remaining_records", "lag_seconds", "completion_map_ratio", "gpu_memory_used_bytes"),
     }
     assert {name for name in trouble if f"headrace_{name}" not in asked} == set()
 

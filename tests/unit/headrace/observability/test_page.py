@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from headrace.kubernetes.alerts import prometheus_rule
-from headrace.kubernetes.names import strimzi_cluster
-from headrace.kubernetes.source import read_source
+from headrace.observability.alerts.groups import alert_groups
 from headrace.observability.page import metrics_page
 from schemas.metrics import ALL
+from tests.unit.headrace.observability.alert_cases import settings
 
 _ROOT = Path(__file__).parents[4]
 _DOCS = _ROOT / "docs"
@@ -25,11 +24,9 @@ def test_names_are_unique_and_have_labels_of_few_values() -> None:
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
-    source = read_source(_ROOT / "k8s" / "overlays" / "small" / "headrace.yaml")
-    rule = prometheus_rule(source.settings, strimzi_cluster(source.settings.kafka))
     alerts = {
         each["alert"]: each["annotations"]["runbook"]
-        for group in rule["spec"]["groups"]
+        for group in alert_groups(settings())
         for each in group["rules"]
     }
     runbooks = (_DOCS / "runbooks.md").read_text()
