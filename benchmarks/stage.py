@@ -26,6 +26,7 @@ from headrace.brokers import start_broker
 from headrace.service.app import application_of, handle_of_model
 from headrace.service.applications import ApplicationSpec, consumer_deployment_name, specs_of
 from headrace.service.local_ray import start_local_ray
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings, TopicSettings
 from schemas.settings.models import ModelSettings
 
@@ -140,6 +141,7 @@ class Stage:
                 kafka=KafkaSettings(bootstrap=self.bootstrap),
                 models={MODEL_NAME: model},
                 routes={ROUTE_NAME: route},
+                console=ConsoleSettings(enabled=False),
             )
         )
 

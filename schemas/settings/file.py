@@ -6,6 +6,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.jobs import JobsSettings
 from schemas.settings.kafka import KafkaSettings, OAuthSettings, SaslSettings, TlsSettings
 from schemas.settings.kubernetes import KubernetesSettings
@@ -288,6 +289,7 @@ class Settings(Section):
     jobs: JobsSettings = JobsSettings()
     weights: WeightsSettings = WeightsSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    console: ConsoleSettings = ConsoleSettings()
     logging: LoggingSettings = LoggingSettings()
 
     def models_behind(self, model: str) -> tuple[str, ...]:
