@@ -116,6 +116,10 @@ docs: $(STAMP)  ## Write the pages that are made from code (docs/metrics.md, log
 	$(BIN)/python -m headrace.observability.log_page >docs/logs.md
 	$(BIN)/python -m headrace.settings.reference >docs/settings.md
 
+.PHONY: console-pictures
+console-pictures: $(STAMP)  ## Draw the pictures of docs/console.md (needs Chromium)
+	$(BIN)/python -m tests.console_pictures
+
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)
