@@ -124,9 +124,10 @@ export function ask(title, message, yes) {
   document.getElementById("ask-title").textContent = title;
   document.getElementById("ask-text").textContent = message;
   document.getElementById("ask-yes").textContent = yes;
-  dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    // Not by the dialog's event "close": that of a question before this one may come later.
+    dialog.firstElementChild.onsubmit = (event) => resolve(event.submitter?.value === "yes");
+    dialog.oncancel = () => resolve(false);
   });
 }
