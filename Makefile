@@ -151,6 +151,10 @@ alerts: $(STAMP)  ## Cause each alert by a real fault, in a real Prometheus (ONL
 soak: $(STAMP)  ## Run at 80 % load, and see that nothing grows (MINUTES, PLANTED=1)
 	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PLANTED),--planted) $(ARGS)
 
+.PHONY: console-pictures
+console-pictures: $(STAMP)  ## Draw the pictures of docs/console.md (needs Chromium)
+	$(BIN)/python -m tests.console_pictures
+
 .PHONY: bench
 bench: $(STAMP)  ## Run the benchmarks (ONLY='name name' for some)
 	$(BIN)/python -m benchmarks $(foreach name,$(ONLY),--only $(name)) $(ARGS)

@@ -26,6 +26,7 @@ from headrace.brokers import start_broker
 from headrace.service.app import application_of, handle_of_model
 from headrace.service.applications import ApplicationSpec, consumer_deployment_name, specs_of
 from headrace.service.local_ray import start_local_ray
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings, TopicSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.tracing import TracingSettings
@@ -146,6 +147,7 @@ class Stage:
                 models={MODEL_NAME: model},
                 routes={ROUTE_NAME: route},
                 tracing=self.tracing,
+                console=ConsoleSettings(enabled=False),
             )
         )
 

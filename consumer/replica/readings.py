@@ -13,7 +13,7 @@ _PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 def read_engine(
     engine: Engine, now_s: float, epoch_ms: int, of_replica: Mapping[str, float] | None = None
 ) -> Readings:
-    """Return the values of all metrics of a consumer; ``of_replica``: gauges beside the engine's."""
+    """Read all metrics of a consumer; ``of_replica``: gauges beside the engine's."""
     counters: dict[Key, float] = {
         "received_bytes": engine.counters.received_bytes,
         **{each.name: getattr(engine.counters, each.name) for each in RECORDS},

@@ -108,6 +108,8 @@ def up(
     )
     health = None if health_file is None else HealthFile(health_file)
     with service, _until_signal() as stop:
+        if (console := service.console()) is not None:
+            saying.step(console)
         saying.started(_STAYS if service.is_joined else "Ctrl-C drains and stops")
         if json:
             show = partial(print_json, indent=False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from headrace.dead_letters.letter import DeadLetter
+from headrace_client.wire.names import Place
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
@@ -27,8 +28,8 @@ def parse_duration_ms(text: str) -> float:
 class Selection:
     """Filters on dead letters; what is unset lets everything through.
 
-    ``custom_id`` may be a pattern with ``*``, ``?`` and ``[...]``; the end of the time, in epoch
-    milliseconds, is not included.
+    ``places`` are those of the dead letters. ``custom_id`` may be a pattern with ``*``, ``?`` and
+    ``[...]``; the end of the time, in epoch milliseconds, is not included.
     """
 
     error_codes: frozenset[str] = frozenset()
@@ -36,6 +37,7 @@ class Selection:
     failed_after_ms: int | None = None
     custom_id: str | None = None
     route: str | None = None
+    places: frozenset[Place] | None = None
 
     @property
     def is_everything(self) -> bool:
@@ -48,6 +50,7 @@ class Selection:
             and (self.route is None or route == self.route)
             and (self.failed_before_ms is None or letter.failed_at_ms < self.failed_before_ms)
             and (self.failed_after_ms is None or letter.failed_at_ms >= self.failed_after_ms)
+            and (self.places is None or letter.record.place in self.places)
             and (self.custom_id is None or self._is_named(letter, self.custom_id))
         )
 

@@ -9,6 +9,7 @@ import yaml
 from headrace.dead_letters.handled_topic import handled_topic_of
 from headrace.errors import UserError
 from headrace.kubernetes.alerts import prometheus_rule
+from headrace.kubernetes.console import console_service
 from headrace.kubernetes.dashboard import dashboard_map
 from headrace.kubernetes.kafka import kafka_cluster, kafka_topics, kafka_users
 from headrace.kubernetes.names import (
@@ -80,6 +81,8 @@ def render_documents(source: RenderSource) -> dict[str, list[dict[str, Any]]]:
         documents["kafka.yaml"] = kafka_cluster(settings, cluster, topics)
         documents["topics.yaml"] = kafka_topics(settings, cluster, topics)
         documents["users.yaml"] = kafka_users(settings, cluster)
+    if (console := console_service(settings.console)) is not None:
+        documents["console.yaml"] = [console]
     if claims := weights_claims(settings):
         documents["weights.yaml"] = claims
     monitoring = settings.kubernetes.monitoring

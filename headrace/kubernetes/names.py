@@ -18,6 +18,10 @@ EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
 other files that the settings name tls.crt, tls.key, key-password and oauth-ca.crt."""
 RESULTS_KAFKA_SECRET = "headrace-results-kafka"  # noqa: S105 - a name, no secret
 """The same for results_kafka."""
+CONSOLE_SECRET = "headrace-console"  # noqa: S105 - a name, no secret
+"""With keys read-token and act-token; where the settings name such tokens."""
+CONSOLE_TLS_SECRET = "headrace-console-tls"  # noqa: S105 - a name, no secret
+"""Of the type kubernetes.io/tls; where the settings have console.tls."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 """With key token, for gated models; optional."""
 

@@ -6,6 +6,12 @@ and drain before they end.
 
 from typing import Any
 
+from headrace.kubernetes.console import (
+    console_environment,
+    console_mounts,
+    console_port,
+    console_volumes,
+)
 from headrace.kubernetes.kafka import CLIENT_LABEL
 from headrace.kubernetes.names import (
     PART_OF,
@@ -140,20 +146,27 @@ class _Pods:
     def head(self) -> dict[str, Any]:
         size = self._settings.kubernetes.head
         role = "head" if self._settings.kubernetes.gcs is None else "outlived-head"
+        console = self._settings.console
+        base = self._container("ray-head", CPU_IMAGE, role)
         container = {
-            **self._container("ray-head", CPU_IMAGE, role),
+            **base,
+            "env": [*base["env"], *console_environment(console)],
+            "volumeMounts": [*base["volumeMounts"], *console_mounts(console)],
             "ports": [
                 {"name": "gcs", "containerPort": 6379},
                 {"name": "dashboard", "containerPort": _DASHBOARD_PORT},
                 {"name": "client", "containerPort": 10001},
                 {"name": "serve", "containerPort": 8000},
                 {"name": "metrics", "containerPort": METRICS_PORT},
+                *console_port(console),
             ],
             "readinessProbe": _probe("/api/gcs_healthz", _DASHBOARD_PORT, failures=10),
             "livenessProbe": _probe("/api/gcs_healthz", _DASHBOARD_PORT, failures=120),
             "resources": resources(size.cpus, size.memory_gib),
         }
-        return placed(self._template("head", container, {}), size, has_gpus=False)
+        template = self._template("head", container, {})
+        template["spec"]["volumes"] += console_volumes(console)
+        return placed(template, size, has_gpus=False)
 
     def worker(self, group: WorkerGroup) -> dict[str, Any]:
         image = GPU_IMAGE if group.gpus else CPU_IMAGE

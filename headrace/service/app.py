@@ -1,4 +1,4 @@
-"""Builds the Serve applications from plain values: models, consumers of routes, status board."""
+"""Builds the Serve applications from plain values: models, consumers, status board, console."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +19,7 @@ from headrace.service.applications import (
     route_application_name,
 )
 from headrace.service.placing import with_placement
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, RouteSettings
 from schemas.settings.models import ModelSettings
 from schemas.settings.secrets import RESULTS_KAFKA, with_references
@@ -34,6 +35,9 @@ _OPERATIONS = {
     "custom": "infer",
 }
 """What a kind of model does, as its spans are called; a generator's say it more exactly."""
+_HEAD = "node:__internal_head__"
+"""A resource that Ray gives to its head's node."""
+_LEAST_SHARE = 0.001
 _CONSUMER_OPTIONS = {
     "health_check_period_s": 5.0,
     "health_check_timeout_s": 30.0,
@@ -85,10 +89,12 @@ def bound(
             replica, own, arguments = _model(built)
         case "route":
             replica, own, arguments = _consumer(built, kafka)
-            if results is not None:
-                arguments["results"] = with_references(results, RESULTS_KAFKA)
+        case "console":
+            replica, own, arguments = _console(built, kafka)
         case _:
             replica, own, arguments = _status(kafka)
+    if results is not None and kind_of(application) in ("route", "console"):
+        arguments["results"] = with_references(results, RESULTS_KAFKA)
     # Any: Ray's annotations of its decorator do not say that it returns a Deployment.
     logs = {**_QUIET, **options.get("logging_config", {})}
     decorate: Any = serve.deployment(**{**own, **options, "logging_config": logs})
@@ -136,7 +142,7 @@ def _consumer(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
         "urls": frozenset(built["urls"]),
         "work_field": built["work_field"],
         "model": handle_of_model(route.model),
-        "status": DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION),
+        "status": _handle_of_status(),
     }
     options = with_placement(options, route.placement)
     tracing = _tracing(built, route_application_name(built["route"]), route.model)
@@ -158,6 +164,29 @@ def _status(kafka: KafkaSettings | None) -> _Parts:
 
     options = {"max_ongoing_requests": 1_000, "ray_actor_options": {"num_cpus": 0}}
     return StatusBoard, options, {"kafka": kafka}
+
+
+def _console(built: Mapping[str, Any], kafka: KafkaSettings | None) -> _Parts:
+    from headrace.console.deployment import Console  # noqa: PLC0415 - as above
+
+    options = {
+        "max_ongoing_requests": 100,
+        "health_check_period_s": 10.0,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "graceful_shutdown_timeout_s": 5.0,
+        "ray_actor_options": {"num_cpus": 0, "resources": {_HEAD: _LEAST_SHARE}},
+    }
+    arguments = {
+        "console": ConsoleSettings.model_validate(built["console"]),
+        "kafka": kafka,
+        "jobs_topic": built["jobs_topic"],
+        "status": _handle_of_status(),
+    }
+    return Console, options, arguments
+
+
+def _handle_of_status() -> DeploymentHandle[Any]:
+    return DeploymentHandle(STATUS_DEPLOYMENT, STATUS_APPLICATION)
 
 
 def handle_of_model(model: str) -> DeploymentHandle[Any]:

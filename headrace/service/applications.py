@@ -25,10 +25,12 @@ from schemas.settings.models import ModelSettings
 from schemas.settings.secrets import KAFKA, clusters_of, with_references
 from serve_models.generation.adapters.room import asks_for_room
 
-Kind = Literal["status", "model", "route"]
+Kind = Literal["status", "model", "route", "console"]
 
 STATUS_APPLICATION = "headrace"
 STATUS_DEPLOYMENT = "status"
+CONSOLE_APPLICATION = "headrace-console"
+CONSOLE_DEPLOYMENT = "console"
 MODEL_PREFIX = "headrace-model-"
 ROUTE_PREFIX = "headrace-route-"
 SCALING_POLICY = "consumer.autoscaling.assigned_policy:AssignedScalingPolicy"
@@ -60,6 +62,8 @@ def deployment_name(application: str) -> str:
             return model_deployment_name(application.removeprefix(MODEL_PREFIX))
         case "route":
             return consumer_deployment_name(application.removeprefix(ROUTE_PREFIX))
+        case "console":
+            return CONSOLE_DEPLOYMENT
         case _:
             return STATUS_DEPLOYMENT
 
@@ -68,14 +72,17 @@ def kind_of(application: str) -> Kind | None:
     """Return the kind of an application by its name; ``None`` if it is not Headrace's."""
     if application == STATUS_APPLICATION:
         return "status"
+    if application == CONSOLE_APPLICATION:
+        return "console"
     if application.startswith(MODEL_PREFIX):
         return "model"
     return "route" if application.startswith(ROUTE_PREFIX) else None
 
 
 def title_of(application: str) -> str:
-    """Return an application's name for people: ``model NAME``, ``route NAME`` or ``status``."""
+    """Return an application's name for people: ``model NAME``, ``route NAME``, ``status``..."""
     return {
+        "console": CONSOLE_DEPLOYMENT,
         "model": f"model {application.removeprefix(MODEL_PREFIX)}",
         "route": f"route {application.removeprefix(ROUTE_PREFIX)}",
     }.get(kind_of(application) or "", STATUS_DEPLOYMENT)
@@ -106,7 +113,7 @@ class ApplicationSpec:
 
 
 def specs_of(settings: Settings) -> list[ApplicationSpec]:
-    """Return the applications in the order of their deployment: status, models, then routes.
+    """Return the applications in the order of their deployment: status, models, routes, console.
 
     A model comes after those that it calls. Models that no route needs are left out. None holds a
     secret.
@@ -117,7 +124,9 @@ def specs_of(settings: Settings) -> list[ApplicationSpec]:
         for name in settings.models_behind(route.model):
             models.setdefault(name, _model_spec(name, settings))
     routes = [_route_spec(name, settings, clusters) for name in settings.routes]
-    return [_status_spec(settings, list(models), clusters[KAFKA]), *models.values(), *routes]
+    console = [_console_spec(settings, clusters)] if settings.console.enabled else []
+    status = _status_spec(settings, list(models), clusters[KAFKA])
+    return [status, *models.values(), *routes, *console]
 
 
 def _status_spec(
@@ -168,6 +177,20 @@ def _task(
         ],
         "is_consumer": is_consumer,
     }
+
+
+def _console_spec(settings: Settings, clusters: Mapping[str, Mapping[str, Any]]) -> ApplicationSpec:
+    return ApplicationSpec(
+        name=CONSOLE_APPLICATION,
+        deployment=CONSOLE_DEPLOYMENT,
+        built={
+            **clusters,
+            "console": plain(settings.console),
+            "jobs_topic": settings.jobs.topic,
+        },
+        live={},
+        options={"num_replicas": 1, **logging_options(settings.logging)},
+    )
 
 
 def _model_spec(name: str, settings: Settings) -> ApplicationSpec:

@@ -77,7 +77,7 @@ def plan(
     """Return what to do, in order; ``wanted`` is in the order of deployment."""
     changes = [_change(running.get(spec.name), spec) for spec in wanted]
     gone = set(running) - {spec.name for spec in wanted}
-    order: Sequence[Kind] = ("route", "model", "status")
+    order: Sequence[Kind] = ("route", "model", "status", "console")
     removed = sorted(gone, key=lambda name: (order.index(kind_of(name) or "status"), name))
     return [*changes, *(Change(application=name, action=Action.REMOVE) for name in removed)]
 

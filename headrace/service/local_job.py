@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace.cli.options import choose_route
 from headrace.settings.file import find_settings_file, load_settings, parse_settings
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, RouteSettings, Settings
 
 _WITHOUT_SETTINGS = "local.yaml"
@@ -86,6 +87,8 @@ def local_settings(settings: Settings, route: str | None) -> Settings:
         kafka=KafkaSettings(broker=_broker_of(settings), bootstrap="127.0.0.1:0"),
         models=models,
         routes={name: RouteSettings.model_validate({**values, **topics})},
+        # The command that runs the job shows how it stands.
+        console=ConsoleSettings(enabled=False),
     )
 
 

@@ -121,6 +121,12 @@ class LocalService:
         """Return what each route's consumers report; a route that has not reported is missing."""
         return read_statuses()
 
+    def console(self) -> str | None:
+        """Return a line on where the console is; ``None`` if the settings have none."""
+        from headrace.console.client import console_line  # noqa: PLC0415 - only `up` asks
+
+        return console_line() if self.settings.console.enabled else None
+
     def deployments(self) -> dict[str, str]:
         return read_deployments()
 

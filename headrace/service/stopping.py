@@ -9,8 +9,8 @@ from handoff.clock import Clock, SystemClock
 from headrace.service.applications import kind_of
 
 _POLL_INTERVAL_S = 0.2
-_STOP_ORDER = ("route", "model", "status")
-"""Consumers finish what is in flight while their models run."""
+_STOP_ORDER = (("route",), ("model",), ("status", "console"))
+"""Consumers finish what is in flight while their models run; the console shows it."""
 
 
 def delete_applications(
@@ -31,8 +31,8 @@ def delete_applications(
     give_up_at_s = clock.monotonic() + timeout_s
     named = serve.status().applications if names is None else names
     is_gone = True
-    for kind in _STOP_ORDER:
-        stage = {name for name in named if kind_of(name) == kind}
+    for kinds in _STOP_ORDER:
+        stage = {name for name in named if kind_of(name) in kinds}
         for name in stage:
             serve.delete(name, _blocking=False)
         while not stage.isdisjoint(serve.status().applications):

@@ -7,6 +7,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from schemas.names import Name, ReplyTopicPattern, TopicName
 from schemas.settings.alerts import AlertSettings
 from schemas.settings.autoscaling import ConsumerAutoscalingSettings
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.jobs import JobsSettings
 from schemas.settings.kafka import KafkaSettings, OAuthSettings, SaslSettings, TlsSettings
 from schemas.settings.kubernetes import KubernetesSettings
@@ -395,6 +396,9 @@ class Settings(Section):
     )
     tracing: TracingSettings = Field(
         default=TracingSettings(), description="Traces of records, by OpenTelemetry."
+    )
+    console: ConsoleSettings = Field(
+        default=ConsoleSettings(), description="The page that shows the service."
     )
     kubernetes: KubernetesSettings = Field(
         default=KubernetesSettings(), description="What `headrace render` writes."

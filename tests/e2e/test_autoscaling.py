@@ -16,6 +16,7 @@ from ray.serve._private.common import ReplicaState
 
 from headrace.service.service import LocalService
 from schemas.settings.autoscaling import AutoscalingSettings, ConsumerAutoscalingSettings
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings
 from tests.brokers import TestBroker
@@ -40,6 +41,7 @@ def service(
     route = make_route(f"e2e-{uuid.uuid4().hex[:8]}", "scaled", "sleepy")
     settings = Settings(
         kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        console=ConsoleSettings(enabled=False),
         models={
             "sleepy": CustomModelSettings(
                 kind="custom",

@@ -25,6 +25,7 @@ from headrace.service.service import LocalService
 from headrace.service.stopping import delete_applications
 from headrace.status.client import read_deployments, read_statuses
 from headrace.topics import create_missing_topics
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, LimitSettings, RouteSettings, Settings
 from schemas.settings.models import CustomModelSettings
 from tests.brokers import TestBroker
@@ -109,6 +110,7 @@ def changing(
     prefix = f"changes-{uuid.uuid4().hex[:8]}"
     settings = Settings(
         kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        console=ConsoleSettings(enabled=False),
         models={name: counting(folder / name) for name in ("steady", "other")},
         routes={
             "steady": make_route(prefix, "steady", "steady"),

@@ -10,6 +10,7 @@ import pytest
 from headrace.service.service import LocalService
 from headrace.settings.file import parse_settings
 from headrace.settings.first_file import TASKS, FirstFile
+from schemas.settings.console import ConsoleSettings
 from tests.brokers import TestBroker
 from tests.postgres import is_postgres_there, running_postgres
 from tests.snippets import run_page
@@ -37,6 +38,7 @@ def settings_text(kafka_broker: TestBroker) -> str:
 @pytest.fixture(scope="module")
 def service(settings_text: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     settings = parse_settings(settings_text.encode())
+    settings = settings.model_copy(update={"console": ConsoleSettings(enabled=False)})
     with LocalService(settings, data_dir=tmp_path_factory.mktemp("service"), use_ray="local"):
         yield
 

@@ -28,6 +28,7 @@ from headrace.service.applications import model_application_name
 from headrace.service.service import LocalService
 from headrace.status.client import read_statuses
 from schemas.metrics import CALLS, GENERATORS, PIPELINES, VLLM, metric, vllm_metric
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, RetrySettings, Settings
 from schemas.settings.models import CustomModelSettings, GeneratorSettings
 from schemas.settings.pipelines import PipelineSettings
@@ -93,6 +94,7 @@ def service(
     }
     settings = Settings(
         kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        console=ConsoleSettings(enabled=False),
         models={
             "chat": GeneratorSettings(
                 kind="generator",

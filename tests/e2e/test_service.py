@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import orjson
 import pytest
@@ -22,19 +23,25 @@ from consumer.autoscaling.pauses import pause_route, resume_route
 from consumer.engine.pausing import Pause
 from consumer.kafka.admin.group_offsets import GroupOffsets
 from handoff.clock import SystemClock
+from headrace.console.client import console_line
 from headrace.doctor.ray_probe import probe_ray, service_of
 from headrace.doctor.service import ray_findings, service_findings
 from headrace.errors import ServiceError
 from headrace.overview.client import read_overview, read_partitions
-from headrace.overview.snapshot import Replicas, RouteState
+from headrace.overview.snapshot import Overview, Replicas, RouteState
 from headrace.service.app import application_of
-from headrace.service.applications import route_application_name, specs_of
+from headrace.service.applications import (
+    CONSOLE_APPLICATION,
+    route_application_name,
+    specs_of,
+)
 from headrace.service.changes import plan
 from headrace.service.deploying import carry_out
 from headrace.service.service import LocalService
 from headrace.service.stopping import delete_applications
 from headrace.status.client import read_statuses
 from schemas.metrics import BATCHES, CALLS, CONSUMER, metric
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings, EmbedderSettings
 from serve_models.weights.sources import resolve
@@ -69,6 +76,7 @@ def service(
     count_file = data_dir / "counts"
     settings = Settings(
         kafka=KafkaSettings(bootstrap=kafka_broker.bootstrap),
+        console=ConsoleSettings(port=0),
         models={
             "minilm": EmbedderSettings(
                 kind="embedder",
@@ -257,6 +265,52 @@ def test_the_overview_tells_what_the_service_does(
     assert {each.level for each in ray_findings(facts)} == {"ok"}, facts
     found = service_findings(service_of(facts), facts.no_service)
     assert [each.says for each in found] == ["none stands still"], found
+
+
+def test_the_console_shows_the_service_and_replays_its_dead_letters(service: Service) -> None:
+    route = service.route("texts")
+    asyncio.run(service.publish("texts", [b"no JSON, again"]))
+    handle = serve.get_app_handle(CONSOLE_APPLICATION)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while (standing := handle.standing.remote().result(timeout_s=30))["problem"] is not None:
+        assert time.monotonic() < deadline_s, standing
+        time.sleep(0.1)
+    assert standing["url"] in (console_line() or "")
+    with httpx2.Client(
+        base_url=standing["url"], headers={"x-headrace-console": "1"}, timeout=60
+    ) as client:
+
+        def get(path: str) -> Any:
+            answer = client.get(path)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        def letters() -> list[dict[str, Any]]:
+            rows = get("/api/dead-letters?route=texts")["rows"]
+            return [each for each in rows if each["value_bytes"] == len(b"no JSON, again")]
+
+        while not (found := letters()):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.5)
+        assert found[0]["error_code"] == "invalid_json"
+        overview = Overview.from_dict(get("/api/overview"))
+        assert {each.name for each in overview.routes} == {"texts", "counted"}
+        assert {each.name for each in overview.models} == {"minilm", "counting"}
+        detail = get("/api/routes/texts")
+        assert len(detail["partitions"]["left_records"]) == 4
+        settings = get("/api/settings")
+        assert settings["routes"]["texts"]["requests_topic"] == route.requests_topic
+        assert client.get("/readyz").status_code == 200
+        metrics = client.get("/metrics").text
+        assert "\nray_" in metrics
+        # It fails again, and is a dead letter again.
+        answer = client.post("/api/dead-letters/replay", json={"places": [found[0]["place"]]})
+        assert answer.json() == {"replayed_records": 1, "left_records": 0, "problems": []}
+        while not (again := [each for each in letters() if each["replays"] == 1]):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.5)
+        assert found[0]["place"] not in {each["place"] for each in letters()}
+        assert again[0]["source"].startswith(route.requests_topic)
 
 
 def test_a_stop_and_a_restart_lose_nothing_and_compute_nothing_twice(service: Service) -> None:

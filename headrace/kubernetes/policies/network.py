@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from headrace.kubernetes.console import console_policy
 from headrace.kubernetes.names import PART_OF, StrimziCluster
 from headrace.kubernetes.policies.selectors import HEAD_POD, RAY_PODS
 from schemas.settings.file import KafkaSettings, Settings
@@ -64,7 +65,8 @@ def network_policies(settings: Settings, cluster: StrimziCluster | None) -> list
         "policyTypes": ["Egress"],
         "egress": [{"ports": _tcp(*API_PORTS)}],
     }
-    return [_policy("headrace-ray", ray), _policy("headrace-autoscaler", autoscaler)]
+    console = [_policy("headrace-console", each) for each in console_policy(settings.console)]
+    return [_policy("headrace-ray", ray), _policy("headrace-autoscaler", autoscaler), *console]
 
 
 def dns_egress(more_cidrs: Iterable[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import psutil
 from benchmarks.processes import is_replica_title
 from headrace.service.applications import consumer_deployment_name, model_deployment_name
 from headrace.service.service import LocalService
+from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.models import CustomModelSettings
 from tests.chaos.faults.schedule import CLEAN, Fault, Kind
@@ -56,6 +57,7 @@ class ServeStage(Stage):
                 )
             },
             routes={ROUTE: route},
+            console=ConsoleSettings(enabled=False),
         )
         self._service = LocalService(settings, data_dir=folder, use_ray="local")
         # One thread must start and stop Ray, and the event loop must continue meanwhile.

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from headrace_client.cli import jobs
 from headrace_client.errors import ClientError, MissingTopicError, RouteError
+from headrace_client.registry import telling
 from headrace_client.registry.announcements import Announcement, Command, Counts, State, Topics
 from headrace_client.registry.standing import Registry
 from headrace_client.settings import Connection
@@ -96,8 +97,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "publish_cancellation",
         "wait_for_end",
     ):
-        monkeypatch.setattr(jobs, name, getattr(made, name))
-    monkeypatch.setattr(jobs, "epoch_ms", lambda: NOW_MS)
+        monkeypatch.setattr(telling, name, getattr(made, name))
+    for module in (jobs, telling):
+        monkeypatch.setattr(module, "epoch_ms", lambda: NOW_MS)
     monkeypatch.setenv("COLUMNS", "80")
     return made
 

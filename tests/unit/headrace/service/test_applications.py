@@ -89,7 +89,8 @@ def test_what_routes_and_pipelines_call_is_deployed_once(
     assert {each for each in names if each.startswith("model-")} == {
         f"model-{model}" for model in models
     }
-    assert len(names) == len(models) + len(routes) + 1
+    # With the status board and the console.
+    assert len(names) == len(models) + len(routes) + 2
 
 
 def test_a_pipeline_gets_the_handles_of_its_steps_models() -> None:

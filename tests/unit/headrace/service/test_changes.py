@@ -90,6 +90,7 @@ def test_models_are_deployed_before_those_that_call_them_and_routes_last() -> No
         "model guarded",
         "route texts",
         "route chats",
+        "console",
     ]
     assert {each.action for each in plan({}, specs(values()))} == {Action.ADD}
 
@@ -223,7 +224,7 @@ def test_a_section_that_switches_something_on_counts_though_it_is_empty() -> Non
 
     found = changed(plan(running(values()), wanted))
 
-    assert set(found) == {"status", "route texts", "route chats"}
+    assert set(found) == {"status", "route texts", "route chats", "console"}
     assert set(found.values()) == {(Action.RESTART, ("kafka.tls: default -> {}",))}
     filled = running(with_value("kafka/tls", {"check_hostname": False}))
     assert set(changed(plan(filled, wanted)).values()) == {

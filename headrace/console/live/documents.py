@@ -1,0 +1,54 @@
+"""The overview as the page is sent it. Pure.
+
+Lists of things with a name are objects by name, so that a patch names what changed; ``order`` has
+the names in order. What is not known is left out. Numbers have four digits: the page shows fewer,
+and what did not change for a reader is not sent.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headrace.console.live.patches import Document
+from headrace.overview.snapshot import Overview
+
+_NAMED = ("routes", "models", "deployments", "jobs")
+_OWN_PAGE = ("members",)
+"""Fields of a route that ``/api/routes/NAME`` has."""
+
+
+def document_of(overview: Overview) -> Document:
+    values = overview.to_dict()
+    document: Document = {}
+    for key, value in values.items():
+        if key in _NAMED:
+            document[key] = _by_name(value)
+        else:
+            document[key] = plain(value)
+    return document
+
+
+def _by_name(things: Iterable[Mapping[str, Any]]) -> Document:
+    found = {str(each["name"]): each for each in things}
+    return {
+        "order": list(found),
+        "by_name": {
+            name: plain({key: value for key, value in each.items() if key not in _OWN_PAGE})
+            for name, each in found.items()
+        },
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a JSON value without ``None`` and with short numbers."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [plain(each) for each in value if each is not None]
+    if isinstance(value, float):
+        return short_number(value)
+    return value
+
+
+def short_number(value: float) -> float | int:
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() else short

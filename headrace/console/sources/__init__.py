@@ -1,0 +1,1 @@
+"""Where the console's facts come from, and where its actions go."""

@@ -1,0 +1,1 @@
+"""HTTP: what is asked, who may ask it, and what goes back."""
