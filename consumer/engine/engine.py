@@ -97,9 +97,9 @@ class Engine:
         self._outbox = Outbox()
         self.transactions = Transactions(self._assigned, self._outbox)
         # Metrics of a replica only grow, also where one engine follows another.
-        self.counters = Counters() if earlier is None else earlier.counters
-        self.events = Events() if earlier is None else earlier.events
-        self.timings = Timings() if earlier is None else earlier.timings
+        self.counters: Counters = Counters() if earlier is None else earlier.counters
+        self.events: Events = Events() if earlier is None else earlier.events
+        self.timings: Timings = Timings() if earlier is None else earlier.timings
         self.happenings = Happenings()
         queue = WorkQueue(longest_first=intake.work_field is not None)
         key_queues = KeyQueues(settings.ordering)

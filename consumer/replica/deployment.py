@@ -32,6 +32,7 @@ from consumer.replica.readings import read_engine
 from consumer.replica.reports import COUNTER_NAMES, ReplicaSnapshot
 from consumer.replica.tracing import OpenTraces, open_traces
 from handoff.clock import SystemClock
+from handoff.exporting import Key
 from handoff.logs import log_change, log_through_serve, look_after_logs
 from handoff.model_handle import ModelHandle
 from schemas.settings.file import KafkaSettings, RouteSettings
@@ -252,7 +253,8 @@ class Consumer:
             snapshot = self._snapshot(consumer, now_s, epoch_ms)
             paused_s = 0.0 if consumer.pause is None else consumer.pause.lasts_s(epoch_ms)
             engine = consumer.loop.engine
-            of_replica = {"paused_seconds": paused_s, "event_loop_tasks": len(asyncio.all_tasks())}
+            tasks = len(asyncio.all_tasks())
+            of_replica: dict[Key, float] = {"paused_seconds": paused_s, "event_loop_tasks": tasks}
             self._metrics.update(read_engine(engine, now_s, epoch_ms, of_replica))
             try:
                 # Without the status board a call waits for it, and the metrics must not.

@@ -11,7 +11,7 @@ _PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 
 
 def read_engine(
-    engine: Engine, now_s: float, epoch_ms: int, of_replica: Mapping[str, float] | None = None
+    engine: Engine, now_s: float, epoch_ms: int, of_replica: Mapping[Key, float] | None = None
 ) -> Readings:
     """Read all metrics of a consumer; ``of_replica``: gauges beside the engine's."""
     counters: dict[Key, float] = {

@@ -99,7 +99,7 @@ def make_exporter(settings: TracingSettings, environment: Mapping[str, str]) -> 
 
     Raises ``TracingError``.
     """
-    protocol = settings.protocol or next(
+    protocol: str = settings.protocol or next(
         (environment[each] for each in _PROTOCOL_VARIABLES if environment.get(each)), _HTTP
     )
     headers = None if settings.headers_file is None else read_headers(settings)

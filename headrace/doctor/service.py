@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from headrace.doctor.ray_probe import RayFacts
 from headrace.overview.snapshot import Overview
-from headrace.preflight.findings import Finding
+from headrace.preflight.findings import Finding, Level
 
 
 def ray_findings(facts: RayFacts) -> list[Finding]:
@@ -56,7 +56,7 @@ def service_findings(overview: Overview | None, no_service: str) -> list[Finding
 def _routes(overview: Overview) -> Iterator[Finding]:
     for route in overview.routes:
         for reason in route.reasons[:3]:
-            level = "error" if route.is_standing_still and reason.blocks else "warning"
+            level: Level = "error" if route.is_standing_still and reason.blocks else "warning"
             yield Finding(level, "service", f"route {route.name}", reason.text)
 
 

@@ -80,10 +80,10 @@ def _ports(settings: Settings) -> Iterator[Port]:
     ]
     kafka = settings.kafka
     if kafka.broker != "external":
-        _, _, number = kafka.bootstrap.rpartition(":")
+        _, _, port = kafka.bootstrap.rpartition(":")
         wanted.append(
             (
-                int(number),
+                int(port),
                 f"the local broker ({kafka.broker})",
                 ("java", "python", "docker", "headrace"),
                 "kafka.bootstrap",

@@ -38,10 +38,10 @@ def installed_facts(*, has_fast_records: bool) -> InstalledFacts:
         except PackageNotFoundError:
             continue
     for each in asked:
-        name = _requirement(each)
-        if name is not None and name.name not in versions:
+        requirement = _requirement(each)
+        if requirement is not None and requirement.name not in versions:
             try:
-                versions[name.name] = version(name.name)
+                versions[requirement.name] = version(requirement.name)
             except PackageNotFoundError:
                 continue
     return InstalledFacts(

@@ -67,6 +67,7 @@ class Facts:
         lags: By route, of brokers that answered; ``None`` there: its topic is missing.
         open_transactions: Lines by route.
         jobs: Of a registry that was read.
+        paused: Why each paused route is paused, by route: also of those without a consumer.
         no_service: Why no service answered.
         unanswered: Who else did not answer, a line each.
     """
@@ -80,5 +81,6 @@ class Facts:
     lags: Mapping[str, Lag | None] = field(default_factory=dict)
     open_transactions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     jobs: Sequence[JobStanding] | None = None
+    paused: Mapping[str, str] = field(default_factory=dict)
     no_service: str = ""
     unanswered: Sequence[str] = ()

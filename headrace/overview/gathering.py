@@ -49,6 +49,7 @@ class Gathering:
         ask_serve: Asks Serve, and may block; raises ``ServiceError``.
         ask_jobs: Returns the jobs of the registry, or raises ``SourceError``.
         ask_consumers: Returns what the consumers said; ``None`` without a service.
+        ask_paused: Returns why routes are paused, by route.
         no_service: Why there is none, where none can be asked.
     """
 
@@ -61,6 +62,7 @@ class Gathering:
         ask_serve: Callable[[], ServeFacts] | None,
         ask_jobs: Callable[[], Awaitable[Sequence[JobStanding]]],
         ask_consumers: Callable[[], ConsumerFacts | None],
+        ask_paused: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
         no_service: str = "",
     ) -> None:
         self.jobs_topic = known.jobs_topic
@@ -70,6 +72,7 @@ class Gathering:
         self._ask_serve = ask_serve
         self._ask_jobs = ask_jobs
         self._ask_consumers = ask_consumers
+        self._ask_paused = ask_paused
         self._no_service = no_service
         self._taking = asyncio.Lock()
         self._overview: Overview | None = None
@@ -98,7 +101,9 @@ class Gathering:
         return partitions_of(await self._partitions(route), live)
 
     async def _take(self) -> Overview:
-        (serve, lags), jobs = await asyncio.gather(self._ask_slowly(), self._jobs())
+        (serve, lags), jobs, paused = await asyncio.gather(
+            self._ask_slowly(), self._jobs(), self._paused()
+        )
         unanswered = [each for each in (*lags.problems, serve.problem, jobs[1]) if each]
         facts = serve.facts or ServeFacts()
         return assemble(
@@ -111,6 +116,7 @@ class Gathering:
                 runs_on=facts.runs_on,
                 lags=lags.found,
                 jobs=jobs[0],
+                paused=paused,
                 no_service=self._no_service,
                 unanswered=unanswered,
             )
@@ -144,6 +150,9 @@ class Gathering:
             return await self._ask_jobs(), ""
         except SourceError as error:
             return None, f"jobs: {error}"
+
+    async def _paused(self) -> Mapping[str, str]:
+        return {} if self._ask_paused is None else await self._ask_paused()
 
     async def _read_lag(self, route: KnownRoute, into: "_Lags") -> None:
         try:

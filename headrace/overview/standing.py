@@ -66,6 +66,8 @@ class RouteStanding:
         if self._consumers is None:
             why = self._facts.no_service or "no service answers"
             return RouteState.UNKNOWN, [Reason(code=ReasonCode.NO_SERVICE, text=why)]
+        if (pause := self._facts.paused.get(self._route.name)) is not None:
+            return RouteState.PAUSED, [Reason(code=ReasonCode.PAUSED, text=pause)]
         reasons = self._ordered([*self._of_deployment(self._consumers), *self._of_consumers()])
         state = self._state(reasons)
         if state is RouteState.PAUSED:

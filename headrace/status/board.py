@@ -19,7 +19,7 @@ from consumer.engine.pausing import Pause
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.control import KafkaControlSource
 from consumer.ports import ControlSource
-from consumer.replica.pausing import pause_reason
+from consumer.replica.pausing import pause_line
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus
 from handoff.clock import Clock, SystemClock
 from handoff.logs import log_through_serve, look_after_logs
@@ -145,7 +145,8 @@ class StatusBoard:
 
     async def _paused(self) -> dict[str, str]:
         pauses = await self._pauses.latest(self._clock.monotonic()) or {}
-        return {name: pause_reason(pause) for name, pause in pauses.items()}
+        epoch_ms = self._clock.epoch_ms()
+        return {name: pause_line(pause, name, epoch_ms) for name, pause in pauses.items()}
 
     def _consumers(self) -> ConsumerFacts:
         now_s = self._clock.monotonic()

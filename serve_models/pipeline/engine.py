@@ -27,7 +27,7 @@ from handoff.chunk import (
     Chunk,
     Outcomes,
 )
-from handoff.exporting import Readings
+from handoff.exporting import Key, Readings
 from handoff.histogram import Histogram
 from schemas.settings.pipelines import PipelineSettings
 from serve_models.chunks.call import Call
@@ -99,7 +99,10 @@ class PipelineEngine(ChunkServer):
 
     def readings(self) -> Readings:
         of_calls = super().readings()
-        waiting = {("pipeline_waiting_requests", k): n for k, n in self.waiting_requests.items()}
+        waiting: dict[Key, float] = {
+            ("pipeline_waiting_requests", step): each
+            for step, each in self.waiting_requests.items()
+        }
         return Readings(
             of_calls.counters,
             {**of_calls.gauges, **waiting},

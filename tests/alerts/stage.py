@@ -158,7 +158,7 @@ def _settings(bootstrap: str, orders: Path, checkpoint: Path) -> Settings:
         "commit_p99_s": 0.5,
         "publish_p95_s": 0.5,
     }
-    routes = {
+    routes: dict[str, dict[str, object]] = {
         PLAIN: {"model": MODEL, "consumers": CONSUMERS},
         EXACT: {"model": MODEL, "delivery": "exactly_once", "transactions": {"timeout_ms": 5_000}},
         TEXTS: {"model": EMBEDDER},

@@ -241,6 +241,7 @@ def test_the_overview_tells_what_the_service_does(
         time.sleep(0.5)
 
     assert (texts.name, texts.state, texts.reasons) == ("texts", RouteState.RUNNING, [])
+    assert lag is not None
     assert lag.partitions == texts.assigned_partitions == 4
     assert texts.consumers == Replicas(running=1, target=1)
     assert texts.totals.completed_records >= 2

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from handoff.chunk import Chunk, Outcomes
@@ -18,7 +18,7 @@ class SteadyModel:
         self._window_records = 2 * slots
         self._hold_s = hold_ms / 1000
 
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         found = infer_each(
             chunk,
             self._compute,

@@ -1,7 +1,7 @@
 """The soak's model: a fixed capacity; and one that keeps what it should forget."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from handoff.chunk import Chunk, Outcomes
@@ -19,7 +19,7 @@ class LeakingModel(SteadyModel):
         self._kept: list[bytes] = []
         self._files: list[int] = []
 
-    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+    async def infer(self, chunk: Chunk) -> AsyncGenerator[Outcomes, None]:
         for _ in chunk.lines:
             self._kept.append(os.urandom(_KEPT_BYTES))
             if len(self._kept) % _RECORDS_PER_FILE == 0:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.checks.promises import Verdict
@@ -134,7 +135,7 @@ async def _live(
         at_s = stage.clock.monotonic() - began_s
         say(f"  {at_s / 60:5.1f} min: {event.kind.value}")
         kind = event.kind
-        await stage.during(kind.value, lambda kind=kind: stage.do(kind), is_clean=kind in CLEAN)
+        await stage.during(kind.value, partial(stage.do, kind), is_clean=kind in CLEAN)
         stage.observer.check()
         done.append(Event(at_s, kind))
     return done

@@ -93,6 +93,7 @@ class _Batch:
         self._content = content
         self._unpacking = unpacking
         self._partition = partition
+        self._place: dict[str, Any] = {} if partition is None else partition._asdict()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -129,7 +130,7 @@ class _Batch:
                 "offset": start,
                 "records": end - start,
                 "error_class": type(error).__name__,
-                **self._partition._asdict(),
+                **self._place,
             },
         )
         for offset in range(start, end):
@@ -145,7 +146,7 @@ class _Batch:
             extra={
                 "event": "header_name_not_utf8",
                 "offset": batch.next_offset,
-                **self._partition._asdict(),
+                **self._place,
             },
         )
         unpack = self._unpacking.by_codec[batch.compression_type]

@@ -1,5 +1,7 @@
 """A replica on Ray finds its tracing in its environment, and sends its spans before it ends."""
 
+from typing import Any
+
 import orjson
 import pytest
 from ray import serve
@@ -32,7 +34,7 @@ def test_a_replica_continues_the_callers_trace(local_serve: None) -> None:
         built = {"model": "mine", "settings": plain(settings), "tracing": plain(tracing)}
         name = model_application_name("mine")
         application = bound(name, built, None, {"name": "model-mine"})
-        handle = serve.run(application, name="traced", route_prefix=None)
+        handle: Any = serve.run(application, name="traced", route_prefix=None)
         outcomes = list(handle.options(stream=True, method_name="infer").remote(chunk))
         serve.delete("traced")
         collector.wait_for({"infer mine": 1})

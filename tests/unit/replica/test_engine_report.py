@@ -4,7 +4,8 @@ from consumer.engine.engine import Engine
 from consumer.ports import Record
 from consumer.replica.engine_report import EngineReport
 from consumer.replica.reports import REPORTED_TIMES, ReplicaSnapshot
-from tests.engines import EPOCH_MS, P0, answer, line, make_engine, next_call, publish_all, record
+from tests.engines import P0, answer, line, make_engine, next_call, publish_all, record
+from tests.simulation import EPOCH_MS
 
 
 class StillClock:

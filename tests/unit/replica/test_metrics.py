@@ -8,6 +8,7 @@ import pytest
 from consumer.replica import metrics as module
 from consumer.replica.metrics import ConsumerMetrics
 from consumer.replica.readings import read_engine
+from handoff.exporting import Key
 from schemas.metrics import CONSUMER
 from tests.engines import make_engine, record
 from tests.simulation import EPOCH_MS
@@ -49,7 +50,7 @@ def test_each_metric_of_the_table_is_read() -> None:
 
     read = {*readings.counters, *readings.gauges, *readings.histograms}
     assert read == {each.name for each in CONSUMER}
-    kinds = {each.name: each.kind for each in CONSUMER}
+    kinds: dict[Key, str] = {each.name: each.kind for each in CONSUMER}
     assert {kinds[name] for name in readings.counters} == {"counter"}
     assert {kinds[name] for name in readings.gauges} == {"gauge"}
     assert {kinds[name] for name in readings.histograms} == {"histogram"}

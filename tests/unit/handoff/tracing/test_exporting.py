@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -48,7 +49,7 @@ def span(name: str = "work") -> Span:
     )
 
 
-def export_of(exporter: SpanExporter, clock: Clock, **options: int) -> SpanExport:
+def export_of(exporter: SpanExporter, clock: Clock, **options: Any) -> SpanExport:
     return SpanExport(exporter, resource=Resource({"service.name": "s"}), clock=clock, **options)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from handoff.clock import SystemClock
-from headrace.doctor import ray_probe
 from headrace.doctor.machine import machine_findings
 from headrace.doctor.ray_probe import RayFacts, probe_ray
 from headrace.doctor.this_machine import read_clock, read_machine
@@ -57,7 +56,7 @@ def test_a_ray_that_hangs_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     def hangs(*_arguments: Any, **_options: Any) -> Any:
         raise subprocess.TimeoutExpired("python", 1.0)
 
-    monkeypatch.setattr(ray_probe.subprocess, "run", hangs)
+    monkeypatch.setattr(subprocess, "run", hangs)
     assert probe_ray(1.0) == RayFacts(runs=None, problem="has not answered within 1 s")
-    monkeypatch.setattr(ray_probe.subprocess, "run", lambda *_, **__: Ended)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: Ended)
     assert "the socket is gone" in probe_ray().problem

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from ray.serve._private.common import ReplicaState
-from ray.serve.schema import DeploymentStatus
+from ray.serve._private.common import DeploymentStatus, ReplicaState
 
 from consumer.ports import Lag, Message, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import ServiceError

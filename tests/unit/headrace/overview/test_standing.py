@@ -157,6 +157,7 @@ STILL = RouteState.STANDING_STILL
             RouteState.PAUSED,
             [ReasonCode.PAUSED],
         ),
+        (facts(paused={"r": PAUSED}), RouteState.PAUSED, [ReasonCode.PAUSED]),
         (facts(a_snapshot(), quiet_s=UNEXPLAINED_S), STILL, [ReasonCode.NOTHING_COMPLETES]),
         (
             facts(a_snapshot(in_flight_records=5, held_records=5), quiet_s=UNANSWERED_S / 2),

@@ -72,6 +72,7 @@ def test_a_password_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, password:
     )
 
     assert settings.kafka.sasl is not None
+    assert settings.kafka.sasl.password is not None
     assert settings.kafka.sasl.password.get_secret_value() == password
 
 

@@ -30,7 +30,7 @@ def test_others_are_not_let_in_without_tokens(host: str) -> None:
 
 def test_a_token_has_one_source() -> None:
     with pytest.raises(ValidationError, match="set one of them"):
-        ConsoleSettings(read_token_env="READ", read_token_file="/run/token")  # type: ignore[arg-type]
+        ConsoleSettings(read_token_env="READ", read_token_file="/run/token")
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 def test_each_gpu_is_read_by_its_number_or_its_uuid(nvml: FakeNvml) -> None:
     usage = GpuUsage(["1", "GPU-5"])
     found = usage.read()
-    assert {name for name, _ in found} == {each.name for each in GPUS}
-    assert {gpu for _, gpu in found} == {"1", "GPU-5"}
+    assert {key[0] for key in found} == {each.name for each in GPUS}
+    assert {key[1] for key in found} == {"1", "GPU-5"}
     assert found["gpu_utilization_ratio", "1"] == pytest.approx(0.4)
     assert found["gpu_memory_used_bytes", "GPU-5"] == 3 << 30
 

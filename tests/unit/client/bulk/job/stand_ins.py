@@ -213,7 +213,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
     """Let jobs run against ``cluster``."""
     route = Route(name="t", requests_topic=REQUESTS, results_topic=RESULTS)
     connection: Any = cluster
-    service = Service(connection=connection, route=route, identity={})
+    service = Service(connection=connection, results=connection, route=route, identity={})
     monkeypatch.setattr(session, "find_service", lambda _options: service)
     monkeypatch.setattr(round_runner, "TopicReader", Reader)
     monkeypatch.setattr(round_runner, "RequestPublisher", Publisher)
