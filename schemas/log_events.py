@@ -16,12 +16,22 @@ SERVICE: Mapping[str, str] = {
     "drained": "a pod of Kubernetes has handed on its work before it ends",
     "not_drained": "it has not, in its time",
     "ray_silent": "no Ray or Serve answers the pod that drains",
+    "overview_missing": "what the console shows cannot be gathered; the text says why",
+    "console_open": "the console can be read, at the address that the text names",
+    "console_not_open": "the console has no port or no token; tried again",
+    "console_token_wrong": "somebody came with a token that grants nothing",
+    "console_acts": "somebody replays dead letters or commands a job, in the console",
+    "console_acted": "what came of it",
+    "sampler_unknown": "OTEL_TRACES_SAMPLER or its argument cannot be used; a default is taken",
+    "spans_dropped": "the collector takes fewer spans than there are",
+    "metrics_not_exported": "a replica runs without its metrics",
 }
 
 CONSUMERS: Mapping[str, str] = {
     "consumer_started": "a consumer reads its route",
     "consumer_draining": "a consumer stops: it finishes what is in flight",
     "consumer_stopped": "a consumer has committed and left the group",
+    "route_paused": "a person paused the route: the consumer leaves the group, or stays out",
     "consumer_failed": "a consumer cannot go on, and is replaced",
     "partitions_revoked": "the group rebalances; until `partitions_assigned` nothing is read",
     "partitions_assigned": "partitions kept, fresh and lost",
@@ -94,6 +104,7 @@ MODELS: Mapping[str, str] = {
     "batch_layout": "a way to run batches does not fit the model",
     "vectors_normalized": "vectors are scaled to length 1 though the model compares otherwise",
     "no_front_processes": "the model has no use for front processes",
+    "gpu_use_unknown": "NVML does not say how GPUs are used: its metrics are missing",
     "gpu_not_usable": "Ray gave a GPU that PyTorch cannot use",
     "kernels_toolkit": "with what vLLM's kernels are compiled",
     "adapter_loaded": "a LoRA adapter can be named in requests",
@@ -127,7 +138,8 @@ EVENTS: Mapping[str, str] = {
 }
 
 FIELDS: Mapping[str, str] = {
-    "action": "what `up` does with an application: `add`, `restart`, `live`, `remove`",
+    "action": "what `up` does with an application (`add`, `restart`, `live`, `remove`), or the "
+    "console with a job or dead letters",
     "adapter": "name of a LoRA adapter",
     "application": "Serve's name of an application",
     "attempts": "how often it was tried",
@@ -139,6 +151,7 @@ FIELDS: Mapping[str, str] = {
     "call": "number of a call, within its consumer",
     "calls": "models that a pipeline calls",
     "clamp": "what kept the target from what was wanted",
+    "client": "address of the browser or program that asked the console",
     "code": "error code of a dead letter, or kind of failure",
     "cosine": "how near the vectors were",
     "custom_id": "of the record; of several, of the first",
@@ -178,6 +191,7 @@ FIELDS: Mapping[str, str] = {
     "silent_s": "seconds without a sign",
     "similarity": "how vectors are compared",
     "source": "where weights come from",
+    "spans": "spans of traces",
     "step": "step of a pipeline",
     "subject": "what is waited for",
     "target_replicas": "replicas to have",

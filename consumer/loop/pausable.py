@@ -49,7 +49,11 @@ class PausableLoop:
         if pause is None:
             await self._join()
         else:
-            log.info("the route is paused (%s): this consumer stays out", pause.reason or "-")
+            log.info(
+                "the route is paused (%s): this consumer stays out",
+                pause.reason or "-",
+                extra={"event": "route_paused"},
+            )
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
     def follow(self, pause: Pause | None) -> None:
@@ -93,7 +97,9 @@ class PausableLoop:
                     await self._changed.wait()
         except Exception as error:  # whatever it is, a new replica may do better
             self._failure = error
-            log.exception("the consumer cannot follow its pauses")
+            log.exception(
+                "the consumer cannot follow its pauses", extra={"event": "consumer_failed"}
+            )
 
     def _turn(self) -> Turn:
         return next_turn(
@@ -111,6 +117,9 @@ class PausableLoop:
 
     async def _leave(self) -> None:
         if not self._is_ending:
-            log.info("the route is paused: finishing what is in flight, then leaving the group")
+            log.info(
+                "the route is paused: finishing what is in flight, then leaving the group",
+                extra={"event": "route_paused"},
+            )
         await self.loop.drain()
         self._is_member = False

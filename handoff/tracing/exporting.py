@@ -270,6 +270,7 @@ class _CountingExporter(SpanExporter):
                 "or raise %s",
                 dropped,
                 QUEUE_VARIABLE,
+                extra={"event": "spans_dropped", "spans": dropped},
             )
 
     def shutdown(self) -> None:

@@ -51,6 +51,7 @@ class Sampling:
                 SAMPLER_VARIABLE,
                 name,
                 DEFAULT_RATIO,
+                extra={"event": "sampler_unknown"},
             )
             return cls(DEFAULT_RATIO)
         ratio = _SAMPLERS[kind]
@@ -66,7 +67,12 @@ def _ratio_of(text: str) -> float:
         ratio = -1.0
     if 0 <= ratio <= 1:
         return ratio
-    log.warning("%s: %r is no ratio from 0 to 1; 1 is taken", ARGUMENT_VARIABLE, text)
+    log.warning(
+        "%s: %r is no ratio from 0 to 1; 1 is taken",
+        ARGUMENT_VARIABLE,
+        text,
+        extra={"event": "sampler_unknown"},
+    )
     return 1.0
 
 

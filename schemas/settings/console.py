@@ -15,8 +15,8 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 class ConsoleTlsSettings(Section):
     """TLS of the console; PEM files on the node of Ray's head."""
 
-    cert_file: Path
-    key_file: Path
+    cert_file: Path = Field(description="Certificate, with those that vouch for it.")
+    key_file: Path = Field(description="Its private key, without a password.")
 
 
 class ConsoleSettings(Section):

@@ -27,7 +27,11 @@ class GpuUsage:
             self._nvml.nvmlInit()
         except Exception as error:  # noqa: BLE001 - metrics must not keep a model from its work
             self._nvml = None
-            logger.info("the use of GPUs is not reported: %r", error)
+            logger.info(
+                "the use of GPUs is not reported: %r",
+                error,
+                extra={"event": "gpu_use_unknown", "error_class": type(error).__name__},
+            )
 
     @property
     def is_known(self) -> bool:

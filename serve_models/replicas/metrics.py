@@ -31,7 +31,11 @@ async def export_readings(model: str, read: Callable[[], Readings]) -> None:
         metrics = ModelMetrics(model)
         usage = await asyncio.to_thread(GpuUsage, given_gpus())
     except Exception:
-        logger.exception("the metrics of %s are not exported", model)
+        logger.exception(
+            "the metrics of %s are not exported",
+            model,
+            extra={"event": "metrics_not_exported", "model": model},
+        )
         return
     gpus: dict[Key, float] = {}
     loop = asyncio.get_running_loop()

@@ -153,5 +153,5 @@ class Feed:
 
     def _note_problem(self, problem: str) -> None:
         if self.problem != problem:
-            log.warning("no overview: %s", problem)
+            log.warning("no overview: %s", problem, extra={"event": "overview_missing"})
         self.problem = problem

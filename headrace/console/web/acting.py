@@ -37,7 +37,12 @@ class Acting:
     async def replay(self, request: Request) -> Response:
         chosen = letter_filter(await json_body(request))
         client = request.state.client
-        log.info("console: %s replays dead letters: %s", client, _shown(chosen))
+        log.info(
+            "console: %s replays dead letters: %s",
+            client,
+            _shown(chosen),
+            extra={"event": "console_acts", "action": "replay", "client": client},
+        )
         try:
             replayed = await self._letters.replay(chosen)
         finally:
@@ -47,6 +52,12 @@ class Acting:
             client,
             replayed.replayed_records,
             replayed.left_records,
+            extra={
+                "event": "console_acted",
+                "action": "replay",
+                "client": client,
+                "records": replayed.replayed_records,
+            },
         )
         return Json(asdict(replayed))
 
@@ -57,7 +68,13 @@ class Acting:
         if len(name) > MOST_JOB_CHARACTERS:
             raise HTTPException(400, f"a job's name has at most {MOST_JOB_CHARACTERS} characters")
         client = request.state.client
-        log.info("console: %s tells job %r to %s", client, name, said)
+        log.info(
+            "console: %s tells job %r to %s",
+            client,
+            name,
+            said,
+            extra={"event": "console_acts", "action": said, "client": client, "job": name},
+        )
         told = await self._jobs.tell(name, Action(said), f"console@{client}")
         return Json({"job": name, "told": told})
 

@@ -61,7 +61,11 @@ class Door:
         granted = self.tokens.read().grant_of(Token.of(text)) if is_short else Grant.NONE
         if granted is Grant.NONE:
             self.attempts.fail(client, now_s)
-            log.warning("a wrong token came from %s", client)
+            log.warning(
+                "a wrong token came from %s",
+                client,
+                extra={"event": "console_token_wrong", "client": client},
+            )
         return granted, 0.0
 
 

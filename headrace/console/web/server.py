@@ -57,7 +57,7 @@ class ConsoleServer:
                 self._server, self.problem = server, None
                 with listening:
                     self.port = listening.getsockname()[1]
-                    log.info("the console is at %s", self.url)
+                    log.info("the console is at %s", self.url, extra={"event": "console_open"})
                     await server.serve(sockets=[listening])
                 if server.should_exit:
                     return
@@ -89,7 +89,7 @@ class ConsoleServer:
             except (OSError, ValueError) as error:
                 problem = self._explained(error)
         if problem is not None and problem != self.problem:
-            log.warning("the console is not open: %s", problem)
+            log.warning("the console is not open: %s", problem, extra={"event": "console_not_open"})
         self.problem = problem
         return server, listening
 
